@@ -1,0 +1,34 @@
+"""A job's JavaScript after compilation: what the run's process needs, without tree-sitter."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledJob:
+    """The body of an async function of ``$worker`` that returns the job's operations.
+
+    ``body`` keeps every line of the author's source on its own line, so only columns move.
+    ``positions`` maps them back: sorted (line, generated column, original column), each the start
+    of a stretch that was copied as it stands; lines and columns count from 1, in code points.
+    ``free`` are the names that the source uses and never declares, ``free_calls`` those of them
+    that it calls. ``sites`` gives, by the ``line:column`` at which the engine reports an error in
+    ``body``, the source text of what was called or iterated there (``state.data.items``).
+    """
+
+    body: str
+    positions: tuple[tuple[int, int, int], ...] = ()
+    free: tuple[str, ...] = ()
+    free_calls: tuple[str, ...] = ()
+    sites: Mapping[str, str] = field(default_factory=dict)
+
+    def origin(self, line: int, column: int) -> tuple[int, int]:
+        """The author's (line, column) of a place in ``body``."""
+        at = bisect_right(self.positions, (line, column, 1 << 62)) - 1
+        if at < 0 or self.positions[at][0] != line:
+            return line, column
+        _, generated, original = self.positions[at]
+        return line, original + column - generated

@@ -1,0 +1,70 @@
+"""Two small persistent collections, so that a walk stays pure and its cost stays linear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+Chain = tuple[T, "Chain[T]"] | None
+
+
+def iterate(chain: Chain[T]) -> Iterator[T]:
+    """The chain's items, newest first."""
+    while chain is not None:
+        item, chain = chain
+        yield item
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Queue(Generic[T]):
+    """First in, first out; push and pop cost amortised constant time."""
+
+    front: Chain[T] = None
+    back: Chain[T] = None
+
+    def __bool__(self) -> bool:
+        return self.front is not None or self.back is not None
+
+    def __iter__(self) -> Iterator[T]:
+        yield from iterate(self.front)
+        yield from reversed(tuple(iterate(self.back)))
+
+    def push(self, items: Iterable[T]) -> Queue[T]:
+        back = self.back
+        for item in items:
+            back = (item, back)
+        return Queue(self.front, back)
+
+    def pop(self) -> tuple[T, Queue[T]]:
+        front, back = self.front, self.back
+        if front is None:
+            for item in iterate(back):
+                front = (item, front)
+            back = None
+        if front is None:
+            raise IndexError("pop from an empty queue")
+        return front[0], Queue(front[1], back)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts by index. An update copies two rows of about sqrt(size), not the whole."""
+
+    rows: tuple[tuple[int, ...], ...]
+    width: int
+
+    @classmethod
+    def of(cls, size: int) -> Tally:
+        width = max(1, int(size**0.5) + 1)
+        return cls(((0,) * width,) * (size // width + 1), width)
+
+    def __getitem__(self, index: int) -> int:
+        return self.rows[index // self.width][index % self.width]
+
+    def increment(self, index: int) -> Tally:
+        r, c = divmod(index, self.width)
+        row = self.rows[r]
+        row = (*row[:c], row[c] + 1, *row[c + 1 :])
+        return Tally((*self.rows[:r], row, *self.rows[r + 1 :]), self.width)
