@@ -26,14 +26,14 @@ does no I/O, knows no time, and never looks inside a step's state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from worker.plan.plan import Plan
 from worker.plan.workflow import Edge, EdgeKind, Step
-from worker.run.outcome import Outcome, StepError
-from worker.run.persistent import Chain, Queue, Tally, iterate
-from worker.run.status import Status, status_of
+from worker.walk.outcome import Outcome, StepError
+from worker.walk.persistent import Chain, Queue, Tally, iterate
+from worker.walk.status import Status, status_of
 
 # --- facts in -------------------------------------------------------------------------------
 
@@ -146,11 +146,12 @@ class Walk:
     """Where a run stands: what waits, what runs now, and the leaves so far (newest first)."""
 
     plan: Plan
-    queue: Queue[Activation] = Queue()
+    queue: Queue[Activation] = field(default=Queue(), repr=False)
     current: Step | None = None
     ran: Outcome | None = None
-    executions: Tally
-    leaves: Chain[Leaf] = None
+    executions: Tally = field(repr=False)
+    leaves: Chain[Leaf] = field(default=None, repr=False)
+    begun: bool = False
     completed: bool = False
 
 
@@ -182,18 +183,30 @@ and the orders that it gives."""
 
 
 def _consider(walk: Walk, fact: Fact) -> _Consequence:
-    if walk.completed:
-        raise IllegalFact(f"{type(fact).__name__} after the run was completed")
+    if not _in_turn(walk, fact):
+        raise IllegalFact(f"{type(fact).__name__} out of turn")
     match fact:
         case Started():
-            start = Activation(walk.plan.start, fact.input)
-            return _advance(replace(walk, queue=walk.queue.push([start])))
+            queue = walk.queue.push([Activation(walk.plan.start, fact.input)])
+            return _advance(replace(walk, queue=queue, begun=True))
         case Refused():
             return _complete(walk, fact.error)
         case StepRan():
             return _judge(walk, fact.outcome)
         case EdgesJudged():
             return _follow(walk, fact)
+        case _:
+            assert_never(fact)
+
+
+def _in_turn(walk: Walk, fact: Fact) -> bool:
+    match fact:
+        case Started() | Refused():
+            return not walk.begun and not walk.completed
+        case StepRan():
+            return walk.current is not None and walk.ran is None
+        case EdgesJudged():
+            return walk.ran is not None
         case _:
             assert_never(fact)
 
@@ -245,8 +258,10 @@ def _follow(walk: Walk, judged: EdgesJudged) -> _Consequence:
     if judged.error is not None:
         error = replace(judged.error, step_id=step.id, cause=ran.error)
         return _abort(walk, step, replace(outcome, error=error))
-    verdicts = zip(_open_edges(step), judged.verdicts, strict=True)
-    followed = tuple(edge.target for edge, holds in verdicts if holds)
+    edges = _open_edges(step)
+    if len(judged.verdicts) != len(edges):
+        raise IllegalFact(f"{len(judged.verdicts)} verdicts on {len(edges)} edges")
+    followed = tuple(e.target for e, holds in zip(edges, judged.verdicts, strict=True) if holds)
     orders: tuple[Effect, ...] = ()
     if step.runs_code:
         orders = (CompleteStep(step=step, outcome=outcome, next=followed),)
@@ -261,7 +276,16 @@ def _follow(walk: Walk, judged: EdgesJudged) -> _Consequence:
 
 def _leaf(walk: Walk, step: Step, outcome: Outcome) -> Leaf:
     earlier = walk.executions[walk.plan.index[step.id]] - 1
-    return Leaf(step=step.id, key=f"{step.id}-{earlier}" if earlier else step.id, outcome=outcome)
+    key = _again(walk.plan, step.id, earlier) if earlier else step.id
+    return Leaf(step=step.id, key=key, outcome=outcome)
+
+
+def _again(plan: Plan, step_id: str, earlier: int) -> str:
+    """``x-1`` for the second execution of ``x``; more dashes where a step has that very name."""
+    dashes = "-"
+    while (key := f"{step_id}{dashes}{earlier}") in plan.index:
+        dashes += "-"
+    return key
 
 
 def _abort(walk: Walk, step: Step, outcome: Outcome) -> _Consequence:
@@ -287,12 +311,10 @@ def _first_failure(plan: Plan, leaves: tuple[Leaf, ...]) -> StepError | None:
 
 
 def _current(walk: Walk) -> Step:
-    if walk.current is None:
-        raise IllegalFact("no step is running")
+    assert walk.current is not None, "checked by _in_turn"
     return walk.current
 
 
 def _ran(walk: Walk) -> Outcome:
-    if walk.ran is None:
-        raise IllegalFact("no edges are being judged")
+    assert walk.ran is not None, "checked by _in_turn"
     return walk.ran

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.run.status import aborts, reason_of
+from worker.walk.status import aborts, reason_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Position:
 class StepError:
     """Why a step or a run did not succeed.
 
-    ``type`` is a row of :data:`worker.run.status.ERROR_TYPES` (anything else is our own fault);
+    ``type`` is a row of :data:`worker.walk.status.ERROR_TYPES` (anything else is our own fault);
     ``name`` is the name that the job gave its error (``MyError``); ``details`` is JSON that the
     error carried (``code``, ``statusCode``); ``step_id`` names the step that it belongs to.
     """
@@ -58,3 +58,21 @@ class Outcome:
     state: Any
     errored: bool = False
     error: StepError | None = None
+
+
+OUT_OF_MEMORY = StepError(type="OomError", message="the run used more memory than its limit allows")
+
+
+def entry_of(error: StepError) -> dict[str, Any]:
+    """What ``state.errors[step]`` holds: the words that a failure edge can read."""
+    entry = {
+        "source": error.source,
+        "name": error.type,
+        "severity": error.reason,
+        "message": error.message,
+        "subtype": error.name,
+    }
+    place = error.position
+    position = {"position": {"line": place.line, "column": place.column}} if place else {}
+    details = {"details": dict(error.details)} if error.details else {}
+    return {**entry, **position, **details}

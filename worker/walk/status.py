@@ -52,7 +52,9 @@ STATUSES: Final[dict[Status, StatusRow]] = {
     ),
     Status.SUCCESS: StatusRow(reason="success", chip="🟢", mark="✓", color="green", exit_code=0),
     Status.FAILED: StatusRow(reason="fail", chip="🔴", mark="✗", color="red", exit_code=1),
-    Status.CRASHED: StatusRow(reason="crash", chip="🟠", mark="!", color="dark_orange", exit_code=3),
+    Status.CRASHED: StatusRow(
+        reason="crash", chip="🟠", mark="!", color="dark_orange", exit_code=3
+    ),
     Status.CANCELLED: StatusRow(reason="cancel", chip="⚪", mark="⊘", color="white", exit_code=6),
     Status.KILLED: StatusRow(reason="kill", chip="🟡", mark="☓", color="yellow", exit_code=4),
     Status.EXCEPTION: StatusRow(

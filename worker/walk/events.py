@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from worker.run.outcome import Position, StepError
-from worker.run.status import STATUS_OF_REASON, Status
+from worker.walk.outcome import Position, StepError
+from worker.walk.status import STATUS_OF_REASON, Status
 
 
 class Dataclip:
@@ -36,10 +36,12 @@ class Dataclip:
         return self._value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Dataclip) and self.text == other.text
+        """Equal as JSON: a number may be spelled in more than one way."""
+        if not isinstance(other, Dataclip):
+            return NotImplemented
+        return self.text == other.text or bool(self.value == other.value)
 
-    def __hash__(self) -> int:
-        return hash(self.text)
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"Dataclip({self.text[:80]!r})"
@@ -135,6 +137,9 @@ class RunComplete(Event):
 
 AnyEvent = RunStart | StepStart | RunLog | StepComplete | RunComplete
 
+_KINDS: dict[str, type[AnyEvent]] = {
+    kind.type: kind for kind in (RunStart, StepStart, RunLog, StepComplete, RunComplete)
+}
 _CLIPS = ("output_dataclip", "final_state")
 
 
@@ -170,11 +175,21 @@ def event_clip(event: AnyEvent) -> tuple[str, Dataclip | None] | None:
 
 def encode(fields: Mapping[str, Any], clip: tuple[str, Dataclip | None] | None) -> str:
     """One JSON object of the fields, with the dataclip's text embedded as it is."""
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    text = _dumps(fields)
     if clip is None:
         return text
     name, content = clip
     return f'{text[:-1]},"{name}":{content.text if content else "null"}}}'
+
+
+def _dumps(fields: Mapping[str, Any]) -> str:
+    """Letters of every script as they are, save for halves of surrogate pairs."""
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(fields, separators=(",", ":"))
+    return text
 
 
 def error_to_dict(error: StepError) -> dict[str, Any]:
@@ -215,11 +230,8 @@ def error_from_dict(fields: Mapping[str, Any]) -> StepError:
 
 def from_dict(fields: Mapping[str, Any]) -> AnyEvent:
     """An event from parsed JSON, as a journal holds it. Raises ``ValueError`` on anything else."""
-    kinds: dict[str, type[AnyEvent]] = {
-        kind.type: kind for kind in (RunStart, StepStart, RunLog, StepComplete, RunComplete)
-    }
     try:
-        kind = kinds[fields["type"]]
+        kind = _KINDS[fields["type"]]
         values = {name: fields[name] for name in kind.__dataclass_fields__ if name in fields}
         values.pop("type", None)
         if values.get("error"):
@@ -227,8 +239,8 @@ def from_dict(fields: Mapping[str, Any]) -> AnyEvent:
         if "next" in values:
             values["next"] = tuple(values["next"])
         for name in _CLIPS:
-            if values.get(name) is not None:
+            if not isinstance(values.get(name), Dataclip | None):
                 values[name] = Dataclip.of(values[name])
         return kind(**values)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"not an event of a run: {error}") from error

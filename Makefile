@@ -1,0 +1,49 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup run test check format lint types imports bench vendor clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+setup: $(STAMP)  ## Install into .venv
+
+run: $(STAMP)  ## Run a sample workflow to its end
+	$(BIN)/worker run graphs/referral.yaml --input graphs/referral.input.json
+
+test: $(STAMP)  ## Run the tests
+	$(BIN)/pytest -q -n auto
+
+format: $(STAMP)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## Everything that must be green: format, lint, types, imports, tests
+
+bench: $(STAMP)  ## Print the figures of this machine
+	$(BIN)/python -m bench
+
+vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
+	npm --prefix tools/vendor install --no-package-lock
+	node tools/vendor/build.mjs
+
+clean:  ## Remove everything that was built
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""``make bench``: the figures of this machine, all from one run."""

@@ -1,0 +1,152 @@
+"""Prints each figure with what it is compared to; nothing here decides a test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import worker
+from worker.execute.limits import Limits
+from worker.runner import Options, Pool
+
+ROOT = Path(__file__).resolve().parent.parent
+MIB = 2**20
+STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
+
+
+def row(name: str, figure: str, compared: str = "") -> None:
+    print(f"{name:<48} {figure:>14}  {compared}", flush=True)
+
+
+def quantile(values: Iterable[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * q))]
+
+
+def chain(length: int, source: str = STEP) -> worker.Workflow:
+    steps: list[dict[str, Any]] = [
+        {"id": f"s{i}", "adaptor": "common", "expression": source, "next": {f"s{i + 1}": True}}
+        for i in range(length)
+    ]
+    del steps[-1]["next"]
+    return worker.load({"workflow": {"name": "chain", "steps": steps}})
+
+
+def star(rays: int) -> worker.Workflow:
+    hub = {"id": "hub", "expression": STEP, "next": {f"s{i}": True for i in range(rays)}}
+    leaves = [{"id": f"s{i}", "expression": STEP} for i in range(rays)]
+    for step in (hub, *leaves):
+        step["adaptor"] = "common"
+    return worker.load({"workflow": {"name": "star", "steps": [hub, *leaves]}})
+
+
+INPUT = {"data": {"patient": {"id": 7, "name": "x" * 900}}}
+
+
+async def timed(call: Callable[[], Awaitable[Any]]) -> float:
+    began = time.perf_counter()
+    await call()
+    return time.perf_counter() - began
+
+
+async def throughput(pool: Pool, workflow: worker.Workflow, count: int, at_once: int) -> float:
+    """Runs a second with ``at_once`` runs under way."""
+    left = iter(range(count))
+
+    async def work() -> None:
+        for _ in left:
+            assert (await pool.run(workflow, INPUT)).status == "success"
+
+    return count / await timed(lambda: asyncio.gather(*(work() for _ in range(at_once))))
+
+
+def bare_fork(count: int = 200) -> float:
+    """Seconds to fork and reap a process that does nothing, from a process of this size."""
+    began = time.perf_counter()
+    for _ in range(count):
+        if (pid := os.fork()) == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    return (time.perf_counter() - began) / count
+
+
+def wall(*command: str, count: int = 10) -> float:
+    """The median wall time of a command, in seconds."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+async def overshoot(pool: Pool, count: int = 30) -> list[float]:
+    """Milliseconds between a run's time limit and its end, as its own events tell."""
+    workflow = chain(1, "fn(state => { while (true) {} });")
+    options = Options(limits=Limits(timeout_s=0.1))
+    results = [await pool.run(workflow, {}, options) for _ in range(count)]
+    assert all(result.error_type == "TimeoutError" for result in results)
+    return [(result.duration / 1e6 - 0.1) * 1000 for result in results]
+
+
+HOGS = {
+    "objects": "const a = []; while (true) a.push({ n: a.length });",
+    "strings": "const a = []; while (true) a.push('x'.repeat(1e6) + a.length);",
+    "buffers": "const a = []; while (true) a.push(new Uint8Array(1e6).fill(1));",
+}
+
+
+async def out_of_memory(pool: Pool, kind: str, limit: int = 128) -> tuple[float, float]:
+    """Seconds until an OomError, and peak resident MB beyond the limit."""
+    workflow = chain(1, f"fn(state => {{ {HOGS[kind]} }});")
+    began = time.perf_counter()
+    result = await pool.run(workflow, {}, Options(limits=Limits(memory_mb=limit)))
+    assert result.error_type == "OomError", result.error
+    peak = max(getattr(event, "mem", 0) for event in result.events)
+    return time.perf_counter() - began, peak / MIB - limit
+
+
+def resident(pid: int) -> float:
+    """A process's resident memory in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
+
+
+async def main() -> None:
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+          f"Python {platform.python_version()}, {platform.system()} {platform.release()}\n")
+    three = chain(3)
+    async with Pool(size=2) as pool:
+        await throughput(pool, three, 50, 2)
+        rate = await throughput(pool, three, 1500, 2)
+        row("isolated 3-step runs, two at once", f"{rate:.0f} /s", "aim 500; OpenFn's worker 2.15")
+        latencies = [await timed(lambda: pool.run(three, INPUT)) * 1000 for _ in range(300)]
+        p50, p99 = quantile(latencies, 0.5), quantile(latencies, 0.99)
+        row("warm latency of one run, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim p50 5; OpenFn 618")
+        fork = bare_fork() * 1000
+        row("a run's cost over a bare fork", f"{p50 / fork:.1f} x", f"fork {fork:.2f} ms")
+        for name, graph in (("chain", chain(5000)), ("star", star(5000))):
+            took = await timed(lambda graph=graph: pool.run(graph, {}))  # type: ignore[misc]
+            row(f"5,000-step {name}", f"{took:.2f} s", "aim 1; OpenFn 22.6 / 29.7")
+        times = await overshoot(pool)
+        row("timeout overshoot, p99", f"{quantile(times, 0.99):.1f} ms", "aim 10")
+        for kind in HOGS:
+            took, over = await out_of_memory(pool, kind)
+            row(f"out of memory at 128 MB: {kind}", f"{took:.2f} s", f"peak {over:+.0f} MB (aim +32)")
+        row("resident memory of the idle zygote", f"{resident(pool.zygote_pid):.0f} MB", "OpenFn 95 to 132 a child")
+    nothing = wall(sys.executable, "-c", "pass") * 1000
+    command = [str(Path(sys.executable).parent / "worker"), "run", "graphs/referral.yaml"]
+    ours = wall(*command, "--input", "graphs/referral.input.json") * 1000
+    row("`worker run` of a referral, wall time", f"{ours:.0f} ms", f"python -c pass: {nothing:.0f} ms; aim 250")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

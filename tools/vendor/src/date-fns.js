@@ -1,0 +1,3 @@
+import * as dateFns from "date-fns";
+
+globalThis.__dateFns = { ...dateFns };

@@ -1,0 +1,322 @@
+"""A run, in its own process: the driver's performer, which reports every fact to the parent.
+
+The process is forked from the zygote for this run alone, has its own limits, and ends with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from worker.execute.clips import Clip, identifiers
+from worker.execute.javascript.engine import Engine
+from worker.execute.javascript.job import CompiledJob
+from worker.execute.javascript.steps import JavaScript
+from worker.execute.limits import Limits
+from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Request, frame
+from worker.execute.python import CompiledStep, compile_step, run_step
+from worker.plan.workflow import Language, Step
+from worker.walk.drive import drive, refuse
+from worker.walk.events import error_to_dict
+from worker.walk.machine import CompleteRun, CompleteStep, EdgesJudged, JudgeEdges, StartStep
+from worker.walk.outcome import OUT_OF_MEMORY, Outcome, StepError
+from worker.walk.secrets import Mask
+from worker.walk.status import STATUSES
+
+EMPTY = "{}"
+NEARLY_ALL = 0.97
+"""A run whose peak came this close to its limit was refused memory, and may have hidden it."""
+
+
+def run(request: Request, engine: Engine, channel: socket.socket) -> None:
+    """Walk the request's plan to its end, reporting into ``channel``."""
+    report = Reporter(request, channel)
+    report.emit("run:start", workflow=request.plan.name, versions=request.versions)
+    report.flush()
+    performer = Run(request, engine, report, channel)
+    try:
+        engine.limit_memory(request.limits.memory)
+        error = performer.prepare()
+        if error is not None:
+            refuse(request.plan, error, performer)
+        else:
+            drive(request.plan, Clip(report.next_id(), request.input), performer)
+    except MemoryError:
+        os._exit(EXIT_OUT_OF_MEMORY)
+
+
+class Reporter:
+    """Numbers, dates, masks and sends the events of one run."""
+
+    def __init__(self, request: Request, channel: socket.socket) -> None:
+        self._channel = channel
+        self._limits = request.limits
+        self._run_id = request.run_id
+        self._ids = identifiers(request.run_id)
+        self._seq = 0
+        self._lines = 0
+        self._unsent: list[bytes] = []
+        self.mask = Mask(request.secrets)
+
+    def next_id(self) -> str:
+        return next(self._ids)
+
+    def emit(self, type: str, clip: str | None = None, **fields: Any) -> None:
+        header = {
+            "type": type,
+            "run_id": self._run_id,
+            "seq": self._seq,
+            "timestamp": time.time_ns() // 1000,
+            **fields,
+        }
+        self._seq += 1
+        self._unsent.append(frame(header, clip))
+
+    def flush(self) -> None:
+        """Let the parent know everything so far; due before anything that may take its time."""
+        self._channel.sendall(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def log(self, level: str, source: str, message: str, step_id: str, job_id: str) -> None:
+        """Report a log line, within the limits of its size and of their number."""
+        self._lines += 1
+        if self._lines > self._limits.log_lines:
+            if self._lines > self._limits.log_lines + 1:
+                return
+            level, source, message = "warn", "R/T", "too many log lines: no more are reported"
+        text = printable(cut(message, self._limits.log_payload))
+        self.emit(
+            "run:log",
+            source=source,
+            level=level,
+            message=self.mask(text),
+            step_id=step_id,
+            job_id=job_id,
+        )
+        self.flush()
+
+    def error(self, error: StepError | None) -> dict[str, Any] | None:
+        """An error as the wire has it, without secrets and within the payload limit."""
+        if error is None:
+            return None
+        text = self._error_text(error)
+        if len(text) > self._limits.log_payload:
+            short = replace(error, message=cut(error.message, 10_000), details={}, cause=None)
+            text = self._error_text(short)
+        masked: dict[str, Any] = json.loads(text)
+        return masked
+
+    def _error_text(self, error: StepError) -> str:
+        return self.mask(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
+
+    def clip(self, state: Any) -> tuple[str | None, bool]:
+        """The text to send of a state, and whether it is withheld for its size."""
+        if state is None:
+            return None, False
+        if len(state.text) > self._limits.payload:
+            return None, True
+        return self.mask(state.text), False
+
+
+class Run:
+    """Performs what the machine orders, for one run."""
+
+    def __init__(
+        self, request: Request, engine: Engine, report: Reporter, channel: socket.socket
+    ) -> None:
+        self._request = request
+        self._report = report
+        self._channel = channel
+        self._javascript = JavaScript(engine, self._wait)
+        self._step_id = self._job_id = ""
+        self._step_began = self._began = time.monotonic_ns()
+        self._python: dict[str, CompiledStep] = {}
+        self._memory_before = peak_memory()
+        engine.log = self._log
+
+    def prepare(self) -> StepError | None:
+        """Compile everything before the first step; an error refuses the run."""
+        jobs = self._request.jobs
+        javascript = {id: job for id, job in jobs.items() if isinstance(job, CompiledJob)}
+        return self._javascript.define(self._request.plan, javascript, self._request.conditions)
+
+    def run_step(self, order: StartStep) -> Outcome:
+        state = order.input or Clip(self._report.next_id(), EMPTY)
+        self._step_id, self._job_id = self._report.next_id(), order.step.id
+        self._step_began = time.monotonic_ns()
+        self._report.emit(
+            "step:start",
+            step_id=self._step_id,
+            job_id=order.step.id,
+            job_name=order.step.name,
+            input_dataclip_id=state.id,
+            execution=order.execution,
+        )
+        self._report.flush()
+        outcome = self._within_limits(order.step, self._execute(order.step, state.text))
+        return replace(outcome, state=self._clip(outcome.state))
+
+    def _execute(self, step: Step, state: str) -> Outcome:
+        if step.id in self._request.missing:
+            return Outcome(state=None, error=_no_credential(step, self._request.missing[step.id]))
+        configuration = self._request.configurations.get(step.id, EMPTY)
+        defaults = json.dumps(dict(step.state)) if step.state else EMPTY
+        if step.language is Language.JAVASCRIPT:
+            return self._javascript.run(step, state, defaults, configuration)
+        return self._execute_python(step, state, defaults, configuration)
+
+    def _execute_python(self, step: Step, state: str, defaults: str, configuration: str) -> Outcome:
+        if step.id not in self._python:
+            file = step.source_file or f"{step.id}.py"
+            self._python[step.id] = compile_step(step.source, file, self._request.modules)
+        try:
+            full = assemble(json.loads(state), json.loads(defaults), json.loads(configuration))
+            text = json.dumps(full)
+        except RecursionError:
+            text = state  # the step's own parsing fails in the same way, as the step's failure
+        return run_step(
+            self._python[step.id],
+            step.id,
+            text,
+            lambda level, message: self._log(level, "JOB", message),
+        )
+
+    def _within_limits(self, step: Step, outcome: Outcome) -> Outcome:
+        """Rule over what the step may have hidden: memory that it used, a state too large."""
+        if not (outcome.error and outcome.error.aborts) and self._exhausted():
+            return Outcome(state=None, error=replace(OUT_OF_MEMORY, step_id=step.id))
+        if outcome.state is None or len(outcome.state) <= self._request.limits.state:
+            return outcome
+        found, allowed = (size / 2**20 for size in (len(outcome.state), self._request.limits.state))
+        message = f"the state is {found:.1f} MB, over its limit of {allowed:.1f} MB"
+        error = StepError(type="StateTooLargeError", message=message, step_id=step.id)
+        return Outcome(state=None, error=error)
+
+    def _exhausted(self) -> bool:
+        return peak_memory() - self._memory_before > self._request.limits.memory * NEARLY_ALL
+
+    def _clip(self, text: str | None) -> Clip | None:
+        return None if text is None else Clip(self._report.next_id(), text)
+
+    def judge(self, order: JudgeEdges) -> EdgesJudged:
+        clip = order.outcome.state
+        judged = self._javascript.judge(order.step, order.edges, clip and clip.text)
+        same = judged.state is None or (clip is not None and judged.state == clip.text)
+        return replace(judged, state=clip if same else self._clip(judged.state))
+
+    def complete_step(self, order: CompleteStep) -> None:
+        outcome = order.outcome
+        aborted = outcome.error is not None and outcome.error.aborts
+        clip = None if aborted else outcome.state
+        text, withheld = self._report.clip(clip)
+        if outcome.state is None and not aborted:
+            self._log("warn", "R/T", "the step returned nothing: its output is empty")
+        self._report.emit(
+            "step:complete",
+            text,
+            step_id=self._step_id,
+            job_id=order.step.id,
+            reason=outcome.error.reason if outcome.error else "success",
+            error=self._report.error(outcome.error),
+            output_dataclip_id=clip and clip.id,
+            withheld=withheld,
+            next=order.next,
+            mem=peak_memory(),
+            duration=(time.monotonic_ns() - self._step_began) // 1000,
+        )
+        self._step_id = self._job_id = ""
+
+    def complete_run(self, order: CompleteRun) -> None:
+        final = self._final(order.final_states)
+        _, withheld = self._report.clip(final)
+        self._report.emit(
+            "run:complete",
+            self._report.mask(final.text) if final else None,
+            reason=STATUSES[order.status].reason,
+            error=self._report.error(order.error),
+            final_dataclip_id=final and final.id,
+            withheld=withheld,
+            mem=peak_memory(),
+            duration=(time.monotonic_ns() - self._began) // 1000,
+        )
+        self._report.flush()
+
+    def _final(self, states: Mapping[str, Clip]) -> Clip | None:
+        if len(states) <= 1:
+            return next(iter(states.values()), None)
+        members = (f"{json.dumps(key)}:{clip.text}" for key, clip in states.items())
+        return Clip(self._report.next_id(), "{" + ",".join(members) + "}")
+
+    def _log(self, level: str, source: str, message: str) -> None:
+        self._report.log(level, source, message, self._step_id, self._job_id)
+
+    def _wait(self, seconds: float | None) -> None:
+        """Sleep; the parent never speaks here, so a channel that can be read is a parent gone."""
+        readable, _, _ = select.select([self._channel], [], [], seconds)
+        if readable:
+            os._exit(0)
+
+
+def _no_credential(step: Step, name: str) -> StepError:
+    message = f"the credential '{name}' of this step was not given (see --credentials)"
+    return StepError(type="CredentialError", message=message, step_id=step.id)
+
+
+def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dict[str, Any]:
+    """A step's input: its defaults under the upstream state, ``data`` merged one level deep."""
+    state = {"configuration": None, **defaults}
+    state |= upstream if isinstance(upstream, dict) else {}
+    below, above = defaults.get("data"), state.get("data")
+    if isinstance(below, dict) and isinstance(above, dict):
+        state["data"] = {**below, **above}
+    if state.get("data") is None:
+        state["data"] = {}
+    state["configuration"] = configuration
+    return state
+
+
+def cut(text: str, limit: int) -> str:
+    """The text within ``limit`` characters, saying so where it was cut."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… (cut: {len(text)} characters, over the limit of {limit})"
+
+
+def printable(text: str) -> str:
+    """The text without halves of surrogate pairs, which no encoding can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def peak_memory() -> int:
+    """The process's peak resident memory, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def data_ceiling(memory: int) -> int:
+    """The limit of this process's data that leaves a run ``memory`` bytes, and some headroom."""
+    statm = os.open("/proc/self/statm", os.O_RDONLY)
+    pages = int(os.read(statm, 200).split()[5])
+    os.close(statm)
+    return pages * resource.getpagesize() + memory + _HEADROOM
+
+
+_HEADROOM = 16 * 1024 * 1024
+"""What the interpreter itself may need beyond the run's limit."""
+
+
+def confine(limits: Limits) -> None:
+    """Take from this process what a run has no use for: files, cores, memory over its limit."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if sys.platform == "linux":
+        ceiling = data_ceiling(limits.memory)
+        resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))

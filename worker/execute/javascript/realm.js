@@ -1,0 +1,517 @@
+// The realm in which jobs run. Evaluated once in the zygote, after the vendored libraries, as
+// realm(host); every run forks with it loaded.
+//
+// host: { log(level, source, text), now() } are the only ways out, and both are Python's.
+//
+// Three rules:
+// 1. A job sees the language, the web APIs that jobs expect, and its adaptor. Nothing else.
+// 2. Code cannot be made from text, and an attempt counts even where the job catches the error.
+// 3. Every intrinsic is frozen before the fork: one step cannot bend what the next one uses.
+(function (host) {
+  "use strict";
+
+  // --- what the host asks about a step ------------------------------------------------------
+
+  const InternalError = globalThis.InternalError;
+  const flags = { oom: false, security: false };
+  const slot = { value: undefined, error: undefined }; // where the engine puts what it evaluated
+  const jobs = new Map(); // file -> {run, sites, exports, adaptors}
+  const conditions = []; // index -> (state, upstreamStepId) => value
+  const adaptors = new Map(); // module name -> exports
+  const traces = new WeakMap(); // error -> {frames, text}
+  const kinds = new WeakMap(); // error -> the error type that the host gave it
+  let step = null; // the step that runs now
+
+  const mark = (error, kind) => (kinds.set(error, kind), error);
+
+  // --- errors: Node's wording, and where they came from ---------------------------------------
+
+  const REWRITES = [
+    [/^cannot read property '(.*)' of (undefined|null)$/s, "Cannot read properties of $2 (reading '$1')"],
+    [/^cannot set property '(.*)' of (undefined|null)$/s, "Cannot set properties of $2 (setting '$1')"],
+    [/^Invalid scheme$/, "Invalid URL"],
+    [/^invalid array length$/, "Invalid array length"],
+    [/^invalid repeat count$/, "Invalid count value"],
+    [/^'(.*)' is read-only$/s, "Cannot assign to '$1': it is a constant or read-only"],
+    [/^(.*) is not initialized$/s, "Cannot access '$1' before initialization"],
+    [/^circular reference$/, "Converting circular structure to JSON"],
+    [/^string too long$/, "Invalid string length"],
+    [/^empty array$/, "Reduce of empty array with no initial value"],
+    [/^Date value is NaN$/, "Invalid time value"],
+    [/^cannot convert BigInt to number$/, "Cannot mix BigInt and other types, use explicit conversions"],
+    [/^cannot convert symbol to (number|string)$/, "Cannot convert a Symbol value to a $1"],
+    [/^class constructors must be invoked with 'new'$/, "Class constructor cannot be invoked without 'new'"],
+    [/^unexpected token: '(.*)'$/s, "Unexpected token '$1' in JSON"],
+    [/^unexpected end of (input|string)$/, "Unexpected end of JSON input"],
+  ];
+
+  const NOT_ITERABLE = /^(value is not iterable|cannot read property 'Symbol.iterator' of (undefined|null))$/;
+
+  function reword(error, frames) {
+    const text = error.message;
+    if (error instanceof URIError) return "URI malformed";
+    const sites = jobs.get(frames[0]?.file)?.sites ?? {};
+    const place = `${frames[0]?.line}:${frames[0]?.column}`;
+    if (text === "not a function") return sites[place] ? `${sites[place]} is not a function` : text;
+    if (NOT_ITERABLE.test(text))
+      return `${sites[`${place}:iterated`] ?? sites[place] ?? "value"} is not iterable`;
+    for (const [pattern, wording] of REWRITES)
+      if (pattern.test(text)) return text.replace(pattern, wording);
+    return text;
+  }
+
+  // A job's body starts on the second line of what the engine evaluates.
+  const frameOf = (site) => ({
+    name: site.getFunctionName() ?? "",
+    file: site.getFileName() ?? "",
+    line: site.isNative() ? 0 : site.getLineNumber() - 1,
+    column: site.isNative() ? 0 : site.getColumnNumber(),
+  });
+
+  const stackText = (error, frames) =>
+    [`${error.name}: ${error.message}`, ...frames.map(frameText)].join("\n");
+  const frameText = ({ name, file, line, column }) =>
+    line ? `    at ${name || "<anonymous>"} (${file}:${line}:${column})` : `    at ${name} (native)`;
+
+  // The engine asks again when an error is thrown again; the place of the first time is the one.
+  Error.prepareStackTrace = (error, sites) => {
+    if (error instanceof InternalError && error.message === "out of memory") flags.oom = true;
+    const known = traces.get(error);
+    if (known) return known.text;
+    const frames = sites.map(frameOf).filter(({ file }) => /^(job:|edge:|$)/.test(file));
+    try {
+      const message = error.message;
+      const worded = typeof message === "string" ? reword(error, frames) : message;
+      if (worded !== message) error.message = worded;
+    } catch {
+      // A frozen or exotic error keeps its own words.
+    }
+    const text = stackText(error, frames);
+    traces.set(error, { frames, text });
+    return text;
+  };
+
+  const DETAILS_LIMIT = 20_000;
+
+  function detailsOf(error) {
+    try {
+      const { message, stack, name, ...rest } = error;
+      const text = JSON.stringify(rest, decycled());
+      return text && text !== "{}" && text.length <= DETAILS_LIMIT ? JSON.parse(text) : {};
+    } catch {
+      return {};
+    }
+  }
+
+  function typeOf(error) {
+    if (flags.oom) return "OomError";
+    if (flags.security || error instanceof EvalError) return "SecurityError";
+    if (typeof error !== "object" || error === null) return "JobError";
+    if (kinds.has(error)) return kinds.get(error);
+    if (error instanceof InternalError) return "RangeError";
+    for (const type of [TypeError, RangeError, SyntaxError, ReferenceError])
+      if (error instanceof type) return type.name;
+    return "JobError";
+  }
+
+  const textOf = (value) => (typeof value === "string" ? value : value === undefined ? "" : String(value));
+
+  // A thrown value as the host wants it; hostile getters and proxies must not break the report.
+  function describe(error) {
+    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {} };
+    try {
+      if (typeof error === "string") report.message = error;
+      else if (typeof error === "object" && error !== null) {
+        report.message = textOf(error.message);
+        report.name = textOf(error.name);
+        report.frames = (traces.get(error)?.frames ?? []).slice(0, 10);
+        report.details = detailsOf(error);
+      }
+    } catch {
+      report.message = "an error that cannot be read";
+    }
+    return JSON.stringify(report);
+  }
+
+  // --- state is JSON --------------------------------------------------------------------------
+
+  // Replaces what an object contains of itself, and nothing that is merely shared. ``original`` is
+  // what the serialized object was copied from.
+  function decycled(original) {
+    const ancestors = [];
+    return function (key, value) {
+      if (original !== undefined && value === original) return "[Circular]";
+      if (typeof value === "bigint") return value.toString();
+      if (typeof value !== "object" || value === null) return value;
+      while (ancestors.length && ancestors[ancestors.length - 1] !== this) ancestors.pop();
+      if (ancestors.includes(value)) return "[Circular]";
+      ancestors.push(value);
+      return value;
+    };
+  }
+
+  function serialize(value, original) {
+    try {
+      return JSON.stringify(value);
+    } catch (error) {
+      if (flags.oom || error instanceof RangeError) throw error;
+      return JSON.stringify(value, decycled(original));
+    }
+  }
+
+  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+  function assemble(upstream, defaults, configuration) {
+    const state = { configuration: null, ...defaults, ...upstream };
+    if (isObject(defaults?.data) && isObject(upstream?.data)) state.data = { ...defaults.data, ...upstream.data };
+    state.data ??= {};
+    state.configuration = configuration;
+    return state;
+  }
+
+  function withoutSecrets(state) {
+    if (!isObject(state)) return state;
+    const { configuration, response, ...rest } = state;
+    return rest;
+  }
+
+  // --- console and timers -----------------------------------------------------------------------
+
+  function inspect(value) {
+    if (typeof value === "string") return value;
+    if (typeof value === "function") return `[Function: ${value.name || "(anonymous)"}]`;
+    if (typeof value === "symbol" || typeof value === "bigint") return value.toString();
+    if (value instanceof Error) return value.stack ?? String(value);
+    if (value instanceof Map) return `Map(${value.size}) ${inspect([...value])}`;
+    if (value instanceof Set) return `Set(${value.size}) ${inspect([...value])}`;
+    return serialize(value) ?? String(value);
+  }
+
+  const say = (level, source) => (...values) => host.log(level, source, values.map(inspect).join(" "));
+  const LEVELS = { log: "info", info: "info", success: "info", warn: "warn", error: "error", debug: "debug", trace: "debug", dir: "info", table: "info" };
+
+  const consoleFor = (source) => {
+    const console = {};
+    const clocks = new Map();
+    const counts = new Map();
+    for (const [name, level] of Object.entries(LEVELS)) console[name] = say(level, source);
+    console.assert = (holds, ...values) => holds || say("error", source)("Assertion failed:", ...values);
+    console.time = (label = "default") => void clocks.set(label, host.now());
+    console.timeEnd = console.timeLog = (label = "default") =>
+      say("info", source)(`${label}: ${(host.now() - (clocks.get(label) ?? host.now())).toFixed(3)}ms`);
+    console.count = (label = "default") => {
+      counts.set(label, (counts.get(label) ?? 0) + 1);
+      say("info", source)(`${label}: ${counts.get(label)}`);
+    };
+    console.group = console.groupCollapsed = (...values) => values.length && say("info", source)(...values);
+    console.groupEnd = () => {};
+    return console;
+  };
+
+  const timers = []; // sorted by time, then by id
+  let lastTimer = 0;
+
+  function schedule(callback, delay, every, args) {
+    if (typeof callback !== "function")
+      throw new TypeError('The "callback" argument must be of type function. Received ' + inspect(callback));
+    const wait = Math.max(1, Math.min(Number(delay) || 0, 2 ** 31 - 1));
+    const timer = { id: ++lastTimer, at: host.now() + wait, every: every ? wait : 0, callback, args };
+    enqueue(timer);
+    return timer.id;
+  }
+
+  function enqueue(timer) {
+    let low = 0, high = timers.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (timers[middle].at <= timer.at) low = middle + 1;
+      else high = middle;
+    }
+    timers.splice(low, 0, timer);
+  }
+
+  function unschedule(id) {
+    const at = timers.findIndex((timer) => timer.id === id);
+    if (at >= 0) timers.splice(at, 1);
+  }
+
+  // --- code from text ---------------------------------------------------------------------------
+
+  function forbid() {
+    flags.security = true;
+    throw new EvalError("Code generation from strings disallowed for this context");
+  }
+
+  function takeAwayCodeGeneration() {
+    const kinds = [function () {}, async function () {}, function* () {}, async function* () {}];
+    for (const sample of kinds) {
+      const prototype = Object.getPrototypeOf(sample);
+      const stand_in = { [prototype.constructor.name]: function () { return forbid(); } }[prototype.constructor.name];
+      Object.defineProperty(stand_in, "prototype", { value: prototype });
+      Object.defineProperty(prototype, "constructor", { value: stand_in, writable: false, configurable: false });
+      if (stand_in.name === "Function") define(globalThis, "Function", stand_in);
+    }
+    define(globalThis, "eval", { eval: () => forbid() }.eval);
+  }
+
+  const define = (target, name, value) =>
+    Object.defineProperty(target, name, { value, writable: true, configurable: true, enumerable: false });
+
+  // --- adaptors, and what a job's body receives ---------------------------------------------------
+
+  const COMMON = "@openfn/language-common";
+  const fullName = (name) => (name.includes("/") ? name : `@openfn/language-${name}`);
+  const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
+  const find = (specifier) => adaptors.get(specifier) ?? adaptors.get(baseOf(specifier));
+
+  function moduleFor(specifiers, name) {
+    const wanted = baseOf(name);
+    const own = specifiers.find((specifier) => baseOf(specifier) === wanted);
+    if (own === undefined && wanted !== COMMON)
+      throw mark(new Error(`module not allowed: ${name}`), "ImportError");
+    return find(own ?? name) ?? missing(own ?? name);
+  }
+
+  // Every adaptor exports common's functions too, so a job that uses no others still runs.
+  const missing = (specifier) =>
+    new Proxy(adaptors.get(COMMON), {
+      get: (common, name) => common[name] ?? absent(specifier, name),
+      has: () => true,
+    });
+
+  const absent = (specifier, name) => () => {
+    throw mark(
+      new Error(
+        `${String(name)}() belongs to the adaptor ${specifier}, which is not installed here. ` +
+          "Only the built-in common adaptor is available in this version; installing adaptors comes with 'worker adaptors'.",
+      ),
+      "AdaptorError",
+    );
+  };
+
+  // The value of a name that a job uses and never declares, or undefined where no adaptor has it.
+  function exported(specifiers, name, isCalled) {
+    for (const specifier of specifiers) {
+      const exports = find(specifier);
+      if (exports && name in exports) return exports[name];
+    }
+    const foreign = specifiers.find((specifier) => !find(specifier));
+    if (foreign === undefined || name in globalThis) return undefined;
+    return adaptors.get(COMMON)[name] ?? (isCalled ? absent(foreign, name) : undefined);
+  }
+
+  const invalid = (message) => mark(new Error(message), "ValidationError");
+
+  function checked(operation) {
+    if (typeof operation !== "function")
+      throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
+    return async (state) => {
+      const result = await operation(state || {});
+      if (!result) host.log("warn", "R/T", "an operation returned nothing: the next one receives an empty state");
+      return result;
+    };
+  }
+
+  const inOrder = (...operations) => async (state) => {
+    for (const operation of operations) state = await operation(state);
+    return state;
+  };
+
+  const defer = (operation, onThen, onCatch) => async (state) => {
+    try {
+      const result = await operation(state);
+      return onThen ? await onThen(result) : result;
+    } catch (error) {
+      if (!onCatch) throw error;
+      return await onCatch(error, state);
+    }
+  };
+
+  async function execute(job, state) {
+    const thunks = [];
+    const $worker = {
+      default: [],
+      exports: job.exports,
+      meta: Object.freeze({ url: "" }),
+      op: (thunk) => void thunks.push(thunk),
+      defer,
+      import: (name) => moduleFor(job.adaptors, name),
+      dynamicImport: async (name) => moduleFor(job.adaptors, String(name)),
+    };
+    await job.run($worker);
+    if (!Array.isArray($worker.default)) throw invalid("a job's default export must be an array of operations");
+    const operations = [...$worker.default];
+    for (const thunk of thunks) operations.push(await thunk());
+    return await (job.exports.execute ?? inOrder)(...operations.map(checked))(state);
+  }
+
+  async function perform(step, job, upstream, defaults, configuration) {
+    step.state = assemble(JSON.parse(upstream), JSON.parse(defaults), JSON.parse(configuration));
+    const returned = await execute(job, step.state);
+    const result = withoutSecrets(returned);
+    step.errored = Boolean(result?.errors?.[step.id]);
+    step.text = result ? (serialize(result, returned) ?? null) : null;
+  }
+
+  // --- the host's side ------------------------------------------------------------------------------
+
+  const api = {
+    slot: () => slot,
+    thrown: () => describe(slot.error),
+
+    // The engine has just evaluated the job's body into the slot, under the job's own file name.
+    job(file, description) {
+      const { adaptors, sites, free, called } = JSON.parse(description);
+      const exports = {};
+      for (const name of free) {
+        const value = exported(adaptors, name, called.includes(name));
+        if (value !== undefined) exports[name] = value;
+      }
+      jobs.set(file, { run: slot.value, sites, exports, adaptors });
+    },
+    // Which of a job's free names an adaptor gives it.
+    names: (adaptors, free, called) =>
+      JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name, JSON.parse(called).includes(name)) !== undefined)),
+    condition: () => conditions.push(slot.value) - 1,
+
+    begin(file, stepId, upstream, defaults, configuration) {
+      flags.oom = flags.security = false;
+      const mine = (step = { id: stepId, state: {}, error: null, settled: false, text: null, errored: false });
+      perform(mine, jobs.get(file), upstream, defaults, configuration).then(
+        () => void (mine.settled = true),
+        (error) => void ((mine.error = describe(error)), (mine.settled = true)),
+      );
+    },
+    // "" while the step runs, "ok", or the report of its error.
+    poll: () => (!step.settled ? "" : (step.error ?? "ok")),
+    // The JSON text of the output, or null where the step returned nothing.
+    output: () => step.text,
+    errored: () => step.errored,
+    // What the job may have caught, and yet may not do.
+    caught: () => (flags.oom ? "OomError" : flags.security ? "SecurityError" : ""),
+
+    // A failed step passes on its input, with what it changed in place and its error.
+    failed(entry) {
+      const state = withoutSecrets(step.state);
+      const errors = { ...(isObject(state.errors) ? state.errors : {}), [step.id]: JSON.parse(entry) };
+      return serialize({ ...state, errors }, step.state);
+    },
+
+    // Verdicts in order, ended by the report of a condition that threw; the state then lies in text().
+    judge(stepId, wanted, text) {
+      const verdicts = [];
+      let state = text === null ? undefined : JSON.parse(text);
+      flags.security = false;
+      let thrown = null;
+      for (const condition of JSON.parse(wanted)) {
+        try {
+          verdicts.push(holds(condition, state, stepId));
+        } catch (error) {
+          thrown = describe(error);
+          break;
+        }
+      }
+      judged = state === undefined ? null : serialize(state);
+      return JSON.stringify({ verdicts, thrown });
+    },
+    judged: () => judged,
+
+    // Milliseconds until the next timer, or -1.
+    due: () => (timers.length ? Math.max(0, timers[0].at - host.now()) : -1),
+    fire() {
+      const now = host.now();
+      if (!timers.length || timers[0].at > now) return false;
+      const timer = timers.shift();
+      if (timer.every) enqueue({ ...timer, at: now + timer.every });
+      timer.callback(...timer.args);
+      return true;
+    },
+  };
+  let judged = null;
+
+  function holds(condition, state, stepId) {
+    if (condition === "always") return true;
+    if (condition === "on_job_success") return !state?.errors?.[stepId];
+    if (condition === "on_job_failure") return Boolean(state?.errors?.[stepId]);
+    return Boolean(conditions[condition](state, stepId));
+  }
+
+  // --- setting up, and closing the door ---------------------------------------------------------------
+
+  define(globalThis, "console", consoleFor("JOB"));
+  define(globalThis, "setTimeout", (callback, delay, ...args) => schedule(callback, delay, false, args));
+  define(globalThis, "setInterval", (callback, delay, ...args) => schedule(callback, delay, true, args));
+  define(globalThis, "setImmediate", (callback, ...args) => schedule(callback, 0, false, args));
+  for (const name of ["clearTimeout", "clearInterval", "clearImmediate"]) define(globalThis, name, (id) => unschedule(id));
+
+  api.adaptor = (name, factory) =>
+    void adaptors.set(
+      name,
+      factory({
+        lodash: globalThis.__lodash,
+        dateFns: globalThis.__dateFns,
+        console: consoleFor("ADA"),
+        log: (level, ...values) => say(level, "ADA")(...values),
+      }),
+    );
+
+  // Assigning a property that a frozen prototype also has must still work (`this.name = "MyError"`):
+  // such prototype properties become accessors whose setter defines an own property.
+  function allowOverride(prototype, name) {
+    const { value, configurable, writable } = Object.getOwnPropertyDescriptor(prototype, name) ?? {};
+    if (!configurable || !writable) return;
+    Object.defineProperty(prototype, name, {
+      get: () => value,
+      set(replacement) {
+        if (this === prototype) throw new TypeError(`Cannot assign to read only property '${String(name)}' of object`);
+        Object.defineProperty(this, name, { value: replacement, writable: true, enumerable: true, configurable: true });
+      },
+      configurable: false,
+      enumerable: false,
+    });
+  }
+
+  const OFTEN_OVERRIDDEN = ["constructor", "toString", "valueOf", "toLocaleString", "toJSON", "name", "message", "then", "catch", "finally", "next"];
+
+  function harden() {
+    const seen = new Set();
+    const reached = [globalThis, api];
+    for (const exports of adaptors.values()) reached.push(exports);
+    const add = (value) => {
+      if ((typeof value === "object" && value !== null) || typeof value === "function") reached.push(value);
+    };
+    for (const sample of [async function () {}, function* () {}, async function* () {}, [][Symbol.iterator](), ""[Symbol.iterator](), new Map().entries(), new Set().entries(), "".matchAll(/a/g)]) add(Object.getPrototypeOf(sample));
+    while (reached.length) {
+      const object = reached.pop();
+      if (seen.has(object)) continue;
+      seen.add(object);
+      add(Object.getPrototypeOf(object));
+      for (const descriptor of Object.values(Object.getOwnPropertyDescriptors(object))) {
+        add(descriptor.value);
+        add(descriptor.get);
+        add(descriptor.set);
+      }
+      for (const symbol of Object.getOwnPropertySymbols(object)) {
+        const descriptor = Object.getOwnPropertyDescriptor(object, symbol);
+        add(descriptor.value);
+        add(descriptor.get);
+      }
+    }
+    for (const object of seen) {
+      if (object === Object.prototype || object === Error.prototype || Error.prototype.isPrototypeOf(object)) {
+        for (const name of Object.getOwnPropertyNames(object)) if (name !== "__proto__") allowOverride(object, name);
+      } else if (typeof object === "object" || object === Function.prototype) {
+        for (const name of OFTEN_OVERRIDDEN) if (Object.hasOwn(object, name)) allowOverride(object, name);
+      }
+      if (!ArrayBuffer.isView(object)) Object.freeze(object);
+    }
+  }
+
+  api.close = () => {
+    for (const name of ["__lodash", "__dateFns", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
+    takeAwayCodeGeneration();
+    harden();
+  };
+  return api;
+})

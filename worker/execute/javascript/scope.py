@@ -1,0 +1,48 @@
+"""Names: where they are declared, and which ones a source uses without declaring them."""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+JS_GLOBALS: Final = frozenset(
+    b"Array ArrayBuffer AggregateError Atomics BigInt BigInt64Array BigUint64Array Boolean DataView"
+    b" Date Error EvalError Float32Array Float64Array Function Int16Array Int32Array Int8Array Intl"
+    b" Iterator JSON Map Math Number Object Promise Proxy RangeError ReferenceError Reflect RegExp"
+    b" Set SharedArrayBuffer String Symbol SyntaxError TypeError URIError Uint16Array Uint32Array"
+    b" Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet clearInterval clearTimeout console"
+    b" decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval globalThis isFinite"
+    b" isNaN parseFloat parseInt queueMicrotask setImmediate setInterval setTimeout"
+    b" structuredClone unescape".split()
+)
+"""Names that are the language's: a call of one is never an operation."""
+
+
+class Scope(Generic[T]):
+    """One block or function. ``dollars`` are the places where ``$`` is asked for a property."""
+
+    __slots__ = ("called", "declared", "dollars", "parent", "used")
+
+    def __init__(self, parent: Scope[T] | None = None) -> None:
+        self.parent = parent
+        self.declared: set[bytes] = set()
+        self.used: set[bytes] = set()
+        self.called: set[bytes] = set()
+        self.dollars: list[T] = []
+
+
+def resolve(scopes: list[Scope[T]]) -> None:
+    """Hand what each scope does not declare to its parent; ``scopes`` has parents first.
+
+    The outermost scope ends up with the names (and the ``$``) that nobody declares.
+    """
+    for scope in reversed(scopes):
+        scope.used -= scope.declared
+        scope.called -= scope.declared
+        if b"$" in scope.declared:
+            scope.dollars.clear()
+        if scope.parent is not None:
+            scope.parent.used |= scope.used
+            scope.parent.called |= scope.called
+            scope.parent.dollars += scope.dollars

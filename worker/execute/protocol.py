@@ -1,0 +1,92 @@
+"""What crosses between the parent and a run's process: frames of a JSON header and a JSON clip.
+
+A clip is a state. It travels as text beside its header, so that nobody parses a state only to
+pass it on.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.execute.limits import Limits
+from worker.plan.plan import Plan
+
+_LENGTHS = struct.Struct("<II")
+HEADER_LIMIT = 64 * 1024 * 1024
+CLIP_LIMIT = 1 << 31
+
+EXIT_OUT_OF_MEMORY = 77
+"""How a run's process ends when it has no memory left to say why."""
+
+
+class ProtocolError(Exception):
+    """The bytes are not frames."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One run, as the parent sends it.
+
+    ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
+    and JavaScript by the expression as written. ``configurations`` holds each step's credential as
+    JSON text, ``missing`` the names of those that nobody gave. ``modules`` are the modules that
+    Python steps may import beyond the safe ones.
+    """
+
+    run_id: str
+    plan: Plan
+    input: str
+    limits: Limits
+    jobs: dict[str, Any]
+    conditions: dict[str, str]
+    configurations: dict[str, str]
+    secrets: tuple[str, ...]
+    modules: frozenset[str]
+    versions: dict[str, str]
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def frame(header: dict[str, Any], clip: str | None = None) -> bytes:
+    """The bytes of one frame."""
+    head = _compact(header).encode()
+    body = b"" if clip is None else clip.encode("utf-8", "surrogatepass")
+    return b"".join((_LENGTHS.pack(len(head), len(body)), head, body))
+
+
+class Frames:
+    """Cuts a stream of bytes into (header, clip) pairs; a clip that is absent is ``None``."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], str | None]]:
+        """The frames that ``data`` completes. Raises :class:`ProtocolError` on anything else."""
+        self._buffer += data
+        position = 0
+        while len(self._buffer) - position >= _LENGTHS.size:
+            head, body = _LENGTHS.unpack_from(self._buffer, position)
+            if head > HEADER_LIMIT or body > CLIP_LIMIT:
+                raise ProtocolError(f"a frame of {head} + {body} bytes")
+            start = position + _LENGTHS.size
+            if len(self._buffer) - start < head + body:
+                break
+            position = start + head + body
+            yield self._read(start, head, body)
+        del self._buffer[:position]
+
+    def _read(self, start: int, head: int, body: int) -> tuple[dict[str, Any], str | None]:
+        try:
+            header = json.loads(self._buffer[start : start + head])
+            clip = self._buffer[start + head : start + head + body].decode() if body else None
+        except ValueError as error:
+            raise ProtocolError(f"not a frame: {error}") from error
+        if not isinstance(header, dict):
+            raise ProtocolError("a frame's header must be an object")
+        return header, clip

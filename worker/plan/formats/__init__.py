@@ -1,0 +1,1 @@
+"""One reader per file format; :mod:`worker.plan.load` tells them apart."""

@@ -1,0 +1,15 @@
+"""What every sink does with the events of a run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from worker.walk.events import AnyEvent
+
+
+class Sink(Protocol):
+    """Receives the events of a run, in order. ``close`` is called once, after the last."""
+
+    def receive(self, event: AnyEvent) -> None: ...
+
+    def close(self) -> None: ...
