@@ -121,8 +121,10 @@ def resident(pid: int) -> float:
 
 
 async def main() -> None:
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-          f"Python {platform.python_version()}, {platform.system()} {platform.release()}\n")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, {platform.system()} {platform.release()}\n"
+    )
     three = chain(3)
     async with Pool(size=2) as pool:
         await throughput(pool, three, 50, 2)
@@ -130,7 +132,11 @@ async def main() -> None:
         row("isolated 3-step runs, two at once", f"{rate:.0f} /s", "aim 500; OpenFn's worker 2.15")
         latencies = [await timed(lambda: pool.run(three, INPUT)) * 1000 for _ in range(300)]
         p50, p99 = quantile(latencies, 0.5), quantile(latencies, 0.99)
-        row("warm latency of one run, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim p50 5; OpenFn 618")
+        row(
+            "warm latency of one run, p50 / p99",
+            f"{p50:.1f} / {p99:.1f} ms",
+            "aim p50 5; OpenFn 618",
+        )
         fork = bare_fork() * 1000
         row("a run's cost over a bare fork", f"{p50 / fork:.1f} x", f"fork {fork:.2f} ms")
         for name, graph in (("chain", chain(5000)), ("star", star(5000))):
@@ -140,12 +146,24 @@ async def main() -> None:
         row("timeout overshoot, p99", f"{quantile(times, 0.99):.1f} ms", "aim 10")
         for kind in HOGS:
             took, over = await out_of_memory(pool, kind)
-            row(f"out of memory at 128 MB: {kind}", f"{took:.2f} s", f"peak {over:+.0f} MB (aim +32)")
-        row("resident memory of the idle zygote", f"{resident(pool.zygote_pid):.0f} MB", "OpenFn 95 to 132 a child")
+            row(
+                f"out of memory at 128 MB: {kind}",
+                f"{took:.2f} s",
+                f"peak {over:+.0f} MB (aim +32)",
+            )
+        row(
+            "resident memory of the idle zygote",
+            f"{resident(pool.zygote_pid):.0f} MB",
+            "OpenFn 95 to 132 a child",
+        )
     nothing = wall(sys.executable, "-c", "pass") * 1000
     command = [str(Path(sys.executable).parent / "worker"), "run", "graphs/referral.yaml"]
     ours = wall(*command, "--input", "graphs/referral.input.json") * 1000
-    row("`worker run` of a referral, wall time", f"{ours:.0f} ms", f"python -c pass: {nothing:.0f} ms; aim 250")
+    row(
+        "`worker run` of a referral, wall time",
+        f"{ours:.0f} ms",
+        f"python -c pass: {nothing:.0f} ms; aim 250",
+    )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_a_state_over_its_limit_kills_the_run() -> None:
     limits = Limits(state_mb=1)
     result = run_job("fn(state => ({ data: 'x'.repeat(2e6) }));", limits=limits)
     assert (result.status, result.error_type) == ("killed", "StateTooLargeError")
-    assert "2" in (result.error_message or "") and "1.0 MB" in (result.error_message or "")
+    assert "1.9 MB, over its limit of 1.0 MB" in (result.error_message or "")
 
 
 def test_an_output_over_the_payload_limit_is_withheld_and_still_passed_on() -> None:

@@ -111,6 +111,10 @@ class Pool:
     def __init__(self, size: int = 2) -> None:
         self._processes = Processes(size)
 
+    def boot(self) -> None:
+        """Start the processes without waiting for them: there is a file to load meanwhile."""
+        self._processes.boot()
+
     async def __aenter__(self) -> Pool:
         await self._processes.__aenter__()
         return self

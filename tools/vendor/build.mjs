@@ -8,7 +8,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "../../worker/execute/javascript/vendor");
 const packages = new Set();
 
-for (const name of ["web", "lodash", "date-fns"]) {
+for (const name of ["web", "lodash", "date-fns", "jsonpath"]) {
   const { metafile } = await build({
     entryPoints: [join(here, "src", `${name}.js`)],
     outfile: join(out, `${name}.js`),

@@ -13,11 +13,11 @@ import pickle
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from worker.errors import WorkerError
@@ -32,7 +32,7 @@ _READ_BYTES = 1 << 18
 
 
 class ZygoteError(WorkerError):
-    """The process that forks runs could not be started, or is gone."""
+    """the process that forks runs is gone"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,57 +44,69 @@ class Ended:
 
 
 class Zygote:
-    """A handle on one zygote process, for one event loop."""
+    """A handle on one zygote process. It boots while its owner does other things."""
 
     def __init__(self) -> None:
-        self._ended: dict[str, asyncio.Future[Ended]] = {}
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start the process and wait until it is ready to fork."""
-        ours, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-m", "worker.execute.zygote", str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "worker.execute.zygote", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._control = ours
-        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._ended: dict[str, asyncio.Future[Ended]] = {}
+        self._listener: asyncio.Task[None] | None = None
+
+    async def ready(self) -> None:
+        """Wait until the process can fork. Raises :class:`ZygoteError` where it cannot."""
+        self._reader, self._writer = await asyncio.open_connection(sock=self._control)
         if await self._reader.readline() != b"ready\n":
             raise ZygoteError("the process that forks runs did not start")
         self._listener = asyncio.create_task(self._listen())
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
         return self._process.pid
 
     @property
-    def alive(self) -> bool:
-        return self._process is not None and not self._listener.done()
+    def gone(self) -> bool:
+        return self._listener is not None and self._listener.done()
+
+    @property
+    def listening(self) -> bool:
+        return self._listener is not None and not self._listener.done()
 
     async def _listen(self) -> None:
-        async for line in self._reader:
-            word, run_id, *values = line.decode().split()
-            if word == "ended" and (future := self._ended.pop(run_id, None)):
-                code, peak = map(int, values)
-                scale = 1 if sys.platform == "darwin" else 1024
-                future.set_result(Ended(code=code, peak=peak * scale))
+        with contextlib.suppress(ConnectionError):
+            async for line in self._reader:
+                self._hear(*line.decode().split())
         for future in self._ended.values():
-            future.set_exception(ZygoteError("the process that forks runs is gone"))
+            if not future.done():
+                future.set_exception(ZygoteError())
+
+    def _hear(self, word: str, run_id: str, *values: str) -> None:
+        future = self._ended.pop(run_id, None) if word == "ended" else None
+        if future is not None and not future.done():
+            code, peak = map(int, values)
+            scale = 1 if sys.platform == "darwin" else 1024
+            future.set_result(Ended(code=code, peak=peak * scale))
 
     def fork(self, run_id: str) -> tuple[socket.socket, asyncio.Future[Ended]]:
         """Have a process forked; returns the channel to it and the future of its end."""
-        if not self.alive:
-            raise ZygoteError("the process that forks runs is gone")
+        if not self.listening:
+            raise ZygoteError
         ours, theirs = socket.socketpair()
         future = self._ended[run_id] = asyncio.get_running_loop().create_future()
         with theirs:
             # The transport may be buffering: descriptors go beside it, on the same socket.
-            socket.send_fds(self._control, [f"run {run_id}\n".encode()], [theirs.fileno()])
+            try:
+                socket.send_fds(self._control, [f"run {run_id}\n".encode()], [theirs.fileno()])
+            except OSError as error:
+                ours.close()
+                del self._ended[run_id]
+                raise ZygoteError from error
         return ours, future
 
     def kill(self, run_id: str) -> None:
@@ -104,13 +116,18 @@ class Zygote:
 
     async def close(self) -> None:
         """End the zygote, and with it everything that it forked."""
-        if self._process is None:
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._listener is None:
+            self._control.close()
             return
-        self._writer.close()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        await self._process.wait()
         await self._listener
+        self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
@@ -122,37 +139,46 @@ class Processes:
         if size < 1:
             raise ValueError(f"a pool needs room for a run, not {size}")
         self._slots = asyncio.Semaphore(size)
-        self._zygote = Zygote()
         self._starting = asyncio.Lock()
+        self._zygote: Zygote | None = None
+
+    def boot(self) -> None:
+        """Start the zygote without waiting for it."""
+        if self._zygote is None:
+            self._zygote = Zygote()
 
     async def __aenter__(self) -> Self:
         await self._ready()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *reason: object) -> None:
         await self.close()
 
     @property
     def zygote_pid(self) -> int:
+        assert self._zygote is not None
         return self._zygote.pid
 
     async def close(self) -> None:
         """Kill what still runs, and end the zygote."""
-        await self._zygote.close()
+        if self._zygote is not None:
+            await self._zygote.close()
+            self._zygote = None
+
+    async def _discard(self, zygote: Zygote) -> None:
+        if zygote is self._zygote:
+            await self.close()
 
     async def _ready(self) -> Zygote:
         """The zygote, started anew if it has died."""
         async with self._starting:
-            if not self._zygote.alive:
-                await self._zygote.close()
-                self._zygote = Zygote()
-                await self._zygote.start()
-        return self._zygote
+            if self._zygote is not None and self._zygote.gone:
+                await self._discard(self._zygote)
+            self.boot()
+            assert self._zygote is not None
+            if not self._zygote.listening:
+                await self._zygote.ready()
+            return self._zygote
 
     async def execute(
         self,
@@ -166,18 +192,26 @@ class Processes:
         as cancelled.
         """
         if cancel is not None and cancel.is_set():
-            return _cancelled_before_start(request, receive)
+            return complete(request, CANCELLED, receive)
         async with self._slots:
-            execution = Execution(await self._ready(), request, receive)
-            await execution.run(cancel)
+            for _ in range(2):
+                zygote = await self._ready()
+                try:
+                    return await Execution(zygote, request, receive).run(cancel)
+                except ZygoteError:
+                    # Nothing of the run was seen, so it can be given to a new zygote.
+                    await self._discard(zygote)
+        return complete(request, ZYGOTE_GONE, receive)
 
 
-def _cancelled_before_start(request: Request, receive: Callable[[AnyEvent], None]) -> None:
-    for event in Tail(request.run_id).close(CANCELLED, now=_now()):
+def complete(request: Request, error: StepError, receive: Callable[[AnyEvent], None]) -> None:
+    """Complete a run that never started."""
+    for event in Tail(request.run_id).close(error, now=_now()):
         receive(event)
 
 
 CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
+ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
 
 
 class Execution:
@@ -197,6 +231,7 @@ class Execution:
         self._clock: asyncio.TimerHandle | None = None
 
     async def run(self, cancel: asyncio.Event | None) -> None:
+        """Execute to the end. Raises :class:`ZygoteError` where the run has not even started."""
         self._channel, ended = self._zygote.fork(self._request.run_id)
         self._channel.setblocking(False)
         self._start_clock(
@@ -211,8 +246,10 @@ class Execution:
             outcome = await ended
             self._finish(outcome)
             raise
-        except ZygoteError as error:
-            self._cause = self._cause or StepError(type="ZygoteError", message=str(error))
+        except ZygoteError:
+            if not self._tail.begun:
+                raise
+            self._cause = self._cause or ZYGOTE_GONE
             outcome = Ended(code=-signal.SIGKILL, peak=0)
         finally:
             self._stop(watcher)

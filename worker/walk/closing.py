@@ -27,6 +27,10 @@ class Tail:
         self._began = 0
         self._open: StepStart | None = None
 
+    @property
+    def begun(self) -> bool:
+        return self._seq > 0
+
     def accept(self, header: dict[str, Any], clip: str | None) -> AnyEvent:
         """The event of a frame. Raises ``ValueError`` on one that is malformed or out of turn."""
         if clip is not None:

@@ -134,7 +134,7 @@ class Engine:
         self._load()
 
     def _load(self) -> None:
-        for name in ("web", "lodash", "date-fns"):
+        for name in ("web", "lodash", "date-fns", "jsonpath"):
             self._context.eval(_read(f"vendor/{name}.js"))
         self._context.add_callable("__log", lambda *line: self.log(*line))
         self._context.add_callable("__now", lambda: self.now())

@@ -367,6 +367,7 @@
         const value = exported(adaptors, name, called.includes(name));
         if (value !== undefined) exports[name] = value;
       }
+      if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute", false);
       jobs.set(file, { run: slot.value, sites, exports, adaptors });
     },
     // Which of a job's free names an adaptor gives it.
@@ -450,6 +451,7 @@
       factory({
         lodash: globalThis.__lodash,
         dateFns: globalThis.__dateFns,
+        jsonpath: globalThis.__jsonpath,
         console: consoleFor("ADA"),
         log: (level, ...values) => say(level, "ADA")(...values),
       }),
@@ -508,7 +510,7 @@
   }
 
   api.close = () => {
-    for (const name of ["__lodash", "__dateFns", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
     takeAwayCodeGeneration();
     harden();

@@ -1,0 +1,133 @@
+"""The command: the only place that wires files, runs and sinks together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from worker.errors import WorkerError
+from worker.sinks.text import printable
+from worker.version import VERSION
+
+EXIT_USAGE = 2
+EXIT_DEFECT = 5
+
+RUN_EXAMPLES = """
+\b
+Examples:
+  worker run graphs/referral.yaml --input graphs/referral.input.json
+  worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
+  worker run project.yaml --only fetch-patient --input state.json --output -
+  curl ... | worker run plan.json --input - --json > events.jsonl
+
+\b
+Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
+6 cancelled, 2 wrong usage or an unreadable file.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="worker")
+def cli() -> None:
+    """Run OpenFn workflows on this machine: the same rules, a real sandbox, no server."""
+
+
+@cli.command(epilog=RUN_EXAMPLES)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--workflow", metavar="NAME", help="Which workflow of a project, by key, id or name.")
+@click.option("--input", "-i", "input_file", metavar="FILE|-", help="The input state, as JSON.")
+@click.option("--start", metavar="STEP", default="", help="Start at this step.")
+@click.option("--end", metavar="STEP", default="", help="Stop after this step.")
+@click.option("--only", metavar="STEP", default="", help="Run this step alone.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+              help="Kill the run after this time.  [default: 300]")  # fmt: skip
+@click.option("--memory", type=click.IntRange(min=8), metavar="MB",
+              help="Kill the run above this memory.  [default: 500]")  # fmt: skip
+@click.option("--state-limit", type=click.FloatRange(min=0, min_open=True), metavar="MB",
+              help="Kill the run for a larger state.  [default: a quarter of the memory]")  # fmt: skip
+@click.option("--payload-limit", type=click.FloatRange(min=0, min_open=True), metavar="MB",
+              help="Withhold larger outputs from the events.  [default: 10]")  # fmt: skip
+@click.option("--credentials", metavar="FILE", type=click.Path(path_type=Path),
+              help="The content of the credentials that steps name: a mapping by name.")  # fmt: skip
+@click.option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
+@click.option("--output", "-o", metavar="FILE|-", help="Write the final state here, as JSON.")
+@click.option("--journal", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write every event here, one a line.")  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True, help="Events on stdout, one a line; logs on stderr."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing of the run.")
+@click.option("--debug", is_flag=True, help="Print debug lines of the run too.")
+def run(**options: Any) -> None:
+    """Run the workflow in FILE to its end, and show every step.
+
+    FILE is a project.yaml (version 3 or 4.0), one workflow of it, an execution plan as JSON or
+    YAML, or a Lightning run.
+    """
+    from worker.commands.run import run as run_file
+
+    sys.exit(run_file(**options))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--workflow", metavar="NAME", help="Only this workflow of a project.")
+def validate(file: Path, workflow: str | None) -> None:
+    """Check that the workflows in FILE can be read, and could run.
+
+    \b
+    Examples:
+      worker validate project.yaml
+      worker validate project.yaml --workflow "Case referral"
+    """
+    from worker.commands.validate import validate as validate_file
+
+    sys.exit(validate_file(file, workflow))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes this command in SHELL.
+
+    \b
+    Examples:
+      worker completion bash >> ~/.bashrc
+      worker completion fish > ~/.config/fish/completions/worker.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "worker", "_WORKER_COMPLETE").source())
+
+
+def main() -> None:
+    """The command, with our own errors and defects said in a line."""
+    try:
+        cli.main(prog_name="worker", standalone_mode=True)
+    except WorkerError as error:
+        fail(str(error), EXIT_USAGE)
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is left of it has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_DEFECT)
+    except Exception as error:
+        if os.environ.get("WORKER_DEBUG"):
+            raise
+        text = f"a defect in worker, please report it: {type(error).__name__}: {error}"
+        fail(f"{text} (WORKER_DEBUG=1 shows where)", EXIT_DEFECT)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what is wrong on stderr, and leave."""
+    print(f"error: {printable(message)}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Events as structured log lines on stderr, for services and for ``--json``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from worker.walk.events import AnyEvent, RunComplete, RunLog, StepComplete
+from worker.walk.outcome import StepError
+from worker.walk.status import Status
+
+if TYPE_CHECKING:
+    import structlog
+
+_LEVELS = {"debug": logging.DEBUG, "warn": logging.WARNING, "error": logging.ERROR}
+
+
+def logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundLogger:
+    """A structlog logger that writes to stderr: JSON, or plain text on a terminal."""
+    import structlog
+
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=False)
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    found: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+    )
+    return found
+
+
+class StructuredLog:
+    """Logs every event at the level that it deserves; exception and lost are critical."""
+
+    def __init__(self, level: int = logging.INFO) -> None:
+        self._log = logger(level)
+
+    def receive(self, event: AnyEvent) -> None:
+        fields = {"run_id": event.run_id, "seq": event.seq}
+        match event:
+            case RunLog():
+                level = _LEVELS.get(event.level, logging.INFO)
+                self._log.log(level, event.message, source=event.source, job=event.job_id, **fields)
+            case StepComplete():
+                level = logging.WARNING if event.error else logging.INFO
+                self._log.log(
+                    level, event.type, job=event.job_id, reason=event.reason,
+                    next=event.next, duration_us=event.duration, **_error(event.error), **fields,
+                )  # fmt: skip
+            case RunComplete():
+                self._log.log(
+                    severity(event.status), event.type, status=event.status,
+                    duration_us=event.duration, **_error(event.error), **fields,
+                )  # fmt: skip
+            case _:
+                self._log.debug(event.type, **fields)
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def severity(status: Status) -> int:
+    """The log level of a run's end."""
+    if status in (Status.EXCEPTION, Status.LOST):
+        return logging.CRITICAL
+    return logging.INFO if status in (Status.SUCCESS, Status.CANCELLED) else logging.WARNING
+
+
+def _error(error: StepError | None) -> dict[str, str]:
+    return {"error_type": error.type, "error_message": error.message} if error else {}

@@ -1,0 +1,142 @@
+"""A run on the terminal: plain lines, or a live tree where there is one to draw on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, TextIO
+
+from worker.plan.workflow import Step, Workflow
+from worker.sinks.text import one_line, seconds
+from worker.sinks.verdict import mark, verdict
+from worker.walk.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
+from worker.walk.status import STATUS_OF_REASON, STATUSES, Status
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+TREE_LIMIT = 100
+"""A larger workflow scrolls by as plain lines: its tree would not fit a screen."""
+
+
+class PlainLines:
+    """One line for every step that ends and every line that is logged, then the verdict."""
+
+    def __init__(self, workflow: Workflow, stream: TextIO, *, debug: bool = False) -> None:
+        self._workflow = workflow
+        self._stream = stream
+        self._debug = debug
+        self._events: list[AnyEvent] = []
+
+    def receive(self, event: AnyEvent) -> None:
+        self._events.append(event)
+        for line in self._lines(event):
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def _lines(self, event: AnyEvent) -> list[str]:
+        match event:
+            case RunLog() if event.level != "debug" or self._debug:
+                return [log_line(event)]
+            case StepComplete():
+                return [step_line(event)]
+            case RunComplete():
+                return ["", *verdict(self._workflow, self._events)]
+            case _:
+                return []
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def log_line(event: RunLog) -> str:
+    """``   job  [JOB] text``, and a mark where it is a warning or an error."""
+    sign = {"warn": "warning: ", "error": "error: "}.get(event.level, "")
+    who = f"{one_line(event.job_id, 60)}: " if event.job_id else ""
+    return f"    {who}[{event.source}] {sign}{one_line(event.message, 2000)}"
+
+
+def step_line(event: StepComplete) -> str:
+    """``✓ job  12 ms → next``, with the error where there is one."""
+    to = f" → {', '.join(one_line(name, 60) for name in event.next)}" if event.next else ""
+    why = f"  {event.error.type}: {one_line(event.error.message)}" if event.error else ""
+    return f"{mark(event.reason)} {one_line(event.job_id, 60)}  {seconds(event.duration)}{why}{to}"
+
+
+class LiveTree:
+    """The workflow as a tree whose steps change as they run; log lines scroll above it."""
+
+    def __init__(self, workflow: Workflow, *, debug: bool = False) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._workflow = workflow
+        self._debug = debug
+        self._events: list[AnyEvent] = []
+        self._running: str | None = None
+        self._done: dict[str, list[StepComplete]] = defaultdict(list)
+        self._console = Console(highlight=False)
+        self._live = Live(self._tree(), console=self._console, refresh_per_second=12)
+        self._live.start()
+
+    def receive(self, event: AnyEvent) -> None:
+        self._events.append(event)
+        match event:
+            case RunLog() if event.level != "debug" or self._debug:
+                self._console.print(log_line(event), markup=False)
+            case StepStart():
+                self._running = event.job_id
+            case StepComplete():
+                self._running = None
+                self._done[event.job_id].append(event)
+            case _:
+                pass
+        self._live.update(self._tree(), refresh=isinstance(event, RunComplete))
+
+    def close(self) -> None:
+        self._live.stop()
+        if self._events and isinstance(self._events[-1], RunComplete):
+            for line in verdict(self._workflow, self._events):
+                self._console.print(line, markup=False, soft_wrap=True)
+
+    # --- the tree -------------------------------------------------------------------------------
+
+    def _tree(self) -> Tree:
+        from rich.text import Text
+        from rich.tree import Tree
+
+        tree = Tree(Text(one_line(self._workflow.name, 80), style="bold"))
+        steps = {step.id: step for step in self._workflow.steps}
+        shown: set[str] = set()
+        targets = {edge.target for step in steps.values() for edge in step.edges}
+        roots = [step for step in self._workflow.steps if step.id not in targets]
+        waiting: list[tuple[Tree, Step]] = [(tree, step) for step in reversed(roots)]
+        while waiting:
+            parent, step = waiting.pop()
+            again = step.id in shown
+            branch = parent.add(self._label(step, again=again))
+            shown.add(step.id)
+            if not again:
+                below = [steps[edge.target] for edge in step.edges if edge.target in steps]
+                waiting += [(branch, child) for child in reversed(below)]
+        return tree
+
+    def _label(self, step: Step, *, again: bool) -> Any:
+        from rich.text import Text
+
+        name = one_line(step.id, 60)
+        if again:
+            return Text(f"↑ {name}", style="dim")
+        if not step.runs_code:
+            return Text(f"◇ {name}  {step.trigger_type}".rstrip(), style="dim")
+        done = self._done[step.id]
+        if self._running == step.id:
+            row = STATUSES[Status.RUNNING]
+            return Text(f"{row.mark} {name}", style=row.color)
+        if not done:
+            return Text(f"· {name}", style="dim")
+        last = done[-1]
+        times = f"  ×{len(done)}" if len(done) > 1 else ""
+        color = STATUSES[STATUS_OF_REASON[last.reason]].color
+        spent = seconds(sum(event.duration for event in done))
+        why = f"  {last.error.type}" if last.error else ""
+        return Text(f"{mark(last.reason)} {name}  {spent}{times}{why}", style=color)
