@@ -12,8 +12,8 @@ import pytest
 import worker
 from tests.helpers import check_events, job, logs, run_job, workflow
 from worker.execute.limits import Limits
-from worker.walk.events import RunLog, StepComplete, StepStart
 from worker.runner import Options, Pool
+from worker.walk.events import RunLog, StepComplete, StepStart
 
 MIB = 2**20
 

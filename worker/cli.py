@@ -48,11 +48,11 @@ def cli() -> None:
 @click.option("--memory", type=click.IntRange(min=8), metavar="MB",
               help="Kill the run above this memory.  [default: 500]")  # fmt: skip
 @click.option("--state-limit", type=click.FloatRange(min=0, min_open=True), metavar="MB",
-              help="Kill the run for a larger state.  [default: a quarter of the memory]")  # fmt: skip
+              help="Kill the run for a larger state.  [default: memory / 4]")  # fmt: skip
 @click.option("--payload-limit", type=click.FloatRange(min=0, min_open=True), metavar="MB",
               help="Withhold larger outputs from the events.  [default: 10]")  # fmt: skip
 @click.option("--credentials", metavar="FILE", type=click.Path(path_type=Path),
-              help="The content of the credentials that steps name: a mapping by name.")  # fmt: skip
+              help="Credentials by the names that steps use, as JSON or YAML.")  # fmt: skip
 @click.option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
 @click.option("--output", "-o", metavar="FILE|-", help="Write the final state here, as JSON.")
 @click.option("--journal", type=click.Path(path_type=Path), metavar="FILE",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import hashlib
 import json
 import os
 import platform
@@ -206,6 +207,7 @@ def prepare(
     found, missing = _configurations(workflow, options.credentials or {})
     return Request(
         run_id=run_id,
+        seed=hashlib.sha256(run_id.encode()).hexdigest()[:32],
         plan=plan,
         input=_input_text(input),
         limits=options.limits,

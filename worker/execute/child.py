@@ -60,7 +60,7 @@ class Reporter:
         self._channel = channel
         self._limits = request.limits
         self._run_id = request.run_id
-        self._ids = identifiers(request.run_id)
+        self._ids = identifiers(request.seed)
         self._seq = 0
         self._lines = 0
         self._unsent: list[bytes] = []

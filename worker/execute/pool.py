@@ -240,6 +240,8 @@ class Execution:
         watcher = self._loop.create_task(self._watch(cancel)) if cancel else None
         try:
             await self._converse()
+            if self._tail.completed:
+                return ended.add_done_callback(_heed)
             outcome = await ended
         except asyncio.CancelledError:
             self._kill(CANCELLED)
@@ -290,6 +292,10 @@ class Execution:
         except (ProtocolError, ValueError) as error:
             self._kill(StepError(type="ProtocolError", message=f"the run's process: {error}"))
             self._end_of_frames()
+        except Exception as error:
+            # A receiver's own: it belongs to whoever awaits the run.
+            self._kill(CANCELLED)
+            self._drained.set_exception(error)
 
     def _end_of_frames(self) -> None:
         self._loop.remove_reader(self._channel)
@@ -299,9 +305,9 @@ class Execution:
     def _take(self, event: AnyEvent) -> None:
         if isinstance(event, RunStart):
             self._start_clock(self._request.limits.timeout_s, timed_out(self._request.limits))
-        elif isinstance(event, RunComplete):
-            self._stop_clock()
         self._receive(event)
+        if isinstance(event, RunComplete):
+            self._end_of_frames()
 
     def _start_clock(self, seconds: float, error: StepError) -> None:
         self._stop_clock()
@@ -320,6 +326,11 @@ class Execution:
         error = self._cause or died_of(ended, self._request.limits)
         for event in self._tail.close(error, now=_now(), mem=ended.peak):
             self._receive(event)
+
+
+def _heed(ended: asyncio.Future[Ended]) -> None:
+    """How a process ends that has completed its run is of no interest, not even as an error."""
+    ended.cancelled() or ended.exception()
 
 
 def timed_out(limits: Limits) -> StepError:

@@ -27,9 +27,9 @@ class ProtocolError(Exception):
     """The bytes are not frames."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """One run, as the parent sends it.
+    """One run, as the parent sends it. ``seed`` is what its other ids are made from.
 
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
@@ -38,6 +38,7 @@ class Request:
     """
 
     run_id: str
+    seed: str
     plan: Plan
     input: str
     limits: Limits

@@ -35,7 +35,8 @@ def main() -> None:
     engine = Engine()
     gc.collect()
     gc.freeze()
-    Zygote(control, engine).serve()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        Zygote(control, engine).serve()
 
 
 class Zygote:

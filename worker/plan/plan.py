@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from worker.plan.workflow import Step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A valid graph: no cycles, every target known, ids unique, ``start`` a known step.
 

@@ -1,4 +1,8 @@
-"""A workflow as its author wrote it, whatever the file format was."""
+"""A workflow as its author wrote it, whatever the file format was.
+
+What travels to a run's process (edges, steps, plans, jobs) has no slots: a slotted dataclass is
+pickled field by field in Python, which a plan of thousands of steps would feel.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Language(StrEnum):
     PYTHON = "python"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Edge:
     """One rule of the workflow: from ``source``, go to ``target`` when ``kind`` says so.
 
@@ -54,7 +58,7 @@ class Edge:
         return not self.disabled and self.kind is not EdgeKind.NEVER
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """A node of the graph.
 

@@ -77,9 +77,10 @@ def _unhandled(executions: Sequence[StepComplete], steps: dict[str, Step]) -> It
     """The failures that led nowhere, and the edges that could have led somewhere."""
     for execution in executions:
         if execution.reason == "fail" and not execution.next:
-            step = steps[execution.job_id]
-            reasons = "; ".join(_refusal(edge) for edge in step.edges) or "it has no edges"
-            yield f"  not handled: '{printable(step.id)}' failed, and no edge was followed ({reasons})"
+            edges = steps[execution.job_id].edges
+            reasons = "; ".join(map(_refusal, edges)) or "it has no edges"
+            name = one_line(execution.job_id, 60)
+            yield f"  not handled: '{name}' failed, and no edge was followed ({reasons})"
 
 
 def _refusal(edge: Edge) -> str:

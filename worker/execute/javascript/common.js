@@ -74,15 +74,10 @@
   const each = (data, operation) => eachOf(data, operation, (state) => state);
   const beta = { each: (data, operation) => eachOf(data, operation, (state, data) => ({ ...state, data })) };
 
-  // map(path, operation, state) is the old form; without a state it is an operation.
-  function map(data, operation, state) {
-    const mapped = (state) =>
-      itemsOf(data, state).reduce(
-        (previous, item, at) => previous.then((next) => operation({ ...next, data: item, index: at }, item, at)),
-        Promise.resolve(state),
-      );
-    return state === undefined ? mapped : mapped(state);
-  }
+  const map = (data, convert) => async (state) => ({
+    ...state,
+    data: await Promise.all(itemsOf(data, state).map((item, at) => convert(item, at, state))),
+  });
 
   const as = (key, operation) => async (state) => {
     const result = await operation(state);

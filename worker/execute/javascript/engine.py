@@ -10,7 +10,7 @@ import ctypes
 import json
 import time
 from collections.abc import Callable, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import _quickjs
@@ -199,4 +199,4 @@ _METHODS = (
 
 
 def _read(name: str) -> str:
-    return files("worker.execute.javascript").joinpath(name).read_text("utf-8")
+    return (Path(__file__).parent / name).read_text("utf-8")

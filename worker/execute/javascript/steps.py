@@ -201,7 +201,9 @@ def in_characters(text: str, line: int, column: int) -> int:
 def _position(step: Step, line: int, column: int) -> Position:
     lines = step.source.split("\n")
     text = lines[line - 1] if 0 < line <= len(lines) else ""
-    return Position(line=line, column=column, source_line=text[:SOURCE_LINE_LIMIT])
+    # A place in what the compiler wrote may lie beyond the author's line.
+    within = min(column, len(text) + 1)
+    return Position(line=line, column=within, source_line=text[:SOURCE_LINE_LIMIT])
 
 
 def _frame_text(frame: tuple[str, str, int, int]) -> str:
