@@ -24,6 +24,10 @@ from worker.walk.status import STATUSES, Status
 if TYPE_CHECKING:
     from worker.sinks.base import Sink
 
+UNENFORCED = (
+    "warning: this system enforces the time limit and the JavaScript memory limit; the memory of "
+    "Python steps is not limited, and a killed worker leaves its runs to end by themselves"
+)
 INPUT_LIMIT = 100 * 1024 * 1024
 
 
@@ -49,6 +53,8 @@ def run(
         raise UsageError("--only says where to start and end: leave out --start and --end")
     if as_json and output == "-":
         raise UsageError("--json and --output - both write to stdout: choose a file for --output")
+    if sys.platform != "linux":
+        print(UNENFORCED, file=sys.stderr)
     pool = Pool(size=1)
     pool.boot()
     loaded = load(file, workflow=workflow)

@@ -207,6 +207,8 @@ class _Builder:
     def _open(self, event: yaml.CollectionStartEvent, value: dict[str, Any] | list[Any]) -> None:
         if len(self._stack) >= NESTING_LIMIT:
             self._fail(event, f"nested more than {NESTING_LIMIT} levels deep")
+        if event.tag not in _COLLECTION_TAGS:
+            self._fail(event, f"the tag {event.tag} is not allowed")
         top = self._stack[-1] if self._stack else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
             self._fail(event, "a key must be a word, found a mapping or a list")
@@ -286,6 +288,7 @@ def _mark_of(event: yaml.Event) -> Mark:
     return (mark.line + 1, mark.column + 1) if mark else (0, 0)
 
 
+_COLLECTION_TAGS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 _CORE_TAGS = {None, "!", "tag:yaml.org,2002:str"}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")

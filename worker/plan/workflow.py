@@ -107,6 +107,5 @@ class Workflow:
     file: str = ""
     start: str = ""
     end: str = ""
-    globals: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[Warning, ...] = ()

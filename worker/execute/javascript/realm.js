@@ -36,6 +36,7 @@
     [/^(.*) is not initialized$/s, "Cannot access '$1' before initialization"],
     [/^circular reference$/, "Converting circular structure to JSON"],
     [/^string too long$/, "Invalid string length"],
+    [/^BigInt are forbidden in JSON.stringify$/, "Do not know how to serialize a BigInt"],
     [/^empty array$/, "Reduce of empty array with no initial value"],
     [/^Date value is NaN$/, "Invalid time value"],
     [/^cannot convert BigInt to number$/, "Cannot mix BigInt and other types, use explicit conversions"],

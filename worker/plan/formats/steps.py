@@ -43,6 +43,8 @@ def read_plan(node: Node) -> Workflow:
 def read_workflow(node: Node, options: Node | None = None) -> Workflow:
     """``{id, name, start, steps}``, and the legacy ``{start, jobs}``."""
     node.mapping(*WORKFLOW_KEYS)
+    if node.at("globals").value is not None:
+        node.at("globals").warn("global functions are not supported: jobs will not find them")
     given = options if options is not None and options.value is not None else node.at("options")
     opts = {_OPTION_NAMES.get(key, key): value.value for key, value in given.items()}
     steps = tuple(_read_step(step) for step in node.first("steps", "jobs").elements())
@@ -53,7 +55,6 @@ def read_workflow(node: Node, options: Node | None = None) -> Workflow:
         steps=steps,
         start=start or _first_enabled_trigger(node),
         end=node.at("end").name("") or str(opts.pop("end", None) or ""),
-        globals=node.at("globals").text(""),
         options=opts,
     )
 

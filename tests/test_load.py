@@ -1,0 +1,392 @@
+"""Reading workflow files: every format, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worker
+from worker.errors import LoadError
+from worker.plan.workflow import Edge, EdgeKind, Language, StepKind
+
+V3 = """
+name: clinic
+workflows:
+  referral:
+    name: Case referral
+    jobs:
+      fetch patient/1:
+        name: Fetch [patient]
+        adaptor: '@openfn/language-http@7.2.10'
+        credential: user@clinic-emr
+        body: get($.data.url)
+      alert:
+        adaptor: '@openfn/language-common@latest'
+        body: {path: ./alert.js}
+    triggers:
+      webhook: {type: webhook, enabled: true}
+      cron: {type: cron, enabled: false}
+    edges:
+      webhook->fetch:
+        source_trigger: webhook
+        target_job: fetch patient/1
+        condition_type: always
+        enabled: true
+      fetch->alert:
+        source_job: fetch patient/1
+        target_job: alert
+        condition_type: js_expression
+        condition_expression: state.errors && !state.ok
+        condition_label: it went wrong
+  on:
+    jobs: {a: {body: fn(s => s)}}
+"""
+
+
+def write(folder: Path, content: str, name: str = "w.yaml") -> Path:
+    (folder / name).write_text(content, encoding="utf-8")
+    return folder / name
+
+
+def edges_of(workflow: worker.Workflow) -> list[Edge]:
+    return [edge for step in workflow.steps for edge in step.edges]
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+
+def test_project_version_3(tmp_path: Path) -> None:
+    write(tmp_path, "fn(s => s)", "alert.js")
+    found = worker.load(write(tmp_path, V3), workflow="Case referral")
+    assert (found.name, found.start) == ("Case referral", "webhook")
+    assert [step.id for step in found.steps] == ["webhook", "cron", "fetch patient/1", "alert"]
+    fetch, alert = found.steps[2:]
+    assert fetch.configuration == "user@clinic-emr"
+    assert fetch.adaptors == ("@openfn/language-http@7.2.10",)
+    assert (alert.source, alert.source_file) == ("fn(s => s)", "./alert.js")
+    first, second = edges_of(found)
+    assert first.kind is EdgeKind.ALWAYS
+    assert (second.kind, second.expression) == (EdgeKind.EXPRESSION, "state.errors && !state.ok")
+    assert second.label == "it went wrong"
+    assert found.warnings == ()
+
+
+def test_words_that_older_yaml_takes_for_booleans_are_words(tmp_path: Path) -> None:
+    assert worker.load(write(tmp_path, V3), workflow="on").id == "on"
+
+
+@pytest.mark.parametrize(
+    ("edge", "kind"),
+    [
+        ("condition: on_job_failure", EdgeKind.FAILURE),
+        ("condition_type: on_job_success", EdgeKind.SUCCESS),
+        ("{condition_type: js_expression, condition_expression: true}", EdgeKind.ALWAYS),
+        ("{condition_type: js_expression, condition_expression: false}", EdgeKind.NEVER),
+        ("condition_expression: state.x", EdgeKind.EXPRESSION),
+        ("condition_type: always", EdgeKind.ALWAYS),
+    ],
+)
+def test_conditions_of_version_3_in_all_their_spellings(
+    tmp_path: Path, edge: str, kind: EdgeKind
+) -> None:
+    fields = edge.strip("{}").replace(", ", "\n        ")
+    text = f"""
+jobs:
+  a: {{body: fn(s => s)}}
+  b: {{body: fn(s => s)}}
+edges:
+    a->b:
+        source_job: a
+        target_job: b
+        {fields}
+"""
+    (found,) = edges_of(worker.load(write(tmp_path, text)))
+    assert found.kind is kind
+
+
+def test_project_version_4(tmp_path: Path) -> None:
+    write(tmp_path, "def step(state): return state", "score.py")
+    text = """
+schema_version: '4.0'
+workflows:
+  - id: triage
+    name: Triage
+    start: hook
+    steps:
+      - {id: hook, type: webhook, enabled: true, next: {score: {condition: always}}}
+      - {id: score, name: Score, expression: ./score.py, next: {rest: {condition: on_job_failure, disabled: true}}}
+      - {id: rest, adaptor: common, expression: fn(s => s)}
+"""
+    found = worker.load(write(tmp_path, text))
+    assert (found.id, found.start) == ("triage", "hook")
+    hook, score, _ = found.steps
+    assert (hook.kind, hook.trigger_type) == (StepKind.TRIGGER, "webhook")
+    assert score.language is Language.PYTHON
+    assert score.edges[0].disabled and score.edges[0].kind is EdgeKind.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("next", "expected"),
+    [
+        ("b", [("b", EdgeKind.ALWAYS)]),
+        ({"b": True, "c": False}, [("b", EdgeKind.ALWAYS), ("c", EdgeKind.NEVER)]),
+        ({"b": {}}, [("b", EdgeKind.NEVER)]),
+        ({"b": {"condition": ""}}, [("b", EdgeKind.NEVER)]),
+        ({"b": {"condition": "on_upstream_fail"}}, [("b", EdgeKind.FAILURE)]),
+        ({"b": "on_upstream_success"}, [("b", EdgeKind.SUCCESS)]),
+        ({"b": {"condition": "false"}}, [("b", EdgeKind.EXPRESSION)]),
+        ({"10": True, "2": True}, [("10", EdgeKind.ALWAYS), ("2", EdgeKind.ALWAYS)]),
+        (["b", "c"], [("b", EdgeKind.ALWAYS), ("c", EdgeKind.ALWAYS)]),
+        (None, []),
+    ],
+)
+def test_next_in_all_its_spellings(next: Any, expected: list[tuple[str, EdgeKind]]) -> None:
+    found = worker.load({"steps": [{"id": "a", "expression": "fn(s => s)", "next": next}]})
+    assert [(edge.target, edge.kind) for edge in edges_of(found)] == expected
+
+
+def test_execution_plan_with_files_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, "fn(s => s)", "job.js")
+    write(tmp_path, '{"password": "x"}', "creds.json")
+    step = {"id": "a", "expression": "./job.js", "configuration": "./creds.json", "state": {"n": 1}}
+    plan = {"options": {"start": "a", "timeout": 2000}, "workflow": {"name": "p", "steps": [step]}}
+    found = worker.load(write(tmp_path, json.dumps(plan), "plan.json"))
+    assert found.start == "a" and found.options["run_timeout_ms"] == 2000
+    assert found.steps[0].source == "fn(s => s)"
+    assert found.steps[0].configuration == {"password": "x"}
+    assert found.steps[0].state == {"n": 1}
+
+
+def test_legacy_start_and_jobs() -> None:
+    legacy = {
+        "start": "b",
+        "jobs": [{"id": "a", "expression": "x"}, {"id": "b", "expression": "y"}],
+    }
+    assert worker.load(legacy).start == "b"
+
+
+def test_lightning_run() -> None:
+    run = {
+        "id": "run-1",
+        "triggers": [{"id": "t1", "type": "webhook"}],
+        "jobs": [{"id": "j1", "name": "One", "body": "fn(s => s)", "adaptor": "common"}],
+        "edges": [
+            {
+                "id": "e",
+                "source_trigger_id": "t1",
+                "target_job_id": "j1",
+                "condition": "always",
+                "enabled": True,
+            }
+        ],
+        "starting_node_id": "t1",
+        "dataclip_id": "d",
+        "options": {"run_timeout_ms": 5000},
+    }
+    found = worker.load(run)
+    assert (found.start, found.options) == ("t1", {"run_timeout_ms": 5000})
+    assert worker.run(found, {}).status == "success"
+
+
+def test_a_disabled_trigger_is_not_where_a_run_starts_if_another_is_enabled() -> None:
+    project = {
+        "jobs": {"a": {"body": "x"}},
+        "triggers": {"cron": {"type": "cron", "enabled": False}, "webhook": {"type": "webhook"}},
+        "edges": {
+            "w": {"source_trigger": "webhook", "target_job": "a", "condition_type": "always"}
+        },
+    }
+    assert worker.load(project).start == "webhook"
+
+
+def test_of_two_edges_between_the_same_steps_the_last_holds() -> None:
+    edge = {"source_job": "a", "target_job": "b"}
+    project = {
+        "jobs": {"a": {"body": "x"}, "b": {"body": "x"}},
+        "edges": {
+            "1": {**edge, "condition_type": "on_job_success"},
+            "2": {**edge, "condition_type": "on_job_failure"},
+        },
+    }
+    found = worker.load(project)
+    assert [one.kind for one in edges_of(found)] == [EdgeKind.FAILURE]
+    assert "replaces the first" in found.warnings[0].message
+
+
+# --- what is wrong with a file ----------------------------------------------------------------------
+
+WRONG = [
+    ("steps: 7", "steps: expected a list, found the number 7"),
+    ("steps:\n- id: a\n  expression: [1]", "steps[0].expression: expected text, found a list"),
+    ("steps:\n- expression: x", "steps[0].id: expected text, found nothing"),
+    (
+        "steps:\n- id: a\n  next: {b: 7}",
+        "steps[0].next.b: expected a condition, found the number 7",
+    ),
+    (
+        "steps:\n- id: a\n  next: {b: {disabled: 'no'}}",
+        "disabled: expected true or false, found the text 'no'",
+    ),
+    ("hello", "expected a project (workflows)"),
+    ("a: 1", "found 'a'"),
+    ("", "found nothing"),
+    ("a: b: c", "not YAML"),
+    ("a: [1", "not YAML"),
+    ("a: 1\na: 2", "the key 'a' stands here and on line 1"),
+    ("a: !!python/object:os.system {}", "not allowed"),
+    ("a: !!python/name:os.system x", "not allowed"),
+    ("a: *nothing", "names no anchor"),
+    ("---\na: 1\n---\nb: 2", "more than one YAML document"),
+    ("? [a, b]\n: 1", "a key must be a word"),
+    ("jobs: {a: {body: {path: ../../secret.js}}}", "lies outside of the workflow's folder"),
+    ("jobs: {a: {body: {path: /etc/passwd}}}", "lies outside of the workflow's folder"),
+    ("jobs: {a: {body: {path: nowhere.js}}}", "there is no file 'nowhere.js'"),
+    ("jobs: {a: {body: x}}\nedges: {e: {source_job: z, target_job: a}}", "there is no job 'z'"),
+    ("jobs: {a: {body: x}}\nedges: {e: {target_job: a}}", "expected source_trigger or source_job"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_a_bad_file_gets_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        worker.load(write(tmp_path, text))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "w.yaml"))
+
+
+def test_an_error_names_line_and_column(tmp_path: Path) -> None:
+    with pytest.raises(LoadError) as caught:
+        worker.load(write(tmp_path, "steps:\n- id: a\n  next:\n    b: 7\n"))
+    assert (caught.value.line, caught.value.column) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
+        ('{"a": 1', "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 500 + "1" + "}" * 500, "nested more than 200 levels"),
+    ],
+)
+def test_a_bad_json_file_gets_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        worker.load(write(tmp_path, text, "w.json"))
+    assert message in str(caught.value)
+
+
+def test_a_deeply_nested_file_is_refused(tmp_path: Path) -> None:
+    for text in ("a: " + "[" * 100_000, "- " * 5000, "{a: " * 1000):
+        with pytest.raises(LoadError, match=r"nested more than|not YAML"):
+            worker.load(write(tmp_path, text))
+
+
+def test_a_file_of_aliases_that_explode_is_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    with pytest.raises(LoadError, match="more than 2,000,000 values"):
+        worker.load(write(tmp_path, "\n".join(lines)))
+
+
+def test_a_file_of_50_mb_is_refused_without_reading_it(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.yaml"
+    with huge.open("wb") as file:
+        file.truncate(50 * 2**20)
+    with pytest.raises(LoadError, match=r"the file is 50\.0 MB, over the limit of 20 MB"):
+        worker.load(huge)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LoadError, match="not UTF-8"):
+        worker.load(tmp_path / "w.yaml")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    write(tmp_path, "secret", "outside.js")
+    (tmp_path / "inside/job.js").symlink_to(tmp_path / "outside.js")
+    with pytest.raises(LoadError, match="lies outside"):
+        worker.load(write(tmp_path / "inside", "jobs: {a: {body: {path: job.js}}}"))
+
+
+def test_a_dict_names_no_files() -> None:
+    with pytest.raises(LoadError, match="did not come from a file"):
+        worker.load({"steps": [{"id": "a", "expression": "./job.js"}]})
+
+
+def test_a_dict_that_contains_itself_is_refused() -> None:
+    endless: dict[str, Any] = {"steps": []}
+    endless["steps"].append(endless)
+    with pytest.raises(LoadError, match="nested more than"):
+        worker.load(endless)
+
+
+def test_unknown_keys_warn_and_suggest() -> None:
+    found = worker.load({"steps": [{"id": "a", "expression": "x", "adapter": "common"}]})
+    assert found.warnings[0].path == "steps[0].adapter"
+    assert "did you mean 'adaptor'?" in found.warnings[0].message
+
+
+def test_merge_keys_and_anchors_work(tmp_path: Path) -> None:
+    text = "base: &b {adaptor: common}\nsteps:\n- {<<: *b, id: a, expression: fn(s => s)}\n"
+    assert worker.load(write(tmp_path, text)).steps[0].adaptors == ("common",)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "workflows",
+                    "workflow",
+                    "steps",
+                    "jobs",
+                    "edges",
+                    "triggers",
+                    "id",
+                    "next",
+                    "body",
+                    "expression",
+                    "options",
+                    "start",
+                    "adaptor",
+                    "configuration",
+                    "type",
+                    "a",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["workflows", "workflow", "steps", "jobs", "edges", "triggers", "options"]),
+        JUNK,
+        max_size=5,
+    )
+)
+def test_no_document_raises_anything_but_a_load_error(document: dict[str, Any]) -> None:
+    with contextlib.suppress(LoadError):
+        worker.load(document)
+
+
+@given(st.text(max_size=200))
+def test_no_text_raises_anything_but_a_load_error(text: str) -> None:
+    from worker.plan.document import parse_yaml
+
+    with contextlib.suppress(LoadError):
+        parse_yaml(text, "x")

@@ -1,0 +1,86 @@
+"""From a workflow to a plan: what can run at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx as nx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import worker
+from worker.errors import PlanError
+from worker.plan.compile import compile, graph
+
+
+def plan(*steps: dict[str, Any], **options: str) -> Any:
+    listed = [{"expression": "fn(s => s)", **step} for step in steps]
+    return compile(worker.load({"steps": listed}), **options)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([], "no steps"),
+        ([{"id": "a"}, {"id": "a"}], "2 steps have the id 'a'"),
+        ([{"id": "a", "next": "z"}], "leads to 'z', which is no step"),
+        ([{"id": "a", "next": {"z": False}}], "leads to 'z', which is no step"),
+        ([{"id": "a", "next": "a"}], "a -> a"),
+        ([{"id": "a", "next": "b"}, {"id": "b", "next": {"a": {"disabled": True}}}], "a -> b -> a"),
+    ],
+)
+def test_what_cannot_run_is_refused(steps: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(PlanError, match=message) as caught:
+        plan(*steps)
+    assert caught.value.type == "ValidationError"
+
+
+def test_an_unknown_start_is_refused_and_names_the_steps() -> None:
+    with pytest.raises(PlanError, match=r"cannot start at 'z'.*'a'"):
+        plan({"id": "a"}, start="z")
+
+
+def test_an_unknown_end_is_never_reached() -> None:
+    assert plan({"id": "a"}, end="z").end == "z"
+
+
+def test_steps_can_be_named_by_their_names() -> None:
+    found = plan({"id": "a", "name": "Fetch"}, {"id": "b", "name": "Send"}, only="Send")
+    assert (found.start, found.end) == ("b", "b")
+
+
+@given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=12))
+def test_a_graph_with_a_cycle_is_refused_and_no_other(edges: set[tuple[int, int]]) -> None:
+    steps = [
+        {"id": str(i), "next": {str(b): True for a, b in sorted(edges) if a == i}} for i in range(8)
+    ]
+    expected = nx.is_directed_acyclic_graph(nx.DiGraph(list(edges)))
+    try:
+        plan(*steps)
+    except PlanError as error:
+        assert not expected and "cycle" in str(error)
+    else:
+        assert expected
+
+
+def test_the_graph_carries_steps_and_edges() -> None:
+    found = graph(worker.load({"steps": [{"id": "a", "next": "b"}, {"id": "b"}]}))
+    assert found.nodes["a"]["step"].id == "a"
+    assert found.edges["a", "b"]["edge"].target == "b"
+
+
+@pytest.mark.parametrize("shape", ["chain", "star", "back to the start"])
+def test_five_thousand_steps_need_no_recursion(shape: str) -> None:
+    steps: list[dict[str, Any]] = [{"id": str(i)} for i in range(5000)]
+    if shape == "star":
+        steps[0]["next"] = {str(i): True for i in range(1, 5000)}
+    else:
+        for i in range(4999):
+            steps[i]["next"] = str(i + 1)
+    if shape != "back to the start":
+        assert len(plan(*steps).steps) == 5000
+        return
+    steps[4999]["next"] = "0"
+    with pytest.raises(PlanError, match=r"0 -> 1 .* \.\.\. .* -> 0"):
+        plan(*steps)

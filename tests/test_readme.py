@@ -1,0 +1,59 @@
+"""The README's examples run, and do what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"<!-- (run|python) ?(\d*) -->\n```\w+\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    (line.removeprefix("$ ").partition("  #")[0], int(code or 0))
+    for kind, code, text in BLOCKS
+    if kind == "run"
+    for line in text.splitlines()
+    if line.startswith("$ ")
+]
+SCRIPTS = [text for kind, _, text in BLOCKS if kind == "python"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder where the samples are, and where examples may write."""
+    (tmp_path / "graphs").symlink_to(ROOT / "graphs")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "code"), COMMANDS, ids=[command for command, _ in COMMANDS])
+def test_a_command_of_the_readme_runs(command: str, code: int, checkout: Path) -> None:
+    words = shlex.split(command)
+    assert words[0] == "worker"
+    script = str(Path(sys.executable).with_name("worker"))
+    done = subprocess.run(
+        [script, *words[1:]], cwd=checkout, capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=range(len(SCRIPTS)))
+def test_a_script_of_the_readme_runs(script: str, checkout: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=checkout,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_has_examples() -> None:
+    assert len(COMMANDS) >= 6 and len(SCRIPTS) == 2
