@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -178,3 +179,22 @@ async def test_runs_go_on_side_by_side_and_do_not_share_anything() -> None:
         results = await asyncio.gather(*(pool.run(workflow(job(count)), {}) for _ in range(12)))
     assert [result.final_state for result in results] == [{"n": 1}] * 12
     assert len({result.run_id for result in results}) == 12
+
+
+@pytest.mark.parametrize("shape", ["chain", "star"])
+def test_five_thousand_steps_run(shape: str) -> None:
+    ids = [f"s{i}" for i in range(5000)]
+    after = (
+        {ids[0]: dict.fromkeys(ids[1:], True)} if shape == "star" else dict(itertools.pairwise(ids))
+    )
+    count = "fn(state => { state.n = (state.n ?? 0) + 1; return state; });"
+    result = worker.run(workflow(*(job(count, id, next=after.get(id)) for id in ids)), {})
+    check_events(result)
+    assert result.status == "success" and len(result.path) == 5000
+    last = result.final_state if shape == "chain" else result.final_state["s4999"]
+    assert last["n"] == (5000 if shape == "chain" else 2)
+
+
+def test_shared_memory_counts_too() -> None:
+    source = "fn(s => { const a = []; while (true) a.push(new Uint8Array(new SharedArrayBuffer(1e6)).fill(1)); });"
+    assert run_job(source, memory_mb=64, timeout=20).error_type == "OomError"

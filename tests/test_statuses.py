@@ -25,6 +25,7 @@ ROWS = [
     ("crashed-reference-error", (), "crash", "ReferenceError", 3),
     ("crashed-validation-error", (), "crash", "ValidationError", 3),
     ("crashed-edge-condition-error", (), "crash", "EdgeConditionError", 3),
+    ("crashed-execution-error", (), "crash", "ExecutionError", 3),
     ("killed-security-error", (), "kill", "SecurityError", 4),
     ("killed-import-error", (), "kill", "ImportError", 4),
     ("killed-oom-error", ("--memory", "64"), "kill", "OomError", 4),

@@ -97,7 +97,7 @@ class Reporter:
             "run:log",
             source=source,
             level=level,
-            message=self.mask(text),
+            message=self.mask.text(text),
             step_id=step_id,
             job_id=job_id,
         )
@@ -115,7 +115,7 @@ class Reporter:
         return masked
 
     def _error_text(self, error: StepError) -> str:
-        return self.mask(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
+        return self.mask.json(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
 
     def clip(self, state: Any) -> tuple[str | None, bool]:
         """The text to send of a state, and whether it is withheld for its size."""
@@ -123,7 +123,7 @@ class Reporter:
             return None, False
         if len(state.text) > self._limits.payload:
             return None, True
-        return self.mask(state.text), False
+        return self.mask.json(state.text), False
 
 
 class Run:
@@ -239,7 +239,7 @@ class Run:
         _, withheld = self._report.clip(final)
         self._report.emit(
             "run:complete",
-            self._report.mask(final.text) if final else None,
+            self._report.mask.json(final.text) if final else None,
             reason=STATUSES[order.status].reason,
             error=self._report.error(order.error),
             final_dataclip_id=final and final.id,

@@ -162,6 +162,10 @@
 
   const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
+  // A step may be called "constructor".
+  const hasError = (state, stepId) =>
+    isObject(state?.errors) && Object.hasOwn(state.errors, stepId) && Boolean(state.errors[stepId]);
+
   function assemble(upstream, defaults, configuration) {
     const state = { configuration: null, ...defaults, ...upstream };
     if (isObject(defaults?.data) && isObject(upstream?.data)) state.data = { ...defaults.data, ...upstream.data };
@@ -350,7 +354,7 @@
     step.state = assemble(JSON.parse(upstream), JSON.parse(defaults), JSON.parse(configuration));
     const returned = await execute(job, step.state);
     const result = withoutSecrets(returned);
-    step.errored = Boolean(result?.errors?.[step.id]);
+    step.errored = hasError(result, step.id);
     step.text = result ? (serialize(result, returned) ?? null) : null;
   }
 
@@ -433,8 +437,8 @@
 
   function holds(condition, state, stepId) {
     if (condition === "always") return true;
-    if (condition === "on_job_success") return !state?.errors?.[stepId];
-    if (condition === "on_job_failure") return Boolean(state?.errors?.[stepId]);
+    if (condition === "on_job_success") return !hasError(state, stepId);
+    if (condition === "on_job_failure") return hasError(state, stepId);
     return Boolean(conditions[condition](state, stepId));
   }
 
