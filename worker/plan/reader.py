@@ -33,7 +33,7 @@ class Node:
 
     def at(self, key: str | int) -> Node:
         """The value under a key or an index; its value is ``None`` where there is none."""
-        found = self.value.get(key) if isinstance(key, str) else self.value[key]
+        found = self.mapping().value.get(key) if isinstance(key, str) else self.value[key]
         return Node(self.document, found, (*self.path, key), self.warnings)
 
     def has(self, key: str) -> bool:
