@@ -390,3 +390,8 @@ def test_no_text_raises_anything_but_a_load_error(text: str) -> None:
 
     with contextlib.suppress(LoadError):
         parse_yaml(text, "x")
+
+
+def test_half_a_character_in_a_name_is_refused() -> None:
+    with pytest.raises(LoadError, match="half of a character"):
+        worker.load({"steps": [{"id": "a\ud800", "expression": "x"}]})

@@ -205,3 +205,26 @@ def test_the_environment_of_the_parent_is_not_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WORKER_TEST_SECRET", "env-secret-value")
     result = run_job("fn(s => ({ g: Object.getOwnPropertyNames(globalThis).join() }));")
     assert "env-secret-value" not in (result.final_text or "")
+
+
+def test_half_a_character_in_a_state_or_a_log_harms_nothing() -> None:
+    source = "fn(s => { console.log(s.data.s, 'a\\u0000b'); return { n: s.data.s.length, s: s.data.s }; });"
+    result = run_job(source, {"data": {"s": "\ud83d x"}})
+    assert result.final_state == {"n": 3, "s": "\ud83d x"}
+    assert logs(result) == ["? x a\x00b"]
+
+
+def test_a_step_may_have_the_name_of_anything() -> None:
+    names = ["constructor", "__proto__", "toString", "job:a", "a b/c[0]", "π"]
+    steps = [
+        job(
+            "fn(s => { throw new Error(s.data); });" if i == 0 else "fn(s => s);",
+            name,
+            next={names[i + 1]: "on_job_failure" if i == 0 else "on_job_success"},
+        )
+        if i + 1 < len(names)
+        else job("fn(s => s);", name)
+        for i, name in enumerate(names)
+    ]
+    result = worker.run(workflow(*steps), {})
+    assert [entry.step for entry in result.path] == names

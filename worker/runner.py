@@ -25,10 +25,11 @@ from worker.execute.pool import Processes
 from worker.execute.protocol import Request
 from worker.plan.compile import compile as compile_plan
 from worker.plan.plan import Plan
-from worker.plan.workflow import EdgeKind, Language, Step, Workflow
+from worker.plan.workflow import Edge, EdgeKind, Language, Step, Workflow
 from worker.version import VERSION
 from worker.walk.closing import Tail
 from worker.walk.events import AnyEvent, RunComplete, StepComplete
+from worker.walk.jsontext import dumps
 from worker.walk.outcome import StepError
 from worker.walk.secrets import secrets_of
 from worker.walk.status import STATUS_OF_REASON, Status
@@ -223,7 +224,7 @@ def prepare(
 
 def _input_text(input: Mapping[str, Any] | None) -> str:
     try:
-        return json.dumps(dict(input or {}), ensure_ascii=False, separators=(",", ":"))
+        return dumps(dict(input or {}))
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the input must be a JSON object: {error}") from error
 
@@ -251,7 +252,15 @@ def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:
     for step in plan.steps:
         for edge in step.edges:
             if edge.kind is EdgeKind.EXPRESSION:
-                yield edge.expression, compiled_condition(edge.expression)
+                yield edge.expression, _condition(edge)
+
+
+def _condition(edge: Edge) -> str:
+    try:
+        return compiled_condition(edge.expression)
+    except PlanError as error:
+        message = f"the condition of {edge.id} does not compile: {error}"
+        raise PlanError(message, type=error.type) from error
 
 
 def _job(step: Step, options: Options) -> CompiledJob | str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from worker.plan.document import Document, Path_, path_text
 from worker.plan.workflow import Warning
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Node:
@@ -52,6 +55,8 @@ class Node:
         for key in self.value:
             if not isinstance(key, str):
                 self.fail(f"expected keys that are text, found {kind_of(key)}")
+            if _SURROGATE.search(key):
+                self.fail("a key holds half of a character (a lone surrogate)")
             if known and key not in known:
                 self._unknown(key, known)
         return self
@@ -82,6 +87,8 @@ class Node:
             return default
         if not isinstance(self.value, str):
             self.fail(f"expected text, found {kind_of(self.value)}")
+        if _SURROGATE.search(self.value):
+            self.fail("expected text, found half of a character (a lone surrogate)")
         return self.value
 
     def name(self, default: str | None = None) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from worker.walk.jsontext import dumps
 from worker.walk.outcome import Position, StepError
 from worker.walk.status import STATUS_OF_REASON, Status
 
@@ -26,7 +27,7 @@ class Dataclip:
 
     @classmethod
     def of(cls, value: Any) -> Dataclip:
-        return cls(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        return cls(dumps(value))
 
     @property
     def value(self) -> Any:
@@ -175,21 +176,11 @@ def event_clip(event: AnyEvent) -> tuple[str, Dataclip | None] | None:
 
 def encode(fields: Mapping[str, Any], clip: tuple[str, Dataclip | None] | None) -> str:
     """One JSON object of the fields, with the dataclip's text embedded as it is."""
-    text = _dumps(fields)
+    text = dumps(fields)
     if clip is None:
         return text
     name, content = clip
     return f'{text[:-1]},"{name}":{content.text if content else "null"}}}'
-
-
-def _dumps(fields: Mapping[str, Any]) -> str:
-    """Letters of every script as they are, save for halves of surrogate pairs."""
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(fields, separators=(",", ":"))
-    return text
 
 
 def error_to_dict(error: StepError) -> dict[str, Any]:

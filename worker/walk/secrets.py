@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from worker.walk.jsontext import dumps
+
 MASK = "***"
 SHORTEST = 4
 """A shorter value hides nothing and would tear holes into ordinary words."""
@@ -93,9 +95,9 @@ class Mask:
         if self._pattern is None or not self._pattern.search(text):
             return text
         try:
-            return json.dumps(self._value(json.loads(text)), ensure_ascii=False)
+            return dumps(self._value(json.loads(text)))
         except RecursionError:
-            return json.dumps(MASK)
+            return dumps(MASK)
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -136,7 +136,7 @@ class Engine:
     def _load(self) -> None:
         for name in ("web", "lodash", "date-fns", "jsonpath"):
             self._context.eval(_read(f"vendor/{name}.js"))
-        self._context.add_callable("__log", lambda *line: self.log(*line))
+        self._context.add_callable("__log", self._hear)
         self._context.add_callable("__now", lambda: self.now())
         realm = self._context.eval(_read("realm.js"))
         host = self._context.eval("({log: globalThis.__log, now: globalThis.__now})")
@@ -149,6 +149,9 @@ class Engine:
         self._call("close")
         self._context.gc()
         self._realm_bytes = int(self._context.memory()["malloc_size"])
+
+    def _hear(self, level: str, source: str, text: str) -> None:
+        self.log(level, source, json.loads(text))
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return self._methods[name](*arguments)

@@ -192,7 +192,9 @@
     return serialize(value) ?? String(value);
   }
 
-  const say = (level, source) => (...values) => host.log(level, source, values.map(inspect).join(" "));
+  // As JSON, which can carry every character across.
+  const tell = (level, source, text) => host.log(level, source, JSON.stringify(text));
+  const say = (level, source) => (...values) => tell(level, source, values.map(inspect).join(" "));
   const LEVELS = { log: "info", info: "info", success: "info", warn: "warn", error: "error", debug: "debug", trace: "debug", dir: "info", table: "info" };
 
   const consoleFor = (source) => {
@@ -312,7 +314,7 @@
       throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
     return async (state) => {
       const result = await operation(state || {});
-      if (!result) host.log("warn", "R/T", "an operation returned nothing: the next one receives an empty state");
+      if (!result) tell("warn", "R/T", "an operation returned nothing: the next one receives an empty state");
       return result;
     };
   }
