@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import worker
 from worker.execute.limits import Limits
 from worker.runner import Options, Pool
+from worker.testing.lint import lint
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20
@@ -120,6 +123,22 @@ def resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
+def lint_project(steps: int) -> float:
+    """Seconds to lint a chain whose every tenth edge is an expression of its own."""
+    listed = [
+        {"id": f"s{i}", "adaptor": "@openfn/language-common@3.3.4", "expression": STEP,
+         "next": {f"s{i + 1}": f"state.data.x{i} > 1" if i % 10 == 0 else "on_job_success"}}
+        for i in range(steps)
+    ]  # fmt: skip
+    del listed[-1]["next"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "project.json"
+        file.write_text(json.dumps({"steps": listed}))
+        began = time.perf_counter()
+        lint(file)
+        return time.perf_counter() - began
+
+
 async def main() -> None:
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
@@ -156,6 +175,8 @@ async def main() -> None:
             f"{resident(pool.zygote_pid):.0f} MB",
             "OpenFn 95 to 132 a child",
         )
+    took = await asyncio.to_thread(lint_project, 500)
+    row("`worker lint` of a 500-step project", f"{took:.2f} s", "50 expressions")
     nothing = wall(sys.executable, "-c", "pass") * 1000
     command = [str(Path(sys.executable).parent / "worker"), "run", "graphs/referral.yaml"]
     ours = wall(*command, "--input", "graphs/referral.input.json") * 1000

@@ -90,6 +90,29 @@ def validate(file: Path, workflow: str | None) -> None:
 
 
 @cli.command()
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--workflow", metavar="NAME", help="Only this workflow of a project.")
+@click.option("--format", type=click.Choice(["text", "json", "sarif", "github"]), default="text",
+              show_default=True, help="How to write the findings down.")  # fmt: skip
+@click.option("--fail-on", type=click.Choice(["note", "warning", "error"]), default="warning",
+              show_default=True, help="The least severity that gives exit code 1.")  # fmt: skip
+def lint(files: tuple[Path, ...], workflow: str | None, format: str, fail_on: str) -> None:
+    """Find mistakes in the workflows in FILES: in edges, conditions, adaptors and names.
+
+    A comment takes a finding back, with a reason, on its line or above it:
+    # worker-lint: ignore W008 -- the newest is wanted
+
+    \b
+    Examples:
+      worker lint graphs/referral.yaml
+      worker lint project.yaml --format sarif > lint.sarif
+    """
+    from worker.commands.lint import lint as lint_files
+
+    sys.exit(lint_files(files, workflow, format, fail_on))
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script that completes this command in SHELL.

@@ -64,14 +64,19 @@ def path_text(path: Path_) -> str:
     return text
 
 
-def read_document(file: Path) -> Document:
-    """Read a YAML or JSON file. Raises :class:`LoadError` on anything that is not one."""
+def read_document(file: Path, *, located: bool = False) -> Document:
+    """Read a YAML or JSON file. Raises :class:`LoadError` on anything that is not one.
+
+    ``located`` asks for marks in JSON too, which then takes as long to read as YAML.
+    """
     text = read_text(file, FILE_LIMIT)
     name = str(file)
     looks_json = file.suffix == ".json" or text.lstrip()[:1] in ("{", "[")
     if looks_json:
         try:
-            return Document(file=name, root=parse_json(text, name), folder=file.parent)
+            root = parse_json(text, name)
+            marks = parse_yaml(text.replace("\t", " "), name)[1] if located else {}
+            return Document(file=name, root=root, marks=marks, folder=file.parent)
         except LoadError:
             if file.suffix == ".json":
                 raise

@@ -24,14 +24,16 @@ KNOWN = (
 )
 
 
-def load(source: str | Path | Mapping[str, Any], *, workflow: str | None = None) -> Workflow:
+def load(
+    source: str | Path | Mapping[str, Any], *, workflow: str | None = None, located: bool = False
+) -> Workflow:
     """A workflow from a path, or from a dict in any of the formats.
 
     ``workflow`` picks one of a project by its key, id or name. Raises
     :class:`worker.errors.LoadError` with the file, the path inside it, what was found and what
-    was expected.
+    was expected. ``located`` gives steps and edges their places in JSON files too.
     """
-    document = _document(source)
+    document = _document(source, located=located)
     node = Node(document, document.root)
     chosen, read = _pick(node, workflow)
     found = read(chosen)
@@ -44,12 +46,12 @@ def workflow_names(source: str | Path | Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_project(Node(document, document.root)))
 
 
-def _document(source: str | Path | Mapping[str, Any]) -> Document:
+def _document(source: str | Path | Mapping[str, Any], *, located: bool = False) -> Document:
     if isinstance(source, Mapping):
         document = Document(file="<dict>", root=source)
         check_nesting(source, document.file)
         return document
-    return read_document(Path(source))
+    return read_document(Path(source), located=located)
 
 
 def _pick(node: Node, wanted: str | None) -> tuple[Node, Reader]:

@@ -28,6 +28,10 @@ class Node:
         self.document, self.value, self.path = document, value, path
         self.warnings: list[Warning] = [] if warnings is None else warnings
 
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.document.place(self.path)
+
     def fail(self, message: str) -> NoReturn:
         self.document.fail(self.path, message)
 

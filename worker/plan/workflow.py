@@ -40,6 +40,7 @@ class Edge:
 
     ``expression`` is JavaScript over ``state`` and ``upstreamStepId``, present exactly when
     ``kind`` is ``EXPRESSION``. A disabled edge keeps its condition and is never followed.
+    ``place`` is its (line, column) in the file, or (0, 0).
     """
 
     source: str
@@ -48,6 +49,7 @@ class Edge:
     expression: str = ""
     label: str = ""
     disabled: bool = False
+    place: tuple[int, int] = (0, 0)
 
     @property
     def id(self) -> str:
@@ -64,7 +66,8 @@ class Step:
 
     ``source`` is the job's code as written and ``source_file`` the file that it came from (empty
     when inline). ``configuration`` is a credential's content, or the name of one. ``state`` is the
-    step's default state. A job without code passes its state on and emits no events.
+    step's default state. A job without code passes its state on and emits no events. ``place`` is
+    its (line, column) in the file, or (0, 0).
     """
 
     id: str
@@ -78,6 +81,7 @@ class Step:
     configuration: Mapping[str, Any] | str | None = None
     edges: tuple[Edge, ...] = ()
     trigger_type: str = ""
+    place: tuple[int, int] = (0, 0)
 
     @property
     def runs_code(self) -> bool:

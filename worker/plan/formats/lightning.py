@@ -104,6 +104,7 @@ def _trigger(id: str, node: Node, edges: Edges) -> Step:
         kind=StepKind.TRIGGER,
         edges=without_doubles(edges.get(id, ())),
         trigger_type=node.at("type").name(""),
+        place=node.place,
     )
 
 
@@ -122,6 +123,7 @@ def _job(id: str, node: Node, edges: Edges) -> Step:
         state=node.at("state").data(),
         configuration=data_or_file(node.first("configuration", "credential", "credential_id")),
         edges=without_doubles(edges.get(id, ())),
+        place=node.place,
     )
 
 
@@ -145,6 +147,7 @@ def _edge(node: Node, nodes: Mapping[tuple[str, str], str]) -> Edge:
         expression=expression,
         label=node.first("condition_label", "label").name(""),
         disabled=not node.at("enabled").flag(default=True),
+        place=node.place,
     )
 
 

@@ -87,6 +87,7 @@ def _read_step(node: Node) -> Step:
         configuration=data_or_file(node.at("configuration")),
         edges=without_doubles(_edges(id, node.at("next"))),
         trigger_type=node.at("type").name("") if trigger else "",
+        place=node.place,
     )
 
 
@@ -102,10 +103,10 @@ def _edges(source: str, node: Node) -> Iterator[tuple[Edge, Node]]:
         case None | "" | False:
             return
         case str(target):
-            yield Edge(source=source, target=target), node
+            yield Edge(source=source, target=target, place=node.place), node
         case list() | tuple():
             for item in node.elements():
-                yield Edge(source=source, target=item.name()), item
+                yield Edge(source=source, target=item.name(), place=item.place), item
         case _:
             for target, edge in node.items():
                 yield _edge(source, target, edge), edge
@@ -114,7 +115,9 @@ def _edges(source: str, node: Node) -> Iterator[tuple[Edge, Node]]:
 def _edge(source: str, target: str, node: Node) -> Edge:
     if not isinstance(node.value, Mapping):
         kind, expression = condition(node.value, node)
-        return Edge(source=source, target=target, kind=kind, expression=expression)
+        return Edge(
+            source=source, target=target, kind=kind, expression=expression, place=node.place
+        )
     node.mapping(*_EDGE_KEYS)
     kind, expression = condition(node.at("condition").value, node.at("condition"))
     disabled = node.at("disabled").flag(default=False) or not node.at("enabled").flag(default=True)
@@ -125,4 +128,5 @@ def _edge(source: str, target: str, node: Node) -> Edge:
         expression=expression,
         label=node.at("label").name(""),
         disabled=disabled,
+        place=node.place,
     )

@@ -1,0 +1,1 @@
+"""What helps the owner of a workflow to trust it, before anything happens."""
