@@ -110,6 +110,23 @@ def test_too_many_log_lines_are_dropped_with_one_warning() -> None:
     assert "too many log lines" in lines[-1].message
 
 
+def test_too_much_log_text_is_dropped_too() -> None:
+    source = "fn(s => { for (let i = 0; i < 100; i++) console.log('x'.repeat(1e5)); return s; });"
+    result = run_job(source, limits=Limits(log_total_mb=1))
+    lines = [event for event in result.events if isinstance(event, RunLog)]
+    assert sum(len(line.message) for line in lines) < 1.1 * MIB
+    assert "too many log lines" in lines[-1].message
+
+
+def test_a_result_holds_no_more_outputs_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.runner.HELD_LIMIT", 5_000_000)
+    big = "fn(s => ({ data: 'x'.repeat(2e6) }));"
+    steps = [job(big, str(i), next=str(i + 1)) for i in range(4)] + [job("fn(s => ({}));", "4")]
+    result = worker.run(workflow(*steps), {})
+    held = [e.withheld for e in result.events if isinstance(e, StepComplete)]
+    assert held == [False, False, True, True, True]
+
+
 async def test_cancelling_a_run_kills_its_process() -> None:
     cancel = asyncio.Event()
 

@@ -150,6 +150,10 @@ class Pool:
         return collector.result()
 
 
+HELD_LIMIT = 256 * 1024 * 1024
+"""How much of dataclips a result holds; the outputs of later steps go to the sinks alone."""
+
+
 class Collector:
     """Hands every event to the sinks, and keeps what the result needs."""
 
@@ -158,14 +162,23 @@ class Collector:
         self._sinks = sinks
         self._events: list[AnyEvent] = []
         self._final_text: str | None = None
+        self._held = 0
 
     def receive(self, event: AnyEvent) -> None:
         if isinstance(event, RunComplete) and event.final_state is not None:
             self._final_text = event.final_state.text
             event = withheld(event)
-        self._events.append(event)
         for sink in self._sinks:
             sink.receive(event)
+        self._events.append(self._within_reason(event))
+
+    def _within_reason(self, event: AnyEvent) -> AnyEvent:
+        if not isinstance(event, StepComplete) or event.output_dataclip is None:
+            return event
+        self._held += len(event.output_dataclip.text)
+        if self._held <= HELD_LIMIT:
+            return event
+        return replace(event, output_dataclip=None, withheld=True)
 
     def refuse(self, workflow: str, error: PlanError) -> None:
         """Complete a run that cannot start."""

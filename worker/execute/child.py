@@ -62,7 +62,8 @@ class Reporter:
         self._run_id = request.run_id
         self._ids = identifiers(request.seed)
         self._seq = 0
-        self._lines = 0
+        self._lines = self._logged = 0
+        self._silenced = False
         self._unsent: list[bytes] = []
         self.mask = Mask(request.secrets)
 
@@ -86,13 +87,14 @@ class Reporter:
         self._unsent.clear()
 
     def log(self, level: str, source: str, message: str, step_id: str, job_id: str) -> None:
-        """Report a log line, within the limits of its size and of their number."""
-        self._lines += 1
-        if self._lines > self._limits.log_lines:
-            if self._lines > self._limits.log_lines + 1:
-                return
-            level, source, message = "warn", "R/T", "too many log lines: no more are reported"
+        """Report a log line, within the limits of its size, of their number and of their sum."""
+        if self._silenced:
+            return
         text = printable(cut(message, self._limits.log_payload))
+        self._lines, self._logged = self._lines + 1, self._logged + len(text)
+        if self._lines > self._limits.log_lines or self._logged > self._limits.log_total:
+            self._silenced = True
+            level, source, text = "warn", "R/T", "too many log lines: no more are reported"
         self.emit(
             "run:log",
             source=source,

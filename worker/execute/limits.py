@@ -14,7 +14,8 @@ class Limits:
     ``timeout_s`` counts from ``run:start``. ``memory_mb`` counts everything that the run
     allocates, buffers included. A state over ``state_mb`` (default: a quarter of the memory)
     kills the run; an output over ``payload_mb`` is withheld from the events; a log line over
-    ``log_payload_mb`` is cut, and after ``log_lines`` lines no more are reported.
+    ``log_payload_mb`` is cut, and after ``log_lines`` lines, or ``log_total_mb`` of them, no more
+    are reported.
     """
 
     timeout_s: float = 300.0
@@ -23,6 +24,7 @@ class Limits:
     payload_mb: float = 10.0
     log_payload_mb: float = 1.0
     log_lines: int = 10_000
+    log_total_mb: float = 50.0
 
     @property
     def memory(self) -> int:
@@ -35,6 +37,10 @@ class Limits:
     @property
     def payload(self) -> int:
         return int(self.payload_mb * MIB)
+
+    @property
+    def log_total(self) -> int:
+        return int(self.log_total_mb * MIB)
 
     @property
     def log_payload(self) -> int:
