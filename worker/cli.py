@@ -113,6 +113,28 @@ def lint(files: tuple[Path, ...], workflow: str | None, format: str, fail_on: st
 
 
 @cli.command()
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1)
+@click.option("-k", "keyword", default="", metavar="TEXT", help="Only cases with this in the name.")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), default=os.cpu_count() or 2,
+              help="How many cases run at once.  [default: one for each core]")  # fmt: skip
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the verdicts here as JUnit XML.")  # fmt: skip
+def test(paths: tuple[Path, ...], keyword: str, jobs: int, junit: Path | None) -> None:
+    """Run the cases in PATHS: files that end in .cases.yaml, or folders that hold such.
+
+    A case scripts what steps do, and says where the run must go.
+
+    \b
+    Examples:
+      worker test graphs
+      worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
+    """
+    from worker.commands.test import test as test_files
+
+    sys.exit(test_files(paths, keyword, jobs, junit))
+
+
+@cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the script that completes this command in SHELL.

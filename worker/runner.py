@@ -31,6 +31,7 @@ from worker.walk.closing import Tail
 from worker.walk.events import AnyEvent, RunComplete, StepComplete
 from worker.walk.jsontext import dumps
 from worker.walk.outcome import StepError
+from worker.walk.script import Script
 from worker.walk.secrets import secrets_of
 from worker.walk.status import STATUS_OF_REASON, Status
 
@@ -92,7 +93,8 @@ class Options:
     """How to run a workflow: where to start and stop, within what, and with whose credentials.
 
     ``credentials`` gives the content of the credentials that steps name. ``modules`` are the
-    Python modules that Python steps may import beyond the safe ones.
+    Python modules that Python steps may import beyond the safe ones. ``script`` says which
+    executions of which steps do something else than run their code.
     """
 
     start: str = ""
@@ -102,6 +104,7 @@ class Options:
     credentials: Mapping[str, Mapping[str, Any]] | None = None
     allow_python: bool = True
     modules: frozenset[str] = frozenset()
+    script: Script = field(default_factory=dict)
 
 
 class Pool:
@@ -232,6 +235,7 @@ def prepare(
         modules=options.modules,
         versions=VERSIONS,
         missing=missing,
+        script=options.script,
     )
 
 
@@ -339,7 +343,18 @@ def run(
     ``options`` are the fields of :class:`Options`. The processes stay warm for the next call.
     """
     options.setdefault("limits", Limits(timeout_s=timeout, memory_mb=memory_mb))
-    return _shared().run(workflow, input, Options(**options), sinks=sinks)
+    return run_with(workflow, input, Options(**options), sinks=sinks)
+
+
+def run_with(
+    workflow: Workflow,
+    input: Mapping[str, Any] | None,
+    options: Options,
+    *,
+    sinks: Sequence[Sink] = (),
+) -> Result:
+    """:func:`run`, with all of its options in one value."""
+    return _shared().run(workflow, input, options, sinks=sinks)
 
 
 class Background:

@@ -20,7 +20,7 @@ from worker.execute.clips import Clip, identifiers
 from worker.execute.javascript.engine import Engine
 from worker.execute.javascript.job import CompiledJob
 from worker.execute.javascript.steps import JavaScript
-from worker.execute.limits import Limits
+from worker.execute.limits import Limits, timed_out
 from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Request, frame
 from worker.execute.python import CompiledStep, compile_step, run_step
 from worker.plan.workflow import Language, Step
@@ -28,6 +28,7 @@ from worker.walk.drive import drive, refuse
 from worker.walk.events import error_to_dict
 from worker.walk.machine import CompleteRun, CompleteStep, EdgesJudged, JudgeEdges, StartStep
 from worker.walk.outcome import OUT_OF_MEMORY, Outcome, StepError
+from worker.walk.script import act_for, perform
 from worker.walk.secrets import Mask
 from worker.walk.status import STATUSES
 
@@ -142,6 +143,7 @@ class Run:
         self._step_began = self._began = time.monotonic_ns()
         self._python: dict[str, CompiledStep] = {}
         self._memory_before = peak_memory()
+        self._virtual_s = 0.0
         engine.log = self._log
 
     def prepare(self) -> StepError | None:
@@ -163,8 +165,18 @@ class Run:
             execution=order.execution,
         )
         self._report.flush()
-        outcome = self._within_limits(order.step, self._execute(order.step, state.text))
+        outcome = self._within_limits(order.step, self._outcome(order, state.text))
         return replace(outcome, state=self._clip(outcome.state))
+
+    def _outcome(self, order: StartStep, state: str) -> Outcome:
+        act = act_for(self._request.script, order.step.id, order.execution)
+        if act is None:
+            return self._execute(order.step, state)
+        self._virtual_s += act.takes_s
+        if self._virtual_s > self._request.limits.timeout_s:
+            error = timed_out(self._request.limits)
+            return Outcome(state=None, error=replace(error, step_id=order.step.id))
+        return perform(act, order.step.id, assemble(json.loads(state), dict(order.step.state), {}))
 
     def _execute(self, step: Step, state: str) -> Outcome:
         if step.id in self._request.missing:

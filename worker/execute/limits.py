@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.walk.outcome import StepError
+
 MIB = 1024 * 1024
 
 
@@ -45,3 +47,9 @@ class Limits:
     @property
     def log_payload(self) -> int:
         return int(self.log_payload_mb * MIB)
+
+
+def timed_out(limits: Limits) -> StepError:
+    """The error of a run that took longer than it may."""
+    text = f"the run took longer than its limit of {limits.timeout_s:g} s"
+    return StepError(type="TimeoutError", message=text)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from worker.errors import WorkerError
-from worker.execute.limits import Limits
+from worker.execute.limits import Limits, timed_out
 from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Frames, ProtocolError, Request
 from worker.walk.closing import Tail
 from worker.walk.events import AnyEvent, RunComplete, RunStart
@@ -331,12 +331,6 @@ class Execution:
 def _heed(ended: asyncio.Future[Ended]) -> None:
     """How a process ends that has completed its run is of no interest, not even as an error."""
     ended.cancelled() or ended.exception()
-
-
-def timed_out(limits: Limits) -> StepError:
-    """The error of a run that took longer than it may."""
-    text = f"the run took longer than its limit of {limits.timeout_s:g} s"
-    return StepError(type="TimeoutError", message=text)
 
 
 def died_of(ended: Ended, limits: Limits) -> StepError:

@@ -14,6 +14,7 @@ from typing import Any
 
 from worker.execute.limits import Limits
 from worker.plan.plan import Plan
+from worker.walk.script import Script
 
 _LENGTHS = struct.Struct("<II")
 HEADER_LIMIT = 64 * 1024 * 1024
@@ -34,7 +35,8 @@ class Request:
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
     JSON text, ``missing`` the names of those that nobody gave. ``modules`` are the modules that
-    Python steps may import beyond the safe ones.
+    Python steps may import beyond the safe ones. ``script`` says which executions of which steps do
+    something else than run their code.
     """
 
     run_id: str
@@ -49,6 +51,7 @@ class Request:
     modules: frozenset[str]
     versions: dict[str, str]
     missing: dict[str, str] = field(default_factory=dict)
+    script: Script = field(default_factory=dict)
 
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode

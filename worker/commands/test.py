@@ -1,0 +1,95 @@
+"""``worker test``: run the cases beside workflows, and say which are not as expected."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from worker.errors import UsageError
+from worker.runner import Pool
+from worker.sinks.text import printable
+from worker.testing.check import run_case
+from worker.testing.scenario import SUFFIXES, Case, load_cases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A case that ran: what was not as expected, and how many seconds it took."""
+
+    case: Case
+    mismatches: list[str]
+    seconds: float
+
+
+def test(paths: tuple[Path, ...], keyword: str, jobs: int, junit: Path | None) -> int:
+    """0 where every case is as expected, else 1. Raises on a file that is wrong or stale."""
+    files = find(paths or (Path(),))
+    cases = [case for file in files for case in load_cases(file) if keyword in case.name]
+    if not cases:
+        raise UsageError(f"no cases found in {len(files)} files (they end in {SUFFIXES[0]})")
+    verdicts = asyncio.run(_run_all(cases, jobs))
+    failed = [verdict for verdict in verdicts if verdict.mismatches]
+    if junit is not None:
+        write_junit(junit, verdicts)
+    print(f"\n{len(verdicts) - len(failed)} passed, {len(failed)} failed")
+    return int(bool(failed))
+
+
+def find(paths: tuple[Path, ...]) -> list[Path]:
+    """The case files among these files, and below these folders."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*.cases.*") if p.name.endswith(SUFFIXES))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UsageError(f"there is no file or folder {path}")
+    return found
+
+
+async def _run_all(cases: list[Case], jobs: int) -> list[Verdict]:
+    async with Pool(size=jobs) as pool:
+        tasks = [asyncio.create_task(_run(pool, case)) for case in cases]
+        verdicts = []
+        for task in tasks:
+            verdicts.append(await task)
+            _print(verdicts[-1])
+        return verdicts
+
+
+async def _run(pool: Pool, case: Case) -> Verdict:
+    began = time.perf_counter()
+    _, mismatches = await run_case(pool, case)
+    return Verdict(case=case, mismatches=mismatches, seconds=time.perf_counter() - began)
+
+
+def _print(verdict: Verdict) -> None:
+    case = verdict.case
+    print(f"{'✗' if verdict.mismatches else '✓'} {printable(case.name)}")
+    for mismatch in verdict.mismatches:
+        print(f"    {printable(f'{case.file}:{case.line}')}: {printable(mismatch)}")
+
+
+def write_junit(file: Path, verdicts: list[Verdict]) -> None:
+    """The verdicts as JUnit XML, as CI systems read it."""
+    failures = sum(bool(verdict.mismatches) for verdict in verdicts)
+    suite = ElementTree.Element(
+        "testsuite", name="worker", tests=str(len(verdicts)), failures=str(failures)
+    )
+    for verdict in verdicts:
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            name=printable(verdict.case.name),
+            classname=printable(verdict.case.workflow.name),
+            file=verdict.case.file,
+            time=f"{verdict.seconds:.3f}",
+        )
+        if verdict.mismatches:
+            text = printable("\n".join(verdict.mismatches))
+            ElementTree.SubElement(case, "failure", message=text.partition("\n")[0]).text = text
+    ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)
