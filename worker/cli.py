@@ -119,7 +119,11 @@ def lint(files: tuple[Path, ...], workflow: str | None, format: str, fail_on: st
               help="How many cases run at once.  [default: one for each core]")  # fmt: skip
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the verdicts here as JUnit XML.")  # fmt: skip
-def test(paths: tuple[Path, ...], keyword: str, jobs: int, junit: Path | None) -> None:
+@click.option("--coverage", type=click.Path(path_type=Path), metavar="FILE",
+              help="Add up here, as JSON, which rules were exercised.")  # fmt: skip
+@click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT",
+              help="Exit 1 where fewer of a workflow's rules were exercised.")  # fmt: skip
+def test(paths: tuple[Path, ...], **options: Any) -> None:
     """Run the cases in PATHS: files that end in .cases.yaml, or folders that hold such.
 
     A case scripts what steps do, and says where the run must go.
@@ -128,10 +132,11 @@ def test(paths: tuple[Path, ...], keyword: str, jobs: int, junit: Path | None) -
     Examples:
       worker test graphs
       worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
+      worker test . --coverage rules.json --fail-under 90
     """
     from worker.commands.test import test as test_files
 
-    sys.exit(test_files(paths, keyword, jobs, junit))
+    sys.exit(test_files(paths, **options))
 
 
 @cli.command()

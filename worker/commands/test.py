@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from worker.errors import UsageError
-from worker.runner import Pool
+from worker.runner import Pool, Result
 from worker.sinks.text import printable
 from worker.testing.check import run_case
+from worker.testing.coverage import measure, save, table
 from worker.testing.scenario import SUFFIXES, Case, load_cases
 
 
@@ -20,12 +22,24 @@ class Verdict:
     """A case that ran: what was not as expected, and how many seconds it took."""
 
     case: Case
+    result: Result
     mismatches: list[str]
     seconds: float
 
 
-def test(paths: tuple[Path, ...], keyword: str, jobs: int, junit: Path | None) -> int:
-    """0 where every case is as expected, else 1. Raises on a file that is wrong or stale."""
+def test(
+    paths: tuple[Path, ...],
+    *,
+    keyword: str,
+    jobs: int,
+    junit: Path | None,
+    coverage: Path | None,
+    fail_under: float | None,
+) -> int:
+    """0 where every case is as expected and enough rules were exercised, else 1.
+
+    Raises :class:`worker.errors.WorkerError` on a file that is wrong or stale.
+    """
     files = find(paths or (Path(),))
     cases = [case for file in files for case in load_cases(file) if keyword in case.name]
     if not cases:
@@ -34,8 +48,33 @@ def test(paths: tuple[Path, ...], keyword: str, jobs: int, junit: Path | None) -
     failed = [verdict for verdict in verdicts if verdict.mismatches]
     if junit is not None:
         write_junit(junit, verdicts)
+    short = _cover(verdicts, coverage, fail_under)
     print(f"\n{len(verdicts) - len(failed)} passed, {len(failed)} failed")
-    return int(bool(failed))
+    return int(bool(failed) or short)
+
+
+def _cover(verdicts: list[Verdict], file: Path | None, fail_under: float | None) -> bool:
+    """Print the coverage of the rules if it is asked for; whether it is too little."""
+    if file is None and fail_under is None:
+        return False
+    by_workflow: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_workflow.setdefault(verdict.case.workflow.name, []).append(verdict)
+    coverages = [
+        measure(several[0].case.workflow, [verdict.result for verdict in several])
+        for several in by_workflow.values()
+    ]
+    if file is not None:
+        coverages = save(file, coverages)
+    print()
+    for one in coverages:
+        for line in table(one):
+            print(printable(line))
+    least = min(one.percent for one in coverages)
+    if fail_under is not None and least < fail_under:
+        print(f"error: {least:.0f} % of the rules is less than {fail_under:g} %", file=sys.stderr)
+        return True
+    return False
 
 
 def find(paths: tuple[Path, ...]) -> list[Path]:
@@ -63,8 +102,9 @@ async def _run_all(cases: list[Case], jobs: int) -> list[Verdict]:
 
 async def _run(pool: Pool, case: Case) -> Verdict:
     began = time.perf_counter()
-    _, mismatches = await run_case(pool, case)
-    return Verdict(case=case, mismatches=mismatches, seconds=time.perf_counter() - began)
+    result, mismatches = await run_case(pool, case)
+    seconds = time.perf_counter() - began
+    return Verdict(case=case, result=result, mismatches=mismatches, seconds=seconds)
 
 
 def _print(verdict: Verdict) -> None:
