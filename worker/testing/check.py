@@ -66,6 +66,10 @@ def _arrows(steps: tuple[str, ...]) -> str:
 
 def _edges(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:
     edges = {edge.id: edge for step in workflow.steps for edge in step.edges}
+    gone = [name for name in (*expect.taken, *expect.refused) if name not in edges]
+    if gone:
+        yield f"stale: the workflow has no edge {gone[0]}"
+        return
     for name in expect.taken:
         if not _executions(result, edges[name], taken=True):
             yield f"expected edge {name} to be taken; {why_not(edges[name], result)}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from worker.errors import UsageError
 from worker.plan.workflow import EdgeKind, Workflow
 from worker.runner import Result
+from worker.testing.reach import reached_steps
 from worker.walk.jsontext import dumps
 
 RAN = ("success", "failed")
@@ -41,9 +42,10 @@ class Coverage:
 
 
 def rules_of(workflow: Workflow) -> Iterator[str]:
-    """Every rule of a workflow that a test can exercise, in the order of the file."""
+    """Every rule of a workflow that a run can exercise, in the order of the file."""
+    reached = reached_steps(workflow)
     for step in workflow.steps:
-        if not step.runs_code:
+        if not step.runs_code or step.id not in reached:
             continue
         yield from (f"step {step.id} {outcome}" for outcome in RAN)
         for edge in step.edges:

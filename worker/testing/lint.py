@@ -24,6 +24,7 @@ from worker.plan.workflow import Edge, EdgeKind, Language, Step, StepKind, Workf
 from worker.runner import Options, Pool, compiled_condition, compiled_job
 from worker.testing import findings as rules
 from worker.testing.findings import Finding, Rule, unsuppressed
+from worker.testing.reach import reached_steps
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -139,25 +140,10 @@ def _compiles(expression: str) -> bool:
 # --- the graph ------------------------------------------------------------------------------------
 
 
-def _reached(workflow: Workflow, *, disabled: bool) -> set[str]:
-    """The steps that some run can reach; with ``disabled``, as if no edge were disabled."""
-    steps = {step.id: step for step in workflow.steps}
-    waiting = [step.id for step in workflow.steps if step.kind is StepKind.TRIGGER]
-    waiting += [workflow.start] if workflow.start else [step.id for step in workflow.steps[:1]]
-    reached: set[str] = set()
-    while waiting:
-        id = waiting.pop()
-        if id in steps and id not in reached:
-            reached.add(id)
-            open_edges = (e for e in steps[id].edges if e.kind is not EdgeKind.NEVER)
-            waiting += (edge.target for edge in open_edges if disabled or not edge.disabled)
-    return reached
-
-
 def check_reach(subject: Subject) -> Iterator[Finding]:
     workflow = subject.workflow
-    reached = _reached(workflow, disabled=False)
-    behind = _reached(workflow, disabled=True) - reached
+    reached = reached_steps(workflow, disabled=False)
+    behind = reached_steps(workflow, disabled=True) - reached
     for step in workflow.steps:
         if step.id not in reached | behind:
             yield subject.find(rules.UNREACHABLE, step.place, f"nothing leads to '{step.id}'")

@@ -45,7 +45,8 @@ def perform(act: Act, step_id: str, state: Mapping[str, Any]) -> Outcome:
         returned = json.loads(text)
         errors = returned.get("errors") if isinstance(returned, dict) else None
         errored = isinstance(errors, dict) and bool(errors.get(step_id))
-        return Outcome(state=text if returned else None, errored=errored)
+        something = bool(returned) or isinstance(returned, dict | list)
+        return Outcome(state=text if something else None, errored=errored)
     if act.error.aborts:
         return Outcome(state=None, error=act.error)
     before = kept.get("errors")
