@@ -339,8 +339,212 @@ def test_merge_keys_and_anchors_work(tmp_path: Path) -> None:
     assert worker.load(write(tmp_path, text)).steps[0].adaptors == ("common",)
 
 
+# --- picking one workflow of several -----------------------------------------------------------------
+
+SEVERAL = {
+    "workflows": {"one": {"name": "Same", "jobs": None}, "two": {"name": "Same", "jobs": None}}
+}
+
+
+@pytest.mark.parametrize(
+    ("project", "wanted", "message"),
+    [
+        (SEVERAL, None, r"several workflows: pick one with --workflow \('one', 'two'\)"),
+        (SEVERAL, "Same", r"named 'Same', found several \(there are: 'one', 'two'\)"),
+        (SEVERAL, "three", r"named 'three', found none \(there are: 'one', 'two'\)"),
+        ({"workflows": {}}, None, "the project has no workflows"),
+        ({"workflows": None}, None, "the project has no workflows"),
+        ({"workflows": [{"id": "a", "steps": []}] * 2}, "a", "found several"),
+        ({"workflows": [5]}, None, r"workflows\[0\]: expected a mapping, found the number 5"),
+        ({"name": "only", "steps": []}, "other", "named 'other', found one workflow, 'only'"),
+    ],
+)
+def test_a_choice_that_is_none_names_the_choices(
+    project: dict[str, Any], wanted: str | None, message: str
+) -> None:
+    with pytest.raises(LoadError, match=message):
+        worker.load(project, workflow=wanted)
+
+
+# --- where a run starts, and which limits it has -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "start"),
+    [
+        ([{"id": "a", "type": "cron", "enabled": False}, {"id": "b", "type": "webhook"}], "b"),
+        ([{"id": "a", "expression": "x"}, {"id": "b", "type": "cron", "enabled": False}], "b"),
+        ([{"id": "a", "expression": "x"}, {"id": "b", "next": "a"}], ""),
+    ],
+    ids=["an enabled trigger", "a disabled trigger", "the first step"],
+)
+def test_without_a_start_a_run_starts_at(steps: list[dict[str, Any]], start: str) -> None:
+    assert worker.load({"steps": steps}).start == start
+
+
+def test_a_disabled_trigger_keeps_its_edges_for_runs_that_are_started_by_hand() -> None:
+    trigger = {"id": "t", "type": "cron", "enabled": False, "next": {"a": True}}
+    found = worker.load({"steps": [trigger, {"id": "a", "expression": "x"}]})
+    assert found.start == "t" and edges_of(found)[0].followable
+
+
+def test_limits_go_by_openfns_names_and_are_numbers() -> None:
+    options = {"memoryLimitMb": 64, "stateLimitMb": 5, "payload_limit_mb": 1, "sanitize": "all"}
+    found = worker.load({"options": options, "workflow": {"steps": []}}).options
+    assert found == {
+        "run_memory_limit_mb": 64,
+        "state_limit_mb": 5,
+        "payload_limit_mb": 1,
+        "sanitize": "all",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout": "5"}, "options.timeout: expected a number, found the text '5'"),
+        ({"memoryLimitMb": -1}, "options.memoryLimitMb: expected a number from 0, found -1"),
+        ({"start": {"a": True}}, "options.start: expected text, found a mapping"),
+        ([], "options: expected a mapping, found a list"),
+    ],
+)
+def test_options_of_wrong_types_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        worker.load({"options": options, "workflow": {"steps": []}})
+    assert message in str(caught.value)
+
+
+# --- what else a document can have wrong, or nearly so -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"workflow": {"name": "x"}}, "workflow.steps: expected a list of steps, found nothing"),
+        ({"jobs": "x"}, "jobs: expected a mapping of jobs, or a list, found the text 'x'"),
+        ({"jobs": [5], "edges": []}, "jobs[0]: expected a mapping, found the number 5"),
+        ({"steps": [{"id": "a", "next": 5}]}, "steps[0].next: expected a step, or a mapping"),
+        ({"steps": [{"id": "a", "state": "x"}]}, "state: expected a mapping, or the path of"),
+        ({"steps": [{"id": "a", "configuration": []}]}, "configuration: expected a mapping"),
+        ({"steps": [{"id": "a", "state": {"x": {1}}}]}, "steps[0].state.x: expected data as in"),
+        (
+            {"jobs": {"a": {}}, "edges": {"e": {"source_job": "aa", "target_job": "a"}}},
+            "edges.e.source_job: there is no job 'aa'; did you mean 'a'?",
+        ),
+        (
+            {
+                "jobs": {"a": {}},
+                "edges": {
+                    "e": {
+                        "source_job": "a",
+                        "target_job": "a",
+                        "condition_type": "on_job_sucess",
+                    }
+                },
+            },
+            "found the text 'on_job_sucess'; did you mean 'on_job_success'?",
+        ),
+    ],
+)
+def test_a_bad_dict_gets_one_clear_error(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        worker.load(document)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("source", [5, None, ["steps"], b"w.yaml"])
+def test_what_is_no_path_and_no_mapping_is_refused(source: Any) -> None:
+    with pytest.raises(LoadError, match="expected a path or a mapping"):
+        worker.load(source)
+
+
+@pytest.mark.parametrize("name", ["a\0.js", "a" * 290 + ".js", "loop.js", "folder.js", "latin.js"])
+def test_a_body_that_cannot_be_read_is_an_error_at_the_step(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop.js").symlink_to(tmp_path / "loop.js")
+    (tmp_path / "folder.js").mkdir()
+    (tmp_path / "latin.js").write_bytes(b"\xe9")
+    plan = {"steps": [{"id": "a", "expression": "x"}, {"id": "b", "expression": name}]}
+    with pytest.raises(LoadError) as caught:
+        worker.load(write(tmp_path, json.dumps(plan, indent=1), "w.json"))
+    assert (caught.value.path, caught.value.line) == ("steps[1].expression", 9)
+
+
+def test_an_absolute_path_is_refused_even_inside_the_folder(tmp_path: Path) -> None:
+    body = write(tmp_path, "fn(s => s)", "job.js")
+    with pytest.raises(LoadError, match="lies outside"):
+        worker.load(write(tmp_path, f"steps: [{{id: a, expression: {body}}}]"))
+
+
+def test_a_body_over_a_megabyte_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, " " * (2**20 + 1), "job.js")
+    with pytest.raises(LoadError, match=r"'job\.js': the file is 1\.0 MB, over the limit of 1 MB"):
+        worker.load(write(tmp_path, "steps: [{id: a, expression: job.js}]"))
+
+
+def test_a_file_that_many_steps_name_is_held_once(tmp_path: Path) -> None:
+    write(tmp_path, "fn(state => ({ ...state, long: 'enough' }))", "job.js")
+    steps = [{"id": str(n), "expression": "job.js"} for n in range(3)]
+    first, *others = worker.load(write(tmp_path, json.dumps({"steps": steps}))).steps
+    assert all(other.source is first.source for other in others)
+
+
+def test_a_credential_of_version_3_is_a_name_whatever_it_ends_in() -> None:
+    project = {
+        "jobs": {"a": {"body": "x", "credential": "me-creds.json"}, "b": {"credential": None}}
+    }
+    assert [one.configuration for one in worker.load(project).steps] == ["me-creds.json", None]
+
+
+def test_steps_that_share_an_id_are_all_kept_for_the_plan_to_refuse() -> None:
+    run = {"jobs": [{"id": "a"}, {"id": "a"}], "triggers": [{"id": "t"}, {"id": "t"}], "edges": []}
+    assert [step.id for step in worker.load(run).steps] == ["t", "t", "a", "a"]
+
+
+def test_the_last_of_two_edges_holds_in_the_place_of_the_first() -> None:
+    """As in OpenFn, which keeps them in an object by target."""
+    edges = [{"source_job_id": "a", "target_job_id": to} for to in ("b", "c", "b")]
+    edges[2]["condition"] = "on_job_failure"
+    run = {"jobs": [{"id": one} for one in "abc"], "edges": edges}
+    found = edges_of(worker.load(run))
+    assert [(edge.target, edge.kind) for edge in found] == [
+        ("b", EdgeKind.FAILURE),
+        ("c", EdgeKind.ALWAYS),
+    ]
+
+
+def test_a_trigger_and_a_job_of_one_name_are_two_steps() -> None:
+    project = {
+        "triggers": {"a": {"type": "cron"}},
+        "jobs": {"a": {"body": "x"}},
+        "edges": {"e": {"source_trigger": "a", "target_job": "a"}},
+    }
+    found = worker.load(project)
+    assert [step.id for step in found.steps] == ["trigger:a", "a"]
+    assert found.start == "trigger:a" and edges_of(found)[0].target == "a"
+
+
+def test_a_file_of_junk_warns_a_hundred_times_at_most() -> None:
+    junk = {f"key{n}": n for n in range(5000)}
+    assert len(worker.load({"steps": [{"id": "a", "expression": "x", **junk}]}).warnings) == 100
+
+
+def test_unknown_keys_of_a_project_warn() -> None:
+    found = worker.load({"descripton": "x", "workflows": {"a": {"jobs": {}}}})
+    assert found.warnings[0].message == "unknown key 'descripton'; did you mean 'description'?"
+
+
+def test_steps_and_edges_of_json_have_places_when_asked_for(tmp_path: Path) -> None:
+    text = '{"steps": [\n {"id": "a", "expression": "\\ud83d\\ude00",\n  "next": {"b": true}}]}'
+    file = write(tmp_path, text, "w.json")
+    (step,) = worker.load(file, located=True).steps
+    assert (step.place, step.edges[0].place) == ((2, 2), (3, 17))
+    assert worker.load(file).steps[0].place == (0, 0)
+
+
+# Explicit alphabets: Hypothesis takes a second to list all characters in a fresh clone.
+WORDS = st.text("ab/.js->@ \n\x00\x1bé😀", max_size=10)
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
@@ -384,7 +588,7 @@ def test_no_document_raises_anything_but_a_load_error(document: dict[str, Any]) 
         worker.load(document)
 
 
-@given(st.text(max_size=200))
+@given(st.text("ab019 \n\t:-?,[]{}#&*!|>'\"%@`<~.\x00é\ufeff", max_size=200))
 def test_no_text_raises_anything_but_a_load_error(text: str) -> None:
     from worker.plan.document import parse_yaml
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from itertools import pairwise
 from typing import Any
 
 import networkx as nx
@@ -84,3 +87,44 @@ def test_five_thousand_steps_need_no_recursion(shape: str) -> None:
     steps[4999]["next"] = "0"
     with pytest.raises(PlanError, match=r"0 -> 1 .* \.\.\. .* -> 0"):
         plan(*steps)
+
+
+def test_a_name_that_several_steps_have_does_not_say_where_to_start() -> None:
+    twins = {"id": "a", "name": "Same"}, {"id": "b", "name": "Same"}
+    with pytest.raises(PlanError, match="2 steps are called: use an id"):
+        plan(*twins, start="Same")
+    assert plan(*twins, end="Same").end == "Same"
+
+
+def test_an_unknown_target_suggests_the_one_that_was_meant() -> None:
+    with pytest.raises(PlanError, match="did you mean 'notify'"):
+        plan({"id": "a", "next": "notfy"}, {"id": "notify"})
+
+
+def test_steps_before_and_after_a_cycle_are_not_named_as_its_part() -> None:
+    leads = {"a": ["b"], "b": ["c"], "c": ["b", "d"], "d": []}
+    with pytest.raises(PlanError, match=r": (b -> c -> b|c -> b -> c)$"):
+        plan(*({"id": one, "next": to} for one, to in leads.items()))
+
+
+@given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=20))
+def test_a_cycle_that_is_named_is_one(edges: set[tuple[int, int]]) -> None:
+    steps = [
+        {"id": str(i), "next": {str(b): True for a, b in sorted(edges) if a == i}} for i in range(8)
+    ]
+    try:
+        plan(*steps)
+    except PlanError as error:
+        named = str(error).partition(": ")[2].split(" -> ")
+        assert named[0] == named[-1] and len(set(named)) == len(named) - 1
+        assert {(int(a), int(b)) for a, b in pairwise(named)} <= edges
+
+
+def test_a_run_does_not_wait_for_networkx() -> None:
+    """Its import takes longer than most runs."""
+    code = (
+        "import sys, worker; from worker.plan.compile import compile; "
+        "compile(worker.load({'steps': [{'id': 'a', 'next': 'b'}, {'id': 'b'}]})); "
+        "assert 'networkx' not in sys.modules and 'yaml' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

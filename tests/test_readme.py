@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"<!-- (run|python) ?(\d*) -->\n```\w+\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"<!-- (run|python|pytest) ?(\d*) -->\n```\w+\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
     (line.removeprefix("$ ").partition("  #")[0], int(code or 0))
     for kind, code, text in BLOCKS
@@ -53,6 +53,14 @@ def test_a_script_of_the_readme_runs(script: str, checkout: Path) -> None:
         timeout=50,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_test_of_the_readme_passes(checkout: Path) -> None:
+    (text,) = (text for kind, _, text in BLOCKS if kind == "pytest")
+    (checkout / "test_readme_example.py").write_text(text)
+    line = [sys.executable, "-m", "pytest", "-q", "--rootdir", ".", "test_readme_example.py"]
+    done = subprocess.run(line, cwd=checkout, capture_output=True, text=True, timeout=50)
+    assert "1 passed" in done.stdout, done.stdout
 
 
 def test_the_readme_has_examples() -> None:

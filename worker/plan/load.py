@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from worker.plan.document import Document, check_nesting, read_document
+from worker.errors import LoadError
+from worker.plan.data import kind_of, plain, shorten
+from worker.plan.document import Document, read_document
 from worker.plan.formats import lightning, steps
-from worker.plan.reader import Node, kind_of
+from worker.plan.reader import Node
 from worker.plan.workflow import Workflow
 
 Reader = Callable[[Node], Workflow]
@@ -21,6 +23,13 @@ Reader = Callable[[Node], Workflow]
 KNOWN = (
     "a project (workflows), a workflow (steps, or jobs and edges), an execution plan (workflow), "
     "or a Lightning run (jobs, triggers, edges)"
+)
+_PROJECT_KEYS = (
+    *("id", "uuid", "name", "description", "workflows", "credentials", "collections", "globals"),
+    *("schema_version", "version", "cli", "openfn", "options", "allow_support_access", "channels"),
+    *("concurrency", "color", "env", "parent_id", "history_retention_period", "sandbox"),
+    *("dataclip_retention_period", "requires_mfa", "retention_policy", "scheduled_deletion"),
+    *("inserted_at", "updated_at", "project_credentials", "project_users"),
 )
 
 
@@ -35,63 +44,62 @@ def load(
     """
     document = _document(source, located=located)
     node = Node(document, document.root)
-    chosen, read = _pick(node, workflow)
-    found = read(chosen)
+    found = _read(node, workflow)
     return replace(found, file=document.file, warnings=tuple(node.warnings))
 
 
 def workflow_names(source: str | Path | Mapping[str, Any]) -> tuple[str, ...]:
     """The names by which the workflows of a file can be picked; empty where there is one alone."""
     document = _document(source)
-    return tuple(_project(Node(document, document.root)))
+    node = Node(document, document.root)
+    return tuple(key for key, _ in _project(node)) if node.has("workflows") else ()
 
 
-def _document(source: str | Path | Mapping[str, Any], *, located: bool = False) -> Document:
-    if isinstance(source, Mapping):
-        document = Document(file="<dict>", root=source)
-        check_nesting(source, document.file)
-        return document
-    return read_document(Path(source), located=located)
+def _document(source: object, *, located: bool = False) -> Document:
+    match source:
+        case Mapping():
+            return Document(file="<dict>", root=plain(source, "<dict>"))
+        case str() | Path():
+            return read_document(Path(source), located=located)
+        case _:
+            raise LoadError(f"expected a path or a mapping, found {kind_of(source)}")
 
 
-def _pick(node: Node, wanted: str | None) -> tuple[Node, Reader]:
+def _read(node: Node, wanted: str | None) -> Workflow:
     if node.has("workflows"):
-        return _pick_of_project(node, wanted)
-    reader = _reader_of(node)
-    if wanted is not None and (found := reader(node)).name != wanted and found.id != wanted:
+        chosen = _pick(node.mapping(*_PROJECT_KEYS), wanted)
+        return _reader_of(chosen)(chosen)
+    found = _reader_of(node)(node)
+    if wanted is not None and wanted not in (found.name, found.id):
         node.fail(f"expected a workflow named '{wanted}', found one workflow, '{found.name}'")
-    return node, reader
+    return found
 
 
-def _pick_of_project(node: Node, wanted: str | None) -> tuple[Node, Reader]:
-    choices = _project(node)
-    if wanted is None and len(choices) == 1:
-        wanted = next(iter(choices))
-    listed = ", ".join(f"'{name}'" for name in choices) or "none"
-    if wanted is None:
-        node.fail(f"the project has several workflows: pick one with --workflow ({listed})")
-    matching = [one for key, one in choices.items() if wanted in _names(key, one)]
+def _pick(node: Node, wanted: str | None) -> Node:
+    """The workflow of a project that is meant."""
+    choices, place = _project(node), node.at("workflows")
+    listed = ", ".join(f"'{shorten(key)}'" for key, _ in choices)
+    if not choices:
+        place.fail("the project has no workflows")
+    if wanted is None and len(choices) > 1:
+        place.fail(f"the project has several workflows: pick one with --workflow ({listed})")
+    matching = [one for key, one in choices if wanted is None or wanted in _names(key, one)]
     if len(matching) != 1:
         found = "several" if matching else "none"
-        node.at("workflows").fail(
-            f"expected one workflow named '{wanted}', found {found}: {listed}"
-        )
-    return matching[0], _reader_of(matching[0])
+        place.fail(f"expected one workflow named '{wanted}', found {found} (there are: {listed})")
+    return matching[0]
 
 
-def _project(node: Node) -> dict[str, Node]:
-    """The workflows of a project by the names that pick them; empty where it is no project."""
-    if not node.has("workflows"):
-        return {}
+def _project(node: Node) -> list[tuple[str, Node]]:
+    """The workflows of a project, each with the name that picks it first of all."""
     workflows = node.at("workflows")
-    if isinstance(workflows.value, list | tuple):
-        listed = list(workflows.elements())
-        return {one.mapping().first("id", "name").name(): one for one in listed}
-    return dict(workflows.items())
+    if not isinstance(workflows.value, list):
+        return list(workflows.items())
+    return [(one.first("id", "name").name(), one) for one in workflows.elements()]
 
 
 def _names(key: str, node: Node) -> tuple[str, ...]:
-    return key, node.mapping().at("id").name(""), node.at("name").name("")
+    return key, node.at("id").name(""), node.at("name").name("")
 
 
 def _reader_of(node: Node) -> Reader:
@@ -102,11 +110,19 @@ def _reader_of(node: Node) -> Reader:
         return steps.read_plan
     if node.has("steps"):
         return steps.read_workflow
-    jobs = node.at("jobs").value
-    if isinstance(jobs, list | tuple):
-        listed = node.has("edges") or node.has("triggers")
-        return lightning.read_run if listed else steps.read_workflow
-    if isinstance(jobs, Mapping):
-        return lightning.read_workflow
-    keys = ", ".join(f"'{key}'" for key in list(node.value)[:8]) or "no keys"
+    if node.has("jobs"):
+        return _reader_of_jobs(node)
+    keys = ", ".join(f"'{shorten(key)}'" for key in list(node.value)[:8]) or "no keys"
     node.fail(f"expected {KNOWN}, found {keys}")
+
+
+def _reader_of_jobs(node: Node) -> Reader:
+    jobs = node.at("jobs")
+    match jobs.value:
+        case list():
+            of_a_run = ("edges", "triggers", "starting_node_id", "dataclip_id")
+            return lightning.read_run if any(map(node.has, of_a_run)) else steps.read_workflow
+        case Mapping() | None:
+            return lightning.read_workflow
+        case _:
+            jobs.fail(f"expected a mapping of jobs, or a list, found {kind_of(jobs.value)}")

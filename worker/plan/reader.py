@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from worker.plan.document import Document, Path_, path_text
+from worker.plan.data import Keys, Mark, did_you_mean, path_text, shorten
+from worker.plan.data import kind_of as kind_of
+from worker.plan.document import Document
 from worker.plan.workflow import Warning
 
+# A file of junk would warn once a key: nobody reads that, and each suggestion costs time.
+_WARNING_LIMIT = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Node:
-    """A value in a document, and the path to it."""
+    """A value in a document, and the path to it. ``warnings`` is shared by the whole document."""
 
     __slots__ = ("document", "path", "value", "warnings")
 
@@ -22,68 +25,73 @@ class Node:
         self,
         document: Document,
         value: Any,
-        path: Path_ = (),
+        path: Keys = (),
         warnings: list[Warning] | None = None,
     ) -> None:
         self.document, self.value, self.path = document, value, path
         self.warnings: list[Warning] = [] if warnings is None else warnings
 
     @property
-    def place(self) -> tuple[int, int]:
-        return self.document.place(self.path)
+    def place(self) -> Mark:
+        """Its (line, column), from 1; (0, 0) where the document is not ``located``."""
+        return self.document.locate(self.path) if self.document.located else (0, 0)
 
     def fail(self, message: str) -> NoReturn:
         self.document.fail(self.path, message)
 
     def warn(self, message: str) -> None:
-        self.warnings.append(Warning(path=path_text(self.path), message=message))
+        if len(self.warnings) < _WARNING_LIMIT:
+            self.warnings.append(Warning(path=path_text(self.path), message=message))
 
-    def at(self, key: str | int) -> Node:
-        """The value under a key or an index; its value is ``None`` where there is none."""
-        found = self.mapping().value.get(key) if isinstance(key, str) else self.value[key]
-        return Node(self.document, found, (*self.path, key), self.warnings)
+    def at(self, key: str) -> Node:
+        """The value under a key; its value is ``None`` where there is none."""
+        return self._child(key, self._held().get(key))
+
+    def _child(self, key: str | int, value: Any) -> Node:
+        return Node(self.document, value, (*self.path, key), self.warnings)
 
     def has(self, key: str) -> bool:
         return isinstance(self.value, Mapping) and key in self.value
 
     def first(self, *keys: str) -> Node:
-        """The value under the first of several names that is there."""
-        return self.at(next((key for key in keys if self.has(key)), keys[0]))
+        """The value under the first of several names that holds one."""
+        held = self._held()
+        return self.at(next((key for key in keys if held.get(key) is not None), keys[0]))
 
     # --- what is expected -----------------------------------------------------------------------
 
     def mapping(self, *known: str) -> Node:
         """This node, which must be a mapping; keys outside ``known`` (if any) are warned of."""
-        if not isinstance(self.value, Mapping):
-            self.fail(f"expected a mapping, found {kind_of(self.value)}")
-        for key in self.value:
-            if not isinstance(key, str):
-                self.fail(f"expected keys that are text, found {kind_of(key)}")
+        for key in self._held():
             if _SURROGATE.search(key):
                 self.fail("a key holds half of a character (a lone surrogate)")
             if known and key not in known:
                 self._unknown(key, known)
         return self
 
+    def _held(self) -> Mapping[str, Any]:
+        if not isinstance(self.value, Mapping):
+            self.fail(f"expected a mapping, found {kind_of(self.value)}")
+        return self.value
+
     def _unknown(self, key: str, known: tuple[str, ...]) -> None:
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        self.at(key).warn(f"unknown key '{key}'{hint}")
+        if len(self.warnings) < _WARNING_LIMIT:
+            hint = did_you_mean(key, known)
+            self.at(key).warn(f"unknown key '{shorten(key)}'{hint}")
 
     def items(self) -> Iterator[tuple[str, Node]]:
         """The entries of a mapping, in the order of the file; none where it is absent."""
         if self.value is not None:
-            self.mapping()
-            for key in self.value:
-                yield key, self.at(key)
+            for key, value in self.mapping().value.items():
+                yield key, self._child(key, value)
 
     def elements(self) -> Iterator[Node]:
         """The items of a list; none where it is absent."""
         if self.value is not None:
-            if not isinstance(self.value, list | tuple):
+            if not isinstance(self.value, list):
                 self.fail(f"expected a list, found {kind_of(self.value)}")
-            for index in range(len(self.value)):
-                yield self.at(index)
+            for index, value in enumerate(self.value):
+                yield self._child(index, value)
 
     def text(self, default: str | None = None) -> str:
         """A text. Required unless there is a default."""
@@ -111,25 +119,14 @@ class Node:
             self.fail(f"expected true or false, found {kind_of(self.value)}")
         return self.value
 
+    def amount(self) -> int | float:
+        """A number that is not negative."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            self.fail(f"expected a number, found {kind_of(self.value)}")
+        if self.value < 0:
+            self.fail(f"expected a number from 0, found {self.value}")
+        return self.value
+
     def data(self) -> dict[str, Any]:
         """A mapping taken as it is; empty where it is absent."""
         return {} if self.value is None else dict(self.mapping().value)
-
-
-def kind_of(value: Any) -> str:
-    """What a value is, in the words of a file's author."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return f"the number {value}"
-        case str():
-            return f"the text {value[:40]!r}"
-        case Mapping():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case _:
-            return f"a {type(value).__name__}"

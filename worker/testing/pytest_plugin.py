@@ -1,4 +1,5 @@
-"""pytest collects ``*.cases.yaml`` as tests, one for each case."""
+"""pytest collects ``*.cases.yaml`` as tests, one for each case, and gives Python tests the fixture
+``workflow``: the one that ``@pytest.mark.workflow(FILE, pick=NAME)`` names."""
 
 from __future__ import annotations
 
@@ -9,10 +10,29 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from worker.testing.harness import WorkflowUnderTest
     from worker.testing.scenario import Case
 
 # Here too, so that pytest starts without the worker: the same suffixes as in scenario.py.
 SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    text = "workflow(file, pick=None): the workflow that the fixture of this name loads"
+    config.addinivalue_line("markers", text)
+
+
+@pytest.fixture
+def workflow(request: pytest.FixtureRequest) -> WorkflowUnderTest:
+    """The workflow that the test's marker names, relative to where pytest was started."""
+    from worker.plan.load import load
+    from worker.testing.harness import WorkflowUnderTest
+
+    marker = request.node.get_closest_marker("workflow")
+    if marker is None:
+        pytest.fail("say which workflow: @pytest.mark.workflow('graphs/referral.yaml')")
+    file = request.config.rootpath / marker.args[0]
+    return WorkflowUnderTest(workflow=load(file, workflow=marker.kwargs.get("pick")))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

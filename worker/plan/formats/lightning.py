@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from worker.plan.data import did_you_mean, kind_of, shorten
 from worker.plan.formats.common import (
     body,
     condition,
-    data_or_file,
     language_of,
+    options_of,
+    warn_of_globals,
     without_doubles,
 )
 from worker.plan.reader import Node
@@ -17,88 +20,109 @@ from worker.plan.workflow import Edge, EdgeKind, Step, StepKind, Workflow
 
 _WORKFLOW_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "concurrency", "enable_job_logs", "deleted_at"),
-    *("inserted_at", "updated_at", "lock_version", "positions", "version_history"),
+    *("inserted_at", "updated_at", "lock_version", "positions", "version_history", "delete"),
 )
 _RUN_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "dataclip_id", "starting_node_id", "options"),
-    *("project_id", "workflow_id", "workflow_name", "status"),
+    *("project_id", "workflow_id", "workflow_name", "status", "globals"),
 )
 _JOB_KEYS = (
     *("id", "name", "adaptor", "credential", "credential_id", "body", "enabled", "state"),
-    *("project_credential_id", "keychain_credential_id", "configuration"),
+    *("project_credential_id", "keychain_credential_id", "configuration", "delete"),
+)
+_TRIGGER_KEYS = (
+    *("id", "name", "type", "enabled", "cron_expression", "cron_cursor", "cron_cursor_job"),
+    *("kafka_configuration", "webhook_reply", "custom_path", "comment", "delete"),
 )
 _EDGE_KEYS = (
     *("id", "source_trigger", "source_job", "target_job", "condition_type", "condition"),
-    *("condition_expression", "condition_label", "label", "enabled", "errors_path"),
+    *("condition_expression", "condition_label", "label", "enabled", "errors_path", "delete"),
     *("source_trigger_id", "source_job_id", "target_job_id"),
 )
+_CONDITION_TYPES = ("always", "on_job_success", "on_job_failure", "js_expression")
+
+Named = tuple[tuple[str, Node], ...]
+Edges = dict[str, list[tuple[Edge, Node]]]
 
 
 def read_workflow(node: Node) -> Workflow:
     """One workflow of a version 3 project; jobs, triggers and edges are mappings by key."""
     node.mapping(*_WORKFLOW_KEYS)
-    triggers = dict(node.at("triggers").items())
-    jobs = dict(node.at("jobs").items())
-    nodes = {("trigger", key): _apart(key, jobs) for key in triggers}
-    nodes |= {("job", key): key for key in jobs}
-    edges = _edges_by_source(node.at("edges").items(), nodes)
-    return Workflow(
-        name=node.at("name").name("") or str(node.path[-1] if node.path else "workflow"),
-        id=str(node.path[-1]) if node.path else "",
-        steps=(
-            *(_trigger(nodes["trigger", key], one, edges) for key, one in triggers.items()),
-            *(_job(key, one, edges) for key, one in jobs.items()),
-        ),
-        start=_start(triggers, nodes, jobs, edges),
+    key = str(node.path[-1]) if node.path else ""
+    parts = _Parts(
+        triggers=tuple(node.at("triggers").items()),
+        jobs=tuple(node.at("jobs").items()),
+        edges=tuple(edge for _, edge in node.at("edges").items()),
     )
-
-
-def _apart(key: str, jobs: Mapping[str, Node]) -> str:
-    """A trigger's id; a job may have the same key."""
-    return f"trigger:{key}" if key in jobs else key
+    return Workflow(
+        name=node.at("name").name("") or key or "workflow",
+        id=key or node.at("id").name(""),
+        steps=parts.steps(),
+        start=parts.start(),
+    )
 
 
 def read_run(node: Node) -> Workflow:
     """A Lightning run; jobs, triggers and edges are lists, and name each other by ids."""
     node.mapping(*_RUN_KEYS)
-    triggers = {one.at("id").name(): one for one in node.at("triggers").elements()}
-    jobs = {one.at("id").name(): one for one in node.at("jobs").elements()}
-    nodes = {("trigger", id): id for id in triggers} | {("job", id): id for id in jobs}
-    listed = ((edge.at("id").name(""), edge) for edge in node.at("edges").elements())
-    edges = _edges_by_source(listed, nodes)
-    start = node.at("starting_node_id").name("")
+    warn_of_globals(node)
+    parts = _Parts(
+        triggers=tuple((one.at("id").name(), one) for one in node.at("triggers").elements()),
+        jobs=tuple((one.at("id").name(), one) for one in node.at("jobs").elements()),
+        edges=tuple(node.at("edges").elements()),
+    )
     return Workflow(
         name=node.first("name", "workflow_name").name("") or "run",
         id=node.at("id").name(""),
-        steps=(
-            *(_trigger(id, one, edges) for id, one in triggers.items()),
-            *(_job(id, one, edges) for id, one in jobs.items()),
-        ),
-        start=start or _start(triggers, nodes, jobs, edges),
-        options=node.at("options").data(),
+        steps=parts.steps(),
+        start=node.at("starting_node_id").name("") or parts.start(),
+        options=options_of(node.at("options")),
     )
 
 
-Edges = dict[str, list[tuple[Edge, Node]]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What both formats come to: triggers and jobs by name, and the edges between them."""
 
+    triggers: Named
+    jobs: Named
+    edges: tuple[Node, ...]
 
-def _start(
-    triggers: Mapping[str, Node],
-    nodes: Mapping[tuple[str, str], str],
-    jobs: Mapping[str, Node],
-    edges: Edges,
-) -> str:
-    """The first trigger that is enabled, else the first trigger, else the first job that no edge
-    leads to."""
-    enabled = [key for key, one in triggers.items() if one.at("enabled").flag(default=True)]
-    for key in (*enabled, *triggers):
-        return nodes["trigger", key]
-    targets = {edge.target for several in edges.values() for edge, _ in several}
-    return next((key for key in jobs if key not in targets), "")
+    def steps(self) -> tuple[Step, ...]:
+        ids = self.ids()
+        edges: Edges = {}
+        for node in self.edges:
+            edge = _edge(node, ids)
+            edges.setdefault(edge.source, []).append((edge, node))
+        return (
+            *(_trigger(ids["trigger", name], one, edges) for name, one in self.triggers),
+            *(_job(name, one, edges) for name, one in self.jobs),
+        )
+
+    def ids(self) -> dict[tuple[str, str], str]:
+        """Step ids by kind and name. A trigger and a job may share a name: the job has it."""
+        jobs = {name for name, _ in self.jobs}
+        triggers = {name: f"trigger:{name}" if name in jobs else name for name, _ in self.triggers}
+        return {("job", name): name for name in jobs} | {
+            ("trigger", name): id for name, id in triggers.items()
+        }
+
+    def start(self) -> str:
+        """The first trigger that is enabled, else the first trigger, else the first job that no
+        edge leads to.
+
+        A disabled trigger keeps its edges: on OpenFn too it fires no runs, and a run that is
+        started by hand goes through it to the first job all the same.
+        """
+        enabled = [name for name, one in self.triggers if one.at("enabled").flag(default=True)]
+        for name in (*enabled, *(name for name, _ in self.triggers)):
+            return self.ids()["trigger", name]
+        targets = {_target(edge) for edge in self.edges}
+        return next((name for name, _ in self.jobs if name not in targets), "")
 
 
 def _trigger(id: str, node: Node, edges: Edges) -> Step:
-    node.mapping()
+    node.mapping(*_TRIGGER_KEYS)
     return Step(
         id=id,
         kind=StepKind.TRIGGER,
@@ -121,28 +145,25 @@ def _job(id: str, node: Node, edges: Edges) -> Step:
         source=source,
         source_file=file,
         state=node.at("state").data(),
-        configuration=data_or_file(node.first("configuration", "credential", "credential_id")),
+        configuration=_credential(node.first("configuration", "credential", "credential_id")),
         edges=without_doubles(edges.get(id, ())),
         place=node.place,
     )
 
 
-def _edges_by_source(
-    listed: Iterator[tuple[str, Node]], nodes: Mapping[tuple[str, str], str]
-) -> Edges:
-    found: Edges = {}
-    for _, node in listed:
-        edge = _edge(node, nodes)
-        found.setdefault(edge.source, []).append((edge, node))
-    return found
+def _credential(node: Node) -> dict[str, Any] | str | None:
+    """A credential's content, or the name of one."""
+    if isinstance(node.value, str):
+        return node.name()
+    return None if node.value is None else node.data()
 
 
-def _edge(node: Node, nodes: Mapping[tuple[str, str], str]) -> Edge:
+def _edge(node: Node, ids: dict[tuple[str, str], str]) -> Edge:
     node.mapping(*_EDGE_KEYS)
     kind, expression = _condition(node)
     return Edge(
-        source=_source(node, nodes),
-        target=node.first("target_job", "target_job_id").name(),
+        source=_source(node, ids),
+        target=_target(node),
         kind=kind,
         expression=expression,
         label=node.first("condition_label", "label").name(""),
@@ -151,28 +172,43 @@ def _edge(node: Node, nodes: Mapping[tuple[str, str], str]) -> Edge:
     )
 
 
-def _source(node: Node, nodes: Mapping[tuple[str, str], str]) -> str:
+def _target(node: Node) -> str:
+    return node.first("target_job", "target_job_id").name()
+
+
+def _source(node: Node, ids: dict[tuple[str, str], str]) -> str:
     for kind in ("trigger", "job"):
         named = node.first(f"source_{kind}", f"source_{kind}_id")
         if named.value is not None:
             name = named.name()
-            if (kind, name) not in nodes:
-                named.fail(f"there is no {kind} '{name}'")
-            return nodes[kind, name]
+            if (kind, name) not in ids:
+                known = _names(kind, ids)
+                named.fail(f"there is no {kind} '{shorten(name)}'{did_you_mean(name, known)}")
+            return ids[kind, name]
     node.fail("expected source_trigger or source_job, found neither")
+
+
+def _names(kind: str, ids: Iterable[tuple[str, str]]) -> list[str]:
+    return [name for one, name in ids if one == kind]
 
 
 def _condition(node: Node) -> tuple[EdgeKind, str]:
     """``condition_type`` (older: ``condition``), with ``condition_expression`` for expressions.
 
-    An edge that says nothing is always followed.
+    An edge that says nothing is always followed: here, and only here, that is OpenFn's rule.
     """
     type = node.first("condition_type", "condition")
-    written: Any = type.value
-    if written is None:
-        written = node.at("condition_expression").value
-        return condition("always" if written is None else written, type)
-    if written == "js_expression":
-        expression = node.at("condition_expression")
-        return condition(expression.value, expression)
-    return condition(written, type)
+    expression = node.at("condition_expression")
+    if type.value is None and expression.value is None:
+        return EdgeKind.ALWAYS, ""
+    if type.value is None or type.value == "js_expression":
+        return condition(expression)
+    if type.path[-1] == "condition_type" and type.value not in (*_CONDITION_TYPES, True, False):
+        _fail_type(type)
+    return condition(type)
+
+
+def _fail_type(node: Node) -> None:
+    hint = did_you_mean(node.value, _CONDITION_TYPES) if isinstance(node.value, str) else ""
+    expected = ", ".join(_CONDITION_TYPES)
+    node.fail(f"expected one of {expected}, found {kind_of(node.value)}{hint}")
