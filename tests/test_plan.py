@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import pairwise
 from typing import Any
 
@@ -118,13 +116,3 @@ def test_a_cycle_that_is_named_is_one(edges: set[tuple[int, int]]) -> None:
         named = str(error).partition(": ")[2].split(" -> ")
         assert named[0] == named[-1] and len(set(named)) == len(named) - 1
         assert {(int(a), int(b)) for a, b in pairwise(named)} <= edges
-
-
-def test_a_run_does_not_wait_for_networkx() -> None:
-    """Its import takes longer than most runs."""
-    code = (
-        "import sys, worker; from worker.plan.compile import compile; "
-        "compile(worker.load({'steps': [{'id': 'a', 'next': 'b'}, {'id': 'b'}]})); "
-        "assert 'networkx' not in sys.modules and 'yaml' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
