@@ -215,3 +215,32 @@ def test_five_thousand_steps_run(shape: str) -> None:
 def test_shared_memory_counts_too() -> None:
     source = "fn(s => { const a = []; while (true) a.push(new Uint8Array(new SharedArrayBuffer(1e6)).fill(1)); });"
     assert run_job(source, memory_mb=64, timeout=20).error_type == "OomError"
+
+
+def conditional(condition: str) -> worker.Workflow:
+    first = job("fn(s => s);", next={"b": {"condition": condition}})
+    return workflow(first, job("fn(s => s);", "b"))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(() => { const a = []; for (;;) a.push({ n: a.length }); })()",
+        "new Uint8Array(1e9)",
+    ],
+)
+def test_a_condition_over_the_memory_kills_the_run(condition: str) -> None:
+    result = worker.run(conditional(condition), {}, memory_mb=64)
+    check_events(result)
+    assert (result.status, result.error_type) == ("killed", "OomError"), result.error
+
+
+def test_a_condition_cannot_blow_the_state_up() -> None:
+    grows = conditional("(state.data.x = 'x'.repeat(2e6))")
+    result = worker.run(grows, {}, limits=Limits(state_mb=1))
+    assert result.error_type == "StateTooLargeError"
+
+
+def test_a_state_is_measured_in_bytes() -> None:
+    source = "fn(s => ({ data: 'ሰ'.repeat(5e5) }));"
+    assert run_job(source, limits=Limits(state_mb=1)).error_type == "StateTooLargeError"

@@ -228,3 +228,21 @@ def test_a_step_may_have_the_name_of_anything() -> None:
     ]
     result = worker.run(workflow(*steps), {})
     assert [entry.step for entry in result.path] == names
+
+
+def test_a_cut_never_leaves_half_a_secret_behind() -> None:
+    secret = "Zq7-" * 8
+    source = "fn(s => { console.log('x'.repeat(2 ** 20 - 16) + s.configuration.password); throw new Error('y'.repeat(2e6) + s.configuration.password); });"
+    result = worker.run(workflow(job(source, configuration={"password": secret})), {})
+    everything = "".join(map(to_json, result.events))
+    assert "Zq7-" not in everything
+
+
+def test_a_failure_whose_state_is_no_json_passes_its_input_on() -> None:
+    deep = "let x = s.data; for (let i = 0; i < 1e5; i++) { x.x = {}; x = x.x; }"
+    steps = (
+        job(f"fn(s => {{ {deep} throw new Error('deep'); }});", "a", next={"b": "on_job_failure"}),
+        job("fn(s => ({ data: s.data, message: s.errors.a.message }));", "b"),
+    )
+    result = worker.run(workflow(*steps), {"data": {"n": 1}})
+    assert result.final_state == {"data": {"n": 1}, "message": "deep"}, result.error

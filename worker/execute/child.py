@@ -20,7 +20,7 @@ from worker.execute.clips import Clip, identifiers
 from worker.execute.javascript.engine import Engine
 from worker.execute.javascript.job import CompiledJob
 from worker.execute.javascript.steps import JavaScript
-from worker.execute.limits import Limits, timed_out
+from worker.execute.limits import MIB, Limits, timed_out
 from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Request, frame
 from worker.execute.python import CompiledStep, compile_step, run_step
 from worker.plan.workflow import Language, Step
@@ -91,7 +91,8 @@ class Reporter:
         """Report a log line, within the limits of its size, of their number and of their sum."""
         if self._silenced:
             return
-        text = printable(cut(message, self._limits.log_payload))
+        # Masked before it is cut, or half a secret could stay behind.
+        text = cut(self.mask.text(printable(message)), self._limits.log_payload)
         self._lines, self._logged = self._lines + 1, self._logged + len(text)
         if self._lines > self._limits.log_lines or self._logged > self._limits.log_total:
             self._silenced = True
@@ -100,7 +101,7 @@ class Reporter:
             "run:log",
             source=source,
             level=level,
-            message=self.mask.text(text),
+            message=text,
             step_id=step_id,
             job_id=job_id,
         )
@@ -112,7 +113,8 @@ class Reporter:
             return None
         text = self._error_text(error)
         if len(text) > self._limits.log_payload:
-            short = replace(error, message=cut(error.message, 10_000), details={}, cause=None)
+            masked_message = self.mask.text(error.message)
+            short = replace(error, message=cut(masked_message, 10_000), details={}, cause=None)
             text = self._error_text(short)
         masked: dict[str, Any] = json.loads(text)
         return masked
@@ -120,13 +122,17 @@ class Reporter:
     def _error_text(self, error: StepError) -> str:
         return self.mask.json(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
 
-    def clip(self, state: Any) -> tuple[str | None, bool]:
+    def clip(self, state: Clip | None) -> tuple[str | None, bool]:
         """The text to send of a state, and whether it is withheld for its size."""
         if state is None:
             return None, False
-        if len(state.text) > self._limits.payload:
+        if self.too_large(state):
             return None, True
         return self.mask.json(state.text), False
+
+    def too_large(self, state: Clip | None) -> bool:
+        """Whether a state is over the payload limit."""
+        return state is not None and size_of(state.text) > self._limits.payload
 
 
 class Run:
@@ -207,12 +213,16 @@ class Run:
         """Rule over what the step may have hidden: memory that it used, a state too large."""
         if not (outcome.error and outcome.error.aborts) and self._exhausted():
             return Outcome(state=None, error=replace(OUT_OF_MEMORY, step_id=step.id))
-        if outcome.state is None or len(outcome.state) <= self._request.limits.state:
-            return outcome
-        found, allowed = (size / 2**20 for size in (len(outcome.state), self._request.limits.state))
-        message = f"the state is {found:.1f} MB, over its limit of {allowed:.1f} MB"
-        error = StepError(type="StateTooLargeError", message=message, step_id=step.id)
-        return Outcome(state=None, error=error)
+        error = self._too_large(outcome.state)
+        return Outcome(state=None, error=replace(error, step_id=step.id)) if error else outcome
+
+    def _too_large(self, state: str | None) -> StepError | None:
+        limit = self._request.limits.state
+        size = 0 if state is None else size_of(state)
+        if size <= limit:
+            return None
+        text = f"the state is {size / MIB:.1f} MB, over its limit of {limit / MIB:.1f} MB"
+        return StepError(type="StateTooLargeError", message=text)
 
     def _exhausted(self) -> bool:
         return peak_memory() - self._memory_before > self._request.limits.memory * NEARLY_ALL
@@ -223,8 +233,10 @@ class Run:
     def judge(self, order: JudgeEdges) -> EdgesJudged:
         clip = order.outcome.state
         judged = self._javascript.judge(order.step, order.edges, clip and clip.text)
-        same = judged.state is None or (clip is not None and judged.state == clip.text)
-        return replace(judged, state=clip if same else self._clip(judged.state))
+        if judged.state is None or (clip is not None and judged.state == clip.text):
+            return replace(judged, state=clip)
+        error = judged.error or self._too_large(judged.state)
+        return replace(judged, state=self._clip(judged.state), error=error)
 
     def complete_step(self, order: CompleteStep) -> None:
         outcome = order.outcome
@@ -250,14 +262,13 @@ class Run:
 
     def complete_run(self, order: CompleteRun) -> None:
         final = self._final(order.final_states)
-        _, withheld = self._report.clip(final)
         self._report.emit(
             "run:complete",
             self._report.mask.json(final.text) if final else None,
             reason=STATUSES[order.status].reason,
             error=self._report.error(order.error),
             final_dataclip_id=final and final.id,
-            withheld=withheld,
+            withheld=self._report.too_large(final),
             mem=peak_memory(),
             duration=(time.monotonic_ns() - self._began) // 1000,
         )
@@ -297,6 +308,11 @@ def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dic
     return state
 
 
+def size_of(text: str) -> int:
+    """The size of a text in bytes, as it travels."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def cut(text: str, limit: int) -> str:
     """The text within ``limit`` characters, saying so where it was cut."""
     if len(text) <= limit:
@@ -323,7 +339,7 @@ def data_ceiling(memory: int) -> int:
     return pages * resource.getpagesize() + memory + _HEADROOM
 
 
-_HEADROOM = 16 * 1024 * 1024
+_HEADROOM = 16 * MIB
 """What the interpreter itself may need beyond the run's limit."""
 
 

@@ -384,7 +384,7 @@
 
     begin(file, stepId, upstream, defaults, configuration) {
       flags.oom = flags.security = false;
-      const mine = (step = { id: stepId, state: {}, error: null, settled: false, text: null, errored: false });
+      const mine = (step = { id: stepId, upstream, state: {}, error: null, settled: false, text: null, errored: false });
       perform(mine, jobs.get(file), upstream, defaults, configuration).then(
         () => void (mine.settled = true),
         (error) => void ((mine.error = describe(error)), (mine.settled = true)),
@@ -400,15 +400,22 @@
 
     // A failed step passes on its input, with what it changed in place and its error.
     failed(entry) {
-      const state = withoutSecrets(step.state);
-      const errors = { ...(isObject(state.errors) ? state.errors : {}), [step.id]: JSON.parse(entry) };
-      return serialize({ ...state, errors }, step.state);
+      const withError = (state) => {
+        const { errors, ...rest } = withoutSecrets(state);
+        return serialize({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: JSON.parse(entry) } }, state);
+      };
+      try {
+        return withError(step.state);
+      } catch (error) {
+        if (flags.oom) throw error;
+        return withError(JSON.parse(step.upstream)); // what the job made of its input is not JSON
+      }
     },
 
     // Verdicts in order, ended by the report of a condition that threw; the state then lies in text().
     judge(stepId, wanted, text) {
       const verdicts = [];
-      let state = text === null ? undefined : JSON.parse(text);
+      const state = text === null ? undefined : JSON.parse(text);
       flags.security = false;
       let thrown = null;
       for (const condition of JSON.parse(wanted)) {

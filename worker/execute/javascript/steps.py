@@ -153,11 +153,16 @@ class JavaScript:
             self._conditions[edge.expression] if edge.kind is EdgeKind.EXPRESSION else edge.kind
             for edge in edges
         ]
-        result = json.loads(self._engine.judge(step.id, json.dumps(wanted), state))
+        try:
+            result = json.loads(self._engine.judge(step.id, json.dumps(wanted), state))
+        except JSException:
+            return EdgesJudged(verdicts=(), state=state, error=OUT_OF_MEMORY)
         verdicts = tuple(result["verdicts"])
         if result["thrown"] is None:
             return EdgesJudged(verdicts=verdicts, state=self._engine.judged())
         report = json.loads(result["thrown"])
+        if report["type"] == "OomError":
+            return EdgesJudged(verdicts=verdicts, state=state, error=OUT_OF_MEMORY)
         edge = edges[len(verdicts)]
         thrown = f"{report['name'] or 'an error'}: {report['message']}"
         message = f"the condition of {edge.id} threw {thrown}"
