@@ -16,20 +16,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from worker.execute.clips import Clip, identifiers
+from worker.execute.clips import Clip
 from worker.execute.javascript.engine import Engine
 from worker.execute.javascript.job import CompiledJob
 from worker.execute.javascript.steps import JavaScript
 from worker.execute.limits import MIB, Limits, timed_out
-from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Request, frame
+from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Request
 from worker.execute.python import CompiledStep, compile_step, run_step
+from worker.execute.report import Reporter, size_of
 from worker.plan.workflow import Language, Step
 from worker.walk.drive import drive, refuse
-from worker.walk.events import error_to_dict
 from worker.walk.machine import CompleteRun, CompleteStep, EdgesJudged, JudgeEdges, StartStep
 from worker.walk.outcome import OUT_OF_MEMORY, Outcome, StepError
 from worker.walk.script import act_for, perform
-from worker.walk.secrets import Mask
 from worker.walk.status import STATUSES
 
 EMPTY = "{}"
@@ -52,87 +51,6 @@ def run(request: Request, engine: Engine, channel: socket.socket) -> None:
             drive(request.plan, Clip(report.next_id(), request.input), performer)
     except MemoryError:
         os._exit(EXIT_OUT_OF_MEMORY)
-
-
-class Reporter:
-    """Numbers, dates, masks and sends the events of one run."""
-
-    def __init__(self, request: Request, channel: socket.socket) -> None:
-        self._channel = channel
-        self._limits = request.limits
-        self._run_id = request.run_id
-        self._ids = identifiers(request.seed)
-        self._seq = 0
-        self._lines = self._logged = 0
-        self._silenced = False
-        self._unsent: list[bytes] = []
-        self.mask = Mask(request.secrets)
-
-    def next_id(self) -> str:
-        return next(self._ids)
-
-    def emit(self, type: str, clip: str | None = None, **fields: Any) -> None:
-        header = {
-            "type": type,
-            "run_id": self._run_id,
-            "seq": self._seq,
-            "timestamp": time.time_ns() // 1000,
-            **fields,
-        }
-        self._seq += 1
-        self._unsent.append(frame(header, clip))
-
-    def flush(self) -> None:
-        """Let the parent know everything so far; due before anything that may take its time."""
-        self._channel.sendall(b"".join(self._unsent))
-        self._unsent.clear()
-
-    def log(self, level: str, source: str, message: str, step_id: str, job_id: str) -> None:
-        """Report a log line, within the limits of its size, of their number and of their sum."""
-        if self._silenced:
-            return
-        # Masked before it is cut, or half a secret could stay behind.
-        text = cut(self.mask.text(printable(message)), self._limits.log_payload)
-        self._lines, self._logged = self._lines + 1, self._logged + len(text)
-        if self._lines > self._limits.log_lines or self._logged > self._limits.log_total:
-            self._silenced = True
-            level, source, text = "warn", "R/T", "too many log lines: no more are reported"
-        self.emit(
-            "run:log",
-            source=source,
-            level=level,
-            message=text,
-            step_id=step_id,
-            job_id=job_id,
-        )
-        self.flush()
-
-    def error(self, error: StepError | None) -> dict[str, Any] | None:
-        """An error as the wire has it, without secrets and within the payload limit."""
-        if error is None:
-            return None
-        text = self._error_text(error)
-        if len(text) > self._limits.log_payload:
-            masked_message = self.mask.text(error.message)
-            short = replace(error, message=cut(masked_message, 10_000), details={}, cause=None)
-            text = self._error_text(short)
-        masked: dict[str, Any] = json.loads(text)
-        return masked
-
-    def _error_text(self, error: StepError) -> str:
-        return self.mask.json(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
-
-    def clip(self, state: Clip | None) -> tuple[str | None, bool]:
-        """The text to send of a state, and whether it is withheld for its size."""
-        if state is None:
-            return None, False
-        if self.too_large(state):
-            return None, True
-        return self.mask.json(state.text), False
-
-    def too_large(self, state: Clip | None) -> bool:
-        """Whether a state is over the payload limit."""
-        return state is not None and size_of(state.text) > self._limits.payload
 
 
 class Run:
@@ -306,23 +224,6 @@ def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dic
         state["data"] = {}
     state["configuration"] = configuration
     return state
-
-
-def size_of(text: str) -> int:
-    """The size of a text in bytes, as it travels."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def cut(text: str, limit: int) -> str:
-    """The text within ``limit`` characters, saying so where it was cut."""
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]}… (cut: {len(text)} characters, over the limit of {limit})"
-
-
-def printable(text: str) -> str:
-    """The text without halves of surrogate pairs, which no encoding can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def peak_memory() -> int:

@@ -12,8 +12,8 @@ The rules, all of them:
    latter the walk stops even with others queued.
 5. ``failed`` never stops the walk by itself: edges decide. Any other error aborts: no edge is
    judged, nothing more runs.
-6. A condition that throws crashes the step that it leaves (EdgeConditionError, with the step's
-   own error as its cause), and so the run.
+6. A condition that throws crashes the step that it leaves (EdgeConditionError; its limits kill
+   it as they would a step), with the step's own error as the cause, and so the run.
 7. The run succeeds when every leaf succeeded. Otherwise the first failing leaf in plan order
    gives it its error. The final state is the leaf's bare state, or a map by leaf key where there
    are several; a leaf that returned nothing is dropped.
