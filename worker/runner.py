@@ -94,7 +94,8 @@ class Options:
 
     ``credentials`` gives the content of the credentials that steps name. ``modules`` are the
     Python modules that Python steps may import beyond the safe ones. ``script`` says which
-    executions of which steps do something else than run their code.
+    executions of which steps do something else than run their code. ``clock`` is where virtual time
+    begins, in microseconds since the epoch; ``None`` is the machine's time.
     """
 
     start: str = ""
@@ -105,6 +106,7 @@ class Options:
     allow_python: bool = True
     modules: frozenset[str] = frozenset()
     script: Script = field(default_factory=dict)
+    clock: int | None = None
 
 
 class Pool:
@@ -236,6 +238,7 @@ def prepare(
         versions=VERSIONS,
         missing=missing,
         script=options.script,
+        clock=options.clock,
     )
 
 

@@ -6,17 +6,18 @@ The process is forked from the zygote for this run alone, has its own limits, an
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import select
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from worker.execute.clips import Clip
+from worker.execute.clock import Clock
 from worker.execute.javascript.engine import Engine
 from worker.execute.javascript.job import CompiledJob
 from worker.execute.javascript.steps import JavaScript
@@ -38,10 +39,11 @@ NEARLY_ALL = 0.97
 
 def run(request: Request, engine: Engine, channel: socket.socket) -> None:
     """Walk the request's plan to its end, reporting into ``channel``."""
-    report = Reporter(request, channel)
+    clock = Clock(request.clock)
+    report = Reporter(request, channel, clock)
     report.emit("run:start", workflow=request.plan.name, versions=request.versions)
     report.flush()
-    performer = Run(request, engine, report, channel)
+    performer = Run(request, engine, report, channel, clock)
     try:
         engine.limit_memory(request.limits.memory)
         error = performer.prepare()
@@ -53,22 +55,35 @@ def run(request: Request, engine: Engine, channel: socket.socket) -> None:
         os._exit(EXIT_OUT_OF_MEMORY)
 
 
+class TimeUp(Exception):
+    """The run's virtual time is over."""
+
+
 class Run:
     """Performs what the machine orders, for one run."""
 
     def __init__(
-        self, request: Request, engine: Engine, report: Reporter, channel: socket.socket
+        self,
+        request: Request,
+        engine: Engine,
+        report: Reporter,
+        channel: socket.socket,
+        clock: Clock,
     ) -> None:
         self._request = request
         self._report = report
         self._channel = channel
         self._javascript = JavaScript(engine, self._wait)
         self._step_id = self._job_id = ""
-        self._step_began = self._began = time.monotonic_ns()
+        self._step_began = self._began = clock.now()
         self._python: dict[str, CompiledStep] = {}
         self._memory_before = peak_memory()
-        self._virtual_s = 0.0
+        self._clock = clock
         engine.log = self._log
+        engine.date = clock.now
+        if clock.virtual:
+            engine.now = lambda: clock.now() / 1000
+        engine.seed(request.seed)
 
     def prepare(self) -> StepError | None:
         """Compile everything before the first step; an error refuses the run."""
@@ -79,7 +94,7 @@ class Run:
     def run_step(self, order: StartStep) -> Outcome:
         state = order.input or Clip(self._report.next_id(), EMPTY)
         self._step_id, self._job_id = self._report.next_id(), order.step.id
-        self._step_began = time.monotonic_ns()
+        self._step_began = self._clock.now()
         self._report.emit(
             "step:start",
             step_id=self._step_id,
@@ -89,17 +104,18 @@ class Run:
             execution=order.execution,
         )
         self._report.flush()
-        outcome = self._within_limits(order.step, self._outcome(order, state.text))
+        try:
+            outcome = self._within_limits(order.step, self._outcome(order, state.text))
+        except TimeUp:
+            error = timed_out(self._request.limits)
+            outcome = Outcome(state=None, error=replace(error, step_id=order.step.id))
         return replace(outcome, state=self._clip(outcome.state))
 
     def _outcome(self, order: StartStep, state: str) -> Outcome:
         act = act_for(self._request.script, order.step.id, order.execution)
         if act is None:
             return self._execute(order.step, state)
-        self._virtual_s += act.takes_s
-        if self._virtual_s > self._request.limits.timeout_s:
-            error = timed_out(self._request.limits)
-            return Outcome(state=None, error=replace(error, step_id=order.step.id))
+        self._skip(act.takes_s)
         return perform(act, order.step.id, assemble(json.loads(state), dict(order.step.state), {}))
 
     def _execute(self, step: Step, state: str) -> Outcome:
@@ -174,7 +190,7 @@ class Run:
             withheld=withheld,
             next=order.next,
             mem=peak_memory(),
-            duration=(time.monotonic_ns() - self._step_began) // 1000,
+            duration=self._clock.now() - self._step_began,
         )
         self._step_id = self._job_id = ""
 
@@ -188,7 +204,7 @@ class Run:
             final_dataclip_id=final and final.id,
             withheld=self._report.too_large(final),
             mem=peak_memory(),
-            duration=(time.monotonic_ns() - self._began) // 1000,
+            duration=self._clock.now() - self._began,
         )
         self._report.flush()
 
@@ -201,8 +217,16 @@ class Run:
     def _log(self, level: str, source: str, message: str) -> None:
         self._report.log(level, source, message, self._step_id, self._job_id)
 
+    def _skip(self, seconds: float) -> None:
+        """Let virtual time pass, which the parent's clock does not see."""
+        self._clock.skip(seconds)
+        if self._clock.skipped > self._request.limits.timeout_s:
+            raise TimeUp
+
     def _wait(self, seconds: float | None) -> None:
         """Sleep; the parent never speaks here, so a channel that can be read is a parent gone."""
+        if self._clock.virtual:
+            return self._skip(math.inf if seconds is None else seconds)
         readable, _, _ = select.select([self._channel], [], [], seconds)
         if readable:
             os._exit(0)

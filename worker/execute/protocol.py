@@ -36,7 +36,8 @@ class Request:
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
     JSON text, ``missing`` the names of those that nobody gave. ``modules`` are the modules that
     Python steps may import beyond the safe ones. ``script`` says which executions of which steps do
-    something else than run their code.
+    something else than run their code. ``clock`` is where virtual time begins, in microseconds since
+    the epoch; ``None`` is the machine's time.
     """
 
     run_id: str
@@ -52,6 +53,7 @@ class Request:
     versions: dict[str, str]
     missing: dict[str, str] = field(default_factory=dict)
     script: Script = field(default_factory=dict)
+    clock: int | None = None
 
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from dataclasses import replace
 from typing import Any
 
 from worker.execute.clips import Clip, identifiers
+from worker.execute.clock import Clock
 from worker.execute.protocol import Request, frame
 from worker.walk.events import error_to_dict
 from worker.walk.outcome import StepError
@@ -18,8 +18,9 @@ from worker.walk.secrets import Mask
 class Reporter:
     """Numbers, dates, masks and sends the events of one run."""
 
-    def __init__(self, request: Request, channel: socket.socket) -> None:
+    def __init__(self, request: Request, channel: socket.socket, clock: Clock) -> None:
         self._channel = channel
+        self._clock = clock
         self._limits = request.limits
         self._run_id = request.run_id
         self._ids = identifiers(request.seed)
@@ -37,7 +38,7 @@ class Reporter:
             "type": type,
             "run_id": self._run_id,
             "seq": self._seq,
-            "timestamp": time.time_ns() // 1000,
+            "timestamp": self._clock.now(),
             **fields,
         }
         self._seq += 1

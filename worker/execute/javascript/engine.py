@@ -116,8 +116,9 @@ class Rejections:
 class Engine:
     """One QuickJS context with the realm in it, closed for jobs.
 
-    ``log(level, source, text)`` and ``now()`` (milliseconds) are all that the realm can call;
-    both can be set later, as the zygote that loads the realm has nobody to log to.
+    ``log(level, source, text)``, ``now()`` (milliseconds of a clock that only goes forward) and
+    ``date()`` (microseconds since the epoch) are all that the realm can call; they can be set
+    later, as the zygote that loads the realm has nobody to log to.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Engine:
         now: Callable[[], float] = lambda: time.monotonic() * 1000,
     ) -> None:
         self.log, self.now = log, now
+        self.date: Callable[[], int] = lambda: time.time_ns() // 1000
         self._context = _quickjs.Context()
         self._context.set_max_stack_size(STACK_BYTES)
         self._lib = _library()
@@ -138,9 +140,12 @@ class Engine:
             self._context.eval(_read(f"vendor/{name}.js"))
         self._context.add_callable("__log", self._hear)
         self._context.add_callable("__now", lambda: self.now())
+        # A float, as the binding cuts an int down to 32 bits.
+        self._context.add_callable("__date", lambda: float(self.date() // 1000))
         realm = self._context.eval(_read("realm.js"))
-        host = self._context.eval("({log: globalThis.__log, now: globalThis.__now})")
-        self._context.eval("delete globalThis.__log; delete globalThis.__now;")
+        host = self._context.eval("({log: __log, now: __now, date: __date})")
+        for name in ("__log", "__now", "__date"):
+            self._context.eval(f"delete globalThis.{name}")
         self.api = realm(host)
         method = self._context.eval("(api, name) => api[name]")
         self._methods = {name: method(self.api, name) for name in _METHODS}
@@ -197,7 +202,7 @@ class Engine:
 
 _METHODS = (
     "adaptor", "begin", "caught", "close", "condition", "due", "errored", "failed", "fire", "job",
-    "judge", "judged", "names", "output", "poll", "slot", "thrown",
+    "judge", "judged", "names", "output", "poll", "seed", "slot", "thrown",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 // The realm in which jobs run. Evaluated once in the zygote, after the vendored libraries, as
 // realm(host); every run forks with it loaded.
 //
-// host: { log(level, source, text), now() } are the only ways out, and both are Python's.
+// host: { log(level, source, text), now(), date() } are the only ways out, and all are Python's.
 //
 // Three rules:
 // 1. A job sees the language, the web APIs that jobs expect, and its adaptor. Nothing else.
@@ -450,6 +450,35 @@
     if (condition === "on_job_failure") return hasError(state, stepId);
     return Boolean(conditions[condition](state, stepId));
   }
+
+  // --- time and chance: the run's own, so that a run can be had again ---------------------------------
+
+  const EngineDate = globalThis.Date;
+  function DateOfRun(...args) {
+    const values = args.length ? args : [host.date()];
+    return new.target ? Reflect.construct(EngineDate, values, new.target) : new EngineDate(host.date()).toString();
+  }
+  const { prototype, parse, UTC } = EngineDate;
+  for (const [name, value] of Object.entries({ parse, UTC, now: () => host.date() })) define(DateOfRun, name, value);
+  define(prototype, "constructor", DateOfRun);
+  Object.defineProperty(DateOfRun, "prototype", { value: prototype, writable: false });
+  Object.defineProperty(DateOfRun, "name", { value: "Date" });
+  Object.defineProperty(DateOfRun, "length", { value: 7 });
+  define(globalThis, "Date", DateOfRun);
+
+  // sfc32: four words of state, of which the seed gives all.
+  let words = [1, 2, 3, 4];
+  function word() {
+    const [a, b, c, counter] = words;
+    const sum = (((a + b) | 0) + counter) | 0;
+    words = [b ^ (b >>> 9), (c + (c << 3)) | 0, (((c << 21) | (c >>> 11)) + sum) | 0, (counter + 1) | 0];
+    return sum >>> 0;
+  }
+  define(Math, "random", () => ((word() >>> 5) * 67108864 + (word() >>> 6)) / 9007199254740992);
+  api.seed = (text) => {
+    words = [0, 8, 16, 24].map((at) => parseInt(text.slice(at, at + 8), 16) | 0);
+    for (let round = 0; round < 12; round++) word();
+  };
 
   // --- setting up, and closing the door ---------------------------------------------------------------
 
