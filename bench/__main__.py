@@ -17,7 +17,8 @@ from typing import Any
 
 import worker
 from worker.execute.limits import Limits
-from worker.runner import Options, Pool
+from worker.prepare import Options
+from worker.runner import Pool
 from worker.testing.lint import lint
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import worker
-from worker.runner import Result
+from worker.result import Result
 from worker.walk.events import RunComplete, RunLog
 
 COMMON = "@openfn/language-common@3.3.4"

@@ -14,9 +14,8 @@ import yaml
 
 from tests.test_statuses import ROOT, WORKER
 from worker.errors import LoadError
-from worker.runner import Pool
-from worker.testing.check import run_case
-from worker.testing.scenario import load_cases
+from worker.testing.cases import load_cases
+from worker.testing.session import run_case
 from worker.walk.status import ERROR_TYPES
 
 WORKFLOW = """
@@ -42,11 +41,10 @@ def suite(folder: Path, *cases: dict[str, Any], **fields: Any) -> Path:
     return file
 
 
-async def check(folder: Path, **case: Any) -> list[str]:
+def check(folder: Path, **case: Any) -> list[str]:
     """What is not as expected when one case runs."""
     (one,) = load_cases(suite(folder, case))
-    async with Pool(size=1) as pool:
-        return (await run_case(pool, one))[1]
+    return list(run_case(one).mismatches)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ async def check(folder: Path, **case: Any) -> list[str]:
     ],
 )  # fmt: skip
 async def test_what_a_case_can_script(tmp_path: Path, act: Any, expect: dict[str, Any]) -> None:
-    assert await check(tmp_path, steps={"a": act} if act else {}, expect=expect) == []
+    assert check(tmp_path, steps={"a": act} if act else {}, expect=expect) == []
 
 
 @pytest.mark.parametrize(("type", "status"), ERROR_TYPES.items())
@@ -75,7 +73,7 @@ async def test_a_step_can_fail_with_every_type_of_the_table(
 ) -> None:
     ending = "success" if status == "failed" else str(status)
     expect = {"status": ending, "path": ["a", "bad"] if status == "failed" else ["a"]}
-    assert await check(tmp_path, steps={"a": {"fails": type}}, expect=expect) == []
+    assert check(tmp_path, steps={"a": {"fails": type}}, expect=expect) == []
 
 
 async def test_executions_can_differ(tmp_path: Path) -> None:
@@ -84,7 +82,7 @@ async def test_executions_can_differ(tmp_path: Path) -> None:
         "ok": {"0": {"returns": {"n": 0}}, "1": {"fails": "JobError"}},
     }
     expect = {"status": "failed", "path": ["a", "ok", "maybe", "ok"], "state": {"ok": {"n": 0}}}
-    assert await check(tmp_path, steps=steps, expect=expect) == []
+    assert check(tmp_path, steps=steps, expect=expect) == []
 
 
 @pytest.mark.parametrize(("returned", "state"), [({}, {}), ([], []), (0, None), ("", None), (7, 7)])
@@ -92,15 +90,14 @@ async def test_what_a_step_returns_is_kept_unless_javascript_calls_it_false(
     tmp_path: Path, returned: Any, state: Any
 ) -> None:
     (one,) = load_cases(suite(tmp_path, {"steps": {"ok": {"returns": returned}}, "expect": {}}))
-    async with Pool(size=1) as pool:
-        result, _ = await run_case(pool, one)
+    result = run_case(one).results[-1]
     assert result.final_state == state
 
 
 async def test_ten_minutes_of_virtual_time_take_none(tmp_path: Path) -> None:
     began = time.monotonic()
     expect = {"status": "killed", "error_type": "TimeoutError"}
-    assert await check(tmp_path, timeout=600, steps={"a": {"takes": 601}}, expect=expect) == []
+    assert check(tmp_path, timeout=600, steps={"a": {"takes": 601}}, expect=expect) == []
     assert time.monotonic() - began < 60
 
 
@@ -127,7 +124,7 @@ async def test_ten_minutes_of_virtual_time_take_none(tmp_path: Path) -> None:
 async def test_a_wrong_expectation_says_what_and_why(
     tmp_path: Path, case: dict[str, Any], message: str
 ) -> None:
-    found = await check(tmp_path, **case)
+    found = check(tmp_path, **case)
     assert any(message in one for one in found), found
 
 

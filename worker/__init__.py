@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from worker.execute.limits import Limits
     from worker.plan.load import load
     from worker.plan.workflow import Workflow
-    from worker.runner import Options, Pool, Result, run, run_async
+    from worker.prepare import Options
+    from worker.result import Result
+    from worker.runner import Pool, run, run_async
     from worker.walk.status import Status
 
 __version__ = version.VERSION

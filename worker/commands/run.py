@@ -17,7 +17,9 @@ from worker.execute.limits import Limits
 from worker.plan.document import parse_json, read_document, read_text
 from worker.plan.load import load
 from worker.plan.workflow import Workflow
-from worker.runner import Options, Pool, Result
+from worker.prepare import Options
+from worker.result import Result
+from worker.runner import Pool
 from worker.sinks.text import printable
 from worker.walk.status import STATUSES, Status
 

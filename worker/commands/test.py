@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from worker.errors import UsageError
-from worker.runner import Pool, Result
 from worker.sinks.text import printable
-from worker.testing.check import run_case
+from worker.testing.cases import load_cases
 from worker.testing.coverage import measure, save, table
-from worker.testing.scenario import SUFFIXES, Case, load_cases
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A case that ran: what was not as expected, and how many seconds it took."""
-
-    case: Case
-    result: Result
-    mismatches: list[str]
-    seconds: float
+from worker.testing.scenario import SUFFIXES, Case
+from worker.testing.session import Verdict, run_cases
 
 
 def test(
@@ -61,7 +49,9 @@ def _cover(verdicts: list[Verdict], file: Path | None, fail_under: float | None)
     for verdict in verdicts:
         by_workflow.setdefault(verdict.case.workflow.name, []).append(verdict)
     coverages = [
-        measure(several[0].case.workflow, [verdict.result for verdict in several])
+        measure(
+            several[0].case.workflow, [result for verdict in several for result in verdict.results]
+        )
         for several in by_workflow.values()
     ]
     if file is not None:
@@ -91,20 +81,11 @@ def find(paths: tuple[Path, ...]) -> list[Path]:
 
 
 async def _run_all(cases: list[Case], jobs: int) -> list[Verdict]:
-    async with Pool(size=jobs) as pool:
-        tasks = [asyncio.create_task(_run(pool, case)) for case in cases]
-        verdicts = []
-        for task in tasks:
-            verdicts.append(await task)
-            _print(verdicts[-1])
-        return verdicts
-
-
-async def _run(pool: Pool, case: Case) -> Verdict:
-    began = time.perf_counter()
-    result, mismatches = await run_case(pool, case)
-    seconds = time.perf_counter() - began
-    return Verdict(case=case, result=result, mismatches=mismatches, seconds=seconds)
+    verdicts = []
+    async for verdict in run_cases(cases, jobs):
+        _print(verdict)
+        verdicts.append(verdict)
+    return verdicts
 
 
 def _print(verdict: Verdict) -> None:

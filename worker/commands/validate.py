@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.errors import PlanError
 from worker.plan.load import load, workflow_names
 from worker.plan.workflow import Workflow
-from worker.runner import Options, prepare
+from worker.prepare import Options, prepare
 from worker.sinks.text import printable
 
 

@@ -7,10 +7,11 @@ pass it on.
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from worker.execute.limits import Limits
 from worker.plan.plan import Plan
@@ -36,8 +37,8 @@ class Request:
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
     JSON text, ``missing`` the names of those that nobody gave. ``modules`` are the modules that
     Python steps may import beyond the safe ones. ``script`` says which executions of which steps do
-    something else than run their code. ``clock`` is where virtual time begins, in microseconds since
-    the epoch; ``None`` is the machine's time.
+    something else than run their code. ``clock`` is where virtual time begins, in microseconds
+    since the epoch; ``None`` is the machine's time.
     """
 
     run_id: str
@@ -56,6 +57,18 @@ class Request:
     clock: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inquiry:
+    """Conditions to be evaluated over states that the parent sends, one at a time.
+
+    The answer to the inquiry itself is a frame ``{refused: error or null}``. A question is a frame
+    ``{step, now, seed?}`` with a state; its answer ``{verdicts, error}``, with the state that the
+    conditions left where they changed it.
+    """
+
+    request: Request
+
+
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -64,6 +77,30 @@ def frame(header: dict[str, Any], clip: str | None = None) -> bytes:
     head = _compact(header).encode()
     body = b"" if clip is None else clip.encode("utf-8", "surrogatepass")
     return b"".join((_LENGTHS.pack(len(head), len(body)), head, body))
+
+
+class Out(Protocol):
+    """Where the facts of a run go: a header, and a clip beside it."""
+
+    def put(self, header: dict[str, Any], clip: str | None) -> None: ...
+
+    def flush(self) -> None:
+        """Let what was put arrive."""
+
+
+class Channel:
+    """Sends frames into a socket, several at once."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._unsent: list[bytes] = []
+
+    def put(self, header: dict[str, Any], clip: str | None) -> None:
+        self._unsent.append(frame(header, clip))
+
+    def flush(self) -> None:
+        self._channel.sendall(b"".join(self._unsent))
+        self._unsent.clear()
 
 
 class Frames:

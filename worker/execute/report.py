@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import replace
 from typing import Any
 
 from worker.execute.clips import Clip, identifiers
 from worker.execute.clock import Clock
-from worker.execute.protocol import Request, frame
+from worker.execute.protocol import Out, Request
 from worker.walk.events import error_to_dict
 from worker.walk.outcome import StepError
 from worker.walk.secrets import Mask
@@ -18,8 +17,8 @@ from worker.walk.secrets import Mask
 class Reporter:
     """Numbers, dates, masks and sends the events of one run."""
 
-    def __init__(self, request: Request, channel: socket.socket, clock: Clock) -> None:
-        self._channel = channel
+    def __init__(self, request: Request, out: Out, clock: Clock) -> None:
+        self._out = out
         self._clock = clock
         self._limits = request.limits
         self._run_id = request.run_id
@@ -27,7 +26,6 @@ class Reporter:
         self._seq = 0
         self._lines = self._logged = 0
         self._silenced = False
-        self._unsent: list[bytes] = []
         self.mask = Mask(request.secrets)
 
     def next_id(self) -> str:
@@ -42,12 +40,11 @@ class Reporter:
             **fields,
         }
         self._seq += 1
-        self._unsent.append(frame(header, clip))
+        self._out.put(header, clip)
 
     def flush(self) -> None:
         """Let the parent know everything so far; due before anything that may take its time."""
-        self._channel.sendall(b"".join(self._unsent))
-        self._unsent.clear()
+        self._out.flush()
 
     def log(self, level: str, source: str, message: str, step_id: str, job_id: str) -> None:
         """Report a log line, within the limits of its size, of their number and of their sum."""

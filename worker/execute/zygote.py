@@ -19,9 +19,11 @@ import socket
 import struct
 import sys
 
-from worker.execute.child import confine, run
+from worker.execute.child import run
 from worker.execute.javascript.engine import Engine
-from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Request
+from worker.execute.judging import serve
+from worker.execute.memory import confine
+from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Inquiry, Request
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -100,9 +102,13 @@ class Zygote:
                 os.close(inherited)
             os.environ.clear()
             channel = socket.socket(fileno=descriptor)
-            request = receive(channel)
-            confine(request.limits)
-            run(request, self._engine, channel)
+            asked = receive(channel)
+            if isinstance(asked, Inquiry):
+                confine(asked.request.limits)
+                serve(asked, self._engine, channel)
+            else:
+                confine(asked.limits)
+                run(asked, self._engine, channel)
             status = 0
         except MemoryError:
             status = EXIT_OUT_OF_MEMORY
@@ -132,11 +138,11 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
 
 
-def receive(channel: socket.socket) -> Request:
-    """The request that the parent sent: a length, then a pickle. The parent is trusted."""
+def receive(channel: socket.socket) -> Request | Inquiry:
+    """What the parent sent: a length, then a pickle. The parent is trusted."""
     (length,) = struct.unpack("<Q", _exactly(channel, 8))
     request = pickle.loads(_exactly(channel, length))  # noqa: S301
-    assert isinstance(request, Request)
+    assert isinstance(request, Request | Inquiry)
     return request
 
 

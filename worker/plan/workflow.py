@@ -66,8 +66,8 @@ class Step:
 
     ``source`` is the job's code as written and ``source_file`` the file that it came from (empty
     when inline). ``configuration`` is a credential's content, or the name of one. ``state`` is the
-    step's default state. A job without code passes its state on and emits no events. ``place`` is
-    its (line, column) in the file, or (0, 0).
+    step's default state. A job without code passes its state on and emits no events. ``cron`` is
+    the schedule of a cron trigger. ``place`` is its (line, column) in the file, or (0, 0).
     """
 
     id: str
@@ -81,11 +81,17 @@ class Step:
     configuration: Mapping[str, Any] | str | None = None
     edges: tuple[Edge, ...] = ()
     trigger_type: str = ""
+    cron: str = ""
     place: tuple[int, int] = (0, 0)
 
     @property
     def runs_code(self) -> bool:
         return self.kind is StepKind.JOB and bool(self.source)
+
+    @property
+    def open_edges(self) -> tuple[Edge, ...]:
+        """The edges that can be followed at all."""
+        return tuple(edge for edge in self.edges if edge.followable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

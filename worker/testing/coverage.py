@@ -11,7 +11,7 @@ from pathlib import Path
 
 from worker.errors import UsageError
 from worker.plan.workflow import EdgeKind, Workflow
-from worker.runner import Result
+from worker.result import Result
 from worker.testing.reach import reached_steps
 from worker.walk.jsontext import dumps
 

@@ -17,9 +17,10 @@ from typing import Any
 from worker.errors import UsageError
 from worker.execute.limits import Limits
 from worker.plan.workflow import Edge, Workflow
-from worker.runner import Options, PathEntry, Result, run_async, run_with
-from worker.testing.check import why_not
-from worker.walk.events import RunLog
+from worker.prepare import Options
+from worker.result import PathEntry, Result
+from worker.runner import run_async, run_with
+from worker.testing.check import log_lines, why_not
 from worker.walk.jsontext import dumps
 from worker.walk.outcome import StepError
 from worker.walk.script import Act
@@ -141,7 +142,7 @@ class RunUnderTest:
     @property
     def logs(self) -> list[str]:
         """The lines that were logged."""
-        return [event.message for event in self.result.events if isinstance(event, RunLog)]
+        return log_lines(self.result)
 
     def visited(self, step: str) -> Answer:
         """Whether a step ran."""

@@ -21,7 +21,8 @@ from worker.plan.compile import graph
 from worker.plan.document import FILE_LIMIT, read_text
 from worker.plan.load import load, workflow_names
 from worker.plan.workflow import Edge, EdgeKind, Language, Step, StepKind, Workflow
-from worker.runner import Options, Pool, compiled_condition, compiled_job
+from worker.prepare import Options, compiled_condition, compiled_job
+from worker.runner import Pool
 from worker.testing import findings as rules
 from worker.testing.findings import Finding, Rule, unsuppressed
 from worker.testing.reach import reached_steps

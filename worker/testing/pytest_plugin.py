@@ -47,7 +47,7 @@ class CasesFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         from worker.errors import LoadError
-        from worker.testing.scenario import load_cases
+        from worker.testing.cases import load_cases
 
         try:
             cases = load_cases(self.path)
@@ -69,12 +69,9 @@ class CaseItem(pytest.Item):
         self._case = case
 
     def runtest(self) -> None:
-        from worker.runner import run_with
-        from worker.testing.check import mismatches, options_of
+        from worker.testing.session import run_case
 
-        case = self._case
-        result = run_with(case.workflow, case.input, options_of(case))
-        if found := list(mismatches(case.workflow, case.expect, result)):
+        if found := run_case(self._case).mismatches:
             raise Mismatch("\n".join(found))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from worker.plan.workflow import EdgeKind, StepKind, Workflow
 
 
-def reached_steps(workflow: Workflow, *, disabled: bool = False) -> set[str]:
-    """The steps that some run can reach; with ``disabled``, as if no edge were disabled."""
+def reached_steps(workflow: Workflow, *, start: str = "", disabled: bool = False) -> set[str]:
+    """The steps that some run can reach, from ``start`` or wherever runs start; with ``disabled``,
+    as if no edge were disabled."""
     steps = {step.id: step for step in workflow.steps}
-    waiting = [step.id for step in workflow.steps if step.kind is StepKind.TRIGGER]
-    waiting += [workflow.start] if workflow.start else [step.id for step in workflow.steps[:1]]
+    waiting = [start] if start else [*_starts(workflow)]
     reached: set[str] = set()
     while waiting:
         id = waiting.pop()
@@ -18,3 +20,8 @@ def reached_steps(workflow: Workflow, *, disabled: bool = False) -> set[str]:
             open_edges = (e for e in steps[id].edges if e.kind is not EdgeKind.NEVER)
             waiting += (edge.target for edge in open_edges if disabled or not edge.disabled)
     return reached
+
+
+def _starts(workflow: Workflow) -> Iterator[str]:
+    yield from (step.id for step in workflow.steps if step.kind is StepKind.TRIGGER)
+    yield from [workflow.start] if workflow.start else [step.id for step in workflow.steps[:1]]

@@ -236,15 +236,11 @@ def _judge(walk: Walk, outcome: Outcome) -> _Consequence:
     if outcome.error is not None and outcome.error.aborts:
         return _abort(walk, step, outcome)
     walk = replace(walk, ran=outcome)
-    edges = _open_edges(step)
+    edges = step.open_edges
     if any(edge.kind is EdgeKind.EXPRESSION for edge in edges):
         return walk, None, (JudgeEdges(step=step, edges=edges, outcome=outcome),)
     verdicts = tuple(_holds(edge.kind, errored=outcome.errored) for edge in edges)
     return walk, EdgesJudged(verdicts=verdicts, state=outcome.state), ()
-
-
-def _open_edges(step: Step) -> tuple[Edge, ...]:
-    return tuple(edge for edge in step.edges if edge.followable)
 
 
 def _holds(kind: EdgeKind, *, errored: bool) -> bool:
@@ -254,11 +250,11 @@ def _holds(kind: EdgeKind, *, errored: bool) -> bool:
 def _follow(walk: Walk, judged: EdgesJudged) -> _Consequence:
     """Rules 3, 4 and 6: complete the execution and queue what its edges selected."""
     step, ran = _current(walk), _ran(walk)
-    outcome = replace(ran, state=judged.state)
+    outcome = ran if judged.state is ran.state else replace(ran, state=judged.state)
     if judged.error is not None:
         error = replace(judged.error, step_id=step.id, cause=ran.error)
         return _abort(walk, step, replace(outcome, error=error))
-    edges = _open_edges(step)
+    edges = step.open_edges
     if len(judged.verdicts) != len(edges):
         raise IllegalFact(f"{len(judged.verdicts)} verdicts on {len(edges)} edges")
     followed = tuple(e.target for e, holds in zip(edges, judged.verdicts, strict=True) if holds)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.walk.jsontext import dumps
@@ -15,8 +15,9 @@ from worker.walk.outcome import Outcome, StepError, entry_of
 class Act:
     """What the executions ``first`` to ``last`` (``None``: all later ones) of a step do.
 
-    With an ``error`` they fail by it; otherwise they return ``returns``, JSON text, or pass their
-    input on where that is ``None``. They take ``takes_s`` seconds of virtual time; infinity hangs.
+    With an ``error`` they fail by it; otherwise they return. The state that they return, or leave
+    behind in failing, is ``returns``, JSON text, or their input where that is ``None``. They take
+    ``takes_s`` seconds of virtual time; infinity hangs.
     """
 
     first: int = 0
@@ -37,6 +38,43 @@ def act_for(script: Script, step_id: str, execution: int) -> Act | None:
     return next((act for act in script.get(step_id, ()) if act.covers(execution)), None)
 
 
+def scripted_throughout(acts: tuple[Act, ...]) -> bool:
+    """Whether no execution is left that would run real code."""
+    covered = 0
+    for act in sorted(acts, key=lambda act: act.first):
+        if act.first > covered:
+            return False
+        if act.last is None:
+            return True
+        covered = max(covered, act.last + 1)
+    return False
+
+
+def later(script: Script, executions: Mapping[str, int]) -> Script:
+    """The script as a run sees it before which there were so many executions of each step."""
+    return {step: tuple(_later(acts, executions.get(step, 0))) for step, acts in script.items()}
+
+
+def _later(acts: tuple[Act, ...], gone: int) -> Iterator[Act]:
+    for act in acts:
+        if act.last is None or act.last >= gone:
+            last = None if act.last is None else act.last - gone
+            yield replace(act, first=max(0, act.first - gone), last=last)
+
+
+def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dict[str, Any]:
+    """A step's input: its defaults under the upstream state, ``data`` merged one level deep."""
+    state = {"configuration": None, **defaults}
+    state |= upstream if isinstance(upstream, dict) else {}
+    below, above = defaults.get("data"), state.get("data")
+    if isinstance(below, dict) and isinstance(above, dict):
+        state["data"] = {**below, **above}
+    if state.get("data") is None:
+        state["data"] = {}
+    state["configuration"] = configuration
+    return state
+
+
 def perform(act: Act, step_id: str, state: Mapping[str, Any]) -> Outcome:
     """The outcome of an act over the full input state."""
     kept = {key: value for key, value in state.items() if key not in ("configuration", "response")}
@@ -49,6 +87,8 @@ def perform(act: Act, step_id: str, state: Mapping[str, Any]) -> Outcome:
         return Outcome(state=text if something else None, errored=errored)
     if act.error.aborts:
         return Outcome(state=None, error=act.error)
-    before = kept.get("errors")
+    left = kept if act.returns is None else json.loads(act.returns)
+    left = left if isinstance(left, dict) else {}
+    before = left.get("errors")
     errors = {**(before if isinstance(before, dict) else {}), step_id: entry_of(act.error)}
-    return Outcome(state=dumps({**kept, "errors": errors}), errored=True, error=act.error)
+    return Outcome(state=dumps({**left, "errors": errors}), errored=True, error=act.error)

@@ -128,6 +128,7 @@ def _trigger(id: str, node: Node, edges: Edges) -> Step:
         kind=StepKind.TRIGGER,
         edges=without_doubles(edges.get(id, ())),
         trigger_type=node.at("type").name(""),
+        cron=node.at("cron_expression").name(""),
         place=node.place,
     )
 

@@ -98,6 +98,7 @@ def _read_step(node: Node) -> Step:
         configuration=data_or_file(node.at("configuration")),
         edges=without_doubles(_edges(_id(node), node.at("next"))),
         trigger_type=node.at("type").name("") if trigger else "",
+        cron=node.at("cron_expression").name("") if trigger else "",
         place=node.place,
     )
 

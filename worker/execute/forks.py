@@ -1,0 +1,131 @@
+"""The parent's handle on the zygote: the process that forks the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from worker.errors import WorkerError
+from worker.execute.limits import Limits, timed_out
+from worker.execute.protocol import EXIT_OUT_OF_MEMORY
+from worker.walk.outcome import OUT_OF_MEMORY, StepError
+
+
+class ZygoteError(WorkerError):
+    """the process that forks runs is gone"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run's process ended: its exit code (negative: the signal) and peak memory in bytes."""
+
+    code: int
+    peak: int
+
+
+class Zygote:
+    """A handle on one zygote process. It boots while its owner does other things."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "worker.execute.zygote", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._ended: dict[str, asyncio.Future[Ended]] = {}
+        self._listener: asyncio.Task[None] | None = None
+
+    async def ready(self) -> None:
+        """Wait until the process can fork. Raises :class:`ZygoteError` where it cannot."""
+        self._reader, self._writer = await asyncio.open_connection(sock=self._control)
+        if await self._reader.readline() != b"ready\n":
+            raise ZygoteError("the process that forks runs did not start")
+        self._listener = asyncio.create_task(self._listen())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def gone(self) -> bool:
+        return self._listener is not None and self._listener.done()
+
+    @property
+    def listening(self) -> bool:
+        return self._listener is not None and not self._listener.done()
+
+    async def _listen(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            async for line in self._reader:
+                self._hear(*line.decode().split())
+        for future in self._ended.values():
+            if not future.done():
+                future.set_exception(ZygoteError())
+
+    def _hear(self, word: str, run_id: str, *values: str) -> None:
+        future = self._ended.pop(run_id, None) if word == "ended" else None
+        if future is not None and not future.done():
+            code, peak = map(int, values)
+            scale = 1 if sys.platform == "darwin" else 1024
+            future.set_result(Ended(code=code, peak=peak * scale))
+
+    def fork(self, run_id: str) -> tuple[socket.socket, asyncio.Future[Ended]]:
+        """Have a process forked; returns the channel to it and the future of its end."""
+        if not self.listening:
+            raise ZygoteError
+        ours, theirs = socket.socketpair()
+        future = self._ended[run_id] = asyncio.get_running_loop().create_future()
+        with theirs:
+            # The transport may be buffering: descriptors go beside it, on the same socket.
+            try:
+                socket.send_fds(self._control, [f"run {run_id}\n".encode()], [theirs.fileno()])
+            except OSError as error:
+                ours.close()
+                del self._ended[run_id]
+                raise ZygoteError from error
+        return ours, future
+
+    def kill(self, run_id: str) -> None:
+        """Send SIGKILL to a run's process, if it still runs."""
+        if run_id in self._ended:
+            self._writer.write(f"kill {run_id}\n".encode())
+
+    async def close(self) -> None:
+        """End the zygote, and with it everything that it forked."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._listener is None:
+            self._control.close()
+            return
+        await self._listener
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+def died_of(ended: Ended, limits: Limits) -> StepError:
+    """Why a process ended without completing its run, when nobody here killed it."""
+    if ended.code == EXIT_OUT_OF_MEMORY:
+        return OUT_OF_MEMORY
+    if ended.code == -signal.SIGKILL and ended.peak > limits.memory * 0.9:
+        return StepError(type="OomError", message="the system killed the run for its memory")
+    if ended.code == -signal.SIGALRM:
+        return timed_out(limits)
+    if ended.code < 0:
+        name = signal.Signals(-ended.code).name
+        return StepError(type="ProcessError", message=f"the run's process was killed by {name}")
+    return StepError(type="ProcessError", message=f"the run's process ended with {ended.code}")

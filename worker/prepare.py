@@ -1,0 +1,152 @@
+"""From a workflow to what a run's process needs: compiled, checked, with its credentials."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from worker.errors import PlanError, UsageError
+from worker.execute.limits import Limits
+from worker.execute.protocol import Request
+from worker.plan.compile import compile as compile_plan
+from worker.plan.plan import Plan
+from worker.plan.workflow import Edge, EdgeKind, Language, Step, Workflow
+from worker.version import VERSION
+from worker.walk.jsontext import dumps
+from worker.walk.script import Script
+from worker.walk.secrets import secrets_of
+
+if TYPE_CHECKING:
+    from worker.execute.javascript.job import CompiledJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run a workflow: where to start and stop, within what, and with whose credentials.
+
+    ``credentials`` gives the content of the credentials that steps name. ``modules`` are the
+    Python modules that Python steps may import beyond the safe ones. ``script`` says which
+    executions of which steps do something else than run their code. ``clock`` is where virtual time
+    begins, in microseconds since the epoch; ``None`` is the machine's time.
+    """
+
+    start: str = ""
+    end: str = ""
+    only: str = ""
+    limits: Limits = field(default_factory=Limits)
+    credentials: Mapping[str, Mapping[str, Any]] | None = None
+    allow_python: bool = True
+    modules: frozenset[str] = frozenset()
+    script: Script = field(default_factory=dict)
+    clock: int | None = None
+
+
+VERSIONS = {"worker": VERSION, "python": platform.python_version()}
+
+
+def prepare(
+    workflow: Workflow, input: Mapping[str, Any] | None, options: Options, run_id: str
+) -> Request:
+    """Compile a workflow into what a run's process needs.
+
+    Raises :class:`PlanError` where the workflow cannot run, and :class:`UsageError` where the
+    input is not a JSON object.
+    """
+    plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
+    found, missing = _configurations(workflow, options.credentials or {})
+    return Request(
+        run_id=run_id,
+        seed=hashlib.sha256(run_id.encode()).hexdigest()[:32],
+        plan=plan,
+        input=input_text(input),
+        limits=options.limits,
+        jobs={step.id: _job(step, options) for step in plan.steps if step.runs_code},
+        conditions=dict(_conditions(plan)),
+        configurations={id: json.dumps(dict(value)) for id, value in found.items()},
+        secrets=secrets_of(found.values()),
+        modules=options.modules,
+        versions=VERSIONS,
+        missing=missing,
+        script=options.script,
+        clock=options.clock,
+    )
+
+
+def input_text(input: Mapping[str, Any] | None) -> str:
+    """An input as the run reads it. Raises :class:`UsageError` where it is no JSON object."""
+    try:
+        return dumps(dict(input or {}))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the input must be a JSON object: {error}") from error
+
+
+def _configurations(
+    workflow: Workflow, credentials: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """Each step's credential, and the names of those that nobody gave."""
+    found: dict[str, Mapping[str, Any]] = {}
+    missing: dict[str, str] = {}
+    for step in workflow.steps:
+        match step.configuration:
+            case None | "":
+                continue
+            case str(name) if name in credentials:
+                found[step.id] = credentials[name]
+            case str(name):
+                missing[step.id] = name
+            case inline:
+                found[step.id] = inline
+    return found, missing
+
+
+def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:
+    for step in plan.steps:
+        for edge in step.edges:
+            if edge.kind is EdgeKind.EXPRESSION:
+                yield edge.expression, _condition(edge)
+
+
+def _condition(edge: Edge) -> str:
+    try:
+        return compiled_condition(edge.expression)
+    except PlanError as error:
+        message = f"the condition of {edge.id} does not compile: {error}"
+        raise PlanError(message, type=error.type) from error
+
+
+def _job(step: Step, options: Options) -> CompiledJob | str:
+    if step.language is Language.PYTHON:
+        return _python_job(step, options)
+    try:
+        return compiled_job(step.source)
+    except PlanError as error:
+        raise PlanError(f"{step.source_file or step.id}: {error}", type=error.type) from error
+
+
+def _python_job(step: Step, options: Options) -> str:
+    from worker.execute.python import check_step
+
+    if not options.allow_python:
+        message = f"step '{step.id}' is written in Python, which is refused here"
+        raise PlanError(message, type="SecurityError")
+    check_step(step.source, step.source_file or f"{step.id}.py")
+    return step.source
+
+
+@functools.lru_cache(maxsize=4096)
+def compiled_job(source: str) -> CompiledJob:
+    from worker.execute.javascript.compile import compile_job
+
+    return compile_job(source)
+
+
+@functools.lru_cache(maxsize=4096)
+def compiled_condition(expression: str) -> str:
+    from worker.execute.javascript.compile import compile_condition
+
+    return compile_condition(expression)

@@ -1,0 +1,102 @@
+"""The runs that a case comes to: one, its retries, and what its schedule fires.
+
+A case is played as a generator: it yields each :class:`Turn`, is sent the result of that run, and
+returns all results. So the same rules serve every way of running a turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from worker.prepare import Options
+from worker.result import Result
+from worker.testing.scenario import Case, Schedule
+from worker.walk.events import StepComplete, StepStart
+from worker.walk.script import later
+from worker.walk.status import Status
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One run of a case that is due."""
+
+    case: Case
+    input: Mapping[str, Any]
+    options: Options
+
+
+Play = Generator[Turn, Result, tuple[Result, ...]]
+
+
+def play(case: Case) -> Play:
+    """The runs of a case, one after the other."""
+    results: list[Result] = []
+    input = case.input
+    for at in _moments(case):
+        result = yield from _order(case, input, at, results)
+        if result.status is Status.SUCCESS and isinstance(result.final_state, dict):
+            input = result.final_state
+    return tuple(results)
+
+
+def _order(
+    case: Case, input: Mapping[str, Any], at: int, results: list[Result]
+) -> Generator[Turn, Result, Result]:
+    """A work order: a run, and its retries while it does not succeed. The last run decides."""
+    start, clips = case.start, dict[str, Any]()
+    for tries_left in range(case.retry.times, -1, -1):
+        result = yield Turn(case=case, input=input, options=_options(case, start, at, results))
+        results.append(result)
+        if result.status is Status.SUCCESS or not tries_left:
+            break
+        at += result.duration + int(case.retry.after_s * 1e6)
+        if case.retry.start:
+            # A run that never came so far is tried from where it began.
+            clips |= _inputs(result, input)
+            if case.retry.start in clips:
+                start, input = case.retry.start, clips[case.retry.start]
+    return result
+
+
+def _options(case: Case, start: str, at: int, results: list[Result]) -> Options:
+    counts = Counter(entry.step for result in results for entry in result.path)
+    script = later(case.script, counts) if counts else case.script
+    return Options(limits=case.limits, script=script, start=start, end=case.end, clock=at)
+
+
+def _inputs(result: Result, input: Mapping[str, Any]) -> dict[str, Any]:
+    """What each step of a run was given when it ran first."""
+    outputs: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    for event in result.events:
+        match event:
+            case StepStart():
+                inputs.setdefault(event.job_id, outputs.get(event.input_dataclip_id, input))
+            case StepComplete() if event.output_dataclip is not None:
+                outputs[event.output_dataclip_id or ""] = json.loads(event.output_dataclip.text)
+            case _:
+                pass
+    return inputs
+
+
+def _moments(case: Case) -> Iterator[int]:
+    """When the runs that are not retries begin, in microseconds since the epoch."""
+    if case.schedule is None:
+        yield case.at
+    else:
+        yield from _firings(case.schedule, case.at)
+
+
+def _firings(schedule: Schedule, after: int) -> Iterator[int]:
+    from cronsim import CronSim
+
+    times = CronSim(schedule.expression, EPOCH + timedelta(microseconds=after))
+    for _ in range(schedule.times):
+        yield (next(times) - EPOCH) // timedelta(microseconds=1)

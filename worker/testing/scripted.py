@@ -1,0 +1,137 @@
+"""Runs whose every step is scripted: they need no process of their own, so thousands take a second.
+
+Conditions are code all the same, and hostile like all code: a :class:`Judge` evaluates them in its
+sandbox. What such a run reports is what the same run in a process of its own reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from dataclasses import replace
+from typing import Any
+
+from worker.errors import PlanError
+from worker.execute.clock import Clock
+from worker.execute.judge import Judge
+from worker.execute.perform import Performance
+from worker.execute.protocol import Request
+from worker.execute.report import Reporter
+from worker.plan.workflow import Step, Workflow
+from worker.prepare import Options, input_text, prepare
+from worker.result import Collector, Result
+from worker.runner import Pool
+from worker.testing.play import Turn
+from worker.testing.reach import reached_steps
+from worker.testing.scenario import Case
+from worker.walk.closing import Tail
+from worker.walk.machine import EdgesJudged, JudgeEdges
+from worker.walk.outcome import Outcome, StepError
+from worker.walk.script import scripted_throughout
+
+
+def is_scripted(case: Case) -> bool:
+    """Whether no step of a case can come to run its real code."""
+    reached = reached_steps(case.workflow, start=case.start)
+    return all(
+        scripted_throughout(case.script.get(step.id, ()))
+        for step in case.workflow.steps
+        if step.runs_code and step.id in reached
+    )
+
+
+class Stage:
+    """Where scripted turns are run, in this process. Its methods block: use it in a thread.
+
+    What is the same for all turns of a workflow is prepared once. ``loop`` is where ``pool`` lives.
+    """
+
+    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool, self._loop = pool, loop
+        self._requests: dict[tuple[int, str, str], Request | PlanError] = {}
+        self._judges: dict[int, Judge] = {}
+        self._kept: list[Workflow] = []
+
+    def run(self, turn: Turn) -> Result:
+        """Run a turn of a case that :func:`is_scripted`."""
+        options = turn.options
+        run_id = str(uuid.UUID(bytes=hashlib.sha256(_seed_of(turn)).digest()[:16], version=4))
+        collector = Collector(run_id, ())
+        base = self._request(turn.case.workflow, options)
+        if isinstance(base, PlanError):
+            collector.refuse(turn.case.workflow.name, base)
+            return collector.result()
+        request = replace(
+            base,
+            run_id=run_id,
+            seed=hashlib.sha256(run_id.encode()).hexdigest()[:32],
+            input=input_text(turn.input),
+            limits=options.limits,
+            script=options.script,
+            clock=options.clock,
+        )
+        Scripted(request, _Facts(collector), self._judge(turn.case.workflow, base)).run()
+        return collector.result()
+
+    def _request(self, workflow: Workflow, options: Options) -> Request | PlanError:
+        key = (id(workflow), options.start, options.end)
+        if key not in self._requests:
+            self._kept.append(workflow)  # so that its id stays its own
+            try:
+                self._requests[key] = prepare(workflow, {}, options, str(uuid.uuid4()))
+            except PlanError as error:
+                self._requests[key] = error
+        return self._requests[key]
+
+    def _judge(self, workflow: Workflow, request: Request) -> Judge:
+        judge = self._judges.get(id(workflow))
+        if judge is None or judge.gone:
+            asked = replace(request, run_id=str(uuid.uuid4()))
+            call = asyncio.run_coroutine_threadsafe(self._pool.judge(asked), self._loop)
+            judge = self._judges[id(workflow)] = call.result()
+        return judge
+
+    def close(self) -> None:
+        """Let the processes go."""
+        for judge in self._judges.values():
+            judge.close()
+
+
+def _seed_of(turn: Turn) -> bytes:
+    """What makes a turn the one that it is: the same turn has the same ids and random numbers."""
+    return f"{turn.case.name}\0{turn.options.clock}\0{turn.options.start}".encode()
+
+
+class _Facts:
+    """Turns what is reported into events at once."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._tail = Tail(collector.run_id)
+
+    def put(self, header: dict[str, Any], clip: str | None) -> None:
+        self._collector.receive(self._tail.accept(header, clip))
+
+    def flush(self) -> None:
+        pass
+
+
+class Scripted(Performance):
+    """A run without a process: its script says all, and its conditions are asked of a judge."""
+
+    def __init__(self, request: Request, facts: _Facts, judge: Judge) -> None:
+        clock = Clock(request.clock)
+        super().__init__(request, Reporter(request, facts, clock), clock)
+        self._judge = judge
+        self._seed: str | None = request.seed
+
+    def prepare(self) -> StepError | None:
+        return self._judge.refused()
+
+    def execute(self, step: Step, state: str) -> Outcome:
+        raise AssertionError(f"'{step.id}' is not scripted")
+
+    def evaluate(self, order: JudgeEdges, state: str | None) -> EdgesJudged:
+        seed, self._seed = self._seed, None
+        return self._judge.ask(order.step.id, state, now=self._clock.now(), seed=seed)

@@ -1,0 +1,102 @@
+"""Runs cases: those that are scripted throughout on a stage, the others in processes."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from worker.result import Result
+from worker.runner import Pool, background
+from worker.testing.check import mismatches
+from worker.testing.play import Turn, play
+from worker.testing.scenario import Case
+from worker.testing.scripted import Stage, is_scripted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A case that ran: what was not as expected, and how many seconds it took."""
+
+    case: Case
+    results: tuple[Result, ...]
+    mismatches: tuple[str, ...]
+    seconds: float
+
+
+async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[Verdict]:
+    """Run cases, ``jobs`` of them at once; the verdicts come in the order of the cases."""
+    async with Pool(size=jobs) as pool:
+        stage = Stage(pool, asyncio.get_running_loop())
+        staged = [case for case in cases if is_scripted(case)]
+        scripted = asyncio.create_task(asyncio.to_thread(_perform, stage, staged))
+        real = {
+            id(case): asyncio.create_task(_run(pool, case))
+            for case in cases
+            if not is_scripted(case)
+        }
+        try:
+            rest = iter(await scripted)
+            for case in cases:
+                yield await real[id(case)] if id(case) in real else next(rest)
+        finally:
+            stage.close()
+
+
+def _perform(stage: Stage, cases: Sequence[Case]) -> list[Verdict]:
+    return [_judged(case, stage.run) for case in cases]
+
+
+async def _run(pool: Pool, case: Case) -> Verdict:
+    began = time.perf_counter()
+    due = play(case)
+    turn = next(due)
+    while True:
+        result = await pool.run(case.workflow, turn.input, turn.options)
+        try:
+            turn = due.send(result)
+        except StopIteration as end:
+            return _verdict(case, end.value, began)
+
+
+def run_case(case: Case) -> Verdict:
+    """Run one case, from code that has no event loop. The processes stay warm for the next."""
+    run = _stage().run if is_scripted(case) else _isolated
+    return _judged(case, run)
+
+
+def _judged(case: Case, run: Callable[[Turn], Result]) -> Verdict:
+    began = time.perf_counter()
+    return _verdict(case, _played(case, run), began)
+
+
+def _verdict(case: Case, results: tuple[Result, ...], began: float) -> Verdict:
+    found = tuple(mismatches(case.workflow, case.expect, results))
+    seconds = time.perf_counter() - began
+    return Verdict(case=case, results=results, mismatches=found, seconds=seconds)
+
+
+def _played(case: Case, run: Callable[[Turn], Result]) -> tuple[Result, ...]:
+    due = play(case)
+    turn = next(due)
+    while True:
+        try:
+            turn = due.send(run(turn))
+        except StopIteration as end:
+            results: tuple[Result, ...] = end.value
+            return results
+
+
+def _isolated(turn: Turn) -> Result:
+    return background().run(turn.case.workflow, turn.input, turn.options)
+
+
+@functools.cache
+def _stage() -> Stage:
+    kept = background()
+    stage = Stage(kept.pool, kept.loop)
+    atexit.register(stage.close)
+    return stage
