@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test check format lint types imports bench vendor clean
+.PHONY: help setup run test check format lint types imports bench schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ check: lint types imports test  ## Everything that must be green: format, lint, 
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench
+
+schema: $(STAMP)  ## Write the JSON Schema of case files anew
+	$(BIN)/python -c 'import json; from worker.testing.schema import schema; print(json.dumps(schema(), indent=2, ensure_ascii=False))' > worker/testing/cases.schema.json
 
 vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
 	npm --prefix tools/vendor install --no-package-lock

@@ -123,6 +123,9 @@ def lint(files: tuple[Path, ...], workflow: str | None, format: str, fail_on: st
               help="Add up here, as JSON, which rules were exercised.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT",
               help="Exit 1 where fewer of a workflow's rules were exercised.")  # fmt: skip
+@click.option("--update", is_flag=True,
+              help="Write what was found into the cases that expected something else.")  # fmt: skip
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of case files, and leave.")
 def test(paths: tuple[Path, ...], **options: Any) -> None:
     """Run the cases in PATHS: files that end in .cases.yaml, or folders that hold such.
 
@@ -134,9 +137,53 @@ def test(paths: tuple[Path, ...], **options: Any) -> None:
       worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
       worker test . --coverage rules.json --fail-under 90
     """
+    from worker.commands.test import print_schema
     from worker.commands.test import test as test_files
 
-    sys.exit(test_files(paths, **options))
+    sys.exit(print_schema() if options.pop("schema") else test_files(paths, **options))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--workflow", metavar="NAME", help="Which workflow of a project, by key, id or name.")
+@click.option("--input", "-i", "input_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="The input state, as JSON: what it decides is not varied.")  # fmt: skip
+@click.option("--start", metavar="STEP", default="", help="Start at this step.")
+@click.option("--end", metavar="STEP", default="", help="Stop after this step.")
+@click.option("--ask", "questions", multiple=True, metavar="SENTENCE",
+              help="Look for a run against this sentence, among all combinations.")  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="Every combination, not only what differs.")
+@click.option("--aborts", is_flag=True, help="Show the rows in which a step ends the run.")
+@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True,
+              help="The most rows.")  # fmt: skip
+@click.option("--write-cases", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the rows down as cases, for worker test.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Rows and answers as JSON, one a line.")
+def explore(file: Path, **options: Any) -> None:
+    """Show every way that the workflow in FILE can go, without running any of its steps.
+
+    Each step succeeds, fails, crashes or is killed; each condition says all that some state makes
+    it say. Sentences that can be asked:
+
+    \b
+      no failure of STEP goes unhandled      no failure goes unhandled
+      STEP always runs                       STEP never runs
+      STEP always runs after STEP [succeeds|fails]
+      STEP never runs after STEP [succeeds|fails]
+      never both STEP and STEP
+
+    \b
+    Examples:
+      worker explore graphs/referral.yaml
+      worker explore graphs/referral.yaml --ask "no failure of fetch-patient goes unhandled"
+      worker explore graphs/router.yaml --write-cases router.cases.yaml
+
+    \b
+    Exit code: 0 every sentence holds, 1 one does not, 2 wrong usage or an unreadable file.
+    """
+    from worker.commands.explore import explore as explore_file
+
+    sys.exit(explore_file(file, **options))
 
 
 @cli.command()

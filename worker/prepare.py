@@ -61,7 +61,7 @@ def prepare(
     found, missing = _configurations(workflow, options.credentials or {})
     return Request(
         run_id=run_id,
-        seed=hashlib.sha256(run_id.encode()).hexdigest()[:32],
+        seed=seed_of(run_id),
         plan=plan,
         input=input_text(input),
         limits=options.limits,
@@ -75,6 +75,11 @@ def prepare(
         script=options.script,
         clock=options.clock,
     )
+
+
+def seed_of(run_id: str) -> str:
+    """What the other ids of a run, and its random numbers, are made from."""
+    return hashlib.sha256(run_id.encode()).hexdigest()[:32]
 
 
 def input_text(input: Mapping[str, Any] | None) -> str:

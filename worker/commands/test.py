@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from worker.testing.cases import load_cases
 from worker.testing.coverage import measure, save, table
 from worker.testing.scenario import SUFFIXES, Case
 from worker.testing.session import Verdict, run_cases
+from worker.testing.update import update as update_file
 
 
 def test(
@@ -23,6 +25,7 @@ def test(
     junit: Path | None,
     coverage: Path | None,
     fail_under: float | None,
+    update: bool,
 ) -> int:
     """0 where every case is as expected and enough rules were exercised, else 1.
 
@@ -33,12 +36,32 @@ def test(
     if not cases:
         raise UsageError(f"no cases found in {len(files)} files (they end in {SUFFIXES[0]})")
     verdicts = asyncio.run(_run_all(cases, jobs))
-    failed = [verdict for verdict in verdicts if verdict.mismatches]
+    updated = _update(verdicts) if update else 0
+    failed = sum(bool(verdict.mismatches) for verdict in verdicts) - updated
     if junit is not None:
         write_junit(junit, verdicts)
     short = _cover(verdicts, coverage, fail_under)
-    print(f"\n{len(verdicts) - len(failed)} passed, {len(failed)} failed")
+    changed = f", {updated} updated" if updated else ""
+    print(f"\n{len(verdicts) - failed - updated} passed, {failed} failed{changed}")
     return int(bool(failed) or short)
+
+
+def print_schema() -> int:
+    """The JSON Schema of case files, as it is shipped."""
+    schema = resources.files("worker.testing") / "cases.schema.json"
+    print(schema.read_text("utf-8"), end="")
+    return 0
+
+
+def _update(verdicts: list[Verdict]) -> int:
+    """Correct the files; how many cases were."""
+    by_file: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_file.setdefault(verdict.case.file, []).append(verdict)
+    names = [name for file, several in by_file.items() for name in update_file(Path(file), several)]
+    for name in names:
+        print(f"updated: {printable(name)}")
+    return len(names)
 
 
 def _cover(verdicts: list[Verdict], file: Path | None, fail_under: float | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from worker.execute.protocol import Frames, ProtocolError, frame
@@ -35,8 +35,7 @@ class Judge:
             try:
                 header, _ = self._receive()
             except (OSError, EOFError, ProtocolError):
-                self.gone = True
-                self._ready = (self._died(),)
+                self._ready = (self._end(),)
             else:
                 refused = header["refused"]
                 self._ready = (error_from_dict(refused) if refused else None,)
@@ -52,14 +51,31 @@ class Judge:
             self._channel.sendall(frame({"step": step, "now": now, "seed": seed}, state))
             header, left = self._receive()
         except (OSError, EOFError, ProtocolError):
-            self.gone = True
-            return EdgesJudged(verdicts=(), state=state, error=self._died())
+            return EdgesJudged(verdicts=(), state=state, error=self._end())
         error = header["error"]
         return EdgesJudged(
             verdicts=tuple(header["verdicts"]),
             state=state if left is None else left,
             error=error_from_dict(error) if error else None,
         )
+
+    def ask_all(self, step: str, states: Sequence[str]) -> list[EdgesJudged]:
+        """The verdicts over many states at once; a process that goes gives all the same end."""
+        try:
+            self._channel.sendall(
+                frame({"step": step, "now": 0, "seed": None, "all": list(states)})
+            )
+            header, _ = self._receive()
+        except (OSError, EOFError, ProtocolError):
+            return [EdgesJudged(verdicts=(), state=None, error=self._end())] * len(states)
+        return [
+            EdgesJudged(
+                verdicts=tuple(verdicts),
+                state=None,
+                error=error_from_dict(error) if error else None,
+            )
+            for verdicts, error in header["all"]
+        ]
 
     def _receive(self) -> tuple[dict[str, Any], str | None]:
         while True:
@@ -69,6 +85,11 @@ class Judge:
             # One answer to one question: there is never more than one.
             for found in list(self._frames.feed(data)):
                 return found
+
+    def _end(self) -> StepError:
+        self.gone = True
+        self.close()
+        return self._died()
 
     def close(self) -> None:
         """Let the process go."""

@@ -62,8 +62,9 @@ class Inquiry:
     """Conditions to be evaluated over states that the parent sends, one at a time.
 
     The answer to the inquiry itself is a frame ``{refused: error or null}``. A question is a frame
-    ``{step, now, seed?}`` with a state; its answer ``{verdicts, error}``, with the state that the
-    conditions left where they changed it.
+    ``{step, now, seed}`` with a state; its answer ``{verdicts, error}``, with the state that the
+    conditions left where they changed it. A question with ``all``, a list of states, is answered by
+    a list of pairs of verdicts and error.
     """
 
     request: Request

@@ -22,8 +22,8 @@ from worker.testing.matrix import expand
 from worker.testing.scenario import NEW_YEAR, Case, Expectation, Output, Retry, Schedule
 from worker.walk.jsontext import dumps
 from worker.walk.outcome import StepError
-from worker.walk.script import Act
-from worker.walk.status import ERROR_TYPES, Status
+from worker.walk.script import FAILURES, Act
+from worker.walk.status import Status
 
 SUITE_KEYS = ("workflow", "pick", "defaults", "cases")
 DEFAULT_KEYS = (
@@ -250,8 +250,8 @@ def _error(node: Node) -> StepError:
 
 def _error_type(node: Node) -> str:
     type = node.name()
-    if type not in ERROR_TYPES:
-        node.fail(f"expected an error type ({', '.join(ERROR_TYPES)}), found '{shorten(type)}'")
+    if type not in FAILURES:
+        node.fail(f"expected an error type ({', '.join(FAILURES)}), found '{shorten(type)}'")
     return type
 
 

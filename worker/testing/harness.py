@@ -23,8 +23,8 @@ from worker.runner import run_async, run_with
 from worker.testing.check import log_lines, why_not
 from worker.walk.jsontext import dumps
 from worker.walk.outcome import StepError
-from worker.walk.script import Act
-from worker.walk.status import ERROR_TYPES, Status
+from worker.walk.script import FAILURES, Act
+from worker.walk.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,8 @@ class WorkflowUnderTest:
         :class:`UsageError` for a step or an error type that does not exist.
         """
         self._known(step)
-        if fails and fails not in ERROR_TYPES:
-            raise UsageError(
-                f"there is no error type '{fails}' (there are: {', '.join(ERROR_TYPES)})"
-            )
+        if fails and fails not in FAILURES:
+            raise UsageError(f"there is no error type '{fails}' (there are: {', '.join(FAILURES)})")
         error = StepError(type=fails, message=message, name=fails, details=details or {})
         act = Act(
             first=execution or 0,

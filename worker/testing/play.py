@@ -6,7 +6,9 @@ returns all results. So the same rules serve every way of running a turn.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +32,14 @@ class Turn:
     case: Case
     input: Mapping[str, Any]
     options: Options
+    number: int
+
+    @property
+    def run_id(self) -> str:
+        """The same for the same turn, and with it the run's ids and random numbers."""
+        name = f"{self.case.file}\0{self.case.index}\0{self.case.name}\0{self.number}"
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+        return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
 Play = Generator[Turn, Result, tuple[Result, ...]]
@@ -52,7 +62,8 @@ def _order(
     """A work order: a run, and its retries while it does not succeed. The last run decides."""
     start, clips = case.start, dict[str, Any]()
     for tries_left in range(case.retry.times, -1, -1):
-        result = yield Turn(case=case, input=input, options=_options(case, start, at, results))
+        options = _options(case, start, at, results)
+        result = yield Turn(case=case, input=input, options=options, number=len(results))
         results.append(result)
         if result.status is Status.SUCCESS or not tries_left:
             break

@@ -1,4 +1,4 @@
-"""Runs whose every step is scripted: they need no process of their own, so thousands take a second.
+"""Runs that come to scripted steps alone: they need no process, so thousands take a second.
 
 Conditions are code all the same, and hostile like all code: a :class:`Judge` evaluates them in its
 sandbox. What such a run reports is what the same run in a process of its own reports.
@@ -7,7 +7,6 @@ sandbox. What such a run reports is what the same run in a process of its own re
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -19,26 +18,17 @@ from worker.execute.perform import Performance
 from worker.execute.protocol import Request
 from worker.execute.report import Reporter
 from worker.plan.workflow import Step, Workflow
-from worker.prepare import Options, input_text, prepare
+from worker.prepare import Options, input_text, prepare, seed_of
 from worker.result import Collector, Result
 from worker.runner import Pool
 from worker.testing.play import Turn
-from worker.testing.reach import reached_steps
-from worker.testing.scenario import Case
 from worker.walk.closing import Tail
 from worker.walk.machine import EdgesJudged, JudgeEdges
 from worker.walk.outcome import Outcome, StepError
-from worker.walk.script import scripted_throughout
 
 
-def is_scripted(case: Case) -> bool:
-    """Whether no step of a case can come to run its real code."""
-    reached = reached_steps(case.workflow, start=case.start)
-    return all(
-        scripted_throughout(case.script.get(step.id, ()))
-        for step in case.workflow.steps
-        if step.runs_code and step.id in reached
-    )
+class RealCode(Exception):
+    """The run came to a step that its script says nothing about."""
 
 
 class Stage:
@@ -54,18 +44,17 @@ class Stage:
         self._kept: list[Workflow] = []
 
     def run(self, turn: Turn) -> Result:
-        """Run a turn of a case that :func:`is_scripted`."""
+        """Run a turn. Raises :class:`RealCode` where it needs a process of its own after all."""
         options = turn.options
-        run_id = str(uuid.UUID(bytes=hashlib.sha256(_seed_of(turn)).digest()[:16], version=4))
-        collector = Collector(run_id, ())
+        collector = Collector(turn.run_id, ())
         base = self._request(turn.case.workflow, options)
         if isinstance(base, PlanError):
             collector.refuse(turn.case.workflow.name, base)
             return collector.result()
         request = replace(
             base,
-            run_id=run_id,
-            seed=hashlib.sha256(run_id.encode()).hexdigest()[:32],
+            run_id=turn.run_id,
+            seed=seed_of(turn.run_id),
             input=input_text(turn.input),
             limits=options.limits,
             script=options.script,
@@ -98,11 +87,6 @@ class Stage:
             judge.close()
 
 
-def _seed_of(turn: Turn) -> bytes:
-    """What makes a turn the one that it is: the same turn has the same ids and random numbers."""
-    return f"{turn.case.name}\0{turn.options.clock}\0{turn.options.start}".encode()
-
-
 class _Facts:
     """Turns what is reported into events at once."""
 
@@ -130,7 +114,7 @@ class Scripted(Performance):
         return self._judge.refused()
 
     def execute(self, step: Step, state: str) -> Outcome:
-        raise AssertionError(f"'{step.id}' is not scripted")
+        raise RealCode
 
     def evaluate(self, order: JudgeEdges, state: str | None) -> EdgesJudged:
         seed, self._seed = self._seed, None

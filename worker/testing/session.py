@@ -1,4 +1,4 @@
-"""Runs cases: those that are scripted throughout on a stage, the others in processes."""
+"""Runs cases: on a stage those that come to no real code, the others in processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.runner import Pool, background
 from worker.testing.check import mismatches
 from worker.testing.play import Turn, play
 from worker.testing.scenario import Case
-from worker.testing.scripted import Stage, is_scripted
+from worker.testing.scripted import RealCode, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,23 +31,25 @@ async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[Verdict]:
     """Run cases, ``jobs`` of them at once; the verdicts come in the order of the cases."""
     async with Pool(size=jobs) as pool:
         stage = Stage(pool, asyncio.get_running_loop())
-        staged = [case for case in cases if is_scripted(case)]
-        scripted = asyncio.create_task(asyncio.to_thread(_perform, stage, staged))
-        real = {
-            id(case): asyncio.create_task(_run(pool, case))
-            for case in cases
-            if not is_scripted(case)
-        }
         try:
-            rest = iter(await scripted)
-            for case in cases:
-                yield await real[id(case)] if id(case) in real else next(rest)
+            staged = await asyncio.to_thread(lambda: [_staged(stage, case) for case in cases])
         finally:
             stage.close()
+        real = [
+            None if verdict else asyncio.create_task(_run(pool, case))
+            for case, verdict in zip(cases, staged, strict=True)
+        ]
+        for verdict, task in zip(staged, real, strict=True):
+            if found := verdict or (await task if task else None):
+                yield found
 
 
-def _perform(stage: Stage, cases: Sequence[Case]) -> list[Verdict]:
-    return [_judged(case, stage.run) for case in cases]
+def _staged(stage: Stage, case: Case) -> Verdict | None:
+    """The verdict on a case that came to no real code; else none."""
+    try:
+        return _judged(case, stage.run)
+    except RealCode:
+        return None
 
 
 async def _run(pool: Pool, case: Case) -> Verdict:
@@ -55,7 +57,7 @@ async def _run(pool: Pool, case: Case) -> Verdict:
     due = play(case)
     turn = next(due)
     while True:
-        result = await pool.run(case.workflow, turn.input, turn.options)
+        result = await pool.run(case.workflow, turn.input, turn.options, run_id=turn.run_id)
         try:
             turn = due.send(result)
         except StopIteration as end:
@@ -64,8 +66,7 @@ async def _run(pool: Pool, case: Case) -> Verdict:
 
 def run_case(case: Case) -> Verdict:
     """Run one case, from code that has no event loop. The processes stay warm for the next."""
-    run = _stage().run if is_scripted(case) else _isolated
-    return _judged(case, run)
+    return _staged(_stage(), case) or _judged(case, _isolated)
 
 
 def _judged(case: Case, run: Callable[[Turn], Result]) -> Verdict:
@@ -91,7 +92,8 @@ def _played(case: Case, run: Callable[[Turn], Result]) -> tuple[Result, ...]:
 
 
 def _isolated(turn: Turn) -> Result:
-    return background().run(turn.case.workflow, turn.input, turn.options)
+    arguments = (turn.case.workflow, turn.input, turn.options)
+    return background().run(*arguments, run_id=turn.run_id)
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from typing import Any
 
 from worker.walk.jsontext import dumps
 from worker.walk.outcome import Outcome, StepError, entry_of
+from worker.walk.status import ERROR_TYPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,22 +33,14 @@ class Act:
 
 Script = Mapping[str, tuple[Act, ...]]
 
+FAILURES = (*ERROR_TYPES, "CredentialError", "AdaptorError")
+"""What a step can be made to fail with. The last two stand for exceptions: a credential or an
+adaptor that could not be loaded."""
+
 
 def act_for(script: Script, step_id: str, execution: int) -> Act | None:
     """The act of an execution; ``None`` where its real code runs."""
     return next((act for act in script.get(step_id, ()) if act.covers(execution)), None)
-
-
-def scripted_throughout(acts: tuple[Act, ...]) -> bool:
-    """Whether no execution is left that would run real code."""
-    covered = 0
-    for act in sorted(acts, key=lambda act: act.first):
-        if act.first > covered:
-            return False
-        if act.last is None:
-            return True
-        covered = max(covered, act.last + 1)
-    return False
 
 
 def later(script: Script, executions: Mapping[str, int]) -> Script:
@@ -75,6 +68,11 @@ def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dic
     return state
 
 
+def truthy(value: Any) -> bool:
+    """Whether JavaScript takes a JSON value for true: unlike Python, an empty object too."""
+    return bool(value) or isinstance(value, dict | list)
+
+
 def perform(act: Act, step_id: str, state: Mapping[str, Any]) -> Outcome:
     """The outcome of an act over the full input state."""
     kept = {key: value for key, value in state.items() if key not in ("configuration", "response")}
@@ -82,9 +80,8 @@ def perform(act: Act, step_id: str, state: Mapping[str, Any]) -> Outcome:
         text = dumps(kept) if act.returns is None else act.returns
         returned = json.loads(text)
         errors = returned.get("errors") if isinstance(returned, dict) else None
-        errored = isinstance(errors, dict) and bool(errors.get(step_id))
-        something = bool(returned) or isinstance(returned, dict | list)
-        return Outcome(state=text if something else None, errored=errored)
+        errored = isinstance(errors, dict) and truthy(errors.get(step_id))
+        return Outcome(state=text if truthy(returned) else None, errored=errored)
     if act.error.aborts:
         return Outcome(state=None, error=act.error)
     left = kept if act.returns is None else json.loads(act.returns)

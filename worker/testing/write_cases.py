@@ -1,0 +1,104 @@
+"""Writes a decision table down as cases: each row scripted, with what it leads to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from worker.plan.workflow import Workflow
+from worker.testing.explore import ERRORS, Choice, Ending, Run
+from worker.walk.status import Status
+
+
+def suite(workflow: Workflow, file: str, rows: Sequence[Run], pick: str | None) -> dict[str, Any]:
+    """What a file of cases holds for these rows.
+
+    A row that hangs on what a job without code passes on cannot be scripted, and is left out.
+    """
+    code = {step.id for step in workflow.steps if step.runs_code}
+    start = rows[0].choices[0].step if rows and rows[0].choices else ""
+    named = Counter[str]()
+    cases = [
+        _case(run, code, _numbered(label(run), named))
+        for run in rows
+        if _scriptable(run, code, start)
+    ]
+    return {"workflow": file, **({"pick": pick} if pick else {}), "cases": cases}
+
+
+def _numbered(name: str, named: Counter[str]) -> str:
+    named[name] += 1
+    return name if named[name] == 1 else f"{name} ({named[name]})"
+
+
+def _scriptable(run: Run, code: set[str], start: str) -> bool:
+    return all(
+        choice.witness is None or choice.step in code or choice.step == start
+        for choice in run.choices
+    )
+
+
+def _case(run: Run, code: set[str], name: str) -> dict[str, Any]:
+    inputs = [one.witness for one in run.choices if one.witness and one.step not in code]
+    acts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for choice in run.choices:
+        if choice.ending is not None:
+            acts[choice.step].append(_act(choice.ending))
+        elif choice.witness is not None and choice.step in code:
+            last = acts[choice.step][-1]
+            state = _without_own_error(json.loads(choice.witness), choice.step, "fails" in last)
+            last["leaves" if "fails" in last else "returns"] = state
+    return {
+        "name": name,
+        **({"input": json.loads(inputs[0])} if inputs else {}),
+        "steps": {step: _by_execution(several) for step, several in acts.items()},
+        "expect": dict(_expected(run)),
+    }
+
+
+def _act(ending: Ending) -> dict[str, Any]:
+    return {} if ending is Ending.SUCCEEDS else {"fails": ERRORS[ending]}
+
+
+def _without_own_error(state: dict[str, Any], step: str, failed: bool) -> dict[str, Any]:
+    """What a failing step leaves behind, before its own error is put there."""
+    if not failed:
+        return state
+    others = {name: one for name, one in state.get("errors", {}).items() if name != step}
+    rest = {key: value for key, value in state.items() if key != "errors"}
+    return {**rest, "errors": others} if others else rest
+
+
+def _by_execution(acts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One act for all executions where they do the same, else one for each."""
+    if all(act == acts[0] for act in acts):
+        return acts[0]
+    return {**{str(number): act for number, act in enumerate(acts[:-1])}, "*": acts[-1]}
+
+
+def _expected(run: Run) -> Iterator[tuple[str, Any]]:
+    yield "status", run.status.value
+    if run.status is not Status.SUCCESS and run.error_type:
+        yield "error_type", run.error_type
+    yield "path", list(run.steps)
+
+
+def label(run: Run) -> str:
+    """What makes a run what it is, in words: who does not succeed, and what conditions say."""
+    said = [text for choice in run.choices if (text := _said(choice))]
+    return ", ".join(said) or "all goes well"
+
+
+def _said(choice: Choice) -> str:
+    if choice.ending is not None:
+        return "" if choice.ending is Ending.SUCCEEDS else f"{choice.step} {choice.ending.value}"
+    if choice.throws is not None:
+        return f"the condition of {choice.throws.id} throws"
+    verdicts = zip(choice.edges, choice.verdicts, strict=True)
+    taken = [edge.target for edge, holds in verdicts if holds and edge.expression]
+    refused = [edge for edge in choice.edges if edge.expression and edge.target not in taken]
+    if taken:
+        return f"{choice.step} leads to {' and '.join(taken)}"
+    return f"{choice.step} leads to no {' nor '.join(edge.target for edge in refused)}"
