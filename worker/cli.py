@@ -186,6 +186,57 @@ def explore(file: Path, **options: Any) -> None:
     sys.exit(explore_file(file, **options))
 
 
+@cli.group()
+def adaptors() -> None:
+    """Install real adaptors from npm, list and remove them.
+
+    Installing needs Node and npm; running workflows does not.
+    """
+
+
+@adaptors.command("install")
+@click.argument("specifiers", nargs=-1, metavar="ADAPTOR...")
+@click.option("--project", type=click.Path(path_type=Path), metavar="FILE",
+              help="Install what the workflows of this file name.")  # fmt: skip
+def adaptors_install(specifiers: tuple[str, ...], project: Path | None) -> None:
+    """Fetch adaptors, bundle them for the sandbox, and keep them in the cache.
+
+    What @latest comes to is written into adaptors.lock.json, beside the project.
+
+    \b
+    Examples:
+      worker adaptors install @openfn/language-http@7.2.10 fhir@5.0.15
+      worker adaptors install --project project.yaml
+    """
+    from worker.commands.adaptors import install
+
+    sys.exit(install(specifiers, project))
+
+
+@adaptors.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One adaptor a line, as JSON.")
+def adaptors_list(as_json: bool) -> None:
+    """Show what is installed."""
+    from worker.commands.adaptors import list_installed
+
+    sys.exit(list_installed(as_json=as_json))
+
+
+@adaptors.command("remove")
+@click.argument("specifiers", nargs=-1, required=True, metavar="ADAPTOR...")
+def adaptors_remove(specifiers: tuple[str, ...]) -> None:
+    """Remove adaptors: one version, or all where none is given.
+
+    \b
+    Examples:
+      worker adaptors remove http@7.2.10
+      worker adaptors remove fhir
+    """
+    from worker.commands.adaptors import remove
+
+    sys.exit(remove(specifiers))
+
+
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:

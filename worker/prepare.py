@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from worker.adaptors.choose import choose
 from worker.errors import PlanError, UsageError
+from worker.execute.clock import ClockKind
 from worker.execute.limits import Limits
 from worker.execute.protocol import Request
 from worker.plan.compile import compile as compile_plan
@@ -31,8 +33,9 @@ class Options:
 
     ``credentials`` gives the content of the credentials that steps name. ``modules`` are the
     Python modules that Python steps may import beyond the safe ones. ``script`` says which
-    executions of which steps do something else than run their code. ``clock`` is where virtual time
-    begins, in microseconds since the epoch; ``None`` is the machine's time.
+    executions of which steps do something else than run their code. ``clock`` is the kind of
+    clock, ``start_at`` is where a virtual one begins, in microseconds since the epoch, and
+    ``moments`` are when the steps of a recording began.
     """
 
     start: str = ""
@@ -43,7 +46,9 @@ class Options:
     allow_python: bool = True
     modules: frozenset[str] = frozenset()
     script: Script = field(default_factory=dict)
-    clock: int | None = None
+    clock: ClockKind = ClockKind.MACHINE
+    start_at: int = 0
+    moments: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 VERSIONS = {"worker": VERSION, "python": platform.python_version()}
@@ -59,6 +64,7 @@ def prepare(
     """
     plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
     found, missing = _configurations(workflow, options.credentials or {})
+    chosen = choose(workflow)
     return Request(
         run_id=run_id,
         seed=seed_of(run_id),
@@ -74,6 +80,10 @@ def prepare(
         missing=missing,
         script=options.script,
         clock=options.clock,
+        start=options.start_at,
+        moments=options.moments,
+        adaptors={written: str(one.specifier) for written, one in chosen.items()},
+        bundles=tuple(sorted({(str(one.specifier), str(one.bundle)) for one in chosen.values()})),
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import PlanError
+from worker.execute.host import Host
 from worker.execute.judge import Judge
 from worker.execute.limits import Limits
 from worker.execute.pool import Processes
@@ -61,15 +62,19 @@ class Pool:
         sinks: Sequence[Sink] = (),
         cancel: asyncio.Event | None = None,
         run_id: str | None = None,
+        host: Host | None = None,
     ) -> Result:
-        """Run a workflow to its end. A failure of the workflow is a result, never an exception."""
+        """Run a workflow to its end. A failure of the workflow is a result, never an exception.
+
+        ``host`` performs the calls of adaptors; without one, they are refused.
+        """
         collector = Collector(run_id or str(uuid.uuid4()), sinks)
         try:
             request = prepare(workflow, input, options, collector.run_id)
         except PlanError as error:
             collector.refuse(workflow.name, error)
         else:
-            await self._processes.execute(request, collector.receive, cancel)
+            await self._processes.execute(request, collector.receive, cancel, host)
         return collector.result()
 
     async def judge(self, request: Request) -> Judge:

@@ -6,9 +6,7 @@ The process is forked from the zygote for this run alone, has its own limits, an
 from __future__ import annotations
 
 import json
-import math
 import os
-import select
 import socket
 from dataclasses import replace
 
@@ -17,6 +15,7 @@ from worker.execute.javascript.engine import Engine
 from worker.execute.javascript.job import CompiledJob
 from worker.execute.javascript.steps import JavaScript
 from worker.execute.memory import peak_memory
+from worker.execute.outside import Outside
 from worker.execute.perform import EMPTY, Performance
 from worker.execute.protocol import EXIT_OUT_OF_MEMORY, Channel, Request
 from worker.execute.python import CompiledStep, compile_step, run_step
@@ -42,11 +41,11 @@ class Run(Performance):
     """Performs what the machine orders, for one run."""
 
     def __init__(self, request: Request, engine: Engine, channel: socket.socket) -> None:
-        clock = Clock(request.clock)
+        clock = Clock(request.clock, request.start, request.moments)
         super().__init__(request, Reporter(request, Channel(channel), clock), clock)
         self._engine = engine
-        self._channel = channel
-        self._javascript = JavaScript(engine, self._wait)
+        self._outside = Outside(channel, clock, self.skip)
+        self._javascript = JavaScript(engine, self._outside.wait, self._call)
         self._python: dict[str, CompiledStep] = {}
         self._memory_before = peak_memory()
 
@@ -54,8 +53,11 @@ class Run(Performance):
         engine, clock, jobs = self._engine, self._clock, self._request.jobs
         engine.limit_memory(self._request.limits.memory)
         engine.log = self.log
-        engine.date = clock.now
-        if clock.virtual:
+        engine.date = clock.look
+        self._outside.reply = engine.reply
+        for specifier, name in self._request.adaptors.items():
+            engine.choose(specifier, name)
+        if clock.stands_still:
             engine.now = lambda: clock.now() / 1000
         engine.seed(self._request.seed)
         javascript = {id: job for id, job in jobs.items() if isinstance(job, CompiledJob)}
@@ -96,15 +98,15 @@ class Run(Performance):
         return peak_memory() - self._memory_before > self._request.limits.memory * NEARLY_ALL
 
     def evaluate(self, order: JudgeEdges, state: str | None) -> EdgesJudged:
-        return self._javascript.judge(order.step, order.edges, state)
+        # A condition's looks leave the time alone: a judge could not tell how many there were.
+        self._engine.date = self._clock.now
+        try:
+            return self._javascript.judge(order.step, order.edges, state)
+        finally:
+            self._engine.date = self._clock.look
 
-    def _wait(self, seconds: float | None) -> None:
-        """Sleep; the parent never speaks here, so a channel that can be read is a parent gone."""
-        if self._clock.virtual:
-            return self.skip(math.inf if seconds is None else seconds)
-        readable, _, _ = select.select([self._channel], [], [], seconds)
-        if readable:
-            os._exit(0)
+    def _call(self, number: int, kind: str, text: str) -> None:
+        self._outside.call(number, kind, text, step=self._job_id, execution=self._execution)
 
 
 def _no_credential(step: Step, name: str) -> StepError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import json
 import signal
 import socket
 import subprocess
@@ -14,6 +16,9 @@ from worker.errors import WorkerError
 from worker.execute.limits import Limits, timed_out
 from worker.execute.protocol import EXIT_OUT_OF_MEMORY
 from worker.walk.outcome import OUT_OF_MEMORY, StepError
+
+Bundles = tuple[tuple[str, str], ...]
+"""Adaptors by name and version, each with the file of its bundle."""
 
 
 class ZygoteError(WorkerError):
@@ -28,19 +33,32 @@ class Ended:
     peak: int
 
 
-class Zygote:
-    """A handle on one zygote process. It boots while its owner does other things."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forked:
+    """A process that was forked: what it is killed by, the channel to it, and its end."""
 
-    def __init__(self) -> None:
+    name: str
+    channel: socket.socket
+    ended: asyncio.Future[Ended]
+
+
+class Zygote:
+    """A handle on one zygote process, with the bundles of adaptors that its runs find loaded. It
+    boots while its owner does other things."""
+
+    def __init__(self, bundles: Bundles = ()) -> None:
         self._control, theirs = socket.socketpair()
+        loaded = json.dumps(bundles)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "worker.execute.zygote", str(theirs.fileno())],
+                [sys.executable, "-I", "-m", "worker.execute.zygote", str(theirs.fileno()), loaded],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        self._names = itertools.count()
+        self._broken = False
         self._ended: dict[str, asyncio.Future[Ended]] = {}
         self._listener: asyncio.Task[None] | None = None
 
@@ -57,7 +75,11 @@ class Zygote:
 
     @property
     def gone(self) -> bool:
-        return self._listener is not None and self._listener.done()
+        return self._broken or (self._listener is not None and self._listener.done())
+
+    @property
+    def idle(self) -> bool:
+        return not self._ended
 
     @property
     def listening(self) -> bool:
@@ -67,37 +89,40 @@ class Zygote:
         with contextlib.suppress(ConnectionError):
             async for line in self._reader:
                 self._hear(*line.decode().split())
-        for future in self._ended.values():
+        while self._ended:
+            _, future = self._ended.popitem()
             if not future.done():
                 future.set_exception(ZygoteError())
 
-    def _hear(self, word: str, run_id: str, *values: str) -> None:
-        future = self._ended.pop(run_id, None) if word == "ended" else None
+    def _hear(self, word: str, name: str, *values: str) -> None:
+        future = self._ended.pop(name, None) if word == "ended" else None
         if future is not None and not future.done():
             code, peak = map(int, values)
             scale = 1 if sys.platform == "darwin" else 1024
             future.set_result(Ended(code=code, peak=peak * scale))
 
-    def fork(self, run_id: str) -> tuple[socket.socket, asyncio.Future[Ended]]:
-        """Have a process forked; returns the channel to it and the future of its end."""
+    def fork(self) -> Forked:
+        """Have a process forked."""
         if not self.listening:
             raise ZygoteError
         ours, theirs = socket.socketpair()
-        future = self._ended[run_id] = asyncio.get_running_loop().create_future()
+        name = str(next(self._names))
+        future = self._ended[name] = asyncio.get_running_loop().create_future()
         with theirs:
             # The transport may be buffering: descriptors go beside it, on the same socket.
             try:
-                socket.send_fds(self._control, [f"run {run_id}\n".encode()], [theirs.fileno()])
+                socket.send_fds(self._control, [f"run {name}\n".encode()], [theirs.fileno()])
             except OSError as error:
                 ours.close()
-                del self._ended[run_id]
+                del self._ended[name]
+                self._broken = True
                 raise ZygoteError from error
-        return ours, future
+        return Forked(name=name, channel=ours, ended=future)
 
-    def kill(self, run_id: str) -> None:
-        """Send SIGKILL to a run's process, if it still runs."""
-        if run_id in self._ended:
-            self._writer.write(f"kill {run_id}\n".encode())
+    def kill(self, name: str) -> None:
+        """Send SIGKILL to a process, if it still runs."""
+        if name in self._ended:
+            self._writer.write(f"kill {name}\n".encode())
 
     async def close(self) -> None:
         """End the zygote, and with it everything that it forked."""

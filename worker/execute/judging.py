@@ -24,7 +24,7 @@ def serve(inquiry: Inquiry, engine: Engine, channel: socket.socket) -> None:
     request = inquiry.request
     try:
         engine.limit_memory(request.limits.memory)
-        javascript = JavaScript(engine, lambda seconds: None)
+        javascript = JavaScript(engine)
         jobs = {id: job for id, job in request.jobs.items() if isinstance(job, CompiledJob)}
         refused = javascript.define(request.plan, jobs, request.conditions)
         channel.sendall(frame({"refused": _error(refused)}))

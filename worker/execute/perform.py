@@ -36,6 +36,7 @@ class Performance(ABC):
         self._report = report
         self._clock = clock
         self._step_id = self._job_id = ""
+        self._execution = 0
         self._step_began = self._began = clock.now()
 
     @abstractmethod
@@ -67,6 +68,8 @@ class Performance(ABC):
     def run_step(self, order: StartStep) -> Outcome:
         state = order.input or Clip(self._report.next_id(), EMPTY)
         self._step_id, self._job_id = self._report.next_id(), order.step.id
+        self._execution = order.execution
+        self._clock.begin_step(order.step.id, order.execution)
         self._step_began = self._clock.now()
         self._report.emit(
             "step:start",

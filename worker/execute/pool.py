@@ -14,17 +14,21 @@ import signal
 import struct
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
-from worker.execute.forks import Ended, Zygote, ZygoteError, died_of
+from worker.execute.forks import Bundles, Ended, Zygote, ZygoteError, died_of
+from worker.execute.host import Call, Host, NoHost
 from worker.execute.judge import Judge
 from worker.execute.limits import timed_out
-from worker.execute.protocol import Frames, Inquiry, ProtocolError, Request
+from worker.execute.protocol import CALL, Frames, Inquiry, ProtocolError, Request, frame
 from worker.walk.closing import Tail
 from worker.walk.events import AnyEvent, RunComplete, RunStart
 from worker.walk.outcome import StepError
 
 BOOT_SECONDS = 30.0
+ZYGOTES = 4
+"""How many are kept, each with other bundles; those at work are not counted out."""
+_CALL_FIELDS = ("number", "kind", "step", "execution", "now")
 _READ_BYTES = 1 << 18
 
 
@@ -36,15 +40,16 @@ class Processes:
             raise ValueError(f"a pool needs room for a run, not {size}")
         self._slots = asyncio.Semaphore(size)
         self._starting = asyncio.Lock()
-        self._zygote: Zygote | None = None
+        self._zygotes: dict[Bundles, Zygote] = {}
 
-    def boot(self) -> None:
-        """Start the zygote without waiting for it."""
-        if self._zygote is None:
-            self._zygote = Zygote()
+    def boot(self, bundles: Bundles = ()) -> Zygote:
+        """Start the zygote that has these bundles loaded, without waiting for it."""
+        if bundles not in self._zygotes:
+            self._zygotes[bundles] = Zygote(bundles)
+        return self._zygotes[bundles]
 
     async def __aenter__(self) -> Self:
-        await self._ready()
+        self.boot()
         return self
 
     async def __aexit__(self, *reason: object) -> None:
@@ -52,37 +57,47 @@ class Processes:
 
     @property
     def zygote_pid(self) -> int:
-        assert self._zygote is not None
-        return self._zygote.pid
+        return self._zygotes[()].pid
 
     async def close(self) -> None:
-        """Kill what still runs, and end the zygote."""
-        if self._zygote is not None:
-            await self._zygote.close()
-            self._zygote = None
+        """Kill what still runs, and end the zygotes."""
+        while self._zygotes:
+            _, zygote = self._zygotes.popitem()
+            await zygote.close()
 
-    async def _discard(self, zygote: Zygote) -> None:
-        if zygote is self._zygote:
-            await self.close()
+    async def _discard(self, bundles: Bundles) -> None:
+        zygote = self._zygotes.get(bundles)
+        if zygote is not None and (zygote.gone or zygote.idle):
+            del self._zygotes[bundles]
+            await zygote.close()
 
-    async def _ready(self) -> Zygote:
-        """The zygote, started anew if it has died."""
+    async def _ready(self, bundles: Bundles) -> Zygote:
+        """The zygote with these bundles, started anew if it has died."""
         async with self._starting:
-            if self._zygote is not None and self._zygote.gone:
-                await self._discard(self._zygote)
-            self.boot()
-            assert self._zygote is not None
-            if not self._zygote.listening:
-                await self._zygote.ready()
-            return self._zygote
+            zygote = self._zygotes.get(bundles)
+            if zygote is not None and zygote.gone:
+                await self._discard(bundles)
+            zygote = self.boot(bundles)
+            if not zygote.listening:
+                await zygote.ready()
+            await self._make_room(bundles)
+            return zygote
+
+    async def _make_room(self, needed: Bundles) -> None:
+        """Where there are many, let those go that were started first and have nothing to do."""
+        for bundles, zygote in list(self._zygotes.items()):
+            if len(self._zygotes) > ZYGOTES and bundles != needed and zygote.idle:
+                await self._discard(bundles)
 
     async def execute(
         self,
         request: Request,
         receive: Callable[[AnyEvent], None],
         cancel: asyncio.Event | None = None,
+        host: Host | None = None,
     ) -> None:
-        """Run a request to its end; every event goes to ``receive``, in order.
+        """Run a request to its end; every event goes to ``receive``, in order. ``host`` performs
+        the calls of its adaptors.
 
         Setting ``cancel``, or cancelling the task, kills the process; the run is then completed
         as cancelled.
@@ -91,18 +106,19 @@ class Processes:
             return complete(request, CANCELLED, receive)
         async with self._slots:
             for _ in range(2):
-                zygote = await self._ready()
                 try:
-                    return await Execution(zygote, request, receive).run(cancel)
+                    zygote = await self._ready(request.bundles)
+                    return await Execution(zygote, request, receive, host).run(cancel)
                 except ZygoteError:
                     # Nothing of the run was seen, so it can be given to a new zygote.
-                    await self._discard(zygote)
+                    await self._discard(request.bundles)
         return complete(request, ZYGOTE_GONE, receive)
 
     async def judge(self, request: Request) -> Judge:
         """A process that evaluates the conditions of a request's plan."""
-        zygote = await self._ready()
-        channel, ended = zygote.fork(request.run_id)
+        zygote = await self._ready(request.bundles)
+        forked = zygote.fork()
+        channel, ended = forked.channel, forked.ended
         channel.setblocking(False)
         loop = asyncio.get_running_loop()
         body = pickle.dumps(Inquiry(request=request), protocol=pickle.HIGHEST_PROTOCOL)
@@ -132,11 +148,18 @@ class Execution:
     """One run while its process lives."""
 
     def __init__(
-        self, zygote: Zygote, request: Request, receive: Callable[[AnyEvent], None]
+        self,
+        zygote: Zygote,
+        request: Request,
+        receive: Callable[[AnyEvent], None],
+        host: Host | None,
     ) -> None:
         self._zygote = zygote
         self._request = request
         self._receive = receive
+        self._host = host or NoHost()
+        self._answering = asyncio.Lock()
+        self._calls: set[asyncio.Task[None]] = set()
         self._tail = Tail(request.run_id)
         self._frames = Frames()
         self._loop = asyncio.get_running_loop()
@@ -146,7 +169,8 @@ class Execution:
 
     async def run(self, cancel: asyncio.Event | None) -> None:
         """Execute to the end. Raises :class:`ZygoteError` where the run has not even started."""
-        self._channel, ended = self._zygote.fork(self._request.run_id)
+        self._forked = self._zygote.fork()
+        self._channel, ended = self._forked.channel, self._forked.ended
         self._channel.setblocking(False)
         self._start_clock(
             BOOT_SECONDS, StepError(type="BootError", message="the run did not start")
@@ -175,8 +199,9 @@ class Execution:
         self._stop_clock()
         self._loop.remove_reader(self._channel)
         self._channel.close()
-        if watcher is not None:
-            watcher.cancel()
+        for task in (watcher, *self._calls):
+            if task is not None:
+                task.cancel()
 
     async def _watch(self, cancel: asyncio.Event) -> None:
         await cancel.wait()
@@ -202,7 +227,10 @@ class Execution:
             return
         try:
             for header, clip in self._frames.feed(data):
-                self._take(self._tail.accept(header, clip))
+                if header.get("type") == CALL:
+                    self._perform(header, clip or "")
+                else:
+                    self._take(self._tail.accept(header, clip))
         except (ProtocolError, ValueError) as error:
             self._kill(StepError(type="ProtocolError", message=f"the run's process: {error}"))
             self._end_of_frames()
@@ -210,6 +238,23 @@ class Execution:
             # A receiver's own: it belongs to whoever awaits the run.
             self._kill(CANCELLED)
             self._drained.set_exception(error)
+
+    def _perform(self, header: dict[str, Any], text: str) -> None:
+        """Have the host answer a call, beside everything else."""
+        try:
+            call = Call(text=text, **{name: header[name] for name in _CALL_FIELDS})
+        except KeyError as error:
+            raise ProtocolError(f"a call without {error}") from error
+        task = self._loop.create_task(self._answer(call))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _answer(self, call: Call) -> None:
+        answer = await self._host.answer(call)
+        header = {"number": call.number, "at": answer.at}
+        async with self._answering:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                await self._loop.sock_sendall(self._channel, frame(header, answer.text))
 
     def _end_of_frames(self) -> None:
         self._loop.remove_reader(self._channel)
@@ -233,7 +278,7 @@ class Execution:
 
     def _kill(self, cause: StepError) -> None:
         self._cause = self._cause or cause
-        self._zygote.kill(self._request.run_id)
+        self._zygote.kill(self._forked.name)
 
     def _finish(self, ended: Ended) -> None:
         """Complete what the process did not complete, from how it ended."""

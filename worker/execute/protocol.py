@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from worker.execute.clock import ClockKind
 from worker.execute.limits import Limits
 from worker.plan.plan import Plan
 from worker.walk.script import Script
@@ -23,6 +24,11 @@ CLIP_LIMIT = 1 << 31
 
 EXIT_OUT_OF_MEMORY = 77
 """How a run's process ends when it has no memory left to say why."""
+
+
+CALL = "host:call"
+"""The type of a frame that is no event: a call that the parent performs. Its answer is a frame
+``{number, at}``, with the moment at which it arrives, and a text."""
 
 
 class ProtocolError(Exception):
@@ -37,8 +43,9 @@ class Request:
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
     JSON text, ``missing`` the names of those that nobody gave. ``modules`` are the modules that
     Python steps may import beyond the safe ones. ``script`` says which executions of which steps do
-    something else than run their code. ``clock`` is where virtual time begins, in microseconds
-    since the epoch; ``None`` is the machine's time.
+    something else than run their code. ``clock`` is the kind of clock, ``start`` is
+    where a virtual one begins, ``moments`` are when the steps of a recording began. ``adaptors``
+    says which adaptor (its name and version) serves which specifier, and ``bundles`` where it is.
     """
 
     run_id: str
@@ -54,7 +61,11 @@ class Request:
     versions: dict[str, str]
     missing: dict[str, str] = field(default_factory=dict)
     script: Script = field(default_factory=dict)
-    clock: int | None = None
+    clock: ClockKind = ClockKind.MACHINE
+    start: int = 0
+    moments: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    adaptors: Mapping[str, str] = field(default_factory=dict)
+    bundles: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

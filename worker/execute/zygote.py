@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import json
 import os
 import pickle
 import select
@@ -18,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+from pathlib import Path
 
 from worker.execute.child import run
 from worker.execute.javascript.engine import Engine
@@ -30,11 +32,13 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 
 def main() -> None:
-    """Serve the parent on the socket whose descriptor is the first argument."""
+    """Serve the parent on the socket whose descriptor is the first argument; the second one names
+    the bundles of adaptors to load, as JSON pairs of name and file."""
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    engine = Engine()
+    bundles = {name: Path(file).read_text("utf-8") for name, file in json.loads(sys.argv[2])}
+    engine = Engine(bundles)
     gc.collect()
     gc.freeze()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

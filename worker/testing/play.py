@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from worker.execute.clock import ClockKind
 from worker.prepare import Options
 from worker.result import Result
 from worker.testing.scenario import Case, Schedule
@@ -79,7 +80,14 @@ def _order(
 def _options(case: Case, start: str, at: int, results: list[Result]) -> Options:
     counts = Counter(entry.step for result in results for entry in result.path)
     script = later(case.script, counts) if counts else case.script
-    return Options(limits=case.limits, script=script, start=start, end=case.end, clock=at)
+    return Options(
+        limits=case.limits,
+        script=script,
+        start=start,
+        end=case.end,
+        clock=ClockKind.VIRTUAL,
+        start_at=at,
+    )
 
 
 def _inputs(result: Result, input: Mapping[str, Any]) -> dict[str, Any]:

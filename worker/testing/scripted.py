@@ -58,7 +58,7 @@ class Stage:
             input=input_text(turn.input),
             limits=options.limits,
             script=options.script,
-            clock=options.clock,
+            start=options.start_at,
         )
         Scripted(request, _Facts(collector), self._judge(turn.case.workflow, base)).run()
         return collector.result()
@@ -105,7 +105,7 @@ class Scripted(Performance):
     """A run without a process: its script says all, and its conditions are asked of a judge."""
 
     def __init__(self, request: Request, facts: _Facts, judge: Judge) -> None:
-        clock = Clock(request.clock)
+        clock = Clock(request.clock, request.start)
         super().__init__(request, Reporter(request, facts, clock), clock)
         self._judge = judge
         self._seed: str | None = request.seed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,21 +121,19 @@ class Engine:
     later, as the zygote that loads the realm has nobody to log to.
     """
 
-    def __init__(
-        self,
-        log: Callable[[str, str, str], None] = lambda level, source, text: None,
-        now: Callable[[], float] = lambda: time.monotonic() * 1000,
-    ) -> None:
-        self.log, self.now = log, now
+    def __init__(self, adaptors: Mapping[str, str] | None = None) -> None:
+        """``adaptors`` are bundles by the names and versions of the adaptors (``http@7.2.10``)."""
+        self.log: Callable[[str, str, str], None] = lambda level, source, text: None
+        self.now: Callable[[], float] = lambda: time.monotonic() * 1000
         self.date: Callable[[], int] = lambda: time.time_ns() // 1000
         self._context = _quickjs.Context()
         self._context.set_max_stack_size(STACK_BYTES)
         self._lib = _library()
         self._raw = _Context.from_address(id(self._context))
         self.rejections = Rejections(self._lib, self._raw)
-        self._load()
+        self._load(adaptors or {})
 
-    def _load(self) -> None:
+    def _load(self, adaptors: Mapping[str, str]) -> None:
         for name in ("web", "lodash", "date-fns", "jsonpath"):
             self._context.eval(_read(f"vendor/{name}.js"))
         self._context.add_callable("__log", self._hear)
@@ -150,6 +148,9 @@ class Engine:
         method = self._context.eval("(api, name) => api[name]")
         self._methods = {name: method(self.api, name) for name in _METHODS}
         self._call("adaptor", COMMON, self._context.eval(_read("common.js")))
+        for name, bundle in adaptors.items():
+            self._context.eval(bundle)
+            self._call("install", name)
         self._slot = self._call("slot")
         self._call("close")
         self._context.gc()
@@ -191,6 +192,11 @@ class Engine:
         self._lib.JS_SetPropertyStr(self._raw.context, slot, b"error", thrown)
         raise EngineError(json.loads(self._call("thrown")))
 
+    def exports(self, adaptor: str) -> list[str]:
+        """The names that an adaptor exports."""
+        found: list[str] = json.loads(self._call("exports", adaptor))
+        return found
+
     def names(
         self, adaptors: Sequence[str], free: Sequence[str], called: Sequence[str]
     ) -> list[str]:
@@ -201,8 +207,9 @@ class Engine:
 
 
 _METHODS = (
-    "adaptor", "begin", "caught", "close", "condition", "due", "errored", "failed", "fire", "job",
-    "judge", "judged", "names", "output", "poll", "seed", "slot", "thrown",
+    "adaptor", "begin", "calls", "caught", "choose", "close", "condition", "due", "errored",
+    "exports", "failed", "fire", "install", "job", "judge", "judged", "names", "output", "poll",
+    "reply", "seed", "slot", "thrown",
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@
   const slot = { value: undefined, error: undefined }; // where the engine puts what it evaluated
   const jobs = new Map(); // file -> {run, sites, exports, adaptors}
   const conditions = []; // index -> (state, upstreamStepId) => value
-  const adaptors = new Map(); // module name -> exports
+  const adaptors = new Map(); // module name, with the version where it was installed -> exports
+  const chosen = new Map(); // specifier as written -> module name with the version that serves it
   const traces = new WeakMap(); // error -> {frames, text}
   const kinds = new WeakMap(); // error -> the error type that the host gave it
   let step = null; // the step that runs now
@@ -269,7 +270,7 @@
   const COMMON = "@openfn/language-common";
   const fullName = (name) => (name.includes("/") ? name : `@openfn/language-${name}`);
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
-  const find = (specifier) => adaptors.get(specifier) ?? adaptors.get(baseOf(specifier));
+  const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (baseOf(specifier) === COMMON ? adaptors.get(COMMON) : undefined);
 
   function moduleFor(specifiers, name) {
     const wanted = baseOf(name);
@@ -289,8 +290,7 @@
   const absent = (specifier, name) => () => {
     throw mark(
       new Error(
-        `${String(name)}() belongs to the adaptor ${specifier}, which is not installed here. ` +
-          "Only the built-in common adaptor is available in this version; installing adaptors comes with 'worker adaptors'.",
+        `${String(name)}() belongs to the adaptor ${specifier}, which is not installed: worker adaptors install ${fullName(specifier)}`,
       ),
       "AdaptorError",
     );
@@ -451,6 +451,33 @@
     return Boolean(conditions[condition](state, stepId));
   }
 
+  // --- the way out: calls that the host performs ------------------------------------------------------
+
+  const calls = []; // those that the host has not taken yet
+  const pending = new Map(); // number -> resolve
+  let lastCall = 0;
+
+  define(globalThis, "__host", (kind, text) =>
+    new Promise((resolve) => {
+      pending.set(++lastCall, resolve);
+      calls.push([lastCall, String(kind), String(text)]);
+    }));
+  define(globalThis, "__console", consoleFor("ADA"));
+
+  // What adaptors have asked for since the last time, as JSON, or "".
+  api.calls = () => (calls.length ? JSON.stringify(calls.splice(0)) : "");
+  api.reply = (number, text) => {
+    pending.get(number)(text);
+    pending.delete(number);
+  };
+  // An adaptor's bundle has just left its exports behind.
+  api.install = (name) => {
+    adaptors.set(name, globalThis.__adaptor);
+    delete globalThis.__adaptor;
+  };
+  api.exports = (name) => JSON.stringify(Object.keys(adaptors.get(name)).sort());
+  api.choose = (specifier, name) => void chosen.set(specifier, name);
+
   // --- time and chance: the run's own, so that a run can be had again ---------------------------------
 
   const EngineDate = globalThis.Date;
@@ -553,7 +580,7 @@
   }
 
   api.close = () => {
-    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "__host", "__console", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
     takeAwayCodeGeneration();
     harden();

@@ -23,12 +23,18 @@ _CODE_FROM_TEXT = "Code generation from strings disallowed for this context"
 class JavaScript:
     """The JavaScript side of one run.
 
-    ``wait(seconds)`` sleeps until the next timer is due, or for ever where it gets ``None``.
+    ``wait(seconds)`` sleeps until the next timer is due or a call is answered, or for ever where it
+    gets ``None``; ``call(number, kind, text)`` has the parent perform what an adaptor asks for.
     """
 
-    def __init__(self, engine: Engine, wait: Callable[[float | None], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        wait: Callable[[float | None], None] = lambda seconds: None,
+        call: Callable[[int, str, str], None] = lambda number, kind, text: None,
+    ) -> None:
         self._engine = engine
-        self._wait = wait
+        self._wait, self._call = wait, call
         self._jobs: dict[str, CompiledJob] = {}
         self._sources: dict[str, Step] = {}
         self._conditions: dict[str, int] = {}
@@ -123,6 +129,9 @@ class JavaScript:
                     return verdict, self._escaped(f"unhandled rejection: {rejected}")
                 if verdict:
                     return verdict, None
+                if calls := self._engine.calls():
+                    for call in json.loads(calls):
+                        self._call(*call)
                 due = self._engine.due()
                 if due != 0:
                     self._wait(None if due < 0 else due / 1000)

@@ -1,0 +1,75 @@
+// Bundles one adaptor into a script for the sandbox: node bundle.mjs ADAPTOR FOLDER OUT
+//
+// Node's own modules become npm's replacements, our stand-ins, or refusals; everything that leaves
+// goes through one function of the host. Prints, as JSON, what the bundle reaches for in vain.
+import { build } from "esbuild";
+import { builtinModules, createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const [name, folder, out] = process.argv.slice(2);
+const here = dirname(fileURLToPath(import.meta.url));
+const require = createRequire(import.meta.url);
+const modules = join(here, "modules");
+
+const REPLACED = {
+  assert: "assert/build/assert.js",
+  events: "events/events.js",
+  os: "os-browserify/browser.js",
+  path: "path-browserify/index.js",
+  querystring: "querystring-es3/index.js",
+  stream: "readable-stream/lib/ours/browser.js",
+  string_decoder: "string_decoder/lib/string_decoder.js",
+  url: "url/url.js",
+  util: "util/util.js",
+};
+const OURS = ["buffer", "crypto", "perf_hooks", "process", "timers", "undici"];
+// What a run's sandbox never gives. Others are refused when they are used.
+const FORBIDDEN = ["child_process", "cluster", "dgram", "net", "tls", "worker_threads"];
+const refused = new Map();
+
+const node = {
+  name: "node",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^(node:)?[a-z_0-9]+(\/[a-z/]+)?$/ }, ({ path, importer }) => {
+      const bare = path.replace(/^node:/, "").replace(/\/+$/, "");
+      const [root] = bare.split("/");
+      if (OURS.includes(root)) return { path: join(modules, `${root}.js`) };
+      if (!builtinModules.includes(root)) return undefined;
+      if (REPLACED[root] && bare === root) return { path: require.resolve(REPLACED[root]) };
+      if (FORBIDDEN.includes(root)) refused.set(root, importer);
+      return { path: root, namespace: "absent" };
+    });
+    onLoad({ filter: /.*/, namespace: "absent" }, ({ path }) => ({
+      resolveDir: here,
+      contents: `
+        import { absent } from ${JSON.stringify(join(modules, "absent.js"))};
+        module.exports = absent(${JSON.stringify(path)});`,
+      loader: "js",
+    }));
+  },
+};
+
+await build({
+  stdin: {
+    contents: `
+      import * as all from ${JSON.stringify(name)};
+      globalThis.__adaptor = { ...all };`,
+    resolveDir: folder,
+  },
+  outfile: out,
+  bundle: true,
+  format: "iife",
+  platform: "browser",
+  mainFields: ["module", "main"],
+  conditions: ["import", "module", "default"],
+  target: "es2022",
+  minify: true,
+  lineLimit: 200,
+  legalComments: "none",
+  inject: [join(modules, "globals.js")],
+  define: { global: "globalThis", "process.env.NODE_ENV": '"production"', "import.meta.url": '"file:///adaptor.js"' },
+  plugins: [node],
+  logLevel: "error",
+});
+console.log(JSON.stringify({ forbidden: Object.fromEntries(refused) }));

@@ -1,0 +1,2 @@
+export const { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate } = globalThis;
+export default { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate };
