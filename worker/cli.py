@@ -53,6 +53,12 @@ def cli() -> None:
               help="Withhold larger outputs from the events.  [default: 10]")  # fmt: skip
 @click.option("--credentials", metavar="FILE", type=click.Path(path_type=Path),
               help="Credentials by the names that steps use, as JSON or YAML.")  # fmt: skip
+@click.option("--allow-host", "allow_hosts", multiple=True, metavar="HOST[:PORT]",
+              help="Let adaptors make requests to this host too, or to *.DOMAIN.")  # fmt: skip
+@click.option("--record", type=click.Path(path_type=Path), metavar="DIR",
+              help="Record the run here, with its requests, for worker replay.")  # fmt: skip
+@click.option("--scrub", multiple=True, metavar="REGEX",
+              help="Keep what this matches out of the recording.")  # fmt: skip
 @click.option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
 @click.option("--output", "-o", metavar="FILE|-", help="Write the final state here, as JSON.")
 @click.option("--journal", type=click.Path(path_type=Path), metavar="FILE",
@@ -184,6 +190,46 @@ def explore(file: Path, **options: Any) -> None:
     from worker.commands.explore import explore as explore_file
 
     sys.exit(explore_file(file, **options))
+
+
+@cli.command()
+@click.argument(
+    "folders", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="DIR..."
+)
+@click.option("--workflow", "workflow_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="Run this workflow instead of the recorded one.")  # fmt: skip
+@click.option("--pick", metavar="NAME", help="Which workflow of that file, by key, id or name.")
+@click.option("--from", "start", metavar="STEP", default="",
+              help="Begin at this step, with its recorded input.")  # fmt: skip
+@click.option("--until", "end", metavar="STEP", default="", help="Stop after this step.")
+@click.option("--only", metavar="STEP", default="", help="Run this step alone.")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), default=os.cpu_count() or 2,
+              help="How many run at once.  [default: one for each core]")  # fmt: skip
+@click.option("--write-case", "write_case_to", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the recordings down as cases, for worker test.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One recording a line, as JSON.")
+def replay(start: str, end: str, only: str, **options: Any) -> None:
+    """Run recordings again, offline, and say where they first differ.
+
+    Requests are answered from the recording; time and chance are those of the recording too.
+
+    \b
+    Examples:
+      worker run project.yaml --credentials secrets.yaml --record runs/first
+      worker replay runs/first
+      worker replay runs --workflow project.yaml
+      worker replay runs/first --from notify --write-case notify.cases.yaml
+
+    \b
+    Exit code: 0 nothing differs, 1 something does, 2 wrong usage or nothing to read.
+    """
+    from worker.commands.replay import replay_all
+    from worker.errors import UsageError
+    from worker.recording.replay import Part
+
+    if only and (start or end):
+        raise UsageError("--only says where to start and end: leave out --from and --until")
+    sys.exit(replay_all(part=Part(start=only or start, end=only or end), **options))
 
 
 @cli.group()

@@ -63,7 +63,7 @@ def prepare(
     input is not a JSON object.
     """
     plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
-    found, missing = _configurations(workflow, options.credentials or {})
+    found, missing = configurations(workflow, options.credentials or {})
     chosen = choose(workflow)
     return Request(
         run_id=run_id,
@@ -100,7 +100,7 @@ def input_text(input: Mapping[str, Any] | None) -> str:
         raise UsageError(f"the input must be a JSON object: {error}") from error
 
 
-def _configurations(
+def configurations(
     workflow: Workflow, credentials: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
     """Each step's credential, and the names of those that nobody gave."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import UsageError
 from worker.execute.limits import Limits
+from worker.hosts.allow import Named, hosts_of, named
+from worker.hosts.on_demand import OnDemand
 from worker.plan.document import parse_json, read_document, read_text
 from worker.plan.load import load
 from worker.plan.workflow import Workflow
-from worker.prepare import Options
+from worker.prepare import Options, configurations
+from worker.recording.record import Recorder
 from worker.result import Result
 from worker.runner import Pool
 from worker.sinks.text import printable
@@ -48,6 +52,9 @@ def run(
     debug: bool,
     credentials: Path | None,
     no_python: bool,
+    record: Path | None,
+    allow_hosts: tuple[str, ...],
+    scrub: tuple[str, ...],
     **limits: Any,
 ) -> int:
     """The exit code of the run. Raises :class:`worker.errors.WorkerError` on wrong usage."""
@@ -73,26 +80,50 @@ def run(
         allow_python=not no_python,
     )
     state = read_input(input_file)
+    allowed = [named(text) for text in allow_hosts]
+    if scrub and record is None:
+        raise UsageError("--scrub says what to keep out of a recording: add --record DIR")
     sinks = _sinks(
         loaded, journal=journal, as_json=as_json, quiet=quiet, debug=debug, output=output
     )
-    result = asyncio.run(_run(pool, loaded, state, options, sinks))
+    live = functools.partial(_live, loaded, options, allowed)
+    recording = None if record is None else (record, scrub)
+    result = asyncio.run(_run(pool, loaded, state, options, sinks, live, recording))
     if output is not None:
         write_output(output, result)
     return STATUSES[result.status].exit_code
 
 
 async def _run(
-    pool: Pool, workflow: Workflow, state: dict[str, Any], options: Options, sinks: list[Sink]
+    pool: Pool,
+    workflow: Workflow,
+    state: dict[str, Any],
+    options: Options,
+    sinks: list[Sink],
+    live: Callable[[], OnDemand],
+    recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
     cancel = asyncio.Event()
     _cancel_on_signals(cancel)
+    run = functools.partial(pool.run, workflow, state, sinks=sinks, cancel=cancel)
+    sender = live()
     try:
         async with pool:
-            return await pool.run(workflow, state, options, sinks=sinks, cancel=cancel)
+            if recording is None:
+                return await run(options, host=sender)
+            recorder = Recorder(recording[0], workflow, state, options, sender, recording[1])
+            sinks.append(recorder)
+            return await run(recorder.options, host=recorder.host, run_id=recorder.run_id)
     finally:
+        await sender.close()
         for sink in sinks:
             sink.close()
+
+
+def _live(workflow: Workflow, options: Options, allowed: list[Named]) -> OnDemand:
+    """Requests go to the hosts that were allowed, and to those that credentials name."""
+    found, _ = configurations(workflow, options.credentials or {})
+    return OnDemand([*allowed, *hosts_of(found.values())])
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

@@ -37,6 +37,18 @@ class HttpReply:
     error: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request and its reply. ``asked`` and ``arrived`` are the run's time in microseconds."""
+
+    step: str
+    execution: int
+    asked: int
+    arrived: int
+    request: HttpRequest
+    reply: HttpReply
+
+
 class ExchangeError(ValueError):
     """The text is no request or no reply."""
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import httpx
 
-from worker.errors import UsageError
 from worker.execute.host import Answer, Call, failed
+from worker.hosts.allow import DEFAULT_PORTS, Named, port_of
 from worker.hosts.exchange import ExchangeError, HttpReply, HttpRequest, reply_text, request_of
 from worker.version import VERSION
 
@@ -27,60 +24,6 @@ SIZE_LIMIT = 50 * 1024 * 1024
 """The most bytes of a response."""
 AT_ONCE = 20
 """The most requests of a host at one time; the others wait."""
-
-_HOST = re.compile(r"(?P<host>\*|(\*\.)?[\w.-]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d{1,5}))?", re.ASCII)
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A host that may be reached; ``port`` ``None`` is any. ``*.x`` is all below ``x``."""
-
-    host: str
-    port: int | None = None
-
-    @property
-    def exact(self) -> bool:
-        return "*" not in self.host
-
-    def fits(self, host: str, port: int) -> bool:
-        if self.port not in (None, port):
-            return False
-        if self.host.startswith("*"):
-            return self.host == "*" or host.endswith(self.host[1:])
-        return host == self.host
-
-
-def named(text: str) -> Named:
-    """``HOST[:PORT]`` as people write it. Raises :class:`UsageError`."""
-    found = _HOST.fullmatch(text.strip())
-    if found is None:
-        raise UsageError(f"'{text}' is no host: expected HOST[:PORT], or *.DOMAIN")
-    port = int(found["port"]) if found["port"] else None
-    return Named(host=found["host"].strip("[]").lower(), port=port)
-
-
-def hosts_of(credentials: Iterable[Mapping[str, Any]]) -> tuple[Named, ...]:
-    """The hosts that credentials name, in their URLs and under ``host``."""
-    found: dict[Named, None] = {}
-    for credential in credentials:
-        for key, value in credential.items():
-            if not isinstance(value, str):
-                continue
-            parts = urlsplit(value)
-            if parts.scheme in _DEFAULT_PORTS and parts.hostname:
-                port = _port_of(parts)
-                found[Named(host=parts.hostname, port=port)] = None
-            elif key.lower() in ("host", "hostname", "server") and _HOST.fullmatch(value):
-                found[named(value)] = None
-    return tuple(found)
-
-
-def _port_of(parts: Any) -> int | None:
-    try:
-        return parts.port or _DEFAULT_PORTS[parts.scheme]
-    except ValueError:
-        return None
 
 
 class Refused(Exception):
@@ -165,7 +108,7 @@ def _error(name: str, message: str, code: str) -> HttpReply:
 
 def _told(error: Exception, request: HttpRequest) -> tuple[str, str]:
     parts = urlsplit(request.url)
-    place = f"{parts.hostname}:{_port_of(parts)}" if parts.scheme in _DEFAULT_PORTS else request.url
+    place = f"{parts.hostname}:{port_of(parts)}" if parts.scheme in DEFAULT_PORTS else request.url
     text = str(error) or type(error).__name__
     if "CERTIFICATE" in text.upper():
         return f"{text} ({place})", "CERT_INVALID"
@@ -184,7 +127,7 @@ class _Guard(httpx.AsyncBaseTransport):
         self._inner = httpx.AsyncHTTPTransport(trust_env=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        host, port = request.url.host, request.url.port or _DEFAULT_PORTS.get(request.url.scheme)
+        host, port = request.url.host, request.url.port or DEFAULT_PORTS.get(request.url.scheme)
         if port is None:
             raise Refused(f"only http and https can be requested, not {request.url.scheme}")
         fitting = [one for one in self._allowed if one.fits(host, port)]
@@ -205,7 +148,7 @@ class _Guard(httpx.AsyncBaseTransport):
 
 
 def _how_to_allow(host: str, port: int) -> str:
-    place = host if port in _DEFAULT_PORTS.values() else f"{host}:{port}"
+    place = host if port in DEFAULT_PORTS.values() else f"{host}:{port}"
     return (
         f"a request to {place} was refused, as no credential names that host"
         f" (--allow-host {place} lets it through)"

@@ -12,6 +12,7 @@ from typing import Any
 
 from worker.errors import LoadError
 from worker.execute.limits import Limits
+from worker.hosts.stub import Stub
 from worker.plan.data import did_you_mean, shorten
 from worker.plan.document import parse_json, read_document
 from worker.plan.formats.common import BODY_LIMIT, beside
@@ -20,6 +21,7 @@ from worker.plan.reader import Node, kind_of
 from worker.plan.workflow import Workflow
 from worker.testing.matrix import expand
 from worker.testing.scenario import NEW_YEAR, Case, Expectation, Output, Retry, Schedule
+from worker.testing.stubs import read_stub
 from worker.walk.jsontext import dumps
 from worker.walk.outcome import StepError
 from worker.walk.script import FAILURES, Act
@@ -28,8 +30,9 @@ from worker.walk.status import Status
 SUITE_KEYS = ("workflow", "pick", "defaults", "cases")
 DEFAULT_KEYS = (
     *("input", "input_file", "steps", "timeout", "memory", "start", "end", "at", "retry", "cron"),
+    *("http", "credentials"),
 )
-CASE_KEYS = ("name", "matrix", *DEFAULT_KEYS, "expect")
+CASE_KEYS = ("name", "matrix", "run_id", *DEFAULT_KEYS, "expect")
 ACT_KEYS = ("returns", "leaves", "fails", "message", "details", "takes", "hangs")
 RETRY_KEYS = ("times", "after", "from")
 CRON_KEYS = ("times", "expression")
@@ -113,6 +116,9 @@ class _Reader:
             at=_moment(self._either(node, "at")),
             retry=self._retry(self._either(node, "retry")),
             schedule=self._schedule(self._either(node, "cron")),
+            http=tuple(map(self._stub, self._rules(node))),
+            credentials=_credentials(self._either(node, "credentials")),
+            run_id=node.at("run_id").name(""),
             file=node.document.file,
             line=node.place[0],
             index=index,
@@ -167,6 +173,17 @@ class _Reader:
             node.fail("the workflow has no cron trigger: expected an expression")
         _check_cron(expression, node)
         return Schedule(expression=expression, times=_times(node.at("times")))
+
+    def _rules(self, node: Node) -> Iterator[Node]:
+        """A case's own rules come before those that all cases share."""
+        yield from node.at("http").elements()
+        yield from self._default("http").elements()
+
+    def _stub(self, node: Node) -> Stub:
+        stub = read_stub(node)
+        if stub.step:
+            self._steps.check(stub.step, node.at("step"))
+        return stub
 
     # --- acts -----------------------------------------------------------------------------------
 
@@ -246,6 +263,10 @@ def _error(node: Node) -> StepError:
     type = _error_type(node.at("fails"))
     message = node.at("message").text("scripted")
     return StepError(type=type, message=message, name=type, details=node.at("details").data())
+
+
+def _credentials(node: Node) -> dict[str, Any]:
+    return {name: one.data() for name, one in node.items()}
 
 
 def _error_type(node: Node) -> str:

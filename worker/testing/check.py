@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from worker.plan.workflow import Edge, EdgeKind, Workflow
 from worker.result import PathEntry, Result
 from worker.testing.query import NOTHING, ask
 from worker.testing.scenario import Expectation, Output
+from worker.walk.differences import differences, short
 from worker.walk.events import RunLog, StepComplete
 
 
@@ -134,7 +134,7 @@ def _state(expect: Expectation, result: Result) -> Iterator[str]:
     for path, expected in expect.state_at.items():
         found = ask(path, result.final_state)
         if found is NOTHING:
-            yield f"final state: expected {_short(expected)} at {path}, found nothing"
+            yield f"final state: expected {short(expected)} at {path}, found nothing"
         else:
             yield from differences(f"final state at {path}", expected, found, exact=True)
 
@@ -155,26 +155,3 @@ def outputs_of(result: Result, step: str) -> list[Any]:
     ran = (event for event in result.events if isinstance(event, StepComplete))
     clips = [event.output_dataclip for event in ran if event.job_id == step]
     return [None if clip is None else clip.value for clip in clips]
-
-
-def differences(path: str, expected: Any, actual: Any, *, exact: bool) -> Iterator[str]:
-    """Field by field; without ``exact``, objects may hold more than is expected."""
-    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
-        for key in expected:
-            if key not in actual:
-                yield f"{path}.{key}: expected {_short(expected[key])}, found nothing"
-            else:
-                yield from differences(f"{path}.{key}", expected[key], actual[key], exact=exact)
-        for key in actual if exact else ():
-            if key not in expected:
-                yield f"{path}.{key}: expected nothing, found {_short(actual[key])}"
-    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
-        for at, (want, have) in enumerate(zip(expected, actual, strict=True)):
-            yield from differences(f"{path}[{at}]", want, have, exact=exact)
-    elif expected != actual or isinstance(expected, bool) is not isinstance(actual, bool):
-        yield f"{path}: expected {_short(expected)}, found {_short(actual)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else f"{text[:199]}…"

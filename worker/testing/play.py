@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker.execute.clock import ClockKind
+from worker.execute.host import Host
+from worker.hosts.stub import Stubbed
 from worker.prepare import Options
 from worker.result import Result
 from worker.testing.scenario import Case, Schedule
@@ -34,10 +36,13 @@ class Turn:
     input: Mapping[str, Any]
     options: Options
     number: int
+    host: Host
 
     @property
     def run_id(self) -> str:
         """The same for the same turn, and with it the run's ids and random numbers."""
+        if self.case.run_id and not self.number:
+            return self.case.run_id
         name = f"{self.case.file}\0{self.case.index}\0{self.case.name}\0{self.number}"
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
         return str(uuid.UUID(bytes=digest[:16], version=4))
@@ -49,22 +54,23 @@ Play = Generator[Turn, Result, tuple[Result, ...]]
 def play(case: Case) -> Play:
     """The runs of a case, one after the other."""
     results: list[Result] = []
+    host = Stubbed(case.http)
     input = case.input
     for at in _moments(case):
-        result = yield from _order(case, input, at, results)
+        result = yield from _order(case, input, at, results, host)
         if result.status is Status.SUCCESS and isinstance(result.final_state, dict):
             input = result.final_state
     return tuple(results)
 
 
 def _order(
-    case: Case, input: Mapping[str, Any], at: int, results: list[Result]
+    case: Case, input: Mapping[str, Any], at: int, results: list[Result], host: Host
 ) -> Generator[Turn, Result, Result]:
     """A work order: a run, and its retries while it does not succeed. The last run decides."""
     start, clips = case.start, dict[str, Any]()
     for tries_left in range(case.retry.times, -1, -1):
         options = _options(case, start, at, results)
-        result = yield Turn(case=case, input=input, options=options, number=len(results))
+        result = yield Turn(case=case, input=input, options=options, number=len(results), host=host)
         results.append(result)
         if result.status is Status.SUCCESS or not tries_left:
             break
@@ -82,6 +88,7 @@ def _options(case: Case, start: str, at: int, results: list[Result]) -> Options:
     script = later(case.script, counts) if counts else case.script
     return Options(
         limits=case.limits,
+        credentials=case.credentials,
         script=script,
         start=start,
         end=case.end,

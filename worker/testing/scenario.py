@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.execute.limits import Limits
+from worker.hosts.stub import Stub
 from worker.plan.workflow import Workflow
 from worker.walk.script import Script
 from worker.walk.status import Status
@@ -99,8 +100,10 @@ class Schedule:
 class Case:
     """One scenario of a workflow, and its place in its file.
 
-    ``at`` is when it begins, in microseconds since the epoch. ``index`` counts the cases as they
-    are written; several from one matrix share it.
+    ``at`` is when it begins, in microseconds since the epoch. ``http`` answers what adaptors
+    ask for; ``credentials`` are by name. ``run_id``, where it is given, is what ids and random
+    numbers are made from. ``index`` counts the cases as they are written; several from one matrix
+    share it.
     """
 
     name: str
@@ -114,6 +117,9 @@ class Case:
     at: int = NEW_YEAR
     retry: Retry = Retry()
     schedule: Schedule | None = None
+    http: tuple[Stub, ...] = ()
+    credentials: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str = ""
     file: str = ""
     line: int = 0
     index: int = 0

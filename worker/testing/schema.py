@@ -20,6 +20,7 @@ from worker.testing.cases import (
     SUITE_KEYS,
     TIMES_LIMIT,
 )
+from worker.testing.stubs import REPLY_KEYS, REQUEST_KEYS, STUB_KEYS
 from worker.walk.script import FAILURES
 from worker.walk.status import Status
 
@@ -64,6 +65,24 @@ _FIELDS: dict[str, tuple[str, Schema]] = {
     "retry": ("Try the work order again while it fails.", {"$ref": "#/$defs/retry"}),
     "cron": ("Let the cron trigger fire several times.", {"$ref": "#/$defs/cron"}),
     "expect": ("What must come of it.", {"$ref": "#/$defs/expect"}),
+    "run_id": ("The run's id, which its ids and random numbers are made from.", _TEXT),
+    "credentials": (
+        "What the credentials hold that steps name, by name. No real ones: this file is shared.",
+        {"type": "object", "additionalProperties": _OBJECT},
+    ),
+    "http": (
+        "What services answer; the first rule that fits.",
+        {"type": "array", "items": {"$ref": "#/$defs/stub"}},
+    ),
+    # an answer
+    "step": ("Only requests of this step.", _NAME),
+    "request": ("What a request must be like.", {"$ref": "#/$defs/request"}),
+    "reply": ("The answer.", {"$ref": "#/$defs/reply"}),
+    "replies": (
+        "Answers, one after the other; the last one for ever.",
+        {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/reply"}},
+    ),
+    "delay": ("Seconds of virtual time until the answer.", _NUMBER),
     # retry and cron
     "times": ("How often.", _TIMES),
     "after": ("Seconds between the end of a run and the next try.", _NUMBER),
@@ -98,6 +117,23 @@ _FIELDS: dict[str, tuple[str, Schema]] = {
 }
 
 
+_REQUEST: dict[str, tuple[str, Schema]] = {
+    "method": ("Its method.", _TEXT),
+    "url": ("Its URL; * stands for anything.", _TEXT),
+    "body": ("A part of its body: JSON, or text.", {}),
+}
+_REPLY: dict[str, tuple[str, Schema]] = {
+    "status": ("Its status; default: 200.", _or_variable({"type": "integer"})),
+    "reason": ("Its reason phrase.", _TEXT),
+    "url": ("The URL that it came from.", _TEXT),
+    "headers": ("Its headers.", {"type": ["object", "array"]}),
+    "json": ("Its body, as JSON.", {}),
+    "text": ("Its body, as text.", _TEXT),
+    "base64": ("Its body, as bytes.", _TEXT),
+    "error": ("No answer at all: {name, message, code}.", _OBJECT),
+}
+
+
 def schema() -> Schema:
     """The schema, a new one each time."""
     act = _object(ACT_KEYS)
@@ -115,11 +151,20 @@ def schema() -> Schema:
             "cron": _object(CRON_KEYS, required=("times",)),
             "expect": _object(EXPECT_KEYS),
             "run": _object(RUN_KEYS),
+            "stub": _object(STUB_KEYS),
+            "request": _with(REQUEST_KEYS, _REQUEST),
+            "reply": _with(REPLY_KEYS, _REPLY),
         },
     }
 
 
 def _object(keys: Iterable[str], required: tuple[str, ...] = ()) -> Schema:
-    fields = {key: {"description": _FIELDS[key][0], **_FIELDS[key][1]} for key in keys}
+    return _with(keys, _FIELDS, required)
+
+
+def _with(
+    keys: Iterable[str], known: dict[str, tuple[str, Schema]], required: tuple[str, ...] = ()
+) -> Schema:
+    fields = {key: {"description": known[key][0], **known[key][1]} for key in keys}
     found: Schema = {"type": "object", "properties": fields, "additionalProperties": False}
     return {**found, "required": list(required)} if required else found

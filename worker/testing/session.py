@@ -57,7 +57,9 @@ async def _run(pool: Pool, case: Case) -> Verdict:
     due = play(case)
     turn = next(due)
     while True:
-        result = await pool.run(case.workflow, turn.input, turn.options, run_id=turn.run_id)
+        result = await pool.run(
+            case.workflow, turn.input, turn.options, run_id=turn.run_id, host=turn.host
+        )
         try:
             turn = due.send(result)
         except StopIteration as end:
@@ -93,7 +95,7 @@ def _played(case: Case, run: Callable[[Turn], Result]) -> tuple[Result, ...]:
 
 def _isolated(turn: Turn) -> Result:
     arguments = (turn.case.workflow, turn.input, turn.options)
-    return background().run(*arguments, run_id=turn.run_id)
+    return background().run(*arguments, run_id=turn.run_id, host=turn.host)
 
 
 @functools.cache

@@ -1,0 +1,66 @@
+"""Reads the ``http`` rules of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from worker.hosts.exchange import ExchangeError, HttpReply, reply_of
+from worker.hosts.stub import Stub
+from worker.plan.reader import Node
+from worker.walk.jsontext import dumps
+
+STUB_KEYS = ("step", "request", "reply", "replies", "delay", "times")
+REQUEST_KEYS = ("method", "url", "body")
+REPLY_KEYS = ("status", "reason", "url", "headers", "json", "text", "base64", "error")
+ERROR_KEYS = ("name", "message", "code")
+
+
+def read_stub(node: Node) -> Stub:
+    """One rule. Fails with line and column on a mistake."""
+    node.mapping(*STUB_KEYS)
+    request = node.at("request")
+    if request.value is not None:
+        request.mapping(*REQUEST_KEYS)
+    return Stub(
+        step=node.at("step").name(""),
+        method=_of(request, "method").name("").upper(),
+        url=_of(request, "url").text("*"),
+        body=_of(request, "body").value,
+        replies=tuple(_reply(one) for one in _replies(node)),
+        delay_s=0.0 if node.at("delay").value is None else float(node.at("delay").amount()),
+        times=None if node.at("times").value is None else int(node.at("times").amount()),
+    )
+
+
+def _of(node: Node, key: str) -> Node:
+    return node if node.value is None else node.at(key)
+
+
+def _replies(node: Node) -> Iterator[Node]:
+    if node.has("reply") is node.has("replies"):
+        node.fail("expected a reply, or a list of replies")
+    if node.has("reply"):
+        yield node.at("reply")
+    else:
+        listed = list(node.at("replies").elements())
+        if not listed:
+            node.at("replies").fail("expected at least one reply")
+        yield from listed
+
+
+def _reply(node: Node) -> HttpReply:
+    node.mapping(*REPLY_KEYS)
+    fields = node.data()
+    if node.has("error"):
+        error = node.at("error").mapping(*ERROR_KEYS).data()
+        return reply_of({"error": {"name": "Error", "message": "no reply", **error}})
+    headers = fields.get("headers") or {}
+    pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    if "json" in fields:
+        fields = {**fields, "text": dumps(fields["json"])}
+        if not any(str(name).lower() == "content-type" for name, _ in pairs):
+            pairs.append(("content-type", "application/json"))
+    try:
+        return reply_of({"status": 200, **fields, "headers": pairs})
+    except ExchangeError as error:
+        node.fail(str(error))

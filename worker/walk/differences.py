@@ -1,0 +1,30 @@
+"""Where two states differ, field by field, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def differences(path: str, expected: Any, actual: Any, *, exact: bool) -> Iterator[str]:
+    """Field by field; without ``exact``, objects may hold more than is expected."""
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        for key in expected:
+            if key not in actual:
+                yield f"{path}.{key}: expected {short(expected[key])}, found nothing"
+            else:
+                yield from differences(f"{path}.{key}", expected[key], actual[key], exact=exact)
+        for key in actual if exact else ():
+            if key not in expected:
+                yield f"{path}.{key}: expected nothing, found {short(actual[key])}"
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for at, (want, have) in enumerate(zip(expected, actual, strict=True)):
+            yield from differences(f"{path}[{at}]", want, have, exact=exact)
+    elif expected != actual or isinstance(expected, bool) is not isinstance(actual, bool):
+        yield f"{path}: expected {short(expected)}, found {short(actual)}"
+
+
+def short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:199]}…"
