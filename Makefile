@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test check format lint types imports bench schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports bench schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,8 +19,11 @@ setup: $(STAMP)  ## Install into .venv
 run: $(STAMP)  ## Run a sample workflow to its end
 	$(BIN)/worker run graphs/referral.yaml --input graphs/referral.input.json
 
-test: $(STAMP)  ## Run the tests
-	$(BIN)/pytest -q -n auto
+test: $(STAMP)  ## Run the tests of every day
+	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not slow'
+
+test-all: $(STAMP)  ## Run all tests, those that wait for a registry too
+	$(BIN)/pytest -q -n auto --dist loadgroup
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff format .
@@ -36,7 +39,7 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
-check: lint types imports test  ## Everything that must be green: format, lint, types, imports, tests
+check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

@@ -232,6 +232,30 @@ def replay(start: str, end: str, only: str, **options: Any) -> None:
     sys.exit(replay_all(part=Part(start=only or start, end=only or end), **options))
 
 
+@cli.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--output", "-o", "folder", type=click.Path(path_type=Path), metavar="DIR",
+              required=True, help="Where to write the recording.")  # fmt: skip
+@click.option("--workflow", type=click.Path(path_type=Path), metavar="FILE",
+              help="The workflow, which the CLI's cache does not hold.")  # fmt: skip
+@click.option("--pick", metavar="NAME", help="Which workflow of that file, by key, id or name.")
+def import_(source: Path, folder: Path, workflow: Path | None, pick: str | None) -> None:
+    """Make a recording of a run that was recorded elsewhere.
+
+    SOURCE is a Lightning run as JSON (with its steps, dataclips and logs), or a folder of the
+    OpenFn CLI's cached steps. Steps with an adaptor of their own do in a replay what was seen of
+    them, as their requests are not known.
+
+    \b
+    Examples:
+      worker import run.json -o runs/imported
+      worker import .cli-cache/referral --workflow workflow.json -o runs/cached
+    """
+    from worker.commands.import_run import import_run
+
+    sys.exit(import_run(source, folder, workflow, pick))
+
+
 @cli.group()
 def adaptors() -> None:
     """Install real adaptors from npm, list and remove them.

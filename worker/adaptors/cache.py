@@ -25,7 +25,8 @@ FORMAT = 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptor:
     """An adaptor that is installed. ``integrity`` is npm's of the package, ``sha256`` ours of the
-    bundle; ``exports`` are the functions and values that jobs find in it."""
+    bundle; ``exports`` are what jobs find in it, ``toolchain`` is what bundled it, and
+    ``overrides`` are packages that npm was told to take in another version."""
 
     name: str
     version: str
@@ -35,6 +36,7 @@ class Adaptor:
     size: int
     exports: tuple[str, ...]
     overrides: Mapping[str, str]
+    toolchain: str
 
     @property
     def specifier(self) -> Specifier:
@@ -42,21 +44,34 @@ class Adaptor:
 
     @property
     def bundle(self) -> Path:
-        return folder_of(self.specifier) / "bundle.js"
+        return _bundle(root(), self.specifier)
 
 
 def root() -> Path:
     """Where this user's cache is; ``WORKER_CACHE`` says otherwise."""
-    if named := os.environ.get("WORKER_CACHE"):
+    return _root(os.environ.get("WORKER_CACHE"), os.environ.get("XDG_CACHE_HOME"))
+
+
+@functools.cache
+def _root(named: str | None, base: str | None) -> Path:
+    if named:
         return Path(named)
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "workflow-worker"
-    base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "workflow-worker"
 
 
 def folder_of(specifier: Specifier) -> Path:
-    return root() / "adaptors" / specifier.name.replace("/", "+") / specifier.version
+    return root() / "adaptors" / _folder_name(specifier.name) / specifier.version
+
+
+def _folder_name(name: str) -> str:
+    return name.replace("/", "+")
+
+
+@functools.lru_cache(maxsize=1024)
+def _bundle(cache: Path, specifier: Specifier) -> Path:
+    return folder_of(specifier) / "bundle.js"
 
 
 def installed() -> list[Adaptor]:
@@ -75,19 +90,30 @@ def find(text: str) -> Adaptor | None:
     specifier = parsed(text)
     if specifier is None:
         return None
-    version = specifier.version
+    folder = os.path.join(root(), "adaptors", _folder_name(specifier.name))  # noqa: PTH118
+    try:
+        changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 -- asked at every run
+    except OSError:
+        return None
+    found = _located(folder, specifier.version, changed)
+    if found is not None:
+        _verify(found)
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _located(folder: str, version: str, _changed: int) -> Adaptor | None:
+    """What a folder of versions holds of one, as long as it does not change."""
+    wanted = version
     if version == LATEST:
-        folders = folder_of(specifier).parent.glob("*/manifest.json")
-        versions = sorted((one.parent.name for one in folders), key=order_of)
+        versions = sorted(
+            (one.parent.name for one in Path(folder).glob("[!.]*/manifest.json")), key=order_of
+        )
         if not versions:
             return None
-        version = versions[-1]
-    manifest = folder_of(Specifier(name=specifier.name, version=version)) / "manifest.json"
-    if not manifest.is_file():
-        return None
-    found = _read(manifest)
-    _verify(found)
-    return found
+        wanted = versions[-1]
+    manifest = Path(folder) / wanted / "manifest.json"
+    return _read(manifest) if manifest.is_file() else None
 
 
 def store(adaptor: Adaptor, bundle: Path) -> None:

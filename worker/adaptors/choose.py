@@ -17,8 +17,6 @@ def choose(workflow: Workflow) -> dict[str, Adaptor]:
     What is missing is left out: its steps fail when they use it, unless they are scripted. The
     built-in ``common`` serves where no real one is installed.
     """
-    if not (cache.root() / "adaptors").is_dir():
-        return {}
     written = {
         specifier
         for step in workflow.steps

@@ -59,7 +59,8 @@ def install(specifiers: Sequence[Specifier], folder: Path, say: Say) -> list[Ada
 
 def _install(wanted: Specifier, locked: Locked | None, tools: Path, say: Say) -> Adaptor:
     known = cache.find(str(wanted)) if wanted.version != LATEST else None
-    if known is not None and (locked is None or known.integrity == locked.integrity):
+    same = known is not None and (locked is None or known.integrity == locked.integrity)
+    if known is not None and same and known.toolchain == tools.name:
         say(f"{known.specifier} is installed already")
         return known
     with tempfile.TemporaryDirectory(prefix="worker-adaptor-") as name:
@@ -128,6 +129,7 @@ def _bundle(package: _Package, folder: Path, tools: Path) -> Adaptor:
         size=len(code),
         exports=tuple(exports),
         overrides=package.overrides,
+        toolchain=tools.name,
     )
     cache.store(adaptor, out)
     return adaptor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -42,12 +43,13 @@ def parse(text: str) -> Specifier:
     return found
 
 
+@functools.lru_cache(maxsize=4096)
 def parsed(text: str) -> Specifier | None:
     """:func:`parse`, or ``None`` for what it refuses."""
     name, at, version = text.rpartition("@") if "@" in text[1:] else (text, "", "")
     full = name if "/" in name else f"{PREFIX}{name}"
     wanted = version if at else LATEST
-    if len(text) > 200 or not _NAME.fullmatch(full) or not _VERSION.fullmatch(wanted):
+    if len(text) > 200 or not _NAME.fullmatch(name) or not _VERSION.fullmatch(wanted):
         return None
     return Specifier(name=full, version=wanted)
 

@@ -30,6 +30,7 @@ class Recorded:
 
     def __init__(self, sender: Sender, write: Callable[[Exchange], None]) -> None:
         self._sender, self._write = sender, write
+        self._last = 0
 
     async def answer(self, call: Call) -> Answer:
         try:
@@ -44,7 +45,9 @@ class Recorded:
             ended = {"name": "Error", "message": "the run ended before the reply came"}
             self._note(call, request, HttpReply(error=ended), NEVER)
             raise
-        arrived = call.now + (time.monotonic_ns() - began) // 1000
+        # Answers are given in this order: so must their moments be.
+        arrived = max(call.now + (time.monotonic_ns() - began) // 1000, self._last + 1)
+        self._last = arrived
         self._note(call, request, reply, arrived)
         return Answer(text=reply_text(reply), at=arrived)
 

@@ -7,7 +7,7 @@ follows the first difference follows from it, and is not told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from worker.hosts.replay import Changed
@@ -44,9 +44,10 @@ def first_divergence(
     changed: Sequence[Changed] = (),
     *,
     partly: bool = False,
+    unheard: Collection[str] = (),
 ) -> Divergence | None:
     """The first difference, or none. ``partly``: the recording ends before its run did, so that
-    only what it holds is compared."""
+    only what it holds is compared. ``unheard`` are steps whose log lines are not."""
     recorded, found = list(_executions(before)), list(_executions(now))
     asked = {(one.step, one.execution): one for one in reversed(changed)}
     for index, was in enumerate(recorded):
@@ -58,7 +59,8 @@ def first_divergence(
         if change := asked.get((done.step, done.execution)):
             return _divergence("request", done, change.message)
         for kind, message in _changes(was, done):
-            return _divergence(kind, done, message)
+            if kind != "log" or done.step not in unheard:
+                return _divergence(kind, done, message)
     if partly:
         return None
     if len(found) > len(recorded):

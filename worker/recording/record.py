@@ -71,6 +71,7 @@ class Recorder:
         self._writer.close()
 
     def _exchange(self, one: Exchange) -> None:
+        self._scrub.learn(one.reply)
         scrubbed = replace(
             one, request=self._scrub.request(one.request), reply=self._scrub.reply(one.reply)
         )

@@ -76,7 +76,13 @@ async def replay(
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     cut = not recording.complete or _ended_from_outside(recording) or bool(part.end)
     unasked = [] if cut or part.start else [one for one in host.unasked() if one.step not in script]
-    divergence = first_divergence(events, result.events, [*host.changed, *unasked], partly=cut)
+    divergence = first_divergence(
+        events,
+        result.events,
+        [*host.changed, *unasked],
+        partly=cut,
+        unheard=tuple(script) if header.origin == "worker" else {step.id for step in played.steps},
+    )
     return Replay(recording=recording, result=result, divergence=divergence, scripted=tuple(script))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from worker.errors import UsageError
 from worker.hosts.exchange import HttpReply, HttpRequest, Pairs
 from worker.walk.jsontext import dumps
-from worker.walk.secrets import MASK, OPEN_KEYS, Mask
+from worker.walk.secrets import MASK, OPEN_KEYS, SHORTEST, Mask
 
 HEADERS = re.compile(
     r"authorization|proxy-authorization|cookie|set-cookie|.*(api[-_]?key|token|secret|password).*",
@@ -30,7 +30,8 @@ class Scrubber:
     """Replaces secrets in whatever is written down. ``patterns`` are regular expressions."""
 
     def __init__(self, secrets: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
-        self._mask = Mask(secrets)
+        self._secrets = set(secrets)
+        self._mask = Mask(longest_first(self._secrets))
         self._patterns = [_compiled(pattern) for pattern in patterns]
 
     def text(self, text: str) -> str:
@@ -56,6 +57,19 @@ class Scrubber:
                 return [self._strings(one) for one in value]
             case _:
                 return value
+
+    def learn(self, reply: HttpReply) -> None:
+        """Keep out from now on what a service has just given: cookies, tokens, and the like.
+
+        In events a credential inside of them is masked already: that spelling counts too.
+        """
+        values = [value for name, value in reply.headers if HEADERS.fullmatch(name)]
+        values += _fields_of(_parsed(reply.body))
+        long = {value for value in values if len(value) >= SHORTEST and value != MASK}
+        if long - self._secrets:
+            self._secrets |= long | {self._mask.text(value) for value in long}
+            self._secrets -= {MASK}
+            self._mask = Mask(longest_first(self._secrets))
 
     def request(self, request: HttpRequest) -> HttpRequest:
         return replace(
@@ -85,13 +99,36 @@ class Scrubber:
             text = body.decode()
         except UnicodeDecodeError:
             return body
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return self.text(text).encode()
+        value = _parsed(body)
         hidden = without_fields(value)
-        same = hidden == value
-        return self.text(text if same else dumps(hidden)).encode("utf-8", "surrogatepass")
+        shown = text if hidden == value else dumps(hidden)
+        return self.text(shown).encode("utf-8", "surrogatepass")
+
+
+def longest_first(secrets: Iterable[str]) -> list[str]:
+    """So that of two secrets the one that holds the other is masked as a whole."""
+    return sorted(secrets, key=len, reverse=True)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fields_of(value: Any) -> Iterator[str]:
+    """The texts that secret fields hold."""
+    match value:
+        case dict():
+            for key, one in value.items():
+                if isinstance(one, str) and FIELDS.fullmatch(key):
+                    yield one
+                else:
+                    yield from _fields_of(one)
+        case list():
+            for one in value:
+                yield from _fields_of(one)
 
 
 def without_fields(value: Any) -> Any:

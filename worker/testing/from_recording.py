@@ -79,6 +79,7 @@ def _stub(one: Exchange) -> dict[str, Any]:
     return {
         "step": one.step,
         "request": request,
+        "times": 1,
         "reply": reply_fields(one.reply),
         "delay": (one.arrived - one.asked) / 1e6,
     }

@@ -31,11 +31,12 @@ const refused = new Map();
 const node = {
   name: "node",
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(node:)?[a-z_0-9]+(\/[a-z/]+)?$/ }, ({ path, importer }) => {
+    onResolve({ filter: /^(node:)?[a-z_0-9]+(\/[a-z/]*)?$/ }, ({ path, importer }) => {
       const bare = path.replace(/^node:/, "").replace(/\/+$/, "");
       const [root] = bare.split("/");
       if (OURS.includes(root)) return { path: join(modules, `${root}.js`) };
       if (!builtinModules.includes(root)) return undefined;
+      // A trailing slash asks for npm's module of that name: these are the same.
       if (REPLACED[root] && bare === root) return { path: require.resolve(REPLACED[root]) };
       if (FORBIDDEN.includes(root)) refused.set(root, importer);
       return { path: root, namespace: "absent" };

@@ -1,0 +1,143 @@
+"""What real adaptors, recordings and replays cost. Needs Node and npm for the adaptor, once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import worker
+from worker.hosts.exchange import HttpReply, HttpRequest
+from worker.prepare import Options
+from worker.recording.files import read
+from worker.recording.record import Recorder
+from worker.recording.replay import replay
+from worker.runner import Pool
+
+HTTP = "@openfn/language-http@7.2.10"
+STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
+ASK = "get('https://service.test/patients');"
+Row = Callable[[str, str, str], None]
+
+
+class Service:
+    """Answers at once: what is measured is ours."""
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        headers = (("content-type", "application/json"),)
+        return HttpReply(status=200, headers=headers, body=b'{"items":[1,2,3]}')
+
+    async def close(self) -> None: ...
+
+
+def three(adaptor: str, first: str = STEP) -> worker.Workflow:
+    """Three steps with an adaptor."""
+    steps: list[dict[str, Any]] = [
+        {"id": f"s{n}", "adaptor": adaptor, "expression": first if n == 0 else STEP}
+        for n in range(3)
+    ]
+    for n in range(2):
+        steps[n]["next"] = {f"s{n + 1}": True}
+    return worker.load({"workflow": {"name": "three", "steps": steps}})
+
+
+async def latency(run: Callable[[], Any], count: int = 200) -> float:
+    """The median of a run, in milliseconds."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        result = await run()
+        times.append(time.perf_counter() - began)
+        assert result.status == "success", result.error
+    return statistics.median(times) * 1000
+
+
+async def recorded(pool: Pool, folder: Path, workflow: worker.Workflow) -> Any:
+    """One run, recorded."""
+    recorder = Recorder(folder, workflow, {"data": {}}, Options(), Service())
+    try:
+        return await pool.run(
+            workflow,
+            {"data": {}},
+            recorder.options,
+            sinks=[recorder],
+            host=recorder.host,
+            run_id=recorder.run_id,
+        )
+    finally:
+        recorder.close()
+
+
+async def measure(row: Row, root: Path) -> None:
+    """Print the figures."""
+    async with Pool(size=2) as pool:
+        plain, real = three("common"), three(HTTP)
+        await pool.run(plain, {"data": {}})
+        await pool.run(real, {"data": {}})
+        without = await latency(lambda: pool.run(plain, {"data": {}}))
+        with_it = await latency(lambda: pool.run(real, {"data": {}}))
+        row(
+            "warm run with the real http adaptor",
+            f"{with_it:.1f} ms",
+            f"without: {without:.1f} ms; {with_it / without:.2f} x (aim 1.5)",
+        )
+        asking = three(HTTP, ASK)
+        from worker.hosts.record import Recorded
+
+        bare = Recorded(Service(), lambda exchange: None)
+        unrecorded = await latency(lambda: pool.run(asking, {"data": {}}, host=bare))
+        count = iter(range(100_000))
+        kept = await latency(lambda: recorded(pool, root / f"r{next(count)}", asking))
+        row(
+            "recording overhead of a run with a request",
+            f"{(kept / unrecorded - 1) * 100:+.0f} %",
+            f"{unrecorded:.1f} to {kept:.1f} ms; aim 10 %",
+        )
+        runs = [root / f"r{number}" for number in range(200)]
+        await replays(row, pool, [*runs] * 5)
+        state = {"data": {"rows": [{"id": n, "text": "x" * 90} for n in range(100_000)]}}
+        began = time.perf_counter()
+        assert (await pool.run(plain, state)).status == "success"
+        size = len(json.dumps(state)) / 2**20
+        row(
+            "a 3-step run over a large state",
+            f"{time.perf_counter() - began:.2f} s",
+            f"{size:.0f} MB",
+        )
+
+
+async def replays(row: Row, pool: Pool, folders: list[Path]) -> None:
+    room = asyncio.Semaphore(4)
+
+    async def one(folder: Path) -> None:
+        async with room:
+            assert (await replay(pool, read(folder))).divergence is None
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(folder) for folder in folders))
+    rate = len(folders) / (time.perf_counter() - began)
+    row("replays, two at once", f"{rate:.0f} /s", f"{len(folders)} recordings; aim 300")
+
+
+def main(row: Row) -> None:
+    """Install the adaptor into a cache of our own, and measure."""
+    if shutil.which("npm") is None:
+        row("real adaptors and replays", "-", "needs Node and npm")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["WORKER_CACHE"] = str(Path(folder) / "cache")
+        script = str(Path(sys.executable).parent / "worker")
+        subprocess.run(
+            [script, "adaptors", "install", HTTP], check=True, capture_output=True, cwd=folder
+        )
+        asyncio.run(measure(row, Path(folder)))
+        del os.environ["WORKER_CACHE"]
