@@ -221,7 +221,7 @@ def all_runs(found: Explorer) -> list[Run]:
     return ended
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(small_workflows())
 def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
     found = explorer(explored)
@@ -235,7 +235,7 @@ def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
     assert answer(found, ask("no failure goes unhandled", steps)).holds is not unhandled
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(small_workflows())
 def test_the_table_leaves_out_no_outcome_and_no_edge(explored: worker.Workflow) -> None:
     """What some run shows of a step or an edge, some row of the pruned table shows."""

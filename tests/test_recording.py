@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.real_adaptors import COMMON, HTTP, install, needs_npm, real_adaptors  # noqa: F401
+from tests.real_adaptors import COMMON, HTTP, KEPT, install, needs_npm, real_adaptors  # noqa: F401
 from tests.test_statuses import WORKER
 from worker.hosts.allow import hosts_of, named
 from worker.plan.load import load
@@ -67,7 +68,7 @@ class Service:
         return 404, {"missing": path}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     state = Service()
 
@@ -101,12 +102,6 @@ def service() -> Iterator[Service]:
     yield state
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def adaptors(real_adaptors: None) -> None:  # noqa: F811
-    """The real adaptors, installed once for all workers of a test session."""
-    install(HTTP, COMMON)
 
 
 # --- twenty workflows -----------------------------------------------------------------------------
@@ -178,25 +173,33 @@ WORKFLOWS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def recordings(
-    service: Service, adaptors: None, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+@pytest.fixture(scope="session")
+def recordings(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every workflow, recorded against the service by the command that users type."""
+    install(HTTP, COMMON)
     folder = tmp_path_factory.mktemp("recordings")
-    credentials = folder / "credentials.json"
     content = {"service": {"baseUrl": service.url, "username": "ann", "password": SECRET}}
-    credentials.write_text(json.dumps(content))
-    found = {}
-    for name, steps in WORKFLOWS.items():
-        file = folder / f"{name}.yaml"
-        file.write_text(yaml.safe_dump({"steps": steps}, sort_keys=False))
-        found[name] = folder / "runs" / name
+    (folder / "credentials.json").write_text(json.dumps(content))
+
+    def record(name: str) -> Path:
+        file, target = folder / f"{name}.yaml", folder / "runs" / name
+        file.write_text(yaml.safe_dump({"steps": WORKFLOWS[name]}, sort_keys=False))
         limit = "0.5" if name == "a timeout" else "30"
-        line = [*WORKER, "run", str(file), "--credentials", str(credentials), "--record", str(found[name]), "--timeout", limit]  # fmt: skip
-        done = subprocess.run(line, capture_output=True, text=True, timeout=50)
+        done = command(
+            "run", file, "--credentials", folder / "credentials.json", "--record", target,
+            "--timeout", limit, WORKER_CACHE=str(KEPT),
+        )  # fmt: skip
         assert done.returncode in (0, 1, 3, 4), done.stderr
-    return found
+        return target
+
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        return dict(zip(WORKFLOWS, threads.map(record, WORKFLOWS), strict=True))
+
+
+def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    line = [*WORKER, *map(str, arguments)]
+    env = {**os.environ, **environment}
+    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=55)
 
 
 def facts(result: Any) -> list[str]:
@@ -357,11 +360,6 @@ async def test_a_part_of_a_recording_runs_with_its_recorded_input(
 ) -> None:
     found = await replayed(recordings["a join"], **part)
     assert [entry.step for entry in found.result.path] == path
-
-
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    line = [*WORKER, *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=55)
 
 
 def copied(recordings: dict[str, Path], name: str, target: Path) -> Path:
