@@ -247,6 +247,7 @@ CASES: dict[str, tuple[str, str, list[dict[str, Any]], dict[str, Any]]] = {
 
 
 @needs_npm
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_adaptors_run_against_a_stubbed_service(name: str, tmp_path: Path) -> None:
     adaptor, source, http, state = CASES[name]

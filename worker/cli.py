@@ -129,6 +129,8 @@ def lint(files: tuple[Path, ...], workflow: str | None, format: str, fail_on: st
               help="Add up here, as JSON, which rules were exercised.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT",
               help="Exit 1 where fewer of a workflow's rules were exercised.")  # fmt: skip
+@click.option("--draw", type=click.Path(path_type=Path), metavar="FILE",
+              help="Draw the coverage on the graph: .svg, .html, .mmd or .dot.")  # fmt: skip
 @click.option("--update", is_flag=True,
               help="Write what was found into the cases that expected something else.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of case files, and leave.")
@@ -230,6 +232,24 @@ def replay(start: str, end: str, only: str, **options: Any) -> None:
     if only and (start or end):
         raise UsageError("--only says where to start and end: leave out --from and --until")
     sys.exit(replay_all(part=Part(start=only or start, end=only or end), **options))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--workflow", metavar="NAME", help="Which workflow of a project, by key, id or name.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write .svg, .html, .mmd or .dot.  [default: Mermaid, printed]")  # fmt: skip
+def graph(file: Path, workflow: str | None, output: Path | None) -> None:
+    """Draw the workflow in FILE, even one that could not run.
+
+    \b
+    Examples:
+      worker graph graphs/referral.yaml -o referral.svg
+      worker graph project.yaml --workflow "Case referral"
+    """
+    from worker.commands.graph import graph as draw_graph
+
+    sys.exit(draw_graph(file, workflow, output))
 
 
 @cli.command("import")

@@ -9,9 +9,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from worker.errors import UsageError
+from worker.plan.workflow import Workflow
 from worker.sinks.text import printable
 from worker.testing.cases import load_cases
-from worker.testing.coverage import measure, save, table
+from worker.testing.coverage import Coverage, measure, save, table
 from worker.testing.scenario import SUFFIXES, Case
 from worker.testing.session import Verdict, run_cases
 from worker.testing.update import update as update_file
@@ -26,6 +27,7 @@ def test(
     coverage: Path | None,
     fail_under: float | None,
     update: bool,
+    draw: Path | None,
 ) -> int:
     """0 where every case is as expected and enough rules were exercised, else 1.
 
@@ -40,10 +42,22 @@ def test(
     failed = sum(bool(verdict.mismatches) for verdict in verdicts) - updated
     if junit is not None:
         write_junit(junit, verdicts)
-    short = _cover(verdicts, coverage, fail_under)
+    short = _cover(verdicts, coverage, fail_under, draw)
     changed = f", {updated} updated" if updated else ""
     print(f"\n{len(verdicts) - failed - updated} passed, {failed} failed{changed}")
     return int(bool(failed) or short)
+
+
+def _draw(file: Path, workflows: list[Workflow], coverages: list[Coverage]) -> None:
+    """One picture for each workflow; of several, each in a file of its own."""
+    from worker.commands.graph import write
+    from worker.pictures.drawing import draw
+    from worker.testing.picture import marks_of
+
+    for number, (workflow, coverage) in enumerate(zip(workflows, coverages, strict=True), start=1):
+        own = file if len(workflows) == 1 else file.with_stem(f"{file.stem}-{number}")
+        write(draw(workflow, marks_of(workflow, coverage)), own)
+        print(f"drew {printable(workflow.name)}: {printable(str(own))}")
 
 
 def print_schema() -> int:
@@ -64,9 +78,11 @@ def _update(verdicts: list[Verdict]) -> int:
     return len(names)
 
 
-def _cover(verdicts: list[Verdict], file: Path | None, fail_under: float | None) -> bool:
+def _cover(
+    verdicts: list[Verdict], file: Path | None, fail_under: float | None, draw: Path | None
+) -> bool:
     """Print the coverage of the rules if it is asked for; whether it is too little."""
-    if file is None and fail_under is None:
+    if file is None and fail_under is None and draw is None:
         return False
     by_workflow: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
@@ -79,6 +95,8 @@ def _cover(verdicts: list[Verdict], file: Path | None, fail_under: float | None)
     ]
     if file is not None:
         coverages = save(file, coverages)
+    if draw is not None:
+        _draw(draw, [several[0].case.workflow for several in by_workflow.values()], coverages)
     print()
     for one in coverages:
         for line in table(one):

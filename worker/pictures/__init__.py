@@ -1,0 +1,1 @@
+"""Workflows as pictures: the graph itself, and what was seen on it."""
