@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-all check format lint types imports bench schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports bench adaptors schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ check: lint types imports test-all  ## Everything that must be green: format, li
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench
 
+adaptors: $(STAMP)  ## Install the real adaptors that tests use (needs Node and npm)
+	WORKER_CACHE=.cache/adaptors $(BIN)/worker adaptors install \
+		common@3.3.4 http@7.2.10 fhir@5.0.15 collections@0.8.0 openmrs@5.5.0
+
 schema: $(STAMP)  ## Write the JSON Schema of case files anew
 	$(BIN)/python -c 'import json; from worker.testing.schema import schema; print(json.dumps(schema(), indent=2, ensure_ascii=False))' > worker/testing/cases.schema.json
 
@@ -52,4 +56,4 @@ vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
 	node tools/vendor/build.mjs
 
 clean:  ## Remove everything that was built
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist

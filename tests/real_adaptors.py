@@ -12,6 +12,8 @@ import pytest
 from filelock import FileLock
 
 from tests.test_statuses import WORKER
+from worker.adaptors import cache
+from worker.adaptors.install import toolchain
 
 HTTP = "@openfn/language-http@7.2.10"
 COMMON = "@openfn/language-common@3.3.4"
@@ -33,6 +35,11 @@ def real_adaptors() -> Iterator[None]:
 
 def install(*specifiers: str) -> None:
     """Install adaptors; other processes of the session may be about to do the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKER_CACHE", str(KEPT))
+        found = [cache.find(one) for one in specifiers]
+    if all(one is not None and one.toolchain == toolchain() for one in found):
+        return
     KEPT.mkdir(parents=True, exist_ok=True)
     with FileLock(KEPT / ".lock"):
         line = [*WORKER, "adaptors", "install", *specifiers]

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,8 @@ def _refusal(specifier: Specifier, forbidden: dict[str, str]) -> str:
 
 def _tools(say: Say) -> Path:
     """The folder with esbuild and what replaces Node's modules, installed once."""
-    source = resources.files("worker.adaptors") / "toolchain"
-    with resources.as_file(source) as ours:
-        digest = hashlib.sha256(b"".join(_contents(ours))).hexdigest()[:16]
-        folder = cache.root() / "toolchain" / digest
+    with resources.as_file(_source()) as ours:
+        folder = cache.root() / "toolchain" / toolchain()
         if folder.is_dir():
             return folder
         for program in ("node", "npm"):
@@ -169,6 +168,16 @@ def _tools(say: Say) -> Path:
     except OSError:
         shutil.rmtree(draft)  # another command was faster
     return folder
+
+
+def toolchain() -> str:
+    """What names the tool chain: an adaptor that another one bundled is bundled again."""
+    with resources.as_file(_source()) as ours:
+        return hashlib.sha256(b"".join(_contents(ours))).hexdigest()[:16]
+
+
+def _source() -> Traversable:
+    return resources.files("worker.adaptors") / "toolchain"
 
 
 def _contents(folder: Path) -> Iterable[bytes]:

@@ -28,6 +28,8 @@ from worker.walk.outcome import StepError
 BOOT_SECONDS = 30.0
 ZYGOTES = 4
 """How many are kept, each with other bundles; those at work are not counted out."""
+CALLS = 1000
+"""The most calls of a run that wait at one time."""
 _CALL_FIELDS = ("number", "kind", "step", "execution", "now")
 _READ_BYTES = 1 << 18
 
@@ -245,6 +247,9 @@ class Execution:
             call = Call(text=text, **{name: header[name] for name in _CALL_FIELDS})
         except KeyError as error:
             raise ProtocolError(f"a call without {error}") from error
+        if len(self._calls) >= CALLS:
+            text = f"more than {CALLS:,} requests wait for an answer"
+            return self._kill(StepError(type="SecurityError", message=text))
         task = self._loop.create_task(self._answer(call))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)

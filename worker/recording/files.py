@@ -15,11 +15,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from worker.errors import LoadError, UsageError
+from worker.execute.limits import Limits
 from worker.hosts.exchange import (
     Exchange,
     ExchangeError,
@@ -52,7 +53,6 @@ class Header:
     limits: Mapping[str, Any] = field(default_factory=dict)
     credentials: Mapping[str, Any] = field(default_factory=dict)
     adaptors: Mapping[str, str] = field(default_factory=dict)
-    modules: tuple[str, ...] = ()
     origin: str = "worker"
 
 
@@ -140,8 +140,9 @@ def read(folder: Path) -> Recording:
         raise LoadError(message, file=str(folder / "recording.json"))
     known = {name: fields[name] for name in Header.__dataclass_fields__ if name in fields}
     try:
-        header = Header(**{**known, "modules": tuple(known.get("modules", ()))})
-    except TypeError as error:
+        header = Header(**known)
+        _check(header)
+    except (TypeError, ValueError) as error:
         raise LoadError(f"not a recording: {error}", file=str(folder)) from error
     damage: list[str] = []
     clips = _Clips(folder, damage)
@@ -155,6 +156,21 @@ def read(folder: Path) -> Recording:
         exchanges=tuple(_exchanges(folder / "http.jsonl", damage)),
         damage=tuple(damage),
     )
+
+
+def _check(header: Header) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for what no recording of ours says."""
+    texts = (header.run_id, header.workflow, header.fingerprint, header.input, header.origin)
+    if not all(isinstance(one, str) for one in (*texts, header.start, header.end)):
+        raise TypeError("expected texts")
+    if not isinstance(header.credentials, dict) or not isinstance(header.adaptors, dict):
+        raise TypeError("expected credentials and adaptors by name")
+    if not all(isinstance(one, dict) for one in header.credentials.values()):
+        raise TypeError("expected what each credential holds")
+    limits = asdict(Limits(**header.limits))
+    for name, value in limits.items():
+        if value is not None and not (type(value) in (int, float) and 0 < value < 1e9):
+            raise ValueError(f"the limit {name} is {value!r}")
 
 
 def is_recording(folder: Path) -> bool:
@@ -235,9 +251,9 @@ def _exchanges(file: Path, damage: list[str]) -> Iterator[Exchange]:
             request = fields["request"]
             yield Exchange(
                 step=fields["step"],
-                execution=fields["execution"],
-                asked=fields["asked"],
-                arrived=fields["arrived"],
+                execution=int(fields["execution"]),
+                asked=int(fields["asked"]),
+                arrived=int(fields["arrived"]),
                 request=HttpRequest(
                     method=request["method"],
                     url=request["url"],
@@ -247,7 +263,7 @@ def _exchanges(file: Path, damage: list[str]) -> Iterator[Exchange]:
                 ),
                 reply=reply_of(fields["reply"]),
             )
-        except (KeyError, TypeError, ExchangeError) as error:
+        except (KeyError, TypeError, ValueError, ExchangeError) as error:
             damage.append(f"{file.name}:{number}: no exchange ({error}); what follows is left out")
             return
 

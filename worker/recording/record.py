@@ -54,7 +54,6 @@ class Recorder:
                 name: stand_in(one) for name, one in (options.credentials or {}).items()
             },
             "adaptors": {name: str(one.specifier) for name, one in choose(workflow).items()},
-            "modules": sorted(options.modules),
             "origin": "worker",
         }
         inline = {

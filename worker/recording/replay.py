@@ -65,7 +65,6 @@ async def replay(
         end=part.end or header.end,
         limits=Limits(**header.limits),
         credentials=header.credentials,
-        modules=frozenset(header.modules),
         script=script,
         clock=ClockKind.VIRTUAL,
         start_at=recording.events[0].timestamp if recording.events else 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,7 @@ DEFAULT_KEYS = (
     *("input", "input_file", "steps", "timeout", "memory", "start", "end", "at", "retry", "cron"),
     *("http", "credentials"),
 )
-CASE_KEYS = ("name", "matrix", "run_id", *DEFAULT_KEYS, "expect")
+CASE_KEYS = ("name", "pick", "matrix", "run_id", *DEFAULT_KEYS, "expect")
 ACT_KEYS = ("returns", "leaves", "fails", "message", "details", "takes", "hangs")
 RETRY_KEYS = ("times", "after", "from")
 CRON_KEYS = ("times", "expression")
@@ -49,11 +50,12 @@ def load_cases(file: Path) -> list[Case]:
     """The cases of a file. Raises :class:`LoadError` with line and column on a mistake."""
     document = read_document(file, located=True)
     node = Node(document, document.root).mapping(*SUITE_KEYS)
-    reader = _Reader(node, _workflow(node, file))
+    readers = functools.cache(lambda pick: _Reader(node, _workflow(node, file, pick)))
+    usual = node.at("pick").name("")
     cases = [
-        reader.case(one, index)
+        readers(one.at("pick").name(usual)).case(one, index)
         for index, listed in enumerate(node.at("cases").elements())
-        for one in expand(listed)
+        for one in expand(listed.mapping())
     ]
     if node.warnings:
         first = node.warnings[0]
@@ -61,10 +63,8 @@ def load_cases(file: Path) -> list[Case]:
     return cases
 
 
-def _workflow(node: Node, file: Path) -> Workflow:
-    name = node.at("workflow").name()
-    pick = node.at("pick").name("") or None
-    return load(file.parent / name, workflow=pick)
+def _workflow(node: Node, file: Path, pick: str) -> Workflow:
+    return load(file.parent / node.at("workflow").name(), workflow=pick or None)
 
 
 @dataclass(frozen=True, slots=True)

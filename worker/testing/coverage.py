@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import UsageError
+from worker.errors import PlanError, UsageError
 from worker.plan.workflow import EdgeKind, Workflow
+from worker.prepare import Options, prepare
 from worker.result import Result
 from worker.testing.reach import reached_steps
 from worker.walk.jsontext import dumps
@@ -42,7 +43,12 @@ class Coverage:
 
 
 def rules_of(workflow: Workflow) -> Iterator[str]:
-    """Every rule of a workflow that a run can exercise, in the order of the file."""
+    """Every rule of a workflow that a run can exercise, in the order of the file.
+
+    One that is refused before any step has none.
+    """
+    if _refused(workflow):
+        return
     reached = reached_steps(workflow)
     for step in workflow.steps:
         if not step.runs_code or step.id not in reached:
@@ -53,6 +59,14 @@ def rules_of(workflow: Workflow) -> Iterator[str]:
                 yield f"edge {edge.id} taken"
                 if edge.kind is not EdgeKind.ALWAYS:
                     yield f"edge {edge.id} refused"
+
+
+def _refused(workflow: Workflow) -> bool:
+    try:
+        prepare(workflow, {}, Options(), "")
+    except PlanError:
+        return True
+    return False
 
 
 def measure(workflow: Workflow, results: Iterable[Result]) -> Coverage:

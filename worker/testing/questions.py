@@ -136,8 +136,13 @@ _MAKERS: dict[str, Callable[..., Question]] = {
 }
 
 
-def answer(explorer: Explorer, question: Question, limit: int = 200_000) -> Answer:
+MOST = 6_000_000
+"""How many steps all situations that are looked at may hold together: they are kept in memory."""
+
+
+def answer(explorer: Explorer, question: Question, limit: int | None = None) -> Answer:
     """Look at every situation that runs can come to, the nearest first, up to ``limit``."""
+    limit = limit or MOST // max(30, len(explorer.plan.steps))
     start = explorer.start()
     waiting: deque[tuple[Node, Memory]] = deque([(start, frozenset())])
     seen: set[Hashable] = set()

@@ -65,7 +65,10 @@ def witnesses(step: Step, failure: Mapping[str, Any] | None, ask: Ask) -> list[W
     wanted = 2 ** len(expressions)
     states = _states(expressions, step.id, failure)
     while batch := list(itertools.islice(states, _BATCH)):
-        for state, judged in zip(batch, ask(batch), strict=False):
+        answers = ask(batch)
+        if all(one.error and one.error.type != "EdgeConditionError" for one in answers):
+            break  # over a limit whatever the state is
+        for state, judged in zip(batch, answers, strict=False):
             throws = len(judged.verdicts) if judged.error else None
             if judged.error is not None and judged.error.type != "EdgeConditionError":
                 continue
