@@ -132,6 +132,31 @@ def test_a_known_input_decides_what_it_can() -> None:
     assert set(rows(explored)) == {"t leads to no a", "t leads to a", "t leads to a, a fails"}
 
 
+def test_conditions_over_a_limit_end_the_run_and_are_no_cases() -> None:
+    explored = workflow(a={"b": "(() => { for (;;); })()"}, b={})
+    runs = table(explorer(explored)).rows
+    assert "the condition of a->b throws" in {label(run) for run in runs}
+    assert holds(explored, "b never runs")
+    written = suite(explored, "w.yaml", runs, None)["cases"]
+    assert [case["name"] for case in written] == ["a crashes", "a is killed"]
+
+
+def test_cases_of_a_known_input_have_it(tmp_path: Path) -> None:
+    given = tmp_path / "input.json"
+    given.write_text('{"data": {"age": 7}}')
+    steps = [
+        {"id": "t", "type": "webhook", "next": {"a": {"condition": "state.data.age > 5"}}},
+        {"id": "a", **JOB},
+    ]
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps({"workflow": {"name": "w", "steps": steps}}))
+    target = tmp_path / "w.cases.yaml"
+    assert command(file, "--input", given, "--write-cases", target).returncode == 0
+    cases = load_cases(target)
+    assert len(cases) == 4 and all(case.input == {"data": {"age": 7}} for case in cases)
+    assert not any(run_case(case).mismatches for case in cases)
+
+
 def branches(count: int) -> worker.Workflow:
     """A chain of diamonds: three steps and one branch point each."""
     next: dict[str, Any] = {}

@@ -50,7 +50,7 @@ def explore(
         found = table(explorer, everything=everything, limit=limit)
         answers = [answer(explorer, question) for question in asked]
         if write_cases is not None:
-            _write(write_cases, file, explored, found, workflow)
+            _write(write_cases, file, explored, found, workflow, explorer.input)
         lines = _as_json(found, answers) if as_json else _as_text(explorer, found, answers, aborts)
         for line in lines:
             print(line)
@@ -202,13 +202,21 @@ def _choice(one: Choice) -> dict[str, Any]:
 # --- as cases -------------------------------------------------------------------------------------
 
 
-def _write(target: Path, file: Path, workflow: Workflow, found: Table, pick: str | None) -> None:
+def _write(
+    target: Path,
+    file: Path,
+    workflow: Workflow,
+    found: Table,
+    pick: str | None,
+    input: str | None,
+) -> None:
     if not target.name.endswith(SUFFIXES):
         raise UsageError(f"a file of cases ends in one of {', '.join(SUFFIXES)}, found {target}")
     if target.exists():
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     relative = os.path.relpath(file.resolve(), target.resolve().parent)
-    content = suite(workflow, relative, found.rows, pick)
+    known = None if input is None else json.loads(input)
+    content = suite(workflow, relative, found.rows, pick, known)
     target.write_text(_dumped(target, content), "utf-8")
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
 

@@ -148,6 +148,10 @@ class Explorer:
             yield Choice(step=step.id, edges=edges, verdicts=judged.verdicts, throws=throws)
             return
         found = self._witnesses(step, order.outcome.errored)
+        if not found:
+            # Over a limit, whatever the state is: the run ends here, by one of its conditions.
+            edge = next(one for one in edges if one.expression)
+            yield Choice(step=step.id, edges=edges, throws=edge)
         for one in sorted(found, key=lambda one: one.throws is not None):
             throws = None if one.throws is None else edges[one.throws]
             yield Choice(
@@ -174,7 +178,7 @@ def _never_seen(step: Step, failed: bool, found: list[Witness]) -> Iterator[str]
     for place, edge in enumerate(step.open_edges):
         seen = {one.verdicts[place] for one in found if len(one.verdicts) > place}
         if edge.expression and seen != {True, False}:
-            what = "neither" if not seen else "false" if True in seen else "true"
+            what = "true or false" if not seen else "false" if True in seen else "true"
             yield f"when '{step.id}' {when}, no state makes it {what}: {edge.expression}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.plan.workflow import Workflow
@@ -12,18 +12,25 @@ from worker.testing.explore import ERRORS, Choice, Ending, Run
 from worker.walk.status import Status
 
 
-def suite(workflow: Workflow, file: str, rows: Sequence[Run], pick: str | None) -> dict[str, Any]:
-    """What a file of cases holds for these rows.
+def suite(
+    workflow: Workflow,
+    file: str,
+    rows: Sequence[Run],
+    pick: str | None,
+    input: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a file of cases holds for these rows; ``input`` is the one that was known.
 
-    A row that hangs on what a job without code passes on cannot be scripted, and is left out.
+    A row that hangs on what a job without code passes on cannot be scripted, and is left out; so
+    is one that hangs on a limit.
     """
     code = {step.id for step in workflow.steps if step.runs_code}
     start = rows[0].choices[0].step if rows and rows[0].choices else ""
     named = Counter[str]()
     cases = [
-        _case(run, code, _numbered(label(run), named))
+        _case(run, code, _numbered(label(run), named), input)
         for run in rows
-        if _scriptable(run, code, start)
+        if _scriptable(run, code, start, known=input is not None)
     ]
     return {"workflow": file, **({"pick": pick} if pick else {}), "cases": cases}
 
@@ -33,15 +40,21 @@ def _numbered(name: str, named: Counter[str]) -> str:
     return name if named[name] == 1 else f"{name} ({named[name]})"
 
 
-def _scriptable(run: Run, code: set[str], start: str) -> bool:
-    return all(
-        choice.witness is None or choice.step in code or choice.step == start
-        for choice in run.choices
-    )
+def _scriptable(run: Run, code: set[str], start: str, *, known: bool) -> bool:
+    for choice in run.choices:
+        if choice.witness is None:
+            if choice.throws is not None and not known:
+                return False
+        elif choice.step not in code and choice.step != start:
+            return False
+    return True
 
 
-def _case(run: Run, code: set[str], name: str) -> dict[str, Any]:
-    inputs = [one.witness for one in run.choices if one.witness and one.step not in code]
+def _case(run: Run, code: set[str], name: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    inputs = [
+        json.loads(one.witness) for one in run.choices if one.witness and one.step not in code
+    ]
+    inputs += [dict(known)] if known is not None else []
     acts: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for choice in run.choices:
         if choice.ending is not None:
@@ -52,7 +65,7 @@ def _case(run: Run, code: set[str], name: str) -> dict[str, Any]:
             last["leaves" if "fails" in last else "returns"] = state
     return {
         "name": name,
-        **({"input": json.loads(inputs[0])} if inputs else {}),
+        **({"input": inputs[0]} if inputs else {}),
         "steps": {step: _by_execution(several) for step, several in acts.items()},
         "expect": dict(_expected(run)),
     }
