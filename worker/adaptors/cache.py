@@ -9,9 +9,7 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,6 +117,9 @@ def _located(folder: str, version: str, _changed: int) -> Adaptor | None:
 def store(adaptor: Adaptor, bundle: Path) -> None:
     """Put a bundle into the cache, all of it or nothing."""
     folder = folder_of(adaptor.specifier)
+    import shutil  # a run looks adaptors up, and never stores one
+    import tempfile
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
     shutil.copyfile(bundle, draft / "bundle.js")
@@ -130,6 +131,8 @@ def store(adaptor: Adaptor, bundle: Path) -> None:
 
 def remove(text: str) -> list[Adaptor]:
     """Remove a version of an adaptor, or all of them; gives what was removed."""
+    import shutil
+
     specifier = parse(text)
     gone = [
         one

@@ -21,7 +21,6 @@ from worker.plan.document import parse_json, read_document, read_text
 from worker.plan.load import load
 from worker.plan.workflow import Workflow
 from worker.prepare import Options, configurations
-from worker.recording.record import Recorder
 from worker.result import Result
 from worker.runner import Pool
 from worker.sinks.text import printable
@@ -111,6 +110,8 @@ async def _run(
         async with pool:
             if recording is None:
                 return await run(options, host=sender)
+            from worker.recording.record import Recorder
+
             recorder = Recorder(recording[0], workflow, state, options, sender, recording[1])
             sinks.append(recorder)
             return await run(recorder.options, host=recorder.host, run_id=recorder.run_id)
