@@ -54,6 +54,8 @@ schema: $(STAMP)  ## Write the JSON Schema of case files anew
 vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
 	npm --prefix tools/vendor install --no-package-lock
 	node tools/vendor/build.mjs
+	npm --prefix tools/pictures install --no-package-lock
+	node tools/pictures/build.mjs
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist

@@ -12,6 +12,7 @@ import worker
 from tests.test_scenarios import command, suite
 from worker.errors import UsageError
 from worker.testing.coverage import measure, merge, rules_of, save
+from worker.testing.picture import marks_of
 
 STEPS = {
     "steps": [
@@ -105,3 +106,15 @@ def test_too_little_coverage_gives_exit_code_1(tmp_path: Path) -> None:
     done = command(str(file), "--fail-under", "90", "--coverage", str(tmp_path / "rules.json"))
     assert done.returncode == 1
     assert "missed: step a failed" in done.stdout and "is less than 90 %" in done.stderr
+
+
+def test_coverage_is_drawn_on_the_graph(tmp_path: Path) -> None:
+    marks = marks_of(WORKFLOW, measure(WORKFLOW, [run(d=1)]))
+    assert (marks.steps["a"].tone, marks.steps["a"].badge) == ("partly", "✓·")
+    assert marks.steps["a"].note == "succeeded 1 times, failed 0 times"
+    assert marks.edges["a->e"].tone == "covered" and marks.edges["a->c"].badge == "·✗"
+    assert marks.steps["c"].tone == "missed" and "t" not in marks.steps
+    target = tmp_path / "coverage.svg"
+    done = command("graphs/referral.cases.yaml", "--draw", str(target))
+    assert done.returncode == 0 and "drew Referral" in done.stdout
+    assert "covered" in target.read_text()

@@ -12,7 +12,6 @@ import pytest
 import worker
 
 VENDOR = Path(worker.__file__).parent / "execute/javascript/vendor"
-PICTURES = Path(worker.__file__).parent / "pictures/vendor"
 TOOLS = Path(__file__).parent.parent / "tools/vendor"
 NAMES = "JSON.stringify(Reflect.ownKeys(globalThis).map(String))"
 
@@ -45,7 +44,7 @@ def test_lines_are_short_enough_to_be_quoted_in_an_error() -> None:
 
 
 def test_every_bundled_package_has_its_licence() -> None:
-    licences = (VENDOR / "LICENSES.txt").read_text() + (PICTURES / "LICENSES.txt").read_text()
+    licences = (VENDOR / "LICENSES.txt").read_text()
     for name, version in json.loads((TOOLS / "package.json").read_text())["dependencies"].items():
         assert re.search(rf"^{re.escape(name)} {re.escape(version)} \(", licences, re.MULTILINE), (
             name

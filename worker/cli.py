@@ -130,7 +130,7 @@ def lint(files: tuple[Path, ...], workflow: str | None, format: str, fail_on: st
 @click.option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT",
               help="Exit 1 where fewer of a workflow's rules were exercised.")  # fmt: skip
 @click.option("--draw", type=click.Path(path_type=Path), metavar="FILE",
-              help="Draw the coverage on the graph: .svg, .html, .mmd or .dot.")  # fmt: skip
+              help="Draw the coverage on the graph: .svg, .png, .html, .mmd or .dot.")  # fmt: skip
 @click.option("--update", is_flag=True,
               help="Write what was found into the cases that expected something else.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of case files, and leave.")
@@ -237,9 +237,11 @@ def replay(start: str, end: str, only: str, **options: Any) -> None:
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--workflow", metavar="NAME", help="Which workflow of a project, by key, id or name.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write .svg, .html, .mmd or .dot.  [default: Mermaid, printed]")  # fmt: skip
-def graph(file: Path, workflow: str | None, output: Path | None) -> None:
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE|-",
+              help="Where to; its name tells the format.  [default: Mermaid, printed]")  # fmt: skip
+@click.option("--format", type=click.Choice(["svg", "png", "html", "mmd", "dot"]),
+              help="What to draw it as.")  # fmt: skip
+def graph(file: Path, workflow: str | None, output: Path | None, format: str | None) -> None:
     """Draw the workflow in FILE, even one that could not run.
 
     \b
@@ -249,7 +251,7 @@ def graph(file: Path, workflow: str | None, output: Path | None) -> None:
     """
     from worker.commands.graph import graph as draw_graph
 
-    sys.exit(draw_graph(file, workflow, output))
+    sys.exit(draw_graph(file, workflow, output, format))
 
 
 @cli.command("import")

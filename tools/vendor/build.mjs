@@ -5,12 +5,10 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const sandbox = join(here, "../../worker/execute/javascript/vendor");
-const pictures = join(here, "../../worker/pictures/vendor");
-const LIBRARIES = { web: sandbox, lodash: sandbox, "date-fns": sandbox, jsonpath: sandbox, dagre: pictures };
-const packages = new Map();
+const out = join(here, "../../worker/execute/javascript/vendor");
+const packages = new Set();
 
-for (const [name, out] of Object.entries(LIBRARIES)) {
+for (const name of ["web", "lodash", "date-fns", "jsonpath"]) {
   const { metafile } = await build({
     entryPoints: [join(here, "src", `${name}.js`)],
     outfile: join(out, `${name}.js`),
@@ -28,18 +26,16 @@ for (const [name, out] of Object.entries(LIBRARIES)) {
   });
   for (const input of Object.keys(metafile.inputs)) {
     const found = input.match(/node_modules\/((?:@[^/]+\/)?[^/]+)\//);
-    if (found) packages.set(found[1], out);
+    if (found) packages.add(found[1]);
   }
 }
 
-const licences = new Map([[sandbox, []], [pictures, []]]);
-for (const [name, out] of [...packages].sort()) {
+const licences = [];
+for (const name of [...packages].sort()) {
   const folder = join(here, "node_modules", name);
   const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
   const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
-  licences.get(out).push(`${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}`);
+  licences.push(`${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}`);
 }
-for (const [out, texts] of licences) {
-  await writeFile(join(out, "LICENSES.txt"), texts.join(`\n\n${"=".repeat(80)}\n\n`) + "\n");
-  console.log(`bundled ${texts.length} packages into ${relative(process.cwd(), out)}`);
-}
+await writeFile(join(out, "LICENSES.txt"), licences.join(`\n\n${"=".repeat(80)}\n\n`) + "\n");
+console.log(`bundled ${[...packages].sort().join(", ")} into ${relative(process.cwd(), out)}`);

@@ -1,43 +1,47 @@
-"""``worker graph``: a workflow as a picture."""
+"""``worker graph``: a workflow's graph, drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
-from worker.errors import UsageError
-from worker.pictures.drawing import Drawing, draw
-from worker.pictures.mermaid import dot, mermaid
-from worker.pictures.svg import html, svg
+from worker.errors import PlanError, UsageError
+from worker.pictures.drawing import draw
+from worker.pictures.formats import format_of, write
+from worker.plan.compile import compile
 from worker.plan.load import load
+from worker.plan.workflow import Workflow
 from worker.sinks.text import printable
 
-FORMATS: dict[str, Callable[[Drawing], str]] = {
-    "svg": svg,
-    "html": html,
-    "mmd": mermaid,
-    "dot": dot,
-}
+STDOUT = Path("-")
 
 
-def graph(file: Path, workflow: str | None, output: Path | None) -> int:
-    """Write the picture; without a file, as Mermaid to stdout."""
-    drawing = draw(load(file, workflow=workflow))
-    if output is None:
-        print(mermaid(drawing), end="")
-    else:
-        write(drawing, output)
-        print(f"wrote {printable(str(output))}")
+def graph(file: Path, workflow: str | None, output: Path | None, format: str | None) -> int:
+    """0 where the picture was written, even of a workflow that could not run.
+
+    ``output`` (None or ``-``: stdout) decides on the format if ``format`` does not; on stdout it
+    is Mermaid. Raises LoadError on an unreadable file and on several workflows with none picked,
+    UsageError on an unknown format, and on a file that cannot be written.
+    """
+    to_stdout = output is None or output == STDOUT
+    chosen = format or ("mmd" if output is None or to_stdout else format_of(output))
+    found = load(file, workflow=workflow)
+    picture = write(draw(found), chosen)
+    _warn(found)
+    if output is None or to_stdout:
+        sys.stdout.buffer.write(picture)
+        sys.stdout.flush()
+        return 0
+    try:
+        output.write_bytes(picture)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
     return 0
 
 
-def write(drawing: Drawing, output: Path) -> None:
-    """Write a drawing in the format that the file's name asks for."""
-    make = FORMATS.get(output.suffix.lstrip("."))
-    if make is None:
-        known = ", ".join(f".{name}" for name in FORMATS)
-        raise UsageError(f"a picture ends in one of {known}, found {output}")
+def _warn(workflow: Workflow) -> None:
+    """What keeps the workflow from running, which the picture may show."""
     try:
-        output.write_text(make(drawing), "utf-8")
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+        compile(workflow)
+    except PlanError as error:
+        print(f"warning: this could not run: {printable(str(error))}", file=sys.stderr)

@@ -50,13 +50,13 @@ def test(
 
 def _draw(file: Path, workflows: list[Workflow], coverages: list[Coverage]) -> None:
     """One picture for each workflow; of several, each in a file of its own."""
-    from worker.commands.graph import write
     from worker.pictures.drawing import draw
+    from worker.pictures.formats import format_of, write
     from worker.testing.picture import marks_of
 
     for number, (workflow, coverage) in enumerate(zip(workflows, coverages, strict=True), start=1):
         own = file if len(workflows) == 1 else file.with_stem(f"{file.stem}-{number}")
-        write(draw(workflow, marks_of(workflow, coverage)), own)
+        own.write_bytes(write(draw(workflow, marks_of(workflow, coverage)), format_of(own)))
         print(f"drew {printable(workflow.name)}: {printable(str(own))}")
 
 

@@ -1,1 +1,1 @@
-"""Workflows as pictures: the graph itself, and what was seen on it."""
+"""The graph of a workflow, drawn: what to draw, where it goes, and the formats it is written in."""

@@ -1,78 +1,65 @@
-"""Where boxes and arrows go, by dagre: layers from top to bottom, few crossings, room for labels.
-
-dagre is what most of the web draws such graphs with. It runs in the engine that is here anyway,
-and is told sizes and places alone, never a word of a workflow.
-"""
+"""Where everything in a picture is."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, replace
 
-from worker.pictures.drawing import Arrow, Box, Drawing
+from worker.pictures.engine import Point
+from worker.pictures.fitting import Fitted
 
-Point = tuple[float, float]
 
-BOX_HEIGHT = 46.0
-LABEL_HEIGHT = 16.0
-_TITLE_WIDTH = 7.6
-_LABEL_WIDTH = 6.4
-_MARGIN = 24.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A box by its middle, with the lines of text in it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: Fitted
+
+    @property
+    def left(self) -> float:
+        return self.x - self.width / 2
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width / 2
+
+    @property
+    def top(self) -> float:
+        return self.y - self.height / 2
+
+    @property
+    def bottom(self) -> float:
+        return self.y + self.height / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Centres of boxes with their widths, and for each arrow its points and its label's centre."""
+    """Boxes and labels (None: there is none) in the order of the drawing, routes as the points
+    from an edge's source to its target. All of it lies between (0, 0) and (width, height).
+
+    Two points of a route below each other are joined by a line; others by a curve that leaves and
+    arrives upright, or by a line where they stand side by side.
+    """
 
     width: float
     height: float
-    boxes: tuple[Point, ...]
-    widths: tuple[float, ...]
-    arrows: tuple[tuple[Point, ...], ...]
-    labels: tuple[Point, ...]
+    boxes: tuple[Box, ...]
+    labels: tuple[Box | None, ...]
+    routes: tuple[tuple[Point, ...], ...]
 
 
-def lay_out(drawing: Drawing) -> Layout:
-    """The layout of a drawing, cycles and all."""
-    import _quickjs
+def shifted(layout: Layout, left: float, top: float) -> Layout:
+    """The layout with what was at (left, top) at (0, 0)."""
 
-    context = _quickjs.Context()
-    source = resources.files("worker.pictures") / "vendor" / "dagre.js"
-    context.eval(source.read_text("utf-8"))
-    widths = tuple(width_of(box) for box in drawing.boxes)
-    asked = {
-        "nodes": [[width, BOX_HEIGHT] for width in widths],
-        "edges": [
-            [arrow.source, arrow.target, label_width(arrow), LABEL_HEIGHT if arrow.label else 0]
-            for arrow in drawing.arrows
-        ],
-        "options": {"rankdir": "TB", "nodesep": 28, "ranksep": 34, "edgesep": 14},
-    }
-    found = json.loads(context.eval("layOut")(json.dumps(asked)))
-    width, height = found["size"]
-    return Layout(
-        width=width + 2 * _MARGIN,
-        height=height + 2 * _MARGIN,
-        boxes=tuple(_moved(one) for one in found["nodes"]),
-        widths=widths,
-        arrows=tuple(tuple(_moved(one) for one in edge["points"]) for edge in found["edges"]),
-        labels=tuple(_moved(edge["label"]) for edge in found["edges"]),
+    def box(one: Box) -> Box:
+        return replace(one, x=one.x - left, y=one.y - top)
+
+    return replace(
+        layout,
+        boxes=tuple(map(box, layout.boxes)),
+        labels=tuple(label and box(label) for label in layout.labels),
+        routes=tuple(tuple((x - left, y - top) for x, y in route) for route in layout.routes),
     )
-
-
-def width_of(box: Box) -> float:
-    """Wide enough for its text, as most fonts have it."""
-    title = f"{box.title}  {box.mark.badge}" if box.mark.badge else box.title
-    extra = 24 if box.kind == "trigger" else 0
-    words = max(len(title) * _TITLE_WIDTH + 44, len(box.subtitle) * _LABEL_WIDTH + 28)
-    return max(96.0, words + extra)
-
-
-def label_width(arrow: Arrow) -> float:
-    text = f"{arrow.label} {arrow.mark.badge}".strip()
-    return len(text) * _LABEL_WIDTH + 10 if text else 0.0
-
-
-def _moved(point: list[float]) -> Point:
-    return round(point[0] + _MARGIN, 1), round(point[1] + _MARGIN, 1)

@@ -1,68 +1,118 @@
-"""A drawing as text that other tools draw: Mermaid (GitHub shows it) and DOT (Graphviz)."""
+"""A drawing as the text of a Mermaid flowchart, which code hosts show in Markdown.
+
+Names are generated. What could be read as syntax, Markdown or HTML in a label becomes an entity.
+"""
 
 from __future__ import annotations
 
-from worker.pictures.drawing import Box, Drawing, Tone
+import re
+from collections.abc import Iterator
 
-_SHAPES = {"trigger": ('(["', '"])'), "empty": ('("', '")'), "missing": ('{{"', '"}}')}
-_LINES = {"failure": "-.->", "disabled": "-.-x", "never": "-.-x"}
-_DOT_STYLES = {"failure": "dashed", "disabled": "dotted", "never": "dotted"}
-_COLOURS = {Tone.COVERED: "#1a7f37", Tone.PARTLY: "#9a6700", Tone.MISSED: "#cf222e"}
+from worker.pictures.drawing import Arrow, Drawing, Node, NodeKind, Style
+from worker.pictures.styles import DAY
+from worker.pictures.tones import TONES
+
+_SPECIAL = re.compile(r"[\x21-\x7e](?<![A-Za-z0-9.,:/@_()?=+'-])")
+# Mermaid takes a label that begins like a list for one, and shows none of it.
+_LIST = re.compile(r"^(\d*)([.)+-])")
+_LINES = {
+    Style.FAILURE: "-.->",
+    Style.DISABLED: "-.-x",
+    Style.NEVER: "-.-x",
+}
+_COLOURS = {
+    Style.SUCCESS: DAY.success,
+    Style.FAILURE: DAY.failure,
+    Style.EXPRESSION: DAY.expression,
+    Style.DISABLED: DAY.off,
+    Style.NEVER: DAY.off,
+}
 
 
 def mermaid(drawing: Drawing) -> str:
-    """The text of a Mermaid flowchart."""
-    lines = ["flowchart TD"]
-    for place, box in enumerate(drawing.boxes):
-        opening, closing = _SHAPES.get(box.kind, ('["', '"]'))
-        lines.append(f"  n{place}{opening}{_entities(_words(box))}{closing}")
-    for arrow in drawing.arrows:
-        label = _entities(f"{arrow.label} {arrow.mark.badge}".strip())
-        text = f'|"{label}"|' if label else ""
-        line = _LINES.get(arrow.style, "-->")
-        lines.append(f"  n{arrow.source} {line}{text} n{arrow.target}")
-    for tone, colour in _COLOURS.items():
-        marked = [f"n{n}" for n, box in enumerate(drawing.boxes) if box.mark.tone is tone]
-        if marked:
-            lines += [
-                f"  classDef {tone} stroke:{colour},stroke-width:2px",
-                f"  class {','.join(marked)} {tone}",
-            ]
-        strokes = [str(n) for n, one in enumerate(drawing.arrows) if one.mark.tone is tone]
-        if strokes:
-            lines.append(f"  linkStyle {','.join(strokes)} stroke:{colour},stroke-width:2px")
-    return "\n".join(lines) + "\n"
+    """The flowchart as text."""
+    return "\n".join(_statements(drawing)) + "\n"
 
 
-def dot(drawing: Drawing) -> str:
-    """The text of a Graphviz graph."""
-    lines = ["digraph workflow {", '  node [shape=box, style=rounded, fontname="sans-serif"];']
-    for place, box in enumerate(drawing.boxes):
-        colour = _COLOURS.get(box.mark.tone, "#8a96a3")
-        shape = "oval" if box.kind == "trigger" else "box"
-        lines.append(f'  n{place} [label={_quoted(_words(box))}, shape={shape}, color="{colour}"];')
-    for arrow in drawing.arrows:
-        label = _quoted(f"{arrow.label} {arrow.mark.badge}".strip())
-        style = (
-            "dashed" if arrow.style == "failure" else "dotted" if arrow.style in _LINES else "solid"
-        )
-        colour = _COLOURS.get(arrow.mark.tone, "#8a96a3")
-        line = f'label={label}, style={style}, color="{colour}"'
-        lines.append(f"  n{arrow.source} -> n{arrow.target} [{line}];")
-    return "\n".join([*lines, "}"]) + "\n"
+def _statements(drawing: Drawing) -> Iterator[str]:
+    yield from ("---", f"title: {_quoted_yaml(drawing.title)}", "---", "flowchart TD")
+    for node in drawing.nodes:
+        yield f"  {node.key}{_box(node)}{_class(node)}"
+    for edge in drawing.edges:
+        yield f"  {edge.source} {_line(edge)} {edge.target}"
+    yield from _link_styles(drawing)
+    yield from _classes(drawing)
 
 
-def _words(box: Box) -> str:
-    parts = (f"{box.title} {box.mark.badge}".strip(), box.subtitle)
-    return "\n".join(part for part in parts if part)
+def _box(node: Node) -> str:
+    lines = [node.title, node.subtitle]
+    if node.mark:
+        lines.append(f"{TONES[node.mark.tone].sign} {node.mark.badge}")
+    label = _label(lines)
+    match node.kind:
+        case NodeKind.TRIGGER:
+            return f"{{{{{label}}}}}"
+        case NodeKind.JOB:
+            return f"({label})"
+        case _:
+            return f"[{label}]"
 
 
-def _entities(text: str) -> str:
-    """Every character that could mean something to Mermaid, by its number."""
-    kept = (char if char.isalnum() or char in " ._-" else f"#{ord(char)};" for char in text)
-    return "".join(kept).replace("#10;", "<br>")
+def _line(edge: Arrow) -> str:
+    lines = [edge.label, edge.condition, "⊘ disabled" if edge.style is Style.DISABLED else ""]
+    if edge.mark:
+        lines.append(f"{TONES[edge.mark.tone].sign} {edge.mark.badge}")
+    label = f"|{_label(lines)}|" if any(lines) else ""
+    return f"{_LINES.get(edge.style, '-->')}{label}"
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+def _label(lines: list[str]) -> str:
+    return f'"{"<br>".join(escaped(line) for line in lines if line)}"'
+
+
+def escaped(text: str) -> str:
+    """A text that Mermaid shows as it is, inside double quotes."""
+    safe = _SPECIAL.sub(lambda found: f"#{ord(found[0])};", text.strip())
+    return _LIST.sub(lambda found: f"{found[1]}#{ord(found[2])};", safe)
+
+
+def _quoted_yaml(text: str) -> str:
+    """The title stands before the chart, where directives are looked for too."""
+    safe = _SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return f'"{safe}"'
+
+
+def _class(node: Node) -> str:
+    if node.mark:
+        return f":::{node.mark.tone}"
+    return "" if node.kind is NodeKind.JOB else f":::{_class_name(node.kind)}"
+
+
+def _class_name(kind: NodeKind) -> str:
+    return kind.replace("-", "")
+
+
+def _link_styles(drawing: Drawing) -> Iterator[str]:
+    for number, edge in enumerate(drawing.edges):
+        colour = _COLOURS.get(edge.style)
+        if edge.mark:
+            line = TONES[edge.mark.tone].colours.line[0]
+            yield f"  linkStyle {number} stroke:{line},stroke-width:3px"
+        elif colour:
+            yield f"  linkStyle {number} stroke:{colour}"
+
+
+def _classes(drawing: Drawing) -> Iterator[str]:
+    """Only those that are used."""
+    kinds = {node.kind for node in drawing.nodes if not node.mark}
+    if NodeKind.TRIGGER in kinds:
+        yield f"  classDef trigger fill:{DAY.trigger},stroke:{DAY.trigger_line},color:{DAY.ink}"
+    if NodeKind.CODELESS in kinds:
+        yield "  classDef codeless stroke-dasharray:2 3"
+    if NodeKind.MISSING in kinds:
+        yield f"  classDef missing stroke:{DAY.failure},stroke-dasharray:5 4"
+    used = {node.mark.tone for node in drawing.nodes if node.mark}
+    for tone in TONES.values():
+        if tone.name in used:
+            fill, line = tone.colours.tint[0], tone.colours.line[0]
+            yield f"  classDef {tone.name} fill:{fill},stroke:{line},color:{DAY.ink}"

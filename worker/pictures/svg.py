@@ -1,172 +1,245 @@
-"""A drawing as SVG: one file, light and dark, readable without colours, and nothing in it runs.
+"""A drawing as SVG: one file with nothing from elsewhere, by day and by night.
 
-It is built as a tree of elements, so that no text of a workflow can become anything but text.
+It is built as a tree, so no text of a workflow can become markup, and it uses no ids, so several
+pictures can stand in one page.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from xml.etree import ElementTree as Xml
+from itertools import pairwise
+from xml.etree import ElementTree as ET
 
-from worker.pictures.drawing import Arrow, Box, Drawing
-from worker.pictures.layout import BOX_HEIGHT, LABEL_HEIGHT, Layout, Point, label_width, lay_out
+from worker.pictures.arrange import arrange
+from worker.pictures.drawing import Arrow, Drawing, Mark, Node, NodeKind, Style
+from worker.pictures.engine import Point
+from worker.pictures.fitting import CHIP, FONTS, Fitted, Line, Role
+from worker.pictures.layout import Box, Layout
+from worker.pictures.legend import Legend, legend_of
+from worker.pictures.styles import ROOT, SANS, style_sheet
+from worker.pictures.text import width
+from worker.pictures.tones import TONES, Shape, Tone
 
-STYLE = """
-svg { font: 13px system-ui, sans-serif; background: var(--paper);
-  --paper: #fff; --ink: #1f2933; --soft: #5f6b7a; --line: #8a96a3; --box: #f5f7fa;
-  --good: #1a7f37; --partly: #9a6700; --bad: #cf222e; --goodfill: #dafbe1; --partlyfill: #fff8c5;
-  --badfill: #ffebe9; --trigger: #ddf4ff; --blue: #0969da; }
-@media (prefers-color-scheme: dark) { svg {
-  --paper: #0d1117; --ink: #e6edf3; --soft: #9da7b3; --line: #6e7681; --box: #161b22;
-  --good: #3fb950; --partly: #d29922; --bad: #f85149; --goodfill: #12261e; --partlyfill: #2e2111;
-  --badfill: #25171c; --trigger: #121d2f; --blue: #58a6ff; } }
-text { fill: var(--ink); } .soft { fill: var(--soft); font-size: 11px; }
-.box { fill: var(--box); stroke: var(--line); stroke-width: 1.2; }
-.trigger { fill: var(--trigger); stroke: var(--blue); } .empty { stroke-dasharray: 2 3; }
-.missing { stroke: var(--bad); stroke-dasharray: 4 3; }
-.edge { fill: none; stroke: var(--line); stroke-width: 1.5; }
-.covered { stroke: var(--good); fill: var(--goodfill); stroke-width: 2; }
-.partly { stroke: var(--partly); fill: var(--partlyfill); stroke-width: 2; }
-.missed { stroke: var(--bad); fill: var(--badfill); stroke-width: 2; }
-.failure { stroke-dasharray: 7 4; } .disabled, .never { stroke-dasharray: 1 5; opacity: .7; }
-.edge.covered, .edge.partly, .edge.missed { fill: none; }
-.label { font-size: 11px; text-anchor: middle; } .plate { fill: var(--paper); opacity: .85; }
-.badge { text-anchor: end; font-weight: 600; } .head { fill: var(--line); }
-"""
+NAMESPACE = "http://www.w3.org/2000/svg"
+_MARGIN, _HEADING = 20.0, 30.0
+_HEAD, _HEAD_HALF, _TAIL, _SLIM = 8.0, 4.0, 5.0, 4.0
+_BASELINE = 0.35
 
 
-def svg(drawing: Drawing) -> str:
-    """The text of an SVG file."""
-    return Xml.tostring(svg_tree(drawing), encoding="unicode")
+def svg(drawing: Drawing, *, night: bool = True, sans: str = SANS) -> str:
+    """The picture as the text of an SVG file."""
+    root = picture(drawing, style_sheet(night=night, sans=sans))
+    return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def svg_tree(drawing: Drawing) -> Xml.Element:
-    """The element that holds the picture."""
-    layout = lay_out(drawing)
-    root = Xml.Element(
-        "svg",
-        {
-            "xmlns": "http://www.w3.org/2000/svg",
-            "viewBox": f"0 0 {layout.width:.0f} {layout.height:.0f}",
-            "width": f"{layout.width:.0f}",
-            "height": f"{layout.height:.0f}",
-            "role": "img",
-            "aria-label": f"The graph of {drawing.title}",
-        },
-    )
-    Xml.SubElement(root, "style").text = STYLE
-    _arrow_heads(root)
-    for place, arrow in enumerate(drawing.arrows):
-        _edge(root, arrow, layout.arrows[place])
-    for place, arrow in enumerate(drawing.arrows):
-        _label(root, arrow, layout.labels[place])
-    for place, box in enumerate(drawing.boxes):
-        _box(root, box, layout, place)
+def picture(drawing: Drawing, styles: str = "") -> ET.Element:
+    """The picture as an element; without ``styles``, the page around it has the style sheet."""
+    layout = arrange(drawing)
+    legend = legend_of(drawing, layout.width)
+    inner = max(layout.width, legend.width, _heading_width(drawing))
+    height = layout.height + 2 * _MARGIN + _HEADING + legend.height
+    root = _root(drawing, inner + 2 * _MARGIN, height)
+    if styles:
+        _add(root, "style").text = styles
+    _add(root, "rect", "back", width="100%", height="100%")
+    _text(root, drawing.title, "heading", _MARGIN, _MARGIN + 8)
+    left = _MARGIN + (inner - layout.width) / 2
+    graph = _add(root, "g", transform=f"translate({_n(left)} {_n(_MARGIN + _HEADING)})")
+    _draw_graph(graph, drawing, layout)
+    _draw_legend(root, legend, _MARGIN + _HEADING + layout.height)
     return root
 
 
-def _arrow_heads(root: Xml.Element) -> None:
-    marker = Xml.SubElement(
-        Xml.SubElement(root, "defs"),
-        "marker",
-        {"id": "head", "viewBox": "0 0 8 8", "refX": "7", "refY": "4", "markerWidth": "7",
-         "markerHeight": "7", "orient": "auto"},
-    )  # fmt: skip
-    Xml.SubElement(marker, "path", {"class": "head", "d": "M0 0 L8 4 L0 8 z"})
-
-
-def _edge(root: Xml.Element, arrow: Arrow, points: Sequence[Point]) -> None:
-    path = Xml.SubElement(
-        root,
-        "path",
-        {"class": f"edge {arrow.style} {arrow.mark.tone}".strip(), "d": _curve(points),
-         "marker-end": "url(#head)"},
-    )  # fmt: skip
-    _tooltip(path, arrow.full, arrow.mark.note)
-
-
-def _curve(points: Sequence[Point]) -> str:
-    """A smooth line: curves whose joints are halfway between the points."""
-    first, *rest = points
-    text = f"M{first[0]:g} {first[1]:g}"
-    for at, following in itertools.pairwise(rest):
-        middle = (at[0] + following[0]) / 2, (at[1] + following[1]) / 2
-        text += f" Q{at[0]:g} {at[1]:g} {middle[0]:g} {middle[1]:g}"
-    return f"{text} L{points[-1][0]:g} {points[-1][1]:g}"
-
-
-def _label(root: Xml.Element, arrow: Arrow, centre: Point) -> None:
-    words = f"{arrow.label} {arrow.mark.badge}".strip()
-    if not words:
-        return
-    width = label_width(arrow)
-    left, top = centre[0] - width / 2, centre[1] - LABEL_HEIGHT / 2
-    group = Xml.SubElement(root, "g")
-    Xml.SubElement(
-        group,
-        "rect",
-        {"class": "plate", "x": f"{left:g}", "y": f"{top:g}", "width": f"{width:g}",
-         "height": f"{LABEL_HEIGHT:g}", "rx": "4"},
-    )  # fmt: skip
-    text = Xml.SubElement(
-        group, "text", {"class": "label", "x": f"{centre[0]:g}", "y": f"{centre[1] + 4:g}"}
+def _root(drawing: Drawing, across: float, down: float) -> ET.Element:
+    root = ET.Element(
+        "svg",
+        {
+            "xmlns": NAMESPACE,
+            "class": ROOT,
+            "role": "img",
+            "aria-label": f"Workflow {drawing.title}: {drawing.summary}",
+            "width": _n(across),
+            "height": _n(down),
+            "viewBox": f"0 0 {_n(across)} {_n(down)}",
+        },
     )
-    text.text = words
-    _tooltip(group, arrow.full, arrow.mark.note)
+    _add(root, "title").text = drawing.title
+    _add(root, "desc").text = _description(drawing)
+    return root
 
 
-def _box(root: Xml.Element, box: Box, layout: Layout, place: int) -> None:
-    (x, y), width = layout.boxes[place], layout.widths[place]
-    left, top = x - width / 2, y - BOX_HEIGHT / 2
-    group = Xml.SubElement(root, "g")
-    corner = BOX_HEIGHT / 2 if box.kind == "trigger" else 6
-    Xml.SubElement(
-        group,
-        "rect",
-        {"class": f"box {box.kind} {box.mark.tone}".strip(), "x": f"{left:g}", "y": f"{top:g}",
-         "width": f"{width:g}", "height": f"{BOX_HEIGHT:g}", "rx": f"{corner:g}"},
+def _description(drawing: Drawing) -> str:
+    """The graph in words, for those who cannot see it."""
+    titles = {node.key: node.title for node in drawing.nodes}
+    lines = [f"{drawing.summary}, from top to bottom."]
+    for edge in drawing.edges:
+        says = ", ".join(filter(None, (edge.label, edge.condition)))
+        off = " (disabled)" if edge.style is Style.DISABLED else ""
+        rule = f": {says}" if says else ""
+        lines.append(f"{titles[edge.source]} to {titles[edge.target]}{rule}{off}.")
+    return "\n".join(lines)
+
+
+def _heading_width(drawing: Drawing) -> float:
+    return width(drawing.title, 15, bold=True)
+
+
+def _draw_graph(graph: ET.Element, drawing: Drawing, layout: Layout) -> None:
+    """Lines first, so that no label and no box is ever crossed out."""
+    groups = []
+    for edge, route in zip(drawing.edges, layout.routes, strict=True):
+        groups.append(group := _add(graph, "g"))
+        _draw_line(group, edge, route)
+    for edge, label in zip(drawing.edges, layout.labels, strict=True):
+        if label:
+            _draw_label(_add(graph, "g"), edge, label)
+    for node, box in zip(drawing.nodes, layout.boxes, strict=True):
+        _draw_node(_add(graph, "g"), node, box)
+
+
+def _draw_line(group: ET.Element, edge: Arrow, route: Sequence[Point]) -> None:
+    classes = f"{edge.style}{_tone_class(edge.mark)}"
+    _add(group, "title").text = edge.tooltip
+    end = _before(route)
+    path = _path([*route[:-1], end])
+    _add(group, "path", f"line {classes}", d=path)
+    _add(group, "path", "reach", d=path, stroke="#000")
+    _add(group, "path", f"head {classes}", d=_head(end, route[-1]))
+    if edge.style is Style.EXPRESSION:
+        _add(group, "path", f"tail {classes}", d=_diamond(*route[:2]))
+
+
+def _diamond(tail: Point, towards: Point) -> str:
+    """A diamond at the tail of an edge, which goes upright or sideways there."""
+    (x, y), (to_x, to_y) = tail, towards
+    if to_y == y:
+        along = _TAIL if to_x > x else -_TAIL
+        corners = ((0.0, 0.0), (along, -_SLIM), (2 * along, 0.0), (along, _SLIM))
+    else:
+        along = _TAIL if to_y > y else -_TAIL
+        corners = ((0.0, 0.0), (_SLIM, along), (0.0, 2 * along), (-_SLIM, along))
+    return "M" + "L".join(f"{_n(x + a)} {_n(y + b)}" for a, b in corners) + "Z"
+
+
+def _before(route: Sequence[Point]) -> Point:
+    """Where the line ends and the head begins."""
+    (from_x, from_y), (x, y) = route[-2:]
+    if from_y == y:
+        return (x + (_HEAD if from_x > x else -_HEAD), y)
+    return (x, y - (_HEAD if from_y < y else -_HEAD))
+
+
+def _head(base: Point, tip: Point) -> str:
+    (x, y), (to_x, to_y) = base, tip
+    across, down = (_HEAD_HALF, 0.0) if x == to_x else (0.0, _HEAD_HALF)
+    corners = ((x - across, y - down), (x + across, y + down), (to_x, to_y))
+    return "M" + "L".join(f"{_n(a)} {_n(b)}" for a, b in corners) + "Z"
+
+
+def _path(route: Sequence[Point]) -> str:
+    """Lines, and curves that leave and arrive upright, as :class:`Layout` says."""
+    parts = [f"M{_n(route[0][0])} {_n(route[0][1])}"]
+    for (x, y), (to_x, to_y) in pairwise(route):
+        if x == to_x or y == to_y:
+            parts.append(f"L{_n(to_x)} {_n(to_y)}")
+        else:
+            middle = _n((y + to_y) / 2)
+            parts.append(f"C{_n(x)} {middle} {_n(to_x)} {middle} {_n(to_x)} {_n(to_y)}")
+    return "".join(parts)
+
+
+def _draw_label(group: ET.Element, edge: Arrow, box: Box) -> None:
+    _add(group, "title").text = edge.tooltip
+    _rect(group, box, "back", radius=4)
+    tone = _tone_class(edge.mark)
+    _lines(group, box.text, box.x, box.y, f" {edge.style}{tone}")
+
+
+def _draw_node(group: ET.Element, node: Node, box: Box) -> None:
+    _add(group, "title").text = node.tooltip
+    tone = _tone_class(node.mark)
+    classes = f"box {node.kind}{tone}"
+    if node.kind is NodeKind.TRIGGER:
+        _add(group, "path", classes, d=_hexagon(box))
+    else:
+        _rect(group, box, classes, radius=8)
+    shift = 0.0
+    if node.mark:
+        inset = 14 if node.kind is NodeKind.TRIGGER else 7
+        draw_chip(group, TONES[node.mark.tone], box.left + inset + CHIP / 2, box.y)
+        shift = CHIP / 2 - 1
+    _lines(group, box.text, box.x + shift, box.y, tone)
+
+
+def _hexagon(box: Box) -> str:
+    cut = min(14.0, box.height / 3)
+    corners = (
+        (box.left, box.y), (box.left + cut, box.top), (box.right - cut, box.top),
+        (box.right, box.y), (box.right - cut, box.bottom), (box.left + cut, box.bottom),
     )  # fmt: skip
-    indent = 20 if box.kind == "trigger" else 12
-    title = f"⚡ {box.title}" if box.kind == "trigger" else box.title
-    _text(group, "", left + indent, top + (20 if box.subtitle else 28), title)
-    if box.subtitle:
-        _text(group, "soft", left + indent, top + 36, box.subtitle)
-    if box.mark.badge:
-        _text(group, "badge", left + width - 10, top + 20, box.mark.badge)
-    _tooltip(group, box.id, box.mark.note)
+    return "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in corners) + "Z"
 
 
-def _text(parent: Xml.Element, style: str, x: float, y: float, words: str) -> None:
-    named = {"class": style} if style else {}
-    Xml.SubElement(parent, "text", {**named, "x": f"{x:g}", "y": f"{y:g}"}).text = words
+def draw_chip(group: ET.Element, tone: Tone, x: float, y: float) -> None:
+    """The sign of a tone: an outline and a glyph, told apart without colour."""
+    chip = _add(group, "g", transform=f"translate({_n(x)} {_n(y)})")
+    _add(chip, "path", f"chip {tone.shape} t-{tone.name}", d=_OUTLINES[tone.shape])
+    if tone.glyph:
+        lower = {"transform": "translate(0 1.6)"} if tone.shape is Shape.TRIANGLE else {}
+        solid = " solid" if tone.glyph.endswith("Z") else ""
+        _add(chip, "path", f"glyph{solid} t-{tone.name}", d=tone.glyph, **lower)
 
 
-def _tooltip(element: Xml.Element, *parts: str) -> None:
-    words = "\n".join(part for part in parts if part)
-    if words:
-        title = Xml.Element("title")
-        title.text = words
-        element.insert(0, title)
+_CIRCLE = "M-7.5 0A7.5 7.5 0 1 1 7.5 0A7.5 7.5 0 1 1-7.5 0Z"
+_OUTLINES = {
+    Shape.CIRCLE: _CIRCLE,
+    Shape.RING: _CIRCLE,
+    Shape.DASHED: _CIRCLE,
+    Shape.SQUARE: "M-7-7H7V7H-7Z",
+    Shape.DIAMOND: "M0-9L9 0L0 9L-9 0Z",
+    Shape.TRIANGLE: "M0-8.5L8.8 7H-8.8Z",
+}
 
 
-def html(drawing: Drawing) -> str:
-    """A page with the picture in it, that asks for nothing and runs nothing."""
-    page = Xml.Element("html", {"lang": "en"})
-    head = Xml.SubElement(page, "head")
-    Xml.SubElement(head, "meta", {"charset": "utf-8"})
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
-    Xml.SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": policy})
-    Xml.SubElement(head, "meta", {"name": "viewport", "content": "width=device-width"})
-    Xml.SubElement(head, "title").text = drawing.title
-    Xml.SubElement(head, "style").text = PAGE
-    body = Xml.SubElement(page, "body")
-    Xml.SubElement(body, "h1").text = drawing.title
-    Xml.SubElement(body, "main").append(svg_tree(drawing))
-    return "<!doctype html>\n" + Xml.tostring(page, encoding="unicode", method="html")
+def _draw_legend(root: ET.Element, legend: Legend, top: float) -> None:
+    for entry in legend.entries:
+        x, y = _MARGIN + entry.x, top + entry.y
+        if entry.tone:
+            draw_chip(root, entry.tone, x + 10, y)
+        elif entry.style:
+            _add(root, "path", f"line {entry.style}", d=f"M{_n(x)} {_n(y)}h22")
+            if entry.style is Style.EXPRESSION:
+                _add(root, "path", f"tail {entry.style}", d=_diamond((x, y), (x + 22, y)))
+        _text(root, entry.text, "key", x + 28, y + 4)
 
 
-PAGE = """
-:root { color-scheme: light dark; } body { margin: 1rem; font: 16px system-ui, sans-serif; }
-h1 { font-size: 1.1rem; } main { overflow: auto; } svg { max-width: 100%; height: auto; }
-"""
+def _lines(group: ET.Element, fitted: Fitted, x: float, y: float, classes: str) -> None:
+    for line in fitted.lines:
+        _text(group, line.text, f"{line.role}{classes}", x, y + _baseline(line))
+
+
+def _baseline(line: Line) -> float:
+    return line.middle + FONTS[Role(line.role)].size * _BASELINE
+
+
+def _rect(group: ET.Element, box: Box, classes: str, *, radius: float) -> None:
+    _add(
+        group, "rect", classes, x=_n(box.left), y=_n(box.top), width=_n(box.width),
+        height=_n(box.height), rx=_n(radius),
+    )  # fmt: skip
+
+
+def _text(parent: ET.Element, text: str, classes: str, x: float, y: float) -> None:
+    _add(parent, "text", classes, x=_n(x), y=_n(y)).text = text
+
+
+def _tone_class(mark: Mark | None) -> str:
+    return f" marked t-{mark.tone}" if mark else ""
+
+
+def _add(parent: ET.Element, tag: str, classes: str = "", **attributes: str) -> ET.Element:
+    return ET.SubElement(parent, tag, {"class": classes, **attributes} if classes else attributes)
+
+
+def _n(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")
