@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"<!-- (run|python|pytest) ?(\d*) -->\n```\w+\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(
+    r"<!-- (run|session|python|pytest) ?(\d*) -->\n```\w+\n(.*?)```", README, re.DOTALL
+)
 COMMANDS = [
     (line.removeprefix("$ ").partition("  #")[0], int(code or 0))
     for kind, code, text in BLOCKS
@@ -21,6 +23,7 @@ COMMANDS = [
     for line in text.splitlines()
     if line.startswith("$ ")
 ]
+SESSIONS = [text for kind, _, text in BLOCKS if kind == "session"]
 SCRIPTS = [text for kind, _, text in BLOCKS if kind == "python"]
 
 
@@ -40,6 +43,18 @@ def test_a_command_of_the_readme_runs(command: str, code: int, checkout: Path) -
         [script, *words[1:]], cwd=checkout, capture_output=True, text=True, timeout=50
     )
     assert done.returncode == code, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", SESSIONS, ids=range(len(SESSIONS)))
+def test_a_session_of_the_readme_runs_in_order(text: str, checkout: Path) -> None:
+    lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    for line in lines:
+        words = shlex.split(line)
+        script = str(Path(sys.executable).with_name("worker"))
+        done = subprocess.run(
+            [script, *words[1:]], cwd=checkout, capture_output=True, text=True, timeout=50
+        )
+        assert done.returncode == 0, line + done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=range(len(SCRIPTS)))
@@ -64,4 +79,4 @@ def test_the_test_of_the_readme_passes(checkout: Path) -> None:
 
 
 def test_the_readme_has_examples() -> None:
-    assert len(COMMANDS) >= 6 and len(SCRIPTS) == 2
+    assert len(COMMANDS) >= 6 and len(SCRIPTS) == 2 and SESSIONS
