@@ -124,7 +124,8 @@ class _Guard(httpx.AsyncBaseTransport):
 
     def __init__(self, allowed: tuple[Named, ...]) -> None:
         self._allowed = allowed
-        self._inner = httpx.AsyncHTTPTransport(trust_env=False)
+        # Of the environment it takes SSL_CERT_FILE and SSL_CERT_DIR: ministries have their own CAs.
+        self._inner = httpx.AsyncHTTPTransport(trust_env=True)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port or DEFAULT_PORTS.get(request.url.scheme)

@@ -1,0 +1,123 @@
+"""Requests for real: TLS that is checked, redirects that are looked at, limits that hold."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from worker.hosts import live as module
+from worker.hosts.allow import Named, named
+from worker.hosts.exchange import HttpReply, HttpRequest
+from worker.hosts.live import Live
+
+
+@contextmanager
+def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A server that redirects to where ``?to=`` says, and else sends 2 MB; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            target = self.path.partition("?to=")[2]
+            self.send_response(302 if target else 200)
+            self.send_header("location" if target else "x-host", target or self.headers["host"])
+            body = b"" if target else b"x" * 2_000_000
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+async def asked(url: str, *allowed: Named, **fields: Any) -> HttpReply:
+    host = Live(allowed)
+    try:
+        return await host.send(HttpRequest(method="GET", url=url, **fields))
+    finally:
+        await host.close()
+
+
+async def test_a_certificate_is_checked_and_an_authority_of_ones_own_can_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with serving(context) as port:
+        url, allowed = f"https://localhost:{port}/", named("localhost")
+        refused = await asked(url, allowed)
+        assert refused.error["code"] == "CERT_INVALID"
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert (await asked(url, allowed)).status == 200
+        # The name counts, not the address that it leads to.
+        by_address = await asked(f"https://127.0.0.1:{port}/", named("127.0.0.1"))
+        assert by_address.error["code"] == "CERT_INVALID"
+
+
+async def test_a_redirect_is_followed_only_where_requests_may_go() -> None:
+    with serving() as port, serving() as other:
+        here, there = (f"http://127.0.0.1:{one}/" for one in (port, other))
+        allowed = named(f"127.0.0.1:{port}")
+        followed = await asked(f"{here}?to={here}", allowed, redirects=5)
+        assert followed.status == 200 and followed.url == here
+        refused = await asked(f"{here}?to={there}", allowed, redirects=5)
+        assert refused.error["code"] == "ERR_REFUSED" and str(other) in refused.error["message"]
+        assert (await asked(f"{here}?to={there}", allowed)).status == 302
+
+
+async def test_a_name_that_leads_into_a_private_network_is_refused_unless_it_was_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving() as port:
+        real = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *rest, **named: real("127.0.0.1", *rest, **named),
+        )
+        url = f"http://api.evil.test:{port}/"
+        refused = await asked(url, named("*.evil.test"))
+        assert "private address 127.0.0.1" in refused.error["message"]
+        reached = await asked(url, named("api.evil.test"))
+        assert dict(reached.headers)["x-host"] == f"api.evil.test:{port}"
+
+
+async def test_a_response_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SIZE_LIMIT", 1024 * 1024)
+    with serving() as port:
+        found = await asked(f"http://127.0.0.1:{port}/", named("127.0.0.1"))
+        assert "over the limit of 1 MB" in found.error["message"]
+
+
+async def test_a_service_that_does_not_answer_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        found = await asked(url, named("127.0.0.1"), timeout_s=0.2)
+        assert found.error["code"] == "UND_ERR_HEADERS_TIMEOUT"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x.test/", "http://", "nonsense", "http://a@b:99999/"])  # fmt: skip
+async def test_what_is_no_request_is_an_error(url: str) -> None:
+    assert (await asked(url, named("*"))).error
