@@ -51,6 +51,30 @@ class Options:
     moments: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
+def limits_of(
+    workflow: Workflow,
+    *,
+    timeout: float | None,
+    memory: int | None,
+    state_limit: float | None = None,
+    payload_limit: float | None = None,
+) -> Limits:
+    """The limits that were asked for, else the workflow's own, else the defaults."""
+    own, standard = workflow.options, Limits()
+    own_timeout = _number(own.get("run_timeout_ms"))
+    return Limits(
+        timeout_s=timeout or (own_timeout / 1000 if own_timeout else standard.timeout_s),
+        memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
+        state_mb=state_limit,
+        payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
+    )
+
+
+def _number(value: Any) -> float | None:
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return float(value) if valid else None
+
+
 VERSIONS = {"worker": VERSION, "python": platform.python_version()}
 
 

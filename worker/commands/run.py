@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import UsageError
-from worker.execute.limits import Limits
 from worker.hosts.allow import Named, hosts_of, named
 from worker.hosts.on_demand import OnDemand
 from worker.plan.document import parse_json, read_document, read_text
 from worker.plan.load import load
 from worker.plan.workflow import Workflow
-from worker.prepare import Options, configurations
+from worker.prepare import Options, configurations, limits_of
 from worker.result import Result
 from worker.runner import Pool
 from worker.sinks.text import printable
@@ -138,30 +137,6 @@ def _cancel_on_signals(cancel: asyncio.Event) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-
-
-def limits_of(
-    workflow: Workflow,
-    *,
-    timeout: float | None,
-    memory: int | None,
-    state_limit: float | None,
-    payload_limit: float | None,
-) -> Limits:
-    """The limits that were asked for, else the workflow's own, else the defaults."""
-    own, standard = workflow.options, Limits()
-    own_timeout = _number(own.get("run_timeout_ms"))
-    return Limits(
-        timeout_s=timeout or (own_timeout / 1000 if own_timeout else standard.timeout_s),
-        memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
-        state_mb=state_limit,
-        payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
-    )
-
-
-def _number(value: Any) -> float | None:
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if valid else None
 
 
 def read_input(source: str | None) -> dict[str, Any]:

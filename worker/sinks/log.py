@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from worker.walk.events import AnyEvent, RunComplete, RunLog, StepComplete
 from worker.walk.outcome import StepError
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     import structlog
 
 _LEVELS = {"debug": logging.DEBUG, "warn": logging.WARNING, "error": logging.ERROR}
+
+
+class Log(Protocol):
+    """What is needed of a structlog logger."""
+
+    def critical(self, event: str, **fields: Any) -> Any: ...
+
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+    def info(self, event: str, **fields: Any) -> Any: ...
 
 
 def logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundLogger:

@@ -1,0 +1,263 @@
+"""The plane: a batch of messages in, one transaction, what is to be said out.
+
+Nothing is said before it is committed; a message that is refused changes nothing. The claims of
+workers that wait are kept in memory alone: workers repeat them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from worker.control import from_workers, lifecycle
+from worker.control.batch import Batch, Refusal, Said, Settings, Standing
+from worker.control.from_clients import Denied, Desk
+from worker.control.library import Library
+from worker.control.model import Phase
+from worker.control.policy import Policy
+from worker.control.queue import Head, choose, share
+from worker.control.retention import forget
+from worker.control.store.store import Store
+from worker.transports import wire
+from worker.transports.bus import Message
+from worker.transports.topics import Topics
+
+_WORKERS: dict[str, tuple[type[Any], Callable[[Batch, str, Any], None]]] = {
+    "status": (wire.Presence, from_workers.status),
+    "claim": (wire.Claim, from_workers.claim),
+    "reports": (wire.Reports, from_workers.reports),
+    "beat": (wire.Beat, from_workers.beat),
+    "release": (wire.Release, from_workers.release),
+}
+FORGET_EVERY = 60_000_000
+NOTE_EVERY = 2_000_000
+_SURE = "sure"
+PAUSE = 1_000_000
+"""A tick that is so late (in microseconds) tells that this process was held up itself."""
+
+
+class Plane:
+    """Applies the rules to messages. Not for more than one thread at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        topics: Topics = Topics(),
+        settings: Settings = Settings(),
+        policy: Policy | None = None,
+        library: Library | None = None,
+        token: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+    ) -> None:
+        self._store = store
+        self._topics = topics
+        self._settings = settings
+        self._policy = policy or Policy()
+        self._desk = Desk(self._policy, library or Library())
+        self._token = token
+        self._standing: dict[str, Standing] = {}
+        self._connected_since: int | None = None
+        self._ticked = 0
+        self._forgot = 0
+        self._noted = 0
+
+    # --- batches ----------------------------------------------------------------------------------
+
+    def process(self, messages: Sequence[Message], now: int) -> Said:
+        """Handle messages together; where that fails one by one, so that one stops no other."""
+        try:
+            return self._together(messages, now)
+        except Exception as error:
+            if len(messages) == 1:
+                said = Said()
+                text = f"{type(error).__name__}: {error}"[:500]
+                said.refusals.append(Refusal("defect", text, messages[0].topic))
+                return said
+        whole = Said()
+        for message in messages:
+            said = self.process([message], now)
+            whole.messages += said.messages
+            whole.alerts += said.alerts
+            whole.refusals += said.refusals
+            whole.ended += said.ended
+        return whole
+
+    def _together(self, messages: Sequence[Message], now: int) -> Said:
+        with self._store.work() as work:
+            batch = self._batch(work, now)
+            for message in messages:
+                try:
+                    self._handle(batch, message)
+                except Refusal as refusal:
+                    refusal.topic = message.topic
+                    batch.refuse(refusal)
+            self._assign(batch)
+        return self._done(batch)
+
+    def tick(self, now: int) -> Said:
+        """What time does: leases expire, old orders are forgotten, and claims are looked at."""
+        late = self._ticked and now - self._ticked > PAUSE
+        self._ticked = now
+        if late and self._connected_since is not None:
+            self._connected_since = now
+        with self._store.work() as work:
+            batch = self._batch(work, now)
+            self._expire(batch)
+            self._note_time(batch)
+            if self._settings.keep_s and now - self._forgot > FORGET_EVERY:
+                self._forgot = now
+                forget(batch, now - int(self._settings.keep_s * 1e6))
+            self._assign(batch)
+        return self._done(batch)
+
+    def connected(self, now: int) -> Said:
+        """The bus is there again: say the states that somebody may have missed."""
+        self._connected_since = now
+        with self._store.work() as work:
+            batch = self._batch(work, now)
+            sure = work.meta(_SURE)
+            for run in work.changed_since(sure) if sure is not None else ():
+                batch.announce(run)
+            for run in work.unnotified():
+                batch.alarm(run)
+        return self._done(batch)
+
+    def disconnected(self) -> None:
+        """The bus is gone, and with it what workers would have said: no lease expires."""
+        self._connected_since = None
+        self._standing.clear()
+
+    def notified(self, run_ids: Sequence[str], now: int) -> None:
+        """These alerts were delivered."""
+        with self._store.work() as work:
+            work.mark_notified(run_ids, now)
+
+    def _batch(self, work: Any, now: int) -> Batch:
+        return Batch(work, now, self._topics, self._settings, dict(self._standing))
+
+    def _done(self, batch: Batch) -> Said:
+        self._standing = batch.standing
+        return batch.said
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def _handle(self, batch: Batch, message: Message) -> None:
+        place = self._topics.parse(message.topic)
+        match place:
+            case ("requests", method, _):
+                self._answer(batch, method, message)
+            case ("workers", name, what):
+                if what == "status" and not message.payload:
+                    return  # a retained status that was cleared
+                self._check_size(message)
+                shape, handle = _WORKERS[what]
+                handle(batch, name, _read(shape, message.payload))
+            case _:
+                raise Refusal("unknown", "no such topic")
+
+    def _check_size(self, message: Message) -> None:
+        size, limit = len(message.payload), self._settings.payload_limit
+        if size > limit:
+            raise Refusal("oversized", f"{size:,} bytes, and the limit is {limit:,}")
+
+    def _answer(self, batch: Batch, method: str, message: Message) -> None:
+        if not self._topics.is_reply(message.reply_to):
+            raise Refusal("reply_topic", f"no place for a reply: {message.reply_to[:100]!r}")
+        try:
+            reply = wire.Reply(ok=self._do(batch, method, message))
+        except Denied as denied:
+            reply = _failure(denied.code, denied.message)
+        except Refusal as refusal:
+            refusal.topic = message.topic
+            batch.refuse(refusal)
+            code = "too_large" if refusal.kind == "oversized" else "invalid"
+            reply = _failure(code, refusal.message)
+        batch.said.messages.append(
+            Message(
+                topic=message.reply_to,
+                payload=wire.encode(reply),
+                correlation=message.correlation,
+            )
+        )
+
+    def _do(self, batch: Batch, method: str, message: Message) -> msgspec.Raw:
+        self._check_size(message)
+        if method not in self._desk.methods:
+            raise Denied("unknown", f"there is no request '{method[:100]}'")
+        shape, handle = self._desk.methods[method]
+        return msgspec.Raw(wire.encode(handle(batch, _read(shape, message.payload))))
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def _expire(self, batch: Batch) -> None:
+        if self._connected_since is None:
+            return
+        lease = int(self._settings.lease_s * 1e6)
+        for run in batch.work.expired(batch.now):
+            # What workers said while nobody listened is still to come.
+            if run.leased and batch.now >= self._connected_since + lease:
+                batch.change(lifecycle.expire(run, batch.now))
+
+    def _note_time(self, batch: Batch) -> None:
+        """Until when it is sure that what was committed was also said."""
+        if self._connected_since is not None and batch.now - self._noted > NOTE_EVERY:
+            batch.work.put_meta(_SURE, self._noted)
+            self._noted = batch.now
+
+    def _assign(self, batch: Batch) -> None:
+        """Give runs that wait to claims that wait."""
+        demand = sum(one.demand for one in batch.standing.values())
+        if demand == 0:
+            return
+        batch.work.flush()
+        heads = [head for lane in batch.work.lanes() if (head := self._head(batch, lane, demand))]
+        if not heads:
+            return
+        chosen = choose(heads, batch.work.leased(), demand)
+        demands = {worker: one.demand for worker, one in batch.standing.items()}
+        given: dict[str, list[str]] = {}
+        for worker, run_id in share(demands, chosen):
+            given.setdefault(worker, []).append(run_id)
+        for worker, run_ids in given.items():
+            self._give(batch, worker, run_ids)
+
+    def _head(self, batch: Batch, lane: Any, demand: int) -> Head | None:
+        limit = self._policy.concurrency(lane.project, lane.workflow)
+        room = demand if limit is None else min(demand, limit - lane.leased)
+        if room <= 0:
+            return None
+        return Head(lane=lane, waiting=batch.work.waiting(lane, room), limit=limit)
+
+    def _give(self, batch: Batch, worker: str, run_ids: Sequence[str]) -> None:
+        standing = batch.standing.pop(worker)
+        batch.work.load_runs(run_ids)
+        runs = []
+        for run_id in run_ids:
+            run = batch.work.run(run_id)
+            assert run is not None and run.phase is Phase.AVAILABLE
+            run = lifecycle.claim(
+                run,
+                worker=worker,
+                incarnation=standing.incarnation,
+                claim_id=standing.claim_id,
+                token=self._token(),
+                expires=batch.lease_ends,
+            )
+            batch.change(run)
+            runs.append(run)
+        batch.work.load_orders(run.order_id for run in runs)
+        from_workers.assign(batch, worker, standing.claim_id, runs)
+
+
+def _read(shape: type[Any], payload: bytes) -> Any:
+    try:
+        return wire.decode(shape, payload)
+    except wire.WireError as error:
+        raise Refusal("malformed", str(error)[:500]) from error
+
+
+def _failure(code: str, message: str) -> wire.Reply:
+    return wire.Reply(error=wire.Failure(code=code, message=message))

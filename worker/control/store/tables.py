@@ -1,0 +1,161 @@
+"""The tables. Times are in microseconds since the epoch; states and events are JSON text."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+METADATA = MetaData()
+_ID = String(64)
+_NAME = String(1000)
+
+ORDERS = Table(
+    "orders",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("project", _ID, nullable=False),
+    Column("workflow", _NAME, nullable=False),
+    Column("plan", _ID, nullable=False),
+    Column("input", _ID, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("created", BigInteger, nullable=False),
+    Column("runs", Integer, nullable=False),
+    Column("last_run", _ID),
+    Index("orders_created", "created"),
+    Index("orders_status", "status", "created"),
+    Index("orders_project", "project", "created"),
+)
+
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("order_id", _ID, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("project", _ID, nullable=False),
+    Column("workflow", _NAME, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("age", BigInteger, nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("start", _NAME, nullable=False),
+    Column("input", _ID, nullable=False),
+    Column("claim_id", _ID),
+    Column("worker", _ID),
+    Column("incarnation", _ID),
+    Column("token", _ID),
+    Column("expires", BigInteger, nullable=False),
+    Column("cancelling", Boolean, nullable=False),
+    Column("reported", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("started", BigInteger),
+    Column("finished", BigInteger),
+    Column("error_type", String(200)),
+    Column("error_message", Text),
+    Index("runs_order", "order_id", "number"),
+    Index("runs_queue", "phase", "project", "workflow", "priority", "age"),
+    Index("runs_expiry", "phase", "expires"),
+    Index("runs_claim", "claim_id"),
+    Index("runs_finished", "finished"),
+)
+
+LANES = Table(
+    "lanes",
+    METADATA,
+    Column("project", _ID, nullable=False),
+    Column("workflow", _NAME, nullable=False),
+    Column("available", Integer, nullable=False),
+    Column("leased", Integer, nullable=False),
+    PrimaryKeyConstraint("project", "workflow"),
+)
+
+PROJECTS = Table(
+    "projects",
+    METADATA,
+    Column("name", _ID, primary_key=True),
+    Column("period_began", BigInteger, nullable=False),
+    Column("accepted", Integer, nullable=False),
+)
+
+PLANS = Table(
+    "plans",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+# The owner of a dataclip is the order whose input it is, or the run that gave it.
+CLIPS = Table(
+    "clips",
+    METADATA,
+    Column("owner", _ID, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("text", Text, nullable=False),
+    PrimaryKeyConstraint("owner", "id"),
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("run_id", _ID, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("clip", _ID),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("run_id", "attempt", "seq"),
+)
+
+STALE = Table(
+    "stale_reports",
+    METADATA,
+    Column("run_id", _ID, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("worker", _ID, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("run_id", "attempt", "seq"),
+)
+
+ALERTS = Table(
+    "alerts",
+    METADATA,
+    Column("run_id", _ID, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("notified", BigInteger),
+    Index("alerts_notified", "notified", "at"),
+)
+
+WORKERS = Table(
+    "workers",
+    METADATA,
+    Column("name", _ID, primary_key=True),
+    Column("incarnation", _ID, nullable=False),
+    Column("online", Boolean, nullable=False),
+    Column("draining", Boolean, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("version", _ID, nullable=False),
+    Column("since", BigInteger, nullable=False),
+)
+
+META = Table(
+    "meta",
+    METADATA,
+    Column("key", _ID, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""How messages travel between clients, the control plane and workers."""

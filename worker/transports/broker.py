@@ -1,0 +1,168 @@
+"""A broker of one's own, on loopback: mosquitto where it is installed, else one from a wheel."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from worker.errors import WorkerError
+
+START_S = 10.0
+TRIES = 5
+
+MOSQUITTO = """\
+listener {port} 127.0.0.1
+{access}
+{user}
+persistence false
+set_tcp_nodelay true
+max_queued_messages 0
+max_inflight_messages 0
+log_type error
+log_type warning
+"""
+
+# rumqttd, the broker in iotcore, speaks MQTT 5 on the listeners of its section v5.
+IOTCORE = """\
+id = 0
+[router]
+id = 0
+max_connections = 1010
+max_outgoing_packet_count = 10000
+max_segment_size = 104857600
+max_segment_count = 10
+
+[v5.1]
+name = "v5-1"
+listen = "127.0.0.1:{port}"
+next_connection_delay_ms = 1
+
+[v5.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 134217728
+max_inflight_count = 1000
+dynamic_filters = true
+"""
+
+
+class BrokerError(WorkerError):
+    """No broker can be started here."""
+
+
+class Broker:
+    """A broker as a child process, for as long as the ``with`` lasts."""
+
+    def __init__(
+        self, *, port: int = 0, kind: str = "", access: str = "allow_anonymous true"
+    ) -> None:
+        self.kind = kind or available()
+        self.port = port
+        self._wanted = port
+        self._access = access
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="worker-broker-")
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.kill()
+        self._folder.cleanup()
+
+    def start(self) -> None:
+        """Start it, at the port that it had before; where that was free to choose, at another
+        when somebody else took it meanwhile. Raises :class:`BrokerError`."""
+        for _ in range(TRIES):
+            self.port = self._wanted or self.port or _free_port()
+            if self._try():
+                return
+            if not self._wanted:
+                self.port = 0
+        raise BrokerError(f"the broker ({self.kind}) did not start: {self._said()}")
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _try(self) -> bool:
+        config = Path(self._folder.name) / "broker.toml"
+        text = MOSQUITTO if self.kind == "mosquitto" else IOTCORE
+        import os
+
+        user = "user root" if os.geteuid() == 0 else ""
+        config.write_text(text.format(port=self.port, access=self._access, user=user))
+        with (Path(self._folder.name) / "said").open("wb") as said:
+            self._process = subprocess.Popen(
+                self._command(config), stdout=said, stderr=said, stdin=subprocess.DEVNULL
+            )
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                return False
+            if _listens(self.port):
+                return True
+            time.sleep(0.005)
+        self.kill()
+        return False
+
+    def _command(self, config: Path) -> list[str]:
+        if self.kind == "mosquitto":
+            return [_mosquitto() or "mosquitto", "-c", str(config)]
+        code = "import sys, iotcore; iotcore.Broker(config_path=sys.argv[1]).run_forever()"
+        return [sys.executable, "-c", code, str(config)]
+
+    def _said(self) -> str:
+        said = Path(self._folder.name) / "said"
+        return said.read_text(errors="replace").strip()[-500:] or "it said nothing"
+
+
+def available() -> str:
+    """Which broker there is: ``mosquitto`` or ``iotcore``. Raises :class:`BrokerError`."""
+    from importlib.util import find_spec
+
+    if _mosquitto():
+        return "mosquitto"
+    if find_spec("iotcore") is not None:
+        return "iotcore"
+    raise BrokerError(
+        "no broker is here: install mosquitto, or one that comes with pip: "
+        "pip install 'workflow-worker[broker]'"
+    )
+
+
+def _mosquitto() -> str | None:
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.2):
+            return True
+    except OSError:
+        return False

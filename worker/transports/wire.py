@@ -1,0 +1,351 @@
+"""The messages, each with its shape: what does not fit is refused before anybody acts on it.
+
+JSON, as flat as it can be. Times are in microseconds since the epoch. The events of a run stand in
+reports as they stand in a journal.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""An id or a name: one level of a topic."""
+Label = Annotated[str, Meta(min_length=1, max_length=200)]
+Text = Annotated[str, Meta(max_length=100_000)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+NULL = Raw(b"null")
+
+StatusWord = Literal[
+    "pending", "running", "success", "failed", "crashed", "cancelled", "killed", "exception",
+    "lost", "rejected",
+]  # fmt: skip
+ReasonWord = Literal["success", "fail", "crash", "kill", "cancel", "exception"]
+
+
+class WireError(ValueError):
+    """A message that is none of ours."""
+
+
+class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What all messages have in common: nothing unknown stands in them."""
+
+
+T = TypeVar("T")
+
+
+def decode(shape: type[T], payload: bytes) -> T:
+    """A message of a shape. Raises :class:`WireError`, which says what does not fit and where."""
+    try:
+        payload.decode()  # what is kept as it is (Raw) must be text too
+        return _decoder(shape).decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(str(error)) from error
+    except RecursionError as error:
+        raise WireError("nested too deeply") from error
+
+
+_DECODERS: dict[Any, Any] = {}
+
+
+def _decoder(shape: type[T]) -> msgspec.json.Decoder[T]:
+    if shape not in _DECODERS:
+        _DECODERS[shape] = msgspec.json.Decoder(shape)
+    found: msgspec.json.Decoder[T] = _DECODERS[shape]
+    return found
+
+
+encode = msgspec.json.Encoder().encode
+"""A message as JSON."""
+
+
+def well_formed(text: str) -> str:
+    """JSON text that every reader takes: half of a surrogate pair becomes a question mark."""
+    if "\\ud" not in text and "\\uD" not in text:
+        return text
+    return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+# --- workers to the control plane -----------------------------------------------------------------
+
+
+class Presence(Shape, frozen=True):
+    """Who is there: the birth of a worker or of a control plane, and its will. ``incarnation``
+    is new each time that the process starts."""
+
+    incarnation: Id
+    online: bool
+    capacity: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    draining: bool = False
+    version: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Claim(Shape, frozen=True):
+    """A worker has room for ``demand`` runs. Repeating a ``claim_id`` gives the same runs."""
+
+    claim_id: Id
+    demand: Annotated[int, Meta(ge=0, le=1000)]
+    incarnation: Id
+
+
+class Lease(Shape, frozen=True):
+    """The right to run an attempt of a run; ``token`` proves it."""
+
+    run_id: Id
+    attempt: Annotated[int, Meta(ge=1, le=10_000)]
+    token: Annotated[str, Meta(min_length=8, max_length=64)]
+
+
+class Beat(Shape, frozen=True):
+    """These runs are alive."""
+
+    incarnation: Id
+    leases: Annotated[list[Lease], Meta(max_length=10_000)]
+
+
+class Release(Shape, frozen=True):
+    """These runs were not started, and will not be."""
+
+    incarnation: Id
+    leases: Annotated[list[Lease], Meta(max_length=10_000)]
+
+
+class RunReport(Shape, frozen=True):
+    """Events of one run, in order, as they stand in a journal."""
+
+    lease: Lease
+    events: Annotated[list[Raw], Meta(min_length=1, max_length=10_000)]
+
+
+class Reports(Shape, frozen=True):
+    """Events of some runs. ``number`` comes back with the acknowledgement."""
+
+    number: Count
+    runs: Annotated[list[RunReport], Meta(min_length=1, max_length=1000)]
+
+
+class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An event of a run, as far as the control plane looks into it."""
+
+    type: Literal["run:start", "step:start", "run:log", "step:complete", "run:complete"]
+    run_id: Id
+    seq: Count
+    timestamp: Annotated[int, Meta(ge=0, le=2**62)]
+    workflow: str | None = None
+    versions: dict[str, str] | None = None
+    step_id: str | None = None
+    job_id: str | None = None
+    job_name: str | None = None
+    input_dataclip_id: str | None = None
+    execution: Count | None = None
+    source: str | None = None
+    level: str | None = None
+    message: str | None = None
+    reason: ReasonWord | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+    error: dict[str, Any] | None = None
+    output_dataclip_id: str | None = None
+    output_dataclip: Raw = NULL
+    final_dataclip_id: str | None = None
+    final_state: Raw = NULL
+    withheld: bool | None = None
+    next: list[str] | None = None
+    mem: Count | None = None
+    duration: int | None = None
+
+
+# --- the control plane to workers -----------------------------------------------------------------
+
+
+class RunOptions(Shape, frozen=True):
+    """How an order is to be run, within what the worker allows."""
+
+    start: Annotated[str, Meta(max_length=1000)] = ""
+    end: Annotated[str, Meta(max_length=1000)] = ""
+    timeout_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+    memory_mb: Annotated[int, Meta(ge=8, le=1_000_000)] | None = None
+
+
+class Assigned(Shape, frozen=True):
+    """A run for the worker. ``plan`` is the workflow as an execution plan, ``input`` a state."""
+
+    lease: Lease
+    lease_s: float
+    order_id: Id
+    plan_id: Id
+    plan: Raw
+    input: Raw
+    options: RunOptions
+
+
+class Assignment(Shape, frozen=True, tag="runs"):
+    """The answer to a claim."""
+
+    claim_id: Id
+    runs: list[Assigned]
+
+
+class Ack(Shape, frozen=True):
+    """The events of a run up to ``upto`` are kept; -1: none. ``refused`` says that no more of
+    this run is wanted, and why."""
+
+    run_id: Id
+    attempt: int
+    upto: int
+    refused: str = ""
+
+
+class Acks(Shape, frozen=True, tag="acks"):
+    """The answer to reports."""
+
+    number: Count
+    acks: list[Ack]
+
+
+Response = Assignment | Acks
+
+
+class Command(Shape, frozen=True):
+    """What a worker must do with runs that it has: stop them and say so, or forget them."""
+
+    cancel: list[Id] = []
+    abandon: list[Id] = []
+
+
+# --- clients --------------------------------------------------------------------------------------
+
+
+class Submit(Shape, frozen=True):
+    """A work order. ``order_id`` is the client's, so that saying it twice makes one order. The
+    workflow is named (one that the control plane knows) or given, as an execution plan."""
+
+    order_id: Id
+    workflow: Label | None = None
+    plan: Raw = NULL
+    input: Raw = Raw(b"{}")
+    project: Id = "default"
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    options: RunOptions = RunOptions()
+
+
+class OrderQuery(Shape, frozen=True):
+    """Which orders, newest first; ``before`` is an order's ``created`` time, for the next page."""
+
+    status: StatusWord | None = None
+    project: Id | None = None
+    workflow: Label | None = None
+    search: Annotated[str, Meta(max_length=200)] = ""
+    before: Count | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
+class OrderRef(Shape, frozen=True):
+    """One order."""
+
+    order_id: Id
+
+
+class RunRef(Shape, frozen=True):
+    """One run, or the last run of an order."""
+
+    id: Id
+
+
+class EventQuery(Shape, frozen=True):
+    """The events of a run after ``after``, without their dataclips unless ``clips``."""
+
+    run_id: Id
+    after: Annotated[int, Meta(ge=-1, le=2**53)] = -1
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 500
+    clips: bool = False
+
+
+class Retry(Shape, frozen=True):
+    """Run an order again: from the start, or from a step with its recorded input. ``run_id`` is
+    the client's, so that saying it twice makes one run."""
+
+    id: Id
+    run_id: Id
+    from_step: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+
+
+class Nothing(Shape, frozen=True):
+    """A request without arguments."""
+
+
+class Failure(Shape, frozen=True):
+    """Why a request was not done. ``code``: invalid, unknown, conflict, rejected, too_large."""
+
+    code: str
+    message: str
+
+
+class Reply(Shape, frozen=True):
+    """The answer to a request: a result, or a failure."""
+
+    ok: Raw = NULL
+    error: Failure | None = None
+
+
+# --- what everybody may hear ----------------------------------------------------------------------
+
+
+class RunState(Shape, frozen=True):
+    """The state of a run, retained."""
+
+    run_id: Id
+    order_id: Id
+    number: int
+    project: Id
+    workflow: str
+    status: StatusWord
+    attempt: int
+    priority: int
+    created: int
+    worker: str | None = None
+    started: int | None = None
+    finished: int | None = None
+    start: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+class OrderState(Shape, frozen=True):
+    """The state of an order: that of its last run."""
+
+    order_id: Id
+    project: Id
+    workflow: str
+    status: StatusWord
+    priority: int
+    created: int
+    runs: int
+    reason: str | None = None
+    last_run: str | None = None
+
+
+class Alert(Shape, frozen=True):
+    """What the superuser must see: a run that ended as exception or lost."""
+
+    run_id: Id
+    order_id: Id
+    project: Id
+    workflow: str
+    status: StatusWord
+    at: int
+    error_type: str | None = None
+    error_message: str | None = None
+    worker: str | None = None
+
+
+class RunEvents(Shape, frozen=True):
+    """Events of a run that were accepted, in order, without their dataclips."""
+
+    run_id: Id
+    attempt: int
+    events: list[Raw]
