@@ -83,7 +83,9 @@ class Inbox:
         if not self._arrivals:
             self._some.clear()
             try:
-                await asyncio.wait_for(self._some.wait(), wait_s)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes with a message.
+                async with asyncio.timeout(wait_s):
+                    await self._some.wait()
             except TimeoutError:
                 return []
         count = min(len(self._arrivals), BATCH)
