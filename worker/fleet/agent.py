@@ -119,6 +119,7 @@ class Agent:
                 finally:
                     await self._leave()
         finally:
+            self._reporter.close()
             self._outbox.close()
 
     async def _leave(self) -> None:

@@ -88,3 +88,8 @@ class Reporter:
         box = self._boxes.pop((lease.run_id, lease.attempt), None)
         if box is not None:
             box.discard()
+
+    def close(self) -> None:
+        """Leave what is not acknowledged on disk."""
+        for box in self._boxes.values():
+            box.close()
