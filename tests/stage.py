@@ -63,6 +63,7 @@ class Stage:
         self.plane = Plane(self.store, topics=TOPICS)
         self.client = Client(self.broker.bus(), TOPICS)
         self.tasks: list[asyncio.Task[Any]] = []
+        self.workers: dict[str, asyncio.Task[None]] = {}
         self.serving: list[asyncio.Task[None]] = []
         self.folder = tempfile.TemporaryDirectory(prefix="worker-stage-")
         self.stop = asyncio.Event()
@@ -85,9 +86,15 @@ class Stage:
         agent = Agent(
             bus, executor, outbox, name=name, capacity=capacity, topics=TOPICS, log=Silent()
         )
-        self.tasks.append(asyncio.create_task(agent.run()))
+        self.workers[name] = asyncio.create_task(agent.run())
         await agent.connected.wait()
         return agent
+
+    async def dismiss(self, name: str) -> None:
+        """Have a worker leave at once."""
+        task = self.workers.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     async def serve(self) -> None:
         """The dashboard, on a port of its own."""
@@ -110,10 +117,13 @@ class Stage:
         self.stop.set()
         for task in self.serving:
             await task
+        for name in list(self.workers):
+            await self.dismiss(name)
         await self.client.__aexit__()
         for task in reversed(self.tasks):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.05)  # connections close in the loop's next turns
         self.folder.cleanup()
 
 
@@ -152,4 +162,5 @@ def real_worker(on: Stage, name: str = "north-1", capacity: int = 2) -> Iterator
     try:
         yield agent
     finally:
+        on.call(on.dismiss(name))
         on.call(stack.aclose())

@@ -16,7 +16,7 @@ async def home(request: Request) -> Response:
     if token := request.query_params.get("token"):
         return await _enter(request, token)
     if request.scope["session"] is None:
-        return shown(request, "login.html", 401, wrong_token=False)
+        return shown(request, "login.html", wrong_token=False)
     from worker.dashboard.pages import overview
 
     return await overview(request)
