@@ -6,8 +6,9 @@ import asyncio
 import json
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,10 @@ from worker.fleet.outbox import Outbox
 from worker.plan.load import load
 from worker.plan.save import plan_of
 from worker.runner import Pool
+from worker.transports.address import address
+from worker.transports.bus import Bus
 from worker.transports.local import LocalBroker
+from worker.transports.mqtt import MqttBus
 from worker.transports.topics import Topics
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
@@ -55,13 +59,13 @@ def sample_input(name: str) -> dict[str, Any]:
 class Stage:
     """What stands on the stage. ``call`` has something done by its loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, bus: Callable[..., Bus]) -> None:
         self.loop = loop
-        self.broker = LocalBroker()
+        self.bus = bus
         self.store = Store("sqlite://")
         self.store.migrate()
         self.plane = Plane(self.store, topics=TOPICS)
-        self.client = Client(self.broker.bus(), TOPICS)
+        self.client = Client(self.bus(), TOPICS)
         self.tasks: list[asyncio.Task[Any]] = []
         self.workers: dict[str, asyncio.Task[None]] = {}
         self.serving: list[asyncio.Task[None]] = []
@@ -74,14 +78,14 @@ class Stage:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(within)
 
     async def open(self) -> None:
-        bus = self.broker.bus(*TOPICS.for_control())
+        bus = self.bus(*TOPICS.for_control())
         control = Control(bus, self.plane, topics=TOPICS, log=Silent())
         self.tasks.append(asyncio.create_task(control.run()))
         await control.connected.wait()
         await self.client.__aenter__()
 
     async def add_worker(self, name: str, executor: Any, capacity: int = 2) -> Agent:
-        bus = self.broker.bus(*TOPICS.for_worker(name))
+        bus = self.bus(*TOPICS.for_worker(name))
         outbox = Outbox(Path(self.folder.name) / name)
         agent = Agent(
             bus, executor, outbox, name=name, capacity=capacity, topics=TOPICS, log=Silent()
@@ -101,7 +105,7 @@ class Stage:
         listening = bind("127.0.0.1", 0)
         self.port = listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        client = Client(self.broker.bus(), TOPICS, wait_s=5)
+        client = Client(self.bus(), TOPICS, wait_s=5)
         hosts = hosts_of("127.0.0.1", self.port)
         going = serve(
             client, listening, token=TOKEN, hosts=hosts, title="mqtt://stage", stop=self.stop
@@ -128,12 +132,13 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """An open stage, in a thread of its own: browsers are driven from this one."""
+def stage(url: str = "") -> Iterator[Stage]:
+    """An open stage, in a thread of its own: browsers are driven from this one. Its parties speak
+    over a broker where there is a ``url``."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    made = asyncio.run_coroutine_threadsafe(_made(loop), loop).result(30)
+    made = asyncio.run_coroutine_threadsafe(_made(loop, url), loop).result(30)
     try:
         yield made
     finally:
@@ -143,8 +148,8 @@ def stage() -> Iterator[Stage]:
         loop.close()
 
 
-async def _made(loop: asyncio.AbstractEventLoop) -> Stage:
-    found = Stage(loop)
+async def _made(loop: asyncio.AbstractEventLoop, url: str) -> Stage:
+    found = Stage(loop, partial(MqttBus, address(url)) if url else LocalBroker().bus)
     await found.open()
     return found
 

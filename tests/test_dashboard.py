@@ -15,16 +15,21 @@ import pytest
 
 from tests.scripted_worker import Hostile
 from tests.stage import TOKEN, Stage, plan, real_worker, sample_input, stage
+from worker.client import Client
 from worker.commands.dashboard import read_token
 from worker.dashboard import door as doors
 from worker.dashboard import listener as listeners
+from worker.dashboard.app import application
 from worker.dashboard.door import Door, TooManyError
 from worker.dashboard.gate import HEADERS
+from worker.dashboard.graph import Pictures
 from worker.dashboard.hosts import hosts_of, is_loopback
+from worker.dashboard.hub import Hub
 from worker.dashboard.listener import Listener, Told
 from worker.dashboard.look import bars, environment, spent
 from worker.dashboard.stream import text_of
 from worker.errors import UsageError
+from worker.transports.local import LocalBroker
 
 pytestmark = pytest.mark.xdist_group("dashboard")
 PAGES = ("/", "/orders", "/workers", "/alerts")
@@ -338,6 +343,23 @@ def test_orders_are_filtered_and_paged(on: Stage, visitor: httpx.Client) -> None
     assert len(seen) == len(set(seen)) == 120
     assert "No order is like that" in visitor.get("/orders?search=nothing-is-called-so").text
     assert seen[0] in visitor.get("/orders", params={"search": seen[0]}).text
+
+
+async def test_a_control_plane_that_is_away_is_told_of() -> None:
+    client = Client(LocalBroker().bus(), wait_s=0.1)
+    pictures, hosts = Pictures(), hosts_of("127.0.0.1", 80)
+    app = application(client, Hub(client), pictures, token=TOKEN, hosts=hosts)
+    async with (
+        client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+        ) as visitor,
+    ):
+        await visitor.get("/", params={"token": TOKEN})
+        answer = await visitor.get("/orders")
+        assert answer.status_code == 503
+        assert "No control plane answered within 0.1 s" in answer.text
+    pictures.close()
 
 
 # --- what is done ---------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ async def run(request: Request) -> Response:
         rows=rows_of(found),
         graph=await parts.pictures.of(found["plan"], found["steps"]),
         lines=lines,
-        earlier=max(0, found["reported"] - TAIL),
+        earlier=max(0, found["reported"] + 1 - TAIL),
         final=final,
         newest=order["last_run"] == found["run_id"],
     )
