@@ -204,7 +204,7 @@ def test_what_is_too_large_or_unknown_is_refused(visitor: httpx.Client) -> None:
     assert visitor.get("/nothing").status_code == 404
     assert visitor.get("/assets/..%2fapp.py").status_code == 404
     unknown = visitor.get("/runs/nothing")
-    assert unknown.status_code == 404 and "there is no run and no order" in unknown.text
+    assert unknown.status_code == 404 and "There is no run and no order" in unknown.text
     assert visitor.get("/runs/%3Cscript%3E").status_code == 404
     assert "Nothing can be like that" in visitor.get("/orders?status=odd").text
 

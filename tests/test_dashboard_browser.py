@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import time
@@ -312,6 +313,31 @@ def test_a_page_that_lost_its_server_says_so_and_comes_back(browser: Browser) ->
         context.close()
 
 
+@pytest.mark.slow
+def test_a_page_that_nobody_looks_at_keeps_no_connection(browser: Browser) -> None:
+    with stage() as on:
+        on.call(on.serve())
+        with watched(browser, on) as found:
+            page = found.page
+            is_live(page)
+            assert on.call(listening(on)) == 1
+            hide = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true })"
+            for hidden, count in (("true", 0), ("false", 1)):
+                page.evaluate(hide % hidden)
+                page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+                page.wait_for_timeout(400)
+                assert on.call(listening(on)) == count
+
+
+async def listening(on: Stage) -> int:
+    """How many browsers the dashboard of a stage tells of what happens."""
+    return len(tasks_named(on, "Stream._tell"))
+
+
+def tasks_named(on: Stage, name: str) -> list[Any]:
+    return [one for one in asyncio.all_tasks(on.loop) if name in repr(one.get_coro())]
+
+
 async def closed(on: Stage) -> None:
     on.stop.set()
 
@@ -384,8 +410,11 @@ def test_a_burst_of_200_events_a_second_is_followed(browser: Browser) -> None:
         on.call(on.serve())
         order = on.call(on.client.submit(plan=steps("burst", "fn(s => s)")))
         with watched(browser, on, f"/runs/{order['last_run']}") as found:
-            last = found.page.locator(".line", has_text=f"line {count - 1} of the burst")
-            last.wait_for(timeout=30_000, state="attached")
+            found.page.wait_for_function(
+                """text => document.querySelector("#log li:last-child")?.textContent.includes(text)""",
+                arg=f"line {count - 1} of the burst",
+                timeout=30_000,
+            )
             late = time.monotonic() - chatty.ended
             numbers = found.page.evaluate(
                 "[...document.querySelectorAll('#log .line')].map((one) => Number(one.dataset.seq))"

@@ -74,7 +74,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unanswered(request: Request, error: Exception) -> Response:
-    return _problem(request, 503, f"{str(error)[:1].upper()}{str(error)[1:]}")
+    return _problem(request, 503, str(error))
 
 
 async def _failed(request: Request, error: Exception) -> Response:
@@ -83,4 +83,5 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 def _problem(request: Request, code: int, text: str) -> Response:
-    return shown(request, "problem.html", code, heading=_TITLES.get(code, "Refused"), text=text)
+    said = f"{text[:1].upper()}{text[1:]}"
+    return shown(request, "problem.html", code, heading=_TITLES.get(code, "Refused"), text=said)

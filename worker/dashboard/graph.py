@@ -15,6 +15,7 @@ from worker.errors import LoadError, UsageError
 from worker.pictures.drawing import Drawing, Mark, Marks, draw
 from worker.pictures.svg import picture
 from worker.plan.load import load
+from worker.plan.workflow import StepKind, Workflow
 from worker.sinks.text import seconds
 from worker.walk.status import STATUS_OF_REASON, Status
 
@@ -25,15 +26,21 @@ KEPT = 64
 Step = Mapping[str, Any]
 
 
-def marks_of(steps: Sequence[Step]) -> Marks:
+def marks_of(workflow: Workflow, steps: Sequence[Step]) -> Marks:
     """What became of each step (the last execution counts), and the edges that were followed."""
     several: dict[str, list[Step]] = {}
-    edges: dict[str, Mark] = {}
+    followed: set[str] = set()
     for step in steps:
         several.setdefault(step["job_id"], []).append(step)
-        for target in step.get("next") or ():
-            edges[f"{step['job_id']}->{target}"] = Mark(tone=Status.SUCCESS)
-    return Marks(steps={id: _mark(found) for id, found in several.items()}, edges=edges)
+        followed |= {f"{step['job_id']}->{target}" for target in step.get("next") or ()}
+    first = steps[0]["job_id"] if steps else None
+    for one in workflow.steps:
+        if one.kind is StepKind.TRIGGER:
+            followed |= {edge.id for edge in one.edges if edge.target == first}
+    return Marks(
+        steps={id: _mark(found) for id, found in several.items()},
+        edges={id: Mark(tone=Status.SUCCESS) for id in followed},
+    )
 
 
 def status_of_step(step: Step) -> Status:
@@ -66,9 +73,10 @@ class Pictures:
     async def of(self, plan: Mapping[str, Any], steps: Sequence[Step]) -> Markup | None:
         """The picture as markup; ``None`` for a workflow that is too large to draw."""
         try:
-            drawing = draw(load(plan), marks_of(steps))
+            workflow = load(plan)
         except LoadError:
             return None
+        drawing = draw(workflow, marks_of(workflow, steps))
         if len(drawing.nodes) > DRAWN:
             return None
         if drawing not in self._kept:

@@ -4,10 +4,13 @@ import * as log from "./log.js";
 import { morph } from "./morph.js";
 import { tick } from "./times.js";
 
-const PAUSE_MS = 500;
+// A run is watched closely; a list costs the control plane more.
+const RUN_PAUSE_MS = 500;
+const LIST_PAUSE_MS = 1000;
 // Workers come and go without a word to browsers.
 const PATIENCE_MS = 5000;
 const pill = document.querySelector("#live");
+let pause = LIST_PAUSE_MS;
 let wanted = "";
 let busy = false;
 let asked = 0;
@@ -26,7 +29,7 @@ function want(kind) {
 
 function schedule() {
   if (timer || busy || !wanted || document.hidden) return;
-  const wait = Math.max(0, asked + PAUSE_MS - performance.now());
+  const wait = Math.max(0, asked + pause - performance.now());
   timer = setTimeout(refresh, wait);
 }
 
@@ -64,9 +67,7 @@ function show(fresh, kind) {
   tick();
 }
 
-/** Follow what the server tells at an address. */
-export function follow(address) {
-  say("off", "connecting");
+function listen(address) {
   const source = new EventSource(address);
   source.addEventListener("anew", () => want("anew"));
   source.addEventListener("changed", () => want("changed"));
@@ -78,9 +79,27 @@ export function follow(address) {
     // Where the server refuses, the browser does not try again by itself.
     if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), PATIENCE_MS);
   });
-  document.addEventListener("visibilitychange", schedule);
-  const onePart = address.includes("?");
+  return source;
+}
+
+/** Follow what the server tells at an address, while somebody looks. */
+export function follow(address) {
+  const ofOne = address.includes("?");
+  if (ofOne) pause = RUN_PAUSE_MS;
+  say("off", "connecting");
+  let source = null;
+  // A browser has few connections to a server, and a page that nobody looks at must not keep one.
+  function look() {
+    if (document.hidden) {
+      source?.close();
+      source = null;
+    } else {
+      source ??= listen(address);
+    }
+  }
+  document.addEventListener("visibilitychange", look);
+  look();
   setInterval(() => {
-    if (!onePart && performance.now() > asked + PATIENCE_MS) want("changed");
+    if (!ofOne && performance.now() > asked + PATIENCE_MS) want("changed");
   }, PATIENCE_MS);
 }
