@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from worker import cli_control
 from worker.errors import WorkerError
 from worker.sinks.text import printable
 from worker.version import VERSION
@@ -344,6 +345,10 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(cli, {}, "worker", "_WORKER_COMPLETE").source())
+
+
+for command in cli_control.COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> None:

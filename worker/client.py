@@ -21,6 +21,7 @@ import msgspec
 from worker.errors import WorkerError
 from worker.transports import wire
 from worker.transports.bus import Bus, Connected, Disconnected, Message
+from worker.transports.cloudevents import undressed
 from worker.transports.topics import Topics
 from worker.transports.wire import OrderQuery, RunOptions
 from worker.walk.jsontext import dumps
@@ -257,15 +258,15 @@ class Client:
                 if not answer.done():
                     answer.set_result(wire.decode(wire.Reply, message.payload))
                 return
-            levels = message.topic.split("/")
+            levels, payload = message.topic.split("/"), undressed(message.payload)
             following = self._following.get(levels[-2])
             if following is None:
                 return
             if levels[-1] == "state":
-                state = wire.decode(wire.RunState, message.payload)
+                state = wire.decode(wire.RunState, payload)
                 following.state = Status(state.status)
             else:
-                events = wire.decode(wire.RunEvents, message.payload).events
+                events = wire.decode(wire.RunEvents, payload).events
                 following.events += [msgspec.json.decode(bytes(one)) for one in events]
             following.heard.set()
         except (wire.WireError, msgspec.MsgspecError):

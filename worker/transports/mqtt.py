@@ -185,7 +185,8 @@ def _received(item: aiomqtt.Message) -> Message:
 
 
 def _properties(message: Message) -> Properties | None:
-    if not (message.reply_to or message.correlation or message.expiry_s):
+    structured = message.content_type != "application/json"
+    if not (message.reply_to or message.correlation or message.expiry_s or structured):
         return None
     found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if message.reply_to:
@@ -194,6 +195,8 @@ def _properties(message: Message) -> Properties | None:
         found.CorrelationData = message.correlation
     if message.expiry_s:
         found.MessageExpiryInterval = message.expiry_s
+    if structured:
+        found.ContentType = message.content_type
     return found
 
 

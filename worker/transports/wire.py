@@ -169,6 +169,8 @@ class RunOptions(Shape, frozen=True):
     end: Annotated[str, Meta(max_length=1000)] = ""
     timeout_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     memory_mb: Annotated[int, Meta(ge=8, le=1_000_000)] | None = None
+    state_mb: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    payload_mb: Annotated[float, Meta(gt=0, le=1_000)] | None = None
 
 
 class Assigned(Shape, frozen=True):
