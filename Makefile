@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-all check format lint types imports bench adaptors schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports chaos bench adaptors schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
+
+chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
+	$(BIN)/python -m tests.chaos --runs 2000 --workers 4 --seed 1
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import pytest
 
-from worker.client import Client
+from worker.client import Client, client_name
 from worker.transports.address import address
 from worker.transports.broker import Broker
 from worker.transports.bus import Message
@@ -135,11 +135,12 @@ class Fleet:
         self.parties.append(Party(self.folder, name, *arguments))
         return self.parties[-1]
 
-    def client(self, **options: Any) -> Client:
-        return Client(MqttBus(address(self.url)), **options)
+    def client(self, *, url: str = "", **options: Any) -> Client:
+        name = client_name()
+        return Client(MqttBus(address(url or self.url), id=name), name=name, **options)
 
-    def ear(self) -> Ear:
-        return Ear(self.url)
+    def ear(self, url: str = "") -> Ear:
+        return Ear(url or self.url)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``worker`` to its end."""

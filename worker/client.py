@@ -55,14 +55,22 @@ class _Following:
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Client:
-    """Asks a control plane over a bus. ``wait_s`` is how long an answer may take."""
+def client_name() -> str:
+    """A name that nobody else has, and nobody can guess: answers go there."""
+    return f"c-{uuid.uuid4().hex}"
 
-    def __init__(self, bus: Bus, topics: Topics = Topics(), *, wait_s: float = 10.0) -> None:
+
+class Client:
+    """Asks a control plane over a bus. ``wait_s`` is how long an answer may take; ``name`` is the
+    client id on a broker whose access list goes by it (:func:`client_name` makes one)."""
+
+    def __init__(
+        self, bus: Bus, topics: Topics = Topics(), *, wait_s: float = 10.0, name: str = ""
+    ) -> None:
         self._bus = bus
         self._topics = topics
         self._wait_s = wait_s
-        self._name = f"c-{uuid.uuid4().hex[:20]}"
+        self._name = name or client_name()
         self._waiting: dict[bytes, tuple[Message, asyncio.Future[wire.Reply]]] = {}
         self._following: dict[str, _Following] = {}
         self._connected = asyncio.Event()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.client import Client
+from worker.client import Client, client_name
 from worker.commands.fleet import Place
 from worker.commands.run import read_input
 from worker.errors import UsageError
@@ -31,8 +31,9 @@ def with_client(place: Place, wait_s: float, ask: Asked) -> int:
     """Ask a control plane something; the exit code."""
 
     async def connected() -> int:
-        bus = MqttBus(place.address)
-        async with Client(bus, place.topics, wait_s=wait_s) as client:
+        name = client_name()
+        bus = MqttBus(place.address, id=name)
+        async with Client(bus, place.topics, wait_s=wait_s, name=name) as client:
             return await ask(client)
 
     try:

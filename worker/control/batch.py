@@ -83,6 +83,7 @@ class Batch:
         self.settings = settings
         self.standing = standing
         self.said = Said()
+        self.topic = ""
 
     @property
     def lease_ends(self) -> int:
@@ -96,7 +97,8 @@ class Batch:
         )
 
     def refuse(self, refusal: Refusal) -> None:
-        """Note a refusal that does not end what is being done."""
+        """Note a refusal of what came on the topic that is being handled."""
+        refusal.topic = self.topic
         self.said.refusals.append(refusal)
 
     # --- changes ----------------------------------------------------------------------------------

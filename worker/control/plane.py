@@ -92,7 +92,6 @@ class Plane:
                 try:
                     self._handle(batch, message)
                 except Refusal as refusal:
-                    refusal.topic = message.topic
                     batch.refuse(refusal)
             self._assign(batch)
         return self._done(batch)
@@ -145,6 +144,7 @@ class Plane:
     # --- messages ---------------------------------------------------------------------------------
 
     def _handle(self, batch: Batch, message: Message) -> None:
+        batch.topic = message.topic
         place = self._topics.parse(message.topic)
         match place:
             case ("requests", method, _):
@@ -171,7 +171,6 @@ class Plane:
         except Denied as denied:
             reply = _failure(denied.code, denied.message)
         except Refusal as refusal:
-            refusal.topic = message.topic
             batch.refuse(refusal)
             code = "too_large" if refusal.kind == "oversized" else "invalid"
             reply = _failure(code, refusal.message)

@@ -16,13 +16,14 @@ from worker.errors import WorkerError
 START_S = 10.0
 TRIES = 5
 
+# No limit on queued messages (0) would do, but 2.0.11 then disconnects whoever is denied a publish.
 MOSQUITTO = """\
 listener {port} 127.0.0.1
 {access}
 {user}
 persistence false
 set_tcp_nodelay true
-max_queued_messages 0
+max_queued_messages 1000000
 max_inflight_messages 0
 log_type error
 log_type warning

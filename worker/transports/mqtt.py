@@ -29,8 +29,8 @@ LARGEST = 128 * 1024 * 1024
 """The largest packet that the broker may hand over, in bytes."""
 _TAKEN_OVER = 0x8E
 _LOG = logging.getLogger("worker.mqtt")
-# It warns of more than ten messages under way, which is what is wanted here.
-_LOG.setLevel(logging.ERROR)
+# It tells of breaks, which arrive as such, and warns of ten messages under way, which are wanted.
+_LOG.setLevel(logging.CRITICAL)
 
 
 class MqttBus:
