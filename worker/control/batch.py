@@ -105,7 +105,7 @@ class Batch:
 
     def change(self, run: Run) -> None:
         """Keep a run's new values, and say so where its status changed."""
-        before = self.work.run(run.id)
+        before = self.work.known_run(run.id)
         self.work.put_run(run)
         if before is not None and before.status is run.status:
             return

@@ -296,7 +296,7 @@ class Agent:
     def _beat(self, now: float) -> None:
         self._beaten_at = now
         leases = [held.lease for held in self._held.values() if held.wanted]
-        self._say("beat", wire.Beat(incarnation=self._id, leases=leases), repeated=True)
+        self._say("beat", wire.Beat(incarnation=self._id, leases=leases))
 
     def _say_again(self) -> None:
         self._reporter.rewind()
@@ -318,9 +318,9 @@ class Agent:
         while self.connected.is_set() and (reports := self._reporter.next(time.monotonic())):
             self._say("reports", reports)
 
-    def _say(self, what: str, shape: wire.Shape, *, repeated: bool = False) -> None:
+    def _say(self, what: str, shape: wire.Shape) -> None:
         topic = self._topics.worker(self._name, what)
-        self._bus.publish(Message(topic=topic, payload=wire.encode(shape), repeated=repeated))
+        self._bus.publish(Message(topic=topic, payload=wire.encode(shape)))
 
     def _publish_presence(self, *, online: bool) -> None:
         presence = wire.Presence(

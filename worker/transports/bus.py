@@ -19,7 +19,7 @@ BATCH = 256
 class Message:
     """One message. ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation
     data; ``expiry_s`` is after how many seconds a retained one is forgotten, 0 for never.
-    ``repeated`` says that a fresh one will follow soon, so that the bus may be careless."""
+    ``once`` says that it is not said again, so that the broker has to confirm it."""
 
     topic: str
     payload: bytes
@@ -28,7 +28,7 @@ class Message:
     correlation: bytes = b""
     expiry_s: int = 0
     content_type: str = "application/json"
-    repeated: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

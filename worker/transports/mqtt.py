@@ -153,7 +153,7 @@ class MqttBus:
                 await client.publish(
                     message.topic,
                     message.payload,
-                    qos=0 if message.repeated else 1,
+                    qos=1 if message.once or message.retain else 0,
                     retain=message.retain,
                     properties=_properties(message),
                 )
