@@ -51,7 +51,8 @@ adaptors: $(STAMP)  ## Install the real adaptors that tests use (needs Node and 
 	WORKER_CACHE=.cache/adaptors $(BIN)/worker adaptors install \
 		common@3.3.4 http@7.2.10 fhir@5.0.15 collections@0.8.0 openmrs@5.5.0
 
-schema: $(STAMP)  ## Write the JSON Schema of case files anew
+schema: $(STAMP)  ## Write the JSON Schema of case files and the AsyncAPI document anew
+	$(BIN)/python -c 'import json; from worker.transports.asyncapi import document; print(json.dumps(document(), indent=2))' > worker/transports/asyncapi.json
 	$(BIN)/python -c 'import json; from worker.testing.schema import schema; print(json.dumps(schema(), indent=2, ensure_ascii=False))' > worker/testing/cases.schema.json
 
 vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)

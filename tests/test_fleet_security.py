@@ -91,7 +91,11 @@ async def test_a_worker_hears_and_forges_nothing_of_another(made: Fleet) -> None
         forged = wire.Reports(number=1, runs=[report])
         # As north: the broker does not let it through. As itself: the lease is north's.
         await send(spy, TOPICS.worker("north", "reports"), forged)
-        await send(spy, TOPICS.worker("north", "cmd"), wire.Command(cancel=[run_id]))
+        await send(
+            spy,
+            TOPICS.worker("north", "cmd"),
+            wire.Command(cancel=[wire.Attempt(run_id=run_id, attempt=1)]),
+        )
         await send(spy, TOPICS.run(run_id, "state"), wire.Nothing())
         await send(spy, TOPICS.worker("south", "reports"), forged)
         await ear.until("south/rsp", lambda one: one["acks"][0]["refused"])

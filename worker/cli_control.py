@@ -101,6 +101,10 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
               help="Run this for each alert, with the alert as JSON on its stdin.")  # fmt: skip
 @click.option("--alert-webhook", default="", metavar="URL", help="POST each alert there.")
 @click.option("--cloudevents", is_flag=True, help="Say states, events and alerts as CloudEvents.")
+@click.option(
+    "--asyncapi", is_flag=True, help="Print the AsyncAPI document of all messages, and leave."
+)
+@click.option("--acl", is_flag=True, help="Print an access list for mosquitto, and leave.")
 @HTTP
 @QUIET
 def control(place: Place, **options: Any) -> None:
@@ -118,6 +122,8 @@ def control(place: Place, **options: Any) -> None:
     from worker.commands import fleet
     from worker.control.alerts import Superuser
 
+    if options["asyncapi"] or options["acl"]:
+        sys.exit(fleet.print_document("asyncapi.json" if options["asyncapi"] else "mosquitto.acl"))
     quiet = options.pop("quiet")
     found = fleet.ControlOptions(
         store=options["store"],

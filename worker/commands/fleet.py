@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from worker import transports
 from worker.control.alerts import Superuser
 from worker.control.batch import Settings
 from worker.control.library import Library, read_library
@@ -68,6 +69,12 @@ def control(place: Place, options: ControlOptions, *, quiet: bool) -> int:
     with observed(options.http, lambda: control_figures(service), service.connected.is_set):
         asyncio.run(_until_signal(service.run()))
     store.close()
+    return 0
+
+
+def print_document(name: str) -> int:
+    """Print a document that comes with the package."""
+    print((Path(transports.__file__).parent / name).read_text(encoding="utf-8"), end="")
     return 0
 
 

@@ -34,18 +34,18 @@ class Desk:
     def __init__(self, policy: Policy, library: Library) -> None:
         self._policy = policy
         self._library = library
-        self.methods: dict[str, tuple[type[Any], Callable[[Batch, Any], Any]]] = {
-            "submit": (wire.Submit, self.submit),
-            "cancel": (wire.RunRef, cancel),
-            "retry": (wire.Retry, self.retry),
-            "orders": (wire.OrderQuery, orders),
-            "order": (wire.OrderRef, order),
-            "run": (wire.RunRef, run),
-            "events": (wire.EventQuery, events),
-            "workers": (wire.Nothing, workers),
-            "alerts": (wire.Nothing, alerts),
-            "summary": (wire.Nothing, summary),
-            "workflows": (wire.Nothing, self.workflows),
+        self.methods: dict[str, Callable[[Batch, Any], Any]] = {
+            "submit": self.submit,
+            "cancel": cancel,
+            "retry": self.retry,
+            "orders": orders,
+            "order": order,
+            "run": run,
+            "events": events,
+            "workers": workers,
+            "alerts": alerts,
+            "summary": summary,
+            "workflows": self.workflows,
         }
 
     def workflows(self, batch: Batch, _: wire.Nothing) -> Any:
@@ -172,7 +172,7 @@ def cancel(batch: Batch, ref: wire.RunRef) -> Any:
     found = lifecycle.cancel(found, batch.now)
     batch.change(found)
     if found.leased and found.worker is not None:
-        command = wire.Command(cancel=[found.id])
+        command = wire.Command(cancel=[wire.Attempt(run_id=found.id, attempt=found.attempt)])
         batch.say(batch.topics.worker(found.worker, "cmd"), command)
     return views.run_state(found)
 

@@ -87,17 +87,18 @@ def _assigned(batch: Batch, run: Run) -> wire.Assigned:
 def beat(batch: Batch, worker: str, beat: wire.Beat) -> None:
     """These runs are alive; the answer says which of them are not wanted any more."""
     batch.work.load_runs(lease.run_id for lease in beat.leases)
-    cancel, abandon = list[str](), list[str]()
+    cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
     for lease in beat.leases:
         run = batch.work.run(lease.run_id)
+        attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
         match _judge(batch, run, worker, lease):
             case Verdict.TAKE:
                 assert run is not None
                 batch.change(lifecycle.renew(run, batch.lease_ends))
                 if run.cancelling:
-                    cancel.append(run.id)
+                    cancel.append(attempt)
             case _:
-                abandon.append(lease.run_id)
+                abandon.append(attempt)
     if cancel or abandon:
         command = wire.Command(cancel=cancel, abandon=abandon)
         batch.say(batch.topics.worker(worker, "cmd"), command)

@@ -5,7 +5,7 @@ All messages of a batch are read first, so that what they concern is fetched in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,6 @@ from worker.control.batch import Refusal
 from worker.transports import wire
 from worker.transports.bus import Message
 from worker.transports.topics import Topics
-
-_FROM_WORKERS: dict[str, type[Any]] = {
-    "status": wire.Presence,
-    "claim": wire.Claim,
-    "reports": wire.Reports,
-    "beat": wire.Beat,
-    "release": wire.Release,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +29,11 @@ class Heard:
 
 
 class Reader:
-    """Reads messages up to ``limit`` bytes. ``methods`` are the shapes of requests."""
+    """Reads messages up to ``limit`` bytes."""
 
-    def __init__(self, topics: Topics, limit: int, methods: Mapping[str, type[Any]]) -> None:
+    def __init__(self, topics: Topics, limit: int) -> None:
         self._topics = topics
         self._limit = limit
-        self._methods = methods
 
     def read(self, message: Message) -> Heard | None:
         """The message, read or refused; ``None`` for a retained one that was cleared."""
@@ -52,7 +43,7 @@ class Reader:
             case ("workers", _, "status") if not message.payload:
                 return None
             case ("workers", name, what):
-                shape, refusal = self._shape(_FROM_WORKERS[what], message)
+                shape, refusal = self._shape(wire.FROM_WORKERS[what], message)
                 return Heard(message=message, worker=name, what=what, shape=shape, refusal=refusal)
             case _:
                 return Heard(message=message, refusal=Refusal("unknown", "no such topic"))
@@ -61,10 +52,10 @@ class Reader:
         if not self._topics.is_reply(message.reply_to):
             text = f"no place for a reply: {message.reply_to[:100]!r}"
             return Heard(message=message, refusal=Refusal("reply_topic", text))
-        if method not in self._methods:
+        if method not in wire.REQUESTS:
             refusal = Refusal("unknown", f"there is no request '{method[:100]}'")
             return Heard(message=message, method=method, refusal=refusal)
-        shape, found = self._shape(self._methods[method], message)
+        shape, found = self._shape(wire.REQUESTS[method], message)
         return Heard(message=message, method=method, shape=shape, refusal=found)
 
     def _shape(self, shape: type[Any], message: Message) -> tuple[Any, Refusal | None]:

@@ -58,8 +58,7 @@ class Plane:
         self._settings = settings
         self._policy = policy or Policy()
         self._desk = Desk(self._policy, library or Library())
-        shapes = {name: shape for name, (shape, _) in self._desk.methods.items()}
-        self._reader = Reader(topics, settings.payload_limit, shapes)
+        self._reader = Reader(topics, settings.payload_limit)
         self._token = token
         self._standing: dict[str, Standing] = {}
         self._connected_since: int | None = None
@@ -161,8 +160,8 @@ class Plane:
         try:
             if heard.refusal is not None:
                 raise heard.refusal
-            _, act = self._desk.methods[heard.method]
-            reply = wire.Reply(ok=msgspec.Raw(wire.encode(act(batch, heard.shape))))
+            answer = self._desk.methods[heard.method](batch, heard.shape)
+            reply = wire.Reply(ok=msgspec.Raw(wire.encode(answer)))
         except Denied as denied:
             reply = _failure(denied.code, denied.message)
         except Refusal as refusal:

@@ -16,7 +16,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from worker.fleet.outbox import Box, Outbox
-from worker.fleet.reporter import Reporter
+from worker.fleet.reporter import Key, Reporter
 from worker.sinks.log import Log
 from worker.transports import wire
 from worker.transports.bus import Arrival, Bus, Connected, Disconnected, Message
@@ -87,8 +87,8 @@ class Agent:
         self._log = log
         self._id = id or incarnation()
         self._reporter = Reporter()
-        self._held: dict[str, Held] = {}
-        self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._held: dict[Key, Held] = {}
+        self._done: OrderedDict[Key, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claim: wire.Claim | None = None
         self._claimed_at = 0.0
@@ -117,7 +117,8 @@ class Agent:
                     self._turn(time.monotonic())
             finally:
                 await self._leave()
-        self._outbox.close()
+                self._reporter.close()
+                self._outbox.close()
 
     async def _leave(self) -> None:
         """Stop what still runs. Its end is not this worker's to tell: nobody has cancelled it."""
@@ -189,24 +190,24 @@ class Agent:
     def _hear(self, response: wire.Response) -> None:
         match response:
             case wire.Acks():
-                for run_id in self._reporter.acknowledge(response):
-                    self._abandon(run_id)
+                for key in self._reporter.acknowledge(response):
+                    self._abandon(key)
                 self._send_reports()
             case wire.Assignment():
                 self._accept(response)
 
     def _obey(self, command: wire.Command) -> None:
-        for run_id in command.cancel:
-            if run_id in self._held:
-                self._held[run_id].cancel.set()
-        for run_id in command.abandon:
-            self._abandon(run_id)
+        for one in command.cancel:
+            if held := self._held.get((one.run_id, one.attempt)):
+                held.cancel.set()
+        for one in command.abandon:
+            self._abandon((one.run_id, one.attempt))
 
-    def _abandon(self, run_id: str) -> None:
+    def _abandon(self, key: Key) -> None:
         """The run is somebody else's, or over: stop it, and say no more of it."""
-        held = self._held.get(run_id)
+        held = self._held.get(key)
         if held is not None and held.wanted:
-            self._log.warning("abandoned", run_id=run_id)
+            self._log.warning("abandoned", run_id=key[0], attempt=key[1])
             held.wanted = False
             held.cancel.set()
             self._reporter.drop(held.lease)
@@ -226,12 +227,13 @@ class Agent:
         self._ask(time.monotonic())
 
     def _is_new(self, lease: wire.Lease) -> bool:
-        return lease.run_id not in self._held and (lease.run_id, lease.attempt) not in self._done
+        key = (lease.run_id, lease.attempt)
+        return key not in self._held and key not in self._done
 
     def _begin(self, run: wire.Assigned) -> None:
         self._lease_s = run.lease_s
         held = Held(run.lease, self._outbox.open(run.lease))
-        self._held[run.lease.run_id] = held
+        self._held[run.lease.run_id, run.lease.attempt] = held
         self._reporter.add(held.box)
         task = asyncio.create_task(self._perform(run, held))
         self._tasks.add(task)
@@ -254,8 +256,9 @@ class Agent:
 
     def _end(self, held: Held) -> None:
         self.finished += 1
-        del self._held[held.lease.run_id]
-        self._done[held.lease.run_id, held.lease.attempt] = None
+        key = (held.lease.run_id, held.lease.attempt)
+        del self._held[key]
+        self._done[key] = None
         if len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
         self._ask(time.monotonic())

@@ -73,6 +73,10 @@ class Box:
         """What was sent and not acknowledged has to be sent again."""
         self._sent = self._first
 
+    def close(self) -> None:
+        """Leave it as it is, for the next process."""
+        self._file.close()
+
     def discard(self) -> None:
         """All is said, or nothing of it is wanted."""
         self._events.clear()

@@ -55,17 +55,17 @@ class Reporter:
         self._under_way[self._number] = now
         return wire.Reports(number=self._number, runs=runs)
 
-    def acknowledge(self, acks: wire.Acks) -> list[str]:
-        """Take an answer; the runs of which nothing more is wanted."""
+    def acknowledge(self, acks: wire.Acks) -> list[Key]:
+        """Take an answer; the attempts of which nothing more is wanted."""
         if self._under_way.pop(acks.number, None) is None:
             return []
-        refused: list[str] = []
+        refused: list[Key] = []
         for ack in acks.acks:
             box = self._boxes.get((ack.run_id, ack.attempt))
             if box is None:
                 continue
             if ack.refused:
-                refused.append(ack.run_id)
+                refused.append((ack.run_id, ack.attempt))
                 self.drop(box.lease)
                 continue
             box.acknowledge(ack.upto)
@@ -82,6 +82,11 @@ class Reporter:
         self._under_way.clear()
         for box in self._boxes.values():
             box.rewind()
+
+    def close(self) -> None:
+        """Leave what is not reported to the next process."""
+        for box in self._boxes.values():
+            box.close()
 
     def drop(self, lease: wire.Lease) -> None:
         """Nothing of this run is to be reported any more."""

@@ -83,7 +83,8 @@ class Inbox:
         if not self._arrivals:
             self._some.clear()
             try:
-                await asyncio.wait_for(self._some.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._some.wait()
             except TimeoutError:
                 return []
         count = min(len(self._arrivals), BATCH)

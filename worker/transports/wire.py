@@ -150,9 +150,9 @@ class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     error_message: str | None = None
     error: dict[str, Any] | None = None
     output_dataclip_id: str | None = None
-    output_dataclip: Raw = NULL
+    output_dataclip: Raw = msgspec.field(default_factory=lambda: NULL)
     final_dataclip_id: str | None = None
-    final_state: Raw = NULL
+    final_state: Raw = msgspec.field(default_factory=lambda: NULL)
     withheld: bool | None = None
     next: list[str] | None = None
     mem: Count | None = None
@@ -212,11 +212,18 @@ class Acks(Shape, frozen=True, tag="acks"):
 Response = Assignment | Acks
 
 
+class Attempt(Shape, frozen=True):
+    """One attempt of a run: a worker can still have an older one that it was given up on."""
+
+    run_id: Id
+    attempt: int
+
+
 class Command(Shape, frozen=True):
     """What a worker must do with runs that it has: stop them and say so, or forget them."""
 
-    cancel: list[Id] = []
-    abandon: list[Id] = []
+    cancel: list[Attempt] = []
+    abandon: list[Attempt] = []
 
 
 # --- clients --------------------------------------------------------------------------------------
@@ -228,8 +235,8 @@ class Submit(Shape, frozen=True):
 
     order_id: Id
     workflow: Label | None = None
-    plan: Raw = NULL
-    input: Raw = Raw(b"{}")
+    plan: Raw = msgspec.field(default_factory=lambda: NULL)
+    input: Raw = msgspec.field(default_factory=lambda: Raw(b"{}"))
     project: Id = "default"
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     options: RunOptions = RunOptions()
@@ -290,8 +297,32 @@ class Failure(Shape, frozen=True):
 class Reply(Shape, frozen=True):
     """The answer to a request: a result, or a failure."""
 
-    ok: Raw = NULL
+    ok: Raw = msgspec.field(default_factory=lambda: NULL)
     error: Failure | None = None
+
+
+REQUESTS: dict[str, type[Any]] = {
+    "submit": Submit,
+    "cancel": RunRef,
+    "retry": Retry,
+    "orders": OrderQuery,
+    "order": OrderRef,
+    "run": RunRef,
+    "events": EventQuery,
+    "workers": Nothing,
+    "alerts": Nothing,
+    "summary": Nothing,
+    "workflows": Nothing,
+}
+"""The requests of clients, by the last level of their topic."""
+FROM_WORKERS: dict[str, type[Any]] = {
+    "status": Presence,
+    "claim": Claim,
+    "reports": Reports,
+    "beat": Beat,
+    "release": Release,
+}
+"""What workers say, by the last level of the topic."""
 
 
 # --- what everybody may hear ----------------------------------------------------------------------
