@@ -33,10 +33,15 @@ _INFERRED = (
     "and edges that were not followed, are unknown. --workflow FILE adds them."
 )
 
+_STILL = (
+    "In a recording, the clock stands still while a step computes: a step's time is told by the "
+    "beginning of the next."
+)
+
 
 def run_view(source: Source) -> tuple[RunView, Marks]:
     """What is shown of a run, and the marks on its graph."""
-    executions = executions_of(source.events)
+    executions = executions_of(source.events, stands_still=source.stands_still)
     judged = judged_edges(source.workflow, executions, source.start)
     began = source.events[0].timestamp if source.events else 0
     end = source.end
@@ -56,7 +61,7 @@ def run_view(source: Source) -> tuple[RunView, Marks]:
         began=_moment(began),
         took=seconds(end.duration) if end else "",
         span=max([1, *(event.timestamp - began for event in source.events)]),
-        notes=(*([] if source.known else [_INFERRED]), *source.damage),
+        notes=tuple(_notes(source)),
         steps=tuple(_step(step, source.known) for step in source.workflow.steps),
         executions=views,
         logs=tuple(_logs(source, executions, began)),
@@ -65,6 +70,14 @@ def run_view(source: Source) -> tuple[RunView, Marks]:
         no_final=no_final,
     )
     return view, marks_of(executions, judged)
+
+
+def _notes(source: Source) -> Iterator[str]:
+    if not source.known:
+        yield _INFERRED
+    if source.stands_still:
+        yield _STILL
+    yield from source.damage
 
 
 def _unfinished() -> str:
@@ -142,7 +155,6 @@ def _executions(
         edges[verdict.execution].append(_edge(verdict))
     seen: Counter[str] = Counter()
     found: list[ExecutionView] = []
-    last = source.events[-1].timestamp if source.events else 0
     for number, one in enumerate(executions):
         seen[one.step] += 1
         start, complete = one.started, one.complete
@@ -157,9 +169,9 @@ def _executions(
                 status=str(one.status),
                 mark=STATUSES[one.status].mark,
                 at=max(0, start.timestamp - began),
-                until=max(0, (complete.timestamp if complete else last) - began),
+                until=max(0, start.timestamp - began) + one.spent,
                 began=f"+{seconds(max(0, start.timestamp - began))}",
-                took=seconds(complete.duration) if complete else "",
+                took=one.took,
                 memory=f"{complete.mem / 2**20:.0f} MB" if complete and complete.mem else "",
                 upstream=one.upstream,
                 input=clips.place(start.input_dataclip_id),

@@ -59,7 +59,7 @@ def _line(number: int, text: str, caret: int) -> SourceLine:
 
 
 def _notes(error: StepError) -> Iterator[str]:
-    if error.name and error.name != error.type:
+    if error.name not in ("", "Error", error.type):
         yield f"the job called it {error.name}"
     if error.source not in ("", "runtime"):
         yield f"source: {error.source}"

@@ -33,12 +33,13 @@ def marks_of(executions: Sequence[Execution], judged: Sequence[Judged]) -> Marks
 def _step(several: list[Execution]) -> Mark:
     status = next((one.status for one in several if one.status is not Status.SUCCESS), None)
     times = f"×{len(several)} · " if len(several) > 1 else ""
-    spent = seconds(sum(one.complete.duration for one in several if one.complete))
+    spent = seconds(sum(one.spent for one in several))
+    least = "≥ " if any(one.open for one in several) else ""
     notes = [f"{number}. {_told(one)}" for number, one in enumerate(several[:_NOTED], start=1)]
     more = [f"and {len(several) - _NOTED} more"] if len(several) > _NOTED else []
     return Mark(
         tone=str(status or Status.SUCCESS),
-        badge=f"{times}{spent}",
+        badge=f"{times}{least}{spent}",
         note="\n".join([*notes, *more]),
     )
 

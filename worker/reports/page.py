@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
+from itertools import groupby
 from xml.etree import ElementTree as ET
 
 from worker.pictures.drawing import Drawing
@@ -133,14 +134,23 @@ def _verdict(holder: ET.Element, run: RunView, label: str) -> None:
     if label:
         _tag(headline, "span", label, {"class": "label"})
     _tag(headline, "span", run.headline, {"class": "chip"})
-    for line in run.verdict:
-        deeper = line.startswith("    ")
-        _tag(section, "pre" if deeper else "p", line[4:] if deeper else line.strip())
+    for deeper, lines in groupby(run.verdict, lambda line: line.startswith("    ")):
+        if deeper:
+            _code(section, "\n".join(line[4:] for line in lines))
+        else:
+            for line in lines:
+                _tag(section, "p", line.strip())
     facts = ("began", run.began), ("run", run.run_id), ("from", run.name)
     told = " · ".join(f"{name} {printable(value)}" for name, value in facts if value)
     _tag(section, "p", told, {"class": "facts"})
     for note in run.notes:
         _tag(section, "p", printable(note), {"class": "note"})
+
+
+def _code(section: ET.Element, text: str) -> None:
+    """Long lines scroll, by keys too, so that what points at a column stays below it."""
+    about = {"tabindex": "0", "role": "region", "aria-label": "The place of the error"}
+    _tag(section, "pre", text, about)
 
 
 def _graphs(main: ET.Element, view: ReportView, frames: Sequence[Frame]) -> None:
@@ -167,7 +177,7 @@ def _section(main: ET.Element, id: str, title: str) -> None:
 def _footer(body: ET.Element, view: ReportView) -> None:
     steps = sum(len(run.executions) for run in view.runs)
     lines = sum(len(run.logs) for run in view.runs)
-    told = f"{steps} executions, {lines} log lines. Everything is in this file; nothing is loaded."
+    told = f"Executions: {steps}. Log lines: {lines}. All is in this file, and nothing is loaded."
     _tag(ET.SubElement(body, "footer"), "p", told)
 
 

@@ -42,6 +42,11 @@ class Source:
     recording: Recording | None = None
 
     @property
+    def stands_still(self) -> bool:
+        """Whether the run's clock stood still while steps computed."""
+        return self.recording is not None and self.recording.header.origin == "worker"
+
+    @property
     def end(self) -> RunComplete | None:
         """How the run ended; None where the events stop before it does."""
         last = self.events[-1] if self.events else None

@@ -101,6 +101,11 @@ document.body.append(spoken, dialog);
 showTimeline(content("steps"));
 showLog(content("log"));
 showFinal(content("final"));
+for (const shown of document.querySelectorAll(".frame svg")) {
+  // Smaller than this nobody reads it: then it scrolls in its frame.
+  shown.style.minWidth = `${0.65 * shown.viewBox.baseVal.width}px`;
+  shown.style.maxWidth = `min(100%, ${1.25 * shown.viewBox.baseVal.width}px)`;
+}
 for (const node of document.querySelectorAll(".node")) node.addEventListener("click", () => chooseNode(node));
 document.getElementById("theme").addEventListener("click", nextTheme);
 document.getElementById("keys").addEventListener("click", () => dialog.showModal());

@@ -96,19 +96,19 @@ function card({ run, place, one }) {
     el("h3", { class: "who" }, label(run) ? el("span", { class: "label" }, label(run)) : null, el("span", { class: "state" }, `${one.mark} ${one.status}`)),
     turns(run, place, one),
     about(run, one, step),
-    one.error ? errorCard(one.error) : null,
+    one.error ? errorCard(one.error, run) : null,
     one.edges.length ? edgeTable(one.edges) : el("p", { class: "empty" }, "No edge leaves this step."),
     part(`changed${run}`, "Difference", "from input to output", () =>
-      input && output ? difference(input, output) : el("p", { class: "empty" }, input ? one.no_output : one.no_input), true),
-    state(`input${run}`, "Input", input, one.no_input),
-    state(`output${run}`, "Output", output, one.no_output),
+      input && output ? difference(input, output) : el("p", { class: "empty" }, input ? one.no_output : one.no_input), Boolean(input && output)),
+    state(`input${run}`, "Input", input, one.no_input, false),
+    state(`output${run}`, "Output", output, one.no_output, !input && output),
     stepLogs(run, place),
     step && step.source ? part(`code${run}`, "Code", step.file, () => code(step.source, one.error), false) : null
   );
 }
 
-const state = (key, title, clip, none) =>
-  part(key, title, clip ? sizeOf(clip) : "none", () => (clip ? tree(clip) : el("p", { class: "empty" }, none)), false);
+const state = (key, title, clip, none, open) =>
+  part(key, title, clip ? sizeOf(clip) : "none", () => (clip ? tree(clip) : el("p", { class: "empty" }, none)), Boolean(open));
 const sizeOf = (clip) =>
   `${clip.size < 10000 ? count(clip.size, "character") : `${Math.round(clip.size / 1000).toLocaleString("en")} kB`}${clip.cut ? ", cut" : ""}`;
 
@@ -151,7 +151,7 @@ function about(run, one, step) {
   return el("dl", { class: "about" }, shown.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat());
 }
 
-function errorCard(error) {
+function errorCard(error, run) {
   const rows = error.lines.map((line) => [
     el("div", { class: line.caret ? "hit" : "" }, el("span", { class: "no" }, line.number), line.text || " "),
     line.caret ? el("div", { class: "caret" }, el("span", { class: "no" }, " "), `${" ".repeat(line.caret - 1)}^`) : null,
@@ -163,7 +163,7 @@ function errorCard(error) {
     error.place ? el("p", { class: "place mono" }, `at ${error.place}`) : null,
     rows.length ? scrolled(rows.flat(), "The place in the source") : null,
     error.notes.map((note) => el("p", { class: "why" }, note)),
-    error.stack.length ? part("stack", "Stack", "", () => el("pre", {}, error.stack.join("\n")), false) : null
+    error.stack.length ? part(`stack${run}`, "Stack", "", () => el("pre", {}, error.stack.join("\n")), false) : null
   );
 }
 

@@ -113,8 +113,9 @@ function pairsOf(a, b) {
 }
 
 function change(sign, word, key, value, cut) {
-  const made = branch(key, value, cut, false, sign === "+" ? "added" : "dropped");
-  made.prepend(el("span", { "aria-hidden": "true" }, `${sign} `), el("span", { class: "quiet" }, `${word}: `));
+  const small = isBox(value) && JSON.stringify(value).length < 400;
+  const made = branch(key, value, cut, small, sign === "+" ? "added" : "dropped");
+  (made.querySelector("summary") ?? made).prepend(el("span", { "aria-hidden": "true" }, `${sign} `), el("span", { class: "quiet" }, `${word}: `));
   return made;
 }
 
