@@ -95,7 +95,7 @@ def _moment(timestamp: int) -> str:
 def _step(step: Step, known: bool) -> StepView:
     return StepView(
         id=step.id,
-        name=step.name or step.id,
+        name=step.name.strip() or step.id,
         adaptors=", ".join(step.adaptors),
         file=step.source_file,
         source=step.source[:_SOURCE_LIMIT] if known else "",
@@ -163,7 +163,7 @@ def _executions(
         found.append(
             ExecutionView(
                 step=one.step,
-                name=start.job_name or one.step,
+                name=start.job_name.strip() or one.step.strip() or "unnamed",
                 turn=seen[one.step],
                 turns=turns[one.step],
                 status=str(one.status),

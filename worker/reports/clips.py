@@ -18,7 +18,7 @@ from worker.walk.jsontext import dumps
 DEPTH: Final = 100
 TOTAL: Final = 16_000_000
 """About how much of states a page holds, in characters."""
-LIMITS: Final = (256_000, 64_000, 16_000, 4_000)
+LIMITS: Final = (256_000, 128_000, 64_000, 32_000, 16_000, 8_000, 4_000)
 _TEXT: Final = 20_000
 _KEY: Final = 300
 _LEAST: Final = 40

@@ -18,7 +18,13 @@ class Frame:
     problem: str = ""
 
 
+DRAWN = 3000
+"""With more steps than this, the page would open slowly, and nobody would find one in the graph."""
+
+
 def frame_of(drawing: Drawing) -> Frame:
+    if len(drawing.nodes) > DRAWN:
+        return Frame(picture=None, problem=f"No graph is drawn of {drawing.summary}.")
     try:
         shown = picture(drawing)
     except UsageError as error:
@@ -30,7 +36,7 @@ def frame_of(drawing: Drawing) -> Frame:
         if node.mark is None or node.kind is NodeKind.MISSING:
             continue
         group.attrib |= {"class": "node", "data-step": str(number), "role": "button"}
-        group.attrib |= {"tabindex": "0", "aria-label": f"{node.title}: {node.mark.badge}"}
+        group.set("tabindex", "0")
     return Frame(picture=shown)
 
 

@@ -149,7 +149,7 @@ def _verdict(holder: ET.Element, run: RunView, label: str) -> None:
 
 def _code(section: ET.Element, text: str) -> None:
     """Long lines scroll, by keys too, so that what points at a column stays below it."""
-    about = {"tabindex": "0", "role": "region", "aria-label": "The place of the error"}
+    about = {"tabindex": "0", "role": "group", "aria-label": "The place of the error"}
     _tag(section, "pre", text, about)
 
 
@@ -157,12 +157,12 @@ def _graphs(main: ET.Element, view: ReportView, frames: Sequence[Frame]) -> None
     section = ET.SubElement(main, "section", {"aria-labelledby": "graph-title"})
     _tag(section, "h2", "Graph", {"id": "graph-title"})
     holder = ET.SubElement(section, "div", {"class": "columns"})
-    for number, (run, frame) in enumerate(zip(view.runs, frames, strict=True)):
+    for number, frame in enumerate(frames):
         label = f" of run {_LABELS[number]}" if len(view.runs) > 1 else ""
-        about = {"role": "region", "aria-label": f"Graph{label}", "tabindex": "0"}
+        about = {"role": "group", "aria-label": f"Drawing{label}", "tabindex": "0"}
         shown = ET.SubElement(holder, "div", {"class": "frame", "data-run": str(number), **about})
         if frame.picture is None:
-            _tag(shown, "p", f"{frame.problem} ({one_line(run.workflow)})", {"class": "note"})
+            _tag(shown, "p", frame.problem, {"class": "note"})
         else:
             shown.append(frame.picture)
 

@@ -167,7 +167,7 @@ function errorCard(error, run) {
   );
 }
 
-const scrolled = (rows, name) => el("div", { class: "code", tabindex: "0", role: "region", "aria-label": name }, rows);
+const scrolled = (rows, name) => el("div", { class: "code", tabindex: "0", role: "group", "aria-label": name }, rows);
 
 function code(source, error) {
   const hits = new Set(error ? error.lines.filter((line) => line.caret).map((line) => line.number) : []);
