@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from tests.report_pages import (
     ran,
     sample,
 )
+from tests.test_statuses import WORKER
 from worker.commands.report import report
 from worker.errors import LoadError, UsageError, WorkerError
 from worker.plan.load import load
@@ -486,6 +489,62 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     assert output.read_text().startswith("<!doctype html>")
     assert run_report(file, output, against=file) == 0
     assert capsys.readouterr().err == "no difference\n"
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded") / "run"
+    names = [str(GRAPHS / name) for name in REFERRAL]
+    line = [*WORKER, "run", names[0], "--input", names[1], "--record", str(folder), "-q"]
+    assert subprocess.run(line, timeout=60).returncode == 0
+    return folder
+
+
+def test_a_recording_is_replayed_beside_itself(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "x.html"
+    assert run_report(recording, output, replayed=True) == 0
+    assert capsys.readouterr().err == "no difference\n"
+    assert "None: the two runs are the same" in output.read_text()
+    changed = tmp_path / "changed.json"
+    plan = (recording / "workflow.json").read_text()
+    changed.write_text(plan.replace("No patient", "Nobody called"))
+    assert run_report(recording, output, replayed=True, workflow_file=changed) == 0
+    told = "first difference: outcome at 'fetch-patient': expected fail (JobError: No patient"
+    assert capsys.readouterr().err.startswith(told)
+    data = json.loads(Seen(output.read_text()).inside["script"][0])
+    assert data["first"]["row"] == 1 and data["first"]["kind"] == "outcome"
+    assert [run["name"] for run in data["runs"]] == [str(recording), f"replay of {recording}"]
+
+
+def test_a_recording_knows_its_input_its_workflow_and_its_clock(
+    recording: Path, tmp_path: Path
+) -> None:
+    view, _ = run_view(read_source(recording))
+    assert view.executions[0].input is not None
+    assert fates(read_source(recording)) == fates(sample(*REFERRAL))
+    assert view.executions[-1].took.startswith("≥ ") and len(view.notes) == 1
+    with pytest.raises(UsageError, match="holds its own workflow"):
+        run_report(recording, tmp_path / "x.html", workflow_file=GRAPHS / "referral.yaml")
+
+
+def test_a_damaged_recording_is_shown_as_far_as_it_goes(recording: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(recording, folder)
+    for clip in (folder / "clips").iterdir():
+        clip.write_text("{}")
+    view, _ = run_view(read_source(folder))
+    assert view.status == "success" and len(view.notes) > 1
+    assert all(one.output is None and one.no_output for one in view.executions)
+
+
+def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
+    line = [*WORKER, "report", str(tmp_path / "missing"), "-o", str(tmp_path / "x.html")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert re.fullmatch(r"error: .*no such journal or recording\n", done.stderr)
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -121,6 +121,19 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
+LETTER_AT = """(line, x) => {
+  const text = line.lastChild;
+  for (let at = 0; at < text.length; at += 1) {
+    const range = document.createRange();
+    range.setStart(text, at);
+    range.setEnd(text, at + 1);
+    const box = range.getBoundingClientRect();
+    if (box.left <= x && x < box.right) return text.data.slice(at);
+  }
+}"""
+"""The text from the letter that stands at a place."""
+
+
 # --- looking at a run -----------------------------------------------------------------------------
 
 
@@ -131,10 +144,11 @@ def test_a_report_opens_at_what_went_wrong(browser: Browser, folder: Path) -> No
         assert current(page) == "Fetch patient"
         detail = page.locator("#detail")
         assert "JobError: No patient KEN-9999 in the registry" in detail.inner_text()
-        caret = detail.locator(".caret").inner_text().rstrip()
-        hit = detail.locator(".hit").inner_text()
-        number = len("10")
-        assert hit[:number] == "10" and caret.endswith("^")
+        point = detail.locator(".point").bounding_box()
+        hit = detail.locator(".hit")
+        assert hit.inner_text().startswith("10") and point is not None
+        under = hit.evaluate(LETTER_AT, point["x"] + point["width"] / 2)
+        assert under == "id} in the registry`);"
         refused = detail.locator("td.fate-refused").inner_text()
         assert "refused" in refused and "only on success" in refused
         assert detail.locator("td.fate-followed").count() == 1
@@ -176,7 +190,7 @@ def test_states_fold_and_show_what_changed(browser: Browser, folder: Path) -> No
         output = page.locator('[data-part="output0"]')
         assert output.locator(".tree").count() == 0
         output.locator("> summary").click()
-        assert output.locator(".v-string", has_text="Bwindi Community Hospital").is_visible()
+        output.locator(".v-string", has_text="Bwindi Community Hospital").wait_for()
         data = output.locator(".tree summary", has_text="data").first
         data.click()
         assert not output.locator(".v-string", has_text="Bwindi").is_visible()

@@ -38,7 +38,7 @@ def _lines(error: StepError, step: Step | None) -> Iterator[SourceLine]:
     place = error.position
     if place is None:
         return
-    source = step.source.split("\n") if step else []
+    source = step.source.rstrip().split("\n") if step else []
     same = 0 < place.line <= len(source) and place.source_line.strip() in source[place.line - 1]
     if not same:
         if place.source_line.strip():

@@ -57,21 +57,27 @@ function choose(row, go = false) {
   for (const old of document.querySelectorAll(".row[aria-current]")) old.removeAttribute("aria-current");
   const shown = document.querySelector(`.row[data-row="${row}"]`);
   shown.setAttribute("aria-current", "true");
-  const list = shown.closest(".timeline");
-  const [low, high] = [list.scrollTop, list.scrollTop + list.clientHeight - shown.offsetHeight];
-  const top = shown.offsetTop - list.offsetTop;
-  if (top < low || top > high) list.scrollTop = top - list.clientHeight / 2;
+  reveal(shown, shown.closest(".timeline"));
   const parts = here(row);
   for (const node of document.querySelectorAll(".node")) {
     const run = Number(node.closest(".frame").dataset.run);
     const step = report.runs[run].steps[Number(node.dataset.step)];
     const isIt = parts.some((each) => each.run === run && each.one.step === step.id);
     node.classList.toggle("chosen", isIt);
+    if (isIt) reveal(node, node.closest(".frame"));
   }
   showDetail(row, parts);
   say(parts.map(({ run, one }) => `${label(run)} ${one.name}, ${one.status}`).join("; "));
   const detail = document.getElementById("detail");
   if (go && getComputedStyle(detail).position !== "sticky") detail.scrollIntoView();
+}
+
+// Scrolls a frame, and never the page, until what is in it can be seen.
+function reveal(thing, frame) {
+  const [inner, outer] = [thing.getBoundingClientRect(), frame.getBoundingClientRect()];
+  const off = (low, high, from, to) => (low >= from && high <= to ? 0 : (low + high - from - to) / 2);
+  frame.scrollLeft += off(inner.left, inner.right, outer.left, outer.right);
+  frame.scrollTop += off(inner.top, inner.bottom, outer.top, outer.bottom);
 }
 
 const chooseExecution = (run, place, go) => choose(rowOf[run].get(place), go);
@@ -84,6 +90,7 @@ function showDetail(row, parts) {
   const compared = parts.length === 2 ? between(parts) : null;
   content.replaceChildren(...[compared, columns].filter(Boolean));
   document.getElementById("detail").scrollTop = 0;
+  for (const point of content.querySelectorAll(".point")) reveal(point, point.closest(".code"));
 }
 
 function card({ run, place, one }) {
@@ -154,7 +161,7 @@ function about(run, one, step) {
 function errorCard(error, run) {
   const rows = error.lines.map((line) => [
     el("div", { class: line.caret ? "hit" : "" }, el("span", { class: "no" }, line.number), line.text || " "),
-    line.caret ? el("div", { class: "caret" }, el("span", { class: "no" }, " "), `${" ".repeat(line.caret - 1)}^`) : null,
+    line.caret ? el("div", { class: "caret" }, el("span", { class: "no" }, " "), " ".repeat(line.caret - 1), el("span", { class: "point" }, "^")) : null,
   ]);
   return el(
     "div",
