@@ -198,6 +198,35 @@ def test_states_fold_and_show_what_changed(browser: Browser, folder: Path) -> No
         assert page.locator('[data-part="output0"]').get_attribute("open") == ""
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ('{"a": 1}', '{"a": 1}', ["Nothing changed."]),
+        ('{"a": 1}', '{"a": 2}', ["− removed: a: 1", "+ added: a: 2"]),
+        ('{"a": 1, "b": 2}', '{"b": 2}', ["− removed: a: 1", "1 unchanged"]),
+        ("[1, 2, 3]", "[0, 1, 2, 3]", ["+ added: 0: 0", "3 unchanged"]),
+        ("[1, 2, 3]", "[1, 3]", ["− removed: 1: 2", "2 unchanged"]),
+        ('{"a": {"b": 1}}', '{"a": {"b": 1, "c": null}}', ["a", "+ added: c: null", "1 unchanged"]),
+        ('{"a": 1}', '{"a": "1"}', ["− removed: a: 1", '+ added: a: "1"']),
+        ('{"a": []}', '{"a": {}}', ["− removed: a: []", "+ added: a: {}"]),
+        ('{"__proto__": {}}', '{"x": 1}', ["− removed: __proto__: {}", "+ added: x: 1"]),
+        ('{"hasOwnProperty": 1}', "{}", ["− removed: hasOwnProperty: 1"]),
+        ("null", "{}", ["− removed: all: null", "+ added: all: {}"]),
+    ],
+)
+def test_differences(
+    before: str, now: str, told: list[str], browser: Browser, folder: Path
+) -> None:
+    script = """([before, now]) => {
+      const made = [difference({ text: before, cut: "" }, { text: now, cut: "" })].flat();
+      const rows = made.flatMap((one) => [...one.querySelectorAll("li, summary"), one]);
+      const leaf = (one) => !one.querySelector("li");
+      return rows.filter((one) => leaf(one)).map((one) => one.textContent);
+    }"""
+    with watched(browser, folder / "join.html") as found:
+        assert found.page.evaluate(script, [before, now]) == told
+
+
 def test_bars_are_proportional_to_time(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "join.html") as found:
         view = json.loads(found.page.locator("#data").inner_text())["runs"][0]

@@ -135,6 +135,8 @@ def _no_output(complete: StepComplete | None) -> str:
         return "the events stop before the step ended"
     if complete.withheld:
         return "withheld: it is over the payload limit (the next step received it all the same)"
+    if complete.output_dataclip_id is not None:
+        return "not known: it could not be read"
     return "the step gave none" if complete.reason == "success" else "the step ended without one"
 
 
