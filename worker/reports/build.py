@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from worker.pictures.drawing import Marks
+from worker.pictures.text import shorten
 from worker.plan.workflow import EdgeKind, Step
 from worker.reports.clips import Clips
 from worker.reports.edges import Judged, judged_edges
@@ -20,6 +21,7 @@ from worker.sinks.verdict import verdict as verdict_lines
 from worker.walk.events import RunComplete, RunLog, StepComplete
 from worker.walk.status import STATUSES, Status
 
+_NAME_LIMIT = 300
 _SOURCE_LIMIT = 50_000
 _LINE_LIMIT = 20_000
 _CONDITIONS = {
@@ -92,10 +94,15 @@ def _moment(timestamp: int) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _name(*names: str) -> str:
+    known = (name.strip() for name in names)
+    return shorten(next(filter(None, known), "unnamed"), _NAME_LIMIT)
+
+
 def _step(step: Step, known: bool) -> StepView:
     return StepView(
         id=step.id,
-        name=step.name.strip() or step.id,
+        name=_name(step.name, step.id),
         adaptors=", ".join(step.adaptors),
         file=step.source_file,
         source=step.source[:_SOURCE_LIMIT] if known else "",
@@ -165,7 +172,7 @@ def _executions(
         found.append(
             ExecutionView(
                 step=one.step,
-                name=start.job_name.strip() or one.step.strip() or "unnamed",
+                name=_name(start.job_name, one.step),
                 turn=seen[one.step],
                 turns=turns[one.step],
                 status=str(one.status),

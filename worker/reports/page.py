@@ -161,6 +161,8 @@ def _graphs(main: ET.Element, view: ReportView, frames: Sequence[Frame]) -> None
         label = f" of run {_LABELS[number]}" if len(view.runs) > 1 else ""
         about = {"role": "group", "aria-label": f"Drawing{label}", "tabindex": "0"}
         shown = ET.SubElement(holder, "div", {"class": "frame", "data-run": str(number), **about})
+        if len(frames) > 1:
+            _tag(shown, "span", _LABELS[number], {"class": "label"})
         if frame.picture is None:
             _tag(shown, "p", frame.problem, {"class": "note"})
         else:

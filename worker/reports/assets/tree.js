@@ -2,9 +2,15 @@
 const LEVEL = 100;
 const LONG = 400;
 
+// Whole numbers that are too large for a script keep their digits, where the browser tells them.
+const exact = (_, value, context) =>
+  typeof value === "number" && /^-?\d+$/.test(context?.source ?? "") && !Number.isSafeInteger(value)
+    ? BigInt(context.source)
+    : value;
+
 function readClip(clip) {
   try {
-    return { value: JSON.parse(clip.text), cut: clip.cut };
+    return { value: JSON.parse(clip.text, exact), cut: clip.cut };
   } catch {
     return { value: clip.text, cut: clip.cut };
   }
@@ -24,7 +30,7 @@ function peek(value) {
 function leaf(value, cut) {
   if (typeof value !== "string") {
     if (isBox(value)) return el("span", { class: "peek" }, Array.isArray(value) ? "[]" : "{}");
-    return el("span", { class: typeof value === "number" ? "v-number" : "v-word" }, String(value));
+    return el("span", { class: ["number", "bigint"].includes(typeof value) ? "v-number" : "v-word" }, String(value));
   }
   if (cut && value.startsWith(cut)) {
     return el("span", { class: "v-cut" }, `✂ cut here: ${value.slice(cut.length)}`);
@@ -68,7 +74,7 @@ function fillLevel(under, value, cut, open = false) {
 function tree(clip) {
   const { value, cut } = readClip(clip);
   const under = el("ul", { class: "tree" });
-  if (isBox(value) && entries(value).length) fillLevel(under, value, cut, JSON.stringify(value).length < 1500);
+  if (isBox(value) && entries(value).length) fillLevel(under, value, cut, clip.text.length < 1500);
   else under.append(el("li", {}, leaf(value, cut)));
   return [cutNote([clip]), under].filter(Boolean);
 }
@@ -113,7 +119,7 @@ function pairsOf(a, b) {
 }
 
 function change(sign, word, key, value, cut) {
-  const small = isBox(value) && JSON.stringify(value).length < 400;
+  const small = isBox(value) && entries(value).length < 20;
   const made = branch(key, value, cut, small, sign === "+" ? "added" : "dropped");
   (made.querySelector("summary") ?? made).prepend(el("span", { "aria-hidden": "true" }, `${sign} `), el("span", { class: "quiet" }, `${word}: `));
   return made;
