@@ -61,7 +61,6 @@ def run_view(source: Source) -> tuple[RunView, Marks]:
         headline=lines[0],
         verdict=tuple(lines[1:]),
         began=_moment(began),
-        took=seconds(end.duration) if end else "",
         span=max([1, *(event.timestamp - began for event in source.events)]),
         notes=tuple(_notes(source)),
         steps=tuple(_step(step, source.known) for step in source.workflow.steps),
@@ -137,6 +136,12 @@ def _final(source: Source, end: RunComplete | None, clips: Clips) -> tuple[int |
     return clips.place("final state"), "the run ended without one"
 
 
+def _output(complete: StepComplete | None, clips: Clips) -> int | None:
+    if complete is None or complete.output_dataclip is None:
+        return None
+    return clips.place(complete.output_dataclip_id or complete.step_id)
+
+
 def _no_output(complete: StepComplete | None) -> str:
     if complete is None:
         return "the events stop before the step ended"
@@ -166,34 +171,34 @@ def _executions(
     found: list[ExecutionView] = []
     for number, one in enumerate(executions):
         seen[one.step] += 1
-        start, complete = one.started, one.complete
-        output = (complete.output_dataclip_id or complete.step_id) if complete else None
-        held = complete is not None and complete.output_dataclip is not None
+        error = one.complete.error if one.complete else None
         found.append(
             ExecutionView(
                 step=one.step,
-                name=_name(start.job_name, one.step),
+                name=_name(one.started.job_name, one.step),
                 turn=seen[one.step],
                 turns=turns[one.step],
                 status=str(one.status),
                 mark=STATUSES[one.status].mark,
-                at=max(0, start.timestamp - began),
-                until=max(0, start.timestamp - began) + one.spent,
-                began=f"+{seconds(max(0, start.timestamp - began))}",
+                at=max(0, one.started.timestamp - began),
+                until=max(0, one.started.timestamp - began) + one.spent,
+                began=f"+{seconds(max(0, one.started.timestamp - began))}",
                 took=one.took,
-                memory=f"{complete.mem / 2**20:.0f} MB" if complete and complete.mem else "",
+                memory=_memory(one.complete),
                 upstream=one.upstream,
-                input=clips.place(start.input_dataclip_id),
+                input=clips.place(one.started.input_dataclip_id),
                 no_input=_no_input(one),
-                output=clips.place(output) if held else None,
-                no_output=_no_output(complete),
+                output=_output(one.complete, clips),
+                no_output=_no_output(one.complete),
                 edges=tuple(edges[number]),
-                error=error_view(complete.error, steps.get(one.step))
-                if complete and complete.error
-                else None,
+                error=error_view(error, steps.get(one.step)) if error else None,
             )
         )
     return tuple(found)
+
+
+def _memory(complete: StepComplete | None) -> str:
+    return f"{complete.mem / 2**20:.0f} MB" if complete and complete.mem else ""
 
 
 def _no_input(one: Execution) -> str:

@@ -55,12 +55,13 @@ def clip_of(text: str, limit: int) -> Clip:
     return Clip(text=dumps(_Cutter(sign).cut(value, limit)), size=len(text), cut=sign)
 
 
-_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+"""The brackets of a JSON text, and the strings, in which there are none."""
 
 
 def _depth(text: str) -> int:
     depth = most = 0
-    for token in _TOKEN.finditer(text):
+    for token in BRACKETS.finditer(text):
         depth += (token[0] in "[{") - (token[0] in "]}")
         most = max(most, depth)
     return most
@@ -70,7 +71,7 @@ def _flattened(text: str, sign: str) -> str:
     """The text with a word in place of what is nested too deeply."""
     kept: list[str] = []
     depth = begun = 0
-    for token in _TOKEN.finditer(text):
+    for token in BRACKETS.finditer(text):
         if token[0] in "[{":
             depth += 1
             if depth == DEPTH:

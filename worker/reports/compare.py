@@ -58,7 +58,7 @@ def _first(divergence: Divergence, before: RunView, now: RunView, rows: tuple[Ro
     again = f", execution {wanted[1]}" if divergence.execution else ""
     place = f" at '{divergence.step}'{again}" if divergence.step else ""
     message = f"{divergence.kind}{place}: {divergence.message}"
-    return First(kind=divergence.kind, message=message, row=row)
+    return First(message=message, row=row)
 
 
 def _names(row: Row, *runs: RunView) -> list[tuple[str, int]]:

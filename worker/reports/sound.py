@@ -46,6 +46,9 @@ def _check_fields(one: Any) -> None:
 def _check_error(error: StepError | None, depth: int = 0) -> None:
     if error is None:
         return
+    # What stands for nothing in JSON, such as an empty text, comes here as it is.
+    if not isinstance(error, StepError):
+        raise ValueError("an error is not an object")
     if depth > _CAUSES:
         raise ValueError("an error has too many causes")
     _check_fields(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from worker.errors import LoadError, UsageError
 from worker.plan.workflow import Edge, Step, Workflow
 from worker.recording.files import Recording, is_recording
 from worker.recording.files import read as read_recording
+from worker.reports.clips import BRACKETS
 from worker.reports.sound import check
 from worker.sinks.journal import is_journal
 from worker.walk.events import (
@@ -73,6 +73,7 @@ def _recording(folder: Path) -> Source:
     except RecursionError as error:
         raise LoadError("its input is nested too deeply", file=str(folder)) from error
     events, damage = _sound(found.events)
+    _check_workflow(found.workflow, events)
     return Source(
         name=str(folder),
         workflow=found.workflow,
@@ -94,13 +95,13 @@ def _journal(file: Path, workflow: Workflow | None) -> Source:
     events, unsound = _sound(tuple(_lines(file, damage)))
     if not events:
         raise LoadError("no event of a run can be read in it", file=str(file))
-    if workflow is not None:
-        _check_workflow(workflow, events)
+    known = workflow or inferred(events)
+    _check_workflow(known, events)
     if not isinstance(events[-1], RunComplete) and not (damage or unsound):
         damage.append(f"{file.name} ends before its run does")
     return Source(
         name=str(file),
-        workflow=workflow or inferred(events),
+        workflow=known,
         known=workflow is not None,
         events=events,
         damage=(*damage, *unsound),
@@ -110,10 +111,10 @@ def _journal(file: Path, workflow: Workflow | None) -> Source:
 def _check_workflow(workflow: Workflow, events: tuple[AnyEvent, ...]) -> None:
     known = {step.id for step in workflow.steps}
     for event in events:
-        if isinstance(event, StepStart) and event.job_id not in known:
+        if isinstance(event, StepStart | StepComplete) and event.job_id not in known:
             raise UsageError(
                 f"'{event.job_id}' ran, and is no step of the workflow '{workflow.name}': "
-                "give the workflow that the run was of"
+                "it is not the workflow of this run"
             )
 
 
@@ -148,14 +149,13 @@ def _event(line: str) -> AnyEvent:
         return from_dict(_with_clip_as_text(line))
 
 
-_DEEP = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 _CLIPS = ('"output_dataclip"', '"final_state"')
 
 
 def _with_clip_as_text(line: str) -> dict[str, Any]:
     """An event whose dataclip is nested too deeply to be parsed: it stands last in the line."""
     depth = 0
-    for token in _DEEP.finditer(line):
+    for token in BRACKETS.finditer(line):
         text = token[0]
         if text in _CLIPS and depth == 1:
             fields: dict[str, Any] = json.loads(f"{line[: token.start()].rstrip().rstrip(',')}}}")
@@ -174,6 +174,7 @@ def inferred(events: tuple[AnyEvent, ...]) -> Workflow:
         if isinstance(event, StepStart):
             names[event.job_id] = event.job_name
         elif isinstance(event, StepComplete):
+            names.setdefault(event.job_id, "")
             for target in event.next:
                 edge = Edge(source=event.job_id, target=target)
                 edges.setdefault(event.job_id, {})[target] = edge

@@ -102,7 +102,6 @@ class RunView:
     headline: str
     verdict: tuple[str, ...]
     began: str
-    took: str
     span: int
     notes: tuple[str, ...]
     steps: tuple[StepView, ...]
@@ -124,7 +123,6 @@ class Row:
 class First:
     """The first difference; ``row`` is None where it is at no execution."""
 
-    kind: str
     message: str
     row: int | None
 
