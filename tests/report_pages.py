@@ -44,6 +44,7 @@ ATTACKS = {
     "constructor": "constructor",
 }
 DEEP = 10_000
+HUGE = 2_000_000
 
 
 @functools.cache
@@ -130,9 +131,12 @@ def hostile() -> Source:
         code = {"source": f"{text}\n{text}", "source_file": text, "adaptors": (text,)}
         steps.append(Step(id=id, name=text, edges=edges, **code))
         state = {text: [text, {"__proto__": {"polluted": text}, "constructor": text}], "n": number}
+        if text == "__proto__":
+            state["huge"] = "<b>" * (HUGE // 3)
         begun = told.start(id, text, input=f"out-{number - 1}")
         for level in ("debug", "info", "warn", "error", text):
             told.log(begun, text, id, level)
+        told.log(begun, text * (HUGE // 9 if text == "__proto__" else 1), id)
         error = StepError(
             type=text or "JobError",
             message=text,

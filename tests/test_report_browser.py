@@ -559,6 +559,9 @@ def test_attacks_are_shown_as_they_were_written(browser: Browser, folder: Path) 
             open_all(page)
             keys = page.locator('[data-part="output0"] .key').all_inner_texts()
             assert ATTACKS[name] in keys
+        cut = page.locator('[data-part="output0"] .v-cut').inner_text()
+        assert cut.startswith("✂ cut here: <b><b>") and "more characters" in cut
+        assert "more characters" in page.locator('[data-part="logs0"] li').last.inner_text()
         page.evaluate(f"document.querySelectorAll('.row')[{names.index('overrides')}].click()")
         assert r"a\x202eb\x2066c" in page.locator(".error .message").inner_text()
         assert "\u202e" not in page.locator("body").inner_text()
