@@ -84,10 +84,16 @@ class Batch:
         self.standing = standing
         self.said = Said()
         self.topic = ""
+        self._moments = 0
 
     @property
     def lease_ends(self) -> int:
         return self.now + int(self.settings.lease_s * 1e6)
+
+    def moment(self) -> int:
+        """Now, but never the same twice: what comes in one batch comes in an order, too."""
+        self._moments += 1
+        return self.now + self._moments
 
     def say(
         self, topic: str, shape: wire.Shape, *, retain: bool = False, expiry_s: int = 0

@@ -84,7 +84,7 @@ class Desk:
             options=wire.encode(wanted.options).decode(),
             priority=wanted.priority,
             status=Status.PENDING,
-            created=batch.now,
+            created=batch.moment(),
         )
         text = _input(wanted.input)
         reason = self._admitted(batch, wanted.project)
@@ -145,6 +145,7 @@ def add_run(batch: Batch, order: Order, run_id: str, *, start: str = "", input: 
     """One more run of an order, which waits from now on."""
     order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
     batch.work.put_order(order)
+    moment = batch.moment()
     batch.change(
         Run(
             id=run_id,
@@ -153,10 +154,10 @@ def add_run(batch: Batch, order: Order, run_id: str, *, start: str = "", input: 
             project=order.project,
             workflow=order.workflow,
             priority=order.priority,
-            age=batch.now,
+            age=moment,
             start=start,
             input=input or order.input,
-            created=batch.now,
+            created=moment,
         )
     )
     return order
