@@ -116,7 +116,10 @@ def upgrade() -> None:
     op.create_index("runs_finished", "runs", ["finished"], unique=False)
     op.create_index("runs_order", "runs", ["order_id", "number"], unique=False)
     op.create_index(
-        "runs_queue", "runs", ["phase", "project", "workflow", "priority", "age"], unique=False
+        "runs_queue",
+        "runs",
+        ["phase", "project", "workflow", sa.literal_column("priority DESC"), "age"],
+        unique=False,
     )
     op.create_table(
         "stale_reports",
