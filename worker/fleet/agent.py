@@ -318,7 +318,7 @@ class Agent:
         self._send_reports()
 
     def _send_reports(self) -> None:
-        while self.connected.is_set() and (reports := self._reporter.next(time.monotonic())):
+        if self.connected.is_set() and (reports := self._reporter.next(time.monotonic())):
             self._say("reports", reports)
 
     def _say(self, what: str, shape: wire.Shape) -> None:

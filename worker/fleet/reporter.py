@@ -1,8 +1,9 @@
-"""What to report next: as much as there is, a few messages ahead of what is acknowledged.
+"""What to report next: as much as there is, when what was said before is acknowledged.
 
 While nothing is under way, an event leaves at once. Under load the acknowledgements set the pace,
-and messages grow. What is not acknowledged in time, or was sent over a connection that broke, is
-sent again from where the acknowledgements ended.
+and messages grow: that was measured to be faster than several messages under way. What is not
+acknowledged in time, or was sent over a connection that broke, is sent again from where the
+acknowledgements ended.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import msgspec
 from worker.fleet.outbox import Box
 from worker.transports import wire
 
-WINDOW = 4
-"""How many messages may be under way."""
 MESSAGE_BYTES = 256 * 1024
 REPEAT_S = 2.0
 
@@ -25,8 +24,8 @@ class Reporter:
 
     def __init__(self) -> None:
         self._boxes: dict[Key, Box] = {}
-        self._under_way: dict[int, float] = {}
         self._number = 0
+        self._sent_at: float | None = None
 
     def add(self, box: Box) -> None:
         self._boxes[box.lease.run_id, box.lease.attempt] = box
@@ -36,9 +35,9 @@ class Reporter:
         return not self._boxes
 
     def next(self, now: float) -> wire.Reports | None:
-        """The next message, if there is something to say and room to say it. ``now`` in seconds,
-        by any clock that only goes forward."""
-        if len(self._under_way) >= WINDOW:
+        """The next message, if there is something to say and nothing under way. ``now`` is in
+        seconds, by any clock that only goes forward."""
+        if self._sent_at is not None:
             return None
         runs, room = list[wire.RunReport](), MESSAGE_BYTES
         for box in self._boxes.values():
@@ -52,13 +51,14 @@ class Reporter:
         if not runs:
             return None
         self._number += 1
-        self._under_way[self._number] = now
+        self._sent_at = now
         return wire.Reports(number=self._number, runs=runs)
 
     def acknowledge(self, acks: wire.Acks) -> list[Key]:
         """Take an answer; the attempts of which nothing more is wanted."""
-        if self._under_way.pop(acks.number, None) is None:
+        if acks.number != self._number or self._sent_at is None:
             return []
+        self._sent_at = None
         refused: list[Key] = []
         for ack in acks.acks:
             box = self._boxes.get((ack.run_id, ack.attempt))
@@ -75,11 +75,11 @@ class Reporter:
 
     def late(self, now: float) -> bool:
         """Whether an answer is overdue."""
-        return any(now - sent > REPEAT_S for sent in self._under_way.values())
+        return self._sent_at is not None and now - self._sent_at > REPEAT_S
 
     def rewind(self) -> None:
         """Nothing is under way any more; what was is to be sent again."""
-        self._under_way.clear()
+        self._sent_at = None
         for box in self._boxes.values():
             box.rewind()
 
