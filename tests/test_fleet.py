@@ -208,9 +208,9 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
 async def test_figures_and_health_are_served_on_request(made: Fleet) -> None:
     import httpx
 
-    from worker.transports.broker import _free_port
+    from worker.transports.broker import free_port
 
-    first, second = _free_port(), _free_port()
+    first, second = free_port(), free_port()
     made.control("--http", str(first))
     made.worker("north", "--http", f"127.0.0.1:{second}")
     async with at(made) as (client, _), httpx.AsyncClient() as web:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from worker.client import Client, client_name
 from worker.control.batch import Settings
-from worker.control.library import Library, read_library
+from worker.control.library import read_library
 from worker.control.plane import Plane
 from worker.control.policy import Policy
 from worker.control.service import Control
@@ -58,7 +58,7 @@ async def local_fleet(
     *,
     capacity: int = 2,
     store: str = "sqlite://",
-    workflows: Iterable[Path] = (),
+    workflows: Iterable[str | Path] = (),
     policy: Policy = Policy(),
     allowance: Allowance = Allowance(),
     settings: Settings = Settings(),
@@ -67,7 +67,7 @@ async def local_fleet(
     topics, broker, log = Topics(), LocalBroker(), logger(QUIET)
     kept = Store(store)
     kept.migrate()
-    library = read_library(workflows) if workflows else Library()
+    library = read_library(Path(one) for one in workflows)
     plane = Plane(kept, topics=topics, settings=settings, policy=policy, library=library)
     control = Control(broker.bus(*topics.for_control()), plane, topics=topics, log=log)
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
