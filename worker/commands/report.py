@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from worker.commands.progress import progress
 from worker.errors import UsageError
 from worker.pictures.drawing import draw
 from worker.plan.load import load
@@ -40,20 +41,24 @@ def report(
     if against is not None and replayed:
         raise UsageError("--against and --replay both say what to compare with: leave one out")
     workflow = None if workflow_file is None else load(workflow_file, workflow=pick)
+    with progress("drawing the report"):
+        text = _text(source, against, replayed, workflow)
+    _write(output, text)
+    return 0
+
+
+def _text(source: Path, against: Path | None, replayed: bool, workflow: Workflow | None) -> str:
     before = read_source(source, workflow)
     if replayed:
         now, divergence = _replayed(before, workflow)
-        text = _compared(before, now, divergence)
-    elif against is not None:
+        return _compared(before, now, divergence)
+    if against is not None:
         now = read_source(against, workflow)
         _check_use(workflow, before, now)
-        text = _compared(before, now, divergence_of(before, now))
-    else:
-        _check_use(workflow, before)
-        view, marks = run_view(before)
-        text = page(alone(view), [draw(before.workflow, marks)])
-    _write(output, text)
-    return 0
+        return _compared(before, now, divergence_of(before, now))
+    _check_use(workflow, before)
+    view, marks = run_view(before)
+    return page(alone(view), [draw(before.workflow, marks)])
 
 
 def _check_use(workflow: Workflow | None, *sources: Source) -> None:
