@@ -244,12 +244,13 @@ async def chaos(
     seed: int,
     pause: tuple[float, float],
     share: float = 0.1,
+    kind: str = "mosquitto",
 ) -> dict[str, Any]:
     """Do it, and check what must hold; the figures."""
     chance, cancelled = random.Random(seed), set[str]()
     names = ["control", *(f"w{number}" for number in range(workers))]
     began = time.monotonic()
-    with Broker(kind="mosquitto") as broker:
+    with Broker(kind=kind) as broker:
         made = Fleet(folder, broker)
         async with contextlib.AsyncExitStack() as stack:
             proxies = {name: await stack.enter_async_context(Proxy(broker.port)) for name in names}

@@ -13,6 +13,7 @@ import pytest
 
 from tests.fleets import Fleet, at, fleet, needs_mosquitto
 from tests.helpers import job, workflow
+from tests.planes import binaries, database
 from worker.client import ControlError, NoAnswer
 from worker.plan.save import plan_of
 
@@ -235,3 +236,63 @@ async def test_a_second_worker_of_the_same_outbox_is_refused(made: Fleet) -> Non
         second = made.worker("north")
         assert await asyncio.to_thread(second.process.wait, 20) == 2
         assert "another worker uses the outbox" in second.log.read_text()
+
+
+async def test_the_broker_of_a_wheel_carries_a_fleet_too(tmp_path: Path) -> None:
+    with fleet(tmp_path, kind="iotcore") as made:
+        made.control()
+        worker = made.worker("north", "--capacity", "2")
+        async with at(made) as (client, ear):
+            order = await client.submit(plan=plan(QUICK))
+            assert (await client.wait(order["last_run"]))["status"] == "success"
+            going = [await client.submit(plan=plan(waits(60))) for _ in range(2)]
+            for one in going:
+                await ear.until(
+                    f"{one['last_run']}/state", lambda state: state["status"] == "running"
+                )
+            await client.cancel(going[0]["last_run"])
+            assert (await client.wait(going[0]["last_run"]))["status"] == "cancelled"
+            worker.kill()
+            assert (await client.wait(going[1]["last_run"]))["status"] == "lost"
+
+
+async def test_a_webhook_gets_the_alert(made: Fleet) -> None:
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        await told.put(await reader.readexactly(length))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        made.control("--alert-webhook", f"http://127.0.0.1:{port}/alerts")
+        made.worker()
+        async with at(made) as (client, _):
+            order = await client.submit(workflow="exception-credential", input={"data": {}})
+            async with asyncio.timeout(20):
+                alert = json.loads(await told.get())
+            assert alert["run_id"] == order["last_run"]
+            assert (alert["status"], alert["error_type"]) == ("exception", "CredentialError")
+
+
+@pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
+async def test_several_control_planes_share_one_queue(made: Fleet, tmp_path: Path) -> None:
+    """Each message goes to one of them; one is killed in the middle."""
+    with database("postgresql", tmp_path) as url:
+        first = made.control("--shared", store=url, name="control-1")
+        made.control("--shared", store=url, name="control-2")
+        for name in ("north", "south"):
+            made.worker(name, "--capacity", "2")
+        async with at(made) as (client, ear):
+            await ear.until("control/status", lambda one: one["online"])
+            orders = [await client.submit(plan=plan(QUICK)) for _ in range(30)]
+            first.kill()
+            orders += [await client.submit(plan=plan(QUICK)) for _ in range(10)]
+            for one in orders:
+                assert (await client.wait(one["last_run"]))["status"] == "success"
+        for party in made.parties:
+            if party.process.poll() is None:
+                await asyncio.to_thread(party.stop)

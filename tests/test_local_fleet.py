@@ -37,7 +37,8 @@ from worker.transports.bus import Message
 from worker.transports.cloudevents import dresser, undressed
 from worker.transports.local import LocalBroker, LocalBus, matches
 from worker.transports.topics import Topics
-from worker.walk.events import RunComplete, RunLog, RunStart
+from worker.walk.events import Dataclip, RunComplete, RunLog, RunStart, StepComplete
+from worker.walk.outcome import StepError
 
 TOPICS = Topics()
 QUICK = plan_of(workflow(job("fn(state => ({data: state.data.n + 1}))")))
@@ -242,6 +243,39 @@ async def test_half_a_surrogate_pair_does_not_stop_a_report(tmp_path: Path) -> N
         assert (await made.client.wait(order["last_run"]))["status"] == "success"
         messages = [one.get("message") for one in await made.client.events(order["last_run"])]
         assert messages[1] == "a?b \U0001f600 \\ud800 \x00"
+
+
+async def test_what_is_too_large_for_a_message_is_withheld_or_cut(tmp_path: Path) -> None:
+    """Else it would be refused, and said again for ever."""
+    async with small(tmp_path, Settings(payload_limit=100_000)) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        id = run.lease.run_id
+        long = "x" * 300_000
+        receive(RunLog(run_id=id, seq=1, timestamp=1, source="JOB", level="info", message=long))
+        receive(
+            StepComplete(
+                run_id=id, seq=2, timestamp=1, step_id="1", job_id="a", reason="fail",
+                error=StepError(type="JobError", message=long), output_dataclip_id="c",
+                output_dataclip=Dataclip.of({"data": long}),
+            )
+        )  # fmt: skip
+        for seq in range(3, 103):
+            receive(
+                RunLog(
+                    run_id=id, seq=seq, timestamp=1, source="JOB", level="info", message="y" * 9000
+                )
+            )
+        receive(RunComplete(run_id=id, seq=103, timestamp=2, reason="success",
+                            final_dataclip_id="d", final_state=Dataclip.of({"data": long})))  # fmt: skip
+        made.executor.ends[id, 1].set()
+        assert (await made.client.wait(order["last_run"]))["status"] == "success"
+        events = await made.client.events(order["last_run"], clips=True)
+        assert len(events) == 104
+        assert events[1]["message"] == "x" * 10_000 + "…"
+        assert events[2]["withheld"] and events[2]["error_message"] == "x" * 10_000 + "…"
+        assert events[103]["withheld"] and "final_state" not in events[103]
+        assert made.control.refused == {}
 
 
 async def test_what_the_worker_cannot_run_is_an_exception(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
               help="Forget ended orders after this time.  [default: never]")  # fmt: skip
 @click.option("--payload-limit", "payload_mb", type=POSITIVE, default=32.0, show_default=True,
               metavar="MB", help="Refuse larger messages.")  # fmt: skip
+@click.option("--shared", is_flag=True,
+              help="Share the messages with other control planes of this store.")  # fmt: skip
 @click.option("--alert-command", default="", metavar="COMMAND",
               help="Run this for each alert, with the alert as JSON on its stdin.")  # fmt: skip
 @click.option("--alert-webhook", default="", metavar="URL", help="POST each alert there.")
@@ -135,6 +137,7 @@ def control(place: Place, **options: Any) -> None:
         ),
         superuser=Superuser(command=options["alert_command"], webhook=options["alert_webhook"]),
         cloudevents=options["cloudevents"],
+        shared=options["shared"],
         http=options["http"],
     )  # fmt: skip
     sys.exit(fleet.control(place, found, quiet=quiet))

@@ -57,6 +57,7 @@ class ControlOptions:
     settings: Settings = Settings()
     superuser: Superuser = Superuser()
     cloudevents: bool = False
+    shared: bool = False
     http: str | None = None
 
 
@@ -98,7 +99,7 @@ def _control(
     )
     bus = MqttBus(
         place.address,
-        *place.topics.for_control(),
+        *place.topics.for_control(shared=options.shared),
         id=f"control-{id}",
         will=control_will(place.topics, id),
     )

@@ -76,6 +76,7 @@ def _assigned(batch: Batch, run: Run) -> wire.Assigned:
     return wire.Assigned(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=batch.settings.lease_s,
+        payload_limit=batch.settings.payload_limit,
         order_id=run.order_id,
         plan_id=order.plan,
         plan=msgspec.Raw(batch.work.plan(order.plan).encode()),

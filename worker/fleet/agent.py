@@ -15,21 +15,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
 
+from worker.fleet.fitting import fitted
 from worker.fleet.outbox import Box, Outbox
-from worker.fleet.reporter import Key, Reporter
+from worker.fleet.reporter import MESSAGE_BYTES, Key, Reporter
 from worker.sinks.log import Log
 from worker.transports import wire
 from worker.transports.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.transports.incarnation import incarnation
 from worker.transports.topics import Topics
 from worker.version import VERSION
-from worker.walk.events import AnyEvent, RunComplete, to_json
+from worker.walk.events import AnyEvent, RunComplete
 from worker.walk.outcome import StepError
 
 REPEAT_CLAIM_S = 2.0
 BEATS = 4
 """How many heartbeats a lease has time for."""
 TURN_S = 0.25
+ENVELOPE = 4096
+"""The bytes of a message around its events."""
 REMEMBERED = 10_000
 """How many runs that were done are remembered, to know them again."""
 
@@ -232,6 +235,7 @@ class Agent:
 
     def _begin(self, run: wire.Assigned) -> None:
         self._lease_s = run.lease_s
+        self._reporter.limit = min(MESSAGE_BYTES, run.payload_limit - ENVELOPE)
         held = Held(run.lease, self._outbox.open(run.lease))
         self._held[run.lease.run_id, run.lease.attempt] = held
         self._reporter.add(held.box)
@@ -243,7 +247,7 @@ class Agent:
         def receive(event: AnyEvent) -> None:
             if held.wanted:
                 held.seq = event.seq + 1
-                text = wire.well_formed(to_json(event)).encode()
+                text = fitted(event, run.payload_limit - ENVELOPE)
                 held.box.add(text, last=isinstance(event, RunComplete))
                 self._send_soon()
 

@@ -14,6 +14,8 @@ from worker.fleet.outbox import Box
 from worker.transports import wire
 
 MESSAGE_BYTES = 256 * 1024
+LEASE_BYTES = 256
+"""What a run adds to a message beside its events."""
 REPEAT_S = 2.0
 
 Key = tuple[str, int]
@@ -25,6 +27,7 @@ class Reporter:
     def __init__(self) -> None:
         self._boxes: dict[Key, Box] = {}
         self._number = 0
+        self.limit = MESSAGE_BYTES
         self._sent_at: float | None = None
 
     def add(self, box: Box) -> None:
@@ -39,13 +42,10 @@ class Reporter:
         seconds, by any clock that only goes forward."""
         if self._sent_at is not None:
             return None
-        runs, room = list[wire.RunReport](), MESSAGE_BYTES
+        runs, room = list[wire.RunReport](), self.limit
         for box in self._boxes.values():
-            if room <= 0:
-                break
-            if box.waits:
-                events = box.take(room)
-                room -= sum(map(len, events))
+            if box.waits and (events := box.take(room, even_if_larger=not runs)):
+                room -= sum(map(len, events)) + LEASE_BYTES
                 raw = [msgspec.Raw(event) for event in events]
                 runs.append(wire.RunReport(lease=box.lease, events=raw))
         if not runs:

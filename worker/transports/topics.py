@@ -73,9 +73,12 @@ class Topics:
     def alerts(self) -> str:
         return f"{self.base}/alerts"
 
-    def for_control(self) -> tuple[str, ...]:
-        """What a control plane subscribes to."""
-        return (self.request("+"), *(self.worker("+", what) for what in FROM_WORKERS))
+    def for_control(self, *, shared: bool = False) -> tuple[str, ...]:
+        """What a control plane subscribes to. Several share the messages: each goes to one of
+        them, but for who is there, which all must know."""
+        status, *said = (self.worker("+", what) for what in FROM_WORKERS)
+        group = f"$share/{self.root}-control/" if shared else ""
+        return (status, *(f"{group}{filter}" for filter in (self.request("+"), *said)))
 
     def for_worker(self, name: str) -> tuple[str, ...]:
         """What a worker subscribes to."""

@@ -174,10 +174,12 @@ class RunOptions(Shape, frozen=True):
 
 
 class Assigned(Shape, frozen=True):
-    """A run for the worker. ``plan`` is the workflow as an execution plan, ``input`` a state."""
+    """A run for the worker. ``plan`` is the workflow as an execution plan, ``input`` a state;
+    ``payload_limit`` is how many bytes a message of reports may have."""
 
     lease: Lease
     lease_s: float
+    payload_limit: int
     order_id: Id
     plan_id: Id
     plan: Raw
