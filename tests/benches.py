@@ -152,10 +152,11 @@ class Bench:
         self.store = store
         self.now = BEGAN
         self.options = options
-        self._tokens = count(1)
+        self.numbers = count(1)
         self.start()
         if connect:
             self.connect()
+            self.pass_time(60)
 
     def start(self) -> None:
         """Start a plane, as a process that knows only what the store does."""
@@ -169,7 +170,7 @@ class Bench:
         return self.connect()
 
     def _token(self) -> str:
-        return f"token-{next(self._tokens):06}"
+        return f"token-{next(self.numbers):06}"
 
     # --- time ---
 
@@ -272,7 +273,6 @@ class Hand:
         self._bench = bench
         self.name = name
         self.incarnation = incarnation
-        self._numbers = count(1)
 
     def message(self, what: str, **fields: Any) -> Message:
         return to(TOPICS.worker(self.name, what), fields)
@@ -290,7 +290,7 @@ class Hand:
         """Ask for runs; those that were given at once."""
         said = self.say(
             "claim",
-            claim_id=claim_id or f"{self.name}-{next(self._numbers)}",
+            claim_id=claim_id or f"claim-{next(self._bench.numbers)}",
             demand=demand,
             incarnation=self.incarnation,
         )

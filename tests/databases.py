@@ -1,4 +1,8 @@
-"""Databases for tests: a SQLite file or a PostgreSQL database of one's own, with fresh tables."""
+"""Databases for tests: a SQLite file of one's own, or a PostgreSQL database that is empty.
+
+To create a PostgreSQL database takes longer than most tests: so the tests of a process have one in
+common, and each finds its tables empty.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -17,10 +20,15 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from worker.control.store import tables
 from worker.control.store.store import Store
 
 START_S = 20.0
 NEVER_SAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
+# Somebody who still holds a row is a mistake of a test: it fails, and does not wait for ever.
+_CLEAR = "SET lock_timeout = '5s'; " + "; ".join(
+    f"DELETE FROM {table.name}" for table in tables.METADATA.sorted_tables
+)
 
 
 class Postgres:
@@ -31,7 +39,7 @@ class Postgres:
         # A socket's path has to be short, and its folder has to belong to who runs the server.
         self._folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
         self._user = _user()
-        self._numbers = count(1)
+        self._last = 0
 
     def __enter__(self) -> Self:
         if self._user is not None:
@@ -52,15 +60,18 @@ class Postgres:
         )
         try:
             self._admin = self._wait()
-            store = Store(self.create("template"))
-            store.migrate()
-            store.close()
+            self.url = self.empty()
+            self.store = Store(self.url)
+            self.store.migrate()
+            self._inside = self._connect(f"test{self._last}")
         except BaseException:
             self._stop()
             raise
         return self
 
     def __exit__(self, *reason: object) -> None:
+        self.store.close()
+        self._inside.close()
         self._admin.close()
         self._stop()
 
@@ -69,18 +80,21 @@ class Postgres:
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def create(self, name: str, template: str = "template1") -> str:
-        """Create a database, like another one; its URL."""
-        self._admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return f"postgresql://worker@/{name}?host={self._folder}"
-
-    def fresh(self) -> str:
-        """The URL of a new database with all tables, empty."""
-        return self.create(f"test{next(self._numbers)}", "template")
+    def clear(self) -> str:
+        """Empty all tables of the common database; its URL."""
+        self._inside.execute(_CLEAR)
+        return self.url
 
     def empty(self) -> str:
         """The URL of a new database without tables."""
-        return self.create(f"test{next(self._numbers)}")
+        self._last += 1
+        self._admin.execute(f"CREATE DATABASE test{self._last}")
+        return f"postgresql://worker@/test{self._last}?host={self._folder}"
+
+    def _connect(self, database: str) -> psycopg.Connection:
+        return psycopg.connect(
+            host=str(self._folder), user="worker", dbname=database, autocommit=True
+        )
 
     def _command(self, name: str, *arguments: str) -> list[str]:
         return [str(self._binaries / name), *arguments]
@@ -89,9 +103,7 @@ class Postgres:
         deadline = time.monotonic() + START_S
         while True:
             try:
-                return psycopg.connect(
-                    host=str(self._folder), user="worker", dbname="postgres", autocommit=True
-                )
+                return self._connect("postgres")
             except psycopg.OperationalError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise
@@ -140,10 +152,10 @@ KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("pos
 
 @pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new database with all tables, empty: of both kinds in turn."""
+    """The URL of a database with all tables, empty: of both kinds in turn."""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
-        return server.fresh()
+        return server.clear()
     template: Path = request.getfixturevalue("sqlite_template")
     copy = tmp_path / "orders.db"
     shutil.copy(template, copy)
@@ -160,8 +172,11 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    """A store on a new database: of both kinds in turn."""
+def store(url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store on an empty database: of both kinds in turn."""
+    if is_postgresql(url):
+        yield request.getfixturevalue("postgres").store
+        return
     opened = Store(url)
     yield opened
     opened.close()
