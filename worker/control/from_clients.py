@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 from worker.control import lifecycle, views
 from worker.control.admission import admit
 from worker.control.batch import Batch
+from worker.control.hearing import first_run
 from worker.control.library import Known, Library, read_plan
 from worker.control.model import Order, Phase, Run
 from worker.control.policy import Policy
@@ -56,6 +58,8 @@ class Desk:
         """Accept an order, or reject it; one that is there already is told as it is."""
         found = batch.work.order(wanted.order_id)
         if found is None:
+            if batch.work.run(wanted.order_id) is not None:
+                raise Denied("conflict", f"'{wanted.order_id}' is the id of a run already")
             found = self._order(batch, wanted, self._known(wanted))
         return order_view(batch, found)
 
@@ -96,8 +100,7 @@ class Desk:
         batch.work.put_clip(wanted.order_id, "input", text)
         batch.work.put_order(found)
         if reason is None:
-            # Deterministic, so that an order that was said twice to two control planes makes one.
-            found = add_run(batch, found, f"{wanted.order_id[:60]}-1")
+            found = add_run(batch, found, _first_run(batch, wanted.order_id))
         return found
 
     def _admitted(self, batch: Batch, project: str) -> str | None:
@@ -113,8 +116,11 @@ class Desk:
         last = find_run(batch, wanted.id)
         found = batch.work.order(last.order_id)
         assert found is not None
-        if batch.work.run(wanted.run_id) is not None:
+        known = batch.work.run(wanted.run_id)
+        if known is not None and known.order_id == found.id:
             return order_view(batch, found)
+        if known is not None or batch.work.order(wanted.run_id) is not None:
+            raise Denied("conflict", f"'{wanted.run_id}' is the id of something else already")
         newest = batch.work.run(found.last_run or "")
         if newest is not None and not newest.final:
             raise Denied(
@@ -129,6 +135,14 @@ class Desk:
         if reason := self._admitted(batch, found.project):
             raise Denied("rejected", reason)
         return order_view(batch, add_run(batch, found, wanted.run_id, start=start, input=input))
+
+
+def _first_run(batch: Batch, order_id: str) -> str:
+    """The id of an order's first run: the same whoever makes it, and nobody else's."""
+    id = first_run(order_id)
+    if batch.work.run(id) is None and batch.work.order(id) is None:
+        return id
+    return f"{order_id[:31]}-{hashlib.sha256(order_id.encode()).hexdigest()[:32]}"
 
 
 def _input(raw: msgspec.Raw) -> str:

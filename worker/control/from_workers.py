@@ -137,15 +137,29 @@ def reports(batch: Batch, worker: str, reports: wire.Reports) -> None:
 
 
 Read = tuple[wire.Fact, bytes]
+CLIPS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
+NEEDED = {
+    "step:start": ("step_id", "job_id", "execution", "input_dataclip_id"),
+    "step:complete": ("step_id", "job_id", "reason"),
+    "run:complete": ("reason",),
+}
+"""What must stand in an event, as others read it there."""
 
 
 def _fact(report: wire.RunReport, raw: msgspec.Raw) -> Read:
     text = bytes(raw)
-    fact = wire.decode(wire.Fact, text)
+    try:
+        fact = wire.decode(wire.Fact, text)
+    except wire.WireError as error:
+        raise Refusal("malformed", f"an event: {error}"[:500]) from error
     if fact.run_id != report.lease.run_id:
         raise Refusal("forged", f"an event of run {fact.run_id} among those of another")
-    if fact.type == "run:complete" and fact.reason is None:
-        raise Refusal("malformed", "run:complete without a reason")
+    for name in NEEDED.get(fact.type, ()):
+        if getattr(fact, name) is None:
+            raise Refusal("malformed", f"{fact.type} without {name}")
+    for type, name in CLIPS.items():
+        if type != fact.type and bytes(getattr(fact, name)) != b"null":
+            raise Refusal("malformed", f"{fact.type} with {name}")
     return fact, text
 
 
@@ -199,9 +213,6 @@ def _take(batch: Batch, run: Run, fact: wire.Fact) -> Run:
     return changed
 
 
-CLIPS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
-
-
 def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
     """Keep an event, and its dataclip apart from it; the event as it is kept."""
     name = CLIPS.get(fact.type)
@@ -212,7 +223,7 @@ def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
         parts.pop(name, None)
         text = wire.encode(parts)
         if id is not None and clip != b"null":
-            batch.work.put_clip(run.id, id[:64], clip.decode())
+            batch.work.put_clip(run.id, id, clip.decode())
         else:
             id = None
     batch.work.put_event(
@@ -221,7 +232,7 @@ def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
             attempt=run.attempt,
             seq=fact.seq,
             type=fact.type,
-            clip=id and id[:64],
+            clip=id,
             body=text.decode(),
         )
     )

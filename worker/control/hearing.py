@@ -78,6 +78,8 @@ def runs_of(heard: Heard) -> Iterator[str]:
             yield from (one.run_id for one in leases)
         case wire.RunRef(id=id):
             yield id
+        case wire.Submit(order_id=id):
+            yield from (id, first_run(id))
         case _:
             return
 
@@ -85,4 +87,10 @@ def runs_of(heard: Heard) -> Iterator[str]:
 def orders_of(heard: Heard) -> Iterator[str]:
     """The orders that a message is about, beside those of its runs."""
     if isinstance(heard.shape, wire.Submit):
-        yield heard.shape.order_id
+        yield from (heard.shape.order_id, first_run(heard.shape.order_id))
+
+
+def first_run(order_id: str) -> str:
+    """The id of an order's first run, unless that is taken. Orders and runs never share an id, so
+    that a request can name either."""
+    return f"{order_id[:62]}-1"

@@ -21,7 +21,7 @@ from worker.control.model import Phase
 from worker.control.policy import Policy
 from worker.control.queue import Head, choose, share
 from worker.control.retention import forget
-from worker.control.store.store import Store
+from worker.control.store.store import Store, again
 from worker.transports import wire
 from worker.transports.bus import Message
 from worker.transports.topics import Topics
@@ -71,7 +71,7 @@ class Plane:
     def process(self, messages: Sequence[Message], now: int) -> Said:
         """Handle messages together; where that fails one by one, so that one stops no other."""
         try:
-            return self._together(messages, now)
+            return again(lambda: self._together(messages, now))
         except Exception as error:
             if len(messages) == 1:
                 said = Said()
@@ -107,13 +107,16 @@ class Plane:
         self._ticked = now
         if late and self._connected_since is not None:
             self._connected_since = now
+        return again(lambda: self._tick(now))
+
+    def _tick(self, now: int) -> Said:
         with self._store.work() as work:
             batch = self._batch(work, now)
             self._expire(batch)
             self._note_time(batch)
-            if self._settings.keep_s and now - self._forgot > FORGET_EVERY:
-                self._forgot = now
-                forget(batch, now - int(self._settings.keep_s * 1e6))
+            keep, due = self._settings.keep_s, now - self._forgot > FORGET_EVERY
+            if keep and due and not forget(batch, now - int(keep * 1e6)):
+                self._forgot = now  # there is nothing more to forget
             self._assign(batch)
         return self._done(batch)
 
@@ -123,6 +126,7 @@ class Plane:
         with self._store.work() as work:
             batch = self._batch(work, now)
             sure = work.meta(_SURE)
+            self._noted = max(self._noted, sure or 0)
             for run in work.changed_since(sure) if sure is not None else ():
                 batch.announce(run)
             for run in work.unnotified():
@@ -185,7 +189,10 @@ class Plane:
         lease = int(self._settings.lease_s * 1e6)
         for run in batch.work.expired(batch.now):
             # What workers said while nobody listened is still to come.
-            if run.leased and batch.now >= self._connected_since + lease:
+            # A run that another control plane had locked may be renewed by now.
+            if not run.leased or run.expires > batch.now:
+                continue
+            if batch.now >= self._connected_since + lease:
                 batch.change(lifecycle.expire(run, batch.now))
 
     def _note_time(self, batch: Batch) -> None:
@@ -224,7 +231,8 @@ class Plane:
         runs = []
         for run_id in run_ids:
             run = batch.work.run(run_id)
-            assert run is not None and run.phase is Phase.AVAILABLE
+            if run is None or run.phase is not Phase.AVAILABLE:
+                continue  # another control plane has cancelled it meanwhile
             run = lifecycle.claim(
                 run,
                 worker=worker,

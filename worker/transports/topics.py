@@ -99,9 +99,10 @@ class Topics:
 
         ``("requests", "submit", "")`` and ``("workers", "north-1", "claim")``.
         """
-        levels = topic.removeprefix(f"{self.base}/").split("/")
-        match levels:
-            case ["requests", method] if topic.startswith(f"{self.base}/"):
+        if not topic.startswith(f"{self.base}/"):
+            return None
+        match topic.removeprefix(f"{self.base}/").split("/"):
+            case ["requests", method]:
                 return "requests", method, ""
             case ["workers", name, what] if _NAME.fullmatch(name) and what in FROM_WORKERS:
                 return "workers", name, what

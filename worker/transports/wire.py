@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-"""An id or a name: one level of a topic."""
-Label = Annotated[str, Meta(min_length=1, max_length=200)]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")]
+"""An id or a name: one level of a topic. (``$`` alone would let a line end follow.)"""
+WITHOUT_NUL = r"^[^\x00]*$"
+"""PostgreSQL has no text with a NUL in it."""
+Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -81,7 +83,7 @@ class Presence(Shape, frozen=True):
     online: bool
     capacity: Annotated[int, Meta(ge=0, le=100_000)] = 0
     draining: bool = False
-    version: Annotated[str, Meta(max_length=64)] = ""
+    version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
 
 
 class Claim(Shape, frozen=True):
@@ -140,7 +142,7 @@ class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     step_id: str | None = None
     job_id: str | None = None
     job_name: str | None = None
-    input_dataclip_id: str | None = None
+    input_dataclip_id: Id | None = None
     execution: Count | None = None
     source: str | None = None
     level: str | None = None
@@ -149,9 +151,9 @@ class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     error_type: str | None = None
     error_message: str | None = None
     error: dict[str, Any] | None = None
-    output_dataclip_id: str | None = None
+    output_dataclip_id: Id | None = None
     output_dataclip: Raw = msgspec.field(default_factory=lambda: NULL)
-    final_dataclip_id: str | None = None
+    final_dataclip_id: Id | None = None
     final_state: Raw = msgspec.field(default_factory=lambda: NULL)
     withheld: bool | None = None
     next: list[str] | None = None
@@ -250,7 +252,7 @@ class OrderQuery(Shape, frozen=True):
     status: StatusWord | None = None
     project: Id | None = None
     workflow: Label | None = None
-    search: Annotated[str, Meta(max_length=200)] = ""
+    search: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
     before: Count | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
@@ -282,7 +284,9 @@ class Retry(Shape, frozen=True):
 
     id: Id
     run_id: Id
-    from_step: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+    from_step: Annotated[str, Meta(min_length=1, max_length=1000, pattern=WITHOUT_NUL)] | None = (
+        None
+    )
 
 
 class Nothing(Shape, frozen=True):

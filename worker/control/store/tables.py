@@ -18,6 +18,8 @@ from sqlalchemy import (
 METADATA = MetaData()
 _ID = String(64)
 _NAME = String(1000)
+_PLACE = String(129)
+"""The owner of a dataclip, and its id: ``owner/id``."""
 
 ORDERS = Table(
     "orders",
@@ -26,7 +28,7 @@ ORDERS = Table(
     Column("project", _ID, nullable=False),
     Column("workflow", _NAME, nullable=False),
     Column("plan", _ID, nullable=False),
-    Column("input", _ID, nullable=False),
+    Column("input", _PLACE, nullable=False),
     Column("options", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("status", String(16), nullable=False),
@@ -53,7 +55,7 @@ RUNS = Table(
     Column("status", String(16), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("start", _NAME, nullable=False),
-    Column("input", _ID, nullable=False),
+    Column("input", _PLACE, nullable=False),
     Column("claim_id", _ID),
     Column("worker", _ID),
     Column("incarnation", _ID),
