@@ -278,6 +278,20 @@ async def test_what_is_too_large_for_a_message_is_withheld_or_cut(tmp_path: Path
         assert made.control.refused == {}
 
 
+async def test_a_run_whose_report_nobody_can_read_is_lost_and_not_repeated(tmp_path: Path) -> None:
+    async with small(tmp_path, Settings(lease_s=0.6, grace_s=0.2)) as made:
+        order = await made.client.submit(plan=QUICK)
+        _, receive, cancel = await made.executor.runs.get()
+        await started(made, order["last_run"])
+        wrong = RunComplete(run_id=order["last_run"], seq=1, timestamp=-1, reason="success")
+        receive(wrong)
+        async with asyncio.timeout(5):
+            await cancel.wait()
+        made.executor.ends[order["last_run"], 1].set()
+        assert (await made.client.wait(order["last_run"]))["status"] == "lost"
+        assert made.control.refused["malformed"] == 1
+
+
 async def test_what_the_worker_cannot_run_is_an_exception(tmp_path: Path) -> None:
     async with small(tmp_path) as made:
 

@@ -398,13 +398,11 @@ def _fields(lease: wire.Lease) -> dict[str, object]:
     return {name: getattr(lease, name) for name in lease.__struct_fields__}
 
 
-def test_an_event_of_another_run_is_forged_and_nothing_of_its_message_is_kept(
-    bench: Bench,
-) -> None:
+def test_an_event_of_another_run_is_forged_and_nothing_of_its_report_is_kept(bench: Bench) -> None:
     hand, lease = bench.started()
     before = bench.dump()
     said = hand.report(lease, fact("o-1", 1), fact("other", 2))
-    assert said.kinds == ["forged"] and not said.acks
+    assert said.kinds == ["forged"] and [one.upto for one in said.acks] == [-1]
     assert bench.dump() == before
 
 
@@ -422,11 +420,14 @@ def broken_events() -> list[dict[str, object]]:
     ]
 
 
-def test_a_malformed_event_is_refused_with_all_of_its_message(bench: Bench) -> None:
+def test_a_malformed_event_is_refused_with_all_of_its_report(bench: Bench) -> None:
     hand, lease = bench.started()
     before = bench.dump()
     for broken in broken_events():
-        assert hand.report(lease, fact("o-1", 1), broken).kinds == ["malformed"], broken
+        said = hand.report(lease, fact("o-1", 1), broken)
+        assert said.kinds == ["malformed"], broken
+        (ack,) = said.acks
+        assert (ack.upto, ack.refused[:10]) == (-1, "malformed:")
     assert bench.dump() == before
     assert bench.status() == "running"
 

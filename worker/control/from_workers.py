@@ -129,9 +129,8 @@ def _judge(batch: Batch, run: Run | None, worker: str, lease: wire.Lease) -> Ver
 
 
 def reports(batch: Batch, worker: str, reports: wire.Reports) -> None:
-    """Events of runs: kept, then acknowledged. All of them are read before any is kept."""
-    read = [(one.lease, [_fact(one, raw) for raw in one.events]) for one in reports.runs]
-    acks = [_report(batch, worker, lease, facts) for lease, facts in read]
+    """Events of runs: kept, then acknowledged."""
+    acks = [_report(batch, worker, one) for one in reports.runs]
     answer = wire.Acks(number=reports.number, acks=acks)
     batch.say(batch.topics.worker(worker, "rsp"), answer)
 
@@ -163,7 +162,18 @@ def _fact(report: wire.RunReport, raw: msgspec.Raw) -> Read:
     return fact, text
 
 
-def _report(batch: Batch, worker: str, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
+def _report(batch: Batch, worker: str, report: wire.RunReport) -> wire.Ack:
+    """All events of a run are read before any is kept. What cannot be read is refused, and said to
+    be: a worker that said it again for ever would hold its lease as long."""
+    try:
+        facts = [_fact(report, raw) for raw in report.events]
+    except Refusal as refusal:
+        batch.refuse(refusal)
+        return _ack(report.lease, -1, f"{refusal.kind}: {refusal.message}")
+    return _facts(batch, worker, report.lease, facts)
+
+
+def _facts(batch: Batch, worker: str, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
     run = batch.work.run(lease.run_id)
     verdict = _judge(batch, run, worker, lease)
     if run is None or verdict is Verdict.FORGED:
