@@ -33,7 +33,7 @@ from worker.plan.save import plan_of
 from worker.sinks.log import logger
 from worker.transports import wire
 from worker.transports.asyncapi import document
-from worker.transports.bus import Message
+from worker.transports.bus import Disconnected, Inbox, Message
 from worker.transports.cloudevents import dresser, undressed
 from worker.transports.local import LocalBroker, LocalBus, matches
 from worker.transports.topics import Topics
@@ -100,6 +100,19 @@ def test_a_policy_says_what_is_wrong_and_where(tmp_path: Path) -> None:
 )
 def test_filters_match_as_a_brokers_do(filter: str, topic: str, covered: bool) -> None:
     assert matches(filter, topic) is covered
+
+
+async def test_an_inbox_is_bounded_and_keeps_its_order() -> None:
+    inbox = Inbox(messages=3, size=100)
+    for number, size in enumerate((60, 60, 30, 5, 1)):
+        inbox.put(Message(topic=str(number), payload=b"x" * size))
+    inbox.put(Disconnected("there is always room to say so"))
+    taken = await inbox.take()
+    assert [getattr(one, "topic", "gone") for one in taken] == ["0", "2", "3", "gone"]
+    assert inbox.dropped == 2
+    inbox.put(Message(topic="large", payload=b"x" * 1000))
+    assert len(await inbox.take()) == 1
+    assert await inbox.take(0.01) == []
 
 
 # --- a worker under the hands of a test -----------------------------------------------------------
