@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from worker import cli_control
+from worker import cli_control, cli_live
 from worker.errors import WorkerError
 from worker.sinks.text import printable
 from worker.version import VERSION
@@ -379,8 +379,8 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "worker", "_WORKER_COMPLETE").source())
 
 
-for command in cli_control.COMMANDS:
-    cli.add_command(command)
+for _command in (*cli_control.COMMANDS, *cli_live.COMMANDS):
+    cli.add_command(_command)
 
 
 def main() -> None:

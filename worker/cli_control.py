@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from worker.commands.fleet import Place
+    from worker.commands.place import Place
 
 PATH = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="One object a line, as JSON.")
@@ -30,13 +30,10 @@ def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def placed(
         mqtt: str, root: str, ca: Path | None, cert: Path | None, key: Path | None, **rest: Any
     ) -> Any:
-        from worker.commands.fleet import Place
-        from worker.transports.address import address
-        from worker.transports.topics import Topics, check_name
+        from worker.commands.place import place
 
-        check_name(root, "--root")
-        where = address(mqtt, ca=ca, cert=cert, key=key)
-        return command(place=Place(address=where, topics=Topics(root)), **rest)
+        where = place(mqtt=mqtt, root=root, ca=ca, cert=cert, key=key)
+        return command(place=where, **rest)
 
     for option in (
         click.option("--key", type=PATH, metavar="FILE", help="The key of --cert."),

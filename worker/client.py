@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -29,6 +30,7 @@ from worker.walk.status import STATUSES, Status
 
 REPEAT_S = 2.0
 PAGE = 500
+NEWS_KEPT = 10_000
 
 
 class ControlError(WorkerError):
@@ -46,6 +48,14 @@ class NoAnswer(WorkerError):
     """No control plane answers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something may have been missed: what one knows has to be asked for anew."""
+
+
+News = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
+
+
 @dataclass(slots=True)
 class _Following:
     """What is heard of a run that somebody follows."""
@@ -53,6 +63,29 @@ class _Following:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     state: Status | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Hearing:
+    """The news that somebody has not taken yet: at most ``NEWS_KEPT``, and a gap for more."""
+
+    def __init__(self) -> None:
+        self._news: deque[News] = deque([Gap()])
+        self._some = asyncio.Event()
+
+    def put(self, one: News) -> None:
+        if len(self._news) >= NEWS_KEPT:
+            self._news.clear()
+            one = Gap()
+        self._news.append(one)
+        self._some.set()
+
+    async def take(self) -> list[News]:
+        if not self._news:
+            self._some.clear()
+            await self._some.wait()
+        taken = list(self._news)
+        self._news.clear()
+        return taken
 
 
 def client_name() -> str:
@@ -73,6 +106,7 @@ class Client:
         self._name = name or client_name()
         self._waiting: dict[bytes, tuple[Message, asyncio.Future[wire.Reply]]] = {}
         self._following: dict[str, _Following] = {}
+        self._hearing: list[_Hearing] = []
         self._connected = asyncio.Event()
         self._trouble = ""
 
@@ -154,10 +188,10 @@ class Client:
         return found
 
     async def events(
-        self, run_id: str, *, after: int = -1, clips: bool = False
+        self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE
     ) -> list[dict[str, Any]]:
         """Up to a page of a run's events after the one numbered ``after``."""
-        query = wire.EventQuery(run_id=run_id, after=after, limit=PAGE, clips=clips)
+        query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
         return _objects(_object(await self.request("events", query))["events"])
 
     async def request(self, method: str, shape: wire.Shape) -> Any:
@@ -243,6 +277,20 @@ class Client:
             pass
         return await self.run(run_id)
 
+    async def news(self) -> AsyncIterator[list[News]]:
+        """What becomes of all runs and orders from now on, as it is said: new states, events
+        without their dataclips, alerts. Begins with a :class:`Gap`; another follows where the
+        connection broke, or where more came than was taken."""
+        hearing = _Hearing()
+        self._hearing.append(hearing)
+        for filter in self._topics.for_followers():
+            self._bus.subscribe(filter)
+        try:
+            while True:
+                yield await hearing.take()
+        finally:
+            self._hearing.remove(hearing)
+
     # --- listening --------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
@@ -253,6 +301,7 @@ class Client:
                         self._connected.set()
                         for message, _ in self._waiting.values():
                             self._bus.publish(message)
+                        self._tell(Gap())
                     case Disconnected(reason):
                         self._trouble = reason
                         self._connected.clear()
@@ -266,7 +315,12 @@ class Client:
                 if not answer.done():
                     answer.set_result(wire.decode(wire.Reply, message.payload))
                 return
-            levels, payload = message.topic.split("/"), undressed(message.payload)
+            payload = undressed(message.payload)
+            if self._hearing and not message.retain:
+                shape = self._topics.said(message.topic)
+                if shape is not None:
+                    self._tell(wire.decode(_NEWS[shape], payload))
+            levels = message.topic.split("/")
             following = self._following.get(levels[-2])
             if following is None:
                 return
@@ -279,6 +333,18 @@ class Client:
             following.heard.set()
         except (wire.WireError, msgspec.MsgspecError):
             return  # not from our control plane: what is missing is asked for
+
+    def _tell(self, news: News) -> None:
+        for hearing in self._hearing:
+            hearing.put(news)
+
+
+_NEWS: dict[str, Any] = {
+    "run": wire.RunState,
+    "order": wire.OrderState,
+    "events": wire.RunEvents,
+    "alert": wire.Alert,
+}
 
 
 def _raw(value: Mapping[str, Any]) -> msgspec.Raw:

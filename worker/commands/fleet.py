@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import transports
+from worker.commands.place import Place
 from worker.control.alerts import Superuser
 from worker.control.batch import Settings
 from worker.control.library import Library, read_library
@@ -28,21 +29,11 @@ from worker.hosts.allow import named
 from worker.observe import Figure, observed
 from worker.runner import Pool
 from worker.sinks.log import Log, logger
-from worker.transports.address import Address
 from worker.transports.bus import Message
 from worker.transports.cloudevents import dresser
 from worker.transports.incarnation import incarnation
 from worker.transports.mqtt import MqttBus
 from worker.transports.topics import Topics, check_name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a party is on the bus."""
-
-    address: Address
-    topics: Topics
-
 
 # --- the control plane ----------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.client import Client, client_name
-from worker.commands.fleet import Place
+from worker.client import Client
+from worker.commands.place import Place
 from worker.commands.run import read_input
 from worker.errors import UsageError
 from worker.plan.load import load
@@ -18,7 +18,6 @@ from worker.plan.save import plan_of
 from worker.plan.workflow import Workflow
 from worker.sinks.terminal import PlainLines
 from worker.sinks.text import one_line, printable
-from worker.transports.mqtt import MqttBus
 from worker.transports.wire import OrderQuery, RunOptions
 from worker.walk.events import from_dict
 from worker.walk.jsontext import dumps
@@ -31,9 +30,7 @@ def with_client(place: Place, wait_s: float, ask: Asked) -> int:
     """Ask a control plane something; the exit code."""
 
     async def connected() -> int:
-        name = client_name()
-        bus = MqttBus(place.address, id=name)
-        async with Client(bus, place.topics, wait_s=wait_s, name=name) as client:
+        async with place.client(wait_s=wait_s) as client:
             return await ask(client)
 
     try:

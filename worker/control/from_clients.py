@@ -230,7 +230,8 @@ def order(batch: Batch, ref: wire.OrderRef) -> Any:
 
 
 def run(batch: Batch, ref: wire.RunRef) -> Any:
-    """A run with its steps, how many stale reports there were, and the workflow."""
+    """A run with its steps, the number of its last event, how many stale reports there were, and
+    the workflow."""
     found = find_run(batch, ref.id)
     order = batch.work.order(found.order_id)
     assert order is not None
@@ -238,6 +239,7 @@ def run(batch: Batch, ref: wire.RunRef) -> Any:
     return {
         **view,
         "steps": queries.steps_of(batch.work.connection, found),
+        "reported": found.reported,
         "stale_reports": queries.stale_of(batch.work.connection, found.id),
         "plan": msgspec.Raw(batch.work.plan(order.plan).encode()),
     }

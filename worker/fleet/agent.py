@@ -112,16 +112,18 @@ class Agent:
                 box.discard()
             else:
                 self._reporter.add(box)
-        async with self._bus:
-            try:
-                while not self._drained():
-                    for arrival in await self._bus.receive(TURN_S):
-                        self._take(arrival)
-                    self._turn(time.monotonic())
-            finally:
-                await self._leave()
-                self._reporter.close()
-                self._outbox.close()
+        try:
+            async with self._bus:
+                try:
+                    while not self._drained():
+                        for arrival in await self._bus.receive(TURN_S):
+                            self._take(arrival)
+                        self._turn(time.monotonic())
+                finally:
+                    await self._leave()
+        finally:
+            self._reporter.close()
+            self._outbox.close()
 
     async def _leave(self) -> None:
         """Stop what still runs. Its end is not this worker's to tell: nobody has cancelled it."""

@@ -75,7 +75,7 @@ class Box:
         self._sent = self._first
 
     def close(self) -> None:
-        """Leave it as it is, for the next process."""
+        """Leave the rest on disk, for the next process."""
         self._file.close()
 
     def discard(self) -> None:

@@ -27,3 +27,11 @@ def seconds(microseconds: int) -> str:
     if microseconds < 1_000_000:
         return f"{microseconds / 1000:.0f} ms"
     return f"{microseconds / 1_000_000:.1f} s"
+
+
+def clock(microseconds: int) -> str:
+    """The time of a day in UTC, to the millisecond, of a time since the epoch."""
+    rest = microseconds // 1000 % 86_400_000
+    hours, rest = divmod(rest, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}.{rest % 1000:03}"

@@ -92,6 +92,7 @@ class Inbox:
         if not self._arrivals:
             self._some.clear()
             try:
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together.
                 async with asyncio.timeout(wait_s):
                     await self._some.wait()
             except TimeoutError:

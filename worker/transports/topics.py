@@ -84,6 +84,24 @@ class Topics:
         """What a worker subscribes to."""
         return (self.worker(name, "rsp"), self.worker(name, "cmd"), self.control)
 
+    def for_followers(self) -> tuple[str, ...]:
+        """What tells of all runs and orders."""
+        return (self.run("+", "state"), self.run("+", "events"), self.order("+"), self.alerts)
+
+    def said(self, topic: str) -> str | None:
+        """What a topic of the control plane tells of: ``run``, ``events``, ``order``, ``alert``."""
+        match topic.removeprefix(f"{self.base}/").split("/"):
+            case ["runs", _, "state"]:
+                return "run"
+            case ["runs", _, "events"]:
+                return "events"
+            case ["orders", _, "state"]:
+                return "order"
+            case ["alerts"]:
+                return "alert"
+            case _:
+                return None
+
     def is_reply(self, topic: str) -> bool:
         """Whether the control plane may answer there: else a request could command workers."""
         levels = topic.removeprefix(f"{self.base}/clients/").split("/")

@@ -247,13 +247,15 @@ class Submit(Shape, frozen=True):
 
 
 class OrderQuery(Shape, frozen=True):
-    """Which orders, newest first; ``before`` is an order's ``created`` time, for the next page."""
+    """Which orders, newest first. For the next page ``before`` is the last order's ``created``
+    time and ``beyond`` its id: orders that came together have the same time."""
 
     status: StatusWord | None = None
     project: Id | None = None
     workflow: Label | None = None
     search: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
     before: Count | None = None
+    beyond: Id | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 

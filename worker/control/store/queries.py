@@ -29,7 +29,10 @@ def orders(connection: Connection, query: OrderQuery) -> list[Order]:
     if query.workflow is not None:
         found = found.where(_ORDERS.workflow == query.workflow)
     if query.before is not None:
-        found = found.where(_ORDERS.created < query.before)
+        older = _ORDERS.created < query.before
+        if query.beyond is not None:
+            older |= (_ORDERS.created == query.before) & (_ORDERS.id > query.beyond)
+        found = found.where(older)
     if query.search:
         found = found.where(
             _ORDERS.id.icontains(query.search, autoescape=True)
@@ -83,6 +86,7 @@ def steps_of(connection: Connection, run: Run) -> list[dict[str, Any]]:
             kept = ("reason", "error_type", "error_message", "output_dataclip_id", "next",
                     "duration", "mem", "withheld")  # fmt: skip
             steps[event["step_id"]] |= {name: event.get(name) for name in kept}
+            steps[event["step_id"]]["completed_seq"] = event["seq"]
     return list(steps.values())
 
 
