@@ -202,5 +202,5 @@ class Fleet(RuleBasedStateMachine):
         assert len(set(ends)) == len(ends), "a run was completed twice"
 
 
-Fleet.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+Fleet.TestCase.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
 test_whatever_happens_everything_is_right = Fleet.TestCase
