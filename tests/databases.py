@@ -24,7 +24,13 @@ from worker.control.store import tables
 from worker.control.store.store import Store
 
 START_S = 20.0
-NEVER_SAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
+NEVER_SAFE = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "autovacuum=off",
+    "deadlock_timeout=50ms",
+)
 # Somebody who still holds a row is a mistake of a test: it fails, and does not wait for ever.
 _CLEAR = "SET lock_timeout = '5s'; " + "; ".join(
     f"DELETE FROM {table.name}" for table in tables.METADATA.sorted_tables

@@ -919,7 +919,7 @@ def test_a_long_list_is_forgotten_without_long_pauses(
     bench.send(*(submission(f"o{n}") for n in range(7)))
     bench.send(*(request("cancel", id=f"o{n}") for n in range(7)))
     bench.pass_time(60)
-    bench.wait(3)
+    bench.wait(5)
     assert bench.ask("orders") == []
 
 

@@ -120,7 +120,7 @@ class Topics:
         if not topic.startswith(f"{self.base}/"):
             return None
         match topic.removeprefix(f"{self.base}/").split("/"):
-            case ["requests", method]:
+            case ["requests", method] if _NAME.fullmatch(method):
                 return "requests", method, ""
             case ["workers", name, what] if _NAME.fullmatch(name) and what in FROM_WORKERS:
                 return "workers", name, what

@@ -112,7 +112,10 @@ def _sqlite(url: Any) -> Engine:
 
     memory = url.database in (None, "", ":memory:")
     if not memory:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{url!s} cannot be opened: {error.strerror}") from error
     engine = create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": 30},
