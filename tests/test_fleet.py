@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.databases import Postgres
 from tests.fleets import Fleet, at, fleet, needs_mosquitto
 from tests.helpers import job, workflow
-from tests.planes import binaries, database
 from worker.client import ControlError, NoAnswer
 from worker.plan.save import plan_of
 
@@ -278,21 +278,17 @@ async def test_a_webhook_gets_the_alert(made: Fleet) -> None:
             assert (alert["status"], alert["error_type"]) == ("exception", "CredentialError")
 
 
-@pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
-async def test_several_control_planes_share_one_queue(made: Fleet, tmp_path: Path) -> None:
+async def test_several_control_planes_share_one_queue(made: Fleet, postgres: Postgres) -> None:
     """Each message goes to one of them; one is killed in the middle."""
-    with database("postgresql", tmp_path) as url:
-        first = made.control("--shared", store=url, name="control-1")
-        made.control("--shared", store=url, name="control-2")
-        for name in ("north", "south"):
-            made.worker(name, "--capacity", "2")
-        async with at(made) as (client, ear):
-            await ear.until("control/status", lambda one: one["online"])
-            orders = [await client.submit(plan=plan(QUICK)) for _ in range(30)]
-            first.kill()
-            orders += [await client.submit(plan=plan(QUICK)) for _ in range(10)]
-            for one in orders:
-                assert (await client.wait(one["last_run"]))["status"] == "success"
-        for party in made.parties:
-            if party.process.poll() is None:
-                await asyncio.to_thread(party.stop)
+    url = postgres.empty()
+    first = made.control("--shared", store=url, name="control-1")
+    made.control("--shared", store=url, name="control-2")
+    for name in ("north", "south"):
+        made.worker(name, "--capacity", "2")
+    async with at(made) as (client, ear):
+        await ear.until("control/status", lambda one: one["online"])
+        orders = [await client.submit(plan=plan(QUICK)) for _ in range(30)]
+        first.kill()
+        orders += [await client.submit(plan=plan(QUICK)) for _ in range(10)]
+        for one in orders:
+            assert (await client.wait(one["last_run"]))["status"] == "success"
