@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-all check format lint types imports bench adaptors browser schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports chaos bench adaptors browser schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ imports: $(STAMP)
 
 check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
 
+chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
+	$(BIN)/python -m tests.chaos --runs 2000 --workers 4 --seed 1
+
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench
 
@@ -48,10 +51,11 @@ adaptors: $(STAMP)  ## Install the real adaptors that tests use (needs Node and 
 	WORKER_CACHE=.cache/adaptors $(BIN)/worker adaptors install \
 		common@3.3.4 http@7.2.10 fhir@5.0.15 collections@0.8.0 openmrs@5.5.0
 
-browser:  ## Fetch what checks that pages are accessible (needs npm; Chromium comes from the system)
+browser:  ## Fetch what checks that reports are accessible (needs npm; Chromium comes from the system)
 	npm install --prefix .cache/browser --no-save --no-package-lock axe-core@4.14.1
 
-schema: $(STAMP)  ## Write the JSON Schema of case files anew
+schema: $(STAMP)  ## Write the JSON Schema of case files and the AsyncAPI document anew
+	$(BIN)/python -c 'import json; from worker.transports.asyncapi import document; print(json.dumps(document(), indent=2))' > worker/transports/asyncapi.json
 	$(BIN)/python -c 'import json; from worker.testing.schema import schema; print(json.dumps(schema(), indent=2, ensure_ascii=False))' > worker/testing/cases.schema.json
 
 vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench import replays
+from bench import fleet, replays
 from worker.commands.explore import Asker
 from worker.execute.limits import Limits
 from worker.prepare import Options
@@ -268,3 +268,4 @@ async def main() -> None:
 if __name__ == "__main__":
     asyncio.run(main())
     replays.main(row)
+    fleet.main(row, worker.load)

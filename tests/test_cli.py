@@ -191,3 +191,21 @@ def test_the_command_is_installed() -> None:
     script = Path(sys.executable).with_name("worker")
     done: Any = subprocess.run([script, "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("worker, version")
+
+
+def test_long_work_shows_its_progress_on_a_terminal_alone() -> None:
+    """On stderr, so that the output can go elsewhere."""
+    ours, theirs = pty.openpty()
+    command = [*WORKER, "explore", "graphs/triage.yaml"]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, timeout=50, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    while chunk := _read(ours):
+        shown += chunk
+    os.close(ours)
+    assert b"exploring" in shown
+    quiet = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=50)
+    assert (quiet.stdout, quiet.stderr) == (done.stdout, b"")

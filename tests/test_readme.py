@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleets import needs_mosquitto
+from worker.transports.broker import free_port
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(
-    r"<!-- (run|session|python|pytest) ?(\d*) -->\n```\w+\n(.*?)```", README, re.DOTALL
+    r"<!-- (run|session|fleet|python|pytest) ?(\d*) -->\n```\w+\n(.*?)```", README, re.DOTALL
 )
 COMMANDS = [
     (line.removeprefix("$ ").partition("  #")[0], int(code or 0))
@@ -24,6 +27,7 @@ COMMANDS = [
     if line.startswith("$ ")
 ]
 SESSIONS = [text for kind, _, text in BLOCKS if kind == "session"]
+FLEETS = [text for kind, _, text in BLOCKS if kind == "fleet"]
 SCRIPTS = [text for kind, _, text in BLOCKS if kind == "python"]
 
 
@@ -57,6 +61,36 @@ def test_a_session_of_the_readme_runs_in_order(text: str, checkout: Path) -> Non
         assert done.returncode == 0, line + done.stdout + done.stderr
 
 
+@needs_mosquitto
+@pytest.mark.parametrize("text", FLEETS, ids=range(len(FLEETS)))
+def test_a_fleet_of_the_readme_does_its_work(text: str, checkout: Path) -> None:
+    """Lines that end in ``&`` go on in the background, as in a shell."""
+    port = str(free_port())
+    environment = {**os.environ, "WORKER_MQTT": f"mqtt://127.0.0.1:{port}"}
+    script = str(Path(sys.executable).with_name("worker"))
+    background = []
+    try:
+        for line in text.splitlines():
+            line = line.removeprefix("$ ").replace("1883", port).replace("9464", str(free_port()))
+            words = [script, *shlex.split(line.removesuffix(" &"))[1:]]
+            if line.endswith(" &"):
+                quiet = subprocess.DEVNULL
+                background.append(
+                    subprocess.Popen(
+                        words, cwd=checkout, env=environment, stdout=quiet, stderr=quiet
+                    )
+                )
+                continue
+            done = subprocess.run(
+                words, cwd=checkout, env=environment, capture_output=True, text=True, timeout=50
+            )
+            assert done.returncode == 0, line + done.stdout + done.stderr
+    finally:
+        for process in reversed(background):
+            process.terminate()
+            assert process.wait(20) == 0
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=range(len(SCRIPTS)))
 def test_a_script_of_the_readme_runs(script: str, checkout: Path) -> None:
     done = subprocess.run(
@@ -79,4 +113,4 @@ def test_the_test_of_the_readme_passes(checkout: Path) -> None:
 
 
 def test_the_readme_has_examples() -> None:
-    assert len(COMMANDS) >= 6 and len(SCRIPTS) == 2 and SESSIONS
+    assert len(COMMANDS) >= 6 and len(SCRIPTS) == 3 and SESSIONS and FLEETS

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from worker import version
 
 if TYPE_CHECKING:
+    from worker.client import Client
+    from worker.connect import connect, local_fleet
     from worker.errors import LoadError, PlanError, UsageError, WorkerError
     from worker.execute.limits import Limits
     from worker.plan.load import load
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 __version__ = version.VERSION
 
 _HOMES = {
+    "Client": "worker.client",
+    "connect": "worker.connect",
+    "local_fleet": "worker.connect",
     "LoadError": "worker.errors",
     "PlanError": "worker.errors",
     "UsageError": "worker.errors",
@@ -46,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Client",
     "Limits",
     "LoadError",
     "Options",
@@ -57,7 +63,9 @@ __all__ = [
     "WorkerError",
     "Workflow",
     "__version__",
+    "connect",
     "load",
+    "local_fleet",
     "run",
     "run_async",
 ]

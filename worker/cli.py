@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from worker import cli_live
+from worker import cli_control, cli_live
 from worker.errors import WorkerError
 from worker.sinks.text import printable
 from worker.version import VERSION
@@ -255,6 +255,38 @@ def graph(file: Path, workflow: str | None, output: Path | None, format: str | N
     sys.exit(draw_graph(file, workflow, output, format))
 
 
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="JOURNAL|RECORDING")
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE|-",
+              default="report.html", show_default=True, help="Where to write it.")  # fmt: skip
+@click.option("--against", type=click.Path(path_type=Path), metavar="JOURNAL|RECORDING",
+              help="Show this run beside it, with the first difference.")  # fmt: skip
+@click.option("--replay", "replayed", is_flag=True,
+              help="Replay the recording, and show that run beside it.")  # fmt: skip
+@click.option("--workflow", "workflow_file", type=click.Path(path_type=Path), metavar="FILE",
+              help="The workflow that a journal's run was of, or the one to replay.")  # fmt: skip
+@click.option("--pick", metavar="NAME", help="Which workflow of that file, by key, id or name.")
+def report(source: Path, **options: Any) -> None:
+    """Write a run down as a page to look at: one file that opens anywhere, offline.
+
+    It shows the path on the graph, the time that each step took, the states and what changed in
+    them, errors in their source, edges that were not followed and why, and the log.
+
+    \b
+    Examples:
+      worker report runs/first -o report.html
+      worker report run.jsonl --workflow project.yaml
+      worker report runs/first --against runs/second
+      worker report runs/first --replay
+
+    \b
+    Exit code: 0 written, whatever the run came to, 2 wrong usage or nothing to read.
+    """
+    from worker.commands.report import report as report_run
+
+    sys.exit(report_run(source, **options))
+
+
 @cli.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--output", "-o", "folder", type=click.Path(path_type=Path), metavar="DIR",
@@ -347,7 +379,7 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, "worker", "_WORKER_COMPLETE").source())
 
 
-for _command in cli_live.COMMANDS:
+for _command in (*cli_control.COMMANDS, *cli_live.COMMANDS):
     cli.add_command(_command)
 
 

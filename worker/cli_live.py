@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.transports.topics import ROOT
+from worker.cli_control import client_options
 
-_BROKER = (
-    click.option("--mqtt", required=True, metavar="URL", envvar="WORKER_MQTT",
-                 help="The broker, as mqtt://HOST or mqtts://HOST.  [env: WORKER_MQTT]"),
-    click.option("--root", default=ROOT, show_default=True, metavar="NAME",
-                 help="The first level of the fleet's topics."),
-    click.option("--ca", type=click.Path(path_type=Path), metavar="FILE",
-                 help="The authority that signed the broker's certificate."),
-    click.option("--cert", type=click.Path(path_type=Path), metavar="FILE",
-                 help="A certificate to show to the broker."),
-    click.option("--key", type=click.Path(path_type=Path), metavar="FILE",
-                 help="The key of that certificate."),
-)  # fmt: skip
-
-
-def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_BROKER):
-        command = option(command)
-    return command
+if TYPE_CHECKING:
+    from worker.commands.place import Place
 
 
 @click.command()
-@broker_options
+@client_options
 @click.option("--json", "as_json", is_flag=True, help="Every change as a line of JSON.")
-def watch(**options: Any) -> None:
+def watch(place: Place, patience: float, as_json: bool) -> None:
     """Watch a fleet: orders, runs, workers, throughput and alerts, as they change.
 
     On a terminal it is a screen that keeps itself up to date; elsewhere every change of a run's
@@ -47,11 +30,11 @@ def watch(**options: Any) -> None:
     """
     from worker.commands.watch import watch as watch_fleet
 
-    sys.exit(watch_fleet(**options))
+    sys.exit(watch_fleet(place.client(wait_s=patience), str(place), as_json=as_json))
 
 
 @click.command()
-@broker_options
+@client_options
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
               help="Where to listen. Others can reach anything but loopback.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8420, show_default=True,
@@ -61,7 +44,7 @@ def watch(**options: Any) -> None:
                    "  [env: WORKER_DASHBOARD_TOKEN, the token itself]")  # fmt: skip
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME:PORT",
               help="Answer to this name too: that of a tunnel or a proxy.")  # fmt: skip
-def dashboard(**options: Any) -> None:
+def dashboard(place: Place, patience: float, **options: Any) -> None:
     """Show a fleet in the browser: orders, runs as they go, workers, alerts; cancel and retry.
 
     Prints the address to open, with the token to sign in with.
@@ -73,7 +56,7 @@ def dashboard(**options: Any) -> None:
     """
     from worker.commands.dashboard import dashboard as show_dashboard
 
-    sys.exit(show_dashboard(**options))
+    sys.exit(show_dashboard(place.client(wait_s=patience), str(place), **options))
 
 
 COMMANDS = (watch, dashboard)

@@ -22,6 +22,7 @@ import msgspec
 from worker.errors import WorkerError
 from worker.transports import wire
 from worker.transports.bus import Bus, Connected, Disconnected, Message
+from worker.transports.cloudevents import undressed
 from worker.transports.topics import Topics
 from worker.transports.wire import OrderQuery, RunOptions
 from worker.walk.jsontext import dumps
@@ -87,14 +88,22 @@ class _Hearing:
         return taken
 
 
-class Client:
-    """Asks a control plane over a bus. ``wait_s`` is how long an answer may take."""
+def client_name() -> str:
+    """A name that nobody else has, and nobody can guess: answers go there."""
+    return f"c-{uuid.uuid4().hex}"
 
-    def __init__(self, bus: Bus, topics: Topics = Topics(), *, wait_s: float = 10.0) -> None:
+
+class Client:
+    """Asks a control plane over a bus. ``wait_s`` is how long an answer may take; ``name`` is the
+    client id on a broker whose access list goes by it (:func:`client_name` makes one)."""
+
+    def __init__(
+        self, bus: Bus, topics: Topics = Topics(), *, wait_s: float = 10.0, name: str = ""
+    ) -> None:
         self._bus = bus
         self._topics = topics
         self._wait_s = wait_s
-        self._name = f"c-{uuid.uuid4().hex[:20]}"
+        self._name = name or client_name()
         self._waiting: dict[bytes, tuple[Message, asyncio.Future[wire.Reply]]] = {}
         self._following: dict[str, _Following] = {}
         self._hearing: list[_Hearing] = []
@@ -306,19 +315,20 @@ class Client:
                 if not answer.done():
                     answer.set_result(wire.decode(wire.Reply, message.payload))
                 return
+            payload = undressed(message.payload)
             if self._hearing and not message.retain:
                 shape = self._topics.said(message.topic)
                 if shape is not None:
-                    self._tell(wire.decode(_NEWS[shape], message.payload))
+                    self._tell(wire.decode(_NEWS[shape], payload))
             levels = message.topic.split("/")
             following = self._following.get(levels[-2])
             if following is None:
                 return
             if levels[-1] == "state":
-                state = wire.decode(wire.RunState, message.payload)
+                state = wire.decode(wire.RunState, payload)
                 following.state = Status(state.status)
             else:
-                events = wire.decode(wire.RunEvents, message.payload).events
+                events = wire.decode(wire.RunEvents, payload).events
                 following.events += [msgspec.json.decode(bytes(one)) for one in events]
             following.heard.set()
         except (wire.WireError, msgspec.MsgspecError):

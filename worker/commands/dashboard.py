@@ -7,12 +7,9 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from worker.commands.connect import client, place
+from worker.client import Client
 from worker.errors import UsageError
-from worker.transports.address import Address
-from worker.transports.topics import Topics
 
 TOKEN = "WORKER_DASHBOARD_TOKEN"  # noqa: S105 (the name of a variable)
 SHORTEST = 16
@@ -24,15 +21,20 @@ EXPOSED = (
 
 
 def dashboard(
-    *, host: str, port: int, token_file: Path | None, allow_hosts: tuple[str, ...], **broker: Any
+    client: Client,
+    title: str,
+    *,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    allow_hosts: tuple[str, ...],
 ) -> int:
     """Serve until Ctrl-C. Raises :class:`worker.errors.WorkerError` on wrong usage, and where no
     control plane answers."""
     if not all(map(find_spec, _NEEDED)):
         raise UsageError("the dashboard is an extra: pip install 'workflow-worker[dashboard]'")
     token = read_token(token_file)
-    where, topics = place(**broker)
-    asyncio.run(_serve(where, topics, host, port, token, allow_hosts))
+    asyncio.run(_serve(client, title, host, port, token, allow_hosts))
     return 0
 
 
@@ -50,7 +52,7 @@ def read_token(file: Path | None) -> str | None:
 
 
 async def _serve(
-    where: Address, topics: Topics, host: str, port: int, token: str | None, more: tuple[str, ...]
+    client: Client, title: str, host: str, port: int, token: str | None, more: tuple[str, ...]
 ) -> None:
     from worker.dashboard.door import fresh
     from worker.dashboard.hosts import hosts_of, is_loopback
@@ -70,11 +72,11 @@ async def _serve(
     stop = asyncio.Event()
     stop_on_signals(stop)
     await serve(
-        client(where, topics),
+        client,
         listening,
         token=made,
         hosts=hosts_of(host, bound, more),
-        title=f"{where} · {topics.root}",
+        title=title,
         stop=stop,
         ready=ready,
     )

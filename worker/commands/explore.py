@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from worker.commands.progress import progress
 from worker.errors import UsageError
 from worker.execute.judge import Judge
 from worker.plan.document import FILE_LIMIT, parse_json, read_text
@@ -47,8 +48,9 @@ def explore(
     options = Options(start=start, end=end)
     with closing(Asker(explored, options)) as asker:
         explorer = Explorer(plan=asker.plan, ask=asker, input=_input(input_file))
-        found = table(explorer, everything=everything, limit=limit)
-        answers = [answer(explorer, question) for question in asked]
+        with progress("exploring"):
+            found = table(explorer, everything=everything, limit=limit)
+            answers = [answer(explorer, question) for question in asked]
         if write_cases is not None:
             _write(write_cases, file, explored, found, workflow, explorer.input)
         lines = _as_json(found, answers) if as_json else _as_text(explorer, found, answers, aborts)

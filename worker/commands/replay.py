@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from worker.commands.progress import progress
 from worker.errors import LoadError, UsageError, WorkerError
 from worker.plan.load import load
 from worker.plan.workflow import Workflow
@@ -18,8 +18,6 @@ from worker.runner import Pool
 from worker.sinks.text import one_line, printable
 from worker.testing.from_recording import write_case
 from worker.walk.jsontext import dumps
-
-PROGRESS_EVERY = 20
 
 
 def replay_all(
@@ -63,12 +61,15 @@ async def _replay_all(
     async with Pool(size=jobs) as pool:
         room = asyncio.Semaphore(jobs * 2)
         tasks = [asyncio.create_task(_one(pool, one, workflow, part, room)) for one in folders]
-        for number, (folder, task) in enumerate(zip(folders, tasks, strict=True), start=1):
-            outcome = await task
-            kinds[_kind(outcome)] += 1
-            for line in _as_json(folder, outcome) if as_json else _as_text(folder, outcome, alone):
-                print(line)
-            _progress(number, len(folders))
+        with progress("replaying", len(folders)) as done:
+            for folder, task in zip(folders, tasks, strict=True):
+                outcome = await task
+                kinds[_kind(outcome)] += 1
+                for line in (
+                    _as_json(folder, outcome) if as_json else _as_text(folder, outcome, alone)
+                ):
+                    print(line)
+                done()
     if not alone and not as_json:
         _summary(kinds)
     bad = len(folders) - kinds["same"]
@@ -91,12 +92,6 @@ def _kind(outcome: Replay | WorkerError) -> str:
     if outcome.divergence is not None:
         return outcome.divergence.kind
     return "damaged" if outcome.recording.damage else "same"
-
-
-def _progress(number: int, total: int) -> None:
-    if total >= PROGRESS_EVERY and sys.stderr.isatty():
-        end = "\n" if number == total else "\r"
-        print(f"{number} of {total} replayed", end=end, file=sys.stderr, flush=True)
 
 
 # --- as text --------------------------------------------------------------------------------------

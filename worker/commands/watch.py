@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.client import Client, Gap, NoAnswer
-from worker.commands.connect import client, place
 from worker.live.changes import json_of, line_of
 from worker.live.ledger import Ledger
 from worker.live.snapshot import Snapshot, snapshot
@@ -21,16 +20,14 @@ EVERY_S = 1.0
 PATIENCE_S = 5.0
 
 
-def watch(*, as_json: bool, **broker: Any) -> int:
+def watch(client: Client, title: str, *, as_json: bool) -> int:
     """Watch until Ctrl-C. Raises :class:`worker.errors.WorkerError` on wrong usage, and where no
     control plane answers."""
-    where, topics = place(**broker)
-    found = client(where, topics)
     if as_json or not sys.stdout.isatty():
         tell = json_of if as_json else line_of
-        asyncio.run(_until_stopped(_lines(found, tell)))
+        asyncio.run(_until_stopped(_lines(client, tell)))
     else:
-        asyncio.run(_until_stopped(_screen(found, f"{where} · {topics.root}")))
+        asyncio.run(_until_stopped(_screen(client, title)))
     return 0
 
 

@@ -83,10 +83,17 @@ class Batch:
         self.settings = settings
         self.standing = standing
         self.said = Said()
+        self.topic = ""
+        self._moments = 0
 
     @property
     def lease_ends(self) -> int:
         return self.now + int(self.settings.lease_s * 1e6)
+
+    def moment(self) -> int:
+        """Now, but never the same twice: what comes in one batch comes in an order, too."""
+        self._moments += 1
+        return self.now + self._moments
 
     def say(
         self, topic: str, shape: wire.Shape, *, retain: bool = False, expiry_s: int = 0
@@ -96,14 +103,15 @@ class Batch:
         )
 
     def refuse(self, refusal: Refusal) -> None:
-        """Note a refusal that does not end what is being done."""
+        """Note a refusal of what came on the topic that is being handled."""
+        refusal.topic = self.topic
         self.said.refusals.append(refusal)
 
     # --- changes ----------------------------------------------------------------------------------
 
     def change(self, run: Run) -> None:
         """Keep a run's new values, and say so where its status changed."""
-        before = self.work.run(run.id)
+        before = self.work.known_run(run.id)
         self.work.put_run(run)
         if before is not None and before.status is run.status:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 from worker.control import lifecycle, views
 from worker.control.admission import admit
 from worker.control.batch import Batch
+from worker.control.hearing import first_run
 from worker.control.library import Known, Library, read_plan
 from worker.control.model import Order, Phase, Run
 from worker.control.policy import Policy
@@ -34,18 +36,18 @@ class Desk:
     def __init__(self, policy: Policy, library: Library) -> None:
         self._policy = policy
         self._library = library
-        self.methods: dict[str, tuple[type[Any], Callable[[Batch, Any], Any]]] = {
-            "submit": (wire.Submit, self.submit),
-            "cancel": (wire.RunRef, cancel),
-            "retry": (wire.Retry, self.retry),
-            "orders": (wire.OrderQuery, orders),
-            "order": (wire.OrderRef, order),
-            "run": (wire.RunRef, run),
-            "events": (wire.EventQuery, events),
-            "workers": (wire.Nothing, workers),
-            "alerts": (wire.Nothing, alerts),
-            "summary": (wire.Nothing, summary),
-            "workflows": (wire.Nothing, self.workflows),
+        self.methods: dict[str, Callable[[Batch, Any], Any]] = {
+            "submit": self.submit,
+            "cancel": cancel,
+            "retry": self.retry,
+            "orders": orders,
+            "order": order,
+            "run": run,
+            "events": events,
+            "workers": workers,
+            "alerts": alerts,
+            "summary": summary,
+            "workflows": self.workflows,
         }
 
     def workflows(self, batch: Batch, _: wire.Nothing) -> Any:
@@ -56,6 +58,8 @@ class Desk:
         """Accept an order, or reject it; one that is there already is told as it is."""
         found = batch.work.order(wanted.order_id)
         if found is None:
+            if batch.work.run(wanted.order_id) is not None:
+                raise Denied("conflict", f"'{wanted.order_id}' is the id of a run already")
             found = self._order(batch, wanted, self._known(wanted))
         return order_view(batch, found)
 
@@ -84,7 +88,7 @@ class Desk:
             options=wire.encode(wanted.options).decode(),
             priority=wanted.priority,
             status=Status.PENDING,
-            created=batch.now,
+            created=batch.moment(),
         )
         text = _input(wanted.input)
         reason = self._admitted(batch, wanted.project)
@@ -96,8 +100,7 @@ class Desk:
         batch.work.put_clip(wanted.order_id, "input", text)
         batch.work.put_order(found)
         if reason is None:
-            # Deterministic, so that an order that was said twice to two control planes makes one.
-            found = add_run(batch, found, f"{wanted.order_id[:60]}-1")
+            found = add_run(batch, found, _first_run(batch, wanted.order_id))
         return found
 
     def _admitted(self, batch: Batch, project: str) -> str | None:
@@ -113,8 +116,11 @@ class Desk:
         last = find_run(batch, wanted.id)
         found = batch.work.order(last.order_id)
         assert found is not None
-        if batch.work.run(wanted.run_id) is not None:
+        known = batch.work.run(wanted.run_id)
+        if known is not None and known.order_id == found.id:
             return order_view(batch, found)
+        if known is not None or batch.work.order(wanted.run_id) is not None:
+            raise Denied("conflict", f"'{wanted.run_id}' is the id of something else already")
         newest = batch.work.run(found.last_run or "")
         if newest is not None and not newest.final:
             raise Denied(
@@ -131,6 +137,14 @@ class Desk:
         return order_view(batch, add_run(batch, found, wanted.run_id, start=start, input=input))
 
 
+def _first_run(batch: Batch, order_id: str) -> str:
+    """The id of an order's first run: the same whoever makes it, and nobody else's."""
+    id = first_run(order_id)
+    if batch.work.run(id) is None and batch.work.order(id) is None:
+        return id
+    return f"{order_id[:31]}-{hashlib.sha256(order_id.encode()).hexdigest()[:32]}"
+
+
 def _input(raw: msgspec.Raw) -> str:
     try:
         state = msgspec.json.decode(bytes(raw))
@@ -145,6 +159,7 @@ def add_run(batch: Batch, order: Order, run_id: str, *, start: str = "", input: 
     """One more run of an order, which waits from now on."""
     order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
     batch.work.put_order(order)
+    moment = batch.moment()
     batch.change(
         Run(
             id=run_id,
@@ -153,10 +168,10 @@ def add_run(batch: Batch, order: Order, run_id: str, *, start: str = "", input: 
             project=order.project,
             workflow=order.workflow,
             priority=order.priority,
-            age=batch.now,
+            age=moment,
             start=start,
             input=input or order.input,
-            created=batch.now,
+            created=moment,
         )
     )
     return order
@@ -172,7 +187,7 @@ def cancel(batch: Batch, ref: wire.RunRef) -> Any:
     found = lifecycle.cancel(found, batch.now)
     batch.change(found)
     if found.leased and found.worker is not None:
-        command = wire.Command(cancel=[found.id])
+        command = wire.Command(cancel=[wire.Attempt(run_id=found.id, attempt=found.attempt)])
         batch.say(batch.topics.worker(found.worker, "cmd"), command)
     return views.run_state(found)
 

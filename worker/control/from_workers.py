@@ -76,6 +76,7 @@ def _assigned(batch: Batch, run: Run) -> wire.Assigned:
     return wire.Assigned(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=batch.settings.lease_s,
+        payload_limit=batch.settings.payload_limit,
         order_id=run.order_id,
         plan_id=order.plan,
         plan=msgspec.Raw(batch.work.plan(order.plan).encode()),
@@ -87,17 +88,18 @@ def _assigned(batch: Batch, run: Run) -> wire.Assigned:
 def beat(batch: Batch, worker: str, beat: wire.Beat) -> None:
     """These runs are alive; the answer says which of them are not wanted any more."""
     batch.work.load_runs(lease.run_id for lease in beat.leases)
-    cancel, abandon = list[str](), list[str]()
+    cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
     for lease in beat.leases:
         run = batch.work.run(lease.run_id)
+        attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
         match _judge(batch, run, worker, lease):
             case Verdict.TAKE:
                 assert run is not None
                 batch.change(lifecycle.renew(run, batch.lease_ends))
                 if run.cancelling:
-                    cancel.append(run.id)
+                    cancel.append(attempt)
             case _:
-                abandon.append(lease.run_id)
+                abandon.append(attempt)
     if cancel or abandon:
         command = wire.Command(cancel=cancel, abandon=abandon)
         batch.say(batch.topics.worker(worker, "cmd"), command)
@@ -127,27 +129,51 @@ def _judge(batch: Batch, run: Run | None, worker: str, lease: wire.Lease) -> Ver
 
 
 def reports(batch: Batch, worker: str, reports: wire.Reports) -> None:
-    """Events of runs: kept, then acknowledged. All of them are read before any is kept."""
-    read = [(one.lease, [_fact(one, raw) for raw in one.events]) for one in reports.runs]
-    acks = [_report(batch, worker, lease, facts) for lease, facts in read]
+    """Events of runs: kept, then acknowledged."""
+    acks = [_report(batch, worker, one) for one in reports.runs]
     answer = wire.Acks(number=reports.number, acks=acks)
     batch.say(batch.topics.worker(worker, "rsp"), answer)
 
 
 Read = tuple[wire.Fact, bytes]
+CLIPS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
+NEEDED = {
+    "step:start": ("step_id", "job_id", "execution", "input_dataclip_id"),
+    "step:complete": ("step_id", "job_id", "reason"),
+    "run:complete": ("reason",),
+}
+"""What must stand in an event, as others read it there."""
 
 
 def _fact(report: wire.RunReport, raw: msgspec.Raw) -> Read:
     text = bytes(raw)
-    fact = wire.decode(wire.Fact, text)
+    try:
+        fact = wire.decode(wire.Fact, text)
+    except wire.WireError as error:
+        raise Refusal("malformed", f"an event: {error}"[:500]) from error
     if fact.run_id != report.lease.run_id:
         raise Refusal("forged", f"an event of run {fact.run_id} among those of another")
-    if fact.type == "run:complete" and fact.reason is None:
-        raise Refusal("malformed", "run:complete without a reason")
+    for name in NEEDED.get(fact.type, ()):
+        if getattr(fact, name) is None:
+            raise Refusal("malformed", f"{fact.type} without {name}")
+    for type, name in CLIPS.items():
+        if type != fact.type and bytes(getattr(fact, name)) != b"null":
+            raise Refusal("malformed", f"{fact.type} with {name}")
     return fact, text
 
 
-def _report(batch: Batch, worker: str, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
+def _report(batch: Batch, worker: str, report: wire.RunReport) -> wire.Ack:
+    """All events of a run are read before any is kept. What cannot be read is refused, and said to
+    be: a worker that said it again for ever would hold its lease as long."""
+    try:
+        facts = [_fact(report, raw) for raw in report.events]
+    except Refusal as refusal:
+        batch.refuse(refusal)
+        return _ack(report.lease, -1, f"{refusal.kind}: {refusal.message}")
+    return _facts(batch, worker, report.lease, facts)
+
+
+def _facts(batch: Batch, worker: str, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
     run = batch.work.run(lease.run_id)
     verdict = _judge(batch, run, worker, lease)
     if run is None or verdict is Verdict.FORGED:
@@ -197,9 +223,6 @@ def _take(batch: Batch, run: Run, fact: wire.Fact) -> Run:
     return changed
 
 
-CLIPS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
-
-
 def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
     """Keep an event, and its dataclip apart from it; the event as it is kept."""
     name = CLIPS.get(fact.type)
@@ -210,7 +233,7 @@ def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
         parts.pop(name, None)
         text = wire.encode(parts)
         if id is not None and clip != b"null":
-            batch.work.put_clip(run.id, id[:64], clip.decode())
+            batch.work.put_clip(run.id, id, clip.decode())
         else:
             id = None
     batch.work.put_event(
@@ -219,7 +242,7 @@ def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
             attempt=run.attempt,
             seq=fact.seq,
             type=fact.type,
-            clip=id and id[:64],
+            clip=id,
             body=text.decode(),
         )
     )

@@ -43,6 +43,8 @@ class Library:
 
 
 def known_of(workflow: Workflow) -> Known:
+    if "\0" in workflow.name:
+        raise LoadError("the workflow's name has a NUL in it")
     text = well_formed(dumps(plan_of(workflow)))
     id = hashlib.sha256(text.encode()).hexdigest()[:32]
     return Known(name=(workflow.name or "unnamed")[:200], plan_id=id, plan=text)

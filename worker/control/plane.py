@@ -15,22 +15,23 @@ import msgspec
 from worker.control import from_workers, lifecycle
 from worker.control.batch import Batch, Refusal, Said, Settings, Standing
 from worker.control.from_clients import Denied, Desk
+from worker.control.hearing import Heard, Reader, orders_of, runs_of
 from worker.control.library import Library
 from worker.control.model import Phase
 from worker.control.policy import Policy
 from worker.control.queue import Head, choose, share
 from worker.control.retention import forget
-from worker.control.store.store import Store
+from worker.control.store.store import Store, again
 from worker.transports import wire
 from worker.transports.bus import Message
 from worker.transports.topics import Topics
 
-_WORKERS: dict[str, tuple[type[Any], Callable[[Batch, str, Any], None]]] = {
-    "status": (wire.Presence, from_workers.status),
-    "claim": (wire.Claim, from_workers.claim),
-    "reports": (wire.Reports, from_workers.reports),
-    "beat": (wire.Beat, from_workers.beat),
-    "release": (wire.Release, from_workers.release),
+_WORKERS: dict[str, Callable[[Batch, str, Any], None]] = {
+    "status": from_workers.status,
+    "claim": from_workers.claim,
+    "reports": from_workers.reports,
+    "beat": from_workers.beat,
+    "release": from_workers.release,
 }
 FORGET_EVERY = 60_000_000
 NOTE_EVERY = 2_000_000
@@ -57,6 +58,7 @@ class Plane:
         self._settings = settings
         self._policy = policy or Policy()
         self._desk = Desk(self._policy, library or Library())
+        self._reader = Reader(topics, settings.payload_limit)
         self._token = token
         self._standing: dict[str, Standing] = {}
         self._connected_since: int | None = None
@@ -69,7 +71,7 @@ class Plane:
     def process(self, messages: Sequence[Message], now: int) -> Said:
         """Handle messages together; where that fails one by one, so that one stops no other."""
         try:
-            return self._together(messages, now)
+            return again(lambda: self._together(messages, now))
         except Exception as error:
             if len(messages) == 1:
                 said = Said()
@@ -86,13 +88,15 @@ class Plane:
         return whole
 
     def _together(self, messages: Sequence[Message], now: int) -> Said:
+        heard = [one for message in messages if (one := self._reader.read(message))]
         with self._store.work() as work:
             batch = self._batch(work, now)
-            for message in messages:
+            _fetch(batch, heard)
+            for one in heard:
+                batch.topic = one.message.topic
                 try:
-                    self._handle(batch, message)
+                    self._handle(batch, one)
                 except Refusal as refusal:
-                    refusal.topic = message.topic
                     batch.refuse(refusal)
             self._assign(batch)
         return self._done(batch)
@@ -103,13 +107,16 @@ class Plane:
         self._ticked = now
         if late and self._connected_since is not None:
             self._connected_since = now
+        return again(lambda: self._tick(now))
+
+    def _tick(self, now: int) -> Said:
         with self._store.work() as work:
             batch = self._batch(work, now)
             self._expire(batch)
             self._note_time(batch)
-            if self._settings.keep_s and now - self._forgot > FORGET_EVERY:
-                self._forgot = now
-                forget(batch, now - int(self._settings.keep_s * 1e6))
+            keep, due = self._settings.keep_s, now - self._forgot > FORGET_EVERY
+            if keep and due and not forget(batch, now - int(keep * 1e6)):
+                self._forgot = now  # there is nothing more to forget
             self._assign(batch)
         return self._done(batch)
 
@@ -119,6 +126,7 @@ class Plane:
         with self._store.work() as work:
             batch = self._batch(work, now)
             sure = work.meta(_SURE)
+            self._noted = max(self._noted, sure or 0)
             for run in work.changed_since(sure) if sure is not None else ():
                 batch.announce(run)
             for run in work.unnotified():
@@ -144,37 +152,27 @@ class Plane:
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def _handle(self, batch: Batch, message: Message) -> None:
-        place = self._topics.parse(message.topic)
-        match place:
-            case ("requests", method, _):
-                self._answer(batch, method, message)
-            case ("workers", name, what):
-                if what == "status" and not message.payload:
-                    return  # a retained status that was cleared
-                self._check_size(message)
-                shape, handle = _WORKERS[what]
-                handle(batch, name, _read(shape, message.payload))
-            case _:
-                raise Refusal("unknown", "no such topic")
+    def _handle(self, batch: Batch, heard: Heard) -> None:
+        if heard.method:
+            self._answer(batch, heard)
+        elif heard.refusal is not None:
+            raise heard.refusal
+        else:
+            _WORKERS[heard.what](batch, heard.worker, heard.shape)
 
-    def _check_size(self, message: Message) -> None:
-        size, limit = len(message.payload), self._settings.payload_limit
-        if size > limit:
-            raise Refusal("oversized", f"{size:,} bytes, and the limit is {limit:,}")
-
-    def _answer(self, batch: Batch, method: str, message: Message) -> None:
-        if not self._topics.is_reply(message.reply_to):
-            raise Refusal("reply_topic", f"no place for a reply: {message.reply_to[:100]!r}")
+    def _answer(self, batch: Batch, heard: Heard) -> None:
         try:
-            reply = wire.Reply(ok=self._do(batch, method, message))
+            if heard.refusal is not None:
+                raise heard.refusal
+            answer = self._desk.methods[heard.method](batch, heard.shape)
+            reply = wire.Reply(ok=msgspec.Raw(wire.encode(answer)))
         except Denied as denied:
             reply = _failure(denied.code, denied.message)
         except Refusal as refusal:
-            refusal.topic = message.topic
             batch.refuse(refusal)
-            code = "too_large" if refusal.kind == "oversized" else "invalid"
+            code = {"oversized": "too_large", "unknown": "unknown"}.get(refusal.kind, "invalid")
             reply = _failure(code, refusal.message)
+        message = heard.message
         batch.said.messages.append(
             Message(
                 topic=message.reply_to,
@@ -182,13 +180,6 @@ class Plane:
                 correlation=message.correlation,
             )
         )
-
-    def _do(self, batch: Batch, method: str, message: Message) -> msgspec.Raw:
-        self._check_size(message)
-        if method not in self._desk.methods:
-            raise Denied("unknown", f"there is no request '{method[:100]}'")
-        shape, handle = self._desk.methods[method]
-        return msgspec.Raw(wire.encode(handle(batch, _read(shape, message.payload))))
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -198,7 +189,10 @@ class Plane:
         lease = int(self._settings.lease_s * 1e6)
         for run in batch.work.expired(batch.now):
             # What workers said while nobody listened is still to come.
-            if run.leased and batch.now >= self._connected_since + lease:
+            # A run that another control plane had locked may be renewed by now.
+            if not run.leased or run.expires > batch.now:
+                continue
+            if batch.now >= self._connected_since + lease:
                 batch.change(lifecycle.expire(run, batch.now))
 
     def _note_time(self, batch: Batch) -> None:
@@ -237,7 +231,8 @@ class Plane:
         runs = []
         for run_id in run_ids:
             run = batch.work.run(run_id)
-            assert run is not None and run.phase is Phase.AVAILABLE
+            if run is None or run.phase is not Phase.AVAILABLE:
+                continue  # another control plane has cancelled it meanwhile
             run = lifecycle.claim(
                 run,
                 worker=worker,
@@ -252,11 +247,11 @@ class Plane:
         from_workers.assign(batch, worker, standing.claim_id, runs)
 
 
-def _read(shape: type[Any], payload: bytes) -> Any:
-    try:
-        return wire.decode(shape, payload)
-    except wire.WireError as error:
-        raise Refusal("malformed", str(error)[:500]) from error
+def _fetch(batch: Batch, heard: Sequence[Heard]) -> None:
+    """Read what a batch is about in as few queries as there are tables."""
+    batch.work.load_runs(id for one in heard for id in runs_of(one))
+    orders = {run.order_id for run in batch.work.known_runs()}
+    batch.work.load_orders(orders.union(id for one in heard for id in orders_of(one)))
 
 
 def _failure(code: str, message: str) -> wire.Reply:

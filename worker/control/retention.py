@@ -25,6 +25,7 @@ def forget(batch: Batch, before: int) -> int:
         .where(orders.status.in_(_FINAL), orders.created < before, youngest < before)
         .order_by(orders.created)
         .limit(AT_ONCE)
+        .with_for_update(of=tables.ORDERS, skip_locked=True)
     )
     order_ids = list(connection.execute(found).scalars())
     if not order_ids:

@@ -60,10 +60,17 @@ class Zygote:
         self._names = itertools.count()
         self._broken = False
         self._ended: dict[str, asyncio.Future[Ended]] = {}
+        self._booting: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
 
     async def ready(self) -> None:
         """Wait until the process can fork. Raises :class:`ZygoteError` where it cannot."""
+        if self._booting is None:
+            self._booting = asyncio.create_task(self._boot())
+        # Whoever waits here may be cancelled; others go on waiting for the same process.
+        await asyncio.shield(self._booting)
+
+    async def _boot(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(sock=self._control)
         if await self._reader.readline() != b"ready\n":
             raise ZygoteError("the process that forks runs did not start")
@@ -133,10 +140,12 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._listener is None:
+        if self._booting is None:
             self._control.close()
             return
-        await self._listener
+        await asyncio.gather(self._booting, return_exceptions=True)
+        if self._listener is not None:
+            await self._listener
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

@@ -15,21 +15,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
 
+from worker.fleet.fitting import fitted
 from worker.fleet.outbox import Box, Outbox
-from worker.fleet.reporter import Reporter
+from worker.fleet.reporter import MESSAGE_BYTES, Key, Reporter
 from worker.sinks.log import Log
 from worker.transports import wire
 from worker.transports.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.transports.incarnation import incarnation
 from worker.transports.topics import Topics
 from worker.version import VERSION
-from worker.walk.events import AnyEvent, RunComplete, to_json
+from worker.walk.events import AnyEvent, RunComplete
 from worker.walk.outcome import StepError
 
 REPEAT_CLAIM_S = 2.0
 BEATS = 4
 """How many heartbeats a lease has time for."""
 TURN_S = 0.25
+ENVELOPE = 4096
+"""The bytes of a message around its events."""
 REMEMBERED = 10_000
 """How many runs that were done are remembered, to know them again."""
 
@@ -87,8 +90,8 @@ class Agent:
         self._log = log
         self._id = id or incarnation()
         self._reporter = Reporter()
-        self._held: dict[str, Held] = {}
-        self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._held: dict[Key, Held] = {}
+        self._done: OrderedDict[Key, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claim: wire.Claim | None = None
         self._claimed_at = 0.0
@@ -192,24 +195,24 @@ class Agent:
     def _hear(self, response: wire.Response) -> None:
         match response:
             case wire.Acks():
-                for run_id in self._reporter.acknowledge(response):
-                    self._abandon(run_id)
+                for key in self._reporter.acknowledge(response):
+                    self._abandon(key)
                 self._send_reports()
             case wire.Assignment():
                 self._accept(response)
 
     def _obey(self, command: wire.Command) -> None:
-        for run_id in command.cancel:
-            if run_id in self._held:
-                self._held[run_id].cancel.set()
-        for run_id in command.abandon:
-            self._abandon(run_id)
+        for one in command.cancel:
+            if held := self._held.get((one.run_id, one.attempt)):
+                held.cancel.set()
+        for one in command.abandon:
+            self._abandon((one.run_id, one.attempt))
 
-    def _abandon(self, run_id: str) -> None:
+    def _abandon(self, key: Key) -> None:
         """The run is somebody else's, or over: stop it, and say no more of it."""
-        held = self._held.get(run_id)
+        held = self._held.get(key)
         if held is not None and held.wanted:
-            self._log.warning("abandoned", run_id=run_id)
+            self._log.warning("abandoned", run_id=key[0], attempt=key[1])
             held.wanted = False
             held.cancel.set()
             self._reporter.drop(held.lease)
@@ -229,12 +232,14 @@ class Agent:
         self._ask(time.monotonic())
 
     def _is_new(self, lease: wire.Lease) -> bool:
-        return lease.run_id not in self._held and (lease.run_id, lease.attempt) not in self._done
+        key = (lease.run_id, lease.attempt)
+        return key not in self._held and key not in self._done
 
     def _begin(self, run: wire.Assigned) -> None:
         self._lease_s = run.lease_s
+        self._reporter.limit = min(MESSAGE_BYTES, run.payload_limit - ENVELOPE)
         held = Held(run.lease, self._outbox.open(run.lease))
-        self._held[run.lease.run_id] = held
+        self._held[run.lease.run_id, run.lease.attempt] = held
         self._reporter.add(held.box)
         task = asyncio.create_task(self._perform(run, held))
         self._tasks.add(task)
@@ -244,7 +249,7 @@ class Agent:
         def receive(event: AnyEvent) -> None:
             if held.wanted:
                 held.seq = event.seq + 1
-                text = wire.well_formed(to_json(event)).encode()
+                text = fitted(event, run.payload_limit - ENVELOPE)
                 held.box.add(text, last=isinstance(event, RunComplete))
                 self._send_soon()
 
@@ -257,8 +262,9 @@ class Agent:
 
     def _end(self, held: Held) -> None:
         self.finished += 1
-        del self._held[held.lease.run_id]
-        self._done[held.lease.run_id, held.lease.attempt] = None
+        key = (held.lease.run_id, held.lease.attempt)
+        del self._held[key]
+        self._done[key] = None
         if len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
         self._ask(time.monotonic())
@@ -299,7 +305,7 @@ class Agent:
     def _beat(self, now: float) -> None:
         self._beaten_at = now
         leases = [held.lease for held in self._held.values() if held.wanted]
-        self._say("beat", wire.Beat(incarnation=self._id, leases=leases), repeated=True)
+        self._say("beat", wire.Beat(incarnation=self._id, leases=leases))
 
     def _say_again(self) -> None:
         self._reporter.rewind()
@@ -318,12 +324,12 @@ class Agent:
         self._send_reports()
 
     def _send_reports(self) -> None:
-        while self.connected.is_set() and (reports := self._reporter.next(time.monotonic())):
+        if self.connected.is_set() and (reports := self._reporter.next(time.monotonic())):
             self._say("reports", reports)
 
-    def _say(self, what: str, shape: wire.Shape, *, repeated: bool = False) -> None:
+    def _say(self, what: str, shape: wire.Shape) -> None:
         topic = self._topics.worker(self._name, what)
-        self._bus.publish(Message(topic=topic, payload=wire.encode(shape), repeated=repeated))
+        self._bus.publish(Message(topic=topic, payload=wire.encode(shape)))
 
     def _publish_presence(self, *, online: bool) -> None:
         presence = wire.Presence(

@@ -79,7 +79,13 @@ class Executor:
         return self._known[run.plan_id]
 
     def _options(self, workflow: Workflow, asked: wire.RunOptions) -> Options:
-        limits = limits_of(workflow, timeout=asked.timeout_s, memory=asked.memory_mb)
+        limits = limits_of(
+            workflow,
+            timeout=asked.timeout_s,
+            memory=asked.memory_mb,
+            state_limit=asked.state_mb,
+            payload_limit=asked.payload_mb,
+        )
         if most := self._allowance.most:
             limits = replace(
                 limits,

@@ -48,14 +48,15 @@ class Box:
         self._events.append(event)
         self.complete = last
 
-    def take(self, limit: int) -> list[bytes]:
-        """The next events to send: one, and more as long as they have ``limit`` bytes in sum."""
+    def take(self, limit: int, *, even_if_larger: bool) -> list[bytes]:
+        """The next events to send, of ``limit`` bytes in sum; the first can be larger, if that is
+        allowed."""
         taken: list[bytes] = []
         index = self._sent - self._first
         while index < len(self._events):
             event = self._events[index]
             limit -= len(event)
-            if taken and limit < 0:
+            if limit < 0 and (taken or not even_if_larger):
                 break
             taken.append(event)
             index += 1

@@ -23,8 +23,8 @@ BADGE_LIMIT = 24
 class Mark:
     """What a run, or the tests, say about a step or an edge.
 
-    ``tone`` is a status, or ``covered``, ``partly``, ``missed`` (ValueError for others); ``badge``
-    is a text of BADGE_LIMIT characters at most, ``note`` is shown on pointing at it.
+    ``tone`` is a status, or another of TONES (ValueError for others); ``badge`` is a text of
+    BADGE_LIMIT characters at most, ``note`` is shown on pointing at it.
     """
 
     tone: str

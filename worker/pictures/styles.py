@@ -85,9 +85,13 @@ def style_sheet(*, night: bool = True, sans: str = SANS) -> str:
     """The rules for a picture; with ``night``, those for a dark screen too."""
     rules = [*map(_scoped, _fixed(sans)), *map(_scoped, _colours(DAY))]
     if night:
-        dark = map(_scoped, _colours(NIGHT))
-        rules += ["@media screen and (prefers-color-scheme: dark) {", *dark, "}"]
+        rules += ["@media screen and (prefers-color-scheme: dark) {", night_sheet(), "}"]
     return "\n".join(rules)
+
+
+def night_sheet() -> str:
+    """The rules that make it dark, for a page that decides by itself when it is."""
+    return "\n".join(map(_scoped, _colours(NIGHT)))
 
 
 def _scoped(rule: str) -> str:

@@ -55,6 +55,8 @@ _DOTS: Final = "M-3.4 0H-3.2M-.1 0H.1M3.2 0H3.4"
 _DASH: Final = "M-3 0H3"
 _PLAY: Final = "M-1.8-3L3 0L-1.8 3Z"
 _DOT: Final = "M-.3 0H.3"
+_ARROW: Final = "M-3.6 0H3.4M.6-2.8L3.4 0L.6 2.8"
+_BAR: Final = "M-3.6 0H2.4M2.8-3V3"
 _HALF: Final = "M0-6.6A6.6 6.6 0 0 0 0 6.6Z"
 
 _WHITE: Final = Colours(
@@ -107,4 +109,6 @@ TONES: Final[dict[str, Tone]] = {
     "covered": _tone("covered", "✓", Shape.CIRCLE, _CHECK, _GREEN),
     "partly": _tone("partly", "◐", Shape.RING, _HALF, _HOLLOW_YELLOW),
     "missed": _tone("missed", "○", Shape.RING, "", _HOLLOW_RED),
+    "followed": _tone("followed", "→", Shape.CIRCLE, _ARROW, _BLUE),
+    "refused": _tone("refused", "⊣", Shape.RING, _BAR, _WHITE),
 }

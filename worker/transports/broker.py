@@ -16,13 +16,14 @@ from worker.errors import WorkerError
 START_S = 10.0
 TRIES = 5
 
+# No limit on queued messages (0) would do, but 2.0.11 then disconnects whoever is denied a publish.
 MOSQUITTO = """\
 listener {port} 127.0.0.1
 {access}
 {user}
 persistence false
 set_tcp_nodelay true
-max_queued_messages 0
+max_queued_messages 1000000
 max_inflight_messages 0
 log_type error
 log_type warning
@@ -89,7 +90,7 @@ class Broker:
         """Start it, at the port that it had before; where that was free to choose, at another
         when somebody else took it meanwhile. Raises :class:`BrokerError`."""
         for _ in range(TRIES):
-            self.port = self._wanted or self.port or _free_port()
+            self.port = self._wanted or self.port or free_port()
             if self._try():
                 return
             if not self._wanted:
@@ -153,7 +154,7 @@ def _mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -19,7 +19,7 @@ BATCH = 256
 class Message:
     """One message. ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation
     data; ``expiry_s`` is after how many seconds a retained one is forgotten, 0 for never.
-    ``repeated`` says that a fresh one will follow soon, so that the bus may be careless."""
+    ``once`` says that it is not said again, so that the broker has to confirm it."""
 
     topic: str
     payload: bytes
@@ -28,7 +28,7 @@ class Message:
     correlation: bytes = b""
     expiry_s: int = 0
     content_type: str = "application/json"
-    repeated: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +64,29 @@ class Bus(Protocol):
 
 
 class Inbox:
-    """What has arrived and was not taken yet. What is over ``limit`` messages is dropped."""
+    """What has arrived and was not taken yet. What is over ``messages``, or ``size`` bytes in sum,
+    is dropped: it is said again."""
 
-    def __init__(self, limit: int = 100_000) -> None:
+    def __init__(self, messages: int = 100_000, size: int = 256 * 1024 * 1024) -> None:
         self._arrivals: deque[Arrival] = deque()
-        self._limit = limit
+        self._messages = messages
+        self._room = size
         self._some = asyncio.Event()
         self.dropped = 0
 
     def put(self, arrival: Arrival) -> None:
-        if len(self._arrivals) >= self._limit and isinstance(arrival, Message):
+        size = len(arrival.payload) if isinstance(arrival, Message) else 0
+        if isinstance(arrival, Message) and self._full(size):
             self.dropped += 1
             return
+        self._room -= size
         self._arrivals.append(arrival)
         self._some.set()
+
+    def _full(self, size: int) -> bool:
+        """One message there is always room for, whatever its size."""
+        over = len(self._arrivals) >= self._messages or size > self._room
+        return over and bool(self._arrivals)
 
     async def take(self, wait_s: float | None = None) -> list[Arrival]:
         if not self._arrivals:
@@ -89,4 +98,6 @@ class Inbox:
             except TimeoutError:
                 return []
         count = min(len(self._arrivals), BATCH)
-        return [self._arrivals.popleft() for _ in range(count)]
+        taken = [self._arrivals.popleft() for _ in range(count)]
+        self._room += sum(len(one.payload) for one in taken if isinstance(one, Message))
+        return taken

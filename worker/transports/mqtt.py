@@ -29,8 +29,8 @@ LARGEST = 128 * 1024 * 1024
 """The largest packet that the broker may hand over, in bytes."""
 _TAKEN_OVER = 0x8E
 _LOG = logging.getLogger("worker.mqtt")
-# It warns of more than ten messages under way, which is what is wanted here.
-_LOG.setLevel(logging.ERROR)
+# It tells of breaks, which arrive as such, and warns of ten messages under way, which are wanted.
+_LOG.setLevel(logging.CRITICAL)
 
 
 class MqttBus:
@@ -153,7 +153,7 @@ class MqttBus:
                 await client.publish(
                     message.topic,
                     message.payload,
-                    qos=0 if message.repeated else 1,
+                    qos=1 if message.once or message.retain else 0,
                     retain=message.retain,
                     properties=_properties(message),
                 )
@@ -185,7 +185,8 @@ def _received(item: aiomqtt.Message) -> Message:
 
 
 def _properties(message: Message) -> Properties | None:
-    if not (message.reply_to or message.correlation or message.expiry_s):
+    structured = message.content_type != "application/json"
+    if not (message.reply_to or message.correlation or message.expiry_s or structured):
         return None
     found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if message.reply_to:
@@ -194,6 +195,8 @@ def _properties(message: Message) -> Properties | None:
         found.CorrelationData = message.correlation
     if message.expiry_s:
         found.MessageExpiryInterval = message.expiry_s
+    if structured:
+        found.ContentType = message.content_type
     return found
 
 

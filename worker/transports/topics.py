@@ -73,9 +73,12 @@ class Topics:
     def alerts(self) -> str:
         return f"{self.base}/alerts"
 
-    def for_control(self) -> tuple[str, ...]:
-        """What a control plane subscribes to."""
-        return (self.request("+"), *(self.worker("+", what) for what in FROM_WORKERS))
+    def for_control(self, *, shared: bool = False) -> tuple[str, ...]:
+        """What a control plane subscribes to. Several share the messages: each goes to one of
+        them, but for who is there, which all must know."""
+        status, *said = (self.worker("+", what) for what in FROM_WORKERS)
+        group = f"$share/{self.root}-control/" if shared else ""
+        return (status, *(f"{group}{filter}" for filter in (self.request("+"), *said)))
 
     def for_worker(self, name: str) -> tuple[str, ...]:
         """What a worker subscribes to."""
@@ -114,9 +117,10 @@ class Topics:
 
         ``("requests", "submit", "")`` and ``("workers", "north-1", "claim")``.
         """
-        levels = topic.removeprefix(f"{self.base}/").split("/")
-        match levels:
-            case ["requests", method] if topic.startswith(f"{self.base}/"):
+        if not topic.startswith(f"{self.base}/"):
+            return None
+        match topic.removeprefix(f"{self.base}/").split("/"):
+            case ["requests", method] if _NAME.fullmatch(method):
                 return "requests", method, ""
             case ["workers", name, what] if _NAME.fullmatch(name) and what in FROM_WORKERS:
                 return "workers", name, what

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-"""An id or a name: one level of a topic."""
-Label = Annotated[str, Meta(min_length=1, max_length=200)]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")]
+"""An id or a name: one level of a topic. (``$`` alone would let a line end follow.)"""
+WITHOUT_NUL = r"^[^\x00]*$"
+"""PostgreSQL has no text with a NUL in it."""
+Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -81,7 +83,7 @@ class Presence(Shape, frozen=True):
     online: bool
     capacity: Annotated[int, Meta(ge=0, le=100_000)] = 0
     draining: bool = False
-    version: Annotated[str, Meta(max_length=64)] = ""
+    version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
 
 
 class Claim(Shape, frozen=True):
@@ -140,7 +142,7 @@ class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     step_id: str | None = None
     job_id: str | None = None
     job_name: str | None = None
-    input_dataclip_id: str | None = None
+    input_dataclip_id: Id | None = None
     execution: Count | None = None
     source: str | None = None
     level: str | None = None
@@ -149,10 +151,10 @@ class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     error_type: str | None = None
     error_message: str | None = None
     error: dict[str, Any] | None = None
-    output_dataclip_id: str | None = None
-    output_dataclip: Raw = NULL
-    final_dataclip_id: str | None = None
-    final_state: Raw = NULL
+    output_dataclip_id: Id | None = None
+    output_dataclip: Raw = msgspec.field(default_factory=lambda: NULL)
+    final_dataclip_id: Id | None = None
+    final_state: Raw = msgspec.field(default_factory=lambda: NULL)
     withheld: bool | None = None
     next: list[str] | None = None
     mem: Count | None = None
@@ -169,13 +171,17 @@ class RunOptions(Shape, frozen=True):
     end: Annotated[str, Meta(max_length=1000)] = ""
     timeout_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     memory_mb: Annotated[int, Meta(ge=8, le=1_000_000)] | None = None
+    state_mb: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    payload_mb: Annotated[float, Meta(gt=0, le=1_000)] | None = None
 
 
 class Assigned(Shape, frozen=True):
-    """A run for the worker. ``plan`` is the workflow as an execution plan, ``input`` a state."""
+    """A run for the worker. ``plan`` is the workflow as an execution plan, ``input`` a state;
+    ``payload_limit`` is how many bytes a message of reports may have."""
 
     lease: Lease
     lease_s: float
+    payload_limit: int
     order_id: Id
     plan_id: Id
     plan: Raw
@@ -210,11 +216,18 @@ class Acks(Shape, frozen=True, tag="acks"):
 Response = Assignment | Acks
 
 
+class Attempt(Shape, frozen=True):
+    """One attempt of a run: a worker can still have an older one that it was given up on."""
+
+    run_id: Id
+    attempt: int
+
+
 class Command(Shape, frozen=True):
     """What a worker must do with runs that it has: stop them and say so, or forget them."""
 
-    cancel: list[Id] = []
-    abandon: list[Id] = []
+    cancel: list[Attempt] = []
+    abandon: list[Attempt] = []
 
 
 # --- clients --------------------------------------------------------------------------------------
@@ -226,8 +239,8 @@ class Submit(Shape, frozen=True):
 
     order_id: Id
     workflow: Label | None = None
-    plan: Raw = NULL
-    input: Raw = Raw(b"{}")
+    plan: Raw = msgspec.field(default_factory=lambda: NULL)
+    input: Raw = msgspec.field(default_factory=lambda: Raw(b"{}"))
     project: Id = "default"
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     options: RunOptions = RunOptions()
@@ -240,7 +253,7 @@ class OrderQuery(Shape, frozen=True):
     status: StatusWord | None = None
     project: Id | None = None
     workflow: Label | None = None
-    search: Annotated[str, Meta(max_length=200)] = ""
+    search: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
     before: Count | None = None
     beyond: Id | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
@@ -273,7 +286,9 @@ class Retry(Shape, frozen=True):
 
     id: Id
     run_id: Id
-    from_step: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
+    from_step: Annotated[str, Meta(min_length=1, max_length=1000, pattern=WITHOUT_NUL)] | None = (
+        None
+    )
 
 
 class Nothing(Shape, frozen=True):
@@ -290,8 +305,32 @@ class Failure(Shape, frozen=True):
 class Reply(Shape, frozen=True):
     """The answer to a request: a result, or a failure."""
 
-    ok: Raw = NULL
+    ok: Raw = msgspec.field(default_factory=lambda: NULL)
     error: Failure | None = None
+
+
+REQUESTS: dict[str, type[Any]] = {
+    "submit": Submit,
+    "cancel": RunRef,
+    "retry": Retry,
+    "orders": OrderQuery,
+    "order": OrderRef,
+    "run": RunRef,
+    "events": EventQuery,
+    "workers": Nothing,
+    "alerts": Nothing,
+    "summary": Nothing,
+    "workflows": Nothing,
+}
+"""The requests of clients, by the last level of their topic."""
+FROM_WORKERS: dict[str, type[Any]] = {
+    "status": Presence,
+    "claim": Claim,
+    "reports": Reports,
+    "beat": Beat,
+    "release": Release,
+}
+"""What workers say, by the last level of the topic."""
 
 
 # --- what everybody may hear ----------------------------------------------------------------------

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from worker.control.store.work import Work
 from worker.errors import UsageError, WorkerError
+
+T = TypeVar("T")
+TRIES = 5
+# In the way of each other: a unique key, a serialization failure, a deadlock.
+_IN_THE_WAY = ("23505", "40001", "40P01")
+_MIGRATING = 7_205_759_403
+"""The key of the lock that keeps two control planes from making the same tables."""
 
 
 class StoreError(WorkerError):
@@ -38,6 +45,9 @@ class Store:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         try:
             with self._engine.begin() as connection:
+                if self.dialect == "postgresql":
+                    lock = text("SELECT pg_advisory_xact_lock(:key)")
+                    connection.execute(lock, {"key": _MIGRATING})
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
@@ -63,6 +73,17 @@ class Store:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def again(act: Callable[[], T]) -> T:
+    """Do a transaction, and do it again where another control plane was in its way."""
+    for _ in range(TRIES - 1):
+        try:
+            return act()
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY:
+                raise
+    return act()
 
 
 def _engine(url: str) -> Engine:
@@ -91,7 +112,10 @@ def _sqlite(url: Any) -> Engine:
 
     memory = url.database in (None, "", ":memory:")
     if not memory:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{url!s} cannot be opened: {error.strerror}") from error
     engine = create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": 30},

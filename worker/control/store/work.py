@@ -7,10 +7,11 @@ follow from the changes of runs.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -85,6 +86,9 @@ _UNFINISHED = select(func.sum(tables.LANES.c.available + tables.LANES.c.leased))
 )
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
     """An event as it is kept: its dataclip stands apart, under the id ``clip``."""
@@ -110,6 +114,36 @@ class WorkerRow:
     since: int
 
 
+class _Held(Generic[T]):
+    """Rows of one table: as they were read, and as they are to be."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, T] = {}
+        self._was: dict[str, T] = {}
+        self._absent: set[str] = set()
+
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """Those that were not looked for yet; they are, from now on."""
+        found = sorted(set(ids) - self.now.keys() - self._absent)
+        self._absent.update(found)
+        return found
+
+    def read(self, id: str, row: T) -> None:
+        self.now[id] = self._was[id] = row
+
+    @property
+    def fresh(self) -> list[T]:
+        return [row for id, row in self.now.items() if id not in self._was]
+
+    @property
+    def changed(self) -> list[T]:
+        return [row for id, row in self.now.items() if self._was.get(id, row) is not row]
+
+    def settle(self) -> None:
+        """What is, is written."""
+        self._was = dict(self.now)
+
+
 class Work:
     """What one transaction reads and will write."""
 
@@ -118,10 +152,8 @@ class Work:
         self._insert = (
             postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         )
-        self._orders: dict[str, Order] = {}
-        self._runs: dict[str, Run] = {}
-        self._was: dict[str, Run | Order] = {}
-        self._new: set[str] = set()
+        self._orders = _Held[Order]()
+        self._runs = _Held[Run]()
         self._plans: dict[str, str] = {}
         self._clips: dict[tuple[str, str], str] = {}
         self._projects: dict[str, Project] = {}
@@ -132,44 +164,40 @@ class Work:
     # --- orders and runs --------------------------------------------------------------------------
 
     def order(self, id: str) -> Order | None:
-        if id not in self._orders:
-            self.load_orders([id])
-        return self._orders.get(id)
+        self.load_orders([id])
+        return self._orders.now.get(id)
 
     def run(self, id: str) -> Run | None:
-        if id not in self._runs:
-            self.load_runs([id])
-        return self._runs.get(id)
+        self.load_runs([id])
+        return self._runs.now.get(id)
 
     def load_orders(self, ids: Iterable[str]) -> None:
         """Read those that were not read yet, in one go."""
-        missing = sorted(set(ids) - self._orders.keys())
-        if missing:
+        if missing := self._orders.missing(ids):
             for row in self.connection.execute(_ORDERS, {"ids": missing}).mappings():
-                order = order_of(row)
-                self._orders[order.id] = order
-                self._was[order.id] = order
+                self._orders.read(row["id"], order_of(row))
 
     def load_runs(self, ids: Iterable[str]) -> None:
         """Read those that were not read yet, in one go."""
-        missing = sorted(set(ids) - self._runs.keys())
-        if missing:
+        if missing := self._runs.missing(ids):
             for row in self.connection.execute(_RUNS, {"ids": missing}).mappings():
-                run = run_of(row)
-                self._runs[run.id] = run
-                self._was[run.id] = run
+                self._runs.read(row["id"], run_of(row))
+
+    def known_runs(self) -> list[Run]:
+        """The runs that were read or made so far."""
+        return list(self._runs.now.values())
+
+    def known_run(self, id: str) -> Run | None:
+        """A run, if it was read or made already."""
+        return self._runs.now.get(id)
 
     def put_order(self, order: Order) -> None:
-        if order.id not in self._was:
-            self._new.add(order.id)
-        self._orders[order.id] = order
+        self._orders.now[order.id] = order
 
     def put_run(self, run: Run) -> None:
         """Note a run's new values, and count it in its lane."""
-        was = self._runs.get(run.id)
-        if was is None:
-            self._new.add(run.id)
-        self._runs[run.id] = run
+        was = self._runs.now.get(run.id)
+        self._runs.now[run.id] = run
         self._count(run, was)
 
     def _count(self, run: Run, was: Run | None) -> None:
@@ -215,7 +243,7 @@ class Work:
     def _found(self, ids: Iterable[str]) -> list[Run]:
         listed = list(ids)
         self.load_runs(listed)
-        return [self._runs[id] for id in listed]
+        return [self._runs.now[id] for id in listed]
 
     # --- projects, plans, dataclips ---------------------------------------------------------------
 
@@ -245,6 +273,8 @@ class Work:
         return self._plans[id]
 
     def put_plan(self, id: str, text: str) -> None:
+        if id in self._plans:
+            return
         self._plans[id] = text
         self.add("plans", {"id": id, "text": text})
 
@@ -311,25 +341,18 @@ class Work:
         self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
         self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
         for name, rows in self._rows.items():
-            statement = self._insert(tables.METADATA.tables[name]).on_conflict_do_nothing()
-            self.connection.execute(statement, rows)
+            self.connection.execute(_insert_missing(self._insert, name), rows)
         self._write_lanes()
         self._write_projects()
-        self._was = {**self._orders, **self._runs}
-        self._new, self._rows, self._lanes = set(), {}, {}
+        self._rows, self._lanes = {}, {}
         self._unfinished.clear()
 
-    def _write(self, table: Table, change: Any, known: Mapping[str, Any], row_of: Any) -> None:
-        fresh = [row_of(one) for id, one in known.items() if id in self._new]
-        changed = [
-            keyed(row_of(one))
-            for id, one in known.items()
-            if id not in self._new and one is not self._was[id]
-        ]
-        if fresh:
-            self.connection.execute(table.insert(), fresh)
-        if changed:
-            self.connection.execute(change, changed)
+    def _write(self, table: Table, change: Any, held: _Held[T], row_of: Callable[[T], Any]) -> None:
+        if fresh := held.fresh:
+            self.connection.execute(table.insert(), [row_of(one) for one in fresh])
+        if changed := held.changed:
+            self.connection.execute(change, [keyed(row_of(one)) for one in changed])
+        held.settle()
 
     def _write_lanes(self) -> None:
         rows = [
@@ -338,16 +361,7 @@ class Work:
             if available or leased
         ]
         if rows:
-            lanes = tables.LANES
-            insert = self._insert(lanes)
-            statement = insert.on_conflict_do_update(
-                index_elements=["project", "workflow"],
-                set_={
-                    "available": lanes.c.available + insert.excluded.available,
-                    "leased": lanes.c.leased + insert.excluded.leased,
-                },
-            )
-            self.connection.execute(statement, rows)
+            self.connection.execute(_add_to_lanes(self._insert), rows)
 
     def _write_projects(self) -> None:
         for project in self._projects.values():
@@ -356,3 +370,21 @@ class Work:
                 .where(tables.PROJECTS.c.name == project.name)
                 .values(period_began=project.period_began, accepted=project.accepted)
             )
+
+
+@functools.cache
+def _insert_missing(insert: Callable[[Table], Any], table: str) -> Any:
+    return insert(tables.METADATA.tables[table]).on_conflict_do_nothing()
+
+
+@functools.cache
+def _add_to_lanes(insert: Callable[[Table], Any]) -> Any:
+    lanes = tables.LANES.c
+    statement = insert(tables.LANES)
+    return statement.on_conflict_do_update(
+        index_elements=["project", "workflow"],
+        set_={
+            "available": lanes.available + statement.excluded.available,
+            "leased": lanes.leased + statement.excluded.leased,
+        },
+    )

@@ -57,7 +57,7 @@ def upgrade() -> None:
         sa.Column("project", sa.String(length=64), nullable=False),
         sa.Column("workflow", sa.String(length=1000), nullable=False),
         sa.Column("plan", sa.String(length=64), nullable=False),
-        sa.Column("input", sa.String(length=64), nullable=False),
+        sa.Column("input", sa.String(length=129), nullable=False),
         sa.Column("options", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
@@ -96,7 +96,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("start", sa.String(length=1000), nullable=False),
-        sa.Column("input", sa.String(length=64), nullable=False),
+        sa.Column("input", sa.String(length=129), nullable=False),
         sa.Column("claim_id", sa.String(length=64), nullable=True),
         sa.Column("worker", sa.String(length=64), nullable=True),
         sa.Column("incarnation", sa.String(length=64), nullable=True),
@@ -116,7 +116,10 @@ def upgrade() -> None:
     op.create_index("runs_finished", "runs", ["finished"], unique=False)
     op.create_index("runs_order", "runs", ["order_id", "number"], unique=False)
     op.create_index(
-        "runs_queue", "runs", ["phase", "project", "workflow", "priority", "age"], unique=False
+        "runs_queue",
+        "runs",
+        ["phase", "project", "workflow", sa.literal_column("priority DESC"), "age"],
+        unique=False,
     )
     op.create_table(
         "stale_reports",

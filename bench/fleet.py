@@ -1,0 +1,322 @@
+"""What the control plane and a fleet cost, over a real mosquitto. Needs mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from worker.client import Client
+from worker.connect import connect
+from worker.control.plane import Plane
+from worker.control.store.store import Store
+from worker.plan.save import plan_of
+from worker.plan.workflow import Workflow
+from worker.transports import wire
+from worker.transports.address import address
+from worker.transports.broker import Broker
+from worker.transports.bus import Connected, Message
+from worker.transports.mqtt import MqttBus
+from worker.transports.topics import Topics
+
+Row = Callable[[str, str, str], None]
+TOPICS = Topics()
+WORKER = [sys.executable, "-m", "worker.cli"]
+WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"
+LOGS = "fn(state => { for (let i = 0; i < 5000; i++) console.log(i); return state })"
+
+
+def main(row: Row, load: Callable[[dict[str, Any]], Workflow]) -> None:
+    if not shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin"):
+        row("fleet", "mosquitto is not installed", "")
+        return
+    with tempfile.TemporaryDirectory() as folder, Broker(kind="mosquitto") as broker:
+        asyncio.run(_fleet(row, load, Path(folder), broker))
+    for count in (1_000, 10_000, 100_000):
+        _queued(row, load, count)
+
+
+def _plan(load: Callable[[dict[str, Any]], Workflow], *sources: str) -> dict[str, Any]:
+    names = [f"s{index}" for index in range(len(sources))]
+    steps: list[dict[str, Any]] = [
+        {"id": name, "adaptor": "common", "expression": source}
+        for name, source in zip(names, sources, strict=True)
+    ]
+    for step, after in zip(steps, names[1:], strict=False):
+        step["next"] = {after: True}
+    return plan_of(load({"workflow": {"name": "bench", "steps": steps}}))
+
+
+class Started:
+    """Processes of a fleet."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder, self._url = folder, url
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [*WORKER, *arguments, "--mqtt", self._url, "--quiet"]
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
+        return self.processes[name]
+
+    def control(self) -> subprocess.Popen[bytes]:
+        return self.start("control", "control", "--store", f"sqlite:///{self._folder}/orders.db")
+
+    def worker(self, name: str, capacity: int) -> subprocess.Popen[bytes]:
+        outbox = str(self._folder / name)
+        return self.start(
+            name, "serve", "--name", name, "--capacity", str(capacity), "--outbox", outbox
+        )
+
+    def end(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        for name in list(self.processes):
+            self.end(name)
+
+
+@contextlib.asynccontextmanager
+async def _there(folder: Path, broker: Broker, workers: int, capacity: int) -> AsyncIterator[Any]:
+    started = Started(folder, broker.url)
+    try:
+        started.control()
+        for number in range(workers):
+            started.worker(f"w{number}", capacity)
+        async with connect(broker.url, wait_s=60) as client:
+            while (await client.summary())["workers"] < workers:
+                await asyncio.sleep(0.05)
+            yield started, client
+    finally:
+        started.close()
+
+
+async def _fleet(
+    row: Row, load: Callable[[dict[str, Any]], Workflow], folder: Path, broker: Broker
+) -> None:
+    step = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
+    three, waits, logs = _plan(load, step, step, step), _plan(load, WAITS), _plan(load, LOGS)
+    async with _there(folder, broker, 2, 4) as (started, client):
+        await _warm(client, three)
+        await _latency(row, client, three)
+        await _throughput(row, client, three)
+        raw = await _raw(broker.url)
+        await _events(row, client, logs, raw)
+        await _cancel(row, client, waits)
+        await _lost(row, client, waits, started)
+    await _memory(row, folder, broker, three)
+
+
+async def _warm(client: Client, plan: dict[str, Any]) -> None:
+    orders = [await client.submit(plan=plan) for _ in range(20)]
+    for order in orders:
+        await client.wait(order["last_run"])
+
+
+async def _latency(row: Row, client: Client, plan: dict[str, Any]) -> None:
+    """From before the request to the run's own first moment, one after the other."""
+    taken = []
+    for _ in range(200):
+        began = time.time_ns() // 1000
+        order = await client.submit(plan=plan)
+        await client.wait(order["last_run"])
+        [start, *_] = await client.events(order["last_run"])
+        taken.append((start["timestamp"] - began) / 1000)
+    taken.sort()
+    p50, p99 = taken[len(taken) // 2], taken[len(taken) * 99 // 100]
+    row("submit to start, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim 10 / 50 ms")
+
+
+async def _throughput(row: Row, client: Client, plan: dict[str, Any], count: int = 2000) -> None:
+    before = (await client.summary())["orders"].get("success", 0)
+    began = time.perf_counter()
+    room = asyncio.Semaphore(40)
+
+    async def one() -> None:
+        async with room:
+            await client.submit(plan=plan, input={"data": {}})
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    accepted = time.perf_counter() - began
+    while (await client.summary())["orders"].get("success", 0) < before + count:
+        await asyncio.sleep(0.05)
+    whole = time.perf_counter() - began
+    row("orders accepted while runs go", f"{count / accepted:,.0f} /s", "")
+    row("runs end to end, SQLite, 2 workers", f"{count / whole:,.0f} /s", "aim 300 /s")
+
+
+async def _raw(url: str, count: int = 20_000) -> float:
+    """Messages a second of 256 bytes from one client to another, quality of service 0."""
+    async with MqttBus(address(url), "raw") as hears, MqttBus(address(url)) as says:
+        for bus in (hears, says):
+            while Connected() not in await bus.receive():
+                pass
+        began = time.perf_counter()
+        heard, said = 0, 0
+        while heard < count:
+            while said < count and said - heard < 2000:
+                says.publish(Message(topic="raw", payload=b"x" * 256))
+                said += 1
+            heard += sum(isinstance(one, Message) for one in await hears.receive())
+        return count / (time.perf_counter() - began)
+
+
+async def _events(row: Row, client: Client, plan: dict[str, Any], raw: float) -> None:
+    began = time.perf_counter()
+    orders = [await client.submit(plan=plan) for _ in range(4)]
+    for order in orders:
+        await client.wait(order["last_run"])
+    rate = 4 * 5004 / (time.perf_counter() - began)
+    row(
+        "events reported, kept and told",
+        f"{rate:,.0f} /s",
+        f"{rate / raw:.2f} x raw client's {raw:,.0f}",
+    )
+
+
+async def _cancel(row: Row, client: Client, plan: dict[str, Any]) -> None:
+    """Until the worker has seen the end of the run's process."""
+    taken = []
+    for _ in range(20):
+        order = await client.submit(plan=plan)
+        await _running(client, order["last_run"])
+        began = time.time_ns() // 1000
+        await client.cancel(order["last_run"])
+        await client.wait(order["last_run"])
+        last = (await client.events(order["last_run"]))[-1]
+        taken.append((last["timestamp"] - began) / 1000)
+    taken.sort()
+    row(
+        "cancel to killed process, p50 / worst",
+        f"{taken[10]:.1f} / {taken[-1]:.1f} ms",
+        "aim 100 ms",
+    )
+
+
+async def _running(client: Client, run_id: str) -> None:
+    async for _ in client.follow(run_id):
+        return
+
+
+async def _lost(row: Row, client: Client, plan: dict[str, Any], started: Started) -> None:
+    taken = []
+    for _ in range(2):
+        order = await client.submit(plan=plan)
+        await _running(client, order["last_run"])
+        worker = (await client.run(order["last_run"]))["worker"]
+        process = started.processes[worker]
+        began = time.perf_counter()
+        process.send_signal(signal.SIGKILL)
+        await client.wait(order["last_run"])
+        taken.append(time.perf_counter() - began)
+        process.wait()
+        started.worker(worker, 4)
+    row("kill -9 to Lost, worst", f"{max(taken):.2f} s", "aim 3 s")
+
+
+async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) -> None:
+    started = Started(folder, broker.url)
+    try:
+        control = started.control()
+        async with connect(broker.url, wait_s=60) as client:
+            await client.summary()
+            before = _resident(control.pid)
+            room = asyncio.Semaphore(100)
+
+            async def one() -> None:
+                async with room:
+                    await client.submit(plan=plan, input={"data": {"x": "y" * 500}})
+
+            await asyncio.gather(*(one() for _ in range(10_000)))
+            after = _resident(control.pid)
+        text = f"{(after - before) / 10_000 * 1024:.0f} bytes an order"
+        row(
+            "control plane with 10,000 queued orders",
+            f"{after:.0f} MB",
+            f"{before:.0f} MB idle, {text}",
+        )
+    finally:
+        started.close()
+
+
+def _resident(pid: int) -> float:
+    """Megabytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+# --- growth ---------------------------------------------------------------------------------------
+
+
+def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) -> None:
+    """What a run costs the control plane while so many others are queued, in batches of 20."""
+    plan = msgspec.Raw(msgspec.json.encode(_plan(load, "fn(s => s)")))
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(f"sqlite:///{folder}/orders.db")
+        store.migrate()
+        plane = Plane(store, topics=TOPICS)
+        plane.connected(1)
+        spent = {"submit": 0.0, "claim": 0.0, "report": 0.0}
+        for first in range(0, count, 20):
+            batch = [_submit(f"o{first + index}", plan) for index in range(20)]
+            plane.process(batch, 10**15 + first)
+        for round in range(25):
+            fresh = [_submit(f"p{round}-{index}", plan) for index in range(20)]
+            spent["submit"] += _timed(plane, fresh)[0]
+            claim = wire.Claim(claim_id=f"c{round}", demand=20, incarnation="i")
+            took, said = _timed(plane, [_word("claim", claim)])
+            spent["claim"] += took
+            [answer] = [one for one in said if one.topic.endswith("/rsp")]
+            runs = wire.decode(wire.Assignment, answer.payload).runs
+            spent["report"] += _timed(plane, [_report(run.lease) for run in runs])[0]
+        size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
+        store.close()
+    each = " + ".join(f"{value / 500 * 1000:.2f}" for value in spent.values())
+    total = sum(spent.values()) / 500 * 1000
+    row(
+        f"one run with {count:,} queued",
+        f"{total:.2f} ms",
+        f"submit + claim + report: {each} ms; database {size:.0f} MB",
+    )
+
+
+def _timed(plane: Plane, messages: list[Message]) -> tuple[float, list[Message]]:
+    began = time.perf_counter()
+    said = plane.process(messages, 2 * 10**15)
+    return time.perf_counter() - began, said.messages
+
+
+def _submit(order_id: str, plan: msgspec.Raw) -> Message:
+    shape = wire.Submit(order_id=order_id, plan=plan)
+    return Message(
+        topic=TOPICS.request("submit"), payload=wire.encode(shape), reply_to=TOPICS.client("c")
+    )
+
+
+def _word(what: str, shape: wire.Shape) -> Message:
+    return Message(topic=TOPICS.worker("w", what), payload=wire.encode(shape))
+
+
+def _report(lease: wire.Lease) -> Message:
+    types = ("run:start", "step:start", "step:complete", "run:complete")
+    more = {"step:start": {"step_id": "1"}, "run:complete": {"reason": "success"}}
+    events = [
+        {"type": type, "run_id": lease.run_id, "seq": seq, "timestamp": 1, **more.get(type, {})}
+        for seq, type in enumerate(types)
+    ]
+    raw = [msgspec.Raw(msgspec.json.encode(one)) for one in events]
+    return _word("reports", wire.Reports(number=1, runs=[wire.RunReport(lease=lease, events=raw)]))

@@ -1,0 +1,425 @@
+"""Drives a plane by hand: a bench with its clock, workers and a client, and what must always hold.
+
+A bench checks the invariants after each test (see :func:`violations`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Connection, select
+
+import worker
+from worker.control.batch import Refusal, Said, Settings
+from worker.control.library import Library
+from worker.control.plane import Plane
+from worker.control.store import tables
+from worker.control.store.store import Store
+from worker.transports import wire
+from worker.transports.bus import Message
+from worker.transports.topics import Topics
+from worker.walk.status import STATUSES, Status
+
+SECOND = 1_000_000
+BEGAN = 1_800_000_000 * SECOND
+TOPICS = Topics()
+ME = TOPICS.client("me")
+FINAL = {status.value for status, row in STATUSES.items() if row.final}
+ALARMING = {"exception", "lost"}
+
+
+def plan(name: str = "flow") -> dict[str, Any]:
+    """An execution plan of two steps."""
+    steps = [
+        {"id": "a", "expression": "fn(s => s)", "next": {"b": True}},
+        {"id": "b", "expression": "fn(s => s)"},
+    ]
+    return {"workflow": {"name": name, "steps": steps}}
+
+
+def _library() -> Library:
+    library = Library()
+    for name in ("flow", "other"):
+        library.add(worker.load(plan(name)))
+    return library
+
+
+LIBRARY = _library()
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a plane said, decoded and sorted."""
+
+    replies: list[wire.Reply] = field(default_factory=list)
+    assignments: list[wire.Assignment] = field(default_factory=list)
+    acks: list[wire.Ack] = field(default_factory=list)
+    commands: list[wire.Command] = field(default_factory=list)
+    states: list[wire.RunState] = field(default_factory=list)
+    orders: list[wire.OrderState] = field(default_factory=list)
+    events: list[wire.RunEvents] = field(default_factory=list)
+    alerts: list[wire.Alert] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    ended: Counter[Status] = field(default_factory=Counter)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the refusals."""
+        return [refusal.kind for refusal in self.refusals]
+
+    @property
+    def statuses(self) -> list[str]:
+        """The statuses that were announced, in order."""
+        return [state.status for state in self.states]
+
+    def take(self, message: Message) -> None:
+        match message.topic.removeprefix(f"{TOPICS.base}/").split("/"):
+            case ["clients", _, "rsp"]:
+                self.replies.append(wire.decode(wire.Reply, message.payload))
+            case ["workers", _, "rsp"]:
+                answer = wire.decode(wire.Response, message.payload)  # type: ignore[arg-type]
+                if isinstance(answer, wire.Assignment):
+                    self.assignments.append(answer)
+                else:
+                    self.acks += answer.acks
+            case ["workers", _, "cmd"]:
+                self.commands.append(wire.decode(wire.Command, message.payload))
+            case ["runs", _, "state"]:
+                assert message.retain
+                self.states.append(wire.decode(wire.RunState, message.payload))
+            case ["runs", _, "events"]:
+                self.events.append(wire.decode(wire.RunEvents, message.payload))
+            case ["orders", _, "state"]:
+                assert message.retain
+                self.orders.append(wire.decode(wire.OrderState, message.payload))
+            case _:
+                raise AssertionError(f"said on an unknown topic: {message.topic}")
+
+
+def heard(said: Said) -> Heard:
+    found = Heard(alerts=said.alerts, refusals=said.refusals, ended=said.ended)
+    for message in said.messages:
+        found.take(message)
+    return found
+
+
+def to(topic: str, payload: bytes | dict[str, Any], **fields: Any) -> Message:
+    body = payload if isinstance(payload, bytes) else wire.encode(payload)
+    return Message(topic=topic, payload=body, **fields)
+
+
+def request(method: str, **fields: Any) -> Message:
+    """A client's request."""
+    return to(TOPICS.request(method), fields, reply_to=ME)
+
+
+def submission(order_id: str, **fields: Any) -> Message:
+    """A client's order of the workflow 'flow', unless it brings a plan or names another."""
+    if "plan" not in fields:
+        fields.setdefault("workflow", "flow")
+    return request("submit", order_id=order_id, **fields)
+
+
+def fact(run_id: str, seq: int, type: str = "run:log", **fields: Any) -> dict[str, Any]:
+    """An event of a run, with the fields that it needs."""
+    needed: dict[str, dict[str, Any]] = {
+        "step:start": {
+            "step_id": "s1", "job_id": "a", "execution": 0, "input_dataclip_id": "clip-0",
+        },
+        "step:complete": {"step_id": "s1", "job_id": "a", "reason": "success"},
+        "run:complete": {"reason": "success"},
+    }  # fmt: skip
+    known = {"type": type, "run_id": run_id, "seq": seq, "timestamp": BEGAN}
+    return {**known, **needed.get(type, {}), **fields}
+
+
+# --- who speaks -----------------------------------------------------------------------------------
+
+
+class Bench:
+    """A plane on a store, and the clock that it goes by."""
+
+    def __init__(self, store: Store, *, connect: bool = True, **options: Any) -> None:
+        self.store = store
+        self.now = BEGAN
+        self.options = options
+        self.numbers = count(1)
+        self.start()
+        if connect:
+            self.connect()
+            self.pass_time(60)
+
+    def start(self) -> None:
+        """Start a plane, as a process that knows only what the store does."""
+        options: dict[str, Any] = {"settings": Settings(), "library": LIBRARY, **self.options}
+        self.plane = Plane(self.store, topics=TOPICS, token=self._token, **options)
+
+    def restart(self, **options: Any) -> Heard:
+        """Start again, as after a crash, with other options; what was said on connecting."""
+        self.options |= options
+        self.start()
+        return self.connect()
+
+    def _token(self) -> str:
+        return f"token-{next(self.numbers):06}"
+
+    # --- time ---
+
+    def connect(self) -> Heard:
+        return heard(self.plane.connected(self.now))
+
+    def disconnect(self) -> None:
+        self.plane.disconnected()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass without anybody noticing."""
+        self.now += int(seconds * SECOND)
+
+    def tick(self) -> Heard:
+        return heard(self.plane.tick(self.now))
+
+    def wait(self, seconds: float) -> Heard:
+        """Let time pass, with a tick often enough; what all of them said."""
+        whole = Heard()
+        end = self.now + int(seconds * SECOND)
+        while self.now < end:
+            self.now = min(end, self.now + SECOND * 9 // 10)
+            said = self.tick()
+            for name in Heard.__dataclass_fields__:
+                setattr(whole, name, getattr(whole, name) + getattr(said, name))
+        return whole
+
+    # --- clients ---
+
+    def send(self, *messages: Message) -> Heard:
+        """Messages in one batch; each batch is a microsecond after the one before."""
+        self.now += 1
+        return heard(self.plane.process(messages, self.now))
+
+    def ask(self, method: str, **fields: Any) -> Any:
+        """The result of a request."""
+        said = self.send(request(method, **fields))
+        (reply,) = said.replies
+        assert reply.error is None, reply.error
+        assert not said.refusals
+        return msgspec.json.decode(bytes(reply.ok))
+
+    def denied(self, method: str, **fields: Any) -> wire.Failure:
+        """The failure of a request."""
+        (reply,) = self.send(request(method, **fields)).replies
+        assert reply.error is not None
+        return reply.error
+
+    def submit(self, order_id: str = "o", **fields: Any) -> str:
+        """Submit an order that is accepted; the id of its run."""
+        (reply,) = self.send(submission(order_id, **fields)).replies
+        assert reply.error is None, reply.error
+        found = msgspec.json.decode(bytes(reply.ok))
+        assert found["status"] == "pending", found
+        return str(found["run"]["run_id"])
+
+    def run(self, id: str = "o") -> dict[str, Any]:
+        """A run, by its id or its order's."""
+        found: dict[str, Any] = self.ask("run", id=id)
+        return found
+
+    def status(self, id: str = "o") -> str:
+        """The status of a run, by its id or its order's."""
+        return str(self.run(id)["status"])
+
+    def order(self, order_id: str = "o") -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("order", order_id=order_id)
+        return found
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        with self.store.read() as connection:
+            return dump(connection)
+
+    # --- shorthands ---
+
+    def claimed(self, order_id: str = "o", **fields: Any) -> tuple[Hand, wire.Lease]:
+        """A run that a worker has claimed and not started."""
+        self.submit(order_id, **fields)
+        hand = Hand(self)
+        (assigned,) = hand.claim()
+        return hand, assigned.lease
+
+    def started(self, order_id: str = "o", **fields: Any) -> tuple[Hand, wire.Lease]:
+        """A run that a worker has started."""
+        hand, lease = self.claimed(order_id, **fields)
+        assert hand.start(lease).upto == 0
+        return hand, lease
+
+    def ended(self, order_id: str = "o", reason: str = "success") -> tuple[Hand, wire.Lease]:
+        """A run that has ended."""
+        hand, lease = self.started(order_id)
+        assert hand.finish(lease, 1, reason).upto == 1
+        return hand, lease
+
+
+class Hand:
+    """A worker, by hand."""
+
+    def __init__(self, bench: Bench, name: str = "north", incarnation: str = "i1") -> None:
+        self._bench = bench
+        self.name = name
+        self.incarnation = incarnation
+
+    def message(self, what: str, **fields: Any) -> Message:
+        return to(TOPICS.worker(self.name, what), fields)
+
+    def say(self, what: str, **fields: Any) -> Heard:
+        return self._bench.send(self.message(what, **fields))
+
+    def birth(self, **fields: Any) -> Heard:
+        return self.say("status", incarnation=self.incarnation, online=True, **fields)
+
+    def will(self) -> Heard:
+        return self.say("status", incarnation=self.incarnation, online=False)
+
+    def claim(self, demand: int = 1, claim_id: str = "") -> list[wire.Assigned]:
+        """Ask for runs; those that were given at once."""
+        said = self.say(
+            "claim",
+            claim_id=claim_id or f"claim-{next(self._bench.numbers)}",
+            demand=demand,
+            incarnation=self.incarnation,
+        )
+        assert not said.refusals
+        return [run for answer in said.assignments for run in answer.runs]
+
+    def reports(self, lease: wire.Lease, *facts: dict[str, Any]) -> Message:
+        return self.message("reports", number=1, runs=[{"lease": lease, "events": list(facts)}])
+
+    def report(self, lease: wire.Lease, *facts: dict[str, Any]) -> Heard:
+        return self._bench.send(self.reports(lease, *facts))
+
+    def acked(self, lease: wire.Lease, *facts: dict[str, Any]) -> wire.Ack:
+        (ack,) = self.report(lease, *facts).acks
+        return ack
+
+    def start(self, lease: wire.Lease) -> wire.Ack:
+        return self.acked(lease, fact(lease.run_id, 0, "run:start"))
+
+    def finish(self, lease: wire.Lease, seq: int = 1, reason: str = "success") -> wire.Ack:
+        return self.acked(lease, fact(lease.run_id, seq, "run:complete", reason=reason))
+
+    def beat(self, *leases: wire.Lease) -> Heard:
+        return self.say("beat", incarnation=self.incarnation, leases=list(leases))
+
+    def release(self, *leases: wire.Lease) -> Heard:
+        return self.say("release", incarnation=self.incarnation, leases=list(leases))
+
+
+# --- what always holds ----------------------------------------------------------------------------
+
+
+def rows(connection: Connection, table: Any) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(select(table)).mappings()]
+
+
+def dump(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables, sorted."""
+    return {
+        table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+        for table in tables.METADATA.sorted_tables
+    }
+
+
+def violations(connection: Connection) -> Iterator[str]:
+    """What is wrong with a database of orders and runs."""
+    runs = rows(connection, tables.RUNS)
+    yield from _lanes(runs, rows(connection, tables.LANES))
+    yield from _orders(runs, rows(connection, tables.ORDERS))
+    for run in runs:
+        yield from _run(run)
+    alerts = Counter(row["run_id"] for row in rows(connection, tables.ALERTS))
+    if alerts != Counter(run["id"] for run in runs if run["status"] in ALARMING):
+        yield f"there are other alerts than runs that need one: {alerts}"
+    yield from _events(runs, rows(connection, tables.EVENTS))
+
+
+def _lanes(runs: Sequence[dict[str, Any]], lanes: Sequence[dict[str, Any]]) -> Iterator[str]:
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for run in runs:
+        kind = {"available": "available", "claimed": "leased", "started": "leased"}
+        if run["phase"] in kind:
+            counted[run["project"], run["workflow"], kind[run["phase"]]] += 1
+    told: Counter[tuple[str, str, str]] = Counter()
+    for lane in lanes:
+        for name in ("available", "leased"):
+            told[lane["project"], lane["workflow"], name] += lane[name]
+            if lane[name] < 0:
+                yield f"a lane has a negative count: {lane}"
+    if +counted != +told:
+        yield f"lanes say {+told}, and the runs {+counted}"
+
+
+def _orders(runs: Sequence[dict[str, Any]], orders: Sequence[dict[str, Any]]) -> Iterator[str]:
+    of_order: dict[str, list[dict[str, Any]]] = {order["id"]: [] for order in orders}
+    for run in runs:
+        if run["order_id"] not in of_order:
+            yield f"run {run['id']} has no order"
+        else:
+            of_order[run["order_id"]].append(run)
+    for order in orders:
+        mine = sorted(of_order[order["id"]], key=lambda run: int(run["number"]))
+        name = f"order {order['id']}"
+        if [run["number"] for run in mine] != list(range(1, order["runs"] + 1)):
+            yield f"{name} counts {order['runs']} runs, and has {len(mine)}"
+        if order["last_run"] != (mine[-1]["id"] if mine else None):
+            yield f"{name} names another run than its last: {order['last_run']}"
+        if order["status"] != (mine[-1]["status"] if mine else "rejected"):
+            yield f"{name} is {order['status']}, and its last run is not"
+        if any(run["phase"] != "final" for run in mine[:-1]):
+            yield f"{name} has a run under way that is not its last"
+
+
+def _run(run: dict[str, Any]) -> Iterator[str]:
+    name, phase = f"run {run['id']}", run["phase"]
+    if (phase == "final") is not (run["status"] in FINAL):
+        yield f"{name} is {phase} and {run['status']}"
+    if (phase == "final") is not (run["finished"] is not None):
+        yield f"{name} is {phase} and finished at {run['finished']}"
+    if (phase == "started") is not (run["status"] == "running"):
+        yield f"{name} is {phase} and {run['status']}"
+    if phase == "started" and run["started"] is None:
+        yield f"{name} has started at no time"
+    leased = phase in ("claimed", "started")
+    for column in ("worker", "token", "claim_id", "incarnation"):
+        if leased and run[column] is None:
+            yield f"{name} is leased, and has no {column}"
+        if phase == "available" and run[column] is not None:
+            yield f"{name} waits, and has a {column}"
+    if phase in ("available", "claimed") and run["reported"] != -1:
+        yield f"{name} has not started, and has reported"
+
+
+def _events(runs: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) -> Iterator[str]:
+    kept: dict[tuple[str, int], list[int]] = {}
+    for row in events:
+        kept.setdefault((row["run_id"], row["attempt"]), []).append(row["seq"])
+    for run in runs:
+        seqs = sorted(kept.pop((run["id"], run["attempt"]), []))
+        if seqs != list(range(run["reported"] + 1)):
+            yield f"run {run['id']} has reported up to {run['reported']}, and kept are {seqs}"
+    if kept:
+        yield f"events of no attempt that started: {kept}"
+
+
+@pytest.fixture
+def bench(store: Store) -> Iterator[Bench]:
+    """A bench on a database of each kind; afterwards, everything in it must be right."""
+    made = Bench(store)
+    yield made
+    with store.read() as connection:
+        assert list(violations(connection)) == []
