@@ -10,8 +10,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from worker.pictures.styles import MONO, SANS, style_sheet
-from worker.pictures.tones import TONES
+from worker.pictures.styles import style_sheet
+from worker.reports.colours import colours
 
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -30,7 +30,7 @@ def assets() -> dict[str, Asset]:
         for path in sorted((Path(__file__).parent / "assets").iterdir())
         if path.suffix in _TYPES
     }
-    found["tones.css"] = "\n".join([style_sheet(), *_tones()]).encode()
+    found["tones.css"] = "\n".join(_tones()).encode()
     return {name: _asset(name, content) for name, content in found.items()}
 
 
@@ -40,20 +40,12 @@ def _asset(name: str, content: bytes) -> Asset:
 
 
 def _tones() -> Iterator[str]:
-    """The fonts and the colours of statuses: those of the pictures. ``--tone`` fills;
-    ``--tone-text`` is near it, and dark or light enough to be read."""
-    yield f":root {{ --sans: {SANS}; --mono: {MONO}; }}"
-    yield from _colours(night=False)
+    """The colours and fonts of pictures and statuses, by day and by night."""
+    yield style_sheet()
+    yield from colours(night=False)
     yield "@media screen and (prefers-color-scheme: dark) {"
-    yield from _colours(night=True)
+    yield from colours(night=True)
     yield "}"
-    names = ", ".join(f".s-{name}" for name in TONES)
-    yield f"{names} {{ --tone-text: color-mix(in srgb, var(--tone) 72%, var(--ink)); }}"
-
-
-def _colours(*, night: bool) -> Iterator[str]:
-    for tone in TONES.values():
-        yield f".s-{tone.name} {{ --tone: {tone.colours.line[night]}; }}"
 
 
 class Shelf:

@@ -39,7 +39,7 @@ def marks_of(workflow: Workflow, steps: Sequence[Step]) -> Marks:
             followed |= {edge.id for edge in one.edges if edge.target == first}
     return Marks(
         steps={id: _mark(found) for id, found in several.items()},
-        edges={id: Mark(tone=Status.SUCCESS) for id in followed},
+        edges={id: Mark(tone="followed") for id in followed},
     )
 
 
