@@ -153,7 +153,10 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # All tests of a group run in one process under pytest-xdist: so there is one server.
-KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))]
+KINDS = [
+    "sqlite",
+    pytest.param("postgresql", marks=[pytest.mark.xdist_group("postgresql"), pytest.mark.slow]),
+]
 
 
 @pytest.fixture(params=KINDS)

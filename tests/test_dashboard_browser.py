@@ -284,6 +284,7 @@ def test_what_happens_is_shown_as_it_happens(browser: Browser, scene: Scene) -> 
         assert "at step-0 · on north-1" in page.locator("#going").inner_text()
 
 
+@pytest.mark.slow
 def test_the_log_of_a_run_grows(browser: Browser, scene: Scene) -> None:
     with watched(browser, scene.on, scene.paths["running"]) as found:
         page = found.page

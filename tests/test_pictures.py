@@ -466,7 +466,10 @@ def test_a_missing_target_stands_in_the_picture_once() -> None:
 # --- texts that want to break out ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "format",
+    [pytest.param(one, marks=pytest.mark.slow if one == "png" else ()) for one in FORMATS],
+)
 def test_no_text_breaks_out(format: str) -> None:
     workflow = chain(HOSTILE)
     for marks in (Marks(), marked(workflow, HOSTILE["markup"] + HOSTILE["quotes"])):

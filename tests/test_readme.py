@@ -62,7 +62,9 @@ def test_a_session_of_the_readme_runs_in_order(text: str, checkout: Path) -> Non
 
 
 @needs_mosquitto
-@pytest.mark.parametrize("text", FLEETS, ids=range(len(FLEETS)))
+@pytest.mark.parametrize(
+    "text", [pytest.param(text, marks=pytest.mark.slow) for text in FLEETS], ids=range(len(FLEETS))
+)
 def test_a_fleet_of_the_readme_does_its_work(text: str, checkout: Path) -> None:
     """Lines that end in ``&`` go on in the background, as in a shell."""
     port = str(free_port())

@@ -154,6 +154,7 @@ def test_a_report_opens_at_what_went_wrong(browser: Browser, folder: Path) -> No
         assert detail.locator("td.fate-followed").count() == 1
 
 
+@pytest.mark.slow
 def test_steps_are_chosen_in_the_list_and_on_the_graph(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html") as found:
         page = found.page
@@ -225,6 +226,7 @@ SHOW_DIFFERENCE = """([before, now]) => {
 }"""
 
 
+@pytest.mark.slow
 def test_differences(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "join.html") as found:
         for before, now, told in DIFFERENCES:
@@ -347,6 +349,7 @@ def test_every_stop_of_the_tab_key_can_be_seen(browser: Browser, folder: Path) -
 # --- two runs -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "two.html") as found:
         page = found.page
