@@ -132,6 +132,7 @@ def test_a_known_input_decides_what_it_can() -> None:
     assert set(rows(explored)) == {"t leads to no a", "t leads to a", "t leads to a, a fails"}
 
 
+@pytest.mark.slow
 def test_conditions_over_a_limit_end_the_run_and_are_no_cases() -> None:
     explored = workflow(a={"b": "(() => { for (;;); })()"}, b={})
     runs = table(explorer(explored)).rows
@@ -260,6 +261,7 @@ def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
     assert answer(found, ask("no failure goes unhandled", steps)).holds is not unhandled
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(small_workflows())
 def test_the_table_leaves_out_no_outcome_and_no_edge(explored: worker.Workflow) -> None:

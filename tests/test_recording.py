@@ -248,7 +248,13 @@ def test_there_are_twenty_and_they_end_in_many_ways(recordings: dict[str, Path])
     assert sum(len(read(folder).exchanges) for folder in recordings.values()) >= 25
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number % 4 else ())
+        for number, name in enumerate(WORKFLOWS)
+    ],
+)
 def test_a_replay_is_the_same_to_the_byte_ten_times(
     name: str, recordings: dict[str, Path], service: Service
 ) -> None:
@@ -263,6 +269,7 @@ def test_a_replay_is_the_same_to_the_byte_ten_times(
     assert len(service.seen) == before
 
 
+@pytest.mark.slow
 def test_replays_are_the_same_across_processes_and_hash_seeds(recordings: dict[str, Path]) -> None:
     runs = str(next(iter(recordings.values())).parent)
     outputs = set()
@@ -541,6 +548,7 @@ LIGHTNING = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_lightning_run_is_imported_and_replayed(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     file.write_text(json.dumps(LIGHTNING))

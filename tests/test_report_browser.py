@@ -281,6 +281,7 @@ def test_long_lists_come_in_portions(browser: Browser, folder: Path) -> None:
 # --- by keys alone --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_everything_is_reached_by_keys(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html") as found:
         page, press = found.page, found.page.keyboard.press

@@ -114,6 +114,7 @@ def test_conditions_are_held_to_their_limits_outside_of_this_process(
     assert stage.run(next(play(after))).error_type == "OomError"
 
 
+@pytest.mark.slow
 def test_a_condition_that_never_returns_is_a_timeout(tmp_path: Path, stage: Stage) -> None:
     (case,) = cases(
         tmp_path, "!state.errors && (() => { for (;;); })()", {"steps": {"a": {}, "b": {}, "c": {}}}
