@@ -33,7 +33,7 @@ NEVER_SAFE = (
 )
 # Somebody who still holds a row is a mistake of a test: it fails, and does not wait for ever.
 _CLEAR = "SET lock_timeout = '5s'; " + "; ".join(
-    f"DELETE FROM {table.name}" for table in tables.METADATA.sorted_tables
+    f"DELETE FROM {table.name}" for table in reversed(tables.METADATA.sorted_tables)
 )
 
 

@@ -319,3 +319,16 @@ def test_what_a_retry_brings_back_is_not_forgotten_meanwhile(bench: Bench, secon
     )
     with bench.store.read() as connection:
         assert list(violations(connection)) == []
+
+
+@pytest.mark.parametrize("_", range(5))
+def test_no_plan_is_forgotten_of_an_order_that_comes_meanwhile(
+    bench: Bench, second: Bench, _: int
+) -> None:
+    bench.ended("old")
+    for one in (bench, second):
+        one.restart(settings=Settings(keep_s=1))
+        one.pass_time(1000)
+    at_once(lambda: bench.submit("new"), second.tick)
+    (run,) = Hand(bench).claim()
+    assert run.order_id == "new"

@@ -15,8 +15,8 @@ from worker.errors import UsageError, WorkerError
 
 T = TypeVar("T")
 TRIES = 5
-# In the way of each other: a unique key, a serialization failure, a deadlock.
-_IN_THE_WAY = ("23505", "40001", "40P01")
+# In the way of each other: a plan that is gone, a unique key, a serialization failure, a deadlock.
+_IN_THE_WAY = ("23503", "23505", "40001", "40P01")
 _MIGRATING = 7_205_759_403
 """The key of the lock that keeps two control planes from making the same tables."""
 

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
@@ -27,7 +28,8 @@ ORDERS = Table(
     Column("id", _ID, primary_key=True),
     Column("project", _ID, nullable=False),
     Column("workflow", _NAME, nullable=False),
-    Column("plan", _ID, nullable=False),
+    # So that no plan is forgotten that another control plane has just accepted an order for.
+    Column("plan", _ID, ForeignKey("plans.id"), nullable=False, index=True),
     Column("input", _PLACE, nullable=False),
     Column("options", Text, nullable=False),
     Column("priority", Integer, nullable=False),

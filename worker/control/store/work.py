@@ -338,10 +338,11 @@ class Work:
 
     def flush(self) -> None:
         """Write what was collected, so that queries see it; it is not committed yet."""
-        self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
-        self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
+        # Plans stand here, and have to be there before the orders that refer to them.
         for name, rows in self._rows.items():
             self.connection.execute(_insert_missing(self._insert, name), rows)
+        self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
+        self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
         self._write_lanes()
         self._write_projects()
         self._rows, self._lanes = {}, {}

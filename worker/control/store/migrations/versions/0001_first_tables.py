@@ -52,25 +52,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_table(
-        "orders",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("project", sa.String(length=64), nullable=False),
-        sa.Column("workflow", sa.String(length=1000), nullable=False),
-        sa.Column("plan", sa.String(length=64), nullable=False),
-        sa.Column("input", sa.String(length=129), nullable=False),
-        sa.Column("options", sa.Text(), nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=True),
-        sa.Column("created", sa.BigInteger(), nullable=False),
-        sa.Column("runs", sa.Integer(), nullable=False),
-        sa.Column("last_run", sa.String(length=64), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("orders_created", "orders", ["created"], unique=False)
-    op.create_index("orders_project", "orders", ["project", "created"], unique=False)
-    op.create_index("orders_status", "orders", ["status", "created"], unique=False)
-    op.create_table(
         "plans",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
@@ -142,6 +123,30 @@ def upgrade() -> None:
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "orders",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("project", sa.String(length=64), nullable=False),
+        sa.Column("workflow", sa.String(length=1000), nullable=False),
+        sa.Column("plan", sa.String(length=64), nullable=False),
+        sa.Column("input", sa.String(length=129), nullable=False),
+        sa.Column("options", sa.Text(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("runs", sa.Integer(), nullable=False),
+        sa.Column("last_run", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["plan"],
+            ["plans.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_orders_plan"), "orders", ["plan"], unique=False)
+    op.create_index("orders_created", "orders", ["created"], unique=False)
+    op.create_index("orders_project", "orders", ["project", "created"], unique=False)
+    op.create_index("orders_status", "orders", ["status", "created"], unique=False)
 
 
 def downgrade() -> None:
