@@ -45,17 +45,21 @@ def main(row: Row, load: Callable[[dict[str, Any]], Workflow]) -> None:
         asyncio.run(_fleet(row, load, Path(folder), broker))
     for count in (1_000, 10_000, 100_000):
         _queued(row, load, count)
+        with tempfile.TemporaryDirectory() as folder, Broker(kind="mosquitto") as broker:
+            asyncio.run(_beside(row, load, count, Path(folder), broker))
 
 
-def _plan(load: Callable[[dict[str, Any]], Workflow], *sources: str) -> dict[str, Any]:
-    names = [f"s{index}" for index in range(len(sources))]
+def _plan(
+    load: Callable[[dict[str, Any]], Workflow], *sources: str, name: str = "bench"
+) -> dict[str, Any]:
+    ids = [f"s{index}" for index in range(len(sources))]
     steps: list[dict[str, Any]] = [
-        {"id": name, "adaptor": "common", "expression": source}
-        for name, source in zip(names, sources, strict=True)
+        {"id": id, "adaptor": "common", "expression": source}
+        for id, source in zip(ids, sources, strict=True)
     ]
-    for step, after in zip(steps, names[1:], strict=False):
+    for step, after in zip(steps, ids[1:], strict=False):
         step["next"] = {after: True}
-    return plan_of(load({"workflow": {"name": "bench", "steps": steps}}))
+    return plan_of(load({"workflow": {"name": name, "steps": steps}}))
 
 
 class Started:
@@ -72,7 +76,10 @@ class Started:
         return self.processes[name]
 
     def control(self) -> subprocess.Popen[bytes]:
-        return self.start("control", "control", "--store", f"sqlite:///{self._folder}/orders.db")
+        policy = self._folder / "policy.yaml"
+        limits = ("--policy", str(policy)) if policy.exists() else ()
+        store = f"sqlite:///{self._folder}/orders.db"
+        return self.start("control", "control", "--store", store, *limits)
 
     def worker(self, name: str, capacity: int) -> subprocess.Popen[bytes]:
         outbox = str(self._folder / name)
@@ -128,20 +135,29 @@ async def _warm(client: Client, plan: dict[str, Any]) -> None:
 
 
 async def _latency(row: Row, client: Client, plan: dict[str, Any]) -> None:
-    """From before the request to the run's own first moment, one after the other."""
+    p50, p99 = await _starts(client, plan, 200)
+    row("submit to start, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim 10 / 50 ms")
+
+
+async def _starts(client: Client, plan: dict[str, Any], count: int) -> tuple[float, float]:
+    """From before the request to the run's own first moment, one after the other, in ms."""
     taken = []
-    for _ in range(200):
+    for _ in range(count):
         began = time.time_ns() // 1000
         order = await client.submit(plan=plan)
         await client.wait(order["last_run"])
         [start, *_] = await client.events(order["last_run"])
         taken.append((start["timestamp"] - began) / 1000)
     taken.sort()
-    p50, p99 = taken[len(taken) // 2], taken[len(taken) * 99 // 100]
-    row("submit to start, p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "aim 10 / 50 ms")
+    return taken[len(taken) // 2], taken[len(taken) * 99 // 100]
 
 
-async def _throughput(row: Row, client: Client, plan: dict[str, Any], count: int = 2000) -> None:
+async def _throughput(row: Row, client: Client, plan: dict[str, Any]) -> None:
+    rate = await _rate(client, plan, 2000)
+    row("runs end to end, SQLite, 2 workers", f"{rate:,.0f} /s", "aim 300 /s")
+
+
+async def _rate(client: Client, plan: dict[str, Any], count: int) -> float:
     before = (await client.summary())["orders"].get("success", 0)
     began = time.perf_counter()
     room = asyncio.Semaphore(40)
@@ -151,12 +167,9 @@ async def _throughput(row: Row, client: Client, plan: dict[str, Any], count: int
             await client.submit(plan=plan, input={"data": {}})
 
     await asyncio.gather(*(one() for _ in range(count)))
-    accepted = time.perf_counter() - began
     while (await client.summary())["orders"].get("success", 0) < before + count:
         await asyncio.sleep(0.05)
-    whole = time.perf_counter() - began
-    row("orders accepted while runs go", f"{count / accepted:,.0f} /s", "")
-    row("runs end to end, SQLite, 2 workers", f"{count / whole:,.0f} /s", "aim 300 /s")
+    return count / (time.perf_counter() - began)
 
 
 async def _raw(url: str, count: int = 20_000) -> float:
@@ -189,9 +202,18 @@ async def _events(row: Row, client: Client, plan: dict[str, Any], raw: float) ->
 
 
 async def _cancel(row: Row, client: Client, plan: dict[str, Any]) -> None:
-    """Until the worker has seen the end of the run's process."""
+    taken = await _cancels(client, plan, 20)
+    row(
+        "cancel to killed process, p50 / worst",
+        f"{taken[10]:.1f} / {taken[-1]:.1f} ms",
+        "aim 100 ms",
+    )
+
+
+async def _cancels(client: Client, plan: dict[str, Any], count: int) -> list[float]:
+    """Until the worker has seen the end of the run's process, in ms, in order of length."""
     taken = []
-    for _ in range(20):
+    for _ in range(count):
         order = await client.submit(plan=plan)
         await _running(client, order["last_run"])
         began = time.time_ns() // 1000
@@ -199,12 +221,7 @@ async def _cancel(row: Row, client: Client, plan: dict[str, Any]) -> None:
         await client.wait(order["last_run"])
         last = (await client.events(order["last_run"]))[-1]
         taken.append((last["timestamp"] - began) / 1000)
-    taken.sort()
-    row(
-        "cancel to killed process, p50 / worst",
-        f"{taken[10]:.1f} / {taken[-1]:.1f} ms",
-        "aim 100 ms",
-    )
+    return sorted(taken)
 
 
 async def _running(client: Client, run_id: str) -> None:
@@ -213,19 +230,25 @@ async def _running(client: Client, run_id: str) -> None:
 
 
 async def _lost(row: Row, client: Client, plan: dict[str, Any], started: Started) -> None:
+    taken = await _losses(client, plan, started, 2)
+    row("kill -9 to Lost, worst", f"{max(taken):.2f} s", "aim 3 s")
+
+
+async def _losses(
+    client: Client, plan: dict[str, Any], started: Started, count: int
+) -> list[float]:
     taken = []
-    for _ in range(2):
+    for _ in range(count):
         order = await client.submit(plan=plan)
         await _running(client, order["last_run"])
         worker = (await client.run(order["last_run"]))["worker"]
-        process = started.processes[worker]
         began = time.perf_counter()
-        process.send_signal(signal.SIGKILL)
+        started.processes[worker].send_signal(signal.SIGKILL)
         await client.wait(order["last_run"])
         taken.append(time.perf_counter() - began)
-        process.wait()
+        started.end(worker)
         started.worker(worker, 4)
-    row("kill -9 to Lost, worst", f"{max(taken):.2f} s", "aim 3 s")
+    return taken
 
 
 async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) -> None:
@@ -291,6 +314,36 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
         f"one run with {count:,} queued",
         f"{total:.2f} ms",
         f"submit + claim + report: {each} ms; database {size:.0f} MB",
+    )
+
+
+async def _beside(
+    row: Row, load: Callable[[dict[str, Any]], Workflow], count: int, folder: Path, broker: Broker
+) -> None:
+    """A fleet at work while so many orders of another workflow wait, which may not go."""
+    held = msgspec.Raw(msgspec.json.encode(_plan(load, "fn(s => s)", name="held")))
+    store = Store(f"sqlite:///{folder}/orders.db")
+    store.migrate()
+    plane = Plane(store, topics=TOPICS)
+    plane.connected(1)
+    for first in range(0, count, 100):
+        batch = [_submit(f"o{first + index}", held) for index in range(100)]
+        plane.process(batch, time.time_ns() // 1000)
+    store.close()
+    (folder / "policy.yaml").write_text("default: {workflows: {held: 0}}")
+    three, waits = _plan(load, "fn(s => s)", "fn(s => s)", "fn(s => s)"), _plan(load, WAITS)
+    async with _there(folder, broker, 2, 4) as (started, client):
+        await _warm(client, three)
+        p50, p99 = await _starts(client, three, 100)
+        rate = await _rate(client, three, 500)
+        cancels = await _cancels(client, waits, 10)
+        lost = await _losses(client, waits, started, 1)
+        memory = _resident(started.processes["control"].pid)
+    row(
+        f"a fleet with {count:,} queued beside",
+        f"{rate:.0f} runs/s",
+        f"start {p50:.1f} / {p99:.1f} ms; cancel {cancels[-1]:.0f} ms; lost {lost[0]:.1f} s; "
+        f"{memory:.0f} MB",
     )
 
 
