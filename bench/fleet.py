@@ -266,7 +266,7 @@ async def _memory(row: Row, folder: Path, broker: Broker, plan: dict[str, Any]) 
 
             await asyncio.gather(*(one() for _ in range(10_000)))
             after = _resident(control.pid)
-        text = f"{(after - before) / 10_000 * 1024:.0f} bytes an order"
+        text = f"{(after - before) / 10_000 * 1024:.0f} KB an order"
         row(
             "control plane with 10,000 queued orders",
             f"{after:.0f} MB",
@@ -305,7 +305,9 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
             spent["claim"] += took
             [answer] = [one for one in said if one.topic.endswith("/rsp")]
             runs = wire.decode(wire.Assignment, answer.payload).runs
-            spent["report"] += _timed(plane, [_report(run.lease) for run in runs])[0]
+            took, said = _timed(plane, [_report(run.lease) for run in runs])
+            spent["report"] += took
+            assert not any(b"refused" in one.payload for one in said)
         size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
         store.close()
     each = " + ".join(f"{value / 500 * 1000:.2f}" for value in spent.values())
@@ -366,7 +368,17 @@ def _word(what: str, shape: wire.Shape) -> Message:
 
 def _report(lease: wire.Lease) -> Message:
     types = ("run:start", "step:start", "step:complete", "run:complete")
-    more = {"step:start": {"step_id": "1"}, "run:complete": {"reason": "success"}}
+    step = {"step_id": "1", "job_id": "a"}
+    more: dict[str, dict[str, Any]] = {
+        "step:start": {**step, "execution": 0, "input_dataclip_id": "i"},
+        "step:complete": {
+            **step,
+            "reason": "success",
+            "output_dataclip_id": "c",
+            "output_dataclip": {},
+        },
+        "run:complete": {"reason": "success"},
+    }
     events = [
         {"type": type, "run_id": lease.run_id, "seq": seq, "timestamp": 1, **more.get(type, {})}
         for seq, type in enumerate(types)
