@@ -305,6 +305,35 @@ async def test_a_run_whose_report_nobody_can_read_is_lost_and_not_repeated(tmp_p
         assert made.control.refused["malformed"] == 1
 
 
+async def test_what_a_step_is_configured_with_is_for_its_worker_alone(tmp_path: Path) -> None:
+    secret = plan_of(workflow(job("fn(s => s)", configuration={"password": "hunter2"})))
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=secret)
+        run, receive, _ = await made.executor.runs.get()
+        assert b"hunter2" in bytes(run.plan)
+        made.executor.finish(run, receive)
+        told = await made.client.wait(order["last_run"])
+        assert told["plan"]["workflow"]["steps"][0]["id"] == "a"
+        assert "hunter2" not in json.dumps(told)
+
+
+async def test_an_answer_is_bounded_and_following_gets_all_the_same(tmp_path: Path) -> None:
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        id = run.lease.run_id
+        for seq in range(1, 30):
+            text = "z" * 900_000
+            receive(
+                RunLog(run_id=id, seq=seq, timestamp=1, source="JOB", level="info", message=text)
+            )
+        made.executor.finish(run, receive, seq=30)
+        seen = [event["seq"] async for event in made.client.follow(id)]
+        assert seen == list(range(31))
+        assert 1 < len(await made.client.events(id)) < 12
+        assert (await made.client.run(order["order_id"]))["status"] == "success"
+
+
 async def test_what_the_worker_cannot_run_is_an_exception(tmp_path: Path) -> None:
     async with small(tmp_path) as made:
 

@@ -15,8 +15,10 @@ from tests.benches import (
     submission,
     to,
 )
+from tests.helpers import job, workflow
 from worker.control.batch import Settings
 from worker.control.lifecycle import ATTEMPTS
+from worker.plan.save import plan_of
 from worker.transports import wire
 
 LEASE_S, GRACE_S = Settings().lease_s, Settings().grace_s
@@ -1013,3 +1015,13 @@ def test_a_status_that_was_cleared_says_nothing(bench: Bench) -> None:
     said = bench.send(to(TOPICS.worker("north", "status"), b""))
     assert not said.refusals
     assert bench.dump() == before
+
+
+def test_many_workflows_that_wait_are_looked_at_a_part_at_a_time(bench: Bench) -> None:
+    for number in range(230):
+        brought = plan_of(workflow(job("fn(s => s)")))
+        brought["workflow"]["name"] = f"w{number:03}"
+        bench.submit(f"o{number}", plan=brought)
+    hand = Hand(bench)
+    given = [run.order_id for _ in range(3) for run in hand.claim(100)]
+    assert sorted(given) == sorted(f"o{number}" for number in range(230))

@@ -259,8 +259,6 @@ class Client:
         found: list[dict[str, Any]] = []
         while page := await self.events(run_id, after=next_seq - 1 + len(found)):
             found += page
-            if len(page) < PAGE:
-                break
         return found
 
     async def _hear(self, following: _Following) -> None:

@@ -190,7 +190,7 @@ def _step(step: Mapping[str, Any]) -> str:
     if "reason" not in step:
         return f"▸ {one_line(step['job_id'], 60)}"
     leads = ", ".join(one_line(one, 60) for one in step.get("next") or ())
-    error = f"  {step['error_type']}" if step.get("error_type") else ""
+    error = f"  {one_line(step['error_type'], 60)}" if step.get("error_type") else ""
     arrow = f" → {leads}" if leads else ""
     return f"{step['reason']:<9} {one_line(step['job_id'], 60)}{error}{arrow}"
 

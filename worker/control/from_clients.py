@@ -231,7 +231,7 @@ def order(batch: Batch, ref: wire.OrderRef) -> Any:
 
 def run(batch: Batch, ref: wire.RunRef) -> Any:
     """A run with its steps, the number of its last event, how many stale reports there were, and
-    the workflow."""
+    the workflow, without what steps are configured with."""
     found = find_run(batch, ref.id)
     order = batch.work.order(found.order_id)
     assert order is not None
@@ -241,7 +241,7 @@ def run(batch: Batch, ref: wire.RunRef) -> Any:
         "steps": queries.steps_of(batch.work.connection, found),
         "reported": found.reported,
         "stale_reports": queries.stale_of(batch.work.connection, found.id),
-        "plan": msgspec.Raw(batch.work.plan(order.plan).encode()),
+        "plan": views.plan_without_secrets(batch.work.plan(order.plan)),
     }
 
 

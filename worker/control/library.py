@@ -17,6 +17,8 @@ from worker.plan.workflow import Workflow
 from worker.transports.wire import well_formed
 from worker.walk.jsontext import dumps
 
+CACHED_BYTES = 64 * 1024
+"""Larger plans are read each time: who sends them does not get to fill the memory."""
 _FILES = (".yaml", ".yml", ".json")
 
 
@@ -50,9 +52,12 @@ def known_of(workflow: Workflow) -> Known:
     return Known(name=(workflow.name or "unnamed")[:200], plan_id=id, plan=text)
 
 
-@functools.lru_cache(maxsize=512)
 def read_plan(plan: bytes) -> Known:
     """A workflow that an order brought along. Raises :class:`LoadError` on what is none."""
+    return (_cached if len(plan) <= CACHED_BYTES else _read_plan)(plan)
+
+
+def _read_plan(plan: bytes) -> Known:
     try:
         found = msgspec.json.decode(plan)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -60,6 +65,9 @@ def read_plan(plan: bytes) -> Known:
     if not isinstance(found, dict):
         raise LoadError("expected an execution plan, as an object")
     return known_of(load(found))
+
+
+_cached = functools.lru_cache(maxsize=256)(_read_plan)
 
 
 def read_library(paths: Iterable[Path]) -> Library:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from worker.control.model import Order, Run
 from worker.transports import wire
 
@@ -38,6 +42,15 @@ def order_state(order: Order) -> wire.OrderState:
         reason=order.reason,
         last_run=order.last_run,
     )
+
+
+def plan_without_secrets(plan: str) -> dict[str, Any]:
+    """An execution plan, less the content of credentials; their names stay."""
+    found: dict[str, Any] = msgspec.json.decode(plan)
+    for step in found["workflow"]["steps"]:
+        if isinstance(step.get("configuration"), dict):
+            del step["configuration"]
+    return found
 
 
 def alert(run: Run) -> wire.Alert:

@@ -19,7 +19,7 @@ from worker.runner import Pool
 from worker.transports import wire
 from worker.walk.events import AnyEvent
 
-KEPT = 256
+KEPT = 64
 """How many workflows are kept ready."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from worker.transports.wire import EventQuery, OrderQuery
 
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
 ALERTS_SHOWN = 200
+PAGE_BYTES = 8 * 1024 * 1024
 CLIP_NAMES = {"step:complete": "output_dataclip", "run:complete": "final_state"}
 
 
@@ -47,7 +48,8 @@ def runs_of(connection: Connection, order_id: str) -> list[Run]:
 
 
 def events_of(connection: Connection, run: Run, query: EventQuery) -> list[msgspec.Raw]:
-    """The events of a run's last attempt, in order."""
+    """Events of a run's last attempt, in order: as many as are asked for, or as fit into an answer.
+    There are no more when there is none."""
     found = (
         select(tables.EVENTS, tables.CLIPS.c.text)
         .outerjoin(
@@ -60,7 +62,16 @@ def events_of(connection: Connection, run: Run, query: EventQuery) -> list[msgsp
     )
     if not query.clips:
         found = found.with_only_columns(_EVENTS.type, _EVENTS.body)
-    return [_event(row._mapping) for row in connection.execute(found)]
+    return list(_within(PAGE_BYTES, (_event(row._mapping) for row in connection.execute(found))))
+
+
+def _within(limit: int, events: Iterable[msgspec.Raw]) -> Iterator[msgspec.Raw]:
+    """The first, and more as long as they have ``limit`` bytes in sum."""
+    for number, event in enumerate(events):
+        limit -= len(bytes(event))
+        if number and limit < 0:
+            return
+        yield event
 
 
 def _event(row: Any) -> msgspec.Raw:

@@ -38,10 +38,14 @@ _SET_ORDER = update(tables.ORDERS).where(tables.ORDERS.c.id == bindparam("key"))
 _SET_RUN = update(tables.RUNS).where(
     tables.RUNS.c.id == bindparam("key"), tables.RUNS.c.phase != Phase.FINAL.value
 )
+LANES_AT_ONCE = 200
+"""How many workflows with waiting runs are looked at for a batch: those first of which the fewest
+runs go. Beyond that, a priority counts among them alone."""
 _LANES = (
     select(tables.LANES)
     .where(tables.LANES.c.available > 0)
-    .order_by(tables.LANES.c.project, tables.LANES.c.workflow)
+    .order_by(tables.LANES.c.leased, tables.LANES.c.project, tables.LANES.c.workflow)
+    .limit(LANES_AT_ONCE)
     .with_for_update(skip_locked=True)
 )
 _LEASED = select(tables.LANES.c.project, func.sum(tables.LANES.c.leased)).group_by(
