@@ -143,9 +143,13 @@ class Fleet:
         return Ear(url or self.url)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``worker`` on this broker, to its end."""
+        return self.alone(*arguments, "--mqtt", self.url)
+
+    def alone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``worker`` to its end."""
         return subprocess.run(
-            [*WORKER, *arguments, "--mqtt", self.url],
+            [*WORKER, *arguments],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -200,7 +200,7 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
     )
     assert lines[-1]["status"] == "success"
     done = await asyncio.to_thread(made.command, "cancel", "patient-7")
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert done.stderr.startswith("error: run ") and "has ended already: success" in done.stderr
     done = await asyncio.to_thread(made.command, "submit", "--ref", "nowhere")
     assert done.returncode == 2 and "no workflow is named 'nowhere'" in done.stderr
@@ -292,3 +292,17 @@ async def test_several_control_planes_share_one_queue(made: Fleet, postgres: Pos
         orders += [await client.submit(plan=plan(QUICK)) for _ in range(10)]
         for one in orders:
             assert (await client.wait(one["last_run"]))["status"] == "success"
+
+
+async def test_a_rejected_order_is_told_even_where_its_run_was_waited_for(made: Fleet) -> None:
+    (made.folder / "policy.yaml").write_text("default: {concurrent: 0}")
+    made.control("--policy", str(made.folder / "policy.yaml"))
+    done = await asyncio.to_thread(made.command, "submit", "graphs/referral.yaml", "--wait")
+    assert done.returncode == 5, done.stderr
+    assert "rejected" in done.stdout and "its limit is 0" in done.stdout
+
+
+def test_a_port_that_is_in_use_is_said(made: Fleet) -> None:
+    done = made.alone("dev", "--port", str(made.broker.port))
+    assert done.returncode == 2
+    assert done.stderr == f"error: port {made.broker.port} is in use: choose another one\n"

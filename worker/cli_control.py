@@ -97,7 +97,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--shared", is_flag=True,
               help="Share the messages with other control planes of this store.")  # fmt: skip
 @click.option("--alert-command", default="", metavar="COMMAND",
-              help="Run this for each alert, with the alert as JSON on its stdin.")  # fmt: skip
+              help="Run this program (no shell) for each alert, as JSON on its stdin.")  # fmt: skip
 @click.option("--alert-webhook", default="", metavar="URL", help="POST each alert there.")
 @click.option("--cloudevents", is_flag=True, help="Say states, events and alerts as CloudEvents.")
 @click.option(
@@ -110,7 +110,7 @@ def control(place: Place, **options: Any) -> None:
     """Be the control plane: take work orders, queue their runs, lease them to workers.
 
     A policy looks like this: {projects: {north: {concurrent: 20, per_period: 1000, period_s: 3600,
-    workflows: {referral: 1}}}, default: {concurrent: 5}}.
+    workflows: {Referral: 1}}}, default: {concurrent: 5}}.
 
     \b
     Examples:

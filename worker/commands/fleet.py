@@ -221,25 +221,35 @@ def dev(control_options: ControlOptions, worker_options: WorkerOptions, port: in
 
     with Broker(port=port) as broker:
         place = Place(address=address(broker.url), topics=Topics())
-        print(f"a broker ({broker.kind}) at {broker.url}, a control plane and a worker are there")
-        print(f"  try: worker submit graphs/referral.yaml --wait --mqtt {broker.url}")
-        print("  Ctrl-C ends them", flush=True)
         log = _log(quiet=True)
         store = Store(control_options.store)
         store.migrate()
         service = _control(place, control_options, store, _library(control_options, log), log)
-        asyncio.run(_dev(place, service, worker_options, log))
+        hello = (
+            f"a broker ({broker.kind}) at {broker.url}, a control plane and a worker are there\n"
+            f"  try: worker submit graphs/referral.yaml --wait --mqtt {broker.url}\n"
+            "  Ctrl-C ends them"
+        )
+        asyncio.run(_dev(place, service, worker_options, log, hello))
         store.close()
     return 0
 
 
-async def _dev(place: Place, service: Control, options: WorkerOptions, log: Log) -> None:
+async def _dev(
+    place: Place, service: Control, options: WorkerOptions, log: Log, hello: str
+) -> None:
     controlling = asyncio.create_task(service.run())
     async with Pool(size=options.capacity) as pool:
         executor = Executor(pool, options.allowance)
         agent = _agent(place, options, executor, log)
         _on_signals(lambda: agent.drain(min(options.drain_s, 5.0)))
-        await agent.run()
+        working = asyncio.create_task(agent.run())
+        ready = asyncio.gather(service.connected.wait(), agent.connected.wait())
+        first: list[asyncio.Future[Any]] = [working, ready]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            print(hello, flush=True)
+        await working
         await executor.close()
     controlling.cancel()
     await asyncio.gather(controlling, return_exceptions=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.client import Client
+from worker.client import Client, ControlError
 from worker.commands.place import Place
 from worker.commands.run import read_input
 from worker.errors import UsageError
@@ -126,7 +126,13 @@ def cancel(id: str, *, as_json: bool) -> Asked:
     """Cancel a run, and wait until it has ended."""
 
     async def ask(client: Client) -> int:
-        run = await client.cancel(id)
+        try:
+            run = await client.cancel(id)
+        except ControlError as error:
+            if error.code != "conflict":
+                raise
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            return 1
         if not STATUSES[Status(run["status"])].final:
             run = await client.wait(run["run_id"])
         run.pop("plan", None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.plan.document import read_document
@@ -16,14 +18,14 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The limits of one project; ``None`` is no limit.
 
     ``concurrent`` is how many of its runs may be unfinished, ``per_period`` how many are accepted
-    in ``period_s`` seconds. ``workflows`` says how many runs of a workflow go at once: the others
-    wait.
+    in ``period_s`` seconds: what is over them is rejected. ``workflows`` says, by a workflow's
+    name, how many of its runs go at once: the others wait.
     """
 
-    concurrent: int | None = None
-    per_period: int | None = None
-    period_s: float = 3600.0
-    workflows: Mapping[str, int] = {}
+    concurrent: Annotated[int, Meta(ge=0)] | None = None
+    per_period: Annotated[int, Meta(ge=0)] | None = None
+    period_s: Annotated[float, Meta(gt=0)] = 3600.0
+    workflows: Mapping[str, Annotated[int, Meta(ge=0)]] = {}
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

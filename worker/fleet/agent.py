@@ -129,6 +129,9 @@ class Agent:
         """Stop what still runs. Its end is not this worker's to tell: nobody has cancelled it."""
         for held in self._held.values():
             held.wanted = False
+        if self._held:
+            runs = sorted(run_id for run_id, _ in self._held)
+            self._log.warning("left before these runs had ended: they are lost", runs=runs)
         self._publish_presence(online=False)
         for task in self._tasks:
             task.cancel()

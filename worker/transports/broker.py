@@ -89,6 +89,8 @@ class Broker:
     def start(self) -> None:
         """Start it, at the port that it had before; where that was free to choose, at another
         when somebody else took it meanwhile. Raises :class:`BrokerError`."""
+        if self._wanted and _listens(self._wanted):
+            raise BrokerError(f"port {self._wanted} is in use: choose another one")
         for _ in range(TRIES):
             self.port = self._wanted or self.port or free_port()
             if self._try():

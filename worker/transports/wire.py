@@ -336,7 +336,7 @@ FROM_WORKERS: dict[str, type[Any]] = {
 # --- what everybody may hear ----------------------------------------------------------------------
 
 
-class RunState(Shape, frozen=True):
+class RunState(Shape, frozen=True, omit_defaults=False):
     """The state of a run, retained."""
 
     run_id: Id
@@ -356,7 +356,7 @@ class RunState(Shape, frozen=True):
     error_message: str | None = None
 
 
-class OrderState(Shape, frozen=True):
+class OrderState(Shape, frozen=True, omit_defaults=False):
     """The state of an order: that of its last run."""
 
     order_id: Id
@@ -370,7 +370,7 @@ class OrderState(Shape, frozen=True):
     last_run: str | None = None
 
 
-class Alert(Shape, frozen=True):
+class Alert(Shape, frozen=True, omit_defaults=False):
     """What the superuser must see: a run that ended as exception or lost."""
 
     run_id: Id
