@@ -18,14 +18,14 @@ from typing import Any
 
 import worker
 from bench import fleet, replays
-from worker.commands.explore import Asker
-from worker.execute.limits import Limits
-from worker.prepare import Options
-from worker.runner import Pool
+from worker.cli.explore import Asker
+from worker.explore.explorer import Explorer, count_runs, table
+from worker.lint.checks import lint
+from worker.runner.pool import Pool
+from worker.runner.prepare import Options
+from worker.sandbox.limits import Limits
 from worker.testing.cases import load_cases
-from worker.testing.explore import Explorer, count_runs, table
-from worker.testing.lint import lint
-from worker.testing.session import run_case
+from worker.testing.runner import run_case
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20

@@ -17,22 +17,22 @@ from typing import Any
 
 import msgspec
 
-from worker.client import Client
-from worker.connect import connect
-from worker.control.plane import Plane
-from worker.control.store.store import Store
-from worker.plan.save import plan_of
-from worker.plan.workflow import Workflow
-from worker.transports import wire
-from worker.transports.address import address
-from worker.transports.broker import Broker
-from worker.transports.bus import Connected, Message
-from worker.transports.mqtt import MqttBus
-from worker.transports.topics import Topics
+from worker.fleet.client import Client
+from worker.fleet.connect import connect
+from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.store.store import Store
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.address import address
+from worker.fleet.messaging.broker import Broker
+from worker.fleet.messaging.bus import Connected, Message
+from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.topics import Topics
+from worker.workflow.model import Workflow
+from worker.workflow.save import plan_of
 
 Row = Callable[[str, str, str], None]
 TOPICS = Topics()
-WORKER = [sys.executable, "-m", "worker.cli"]
+WORKER = [sys.executable, "-m", "worker.cli.main"]
 WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"
 LOGS = "fn(state => { for (let i = 0; i < 5000; i++) console.log(i); return state })"
 

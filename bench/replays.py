@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from worker.hosts.exchange import HttpReply, HttpRequest
-from worker.prepare import Options
-from worker.recording.files import read
-from worker.recording.record import Recorder
-from worker.recording.replay import replay
-from worker.runner import Pool
+from worker.adaptors.http.messages import HttpReply, HttpRequest
+from worker.replay.recorder import Recorder
+from worker.replay.recording import read
+from worker.replay.replayer import replay
+from worker.runner.pool import Pool
+from worker.runner.prepare import Options
 
 HTTP = "@openfn/language-http@7.2.10"
 STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
@@ -91,7 +91,7 @@ async def measure(row: Row, root: Path) -> None:
             f"without: {without:.1f} ms; {with_it / without:.2f} x (aim 1.5)",
         )
         asking = three(HTTP, ASK)
-        from worker.hosts.record import Recorded
+        from worker.adaptors.http.recording import Recorded
 
         bare = Recorded(Service(), lambda exchange: None)
         unrecorded = await latency(lambda: pool.run(asking, {"data": {}}, host=bare))

@@ -16,15 +16,15 @@ import pytest
 from sqlalchemy import Connection, select
 
 import worker
-from worker.control.batch import Refusal, Said, Settings
-from worker.control.library import Library
-from worker.control.plane import Plane
-from worker.control.store import tables
-from worker.control.store.store import Store
-from worker.transports import wire
-from worker.transports.bus import Message
-from worker.transports.topics import Topics
-from worker.walk.status import STATUSES, Status
+from worker.core.status import STATUSES, Status
+from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.transaction import Refusal, Said, Settings
+from worker.fleet.control.workflow_registry import Library
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.topics import Topics
 
 SECOND = 1_000_000
 BEGAN = 1_800_000_000 * SECOND

@@ -25,13 +25,13 @@ from typing import Any, Self
 
 from tests.fleets import Fleet, Party
 from tests.helpers import job, workflow
-from worker.client import Client, ControlError
-from worker.plan.save import plan_of
-from worker.transports.address import address
-from worker.transports.broker import Broker
-from worker.transports.bus import Message
-from worker.transports.mqtt import MqttBus
-from worker.walk.status import STATUSES, Status
+from worker.core.status import STATUSES, Status
+from worker.fleet.client import Client, ControlError
+from worker.fleet.messaging.address import address
+from worker.fleet.messaging.broker import Broker
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.mqtt import MqttBus
+from worker.workflow.save import plan_of
 
 LEASE_S, GRACE_S = 4.0, 2.0
 QUICK = plan_of(workflow(job("fn(state => ({data: state.data}))")))

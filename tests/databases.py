@@ -20,8 +20,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from worker.control.store import tables
-from worker.control.store.store import Store
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.store import Store
 
 START_S = 20.0
 NEVER_SAFE = (

@@ -16,15 +16,15 @@ from typing import Any, Self
 
 import pytest
 
-from worker.client import Client, client_name
-from worker.transports.address import address
-from worker.transports.broker import Broker
-from worker.transports.bus import Message
-from worker.transports.cloudevents import undressed
-from worker.transports.mqtt import MqttBus
+from worker.fleet.client import Client, client_name
+from worker.fleet.messaging.address import address
+from worker.fleet.messaging.broker import Broker
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.cloudevents import undressed
+from worker.fleet.messaging.mqtt import MqttBus
 
 ROOT = Path(__file__).parent.parent
-WORKER = [sys.executable, "-m", "worker.cli"]
+WORKER = [sys.executable, "-m", "worker.cli.main"]
 
 needs_mosquitto = pytest.mark.skipif(
     shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import worker
-from worker.result import Result
-from worker.walk.events import RunComplete, RunLog
+from worker.core.events import RunComplete, RunLog
+from worker.runner.result import Result
 
 COMMON = "@openfn/language-common@3.3.4"
 

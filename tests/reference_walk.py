@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.plan.plan import Plan
-from worker.plan.workflow import Edge, EdgeKind, Step, StepKind
-from worker.walk.outcome import Outcome, StepError
+from worker.core.outcome import Outcome, StepError
+from worker.core.plan import Plan
+from worker.workflow.model import Edge, EdgeKind, Step, StepKind
 
 State = dict[str, Any] | None
 

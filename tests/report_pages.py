@@ -10,14 +10,7 @@ from typing import Any
 
 import worker
 from tests.test_pictures import HOSTILE
-from worker.pictures.drawing import draw
-from worker.plan.load import load
-from worker.plan.workflow import Edge, EdgeKind, Step, Workflow
-from worker.reports.build import run_view
-from worker.reports.compare import alone, divergence_of, together
-from worker.reports.page import page
-from worker.reports.sources import Source
-from worker.walk.events import (
+from worker.core.events import (
     AnyEvent,
     Dataclip,
     RunComplete,
@@ -26,7 +19,14 @@ from worker.walk.events import (
     StepComplete,
     StepStart,
 )
-from worker.walk.outcome import Position, StepError
+from worker.core.outcome import Position, StepError
+from worker.view.graph.drawing import draw
+from worker.view.report.build import run_view
+from worker.view.report.compare import alone, divergence_of, together
+from worker.view.report.page import page
+from worker.view.report.sources import Source
+from worker.workflow.load import load
+from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
 BEGAN = 1_700_000_000_000_000

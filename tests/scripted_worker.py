@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from worker.transports import wire
-from worker.walk.events import AnyEvent, RunComplete, RunLog, RunStart, StepComplete, StepStart
-from worker.walk.outcome import StepError
+from worker.core.events import AnyEvent, RunComplete, RunLog, RunStart, StepComplete, StepStart
+from worker.core.outcome import StepError
+from worker.fleet.messaging import messages as wire
 
 Receive = Callable[[AnyEvent], None]
 

@@ -12,23 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from worker.client import Client
-from worker.control.plane import Plane
-from worker.control.service import Control
-from worker.control.store.store import Store
-from worker.dashboard.hosts import hosts_of
-from worker.dashboard.serve import bind, serve
-from worker.fleet.agent import Agent
-from worker.fleet.execution import Allowance, Executor
-from worker.fleet.outbox import Outbox
-from worker.plan.load import load
-from worker.plan.save import plan_of
-from worker.runner import Pool
-from worker.transports.address import address
-from worker.transports.bus import Bus
-from worker.transports.local import LocalBroker
-from worker.transports.mqtt import MqttBus
-from worker.transports.topics import Topics
+from worker.fleet.client import Client
+from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.service import Control
+from worker.fleet.control.store.store import Store
+from worker.fleet.messaging.address import address
+from worker.fleet.messaging.bus import Bus
+from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.agent import Agent
+from worker.fleet.worker.executor import Allowance, Executor
+from worker.fleet.worker.outbox import Outbox
+from worker.runner.pool import Pool
+from worker.view.dashboard.hosts import hosts_of
+from worker.view.dashboard.serve import bind, serve
+from worker.workflow.load import load
+from worker.workflow.save import plan_of
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
 TOKEN = "a-token-for-tests-alone"

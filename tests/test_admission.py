@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.benches import SECOND, Bench, Hand, submission
-from worker.control.admission import admit
-from worker.control.model import Project
-from worker.control.policy import Limit, Policy, read_policy
 from worker.errors import UsageError
+from worker.fleet.control.admission import admit
+from worker.fleet.control.model import Project
+from worker.fleet.control.policy import Limit, Policy, read_policy
 
 FREE = Project(name="p")
 

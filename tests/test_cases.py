@@ -13,11 +13,11 @@ import yaml
 
 from tests.test_scenarios import check, command, suite
 from worker.errors import LoadError
-from worker.plan.document import read_document
 from worker.testing.cases import load_cases
 from worker.testing.matrix import LIMIT
+from worker.testing.runner import run_case
 from worker.testing.schema import schema
-from worker.testing.session import run_case
+from worker.workflow.documents.document import read_document
 
 ROOT = Path(__file__).parent.parent
 SUITES = sorted((ROOT / "graphs").glob("*.cases.yaml"))

@@ -9,7 +9,7 @@ import pytest
 
 import worker
 from tests.helpers import job, run_job, workflow
-from worker.walk.events import RunLog
+from worker.core.events import RunLog
 
 STATE = {
     "data": {"a": {"b": 1}, "items": [{"x": 1}, {"x": 2}], "s": "q"},

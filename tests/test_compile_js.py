@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.compiler.compile import compile_condition, compile_job
+from worker.compiler.compiled_job import CompiledJob
+from worker.compiler.edits import Edits
 from worker.errors import PlanError
-from worker.execute.javascript.compile import compile_condition, compile_job
-from worker.execute.javascript.edits import Edits
-from worker.execute.javascript.job import CompiledJob
 
 HARNESS = """
 const traces = new WeakMap();

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.benches import ME, TOPICS, Bench, Hand, dump, fact, plan, violations
-from worker.control.batch import Settings
-from worker.control.store.store import Store
-from worker.transports import wire
-from worker.transports.bus import Message
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.transaction import Settings
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.bus import Message
 
 LIMIT = 20_000
 WORKER_WORDS = tuple(wire.FROM_WORKERS)

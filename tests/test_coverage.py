@@ -12,7 +12,7 @@ import worker
 from tests.test_scenarios import command, suite
 from worker.errors import UsageError
 from worker.testing.coverage import measure, merge, rules_of, save
-from worker.testing.picture import marks_of
+from worker.testing.coverage_marks import marks_of
 
 STEPS = {
     "steps": [

@@ -15,21 +15,21 @@ import pytest
 
 from tests.scripted_worker import Hostile
 from tests.stage import TOKEN, Stage, plan, real_worker, sample_input, stage
-from worker.client import Client
-from worker.commands.dashboard import read_token
-from worker.dashboard import door as doors
-from worker.dashboard import listener as listeners
-from worker.dashboard.app import application
-from worker.dashboard.door import Door, TooManyError
-from worker.dashboard.gate import HEADERS
-from worker.dashboard.graph import Pictures
-from worker.dashboard.hosts import hosts_of, is_loopback
-from worker.dashboard.hub import Hub
-from worker.dashboard.listener import Listener, Told
-from worker.dashboard.look import bars, environment, spent
-from worker.dashboard.stream import text_of
+from worker.cli.dashboard import read_token
 from worker.errors import UsageError
-from worker.transports.local import LocalBroker
+from worker.fleet.client import Client
+from worker.fleet.messaging.in_memory import LocalBroker
+from worker.view.dashboard import listener as listeners
+from worker.view.dashboard import sessions as doors
+from worker.view.dashboard.app import application
+from worker.view.dashboard.graph import Pictures
+from worker.view.dashboard.hosts import hosts_of, is_loopback
+from worker.view.dashboard.hub import Hub
+from worker.view.dashboard.listener import Listener, Told
+from worker.view.dashboard.security import HEADERS
+from worker.view.dashboard.sessions import Door, TooManyError
+from worker.view.dashboard.stream import text_of
+from worker.view.dashboard.templating import bars, environment, spent
 
 pytestmark = pytest.mark.xdist_group("dashboard")
 PAGES = ("/", "/orders", "/workers", "/alerts")

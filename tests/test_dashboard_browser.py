@@ -18,8 +18,8 @@ from tests.scripted_worker import Chatty, Hostile
 from tests.stage import TOKEN, Stage, plan, real_worker, sample_input, stage
 from tests.test_dashboard import ATTACK, SLOW
 from tests.test_pictures import HOSTILE
-from worker.dashboard import listener as listeners
-from worker.dashboard.listener import Listener
+from worker.view.dashboard import listener as listeners
+from worker.view.dashboard.listener import Listener
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

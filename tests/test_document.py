@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import LoadError
-from worker.plan.data import NESTING_LIMIT, kind_of, path_text, plain
-from worker.plan.document import parse_json, parse_yaml, read_document, read_text
+from worker.workflow.documents.data import NESTING_LIMIT, kind_of, path_text, plain
+from worker.workflow.documents.document import parse_json, parse_yaml, read_document, read_text
 
 
 def yaml(text: str) -> Any:
@@ -198,7 +198,7 @@ def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[
 def test_every_value_in_json_is_found_at_its_place(
     value: Any, indent: int | None, escaped: bool
 ) -> None:
-    from worker.plan.json_text import Places
+    from worker.workflow.documents.json_reader import Places
 
     text = json.dumps(value, indent=indent, ensure_ascii=escaped)
     place, lines = Places(text), text.split("\n")

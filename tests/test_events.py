@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.walk.events import (
+from worker.core.events import (
     AnyEvent,
     Dataclip,
     RunComplete,
@@ -25,8 +25,8 @@ from worker.walk.events import (
     from_dict,
     to_json,
 )
-from worker.walk.outcome import Position, StepError
-from worker.walk.status import ERROR_TYPES, STATUS_OF_REASON, Status
+from worker.core.outcome import Position, StepError
+from worker.core.status import ERROR_TYPES, STATUS_OF_REASON, Status
 
 # --- any event ----------------------------------------------------------------------------------
 

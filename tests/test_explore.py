@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 import worker
 from tests.test_statuses import ROOT, WORKER
-from worker.commands.explore import Asker
+from worker.cli.explore import Asker
 from worker.errors import UsageError
-from worker.prepare import Options
+from worker.explore.explorer import Choice, Ending, Explorer, Run, count_runs, table
+from worker.explore.export_cases import label, suite
+from worker.explore.properties import answer, ask
+from worker.runner.prepare import Options
 from worker.testing.cases import load_cases
 from worker.testing.coverage import measure
-from worker.testing.explore import Choice, Ending, Explorer, Run, count_runs, table
-from worker.testing.questions import answer, ask
-from worker.testing.session import run_case
-from worker.testing.write_cases import label, suite
-from worker.walk.jsontext import dumps
+from worker.testing.runner import run_case
+from worker.util.json import dumps
 
 JOB = {"adaptor": "common@1", "expression": "fn(s => s);"}
 

@@ -14,8 +14,8 @@ import pytest
 from tests.databases import Postgres
 from tests.fleets import Fleet, at, fleet, needs_mosquitto
 from tests.helpers import job, workflow
-from worker.client import ControlError, NoAnswer
-from worker.plan.save import plan_of
+from worker.fleet.client import ControlError, NoAnswer
+from worker.workflow.save import plan_of
 
 pytestmark = [needs_mosquitto, pytest.mark.slow, pytest.mark.xdist_group("fleet-2")]
 
@@ -209,7 +209,7 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
 async def test_figures_and_health_are_served_on_request(made: Fleet) -> None:
     import httpx
 
-    from worker.transports.broker import free_port
+    from worker.fleet.messaging.broker import free_port
 
     first, second = free_port(), free_port()
     made.control("--http", str(first))

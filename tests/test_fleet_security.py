@@ -11,20 +11,20 @@ import msgspec
 import pytest
 import trustme
 
-import worker.transports
+import worker.fleet.messaging
 from tests.fleets import Fleet, Party, fleet, needs_mosquitto
 from tests.helpers import job, workflow
-from worker.client import Client, NoAnswer, client_name
-from worker.plan.save import plan_of
-from worker.transports import wire
-from worker.transports.address import address
-from worker.transports.bus import Connected, Message
-from worker.transports.mqtt import MqttBus
-from worker.transports.topics import Topics
+from worker.fleet.client import Client, NoAnswer, client_name
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.address import address
+from worker.fleet.messaging.bus import Connected, Message
+from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.topics import Topics
+from worker.workflow.save import plan_of
 
 pytestmark = [needs_mosquitto, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 
-ACL = Path(worker.transports.__file__).parent / "mosquitto.acl"
+ACL = Path(worker.fleet.messaging.__file__).parent / "mosquitto.acl"
 USERS = ("control", "north", "south", "alice", "intake", "superuser")
 TOPICS = Topics()
 WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"

@@ -15,9 +15,9 @@ import pytest
 from tests.fleets import ROOT, Fleet, at, fleet, needs_mosquitto
 from tests.helpers import job, workflow
 from tests.test_statuses import ROWS
-from worker.plan.save import plan_of
-from worker.transports.wire import RunOptions
-from worker.walk.status import STATUS_OF_REASON
+from worker.core.status import STATUS_OF_REASON
+from worker.fleet.messaging.messages import RunOptions
+from worker.workflow.save import plan_of
 
 pytestmark = [needs_mosquitto, pytest.mark.xdist_group("fleet")]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from worker.errors import UsageError
-from worker.testing.harness import WorkflowUnderTest
+from worker.testing.fixtures import WorkflowUnderTest
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.workflow("graphs/referral.yaml")

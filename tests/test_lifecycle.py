@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from worker.control import lifecycle
-from worker.control.lifecycle import ATTEMPTS, Verdict, judge
-from worker.control.model import Phase, Run
-from worker.walk.status import STATUS_OF_REASON, Status
+from worker.core.status import STATUS_OF_REASON, Status
+from worker.fleet.control import lifecycle
+from worker.fleet.control.lifecycle import ATTEMPTS, Verdict, judge
+from worker.fleet.control.model import Phase, Run
 
 WAITING = Run(
     id="r", order_id="o", number=1, project="p", workflow="w", priority=0, age=1, created=1

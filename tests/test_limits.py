@@ -12,10 +12,10 @@ import pytest
 
 import worker
 from tests.helpers import check_events, job, logs, run_job, workflow
-from worker.execute.limits import Limits
-from worker.prepare import Options
-from worker.runner import Pool
-from worker.walk.events import RunLog, StepComplete, StepStart
+from worker.core.events import RunLog, StepComplete, StepStart
+from worker.runner.pool import Pool
+from worker.runner.prepare import Options
+from worker.sandbox.limits import Limits
 
 MIB = 2**20
 
@@ -120,7 +120,7 @@ def test_too_much_log_text_is_dropped_too() -> None:
 
 
 def test_a_result_holds_no_more_outputs_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.result.HELD_LIMIT", 5_000_000)
+    monkeypatch.setattr("worker.runner.result.HELD_LIMIT", 5_000_000)
     big = "fn(s => ({ data: 'x'.repeat(2e6) }));"
     steps = [job(big, str(i), next=str(i + 1)) for i in range(4)] + [job("fn(s => ({}));", "4")]
     result = worker.run(workflow(*steps), {})

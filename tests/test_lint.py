@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.test_statuses import ROOT, WORKER
-from worker.testing.lint import lint
+from worker.lint.checks import lint
 
 COMMON = "@openfn/language-common@3.3.4"
 

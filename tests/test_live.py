@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import trustme
 
-from worker.hosts import live as module
-from worker.hosts.allow import Named, named
-from worker.hosts.exchange import HttpReply, HttpRequest
-from worker.hosts.live import Live
+from worker.adaptors.http import live as module
+from worker.adaptors.http.allowlist import Named, named
+from worker.adaptors.http.live import Live
+from worker.adaptors.http.messages import HttpReply, HttpRequest
 
 
 @contextmanager

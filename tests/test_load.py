@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import worker
 from worker.errors import LoadError
-from worker.plan.workflow import Edge, EdgeKind, Language, StepKind
+from worker.workflow.model import Edge, EdgeKind, Language, StepKind
 
 V3 = """
 name: clinic
@@ -590,7 +590,7 @@ def test_no_document_raises_anything_but_a_load_error(document: dict[str, Any]) 
 
 @given(st.text("ab019 \n\t:-?,[]{}#&*!|>'\"%@`<~.\x00é\ufeff", max_size=200))
 def test_no_text_raises_anything_but_a_load_error(text: str) -> None:
-    from worker.plan.document import parse_yaml
+    from worker.workflow.documents.document import parse_yaml
 
     with contextlib.suppress(LoadError):
         parse_yaml(text, "x")

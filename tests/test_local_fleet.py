@@ -17,28 +17,28 @@ from cloudevents.http import from_json
 from referencing import Registry, Resource
 
 import worker
-import worker.transports
+import worker.fleet.messaging
 from tests.fleets import ROOT
 from tests.helpers import job, workflow
-from worker.client import Client, ControlError
-from worker.control.batch import Settings
-from worker.control.plane import Plane
-from worker.control.policy import Limit, Policy, read_policy
-from worker.control.service import Control
-from worker.control.store.store import Store
+from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComplete
+from worker.core.outcome import StepError
 from worker.errors import UsageError
-from worker.fleet.agent import Agent, worker_will
-from worker.fleet.outbox import Outbox
-from worker.plan.save import plan_of
+from worker.fleet.client import Client, ControlError
+from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.policy import Limit, Policy, read_policy
+from worker.fleet.control.service import Control
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.transaction import Settings
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.asyncapi import document
+from worker.fleet.messaging.bus import Disconnected, Inbox, Message
+from worker.fleet.messaging.cloudevents import dresser, undressed
+from worker.fleet.messaging.in_memory import LocalBroker, LocalBus, matches
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.agent import Agent, worker_will
+from worker.fleet.worker.outbox import Outbox
 from worker.sinks.log import logger
-from worker.transports import wire
-from worker.transports.asyncapi import document
-from worker.transports.bus import Disconnected, Inbox, Message
-from worker.transports.cloudevents import dresser, undressed
-from worker.transports.local import LocalBroker, LocalBus, matches
-from worker.transports.topics import Topics
-from worker.walk.events import Dataclip, RunComplete, RunLog, RunStart, StepComplete
-from worker.walk.outcome import StepError
+from worker.workflow.save import plan_of
 
 TOPICS = Topics()
 QUICK = plan_of(workflow(job("fn(state => ({data: state.data.n + 1}))")))
@@ -351,7 +351,7 @@ async def test_what_the_worker_cannot_run_is_an_exception(tmp_path: Path) -> Non
 
 
 def test_the_asyncapi_document_is_the_one_of_these_messages() -> None:
-    shipped = Path(worker.transports.__file__).parent / "asyncapi.json"
+    shipped = Path(worker.fleet.messaging.__file__).parent / "asyncapi.json"
     assert json.loads(shipped.read_text()) == json.loads(json.dumps(document())), "make schema"
 
 

@@ -11,9 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tests.reference_walk import Execution, Journey, State, World, has_errored, reference_walk
-from worker.plan.plan import Plan
-from worker.plan.workflow import Edge, EdgeKind, Step, StepKind
-from worker.walk.machine import (
+from worker.core.machine import (
     CompleteRun,
     CompleteStep,
     EdgesJudged,
@@ -29,8 +27,10 @@ from worker.walk.machine import (
     begin,
     decide,
 )
-from worker.walk.outcome import Outcome, StepError
-from worker.walk.status import ERROR_TYPES, Status
+from worker.core.outcome import Outcome, StepError
+from worker.core.plan import Plan
+from worker.core.status import ERROR_TYPES, Status
+from worker.workflow.model import Edge, EdgeKind, Step, StepKind
 
 # --- driving the machine ------------------------------------------------------------------------
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.plan.workflow import Edge, EdgeKind, Workflow
 from worker.testing.cases import load_cases
 from worker.testing.coverage import rules_of
-from worker.testing.scenario import Case
-from worker.testing.session import run_case
+from worker.testing.model import Case
+from worker.testing.runner import run_case
+from worker.workflow.model import Edge, EdgeKind, Workflow
 
 GRAPHS = Path(__file__).parent.parent / "graphs"
 SUITES = sorted(GRAPHS.glob("*.cases.yaml"))

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.test_statuses import WORKER
-from worker.walk.status import ERROR_TYPES, Status
+from worker.core.status import ERROR_TYPES, Status
 
 SPIN = "fn(state => { while (true) {} });"
 HOG = "fn(state => { const a = []; while (true) a.push(new Uint8Array(1e6).fill(1)); });"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.walk.persistent import Chain, Queue, Tally, iterate
+from worker.core.persistent import Chain, Queue, Tally, iterate
 
 # ``None`` pops; a list pushes its items.
 OPERATIONS = st.lists(st.one_of(st.none(), st.lists(st.integers(), max_size=4)), max_size=40)

@@ -20,22 +20,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import worker
-from worker.commands.graph import graph
+from worker.cli.graph import graph
+from worker.core.status import STATUSES
 from worker.errors import LoadError, UsageError
-from worker.pictures.arrange import arrange
-from worker.pictures.drawing import Drawing, Mark, Marks, NodeKind, Style, draw
-from worker.pictures.engine import Sizes, place
-from worker.pictures.fitting import fit_label
-from worker.pictures.formats import FORMATS, format_of, write
-from worker.pictures.layout import Box, Layout
-from worker.pictures.mermaid import escaped
-from worker.pictures.styles import style_sheet
-from worker.pictures.svg import NAMESPACE, svg
-from worker.pictures.text import clean, width, wrap
-from worker.pictures.tones import TONES
-from worker.plan.load import load, workflow_names
-from worker.plan.workflow import Edge, EdgeKind, Step, StepKind, Workflow
-from worker.walk.status import STATUSES
+from worker.view.graph.arrange import arrange
+from worker.view.graph.drawing import Drawing, Mark, Marks, NodeKind, Style, draw
+from worker.view.graph.engine import Sizes, place
+from worker.view.graph.fitting import fit_label
+from worker.view.graph.formats import FORMATS, format_of, write
+from worker.view.graph.layout import Box, Layout
+from worker.view.graph.mermaid import escaped
+from worker.view.graph.palette import TONES
+from worker.view.graph.styles import style_sheet
+from worker.view.graph.svg import NAMESPACE, svg
+from worker.view.graph.text import clean, width, wrap
+from worker.workflow.load import load, workflow_names
+from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
 ROOT = Path(__file__).parent.parent
 GRAPHS = sorted(
@@ -46,7 +46,7 @@ GRAPHS = sorted(
 SAMPLES = [
     (file, name) for file in GRAPHS for name in (workflow_names(file) or (None,))
 ]  # fmt: skip
-VENDOR = Path(worker.__file__).parent / "pictures/vendor"
+VENDOR = Path(worker.__file__).parent / "view/graph/vendor"
 TAGS = {"svg", "title", "desc", "style", "rect", "g", "path", "text"}
 ATTRIBUTES = {
     "aria-label", "class", "d", "height", "role", "rx", "stroke", "transform", "viewBox", "width", "x", "y",
@@ -495,7 +495,7 @@ def test_the_engine_is_given_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.extend(graphs)
         return place(graphs)
 
-    monkeypatch.setattr("worker.pictures.arrange.place", spy)
+    monkeypatch.setattr("worker.view.graph.arrange.place", spy)
     arrange(draw(chain(HOSTILE)))
     for graph_ in seen:
         assert all(
@@ -580,7 +580,7 @@ def test_a_long_chain_is_no_matter_of_the_stack() -> None:
 
 
 def test_too_large_a_graph_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.pictures.engine._TIME_LIMIT_S", 0.001)
+    monkeypatch.setattr("worker.view.graph.engine._TIME_LIMIT_S", 0.001)
     with pytest.raises(UsageError, match=r"100 steps are too many to lay out .*: write mmd or dot"):
         write(draw(hundred()), "svg")
 
@@ -596,7 +596,7 @@ def test_the_end_of_the_name_says_the_format(format: str, tmp_path: Path) -> Non
 
 
 def test_without_an_output_it_is_mermaid_on_stdout() -> None:
-    code = "from pathlib import Path; from worker.commands.graph import graph; graph(Path('graphs/join.json'), None, None, None)"
+    code = "from pathlib import Path; from worker.cli.graph import graph; graph(Path('graphs/join.json'), None, None, None)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worker
+from worker.core.compile import compile, graph
 from worker.errors import PlanError
-from worker.plan.compile import compile, graph
 
 
 def plan(*steps: dict[str, Any], **options: str) -> Any:

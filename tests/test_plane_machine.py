@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.benches import FINAL, Bench, Hand, Heard, fact, request, rows, submission, violations
-from worker.control.batch import Settings
-from worker.control.policy import Limit, Policy
-from worker.control.store import tables
-from worker.control.store.store import Store
-from worker.transports import wire
-from worker.transports.bus import Message
+from worker.fleet.control.policy import Limit, Policy
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.transaction import Settings
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.bus import Message
 
 POLICY = Policy(projects={"small": Limit(concurrent=3, workflows={"flow": 1})})
 LEASE_S = Settings().lease_s

@@ -16,10 +16,10 @@ from tests.benches import (
     to,
 )
 from tests.helpers import job, workflow
-from worker.control.batch import Settings
-from worker.control.lifecycle import ATTEMPTS
-from worker.plan.save import plan_of
-from worker.transports import wire
+from worker.fleet.control.lifecycle import ATTEMPTS
+from worker.fleet.control.transaction import Settings
+from worker.fleet.messaging import messages as wire
+from worker.workflow.save import plan_of
 
 LEASE_S, GRACE_S = Settings().lease_s, Settings().grace_s
 
@@ -916,7 +916,7 @@ def test_nothing_else_is_forgotten(bench: Bench) -> None:
 def test_a_long_list_is_forgotten_without_long_pauses(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.control.retention.AT_ONCE", 2)
+    monkeypatch.setattr("worker.fleet.control.retention.AT_ONCE", 2)
     bench.restart(settings=Settings(keep_s=10))
     bench.send(*(submission(f"o{n}") for n in range(7)))
     bench.send(*(request("cancel", id=f"o{n}") for n in range(7)))

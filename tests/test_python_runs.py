@@ -8,7 +8,7 @@ import pytest
 
 import worker
 from tests.helpers import check_events, job, logs, workflow
-from worker.result import Result
+from worker.runner.result import Result
 
 
 def python(source: str, id: str = "a", **fields: Any) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.core.outcome import Outcome, Position, StepError
 from worker.errors import PlanError
-from worker.execute.python import check_step, compile_step, run_step
-from worker.walk.outcome import Outcome, Position, StepError
+from worker.sandbox.python.steps import check_step, compile_step, run_step
 
 INPUT: dict[str, Any] = {"data": {"n": 1}, "configuration": {"password": "secret"}}
 
@@ -744,5 +744,7 @@ def test_a_byte_order_mark_and_warnings_of_the_compiler_are_no_errors() -> None:
 
 def test_importing_python_steps_is_light() -> None:
     heavy = "{'asyncio', 'networkx', 'logging', 'decimal', 'datetime'}"
-    code = f"import sys, worker.execute.python as p; sys.exit(len({heavy} & set(sys.modules)))"
+    code = (
+        f"import sys, worker.sandbox.python.steps as p; sys.exit(len({heavy} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.control.model import Lane
-from worker.control.queue import Head, Waiting, choose, share
+from worker.fleet.control.model import Lane
+from worker.fleet.control.queue import Head, Waiting, choose, share
 
 
 def head(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleets import needs_mosquitto
-from worker.transports.broker import free_port
+from worker.fleet.messaging.broker import free_port
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

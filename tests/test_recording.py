@@ -22,12 +22,12 @@ import yaml
 
 from tests.real_adaptors import COMMON, HTTP, KEPT, install, needs_npm, real_adaptors  # noqa: F401
 from tests.test_statuses import WORKER
-from worker.hosts.allow import hosts_of, named
-from worker.plan.load import load
-from worker.recording.files import Recording, read
-from worker.recording.replay import Part, Replay, replay
-from worker.runner import background
-from worker.walk.events import StepComplete, to_json
+from worker.adaptors.http.allowlist import hosts_of, named
+from worker.core.events import StepComplete, to_json
+from worker.replay.recording import Recording, read
+from worker.replay.replayer import Part, Replay, replay
+from worker.runner.pool import background
+from worker.workflow.load import load
 
 SECRET = "correct-horse-battery"
 pytestmark = [needs_npm, pytest.mark.xdist_group("recordings")]

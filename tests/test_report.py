@@ -32,25 +32,25 @@ from tests.report_pages import (
     sample,
 )
 from tests.test_statuses import WORKER
-from worker.commands.report import report
+from worker.cli.report import report
+from worker.core.events import Dataclip, to_json
+from worker.core.outcome import Position, StepError
 from worker.errors import LoadError, UsageError, WorkerError
-from worker.plan.load import load
-from worker.plan.workflow import Edge, EdgeKind, Step, StepKind, Workflow
-from worker.reports.build import run_view
-from worker.reports.clips import DEPTH, LIMITS, TOTAL, Clips, clip_of, limit_for
-from worker.reports.compare import alone, divergence_of, together
-from worker.reports.edges import judged_edges
-from worker.reports.errors import error_view
-from worker.reports.executions import executions_of
-from worker.reports.graph import DRAWN
-from worker.reports.page import data_of
-from worker.reports.sources import Source, inferred, read_source
-from worker.reports.view import RunView
 from worker.sinks.journal import Journal
 from worker.sinks.verdict import verdict
-from worker.walk.events import Dataclip, to_json
-from worker.walk.jsontext import dumps
-from worker.walk.outcome import Position, StepError
+from worker.util.json import dumps
+from worker.view.report.build import run_view
+from worker.view.report.clips import DEPTH, LIMITS, TOTAL, Clips, clip_of, limit_for
+from worker.view.report.compare import alone, divergence_of, together
+from worker.view.report.edges import judged_edges
+from worker.view.report.errors import error_view
+from worker.view.report.executions import executions_of
+from worker.view.report.graph import DRAWN
+from worker.view.report.page import data_of
+from worker.view.report.sources import Source, inferred, read_source
+from worker.view.report.view_model import RunView
+from worker.workflow.load import load
+from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
 REFERRAL = ("referral.yaml", "referral.unknown-patient.input.json")
 JOIN = ("join.json", "join.input.json")

@@ -8,7 +8,7 @@ import pytest
 
 import worker
 from tests.helpers import job, logs, run_job, workflow
-from worker.walk.events import to_json
+from worker.core.events import to_json
 
 ESCAPES = [
     "eval('1')",

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from tests.test_statuses import ROOT, WORKER
+from worker.core.status import ERROR_TYPES
 from worker.errors import LoadError
 from worker.testing.cases import load_cases
-from worker.testing.session import run_case
-from worker.walk.status import ERROR_TYPES
+from worker.testing.runner import run_case
 
 WORKFLOW = """
 steps:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.walk.secrets import MASK, Mask, secrets_of
+from worker.util.masking import MASK, Mask, secrets_of
 
 SECRETS = st.text(min_size=4, max_size=20)
 STATES = st.recursive(

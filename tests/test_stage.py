@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from tests.helpers import check_events
-from worker.result import Result
-from worker.runner import background
+from worker.core.outcome import StepError
+from worker.core.scripted import Act
+from worker.runner.pool import background
+from worker.runner.result import Result
 from worker.testing.cases import load_cases
-from worker.testing.play import play
-from worker.testing.scenario import Case
-from worker.testing.scripted import RealCode, Stage
-from worker.walk.outcome import StepError
-from worker.walk.script import Act
+from worker.testing.in_process import RealCode, Stage
+from worker.testing.model import Case
+from worker.testing.schedule import play
 
 JOB = {"adaptor": "common@1", "expression": "fn(s => s);"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.walk.outcome import StepError
-from worker.walk.status import (
+from worker.core.outcome import StepError
+from worker.core.status import (
     ERROR_TYPES,
     STATUS_OF_REASON,
     STATUSES,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORKER = [sys.executable, "-m", "worker.cli"]
+WORKER = [sys.executable, "-m", "worker.cli.main"]
 
 ROWS = [
     # workflow in graphs/aborts.yaml, more arguments, status, error type, exit code

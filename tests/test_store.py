@@ -17,14 +17,14 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
 from tests.benches import Bench, Hand, fact, request, rows, submission, violations
-from worker.control import lifecycle
-from worker.control.batch import Settings
-from worker.control.model import Phase
-from worker.control.store import tables
-from worker.control.store.store import TRIES, Store, StoreError, again
+from worker.core.status import Status
 from worker.errors import UsageError
-from worker.transports import wire
-from worker.walk.status import Status
+from worker.fleet.control import lifecycle
+from worker.fleet.control.model import Phase
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.store import TRIES, Store, StoreError, again
+from worker.fleet.control.transaction import Settings
+from worker.fleet.messaging import messages as wire
 
 # --- tables ---------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ def test_a_defect_in_one_message_stops_no_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hand, lease = bench.started()
-    monkeypatch.setattr("worker.control.from_workers._keep", lambda *_: 1 / 0)
+    monkeypatch.setattr("worker.fleet.control.worker_messages._keep", lambda *_: 1 / 0)
     broken = hand.reports(lease, fact("o-1", 1))
     said = bench.send(submission("before"), broken, submission("after"))
     assert said.kinds == ["defect"]

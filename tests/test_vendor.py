@@ -11,7 +11,7 @@ import pytest
 
 import worker
 
-VENDOR = Path(worker.__file__).parent / "execute/javascript/vendor"
+VENDOR = Path(worker.__file__).parent / "sandbox/javascript/vendor"
 TOOLS = Path(__file__).parent.parent / "tools/vendor"
 NAMES = "JSON.stringify(Reflect.ownKeys(globalThis).map(String))"
 

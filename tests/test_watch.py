@@ -21,17 +21,17 @@ from rich.console import Console
 
 from tests.scripted_worker import Chatty
 from tests.stage import Stage, stage
-from worker.client import NEWS_KEPT, Client, Gap
-from worker.live.changes import json_of, line_of
-from worker.live.facts import asked, heard
-from worker.live.ledger import REMEMBERED, WINDOW_S, Going, Ledger
-from worker.live.screen import screen, sparkline
-from worker.live.snapshot import Snapshot
-from worker.transports import wire
-from worker.transports.broker import Broker, BrokerError, available
-from worker.transports.bus import Message
-from worker.transports.local import LocalBroker
-from worker.transports.topics import Topics
+from worker.fleet.client import NEWS_KEPT, Client, Gap
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.broker import Broker, BrokerError, available
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.monitor.changes import json_of, line_of
+from worker.fleet.monitor.decode import asked, heard
+from worker.fleet.monitor.run_tracker import REMEMBERED, WINDOW_S, Going, Ledger
+from worker.fleet.monitor.screen import screen, sparkline
+from worker.fleet.monitor.snapshot import Snapshot
 
 WORKER = str(Path(sys.executable).with_name("worker"))
 TOPICS = Topics()
@@ -355,7 +355,7 @@ def test_wrong_usage_is_told_in_a_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from worker.cli import main
+    from worker.cli.main import main
 
     monkeypatch.setattr(sys, "argv", ["worker", *given])
     with pytest.raises(SystemExit) as left:

@@ -1,10 +1,10 @@
 """Run, replay and test OpenFn workflows: the same rules, a real sandbox, no server.
 
-The journey of a run: a file is **loaded** into a Workflow (``worker.plan.load``), **compiled**
-into a Plan (``worker.plan.compile``), **walked** by a pure machine (``worker.walk.machine``) whose
-steps are **executed** in a process of their own (``worker.execute``), and every fact becomes an
-**event** (``worker.walk.events``) that **sinks** receive (``worker.sinks``). ``worker.runner`` ties
-them together; ``worker.cli`` is the command.
+The path of a run: a file is **loaded** into a Workflow (``worker.workflow.load``), **compiled**
+into a Plan (``worker.core.compile``), **walked** by a pure machine (``worker.core.machine``) whose
+steps are **executed** in a process of their own (``worker.sandbox``); everything that happens
+becomes an **event** (``worker.core.events``) that **sinks** receive (``worker.sinks``).
+``worker.runner.pool`` connects them; ``worker.cli.main`` is the command.
 
     workflow = worker.load("graphs/referral.yaml")
     result = worker.run(workflow, input={"data": {}}, timeout=30, memory_mb=128)
@@ -18,36 +18,36 @@ from typing import TYPE_CHECKING, Any
 from worker import version
 
 if TYPE_CHECKING:
-    from worker.client import Client
-    from worker.connect import connect, local_fleet
+    from worker.core.status import Status
     from worker.errors import LoadError, PlanError, UsageError, WorkerError
-    from worker.execute.limits import Limits
-    from worker.plan.load import load
-    from worker.plan.workflow import Workflow
-    from worker.prepare import Options
-    from worker.result import Result
-    from worker.runner import Pool, run, run_async
-    from worker.walk.status import Status
+    from worker.fleet.client import Client
+    from worker.fleet.connect import connect, local_fleet
+    from worker.runner.pool import Pool, run, run_async
+    from worker.runner.prepare import Options
+    from worker.runner.result import Result
+    from worker.sandbox.limits import Limits
+    from worker.workflow.load import load
+    from worker.workflow.model import Workflow
 
 __version__ = version.VERSION
 
 _HOMES = {
-    "Client": "worker.client",
-    "connect": "worker.connect",
-    "local_fleet": "worker.connect",
+    "Client": "worker.fleet.client",
+    "connect": "worker.fleet.connect",
+    "local_fleet": "worker.fleet.connect",
     "LoadError": "worker.errors",
     "PlanError": "worker.errors",
     "UsageError": "worker.errors",
     "WorkerError": "worker.errors",
-    "Limits": "worker.execute.limits",
-    "load": "worker.plan.load",
-    "Workflow": "worker.plan.workflow",
-    "Status": "worker.walk.status",
-    "Options": "worker.runner",
-    "Pool": "worker.runner",
-    "Result": "worker.runner",
-    "run": "worker.runner",
-    "run_async": "worker.runner",
+    "Limits": "worker.sandbox.limits",
+    "load": "worker.workflow.load",
+    "Workflow": "worker.workflow.model",
+    "Status": "worker.core.status",
+    "Options": "worker.runner.pool",
+    "Pool": "worker.runner.pool",
+    "Result": "worker.runner.pool",
+    "run": "worker.runner.pool",
+    "run_async": "worker.runner.pool",
 }
 
 __all__ = [

@@ -5,7 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const out = join(here, "../../worker/pictures/vendor");
+const out = join(here, "../../worker/view/graph/vendor");
 const packages = new Set();
 
 const { metafile } = await build({

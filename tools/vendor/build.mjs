@@ -5,7 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const out = join(here, "../../worker/execute/javascript/vendor");
+const out = join(here, "../../worker/sandbox/javascript/vendor");
 const packages = new Set();
 
 for (const name of ["web", "lodash", "date-fns", "jsonpath"]) {

@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.adaptors import cache, lock
 from worker.adaptors.cache import Adaptor
 from worker.adaptors.names import COMMON, parsed
-from worker.plan.workflow import Language, Workflow
+from worker.workflow.model import Language, Workflow
 
 
 def choose(workflow: Workflow) -> dict[str, Adaptor]:

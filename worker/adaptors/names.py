@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from worker.errors import UsageError
-from worker.plan.data import shorten
+from worker.workflow.documents.data import shorten
 
 PREFIX = "@openfn/language-"
 COMMON = f"{PREFIX}common"

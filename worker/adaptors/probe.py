@@ -7,7 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-from worker.execute.javascript.engine import Engine
+from worker.sandbox.javascript.engine import Engine
 
 MEMORY = 2 * 1024**3
 SECONDS = 60

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from worker.walk.events import AnyEvent
+from worker.core.events import AnyEvent
 
 
 class Sink(Protocol):

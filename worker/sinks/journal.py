@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from worker.core.events import AnyEvent, from_dict, to_json
 from worker.errors import UsageError, WorkerError
-from worker.walk.events import AnyEvent, from_dict, to_json
 
 
 class Lines:

@@ -6,9 +6,9 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.walk.events import AnyEvent, RunComplete, RunLog, StepComplete
-from worker.walk.outcome import StepError
-from worker.walk.status import Status
+from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete
+from worker.core.outcome import StepError
+from worker.core.status import Status
 
 if TYPE_CHECKING:
     import structlog

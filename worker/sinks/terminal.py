@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from worker.plan.workflow import Step, Workflow
+from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
+from worker.core.status import STATUS_OF_REASON, STATUSES, Status
 from worker.sinks.text import one_line, seconds
 from worker.sinks.verdict import mark, verdict
-from worker.walk.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
-from worker.walk.status import STATUS_OF_REASON, STATUSES, Status
+from worker.workflow.model import Step, Workflow
 
 if TYPE_CHECKING:
     from rich.tree import Tree

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from worker.plan.workflow import Edge, EdgeKind, Step, Workflow
+from worker.core.events import AnyEvent, RunComplete, StepComplete
+from worker.core.outcome import StepError
+from worker.core.status import STATUS_OF_REASON, STATUSES
 from worker.sinks.text import one_line, printable, seconds
-from worker.walk.events import AnyEvent, RunComplete, StepComplete
-from worker.walk.outcome import StepError
-from worker.walk.status import STATUS_OF_REASON, STATUSES
+from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 _SHOWN_STEPS = 40
 

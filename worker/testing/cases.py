@@ -11,22 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from worker.adaptors.http.stubbing import Stub
+from worker.core.outcome import StepError
+from worker.core.scripted import FAILURES, Act
+from worker.core.status import Status
 from worker.errors import LoadError
-from worker.execute.limits import Limits
-from worker.hosts.stub import Stub
-from worker.plan.data import did_you_mean, shorten
-from worker.plan.document import parse_json, read_document
-from worker.plan.formats.common import BODY_LIMIT, beside
-from worker.plan.load import load
-from worker.plan.reader import Node, kind_of
-from worker.plan.workflow import Workflow
+from worker.sandbox.limits import Limits
 from worker.testing.matrix import expand
-from worker.testing.scenario import NEW_YEAR, Case, Expectation, Output, Retry, Schedule
+from worker.testing.model import NEW_YEAR, Case, Expectation, Output, Retry, Schedule
 from worker.testing.stubs import read_stub
-from worker.walk.jsontext import dumps
-from worker.walk.outcome import StepError
-from worker.walk.script import FAILURES, Act
-from worker.walk.status import Status
+from worker.util.json import dumps
+from worker.workflow.documents.cursor import Node, kind_of
+from worker.workflow.documents.data import did_you_mean, shorten
+from worker.workflow.documents.document import parse_json, read_document
+from worker.workflow.formats.common import BODY_LIMIT, beside
+from worker.workflow.load import load
+from worker.workflow.model import Workflow
 
 SUITE_KEYS = ("workflow", "pick", "defaults", "cases")
 DEFAULT_KEYS = (
@@ -322,7 +322,7 @@ def _check_cron(expression: str, node: Node) -> None:
 def _queries(node: Node) -> dict[str, Any]:
     if node.value is None:
         return {}
-    from worker.testing.query import QueryError, parse
+    from worker.testing.jsonpath import QueryError, parse
 
     for path, one in node.items():
         try:

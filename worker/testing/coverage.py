@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.core.reachability import reached_steps
 from worker.errors import PlanError, UsageError
-from worker.plan.workflow import EdgeKind, Workflow
-from worker.prepare import Options, prepare
-from worker.result import Result
-from worker.testing.reach import reached_steps
-from worker.walk.jsontext import dumps
+from worker.runner.prepare import Options, prepare
+from worker.runner.result import Result
+from worker.util.json import dumps
+from worker.workflow.model import EdgeKind, Workflow
 
 RAN = ("success", "failed")
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from worker.adaptors.http.messages import Exchange, reply_fields
+from worker.core.events import RunComplete, StepComplete, StepStart
 from worker.errors import UsageError
-from worker.hosts.exchange import Exchange, reply_fields
-from worker.recording.files import Recording
+from worker.replay.recording import Recording
 from worker.testing.cases import load_cases
-from worker.testing.session import run_case
-from worker.walk.events import RunComplete, StepComplete, StepStart
+from worker.testing.runner import run_case
 
 
 def write_case(recordings: Sequence[Recording], target: Path) -> None:

@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.plan.data import shorten
-from worker.plan.reader import Node
-from worker.walk.jsontext import dumps
+from worker.util.json import dumps
+from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.data import shorten
 
 LIMIT = 10_000
 """The most cases that one matrix may stand for."""

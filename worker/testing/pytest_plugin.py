@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from worker.testing.harness import WorkflowUnderTest
-    from worker.testing.scenario import Case
+    from worker.testing.fixtures import WorkflowUnderTest
+    from worker.testing.model import Case
 
 # Here too, so that pytest starts without the worker: the same suffixes as in scenario.py.
 SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
@@ -25,8 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def workflow(request: pytest.FixtureRequest) -> WorkflowUnderTest:
     """The workflow that the test's marker names, relative to where pytest was started."""
-    from worker.plan.load import load
-    from worker.testing.harness import WorkflowUnderTest
+    from worker.testing.fixtures import WorkflowUnderTest
+    from worker.workflow.load import load
 
     marker = request.node.get_closest_marker("workflow")
     if marker is None:
@@ -69,7 +69,7 @@ class CaseItem(pytest.Item):
         self._case = case
 
     def runtest(self) -> None:
-        from worker.testing.session import run_case
+        from worker.testing.runner import run_case
 
         if found := run_case(self._case).mismatches:
             raise Mismatch("\n".join(found))

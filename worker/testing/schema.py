@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from worker.core.scripted import FAILURES
+from worker.core.status import Status
 from worker.testing.cases import (
     ACT_KEYS,
     CASE_KEYS,
@@ -21,8 +23,6 @@ from worker.testing.cases import (
     TIMES_LIMIT,
 )
 from worker.testing.stubs import REPLY_KEYS, REQUEST_KEYS, STUB_KEYS
-from worker.walk.script import FAILURES
-from worker.walk.status import Status
 
 Schema = dict[str, Any]
 

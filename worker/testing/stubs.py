@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from worker.hosts.exchange import ExchangeError, HttpReply, reply_of
-from worker.hosts.stub import Stub
-from worker.plan.reader import Node
-from worker.walk.jsontext import dumps
+from worker.adaptors.http.messages import ExchangeError, HttpReply, reply_of
+from worker.adaptors.http.stubbing import Stub
+from worker.util.json import dumps
+from worker.workflow.documents.cursor import Node
 
 STUB_KEYS = ("step", "request", "reply", "replies", "delay", "times")
 REQUEST_KEYS = ("method", "url", "body")

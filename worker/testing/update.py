@@ -10,11 +10,11 @@ from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.result import Result
+from worker.runner.result import Result
+from worker.testing.assertions import executions, log_lines, not_passed, outputs_of
 from worker.testing.cases import EXECUTIONS
-from worker.testing.check import executions, log_lines, not_passed, outputs_of
-from worker.testing.query import NOTHING, ask
-from worker.testing.session import Verdict
+from worker.testing.jsonpath import NOTHING, ask
+from worker.testing.runner import Verdict
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML

@@ -1,0 +1,119 @@
+"""``worker report``: a run as a page, alone, beside another, or beside its replay."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from worker.cli.progress import progress
+from worker.errors import UsageError
+from worker.replay.divergence import Divergence
+from worker.replay.replayer import Part, Replay, replay
+from worker.runner.pool import Pool
+from worker.sinks.text import one_line, printable
+from worker.view.graph.drawing import draw
+from worker.view.report.build import run_view
+from worker.view.report.compare import alone, divergence_of, together
+from worker.view.report.page import page
+from worker.view.report.sources import Source, read_source
+from worker.workflow.load import load
+from worker.workflow.model import Workflow
+
+STDOUT = Path("-")
+
+
+def report(
+    source: Path,
+    *,
+    against: Path | None,
+    replayed: bool,
+    workflow_file: Path | None,
+    pick: str | None,
+    output: Path,
+) -> int:
+    """0 where the page was written, whatever it shows.
+
+    Raises LoadError where there is no run to read, UsageError on options that do not fit together
+    and on a file that cannot be written.
+    """
+    if against is not None and replayed:
+        raise UsageError("--against and --replay both say what to compare with: leave one out")
+    workflow = None if workflow_file is None else load(workflow_file, workflow=pick)
+    with progress("drawing the report"):
+        text = _text(source, against, replayed, workflow)
+    _write(output, text)
+    return 0
+
+
+def _text(source: Path, against: Path | None, replayed: bool, workflow: Workflow | None) -> str:
+    before = read_source(source, workflow)
+    if replayed:
+        now, divergence = _replayed(before, workflow)
+        return _compared(before, now, divergence)
+    if against is not None:
+        now = read_source(against, workflow)
+        _check_use(workflow, before, now)
+        return _compared(before, now, divergence_of(before, now))
+    _check_use(workflow, before)
+    view, marks = run_view(before)
+    return page(alone(view), [draw(before.workflow, marks)])
+
+
+def _check_use(workflow: Workflow | None, *sources: Source) -> None:
+    if workflow is not None and all(one.recording is not None for one in sources):
+        raise UsageError(
+            "a recording holds its own workflow: leave out --workflow, or add --replay to run it"
+        )
+
+
+def _compared(before: Source, now: Source, divergence: Divergence | None) -> str:
+    first, first_marks = run_view(before)
+    second, second_marks = run_view(now)
+    drawings = [draw(before.workflow, first_marks), draw(now.workflow, second_marks)]
+    if divergence is None:
+        print("no difference", file=sys.stderr)
+    else:
+        place = f" at '{divergence.step}'" if divergence.step else ""
+        told = f"first difference: {divergence.kind}{place}: {divergence.message}"
+        print(one_line(told, 600), file=sys.stderr)
+    return page(together(first, second, divergence), drawings)
+
+
+def _replayed(before: Source, workflow: Workflow | None) -> tuple[Source, Divergence | None]:
+    """The replay of a recording, and where it differs."""
+    if before.recording is None:
+        raise UsageError("only a recording can be replayed (worker run --record DIR makes one)")
+    try:
+        found = asyncio.run(_replay(before, workflow))
+    except RecursionError as error:
+        message = f"{before.name} cannot be replayed: a state is nested too deeply"
+        raise UsageError(message) from error
+    now = replace(
+        before,
+        name=f"replay of {before.name}",
+        workflow=workflow or before.workflow,
+        events=found.result.events,
+        damage=tuple(f"did what was recorded of it: {step}" for step in found.scripted),
+    )
+    return now, found.divergence
+
+
+async def _replay(before: Source, workflow: Workflow | None) -> Replay:
+    assert before.recording is not None
+    async with Pool(size=1) as pool:
+        return await replay(pool, before.recording, workflow, Part())
+
+
+def _write(output: Path, text: str) -> None:
+    content = text.encode()
+    if output == STDOUT:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+    print(f"wrote {printable(str(output))}")

@@ -1,0 +1,31 @@
+"""``worker validate``: whether the workflows of a file can be read, and could run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from worker.errors import PlanError
+from worker.runner.prepare import Options, prepare
+from worker.sinks.text import printable
+from worker.workflow.load import load, workflow_names
+from worker.workflow.model import Workflow
+
+
+def validate(file: Path, workflow: str | None) -> int:
+    """0 where every workflow could run, else 2. Raises LoadError on an unreadable file."""
+    names = (workflow,) if workflow else (workflow_names(file) or (None,))
+    return max([_check(load(file, workflow=name)) for name in names], default=0)
+
+
+def _check(workflow: Workflow) -> int:
+    name = printable(workflow.name)
+    for warning in workflow.warnings:
+        print(f"warning: {printable(f'{warning.path}: {warning.message}')}", file=sys.stderr)
+    try:
+        prepare(workflow, None, Options(), run_id="validate")
+    except PlanError as error:
+        print(f"{name}: {error.type}: {printable(str(error))}", file=sys.stderr)
+        return 2
+    print(f"{name}: {len(workflow.steps)} steps, could run")
+    return 0

@@ -1,0 +1,228 @@
+"""Handlers of what declares and reads names: patterns, declarations, functions, classes, blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from worker.compiler.error_sites import MarkKind
+from worker.compiler.visitor import Function, Handler, Lazy, Place, Walk, children, ignore
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+    from worker.compiler.scope import Scope
+    from worker.compiler.visitor import Dollar
+
+IN_FUNCTION: Final = (
+    "$ stands in an arrow function whose parameter is not state: name that parameter state"
+)
+
+
+def _identifier(walk: Walk, node: Node, place: Place) -> None:
+    name = walk.name(node)
+    if place.binding is not None:
+        place.binding.declared.add(name)
+    elif name == b"await":
+        place.awaits()
+    else:
+        place.scope.used.add(name)
+        place.function.marks.append((node.start_byte, MarkKind.NAME))
+
+
+def _undefined(walk: Walk, node: Node, place: Place) -> None:
+    place.function.marks.append((node.start_byte, MarkKind.NAME))
+
+
+def _shorthand(walk: Walk, node: Node, place: Place) -> None:
+    """``{name}``, in an object or in a pattern."""
+    names = place.scope.used if place.binding is None else place.binding.declared
+    names.add(walk.name(node))
+
+
+def _member(walk: Walk, node: Node, place: Place) -> None:
+    target = node.child(0)
+    if target is None:
+        return
+    if walk.has_dollars and target.type == "identifier" and walk.text(target) == b"$":
+        place.scope.dollars.append((target.start_byte, place.lazy))
+        place.function.marks.append((target.start_byte, MarkKind.NAME))
+    else:
+        walk.push(target, place)
+    if node.type == "subscript_expression":
+        walk.push(node.child_by_field_name("index"), place)
+
+
+def _default_of(walk: Walk, node: Node, place: Place) -> None:
+    """``target = value`` inside a pattern or a list of parameters."""
+    walk.push(node.child_by_field_name("left"), place)
+    walk.push(node.child_by_field_name("right"), place.ordinary())
+
+
+def _computed(walk: Walk, node: Node, place: Place) -> None:
+    children(walk, node, place.ordinary())
+
+
+def _declaration(walk: Walk, node: Node, place: Place) -> None:
+    kind = node.child(0)
+    is_var = kind is not None and kind.type == "var"
+    binding = place.binds(place.function.scope if is_var else place.scope)
+    for declarator in node.named_children:
+        target = declarator.child_by_field_name("name")
+        value = declarator.child_by_field_name("value")
+        walk.push(target, binding)
+        walk.push(value, place)
+        _destructured(walk, target, value, place)
+
+
+def _assignment(walk: Walk, node: Node, place: Place) -> None:
+    left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
+    walk.push(left, place)
+    walk.push(right, place)
+    _destructured(walk, left, right, place)
+
+
+def _destructured(walk: Walk, target: Node | None, value: Node | None, place: Place) -> None:
+    if target is not None and value is not None and target.type == "array_pattern":
+        walk.sites.iteration(place.function.marks, 0, target.start_byte + 1, value)
+
+
+# --- functions --------------------------------------------------------------------------------
+
+
+def _function_declaration(walk: Walk, node: Node, place: Place) -> None:
+    name = node.child_by_field_name("name")
+    if name is not None:
+        place.scope.declared.add(walk.name(name))
+    _enter(walk, node, place, walk.statement)
+
+
+def _function_expression(walk: Walk, node: Node, place: Place) -> None:
+    inner = _enter(walk, node, place, walk.statement)
+    name = node.child_by_field_name("name")
+    if name is not None:
+        inner.declared.add(walk.name(name))
+
+
+def _method(walk: Walk, node: Node, place: Place) -> None:
+    walk.push(node.child_by_field_name("name"), place.ordinary())
+    _enter(walk, node, place, walk.statement)
+
+
+def _arrow(walk: Walk, node: Node, place: Place) -> None:
+    _enter(walk, node, place, _arrow_state(walk, node) if walk.has_dollars else walk.statement)
+
+
+def _arrow_state(walk: Walk, node: Node) -> Lazy:
+    parameter = node.child_by_field_name("parameter")
+    listed = node.child_by_field_name("parameters")
+    if listed is not None and listed.named_child_count == 1:
+        parameter = listed.named_child(0)
+    takes_state = parameter is not None and walk.text(parameter) == b"state"
+    return Lazy() if takes_state else Lazy(error=IN_FUNCTION)
+
+
+def _enter(walk: Walk, node: Node, place: Place, lazy: Lazy) -> Scope[Dollar]:
+    """Queue a function's parameters and body; ``lazy`` holds where its body is an expression."""
+    scope = walk.scope(place.scope)
+    function = Function(scope)
+    single = node.child_by_field_name("parameter")
+    if single is not None:
+        scope.declared.add(walk.name(single))
+    else:
+        parameters = node.child_by_field_name("parameters")
+        walk.push(parameters, Place(scope, function, lazy, scope))
+    body = node.child_by_field_name("body")
+    if body is not None and body.type == "statement_block":
+        children(walk, body, Place(scope, function, walk.statement))
+    else:
+        walk.push(body, Place(scope, function, lazy))
+    return scope
+
+
+# --- blocks and classes -----------------------------------------------------------------------
+
+
+def _block(walk: Walk, node: Node, place: Place) -> None:
+    children(walk, node, Place(walk.scope(place.scope), place.function, walk.statement))
+
+
+def _for_in(walk: Walk, node: Node, place: Place) -> None:
+    inner = Place(walk.scope(place.scope), place.function, walk.statement)
+    kind = node.child_by_field_name("kind")
+    target = inner
+    if kind is not None:
+        target = inner.binds(place.function.scope if kind.type == "var" else inner.scope)
+    right = node.child_by_field_name("right")
+    walk.push(node.child_by_field_name("left"), target)
+    walk.push(right, inner)
+    walk.push(node.child_by_field_name("body"), inner)
+    operator = node.child_by_field_name("operator")
+    if right is not None and operator is not None and operator.type == "of":
+        walk.sites.iteration(place.function.marks, right.start_byte, right.end_byte, right)
+
+
+def _catch(walk: Walk, node: Node, place: Place) -> None:
+    inner = Place(walk.scope(place.scope), place.function, walk.statement)
+    walk.push(node.child_by_field_name("parameter"), inner.binds(inner.scope))
+    walk.push(node.child_by_field_name("body"), inner)
+
+
+def _class(walk: Walk, node: Node, place: Place) -> None:
+    name = node.child_by_field_name("name")
+    inner = Place(walk.scope(place.scope), place.function, place.lazy, None, place.operation)
+    if name is not None:
+        declares = place if node.type == "class_declaration" else inner
+        declares.scope.declared.add(walk.name(name))
+    for child in node.named_children:
+        if name is None or child.start_byte != name.start_byte:
+            walk.push(child, inner)
+
+
+def _field(walk: Walk, node: Node, place: Place) -> None:
+    scope = walk.scope(place.scope)
+    walk.push(node.child_by_field_name("property"), place)
+    value = node.child_by_field_name("value")
+    walk.push(value, Place(scope, Function(scope), walk.statement))
+
+
+def _static_block(walk: Walk, node: Node, place: Place) -> None:
+    scope = walk.scope(place.scope)
+    children(walk, node, Place(scope, Function(scope), walk.statement))
+
+
+HANDLERS: Final[dict[str, Handler]] = {
+    "identifier": _identifier,
+    "undefined": _undefined,
+    "shorthand_property_identifier": _shorthand,
+    "shorthand_property_identifier_pattern": _shorthand,
+    "member_expression": _member,
+    "subscript_expression": _member,
+    "assignment_pattern": _default_of,
+    "object_assignment_pattern": _default_of,
+    "computed_property_name": _computed,
+    "lexical_declaration": _declaration,
+    "variable_declaration": _declaration,
+    "using_declaration": _declaration,
+    "assignment_expression": _assignment,
+    "function_declaration": _function_declaration,
+    "generator_function_declaration": _function_declaration,
+    "function_expression": _function_expression,
+    "generator_function": _function_expression,
+    "method_definition": _method,
+    "arrow_function": _arrow,
+    "statement_block": _block,
+    "switch_body": _block,
+    "for_statement": _block,
+    "for_in_statement": _for_in,
+    "catch_clause": _catch,
+    "class_declaration": _class,
+    "class": _class,
+    "field_definition": _field,
+    "class_static_block": _static_block,
+    **dict.fromkeys(
+        ("comment", "html_comment", "number", "string", "regex", "property_identifier",
+         "private_property_identifier", "statement_identifier", "this", "super", "true", "false",
+         "null", "string_fragment", "escape_sequence", "empty_statement"),
+        ignore,
+    ),
+}  # fmt: skip

@@ -1,0 +1,128 @@
+"""A job's source, and the conditions of edges, made ready for the run's process.
+
+- lazy state: ``get($.data.url)`` becomes ``get(state => state.data.url)``;
+- promises: ``op(...).then(f)`` becomes ``$worker.defer(op(...), f)``;
+- exports, imports, ``import()`` and ``import.meta``, which a function's body cannot hold, become
+  members of ``$worker``;
+- top-level operations: ``fn(...)`` becomes ``$worker.op(() => fn(...))``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from worker.compiler import bindings as names
+from worker.compiler import operations
+from worker.compiler.compiled_job import CompiledJob
+from worker.compiler.edits import Edits
+from worker.compiler.scope import resolve
+from worker.compiler.syntax import check_expression, check_module, encoded, parse
+from worker.compiler.top_level import TopLevel
+from worker.compiler.visitor import Lazy, Walk
+from worker.errors import PlanError
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+
+_HANDLERS: Final = names.HANDLERS | operations.HANDLERS
+
+
+def compile_job(source: str) -> CompiledJob:
+    """Compile a job. Raises ``PlanError`` (SyntaxError) with line and column, from 1."""
+    text = encoded(source, "SyntaxError")
+    root = parse(text)
+    if root.has_error:
+        check_module(source)
+    top = TopLevel()
+    walk = Walk(text)
+    top.start(walk, root)
+    walk.run(_HANDLERS)
+    if walk.doubtful:
+        check_module(source)
+    resolve(walk.scopes)
+    wrapped = _write_lazy_state(walk)
+    _write_operations(walk)
+    if top.imports or top.hashbang:
+        walk.edits.head(top.hashbang, b" ".join(top.imports))
+    return _compiled(walk, wrapped)
+
+
+def _write_lazy_state(walk: Walk) -> list[tuple[int, int]]:
+    """Turn each ``$`` that nobody declares into the state; gives the ranges that it wrapped."""
+    wraps: set[Lazy] = set()
+    for offset, lazy in sorted(walk.top.scope.dollars, key=lambda dollar: dollar[0]):
+        if lazy.error:
+            raise walk.error(lazy.error, offset)
+        walk.edits.replace(offset, offset + 1, b"state")
+        if lazy.end:
+            wraps.add(lazy)
+    for lazy in wraps:
+        _write_arrow(walk.edits, lazy)
+    return [(lazy.start, lazy.end) for lazy in wraps]
+
+
+def _write_arrow(edits: Edits, lazy: Lazy) -> None:
+    arrow = b"async state => " if lazy.asynchronous else b"state => "
+    is_object = edits.source.startswith(b"{", lazy.start)
+    before, after = (arrow + b"(", b")") if is_object else (arrow, b"")
+    edits.wrap(lazy.start, lazy.end, before, after)
+
+
+def _write_operations(walk: Walk) -> None:
+    for operation in walk.operations:
+        thunk = b"async () => " if operation.asynchronous else b"() => "
+        walk.edits.wrap(operation.start, operation.end, b"$worker.op(" + thunk, b")")
+
+
+def _compiled(walk: Walk, wrapped: list[tuple[int, int]]) -> CompiledJob:
+    edited = walk.edits.apply()
+    scope = walk.top.scope
+    return CompiledJob(
+        body=edited.body.decode(),
+        positions=edited.positions(),
+        free=_names(scope.used),
+        free_calls=_names(scope.called),
+        sites=walk.sites.located(edited, wrapped),
+    )
+
+
+def _names(names: set[bytes]) -> tuple[str, ...]:
+    return tuple(sorted(name.decode() for name in names))
+
+
+def compile_condition(expression: str) -> str:
+    """The text of an edge's condition, without a trailing ``;``.
+
+    Raises ``PlanError`` (EdgeConditionError) unless it is exactly one JavaScript expression.
+    """
+    text = encoded(expression, "EdgeConditionError")
+    root = parse(text)
+    if root.has_error or _has_jsx(text, root):
+        stripped = expression.strip().removesuffix(";")
+        check_expression(stripped)
+        return stripped
+    statements = [node for node in root.named_children if not _is_comment(node)]
+    if len(statements) != 1 or statements[0].type != "expression_statement":
+        found = ", ".join(node.type.replace("_", " ") for node in statements[:3]) or "nothing"
+        raise PlanError(
+            f"found {found}, expected one JavaScript expression such as state.data.age > 5",
+            type="EdgeConditionError",
+        )
+    value = next(node for node in statements[0].named_children if not _is_comment(node))
+    return text[value.start_byte : value.end_byte].decode()
+
+
+def _is_comment(node: Node) -> bool:
+    return node.type in ("comment", "html_comment")
+
+
+def _has_jsx(text: bytes, root: Node) -> bool:
+    """JSX, which the parser knows and JavaScript does not."""
+    waiting = [root] if b"<" in text else []
+    while waiting:
+        node = waiting.pop()
+        if node.type.startswith("jsx_"):
+            return True
+        waiting += node.named_children
+    return False

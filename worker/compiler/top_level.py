@@ -1,0 +1,134 @@
+"""The statements of a job's top level: operations, imports and exports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.compiler.operations import is_operation, unwrapped
+from worker.compiler.visitor import Operation, Place, Walk
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+_DECLARATIONS = ("lexical_declaration", "variable_declaration")
+_ANONYMOUS = ("class", "function_expression", "generator_function")
+
+
+class TopLevel:
+    """Starts the walk at each statement; ``imports`` are to be hoisted, in order."""
+
+    def __init__(self) -> None:
+        self.imports: list[bytes] = []
+        self.hashbang = 0
+
+    def start(self, walk: Walk, root: Node) -> None:
+        place = Place(walk.top.scope, walk.top, walk.statement)
+        for statement in root.named_children:
+            self._start(walk, statement, place)
+
+    def _start(self, walk: Walk, node: Node, place: Place) -> None:
+        match node.type:
+            case "expression_statement":
+                _statement(walk, node, place)
+            case "import_statement":
+                self._import(walk, node)
+            case "export_statement":
+                _export(walk, node, place)
+            case "hash_bang_line":
+                self.hashbang = node.end_byte
+            case kind:
+                walk.push(node, place.defers() if kind in _DECLARATIONS else place)
+
+    def _import(self, walk: Walk, node: Node) -> None:
+        source = node.child_by_field_name("source")
+        if source is None:
+            raise walk.error("Unexpected token in an import", node.start_byte)
+        module = b"$worker.import(" + walk.text(source) + b");"
+        clauses = [child for child in node.named_children if child.type == "import_clause"]
+        self.imports.append(_bindings(walk, clauses[0], module) if clauses else module)
+        walk.edits.replace(node.start_byte, node.end_byte, b";")
+
+
+def _statement(walk: Walk, node: Node, place: Place) -> None:
+    """A plain call is an operation, unless it calls what belongs to the language."""
+    expression = node.named_child(0)
+    call = unwrapped(expression)
+    if expression is None or call is None or call.type != "call_expression":
+        return walk.push(node, place)
+    if not is_operation(walk, call):
+        return walk.push(node, place)
+    operation = Operation(expression.start_byte, expression.end_byte)
+    walk.operations.append(operation)
+    return walk.push(expression, place.defers(operation))
+
+
+def _bindings(walk: Walk, clause: Node, module: bytes) -> bytes:
+    """``const {...} = module``, with the namespace first where it has a name."""
+    names: list[bytes] = []
+    namespace = b""
+    for child in clause.named_children:
+        match child.type:
+            case "identifier":
+                names.append(b"default: " + _declared(walk, child))
+            case "namespace_import":
+                namespace = b"".join(_declared(walk, name) for name in child.named_children)
+            case "named_imports":
+                specifiers = (n for n in child.named_children if n.type == "import_specifier")
+                names += [_specifier(walk, specifier) for specifier in specifiers]
+    pattern = b"{" + b", ".join(names) + b"}"
+    if not namespace:
+        return b"const " + pattern + b" = " + module
+    rest = b" const " + pattern + b" = " + namespace + b";" if names else b""
+    return b"const " + namespace + b" = " + module + rest
+
+
+def _specifier(walk: Walk, node: Node) -> bytes:
+    alias = node.child_by_field_name("alias")
+    name = node.child(0)
+    if alias is None or name is None:
+        return _declared(walk, node)
+    return walk.text(name) + b": " + _declared(walk, alias)
+
+
+def _declared(walk: Walk, node: Node) -> bytes:
+    walk.top.scope.declared.add(walk.name(node))
+    return walk.text(node)
+
+
+def _export(walk: Walk, node: Node, place: Place) -> None:
+    source = node.child_by_field_name("source")
+    declaration = node.child_by_field_name("declaration")
+    if source is not None:
+        module = b"$worker.import(" + walk.text(source) + b");"
+        walk.edits.replace(node.start_byte, node.end_byte, module)
+    elif any(child.type == "default" for child in node.children):
+        _export_default(walk, node, declaration, place)
+    elif declaration is not None:
+        walk.edits.replace(node.start_byte, declaration.start_byte, b"")
+        walk.push(declaration, place.defers())
+    else:
+        walk.edits.replace(node.start_byte, node.end_byte, b";")
+
+
+def _export_default(walk: Walk, node: Node, declaration: Node | None, place: Place) -> None:
+    value = node.child_by_field_name("value") or declaration
+    if value is None:
+        raise walk.error("Unexpected token in an export", node.start_byte)
+    name = value.child_by_field_name("name") if declaration is not None else None
+    if name is not None:
+        walk.edits.replace(node.start_byte, value.start_byte, b"")
+        after = b";$worker.default = " + walk.text(name) + b";"
+        walk.edits.replace(value.end_byte, value.end_byte, after)
+    else:
+        walk.edits.replace(node.start_byte, value.start_byte, b"$worker.default = ")
+        _end_declaration(walk, value)
+    walk.push(value, place.defers())
+
+
+def _end_declaration(walk: Walk, value: Node) -> None:
+    """A default function or class is a declaration: what follows it can never call it."""
+    first = value
+    while first.type not in _ANONYMOUS and first.children:
+        first = first.children[0]
+    if first.type in _ANONYMOUS:
+        walk.edits.replace(first.end_byte, first.end_byte, b";")

@@ -1,0 +1,161 @@
+"""One walk over a job's tree: what each place is inside of, and what the walk collects.
+
+The order of the walk is free: scopes, edits and marks are sorted afterwards. It keeps a stack of
+its own, as sources can be nested more deeply than Python's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from worker.compiler.edits import Edits
+from worker.compiler.error_sites import Marks, Sites
+from worker.compiler.scope import Scope
+from worker.compiler.syntax import place_of
+from worker.errors import PlanError
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+IN_STATEMENT: Final = (
+    "$ stands in a statement: it is the state only inside the arguments of an operation, "
+    "write state => state instead"
+)
+
+
+@dataclass(slots=True, eq=False)
+class Lazy:
+    """What ``$`` is at a place: ``error``, or the state of the function that is to wrap the
+    argument ``start:end`` (already there where the range is empty)."""
+
+    error: str = ""
+    start: int = 0
+    end: int = 0
+    outer: Lazy | None = None
+    asynchronous: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """A top-level operation's range, and whether it awaits."""
+
+    start: int
+    end: int
+    asynchronous: bool = False
+
+
+Dollar = tuple[int, Lazy]
+
+
+@dataclass(slots=True, eq=False)
+class Function:
+    """What ``var`` declares into, and the marks of its code."""
+
+    scope: Scope[Dollar]
+    marks: Marks = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """What a node is inside of.
+
+    ``binding`` is the scope that names here are declared in (None: they are read).
+    ``deferring`` tells that ``.then`` and ``.catch`` here belong to operations.
+    """
+
+    scope: Scope[Dollar]
+    function: Function
+    lazy: Lazy
+    binding: Scope[Dollar] | None = None
+    operation: Operation | None = None
+    deferring: bool = False
+
+    def binds(self, scope: Scope[Dollar]) -> Place:
+        return Place(self.scope, self.function, self.lazy, scope, self.operation)
+
+    def ordinary(self) -> Place:
+        """This place for values: names are read, and promises are promises."""
+        if self.binding is None and not self.deferring:
+            return self
+        return Place(self.scope, self.function, self.lazy, None, self.operation)
+
+    def defers(self, operation: Operation | None = None) -> Place:
+        return Place(self.scope, self.function, self.lazy, None, operation, True)
+
+    def awaits(self) -> None:
+        """What wraps this place must be asynchronous."""
+        if self.operation is not None:
+            self.operation.asynchronous = True
+        lazy: Lazy | None = self.lazy
+        while lazy is not None and not lazy.asynchronous:
+            lazy.asynchronous = True
+            lazy = lazy.outer
+
+
+class Walk:
+    """The stack of a walk and what it finds; the handlers of each kind of node do the work."""
+
+    def __init__(self, source: bytes) -> None:
+        self.source = source
+        self.edits = Edits(source)
+        self.sites = Sites(source)
+        self.operations: list[Operation] = []
+        self.doubtful = False
+        self.has_dollars = b"$" in source
+        self.statement = Lazy(error=IN_STATEMENT)
+        self.top = Function(Scope())
+        self.scopes = [self.top.scope]
+        self._stack: list[tuple[Node, Place]] = []
+
+    def run(self, handlers: Mapping[str, Handler]) -> None:
+        stack = self._stack
+        while stack:
+            node, place = stack.pop()
+            handlers.get(node.type, children)(self, node, place)
+
+    def push(self, node: Node | None, place: Place) -> None:
+        if node is not None:
+            self._stack.append((node, place))
+
+    def scope(self, parent: Scope[Dollar]) -> Scope[Dollar]:
+        scope = Scope(parent)
+        self.scopes.append(scope)
+        return scope
+
+    def text(self, node: Node) -> bytes:
+        return self.source[node.start_byte : node.end_byte]
+
+    def name(self, node: Node) -> bytes:
+        text = self.source[node.start_byte : node.end_byte]
+        return _unescaped(text) if b"\\" in text else text
+
+    def error(self, message: str, offset: int) -> PlanError:
+        return PlanError(f"{message} {place_of(self.source, offset)}", type="SyntaxError")
+
+
+Handler = Callable[[Walk, "Node", Place], None]
+
+
+def children(walk: Walk, node: Node, place: Place) -> None:
+    for child in node.named_children:
+        walk.push(child, place)
+
+
+def ignore(walk: Walk, node: Node, place: Place) -> None:
+    pass
+
+
+def _unescaped(name: bytes) -> bytes:
+    """A name without its Unicode escapes, ``\\u0061`` and ``\\u{61}``."""
+    first, *escapes = name.split(b"\\u")
+    return first + b"".join(map(_character, escapes))
+
+
+def _character(escape: bytes) -> bytes:
+    if escape.startswith(b"{"):
+        digits, _, rest = escape[1:].partition(b"}")
+    else:
+        digits, rest = escape[:4], escape[4:]
+    return chr(int(digits, 16)).encode("utf-8", "replace") + rest

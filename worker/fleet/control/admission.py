@@ -1,0 +1,31 @@
+"""Whether a project may have one more run: pure, decided before anything is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from worker.fleet.control.model import Project
+from worker.fleet.control.policy import Limit
+
+
+def admit(project: Project, limit: Limit, now: int) -> tuple[Project, str | None]:
+    """The project with one more run; or as it was, and why the run is refused."""
+    period = int(limit.period_s * 1e6)
+    if now - project.period_began >= period:
+        project = replace(project, period_began=now - now % period, accepted=0)
+    if limit.concurrent is not None and project.unfinished >= limit.concurrent:
+        return project, (
+            f"project '{project.name}' has {_runs(project.unfinished)} under way, "
+            f"and its limit is {limit.concurrent}"
+        )
+    if limit.per_period is not None and project.accepted >= limit.per_period:
+        return project, (
+            f"project '{project.name}' has had {_runs(project.accepted)} in this period of "
+            f"{limit.period_s:g} s, and its limit is {limit.per_period}"
+        )
+    taken = replace(project, unfinished=project.unfinished + 1, accepted=project.accepted + 1)
+    return taken, None
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"

@@ -1,0 +1,67 @@
+"""What others may see of orders and runs: no tokens, no states, no options with secrets in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from worker.fleet.control.model import Order, Run
+from worker.fleet.messaging import messages as wire
+
+
+def run_state(run: Run) -> wire.RunState:
+    return wire.RunState(
+        run_id=run.id,
+        order_id=run.order_id,
+        number=run.number,
+        project=run.project,
+        workflow=run.workflow,
+        status=run.status.value,
+        attempt=run.attempt,
+        priority=run.priority,
+        created=run.created,
+        worker=run.worker,
+        started=run.started,
+        finished=run.finished,
+        start=run.start or None,
+        error_type=run.error_type,
+        error_message=run.error_message,
+    )
+
+
+def order_state(order: Order) -> wire.OrderState:
+    return wire.OrderState(
+        order_id=order.id,
+        project=order.project,
+        workflow=order.workflow,
+        status=order.status.value,
+        priority=order.priority,
+        created=order.created,
+        runs=order.runs,
+        reason=order.reason,
+        last_run=order.last_run,
+    )
+
+
+def plan_without_secrets(plan: str) -> dict[str, Any]:
+    """An execution plan, less the content of credentials; their names stay."""
+    found: dict[str, Any] = msgspec.json.decode(plan)
+    for step in found["workflow"]["steps"]:
+        if isinstance(step.get("configuration"), dict):
+            del step["configuration"]
+    return found
+
+
+def alert(run: Run) -> wire.Alert:
+    return wire.Alert(
+        run_id=run.id,
+        order_id=run.order_id,
+        project=run.project,
+        workflow=run.workflow,
+        status=run.status.value,
+        at=run.finished or 0,
+        error_type=run.error_type,
+        error_message=run.error_message,
+        worker=run.worker,
+    )

@@ -1,1 +1,0 @@
-"""One reader per file format; :mod:`worker.plan.load` tells them apart."""

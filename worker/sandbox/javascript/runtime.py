@@ -1,0 +1,225 @@
+"""JavaScript steps and edge conditions, executed on the engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from _quickjs import JSException
+
+from worker.compiler.compiled_job import CompiledJob
+from worker.core.machine import EdgesJudged
+from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, entry_of
+from worker.core.plan import Plan
+from worker.sandbox.javascript.engine import Engine, EngineError
+from worker.workflow.model import Edge, EdgeKind, Step
+
+SOURCE_LINE_LIMIT = 500
+_CODE_FROM_TEXT = "Code generation from strings disallowed for this context"
+
+
+class JavaScript:
+    """The JavaScript side of one run.
+
+    ``wait(seconds)`` sleeps until the next timer is due or a call is answered, or for ever where it
+    gets ``None``; ``call(number, kind, text)`` has the parent perform what an adaptor asks for.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        wait: Callable[[float | None], None] = lambda seconds: None,
+        call: Callable[[int, str, str], None] = lambda number, kind, text: None,
+    ) -> None:
+        self._engine = engine
+        self._wait, self._call = wait, call
+        self._jobs: dict[str, CompiledJob] = {}
+        self._sources: dict[str, Step] = {}
+        self._conditions: dict[str, int] = {}
+        self._prefixes: dict[tuple[tuple[str, ...], ...], str] = {}
+
+    # --- before the first step ------------------------------------------------------------------
+
+    def define(
+        self, plan: Plan, jobs: Mapping[str, CompiledJob], conditions: Mapping[str, str]
+    ) -> StepError | None:
+        """Compile every job and every condition; the first error refuses the run.
+
+        ``conditions`` gives what :func:`compile_condition` made of each expression.
+        """
+        for step in plan.steps:
+            job = jobs.get(step.id)
+            error = self._define_job(step, job) if job else None
+            error = error or self._define_conditions(step, conditions)
+            if error is not None:
+                return error
+        return None
+
+    def _define_job(self, step: Step, job: CompiledJob) -> StepError | None:
+        file = f"job:{step.id}"
+        self._jobs[file], self._sources[file] = job, step
+        head = f'(async function ($worker) {{"use strict";{self._prefix(step, job)}\n'
+        try:
+            self._engine.evaluate(f"{head}{job.body}\n}})", file)
+        except EngineError as error:
+            return self._error(error.report, step)
+        description = {
+            "adaptors": step.adaptors,
+            "sites": dict(job.sites),
+            "free": job.free,
+            "called": job.free_calls,
+        }
+        self._engine.job(file, json.dumps(description))
+        return None
+
+    def _prefix(self, step: Step, job: CompiledJob) -> str:
+        key = (step.adaptors, job.free, job.free_calls)
+        if key not in self._prefixes:
+            names = self._engine.names(*key) if step.adaptors else []
+            self._prefixes[key] = f"const {{{', '.join(names)}}} = $worker.exports;"
+        return self._prefixes[key]
+
+    def _define_conditions(self, step: Step, conditions: Mapping[str, str]) -> StepError | None:
+        for edge in step.edges:
+            if edge.kind is EdgeKind.EXPRESSION and edge.expression not in self._conditions:
+                error = self._define_condition(edge, conditions[edge.expression])
+                if error is not None:
+                    return error
+        return None
+
+    def _define_condition(self, edge: Edge, compiled: str) -> StepError | None:
+        head = '(function (state, upstreamStepId) {"use strict"; return ('
+        source = f"{head}\n{compiled}\n);}})"
+        try:
+            self._engine.evaluate(source, f"edge:{edge.id}")
+        except EngineError as error:
+            message = f"the condition of {edge.id} does not compile: {error}"
+            return StepError(type="EdgeConditionError", message=message, name="SyntaxError")
+        self._conditions[edge.expression] = self._engine.condition()
+        return None
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def run(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
+        """Execute a step over its input, all of it as JSON text; the state comes back as text."""
+        try:
+            self._engine.begin(f"job:{step.id}", step.id, input, defaults, configuration)
+            verdict, escaped = self._settle()
+            if escaped is None and verdict == "ok":
+                escaped = self._caught()
+            if escaped is not None:
+                return Outcome(state=None, error=replace(escaped, step_id=step.id))
+            if verdict == "ok":
+                return Outcome(state=self._engine.output(), errored=self._engine.errored())
+            return self._failed(step, self._error(json.loads(verdict), step))
+        except JSException:
+            # Only an exhausted heap makes the realm itself throw.
+            return Outcome(state=None, error=replace(OUT_OF_MEMORY, step_id=step.id))
+
+    def _settle(self) -> tuple[str, StepError | None]:
+        """Run microtasks and timers until the step is settled, or an error escapes from it."""
+        while True:
+            try:
+                self._engine.run_pending()
+                rejected = self._engine.rejections.take()
+                verdict = self._engine.poll()
+                if rejected is not None:
+                    return verdict, self._escaped(f"unhandled rejection: {rejected}")
+                if verdict:
+                    return verdict, None
+                if calls := self._engine.calls():
+                    for call in json.loads(calls):
+                        self._call(*call)
+                due = self._engine.due()
+                if due != 0:
+                    self._wait(None if due < 0 else due / 1000)
+                self._engine.fire()
+            except JSException as error:
+                return "", self._escaped(f"uncaught error: {str(error).partition(chr(10))[0]}")
+
+    def _caught(self) -> StepError | None:
+        kind = self._engine.caught()
+        if kind == "SecurityError":
+            return StepError(type=kind, message=_CODE_FROM_TEXT)
+        return OUT_OF_MEMORY if kind else None
+
+    def _escaped(self, message: str) -> StepError:
+        return self._caught() or StepError(type="ExecutionError", message=message)
+
+    def _failed(self, step: Step, error: StepError) -> Outcome:
+        if error.aborts:
+            return Outcome(state=None, error=error)
+        state = self._engine.failed(json.dumps(entry_of(error)))
+        return Outcome(state=state, errored=True, error=error)
+
+    # --- conditions -----------------------------------------------------------------------------
+
+    def judge(self, step: Step, edges: tuple[Edge, ...], state: str | None) -> EdgesJudged:
+        """Evaluate edges in order over a state, up to the first that throws."""
+        wanted = [
+            self._conditions[edge.expression] if edge.kind is EdgeKind.EXPRESSION else edge.kind
+            for edge in edges
+        ]
+        try:
+            result = json.loads(self._engine.judge(step.id, json.dumps(wanted), state))
+        except JSException:
+            return EdgesJudged(verdicts=(), state=state, error=OUT_OF_MEMORY)
+        verdicts = tuple(result["verdicts"])
+        if result["thrown"] is None:
+            return EdgesJudged(verdicts=verdicts, state=self._engine.judged())
+        report = json.loads(result["thrown"])
+        if report["type"] == "OomError":
+            return EdgesJudged(verdicts=verdicts, state=state, error=OUT_OF_MEMORY)
+        edge = edges[len(verdicts)]
+        thrown = f"{report['name'] or 'an error'}: {report['message']}"
+        message = f"the condition of {edge.id} threw {thrown}"
+        error = StepError(type="EdgeConditionError", message=message, name=report["name"])
+        return EdgesJudged(verdicts=verdicts, state=state, error=error)
+
+    # --- errors ---------------------------------------------------------------------------------
+
+    def _error(self, report: dict[str, Any], step: Step) -> StepError:
+        message = OUT_OF_MEMORY.message if report["type"] == "OomError" else report["message"]
+        frames = [self._place(frame) for frame in report["frames"] if frame["line"] > 0]
+        own = [frame for frame in frames if frame[1] == f"job:{step.id}"]
+        position = _position(step, *own[0][2:]) if own else None
+        return StepError(
+            type=report["type"],
+            message=message,
+            name=report["name"],
+            step_id=step.id,
+            position=position,
+            stack=tuple(map(_frame_text, frames)),
+            details=report["details"],
+        )
+
+    def _place(self, frame: dict[str, Any]) -> tuple[str, str, int, int]:
+        job = self._jobs.get(frame["file"])
+        line, column = frame["line"], frame["column"]
+        if job is not None:
+            line, column = job.origin(line, in_characters(job.body, line, column))
+        return frame["name"], frame["file"], line, column
+
+
+def in_characters(text: str, line: int, column: int) -> int:
+    """A column of the engine, which counts bytes of UTF-8, in code points."""
+    if text.isascii():
+        return column
+    lines = text.split("\n")
+    before = lines[line - 1].encode()[: column - 1] if line <= len(lines) else b""
+    return len(before.decode(errors="ignore")) + 1
+
+
+def _position(step: Step, line: int, column: int) -> Position:
+    lines = step.source.split("\n")
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    # A place in what the compiler wrote may lie beyond the author's line.
+    within = min(column, len(text) + 1)
+    return Position(line=line, column=within, source_line=text[:SOURCE_LINE_LIMIT])
+
+
+def _frame_text(frame: tuple[str, str, int, int]) -> str:
+    name, file, line, column = frame
+    return f"at {name or '<anonymous>'} ({file.partition(':')[2]}:{line}:{column})"

@@ -1,0 +1,55 @@
+"""What a run may use. The parent keeps the clock; the run's process keeps the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.core.outcome import StepError
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits of one run, with OpenFn's defaults.
+
+    ``timeout_s`` counts from ``run:start``. ``memory_mb`` counts everything that the run
+    allocates, buffers included. A state over ``state_mb`` (default: a quarter of the memory)
+    kills the run; an output over ``payload_mb`` is withheld from the events; a log line over
+    ``log_payload_mb`` is cut, and after ``log_lines`` lines, or ``log_total_mb`` of them, no more
+    are reported.
+    """
+
+    timeout_s: float = 300.0
+    memory_mb: int = 500
+    state_mb: float | None = None
+    payload_mb: float = 10.0
+    log_payload_mb: float = 1.0
+    log_lines: int = 10_000
+    log_total_mb: float = 50.0
+
+    @property
+    def memory(self) -> int:
+        return self.memory_mb * MIB
+
+    @property
+    def state(self) -> int:
+        return int((self.memory_mb / 4 if self.state_mb is None else self.state_mb) * MIB)
+
+    @property
+    def payload(self) -> int:
+        return int(self.payload_mb * MIB)
+
+    @property
+    def log_total(self) -> int:
+        return int(self.log_total_mb * MIB)
+
+    @property
+    def log_payload(self) -> int:
+        return int(self.log_payload_mb * MIB)
+
+
+def timed_out(limits: Limits) -> StepError:
+    """The error of a run that took longer than it may."""
+    text = f"the run took longer than its limit of {limits.timeout_s:g} s"
+    return StepError(type="TimeoutError", message=text)

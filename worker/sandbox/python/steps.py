@@ -1,0 +1,297 @@
+"""Python steps: a file with ``def step(state)``, sync or async, that returns the next state.
+
+What a step raises, and what becomes of it:
+
+==================================================  ==============  =======
+Python                                              error type      status
+==================================================  ==============  =======
+``TypeError``, ``AttributeError``                   TypeError       failed
+``IndexError``, ``KeyError``, ``OverflowError``,    RangeError      failed
+``RecursionError``
+any other exception: ``ValueError``, an assertion,  JobError        failed
+the author's own, ``SystemExit``
+``NameError``, ``UnboundLocalError``                ReferenceError  crashed
+``SyntaxError``                                     SyntaxError     crashed
+an error in a task that nothing awaits              ExecutionError  crashed
+no function ``step`` in the file                    ValidationError crashed
+``eval``, ``exec``, ``compile``, ``open`` and kin,  SecurityError   killed
+names such as ``__globals__``
+a module that is not allowed, or not there          ImportError     killed
+``MemoryError``                                     OomError        killed
+==================================================  ==============  =======
+
+Of a group of exceptions, the first that aborts the run decides, or the only one; otherwise the
+group is a JobError. The error's name is the exception's own class.
+
+A step is guarded (:mod:`worker.sandbox.python.guard`), which is not a security boundary: what
+confines it is the process of its run. What it may return is in :mod:`worker.sandbox.python.state`.
+What it prints becomes log lines.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+import sys
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from types import CodeType, ModuleType
+from typing import Any
+
+from worker.core.outcome import Outcome, StepError, entry_of
+from worker.errors import PlanError
+from worker.sandbox.python.errors import Source, forbidden_error, step_error
+from worker.sandbox.python.guard import ForbiddenName, Guard, harden
+from worker.sandbox.python.state import fields_of, is_nothing, to_json, without_secrets
+
+Log = Callable[[str, str], None]
+"""``log(level, message)``"""
+
+_MODULE = "__step__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledStep:
+    """A step's module, compiled and not executed. It belongs to its process: code cannot travel.
+
+    ``forbidden`` is the first name that a step may not use, for which it is killed when it runs.
+    """
+
+    code: CodeType
+    source: Source
+    allowed: frozenset[str]
+    forbidden: ForbiddenName | None = None
+
+
+# --- before the run -----------------------------------------------------------------------------
+
+
+def check_step(source: str, filename: str) -> None:
+    """Raise :class:`PlanError` where :func:`compile_step` would."""
+    compile_step(source, filename)
+
+
+def compile_step(source: str, filename: str, allowed: frozenset[str] = frozenset()) -> CompiledStep:
+    """Compile a step without executing any of it.
+
+    ``allowed`` are modules that it may import beyond the safe ones, each with everything under it.
+    Raises :class:`PlanError`, a SyntaxError where Python does not understand the text and a
+    ValidationError where it has no function ``step`` at its top level.
+    """
+    text = source.removeprefix("\ufeff")
+    try:
+        code, forbidden = _compile(text, filename)
+    except SyntaxError as error:
+        place = f"{filename}:{error.lineno or 1}:{error.offset or 1}"
+        raise PlanError(f"{place}: {error.msg}", type="SyntaxError") from None
+    except (RecursionError, MemoryError):
+        raise PlanError(f"{filename}: nested too deeply", type="SyntaxError") from None
+    except ValueError as error:
+        raise PlanError(f"{filename}: {error}", type="SyntaxError") from None
+    lines = tuple(re.split(r"\r\n?|\n", text))
+    return CompiledStep(
+        code=code, source=Source(file=filename, lines=lines), allowed=allowed, forbidden=forbidden
+    )
+
+
+def _compile(text: str, filename: str) -> tuple[CodeType, ForbiddenName | None]:
+    # What Python merely warns of is not the business of whoever runs the workflow.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(text, filename)
+        forbidden = harden(tree)
+        code = compile(tree, filename, "exec", dont_inherit=True)
+    if not any(_is_step(statement) for statement in tree.body):
+        raise PlanError(
+            f"{filename}: no function 'step': a Python step defines 'def step(state)' "
+            "(or 'async def') at the top level and returns the next state"
+        )
+    return code, forbidden
+
+
+def _is_step(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef) and statement.name == "step"
+    )
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+def run_step(step: CompiledStep, step_id: str, input: str, log: Log) -> Outcome:
+    """Execute a step over its full input state, as JSON text; the state comes back as text.
+
+    Whatever the step does is an outcome. Only a ``MemoryError`` can be raised, where no memory is
+    left to say so.
+    """
+    with _captured(log):
+        return _Execution(step, step_id, log).run(input)
+
+
+class _Execution:
+    """One execution, in a module of its own."""
+
+    def __init__(self, step: CompiledStep, step_id: str, log: Log) -> None:
+        self._step, self._step_id, self._log = step, step_id, log
+        self._guard = Guard(step.allowed)
+        self._state: Any = {}
+        self._escaped: StepError | None = None
+
+    def run(self, input: str) -> Outcome:
+        if self._step.forbidden is not None:
+            error = forbidden_error(self._step.forbidden, self._step.source, self._step_id)
+            return Outcome(state=None, error=error)
+        outcome = self._outcome(input)
+        if self._guard.attempt is None:
+            return Outcome(state=None, error=self._escaped) if self._escaped else outcome
+        error = self._error(self._guard.attempt)
+        # Its traceback holds this execution, with all that the step held, in a cycle.
+        self._guard.attempt.__traceback__ = None
+        return Outcome(state=None, error=error)
+
+    def _outcome(self, input: str) -> Outcome:
+        try:
+            self._state = json.loads(input)
+            return self._output(self._call())
+        except (MemoryError, SystemError) as raised:
+            # The traceback holds what filled the memory: nothing can be done before it is gone.
+            raised.__traceback__ = None
+            return self._failed(self._error(raised), input)
+        except BaseException as raised:
+            return self._failed(self._error(raised), input)
+
+    def _error(self, thrown: BaseException) -> StepError:
+        try:
+            return step_error(thrown, self._step.source, self._step_id)
+        except MemoryError:
+            raise
+        except BaseException:
+            # An exception's own methods are the author's code too.
+            text = "an error that cannot be read"
+            return StepError(type="JobError", message=text, step_id=self._step_id)
+
+    def _call(self) -> Any:
+        # Dataclasses look for the module of a class among those that are loaded.
+        module = sys.modules[_MODULE] = ModuleType(_MODULE)
+        namespace = vars(module)
+        namespace["__builtins__"] = self._guard.builtins()
+        try:
+            exec(self._step.code, namespace)  # noqa: S102
+            result = namespace["step"](self._state)
+            return self._awaited(result) if hasattr(type(result), "__await__") else result
+        finally:
+            sys.modules.pop(_MODULE, None)
+            # A module and its functions hold each other; what they hold must not outlive the step.
+            namespace.clear()
+
+    def _awaited(self, result: Awaitable[Any]) -> Any:
+        # Slow to import: only for the steps that need it.
+        import asyncio
+
+        async def main() -> Any:
+            asyncio.get_running_loop().set_exception_handler(lambda _, what: self._unseen(what))
+            return await result
+
+        return asyncio.run(main())
+
+    def _unseen(self, what: dict[str, Any]) -> None:
+        """Hear of an error in a task that nothing awaited: the step did not succeed."""
+        thrown = what.get("exception")
+        if thrown is None:
+            self._warn(what["message"])
+            return
+        error = self._error(thrown)
+        if not error.aborts:
+            message = f"uncaught error in a task: {error.message}"
+            error = replace(error, type="ExecutionError", message=message)
+        self._escaped = self._escaped or error
+
+    def _output(self, result: Any) -> Outcome:
+        if is_nothing(result):
+            return Outcome(state=None)
+        fields = fields_of(result)
+        if fields is None:
+            return Outcome(state=to_json(result, self._warn))
+        errors = fields_of(fields.get("errors"))
+        errored = errors is not None and not is_nothing(errors.get(self._step_id))
+        text = to_json(without_secrets(fields), self._warn, result)
+        return Outcome(state=text, errored=errored)
+
+    def _failed(self, error: StepError, input: str) -> Outcome:
+        if error.aborts:
+            return Outcome(state=None, error=error)
+        try:
+            return Outcome(state=self._failed_state(error, input), errored=True, error=error)
+        except MemoryError as exhausted:
+            return Outcome(state=None, error=self._error(exhausted))
+
+    def _failed_state(self, error: StepError, input: str) -> str | None:
+        """The input with what the step changed in it; without, where that is not JSON."""
+        for pristine in (False, True):
+            try:
+                state = json.loads(input) if pristine else self._state
+                return self._with_error(state, error)
+            except MemoryError:
+                raise
+            except BaseException:  # noqa: S112
+                continue
+        return self._with_error({}, error)
+
+    def _with_error(self, state: Any, error: StepError) -> str | None:
+        # The run's process has this loaded already, with its engine.
+        fields = without_secrets(fields_of(state) or {})
+        errors = {**(fields_of(fields.get("errors")) or {}), self._step_id: entry_of(error)}
+        return to_json({**fields, "errors": errors}, self._warn, state)
+
+    def _warn(self, message: str) -> None:
+        self._log("warn", message)
+
+
+# --- what a step says -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _captured(log: Log) -> Iterator[None]:
+    """Turn what is printed into log lines, and Python's warnings too."""
+    out, err = _Lines(log, "info"), _Lines(log, "error")
+    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = lambda message, category, *_: log(
+            "warn", f"{category.__name__}: {message}"
+        )
+        try:
+            yield
+        finally:
+            out.close()
+            err.close()
+
+
+class _Lines(io.TextIOBase):
+    """A text stream that reports what one ``print`` wrote as one line of the log."""
+
+    def __init__(self, log: Log, level: str) -> None:
+        self._log, self._level = log, level
+        self._parts: list[str] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._parts.append(text)
+        if text.endswith("\n"):
+            self._report()
+        return len(text)
+
+    def close(self) -> None:
+        if any(self._parts):
+            self._report()
+        super().close()
+
+    def _report(self) -> None:
+        text = "".join(self._parts).removesuffix("\n")
+        self._parts.clear()
+        self._log(self._level, text)

@@ -1,0 +1,71 @@
+"""An error in its author's source: the line and the column, with the lines around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worker.core.outcome import StepError
+from worker.sinks.text import printable
+from worker.util.json import dumps
+from worker.view.report.view_model import ErrorView, SourceLine
+from worker.workflow.model import Step
+
+_BEFORE, _AFTER = 3, 2
+_WIDE = 400
+_LONG = 20_000
+
+
+def error_view(error: StepError, step: Step | None) -> ErrorView:
+    return ErrorView(
+        type=error.type,
+        message=error.message[:_LONG],
+        place=_place(error, step),
+        lines=tuple(_lines(error, step)),
+        notes=tuple(_notes(error)),
+        stack=error.stack[:100],
+    )
+
+
+def _place(error: StepError, step: Step | None) -> str:
+    if error.position is None:
+        return ""
+    name = (step.source_file or step.id) if step else (error.step_id or "")
+    return f"{name}:{error.position.line}:{error.position.column}"
+
+
+def _lines(error: StepError, step: Step | None) -> Iterator[SourceLine]:
+    """The line with those around it, where the source that is known is the one that ran."""
+    place = error.position
+    if place is None:
+        return
+    source = step.source.rstrip().split("\n") if step else []
+    same = 0 < place.line <= len(source) and place.source_line.strip() in source[place.line - 1]
+    if not same:
+        if place.source_line.strip():
+            yield _line(place.line, place.source_line, place.column)
+        return
+    first, last = max(1, place.line - _BEFORE), min(len(source), place.line + _AFTER)
+    for number in range(first, last + 1):
+        yield _line(number, source[number - 1], place.column if number == place.line else 0)
+
+
+def _line(number: int, text: str, caret: int) -> SourceLine:
+    """A line as it is shown: what is spelled out before the caret moves it, and a long line is
+    shown from near it."""
+    begin = max(0, caret - 1 - _WIDE // 2) if len(text) > _WIDE else 0
+    shown = printable(text[begin : begin + _WIDE]).replace("\t", " ")
+    ahead = printable(text[begin : max(begin, caret - 1)])
+    return SourceLine(number=number, text=shown, caret=len(ahead) + 1 if caret else 0)
+
+
+def _notes(error: StepError) -> Iterator[str]:
+    if error.name not in ("", "Error", error.type):
+        yield f"the job called it {error.name}"
+    if error.source not in ("", "runtime"):
+        yield f"source: {error.source}"
+    if error.details:
+        yield f"details: {dumps(dict(error.details))[:_LONG]}"
+    cause = error.cause
+    while cause is not None:
+        yield f"caused by {cause.type}: {cause.message[:_LONG]}"
+        cause = cause.cause

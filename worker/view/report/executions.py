@@ -1,0 +1,105 @@
+"""The executions of a run, put together from its events: which led to which, with their logs."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.core.events import AnyEvent, RunLog, StepComplete, StepStart
+from worker.core.status import STATUS_OF_REASON, Status
+from worker.sinks.text import seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One execution. ``complete`` is None where the events stop before it ended; ``upstream`` is
+    the execution whose output it began with, None for the run's input. ``spent`` is in
+    microseconds, and ``open``: it took at least that."""
+
+    started: StepStart
+    complete: StepComplete | None
+    upstream: int | None
+    spent: int
+    open: bool
+
+    @property
+    def step(self) -> str:
+        return self.started.job_id
+
+    @property
+    def status(self) -> Status:
+        return STATUS_OF_REASON[self.complete.reason] if self.complete else Status.RUNNING
+
+    @property
+    def took(self) -> str:
+        return f"{'≥ ' if self.open else ''}{seconds(self.spent)}"
+
+    @property
+    def next(self) -> tuple[str, ...]:
+        return self.complete.next if self.complete else ()
+
+
+def executions_of(
+    events: Sequence[AnyEvent], *, stands_still: bool = False
+) -> tuple[Execution, ...]:
+    """In the order in which they began. ``stands_still``: the run's clock did while steps computed,
+    so that the beginning of the next one tells what a step took."""
+    starts = [event for event in events if isinstance(event, StepStart)]
+    ends = {event.step_id: event for event in events if isinstance(event, StepComplete)}
+    came = _Upstream()
+    found: list[Execution] = []
+    for number, start in enumerate(starts):
+        complete = ends.get(start.step_id)
+        following = starts[number + 1] if number + 1 < len(starts) else None
+        if complete is None:
+            spent = events[-1].timestamp - start.timestamp
+        elif stands_still and following is not None:
+            spent = following.timestamp - start.timestamp
+        else:
+            spent = complete.duration
+        found.append(
+            Execution(
+                started=start,
+                complete=complete,
+                upstream=came.take(start),
+                spent=max(0, spent),
+                open=complete is None or (stands_still and following is None),
+            )
+        )
+        if complete is not None:
+            came.put(number, complete)
+    return tuple(found)
+
+
+class _Upstream:
+    """Which execution led to which: the one whose output it began with, else the first whose
+    edges selected the step and that nothing else took."""
+
+    def __init__(self) -> None:
+        self._outputs: dict[str, int] = {}
+        self._selected: dict[str, deque[int]] = defaultdict(deque)
+
+    def put(self, number: int, complete: StepComplete) -> None:
+        if complete.output_dataclip_id is not None:
+            self._outputs.setdefault(complete.output_dataclip_id, number)
+        for target in complete.next:
+            self._selected[target].append(number)
+
+    def take(self, start: StepStart) -> int | None:
+        waiting = self._selected[start.job_id]
+        named = self._outputs.get(start.input_dataclip_id)
+        if named is None:
+            return waiting.popleft() if waiting else None
+        if named in waiting:
+            waiting.remove(named)
+        return named
+
+
+def places_of(executions: Sequence[Execution]) -> dict[str, int]:
+    """Executions by the ids that events name them by."""
+    return {one.started.step_id: number for number, one in enumerate(executions)}
+
+
+def logs_of(events: Sequence[AnyEvent]) -> tuple[RunLog, ...]:
+    return tuple(event for event in events if isinstance(event, RunLog))

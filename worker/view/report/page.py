@@ -1,0 +1,189 @@
+"""A report as one HTML file that needs nothing else, and lets nothing else in.
+
+The page is built as a tree, so no text can become markup. The policy knows the styles and the one
+script by their hashes, and allows nothing to load; what the script shows stands in the page as
+data, which it only ever puts into the text of elements.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from itertools import groupby
+from xml.etree import ElementTree as ET
+
+from worker.sinks.text import one_line, printable
+from worker.util.json import dumps
+from worker.view.graph.drawing import Drawing
+from worker.view.graph.styles import night_sheet, style_sheet
+from worker.view.report.graph import Frame, frame_of
+from worker.view.report.status_css import colours
+from worker.view.report.view_model import First, ReportView, RunView
+
+_STYLES = ("day.css", "parts.css")
+_NIGHT = ("night.css",)
+_SCRIPTS = ("dom.js", "tree.js", "steps.js", "log.js", "main.js")
+_DARK = "screen and (prefers-color-scheme: dark)"
+_LABELS = ("A", "B")
+
+
+def page(view: ReportView, drawings: Sequence[Drawing]) -> str:
+    """The report as text; a drawing for each run."""
+    day = "\n".join([style_sheet(night=False), *colours(night=False), *map(_asset, _STYLES)])
+    night = "\n".join([night_sheet(), *colours(night=True), *map(_asset, _NIGHT)])
+    script = "\n".join(['"use strict";', *map(_asset, _SCRIPTS)])
+    root = ET.Element("html", {"lang": "en"})
+    head = ET.SubElement(root, "head")
+    ET.SubElement(head, "meta", {"charset": "utf-8"})
+    policy = _policy([day, night], script)
+    ET.SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": policy})
+    viewport = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
+    ET.SubElement(head, "meta", viewport)
+    ET.SubElement(head, "meta", {"name": "referrer", "content": "no-referrer"})
+    ET.SubElement(head, "title").text = _title(view)
+    ET.SubElement(head, "style").text = day
+    ET.SubElement(head, "style", {"id": "night", "media": _DARK}).text = night
+    _body(ET.SubElement(root, "body"), view, [frame_of(one) for one in drawings], script)
+    return f"<!doctype html>\n{ET.tostring(root, encoding='unicode', method='html')}\n"
+
+
+def _asset(name: str) -> str:
+    return resources.files("worker.view.report").joinpath("assets", name).read_text("utf-8")
+
+
+def _policy(styles: Sequence[str], script: str) -> str:
+    known = " ".join(f"'sha256-{_digest(one)}'" for one in styles)
+    return "; ".join((
+        "default-src 'none'",
+        f"style-src {known}",
+        f"script-src 'sha256-{_digest(script)}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ))  # fmt: skip
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _title(view: ReportView) -> str:
+    run = view.runs[0]
+    against = " compared" if len(view.runs) > 1 else ""
+    return one_line(f"{run.mark} {run.workflow or 'run'}: {run.status}{against}", 120)
+
+
+def data_of(view: ReportView) -> str:
+    """The view as JSON that can stand in a script element: ``<`` is only ever inside a string."""
+    return dumps(asdict(view)).replace("<", "\\u003c")
+
+
+# --- the page without its script ------------------------------------------------------------------
+
+
+def _body(body: ET.Element, view: ReportView, frames: Sequence[Frame], script: str) -> None:
+    _tag(body, "a", "Skip to the steps", {"class": "skip", "href": "#steps-title"})
+    _header(body, view)
+    main = ET.SubElement(body, "main", {"class": "pair" if len(view.runs) > 1 else "single"})
+    if len(view.runs) > 1:
+        _first_difference(main, view.first)
+    _verdicts(main, view)
+    _tag(main, "noscript", "Without scripts there are only the verdict and the graph here.")
+    _graphs(main, view, frames)
+    _section(main, "steps", "Steps and time")
+    _section(main, "detail", "Step")
+    _section(main, "log", "Log")
+    _section(main, "final", "Final state")
+    _footer(body, view)
+    ET.SubElement(body, "script", {"type": "application/json", "id": "data"}).text = data_of(view)
+    ET.SubElement(body, "script").text = script
+
+
+def _header(body: ET.Element, view: ReportView) -> None:
+    header = ET.SubElement(body, "header")
+    names = dict.fromkeys(run.workflow or "A run" for run in view.runs)
+    title = " and ".join(one_line(name, 120) for name in names)
+    _tag(header, "h1", title)
+    tools = ET.SubElement(header, "div", {"class": "tools"})
+    _tag(tools, "button", "Theme", {"type": "button", "id": "theme"})
+    _tag(tools, "button", "Keys", {"type": "button", "id": "keys", "aria-haspopup": "dialog"})
+
+
+def _first_difference(main: ET.Element, first: First | None) -> None:
+    section = ET.SubElement(main, "section", {"class": "first", "aria-labelledby": "first-title"})
+    _tag(section, "h2", "First difference", {"id": "first-title"})
+    if first is None:
+        _tag(section, "p", "None: the two runs are the same, as far as both go.")
+        return
+    _tag(section, "p", printable(first.message[:4000]), {"class": "told"})
+    if first.row is not None:
+        _tag(section, "button", "Show it", {"type": "button", "id": "show-first"})
+
+
+def _verdicts(main: ET.Element, view: ReportView) -> None:
+    holder = ET.SubElement(main, "div", {"class": "columns"})
+    for number, run in enumerate(view.runs):
+        _verdict(holder, run, _LABELS[number] if len(view.runs) > 1 else "")
+
+
+def _verdict(holder: ET.Element, run: RunView, label: str) -> None:
+    section = ET.SubElement(holder, "section", {"class": f"verdict s-{run.status}"})
+    headline = ET.SubElement(section, "h2")
+    if label:
+        _tag(headline, "span", label, {"class": "label"})
+    _tag(headline, "span", run.headline, {"class": "chip"})
+    for deeper, lines in groupby(run.verdict, lambda line: line.startswith("    ")):
+        if deeper:
+            _code(section, "\n".join(line[4:] for line in lines))
+        else:
+            for line in lines:
+                _tag(section, "p", line.strip())
+    facts = ("began", run.began), ("run", run.run_id), ("from", run.name)
+    told = " · ".join(f"{name} {printable(value)}" for name, value in facts if value)
+    _tag(section, "p", told, {"class": "facts"})
+    for note in run.notes:
+        _tag(section, "p", printable(note), {"class": "note"})
+
+
+def _code(section: ET.Element, text: str) -> None:
+    """Long lines scroll, by keys too, so that what points at a column stays below it."""
+    about = {"tabindex": "0", "role": "group", "aria-label": "The place of the error"}
+    _tag(section, "pre", text, about)
+
+
+def _graphs(main: ET.Element, view: ReportView, frames: Sequence[Frame]) -> None:
+    section = ET.SubElement(main, "section", {"aria-labelledby": "graph-title"})
+    _tag(section, "h2", "Graph", {"id": "graph-title"})
+    holder = ET.SubElement(section, "div", {"class": "columns"})
+    for number, frame in enumerate(frames):
+        label = f" of run {_LABELS[number]}" if len(view.runs) > 1 else ""
+        about = {"role": "group", "aria-label": f"Drawing{label}", "tabindex": "0"}
+        shown = ET.SubElement(holder, "div", {"class": "frame", "data-run": str(number), **about})
+        if len(frames) > 1:
+            _tag(shown, "span", _LABELS[number], {"class": "label"})
+        if frame.picture is None:
+            _tag(shown, "p", frame.problem, {"class": "note"})
+        else:
+            shown.append(frame.picture)
+
+
+def _section(main: ET.Element, id: str, title: str) -> None:
+    section = ET.SubElement(main, "section", {"id": id, "aria-labelledby": f"{id}-title"})
+    # A place to skip to, and where the focus goes when a step is chosen elsewhere.
+    _tag(section, "h2", title, {"id": f"{id}-title", "tabindex": "-1"})
+    ET.SubElement(section, "div", {"class": "content"})
+
+
+def _footer(body: ET.Element, view: ReportView) -> None:
+    steps = sum(len(run.executions) for run in view.runs)
+    lines = sum(len(run.logs) for run in view.runs)
+    told = f"Executions: {steps}. Log lines: {lines}. All is in this file, and nothing is loaded."
+    _tag(ET.SubElement(body, "footer"), "p", told)
+
+
+def _tag(
+    parent: ET.Element, name: str, text: str, attributes: dict[str, str] | None = None
+) -> None:
+    ET.SubElement(parent, name, attributes or {}).text = text

@@ -1,0 +1,132 @@
+"""A cursor over a document, so that readers of formats say what they expect and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+from worker.workflow.documents.data import Keys, Mark, did_you_mean, path_text, shorten
+from worker.workflow.documents.data import kind_of as kind_of
+from worker.workflow.documents.document import Document
+from worker.workflow.model import Warning
+
+# A file of junk would warn once a key: nobody reads that, and each suggestion costs time.
+_WARNING_LIMIT = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Node:
+    """A value in a document, and the path to it. ``warnings`` is shared by the whole document."""
+
+    __slots__ = ("document", "path", "value", "warnings")
+
+    def __init__(
+        self,
+        document: Document,
+        value: Any,
+        path: Keys = (),
+        warnings: list[Warning] | None = None,
+    ) -> None:
+        self.document, self.value, self.path = document, value, path
+        self.warnings: list[Warning] = [] if warnings is None else warnings
+
+    @property
+    def place(self) -> Mark:
+        """Its (line, column), from 1; (0, 0) where the document is not ``located``."""
+        return self.document.locate(self.path) if self.document.located else (0, 0)
+
+    def fail(self, message: str) -> NoReturn:
+        self.document.fail(self.path, message)
+
+    def warn(self, message: str) -> None:
+        if len(self.warnings) < _WARNING_LIMIT:
+            self.warnings.append(Warning(path=path_text(self.path), message=message))
+
+    def at(self, key: str) -> Node:
+        """The value under a key; its value is ``None`` where there is none."""
+        return self._child(key, self._held().get(key))
+
+    def _child(self, key: str | int, value: Any) -> Node:
+        return Node(self.document, value, (*self.path, key), self.warnings)
+
+    def has(self, key: str) -> bool:
+        return isinstance(self.value, Mapping) and key in self.value
+
+    def first(self, *keys: str) -> Node:
+        """The value under the first of several names that holds one."""
+        held = self._held()
+        return self.at(next((key for key in keys if held.get(key) is not None), keys[0]))
+
+    # --- what is expected -----------------------------------------------------------------------
+
+    def mapping(self, *known: str) -> Node:
+        """This node, which must be a mapping; keys outside ``known`` (if any) are warned of."""
+        for key in self._held():
+            if _SURROGATE.search(key):
+                self.fail("a key holds half of a character (a lone surrogate)")
+            if known and key not in known:
+                self._unknown(key, known)
+        return self
+
+    def _held(self) -> Mapping[str, Any]:
+        if not isinstance(self.value, Mapping):
+            self.fail(f"expected a mapping, found {kind_of(self.value)}")
+        return self.value
+
+    def _unknown(self, key: str, known: tuple[str, ...]) -> None:
+        if len(self.warnings) < _WARNING_LIMIT:
+            hint = did_you_mean(key, known)
+            self.at(key).warn(f"unknown key '{shorten(key)}'{hint}")
+
+    def items(self) -> Iterator[tuple[str, Node]]:
+        """The entries of a mapping, in the order of the file; none where it is absent."""
+        if self.value is not None:
+            for key, value in self.mapping().value.items():
+                yield key, self._child(key, value)
+
+    def elements(self) -> Iterator[Node]:
+        """The items of a list; none where it is absent."""
+        if self.value is not None:
+            if not isinstance(self.value, list):
+                self.fail(f"expected a list, found {kind_of(self.value)}")
+            for index, value in enumerate(self.value):
+                yield self._child(index, value)
+
+    def text(self, default: str | None = None) -> str:
+        """A text. Required unless there is a default."""
+        if self.value is None and default is not None:
+            return default
+        if not isinstance(self.value, str):
+            self.fail(f"expected text, found {kind_of(self.value)}")
+        if _SURROGATE.search(self.value):
+            self.fail("expected text, found half of a character (a lone surrogate)")
+        return self.value
+
+    def name(self, default: str | None = None) -> str:
+        """A text that names something; a number is taken as the word that was meant."""
+        if isinstance(self.value, int | float) and not isinstance(self.value, bool):
+            return str(self.value)
+        text = self.text(default)
+        if not text and default is None:
+            self.fail("expected a name, found an empty text")
+        return text
+
+    def flag(self, default: bool) -> bool:
+        if self.value is None:
+            return default
+        if not isinstance(self.value, bool):
+            self.fail(f"expected true or false, found {kind_of(self.value)}")
+        return self.value
+
+    def amount(self) -> int | float:
+        """A number that is not negative."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            self.fail(f"expected a number, found {kind_of(self.value)}")
+        if self.value < 0:
+            self.fail(f"expected a number from 0, found {self.value}")
+        return self.value
+
+    def data(self) -> dict[str, Any]:
+        """A mapping taken as it is; empty where it is absent."""
+        return {} if self.value is None else dict(self.mapping().value)

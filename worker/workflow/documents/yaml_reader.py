@@ -1,0 +1,285 @@
+"""YAML as plain data, read from its event stream without recursion.
+
+Nesting and the expansion of aliases are bounded before anything is built, a key that stands twice
+is an error (the parser would drop a rule in silence), and plain words mean what YAML 1.2's core
+schema says: ``on``, ``yes``, ``no`` and dates are text. ``<<`` merges, as authors expect of it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import yaml
+
+from worker.errors import LoadError
+from worker.workflow.documents.data import NESTING_LIMIT, NODE_LIMIT, Keys, Mark, path_text, shorten
+
+_COLUMNS = 1 << 32  # line and column in one number: a file can hold two million values
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def parse(text: str, file: str) -> tuple[Any, Places]:
+    """YAML as plain data, and its places. Raises :class:`LoadError` for what is not one document
+    of it."""
+    builder = _Builder(file)
+    try:
+        for event in _events(text):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        _fail_marked(error, text, file)
+    except yaml.YAMLError as error:
+        _fail_unprintable(error, text, file)
+    return builder.root, Places(builder.root, builder.start, builder.within)
+
+
+_Marks = dict[str, int] | list[int]
+
+
+class Places:
+    """The line and column of every value, kept for each container: a path costs nothing."""
+
+    def __init__(self, root: Any, start: Mark, within: Mapping[int, _Marks]) -> None:
+        self._root, self._start, self._within = root, start, within
+
+    def __call__(self, keys: Keys) -> Mark:
+        """The place of the value under ``keys``, or of the nearest around it."""
+        value, found = self._root, self._start
+        for key in keys:
+            try:
+                packed = self._within[id(value)][key]  # type: ignore[index]
+            except LookupError:
+                break
+            value, found = value[key], divmod(packed, _COLUMNS)
+        return found
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.parse(text, Loader=loader)
+
+
+def _mark(event: yaml.Event) -> Mark:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (0, 0)
+
+
+def _fail_marked(error: yaml.MarkedYAMLError, text: str, file: str) -> NoReturn:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    message = f"not YAML: {error.problem or error.context}"
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        message = "not YAML: a tab stands here; indent with spaces"
+    raise LoadError(message, file=file, line=line, column=column) from None
+
+
+def _fail_unprintable(error: yaml.YAMLError, text: str, file: str) -> NoReturn:
+    found = _UNPRINTABLE.search(text)
+    if found is None:
+        raise LoadError(f"not YAML: {str(error).splitlines()[0]}", file=file) from None
+    line = text.count("\n", 0, found.start()) + 1
+    column = found.start() - text.rfind("\n", 0, found.start())
+    message = f"not YAML: the character U+{ord(found[0]):04X} may not stand in it"
+    raise LoadError(message, file=file, line=line, column=column) from None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection under construction; a mapping waits for a key or for that key's value.
+
+    ``before`` counts the values of the document before it, ``height`` its levels so far, ``lines``
+    has the line of each key, ``places`` those of the values, and ``merges`` what ``<<`` brings in
+    once all its own keys stand.
+    """
+
+    value: dict[str, Any] | list[Any]
+    places: _Marks
+    anchor: str | None
+    before: int
+    height: int = 1
+    key: str | None = None
+    lines: dict[str, int] = field(default_factory=dict)
+    merges: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def awaits_key(self) -> bool:
+        return self.key is None and isinstance(self.value, dict)
+
+
+@dataclass(slots=True)
+class _Anchored:
+    """What an alias stands for: the value, how many values that is, and how many levels."""
+
+    value: Any
+    size: int
+    height: int
+
+
+class _Builder:
+    """Builds data from YAML events on a stack of its own."""
+
+    def __init__(self, file: str) -> None:
+        self.root: Any = None
+        self.start: Mark = (0, 0)
+        self.within: dict[int, _Marks] = {}
+        self._file = file
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, _Anchored] = {}
+        self._documents = self._nodes = 0
+
+    def take(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.ScalarEvent():
+                self._scalar(event)
+            case yaml.MappingStartEvent():
+                self._open(event, {}, "map")
+            case yaml.SequenceStartEvent():
+                self._open(event, [], "seq")
+            case yaml.CollectionEndEvent():
+                self._close()
+            case yaml.AliasEvent():
+                self._alias(event)
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    self._fail(event, "more than one YAML document in the file")
+            case _:
+                pass
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        self._count(event, 1)
+        if event.tag not in _TEXT_TAGS:
+            self._fail(event, f"the tag {shorten(event.tag or '')} is not allowed")
+        is_key = self._stack and self._stack[-1].awaits_key
+        value = event.value if is_key else self._meaning(event)
+        if event.anchor:
+            self._anchors[event.anchor] = _Anchored(value, 1, 0)
+        if is_key:
+            self._key(event, value)
+        else:
+            self._note(event)
+            self._place(value)
+
+    def _open(
+        self, event: yaml.CollectionStartEvent, value: dict[str, Any] | list[Any], kind: str
+    ) -> None:
+        self._count(event, 1)
+        if event.tag not in (None, "!", f"tag:yaml.org,2002:{kind}"):
+            self._fail(event, f"the tag {shorten(event.tag)} is not allowed")
+        self._check_nesting(event, 1)
+        if self._stack and self._stack[-1].awaits_key:
+            self._fail(event, "a key must be a word, found a mapping or a list")
+        self._note(event)
+        places: _Marks = [] if isinstance(value, list) else {}
+        self._stack.append(_Open(value, places, event.anchor, self._nodes - 1))
+
+    def _close(self) -> None:
+        done = self._stack.pop()
+        self.within[id(done.value)] = done.places
+        for merged in done.merges:
+            assert isinstance(done.value, dict)
+            done.value.update({k: v for k, v in merged.items() if k not in done.value})
+        if done.anchor:
+            size = self._nodes - done.before
+            self._anchors[done.anchor] = _Anchored(done.value, size, done.height)
+        self._place(done.value, done.height)
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        """What an alias stands for, counted as if it were written out."""
+        anchored = self._anchors.get(event.anchor or "")
+        if anchored is None:
+            self._fail(event, f"the alias *{shorten(event.anchor or '')} names no anchor before it")
+        self._count(event, anchored.size)
+        self._check_nesting(event, anchored.height)
+        if not (self._stack and self._stack[-1].awaits_key):
+            self._note(event)
+            self._place(anchored.value, anchored.height)
+        elif isinstance(anchored.value, str):
+            self._key(event, anchored.value)
+        else:
+            self._fail(event, "a key must be a word, and this alias stands for something else")
+
+    def _key(self, event: yaml.Event, key: str) -> None:
+        top = self._stack[-1]
+        if key in top.lines:
+            self._fail(event, f"the key {shorten(key)!r} stands here and on line {top.lines[key]}")
+        top.key, top.lines[key] = key, _mark(event)[0]
+
+    def _note(self, event: yaml.Event) -> None:
+        """Keep the place of a value, which starts with this event."""
+        line, column = _mark(event)
+        if not self._stack:
+            self.start = line, column
+            return
+        top = self._stack[-1]
+        if isinstance(top.places, list):
+            top.places.append(line * _COLUMNS + column)
+        elif top.key is not None:
+            top.places[top.key] = line * _COLUMNS + column
+
+    def _place(self, value: Any, height: int = 0) -> None:
+        if not self._stack:
+            self.root = value
+            return
+        top = self._stack[-1]
+        top.height = max(top.height, height + 1)
+        if isinstance(top.value, list):
+            top.value.append(value)
+            return
+        assert top.key is not None
+        merged = _mergeable(value) if top.key == "<<" else []
+        if merged:
+            top.merges = merged
+        else:
+            top.value[top.key] = value
+        top.key = None
+
+    def _meaning(self, event: yaml.ScalarEvent) -> Any:
+        """A scalar as YAML 1.2's core schema has it."""
+        text: str = event.value
+        if event.tag is not None or event.style not in (None, ""):
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if text[0] not in "+-.0123456789":
+            return text
+        if _INTEGER.fullmatch(text):
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if not _FLOAT.fullmatch(text):
+            return text
+        number = float(text)
+        return number if math.isfinite(number) else self._fail(event, "the number is out of range")
+
+    def _count(self, event: yaml.Event, number: int) -> None:
+        self._nodes += number
+        if self._nodes > NODE_LIMIT:
+            self._fail(event, f"more than {NODE_LIMIT:,} values, aliases written out")
+
+    def _check_nesting(self, event: yaml.Event, height: int) -> None:
+        if len(self._stack) + height > NESTING_LIMIT:
+            self._fail(event, f"nested more than {NESTING_LIMIT} levels deep")
+
+    def _fail(self, event: yaml.Event, message: str) -> NoReturn:
+        line, column = _mark(event)
+        keys = (len(one.value) if isinstance(one.value, list) else one.key for one in self._stack)
+        path = path_text(tuple(key for key in keys if key is not None))
+        raise LoadError(message, file=self._file, path=path, line=line, column=column)
+
+
+def _mergeable(value: Any) -> list[dict[str, Any]]:
+    """The mappings that ``<<`` brings in, first one first; none where it is a key like others."""
+    several = value if isinstance(value, list) else [value]
+    return several if all(isinstance(one, dict) for one in several) else []
+
+
+_TEXT_TAGS = {None, "!", "tag:yaml.org,2002:str"}
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}

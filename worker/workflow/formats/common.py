@@ -1,0 +1,138 @@
+"""What the formats share: job bodies, credentials, conditions, options, the adaptors of a step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.errors import LoadError
+from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.data import kind_of, shorten
+from worker.workflow.documents.document import parse_json, read_text
+from worker.workflow.model import Edge, EdgeKind, Language
+
+BODY_LIMIT = 1024 * 1024
+_BODY_FILE = re.compile(r"[^\n(){};=]{1,300}\.(js|mjs|cjs|py)")
+_CONDITIONS = {
+    "always": EdgeKind.ALWAYS,
+    "never": EdgeKind.NEVER,
+    "on_job_success": EdgeKind.SUCCESS,
+    "on_job_failure": EdgeKind.FAILURE,
+    "on_upstream_success": EdgeKind.SUCCESS,
+    "on_upstream_fail": EdgeKind.FAILURE,
+}
+_LIMITS = {
+    "timeout": "run_timeout_ms",
+    "runTimeoutMs": "run_timeout_ms",
+    "memoryLimitMb": "run_memory_limit_mb",
+    "stateLimitMb": "state_limit_mb",
+    "payloadLimitMb": "payload_limit_mb",
+    "logPayloadLimitMb": "log_payload_limit_mb",
+}
+
+
+def body(node: Node) -> tuple[str, str]:
+    """A job's source and the file that it came from (empty: inline).
+
+    Written as text, as the path of a file beside the workflow, or as ``{path: ...}``.
+    """
+    if isinstance(node.value, Mapping):
+        path = node.mapping("path").at("path")
+        return beside(path, path.name()), path.name()
+    text = node.text("")
+    if _BODY_FILE.fullmatch(text.strip()):
+        return beside(node, text.strip()), text.strip()
+    if len(text) > BODY_LIMIT:
+        node.fail(f"the source is over the limit of {BODY_LIMIT // 2**20} MB")
+    return text, ""
+
+
+def beside(node: Node, name: str, limit: int = BODY_LIMIT) -> str:
+    """The text of a file in the workflow's folder, or below it."""
+    shown, document = repr(shorten(name)), node.document
+    if document.folder is None:
+        node.fail(f"the file {shown} cannot be read, as this workflow did not come from a file")
+    try:
+        root = document.folder.resolve()
+        file = (root / name).resolve()
+        if Path(name).is_absolute() or not file.is_relative_to(root):
+            node.fail(f"the file {shown} lies outside of the workflow's folder")
+        if not file.is_file():
+            node.fail(f"there is no file {shown} beside the workflow")
+    except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a NUL
+        node.fail(f"the file {shown} cannot be looked for")
+    try:
+        # Kept: a file that thousands of steps name is read, and held, once.
+        return document.beside.get(file) or document.beside.setdefault(file, read_text(file, limit))
+    except LoadError as error:
+        node.fail(f"the file {shown}: {error.message}")
+
+
+def data_or_file(node: Node) -> Mapping[str, Any] | str | None:
+    """A mapping, a name, or the content of a .json file beside the workflow."""
+    if not isinstance(node.value, str):
+        return None if node.value is None else node.data()
+    if not node.value.endswith(".json"):
+        return node.name()
+    text = beside(node, node.value)
+    try:
+        found = parse_json(text, shorten(node.value))
+    except LoadError as error:
+        node.fail(str(error))
+    if not isinstance(found, dict):
+        node.fail(f"expected {shorten(node.value)!r} to hold an object, found {kind_of(found)}")
+    return found
+
+
+def options_of(node: Node) -> dict[str, Any]:
+    """A file's options; the limits among them by OpenFn's names, each a number."""
+    found: dict[str, Any] = {}
+    for key, one in node.items():
+        limit = _LIMITS.get(key, key)
+        if limit not in _LIMITS.values():
+            found[key] = one.value
+        elif one.value is not None:
+            found[limit] = one.amount()
+    return found
+
+
+def warn_of_globals(node: Node) -> None:
+    if node.at("globals").value is not None:
+        node.at("globals").warn("global functions are not supported: jobs will not find them")
+
+
+def language_of(source_file: str, adaptors: tuple[str, ...]) -> Language:
+    """Python for a file that ends in .py, or the adaptor ``python``."""
+    python = any(re.fullmatch(r"python(@.*)?", adaptor) for adaptor in adaptors)
+    return Language.PYTHON if source_file.endswith(".py") or python else Language.JAVASCRIPT
+
+
+def condition(node: Node) -> tuple[EdgeKind, str]:
+    """An edge's condition: a boolean, one of the known words, or a JavaScript expression."""
+    match node.value:
+        case True:
+            return EdgeKind.ALWAYS, ""
+        case None | False:
+            return EdgeKind.NEVER, ""
+        case str():
+            word = node.text().strip()
+            kind = _CONDITIONS.get(word, EdgeKind.EXPRESSION if word else EdgeKind.NEVER)
+            return kind, word if kind is EdgeKind.EXPRESSION else ""
+        case _:
+            node.fail(f"expected a condition, found {kind_of(node.value)}")
+
+
+def without_doubles(edges: Iterable[tuple[Edge, Node]]) -> tuple[Edge, ...]:
+    """The edges of one step. Of two to the same target the last one holds, in the place of the
+    first, as on OpenFn."""
+    found: dict[str, Edge] = {}
+    for edge, node in edges:
+        if edge.target in found:
+            node.warn(
+                f"a second edge from '{shorten(edge.source)}' to '{shorten(edge.target)}'"
+                " replaces the first"
+            )
+        found[edge.target] = edge
+    return tuple(found.values())

@@ -1,0 +1,215 @@
+"""Formats that list jobs, triggers and edges apart: project.yaml version 3, and Lightning runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.data import did_you_mean, kind_of, shorten
+from worker.workflow.formats.common import (
+    body,
+    condition,
+    language_of,
+    options_of,
+    warn_of_globals,
+    without_doubles,
+)
+from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
+
+_WORKFLOW_KEYS = (
+    *("id", "name", "jobs", "triggers", "edges", "concurrency", "enable_job_logs", "deleted_at"),
+    *("inserted_at", "updated_at", "lock_version", "positions", "version_history", "delete"),
+)
+_RUN_KEYS = (
+    *("id", "name", "jobs", "triggers", "edges", "dataclip_id", "starting_node_id", "options"),
+    *("project_id", "workflow_id", "workflow_name", "status", "globals"),
+)
+_JOB_KEYS = (
+    *("id", "name", "adaptor", "credential", "credential_id", "body", "enabled", "state"),
+    *("project_credential_id", "keychain_credential_id", "configuration", "delete"),
+)
+_TRIGGER_KEYS = (
+    *("id", "name", "type", "enabled", "cron_expression", "cron_cursor", "cron_cursor_job"),
+    *("kafka_configuration", "webhook_reply", "custom_path", "comment", "delete"),
+)
+_EDGE_KEYS = (
+    *("id", "source_trigger", "source_job", "target_job", "condition_type", "condition"),
+    *("condition_expression", "condition_label", "label", "enabled", "errors_path", "delete"),
+    *("source_trigger_id", "source_job_id", "target_job_id"),
+)
+_CONDITION_TYPES = ("always", "on_job_success", "on_job_failure", "js_expression")
+
+Named = tuple[tuple[str, Node], ...]
+Edges = dict[str, list[tuple[Edge, Node]]]
+
+
+def read_workflow(node: Node) -> Workflow:
+    """One workflow of a version 3 project; jobs, triggers and edges are mappings by key."""
+    node.mapping(*_WORKFLOW_KEYS)
+    key = str(node.path[-1]) if node.path else ""
+    parts = _Parts(
+        triggers=tuple(node.at("triggers").items()),
+        jobs=tuple(node.at("jobs").items()),
+        edges=tuple(edge for _, edge in node.at("edges").items()),
+    )
+    return Workflow(
+        name=node.at("name").name("") or key or "workflow",
+        id=key or node.at("id").name(""),
+        steps=parts.steps(),
+        start=parts.start(),
+    )
+
+
+def read_run(node: Node) -> Workflow:
+    """A Lightning run; jobs, triggers and edges are lists, and name each other by ids."""
+    node.mapping(*_RUN_KEYS)
+    warn_of_globals(node)
+    parts = _Parts(
+        triggers=tuple((one.at("id").name(), one) for one in node.at("triggers").elements()),
+        jobs=tuple((one.at("id").name(), one) for one in node.at("jobs").elements()),
+        edges=tuple(node.at("edges").elements()),
+    )
+    return Workflow(
+        name=node.first("name", "workflow_name").name("") or "run",
+        id=node.at("id").name(""),
+        steps=parts.steps(),
+        start=node.at("starting_node_id").name("") or parts.start(),
+        options=options_of(node.at("options")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What both formats come to: triggers and jobs by name, and the edges between them."""
+
+    triggers: Named
+    jobs: Named
+    edges: tuple[Node, ...]
+
+    def steps(self) -> tuple[Step, ...]:
+        ids = self.ids()
+        edges: Edges = {}
+        for node in self.edges:
+            edge = _edge(node, ids)
+            edges.setdefault(edge.source, []).append((edge, node))
+        return (
+            *(_trigger(ids["trigger", name], one, edges) for name, one in self.triggers),
+            *(_job(name, one, edges) for name, one in self.jobs),
+        )
+
+    def ids(self) -> dict[tuple[str, str], str]:
+        """Step ids by kind and name. A trigger and a job may share a name: the job has it."""
+        jobs = {name for name, _ in self.jobs}
+        triggers = {name: f"trigger:{name}" if name in jobs else name for name, _ in self.triggers}
+        return {("job", name): name for name in jobs} | {
+            ("trigger", name): id for name, id in triggers.items()
+        }
+
+    def start(self) -> str:
+        """The first trigger that is enabled, else the first trigger, else the first job that no
+        edge leads to.
+
+        A disabled trigger keeps its edges: on OpenFn too it fires no runs, and a run that is
+        started by hand goes through it to the first job all the same.
+        """
+        enabled = [name for name, one in self.triggers if one.at("enabled").flag(default=True)]
+        for name in (*enabled, *(name for name, _ in self.triggers)):
+            return self.ids()["trigger", name]
+        targets = {_target(edge) for edge in self.edges}
+        return next((name for name, _ in self.jobs if name not in targets), "")
+
+
+def _trigger(id: str, node: Node, edges: Edges) -> Step:
+    node.mapping(*_TRIGGER_KEYS)
+    return Step(
+        id=id,
+        kind=StepKind.TRIGGER,
+        edges=without_doubles(edges.get(id, ())),
+        trigger_type=node.at("type").name(""),
+        cron=node.at("cron_expression").name(""),
+        place=node.place,
+    )
+
+
+def _job(id: str, node: Node, edges: Edges) -> Step:
+    node.mapping(*_JOB_KEYS)
+    adaptor = node.at("adaptor").name("")
+    adaptors = (adaptor,) if adaptor else ()
+    source, file = body(node.at("body"))
+    return Step(
+        id=id,
+        name=node.at("name").name(""),
+        language=language_of(file, adaptors),
+        adaptors=adaptors,
+        source=source,
+        source_file=file,
+        state=node.at("state").data(),
+        configuration=_credential(node.first("configuration", "credential", "credential_id")),
+        edges=without_doubles(edges.get(id, ())),
+        place=node.place,
+    )
+
+
+def _credential(node: Node) -> dict[str, Any] | str | None:
+    """A credential's content, or the name of one."""
+    if isinstance(node.value, str):
+        return node.name()
+    return None if node.value is None else node.data()
+
+
+def _edge(node: Node, ids: dict[tuple[str, str], str]) -> Edge:
+    node.mapping(*_EDGE_KEYS)
+    kind, expression = _condition(node)
+    return Edge(
+        source=_source(node, ids),
+        target=_target(node),
+        kind=kind,
+        expression=expression,
+        label=node.first("condition_label", "label").name(""),
+        disabled=not node.at("enabled").flag(default=True),
+        place=node.place,
+    )
+
+
+def _target(node: Node) -> str:
+    return node.first("target_job", "target_job_id").name()
+
+
+def _source(node: Node, ids: dict[tuple[str, str], str]) -> str:
+    for kind in ("trigger", "job"):
+        named = node.first(f"source_{kind}", f"source_{kind}_id")
+        if named.value is not None:
+            name = named.name()
+            if (kind, name) not in ids:
+                known = _names(kind, ids)
+                named.fail(f"there is no {kind} '{shorten(name)}'{did_you_mean(name, known)}")
+            return ids[kind, name]
+    node.fail("expected source_trigger or source_job, found neither")
+
+
+def _names(kind: str, ids: Iterable[tuple[str, str]]) -> list[str]:
+    return [name for one, name in ids if one == kind]
+
+
+def _condition(node: Node) -> tuple[EdgeKind, str]:
+    """``condition_type`` (older: ``condition``), with ``condition_expression`` for expressions.
+
+    An edge that says nothing is always followed: here, and only here, that is OpenFn's rule.
+    """
+    type = node.first("condition_type", "condition")
+    expression = node.at("condition_expression")
+    if type.value is None and expression.value is None:
+        return EdgeKind.ALWAYS, ""
+    if type.value is None or type.value == "js_expression":
+        return condition(expression)
+    if type.path[-1] == "condition_type" and type.value not in (*_CONDITION_TYPES, True, False):
+        _fail_type(type)
+    return condition(type)
+
+
+def _fail_type(node: Node) -> None:
+    hint = did_you_mean(node.value, _CONDITION_TYPES) if isinstance(node.value, str) else ""
+    expected = ", ".join(_CONDITION_TYPES)
+    node.fail(f"expected one of {expected}, found {kind_of(node.value)}{hint}")
