@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser import (
+    AXE,
+    THEMES,
+    WIDTHS,
+    Watched,
+    assert_accessible,
+    chromium,
+    fits,
+    in_chromium,
+    needs_axe,
+    shoot,
+    watched_page,
+)  # fmt: skip
 from tests.scripted_worker import Chatty, Hostile
 from tests.stage import TOKEN, Stage, plan, real_worker, sample_input, stage
 from tests.test_dashboard import ATTACK, SLOW
@@ -25,25 +36,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytest.importorskip("playwright", reason="browser tests need Playwright (make setup)")
-CHROMIUM = shutil.which("chromium")
-ROOT = Path(__file__).parent.parent
-AXE = ROOT / ".cache/browser/node_modules/axe-core/axe.min.js"
-SHOTS = ROOT / "build/screenshots"
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-WIDTHS = (400, 1280)
-THEMES = ("light", "dark")
 PAGES = (
     *("login", "overview", "orders", "order", "run", "failed", "running", "clip"),
     *("workers", "alerts", "unknown"),
 )
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="browser tests need Chromium (make browser)"),
-    pytest.mark.xdist_group("browser"),
-]
-needs_axe = pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (make browser)")
+pytestmark = in_chromium
 TALK = """fn(async (state) => {
   for (let page = 0; page < 1600; page += 1) {
     console.log(`page ${page}`);
@@ -113,20 +110,8 @@ def scene() -> Iterator[Scene]:
 
 @pytest.fixture(scope="module")
 def browser(scene: Scene) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with chromium() as found:
         yield found
-        found.close()
-
-
-@dataclass
-class Watched:
-    """A page, and all that it should never do."""
-
-    page: Page
-    wrong: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -134,44 +119,20 @@ def watched(
     browser: Browser, on: Stage, path: str = "/", *, signed_in: bool = True, **options: Any
 ) -> Iterator[Watched]:
     """A page of the dashboard. That it stayed calm, and on this machine, is checked at the end."""
-    width = options.pop("width", 1280)
-    still = {"reduced_motion": "reduce", **options}
-    context = browser.new_context(viewport={"width": width, "height": 800}, **still)
-    context.set_default_timeout(10_000)
-    page = context.new_page()
-    found = Watched(page)
-    page.on("console", lambda one: found.wrong.append(f"console: {one.text}"))
-    page.on("pageerror", lambda one: found.wrong.append(f"error: {one}"))
-    page.on("dialog", lambda one: (found.wrong.append(f"dialog: {one.message}"), one.dismiss()))
-    page.on("popup", lambda one: found.wrong.append("popup"))
-
-    def requested(url: str) -> None:
-        if not url.startswith(on.url):
-            found.wrong.append(f"request: {url}")
-
-    page.on("request", lambda one: requested(one.url))
-    if signed_in:
-        page.goto(f"{on.url}/?token={TOKEN}")
-        assert page.url == f"{on.url}/"
-    if path != "/" or not signed_in:
-        page.goto(f"{on.url}{path}")
-    try:
+    with watched_page(browser, lambda asked: asked.startswith(on.url), **options) as found:
+        if signed_in:
+            found.page.goto(f"{on.url}/?token={TOKEN}")
+            assert found.page.url == f"{on.url}/"
+        if path != "/" or not signed_in:
+            found.page.goto(f"{on.url}{path}")
         yield found
-        assert page.evaluate("window.hacked") is None
         missing = "console: Failed to load resource: the server responded with a status of 404"
         expected = missing if path == "/runs/unknown" else "nothing"
         assert [one for one in found.wrong if not one.startswith(expected)] == []
-    finally:
-        context.close()
 
 
 def is_live(page: Page) -> None:
     page.locator("#live[data-state=on]").wait_for()
-
-
-def fits(page: Page) -> bool:
-    """Whether nothing sticks out sideways."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 # --- looking and doing ----------------------------------------------------------------------------
@@ -464,18 +425,6 @@ async def most_kept(on: Stage) -> int:
 
 # --- themes, widths, accessibility ----------------------------------------------------------------
 
-RUN_AXE = """async () => {
-  const found = await axe.run(document, { preload: false, resultTypes: ["violations"] });
-  return found.violations.map((one) =>
-    `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 150)).join(" | ")}`);
-}"""
-
-
-def assert_accessible(page: Page) -> None:
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate(RUN_AXE)
-    assert not found, "\n".join(found)
-
 
 def opened(browser: Browser, scene: Scene, name: str, **options: Any) -> Any:
     return watched(browser, scene.on, scene.paths[name], signed_in=name != "login", **options)
@@ -496,13 +445,12 @@ def test_a_page_is_accessible(browser: Browser, scene: Scene) -> None:
 def test_pages_fit_are_accessible_and_are_kept_as_pictures(
     name: str, theme: Any, width: int, browser: Browser, scene: Scene
 ) -> None:
-    SHOTS.mkdir(parents=True, exist_ok=True)
     with opened(browser, scene, name, width=width, color_scheme=theme) as found:
         page = found.page
         if page.locator("body[data-follow^='/live']").count():
             is_live(page)
         assert fits(page)
-        page.screenshot(path=SHOTS / f"dashboard-{name}-{width}-{theme}.png", full_page=True)
+        shoot(page, f"dashboard-{name}-{width}-{theme}")
         if AXE.exists():
             assert_accessible(page)
 

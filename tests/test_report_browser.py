@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser import (
+    THEMES,
+    WIDTHS,
+    Watched,
+    assert_accessible,
+    chromium,
+    fits,
+    in_chromium,
+    needs_axe,
+    shoot,
+    watched_page,
+)  # fmt: skip
 from tests.report_pages import ATTACKS, hostile, large, page_of, page_of_two, sample
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytest.importorskip("playwright", reason="browser tests need Playwright (make setup)")
-CHROMIUM = shutil.which("chromium")
-ROOT = Path(__file__).parent.parent
-AXE = ROOT / ".cache/browser/node_modules/axe-core/axe.min.js"
-SHOTS = ROOT / "build/screenshots"
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-WIDTHS = (400, 1280)
-THEMES = ("light", "dark")
 PAGES = {
     "referral": lambda: page_of(sample("referral.yaml", "referral.unknown-patient.input.json")),
     "join": lambda: page_of(sample("join.json", "join.input.json")),
@@ -43,11 +43,7 @@ PAGES = {
     "hostile": lambda: page_of(hostile()),
     "large": lambda: page_of(large()),
 }
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="browser tests need Chromium (make browser)"),
-    pytest.mark.xdist_group("browser"),
-]
-needs_axe = pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (make browser)")
+pytestmark = in_chromium
 
 
 @pytest.fixture(scope="module")
@@ -61,50 +57,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(folder: Path) -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with chromium() as found:
         yield found
-        found.close()
-
-
-@dataclass
-class Watched:
-    """A page, and all that it should never do."""
-
-    page: Page
-    wrong: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def watched(browser: Browser, file: Path, **options: Any) -> Iterator[Watched]:
     """A page opened from disk. That it stayed calm is checked at the end."""
-    width = options.pop("width", 1280)
-    still = {"reduced_motion": "reduce", **options}
-    context = browser.new_context(viewport={"width": width, "height": 800}, **still)
-    page = context.new_page()
-    found = Watched(page)
-    page.on("console", lambda one: found.wrong.append(f"console: {one.text}"))
-    page.on("pageerror", lambda one: found.wrong.append(f"error: {one}"))
-    page.on("dialog", lambda one: (found.wrong.append(f"dialog: {one.message}"), one.dismiss()))
-    page.on("popup", lambda one: found.wrong.append("popup"))
-    page.on("download", lambda one: found.wrong.append("download"))
-
-    def requested(url: str) -> None:
-        if url != file.as_uri():
-            found.wrong.append(f"request: {url}")
-
-    page.on("request", lambda one: requested(one.url.split("#")[0]))
-    page.goto(file.as_uri())
-    try:
+    url = file.as_uri()
+    with watched_page(browser, lambda asked: asked.split("#")[0] == url, **options) as found:
+        found.page.goto(url)
         yield found
-        page.wait_for_timeout(50)
-        assert page.evaluate("window.hacked") is None
-        assert page.url.split("#")[0] == file.as_uri()
+        found.page.wait_for_timeout(50)
+        assert found.page.url.split("#")[0] == url
         assert found.wrong == []
-    finally:
-        context.close()
 
 
 def current(page: Page) -> str:
@@ -114,11 +80,6 @@ def current(page: Page) -> str:
     title = page.locator("#detail-title").inner_text()
     assert row.locator(".name").inner_text().startswith(title)
     return title
-
-
-def fits(page: Page) -> bool:
-    """Whether nothing sticks out sideways."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 LETTER_AT = """(line, x) => {
@@ -439,27 +400,14 @@ def watched_without_scripts(browser: Browser, file: Path) -> Iterator[Page]:
 def test_pages_fit_and_are_kept_as_pictures(
     name: str, theme: Any, width: int, browser: Browser, folder: Path
 ) -> None:
-    SHOTS.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.html"
     with watched(browser, file, width=width, color_scheme=theme) as found:
         assert fits(found.page)
         long = name in ("hostile", "large")
-        found.page.screenshot(path=SHOTS / f"{name}-{width}-{theme}.png", full_page=not long)
+        shoot(found.page, f"report-{name}-{width}-{theme}", whole=not long)
 
 
 # --- accessibility --------------------------------------------------------------------------------
-
-RUN_AXE = """async () => {
-  const found = await axe.run(document, { preload: false, resultTypes: ["violations"] });
-  return found.violations.map((one) =>
-    `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 150)).join(" | ")}`);
-}"""
-
-
-def assert_accessible(page: Page) -> None:
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate(RUN_AXE)
-    assert not found, "\n".join(found)
 
 
 @needs_axe
