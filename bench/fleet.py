@@ -19,7 +19,7 @@ import msgspec
 
 from worker.fleet.client import Client
 from worker.fleet.connect import connect
-from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import address
@@ -291,7 +291,7 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/orders.db")
         store.migrate()
-        plane = Plane(store, topics=TOPICS)
+        plane = MessageProcessor(store, topics=TOPICS)
         plane.connected(1)
         spent = {"submit": 0.0, "claim": 0.0, "report": 0.0}
         for first in range(0, count, 20):
@@ -326,7 +326,7 @@ async def _beside(
     held = msgspec.Raw(msgspec.json.encode(_plan(load, "fn(s => s)", name="held")))
     store = Store(f"sqlite:///{folder}/orders.db")
     store.migrate()
-    plane = Plane(store, topics=TOPICS)
+    plane = MessageProcessor(store, topics=TOPICS)
     plane.connected(1)
     for first in range(0, count, 100):
         batch = [_submit(f"o{first + index}", held) for index in range(100)]
@@ -349,7 +349,7 @@ async def _beside(
     )
 
 
-def _timed(plane: Plane, messages: list[Message]) -> tuple[float, list[Message]]:
+def _timed(plane: MessageProcessor, messages: list[Message]) -> tuple[float, list[Message]]:
     began = time.perf_counter()
     said = plane.process(messages, 2 * 10**15)
     return time.perf_counter() - began, said.messages
@@ -362,7 +362,7 @@ def _submit(order_id: str, plan: msgspec.Raw) -> Message:
     )
 
 
-def _word(what: str, shape: wire.Shape) -> Message:
+def _word(what: str, shape: wire.Payload) -> Message:
     return Message(topic=TOPICS.worker("w", what), payload=wire.encode(shape))
 
 

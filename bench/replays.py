@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from worker.adaptors.http.messages import HttpReply, HttpRequest
+from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.replay.recorder import Recorder
 from worker.replay.recording import read
 from worker.replay.replayer import replay
@@ -91,9 +91,9 @@ async def measure(row: Row, root: Path) -> None:
             f"without: {without:.1f} ms; {with_it / without:.2f} x (aim 1.5)",
         )
         asking = three(HTTP, ASK)
-        from worker.adaptors.http.recording import Recorded
+        from worker.adaptors.http.recording_host import RecordingHost
 
-        bare = Recorded(Service(), lambda exchange: None)
+        bare = RecordingHost(Service(), lambda exchange: None)
         unrecorded = await latency(lambda: pool.run(asking, {"data": {}}, host=bare))
         count = iter(range(100_000))
         kept = await latency(lambda: recorded(pool, root / f"r{next(count)}", asking))

@@ -17,11 +17,11 @@ from sqlalchemy import Connection, select
 
 import worker
 from worker.core.status import STATUSES, Status
-from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.transaction import Refusal, Said, Settings
-from worker.fleet.control.workflow_registry import Library
+from worker.fleet.control.unit_of_work import MessageRefused, Outgoing, Settings
+from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
@@ -43,8 +43,8 @@ def plan(name: str = "flow") -> dict[str, Any]:
     return {"workflow": {"name": name, "steps": steps}}
 
 
-def _library() -> Library:
-    library = Library()
+def _library() -> WorkflowRegistry:
+    library = WorkflowRegistry()
     for name in ("flow", "other"):
         library.add(worker.load(plan(name)))
     return library
@@ -68,7 +68,7 @@ class Heard:
     orders: list[wire.OrderState] = field(default_factory=list)
     events: list[wire.RunEvents] = field(default_factory=list)
     alerts: list[wire.Alert] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
 
     @property
@@ -105,7 +105,7 @@ class Heard:
                 raise AssertionError(f"said on an unknown topic: {message.topic}")
 
 
-def heard(said: Said) -> Heard:
+def heard(said: Outgoing) -> Heard:
     found = Heard(alerts=said.alerts, refusals=said.refusals, ended=said.ended)
     for message in said.messages:
         found.take(message)
@@ -161,7 +161,7 @@ class Bench:
     def start(self) -> None:
         """Start a plane, as a process that knows only what the store does."""
         options: dict[str, Any] = {"settings": Settings(), "library": LIBRARY, **self.options}
-        self.plane = Plane(self.store, topics=TOPICS, token=self._token, **options)
+        self.plane = MessageProcessor(self.store, topics=TOPICS, token=self._token, **options)
 
     def restart(self, **options: Any) -> Heard:
         """Start again, as after a crash, with other options; what was said on connecting."""
@@ -286,7 +286,7 @@ class Hand:
     def will(self) -> Heard:
         return self.say("status", incarnation=self.incarnation, online=False)
 
-    def claim(self, demand: int = 1, claim_id: str = "") -> list[wire.Assigned]:
+    def claim(self, demand: int = 1, claim_id: str = "") -> list[wire.AssignedRun]:
         """Ask for runs; those that were given at once."""
         said = self.say(
             "claim",

@@ -24,7 +24,7 @@ from worker.view.graph.drawing import draw
 from worker.view.report.build import run_view
 from worker.view.report.compare import alone, divergence_of, together
 from worker.view.report.page import page
-from worker.view.report.sources import Source
+from worker.view.report.sources import SourceListing
 from worker.workflow.load import load
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
@@ -48,17 +48,19 @@ HUGE = 2_000_000
 
 
 @functools.cache
-def sample(name: str, input: str = "", pick: str | None = None) -> Source:
+def sample(name: str, input: str = "", pick: str | None = None) -> SourceListing:
     """The run of a sample."""
     workflow = load(GRAPHS / name, workflow=pick)
     state = json.loads((GRAPHS / input).read_text()) if input else {}
     return ran(workflow, state)
 
 
-def ran(workflow: Workflow, state: Mapping[str, Any] | None = None, **options: Any) -> Source:
+def ran(
+    workflow: Workflow, state: Mapping[str, Any] | None = None, **options: Any
+) -> SourceListing:
     given = state or {}
     result = worker.run(workflow, dict(given), **options)
-    return Source(
+    return SourceListing(
         name="run.jsonl",
         workflow=workflow,
         known=True,
@@ -67,12 +69,12 @@ def ran(workflow: Workflow, state: Mapping[str, Any] | None = None, **options: A
     )
 
 
-def page_of(source: Source) -> str:
+def page_of(source: SourceListing) -> str:
     view, marks = run_view(source)
     return page(alone(view), [draw(source.workflow, marks)])
 
 
-def page_of_two(before: Source, now: Source) -> str:
+def page_of_two(before: SourceListing, now: SourceListing) -> str:
     first, first_marks = run_view(before)
     second, second_marks = run_view(now)
     view = together(first, second, divergence_of(before, now))
@@ -108,8 +110,8 @@ class Told:
     def end(self, reason: str = "success", **fields: Any) -> None:
         self._add(RunComplete, reason=reason, duration=self.now - BEGAN, **fields)
 
-    def source(self, workflow: Workflow, input: Any = None) -> Source:
-        return Source(
+    def source(self, workflow: Workflow, input: Any = None) -> SourceListing:
+        return SourceListing(
             name="told.jsonl",
             workflow=workflow,
             known=True,
@@ -118,7 +120,7 @@ class Told:
         )
 
 
-def hostile() -> Source:
+def hostile() -> SourceListing:
     """Every attack in every text that an author, a job or a service can write."""
     told = Told(" ".join(ATTACKS.values()))
     steps: list[Step] = []
@@ -158,7 +160,7 @@ def hostile() -> Source:
     return told.source(workflow, {"__proto__": 1, **ATTACKS})
 
 
-def large(executions: int = 1000, steps: int = 100) -> Source:
+def large(executions: int = 1000, steps: int = 100) -> SourceListing:
     """A run of five events for each execution, round and round."""
     told = Told("large")
     step_ids = [f"step-{number}" for number in range(steps)]

@@ -17,7 +17,7 @@ Receive = Callable[[AnyEvent], None]
 class Teller:
     """The events of a run, numbered."""
 
-    def __init__(self, run: wire.Assigned, receive: Receive) -> None:
+    def __init__(self, run: wire.AssignedRun, receive: Receive) -> None:
         self._run_id = run.lease.run_id
         self._receive = receive
         self._seq = 0
@@ -54,7 +54,7 @@ class Chatty:
         self._rate = rate
         self.ended = 0.0
 
-    async def execute(self, run: wire.Assigned, receive: Receive, cancel: asyncio.Event) -> None:
+    async def execute(self, run: wire.AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
         teller = Teller(run, receive)
         teller.begin("burst", "a")
         began = time.monotonic()
@@ -73,7 +73,7 @@ class Hostile:
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
 
-    async def execute(self, run: wire.Assigned, receive: Receive, cancel: asyncio.Event) -> None:
+    async def execute(self, run: wire.AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
         teller = Teller(run, receive)
         every = " ".join(self._texts.values())
         teller.begin(every, every, every)

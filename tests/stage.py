@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from worker.fleet.client import Client
-from worker.fleet.control.control_plane import Plane
-from worker.fleet.control.service import Control
+from worker.fleet.control.control_plane import ControlPlane
+from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging.address import address
 from worker.fleet.messaging.bus import Bus
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.agent import Agent
-from worker.fleet.worker.executor import Allowance, Executor
+from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
 from worker.view.dashboard.hosts import hosts_of
 from worker.view.dashboard.serve import bind, serve
@@ -64,7 +64,7 @@ class Stage:
         self.bus = bus
         self.store = Store("sqlite://")
         self.store.migrate()
-        self.plane = Plane(self.store, topics=TOPICS)
+        self.plane = MessageProcessor(self.store, topics=TOPICS)
         self.client = Client(self.bus(), TOPICS)
         self.tasks: list[asyncio.Task[Any]] = []
         self.workers: dict[str, asyncio.Task[None]] = {}
@@ -79,15 +79,15 @@ class Stage:
 
     async def open(self) -> None:
         bus = self.bus(*TOPICS.for_control())
-        control = Control(bus, self.plane, topics=TOPICS, log=Silent())
+        control = ControlPlane(bus, self.plane, topics=TOPICS, log=Silent())
         self.tasks.append(asyncio.create_task(control.run()))
         await control.connected.wait()
         await self.client.__aenter__()
 
-    async def add_worker(self, name: str, executor: Any, capacity: int = 2) -> Agent:
+    async def add_worker(self, name: str, executor: Any, capacity: int = 2) -> FleetWorker:
         bus = self.bus(*TOPICS.for_worker(name))
         outbox = Outbox(Path(self.folder.name) / name)
-        agent = Agent(
+        agent = FleetWorker(
             bus, executor, outbox, name=name, capacity=capacity, topics=TOPICS, log=Silent()
         )
         self.workers[name] = asyncio.create_task(agent.run())
@@ -155,13 +155,13 @@ async def _made(loop: asyncio.AbstractEventLoop, url: str) -> Stage:
 
 
 @contextmanager
-def real_worker(on: Stage, name: str = "north-1", capacity: int = 2) -> Iterator[Agent]:
+def real_worker(on: Stage, name: str = "north-1", capacity: int = 2) -> Iterator[FleetWorker]:
     """A worker with processes of its own."""
     stack = AsyncExitStack()
 
-    async def enter() -> Agent:
+    async def enter() -> FleetWorker:
         pool = await stack.enter_async_context(Pool(size=capacity))
-        return await on.add_worker(name, Executor(pool, Allowance()), capacity)
+        return await on.add_worker(name, RunExecutor(pool, Allowance()), capacity)
 
     agent = on.call(enter())
     try:

@@ -9,10 +9,10 @@ import pytest
 from tests.benches import SECOND, Bench, Hand, submission
 from worker.errors import UsageError
 from worker.fleet.control.admission import admit
-from worker.fleet.control.model import Project
+from worker.fleet.control.entities import ProjectRecord
 from worker.fleet.control.policy import Limit, Policy, read_policy
 
-FREE = Project(name="p")
+FREE = ProjectRecord(name="p")
 
 
 def limited(**fields: object) -> Policy:
@@ -29,7 +29,7 @@ def test_a_project_without_limits_is_only_counted() -> None:
 
 
 def test_a_project_has_no_more_unfinished_runs_than_its_limit() -> None:
-    full = Project(name="p", unfinished=2)
+    full = ProjectRecord(name="p", unfinished=2)
     project, reason = admit(full, Limit(concurrent=2), 10)
     assert reason == "project 'p' has 2 runs under way, and its limit is 2"
     assert project.accepted == 0

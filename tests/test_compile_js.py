@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.compiler.compile import compile_condition, compile_job
+from worker.compiler.compile_job import compile_condition, compile_job
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.edits import Edits
 from worker.errors import PlanError

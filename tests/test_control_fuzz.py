@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.benches import ME, TOPICS, Bench, Hand, dump, fact, plan, violations
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.transaction import Settings
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 

@@ -22,12 +22,12 @@ from worker.fleet.messaging.in_memory import LocalBroker
 from worker.view.dashboard import listener as listeners
 from worker.view.dashboard import sessions as doors
 from worker.view.dashboard.app import application
-from worker.view.dashboard.graph import Pictures
 from worker.view.dashboard.hosts import hosts_of, is_loopback
 from worker.view.dashboard.hub import Hub
-from worker.view.dashboard.listener import Listener, Told
+from worker.view.dashboard.listener import Listener, LiveUpdate
+from worker.view.dashboard.run_graph import Pictures
 from worker.view.dashboard.security import HEADERS
-from worker.view.dashboard.sessions import Door, TooManyError
+from worker.view.dashboard.sessions import SessionStore, TooManyError
 from worker.view.dashboard.stream import text_of
 from worker.view.dashboard.templating import bars, environment, spent
 
@@ -118,7 +118,7 @@ def test_leaving_ends_the_session(visitor: httpx.Client) -> None:
 
 async def test_guesses_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "WAIT_S", 0.02)
-    door = Door(TOKEN)
+    door = SessionStore(TOKEN)
     began = time.monotonic()
     guesses = await asyncio.gather(
         *(door.enter(f"guess-{n}") for n in range(15)), return_exceptions=True
@@ -131,7 +131,7 @@ async def test_guesses_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_sessions_end_and_are_few() -> None:
     now = 0.0
-    door = Door(TOKEN, clock=lambda: now)
+    door = SessionStore(TOKEN, clock=lambda: now)
     first = await door.enter(TOKEN)
     assert first is not None and door.session(first) is not None
     now = doors.SESSION_S - 1
@@ -407,15 +407,15 @@ async def test_what_waits_for_a_browser_never_grows(monkeypatch: pytest.MonkeyPa
         listener.changed()
     told = await listener.take(1)
     assert [one["seq"] for one in told.lines] == [0, 1, 2] and told.changed and not told.anew
-    assert await listener.take(0.01) == Told()
+    assert await listener.take(0.01) == LiveUpdate()
     for number in range(listeners.LINES * 3):
         listener.add(line(number))
         assert listener.kept <= listeners.LINES
-    assert await listener.take(1) == Told(anew=True)
+    assert await listener.take(1) == LiveUpdate(anew=True)
     monkeypatch.setattr(listeners, "LETTERS", 100)
     for number in range(3):
         listener.add(line(number, "x" * 40))
-    assert (listener.kept, await listener.take(1)) == (0, Told(anew=True))
+    assert (listener.kept, await listener.take(1)) == (0, LiveUpdate(anew=True))
 
 
 def test_what_a_page_cares_for() -> None:
@@ -426,8 +426,8 @@ def test_what_a_page_cares_for() -> None:
 
 
 def test_news_as_they_stand_on_the_wire() -> None:
-    assert text_of(Told()) == ": alive\n\n"
-    told = Told(anew=True, changed=True, lines=(line(1, "a\n\nevent: b"),))
+    assert text_of(LiveUpdate()) == ": alive\n\n"
+    told = LiveUpdate(anew=True, changed=True, lines=(line(1, "a\n\nevent: b"),))
     assert re.findall(r"^event: (\w+)$", text_of(told), re.MULTILINE) == [
         "anew",
         "lines",

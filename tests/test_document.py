@@ -198,10 +198,10 @@ def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[
 def test_every_value_in_json_is_found_at_its_place(
     value: Any, indent: int | None, escaped: bool
 ) -> None:
-    from worker.workflow.documents.json_reader import Places
+    from worker.workflow.documents.json_reader import JsonPositions
 
     text = json.dumps(value, indent=indent, ensure_ascii=escaped)
-    place, lines = Places(text), text.split("\n")
+    place, lines = JsonPositions(text), text.split("\n")
     for path, expected in paths(value):
         line, column = place(path)
         rest = "\n".join([lines[line - 1][column - 1 :], *lines[line:]])

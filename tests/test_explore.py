@@ -17,7 +17,7 @@ import worker
 from tests.test_statuses import ROOT, WORKER
 from worker.cli.explore import Asker
 from worker.errors import UsageError
-from worker.explore.explorer import Choice, Ending, Explorer, Run, count_runs, table
+from worker.explore.explorer import Choice, Ending, ExploredRun, Explorer, count_runs, table
 from worker.explore.export_cases import label, suite
 from worker.explore.properties import answer, ask
 from worker.runner.prepare import Options
@@ -238,7 +238,7 @@ def small_workflows(draw: st.DrawFn) -> worker.Workflow:
     return workflow(**next)
 
 
-def all_runs(found: Explorer) -> list[Run]:
+def all_runs(found: Explorer) -> list[ExploredRun]:
     waiting, ended = [found.start()], []
     while waiting:
         node = waiting.pop()

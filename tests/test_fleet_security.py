@@ -96,7 +96,7 @@ async def test_a_worker_hears_and_forges_nothing_of_another(made: Fleet) -> None
             TOPICS.worker("north", "cmd"),
             wire.Command(cancel=[wire.Attempt(run_id=run_id, attempt=1)]),
         )
-        await send(spy, TOPICS.run(run_id, "state"), wire.Nothing())
+        await send(spy, TOPICS.run(run_id, "state"), wire.Empty())
         await send(spy, TOPICS.worker("south", "reports"), forged)
         await ear.until("south/rsp", lambda one: one["acks"][0]["refused"])
         assert [one for one in ear.heard if one.topic.endswith(("north/cmd",))] == []

@@ -8,10 +8,10 @@ import pytest
 
 from worker.core.status import STATUS_OF_REASON, Status
 from worker.fleet.control import lifecycle
-from worker.fleet.control.lifecycle import ATTEMPTS, Verdict, judge
-from worker.fleet.control.model import Phase, Run
+from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.lifecycle import ATTEMPTS, LeaseCheck, judge
 
-WAITING = Run(
+WAITING = RunRecord(
     id="r", order_id="o", number=1, project="p", workflow="w", priority=0, age=1, created=1
 )
 CLAIMED = lifecycle.claim(
@@ -22,19 +22,19 @@ ENDED = lifecycle.complete(STARTED, 1, "success", None, None, 30)
 
 
 def test_a_claim_leases_a_run_that_waits() -> None:
-    assert CLAIMED.phase is Phase.CLAIMED and CLAIMED.leased
+    assert CLAIMED.phase is RunPhase.CLAIMED and CLAIMED.leased
     assert (CLAIMED.worker, CLAIMED.token, CLAIMED.expires) == ("north", "token-000001", 50)
     assert CLAIMED.status is Status.PENDING, "it is not running before its worker says so"
 
 
 @pytest.mark.parametrize("run", [CLAIMED, STARTED, ENDED])
-def test_a_run_is_claimed_only_where_it_waits(run: Run) -> None:
+def test_a_run_is_claimed_only_where_it_waits(run: RunRecord) -> None:
     with pytest.raises(AssertionError):
         lifecycle.claim(run, worker="w", incarnation="i", claim_id="c", token="t", expires=1)
 
 
 def test_a_start_makes_a_run_running_and_is_noted_once() -> None:
-    assert (STARTED.phase, STARTED.status) == (Phase.STARTED, Status.RUNNING)
+    assert (STARTED.phase, STARTED.status) == (RunPhase.STARTED, Status.RUNNING)
     assert (STARTED.started, STARTED.reported) == (20, 0)
     assert lifecycle.start(STARTED, 1, 99).started == 20
 
@@ -46,7 +46,7 @@ def test_progress_changes_nothing_but_what_was_heard() -> None:
 @pytest.mark.parametrize("reason", ["success", "fail", "crash", "kill", "cancel", "exception"])
 def test_a_completion_gives_the_status_of_its_reason(reason: str) -> None:
     run = lifecycle.complete(STARTED, 5, reason, "E", "why", 30)
-    assert (run.phase, run.status) == (Phase.FINAL, STATUS_OF_REASON[reason])
+    assert (run.phase, run.status) == (RunPhase.FINAL, STATUS_OF_REASON[reason])
     assert (run.finished, run.reported, run.error_type, run.error_message) == (30, 5, "E", "why")
     assert run.final and not run.leased
 
@@ -65,13 +65,13 @@ def test_a_run_that_was_claimed_too_often_is_lost_after_claim() -> None:
     run = WAITING
     for attempt in range(1, ATTEMPTS):
         run = lifecycle.expire(_claimed(run), 60)
-        assert (run.phase, run.attempt) == (Phase.AVAILABLE, attempt + 1)
+        assert (run.phase, run.attempt) == (RunPhase.AVAILABLE, attempt + 1)
     run = lifecycle.expire(_claimed(run), 60)
     assert (run.status, run.error_type, run.finished) == (Status.LOST, "LostAfterClaim", 60)
     assert "5 times" in (run.error_message or "")
 
 
-def _claimed(run: Run) -> Run:
+def _claimed(run: RunRecord) -> RunRecord:
     return lifecycle.claim(
         run, worker="north", incarnation="i", claim_id="c", token="t", expires=50
     )
@@ -114,18 +114,18 @@ def test_a_will_only_shortens_a_lease_and_a_heartbeat_restores_it() -> None:
 @pytest.mark.parametrize(
     ("run", "worker", "attempt", "token", "verdict"),
     [
-        (CLAIMED, "north", 1, "token-000001", Verdict.TAKE),
-        (STARTED, "north", 1, "token-000001", Verdict.TAKE),
-        (STARTED, "south", 1, "token-000001", Verdict.FORGED),
-        (STARTED, "north", 1, "token-000002", Verdict.FORGED),
-        (STARTED, "north", 2, "token-000001", Verdict.FORGED),
-        (WAITING, "north", 1, "token-000001", Verdict.FORGED),
-        (ENDED, "north", 1, "token-000001", Verdict.STALE),
-        (ENDED, "south", 1, "token-000001", Verdict.FORGED),
-        (replace(CLAIMED, attempt=3), "north", 2, "token-000001", Verdict.STALE),
+        (CLAIMED, "north", 1, "token-000001", LeaseCheck.TAKE),
+        (STARTED, "north", 1, "token-000001", LeaseCheck.TAKE),
+        (STARTED, "south", 1, "token-000001", LeaseCheck.FORGED),
+        (STARTED, "north", 1, "token-000002", LeaseCheck.FORGED),
+        (STARTED, "north", 2, "token-000001", LeaseCheck.FORGED),
+        (WAITING, "north", 1, "token-000001", LeaseCheck.FORGED),
+        (ENDED, "north", 1, "token-000001", LeaseCheck.STALE),
+        (ENDED, "south", 1, "token-000001", LeaseCheck.FORGED),
+        (replace(CLAIMED, attempt=3), "north", 2, "token-000001", LeaseCheck.STALE),
     ],
 )
 def test_a_report_is_taken_from_who_holds_the_lease(
-    run: Run, worker: str, attempt: int, token: str, verdict: Verdict
+    run: RunRecord, worker: str, attempt: int, token: str, verdict: LeaseCheck
 ) -> None:
     assert judge(run, worker, attempt, token) is verdict

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import trustme
 
-from worker.adaptors.http import live as module
-from worker.adaptors.http.allowlist import Named, named
-from worker.adaptors.http.live import Live
-from worker.adaptors.http.messages import HttpReply, HttpRequest
+from worker.adaptors.http import live_host as module
+from worker.adaptors.http.allowlist import HostPattern, named
+from worker.adaptors.http.exchange import HttpReply, HttpRequest
+from worker.adaptors.http.live_host import LiveHost
 
 
 @contextmanager
@@ -50,8 +50,8 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
         server.server_close()
 
 
-async def asked(url: str, *allowed: Named, **fields: Any) -> HttpReply:
-    host = Live(allowed)
+async def asked(url: str, *allowed: HostPattern, **fields: Any) -> HttpReply:
+    host = LiveHost(allowed)
     try:
         return await host.send(HttpRequest(method="GET", url=url, **fields))
     finally:

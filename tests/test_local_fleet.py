@@ -24,18 +24,18 @@ from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComp
 from worker.core.outcome import StepError
 from worker.errors import UsageError
 from worker.fleet.client import Client, ControlError
-from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.control_plane import ControlPlane
+from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Limit, Policy, read_policy
-from worker.fleet.control.service import Control
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.transaction import Settings
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.asyncapi import document
 from worker.fleet.messaging.bus import Disconnected, Inbox, Message
 from worker.fleet.messaging.cloudevents import dresser, undressed
 from worker.fleet.messaging.in_memory import LocalBroker, LocalBus, matches
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.agent import Agent, worker_will
+from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.sinks.log import logger
 from worker.workflow.save import plan_of
@@ -122,17 +122,17 @@ class Steered:
     """Runs nothing by itself: the test says what happens."""
 
     def __init__(self) -> None:
-        self.runs: asyncio.Queue[tuple[wire.Assigned, Any, asyncio.Event]] = asyncio.Queue()
+        self.runs: asyncio.Queue[tuple[wire.AssignedRun, Any, asyncio.Event]] = asyncio.Queue()
         self.ends: dict[tuple[str, int], asyncio.Event] = {}
 
-    async def execute(self, run: wire.Assigned, receive: Any, cancel: asyncio.Event) -> None:
+    async def execute(self, run: wire.AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
         id = run.lease.run_id
         end = self.ends[id, run.lease.attempt] = asyncio.Event()
         receive(RunStart(run_id=id, seq=0, timestamp=1, workflow="test", versions={}))
         await self.runs.put((run, receive, cancel))
         await end.wait()
 
-    def finish(self, run: wire.Assigned, receive: Any, *, seq: int = 1) -> None:
+    def finish(self, run: wire.AssignedRun, receive: Any, *, seq: int = 1) -> None:
         id = run.lease.run_id
         receive(RunComplete(run_id=id, seq=seq, timestamp=2, reason="success"))
         self.ends[id, run.lease.attempt].set()
@@ -145,16 +145,16 @@ class Small:
         self.broker = LocalBroker()
         self.store = Store("sqlite://")
         self.store.migrate()
-        plane = Plane(self.store, topics=TOPICS, settings=settings)
+        plane = MessageProcessor(self.store, topics=TOPICS, settings=settings)
         log = logger(logging.CRITICAL)
-        self.control = Control(
+        self.control = ControlPlane(
             self.broker.bus(*TOPICS.for_control()), plane, topics=TOPICS, log=log, dress=dress
         )
         self.executor = Steered()
         self.bus: LocalBus = self.broker.bus(
             *TOPICS.for_worker("w"), will=worker_will(TOPICS, "w", "1")
         )
-        self.agent = Agent(
+        self.agent = FleetWorker(
             self.bus, self.executor, Outbox(tmp_path / "outbox"), name="w", capacity=2,
             topics=TOPICS, log=log, id="1",
         )  # fmt: skip
@@ -337,7 +337,7 @@ async def test_an_answer_is_bounded_and_following_gets_all_the_same(tmp_path: Pa
 async def test_what_the_worker_cannot_run_is_an_exception(tmp_path: Path) -> None:
     async with small(tmp_path) as made:
 
-        async def fails(run: wire.Assigned, receive: Any, cancel: asyncio.Event) -> None:
+        async def fails(run: wire.AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
             raise OSError("no more processes")
 
         made.executor.execute = fails  # type: ignore[method-assign]

@@ -14,15 +14,15 @@ from tests.reference_walk import Execution, Journey, State, World, has_errored, 
 from worker.core.machine import (
     CompleteRun,
     CompleteStep,
-    EdgesJudged,
+    EdgesEvaluated,
     Effect,
-    Fact,
-    IllegalFact,
-    JudgeEdges,
-    Refused,
+    EvaluateEdges,
+    IllegalEvent,
+    MachineEvent,
     Started,
+    StartFailed,
     StartStep,
-    StepRan,
+    StepFinished,
     Walk,
     begin,
     decide,
@@ -39,7 +39,7 @@ from worker.workflow.model import Edge, EdgeKind, Step, StepKind
 class Driven:
     """What a driver saw: every fact that it fed, and the effects of each."""
 
-    facts: tuple[Fact, ...]
+    facts: tuple[MachineEvent, ...]
     batches: tuple[tuple[Effect, ...], ...]
 
     @property
@@ -59,24 +59,24 @@ class Driven:
         return [effect for effect in self.effects if isinstance(effect, CompleteStep)]
 
 
-Decide = Callable[[Walk, Fact], tuple[Walk, tuple[Effect, ...]]]
+Decide = Callable[[Walk, MachineEvent], tuple[Walk, tuple[Effect, ...]]]
 
 
 def drive(plan: Plan, world: World, received: State, decide: Decide = decide) -> Driven:
     """Perform every effect in ``world`` until the machine asks for nothing more."""
     walk = begin(plan)
-    facts: list[Fact] = []
+    facts: list[MachineEvent] = []
     batches: list[tuple[Effect, ...]] = []
     execution = 0
-    asked: Fact | None = Started(input=received)
+    asked: MachineEvent | None = Started(input=received)
     while asked is not None:
         facts.append(asked)
         walk, effects = decide(walk, asked)
         batches.append(effects)
         match effects[-1]:
             case StartStep(step=step, input=incoming, execution=execution):
-                asked = StepRan(outcome=world.run(step.id, execution, incoming))
-            case JudgeEdges() as judge:
+                asked = StepFinished(outcome=world.run(step.id, execution, incoming))
+            case EvaluateEdges() as judge:
                 asked = judge_edges(world, judge, codeless_execution(judge, batches, execution))
             case _:
                 asked = None
@@ -84,17 +84,17 @@ def drive(plan: Plan, world: World, received: State, decide: Decide = decide) ->
 
 
 def codeless_execution(
-    judge: JudgeEdges, batches: Sequence[Sequence[Effect]], execution: int
+    judge: EvaluateEdges, batches: Sequence[Sequence[Effect]], execution: int
 ) -> int:
     """The execution whose edges are judged; a step without code is never announced: count them."""
     if judge.step.runs_code:
         return execution
     earlier = [effect for batch in batches[:-1] for effect in batch]
-    judged = [effect for effect in earlier if isinstance(effect, JudgeEdges)]
+    judged = [effect for effect in earlier if isinstance(effect, EvaluateEdges)]
     return sum(effect.step.id == judge.step.id for effect in judged)
 
 
-def judge_edges(world: World, judge: JudgeEdges, execution: int) -> EdgesJudged:
+def judge_edges(world: World, judge: EvaluateEdges, execution: int) -> EdgesEvaluated:
     step, state = judge.step, judge.outcome.state
     verdicts: list[bool] = []
     for edge in judge.edges:
@@ -105,7 +105,7 @@ def judge_edges(world: World, judge: JudgeEdges, execution: int) -> EdgesJudged:
                 answer, state = world.ask(step.id, place, execution, state)
                 if answer == "throws":
                     complaint = world.complaint(step.id, place)
-                    return EdgesJudged(verdicts=tuple(verdicts), state=state, error=complaint)
+                    return EdgesEvaluated(verdicts=tuple(verdicts), state=state, error=complaint)
                 verdicts.append(answer != "no")
             case EdgeKind.SUCCESS:
                 verdicts.append(not errored)
@@ -113,7 +113,7 @@ def judge_edges(world: World, judge: JudgeEdges, execution: int) -> EdgesJudged:
                 verdicts.append(errored)
             case _:
                 verdicts.append(True)
-    return EdgesJudged(verdicts=tuple(verdicts), state=state)
+    return EdgesEvaluated(verdicts=tuple(verdicts), state=state)
 
 
 def journey(driven: Driven) -> Journey:
@@ -260,7 +260,7 @@ def test_executions_of_a_step_are_counted_from_zero_without_a_gap(run: tuple[Pla
 @given(runs())
 def test_only_the_last_effect_of_a_decision_waits_for_an_answer(run: tuple[Plan, World]) -> None:
     for batch in drive(*run, {}).batches:
-        assert isinstance(batch[-1], StartStep | JudgeEdges | CompleteRun)
+        assert isinstance(batch[-1], StartStep | EvaluateEdges | CompleteRun)
         assert all(isinstance(effect, CompleteStep) for effect in batch[:-1])
 
 
@@ -277,9 +277,9 @@ def test_the_same_facts_give_the_same_effects(run: tuple[Plan, World]) -> None:
 @given(runs())
 def test_decide_never_changes_the_walk_that_it_is_given(run: tuple[Plan, World]) -> None:
     """Whatever was decided since, an old walk looks the same and decides the same."""
-    past: list[tuple[Walk, Fact, tuple[Any, ...], tuple[Effect, ...]]] = []
+    past: list[tuple[Walk, MachineEvent, tuple[Any, ...], tuple[Effect, ...]]] = []
 
-    def remember(walk: Walk, fact: Fact) -> tuple[Walk, tuple[Effect, ...]]:
+    def remember(walk: Walk, fact: MachineEvent) -> tuple[Walk, tuple[Effect, ...]]:
         seen = contents(walk)
         after, effects = decide(walk, fact)
         past.append((walk, fact, seen, effects))
@@ -422,7 +422,7 @@ def test_what_a_condition_assigns_travels_on_through_every_edge() -> None:
 def test_edges_without_expressions_are_judged_without_asking() -> None:
     plan = plan_of(job("a", to("b", EdgeKind.SUCCESS), to("c", EdgeKind.FAILURE)), *map(job, "bc"))
     effects = drive(plan, world_of({"a": ["success"], "b": ["success"]}), {}).effects
-    assert not any(isinstance(effect, JudgeEdges) for effect in effects)
+    assert not any(isinstance(effect, EvaluateEdges) for effect in effects)
 
 
 def test_disabled_edges_and_never_are_not_put_to_the_judge() -> None:
@@ -432,7 +432,7 @@ def test_disabled_edges_and_never_are_not_put_to_the_judge() -> None:
         job("b"),
     )
     effects = drive(plan, world_of({"a": ["success"]}, {("a", 2): ["no"]}), {}).effects
-    [judge] = [effect for effect in effects if isinstance(effect, JudgeEdges)]
+    [judge] = [effect for effect in effects if isinstance(effect, EvaluateEdges)]
     assert [edge.label for edge in judge.edges] == ["2"]
 
 
@@ -453,7 +453,7 @@ def test_a_trigger_whose_edges_all_say_no_is_a_leaf_with_the_input() -> None:
 
 def test_a_refused_run_completes_with_its_error_and_runs_nothing() -> None:
     error = StepError(type="ValidationError", message="cycle")
-    _, effects = decide(begin(plan_of(job("a"))), Refused(error=error))
+    _, effects = decide(begin(plan_of(job("a"))), StartFailed(error=error))
     assert effects == (CompleteRun(status=Status.CRASHED, error=error),)
 
 
@@ -465,14 +465,14 @@ def test_a_step_named_like_the_second_execution_of_another_loses_no_leaf() -> No
 
 # --- facts out of turn --------------------------------------------------------------------------
 
-RAN = StepRan(outcome=Outcome(state={}))
-JUDGED = EdgesJudged(verdicts=(True,), state={})
+RAN = StepFinished(outcome=Outcome(state={}))
+JUDGED = EdgesEvaluated(verdicts=(True,), state={})
 STARTED = Started(input={})
-REFUSED = Refused(error=StepError(type="ValidationError", message="no"))
+REFUSED = StartFailed(error=StepError(type="ValidationError", message="no"))
 ASKING = plan_of(job("a", to("b", EdgeKind.EXPRESSION)), job("b"))
 
 
-def walk_after(*facts: Fact) -> Walk:
+def walk_after(*facts: MachineEvent) -> Walk:
     walk = begin(ASKING)
     for fact in facts:
         walk, _ = decide(walk, fact)
@@ -500,15 +500,15 @@ DONE = (STARTED, RAN, JUDGED, RAN)
         pytest.param(DONE, REFUSED, id="a refusal after the end"),
     ],
 )
-def test_a_fact_out_of_turn_is_illegal(past: tuple[Fact, ...], fact: Fact) -> None:
-    with pytest.raises(IllegalFact):
+def test_a_fact_out_of_turn_is_illegal(past: tuple[MachineEvent, ...], fact: MachineEvent) -> None:
+    with pytest.raises(IllegalEvent):
         decide(walk_after(*past), fact)
 
 
 @pytest.mark.parametrize("verdicts", [(), (True, True)], ids=["too few", "too many"])
 def test_verdicts_that_do_not_match_the_edges_are_never_guessed(verdicts: tuple[bool, ...]) -> None:
-    with pytest.raises(IllegalFact):
-        decide(walk_after(*JUDGING), EdgesJudged(verdicts=verdicts, state={}))
+    with pytest.raises(IllegalEvent):
+        decide(walk_after(*JUDGING), EdgesEvaluated(verdicts=verdicts, state={}))
 
 
 # --- large plans --------------------------------------------------------------------------------
@@ -521,9 +521,9 @@ def count_decisions(plan: Plan, outcome: Outcome) -> tuple[int, CompleteRun]:
     walk, (*_, last) = decide(begin(plan), STARTED)
     decisions = 1
     while not isinstance(last, CompleteRun):
-        answer: Fact = StepRan(outcome=outcome)
-        if isinstance(last, JudgeEdges):
-            answer = EdgesJudged(verdicts=(True,) * len(last.edges), state=outcome.state)
+        answer: MachineEvent = StepFinished(outcome=outcome)
+        if isinstance(last, EvaluateEdges):
+            answer = EdgesEvaluated(verdicts=(True,) * len(last.edges), state=outcome.state)
         walk, (*_, last) = decide(walk, answer)
         decisions += 1
     return decisions, last

@@ -24,11 +24,11 @@ from worker.cli.graph import graph
 from worker.core.status import STATUSES
 from worker.errors import LoadError, UsageError
 from worker.view.graph.arrange import arrange
-from worker.view.graph.drawing import Drawing, Mark, Marks, NodeKind, Style, draw
-from worker.view.graph.engine import Sizes, place
+from worker.view.graph.dagre import Sizes, place
+from worker.view.graph.drawing import Annotation, Drawing, Marks, NodeKind, Style, draw
 from worker.view.graph.fitting import fit_label
 from worker.view.graph.formats import FORMATS, format_of, write
-from worker.view.graph.layout import Box, Layout
+from worker.view.graph.layout import Layout, Rectangle
 from worker.view.graph.mermaid import escaped
 from worker.view.graph.palette import TONES
 from worker.view.graph.styles import style_sheet
@@ -94,11 +94,11 @@ def chain(texts: dict[str, str]) -> Workflow:
 def marked(workflow: Workflow, text: str = "✓ 1×") -> Marks:
     tones = list(TONES)
     marks = {
-        step.id: Mark(tone=tones[i % len(tones)], badge=text, note=text)
+        step.id: Annotation(tone=tones[i % len(tones)], badge=text, note=text)
         for i, step in enumerate(workflow.steps)
     }
     edges = {
-        edge.id: Mark(tone="partly", badge=text, note=text)
+        edge.id: Annotation(tone="partly", badge=text, note=text)
         for step in workflow.steps
         for edge in step.edges
     }
@@ -166,7 +166,7 @@ def workflows(draw_: st.DrawFn, *, most: int = 60, cycles: bool = False) -> Work
     ))  # fmt: skip
 
 
-def overlap(one: Box, other: Box) -> bool:
+def overlap(one: Rectangle, other: Rectangle) -> bool:
     across = min(one.right, other.right) - max(one.left, other.left)
     down = min(one.bottom, other.bottom) - max(one.top, other.top)
     return across > 0.1 and down > 0.1
@@ -189,7 +189,7 @@ def on_the_way(route: tuple[tuple[float, float], ...]) -> list[tuple[float, floa
     return points
 
 
-def inside(point: tuple[float, float], box: Box) -> bool:
+def inside(point: tuple[float, float], box: Rectangle) -> bool:
     x, y = point
     return box.left + 0.5 < x < box.right - 0.5 and box.top + 0.5 < y < box.bottom - 0.5
 
@@ -351,8 +351,8 @@ def test_a_drawing_says_what_a_workflow_is() -> None:
     drawing = draw(
         workflow,
         Marks(
-            steps={"a": Mark(tone="failed", badge="2×", note="JobError")},
-            edges={"a->c": Mark(tone="missed")},
+            steps={"a": Annotation(tone="failed", badge="2×", note="JobError")},
+            edges={"a->c": Annotation(tone="missed")},
         ),
     )
     assert [node.key for node in drawing.nodes] == ["n0", "n1", "n2", "n3", "n4", "n5"]
@@ -380,7 +380,7 @@ def test_a_drawing_says_what_a_workflow_is() -> None:
     )
     assert long in chosen.tooltip
     assert drawing.edges[2].condition == "✗ on failure"
-    assert drawing.edges[2].mark == Mark(tone="missed")
+    assert drawing.edges[2].mark == Annotation(tone="missed")
     assert "disabled" in drawing.edges[3].tooltip
     check_layout(drawing)
 
@@ -389,7 +389,7 @@ def test_a_mark_has_a_tone_that_there_is() -> None:
     others = {"covered", "partly", "missed", "followed", "refused"}
     assert set(map(str, STATUSES)) | others == set(TONES)
     with pytest.raises(ValueError, match="no such tone: 'green'"):
-        Mark(tone="green")
+        Annotation(tone="green")
 
 
 def test_no_two_statuses_look_the_same_without_colour() -> None:
@@ -580,7 +580,7 @@ def test_a_long_chain_is_no_matter_of_the_stack() -> None:
 
 
 def test_too_large_a_graph_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.view.graph.engine._TIME_LIMIT_S", 0.001)
+    monkeypatch.setattr("worker.view.graph.dagre._TIME_LIMIT_S", 0.001)
     with pytest.raises(UsageError, match=r"100 steps are too many to lay out .*: write mmd or dot"):
         write(draw(hundred()), "svg")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worker
-from worker.core.compile import compile, graph
+from worker.core.compile_plan import compile, graph
 from worker.errors import PlanError
 
 

@@ -13,7 +13,7 @@ from tests.benches import FINAL, Bench, Hand, Heard, fact, request, rows, submis
 from worker.fleet.control.policy import Limit, Policy
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.transaction import Settings
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 
@@ -76,7 +76,7 @@ class Fleet(RuleBasedStateMachine):
             assert len(set(self.alerts)) == len(self.alerts), "an alert was said twice"
         return said
 
-    def _assigned(self, run: wire.Assigned) -> None:
+    def _assigned(self, run: wire.AssignedRun) -> None:
         lease = run.lease
         known = self.tokens.setdefault((lease.run_id, lease.attempt), lease.token)
         assert known == lease.token, "one attempt was leased twice"

@@ -17,7 +17,7 @@ from tests.benches import (
 )
 from tests.helpers import job, workflow
 from worker.fleet.control.lifecycle import ATTEMPTS
-from worker.fleet.control.transaction import Settings
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.workflow.save import plan_of
 

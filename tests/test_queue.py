@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.fleet.control.model import Lane
-from worker.fleet.control.queue import Head, Waiting, choose, share
+from worker.fleet.control.entities import QueuePartition
+from worker.fleet.control.queue import PartitionHead, Waiting, choose, share
 
 
 def head(
@@ -15,11 +15,11 @@ def head(
     workflow: str = "w",
     leased: int = 0,
     limit: int | None = None,
-) -> Head:
+) -> PartitionHead:
     """A lane of runs, each with its id, priority and age."""
-    lane = Lane(project=project, workflow=workflow, available=len(waiting), leased=leased)
+    lane = QueuePartition(project=project, workflow=workflow, available=len(waiting), leased=leased)
     runs = [Waiting(run_id=id, priority=priority, age=age) for id, priority, age in waiting]
-    return Head(lane=lane, waiting=runs, limit=limit)
+    return PartitionHead(lane=lane, waiting=runs, limit=limit)
 
 
 def test_nothing_is_chosen_where_nothing_waits_or_nobody_asks() -> None:

@@ -25,7 +25,7 @@ from tests.test_statuses import WORKER
 from worker.adaptors.http.allowlist import hosts_of, named
 from worker.core.events import StepComplete, to_json
 from worker.replay.recording import Recording, read
-from worker.replay.replayer import Part, Replay, replay
+from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import background
 from worker.workflow.load import load
 
@@ -230,7 +230,7 @@ def replays(recording: Recording, count: int, workflow: Any = None, **part: str)
     kept = background()
 
     async def all_at_once() -> list[Replay]:
-        again = (replay(kept.pool, recording, workflow, Part(**part)) for _ in range(count))
+        again = (replay(kept.pool, recording, workflow, ReplayPart(**part)) for _ in range(count))
         return await asyncio.gather(*again)
 
     return asyncio.run_coroutine_threadsafe(all_at_once(), kept.loop).result(timeout=50)

@@ -40,14 +40,14 @@ from worker.sinks.journal import Journal
 from worker.sinks.verdict import verdict
 from worker.util.json import dumps
 from worker.view.report.build import run_view
-from worker.view.report.clips import DEPTH, LIMITS, TOTAL, Clips, clip_of, limit_for
 from worker.view.report.compare import alone, divergence_of, together
+from worker.view.report.dataclips import DEPTH, LIMITS, TOTAL, EmbeddedDataclips, clip_of, limit_for
 from worker.view.report.edges import judged_edges
-from worker.view.report.errors import error_view
+from worker.view.report.embedded_graph import DRAWN
+from worker.view.report.error_view import error_view
 from worker.view.report.executions import executions_of
-from worker.view.report.graph import DRAWN
 from worker.view.report.page import data_of
-from worker.view.report.sources import Source, inferred, read_source
+from worker.view.report.sources import SourceListing, inferred, read_source
 from worker.view.report.view_model import RunView
 from worker.workflow.load import load
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
@@ -56,13 +56,13 @@ REFERRAL = ("referral.yaml", "referral.unknown-patient.input.json")
 JOIN = ("join.json", "join.input.json")
 
 
-def fates(source: Source) -> dict[str, str]:
+def fates(source: SourceListing) -> dict[str, str]:
     """What became of each edge at last, and why."""
     judged = judged_edges(source.workflow, executions_of(source.events), source.start)
     return {one.edge.id: f"{one.fate}: {one.why}" for one in judged}
 
 
-def write_journal(file: Path, source: Source) -> Path:
+def write_journal(file: Path, source: SourceListing) -> Path:
     file.write_text("".join(f"{to_json(event)}\n" for event in source.events))
     return file
 
@@ -250,7 +250,7 @@ def test_states_share_what_a_page_can_hold() -> None:
     assert limit_for([1000]) == LIMITS[0]
     assert limit_for([200_000] * 10_000) == LIMITS[-1]
     assert sum(min(50_000, limit_for([50_000] * 1000)) for _ in range(1000)) <= TOTAL
-    clips = Clips({"a": "{}", "b": "{}", "c": "1"})
+    clips = EmbeddedDataclips({"a": "{}", "b": "{}", "c": "1"})
     assert [clips.place(name) for name in ("a", "b", "c", "d", None)] == [0, 0, 1, None, None]
 
 
@@ -387,7 +387,9 @@ def test_a_journal_of_another_workflow_is_refused(tmp_path: Path) -> None:
 # --- two runs -------------------------------------------------------------------------------------
 
 
-def compared(before: Source, now: Source) -> tuple[list[tuple[str | None, ...]], int | None]:
+def compared(
+    before: SourceListing, now: SourceListing
+) -> tuple[list[tuple[str | None, ...]], int | None]:
     views = run_view(before)[0], run_view(now)[0]
     view = together(*views, divergence_of(before, now))
 
@@ -416,7 +418,7 @@ def test_two_runs_stand_beside_each_other_with_the_first_difference() -> None:
 def test_a_run_does_not_differ_from_itself_and_may_end_early() -> None:
     whole = sample(*JOIN)
     assert compared(whole, whole)[1] is None
-    cut = Source(name="cut", workflow=whole.workflow, known=True, events=whole.events[:7])
+    cut = SourceListing(name="cut", workflow=whole.workflow, known=True, events=whole.events[:7])
     assert divergence_of(cut, whole) is None
     found = divergence_of(whole, cut)
     assert found is not None and found.kind == "path"
@@ -424,7 +426,7 @@ def test_a_run_does_not_differ_from_itself_and_may_end_early() -> None:
 
 
 def test_states_that_are_too_deep_to_compare_are_said_to_be() -> None:
-    def deep(text: str) -> Source:
+    def deep(text: str) -> SourceListing:
         told = Told()
         told.complete(told.start("a"), "a", output_dataclip=Dataclip(text))
         told.end()

@@ -15,21 +15,21 @@ import yaml
 
 from tests.helpers import check_events
 from worker.core.outcome import StepError
-from worker.core.scripted import Act
+from worker.core.scripted import ScriptedStep
 from worker.runner.pool import background
 from worker.runner.result import Result
+from worker.testing.case import Case
 from worker.testing.cases import load_cases
-from worker.testing.in_process import RealCode, Stage
-from worker.testing.model import Case
+from worker.testing.in_process import InProcessRunner, NeedsSandbox
 from worker.testing.schedule import play
 
 JOB = {"adaptor": "common@1", "expression": "fn(s => s);"}
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage() -> Iterator[InProcessRunner]:
     kept = background()
-    stage = Stage(kept.pool, kept.loop)
+    stage = InProcessRunner(kept.pool, kept.loop)
     yield stage
     stage.close()
 
@@ -72,14 +72,14 @@ ACTS: dict[str, Any] = {
     "takes": {"takes": 12.5},
     "hangs": {"hangs": True},
 }
-FAILS = Act(error=StepError(type="JobError", message="no"))
+FAILS = ScriptedStep(error=StepError(type="JobError", message="no"))
 CONDITIONS = ["state.data.x > 0", "!state.errors", "(state.data.y = 2)", "state.none.x", "Math.random() < 2 && Date.now() > 0"]  # fmt: skip
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
 def test_a_run_without_a_process_reports_what_the_same_run_in_one_reports(
-    tmp_path: Path, stage: Stage, act: Any, condition: str
+    tmp_path: Path, stage: InProcessRunner, act: Any, condition: str
 ) -> None:
     steps = {"a": act, "b": {"returns": {"n": 1}}, "c": {"fails": "JobError"}}
     (case,) = cases(tmp_path, condition, {"steps": steps, "input": {"data": {"z": 1}}})
@@ -89,9 +89,11 @@ def test_a_run_without_a_process_reports_what_the_same_run_in_one_reports(
     assert staged.final_text == in_a_process(case).final_text
 
 
-def test_a_run_that_comes_to_real_code_is_left_to_a_process(tmp_path: Path, stage: Stage) -> None:
+def test_a_run_that_comes_to_real_code_is_left_to_a_process(
+    tmp_path: Path, stage: InProcessRunner
+) -> None:
     (case,) = cases(tmp_path, "true", {"steps": {"a": {}}})
-    with pytest.raises(RealCode):
+    with pytest.raises(NeedsSandbox):
         stage.run(next(play(case)))
 
 
@@ -104,7 +106,7 @@ def test_a_run_that_comes_to_real_code_is_left_to_a_process(tmp_path: Path, stag
     ],
 )  # fmt: skip
 def test_conditions_are_held_to_their_limits_outside_of_this_process(
-    tmp_path: Path, stage: Stage, condition: str, type: str
+    tmp_path: Path, stage: InProcessRunner, condition: str, type: str
 ) -> None:
     case, after = cases(
         tmp_path, condition, {"steps": {"a": {}, "b": {}, "c": {}}, "memory": 64}, {"steps": {"a": {"fails": "OomError"}}}
@@ -115,7 +117,9 @@ def test_conditions_are_held_to_their_limits_outside_of_this_process(
 
 
 @pytest.mark.slow
-def test_a_condition_that_never_returns_is_a_timeout(tmp_path: Path, stage: Stage) -> None:
+def test_a_condition_that_never_returns_is_a_timeout(
+    tmp_path: Path, stage: InProcessRunner
+) -> None:
     (case,) = cases(
         tmp_path, "!state.errors && (() => { for (;;); })()", {"steps": {"a": {}, "b": {}, "c": {}}}
     )
@@ -126,7 +130,7 @@ def test_a_condition_that_never_returns_is_a_timeout(tmp_path: Path, stage: Stag
     assert stage.run(next(play(failing))).path[-1].step == "c"
 
 
-def test_code_that_does_not_compile_refuses_the_run(tmp_path: Path, stage: Stage) -> None:
+def test_code_that_does_not_compile_refuses_the_run(tmp_path: Path, stage: InProcessRunner) -> None:
     (case,) = cases(tmp_path, "true", {"steps": {"a": {}, "b": {}, "c": {}}})
     broken = replace(case.workflow.steps[1], source="fn(s => { let a; let a; });")
     steps = (case.workflow.steps[0], broken, case.workflow.steps[2])
@@ -139,7 +143,7 @@ async def test_judges_end_with_the_stage(tmp_path: Path) -> None:
     shared = background()
     await asyncio.to_thread(background().run, case.workflow)
     before = children(shared.pool.zygote_pid)
-    stage = Stage(shared.pool, shared.loop)
+    stage = InProcessRunner(shared.pool, shared.loop)
     await asyncio.to_thread(stage.run, next(play(case)))
     (judge,) = children(shared.pool.zygote_pid) - before
     with os.fdopen(os.pidfd_open(judge)) as ended:

@@ -20,10 +20,10 @@ from tests.benches import Bench, Hand, fact, request, rows, submission, violatio
 from worker.core.status import Status
 from worker.errors import UsageError
 from worker.fleet.control import lifecycle
-from worker.fleet.control.model import Phase
+from worker.fleet.control.entities import RunPhase
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import TRIES, Store, StoreError, again
-from worker.fleet.control.transaction import Settings
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_a_final_run_never_changes_whatever_the_code_believes(bench: Bench) -> N
     before = bench.dump()
     with bench.store.work() as work:
         run = work.run("o-1")
-        assert run is not None and run.phase is Phase.FINAL
+        assert run is not None and run.phase is RunPhase.FINAL
         work.put_run(replace(run, status=Status.LOST))
     assert bench.dump() == before
 

@@ -29,7 +29,7 @@ from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.monitor.changes import json_of, line_of
 from worker.fleet.monitor.decode import asked, heard
-from worker.fleet.monitor.run_tracker import REMEMBERED, WINDOW_S, Going, Ledger
+from worker.fleet.monitor.run_tracker import REMEMBERED, WINDOW_S, RunTracker, TrackedRun
 from worker.fleet.monitor.screen import screen, sparkline
 from worker.fleet.monitor.snapshot import Snapshot
 
@@ -61,10 +61,10 @@ DONE = {"type": "step:complete", "job_id": "a", "step_id": "s", "reason": "succe
 
 
 def test_a_run_is_known_from_its_beginning_to_its_end() -> None:
-    ledger = Ledger()
+    ledger = RunTracker()
     ledger.heed(events(START), 0)
     ledger.heed(state(worker="w", started=T + 5), 0)
-    assert ledger.going("r-1") == Going(
+    assert ledger.going("r-1") == TrackedRun(
         run_id="r-1", order_id="o-1", workflow="referral", worker="w", started=T + 5, step="Fetch"
     )
     ledger.heed(events(DONE), 1)
@@ -77,7 +77,7 @@ def test_a_run_is_known_from_its_beginning_to_its_end() -> None:
 
 
 def test_a_run_that_was_asked_for_is_known() -> None:
-    ledger = Ledger()
+    ledger = RunTracker()
     view = {**msgspec.to_builtins(state()), "steps": [{"job_id": "a", "reason": "success"}]}
     ledger.learn({**view, "steps": [*view["steps"], {"job_id": "b"}], "plan": {}})
     found = ledger.going("r-1")
@@ -87,7 +87,7 @@ def test_a_run_that_was_asked_for_is_known() -> None:
 
 
 def test_the_ledger_never_grows_without_end() -> None:
-    ledger = Ledger()
+    ledger = RunTracker()
     for number in range(REMEMBERED + 10):
         ledger.heed(state(f"r-{number}"), number)
         ledger.heed(state(f"x-{number}", "failed"), number)
@@ -197,7 +197,7 @@ def drawn(seen: Snapshot, trouble: str = "") -> str:
 
 
 def test_the_screen_shows_everything_and_does_nothing() -> None:
-    going = Going(
+    going = TrackedRun(
         run_id="r", order_id="o", workflow=HOSTILE, worker="north-1", started=T, step=HOSTILE
     )
     here = {"name": "north-1", "online": True, "draining": False, "capacity": 4, "leases": [1]}

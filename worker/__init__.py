@@ -1,9 +1,10 @@
 """Run, replay and test OpenFn workflows: the same rules, a real sandbox, no server.
 
 The path of a run: a file is **loaded** into a Workflow (``worker.workflow.load``), **compiled**
-into a Plan (``worker.core.compile``), **walked** by a pure machine (``worker.core.machine``) whose
-steps are **executed** in a process of their own (``worker.sandbox``); everything that happens
-becomes an **event** (``worker.core.events``) that **sinks** receive (``worker.sinks``).
+into a Plan (``worker.core.compile_plan``), **walked** by a pure machine
+(``worker.core.machine``) whose steps are **executed** in a process of their own
+(``worker.sandbox``); everything that happens becomes an **event** (``worker.core.events``) that
+**sinks** receive (``worker.sinks``).
 ``worker.runner.pool`` connects them; ``worker.cli.main`` is the command.
 
     workflow = worker.load("graphs/referral.yaml")

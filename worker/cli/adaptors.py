@@ -10,7 +10,7 @@ from worker.adaptors.cache import Adaptor
 from worker.adaptors.install import install as install_all
 from worker.adaptors.names import Specifier, parse, parsed
 from worker.errors import UsageError
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
 from worker.workflow.load import load, workflow_names
 from worker.workflow.model import Language

@@ -12,7 +12,7 @@ from worker.fleet.messaging.topics import Topics, check_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class BrokerConnection:
     """Where a party is on the bus."""
 
     address: Address
@@ -28,7 +28,9 @@ class Place:
         return Client(bus, self.topics, wait_s=wait_s, name=name)
 
 
-def place(*, mqtt: str, root: str, ca: Path | None, cert: Path | None, key: Path | None) -> Place:
+def place(
+    *, mqtt: str, root: str, ca: Path | None, cert: Path | None, key: Path | None
+) -> BrokerConnection:
     """The place that options name. Raises :class:`worker.errors.UsageError`."""
     topics = Topics(check_name(root, "--root"))
-    return Place(address=address(mqtt, ca=ca, cert=cert, key=key), topics=topics)
+    return BrokerConnection(address=address(mqtt, ca=ca, cert=cert, key=key), topics=topics)

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from worker.cli.progress import progress
-from worker.core.machine import EdgesJudged
+from worker.core.machine import EdgesEvaluated
 from worker.errors import UsageError
-from worker.explore.explorer import Choice, Ending, Explorer, Run, Table, count_runs, table
+from worker.explore.explorer import Choice, Ending, ExploredRun, Explorer, Table, count_runs, table
 from worker.explore.export_cases import label, suite
-from worker.explore.properties import Answer, answer, ask
+from worker.explore.properties import PropertyResult, answer, ask
 from worker.runner.pool import background
 from worker.runner.prepare import Options, prepare
-from worker.sandbox.condition_client import Judge
-from worker.sinks.text import one_line, printable
-from worker.testing.model import SUFFIXES
+from worker.sandbox.condition_client import ConditionEvaluator
+from worker.sinks.terminal_text import one_line, printable
+from worker.testing.case import SUFFIXES
 from worker.util.json import dumps
 from worker.workflow.documents.document import FILE_LIMIT, parse_json, read_text
 from worker.workflow.load import load
@@ -65,9 +65,9 @@ class Asker:
     def __init__(self, workflow: Workflow, options: Options) -> None:
         self._request = prepare(workflow, {}, options, str(uuid.uuid4()))
         self.plan = self._request.plan
-        self._judge: Judge | None = None
+        self._judge: ConditionEvaluator | None = None
 
-    def __call__(self, step: str, states: Sequence[str]) -> list[EdgesJudged]:
+    def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
         if self._judge is None or self._judge.gone:
             shared = background()
             call = shared.pool.judge(self._request)
@@ -95,7 +95,7 @@ def _input(file: Path | None) -> str | None:
 
 
 def _as_text(
-    explorer: Explorer, found: Table, answers: list[Answer], aborts: bool
+    explorer: Explorer, found: Table, answers: list[PropertyResult], aborts: bool
 ) -> Iterator[str]:
     hidden = [row for row in found.rows if _is_abort(row) and not aborts]
     shown = [row for row in found.rows if aborts or not _is_abort(row)]
@@ -112,11 +112,11 @@ def _as_text(
         yield from _told(one)
 
 
-def _is_abort(row: Run) -> bool:
+def _is_abort(row: ExploredRun) -> bool:
     return bool(row.choices) and row.choices[-1].aborts
 
 
-def _table(rows: Sequence[Run]) -> Iterator[str]:
+def _table(rows: Sequence[ExploredRun]) -> Iterator[str]:
     if not rows:
         return
     labels = [one_line(label(row), 60) for row in rows]
@@ -138,7 +138,7 @@ def _summary(explorer: Explorer, found: Table) -> Iterator[str]:
         yield f"pruned: {one_line(reason, 200)}"
 
 
-def _told(one: Answer) -> Iterator[str]:
+def _told(one: PropertyResult) -> Iterator[str]:
     text = printable(one.question.text)
     if one.counterexample is not None:
         yield f"✗ {text}"
@@ -161,7 +161,7 @@ def _gives(choice: Choice) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 
-def _as_json(found: Table, answers: list[Answer]) -> Iterator[str]:
+def _as_json(found: Table, answers: list[PropertyResult]) -> Iterator[str]:
     """One object a line: a row, or an answer."""
     for row in found.rows:
         yield dumps({"type": "row", **_row(row)})
@@ -179,7 +179,7 @@ def _as_json(found: Table, answers: list[Answer]) -> Iterator[str]:
         )
 
 
-def _row(row: Run) -> dict[str, Any]:
+def _row(row: ExploredRun) -> dict[str, Any]:
     return {
         "when": label(row),
         "choices": [_choice(one) for one in row.choices],

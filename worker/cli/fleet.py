@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from worker.adaptors.http.allowlist import named
-from worker.cli.connection import Place
+from worker.cli.connection import BrokerConnection
 from worker.errors import UsageError
 from worker.fleet import messaging as transports
-from worker.fleet.control.alerts import Superuser
-from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.control_plane import ControlPlane, control_will
+from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy, read_policy
-from worker.fleet.control.service import Control, control_will
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.transaction import Settings
-from worker.fleet.control.workflow_registry import Library, read_library
+from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.control.workflow_registry import WorkflowRegistry, read_library
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.cloudevents import dresser
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics, check_name
 from worker.fleet.metrics import Figure, observed
-from worker.fleet.worker.agent import Agent, worker_will
-from worker.fleet.worker.executor import Allowance, Executor
+from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
 from worker.sandbox.limits import Limits
 from worker.sinks.log import Log, logger
@@ -46,13 +46,13 @@ class ControlOptions:
     workflows: tuple[Path, ...] = ()
     policy: Path | None = None
     settings: Settings = Settings()
-    superuser: Superuser = Superuser()
+    superuser: AlertNotifier = AlertNotifier()
     cloudevents: bool = False
     shared: bool = False
     http: str | None = None
 
 
-def control(place: Place, options: ControlOptions, *, quiet: bool) -> int:
+def control(place: BrokerConnection, options: ControlOptions, *, quiet: bool) -> int:
     """Be a control plane until a signal comes."""
     log = _log(quiet)
     store = Store(options.store)
@@ -70,7 +70,7 @@ def print_document(name: str) -> int:
     return 0
 
 
-def _library(options: ControlOptions, log: Log) -> Library:
+def _library(options: ControlOptions, log: Log) -> WorkflowRegistry:
     library = read_library(options.workflows)
     for problem in library.problems:
         log.warning("a file is no workflow that can be named", why=problem)
@@ -78,10 +78,14 @@ def _library(options: ControlOptions, log: Log) -> Library:
 
 
 def _control(
-    place: Place, options: ControlOptions, store: Store, library: Library, log: Log
-) -> Control:
+    place: BrokerConnection,
+    options: ControlOptions,
+    store: Store,
+    library: WorkflowRegistry,
+    log: Log,
+) -> ControlPlane:
     id = incarnation()
-    plane = Plane(
+    plane = MessageProcessor(
         store,
         topics=place.topics,
         settings=options.settings,
@@ -97,12 +101,12 @@ def _control(
     dress: Callable[[Message], Message] = lambda message: message  # noqa: E731
     if options.cloudevents:
         dress = dresser(place.topics, f"/{place.topics.base}/control")
-    return Control(
+    return ControlPlane(
         bus, plane, topics=place.topics, log=log, id=id, superuser=options.superuser, dress=dress
     )
 
 
-def control_figures(service: Control) -> Iterable[Figure]:
+def control_figures(service: ControlPlane) -> Iterable[Figure]:
     """What a control plane counts."""
     yield Figure(
         name="messages_handled", help="Messages handled", values={"": service.handled}, counts=True
@@ -143,15 +147,15 @@ class WorkerOptions:
     http: str | None = None
 
 
-def serve(place: Place, options: WorkerOptions, *, quiet: bool) -> int:
+def serve(place: BrokerConnection, options: WorkerOptions, *, quiet: bool) -> int:
     """Be a worker until a signal comes, and everything is finished or handed back."""
     check_name(options.name, "the name of a worker")
     return asyncio.run(_serve(place, options, _log(quiet)))
 
 
-async def _serve(place: Place, options: WorkerOptions, log: Log) -> int:
+async def _serve(place: BrokerConnection, options: WorkerOptions, log: Log) -> int:
     async with Pool(size=options.capacity) as pool:
-        executor = Executor(pool, options.allowance)
+        executor = RunExecutor(pool, options.allowance)
         agent = _agent(place, options, executor, log)
         with observed(options.http, lambda: worker_figures(agent), agent.connected.is_set):
             _on_signals(lambda: agent.drain(options.drain_s))
@@ -160,7 +164,9 @@ async def _serve(place: Place, options: WorkerOptions, log: Log) -> int:
     return 0
 
 
-def _agent(place: Place, options: WorkerOptions, executor: Executor, log: Log) -> Agent:
+def _agent(
+    place: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: Log
+) -> FleetWorker:
     id = incarnation()
     bus = MqttBus(
         place.address,
@@ -168,7 +174,7 @@ def _agent(place: Place, options: WorkerOptions, executor: Executor, log: Log) -
         id=f"worker-{options.name}",
         will=worker_will(place.topics, options.name, id),
     )
-    return Agent(
+    return FleetWorker(
         bus,
         executor,
         Outbox(options.outbox),
@@ -180,7 +186,7 @@ def _agent(place: Place, options: WorkerOptions, executor: Executor, log: Log) -
     )
 
 
-def worker_figures(agent: Agent) -> Iterable[Figure]:
+def worker_figures(agent: FleetWorker) -> Iterable[Figure]:
     """What a worker counts."""
     yield Figure(name="runs_held", help="Runs under way", values={"": agent.running})
     yield Figure(
@@ -220,7 +226,7 @@ def dev(control_options: ControlOptions, worker_options: WorkerOptions, port: in
     from worker.fleet.messaging.broker import Broker
 
     with Broker(port=port) as broker:
-        place = Place(address=address(broker.url), topics=Topics())
+        place = BrokerConnection(address=address(broker.url), topics=Topics())
         log = _log(quiet=True)
         store = Store(control_options.store)
         store.migrate()
@@ -236,11 +242,11 @@ def dev(control_options: ControlOptions, worker_options: WorkerOptions, port: in
 
 
 async def _dev(
-    place: Place, service: Control, options: WorkerOptions, log: Log, hello: str
+    place: BrokerConnection, service: ControlPlane, options: WorkerOptions, log: Log, hello: str
 ) -> None:
     controlling = asyncio.create_task(service.run())
     async with Pool(size=options.capacity) as pool:
-        executor = Executor(pool, options.allowance)
+        executor = RunExecutor(pool, options.allowance)
         agent = _agent(place, options, executor, log)
         _on_signals(lambda: agent.drain(min(options.drain_s, 5.0)))
         working = asyncio.create_task(agent.run())

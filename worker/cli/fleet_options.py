@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from worker.cli.connection import Place
+    from worker.cli.connection import BrokerConnection
 
 PATH = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="One object a line, as JSON.")
@@ -106,7 +106,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--acl", is_flag=True, help="Print an access list for mosquitto, and leave.")
 @HTTP
 @QUIET
-def control(place: Place, **options: Any) -> None:
+def control(place: BrokerConnection, **options: Any) -> None:
     """Be the control plane: take work orders, queue their runs, lease them to workers.
 
     A policy looks like this: {projects: {north: {concurrent: 20, per_period: 1000, period_s: 3600,
@@ -119,7 +119,7 @@ def control(place: Place, **options: Any) -> None:
         --store postgresql://worker@db/orders --alert-webhook https://example.org/alerts
     """
     from worker.cli import fleet
-    from worker.fleet.control.alerts import Superuser
+    from worker.fleet.control.alerts import AlertNotifier
 
     if options["asyncapi"] or options["acl"]:
         sys.exit(fleet.print_document("asyncapi.json" if options["asyncapi"] else "mosquitto.acl"))
@@ -132,7 +132,7 @@ def control(place: Place, **options: Any) -> None:
             lease=options["lease"], grace=options["grace"],
             keep_days=options["keep_days"], payload_mb=options["payload_mb"],
         ),
-        superuser=Superuser(command=options["alert_command"], webhook=options["alert_webhook"]),
+        superuser=AlertNotifier(command=options["alert_command"], webhook=options["alert_webhook"]),
         cloudevents=options["cloudevents"],
         shared=options["shared"],
         http=options["http"],
@@ -151,7 +151,7 @@ def control(place: Place, **options: Any) -> None:
 @run_options
 @HTTP
 @QUIET
-def serve(place: Place, **options: Any) -> None:
+def serve(place: BrokerConnection, **options: Any) -> None:
     """Be a worker: claim runs, run them in the sandbox, report them.
 
     SIGTERM or Ctrl-C: claim nothing more, finish what runs, hand back what did not begin, leave.
@@ -252,7 +252,7 @@ def dev(port: int, store: str, workflows: tuple[Path, ...], **options: Any) -> N
               help="Your id for the order: submitting it twice makes one.")  # fmt: skip
 @click.option("--wait", is_flag=True, help="Show the run to its end.")
 @JSON
-def submit(place: Place, patience: float, **options: Any) -> None:
+def submit(place: BrokerConnection, patience: float, **options: Any) -> None:
     """Submit a work order for the workflow in FILE, or for one that the control plane knows.
 
     \b
@@ -293,7 +293,9 @@ def submit(place: Place, patience: float, **options: Any) -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True,
               help="The most orders.")  # fmt: skip
 @JSON
-def orders_(place: Place, patience: float, order: str | None, as_json: bool, **query: Any) -> None:
+def orders_(
+    place: BrokerConnection, patience: float, order: str | None, as_json: bool, **query: Any
+) -> None:
     """List work orders, newest first, or show ORDER with its runs.
 
     \b
@@ -318,7 +320,7 @@ def orders_(place: Place, patience: float, order: str | None, as_json: bool, **q
 @client_options
 @click.option("--follow", "-f", is_flag=True, help="Show its events until it ends.")
 @JSON
-def runs(place: Place, patience: float, run: str, follow: bool, as_json: bool) -> None:
+def runs(place: BrokerConnection, patience: float, run: str, follow: bool, as_json: bool) -> None:
     """Show RUN with its steps (or the last run of an order).
 
     \b
@@ -344,7 +346,12 @@ def runs(place: Place, patience: float, run: str, follow: bool, as_json: bool) -
 @click.option("--wait", is_flag=True, help="Show the run to its end.")
 @JSON
 def retry(
-    place: Place, patience: float, order: str, from_step: str | None, wait: bool, as_json: bool
+    place: BrokerConnection,
+    patience: float,
+    order: str,
+    from_step: str | None,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Run ORDER again (or the order of a run): a new run, whose status the order then has.
 
@@ -363,7 +370,7 @@ def retry(
 @click.argument("run")
 @client_options
 @JSON
-def cancel(place: Place, patience: float, run: str, as_json: bool) -> None:
+def cancel(place: BrokerConnection, patience: float, run: str, as_json: bool) -> None:
     """Cancel RUN (or the last run of an order), and wait until it has ended.
 
     \b

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from worker.core.compile import compile
+from worker.core.compile_plan import compile
 from worker.errors import PlanError, UsageError
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw
 from worker.view.graph.formats import format_of, write
 from worker.workflow.load import load

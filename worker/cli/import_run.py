@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker.errors import UsageError
 from worker.replay.importers import import_cache, import_lightning
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 
 
 def import_run(source: Path, folder: Path, workflow: Path | None, pick: str | None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker.lint.checks import lint as lint_file
 from worker.lint.findings import FORMATS, Severity
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 
 
 def lint(files: tuple[Path, ...], workflow: str | None, format: str, fail_on: str) -> int:

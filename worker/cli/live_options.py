@@ -11,13 +11,13 @@ import click
 from worker.cli.fleet_options import client_options
 
 if TYPE_CHECKING:
-    from worker.cli.connection import Place
+    from worker.cli.connection import BrokerConnection
 
 
 @click.command()
 @client_options
 @click.option("--json", "as_json", is_flag=True, help="Every change as a line of JSON.")
-def watch(place: Place, patience: float, as_json: bool) -> None:
+def watch(place: BrokerConnection, patience: float, as_json: bool) -> None:
     """Watch a fleet: orders, runs, workers, throughput and alerts, as they change.
 
     On a terminal it is a screen that keeps itself up to date; elsewhere every change of a run's
@@ -44,7 +44,7 @@ def watch(place: Place, patience: float, as_json: bool) -> None:
                    "  [env: WORKER_DASHBOARD_TOKEN, the token itself]")  # fmt: skip
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME:PORT",
               help="Answer to this name too: that of a tunnel or a proxy.")  # fmt: skip
-def dashboard(place: Place, patience: float, **options: Any) -> None:
+def dashboard(place: BrokerConnection, patience: float, **options: Any) -> None:
     """Show a fleet in the browser: orders, runs as they go, workers, alerts; cancel and retry.
 
     Prints the address to open, with the token to sign in with.

@@ -12,7 +12,7 @@ import click
 from worker.cli import fleet_options as cli_control
 from worker.cli import live_options as cli_live
 from worker.errors import WorkerError
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 from worker.version import VERSION
 
 EXIT_USAGE = 2
@@ -229,11 +229,11 @@ def replay(start: str, end: str, only: str, **options: Any) -> None:
     """
     from worker.cli.replay import replay_all
     from worker.errors import UsageError
-    from worker.replay.replayer import Part
+    from worker.replay.replayer import ReplayPart
 
     if only and (start or end):
         raise UsageError("--only says where to start and end: leave out --from and --until")
-    sys.exit(replay_all(part=Part(start=only or start, end=only or end), **options))
+    sys.exit(replay_all(part=ReplayPart(start=only or start, end=only or end), **options))
 
 
 @cli.command()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.cli.connection import Place
+from worker.cli.connection import BrokerConnection
 from worker.cli.run import read_input
 from worker.core.events import from_dict
 from worker.core.status import STATUSES, Status
@@ -17,7 +17,7 @@ from worker.errors import UsageError
 from worker.fleet.client import Client, ControlError
 from worker.fleet.messaging.messages import OrderQuery, RunOptions
 from worker.sinks.terminal import PlainLines
-from worker.sinks.text import one_line, printable
+from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -26,7 +26,7 @@ from worker.workflow.save import plan_of
 Asked = Callable[[Client], Awaitable[int]]
 
 
-def with_client(place: Place, wait_s: float, ask: Asked) -> int:
+def with_client(place: BrokerConnection, wait_s: float, ask: Asked) -> int:
     """Ask a control plane something; the exit code."""
 
     async def connected() -> int:

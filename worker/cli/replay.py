@@ -11,9 +11,9 @@ from worker.cli.progress import progress
 from worker.errors import LoadError, UsageError, WorkerError
 from worker.replay.divergence import Divergence
 from worker.replay.recording import Recording, is_recording, read
-from worker.replay.replayer import Part, Replay, replay
+from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import Pool
-from worker.sinks.text import one_line, printable
+from worker.sinks.terminal_text import one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
 from worker.workflow.load import load
@@ -25,7 +25,7 @@ def replay_all(
     *,
     workflow_file: Path | None,
     pick: str | None,
-    part: Part,
+    part: ReplayPart,
     jobs: int,
     write_case_to: Path | None,
     as_json: bool,
@@ -54,7 +54,7 @@ def find(folders: Sequence[Path]) -> list[Path]:
 
 
 async def _replay_all(
-    folders: list[Path], workflow: Workflow | None, part: Part, jobs: int, *, as_json: bool
+    folders: list[Path], workflow: Workflow | None, part: ReplayPart, jobs: int, *, as_json: bool
 ) -> int:
     kinds: Counter[str] = Counter()
     alone = len(folders) == 1
@@ -77,7 +77,7 @@ async def _replay_all(
 
 
 async def _one(
-    pool: Pool, folder: Path, workflow: Workflow | None, part: Part, room: asyncio.Semaphore
+    pool: Pool, folder: Path, workflow: Workflow | None, part: ReplayPart, room: asyncio.Semaphore
 ) -> Replay | WorkerError:
     async with room:
         try:

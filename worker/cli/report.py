@@ -10,14 +10,14 @@ from pathlib import Path
 from worker.cli.progress import progress
 from worker.errors import UsageError
 from worker.replay.divergence import Divergence
-from worker.replay.replayer import Part, Replay, replay
+from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import Pool
-from worker.sinks.text import one_line, printable
+from worker.sinks.terminal_text import one_line, printable
 from worker.view.graph.drawing import draw
 from worker.view.report.build import run_view
 from worker.view.report.compare import alone, divergence_of, together
 from worker.view.report.page import page
-from worker.view.report.sources import Source, read_source
+from worker.view.report.sources import SourceListing, read_source
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -61,14 +61,14 @@ def _text(source: Path, against: Path | None, replayed: bool, workflow: Workflow
     return page(alone(view), [draw(before.workflow, marks)])
 
 
-def _check_use(workflow: Workflow | None, *sources: Source) -> None:
+def _check_use(workflow: Workflow | None, *sources: SourceListing) -> None:
     if workflow is not None and all(one.recording is not None for one in sources):
         raise UsageError(
             "a recording holds its own workflow: leave out --workflow, or add --replay to run it"
         )
 
 
-def _compared(before: Source, now: Source, divergence: Divergence | None) -> str:
+def _compared(before: SourceListing, now: SourceListing, divergence: Divergence | None) -> str:
     first, first_marks = run_view(before)
     second, second_marks = run_view(now)
     drawings = [draw(before.workflow, first_marks), draw(now.workflow, second_marks)]
@@ -81,7 +81,9 @@ def _compared(before: Source, now: Source, divergence: Divergence | None) -> str
     return page(together(first, second, divergence), drawings)
 
 
-def _replayed(before: Source, workflow: Workflow | None) -> tuple[Source, Divergence | None]:
+def _replayed(
+    before: SourceListing, workflow: Workflow | None
+) -> tuple[SourceListing, Divergence | None]:
     """The replay of a recording, and where it differs."""
     if before.recording is None:
         raise UsageError("only a recording can be replayed (worker run --record DIR makes one)")
@@ -100,10 +102,10 @@ def _replayed(before: Source, workflow: Workflow | None) -> tuple[Source, Diverg
     return now, found.divergence
 
 
-async def _replay(before: Source, workflow: Workflow | None) -> Replay:
+async def _replay(before: SourceListing, workflow: Workflow | None) -> Replay:
     assert before.recording is not None
     async with Pool(size=1) as pool:
-        return await replay(pool, before.recording, workflow, Part())
+        return await replay(pool, before.recording, workflow, ReplayPart())
 
 
 def _write(output: Path, text: str) -> None:

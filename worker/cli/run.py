@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.adaptors.http.allowlist import Named, hosts_of, named
-from worker.adaptors.http.lazy import OnDemand
+from worker.adaptors.http.allowlist import HostPattern, hosts_of, named
+from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations, limits_of
 from worker.runner.result import Result
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 from worker.workflow.documents.document import parse_json, read_document, read_text
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -98,7 +98,7 @@ async def _run(
     state: dict[str, Any],
     options: Options,
     sinks: list[Sink],
-    live: Callable[[], OnDemand],
+    live: Callable[[], LazyHost],
     recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
     cancel = asyncio.Event()
@@ -120,10 +120,10 @@ async def _run(
             sink.close()
 
 
-def _live(workflow: Workflow, options: Options, allowed: list[Named]) -> OnDemand:
+def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
     """Requests go to the hosts that were allowed, and to those that credentials name."""
     found, _ = configurations(workflow, options.credentials or {})
-    return OnDemand([*allowed, *hosts_of(found.values())])
+    return LazyHost([*allowed, *hosts_of(found.values())])
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

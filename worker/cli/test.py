@@ -9,11 +9,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from worker.errors import UsageError
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
+from worker.testing.case import SUFFIXES, Case
 from worker.testing.cases import load_cases
 from worker.testing.coverage import Coverage, measure, save, table
-from worker.testing.model import SUFFIXES, Case
-from worker.testing.runner import Verdict, run_cases
+from worker.testing.runner import CaseResult, run_cases
 from worker.testing.update import update as update_file
 from worker.workflow.model import Workflow
 
@@ -67,9 +67,9 @@ def print_schema() -> int:
     return 0
 
 
-def _update(verdicts: list[Verdict]) -> int:
+def _update(verdicts: list[CaseResult]) -> int:
     """Correct the files; how many cases were."""
-    by_file: dict[str, list[Verdict]] = {}
+    by_file: dict[str, list[CaseResult]] = {}
     for verdict in verdicts:
         by_file.setdefault(verdict.case.file, []).append(verdict)
     names = [name for file, several in by_file.items() for name in update_file(Path(file), several)]
@@ -79,12 +79,12 @@ def _update(verdicts: list[Verdict]) -> int:
 
 
 def _cover(
-    verdicts: list[Verdict], file: Path | None, fail_under: float | None, draw: Path | None
+    verdicts: list[CaseResult], file: Path | None, fail_under: float | None, draw: Path | None
 ) -> bool:
     """Print the coverage of the rules if it is asked for; whether it is too little."""
     if file is None and fail_under is None and draw is None:
         return False
-    by_workflow: dict[str, list[Verdict]] = {}
+    by_workflow: dict[str, list[CaseResult]] = {}
     for verdict in verdicts:
         by_workflow.setdefault(verdict.case.workflow.name, []).append(verdict)
     coverages = [
@@ -121,7 +121,7 @@ def find(paths: tuple[Path, ...]) -> list[Path]:
     return found
 
 
-async def _run_all(cases: list[Case], jobs: int) -> list[Verdict]:
+async def _run_all(cases: list[Case], jobs: int) -> list[CaseResult]:
     verdicts = []
     async for verdict in run_cases(cases, jobs):
         _print(verdict)
@@ -129,14 +129,14 @@ async def _run_all(cases: list[Case], jobs: int) -> list[Verdict]:
     return verdicts
 
 
-def _print(verdict: Verdict) -> None:
+def _print(verdict: CaseResult) -> None:
     case = verdict.case
     print(f"{'✗' if verdict.mismatches else '✓'} {printable(case.name)}")
     for mismatch in verdict.mismatches:
         print(f"    {printable(f'{case.file}:{case.line}')}: {printable(mismatch)}")
 
 
-def write_junit(file: Path, verdicts: list[Verdict]) -> None:
+def write_junit(file: Path, verdicts: list[CaseResult]) -> None:
     """The verdicts as JUnit XML, as CI systems read it."""
     failures = sum(bool(verdict.mismatches) for verdict in verdicts)
     suite = ElementTree.Element(

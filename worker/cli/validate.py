@@ -7,7 +7,7 @@ from pathlib import Path
 
 from worker.errors import PlanError
 from worker.runner.prepare import Options, prepare
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 from worker.workflow.load import load, workflow_names
 from worker.workflow.model import Workflow
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from worker.fleet.client import Client, Gap, NoAnswer
 from worker.fleet.monitor.changes import json_of, line_of
-from worker.fleet.monitor.run_tracker import Ledger
+from worker.fleet.monitor.run_tracker import RunTracker
 from worker.fleet.monitor.snapshot import Snapshot, snapshot
 
 EVERY_S = 1.0
@@ -57,7 +57,7 @@ async def _screen(on: Client, title: str) -> None:
 
     from worker.fleet.monitor.screen import screen
 
-    ledger = Ledger()
+    ledger = RunTracker()
     async with on:
         seen = await snapshot(on, ledger)
         hearing = Hearing(on, ledger)
@@ -76,7 +76,7 @@ async def _screen(on: Client, title: str) -> None:
             await asyncio.gather(listening, return_exceptions=True)
 
 
-async def _again(on: Client, ledger: Ledger, before: Snapshot) -> tuple[Snapshot, str]:
+async def _again(on: Client, ledger: RunTracker, before: Snapshot) -> tuple[Snapshot, str]:
     """What is so now; where nobody answers, what was so before, and the trouble."""
     try:
         return await snapshot(on, ledger), ""
@@ -87,7 +87,7 @@ async def _again(on: Client, ledger: Ledger, before: Snapshot) -> tuple[Snapshot
 class Hearing:
     """Keeps the ledger, and knows whether there is something new to show."""
 
-    def __init__(self, on: Client, ledger: Ledger) -> None:
+    def __init__(self, on: Client, ledger: RunTracker) -> None:
         self._client = on
         self._ledger = ledger
         self._some = asyncio.Event()

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler.error_sites import MarkKind
-from worker.compiler.visitor import Function, Handler, Lazy, Place, Walk, children, ignore
+from worker.compiler.visitor import (
+    CodePosition,
+    Function,
+    Handler,
+    Lazy,
+    SyntaxWalk,
+    children,
+    ignore,
+)
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -18,7 +26,7 @@ IN_FUNCTION: Final = (
 )
 
 
-def _identifier(walk: Walk, node: Node, place: Place) -> None:
+def _identifier(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     name = walk.name(node)
     if place.binding is not None:
         place.binding.declared.add(name)
@@ -29,17 +37,17 @@ def _identifier(walk: Walk, node: Node, place: Place) -> None:
         place.function.marks.append((node.start_byte, MarkKind.NAME))
 
 
-def _undefined(walk: Walk, node: Node, place: Place) -> None:
+def _undefined(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     place.function.marks.append((node.start_byte, MarkKind.NAME))
 
 
-def _shorthand(walk: Walk, node: Node, place: Place) -> None:
+def _shorthand(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     """``{name}``, in an object or in a pattern."""
     names = place.scope.used if place.binding is None else place.binding.declared
     names.add(walk.name(node))
 
 
-def _member(walk: Walk, node: Node, place: Place) -> None:
+def _member(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     target = node.child(0)
     if target is None:
         return
@@ -52,17 +60,17 @@ def _member(walk: Walk, node: Node, place: Place) -> None:
         walk.push(node.child_by_field_name("index"), place)
 
 
-def _default_of(walk: Walk, node: Node, place: Place) -> None:
+def _default_of(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     """``target = value`` inside a pattern or a list of parameters."""
     walk.push(node.child_by_field_name("left"), place)
     walk.push(node.child_by_field_name("right"), place.ordinary())
 
 
-def _computed(walk: Walk, node: Node, place: Place) -> None:
+def _computed(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     children(walk, node, place.ordinary())
 
 
-def _declaration(walk: Walk, node: Node, place: Place) -> None:
+def _declaration(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     kind = node.child(0)
     is_var = kind is not None and kind.type == "var"
     binding = place.binds(place.function.scope if is_var else place.scope)
@@ -74,14 +82,16 @@ def _declaration(walk: Walk, node: Node, place: Place) -> None:
         _destructured(walk, target, value, place)
 
 
-def _assignment(walk: Walk, node: Node, place: Place) -> None:
+def _assignment(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
     walk.push(left, place)
     walk.push(right, place)
     _destructured(walk, left, right, place)
 
 
-def _destructured(walk: Walk, target: Node | None, value: Node | None, place: Place) -> None:
+def _destructured(
+    walk: SyntaxWalk, target: Node | None, value: Node | None, place: CodePosition
+) -> None:
     if target is not None and value is not None and target.type == "array_pattern":
         walk.sites.iteration(place.function.marks, 0, target.start_byte + 1, value)
 
@@ -89,30 +99,30 @@ def _destructured(walk: Walk, target: Node | None, value: Node | None, place: Pl
 # --- functions --------------------------------------------------------------------------------
 
 
-def _function_declaration(walk: Walk, node: Node, place: Place) -> None:
+def _function_declaration(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     name = node.child_by_field_name("name")
     if name is not None:
         place.scope.declared.add(walk.name(name))
     _enter(walk, node, place, walk.statement)
 
 
-def _function_expression(walk: Walk, node: Node, place: Place) -> None:
+def _function_expression(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     inner = _enter(walk, node, place, walk.statement)
     name = node.child_by_field_name("name")
     if name is not None:
         inner.declared.add(walk.name(name))
 
 
-def _method(walk: Walk, node: Node, place: Place) -> None:
+def _method(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     walk.push(node.child_by_field_name("name"), place.ordinary())
     _enter(walk, node, place, walk.statement)
 
 
-def _arrow(walk: Walk, node: Node, place: Place) -> None:
+def _arrow(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     _enter(walk, node, place, _arrow_state(walk, node) if walk.has_dollars else walk.statement)
 
 
-def _arrow_state(walk: Walk, node: Node) -> Lazy:
+def _arrow_state(walk: SyntaxWalk, node: Node) -> Lazy:
     parameter = node.child_by_field_name("parameter")
     listed = node.child_by_field_name("parameters")
     if listed is not None and listed.named_child_count == 1:
@@ -121,7 +131,7 @@ def _arrow_state(walk: Walk, node: Node) -> Lazy:
     return Lazy() if takes_state else Lazy(error=IN_FUNCTION)
 
 
-def _enter(walk: Walk, node: Node, place: Place, lazy: Lazy) -> Scope[Dollar]:
+def _enter(walk: SyntaxWalk, node: Node, place: CodePosition, lazy: Lazy) -> Scope[Dollar]:
     """Queue a function's parameters and body; ``lazy`` holds where its body is an expression."""
     scope = walk.scope(place.scope)
     function = Function(scope)
@@ -130,24 +140,24 @@ def _enter(walk: Walk, node: Node, place: Place, lazy: Lazy) -> Scope[Dollar]:
         scope.declared.add(walk.name(single))
     else:
         parameters = node.child_by_field_name("parameters")
-        walk.push(parameters, Place(scope, function, lazy, scope))
+        walk.push(parameters, CodePosition(scope, function, lazy, scope))
     body = node.child_by_field_name("body")
     if body is not None and body.type == "statement_block":
-        children(walk, body, Place(scope, function, walk.statement))
+        children(walk, body, CodePosition(scope, function, walk.statement))
     else:
-        walk.push(body, Place(scope, function, lazy))
+        walk.push(body, CodePosition(scope, function, lazy))
     return scope
 
 
 # --- blocks and classes -----------------------------------------------------------------------
 
 
-def _block(walk: Walk, node: Node, place: Place) -> None:
-    children(walk, node, Place(walk.scope(place.scope), place.function, walk.statement))
+def _block(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+    children(walk, node, CodePosition(walk.scope(place.scope), place.function, walk.statement))
 
 
-def _for_in(walk: Walk, node: Node, place: Place) -> None:
-    inner = Place(walk.scope(place.scope), place.function, walk.statement)
+def _for_in(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+    inner = CodePosition(walk.scope(place.scope), place.function, walk.statement)
     kind = node.child_by_field_name("kind")
     target = inner
     if kind is not None:
@@ -161,15 +171,15 @@ def _for_in(walk: Walk, node: Node, place: Place) -> None:
         walk.sites.iteration(place.function.marks, right.start_byte, right.end_byte, right)
 
 
-def _catch(walk: Walk, node: Node, place: Place) -> None:
-    inner = Place(walk.scope(place.scope), place.function, walk.statement)
+def _catch(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+    inner = CodePosition(walk.scope(place.scope), place.function, walk.statement)
     walk.push(node.child_by_field_name("parameter"), inner.binds(inner.scope))
     walk.push(node.child_by_field_name("body"), inner)
 
 
-def _class(walk: Walk, node: Node, place: Place) -> None:
+def _class(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     name = node.child_by_field_name("name")
-    inner = Place(walk.scope(place.scope), place.function, place.lazy, None, place.operation)
+    inner = CodePosition(walk.scope(place.scope), place.function, place.lazy, None, place.operation)
     if name is not None:
         declares = place if node.type == "class_declaration" else inner
         declares.scope.declared.add(walk.name(name))
@@ -178,16 +188,16 @@ def _class(walk: Walk, node: Node, place: Place) -> None:
             walk.push(child, inner)
 
 
-def _field(walk: Walk, node: Node, place: Place) -> None:
+def _field(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     scope = walk.scope(place.scope)
     walk.push(node.child_by_field_name("property"), place)
     value = node.child_by_field_name("value")
-    walk.push(value, Place(scope, Function(scope), walk.statement))
+    walk.push(value, CodePosition(scope, Function(scope), walk.statement))
 
 
-def _static_block(walk: Walk, node: Node, place: Place) -> None:
+def _static_block(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     scope = walk.scope(place.scope)
-    children(walk, node, Place(scope, Function(scope), walk.statement))
+    children(walk, node, CodePosition(scope, Function(scope), walk.statement))
 
 
 HANDLERS: Final[dict[str, Handler]] = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.compiler.error_sites import MarkKind
 from worker.compiler.scope import JS_GLOBALS
-from worker.compiler.visitor import Handler, Lazy, Place, Walk, children
+from worker.compiler.visitor import CodePosition, Handler, Lazy, SyntaxWalk, children
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -19,7 +19,7 @@ _NO_OPERATIONS: Final = JS_GLOBALS | {b"await"}
 _CHAIN: Final = ("call_expression", "member_expression", "subscript_expression")
 
 
-def is_operation(walk: Walk, call: Node) -> bool:
+def is_operation(walk: SyntaxWalk, call: Node) -> bool:
     """Whether a top-level call makes an operation: a plain call, ``fn(x)`` or ``http.get(x)``.
 
     ``f?.()``, ``import(x)``, a tagged template and calls of what belongs to the language
@@ -49,7 +49,7 @@ def unwrapped(node: Node | None) -> Node | None:
 # --- calls ------------------------------------------------------------------------------------
 
 
-def _call(walk: Walk, node: Node, place: Place) -> None:
+def _call(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     callee = node.child_by_field_name("function")
     arguments = node.child_by_field_name("arguments")
     if callee is None or arguments is None:
@@ -72,19 +72,19 @@ def _call(walk: Walk, node: Node, place: Place) -> None:
     return _arguments(walk, arguments, place)
 
 
-def _arguments(walk: Walk, node: Node, place: Place) -> None:
+def _arguments(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     for argument in node.named_children:
         walk.push(argument, _argument(argument, place) if walk.has_dollars else place)
 
 
-def _argument(node: Node, place: Place) -> Place:
+def _argument(node: Node, place: CodePosition) -> CodePosition:
     """``$`` in an argument makes a function of state of it."""
     error = IN_SPREAD if node.type == "spread_element" else ""
     lazy = Lazy(error, node.start_byte, node.end_byte, place.lazy)
-    return Place(place.scope, place.function, lazy, None, place.operation, place.deferring)
+    return CodePosition(place.scope, place.function, lazy, None, place.operation, place.deferring)
 
 
-def _defer(walk: Walk, node: Node, place: Place) -> bool:
+def _defer(walk: SyntaxWalk, node: Node, place: CodePosition) -> bool:
     """Turn a chain of ``.then`` and ``.catch`` on an operation into deferred operations."""
     links: list[tuple[Node, Node]] = []
     base: Node | None = node
@@ -105,7 +105,7 @@ def _defer(walk: Walk, node: Node, place: Place) -> bool:
     return True
 
 
-def _link(walk: Walk, call: Node) -> tuple[Node, Node] | None:
+def _link(walk: SyntaxWalk, call: Node) -> tuple[Node, Node] | None:
     """The callee and arguments of a call of ``.then`` or ``.catch``."""
     callee = call.child_by_field_name("function")
     arguments = call.child_by_field_name("arguments")
@@ -120,7 +120,7 @@ def _link(walk: Walk, call: Node) -> tuple[Node, Node] | None:
     return (callee, arguments) if plain else None
 
 
-def _write_link(walk: Walk, callee: Node) -> None:
+def _write_link(walk: SyntaxWalk, callee: Node) -> None:
     """``op.then(`` becomes ``$worker.defer(op, ``."""
     operation, dot, name = callee.children[0], callee.children[-2], callee.children[-1]
     walk.edits.wrap(operation.start_byte, operation.end_byte, b"$worker.defer(", b"")
@@ -131,7 +131,7 @@ def _write_link(walk: Walk, callee: Node) -> None:
 # --- what else can fail, and awaits -------------------------------------------------------------
 
 
-def _new(walk: Walk, node: Node, place: Place) -> None:
+def _new(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     constructor = node.child_by_field_name("constructor")
     if constructor is not None:
         marks, start = place.function.marks, constructor.start_byte
@@ -140,7 +140,7 @@ def _new(walk: Walk, node: Node, place: Place) -> None:
     children(walk, node, place)
 
 
-def _spread(walk: Walk, node: Node, place: Place) -> None:
+def _spread(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     """``...value``; in an object it fails on nothing, and a site of it is never looked up."""
     value = node.named_child(0)
     if value is not None:
@@ -149,19 +149,19 @@ def _spread(walk: Walk, node: Node, place: Place) -> None:
     children(walk, node, place)
 
 
-def _yield(walk: Walk, node: Node, place: Place) -> None:
+def _yield(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     if any(child.type == "*" for child in node.children):
         _spread(walk, node, place)
     else:
         children(walk, node, place)
 
 
-def _await(walk: Walk, node: Node, place: Place) -> None:
+def _await(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     place.awaits()
     children(walk, node, place.ordinary())
 
 
-def _binary(walk: Walk, node: Node, place: Place) -> None:
+def _binary(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     right = node.child_by_field_name("right")
     if right is not None and walk.text(node.children[-2]) not in _UNMARKED:
         place.function.marks.append((right.start_byte, MarkKind.TOKEN))
@@ -171,7 +171,7 @@ def _binary(walk: Walk, node: Node, place: Place) -> None:
 _UNMARKED: Final = (b"&&", b"||", b"??", b"**")
 
 
-def _with_value(walk: Walk, node: Node, place: Place) -> None:
+def _with_value(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     """``throw`` and expression statements."""
     value = node.named_child(0)
     if value is not None:
@@ -182,23 +182,23 @@ def _with_value(walk: Walk, node: Node, place: Place) -> None:
 # --- what a function's body cannot hold ---------------------------------------------------------
 
 
-def _meta(walk: Walk, node: Node, place: Place) -> None:
+def _meta(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     if walk.text(node).startswith(b"import"):
         walk.edits.replace(node.start_byte, node.end_byte, b"$worker.meta")
 
 
-def _return(walk: Walk, node: Node, place: Place) -> None:
+def _return(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     if place.function is walk.top:
         raise walk.error("Illegal return statement", node.start_byte)
     children(walk, node, place)
 
 
-def _misplaced(walk: Walk, node: Node, place: Place) -> None:
+def _misplaced(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     message = "'import' and 'export' may only appear at the top level"
     raise walk.error(message, node.start_byte)
 
 
-def _jsx(walk: Walk, node: Node, place: Place) -> None:
+def _jsx(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     walk.doubtful = True
     children(walk, node, place)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from worker.compiler.operations import is_operation, unwrapped
-from worker.compiler.visitor import Operation, Place, Walk
+from worker.compiler.visitor import CodePosition, Operation, SyntaxWalk
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -21,12 +21,12 @@ class TopLevel:
         self.imports: list[bytes] = []
         self.hashbang = 0
 
-    def start(self, walk: Walk, root: Node) -> None:
-        place = Place(walk.top.scope, walk.top, walk.statement)
+    def start(self, walk: SyntaxWalk, root: Node) -> None:
+        place = CodePosition(walk.top.scope, walk.top, walk.statement)
         for statement in root.named_children:
             self._start(walk, statement, place)
 
-    def _start(self, walk: Walk, node: Node, place: Place) -> None:
+    def _start(self, walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
         match node.type:
             case "expression_statement":
                 _statement(walk, node, place)
@@ -39,7 +39,7 @@ class TopLevel:
             case kind:
                 walk.push(node, place.defers() if kind in _DECLARATIONS else place)
 
-    def _import(self, walk: Walk, node: Node) -> None:
+    def _import(self, walk: SyntaxWalk, node: Node) -> None:
         source = node.child_by_field_name("source")
         if source is None:
             raise walk.error("Unexpected token in an import", node.start_byte)
@@ -49,7 +49,7 @@ class TopLevel:
         walk.edits.replace(node.start_byte, node.end_byte, b";")
 
 
-def _statement(walk: Walk, node: Node, place: Place) -> None:
+def _statement(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     """A plain call is an operation, unless it calls what belongs to the language."""
     expression = node.named_child(0)
     call = unwrapped(expression)
@@ -62,7 +62,7 @@ def _statement(walk: Walk, node: Node, place: Place) -> None:
     return walk.push(expression, place.defers(operation))
 
 
-def _bindings(walk: Walk, clause: Node, module: bytes) -> bytes:
+def _bindings(walk: SyntaxWalk, clause: Node, module: bytes) -> bytes:
     """``const {...} = module``, with the namespace first where it has a name."""
     names: list[bytes] = []
     namespace = b""
@@ -82,7 +82,7 @@ def _bindings(walk: Walk, clause: Node, module: bytes) -> bytes:
     return b"const " + namespace + b" = " + module + rest
 
 
-def _specifier(walk: Walk, node: Node) -> bytes:
+def _specifier(walk: SyntaxWalk, node: Node) -> bytes:
     alias = node.child_by_field_name("alias")
     name = node.child(0)
     if alias is None or name is None:
@@ -90,12 +90,12 @@ def _specifier(walk: Walk, node: Node) -> bytes:
     return walk.text(name) + b": " + _declared(walk, alias)
 
 
-def _declared(walk: Walk, node: Node) -> bytes:
+def _declared(walk: SyntaxWalk, node: Node) -> bytes:
     walk.top.scope.declared.add(walk.name(node))
     return walk.text(node)
 
 
-def _export(walk: Walk, node: Node, place: Place) -> None:
+def _export(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     source = node.child_by_field_name("source")
     declaration = node.child_by_field_name("declaration")
     if source is not None:
@@ -110,7 +110,9 @@ def _export(walk: Walk, node: Node, place: Place) -> None:
         walk.edits.replace(node.start_byte, node.end_byte, b";")
 
 
-def _export_default(walk: Walk, node: Node, declaration: Node | None, place: Place) -> None:
+def _export_default(
+    walk: SyntaxWalk, node: Node, declaration: Node | None, place: CodePosition
+) -> None:
     value = node.child_by_field_name("value") or declaration
     if value is None:
         raise walk.error("Unexpected token in an export", node.start_byte)
@@ -125,7 +127,7 @@ def _export_default(walk: Walk, node: Node, declaration: Node | None, place: Pla
     walk.push(value, place.defers())
 
 
-def _end_declaration(walk: Walk, value: Node) -> None:
+def _end_declaration(walk: SyntaxWalk, value: Node) -> None:
     """A default function or class is a declaration: what follows it can never call it."""
     first = value
     while first.type not in _ANONYMOUS and first.children:

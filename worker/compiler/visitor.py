@@ -58,7 +58,7 @@ class Function:
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class CodePosition:
     """What a node is inside of.
 
     ``binding`` is the scope that names here are declared in (None: they are read).
@@ -72,17 +72,17 @@ class Place:
     operation: Operation | None = None
     deferring: bool = False
 
-    def binds(self, scope: Scope[Dollar]) -> Place:
-        return Place(self.scope, self.function, self.lazy, scope, self.operation)
+    def binds(self, scope: Scope[Dollar]) -> CodePosition:
+        return CodePosition(self.scope, self.function, self.lazy, scope, self.operation)
 
-    def ordinary(self) -> Place:
+    def ordinary(self) -> CodePosition:
         """This place for values: names are read, and promises are promises."""
         if self.binding is None and not self.deferring:
             return self
-        return Place(self.scope, self.function, self.lazy, None, self.operation)
+        return CodePosition(self.scope, self.function, self.lazy, None, self.operation)
 
-    def defers(self, operation: Operation | None = None) -> Place:
-        return Place(self.scope, self.function, self.lazy, None, operation, True)
+    def defers(self, operation: Operation | None = None) -> CodePosition:
+        return CodePosition(self.scope, self.function, self.lazy, None, operation, True)
 
     def awaits(self) -> None:
         """What wraps this place must be asynchronous."""
@@ -94,7 +94,7 @@ class Place:
             lazy = lazy.outer
 
 
-class Walk:
+class SyntaxWalk:
     """The stack of a walk and what it finds; the handlers of each kind of node do the work."""
 
     def __init__(self, source: bytes) -> None:
@@ -107,7 +107,7 @@ class Walk:
         self.statement = Lazy(error=IN_STATEMENT)
         self.top = Function(Scope())
         self.scopes = [self.top.scope]
-        self._stack: list[tuple[Node, Place]] = []
+        self._stack: list[tuple[Node, CodePosition]] = []
 
     def run(self, handlers: Mapping[str, Handler]) -> None:
         stack = self._stack
@@ -115,7 +115,7 @@ class Walk:
             node, place = stack.pop()
             handlers.get(node.type, children)(self, node, place)
 
-    def push(self, node: Node | None, place: Place) -> None:
+    def push(self, node: Node | None, place: CodePosition) -> None:
         if node is not None:
             self._stack.append((node, place))
 
@@ -135,15 +135,15 @@ class Walk:
         return PlanError(f"{message} {place_of(self.source, offset)}", type="SyntaxError")
 
 
-Handler = Callable[[Walk, "Node", Place], None]
+Handler = Callable[[SyntaxWalk, "Node", CodePosition], None]
 
 
-def children(walk: Walk, node: Node, place: Place) -> None:
+def children(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     for child in node.named_children:
         walk.push(child, place)
 
 
-def ignore(walk: Walk, node: Node, place: Place) -> None:
+def ignore(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     pass
 
 

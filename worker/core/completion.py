@@ -17,7 +17,7 @@ from worker.core.events import (
 from worker.core.outcome import StepError
 
 
-class Tail:
+class EventStream:
     """What was seen of a run so far: enough to refuse what does not fit, and to complete it."""
 
     def __init__(self, run_id: str) -> None:

@@ -7,13 +7,13 @@ from typing import Any, Protocol, assert_never
 from worker.core.machine import (
     CompleteRun,
     CompleteStep,
-    EdgesJudged,
-    Fact,
-    JudgeEdges,
-    Refused,
+    EdgesEvaluated,
+    EvaluateEdges,
+    MachineEvent,
     Started,
+    StartFailed,
     StartStep,
-    StepRan,
+    StepFinished,
     begin,
     decide,
 )
@@ -21,37 +21,37 @@ from worker.core.outcome import Outcome, StepError
 from worker.core.plan import Plan
 
 
-class Performer(Protocol):
+class EffectHandler(Protocol):
     """Executes steps and conditions, and hears what is complete."""
 
     def run_step(self, order: StartStep) -> Outcome: ...
 
-    def judge(self, order: JudgeEdges) -> EdgesJudged: ...
+    def judge(self, order: EvaluateEdges) -> EdgesEvaluated: ...
 
     def complete_step(self, order: CompleteStep) -> None: ...
 
     def complete_run(self, order: CompleteRun) -> None: ...
 
 
-def drive(plan: Plan, input: Any, performer: Performer) -> None:
+def drive(plan: Plan, input: Any, performer: EffectHandler) -> None:
     """Walk a plan to its end. ``complete_run`` is called exactly once, and last."""
     _pump(plan, Started(input=input), performer)
 
 
-def refuse(plan: Plan, error: StepError, performer: Performer) -> None:
+def refuse(plan: Plan, error: StepError, performer: EffectHandler) -> None:
     """End a run that cannot start."""
-    _pump(plan, Refused(error=error), performer)
+    _pump(plan, StartFailed(error=error), performer)
 
 
-def _pump(plan: Plan, first: Fact, performer: Performer) -> None:
+def _pump(plan: Plan, first: MachineEvent, performer: EffectHandler) -> None:
     walk, fact = begin(plan), first
     while not walk.completed:
         walk, effects = decide(walk, fact)
         for effect in effects:
             match effect:
                 case StartStep():
-                    fact = StepRan(outcome=performer.run_step(effect))
-                case JudgeEdges():
+                    fact = StepFinished(outcome=performer.run_step(effect))
+                case EvaluateEdges():
                     fact = performer.judge(effect)
                 case CompleteStep():
                     performer.complete_step(effect)

@@ -20,7 +20,7 @@ The rules, all of them:
 8. Exactly one ``CompleteRun``, always last.
 
 How it works: a driver performs the one effect that waits for an answer (``StartStep`` or
-``JudgeEdges``, always last among the effects) and feeds the answer back as an event. The machine
+``EvaluateEdges``, always last among the effects) and feeds the answer back as an event. The machine
 does no I/O, knows no time, and never looks inside a step's state.
 """
 
@@ -46,22 +46,22 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class StartFailed:
     """The plan cannot run at all: nothing is executed."""
 
     error: StepError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepRan:
+class StepFinished:
     """The answer to :class:`StartStep`."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EdgesJudged:
-    """The answer to :class:`JudgeEdges`: a verdict per edge, in order.
+class EdgesEvaluated:
+    """The answer to :class:`EvaluateEdges`: a verdict per edge, in order.
 
     A condition that threw ends the list with its error. ``state`` is what the conditions left:
     what they assign travels on.
@@ -72,7 +72,7 @@ class EdgesJudged:
     error: StepError | None = None
 
 
-Fact = Started | Refused | StepRan | EdgesJudged
+MachineEvent = Started | StartFailed | StepFinished | EdgesEvaluated
 
 # --- orders out -----------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class StartStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeEdges:
+class EvaluateEdges:
     """Evaluate the conditions of these edges over the step's output."""
 
     step: Step
@@ -128,7 +128,7 @@ class CompleteRun:
         return {leaf.key: leaf.outcome.state for leaf in kept}
 
 
-Effect = StartStep | JudgeEdges | CompleteStep | CompleteRun
+Effect = StartStep | EvaluateEdges | CompleteStep | CompleteRun
 
 # --- the state of a walk --------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Walk:
 Decision = tuple[Walk, tuple[Effect, ...]]
 
 
-class IllegalFact(Exception):
+class IllegalEvent(Exception):
     """A fact that does not belong here: a defect of the driver, never of a workflow."""
 
 
@@ -167,45 +167,45 @@ def begin(plan: Plan) -> Walk:
     return Walk(plan=plan, executions=Tally.of(len(plan.steps)))
 
 
-def decide(walk: Walk, fact: Fact) -> Decision:
-    """What a fact means for a walk. Raises :class:`IllegalFact` on one that is out of turn."""
+def decide(walk: Walk, fact: MachineEvent) -> Decision:
+    """What a fact means for a walk. Raises :class:`IllegalEvent` on one that is out of turn."""
     effects: list[Effect] = []
-    following: Fact | None = fact
+    following: MachineEvent | None = fact
     while following is not None:
         walk, following, orders = _consider(walk, following)
         effects += orders
     return walk, tuple(effects)
 
 
-_Consequence = tuple[Walk, Fact | None, tuple[Effect, ...]]
+_Consequence = tuple[Walk, MachineEvent | None, tuple[Effect, ...]]
 """The walk after a fact, the fact that already follows from it (if no driver is needed to tell),
 and the orders that it gives."""
 
 
-def _consider(walk: Walk, fact: Fact) -> _Consequence:
+def _consider(walk: Walk, fact: MachineEvent) -> _Consequence:
     if not _in_turn(walk, fact):
-        raise IllegalFact(f"{type(fact).__name__} out of turn")
+        raise IllegalEvent(f"{type(fact).__name__} out of turn")
     match fact:
         case Started():
             queue = walk.queue.push([Activation(walk.plan.start, fact.input)])
             return _advance(replace(walk, queue=queue, begun=True))
-        case Refused():
+        case StartFailed():
             return _complete(walk, fact.error)
-        case StepRan():
+        case StepFinished():
             return _judge(walk, fact.outcome)
-        case EdgesJudged():
+        case EdgesEvaluated():
             return _follow(walk, fact)
         case _:
             assert_never(fact)
 
 
-def _in_turn(walk: Walk, fact: Fact) -> bool:
+def _in_turn(walk: Walk, fact: MachineEvent) -> bool:
     match fact:
-        case Started() | Refused():
+        case Started() | StartFailed():
             return not walk.begun and not walk.completed
-        case StepRan():
+        case StepFinished():
             return walk.current is not None and walk.ran is None
-        case EdgesJudged():
+        case EdgesEvaluated():
             return walk.ran is not None
         case _:
             assert_never(fact)
@@ -222,7 +222,7 @@ def _advance(walk: Walk, *orders: Effect) -> _Consequence:
     counted = walk.executions.increment(index)
     walk = replace(walk, queue=queue, current=step, ran=None, executions=counted)
     if not step.runs_code:
-        return walk, StepRan(outcome=Outcome(state=activation.input)), orders
+        return walk, StepFinished(outcome=Outcome(state=activation.input)), orders
     start = StartStep(step=step, input=activation.input, execution=execution)
     return walk, None, (*orders, start)
 
@@ -238,16 +238,16 @@ def _judge(walk: Walk, outcome: Outcome) -> _Consequence:
     walk = replace(walk, ran=outcome)
     edges = step.open_edges
     if any(edge.kind is EdgeKind.EXPRESSION for edge in edges):
-        return walk, None, (JudgeEdges(step=step, edges=edges, outcome=outcome),)
+        return walk, None, (EvaluateEdges(step=step, edges=edges, outcome=outcome),)
     verdicts = tuple(_holds(edge.kind, errored=outcome.errored) for edge in edges)
-    return walk, EdgesJudged(verdicts=verdicts, state=outcome.state), ()
+    return walk, EdgesEvaluated(verdicts=verdicts, state=outcome.state), ()
 
 
 def _holds(kind: EdgeKind, *, errored: bool) -> bool:
     return kind is EdgeKind.ALWAYS or (kind is EdgeKind.FAILURE) == errored
 
 
-def _follow(walk: Walk, judged: EdgesJudged) -> _Consequence:
+def _follow(walk: Walk, judged: EdgesEvaluated) -> _Consequence:
     """Rules 3, 4 and 6: complete the execution and queue what its edges selected."""
     step, ran = _current(walk), _ran(walk)
     outcome = ran if judged.state is ran.state else replace(ran, state=judged.state)
@@ -256,7 +256,7 @@ def _follow(walk: Walk, judged: EdgesJudged) -> _Consequence:
         return _abort(walk, step, replace(outcome, error=error))
     edges = step.open_edges
     if len(judged.verdicts) != len(edges):
-        raise IllegalFact(f"{len(judged.verdicts)} verdicts on {len(edges)} edges")
+        raise IllegalEvent(f"{len(judged.verdicts)} verdicts on {len(edges)} edges")
     followed = tuple(e.target for e, holds in zip(edges, judged.verdicts, strict=True) if holds)
     orders: tuple[Effect, ...] = ()
     if step.runs_code:

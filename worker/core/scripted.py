@@ -13,7 +13,7 @@ from worker.util.json import dumps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Act:
+class ScriptedStep:
     """What the executions ``first`` to ``last`` (``None``: all later ones) of a step do.
 
     With an ``error`` they fail by it; otherwise they return. The state that they return, or leave
@@ -31,14 +31,14 @@ class Act:
         return self.first <= execution and (self.last is None or execution <= self.last)
 
 
-Script = Mapping[str, tuple[Act, ...]]
+Script = Mapping[str, tuple[ScriptedStep, ...]]
 
 FAILURES = (*ERROR_TYPES, "CredentialError", "AdaptorError")
 """What a step can be made to fail with. The last two stand for exceptions: a credential or an
 adaptor that could not be loaded."""
 
 
-def act_for(script: Script, step_id: str, execution: int) -> Act | None:
+def act_for(script: Script, step_id: str, execution: int) -> ScriptedStep | None:
     """The act of an execution; ``None`` where its real code runs."""
     return next((act for act in script.get(step_id, ()) if act.covers(execution)), None)
 
@@ -48,7 +48,7 @@ def later(script: Script, executions: Mapping[str, int]) -> Script:
     return {step: tuple(_later(acts, executions.get(step, 0))) for step, acts in script.items()}
 
 
-def _later(acts: tuple[Act, ...], gone: int) -> Iterator[Act]:
+def _later(acts: tuple[ScriptedStep, ...], gone: int) -> Iterator[ScriptedStep]:
     for act in acts:
         if act.last is None or act.last >= gone:
             last = None if act.last is None else act.last - gone
@@ -73,7 +73,7 @@ def truthy(value: Any) -> bool:
     return bool(value) or isinstance(value, dict | list)
 
 
-def perform(act: Act, step_id: str, state: Mapping[str, Any]) -> Outcome:
+def perform(act: ScriptedStep, step_id: str, state: Mapping[str, Any]) -> Outcome:
     """The outcome of an act over the full input state."""
     kept = {key: value for key, value in state.items() if key not in ("configuration", "response")}
     if act.error is None:

@@ -25,13 +25,13 @@ from enum import StrEnum
 from worker.core.machine import (
     CompleteRun,
     CompleteStep,
-    EdgesJudged,
+    EdgesEvaluated,
     Effect,
-    Fact,
-    JudgeEdges,
+    EvaluateEdges,
+    MachineEvent,
     Started,
     StartStep,
-    StepRan,
+    StepFinished,
     Walk,
     begin,
     decide,
@@ -76,7 +76,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class ExploredRun:
     """A run to its end: its choices, the executions that completed, and what came of it."""
 
     choices: tuple[Choice, ...]
@@ -90,11 +90,11 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class ExploredState:
     """A run so far. ``known`` is the input as JSON text, where there is one."""
 
     walk: Walk
-    order: StartStep | JudgeEdges | CompleteRun
+    order: StartStep | EvaluateEdges | CompleteRun
     choices: tuple[Choice, ...] = ()
     path: tuple[CompleteStep, ...] = ()
 
@@ -102,13 +102,15 @@ class Node:
     def ended(self) -> bool:
         return isinstance(self.order, CompleteRun)
 
-    def run(self) -> Run:
+    def run(self) -> ExploredRun:
         assert isinstance(self.order, CompleteRun)
         error = self.order.error.type if self.order.error else None
-        return Run(choices=self.choices, path=self.path, status=self.order.status, error_type=error)
+        return ExploredRun(
+            choices=self.choices, path=self.path, status=self.order.status, error_type=error
+        )
 
 
-Judged = Callable[[str, Sequence[str]], Sequence[EdgesJudged]]
+Judged = Callable[[str, Sequence[str]], Sequence[EdgesEvaluated]]
 """The verdicts on the open edges of a step (by id) over states."""
 
 
@@ -122,25 +124,25 @@ class Explorer:
     pruned: dict[str, None] = field(default_factory=dict)
     _found: dict[tuple[str, bool], list[Witness]] = field(default_factory=dict)
 
-    def start(self) -> Node:
+    def start(self) -> ExploredState:
         return _node(begin(self.plan), Started(input=self.input), (), ())
 
-    def choices(self, node: Node) -> list[Choice]:
+    def choices(self, node: ExploredState) -> list[Choice]:
         """The ways on, the usual one first; none where the run has ended."""
         match node.order:
             case StartStep(step=step):
                 return [Choice(step=step.id, ending=ending) for ending in Ending]
-            case JudgeEdges() as order:
+            case EvaluateEdges() as order:
                 return list(self._verdicts(order))
             case _:
                 return []
 
-    def follow(self, node: Node, choice: Choice) -> Node:
+    def follow(self, node: ExploredState, choice: Choice) -> ExploredState:
         """The run after a choice, at its next one or at its end."""
         fact = _fact(node.order, choice)
         return _node(node.walk, fact, (*node.choices, choice), node.path)
 
-    def _verdicts(self, order: JudgeEdges) -> Iterator[Choice]:
+    def _verdicts(self, order: EvaluateEdges) -> Iterator[Choice]:
         step, edges = order.step, order.edges
         if isinstance(order.outcome.state, str):
             (judged,) = self.ask(step.id, [order.outcome.state])
@@ -188,24 +190,24 @@ def error_of(ending: Ending) -> StepError:
     return StepError(type=type, message="scripted", name=type)
 
 
-def _fact(order: Effect, choice: Choice) -> Fact:
+def _fact(order: Effect, choice: Choice) -> MachineEvent:
     if isinstance(order, StartStep):
         if choice.ending is Ending.SUCCEEDS or choice.ending is None:
-            return StepRan(outcome=Outcome(state=None))
+            return StepFinished(outcome=Outcome(state=None))
         error = replace(error_of(choice.ending), step_id=choice.step)
-        return StepRan(outcome=Outcome(state=None, errored=True, error=error))
+        return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
     thrown = StepError(type="EdgeConditionError", message="scripted") if choice.throws else None
-    return EdgesJudged(verdicts=choice.verdicts, state=None, error=thrown)
+    return EdgesEvaluated(verdicts=choice.verdicts, state=None, error=thrown)
 
 
 def _node(
-    walk: Walk, fact: Fact, choices: tuple[Choice, ...], path: tuple[CompleteStep, ...]
-) -> Node:
+    walk: Walk, fact: MachineEvent, choices: tuple[Choice, ...], path: tuple[CompleteStep, ...]
+) -> ExploredState:
     walk, effects = decide(walk, fact)
     completed = tuple(one for one in effects if isinstance(one, CompleteStep))
     order = effects[-1]
     assert not isinstance(order, CompleteStep), "the machine always orders what comes next"
-    return Node(walk=walk, order=order, choices=choices, path=path + completed)
+    return ExploredState(walk=walk, order=order, choices=choices, path=path + completed)
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def _node(
 class Table:
     """The rows of the decision table, and how many ways on were not followed, by reason."""
 
-    rows: tuple[Run, ...]
+    rows: tuple[ExploredRun, ...]
     pruned: Mapping[str, int]
 
 
@@ -227,7 +229,7 @@ def table(explorer: Explorer, *, everything: bool = False, limit: int = 10_000) 
     """The decision table; with ``everything``, every combination, up to ``limit`` rows."""
     varied: set[Hashable] = set()
     pruned: dict[str, int] = {}
-    rows: list[Run] = []
+    rows: list[ExploredRun] = []
     waiting = [explorer.start()]
     while waiting:
         node = waiting.pop()
@@ -248,12 +250,12 @@ def table(explorer: Explorer, *, everything: bool = False, limit: int = 10_000) 
     return Table(rows=tuple(rows), pruned=pruned)
 
 
-def _decision(node: Node) -> Hashable:
+def _decision(node: ExploredState) -> Hashable:
     """What is decided here, whatever happened before."""
     match node.order:
         case StartStep(step=step):
             return "run", step.id
-        case JudgeEdges(step=step, outcome=outcome):
+        case EvaluateEdges(step=step, outcome=outcome):
             return "judge", step.id, outcome.errored, outcome.state
         case order:
             return order.status
@@ -267,7 +269,7 @@ def _count(counts: dict[str, int], reason: str, number: int) -> None:
 # --- all combinations, by situation -------------------------------------------------------------
 
 
-def situation(node: Node) -> Hashable:
+def situation(node: ExploredState) -> Hashable:
     """What the future of a run depends on."""
     waiting = tuple((one.step, one.input) for one in node.walk.queue)
     failed = any(leaf.outcome.error for leaf in iterate(node.walk.leaves))
@@ -277,7 +279,7 @@ def situation(node: Node) -> Hashable:
 def count_runs(explorer: Explorer, limit: int = 20_000) -> int | None:
     """How many runs there are, every combination counted; ``None`` beyond so many situations."""
     counts: dict[Hashable, int] = {}
-    stack: list[tuple[Node, list[Node] | None]] = [(explorer.start(), None)]
+    stack: list[tuple[ExploredState, list[ExploredState] | None]] = [(explorer.start(), None)]
     while stack:
         node, after = stack.pop()
         key = situation(node)

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.core.status import Status
-from worker.explore.explorer import ERRORS, Choice, Ending, Run
+from worker.explore.explorer import ERRORS, Choice, Ending, ExploredRun
 from worker.workflow.model import Workflow
 
 
 def suite(
     workflow: Workflow,
     file: str,
-    rows: Sequence[Run],
+    rows: Sequence[ExploredRun],
     pick: str | None,
     input: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _numbered(name: str, named: Counter[str]) -> str:
     return name if named[name] == 1 else f"{name} ({named[name]})"
 
 
-def _scriptable(run: Run, code: set[str], start: str, *, known: bool) -> bool:
+def _scriptable(run: ExploredRun, code: set[str], start: str, *, known: bool) -> bool:
     for choice in run.choices:
         if choice.witness is None:
             if choice.throws is not None and not known:
@@ -50,7 +50,9 @@ def _scriptable(run: Run, code: set[str], start: str, *, known: bool) -> bool:
     return True
 
 
-def _case(run: Run, code: set[str], name: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
+def _case(
+    run: ExploredRun, code: set[str], name: str, known: Mapping[str, Any] | None
+) -> dict[str, Any]:
     inputs = [
         json.loads(one.witness) for one in run.choices if one.witness and one.step not in code
     ]
@@ -91,14 +93,14 @@ def _by_execution(acts: list[dict[str, Any]]) -> dict[str, Any]:
     return {**{str(number): act for number, act in enumerate(acts[:-1])}, "*": acts[-1]}
 
 
-def _expected(run: Run) -> Iterator[tuple[str, Any]]:
+def _expected(run: ExploredRun) -> Iterator[tuple[str, Any]]:
     yield "status", run.status.value
     if run.status is not Status.SUCCESS and run.error_type:
         yield "error_type", run.error_type
     yield "path", list(run.steps)
 
 
-def label(run: Run) -> str:
+def label(run: ExploredRun) -> str:
     """What makes a run what it is, in words: who does not succeed, and what conditions say."""
     said = [text for choice in run.choices if (text := _said(choice))]
     return ", ".join(said) or "all goes well"

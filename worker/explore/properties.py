@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from worker.core.machine import CompleteStep
 from worker.errors import UsageError
-from worker.explore.explorer import Explorer, Node, Run, situation
+from worker.explore.explorer import ExploredRun, ExploredState, Explorer, situation
 from worker.workflow.documents.data import did_you_mean
 
 Memory = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Property:
     """A sentence, and how a run breaks it.
 
     ``see`` is what is remembered after an execution. A run is against the sentence as soon as
@@ -34,12 +34,12 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class PropertyResult:
     """``counterexample`` is the shortest run against the sentence. Without one the sentence holds,
     unless ``complete`` is false: there were more situations than were looked at."""
 
-    question: Question
-    counterexample: Run | None
+    question: Property
+    counterexample: ExploredRun | None
     situations: int
     complete: bool
 
@@ -62,7 +62,7 @@ _STEP = r"""("[^"]+"|'[^']+'|\S+)"""
 _WHEN = r"(?: (succeeds|fails))?"
 
 
-def ask(text: str, steps: tuple[str, ...]) -> Question:
+def ask(text: str, steps: tuple[str, ...]) -> Property:
     """The question that a sentence asks. Raises :class:`UsageError` on one that asks nothing."""
     for pattern, make in _MAKERS.items():
         if found := re.fullmatch(pattern, text.strip()):
@@ -78,28 +78,28 @@ def _named(word: str | None, steps: tuple[str, ...]) -> str:
     raise UsageError(f"the workflow has no step '{name}'{did_you_mean(name, steps)}")
 
 
-def _unhandled(text: str, step: str = "") -> Question:
+def _unhandled(text: str, step: str = "") -> Property:
     def see(memory: Memory, done: CompleteStep) -> Memory:
         leaf = done.outcome.error is not None and not done.next
         return memory | {"unhandled"} if leaf and step in ("", done.step.id) else memory
 
-    return Question(text=text, see=see, broken=lambda memory: "unhandled" in memory)
+    return Property(text=text, see=see, broken=lambda memory: "unhandled" in memory)
 
 
 def _seen(memory: Memory, done: CompleteStep) -> Memory:
     return memory | {done.step.id}
 
 
-def _always(text: str, step: str) -> Question:
-    return Question(text=text, see=_seen, unmet=lambda memory: step not in memory)
+def _always(text: str, step: str) -> Property:
+    return Property(text=text, see=_seen, unmet=lambda memory: step not in memory)
 
 
-def _never(text: str, step: str) -> Question:
-    return Question(text=text, see=_seen, broken=lambda memory: step in memory)
+def _never(text: str, step: str) -> Property:
+    return Property(text=text, see=_seen, broken=lambda memory: step in memory)
 
 
-def _both(text: str, one: str, other: str) -> Question:
-    return Question(text=text, see=_seen, broken=lambda memory: {one, other} <= memory)
+def _both(text: str, one: str, other: str) -> Property:
+    return Property(text=text, see=_seen, broken=lambda memory: {one, other} <= memory)
 
 
 def _matches(done: CompleteStep, step: str, ending: str) -> bool:
@@ -107,25 +107,25 @@ def _matches(done: CompleteStep, step: str, ending: str) -> bool:
     return done.step.id == step and ending in ("", ended)
 
 
-def _after(text: str, later: str, first: str, ending: str) -> Question:
+def _after(text: str, later: str, first: str, ending: str) -> Property:
     def see(memory: Memory, done: CompleteStep) -> Memory:
         if done.step.id == later:
             memory -= {"due"}
         return memory | {"due"} if _matches(done, first, ending) else memory
 
-    return Question(text=text, see=see, unmet=lambda memory: "due" in memory)
+    return Property(text=text, see=see, unmet=lambda memory: "due" in memory)
 
 
-def _not_after(text: str, later: str, first: str, ending: str) -> Question:
+def _not_after(text: str, later: str, first: str, ending: str) -> Property:
     def see(memory: Memory, done: CompleteStep) -> Memory:
         if done.step.id == later and "first" in memory:
             memory |= {"later"}
         return memory | {"first"} if _matches(done, first, ending) else memory
 
-    return Question(text=text, see=see, broken=lambda memory: "later" in memory)
+    return Property(text=text, see=see, broken=lambda memory: "later" in memory)
 
 
-_MAKERS: dict[str, Callable[..., Question]] = {
+_MAKERS: dict[str, Callable[..., Property]] = {
     "no failure goes unhandled": _unhandled,
     f"no failure of {_STEP} goes unhandled": _unhandled,
     f"{_STEP} always runs": _always,
@@ -140,11 +140,11 @@ MOST = 6_000_000
 """How many steps all situations that are looked at may hold together: they are kept in memory."""
 
 
-def answer(explorer: Explorer, question: Question, limit: int | None = None) -> Answer:
+def answer(explorer: Explorer, question: Property, limit: int | None = None) -> PropertyResult:
     """Look at every situation that runs can come to, the nearest first, up to ``limit``."""
     limit = limit or MOST // max(30, len(explorer.plan.steps))
     start = explorer.start()
-    waiting: deque[tuple[Node, Memory]] = deque([(start, frozenset())])
+    waiting: deque[tuple[ExploredState, Memory]] = deque([(start, frozenset())])
     seen: set[Hashable] = set()
     while waiting and len(seen) < limit:
         node, memory = waiting.popleft()
@@ -164,12 +164,16 @@ def answer(explorer: Explorer, question: Question, limit: int | None = None) -> 
     return _answer(question, None, len(seen), complete=not waiting)
 
 
-def _finish(explorer: Explorer, node: Node) -> Run:
+def _finish(explorer: Explorer, node: ExploredState) -> ExploredRun:
     """The run to its end, in the usual way."""
     while not node.ended:
         node = explorer.follow(node, explorer.choices(node)[0])
     return node.run()
 
 
-def _answer(question: Question, run: Run | None, situations: int, *, complete: bool) -> Answer:
-    return Answer(question=question, counterexample=run, situations=situations, complete=complete)
+def _answer(
+    question: Property, run: ExploredRun | None, situations: int, *, complete: bool
+) -> PropertyResult:
+    return PropertyResult(
+        question=question, counterexample=run, situations=situations, complete=complete
+    )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.compiler.syntax import parse
-from worker.core.machine import EdgesJudged
+from worker.core.machine import EdgesEvaluated
 from worker.core.scripted import truthy
 from worker.util.json import dumps
 from worker.workflow.model import Edge, EdgeKind, Step
@@ -52,7 +52,7 @@ class Witness:
     throws: int | None = None
 
 
-Ask = Callable[[Sequence[str]], Sequence[EdgesJudged]]
+Ask = Callable[[Sequence[str]], Sequence[EdgesEvaluated]]
 
 
 def witnesses(step: Step, failure: Mapping[str, Any] | None, ask: Ask) -> list[Witness]:

@@ -150,7 +150,7 @@ class Client:
 
     async def retry(self, id: str, *, from_step: str | None = None) -> dict[str, Any]:
         """A new run of an order (by its id, or that of one of its runs)."""
-        wanted = wire.Retry(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
+        wanted = wire.RetryRequest(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
         return _object(await self.request("retry", wanted))
 
     async def cancel(self, id: str) -> dict[str, Any]:
@@ -172,19 +172,19 @@ class Client:
 
     async def workers(self) -> list[dict[str, Any]]:
         """The workers, with the leases that they have."""
-        return _objects(await self.request("workers", wire.Nothing()))
+        return _objects(await self.request("workers", wire.Empty()))
 
     async def alerts(self) -> list[dict[str, Any]]:
         """The newest runs that ended as exception or lost."""
-        return _objects(await self.request("alerts", wire.Nothing()))
+        return _objects(await self.request("alerts", wire.Empty()))
 
     async def summary(self) -> dict[str, Any]:
         """How many orders there are in each status, and how many runs wait and go."""
-        return _object(await self.request("summary", wire.Nothing()))
+        return _object(await self.request("summary", wire.Empty()))
 
     async def workflows(self) -> list[str]:
         """The names of the workflows that the control plane knows."""
-        found: list[str] = await self.request("workflows", wire.Nothing())
+        found: list[str] = await self.request("workflows", wire.Empty())
         return found
 
     async def events(
@@ -194,7 +194,7 @@ class Client:
         query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
         return _objects(_object(await self.request("events", query))["events"])
 
-    async def request(self, method: str, shape: wire.Shape) -> Any:
+    async def request(self, method: str, shape: wire.Payload) -> Any:
         """Ask, and ask again until there is an answer. Raises :class:`ControlError` where the
         control plane refuses, and :class:`NoAnswer` where there is none in time."""
         correlation = uuid.uuid4().bytes

@@ -18,17 +18,17 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from worker.fleet.client import Client, client_name
-from worker.fleet.control.control_plane import Plane
+from worker.fleet.control.control_plane import ControlPlane
+from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.service import Control
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.transaction import Settings
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import read_library
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import ROOT, Topics
-from worker.fleet.worker.agent import Agent
-from worker.fleet.worker.executor import Allowance, Executor
+from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
 from worker.sinks.log import logger
 
@@ -68,12 +68,12 @@ async def local_fleet(
     kept = Store(store)
     kept.migrate()
     library = read_library(Path(one) for one in workflows)
-    plane = Plane(kept, topics=topics, settings=settings, policy=policy, library=library)
-    control = Control(broker.bus(*topics.for_control()), plane, topics=topics, log=log)
+    plane = MessageProcessor(kept, topics=topics, settings=settings, policy=policy, library=library)
+    control = ControlPlane(broker.bus(*topics.for_control()), plane, topics=topics, log=log)
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
         async with Pool(size=capacity) as pool:
-            executor = Executor(pool, allowance)
-            agent = Agent(
+            executor = RunExecutor(pool, allowance)
+            agent = FleetWorker(
                 broker.bus(*topics.for_worker("local")),
                 executor,
                 Outbox(Path(folder)),

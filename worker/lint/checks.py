@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.compiler.syntax import parse
-from worker.core.compile import compile as compile_plan
-from worker.core.compile import graph
+from worker.core.compile_plan import compile as compile_plan
+from worker.core.compile_plan import graph
 from worker.core.reachability import reached_steps
 from worker.errors import PlanError
 from worker.lint import findings as rules

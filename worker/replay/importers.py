@@ -34,7 +34,7 @@ from worker.errors import LoadError, UsageError
 from worker.replay.recording import Writer
 from worker.replay.scrub import Scrubber
 from worker.util.json import dumps
-from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.document import read_document
 from worker.workflow.load import load
 from worker.workflow.model import Step, Workflow
@@ -72,7 +72,7 @@ class Seen:
 def import_lightning(file: Path, folder: Path) -> Workflow:
     """Write the recording of a Lightning run. Raises :class:`LoadError` on anything else."""
     document = read_document(file, located=True)
-    node = Node(document, document.root).mapping()
+    node = Cursor(document, document.root).mapping()
     if not node.has("jobs") or not node.has("steps"):
         node.fail("expected a Lightning run with its steps (jobs, triggers, edges, steps)")
     workflow = load({key: node.value[key] for key in _RUN_KEYS if node.has(key)})
@@ -85,7 +85,9 @@ def import_lightning(file: Path, folder: Path) -> Workflow:
     return workflow
 
 
-def _lightning_steps(node: Node, clips: Mapping[str, Any], jobs: Collection[str]) -> Iterator[Seen]:
+def _lightning_steps(
+    node: Cursor, clips: Mapping[str, Any], jobs: Collection[str]
+) -> Iterator[Seen]:
     logs: dict[str, list[tuple[str, str, str]]] = {}
     for one in node.at("logs").elements():
         level = one.at("level").name("info")
@@ -116,7 +118,7 @@ def _lightning_steps(node: Node, clips: Mapping[str, Any], jobs: Collection[str]
         )
 
 
-def _moment(node: Node) -> int:
+def _moment(node: Cursor) -> int:
     if node.value is None:
         return 0
     try:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.adaptors.choose import choose
-from worker.adaptors.http.messages import Exchange
-from worker.adaptors.http.recording import Recorded, Sender
+from worker.adaptors.http.exchange import Exchange
+from worker.adaptors.http.recording_host import RecordingHost, Sender
 from worker.core.events import AnyEvent
 from worker.replay.recording import Writer
 from worker.replay.scrub import Scrubber, stand_in
@@ -42,7 +42,7 @@ class Recorder:
         found, _ = configurations(workflow, credentials)
         self._scrub = Scrubber(secrets_of(found.values()), patterns)
         self._writer = Writer(folder, self._scrub.json)
-        self.host = Recorded(sender, self._exchange)
+        self.host = RecordingHost(sender, self._exchange)
         header = {
             "run_id": self.run_id,
             "workflow": workflow.name,

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from worker.adaptors.http.messages import (
+from worker.adaptors.http.exchange import (
     Exchange,
     ExchangeError,
     HttpRequest,
@@ -27,7 +27,7 @@ from worker.adaptors.http.messages import (
     reply_of,
     request_fields,
 )
-from worker.adaptors.http.messages import body_of as _body_of
+from worker.adaptors.http.exchange import body_of as _body_of
 from worker.core.events import AnyEvent, RunComplete, event_clip, event_fields, from_dict
 from worker.errors import LoadError, UsageError
 from worker.sandbox.limits import Limits

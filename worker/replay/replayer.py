@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.adaptors.choose import choose
-from worker.adaptors.http.replaying import Replayed
+from worker.adaptors.http.replay_host import ReplayHost
 from worker.adaptors.names import COMMON, parsed
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart
-from worker.core.scripted import Act
+from worker.core.scripted import ScriptedStep
 from worker.errors import UsageError
 from worker.replay.divergence import Divergence, first_divergence
 from worker.replay.recording import Recording
@@ -44,7 +44,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ReplayPart:
     """Which part of a recording to run again: from a step with its recorded input, until a step."""
 
     start: str = ""
@@ -52,7 +52,10 @@ class Part:
 
 
 async def replay(
-    pool: Pool, recording: Recording, workflow: Workflow | None = None, part: Part = Part()
+    pool: Pool,
+    recording: Recording,
+    workflow: Workflow | None = None,
+    part: ReplayPart = ReplayPart(),
 ) -> Replay:
     """Run a recording again. Raises :class:`UsageError` for a part that was not recorded."""
     played = workflow or recording.workflow
@@ -71,7 +74,7 @@ async def replay(
         moments={(one.step, one.execution): one.started.timestamp for one in executions},
     )
     secrets = secrets_of(configurations(played, header.credentials)[0].values())
-    host = Replayed(recording.exchanges, Scrubber(secrets).request)
+    host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     cut = not recording.complete or _ended_from_outside(recording) or bool(part.end)
     unasked = [] if cut or part.start else [one for one in host.unasked() if one.step not in script]
@@ -86,7 +89,7 @@ async def replay(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Execution:
+class _RecordedExecution:
     """One execution of a recording: its events, and the state that it began with."""
 
     step: str
@@ -96,15 +99,15 @@ class _Execution:
     input: Mapping[str, Any]
 
 
-def _executions(recording: Recording) -> list[_Execution]:
+def _executions(recording: Recording) -> list[_RecordedExecution]:
     outputs: dict[str, Any] = {}
-    found: list[_Execution] = []
+    found: list[_RecordedExecution] = []
     for event in recording.events:
         match event:
             case StepStart():
                 state = outputs.get(event.input_dataclip_id, recording.input)
                 found.append(
-                    _Execution(
+                    _RecordedExecution(
                         step=event.job_id,
                         execution=event.execution,
                         started=event,
@@ -122,7 +125,7 @@ def _executions(recording: Recording) -> list[_Execution]:
 
 
 def _begin(
-    recording: Recording, executions: list[_Execution], part: Part
+    recording: Recording, executions: list[_RecordedExecution], part: ReplayPart
 ) -> tuple[Mapping[str, Any], tuple[AnyEvent, ...]]:
     """The input of the part, and the recorded events that it is compared with."""
     events = recording.events
@@ -167,15 +170,15 @@ def _ended_from_outside(recording: Recording) -> bool:
 
 
 def _script(
-    recording: Recording, workflow: Workflow, executions: list[_Execution]
-) -> dict[str, tuple[Act, ...]]:
+    recording: Recording, workflow: Workflow, executions: list[_RecordedExecution]
+) -> dict[str, tuple[ScriptedStep, ...]]:
     chosen = choose(workflow)
     scripted = {
         step.id
         for step in workflow.steps
         if step.language is Language.JAVASCRIPT and _cannot_run(recording, step, chosen)
     }
-    acts: dict[str, list[Act]] = {}
+    acts: dict[str, list[ScriptedStep]] = {}
     for one in executions:
         if one.step in scripted and one.complete is not None:
             acts.setdefault(one.step, []).append(_act(one, one.complete))
@@ -190,12 +193,12 @@ def _cannot_run(recording: Recording, step: Step, chosen: Mapping[str, object]) 
     return any(one.name != COMMON for one in named)
 
 
-def _act(one: _Execution, complete: StepComplete) -> Act:
+def _act(one: _RecordedExecution, complete: StepComplete) -> ScriptedStep:
     clip = complete.output_dataclip
     text = "null" if clip is None else clip.text
     if complete.error is not None and clip is not None:
         text = _without_own_error(text, one.step)
-    return Act(
+    return ScriptedStep(
         first=one.execution,
         last=one.execution,
         returns=text,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from worker.adaptors.http.messages import HttpReply, HttpRequest, Pairs
+from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.errors import UsageError
 from worker.util.json import dumps
 from worker.util.masking import MASK, OPEN_KEYS, SHORTEST, Mask

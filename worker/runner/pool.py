@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from worker.errors import PlanError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Collector, PathEntry, Result
-from worker.sandbox.condition_client import Judge
+from worker.sandbox.condition_client import ConditionEvaluator
 from worker.sandbox.host import Host
 from worker.sandbox.limits import Limits
-from worker.sandbox.pool import Processes
-from worker.sandbox.protocol import Request
+from worker.sandbox.process_pool import ProcessPool
+from worker.sandbox.protocol import RunRequest
 from worker.workflow.model import Workflow
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Pool:
     """
 
     def __init__(self, size: int = 2) -> None:
-        self._processes = Processes(size)
+        self._processes = ProcessPool(size)
 
     def boot(self) -> None:
         """Start the processes without waiting for them: there is a file to load meanwhile."""
@@ -77,7 +77,7 @@ class Pool:
             await self._processes.execute(request, collector.receive, cancel, host)
         return collector.result()
 
-    async def judge(self, request: Request) -> Judge:
+    async def judge(self, request: RunRequest) -> ConditionEvaluator:
         """A process that evaluates the conditions of a request's plan."""
         return await self._processes.judge(request)
 

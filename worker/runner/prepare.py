@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.adaptors.choose import choose
-from worker.core.compile import compile as compile_plan
+from worker.core.compile_plan import compile as compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
-from worker.sandbox.protocol import Request
+from worker.sandbox.protocol import RunRequest
 from worker.util.json import dumps
 from worker.util.masking import secrets_of
 from worker.version import VERSION
@@ -80,7 +80,7 @@ VERSIONS = {"worker": VERSION, "python": platform.python_version()}
 
 def prepare(
     workflow: Workflow, input: Mapping[str, Any] | None, options: Options, run_id: str
-) -> Request:
+) -> RunRequest:
     """Compile a workflow into what a run's process needs.
 
     Raises :class:`PlanError` where the workflow cannot run, and :class:`UsageError` where the
@@ -89,7 +89,7 @@ def prepare(
     plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
     found, missing = configurations(workflow, options.credentials or {})
     chosen = choose(workflow)
-    return Request(
+    return RunRequest(
         run_id=run_id,
         seed=seed_of(run_id),
         plan=plan,
@@ -179,13 +179,13 @@ def _python_job(step: Step, options: Options) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def compiled_job(source: str) -> CompiledJob:
-    from worker.compiler.compile import compile_job
+    from worker.compiler.compile_job import compile_job
 
     return compile_job(source)
 
 
 @functools.lru_cache(maxsize=4096)
 def compiled_condition(expression: str) -> str:
-    from worker.compiler.compile import compile_condition
+    from worker.compiler.compile_job import compile_condition
 
     return compile_condition(expression)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from worker.core.completion import Tail
+from worker.core.completion import EventStream
 from worker.core.events import AnyEvent, RunComplete, StepComplete
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status
@@ -99,7 +99,7 @@ class Collector:
 
     def refuse(self, workflow: str, error: PlanError) -> None:
         """Complete a run that cannot start."""
-        tail, now = Tail(self.run_id), time.time_ns() // 1000
+        tail, now = EventStream(self.run_id), time.time_ns() // 1000
         head = {"run_id": self.run_id, "seq": 0, "timestamp": now, "type": "run:start"}
         self.receive(tail.accept({**head, "workflow": workflow, "versions": VERSIONS}, None))
         for event in tail.close(StepError(type=error.type, message=str(error)), now=now):

@@ -11,40 +11,40 @@ import socket
 from dataclasses import replace
 
 from worker.compiler.compiled_job import CompiledJob
-from worker.core.machine import EdgesJudged, JudgeEdges
+from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, StepError
 from worker.core.scripted import assemble
 from worker.sandbox.clock import Clock
-from worker.sandbox.event_writer import Reporter
-from worker.sandbox.host_channel import Outside
+from worker.sandbox.event_writer import EventWriter
+from worker.sandbox.host_channel import HostBridge
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.memory import peak_memory
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, Channel, Request
+from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, Channel, RunRequest
 from worker.sandbox.python.steps import CompiledStep, compile_step, run_step
-from worker.sandbox.step_executor import EMPTY, Performance
+from worker.sandbox.step_executor import EMPTY, StepExecutor
 from worker.workflow.model import Language, Step
 
 NEARLY_ALL = 0.97
 """A run whose peak came this close to its limit was refused memory, and may have hidden it."""
 
 
-def run(request: Request, engine: Engine, channel: socket.socket) -> None:
+def run(request: RunRequest, engine: Engine, channel: socket.socket) -> None:
     """Walk the request's plan to its end, reporting into ``channel``."""
     try:
-        Run(request, engine, channel).run()
+        SandboxedRun(request, engine, channel).run()
     except MemoryError:
         os._exit(EXIT_OUT_OF_MEMORY)
 
 
-class Run(Performance):
+class SandboxedRun(StepExecutor):
     """Performs what the machine orders, for one run."""
 
-    def __init__(self, request: Request, engine: Engine, channel: socket.socket) -> None:
+    def __init__(self, request: RunRequest, engine: Engine, channel: socket.socket) -> None:
         clock = Clock(request.clock, request.start, request.moments)
-        super().__init__(request, Reporter(request, Channel(channel), clock), clock)
+        super().__init__(request, EventWriter(request, Channel(channel), clock), clock)
         self._engine = engine
-        self._outside = Outside(channel, clock, self.skip)
+        self._outside = HostBridge(channel, clock, self.skip)
         self._javascript = JavaScript(engine, self._outside.wait, self._call)
         self._python: dict[str, CompiledStep] = {}
         self._memory_before = peak_memory()
@@ -97,7 +97,7 @@ class Run(Performance):
     def _exhausted(self) -> bool:
         return peak_memory() - self._memory_before > self._request.limits.memory * NEARLY_ALL
 
-    def evaluate(self, order: JudgeEdges, state: str | None) -> EdgesJudged:
+    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         # A condition's looks leave the time alone: a judge could not tell how many there were.
         self._engine.date = self._clock.now
         try:

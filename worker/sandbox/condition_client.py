@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from worker.core.events import error_from_dict
-from worker.core.machine import EdgesJudged
+from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import StepError
 from worker.sandbox.protocol import Frames, ProtocolError, frame
 
 _READ_BYTES = 1 << 18
 
 
-class Judge:
+class ConditionEvaluator:
     """Evaluates the conditions of one plan, in a sandbox of its own.
 
     Its methods block, and belong into a thread where there is an event loop. ``died`` tells why
@@ -41,7 +41,7 @@ class Judge:
                 self._ready = (error_from_dict(refused) if refused else None,)
         return self._ready[0]
 
-    def ask(self, step: str, state: str | None, *, now: int, seed: str | None) -> EdgesJudged:
+    def ask(self, step: str, state: str | None, *, now: int, seed: str | None) -> EdgesEvaluated:
         """The verdicts on the open edges of a step over a state, JSON text.
 
         ``now`` is the time in microseconds since the epoch; ``seed`` begins the random numbers of
@@ -51,15 +51,15 @@ class Judge:
             self._channel.sendall(frame({"step": step, "now": now, "seed": seed}, state))
             header, left = self._receive()
         except (OSError, EOFError, ProtocolError):
-            return EdgesJudged(verdicts=(), state=state, error=self._end())
+            return EdgesEvaluated(verdicts=(), state=state, error=self._end())
         error = header["error"]
-        return EdgesJudged(
+        return EdgesEvaluated(
             verdicts=tuple(header["verdicts"]),
             state=state if left is None else left,
             error=error_from_dict(error) if error else None,
         )
 
-    def ask_all(self, step: str, states: Sequence[str]) -> list[EdgesJudged]:
+    def ask_all(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
         """The verdicts over many states at once; a process that goes gives all the same end."""
         try:
             self._channel.sendall(
@@ -67,9 +67,9 @@ class Judge:
             )
             header, _ = self._receive()
         except (OSError, EOFError, ProtocolError):
-            return [EdgesJudged(verdicts=(), state=None, error=self._end())] * len(states)
+            return [EdgesEvaluated(verdicts=(), state=None, error=self._end())] * len(states)
         return [
-            EdgesJudged(
+            EdgesEvaluated(
                 verdicts=tuple(verdicts),
                 state=None,
                 error=error_from_dict(error) if error else None,

@@ -12,14 +12,14 @@ from worker.core.events import error_to_dict
 from worker.core.outcome import StepError
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, Frames, Inquiry, frame
+from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, ConditionRequest, Frames, frame
 from worker.workflow.model import Edge, Step
 
 CONDITION_SECONDS = 5.0
 """What one step's conditions may take of real time: in a run they share the run's limit."""
 
 
-def serve(inquiry: Inquiry, engine: Engine, channel: socket.socket) -> None:
+def serve(inquiry: ConditionRequest, engine: Engine, channel: socket.socket) -> None:
     """Answer questions until the parent closes the channel."""
     request = inquiry.request
     try:

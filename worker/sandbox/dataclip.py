@@ -8,7 +8,7 @@ from itertools import count
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class StateText:
     """A state as JSON text, and the id under which events name it."""
 
     id: str

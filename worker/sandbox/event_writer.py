@@ -9,15 +9,15 @@ from typing import Any
 from worker.core.events import error_to_dict
 from worker.core.outcome import StepError
 from worker.sandbox.clock import Clock
-from worker.sandbox.dataclip import Clip, identifiers
-from worker.sandbox.protocol import Out, Request
+from worker.sandbox.dataclip import StateText, identifiers
+from worker.sandbox.protocol import Out, RunRequest
 from worker.util.masking import Mask
 
 
-class Reporter:
+class EventWriter:
     """Numbers, dates, masks and sends the events of one run."""
 
-    def __init__(self, request: Request, out: Out, clock: Clock) -> None:
+    def __init__(self, request: RunRequest, out: Out, clock: Clock) -> None:
         self._out = out
         self._clock = clock
         self._limits = request.limits
@@ -81,7 +81,7 @@ class Reporter:
     def _error_text(self, error: StepError) -> str:
         return self.mask.json(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
 
-    def clip(self, state: Clip | None) -> tuple[str | None, bool]:
+    def clip(self, state: StateText | None) -> tuple[str | None, bool]:
         """The text to send of a state, and whether it is withheld for its size."""
         if state is None:
             return None, False
@@ -89,7 +89,7 @@ class Reporter:
             return None, True
         return self.mask.json(state.text), False
 
-    def too_large(self, state: Clip | None) -> bool:
+    def too_large(self, state: StateText | None) -> bool:
         """Whether a state is over the payload limit."""
         return state is not None and size_of(state.text) > self._limits.payload
 

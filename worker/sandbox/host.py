@@ -9,7 +9,7 @@ from worker.util.json import dumps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class HostCall:
     """A call of an execution of a step: ``kind`` is ``http``, ``text`` the request as JSON.
 
     ``number`` counts the run's calls from 1; ``now`` is the run's time, in microseconds since the
@@ -25,7 +25,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HostReply:
     """The reply as JSON, and the moment at which a clock that stands still lets it arrive."""
 
     text: str
@@ -35,17 +35,17 @@ class Answer:
 class Host(Protocol):
     """Performs calls. It never raises: a call that fails is answered by ``{error}``."""
 
-    async def answer(self, call: Call) -> Answer: ...
+    async def answer(self, call: HostCall) -> HostReply: ...
 
 
-def failed(call: Call, name: str, message: str, code: str = "") -> Answer:
+def failed(call: HostCall, name: str, message: str, code: str = "") -> HostReply:
     """An answer that makes the call throw."""
     error = {"name": name, "message": message, **({"code": code} if code else {})}
-    return Answer(text=dumps({"error": error}), at=call.now)
+    return HostReply(text=dumps({"error": error}), at=call.now)
 
 
 class NoHost:
     """Refuses all calls."""
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: HostCall) -> HostReply:
         return failed(call, "Error", f"nothing here performs calls ({call.kind})")

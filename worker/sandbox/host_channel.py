@@ -18,7 +18,7 @@ _READ_BYTES = 1 << 18
 Reply = Callable[[int, str], None]
 
 
-class Outside:
+class HostBridge:
     """Sends the calls of adaptors to the parent, waits for answers and for timers.
 
     On a clock that stands still nothing is waited for but answers that are on their way; each

@@ -36,7 +36,7 @@ class ProtocolError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RunRequest:
     """One run, as the parent sends it. ``seed`` is what its other ids are made from.
 
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
@@ -69,7 +69,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inquiry:
+class ConditionRequest:
     """Conditions to be evaluated over states that the parent sends, one at a time.
 
     The answer to the inquiry itself is a frame ``{refused: error or null}``. A question is a frame
@@ -78,7 +78,7 @@ class Inquiry:
     a list of pairs of verdicts and error.
     """
 
-    request: Request
+    request: RunRequest
 
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode

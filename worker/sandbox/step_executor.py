@@ -9,29 +9,29 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from worker.core.driver import drive, refuse
-from worker.core.machine import CompleteRun, CompleteStep, EdgesJudged, JudgeEdges, StartStep
+from worker.core.machine import CompleteRun, CompleteStep, EdgesEvaluated, EvaluateEdges, StartStep
 from worker.core.outcome import Outcome, StepError
 from worker.core.scripted import act_for, assemble, perform
 from worker.core.status import STATUSES
 from worker.sandbox.clock import Clock
-from worker.sandbox.dataclip import Clip
-from worker.sandbox.event_writer import Reporter, size_of
+from worker.sandbox.dataclip import StateText
+from worker.sandbox.event_writer import EventWriter, size_of
 from worker.sandbox.limits import MIB, timed_out
 from worker.sandbox.memory import peak_memory
-from worker.sandbox.protocol import Request
+from worker.sandbox.protocol import RunRequest
 from worker.workflow.model import Step
 
 EMPTY = "{}"
 
 
-class TimeUp(Exception):
+class TimeLimitReached(Exception):
     """The run's virtual time is over."""
 
 
-class Performance(ABC):
+class StepExecutor(ABC):
     """One run. What executes code and conditions is left to those who can."""
 
-    def __init__(self, request: Request, report: Reporter, clock: Clock) -> None:
+    def __init__(self, request: RunRequest, report: EventWriter, clock: Clock) -> None:
         self._request = request
         self._report = report
         self._clock = clock
@@ -48,7 +48,7 @@ class Performance(ABC):
         """Execute a step's real code over an upstream state; the outcome's state is text."""
 
     @abstractmethod
-    def evaluate(self, order: JudgeEdges, state: str | None) -> EdgesJudged:
+    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         """Evaluate conditions over a state; the state that they leave is text."""
 
     def run(self) -> None:
@@ -61,12 +61,12 @@ class Performance(ABC):
         if error is not None:
             refuse(self._request.plan, error, self)
         else:
-            drive(self._request.plan, Clip(self._report.next_id(), self._request.input), self)
+            drive(self._request.plan, StateText(self._report.next_id(), self._request.input), self)
 
     # --- steps ------------------------------------------------------------------------------------
 
     def run_step(self, order: StartStep) -> Outcome:
-        state = order.input or Clip(self._report.next_id(), EMPTY)
+        state = order.input or StateText(self._report.next_id(), EMPTY)
         self._step_id, self._job_id = self._report.next_id(), order.step.id
         self._execution = order.execution
         self._clock.begin_step(order.step.id, order.execution)
@@ -82,7 +82,7 @@ class Performance(ABC):
         self._report.flush()
         try:
             outcome = self.within_limits(order.step, self._outcome(order, state.text))
-        except TimeUp:
+        except TimeLimitReached:
             error = timed_out(self._request.limits)
             outcome = Outcome(state=None, error=replace(error, step_id=order.step.id))
         return replace(outcome, state=self._clip(outcome.state))
@@ -98,7 +98,7 @@ class Performance(ABC):
         """Let virtual time pass, which no clock of the machine's sees."""
         self._clock.skip(seconds)
         if self._clock.skipped > self._request.limits.timeout_s:
-            raise TimeUp
+            raise TimeLimitReached
 
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
         """Rule over what a step may hide: a state that is too large."""
@@ -113,10 +113,10 @@ class Performance(ABC):
         text = f"the state is {size / MIB:.1f} MB, over its limit of {limit / MIB:.1f} MB"
         return StepError(type="StateTooLargeError", message=text)
 
-    def _clip(self, text: str | None) -> Clip | None:
-        return None if text is None else Clip(self._report.next_id(), text)
+    def _clip(self, text: str | None) -> StateText | None:
+        return None if text is None else StateText(self._report.next_id(), text)
 
-    def judge(self, order: JudgeEdges) -> EdgesJudged:
+    def judge(self, order: EvaluateEdges) -> EdgesEvaluated:
         clip = order.outcome.state
         judged = self.evaluate(order, clip and clip.text)
         if judged.state is None or (clip is not None and judged.state == clip.text):
@@ -162,11 +162,11 @@ class Performance(ABC):
         )
         self._report.flush()
 
-    def _final(self, states: Mapping[str, Clip]) -> Clip | None:
+    def _final(self, states: Mapping[str, StateText]) -> StateText | None:
         if len(states) <= 1:
             return next(iter(states.values()), None)
         members = (f"{json.dumps(key)}:{clip.text}" for key, clip in states.items())
-        return Clip(self._report.next_id(), "{" + ",".join(members) + "}")
+        return StateText(self._report.next_id(), "{" + ",".join(members) + "}")
 
     def log(self, level: str, source: str, message: str) -> None:
         self._report.log(level, source, message, self._step_id, self._job_id)

@@ -25,7 +25,7 @@ from worker.sandbox.child import run
 from worker.sandbox.condition_server import serve
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import confine
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, Inquiry, Request
+from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, ConditionRequest, RunRequest
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -107,7 +107,7 @@ class Zygote:
             os.environ.clear()
             channel = socket.socket(fileno=descriptor)
             asked = receive(channel)
-            if isinstance(asked, Inquiry):
+            if isinstance(asked, ConditionRequest):
                 confine(asked.request.limits)
                 serve(asked, self._engine, channel)
             else:
@@ -142,11 +142,11 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
 
 
-def receive(channel: socket.socket) -> Request | Inquiry:
+def receive(channel: socket.socket) -> RunRequest | ConditionRequest:
     """What the parent sent: a length, then a pickle. The parent is trusted."""
     (length,) = struct.unpack("<Q", _exactly(channel, 8))
     request = pickle.loads(_exactly(channel, length))  # noqa: S301
-    assert isinstance(request, Request | Inquiry)
+    assert isinstance(request, RunRequest | ConditionRequest)
     return request
 
 

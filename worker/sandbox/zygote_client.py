@@ -26,7 +26,7 @@ class ZygoteError(WorkerError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class ProcessExit:
     """How a run's process ended: its exit code (negative: the signal) and peak memory in bytes."""
 
     code: int
@@ -34,15 +34,15 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forked:
+class ForkedProcess:
     """A process that was forked: what it is killed by, the channel to it, and its end."""
 
     name: str
     channel: socket.socket
-    ended: asyncio.Future[Ended]
+    ended: asyncio.Future[ProcessExit]
 
 
-class Zygote:
+class ZygoteClient:
     """A handle on one zygote process, with the bundles of adaptors that its runs find loaded. It
     boots while its owner does other things."""
 
@@ -59,7 +59,7 @@ class Zygote:
             )
         self._names = itertools.count()
         self._broken = False
-        self._ended: dict[str, asyncio.Future[Ended]] = {}
+        self._ended: dict[str, asyncio.Future[ProcessExit]] = {}
         self._booting: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
 
@@ -106,9 +106,9 @@ class Zygote:
         if future is not None and not future.done():
             code, peak = map(int, values)
             scale = 1 if sys.platform == "darwin" else 1024
-            future.set_result(Ended(code=code, peak=peak * scale))
+            future.set_result(ProcessExit(code=code, peak=peak * scale))
 
-    def fork(self) -> Forked:
+    def fork(self) -> ForkedProcess:
         """Have a process forked."""
         if not self.listening:
             raise ZygoteError
@@ -124,7 +124,7 @@ class Zygote:
                 del self._ended[name]
                 self._broken = True
                 raise ZygoteError from error
-        return Forked(name=name, channel=ours, ended=future)
+        return ForkedProcess(name=name, channel=ours, ended=future)
 
     def kill(self, name: str) -> None:
         """Send SIGKILL to a process, if it still runs."""
@@ -151,7 +151,7 @@ class Zygote:
             await self._writer.wait_closed()
 
 
-def died_of(ended: Ended, limits: Limits) -> StepError:
+def died_of(ended: ProcessExit, limits: Limits) -> StepError:
     """Why a process ended without completing its run, when nobody here killed it."""
     if ended.code == EXIT_OUT_OF_MEMORY:
         return OUT_OF_MEMORY

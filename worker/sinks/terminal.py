@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
-from worker.sinks.text import one_line, seconds
+from worker.sinks.terminal_text import one_line, seconds
 from worker.sinks.verdict import mark, verdict
 from worker.workflow.model import Step, Workflow
 

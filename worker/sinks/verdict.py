@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from worker.core.events import AnyEvent, RunComplete, StepComplete
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, STATUSES
-from worker.sinks.text import one_line, printable, seconds
+from worker.sinks.terminal_text import one_line, printable, seconds
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 _SHOWN_STEPS = 40

@@ -7,8 +7,8 @@ from typing import Any
 
 from worker.core.events import RunLog, StepComplete
 from worker.runner.result import PathEntry, Result
+from worker.testing.case import Expectation, Output
 from worker.testing.jsonpath import NOTHING, ask
-from worker.testing.model import Expectation, Output
 from worker.util.state_diff import differences, short
 from worker.workflow.model import Edge, EdgeKind, Workflow
 

@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.adaptors.http.stubbing import Stub
+from worker.adaptors.http.stub_host import Stub
 from worker.core.outcome import StepError
-from worker.core.scripted import FAILURES, Act
+from worker.core.scripted import FAILURES, ScriptedStep
 from worker.core.status import Status
 from worker.errors import LoadError
 from worker.sandbox.limits import Limits
+from worker.testing.case import NEW_YEAR, Case, Expectation, Output, RetryPolicy, Schedule
 from worker.testing.matrix import expand
-from worker.testing.model import NEW_YEAR, Case, Expectation, Output, Retry, Schedule
 from worker.testing.stubs import read_stub
 from worker.util.json import dumps
-from worker.workflow.documents.cursor import Node, kind_of
+from worker.workflow.documents.cursor import Cursor, kind_of
 from worker.workflow.documents.data import did_you_mean, shorten
 from worker.workflow.documents.document import parse_json, read_document
 from worker.workflow.formats.common import BODY_LIMIT, beside
@@ -49,7 +49,7 @@ TIMES_LIMIT = 1000
 def load_cases(file: Path) -> list[Case]:
     """The cases of a file. Raises :class:`LoadError` with line and column on a mistake."""
     document = read_document(file, located=True)
-    node = Node(document, document.root).mapping(*SUITE_KEYS)
+    node = Cursor(document, document.root).mapping(*SUITE_KEYS)
     readers = functools.cache(lambda pick: _Reader(node, _workflow(node, file, pick)))
     usual = node.at("pick").name("")
     cases = [
@@ -63,7 +63,7 @@ def load_cases(file: Path) -> list[Case]:
     return cases
 
 
-def _workflow(node: Node, file: Path, pick: str) -> Workflow:
+def _workflow(node: Cursor, file: Path, pick: str) -> Workflow:
     return load(file.parent / node.at("workflow").name(), workflow=pick or None)
 
 
@@ -74,13 +74,13 @@ class _Names:
     kind: str
     known: frozenset[str]
 
-    def check(self, name: str, node: Node) -> str:
+    def check(self, name: str, node: Cursor) -> str:
         if name not in self.known:
             hint = did_you_mean(name, self.known)
             node.fail(f"stale: the workflow has no {self.kind} '{shorten(name)}'{hint}")
         return name
 
-    def list(self, node: Node) -> tuple[str, ...]:
+    def list(self, node: Cursor) -> tuple[str, ...]:
         return tuple(self.check(_tight(one.name()), one) for one in node.elements())
 
 
@@ -91,7 +91,7 @@ def _tight(name: str) -> str:
 class _Reader:
     """Reads the cases of one workflow."""
 
-    def __init__(self, suite: Node, workflow: Workflow) -> None:
+    def __init__(self, suite: Cursor, workflow: Workflow) -> None:
         self._defaults = suite.at("defaults")
         if self._defaults.value is not None:
             self._defaults.mapping(*DEFAULT_KEYS)
@@ -100,7 +100,7 @@ class _Reader:
         edges = (edge.id for step in workflow.steps for edge in step.edges)
         self._edges = _Names("edge", frozenset(edges))
 
-    def case(self, node: Node, index: int) -> Case:
+    def case(self, node: Cursor, index: int) -> Case:
         node.mapping(*CASE_KEYS)
         script = dict(self._script(self._default("steps")))
         script |= dict(self._script(node.at("steps")))
@@ -124,15 +124,15 @@ class _Reader:
             index=index,
         )
 
-    def _default(self, key: str) -> Node:
+    def _default(self, key: str) -> Cursor:
         if self._defaults.value is not None:
             return self._defaults.at(key)
-        return Node(self._defaults.document, None, (), self._defaults.warnings)
+        return Cursor(self._defaults.document, None, (), self._defaults.warnings)
 
-    def _either(self, node: Node, key: str) -> Node:
+    def _either(self, node: Cursor, key: str) -> Cursor:
         return node.at(key) if node.has(key) else self._default(key)
 
-    def _input(self, node: Node) -> Mapping[str, Any]:
+    def _input(self, node: Cursor) -> Mapping[str, Any]:
         for source in (node, self._defaults):
             if source.value is not None and source.has("input_file"):
                 named = source.at("input_file")
@@ -144,7 +144,7 @@ class _Reader:
                 return source.at("input").data()
         return {}
 
-    def _limits(self, node: Node) -> Limits:
+    def _limits(self, node: Cursor) -> Limits:
         standard = Limits()
         timeout = _number(self._either(node, "timeout"), standard.timeout_s)
         memory = _number(self._either(node, "memory"), standard.memory_mb)
@@ -152,18 +152,18 @@ class _Reader:
 
     # --- several runs -----------------------------------------------------------------------------
 
-    def _retry(self, node: Node) -> Retry:
+    def _retry(self, node: Cursor) -> RetryPolicy:
         if node.value is None:
-            return Retry()
+            return RetryPolicy()
         node.mapping(*RETRY_KEYS)
         start = node.at("from")
-        return Retry(
+        return RetryPolicy(
             times=_times(node.at("times")),
             after_s=_number(node.at("after"), 0.0),
             start=self._steps.check(start.name(), start) if start.value is not None else "",
         )
 
-    def _schedule(self, node: Node) -> Schedule | None:
+    def _schedule(self, node: Cursor) -> Schedule | None:
         if node.value is None:
             return None
         node.mapping(*CRON_KEYS)
@@ -174,12 +174,12 @@ class _Reader:
         _check_cron(expression, node)
         return Schedule(expression=expression, times=_times(node.at("times")))
 
-    def _rules(self, node: Node) -> Iterator[Node]:
+    def _rules(self, node: Cursor) -> Iterator[Cursor]:
         """A case's own rules come before those that all cases share."""
         yield from node.at("http").elements()
         yield from self._default("http").elements()
 
-    def _stub(self, node: Node) -> Stub:
+    def _stub(self, node: Cursor) -> Stub:
         stub = read_stub(node)
         if stub.step:
             self._steps.check(stub.step, node.at("step"))
@@ -187,14 +187,14 @@ class _Reader:
 
     # --- acts -----------------------------------------------------------------------------------
 
-    def _script(self, node: Node) -> Iterator[tuple[str, tuple[Act, ...]]]:
+    def _script(self, node: Cursor) -> Iterator[tuple[str, tuple[ScriptedStep, ...]]]:
         for step, acts in node.items():
             self._steps.check(step, acts)
             yield step, tuple(_act(one, *_executions(key)) for key, one in _by_execution(acts))
 
     # --- expectations ---------------------------------------------------------------------------
 
-    def _expectation(self, node: Node, keys: tuple[str, ...]) -> Expectation:
+    def _expectation(self, node: Cursor, keys: tuple[str, ...]) -> Expectation:
         if node.value is None:
             node.fail("expected what the case expects (expect: {status: success})")
         node.mapping(*keys)
@@ -216,7 +216,7 @@ class _Reader:
             runs=tuple(self._expectation(one, RUN_KEYS) for one in runs),
         )
 
-    def _outputs(self, node: Node) -> Iterator[Output]:
+    def _outputs(self, node: Cursor) -> Iterator[Output]:
         for step, outputs in node.items():
             self._steps.check(step, outputs)
             for key, one in _by_execution(outputs):
@@ -224,7 +224,7 @@ class _Reader:
                 yield Output(step=step, first=first, last=last, value=one.value)
 
 
-def _by_execution(node: Node) -> Iterator[tuple[str, Node]]:
+def _by_execution(node: Cursor) -> Iterator[tuple[str, Cursor]]:
     """What is said for some executions each, or else for all of them."""
     keys = node.value if isinstance(node.value, Mapping) else {}
     if keys and all(re.fullmatch(EXECUTIONS, key) for key in keys):
@@ -241,7 +241,7 @@ def _executions(key: str) -> tuple[int, int | None]:
     return int(first), int(last or first)
 
 
-def _act(node: Node, first: int, last: int | None) -> Act:
+def _act(node: Cursor, first: int, last: int | None) -> ScriptedStep:
     node.mapping(*ACT_KEYS)
     fails = node.has("fails")
     if fails and node.has("returns"):
@@ -250,7 +250,7 @@ def _act(node: Node, first: int, last: int | None) -> Act:
         node.fail("expected fails beside leaves: it is the state that a failure leaves behind")
     hangs = node.at("hangs").flag(default=False)
     returned = "leaves" if fails else "returns"
-    return Act(
+    return ScriptedStep(
         first=first,
         last=last,
         returns=dumps(node.at(returned).value) if node.has(returned) else None,
@@ -259,24 +259,24 @@ def _act(node: Node, first: int, last: int | None) -> Act:
     )
 
 
-def _error(node: Node) -> StepError:
+def _error(node: Cursor) -> StepError:
     type = _error_type(node.at("fails"))
     message = node.at("message").text("scripted")
     return StepError(type=type, message=message, name=type, details=node.at("details").data())
 
 
-def _credentials(node: Node) -> dict[str, Any]:
+def _credentials(node: Cursor) -> dict[str, Any]:
     return {name: one.data() for name, one in node.items()}
 
 
-def _error_type(node: Node) -> str:
+def _error_type(node: Cursor) -> str:
     type = node.name()
     if type not in FAILURES:
         node.fail(f"expected an error type ({', '.join(FAILURES)}), found '{shorten(type)}'")
     return type
 
 
-def _one_of(node: Node, kind: type[Status]) -> Status | None:
+def _one_of(node: Cursor, kind: type[Status]) -> Status | None:
     name = node.name("")
     if not name:
         return None
@@ -285,18 +285,18 @@ def _one_of(node: Node, kind: type[Status]) -> Status | None:
     return kind(name)
 
 
-def _number(node: Node, default: float) -> float:
+def _number(node: Cursor, default: float) -> float:
     return default if node.value is None else float(node.amount())
 
 
-def _times(node: Node) -> int:
+def _times(node: Cursor) -> int:
     number = node.amount()
     if number != int(number) or not 1 <= number <= TIMES_LIMIT:
         node.fail(f"expected a whole number from 1 to {TIMES_LIMIT}, found {number}")
     return int(number)
 
 
-def _moment(node: Node) -> int:
+def _moment(node: Cursor) -> int:
     """A date and time in ISO 8601 as microseconds since the epoch; UTC where it does not say."""
     if node.value is None:
         return NEW_YEAR
@@ -310,7 +310,7 @@ def _moment(node: Node) -> int:
     return round(aware.timestamp() * 1_000_000)
 
 
-def _check_cron(expression: str, node: Node) -> None:
+def _check_cron(expression: str, node: Cursor) -> None:
     from cronsim import CronSim, CronSimError
 
     try:
@@ -319,7 +319,7 @@ def _check_cron(expression: str, node: Node) -> None:
         node.fail(f"the cron expression '{shorten(expression)}' cannot be read: {error}")
 
 
-def _queries(node: Node) -> dict[str, Any]:
+def _queries(node: Cursor) -> dict[str, Any]:
     if node.value is None:
         return {}
     from worker.testing.jsonpath import QueryError, parse

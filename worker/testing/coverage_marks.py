@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.testing.coverage import RAN, Coverage
-from worker.view.graph.drawing import Mark, Marks
+from worker.view.graph.drawing import Annotation, Marks
 from worker.workflow.model import Workflow
 
 _WORDS = {"success": "succeeded", "failed": "failed", "taken": "taken", "refused": "refused"}
@@ -24,7 +24,7 @@ def marks_of(workflow: Workflow, coverage: Coverage) -> Marks:
     )
 
 
-def _mark(coverage: Coverage, subject: str, ways: tuple[str, ...]) -> Mark | None:
+def _mark(coverage: Coverage, subject: str, ways: tuple[str, ...]) -> Annotation | None:
     """The mark of a step or an edge; none where it has no rules."""
     wanted = [way for way in ways if f"{subject} {way}" in coverage.rules]
     if not wanted:
@@ -33,4 +33,4 @@ def _mark(coverage: Coverage, subject: str, ways: tuple[str, ...]) -> Mark | Non
     tone = "covered" if seen == wanted else "partly" if seen else "missed"
     notes = (f"{_WORDS[way]} {coverage.hits.get(f'{subject} {way}', 0)} times" for way in wanted)
     badge = "".join(_BADGES[way] if way in seen else "·" for way in wanted)
-    return Mark(tone=tone, badge=badge, note=", ".join(notes))
+    return Annotation(tone=tone, badge=badge, note=", ".join(notes))

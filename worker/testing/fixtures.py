@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker.core.outcome import StepError
-from worker.core.scripted import FAILURES, Act
+from worker.core.scripted import FAILURES, ScriptedStep
 from worker.core.status import Status
 from worker.errors import UsageError
 from worker.runner.pool import run_async, run_with
@@ -28,7 +28,7 @@ from worker.workflow.model import Edge, Workflow
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScriptedOutcome:
     """Yes or no, and why: what an ``assert`` shows when it fails."""
 
     yes: bool
@@ -50,7 +50,7 @@ class WorkflowUnderTest:
 
     workflow: Workflow
     limits: Limits = Limits()
-    script: Mapping[str, tuple[Act, ...]] = field(default_factory=dict)
+    script: Mapping[str, tuple[ScriptedStep, ...]] = field(default_factory=dict)
 
     def with_step(
         self,
@@ -73,7 +73,7 @@ class WorkflowUnderTest:
         if fails and fails not in FAILURES:
             raise UsageError(f"there is no error type '{fails}' (there are: {', '.join(FAILURES)})")
         error = StepError(type=fails, message=message, name=fails, details=details or {})
-        act = Act(
+        act = ScriptedStep(
             first=execution or 0,
             last=execution,
             returns=None if returns is _NOTHING else dumps(returns),
@@ -142,17 +142,17 @@ class RunUnderTest:
         """The lines that were logged."""
         return log_lines(self.result)
 
-    def visited(self, step: str) -> Answer:
+    def visited(self, step: str) -> ScriptedOutcome:
         """Whether a step ran."""
         yes = step in self.steps
         path = " → ".join(self.steps) or "(no step)"
-        return Answer(yes, f"'{step}' {'ran' if yes else 'never ran'}: {path}")
+        return ScriptedOutcome(yes, f"'{step}' {'ran' if yes else 'never ran'}: {path}")
 
-    def took(self, source: str, target: str) -> Answer:
+    def took(self, source: str, target: str) -> ScriptedOutcome:
         """Whether the edge between two steps was followed, and if not, why."""
         edge = self._edge(source, target)
         yes = any(entry.step == source and target in entry.next for entry in self.path)
-        return Answer(
+        return ScriptedOutcome(
             yes, f"{edge.id} was taken" if yes else f"{edge.id}: {why_not(edge, self.result)}"
         )
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.adaptors.http.messages import Exchange, reply_fields
+from worker.adaptors.http.exchange import Exchange, reply_fields
 from worker.core.events import RunComplete, StepComplete, StepStart
 from worker.errors import UsageError
 from worker.replay.recording import Recording

@@ -1,7 +1,8 @@
 """Runs that come to scripted steps alone: they need no process, so thousands take a second.
 
-Conditions are code all the same, and hostile like all code: a :class:`Judge` evaluates them in its
-sandbox. What such a run reports is what the same run in a process of its own reports.
+Conditions are code all the same, and hostile like all code: a :class:`ConditionEvaluator`
+evaluates them in its sandbox. What such a run reports is what the same run in a process of its own
+reports.
 """
 
 from __future__ import annotations
@@ -11,27 +12,27 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from worker.core.completion import Tail
-from worker.core.machine import EdgesJudged, JudgeEdges
+from worker.core.completion import EventStream
+from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import Outcome, StepError
 from worker.errors import PlanError
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, input_text, prepare, seed_of
 from worker.runner.result import Collector, Result
 from worker.sandbox.clock import Clock
-from worker.sandbox.condition_client import Judge
-from worker.sandbox.event_writer import Reporter
-from worker.sandbox.protocol import Request
-from worker.sandbox.step_executor import Performance
+from worker.sandbox.condition_client import ConditionEvaluator
+from worker.sandbox.event_writer import EventWriter
+from worker.sandbox.protocol import RunRequest
+from worker.sandbox.step_executor import StepExecutor
 from worker.testing.schedule import Turn
 from worker.workflow.model import Step, Workflow
 
 
-class RealCode(Exception):
+class NeedsSandbox(Exception):
     """The run came to a step that its script says nothing about."""
 
 
-class Stage:
+class InProcessRunner:
     """Where scripted turns are run, in this process. Its methods block: use it in a thread.
 
     What is the same for all turns of a workflow is prepared once. ``loop`` is where ``pool`` lives.
@@ -39,12 +40,12 @@ class Stage:
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool, self._loop = pool, loop
-        self._requests: dict[tuple[int, str, str], Request | PlanError] = {}
-        self._judges: dict[int, Judge] = {}
+        self._requests: dict[tuple[int, str, str], RunRequest | PlanError] = {}
+        self._judges: dict[int, ConditionEvaluator] = {}
         self._kept: list[Workflow] = []
 
     def run(self, turn: Turn) -> Result:
-        """Run a turn. Raises :class:`RealCode` where it needs a process of its own after all."""
+        """Run a turn. Raises :class:`NeedsSandbox` where it needs a process of its own."""
         options = turn.options
         collector = Collector(turn.run_id, ())
         base = self._request(turn.case.workflow, options)
@@ -60,10 +61,10 @@ class Stage:
             script=options.script,
             start=options.start_at,
         )
-        Scripted(request, _Facts(collector), self._judge(turn.case.workflow, base)).run()
+        ScriptedRun(request, _Facts(collector), self._judge(turn.case.workflow, base)).run()
         return collector.result()
 
-    def _request(self, workflow: Workflow, options: Options) -> Request | PlanError:
+    def _request(self, workflow: Workflow, options: Options) -> RunRequest | PlanError:
         key = (id(workflow), options.start, options.end)
         if key not in self._requests:
             self._kept.append(workflow)  # so that its id stays its own
@@ -73,7 +74,7 @@ class Stage:
                 self._requests[key] = error
         return self._requests[key]
 
-    def _judge(self, workflow: Workflow, request: Request) -> Judge:
+    def _judge(self, workflow: Workflow, request: RunRequest) -> ConditionEvaluator:
         judge = self._judges.get(id(workflow))
         if judge is None or judge.gone:
             asked = replace(request, run_id=str(uuid.uuid4()))
@@ -92,7 +93,7 @@ class _Facts:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._tail = Tail(collector.run_id)
+        self._tail = EventStream(collector.run_id)
 
     def put(self, header: dict[str, Any], clip: str | None) -> None:
         self._collector.receive(self._tail.accept(header, clip))
@@ -101,12 +102,12 @@ class _Facts:
         pass
 
 
-class Scripted(Performance):
+class ScriptedRun(StepExecutor):
     """A run without a process: its script says all, and its conditions are asked of a judge."""
 
-    def __init__(self, request: Request, facts: _Facts, judge: Judge) -> None:
+    def __init__(self, request: RunRequest, facts: _Facts, judge: ConditionEvaluator) -> None:
         clock = Clock(request.clock, request.start)
-        super().__init__(request, Reporter(request, facts, clock), clock)
+        super().__init__(request, EventWriter(request, facts, clock), clock)
         self._judge = judge
         self._seed: str | None = request.seed
 
@@ -114,8 +115,8 @@ class Scripted(Performance):
         return self._judge.refused()
 
     def execute(self, step: Step, state: str) -> Outcome:
-        raise RealCode
+        raise NeedsSandbox
 
-    def evaluate(self, order: JudgeEdges, state: str | None) -> EdgesJudged:
+    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         seed, self._seed = self._seed, None
         return self._judge.ask(order.step.id, state, now=self._clock.now(), seed=seed)

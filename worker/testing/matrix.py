@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.util.json import dumps
-from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import shorten
 
 LIMIT = 10_000
@@ -26,7 +26,7 @@ LIMIT = 10_000
 _VARIABLE = re.compile(r"\$\{([\w-]+)\}")
 
 
-def expand(node: Node) -> Iterator[Node]:
+def expand(node: Cursor) -> Iterator[Cursor]:
     """The cases that a case stands for: itself, where it has no matrix."""
     if not node.has("matrix"):
         yield node
@@ -41,17 +41,17 @@ def expand(node: Node) -> Iterator[Node]:
         filled = _fill(bare, dict(zip(values, combination, strict=True)))
         if filled.get("name") == bare.get("name"):
             filled["name"] = f"{bare.get('name', '')} [{', '.join(map(_text, combination))}]"
-        yield Node(node.document, filled, node.path, node.warnings)
+        yield Cursor(node.document, filled, node.path, node.warnings)
 
 
-def _values(node: Node) -> list[Any]:
+def _values(node: Cursor) -> list[Any]:
     found = [one.value for one in node.elements()]
     if not found:
         node.fail("expected a list of values, found none")
     return found
 
 
-def _check_used(node: Node, bare: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def _check_used(node: Cursor, bare: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     used = set(_VARIABLE.findall(dumps(bare)))
     for name in values:
         if name not in used:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from worker.testing.case import Case
     from worker.testing.fixtures import WorkflowUnderTest
-    from worker.testing.model import Case
 
 # Here too, so that pytest starts without the worker: the same suffixes as in scenario.py.
 SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")

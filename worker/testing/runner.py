@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from worker.runner.pool import Pool, background
 from worker.runner.result import Result
 from worker.testing.assertions import mismatches
-from worker.testing.in_process import RealCode, Stage
-from worker.testing.model import Case
+from worker.testing.case import Case
+from worker.testing.in_process import InProcessRunner, NeedsSandbox
 from worker.testing.schedule import Turn, play
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class CaseResult:
     """A case that ran: what was not as expected, and how many seconds it took."""
 
     case: Case
@@ -27,10 +27,10 @@ class Verdict:
     seconds: float
 
 
-async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[Verdict]:
+async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[CaseResult]:
     """Run cases, ``jobs`` of them at once; the verdicts come in the order of the cases."""
     async with Pool(size=jobs) as pool:
-        stage = Stage(pool, asyncio.get_running_loop())
+        stage = InProcessRunner(pool, asyncio.get_running_loop())
         try:
             staged = await asyncio.to_thread(lambda: [_staged(stage, case) for case in cases])
         finally:
@@ -44,15 +44,15 @@ async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[Verdict]:
                 yield found
 
 
-def _staged(stage: Stage, case: Case) -> Verdict | None:
+def _staged(stage: InProcessRunner, case: Case) -> CaseResult | None:
     """The verdict on a case that came to no real code; else none."""
     try:
         return _judged(case, stage.run)
-    except RealCode:
+    except NeedsSandbox:
         return None
 
 
-async def _run(pool: Pool, case: Case) -> Verdict:
+async def _run(pool: Pool, case: Case) -> CaseResult:
     began = time.perf_counter()
     due = play(case)
     turn = next(due)
@@ -66,20 +66,20 @@ async def _run(pool: Pool, case: Case) -> Verdict:
             return _verdict(case, end.value, began)
 
 
-def run_case(case: Case) -> Verdict:
+def run_case(case: Case) -> CaseResult:
     """Run one case, from code that has no event loop. The processes stay warm for the next."""
     return _staged(_stage(), case) or _judged(case, _isolated)
 
 
-def _judged(case: Case, run: Callable[[Turn], Result]) -> Verdict:
+def _judged(case: Case, run: Callable[[Turn], Result]) -> CaseResult:
     began = time.perf_counter()
     return _verdict(case, _played(case, run), began)
 
 
-def _verdict(case: Case, results: tuple[Result, ...], began: float) -> Verdict:
+def _verdict(case: Case, results: tuple[Result, ...], began: float) -> CaseResult:
     found = tuple(mismatches(case.workflow, case.expect, results))
     seconds = time.perf_counter() - began
-    return Verdict(case=case, results=results, mismatches=found, seconds=seconds)
+    return CaseResult(case=case, results=results, mismatches=found, seconds=seconds)
 
 
 def _played(case: Case, run: Callable[[Turn], Result]) -> tuple[Result, ...]:
@@ -99,8 +99,8 @@ def _isolated(turn: Turn) -> Result:
 
 
 @functools.cache
-def _stage() -> Stage:
+def _stage() -> InProcessRunner:
     kept = background()
-    stage = Stage(kept.pool, kept.loop)
+    stage = InProcessRunner(kept.pool, kept.loop)
     atexit.register(stage.close)
     return stage

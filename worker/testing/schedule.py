@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from worker.adaptors.http.stubbing import Stubbed
+from worker.adaptors.http.stub_host import StubHost
 from worker.core.events import StepComplete, StepStart
 from worker.core.scripted import later
 from worker.core.status import Status
@@ -23,7 +23,7 @@ from worker.runner.prepare import Options
 from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.host import Host
-from worker.testing.model import Case, Schedule
+from worker.testing.case import Case, Schedule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -54,7 +54,7 @@ Play = Generator[Turn, Result, tuple[Result, ...]]
 def play(case: Case) -> Play:
     """The runs of a case, one after the other."""
     results: list[Result] = []
-    host = Stubbed(case.http)
+    host = StubHost(case.http)
     input = case.input
     for at in _moments(case):
         result = yield from _order(case, input, at, results, host)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from worker.adaptors.http.messages import ExchangeError, HttpReply, reply_of
-from worker.adaptors.http.stubbing import Stub
+from worker.adaptors.http.exchange import ExchangeError, HttpReply, reply_of
+from worker.adaptors.http.stub_host import Stub
 from worker.util.json import dumps
-from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.cursor import Cursor
 
 STUB_KEYS = ("step", "request", "reply", "replies", "delay", "times")
 REQUEST_KEYS = ("method", "url", "body")
@@ -15,7 +15,7 @@ REPLY_KEYS = ("status", "reason", "url", "headers", "json", "text", "base64", "e
 ERROR_KEYS = ("name", "message", "code")
 
 
-def read_stub(node: Node) -> Stub:
+def read_stub(node: Cursor) -> Stub:
     """One rule. Fails with line and column on a mistake."""
     node.mapping(*STUB_KEYS)
     request = node.at("request")
@@ -32,11 +32,11 @@ def read_stub(node: Node) -> Stub:
     )
 
 
-def _of(node: Node, key: str) -> Node:
+def _of(node: Cursor, key: str) -> Cursor:
     return node if node.value is None else node.at(key)
 
 
-def _replies(node: Node) -> Iterator[Node]:
+def _replies(node: Cursor) -> Iterator[Cursor]:
     if node.has("reply") is node.has("replies"):
         node.fail("expected a reply, or a list of replies")
     if node.has("reply"):
@@ -48,7 +48,7 @@ def _replies(node: Node) -> Iterator[Node]:
         yield from listed
 
 
-def _reply(node: Node) -> HttpReply:
+def _reply(node: Cursor) -> HttpReply:
     node.mapping(*REPLY_KEYS)
     fields = node.data()
     if node.has("error"):

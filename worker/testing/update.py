@@ -14,7 +14,7 @@ from worker.runner.result import Result
 from worker.testing.assertions import executions, log_lines, not_passed, outputs_of
 from worker.testing.cases import EXECUTIONS
 from worker.testing.jsonpath import NOTHING, ask
-from worker.testing.runner import Verdict
+from worker.testing.runner import CaseResult
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Stated = MutableMapping[str, Any]
 
 
-def update(file: Path, verdicts: Sequence[Verdict]) -> list[str]:
+def update(file: Path, verdicts: Sequence[CaseResult]) -> list[str]:
     """Correct the cases of a file that were not as expected; gives the names of those that were.
 
     Cases from a matrix share what they expect, and are left as they are.
@@ -72,7 +72,7 @@ def _write(file: Path, text: str) -> None:
     draft.replace(file)
 
 
-def _correct(stated: Stated, verdict: Verdict) -> None:
+def _correct(stated: Stated, verdict: CaseResult) -> None:
     _correct_run(stated, verdict, verdict.results[-1])
     if "runs" in stated:
         runs = stated["runs"]
@@ -82,7 +82,7 @@ def _correct(stated: Stated, verdict: Verdict) -> None:
             _correct_run(one, verdict, result)
 
 
-def _correct_run(stated: Stated, verdict: Verdict, result: Result) -> None:
+def _correct_run(stated: Stated, verdict: CaseResult, result: Result) -> None:
     path = [entry.step for entry in result.path]
     edges = {edge.id: edge for step in verdict.case.workflow.steps for edge in step.edges}
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import LoadError
-from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import kind_of, plain, shorten
 from worker.workflow.documents.document import Document, read_document
 from worker.workflow.formats import execution_plan as steps
 from worker.workflow.formats import project_v3 as lightning
 from worker.workflow.model import Workflow
 
-Reader = Callable[[Node], Workflow]
+Reader = Callable[[Cursor], Workflow]
 
 KNOWN = (
     "a project (workflows), a workflow (steps, or jobs and edges), an execution plan (workflow), "
@@ -44,7 +44,7 @@ def load(
     was expected. ``located`` gives steps and edges their places in JSON files too.
     """
     document = _document(source, located=located)
-    node = Node(document, document.root)
+    node = Cursor(document, document.root)
     found = _read(node, workflow)
     return replace(found, file=document.file, warnings=tuple(node.warnings))
 
@@ -52,7 +52,7 @@ def load(
 def workflow_names(source: str | Path | Mapping[str, Any]) -> tuple[str, ...]:
     """The names by which the workflows of a file can be picked; empty where there is one alone."""
     document = _document(source)
-    node = Node(document, document.root)
+    node = Cursor(document, document.root)
     return tuple(key for key, _ in _project(node)) if node.has("workflows") else ()
 
 
@@ -66,7 +66,7 @@ def _document(source: object, *, located: bool = False) -> Document:
             raise LoadError(f"expected a path or a mapping, found {kind_of(source)}")
 
 
-def _read(node: Node, wanted: str | None) -> Workflow:
+def _read(node: Cursor, wanted: str | None) -> Workflow:
     if node.has("workflows"):
         chosen = _pick(node.mapping(*_PROJECT_KEYS), wanted)
         return _reader_of(chosen)(chosen)
@@ -76,7 +76,7 @@ def _read(node: Node, wanted: str | None) -> Workflow:
     return found
 
 
-def _pick(node: Node, wanted: str | None) -> Node:
+def _pick(node: Cursor, wanted: str | None) -> Cursor:
     """The workflow of a project that is meant."""
     choices, place = _project(node), node.at("workflows")
     listed = ", ".join(f"'{shorten(key)}'" for key, _ in choices)
@@ -91,7 +91,7 @@ def _pick(node: Node, wanted: str | None) -> Node:
     return matching[0]
 
 
-def _project(node: Node) -> list[tuple[str, Node]]:
+def _project(node: Cursor) -> list[tuple[str, Cursor]]:
     """The workflows of a project, each with the name that picks it first of all."""
     workflows = node.at("workflows")
     if not isinstance(workflows.value, list):
@@ -99,11 +99,11 @@ def _project(node: Node) -> list[tuple[str, Node]]:
     return [(one.first("id", "name").name(), one) for one in workflows.elements()]
 
 
-def _names(key: str, node: Node) -> tuple[str, ...]:
+def _names(key: str, node: Cursor) -> tuple[str, ...]:
     return key, node.at("id").name(""), node.at("name").name("")
 
 
-def _reader_of(node: Node) -> Reader:
+def _reader_of(node: Cursor) -> Reader:
     """Which format a workflow is written in, told by the keys that only it has."""
     if not isinstance(node.value, Mapping):
         node.fail(f"expected {KNOWN}, found {kind_of(node.value)}")
@@ -117,7 +117,7 @@ def _reader_of(node: Node) -> Reader:
     node.fail(f"expected {KNOWN}, found {keys}")
 
 
-def _reader_of_jobs(node: Node) -> Reader:
+def _reader_of_jobs(node: Cursor) -> Reader:
     jobs = node.at("jobs")
     match jobs.value:
         case list():

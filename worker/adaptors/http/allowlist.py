@@ -16,7 +16,7 @@ _HOST = re.compile(r"(?P<host>\*|(\*\.)?[\w.-]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class HostPattern:
     """A host that may be reached; ``port`` ``None`` is any. ``*.x`` is all below ``x``."""
 
     host: str
@@ -34,18 +34,18 @@ class Named:
         return host == self.host
 
 
-def named(text: str) -> Named:
+def named(text: str) -> HostPattern:
     """``HOST[:PORT]`` as people write it. Raises :class:`UsageError`."""
     found = _HOST.fullmatch(text.strip())
     if found is None:
         raise UsageError(f"'{text}' is no host: expected HOST[:PORT], or *.DOMAIN")
     port = int(found["port"]) if found["port"] else None
-    return Named(host=found["host"].strip("[]").lower(), port=port)
+    return HostPattern(host=found["host"].strip("[]").lower(), port=port)
 
 
-def hosts_of(credentials: Iterable[Mapping[str, Any]]) -> tuple[Named, ...]:
+def hosts_of(credentials: Iterable[Mapping[str, Any]]) -> tuple[HostPattern, ...]:
     """The hosts that credentials name, in their URLs and under ``host``."""
-    found: dict[Named, None] = {}
+    found: dict[HostPattern, None] = {}
     for credential in credentials:
         for key, value in credential.items():
             if not isinstance(value, str):
@@ -53,7 +53,7 @@ def hosts_of(credentials: Iterable[Mapping[str, Any]]) -> tuple[Named, ...]:
             parts = urlsplit(value)
             if parts.scheme in DEFAULT_PORTS and parts.hostname:
                 port = port_of(parts)
-                found[Named(host=parts.hostname, port=port)] = None
+                found[HostPattern(host=parts.hostname, port=port)] = None
             elif key.lower() in ("host", "hostname", "server") and _HOST.fullmatch(value):
                 found[named(value)] = None
     return tuple(found)

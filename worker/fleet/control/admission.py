@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from worker.fleet.control.model import Project
+from worker.fleet.control.entities import ProjectRecord
 from worker.fleet.control.policy import Limit
 
 
-def admit(project: Project, limit: Limit, now: int) -> tuple[Project, str | None]:
+def admit(project: ProjectRecord, limit: Limit, now: int) -> tuple[ProjectRecord, str | None]:
     """The project with one more run; or as it was, and why the run is refused."""
     period = int(limit.period_s * 1e6)
     if now - project.period_began >= period:

@@ -20,7 +20,7 @@ SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Superuser:
+class AlertNotifier:
     """How the superuser is told, beside the log: a command line, a URL."""
 
     command: str = ""

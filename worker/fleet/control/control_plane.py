@@ -1,259 +1,153 @@
-"""The plane: a batch of messages in, one transaction, what is to be said out.
+"""The control plane at work: a bus on one side, the plane on the other, the clock between.
 
-Nothing is said before it is committed; a message that is refused changes nothing. The claims of
-workers that wait are kept in memory alone: workers repeat them.
+The plane works in a thread of its own, one batch at a time; what arrives meanwhile is the next
+batch. So the more there is to do, the more is done in one transaction.
 """
 
 from __future__ import annotations
 
-import secrets
+import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-import msgspec
-
-from worker.fleet.control import lifecycle
-from worker.fleet.control import worker_messages as from_workers
-from worker.fleet.control.client_requests import Denied, Desk
-from worker.fleet.control.inbound import Heard, Reader, orders_of, runs_of
-from worker.fleet.control.model import Phase
-from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import Head, choose, share
-from worker.fleet.control.retention import forget
-from worker.fleet.control.store.store import Store, again
-from worker.fleet.control.transaction import Batch, Refusal, Said, Settings, Standing
-from worker.fleet.control.workflow_registry import Library
+from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
+from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
+from worker.sinks.log import Log
+from worker.version import VERSION
 
-_WORKERS: dict[str, Callable[[Batch, str, Any], None]] = {
-    "status": from_workers.status,
-    "claim": from_workers.claim,
-    "reports": from_workers.reports,
-    "beat": from_workers.beat,
-    "release": from_workers.release,
-}
-FORGET_EVERY = 60_000_000
-NOTE_EVERY = 2_000_000
-_SURE = "sure"
-PAUSE = 1_000_000
-"""A tick that is so late (in microseconds) tells that this process was held up itself."""
+TICK_S = 0.25
+PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.025
+"""The pause after a batch, for each of its messages: a transaction costs nearly as much for one
+message as for twenty, so under load it pays to let some come together. Who comes first after a
+quiet time is not kept waiting."""
+T = TypeVar("T")
 
 
-class Plane:
-    """Applies the rules to messages. Not for more than one thread at a time."""
+def control_will(topics: Topics, id: str) -> Message:
+    """What the broker says when a control plane is gone."""
+    return _presence(topics, id, online=False)
+
+
+def _presence(topics: Topics, id: str, *, online: bool) -> Message:
+    told = wire.Presence(incarnation=id, online=online, version=VERSION)
+    return Message(topic=topics.control, payload=wire.encode(told), retain=True)
+
+
+class ControlPlane:
+    """Runs a plane over a bus until it is cancelled."""
 
     def __init__(
         self,
-        store: Store,
+        bus: Bus,
+        plane: MessageProcessor,
         *,
-        topics: Topics = Topics(),
-        settings: Settings = Settings(),
-        policy: Policy | None = None,
-        library: Library | None = None,
-        token: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+        topics: Topics,
+        log: Log,
+        id: str = "",
+        superuser: AlertNotifier = AlertNotifier(),
+        dress: Callable[[Message], Message] = lambda message: message,
     ) -> None:
-        self._store = store
+        self._bus = bus
+        self._plane = plane
         self._topics = topics
-        self._settings = settings
-        self._policy = policy or Policy()
-        self._desk = Desk(self._policy, library or Library())
-        self._reader = Reader(topics, settings.payload_limit)
-        self._token = token
-        self._standing: dict[str, Standing] = {}
-        self._connected_since: int | None = None
-        self._ticked = 0
-        self._forgot = 0
-        self._noted = 0
+        self._log = log
+        self._id = id or incarnation()
+        self._superuser = superuser
+        self._dress = dress
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plane")
+        self._telling: set[asyncio.Task[None]] = set()
+        self.connected = asyncio.Event()
+        self.handled = 0
+        self.refused: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
 
-    # --- batches ----------------------------------------------------------------------------------
-
-    def process(self, messages: Sequence[Message], now: int) -> Said:
-        """Handle messages together; where that fails one by one, so that one stops no other."""
+    async def run(self) -> None:
+        """Work until cancelled; what was begun is finished first."""
         try:
-            return again(lambda: self._together(messages, now))
-        except Exception as error:
-            if len(messages) == 1:
-                said = Said()
-                text = f"{type(error).__name__}: {error}"[:500]
-                said.refusals.append(Refusal("defect", text, messages[0].topic))
-                return said
-        whole = Said()
-        for message in messages:
-            said = self.process([message], now)
-            whole.messages += said.messages
-            whole.alerts += said.alerts
-            whole.refusals += said.refusals
-            whole.ended += said.ended
-        return whole
+            async with self._bus:
+                await self._serve()
+        finally:
+            self._thread.shutdown(wait=True)
 
-    def _together(self, messages: Sequence[Message], now: int) -> Said:
-        heard = [one for message in messages if (one := self._reader.read(message))]
-        with self._store.work() as work:
-            batch = self._batch(work, now)
-            _fetch(batch, heard)
-            for one in heard:
-                batch.topic = one.message.topic
-                try:
-                    self._handle(batch, one)
-                except Refusal as refusal:
-                    batch.refuse(refusal)
-            self._assign(batch)
-        return self._done(batch)
-
-    def tick(self, now: int) -> Said:
-        """What time does: leases expire, old orders are forgotten, and claims are looked at."""
-        late = self._ticked and now - self._ticked > PAUSE
-        self._ticked = now
-        if late and self._connected_since is not None:
-            self._connected_since = now
-        return again(lambda: self._tick(now))
-
-    def _tick(self, now: int) -> Said:
-        with self._store.work() as work:
-            batch = self._batch(work, now)
-            self._expire(batch)
-            self._note_time(batch)
-            keep, due = self._settings.keep_s, now - self._forgot > FORGET_EVERY
-            if keep and due and not forget(batch, now - int(keep * 1e6)):
-                self._forgot = now  # there is nothing more to forget
-            self._assign(batch)
-        return self._done(batch)
-
-    def connected(self, now: int) -> Said:
-        """The bus is there again: say the states that somebody may have missed."""
-        self._connected_since = now
-        with self._store.work() as work:
-            batch = self._batch(work, now)
-            sure = work.meta(_SURE)
-            self._noted = max(self._noted, sure or 0)
-            for run in work.changed_since(sure) if sure is not None else ():
-                batch.announce(run)
-            for run in work.unnotified():
-                batch.alarm(run)
-        return self._done(batch)
-
-    def disconnected(self) -> None:
-        """The bus is gone, and with it what workers would have said: no lease expires."""
-        self._connected_since = None
-        self._standing.clear()
-
-    def notified(self, run_ids: Sequence[str], now: int) -> None:
-        """These alerts were delivered."""
-        with self._store.work() as work:
-            work.mark_notified(run_ids, now)
-
-    def _batch(self, work: Any, now: int) -> Batch:
-        return Batch(work, now, self._topics, self._settings, dict(self._standing))
-
-    def _done(self, batch: Batch) -> Said:
-        self._standing = batch.standing
-        return batch.said
-
-    # --- messages ---------------------------------------------------------------------------------
-
-    def _handle(self, batch: Batch, heard: Heard) -> None:
-        if heard.method:
-            self._answer(batch, heard)
-        elif heard.refusal is not None:
-            raise heard.refusal
-        else:
-            _WORKERS[heard.what](batch, heard.worker, heard.shape)
-
-    def _answer(self, batch: Batch, heard: Heard) -> None:
+    async def _serve(self) -> None:
+        due = 0.0
         try:
-            if heard.refusal is not None:
-                raise heard.refusal
-            answer = self._desk.methods[heard.method](batch, heard.shape)
-            reply = wire.Reply(ok=msgspec.Raw(wire.encode(answer)))
-        except Denied as denied:
-            reply = _failure(denied.code, denied.message)
-        except Refusal as refusal:
-            batch.refuse(refusal)
-            code = {"oversized": "too_large", "unknown": "unknown"}.get(refusal.kind, "invalid")
-            reply = _failure(code, refusal.message)
-        message = heard.message
-        batch.said.messages.append(
-            Message(
-                topic=message.reply_to,
-                payload=wire.encode(reply),
-                correlation=message.correlation,
+            while True:
+                wait = max(0.0, due - time.monotonic())
+                arrivals = await self._bus.receive(wait)
+                began = time.monotonic()
+                await self._take(arrivals)
+                if time.monotonic() >= due:
+                    self._say(await self._on_thread(lambda: self._plane.tick(now())))
+                    due = time.monotonic() + TICK_S
+                pause = min(LONGEST_PAUSE_S, PAUSE_S * len(arrivals))
+                await asyncio.sleep(began + pause - time.monotonic())
+        finally:
+            self._bus.publish(_presence(self._topics, self._id, online=False))
+
+    async def _take(self, arrivals: Sequence[Arrival]) -> None:
+        """Messages in one batch; a change of the connection in its turn."""
+        messages: list[Message] = []
+        for arrival in arrivals:
+            match arrival:
+                case Message():
+                    messages.append(arrival)
+                case Connected():
+                    await self._process(messages)
+                    messages = []
+                    await self._connect()
+                case Disconnected(reason):
+                    await self._process(messages)
+                    messages = []
+                    self.connected.clear()
+                    self._plane.disconnected()
+                    self._log.warning("the broker is gone", why=reason)
+        await self._process(messages)
+
+    async def _connect(self) -> None:
+        self._say(await self._on_thread(lambda: self._plane.connected(now())))
+        self._bus.publish(_presence(self._topics, self._id, online=True))
+        self.connected.set()
+        self._log.info("the control plane is there", incarnation=self._id)
+
+    async def _process(self, messages: Sequence[Message]) -> None:
+        if messages:
+            self.handled += len(messages)
+            self._say(await self._on_thread(lambda: self._plane.process(messages, now())))
+
+    async def _on_thread(self, act: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+    def _say(self, said: Outgoing) -> None:
+        for message in said.messages:
+            self._bus.publish(self._dress(message))
+        for refusal in said.refusals:
+            self.refused[refusal.kind] += 1
+            self._log.warning(
+                "refused", kind=refusal.kind, topic=refusal.topic, why=refusal.message
             )
-        )
+        self.ended.update({status.value: count for status, count in said.ended.items()})
+        if said.alerts:
+            task = asyncio.create_task(self._alarm(said.alerts))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
 
-    # --- time -------------------------------------------------------------------------------------
-
-    def _expire(self, batch: Batch) -> None:
-        if self._connected_since is None:
-            return
-        lease = int(self._settings.lease_s * 1e6)
-        for run in batch.work.expired(batch.now):
-            # What workers said while nobody listened is still to come.
-            # A run that another control plane had locked may be renewed by now.
-            if not run.leased or run.expires > batch.now:
-                continue
-            if batch.now >= self._connected_since + lease:
-                batch.change(lifecycle.expire(run, batch.now))
-
-    def _note_time(self, batch: Batch) -> None:
-        """Until when it is sure that what was committed was also said."""
-        if self._connected_since is not None and batch.now - self._noted > NOTE_EVERY:
-            batch.work.put_meta(_SURE, self._noted)
-            self._noted = batch.now
-
-    def _assign(self, batch: Batch) -> None:
-        """Give runs that wait to claims that wait."""
-        demand = sum(one.demand for one in batch.standing.values())
-        if demand == 0:
-            return
-        batch.work.flush()
-        heads = [head for lane in batch.work.lanes() if (head := self._head(batch, lane, demand))]
-        if not heads:
-            return
-        chosen = choose(heads, batch.work.leased(), demand)
-        demands = {worker: one.demand for worker, one in batch.standing.items()}
-        given: dict[str, list[str]] = {}
-        for worker, run_id in share(demands, chosen):
-            given.setdefault(worker, []).append(run_id)
-        for worker, run_ids in given.items():
-            self._give(batch, worker, run_ids)
-
-    def _head(self, batch: Batch, lane: Any, demand: int) -> Head | None:
-        limit = self._policy.concurrency(lane.project, lane.workflow)
-        room = demand if limit is None else min(demand, limit - lane.leased)
-        if room <= 0:
-            return None
-        return Head(lane=lane, waiting=batch.work.waiting(lane, room), limit=limit)
-
-    def _give(self, batch: Batch, worker: str, run_ids: Sequence[str]) -> None:
-        standing = batch.standing.pop(worker)
-        batch.work.load_runs(run_ids)
-        runs = []
-        for run_id in run_ids:
-            run = batch.work.run(run_id)
-            if run is None or run.phase is not Phase.AVAILABLE:
-                continue  # another control plane has cancelled it meanwhile
-            run = lifecycle.claim(
-                run,
-                worker=worker,
-                incarnation=standing.incarnation,
-                claim_id=standing.claim_id,
-                token=self._token(),
-                expires=batch.lease_ends,
-            )
-            batch.change(run)
-            runs.append(run)
-        batch.work.load_orders(run.order_id for run in runs)
-        from_workers.assign(batch, worker, standing.claim_id, runs)
+    async def _alarm(self, alerts: Sequence[wire.Alert]) -> None:
+        for alert in alerts:
+            message = Message(topic=self._topics.alerts, payload=wire.encode(alert), once=True)
+            self._bus.publish(self._dress(message))
+            await self._superuser.tell(alert, self._log)
+        run_ids = [alert.run_id for alert in alerts]
+        await self._on_thread(lambda: self._plane.notified(run_ids, now()))
 
 
-def _fetch(batch: Batch, heard: Sequence[Heard]) -> None:
-    """Read what a batch is about in as few queries as there are tables."""
-    batch.work.load_runs(id for one in heard for id in runs_of(one))
-    orders = {run.order_id for run in batch.work.known_runs()}
-    batch.work.load_orders(orders.union(id for one in heard for id in orders_of(one)))
-
-
-def _failure(code: str, message: str) -> wire.Reply:
-    return wire.Reply(error=wire.Failure(code=code, message=message))
+def now() -> int:
+    return time.time_ns() // 1000

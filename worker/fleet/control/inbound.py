@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from worker.fleet.control.transaction import Refusal
+from worker.fleet.control.unit_of_work import MessageRefused
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class InboundMessage:
     """A message that was read. ``method`` is set for a request, ``worker`` for a word of one;
     ``shape`` is what it says, unless there is a ``refusal``."""
 
@@ -25,17 +25,17 @@ class Heard:
     worker: str = ""
     what: str = ""
     shape: Any = None
-    refusal: Refusal | None = None
+    refusal: MessageRefused | None = None
 
 
-class Reader:
+class MessageParser:
     """Reads messages up to ``limit`` bytes."""
 
     def __init__(self, topics: Topics, limit: int) -> None:
         self._topics = topics
         self._limit = limit
 
-    def read(self, message: Message) -> Heard | None:
+    def read(self, message: Message) -> InboundMessage | None:
         """The message, read or refused; ``None`` for a retained one that was cleared."""
         match self._topics.parse(message.topic):
             case ("requests", method, _):
@@ -44,37 +44,41 @@ class Reader:
                 return None
             case ("workers", name, what):
                 shape, refusal = self._shape(wire.FROM_WORKERS[what], message)
-                return Heard(message=message, worker=name, what=what, shape=shape, refusal=refusal)
+                return InboundMessage(
+                    message=message, worker=name, what=what, shape=shape, refusal=refusal
+                )
             case _:
-                return Heard(message=message, refusal=Refusal("unknown", "no such topic"))
+                return InboundMessage(
+                    message=message, refusal=MessageRefused("unknown", "no such topic")
+                )
 
-    def _request(self, message: Message, method: str) -> Heard:
+    def _request(self, message: Message, method: str) -> InboundMessage:
         if not self._topics.is_reply(message.reply_to):
             text = f"no place for a reply: {message.reply_to[:100]!r}"
-            return Heard(message=message, refusal=Refusal("reply_topic", text))
+            return InboundMessage(message=message, refusal=MessageRefused("reply_topic", text))
         if method not in wire.REQUESTS:
-            refusal = Refusal("unknown", f"there is no request '{method[:100]}'")
-            return Heard(message=message, method=method, refusal=refusal)
+            refusal = MessageRefused("unknown", f"there is no request '{method[:100]}'")
+            return InboundMessage(message=message, method=method, refusal=refusal)
         shape, found = self._shape(wire.REQUESTS[method], message)
-        return Heard(message=message, method=method, shape=shape, refusal=found)
+        return InboundMessage(message=message, method=method, shape=shape, refusal=found)
 
-    def _shape(self, shape: type[Any], message: Message) -> tuple[Any, Refusal | None]:
+    def _shape(self, shape: type[Any], message: Message) -> tuple[Any, MessageRefused | None]:
         size = len(message.payload)
         if size > self._limit:
             text = f"{size:,} bytes, and the limit is {self._limit:,}"
-            return None, Refusal("oversized", text)
+            return None, MessageRefused("oversized", text)
         try:
             return wire.decode(shape, message.payload), None
         except wire.WireError as error:
-            return None, Refusal("malformed", str(error)[:500])
+            return None, MessageRefused("malformed", str(error)[:500])
 
 
-def runs_of(heard: Heard) -> Iterator[str]:
+def runs_of(heard: InboundMessage) -> Iterator[str]:
     """The runs that a message is about."""
     match heard.shape:
         case wire.Reports(runs=runs):
             yield from (one.lease.run_id for one in runs)
-        case wire.Beat(leases=leases) | wire.Release(leases=leases):
+        case wire.Heartbeat(leases=leases) | wire.Release(leases=leases):
             yield from (one.run_id for one in leases)
         case wire.RunRef(id=id):
             yield id
@@ -84,7 +88,7 @@ def runs_of(heard: Heard) -> Iterator[str]:
             return
 
 
-def orders_of(heard: Heard) -> Iterator[str]:
+def orders_of(heard: InboundMessage) -> Iterator[str]:
     """The orders that a message is about, beside those of its runs."""
     if isinstance(heard.shape, wire.Submit):
         yield from (heard.shape.order_id, first_run(heard.shape.order_id))

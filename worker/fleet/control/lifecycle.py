@@ -20,12 +20,12 @@ from dataclasses import replace
 from enum import Enum, auto
 
 from worker.core.status import STATUS_OF_REASON, Status
-from worker.fleet.control.model import Phase, Run
+from worker.fleet.control.entities import RunPhase, RunRecord
 
 ATTEMPTS = 5
 
 
-class Verdict(Enum):
+class LeaseCheck(Enum):
     """What to do with a report."""
 
     TAKE = auto()
@@ -34,13 +34,13 @@ class Verdict(Enum):
 
 
 def claim(
-    run: Run, *, worker: str, incarnation: str, claim_id: str, token: str, expires: int
-) -> Run:
+    run: RunRecord, *, worker: str, incarnation: str, claim_id: str, token: str, expires: int
+) -> RunRecord:
     """Lease a run that waits."""
-    assert run.phase is Phase.AVAILABLE
+    assert run.phase is RunPhase.AVAILABLE
     return replace(
         run,
-        phase=Phase.CLAIMED,
+        phase=RunPhase.CLAIMED,
         worker=worker,
         incarnation=incarnation,
         claim_id=claim_id,
@@ -49,48 +49,48 @@ def claim(
     )
 
 
-def judge(run: Run, worker: str, attempt: int, token: str) -> Verdict:
+def judge(run: RunRecord, worker: str, attempt: int, token: str) -> LeaseCheck:
     """Whether a report, a heartbeat or a release comes from who holds the lease."""
     if attempt < run.attempt:
-        return Verdict.STALE
+        return LeaseCheck.STALE
     if attempt > run.attempt or worker != run.worker or token != run.token:
-        return Verdict.FORGED
-    return Verdict.TAKE if run.leased else Verdict.STALE
+        return LeaseCheck.FORGED
+    return LeaseCheck.TAKE if run.leased else LeaseCheck.STALE
 
 
-def start(run: Run, seq: int, now: int) -> Run:
+def start(run: RunRecord, seq: int, now: int) -> RunRecord:
     """The run's process has begun."""
     return replace(
-        run, phase=Phase.STARTED, status=Status.RUNNING, started=run.started or now, reported=seq
+        run, phase=RunPhase.STARTED, status=Status.RUNNING, started=run.started or now, reported=seq
     )
 
 
-def progress(run: Run, seq: int) -> Run:
+def progress(run: RunRecord, seq: int) -> RunRecord:
     """An event that changes nothing but what was heard."""
     return replace(run, reported=seq)
 
 
 def complete(
-    run: Run, seq: int, reason: str, error_type: str | None, message: str | None, now: int
-) -> Run:
+    run: RunRecord, seq: int, reason: str, error_type: str | None, message: str | None, now: int
+) -> RunRecord:
     """The worker says how the run ended."""
     return replace(_end(run, STATUS_OF_REASON[reason], error_type, message, now), reported=seq)
 
 
-def renew(run: Run, expires: int) -> Run:
+def renew(run: RunRecord, expires: int) -> RunRecord:
     """The lease goes on."""
     return replace(run, expires=expires)
 
 
-def shorten(run: Run, expires: int) -> Run:
+def shorten(run: RunRecord, expires: int) -> RunRecord:
     """The worker seems to be gone: it has until ``expires`` to come back."""
     return replace(run, expires=min(run.expires, expires))
 
 
-def expire(run: Run, now: int) -> Run:
+def expire(run: RunRecord, now: int) -> RunRecord:
     """The lease ended without a word from the worker."""
     assert run.leased
-    if run.phase is Phase.STARTED:
+    if run.phase is RunPhase.STARTED:
         text = f"worker '{run.worker}' was not heard of again after the run had started"
         return _end(run, Status.LOST, "LostAfterStart", text, now)
     if run.cancelling:
@@ -101,26 +101,26 @@ def expire(run: Run, now: int) -> Run:
     return _again(run)
 
 
-def hand_back(run: Run, now: int) -> Run:
+def hand_back(run: RunRecord, now: int) -> RunRecord:
     """The worker does not start the run after all."""
-    assert run.phase is Phase.CLAIMED
+    assert run.phase is RunPhase.CLAIMED
     return cancelled(run, now) if run.cancelling else _again(run)
 
 
-def cancel(run: Run, now: int) -> Run:
+def cancel(run: RunRecord, now: int) -> RunRecord:
     """Somebody wants the run to end."""
-    assert run.phase is not Phase.FINAL
-    return cancelled(run, now) if run.phase is Phase.AVAILABLE else replace(run, cancelling=True)
+    assert run.phase is not RunPhase.FINAL
+    return cancelled(run, now) if run.phase is RunPhase.AVAILABLE else replace(run, cancelling=True)
 
 
-def cancelled(run: Run, now: int) -> Run:
+def cancelled(run: RunRecord, now: int) -> RunRecord:
     return _end(run, Status.CANCELLED, "CancelledError", "the run was cancelled", now)
 
 
-def _again(run: Run) -> Run:
+def _again(run: RunRecord) -> RunRecord:
     return replace(
         run,
-        phase=Phase.AVAILABLE,
+        phase=RunPhase.AVAILABLE,
         attempt=run.attempt + 1,
         worker=None,
         incarnation=None,
@@ -131,10 +131,12 @@ def _again(run: Run) -> Run:
     )
 
 
-def _end(run: Run, status: Status, error_type: str | None, message: str | None, now: int) -> Run:
+def _end(
+    run: RunRecord, status: Status, error_type: str | None, message: str | None, now: int
+) -> RunRecord:
     return replace(
         run,
-        phase=Phase.FINAL,
+        phase=RunPhase.FINAL,
         status=status,
         finished=now,
         error_type=error_type,

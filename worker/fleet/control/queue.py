@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.fleet.control.model import Lane
+from worker.fleet.control.entities import QueuePartition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +19,16 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class PartitionHead:
     """A lane with the first of its runs, in the order in which they would go. ``limit`` is how
     many of the lane may be leased at once."""
 
-    lane: Lane
+    lane: QueuePartition
     waiting: Sequence[Waiting]
     limit: int | None = None
 
 
-def choose(heads: Sequence[Head], leased: Mapping[str, int], demand: int) -> list[str]:
+def choose(heads: Sequence[PartitionHead], leased: Mapping[str, int], demand: int) -> list[str]:
     """The ids of up to ``demand`` runs, in the order in which they go. ``leased`` counts the runs
     of each project that are going."""
     going = Counter(leased)
@@ -45,12 +45,12 @@ def choose(heads: Sequence[Head], leased: Mapping[str, int], demand: int) -> lis
     return chosen
 
 
-def _ready(head: Head, taken: int) -> bool:
+def _ready(head: PartitionHead, taken: int) -> bool:
     room = head.limit is None or head.lane.leased + taken < head.limit
     return room and taken < len(head.waiting)
 
 
-def _rank(head: Head, taken: int, going: Mapping[str, int]) -> tuple[int, int, int]:
+def _rank(head: PartitionHead, taken: int, going: Mapping[str, int]) -> tuple[int, int, int]:
     first = head.waiting[taken]
     return -first.priority, going[head.lane.project], first.age
 

@@ -6,13 +6,13 @@ from sqlalchemy import delete, func, select
 
 from worker.core.status import STATUSES
 from worker.fleet.control.store import tables
-from worker.fleet.control.transaction import Batch
+from worker.fleet.control.unit_of_work import UnitOfWork
 
 AT_ONCE = 500
 _FINAL = [status.value for status, row in STATUSES.items() if row.final]
 
 
-def forget(batch: Batch, before: int) -> int:
+def forget(batch: UnitOfWork, before: int) -> int:
     """Delete up to ``AT_ONCE`` orders whose last run ended before a time; how many there were."""
     connection, orders, runs = batch.work.connection, tables.ORDERS.c, tables.RUNS.c
     youngest = (

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from worker.fleet.control.model import Order, Run
+from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.messaging import messages as wire
 
 
-def run_state(run: Run) -> wire.RunState:
+def run_state(run: RunRecord) -> wire.RunState:
     return wire.RunState(
         run_id=run.id,
         order_id=run.order_id,
@@ -30,7 +30,7 @@ def run_state(run: Run) -> wire.RunState:
     )
 
 
-def order_state(order: Order) -> wire.OrderState:
+def order_state(order: WorkOrder) -> wire.OrderState:
     return wire.OrderState(
         order_id=order.id,
         project=order.project,
@@ -53,7 +53,7 @@ def plan_without_secrets(plan: str) -> dict[str, Any]:
     return found
 
 
-def alert(run: Run) -> wire.Alert:
+def alert(run: RunRecord) -> wire.Alert:
     return wire.Alert(
         run_id=run.id,
         order_id=run.order_id,

@@ -7,24 +7,24 @@ from collections.abc import Iterable
 import msgspec
 
 from worker.fleet.control import lifecycle
-from worker.fleet.control.lifecycle import Verdict
-from worker.fleet.control.model import Phase, Run
-from worker.fleet.control.store.work import EventRow, WorkerRow
-from worker.fleet.control.transaction import Batch, Refusal, Standing
+from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.lifecycle import LeaseCheck
+from worker.fleet.control.store.transaction import EventRow, WorkerRow
+from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
 from worker.fleet.messaging import messages as wire
 
 MESSAGE_LIMIT = 10_000
 """The most characters of a run's error message that are kept beside it."""
 
 
-def status(batch: Batch, worker: str, presence: wire.Presence) -> None:
+def status(batch: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     """A birth or a will. One that is older than what is known says nothing any more.
 
     Incarnations begin with the time of their start, so they compare by age.
     """
     known = batch.work.worker(worker)
     if known is not None and presence.incarnation < known.incarnation:
-        raise Refusal("stale", f"incarnation {presence.incarnation} is over")
+        raise MessageRefused("stale", f"incarnation {presence.incarnation} is over")
     batch.work.put_worker(
         WorkerRow(
             name=worker,
@@ -45,35 +45,35 @@ def status(batch: Batch, worker: str, presence: wire.Presence) -> None:
             batch.change(lifecycle.shorten(run, ends))
 
 
-def claim(batch: Batch, worker: str, claim: wire.Claim) -> None:
+def claim(batch: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     """A worker has room. What its claim was given before, it is given again."""
     before = batch.work.claimed(claim.claim_id)
     if before:
-        runs = [run for run in before if run.worker == worker and run.phase is Phase.CLAIMED]
+        runs = [run for run in before if run.worker == worker and run.phase is RunPhase.CLAIMED]
         assign(batch, worker, claim.claim_id, runs)
     elif claim.demand == 0:
         batch.standing.pop(worker, None)
     else:
-        batch.standing[worker] = Standing(
+        batch.standing[worker] = PendingClaim(
             claim_id=claim.claim_id, demand=claim.demand, incarnation=claim.incarnation
         )
 
 
-def assign(batch: Batch, worker: str, claim_id: str, runs: Iterable[Run]) -> None:
+def assign(batch: UnitOfWork, worker: str, claim_id: str, runs: Iterable[RunRecord]) -> None:
     """Answer a claim."""
     assigned = [_assigned(batch, run) for run in runs]
     answer = wire.Assignment(claim_id=claim_id, runs=assigned)
     batch.say(batch.topics.worker(worker, "rsp"), answer)
 
 
-def _assigned(batch: Batch, run: Run) -> wire.Assigned:
+def _assigned(batch: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
     order = batch.work.order(run.order_id)
     assert order is not None and run.token is not None
     options = wire.decode(wire.RunOptions, order.options.encode())
     if run.start:
         options = msgspec.structs.replace(options, start=run.start)
     owner, _, clip = run.input.partition("/")
-    return wire.Assigned(
+    return wire.AssignedRun(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=batch.settings.lease_s,
         payload_limit=batch.settings.payload_limit,
@@ -85,7 +85,7 @@ def _assigned(batch: Batch, run: Run) -> wire.Assigned:
     )
 
 
-def beat(batch: Batch, worker: str, beat: wire.Beat) -> None:
+def beat(batch: UnitOfWork, worker: str, beat: wire.Heartbeat) -> None:
     """These runs are alive; the answer says which of them are not wanted any more."""
     batch.work.load_runs(lease.run_id for lease in beat.leases)
     cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
@@ -93,7 +93,7 @@ def beat(batch: Batch, worker: str, beat: wire.Beat) -> None:
         run = batch.work.run(lease.run_id)
         attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
         match _judge(batch, run, worker, lease):
-            case Verdict.TAKE:
+            case LeaseCheck.TAKE:
                 assert run is not None
                 batch.change(lifecycle.renew(run, batch.lease_ends))
                 if run.cancelling:
@@ -105,37 +105,37 @@ def beat(batch: Batch, worker: str, beat: wire.Beat) -> None:
         batch.say(batch.topics.worker(worker, "cmd"), command)
 
 
-def release(batch: Batch, worker: str, release: wire.Release) -> None:
+def release(batch: UnitOfWork, worker: str, release: wire.Release) -> None:
     """These runs were not started, and can go to somebody else."""
     for lease in release.leases:
         run = batch.work.run(lease.run_id)
-        if _judge(batch, run, worker, lease) is Verdict.TAKE:
+        if _judge(batch, run, worker, lease) is LeaseCheck.TAKE:
             assert run is not None
-            if run.phase is Phase.CLAIMED:
+            if run.phase is RunPhase.CLAIMED:
                 batch.change(lifecycle.hand_back(run, batch.now))
 
 
-def _judge(batch: Batch, run: Run | None, worker: str, lease: wire.Lease) -> Verdict:
+def _judge(batch: UnitOfWork, run: RunRecord | None, worker: str, lease: wire.Lease) -> LeaseCheck:
     if run is None:
-        batch.refuse(Refusal("unknown", f"run {lease.run_id} is not known"))
-        return Verdict.STALE
+        batch.refuse(MessageRefused("unknown", f"run {lease.run_id} is not known"))
+        return LeaseCheck.STALE
     found = lifecycle.judge(run, worker, lease.attempt, lease.token)
-    if found is Verdict.FORGED:
-        batch.refuse(Refusal("forged", f"worker '{worker}' has no lease of run {run.id}"))
+    if found is LeaseCheck.FORGED:
+        batch.refuse(MessageRefused("forged", f"worker '{worker}' has no lease of run {run.id}"))
     return found
 
 
 # --- reports --------------------------------------------------------------------------------------
 
 
-def reports(batch: Batch, worker: str, reports: wire.Reports) -> None:
+def reports(batch: UnitOfWork, worker: str, reports: wire.Reports) -> None:
     """Events of runs: kept, then acknowledged."""
     acks = [_report(batch, worker, one) for one in reports.runs]
     answer = wire.Acks(number=reports.number, acks=acks)
     batch.say(batch.topics.worker(worker, "rsp"), answer)
 
 
-Read = tuple[wire.Fact, bytes]
+Read = tuple[wire.ReportedEvent, bytes]
 CLIPS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
 NEEDED = {
     "step:start": ("step_id", "job_id", "execution", "input_dataclip_id"),
@@ -148,37 +148,37 @@ NEEDED = {
 def _fact(report: wire.RunReport, raw: msgspec.Raw) -> Read:
     text = bytes(raw)
     try:
-        fact = wire.decode(wire.Fact, text)
+        fact = wire.decode(wire.ReportedEvent, text)
     except wire.WireError as error:
-        raise Refusal("malformed", f"an event: {error}"[:500]) from error
+        raise MessageRefused("malformed", f"an event: {error}"[:500]) from error
     if fact.run_id != report.lease.run_id:
-        raise Refusal("forged", f"an event of run {fact.run_id} among those of another")
+        raise MessageRefused("forged", f"an event of run {fact.run_id} among those of another")
     for name in NEEDED.get(fact.type, ()):
         if getattr(fact, name) is None:
-            raise Refusal("malformed", f"{fact.type} without {name}")
+            raise MessageRefused("malformed", f"{fact.type} without {name}")
     for type, name in CLIPS.items():
         if type != fact.type and bytes(getattr(fact, name)) != b"null":
-            raise Refusal("malformed", f"{fact.type} with {name}")
+            raise MessageRefused("malformed", f"{fact.type} with {name}")
     return fact, text
 
 
-def _report(batch: Batch, worker: str, report: wire.RunReport) -> wire.Ack:
+def _report(batch: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
     """All events of a run are read before any is kept. What cannot be read is refused, and said to
     be: a worker that said it again for ever would hold its lease as long."""
     try:
         facts = [_fact(report, raw) for raw in report.events]
-    except Refusal as refusal:
+    except MessageRefused as refusal:
         batch.refuse(refusal)
         return _ack(report.lease, -1, f"{refusal.kind}: {refusal.message}")
     return _facts(batch, worker, report.lease, facts)
 
 
-def _facts(batch: Batch, worker: str, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
+def _facts(batch: UnitOfWork, worker: str, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
     run = batch.work.run(lease.run_id)
     verdict = _judge(batch, run, worker, lease)
-    if run is None or verdict is Verdict.FORGED:
+    if run is None or verdict is LeaseCheck.FORGED:
         return _ack(lease, -1, "the run is not this worker's")
-    if verdict is Verdict.STALE:
+    if verdict is LeaseCheck.STALE:
         return _stale(batch, worker, run, lease, facts)
     taken: list[bytes] = []
     for fact, text in facts:
@@ -194,19 +194,21 @@ def _ack(lease: wire.Lease, upto: int, refused: str = "") -> wire.Ack:
     return wire.Ack(run_id=lease.run_id, attempt=lease.attempt, upto=upto, refused=refused)
 
 
-def _stale(batch: Batch, worker: str, run: Run, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
+def _stale(
+    batch: UnitOfWork, worker: str, run: RunRecord, lease: wire.Lease, facts: list[Read]
+) -> wire.Ack:
     """What was said already is only said again; what is new is kept apart, and refused."""
     last = facts[-1][0].seq
     if lease.attempt == run.attempt and last <= run.reported:
         return _ack(lease, run.reported)
-    batch.refuse(Refusal("stale", f"run {run.id} is {run.status.value} already"))
+    batch.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
     for fact, text in facts:
         row = {"run_id": run.id, "attempt": lease.attempt, "seq": fact.seq, "worker": worker}
         batch.work.add("stale_reports", {**row, "received": batch.now, "body": text.decode()})
     return _ack(lease, last, f"stale: the run is {run.status.value}")
 
 
-def _take(batch: Batch, run: Run, fact: wire.Fact) -> Run:
+def _take(batch: UnitOfWork, run: RunRecord, fact: wire.ReportedEvent) -> RunRecord:
     match fact.type:
         case "run:complete":
             assert fact.reason is not None
@@ -215,7 +217,7 @@ def _take(batch: Batch, run: Run, fact: wire.Fact) -> Run:
             )
             kind = fact.error_type and fact.error_type[:200].replace("\0", "\ufffd")
             changed = lifecycle.complete(run, fact.seq, fact.reason, kind, message, batch.now)
-        case _ if run.phase is Phase.CLAIMED:
+        case _ if run.phase is RunPhase.CLAIMED:
             changed = lifecycle.start(run, fact.seq, batch.now)
         case _:
             changed = lifecycle.progress(run, fact.seq)
@@ -223,7 +225,7 @@ def _take(batch: Batch, run: Run, fact: wire.Fact) -> Run:
     return changed
 
 
-def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
+def _keep(batch: UnitOfWork, run: RunRecord, fact: wire.ReportedEvent, text: bytes) -> bytes:
     """Keep an event, and its dataclip apart from it; the event as it is kept."""
     name = CLIPS.get(fact.type)
     id = fact.output_dataclip_id or fact.final_dataclip_id
@@ -249,7 +251,7 @@ def _keep(batch: Batch, run: Run, fact: wire.Fact, text: bytes) -> bytes:
     return text
 
 
-def _publish(batch: Batch, run: Run, events: list[bytes]) -> None:
+def _publish(batch: UnitOfWork, run: RunRecord, events: list[bytes]) -> None:
     said = wire.RunEvents(
         run_id=run.id, attempt=run.attempt, events=[msgspec.Raw(one) for one in events]
     )

@@ -23,7 +23,7 @@ _FILES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class RegisteredWorkflow:
     """A workflow that can be run: its name, its execution plan as JSON, and an id of that."""
 
     name: str
@@ -32,10 +32,10 @@ class Known:
 
 
 @dataclass(slots=True)
-class Library:
+class WorkflowRegistry:
     """Workflows by their names; ``problems`` says which files could not be read."""
 
-    workflows: dict[str, Known] = field(default_factory=dict)
+    workflows: dict[str, RegisteredWorkflow] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, workflow: Workflow, *names: str) -> None:
@@ -44,20 +44,20 @@ class Library:
             self.workflows.setdefault(name, known)
 
 
-def known_of(workflow: Workflow) -> Known:
+def known_of(workflow: Workflow) -> RegisteredWorkflow:
     if "\0" in workflow.name:
         raise LoadError("the workflow's name has a NUL in it")
     text = well_formed(dumps(plan_of(workflow)))
     id = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return Known(name=(workflow.name or "unnamed")[:200], plan_id=id, plan=text)
+    return RegisteredWorkflow(name=(workflow.name or "unnamed")[:200], plan_id=id, plan=text)
 
 
-def read_plan(plan: bytes) -> Known:
+def read_plan(plan: bytes) -> RegisteredWorkflow:
     """A workflow that an order brought along. Raises :class:`LoadError` on what is none."""
     return (_cached if len(plan) <= CACHED_BYTES else _read_plan)(plan)
 
 
-def _read_plan(plan: bytes) -> Known:
+def _read_plan(plan: bytes) -> RegisteredWorkflow:
     try:
         found = msgspec.json.decode(plan)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -70,10 +70,10 @@ def _read_plan(plan: bytes) -> Known:
 _cached = functools.lru_cache(maxsize=256)(_read_plan)
 
 
-def read_library(paths: Iterable[Path]) -> Library:
+def read_library(paths: Iterable[Path]) -> WorkflowRegistry:
     """The workflows of files, and of the files in folders. Raises :class:`UsageError` where a
     path does not exist; a file in a folder that is no workflow is only noted."""
-    library = Library()
+    library = WorkflowRegistry()
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path} does not exist")
@@ -84,7 +84,7 @@ def read_library(paths: Iterable[Path]) -> Library:
     return library
 
 
-def _read(library: Library, file: Path) -> None:
+def _read(library: WorkflowRegistry, file: Path) -> None:
     try:
         keys = workflow_names(file)
         for key in keys:

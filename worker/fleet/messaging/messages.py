@@ -33,7 +33,7 @@ class WireError(ValueError):
     """A message that is none of ours."""
 
 
-class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What all messages have in common: nothing unknown stands in them."""
 
 
@@ -75,7 +75,7 @@ def well_formed(text: str) -> str:
 # --- workers to the control plane -----------------------------------------------------------------
 
 
-class Presence(Shape, frozen=True):
+class Presence(Payload, frozen=True):
     """Who is there: the birth of a worker or of a control plane, and its will. ``incarnation``
     is new each time that the process starts."""
 
@@ -86,7 +86,7 @@ class Presence(Shape, frozen=True):
     version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
 
 
-class Claim(Shape, frozen=True):
+class Claim(Payload, frozen=True):
     """A worker has room for ``demand`` runs. Repeating a ``claim_id`` gives the same runs."""
 
     claim_id: Id
@@ -94,7 +94,7 @@ class Claim(Shape, frozen=True):
     incarnation: Id
 
 
-class Lease(Shape, frozen=True):
+class Lease(Payload, frozen=True):
     """The right to run an attempt of a run; ``token`` proves it."""
 
     run_id: Id
@@ -102,35 +102,35 @@ class Lease(Shape, frozen=True):
     token: Annotated[str, Meta(min_length=8, max_length=64)]
 
 
-class Beat(Shape, frozen=True):
+class Heartbeat(Payload, frozen=True):
     """These runs are alive."""
 
     incarnation: Id
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
 
 
-class Release(Shape, frozen=True):
+class Release(Payload, frozen=True):
     """These runs were not started, and will not be."""
 
     incarnation: Id
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
 
 
-class RunReport(Shape, frozen=True):
+class RunReport(Payload, frozen=True):
     """Events of one run, in order, as they stand in a journal."""
 
     lease: Lease
     events: Annotated[list[Raw], Meta(min_length=1, max_length=10_000)]
 
 
-class Reports(Shape, frozen=True):
+class Reports(Payload, frozen=True):
     """Events of some runs. ``number`` comes back with the acknowledgement."""
 
     number: Count
     runs: Annotated[list[RunReport], Meta(min_length=1, max_length=1000)]
 
 
-class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReportedEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An event of a run, as far as the control plane looks into it."""
 
     type: Literal["run:start", "step:start", "run:log", "step:complete", "run:complete"]
@@ -164,7 +164,7 @@ class Fact(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 # --- the control plane to workers -----------------------------------------------------------------
 
 
-class RunOptions(Shape, frozen=True):
+class RunOptions(Payload, frozen=True):
     """How an order is to be run, within what the worker allows."""
 
     start: Annotated[str, Meta(max_length=1000)] = ""
@@ -175,7 +175,7 @@ class RunOptions(Shape, frozen=True):
     payload_mb: Annotated[float, Meta(gt=0, le=1_000)] | None = None
 
 
-class Assigned(Shape, frozen=True):
+class AssignedRun(Payload, frozen=True):
     """A run for the worker. ``plan`` is the workflow as an execution plan, ``input`` a state;
     ``payload_limit`` is how many bytes a message of reports may have."""
 
@@ -189,14 +189,14 @@ class Assigned(Shape, frozen=True):
     options: RunOptions
 
 
-class Assignment(Shape, frozen=True, tag="runs"):
+class Assignment(Payload, frozen=True, tag="runs"):
     """The answer to a claim."""
 
     claim_id: Id
-    runs: list[Assigned]
+    runs: list[AssignedRun]
 
 
-class Ack(Shape, frozen=True):
+class Ack(Payload, frozen=True):
     """The events of a run up to ``upto`` are kept; -1: none. ``refused`` says that no more of
     this run is wanted, and why."""
 
@@ -206,7 +206,7 @@ class Ack(Shape, frozen=True):
     refused: str = ""
 
 
-class Acks(Shape, frozen=True, tag="acks"):
+class Acks(Payload, frozen=True, tag="acks"):
     """The answer to reports."""
 
     number: Count
@@ -216,14 +216,14 @@ class Acks(Shape, frozen=True, tag="acks"):
 Response = Assignment | Acks
 
 
-class Attempt(Shape, frozen=True):
+class Attempt(Payload, frozen=True):
     """One attempt of a run: a worker can still have an older one that it was given up on."""
 
     run_id: Id
     attempt: int
 
 
-class Command(Shape, frozen=True):
+class Command(Payload, frozen=True):
     """What a worker must do with runs that it has: stop them and say so, or forget them."""
 
     cancel: list[Attempt] = []
@@ -233,7 +233,7 @@ class Command(Shape, frozen=True):
 # --- clients --------------------------------------------------------------------------------------
 
 
-class Submit(Shape, frozen=True):
+class Submit(Payload, frozen=True):
     """A work order. ``order_id`` is the client's, so that saying it twice makes one order. The
     workflow is named (one that the control plane knows) or given, as an execution plan."""
 
@@ -246,7 +246,7 @@ class Submit(Shape, frozen=True):
     options: RunOptions = RunOptions()
 
 
-class OrderQuery(Shape, frozen=True):
+class OrderQuery(Payload, frozen=True):
     """Which orders, newest first. For the next page ``before`` is the last order's ``created``
     time and ``beyond`` its id: orders that came together have the same time."""
 
@@ -259,19 +259,19 @@ class OrderQuery(Shape, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
-class OrderRef(Shape, frozen=True):
+class OrderRef(Payload, frozen=True):
     """One order."""
 
     order_id: Id
 
 
-class RunRef(Shape, frozen=True):
+class RunRef(Payload, frozen=True):
     """One run, or the last run of an order."""
 
     id: Id
 
 
-class EventQuery(Shape, frozen=True):
+class EventQuery(Payload, frozen=True):
     """The events of a run after ``after``, without their dataclips unless ``clips``."""
 
     run_id: Id
@@ -280,7 +280,7 @@ class EventQuery(Shape, frozen=True):
     clips: bool = False
 
 
-class Retry(Shape, frozen=True):
+class RetryRequest(Payload, frozen=True):
     """Run an order again: from the start, or from a step with its recorded input. ``run_id`` is
     the client's, so that saying it twice makes one run."""
 
@@ -291,18 +291,18 @@ class Retry(Shape, frozen=True):
     )
 
 
-class Nothing(Shape, frozen=True):
+class Empty(Payload, frozen=True):
     """A request without arguments."""
 
 
-class Failure(Shape, frozen=True):
+class Failure(Payload, frozen=True):
     """Why a request was not done. ``code``: invalid, unknown, conflict, rejected, too_large."""
 
     code: str
     message: str
 
 
-class Reply(Shape, frozen=True):
+class Reply(Payload, frozen=True):
     """The answer to a request: a result, or a failure."""
 
     ok: Raw = msgspec.field(default_factory=lambda: NULL)
@@ -312,22 +312,22 @@ class Reply(Shape, frozen=True):
 REQUESTS: dict[str, type[Any]] = {
     "submit": Submit,
     "cancel": RunRef,
-    "retry": Retry,
+    "retry": RetryRequest,
     "orders": OrderQuery,
     "order": OrderRef,
     "run": RunRef,
     "events": EventQuery,
-    "workers": Nothing,
-    "alerts": Nothing,
-    "summary": Nothing,
-    "workflows": Nothing,
+    "workers": Empty,
+    "alerts": Empty,
+    "summary": Empty,
+    "workflows": Empty,
 }
 """The requests of clients, by the last level of their topic."""
 FROM_WORKERS: dict[str, type[Any]] = {
     "status": Presence,
     "claim": Claim,
     "reports": Reports,
-    "beat": Beat,
+    "beat": Heartbeat,
     "release": Release,
 }
 """What workers say, by the last level of the topic."""
@@ -336,7 +336,7 @@ FROM_WORKERS: dict[str, type[Any]] = {
 # --- what everybody may hear ----------------------------------------------------------------------
 
 
-class RunState(Shape, frozen=True, omit_defaults=False):
+class RunState(Payload, frozen=True, omit_defaults=False):
     """The state of a run, retained."""
 
     run_id: Id
@@ -356,7 +356,7 @@ class RunState(Shape, frozen=True, omit_defaults=False):
     error_message: str | None = None
 
 
-class OrderState(Shape, frozen=True, omit_defaults=False):
+class OrderState(Payload, frozen=True, omit_defaults=False):
     """The state of an order: that of its last run."""
 
     order_id: Id
@@ -370,7 +370,7 @@ class OrderState(Shape, frozen=True, omit_defaults=False):
     last_run: str | None = None
 
 
-class Alert(Shape, frozen=True, omit_defaults=False):
+class Alert(Payload, frozen=True, omit_defaults=False):
     """What the superuser must see: a run that ended as exception or lost."""
 
     run_id: Id
@@ -384,7 +384,7 @@ class Alert(Shape, frozen=True, omit_defaults=False):
     worker: str | None = None
 
 
-class RunEvents(Shape, frozen=True):
+class RunEvents(Payload, frozen=True):
     """Events of a run that were accepted, in order, without their dataclips."""
 
     run_id: Id

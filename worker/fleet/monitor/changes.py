@@ -10,7 +10,7 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import News
 from worker.fleet.messaging import messages as wire
-from worker.sinks.text import clock, one_line, seconds
+from worker.sinks.terminal_text import clock, one_line, seconds
 from worker.util.json import dumps
 
 
@@ -58,6 +58,6 @@ def json_of(news: News) -> str:
             return ""
 
 
-def _object(type: str, news: wire.Shape) -> str:
+def _object(type: str, news: wire.Payload) -> str:
     fields: Mapping[str, Any] = msgspec.to_builtins(news)
     return dumps({"type": type, **fields})

@@ -10,19 +10,19 @@ import msgspec
 from worker.fleet.messaging import messages as wire
 
 
-def heard(told: wire.RunEvents) -> Iterator[wire.Fact]:
+def heard(told: wire.RunEvents) -> Iterator[wire.ReportedEvent]:
     """The events of a message. What fits no shape was said by no control plane."""
     for raw in told.events:
         try:
-            yield wire.decode(wire.Fact, bytes(raw))
+            yield wire.decode(wire.ReportedEvent, bytes(raw))
         except wire.WireError:
             continue
 
 
-def asked(events: list[dict[str, Any]]) -> Iterator[wire.Fact]:
+def asked(events: list[dict[str, Any]]) -> Iterator[wire.ReportedEvent]:
     """The events of an answer, which were checked when they were kept."""
     for event in events:
-        yield msgspec.convert(_bare(event), wire.Fact)
+        yield msgspec.convert(_bare(event), wire.ReportedEvent)
 
 
 def _bare(event: Mapping[str, Any]) -> dict[str, Any]:

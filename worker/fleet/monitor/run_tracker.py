@@ -20,7 +20,7 @@ REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Going:
+class TrackedRun:
     """A run that goes: where, since when (in microseconds), and at which step."""
 
     run_id: str
@@ -31,7 +31,7 @@ class Going:
     step: str
 
 
-class Ledger:
+class RunTracker:
     """Keeps count of what it is told."""
 
     def __init__(self) -> None:
@@ -39,12 +39,12 @@ class Ledger:
         self._steps: OrderedDict[str, str] = OrderedDict()
         self._ended: Counter[int] = Counter()
 
-    def going(self, run_id: str) -> Going | None:
+    def going(self, run_id: str) -> TrackedRun | None:
         """A run that goes; ``None`` where that was not heard."""
         state = self._states.get(run_id)
         if state is None:
             return None
-        return Going(
+        return TrackedRun(
             run_id=run_id,
             order_id=state.order_id,
             workflow=state.workflow,

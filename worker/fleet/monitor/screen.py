@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.monitor.run_tracker import Going
+from worker.fleet.monitor.run_tracker import TrackedRun
 from worker.fleet.monitor.snapshot import Snapshot
-from worker.sinks.text import one_line
+from worker.sinks.terminal_text import one_line
 
 ALERTS = 5
 WORKERS = 12
@@ -69,7 +69,7 @@ def sparkline(counts: Iterable[int]) -> str:
     return "".join(_BLOCKS[-(-count * steps // most) - 1] if count else " " for count in found)
 
 
-def _going(going: Sequence[Going], waiting: int, now: int) -> RenderableType:
+def _going(going: Sequence[TrackedRun], waiting: int, now: int) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for one in going:
         table.add_row(

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.fleet.client import Client, ControlError
 from worker.fleet.messaging.messages import OrderQuery
-from worker.fleet.monitor.run_tracker import Going, Ledger
+from worker.fleet.monitor.run_tracker import RunTracker, TrackedRun
 
 SHOWN = 12
 """How many of the runs that go are shown, and looked up where nothing was heard of them."""
@@ -24,10 +24,10 @@ class Snapshot:
     leased: int
     workers: Sequence[Mapping[str, Any]]
     alerts: Sequence[Mapping[str, Any]]
-    going: Sequence[Going]
+    going: Sequence[TrackedRun]
 
 
-async def snapshot(client: Client, ledger: Ledger) -> Snapshot:
+async def snapshot(client: Client, ledger: RunTracker) -> Snapshot:
     """Ask for everything. Raises :class:`worker.fleet.client.NoAnswer`."""
     summary, workers, alerts, orders = await asyncio.gather(
         client.summary(),
@@ -46,7 +46,7 @@ async def snapshot(client: Client, ledger: Ledger) -> Snapshot:
     )
 
 
-async def _going(client: Client, ledger: Ledger, run_id: str) -> Going | None:
+async def _going(client: Client, ledger: RunTracker, run_id: str) -> TrackedRun | None:
     if ledger.going(run_id) is None:
         try:
             ledger.learn(await client.run(run_id))

@@ -18,7 +18,7 @@ from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
 
 
-class Box:
+class RunOutbox:
     """The events of one attempt of a run that the control plane has not acknowledged."""
 
     def __init__(
@@ -99,14 +99,14 @@ class Outbox:
         except OSError as error:
             raise UsageError(f"the outbox {folder} cannot be used: {error.strerror}") from error
 
-    def open(self, lease: wire.Lease) -> Box:
+    def open(self, lease: wire.Lease) -> RunOutbox:
         """A new box for an attempt of a run."""
         path = self._folder / f"{lease.run_id}.{lease.attempt}.jsonl"
         file = path.open("wb")
         file.write(wire.encode(lease) + b"\n")
-        return Box(path, lease, deque(), file)
+        return RunOutbox(path, lease, deque(), file)
 
-    def left(self) -> Iterator[Box]:
+    def left(self) -> Iterator[RunOutbox]:
         """What an earlier process left. A line that was cut off was never acknowledged, and the
         run that it was of has died with it."""
         for path in sorted(self._folder.glob("*.jsonl")):
@@ -117,7 +117,7 @@ class Outbox:
             except wire.WireError:
                 path.unlink()
                 continue
-            box = Box(path, lease, events, path.open("ab"))
+            box = RunOutbox(path, lease, events, path.open("ab"))
             # Its process is gone: there is nothing more to come, whatever the last event is.
             box.complete = True
             yield box

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from worker.fleet.messaging import messages as wire
-from worker.fleet.worker.outbox import Box
+from worker.fleet.worker.outbox import RunOutbox
 
 MESSAGE_BYTES = 256 * 1024
 LEASE_BYTES = 256
@@ -21,16 +21,16 @@ REPEAT_S = 2.0
 Key = tuple[str, int]
 
 
-class Reporter:
+class ReportSender:
     """The boxes of all runs, and which of their events are under way."""
 
     def __init__(self) -> None:
-        self._boxes: dict[Key, Box] = {}
+        self._boxes: dict[Key, RunOutbox] = {}
         self._number = 0
         self.limit = MESSAGE_BYTES
         self._sent_at: float | None = None
 
-    def add(self, box: Box) -> None:
+    def add(self, box: RunOutbox) -> None:
         self._boxes[box.lease.run_id, box.lease.attempt] = box
 
     @property

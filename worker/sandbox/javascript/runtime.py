@@ -10,7 +10,7 @@ from typing import Any
 from _quickjs import JSException
 
 from worker.compiler.compiled_job import CompiledJob
-from worker.core.machine import EdgesJudged
+from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, entry_of
 from worker.core.plan import Plan
 from worker.sandbox.javascript.engine import Engine, EngineError
@@ -156,7 +156,7 @@ class JavaScript:
 
     # --- conditions -----------------------------------------------------------------------------
 
-    def judge(self, step: Step, edges: tuple[Edge, ...], state: str | None) -> EdgesJudged:
+    def judge(self, step: Step, edges: tuple[Edge, ...], state: str | None) -> EdgesEvaluated:
         """Evaluate edges in order over a state, up to the first that throws."""
         wanted = [
             self._conditions[edge.expression] if edge.kind is EdgeKind.EXPRESSION else edge.kind
@@ -165,18 +165,18 @@ class JavaScript:
         try:
             result = json.loads(self._engine.judge(step.id, json.dumps(wanted), state))
         except JSException:
-            return EdgesJudged(verdicts=(), state=state, error=OUT_OF_MEMORY)
+            return EdgesEvaluated(verdicts=(), state=state, error=OUT_OF_MEMORY)
         verdicts = tuple(result["verdicts"])
         if result["thrown"] is None:
-            return EdgesJudged(verdicts=verdicts, state=self._engine.judged())
+            return EdgesEvaluated(verdicts=verdicts, state=self._engine.judged())
         report = json.loads(result["thrown"])
         if report["type"] == "OomError":
-            return EdgesJudged(verdicts=verdicts, state=state, error=OUT_OF_MEMORY)
+            return EdgesEvaluated(verdicts=verdicts, state=state, error=OUT_OF_MEMORY)
         edge = edges[len(verdicts)]
         thrown = f"{report['name'] or 'an error'}: {report['message']}"
         message = f"the condition of {edge.id} threw {thrown}"
         error = StepError(type="EdgeConditionError", message=message, name=report["name"])
-        return EdgesJudged(verdicts=verdicts, state=state, error=error)
+        return EdgesEvaluated(verdicts=verdicts, state=state, error=error)
 
     # --- errors ---------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ FORBIDDEN: Final = _words(
 """The names through which a step would leave its namespace."""
 
 
-class Refusal(BaseException):
+class GuardViolation(BaseException):
     """A step tried what it may not; ``type`` is the error type that it is killed with.
 
     Not an ``Exception``, so that ``except Exception`` lets it through.
@@ -149,7 +149,7 @@ class Guard:
     # --- refusals -------------------------------------------------------------------------------
 
     def _refuse(self, type: str, message: str) -> NoReturn:
-        refusal = Refusal(type, message)
+        refusal = GuardViolation(type, message)
         self.attempt = self.attempt or refusal
         raise refusal
 
@@ -168,7 +168,7 @@ class Guard:
     def _caught(self) -> None:
         """Called first in every handler of the step: what ends a step cannot be handled."""
         error = sys.exc_info()[1]
-        if error is not None and (isinstance(error, Refusal) or out_of_memory(error)):
+        if error is not None and (isinstance(error, GuardViolation) or out_of_memory(error)):
             self.attempt = self.attempt or error
             raise error
 

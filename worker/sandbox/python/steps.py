@@ -44,9 +44,9 @@ from typing import Any
 
 from worker.core.outcome import Outcome, StepError, entry_of
 from worker.errors import PlanError
-from worker.sandbox.python.errors import Source, forbidden_error, step_error
 from worker.sandbox.python.guard import ForbiddenName, Guard, harden
 from worker.sandbox.python.state import fields_of, is_nothing, to_json, without_secrets
+from worker.sandbox.python.tracebacks import SourceText, forbidden_error, step_error
 
 Log = Callable[[str, str], None]
 """``log(level, message)``"""
@@ -62,7 +62,7 @@ class CompiledStep:
     """
 
     code: CodeType
-    source: Source
+    source: SourceText
     allowed: frozenset[str]
     forbidden: ForbiddenName | None = None
 
@@ -94,7 +94,10 @@ def compile_step(source: str, filename: str, allowed: frozenset[str] = frozenset
         raise PlanError(f"{filename}: {error}", type="SyntaxError") from None
     lines = tuple(re.split(r"\r\n?|\n", text))
     return CompiledStep(
-        code=code, source=Source(file=filename, lines=lines), allowed=allowed, forbidden=forbidden
+        code=code,
+        source=SourceText(file=filename, lines=lines),
+        allowed=allowed,
+        forbidden=forbidden,
     )
 
 
@@ -129,10 +132,10 @@ def run_step(step: CompiledStep, step_id: str, input: str, log: Log) -> Outcome:
     left to say so.
     """
     with _captured(log):
-        return _Execution(step, step_id, log).run(input)
+        return _PythonExecution(step, step_id, log).run(input)
 
 
-class _Execution:
+class _PythonExecution:
     """One execution, in a module of its own."""
 
     def __init__(self, step: CompiledStep, step_id: str, log: Log) -> None:

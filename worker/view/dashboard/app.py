@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 from worker.fleet.client import Client, ControlError, NoAnswer
 from worker.view.dashboard import actions as deeds
 from worker.view.dashboard import pages
-from worker.view.dashboard.assets import Shelf
-from worker.view.dashboard.context import Parts, shown
-from worker.view.dashboard.graph import Pictures
+from worker.view.dashboard.assets import StaticFiles
+from worker.view.dashboard.context import AppContext, shown
 from worker.view.dashboard.hosts import Hosts
 from worker.view.dashboard.hub import Hub
-from worker.view.dashboard.security import LOGIN, Gate, cookie_name
-from worker.view.dashboard.sessions import Door
+from worker.view.dashboard.run_graph import Pictures
+from worker.view.dashboard.security import LOGIN, SecurityMiddleware, cookie_name
+from worker.view.dashboard.sessions import SessionStore
 from worker.view.dashboard.stream import live
 from worker.view.dashboard.templating import environment
 
@@ -40,7 +40,7 @@ def _routes() -> list[Route]:
         Route("/workers", pages.workers, methods=get),
         Route("/alerts", pages.alerts, methods=get),
         Route("/live", live, methods=get),
-        Route("/assets/{name}", Shelf().get, methods=get),
+        Route("/assets/{name}", StaticFiles().get, methods=get),
     ]
 
 
@@ -48,7 +48,7 @@ def application(
     client: Client, hub: Hub, pictures: Pictures, *, token: str, hosts: Hosts, title: str = ""
 ) -> ASGIApp:
     """The whole of it, behind its gate. Whoever starts it runs the hub, and closes the rest."""
-    door = Door(token)
+    door = SessionStore(token)
     app = Starlette(
         routes=_routes(),
         exception_handlers={
@@ -57,7 +57,7 @@ def application(
             HTTPException: _failed,
         },
     )
-    app.state.parts = Parts(
+    app.state.parts = AppContext(
         client=client,
         hub=hub,
         door=door,
@@ -66,7 +66,7 @@ def application(
         cookie=cookie_name(hosts.port),
         title=title,
     )
-    return Gate(app, hosts=hosts, door=door)
+    return SecurityMiddleware(app, hosts=hosts, door=door)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -48,7 +48,7 @@ def _tones() -> Iterator[str]:
     yield "}"
 
 
-class Shelf:
+class StaticFiles:
     """Answers with assets. A browser asks again each time, and is told that nothing changed."""
 
     def __init__(self) -> None:

@@ -10,29 +10,29 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from worker.fleet.client import Client
-from worker.view.dashboard.graph import Pictures
 from worker.view.dashboard.hub import Hub
-from worker.view.dashboard.sessions import Door, Session
+from worker.view.dashboard.run_graph import Pictures
+from worker.view.dashboard.sessions import Session, SessionStore
 
 LIVE = "x-live"
 """The header of a request that a page makes for its own new content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class AppContext:
     """What all pages share."""
 
     client: Client
     hub: Hub
-    door: Door
+    door: SessionStore
     pictures: Pictures
     templates: jinja2.Environment
     cookie: str
     title: str
 
 
-def parts_of(request: Request) -> Parts:
-    found: Parts = request.app.state.parts
+def parts_of(request: Request) -> AppContext:
+    found: AppContext = request.app.state.parts
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from worker.fleet.client import Client, Gap, News
 from worker.fleet.messaging import messages as wire
 from worker.fleet.monitor.decode import heard
-from worker.fleet.monitor.run_tracker import Ledger
+from worker.fleet.monitor.run_tracker import RunTracker
 from worker.view.dashboard.lines import line_of
 from worker.view.dashboard.listener import Listener
 
@@ -24,7 +24,7 @@ class Hub:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._listeners: set[Listener] = set()
-        self.ledger = Ledger()
+        self.ledger = RunTracker()
 
     async def run(self) -> None:
         """Listen until cancelled."""

@@ -6,13 +6,13 @@ from typing import Any
 
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
 from worker.fleet.messaging import messages as wire
-from worker.sinks.text import clock, one_line, printable, seconds
+from worker.sinks.terminal_text import clock, one_line, printable, seconds
 
 LONGEST = 8000
 _LEVELS = ("debug", "info", "warn", "error")
 
 
-def line_of(fact: wire.Fact) -> dict[str, Any] | None:
+def line_of(fact: wire.ReportedEvent) -> dict[str, Any] | None:
     """A line for what was logged, and for the beginning and the end of steps and of the run.
     ``seq`` tells it from all others of the run; ``level`` is one of a log's, or ``step``."""
     match fact.type:
@@ -28,13 +28,13 @@ def line_of(fact: wire.Fact) -> dict[str, Any] | None:
             return None
 
 
-def _end(fact: wire.Fact, status: Status) -> str:
+def _end(fact: wire.ReportedEvent, status: Status) -> str:
     whose = "run " if fact.type == "run:complete" else ""
     why = f": {fact.error_type}: {fact.error_message or ''}" if fact.error_type else ""
     return f"{whose}{status} in {seconds(fact.duration or 0)}{why}"
 
 
-def _line(fact: wire.Fact, level: str, source: str, text: str) -> dict[str, Any]:
+def _line(fact: wire.ReportedEvent, level: str, source: str, text: str) -> dict[str, Any]:
     whole = printable(text)
     more = f"… ({len(whole) - LONGEST:,} more characters)" if len(whole) > LONGEST else ""
     return {

@@ -16,7 +16,7 @@ LETTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class LiveUpdate:
     """What a browser is told at once. ``anew``: ask for everything; ``changed``: for what is
     shown; ``lines`` are to be added to the log; ``ended``: there is no more to come."""
 
@@ -75,15 +75,15 @@ class Listener:
         self._ended = True
         self._some.set()
 
-    async def take(self, wait_s: float) -> Told:
+    async def take(self, wait_s: float) -> LiveUpdate:
         """What is to be told now; nothing, where there was nothing for so long."""
         try:
             async with asyncio.timeout(wait_s):
                 await self._some.wait()
         except TimeoutError:
-            return Told()
+            return LiveUpdate()
         self._some.clear()
-        told = Told(
+        told = LiveUpdate(
             anew=self._anew,
             changed=self._changed,
             lines=tuple(self._lines),

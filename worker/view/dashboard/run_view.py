@@ -9,8 +9,8 @@ from typing import Any
 
 from worker.fleet.client import Client, ControlError
 from worker.fleet.monitor.decode import asked
-from worker.view.dashboard.graph import status_of_step
 from worker.view.dashboard.lines import line_of
+from worker.view.dashboard.run_graph import status_of_step
 from worker.view.dashboard.templating import now
 
 TAIL = 500
@@ -20,7 +20,7 @@ _CLIPS = {"output_dataclip": "Output", "final_state": "Final state"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ExecutionRow:
     """An execution of a step. ``left`` and ``wide`` place it in the time of all steps, in
     percent; ``input`` and ``output`` are numbers of events that carry the dataclips."""
 
@@ -41,7 +41,7 @@ class Row:
     withheld: bool
 
 
-def rows_of(run: Mapping[str, Any]) -> list[Row]:
+def rows_of(run: Mapping[str, Any]) -> list[ExecutionRow]:
     """The executions of a run's steps, in order."""
     steps = run["steps"]
     names = _names(run["plan"])
@@ -62,9 +62,9 @@ def _row(
     carried: Mapping[str, int],
     begin: int,
     span: int,
-) -> Row:
+) -> ExecutionRow:
     left = 100 * (step["started"] - begin) / span
-    return Row(
+    return ExecutionRow(
         step=step["job_id"],
         name=names.get(step["job_id"]) or step["job_id"],
         turn=(step.get("execution") or 0) + 1,
@@ -103,7 +103,7 @@ async def lines_of(client: Client, run: Mapping[str, Any]) -> list[dict[str, Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
+class DataclipView:
     """A dataclip as text; ``cut`` is how many characters are not shown."""
 
     title: str
@@ -112,14 +112,14 @@ class Clip:
     cut: int
 
 
-async def clip_of(client: Client, run_id: str, seq: int) -> Clip:
+async def clip_of(client: Client, run_id: str, seq: int) -> DataclipView:
     """The dataclip of an event. Raises :class:`ControlError` where there is none."""
     events = await client.events(run_id, after=seq - 1, clips=True, limit=1)
     for event in events:
         for name, title in _CLIPS.items():
             if event["seq"] == seq and name in event:
                 text = json.dumps(event[name], indent=2, ensure_ascii=False)
-                return Clip(
+                return DataclipView(
                     title=title,
                     step=event.get("job_id") or "",
                     text=text[:SHOWN],

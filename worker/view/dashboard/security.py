@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.view.dashboard.hosts import Hosts
-from worker.view.dashboard.sessions import Door, Session, same
+from worker.view.dashboard.sessions import Session, SessionStore, same
 
 POLICY = "; ".join((
     "default-src 'none'",
@@ -49,10 +49,10 @@ def cookie_name(port: int) -> str:
     return f"worker-dashboard-{port}"
 
 
-class Gate:
+class SecurityMiddleware:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Hosts, door: Door) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Hosts, door: SessionStore) -> None:
         self._app = app
         self._hosts = hosts
         self._door = door

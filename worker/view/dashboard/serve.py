@@ -13,9 +13,9 @@ import uvicorn
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.view.dashboard.app import application
-from worker.view.dashboard.graph import Pictures
 from worker.view.dashboard.hosts import Hosts
 from worker.view.dashboard.hub import Hub
+from worker.view.dashboard.run_graph import Pictures
 
 
 def bind(host: str, port: int) -> socket.socket:

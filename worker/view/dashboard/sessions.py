@@ -54,7 +54,7 @@ class TooManyError(Exception):
     """Too many wrong tokens wait for their answers."""
 
 
-class Door:
+class SessionStore:
     """Knows one token, and the sessions of those who had it."""
 
     def __init__(self, token: str, *, clock: Callable[[], float] = time.monotonic) -> None:

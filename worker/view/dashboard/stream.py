@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from worker.view.dashboard.context import parts_of, session_of
 from worker.view.dashboard.hub import Hub
-from worker.view.dashboard.listener import Listener, Told
+from worker.view.dashboard.listener import Listener, LiveUpdate
 from worker.view.dashboard.sessions import Session
 
 PAUSE_S = 0.1
@@ -58,7 +58,7 @@ class Stream(Response):
 
     async def _tell(self, listener: Listener, send: Send) -> None:
         """A browser that takes nothing holds this up, and nothing else."""
-        told = Told(anew=True)
+        told = LiveUpdate(anew=True)
         while not (told.ended or self._session.over):
             body = text_of(told).encode()
             await send({"type": "http.response.body", "body": body, "more_body": True})
@@ -72,7 +72,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def text_of(told: Told) -> str:
+def text_of(told: LiveUpdate) -> str:
     """As the wire has it."""
     parts = []
     if told.anew:

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from worker.core.status import STATUSES, Status
-from worker.sinks.text import clock, one_line, printable, seconds
+from worker.sinks.terminal_text import clock, one_line, printable, seconds
 from worker.version import VERSION
 
 _LAST = 253_402_300_799

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+from worker.view.graph.dagre import Placed, Point, Sizes, place
 from worker.view.graph.drawing import Drawing
-from worker.view.graph.engine import Placed, Point, Sizes, place
 from worker.view.graph.fitting import Fitted, fit_label, fit_node
-from worker.view.graph.layout import Box, Layout, shifted
-from worker.view.graph.parts import Part, parts_of, shelved
+from worker.view.graph.layout import Layout, Rectangle, shifted
+from worker.view.graph.parts import LayoutPart, parts_of, shelved
 from worker.view.graph.routes import Routing
 
 
@@ -35,7 +35,7 @@ def arrange(drawing: Drawing) -> Layout:
 
 
 def _sizes(
-    part: Part,
+    part: LayoutPart,
     boxes: Sequence[Fitted],
     labels: Sequence[Fitted],
     ends: Sequence[tuple[int, int]],
@@ -50,10 +50,10 @@ def _sizes(
     )
 
 
-def _packed(parts: Sequence[Part], layouts: Sequence[Layout]) -> Layout:
+def _packed(parts: Sequence[LayoutPart], layouts: Sequence[Layout]) -> Layout:
     """The layouts of the parts as one, beside and below each other."""
-    boxes: dict[int, Box] = {}
-    labels: dict[int, Box | None] = {}
+    boxes: dict[int, Rectangle] = {}
+    labels: dict[int, Rectangle | None] = {}
     routes: dict[int, tuple[Point, ...]] = {}
     places, width, height = shelved([(one.width, one.height) for one in layouts])
     for part, one, (left, top) in zip(parts, layouts, places, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.view.graph.drawing import Arrow, Drawing, Node, NodeKind, Style
+from worker.view.graph.drawing import Arrow, Drawing, DrawnNode, NodeKind, Style
 from worker.view.graph.palette import TONES
 from worker.view.graph.styles import DAY
 
@@ -47,7 +47,7 @@ def _statements(drawing: Drawing) -> Iterator[str]:
     yield "}"
 
 
-def _node(node: Node) -> dict[str, str]:
+def _node(node: DrawnNode) -> dict[str, str]:
     lines = [node.title, node.subtitle]
     found = {**_NODES[node.kind], "tooltip": node.tooltip}
     if node.mark:

@@ -20,7 +20,7 @@ BADGE_LIMIT = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Annotation:
     """What a run, or the tests, say about a step or an edge.
 
     ``tone`` is a status, or another of TONES (ValueError for others); ``badge`` is a text of
@@ -40,8 +40,8 @@ class Mark:
 class Marks:
     """Marks by the ids of steps, and by those of edges (``a->b``)."""
 
-    steps: Mapping[str, Mark] = field(default_factory=dict)
-    edges: Mapping[str, Mark] = field(default_factory=dict)
+    steps: Mapping[str, Annotation] = field(default_factory=dict)
+    edges: Mapping[str, Annotation] = field(default_factory=dict)
 
 
 class NodeKind(StrEnum):
@@ -65,7 +65,7 @@ class Style(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class DrawnNode:
     """A step. ``key`` is generated (``n0``), and alone is used where a format needs a name."""
 
     key: str
@@ -74,7 +74,7 @@ class Node:
     subtitle: str
     kind: NodeKind
     tooltip: str
-    mark: Mark | None = None
+    mark: Annotation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Arrow:
     label: str
     condition: str
     tooltip: str
-    mark: Mark | None = None
+    mark: Annotation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Drawing:
     """Nodes and edges in the order of the file. Every text in it is clean; none is escaped."""
 
     title: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[DrawnNode, ...]
     edges: tuple[Arrow, ...]
 
     @property
@@ -143,7 +143,7 @@ def draw(workflow: Workflow, marks: Marks = NO_MARKS) -> Drawing:
     )
 
 
-def _cleaned(mark: Mark | None) -> Mark | None:
+def _cleaned(mark: Annotation | None) -> Annotation | None:
     if mark is None:
         return None
     return replace(mark, badge=shorten(clean(mark.badge), BADGE_LIMIT), note=clean_lines(mark.note))
@@ -156,13 +156,13 @@ def _missing(workflow: Workflow) -> list[str]:
     return [target for target in dict.fromkeys(targets) if target not in known]
 
 
-def _node(key: str, step: Step, mark: Mark | None) -> Node:
+def _node(key: str, step: Step, mark: Annotation | None) -> DrawnNode:
     kind = NodeKind.TRIGGER if step.kind is StepKind.TRIGGER else NodeKind.JOB
     if kind is NodeKind.JOB and not step.runs_code:
         kind = NodeKind.CODELESS
     subtitle = ", ".join(_subtitles(step, kind))
     tooltip = [clean(step.name), f"step {clean(step.id)}", str(kind), ", ".join(step.adaptors)]
-    return Node(
+    return DrawnNode(
         key=key,
         id=clean(step.id),
         title=shorten(clean(step.name) or clean(step.id), TITLE_LIMIT) or "unnamed",
@@ -184,8 +184,8 @@ def _subtitles(step: Step, kind: NodeKind) -> Iterator[str]:
         yield from (adaptor.removeprefix("@openfn/language-") for adaptor in step.adaptors)
 
 
-def _gap(key: str, target: str) -> Node:
-    return Node(
+def _gap(key: str, target: str) -> DrawnNode:
+    return DrawnNode(
         key=key,
         id=clean(target),
         title=shorten(clean(target), TITLE_LIMIT) or "unnamed",
@@ -195,7 +195,7 @@ def _gap(key: str, target: str) -> Node:
     )
 
 
-def _arrow(source: str, target: str, edge: Edge, mark: Mark | None) -> Arrow:
+def _arrow(source: str, target: str, edge: Edge, mark: Annotation | None) -> Arrow:
     whole = clean_lines(edge.expression) if edge.kind is EdgeKind.EXPRESSION else ""
     condition = _CONDITIONS.get(edge.kind) or shorten(clean(edge.expression), CONDITION_LIMIT)
     tooltip = [

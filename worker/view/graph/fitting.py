@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.view.graph.drawing import Arrow, Node, NodeKind, Style
+from worker.view.graph.drawing import Arrow, DrawnNode, NodeKind, Style
 from worker.view.graph.palette import TONES
 from worker.view.graph.text import width, wrap
 
@@ -63,7 +63,7 @@ _LEAST_BOX, _EDGE_ROOM, _WIDEST_BOX = 96.0, 20.0, 480.0
 _PADDING = {NodeKind.TRIGGER: 22.0}
 
 
-def fit_node(node: Node, edges: int = 0) -> Fitted:
+def fit_node(node: DrawnNode, edges: int = 0) -> Fitted:
     """The box of a node; a mark's chip stands at its left, its badge on a line of its own.
 
     It is wide enough that so many edges on one side of it can be told apart.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from worker.view.graph.engine import Point
+from worker.view.graph.dagre import Point
 from worker.view.graph.fitting import Fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class Rectangle:
     """A box by its middle, with the lines of text in it."""
 
     x: float
@@ -46,15 +46,15 @@ class Layout:
 
     width: float
     height: float
-    boxes: tuple[Box, ...]
-    labels: tuple[Box | None, ...]
+    boxes: tuple[Rectangle, ...]
+    labels: tuple[Rectangle | None, ...]
     routes: tuple[tuple[Point, ...], ...]
 
 
 def shifted(layout: Layout, left: float, top: float) -> Layout:
     """The layout with what was at (left, top) at (0, 0)."""
 
-    def box(one: Box) -> Box:
+    def box(one: Rectangle) -> Rectangle:
         return replace(one, x=one.x - left, y=one.y - top)
 
     return replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.view.graph.drawing import Drawing, Style
-from worker.view.graph.palette import TONES, Tone
+from worker.view.graph.palette import TONES, Color
 from worker.view.graph.text import width
 
 _SIGN, _BETWEEN, _ROW, _ABOVE = 28.0, 18.0, 24.0, 30.0
@@ -26,7 +26,7 @@ class Entry:
     text: str
     x: float
     y: float
-    tone: Tone | None = None
+    tone: Color | None = None
     style: Style | None = None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from worker.view.graph.drawing import Arrow, Drawing, Node, NodeKind, Style
+from worker.view.graph.drawing import Arrow, Drawing, DrawnNode, NodeKind, Style
 from worker.view.graph.palette import TONES
 from worker.view.graph.styles import DAY
 
@@ -44,7 +44,7 @@ def _statements(drawing: Drawing) -> Iterator[str]:
     yield from _classes(drawing)
 
 
-def _box(node: Node) -> str:
+def _box(node: DrawnNode) -> str:
     lines = [node.title, node.subtitle]
     if node.mark:
         lines.append(f"{TONES[node.mark.tone].sign} {node.mark.badge}")
@@ -82,7 +82,7 @@ def _quoted_yaml(text: str) -> str:
     return f'"{safe}"'
 
 
-def _class(node: Node) -> str:
+def _class(node: DrawnNode) -> str:
     if node.mark:
         return f":::{node.mark.tone}"
     return "" if node.kind is NodeKind.JOB else f":::{_class_name(node.kind)}"

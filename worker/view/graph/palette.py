@@ -12,7 +12,7 @@ from typing import Final
 from worker.core.status import STATUSES, Status
 
 
-class Shape(StrEnum):
+class NodeShape(StrEnum):
     """The outline of a tone's chip."""
 
     CIRCLE = "circle"
@@ -35,13 +35,13 @@ class Colours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tone:
+class Color:
     """One tone: ``glyph`` is a path around (0, 0), so that no font is needed to show it; ``sign``
     is the same as text."""
 
     name: str
     sign: str
-    shape: Shape
+    shape: NodeShape
     glyph: str
     colours: Colours
 
@@ -83,32 +83,32 @@ _BLACK: Final = Colours(
     chip="#111827", ink="#ffffff", tint=("#d6dae1", "#05070c"), line=("#111827", "#e2e8f0")
 )
 
-_LOOKS: Final[dict[Status, tuple[Shape, str, Colours]]] = {
-    Status.PENDING: (Shape.DASHED, _DOT, _WHITE),
-    Status.RUNNING: (Shape.CIRCLE, _PLAY, _BLUE),
-    Status.SUCCESS: (Shape.CIRCLE, _CHECK, _GREEN),
-    Status.FAILED: (Shape.CIRCLE, _CROSS, _RED),
-    Status.CRASHED: (Shape.TRIANGLE, _BANG, _ORANGE),
-    Status.CANCELLED: (Shape.RING, _SLASH, _WHITE),
-    Status.KILLED: (Shape.SQUARE, _CROSS, _YELLOW),
-    Status.EXCEPTION: (Shape.DIAMOND, _QUESTION, _BLACK),
-    Status.LOST: (Shape.DASHED, _DOTS, _BLACK),
-    Status.REJECTED: (Shape.SQUARE, _DASH, _WHITE),
+_LOOKS: Final[dict[Status, tuple[NodeShape, str, Colours]]] = {
+    Status.PENDING: (NodeShape.DASHED, _DOT, _WHITE),
+    Status.RUNNING: (NodeShape.CIRCLE, _PLAY, _BLUE),
+    Status.SUCCESS: (NodeShape.CIRCLE, _CHECK, _GREEN),
+    Status.FAILED: (NodeShape.CIRCLE, _CROSS, _RED),
+    Status.CRASHED: (NodeShape.TRIANGLE, _BANG, _ORANGE),
+    Status.CANCELLED: (NodeShape.RING, _SLASH, _WHITE),
+    Status.KILLED: (NodeShape.SQUARE, _CROSS, _YELLOW),
+    Status.EXCEPTION: (NodeShape.DIAMOND, _QUESTION, _BLACK),
+    Status.LOST: (NodeShape.DASHED, _DOTS, _BLACK),
+    Status.REJECTED: (NodeShape.SQUARE, _DASH, _WHITE),
 }
 
 
-def _tone(name: str, sign: str, shape: Shape, glyph: str, colours: Colours) -> Tone:
-    return Tone(name=name, sign=sign, shape=shape, glyph=glyph, colours=colours)
+def _tone(name: str, sign: str, shape: NodeShape, glyph: str, colours: Colours) -> Color:
+    return Color(name=name, sign=sign, shape=shape, glyph=glyph, colours=colours)
 
 
-TONES: Final[dict[str, Tone]] = {
+TONES: Final[dict[str, Color]] = {
     **{
         str(status): _tone(str(status), STATUSES[status].mark, shape, glyph, colours)
         for status, (shape, glyph, colours) in _LOOKS.items()
     },
-    "covered": _tone("covered", "✓", Shape.CIRCLE, _CHECK, _GREEN),
-    "partly": _tone("partly", "◐", Shape.RING, _HALF, _HOLLOW_YELLOW),
-    "missed": _tone("missed", "○", Shape.RING, "", _HOLLOW_RED),
-    "followed": _tone("followed", "→", Shape.CIRCLE, _ARROW, _BLUE),
-    "refused": _tone("refused", "⊣", Shape.RING, _BAR, _WHITE),
+    "covered": _tone("covered", "✓", NodeShape.CIRCLE, _CHECK, _GREEN),
+    "partly": _tone("partly", "◐", NodeShape.RING, _HALF, _HOLLOW_YELLOW),
+    "missed": _tone("missed", "○", NodeShape.RING, "", _HOLLOW_RED),
+    "followed": _tone("followed", "→", NodeShape.CIRCLE, _ARROW, _BLUE),
+    "refused": _tone("refused", "⊣", NodeShape.RING, _BAR, _WHITE),
 }

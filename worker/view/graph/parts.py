@@ -13,14 +13,14 @@ _WIDTH = 1100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class LayoutPart:
     """The indexes of nodes that edges join, whatever their direction, and of these edges."""
 
     nodes: tuple[int, ...]
     edges: tuple[int, ...]
 
 
-def parts_of(nodes: int, ends: Sequence[tuple[int, int]]) -> list[Part]:
+def parts_of(nodes: int, ends: Sequence[tuple[int, int]]) -> list[LayoutPart]:
     """The parts in the order of their first nodes."""
     parents = list(range(nodes))
 
@@ -37,7 +37,7 @@ def parts_of(nodes: int, ends: Sequence[tuple[int, int]]) -> list[Part]:
         members.setdefault(root(node), ([], []))[0].append(node)
     for edge, (source, _) in enumerate(ends):
         members[root(source)][1].append(edge)
-    return [Part(nodes=tuple(own), edges=tuple(edges)) for own, edges in members.values()]
+    return [LayoutPart(nodes=tuple(own), edges=tuple(edges)) for own, edges in members.values()]
 
 
 def shelved(

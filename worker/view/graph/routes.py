@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from worker.view.graph.engine import Placed, Point
+from worker.view.graph.dagre import Placed, Point
 from worker.view.graph.fitting import Fitted
-from worker.view.graph.layout import Box, Layout, shifted
+from worker.view.graph.layout import Layout, Rectangle, shifted
 
 _GAP, _SLOPE, _WIDEST_GAP = 22.0, 0.08, 84.0
 _PORT_STEP, _PORT_SHARE = 20.0, 0.6
@@ -75,9 +75,9 @@ class Routing:
     def _row(self, y: float) -> int:
         return bisect_left(self.ys, y - _NEAR)
 
-    def _box(self, point: Point, text: Fitted) -> Box:
+    def _box(self, point: Point, text: Fitted) -> Rectangle:
         row = self.moved[self._row(point[1])]
-        return Box(x=point[0], y=row.y, width=text.width, height=text.height, text=text)
+        return Rectangle(x=point[0], y=row.y, width=text.width, height=text.height, text=text)
 
     def _columns(self, edge: int) -> list[tuple[float, int]]:
         """The (x, row) that an edge passes between its ends; none for a loop."""

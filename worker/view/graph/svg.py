@@ -11,12 +11,12 @@ from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 from worker.view.graph.arrange import arrange
-from worker.view.graph.drawing import Arrow, Drawing, Mark, Node, NodeKind, Style
-from worker.view.graph.engine import Point
+from worker.view.graph.dagre import Point
+from worker.view.graph.drawing import Annotation, Arrow, Drawing, DrawnNode, NodeKind, Style
 from worker.view.graph.fitting import CHIP, FONTS, Fitted, Line, Role
-from worker.view.graph.layout import Box, Layout
+from worker.view.graph.layout import Layout, Rectangle
 from worker.view.graph.legend import Legend, legend_of
-from worker.view.graph.palette import TONES, Shape, Tone
+from worker.view.graph.palette import TONES, Color, NodeShape
 from worker.view.graph.styles import ROOT, SANS, style_sheet
 from worker.view.graph.text import width
 
@@ -148,14 +148,14 @@ def _path(route: Sequence[Point]) -> str:
     return "".join(parts)
 
 
-def _draw_label(group: ET.Element, edge: Arrow, box: Box) -> None:
+def _draw_label(group: ET.Element, edge: Arrow, box: Rectangle) -> None:
     _add(group, "title").text = edge.tooltip
     _rect(group, box, "back", radius=4)
     tone = _tone_class(edge.mark)
     _lines(group, box.text, box.x, box.y, f" {edge.style}{tone}")
 
 
-def _draw_node(group: ET.Element, node: Node, box: Box) -> None:
+def _draw_node(group: ET.Element, node: DrawnNode, box: Rectangle) -> None:
     _add(group, "title").text = node.tooltip
     tone = _tone_class(node.mark)
     classes = f"box {node.kind}{tone}"
@@ -171,7 +171,7 @@ def _draw_node(group: ET.Element, node: Node, box: Box) -> None:
     _lines(group, box.text, box.x + shift, box.y, tone)
 
 
-def _hexagon(box: Box) -> str:
+def _hexagon(box: Rectangle) -> str:
     cut = min(14.0, box.height / 3)
     corners = (
         (box.left, box.y), (box.left + cut, box.top), (box.right - cut, box.top),
@@ -180,24 +180,24 @@ def _hexagon(box: Box) -> str:
     return "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in corners) + "Z"
 
 
-def draw_chip(group: ET.Element, tone: Tone, x: float, y: float) -> None:
+def draw_chip(group: ET.Element, tone: Color, x: float, y: float) -> None:
     """The sign of a tone: an outline and a glyph, told apart without colour."""
     chip = _add(group, "g", transform=f"translate({_n(x)} {_n(y)})")
     _add(chip, "path", f"chip {tone.shape} t-{tone.name}", d=_OUTLINES[tone.shape])
     if tone.glyph:
-        lower = {"transform": "translate(0 1.6)"} if tone.shape is Shape.TRIANGLE else {}
+        lower = {"transform": "translate(0 1.6)"} if tone.shape is NodeShape.TRIANGLE else {}
         solid = " solid" if tone.glyph.endswith("Z") else ""
         _add(chip, "path", f"glyph{solid} t-{tone.name}", d=tone.glyph, **lower)
 
 
 _CIRCLE = "M-7.5 0A7.5 7.5 0 1 1 7.5 0A7.5 7.5 0 1 1-7.5 0Z"
 _OUTLINES = {
-    Shape.CIRCLE: _CIRCLE,
-    Shape.RING: _CIRCLE,
-    Shape.DASHED: _CIRCLE,
-    Shape.SQUARE: "M-7-7H7V7H-7Z",
-    Shape.DIAMOND: "M0-9L9 0L0 9L-9 0Z",
-    Shape.TRIANGLE: "M0-8.5L8.8 7H-8.8Z",
+    NodeShape.CIRCLE: _CIRCLE,
+    NodeShape.RING: _CIRCLE,
+    NodeShape.DASHED: _CIRCLE,
+    NodeShape.SQUARE: "M-7-7H7V7H-7Z",
+    NodeShape.DIAMOND: "M0-9L9 0L0 9L-9 0Z",
+    NodeShape.TRIANGLE: "M0-8.5L8.8 7H-8.8Z",
 }
 
 
@@ -222,7 +222,7 @@ def _baseline(line: Line) -> float:
     return line.middle + FONTS[Role(line.role)].size * _BASELINE
 
 
-def _rect(group: ET.Element, box: Box, classes: str, *, radius: float) -> None:
+def _rect(group: ET.Element, box: Rectangle, classes: str, *, radius: float) -> None:
     _add(
         group, "rect", classes, x=_n(box.left), y=_n(box.top), width=_n(box.width),
         height=_n(box.height), rx=_n(radius),
@@ -233,7 +233,7 @@ def _text(parent: ET.Element, text: str, classes: str, x: float, y: float) -> No
     _add(parent, "text", classes, x=_n(x), y=_n(y)).text = text
 
 
-def _tone_class(mark: Mark | None) -> str:
+def _tone_class(mark: Annotation | None) -> str:
     return f" marked t-{mark.tone}" if mark else ""
 
 

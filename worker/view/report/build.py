@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 from worker.core.events import RunComplete, RunLog, StepComplete
 from worker.core.status import STATUSES, Status
-from worker.sinks.text import one_line, seconds
+from worker.sinks.terminal_text import one_line, seconds
 from worker.sinks.verdict import verdict as verdict_lines
 from worker.view.graph.drawing import Marks
 from worker.view.graph.text import shorten
-from worker.view.report.clips import Clips
-from worker.view.report.edges import Judged, judged_edges
-from worker.view.report.errors import error_view
-from worker.view.report.executions import Execution, executions_of, logs_of, places_of
+from worker.view.report.dataclips import EmbeddedDataclips
+from worker.view.report.edges import EvaluatedEdge, judged_edges
+from worker.view.report.error_view import error_view
+from worker.view.report.executions import ReportedExecution, executions_of, logs_of, places_of
 from worker.view.report.marks import marks_of
-from worker.view.report.sources import Source
+from worker.view.report.sources import SourceListing
 from worker.view.report.view_model import EdgeView, ExecutionView, LogView, RunView, StepView
 from worker.workflow.model import EdgeKind, Step
 
@@ -41,13 +41,13 @@ _STILL = (
 )
 
 
-def run_view(source: Source) -> tuple[RunView, Marks]:
+def run_view(source: SourceListing) -> tuple[RunView, Marks]:
     """What is shown of a run, and the marks on its graph."""
     executions = executions_of(source.events, stands_still=source.stands_still)
     judged = judged_edges(source.workflow, executions, source.start)
     began = source.events[0].timestamp if source.events else 0
     end = source.end
-    clips = Clips(_texts(source, executions))
+    clips = EmbeddedDataclips(_texts(source, executions))
     status = end.status if end else Status.RUNNING
     lines = verdict_lines(source.workflow, source.events) if end else [_unfinished()]
     final, no_final = _final(source, end, clips)
@@ -73,7 +73,7 @@ def run_view(source: Source) -> tuple[RunView, Marks]:
     return view, marks_of(executions, judged)
 
 
-def _notes(source: Source) -> Iterator[str]:
+def _notes(source: SourceListing) -> Iterator[str]:
     if not source.known:
         yield _INFERRED
     if source.stands_still:
@@ -111,7 +111,7 @@ def _step(step: Step, known: bool) -> StepView:
 # --- states ---------------------------------------------------------------------------------------
 
 
-def _texts(source: Source, executions: Sequence[Execution]) -> dict[str, str]:
+def _texts(source: SourceListing, executions: Sequence[ReportedExecution]) -> dict[str, str]:
     """The states by the names that events call them."""
     found: dict[str, str] = {}
     if source.input is not None:
@@ -128,7 +128,9 @@ def _texts(source: Source, executions: Sequence[Execution]) -> dict[str, str]:
     return found
 
 
-def _final(source: Source, end: RunComplete | None, clips: Clips) -> tuple[int | None, str]:
+def _final(
+    source: SourceListing, end: RunComplete | None, clips: EmbeddedDataclips
+) -> tuple[int | None, str]:
     if end is None:
         return None, "the events stop before the run does"
     if end.withheld:
@@ -136,7 +138,7 @@ def _final(source: Source, end: RunComplete | None, clips: Clips) -> tuple[int |
     return clips.place("final state"), "the run ended without one"
 
 
-def _output(complete: StepComplete | None, clips: Clips) -> int | None:
+def _output(complete: StepComplete | None, clips: EmbeddedDataclips) -> int | None:
     if complete is None or complete.output_dataclip is None:
         return None
     return clips.place(complete.output_dataclip_id or complete.step_id)
@@ -156,10 +158,10 @@ def _no_output(complete: StepComplete | None) -> str:
 
 
 def _executions(
-    source: Source,
-    executions: Sequence[Execution],
-    judged: Sequence[Judged],
-    clips: Clips,
+    source: SourceListing,
+    executions: Sequence[ReportedExecution],
+    judged: Sequence[EvaluatedEdge],
+    clips: EmbeddedDataclips,
     began: int,
 ) -> tuple[ExecutionView, ...]:
     steps = {step.id: step for step in source.workflow.steps}
@@ -201,13 +203,13 @@ def _memory(complete: StepComplete | None) -> str:
     return f"{complete.mem / 2**20:.0f} MB" if complete and complete.mem else ""
 
 
-def _no_input(one: Execution) -> str:
+def _no_input(one: ReportedExecution) -> str:
     if one.upstream is None:
         return "not known: a journal does not hold the input of its run (a recording does)"
     return "not known: the step before gave none, or it was withheld"
 
 
-def _edge(one: Judged) -> EdgeView:
+def _edge(one: EvaluatedEdge) -> EdgeView:
     edge = one.edge
     condition = edge.expression if edge.kind is EdgeKind.EXPRESSION else _CONDITIONS[edge.kind]
     return EdgeView(
@@ -219,7 +221,9 @@ def _edge(one: Judged) -> EdgeView:
     )
 
 
-def _logs(source: Source, executions: Sequence[Execution], began: int) -> Iterator[LogView]:
+def _logs(
+    source: SourceListing, executions: Sequence[ReportedExecution], began: int
+) -> Iterator[LogView]:
     places = places_of(executions)
     for line in logs_of(source.events):
         yield _log(line, places.get(line.step_id), began)

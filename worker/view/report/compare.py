@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from worker.replay.divergence import Divergence, first_divergence
-from worker.view.report.sources import Source
-from worker.view.report.view_model import First, ReportView, Row, RunView
+from worker.view.report.sources import SourceListing
+from worker.view.report.view_model import First, GraphRow, ReportView, RunView
 
 
 def alone(run: RunView) -> ReportView:
     """One run."""
-    rows = tuple(Row(executions=(number,)) for number in range(len(run.executions)))
+    rows = tuple(GraphRow(executions=(number,)) for number in range(len(run.executions)))
     return ReportView(runs=(run,), rows=rows, first=None)
 
 
@@ -20,7 +20,7 @@ def together(before: RunView, now: RunView, divergence: Divergence | None) -> Re
     return ReportView(runs=(before, now), rows=rows, first=first)
 
 
-def divergence_of(before: Source, now: Source) -> Divergence | None:
+def divergence_of(before: SourceListing, now: SourceListing) -> Divergence | None:
     """The first difference, as far as both runs go."""
     partly = before.end is None or now.end is None
     events = now.events
@@ -31,7 +31,7 @@ def divergence_of(before: Source, now: Source) -> Divergence | None:
         return Divergence(kind="state", step="", execution=0, message=message)
 
 
-def _rows(before: RunView, now: RunView) -> tuple[Row, ...]:
+def _rows(before: RunView, now: RunView) -> tuple[GraphRow, ...]:
     """By step and turn, in the order of the first run; what only the second did follows what it
     followed there."""
     there = {(one.step, one.turn): place for place, one in enumerate(before.executions)}
@@ -45,14 +45,16 @@ def _rows(before: RunView, now: RunView) -> tuple[Row, ...]:
         else:
             found[partner] = place
             behind = partner
-    rows = [Row(executions=(None, place)) for place in extra.get(-1, ())]
+    rows = [GraphRow(executions=(None, place)) for place in extra.get(-1, ())]
     for place in range(len(before.executions)):
-        rows.append(Row(executions=(place, found.get(place))))
-        rows += [Row(executions=(None, one)) for one in extra.get(place, ())]
+        rows.append(GraphRow(executions=(place, found.get(place))))
+        rows += [GraphRow(executions=(None, one)) for one in extra.get(place, ())]
     return tuple(rows)
 
 
-def _first(divergence: Divergence, before: RunView, now: RunView, rows: tuple[Row, ...]) -> First:
+def _first(
+    divergence: Divergence, before: RunView, now: RunView, rows: tuple[GraphRow, ...]
+) -> First:
     wanted = (divergence.step, divergence.execution + 1)
     row = next((n for n, row in enumerate(rows) if wanted in _names(row, before, now)), None)
     again = f", execution {wanted[1]}" if divergence.execution else ""
@@ -61,7 +63,7 @@ def _first(divergence: Divergence, before: RunView, now: RunView, rows: tuple[Ro
     return First(message=message, row=row)
 
 
-def _names(row: Row, *runs: RunView) -> list[tuple[str, int]]:
+def _names(row: GraphRow, *runs: RunView) -> list[tuple[str, int]]:
     pairs = zip(runs, row.executions, strict=True)
     shown = [run.executions[place] for run, place in pairs if place is not None]
     return [(one.step, one.turn) for one in shown]

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from worker.core.compile import compile
+from worker.core.compile_plan import compile
 from worker.core.status import Status
 from worker.errors import PlanError
-from worker.view.report.executions import Execution
+from worker.view.report.executions import ReportedExecution
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 
-class Fate(StrEnum):
+class EdgeOutcome(StrEnum):
     """``waiting``: followed, but the run ended before the target's turn; ``unasked``: the run
     ended at the source; ``unknown``: the events do not tell."""
 
@@ -30,19 +30,19 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class EvaluatedEdge:
     """An edge, what became of it after one execution, and why. ``execution`` is None behind a step
     that emits no events."""
 
     edge: Edge
-    fate: Fate
+    fate: EdgeOutcome
     why: str
     execution: int | None
 
 
 def judged_edges(
-    workflow: Workflow, executions: Sequence[Execution], start: str = ""
-) -> tuple[Judged, ...]:
+    workflow: Workflow, executions: Sequence[ReportedExecution], start: str = ""
+) -> tuple[EvaluatedEdge, ...]:
     """Every edge of every execution, in order, then those behind steps that emit no events."""
     steps = {step.id: step for step in workflow.steps}
     reached = {(one.upstream, one.step) for one in executions}
@@ -59,25 +59,25 @@ def _judged(
     steps: dict[str, Step],
     edge: Edge,
     number: int,
-    one: Execution,
+    one: ReportedExecution,
     reached: set[tuple[int | None, str]],
-) -> Judged:
+) -> EvaluatedEdge:
     fate, why = _fate(edge, one)
     target = steps.get(edge.target)
     silent = target is not None and not target.runs_code
-    if fate is Fate.FOLLOWED and not silent and (number, edge.target) not in reached:
-        fate, why = Fate.WAITING, "the run ended before it was this step's turn"
-    return Judged(edge=edge, fate=fate, why=why, execution=number)
+    if fate is EdgeOutcome.FOLLOWED and not silent and (number, edge.target) not in reached:
+        fate, why = EdgeOutcome.WAITING, "the run ended before it was this step's turn"
+    return EvaluatedEdge(edge=edge, fate=fate, why=why, execution=number)
 
 
-def _fate(edge: Edge, one: Execution) -> tuple[Fate, str]:
+def _fate(edge: Edge, one: ReportedExecution) -> tuple[EdgeOutcome, str]:
     if one.complete is None:
-        return Fate.UNKNOWN, "the events stop before this is known"
+        return EdgeOutcome.UNKNOWN, "the events stop before this is known"
     if edge.target in one.next:
-        return Fate.FOLLOWED, _because(edge)
+        return EdgeOutcome.FOLLOWED, _because(edge)
     if one.status not in (Status.SUCCESS, Status.FAILED):
-        return Fate.UNASKED, f"no edge is followed when a step is {one.status}"
-    return Fate.REFUSED, refusal(edge)
+        return EdgeOutcome.UNASKED, f"no edge is followed when a step is {one.status}"
+    return EdgeOutcome.REFUSED, refusal(edge)
 
 
 def _because(edge: Edge) -> str:
@@ -111,8 +111,8 @@ def refusal(edge: Edge) -> str:
 
 
 def _silent(
-    workflow: Workflow, steps: dict[str, Step], executions: Sequence[Execution], start: str
-) -> list[Judged]:
+    workflow: Workflow, steps: dict[str, Step], executions: Sequence[ReportedExecution], start: str
+) -> list[EvaluatedEdge]:
     """The edges of triggers and steps without code that the run came through."""
     passed: dict[str, None] = {}
     followed: set[str] = set()
@@ -134,14 +134,14 @@ def _silent(
     ]
 
 
-def _judged_silent(edge: Edge, followed: bool) -> Judged:
+def _judged_silent(edge: Edge, followed: bool) -> EvaluatedEdge:
     if followed:
-        fate, why = Fate.FOLLOWED, _because(edge)
+        fate, why = EdgeOutcome.FOLLOWED, _because(edge)
     elif edge.followable and edge.kind in (EdgeKind.ALWAYS, EdgeKind.SUCCESS):
-        fate, why = Fate.WAITING, "nothing behind it ran"
+        fate, why = EdgeOutcome.WAITING, "nothing behind it ran"
     else:
-        fate, why = Fate.REFUSED, refusal(edge)
-    return Judged(edge=edge, fate=fate, why=why, execution=None)
+        fate, why = EdgeOutcome.REFUSED, refusal(edge)
+    return EvaluatedEdge(edge=edge, fate=fate, why=why, execution=None)
 
 
 def _start(workflow: Workflow, start: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from worker.core.events import AnyEvent, RunLog, StepComplete, StepStart
 from worker.core.status import STATUS_OF_REASON, Status
-from worker.sinks.text import seconds
+from worker.sinks.terminal_text import seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+class ReportedExecution:
     """One execution. ``complete`` is None where the events stop before it ended; ``upstream`` is
     the execution whose output it began with, None for the run's input. ``spent`` is in
     microseconds, and ``open``: it took at least that."""
@@ -42,13 +42,13 @@ class Execution:
 
 def executions_of(
     events: Sequence[AnyEvent], *, stands_still: bool = False
-) -> tuple[Execution, ...]:
+) -> tuple[ReportedExecution, ...]:
     """In the order in which they began. ``stands_still``: the run's clock did while steps computed,
     so that the beginning of the next one tells what a step took."""
     starts = [event for event in events if isinstance(event, StepStart)]
     ends = {event.step_id: event for event in events if isinstance(event, StepComplete)}
     came = _Upstream()
-    found: list[Execution] = []
+    found: list[ReportedExecution] = []
     for number, start in enumerate(starts):
         complete = ends.get(start.step_id)
         following = starts[number + 1] if number + 1 < len(starts) else None
@@ -59,7 +59,7 @@ def executions_of(
         else:
             spent = complete.duration
         found.append(
-            Execution(
+            ReportedExecution(
                 started=start,
                 complete=complete,
                 upstream=came.take(start),
@@ -96,7 +96,7 @@ class _Upstream:
         return named
 
 
-def places_of(executions: Sequence[Execution]) -> dict[str, int]:
+def places_of(executions: Sequence[ReportedExecution]) -> dict[str, int]:
     """Executions by the ids that events name them by."""
     return {one.started.step_id: number for number, one in enumerate(executions)}
 

@@ -15,11 +15,11 @@ from importlib import resources
 from itertools import groupby
 from xml.etree import ElementTree as ET
 
-from worker.sinks.text import one_line, printable
+from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
 from worker.view.graph.drawing import Drawing
 from worker.view.graph.styles import night_sheet, style_sheet
-from worker.view.report.graph import Frame, frame_of
+from worker.view.report.embedded_graph import Frame, frame_of
 from worker.view.report.status_css import colours
 from worker.view.report.view_model import First, ReportView, RunView
 

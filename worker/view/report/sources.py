@@ -21,13 +21,13 @@ from worker.errors import LoadError, UsageError
 from worker.replay.recording import Recording, is_recording
 from worker.replay.recording import read as read_recording
 from worker.sinks.journal import is_journal
-from worker.view.report.clips import BRACKETS
-from worker.view.report.validate import check
+from worker.view.report.dataclips import BRACKETS
+from worker.view.report.event_validation import check
 from worker.workflow.model import Edge, Step, Workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SourceListing:
     """A run. ``known``: whether the workflow is its author's, or what the events tell of it;
     ``input`` is None where it is not known; ``start`` is where the run was told to begin.
     ``damage`` says what could not be read, in words."""
@@ -53,7 +53,7 @@ class Source:
         return last if isinstance(last, RunComplete) else None
 
 
-def read_source(path: Path, workflow: Workflow | None = None) -> Source:
+def read_source(path: Path, workflow: Workflow | None = None) -> SourceListing:
     """The run in a journal or a recording; ``workflow`` is what a journal's run was of.
 
     Raises :class:`LoadError` where there is nothing to read, :class:`UsageError` where the
@@ -64,7 +64,7 @@ def read_source(path: Path, workflow: Workflow | None = None) -> Source:
     return _journal(path, workflow)
 
 
-def _recording(folder: Path) -> Source:
+def _recording(folder: Path) -> SourceListing:
     if not is_recording(folder):
         raise UsageError(f"{folder} holds no recording (worker run --record DIR makes one)")
     try:
@@ -74,7 +74,7 @@ def _recording(folder: Path) -> Source:
         raise LoadError("its input is nested too deeply", file=str(folder)) from error
     events, damage = _sound(found.events)
     _check_workflow(found.workflow, events)
-    return Source(
+    return SourceListing(
         name=str(folder),
         workflow=found.workflow,
         known=True,
@@ -86,7 +86,7 @@ def _recording(folder: Path) -> Source:
     )
 
 
-def _journal(file: Path, workflow: Workflow | None) -> Source:
+def _journal(file: Path, workflow: Workflow | None) -> SourceListing:
     if not file.exists():
         raise LoadError("there is no such journal or recording", file=str(file))
     if not is_journal(file):
@@ -99,7 +99,7 @@ def _journal(file: Path, workflow: Workflow | None) -> Source:
     _check_workflow(known, events)
     if not isinstance(events[-1], RunComplete) and not (damage or unsound):
         damage.append(f"{file.name} ends before its run does")
-    return Source(
+    return SourceListing(
         name=str(file),
         workflow=known,
         known=workflow is not None,

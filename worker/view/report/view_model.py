@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.view.report.clips import Clip
+from worker.view.report.dataclips import EmbeddedDataclip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +107,13 @@ class RunView:
     steps: tuple[StepView, ...]
     executions: tuple[ExecutionView, ...]
     logs: tuple[LogView, ...]
-    clips: tuple[Clip, ...]
+    clips: tuple[EmbeddedDataclip, ...]
     final: int | None
     no_final: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class GraphRow:
     """The executions that belong together, one of each run, or None."""
 
     executions: tuple[int | None, ...]
@@ -132,5 +132,5 @@ class ReportView:
     """One run, or two to be compared, with what the first difference is."""
 
     runs: tuple[RunView, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[GraphRow, ...]
     first: First | None

@@ -16,7 +16,7 @@ _WARNING_LIMIT = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class Node:
+class Cursor:
     """A value in a document, and the path to it. ``warnings`` is shared by the whole document."""
 
     __slots__ = ("document", "path", "value", "warnings")
@@ -43,24 +43,24 @@ class Node:
         if len(self.warnings) < _WARNING_LIMIT:
             self.warnings.append(Warning(path=path_text(self.path), message=message))
 
-    def at(self, key: str) -> Node:
+    def at(self, key: str) -> Cursor:
         """The value under a key; its value is ``None`` where there is none."""
         return self._child(key, self._held().get(key))
 
-    def _child(self, key: str | int, value: Any) -> Node:
-        return Node(self.document, value, (*self.path, key), self.warnings)
+    def _child(self, key: str | int, value: Any) -> Cursor:
+        return Cursor(self.document, value, (*self.path, key), self.warnings)
 
     def has(self, key: str) -> bool:
         return isinstance(self.value, Mapping) and key in self.value
 
-    def first(self, *keys: str) -> Node:
+    def first(self, *keys: str) -> Cursor:
         """The value under the first of several names that holds one."""
         held = self._held()
         return self.at(next((key for key in keys if held.get(key) is not None), keys[0]))
 
     # --- what is expected -----------------------------------------------------------------------
 
-    def mapping(self, *known: str) -> Node:
+    def mapping(self, *known: str) -> Cursor:
         """This node, which must be a mapping; keys outside ``known`` (if any) are warned of."""
         for key in self._held():
             if _SURROGATE.search(key):
@@ -79,13 +79,13 @@ class Node:
             hint = did_you_mean(key, known)
             self.at(key).warn(f"unknown key '{shorten(key)}'{hint}")
 
-    def items(self) -> Iterator[tuple[str, Node]]:
+    def items(self) -> Iterator[tuple[str, Cursor]]:
         """The entries of a mapping, in the order of the file; none where it is absent."""
         if self.value is not None:
             for key, value in self.mapping().value.items():
                 yield key, self._child(key, value)
 
-    def elements(self) -> Iterator[Node]:
+    def elements(self) -> Iterator[Cursor]:
         """The items of a list; none where it is absent."""
         if self.value is not None:
             if not isinstance(self.value, list):

@@ -60,7 +60,7 @@ def read_document(file: Path, *, located: bool = False) -> Document:
 
 def _json_document(text: str, file: Path, located: bool) -> Document:
     root = parse_json(text, str(file))
-    places = json_text.Places(text)
+    places = json_text.JsonPositions(text)
     return Document(file=str(file), root=root, locate=places, located=located, folder=file.parent)
 
 

@@ -73,7 +73,7 @@ def _check_nesting(value: Any, file: str) -> None:
     raise LoadError(f"nested more than {NESTING_LIMIT} levels deep", file=file)
 
 
-class Places:
+class JsonPositions:
     """The line and column of every value in a text that :func:`parse` has read.
 
     Found when asked for, each container's entries at once: a run asks for none.

@@ -22,7 +22,7 @@ _COLUMNS = 1 << 32  # line and column in one number: a file can hold two million
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def parse(text: str, file: str) -> tuple[Any, Places]:
+def parse(text: str, file: str) -> tuple[Any, YamlPositions]:
     """YAML as plain data, and its places. Raises :class:`LoadError` for what is not one document
     of it."""
     builder = _Builder(file)
@@ -33,13 +33,13 @@ def parse(text: str, file: str) -> tuple[Any, Places]:
         _fail_marked(error, text, file)
     except yaml.YAMLError as error:
         _fail_unprintable(error, text, file)
-    return builder.root, Places(builder.root, builder.start, builder.within)
+    return builder.root, YamlPositions(builder.root, builder.start, builder.within)
 
 
 _Marks = dict[str, int] | list[int]
 
 
-class Places:
+class YamlPositions:
     """The line and column of every value, kept for each container: a path costs nothing."""
 
     def __init__(self, root: Any, start: Mark, within: Mapping[int, _Marks]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import LoadError
-from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import kind_of, shorten
 from worker.workflow.documents.document import parse_json, read_text
 from worker.workflow.model import Edge, EdgeKind, Language
@@ -33,7 +33,7 @@ _LIMITS = {
 }
 
 
-def body(node: Node) -> tuple[str, str]:
+def body(node: Cursor) -> tuple[str, str]:
     """A job's source and the file that it came from (empty: inline).
 
     Written as text, as the path of a file beside the workflow, or as ``{path: ...}``.
@@ -49,7 +49,7 @@ def body(node: Node) -> tuple[str, str]:
     return text, ""
 
 
-def beside(node: Node, name: str, limit: int = BODY_LIMIT) -> str:
+def beside(node: Cursor, name: str, limit: int = BODY_LIMIT) -> str:
     """The text of a file in the workflow's folder, or below it."""
     shown, document = repr(shorten(name)), node.document
     if document.folder is None:
@@ -70,7 +70,7 @@ def beside(node: Node, name: str, limit: int = BODY_LIMIT) -> str:
         node.fail(f"the file {shown}: {error.message}")
 
 
-def data_or_file(node: Node) -> Mapping[str, Any] | str | None:
+def data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
     """A mapping, a name, or the content of a .json file beside the workflow."""
     if not isinstance(node.value, str):
         return None if node.value is None else node.data()
@@ -86,7 +86,7 @@ def data_or_file(node: Node) -> Mapping[str, Any] | str | None:
     return found
 
 
-def options_of(node: Node) -> dict[str, Any]:
+def options_of(node: Cursor) -> dict[str, Any]:
     """A file's options; the limits among them by OpenFn's names, each a number."""
     found: dict[str, Any] = {}
     for key, one in node.items():
@@ -98,7 +98,7 @@ def options_of(node: Node) -> dict[str, Any]:
     return found
 
 
-def warn_of_globals(node: Node) -> None:
+def warn_of_globals(node: Cursor) -> None:
     if node.at("globals").value is not None:
         node.at("globals").warn("global functions are not supported: jobs will not find them")
 
@@ -109,7 +109,7 @@ def language_of(source_file: str, adaptors: tuple[str, ...]) -> Language:
     return Language.PYTHON if source_file.endswith(".py") or python else Language.JAVASCRIPT
 
 
-def condition(node: Node) -> tuple[EdgeKind, str]:
+def condition(node: Cursor) -> tuple[EdgeKind, str]:
     """An edge's condition: a boolean, one of the known words, or a JavaScript expression."""
     match node.value:
         case True:
@@ -124,7 +124,7 @@ def condition(node: Node) -> tuple[EdgeKind, str]:
             node.fail(f"expected a condition, found {kind_of(node.value)}")
 
 
-def without_doubles(edges: Iterable[tuple[Edge, Node]]) -> tuple[Edge, ...]:
+def without_doubles(edges: Iterable[tuple[Edge, Cursor]]) -> tuple[Edge, ...]:
     """The edges of one step. Of two to the same target the last one holds, in the place of the
     first, as on OpenFn."""
     found: dict[str, Edge] = {}

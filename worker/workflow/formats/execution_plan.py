@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import kind_of
 from worker.workflow.formats.common import (
     body,
@@ -32,13 +32,13 @@ _STEP_KEYS = (
 _EDGE_KEYS = ("condition", "label", "disabled", "enabled", "openfn", "name", "id")
 
 
-def read_plan(node: Node) -> Workflow:
+def read_plan(node: Cursor) -> Workflow:
     """The CLI's workflow.json: ``{options, workflow: {name, steps}}``."""
     node.mapping(*_PLAN_KEYS)
     return read_workflow(node.at("workflow"), node.at("options"))
 
 
-def read_workflow(node: Node, around: Node | None = None) -> Workflow:
+def read_workflow(node: Cursor, around: Cursor | None = None) -> Workflow:
     """``{id, name, start, steps}``, and the legacy ``{start, jobs}``; ``around`` has the options
     of a plan, which come before the workflow's own."""
     node.mapping(*_WORKFLOW_KEYS)
@@ -57,7 +57,7 @@ def read_workflow(node: Node, around: Node | None = None) -> Workflow:
     )
 
 
-def _named(options: Node, node: Node, key: str) -> str:
+def _named(options: Cursor, node: Cursor, key: str) -> str:
     given = options.at(key).name("") if options.value is not None else ""
     return given or node.at(key).name("")
 
@@ -66,7 +66,7 @@ def _without_ends(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("start", "end")}
 
 
-def _trigger_to_start(listed: Node) -> str:
+def _trigger_to_start(listed: Cursor) -> str:
     """The first trigger that is enabled, else the first trigger, else none: the first step.
 
     A disabled trigger keeps its edges: a run that is started by hand goes through it all the same.
@@ -77,11 +77,11 @@ def _trigger_to_start(listed: Node) -> str:
     return next((_id(one) for one in (*enabled, *triggers)), "")
 
 
-def _id(node: Node) -> str:
+def _id(node: Cursor) -> str:
     return node.at("id").name("" if node.has("name") else None) or node.at("name").name()
 
 
-def _read_step(node: Node) -> Step:
+def _read_step(node: Cursor) -> Step:
     node.mapping(*_STEP_KEYS)
     adaptors = _adaptors(node)
     source, file = body(node.at("expression"))
@@ -103,20 +103,20 @@ def _read_step(node: Node) -> Step:
     )
 
 
-def _state(node: Node) -> Mapping[str, Any]:
+def _state(node: Cursor) -> Mapping[str, Any]:
     found = data_or_file(node)
     if isinstance(found, str):
         node.fail(f"expected a mapping, or the path of a .json file, found {kind_of(found)}")
     return found or {}
 
 
-def _adaptors(node: Node) -> tuple[str, ...]:
+def _adaptors(node: Cursor) -> tuple[str, ...]:
     one = node.at("adaptor").name("")
     several = tuple(item.name() for item in node.at("adaptors").elements())
     return (one, *several) if one else several
 
 
-def _edges(source: str, node: Node) -> Iterator[tuple[Edge, Node]]:
+def _edges(source: str, node: Cursor) -> Iterator[tuple[Edge, Cursor]]:
     """``next``: a step, several, or a map of steps to conditions."""
     match node.value:
         case None | "" | False:
@@ -133,7 +133,7 @@ def _edges(source: str, node: Node) -> Iterator[tuple[Edge, Node]]:
             node.fail(f"expected a step, or a mapping of steps, found {kind_of(node.value)}")
 
 
-def _edge(source: str, target: str, node: Node) -> Edge:
+def _edge(source: str, target: str, node: Cursor) -> Edge:
     if not isinstance(node.value, Mapping):
         kind, expression = condition(node)
         return Edge(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from worker.workflow.documents.cursor import Node
+from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import did_you_mean, kind_of, shorten
 from worker.workflow.formats.common import (
     body,
@@ -41,11 +41,11 @@ _EDGE_KEYS = (
 )
 _CONDITION_TYPES = ("always", "on_job_success", "on_job_failure", "js_expression")
 
-Named = tuple[tuple[str, Node], ...]
-Edges = dict[str, list[tuple[Edge, Node]]]
+Named = tuple[tuple[str, Cursor], ...]
+Edges = dict[str, list[tuple[Edge, Cursor]]]
 
 
-def read_workflow(node: Node) -> Workflow:
+def read_workflow(node: Cursor) -> Workflow:
     """One workflow of a version 3 project; jobs, triggers and edges are mappings by key."""
     node.mapping(*_WORKFLOW_KEYS)
     key = str(node.path[-1]) if node.path else ""
@@ -62,7 +62,7 @@ def read_workflow(node: Node) -> Workflow:
     )
 
 
-def read_run(node: Node) -> Workflow:
+def read_run(node: Cursor) -> Workflow:
     """A Lightning run; jobs, triggers and edges are lists, and name each other by ids."""
     node.mapping(*_RUN_KEYS)
     warn_of_globals(node)
@@ -86,7 +86,7 @@ class _Parts:
 
     triggers: Named
     jobs: Named
-    edges: tuple[Node, ...]
+    edges: tuple[Cursor, ...]
 
     def steps(self) -> tuple[Step, ...]:
         ids = self.ids()
@@ -121,7 +121,7 @@ class _Parts:
         return next((name for name, _ in self.jobs if name not in targets), "")
 
 
-def _trigger(id: str, node: Node, edges: Edges) -> Step:
+def _trigger(id: str, node: Cursor, edges: Edges) -> Step:
     node.mapping(*_TRIGGER_KEYS)
     return Step(
         id=id,
@@ -133,7 +133,7 @@ def _trigger(id: str, node: Node, edges: Edges) -> Step:
     )
 
 
-def _job(id: str, node: Node, edges: Edges) -> Step:
+def _job(id: str, node: Cursor, edges: Edges) -> Step:
     node.mapping(*_JOB_KEYS)
     adaptor = node.at("adaptor").name("")
     adaptors = (adaptor,) if adaptor else ()
@@ -152,14 +152,14 @@ def _job(id: str, node: Node, edges: Edges) -> Step:
     )
 
 
-def _credential(node: Node) -> dict[str, Any] | str | None:
+def _credential(node: Cursor) -> dict[str, Any] | str | None:
     """A credential's content, or the name of one."""
     if isinstance(node.value, str):
         return node.name()
     return None if node.value is None else node.data()
 
 
-def _edge(node: Node, ids: dict[tuple[str, str], str]) -> Edge:
+def _edge(node: Cursor, ids: dict[tuple[str, str], str]) -> Edge:
     node.mapping(*_EDGE_KEYS)
     kind, expression = _condition(node)
     return Edge(
@@ -173,11 +173,11 @@ def _edge(node: Node, ids: dict[tuple[str, str], str]) -> Edge:
     )
 
 
-def _target(node: Node) -> str:
+def _target(node: Cursor) -> str:
     return node.first("target_job", "target_job_id").name()
 
 
-def _source(node: Node, ids: dict[tuple[str, str], str]) -> str:
+def _source(node: Cursor, ids: dict[tuple[str, str], str]) -> str:
     for kind in ("trigger", "job"):
         named = node.first(f"source_{kind}", f"source_{kind}_id")
         if named.value is not None:
@@ -193,7 +193,7 @@ def _names(kind: str, ids: Iterable[tuple[str, str]]) -> list[str]:
     return [name for one, name in ids if one == kind]
 
 
-def _condition(node: Node) -> tuple[EdgeKind, str]:
+def _condition(node: Cursor) -> tuple[EdgeKind, str]:
     """``condition_type`` (older: ``condition``), with ``condition_expression`` for expressions.
 
     An edge that says nothing is always followed: here, and only here, that is OpenFn's rule.
@@ -209,7 +209,7 @@ def _condition(node: Node) -> tuple[EdgeKind, str]:
     return condition(type)
 
 
-def _fail_type(node: Node) -> None:
+def _fail_type(node: Cursor) -> None:
     hint = did_you_mean(node.value, _CONDITION_TYPES) if isinstance(node.value, str) else ""
     expected = ", ".join(_CONDITION_TYPES)
     node.fail(f"expected one of {expected}, found {kind_of(node.value)}{hint}")

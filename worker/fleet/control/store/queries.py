@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from worker.fleet.control.model import Order, Phase, Run
+from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import order_of, run_of
-from worker.fleet.control.store.work import Work
+from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.messaging.messages import EventQuery, OrderQuery
 
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
@@ -20,7 +20,7 @@ PAGE_BYTES = 8 * 1024 * 1024
 CLIP_NAMES = {"step:complete": "output_dataclip", "run:complete": "final_state"}
 
 
-def orders(connection: Connection, query: OrderQuery) -> list[Order]:
+def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
     """Orders, newest first."""
     found = select(tables.ORDERS).order_by(_ORDERS.created.desc(), _ORDERS.id).limit(query.limit)
     if query.status is not None:
@@ -42,12 +42,12 @@ def orders(connection: Connection, query: OrderQuery) -> list[Order]:
     return [order_of(row) for row in connection.execute(found).mappings()]
 
 
-def runs_of(connection: Connection, order_id: str) -> list[Run]:
+def runs_of(connection: Connection, order_id: str) -> list[RunRecord]:
     found = select(tables.RUNS).where(_RUNS.order_id == order_id).order_by(_RUNS.number)
     return [run_of(row) for row in connection.execute(found).mappings()]
 
 
-def events_of(connection: Connection, run: Run, query: EventQuery) -> list[msgspec.Raw]:
+def events_of(connection: Connection, run: RunRecord, query: EventQuery) -> list[msgspec.Raw]:
     """Events of a run's last attempt, in order: as many as are asked for, or as fit into an answer.
     There are no more when there is none."""
     found = (
@@ -81,7 +81,7 @@ def _event(row: Any) -> msgspec.Raw:
     return msgspec.Raw(body.encode())
 
 
-def steps_of(connection: Connection, run: Run) -> list[dict[str, Any]]:
+def steps_of(connection: Connection, run: RunRecord) -> list[dict[str, Any]]:
     """The executions of a run's steps, in order: what began, how it ended, and its dataclips."""
     steps: dict[str, dict[str, Any]] = {}
     for event in _bodies(connection, run, ("step:start", "step:complete")):
@@ -101,7 +101,7 @@ def steps_of(connection: Connection, run: Run) -> list[dict[str, Any]]:
     return list(steps.values())
 
 
-def _bodies(connection: Connection, run: Run, types: Sequence[str]) -> list[dict[str, Any]]:
+def _bodies(connection: Connection, run: RunRecord, types: Sequence[str]) -> list[dict[str, Any]]:
     found = (
         select(_EVENTS.body)
         .where(_EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.type.in_(types))
@@ -110,7 +110,7 @@ def _bodies(connection: Connection, run: Run, types: Sequence[str]) -> list[dict
     return [msgspec.json.decode(body) for body in connection.execute(found).scalars()]
 
 
-def input_of(work: Work, run: Run, step: str) -> str:
+def input_of(work: Transaction, run: RunRecord, step: str) -> str:
     """Where the input of a step's first execution is kept, as ``owner/id``; empty: nowhere."""
     started = _bodies(work.connection, run, ("step:start",))
     wanted = next((one for one in started if one["job_id"] == step), None)
@@ -130,7 +130,7 @@ def stale_of(connection: Connection, run_id: str) -> int:
 def workers(connection: Connection) -> list[dict[str, Any]]:
     """The workers, and the runs that they have leases of."""
     leases = select(_RUNS.worker, _RUNS.id, _RUNS.status, _RUNS.expires).where(
-        _RUNS.phase.in_((Phase.CLAIMED.value, Phase.STARTED.value))
+        _RUNS.phase.in_((RunPhase.CLAIMED.value, RunPhase.STARTED.value))
     )
     held: dict[str, list[dict[str, Any]]] = {}
     for row in connection.execute(leases):

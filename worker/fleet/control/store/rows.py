@@ -8,27 +8,27 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from worker.core.status import Status
-from worker.fleet.control.model import Order, Phase, Run
+from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 
-_ORDER = tuple(field.name for field in fields(Order))
-_RUN = tuple(field.name for field in fields(Run))
-
-
-def order_of(row: RowMapping) -> Order:
-    return Order(**{**row, "status": Status(row["status"])})
+_ORDER = tuple(field.name for field in fields(WorkOrder))
+_RUN = tuple(field.name for field in fields(RunRecord))
 
 
-def run_of(row: RowMapping) -> Run:
-    return Run(**{**row, "status": Status(row["status"]), "phase": Phase(row["phase"])})
+def order_of(row: RowMapping) -> WorkOrder:
+    return WorkOrder(**{**row, "status": Status(row["status"])})
 
 
-def order_row(order: Order) -> dict[str, Any]:
+def run_of(row: RowMapping) -> RunRecord:
+    return RunRecord(**{**row, "status": Status(row["status"]), "phase": RunPhase(row["phase"])})
+
+
+def order_row(order: WorkOrder) -> dict[str, Any]:
     row = {name: getattr(order, name) for name in _ORDER}
     row["status"] = order.status.value
     return row
 
 
-def run_row(run: Run) -> dict[str, Any]:
+def run_row(run: RunRecord) -> dict[str, Any]:
     row = {name: getattr(run, name) for name in _RUN}
     row["status"], row["phase"] = run.status.value, run.phase.value
     return row

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from worker.errors import UsageError, WorkerError
-from worker.fleet.control.store.work import Work
+from worker.fleet.control.store.transaction import Transaction
 
 T = TypeVar("T")
 TRIES = 5
@@ -58,10 +58,10 @@ class Store:
             raise StoreError(f"{self._engine.url!s} cannot be opened: {error.orig}") from error
 
     @contextlib.contextmanager
-    def work(self) -> Iterator[Work]:
+    def work(self) -> Iterator[Transaction]:
         """A transaction: what it collected is written and committed at its end, or nothing is."""
         with self._engine.begin() as connection:
-            work = Work(connection)
+            work = Transaction(connection)
             yield work
             work.flush()
 

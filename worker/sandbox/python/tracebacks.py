@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from worker.core.outcome import OUT_OF_MEMORY, Position, StepError
 from worker.core.status import aborts
-from worker.sandbox.python.guard import ForbiddenName, Refusal, out_of_memory
+from worker.sandbox.python.guard import ForbiddenName, GuardViolation, out_of_memory
 from worker.sandbox.python.state import to_json
 
 STACK_LIMIT: Final = 10
@@ -28,7 +28,7 @@ _TYPES: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SourceText:
     """A step's file, by the name that its frames carry, and its lines."""
 
     file: str
@@ -41,7 +41,7 @@ class Source:
         return Position(line=line, column=column, source_line=text[:SOURCE_LINE_LIMIT])
 
 
-def step_error(error: BaseException, source: Source, step_id: str) -> StepError:
+def step_error(error: BaseException, source: SourceText, step_id: str) -> StepError:
     """Why a step did not succeed. The position is that of the innermost frame in its own file."""
     error = _deciding(error)
     type = _type(error)
@@ -62,7 +62,7 @@ def step_error(error: BaseException, source: Source, step_id: str) -> StepError:
     )
 
 
-def forbidden_error(found: ForbiddenName, source: Source, step_id: str) -> StepError:
+def forbidden_error(found: ForbiddenName, source: SourceText, step_id: str) -> StepError:
     """Why a step that uses a forbidden name is killed."""
     position = source.position(found.line, found.offset)
     return StepError(
@@ -90,7 +90,7 @@ def _deciding(error: BaseException) -> BaseException:
 
 def _type(error: BaseException) -> str:
     """The error type, by the table in :mod:`worker.sandbox.python.steps`."""
-    if isinstance(error, Refusal):
+    if isinstance(error, GuardViolation):
         return error.type
     if out_of_memory(error):
         return "OomError"
@@ -98,7 +98,7 @@ def _type(error: BaseException) -> str:
 
 
 def _name(error: BaseException) -> str:
-    return error.type if isinstance(error, Refusal) else type(error).__name__
+    return error.type if isinstance(error, GuardViolation) else type(error).__name__
 
 
 def _message(error: BaseException) -> str:
@@ -109,11 +109,11 @@ def _message(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         # CPython ends its own message with what it happened to be doing.
         return "Maximum recursion depth exceeded" if text.startswith("maximum rec") else text
-    bare = isinstance(error, KeyError) or not isinstance(error, Exception | Refusal)
+    bare = isinstance(error, KeyError) or not isinstance(error, Exception | GuardViolation)
     return f"{_name(error)}: {text}" if bare and text else text or _name(error)
 
 
-def _own_frames(trace: TracebackType | None, source: Source) -> list[tuple[str, Position]]:
+def _own_frames(trace: TracebackType | None, source: SourceText) -> list[tuple[str, Position]]:
     """The function and the place of each frame in the step's file, the innermost first."""
     frames: dict[int, tuple[CodeType, int, int]] = {}
     while trace is not None:
@@ -126,7 +126,7 @@ def _own_frames(trace: TracebackType | None, source: Source) -> list[tuple[str, 
     return [(code.co_qualname, _place(code, last, line, source)) for code, last, line in innermost]
 
 
-def _place(code: CodeType, last: int, line: int, source: Source) -> Position:
+def _place(code: CodeType, last: int, line: int, source: SourceText) -> Position:
     index = max(last, 0) // 2
     _, _, offset, _ = next(islice(code.co_positions(), index, None), (None, None, None, None))
     return source.position(line, offset or 0)
@@ -134,7 +134,7 @@ def _place(code: CodeType, last: int, line: int, source: Source) -> Position:
 
 def _details(error: BaseException) -> dict[str, Any]:
     """What the error carries in public attributes, as far as it is JSON."""
-    if isinstance(error, Refusal):
+    if isinstance(error, GuardViolation):
         return {}
     carried = {name: value for name, value in vars(error).items() if not name.startswith("_")}
     try:

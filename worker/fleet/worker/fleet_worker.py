@@ -22,8 +22,8 @@ from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Me
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.event_size import fitted
-from worker.fleet.worker.outbox import Box, Outbox
-from worker.fleet.worker.reporter import MESSAGE_BYTES, Key, Reporter
+from worker.fleet.worker.outbox import Outbox, RunOutbox
+from worker.fleet.worker.reporter import MESSAGE_BYTES, Key, ReportSender
 from worker.sinks.log import Log
 from worker.version import VERSION
 
@@ -37,20 +37,20 @@ REMEMBERED = 10_000
 """How many runs that were done are remembered, to know them again."""
 
 
-class Executes(Protocol):
+class RunsPlans(Protocol):
     """What runs a run to its end."""
 
     async def execute(
-        self, run: wire.Assigned, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None: ...
 
 
 @dataclass(slots=True)
-class Held:
+class LeasedRun:
     """A run that this worker has the lease of."""
 
     lease: wire.Lease
-    box: Box
+    box: RunOutbox
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     seq: int = 0
     wanted: bool = True
@@ -66,13 +66,13 @@ def _presence(topics: Topics, name: str, presence: wire.Presence) -> Message:
     return Message(topic=topic, payload=wire.encode(presence), retain=True)
 
 
-class Agent:
+class FleetWorker:
     """One worker, until it is cancelled or has drained."""
 
     def __init__(
         self,
         bus: Bus,
-        executor: Executes,
+        executor: RunsPlans,
         outbox: Outbox,
         *,
         name: str,
@@ -89,8 +89,8 @@ class Agent:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
-        self._reporter = Reporter()
-        self._held: dict[Key, Held] = {}
+        self._reporter = ReportSender()
+        self._held: dict[Key, LeasedRun] = {}
         self._done: OrderedDict[Key, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claim: wire.Claim | None = None
@@ -238,17 +238,17 @@ class Agent:
         key = (lease.run_id, lease.attempt)
         return key not in self._held and key not in self._done
 
-    def _begin(self, run: wire.Assigned) -> None:
+    def _begin(self, run: wire.AssignedRun) -> None:
         self._lease_s = run.lease_s
         self._reporter.limit = min(MESSAGE_BYTES, run.payload_limit - ENVELOPE)
-        held = Held(run.lease, self._outbox.open(run.lease))
+        held = LeasedRun(run.lease, self._outbox.open(run.lease))
         self._held[run.lease.run_id, run.lease.attempt] = held
         self._reporter.add(held.box)
         task = asyncio.create_task(self._perform(run, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _perform(self, run: wire.Assigned, held: Held) -> None:
+    async def _perform(self, run: wire.AssignedRun, held: LeasedRun) -> None:
         def receive(event: AnyEvent) -> None:
             if held.wanted:
                 held.seq = event.seq + 1
@@ -263,7 +263,7 @@ class Agent:
         finally:
             self._end(held)
 
-    def _end(self, held: Held) -> None:
+    def _end(self, held: LeasedRun) -> None:
         self.finished += 1
         key = (held.lease.run_id, held.lease.attempt)
         del self._held[key]
@@ -308,7 +308,7 @@ class Agent:
     def _beat(self, now: float) -> None:
         self._beaten_at = now
         leases = [held.lease for held in self._held.values() if held.wanted]
-        self._say("beat", wire.Beat(incarnation=self._id, leases=leases))
+        self._say("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
 
     def _say_again(self) -> None:
         self._reporter.rewind()
@@ -330,7 +330,7 @@ class Agent:
         if self.connected.is_set() and (reports := self._reporter.next(time.monotonic())):
             self._say("reports", reports)
 
-    def _say(self, what: str, shape: wire.Shape) -> None:
+    def _say(self, what: str, shape: wire.Payload) -> None:
         topic = self._topics.worker(self._name, what)
         self._bus.publish(Message(topic=topic, payload=wire.encode(shape)))
 
@@ -345,7 +345,7 @@ class Agent:
         self._bus.publish(_presence(self._topics, self._name, presence))
 
 
-def _failed(held: Held, error: Exception) -> RunComplete:
+def _failed(held: LeasedRun, error: Exception) -> RunComplete:
     """The end of a run that this worker could not run: its own fault, or that of its settings."""
     found = StepError(type=type(error).__name__, message=str(error) or "no message")
     return RunComplete(

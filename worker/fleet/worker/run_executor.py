@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.adaptors.http.allowlist import Named, hosts_of
-from worker.adaptors.http.lazy import OnDemand
+from worker.adaptors.http.allowlist import HostPattern, hosts_of
+from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
@@ -28,7 +28,7 @@ class Allowance:
     """What runs may have here. ``most`` are the highest limits that an order can ask for."""
 
     credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    hosts: tuple[Named, ...] = ()
+    hosts: tuple[HostPattern, ...] = ()
     allow_python: bool = True
     most: Limits | None = None
 
@@ -41,16 +41,16 @@ class _Sink:
         """There is nothing to close."""
 
 
-class Executor:
+class RunExecutor:
     """Runs workflows in a pool of processes."""
 
     def __init__(self, pool: Pool, allowance: Allowance) -> None:
         self._pool = pool
         self._allowance = allowance
-        self._known: dict[str, tuple[Workflow, OnDemand]] = {}
+        self._known: dict[str, tuple[Workflow, LazyHost]] = {}
 
     async def execute(
-        self, run: wire.Assigned, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         """Run to the end; every event goes to ``receive``. Raises where nothing could run."""
         workflow, host = self._ready(run)
@@ -68,14 +68,14 @@ class Executor:
             host=host,
         )
 
-    def _ready(self, run: wire.Assigned) -> tuple[Workflow, OnDemand]:
+    def _ready(self, run: wire.AssignedRun) -> tuple[Workflow, LazyHost]:
         if run.plan_id not in self._known:
             workflow = load(json.loads(bytes(run.plan)))
             found, _ = configurations(workflow, self._allowance.credentials)
             allowed = [*self._allowance.hosts, *hosts_of(found.values())]
             if len(self._known) >= KEPT:
                 self._known.pop(next(iter(self._known)))
-            self._known[run.plan_id] = workflow, OnDemand(allowed)
+            self._known[run.plan_id] = workflow, LazyHost(allowed)
         return self._known[run.plan_id]
 
     def _options(self, workflow: Workflow, asked: wire.RunOptions) -> Options:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from worker.adaptors.http.messages import (
+from worker.adaptors.http.exchange import (
     Exchange,
     ExchangeError,
     HttpReply,
@@ -15,7 +15,7 @@ from worker.adaptors.http.messages import (
     reply_text,
     request_of,
 )
-from worker.sandbox.host import Answer, Call, failed
+from worker.sandbox.host import HostCall, HostReply, failed
 
 NEVER = 10**16
 """When a reply arrives that never came: in some three hundred years."""
@@ -25,14 +25,14 @@ class Sender(Protocol):
     async def send(self, request: HttpRequest) -> HttpReply: ...
 
 
-class Recorded:
+class RecordingHost:
     """A host that records. ``write`` receives every exchange when its reply arrives."""
 
     def __init__(self, sender: Sender, write: Callable[[Exchange], None]) -> None:
         self._sender, self._write = sender, write
         self._last = 0
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: HostCall) -> HostReply:
         try:
             request = request_of(call.text)
         except ExchangeError as error:
@@ -49,9 +49,9 @@ class Recorded:
         arrived = max(call.now + (time.monotonic_ns() - began) // 1000, self._last + 1)
         self._last = arrived
         self._note(call, request, reply, arrived)
-        return Answer(text=reply_text(reply), at=arrived)
+        return HostReply(text=reply_text(reply), at=arrived)
 
-    def _note(self, call: Call, request: HttpRequest, reply: HttpReply, arrived: int) -> None:
+    def _note(self, call: HostCall, request: HttpRequest, reply: HttpReply, arrived: int) -> None:
         self._write(
             Exchange(
                 step=call.step,

@@ -16,7 +16,13 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Table, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.fleet.control.model import Lane, Order, Phase, Project, Run
+from worker.fleet.control.entities import (
+    ProjectRecord,
+    QueuePartition,
+    RunPhase,
+    RunRecord,
+    WorkOrder,
+)
 from worker.fleet.control.queue import Waiting
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import keyed, order_of, order_row, run_of, run_row
@@ -36,7 +42,7 @@ _RUNS = (
 _SET_ORDER = update(tables.ORDERS).where(tables.ORDERS.c.id == bindparam("key"))
 # A final run never changes, whatever the code above believes.
 _SET_RUN = update(tables.RUNS).where(
-    tables.RUNS.c.id == bindparam("key"), tables.RUNS.c.phase != Phase.FINAL.value
+    tables.RUNS.c.id == bindparam("key"), tables.RUNS.c.phase != RunPhase.FINAL.value
 )
 LANES_AT_ONCE = 200
 """How many workflows with waiting runs are looked at for a batch: those first of which the fewest
@@ -54,7 +60,7 @@ _LEASED = select(tables.LANES.c.project, func.sum(tables.LANES.c.leased)).group_
 _WAITING = (
     select(tables.RUNS.c.id, tables.RUNS.c.priority, tables.RUNS.c.age)
     .where(
-        tables.RUNS.c.phase == Phase.AVAILABLE.value,
+        tables.RUNS.c.phase == RunPhase.AVAILABLE.value,
         tables.RUNS.c.project == bindparam("project"),
         tables.RUNS.c.workflow == bindparam("workflow"),
     )
@@ -62,8 +68,8 @@ _WAITING = (
     .limit(bindparam("count"))
 )
 _CLAIMED = select(tables.RUNS.c.id).where(tables.RUNS.c.claim_id == bindparam("claim"))
-_LEASES = (tables.RUNS.c.phase == Phase.CLAIMED.value) | (
-    tables.RUNS.c.phase == Phase.STARTED.value
+_LEASES = (tables.RUNS.c.phase == RunPhase.CLAIMED.value) | (
+    tables.RUNS.c.phase == RunPhase.STARTED.value
 )
 _EXPIRED = (
     select(tables.RUNS.c.id)
@@ -118,7 +124,7 @@ class WorkerRow:
     since: int
 
 
-class _Held(Generic[T]):
+class _IdentityMap(Generic[T]):
     """Rows of one table: as they were read, and as they are to be."""
 
     def __init__(self) -> None:
@@ -148,7 +154,7 @@ class _Held(Generic[T]):
         self._was = dict(self.now)
 
 
-class Work:
+class Transaction:
     """What one transaction reads and will write."""
 
     def __init__(self, connection: Connection) -> None:
@@ -156,22 +162,22 @@ class Work:
         self._insert = (
             postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         )
-        self._orders = _Held[Order]()
-        self._runs = _Held[Run]()
+        self._orders = _IdentityMap[WorkOrder]()
+        self._runs = _IdentityMap[RunRecord]()
         self._plans: dict[str, str] = {}
         self._clips: dict[tuple[str, str], str] = {}
-        self._projects: dict[str, Project] = {}
+        self._projects: dict[str, ProjectRecord] = {}
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._lanes: dict[tuple[str, str], list[int]] = {}
         self._unfinished: Counter[str] = Counter()
 
     # --- orders and runs --------------------------------------------------------------------------
 
-    def order(self, id: str) -> Order | None:
+    def order(self, id: str) -> WorkOrder | None:
         self.load_orders([id])
         return self._orders.now.get(id)
 
-    def run(self, id: str) -> Run | None:
+    def run(self, id: str) -> RunRecord | None:
         self.load_runs([id])
         return self._runs.now.get(id)
 
@@ -187,26 +193,26 @@ class Work:
             for row in self.connection.execute(_RUNS, {"ids": missing}).mappings():
                 self._runs.read(row["id"], run_of(row))
 
-    def known_runs(self) -> list[Run]:
+    def known_runs(self) -> list[RunRecord]:
         """The runs that were read or made so far."""
         return list(self._runs.now.values())
 
-    def known_run(self, id: str) -> Run | None:
+    def known_run(self, id: str) -> RunRecord | None:
         """A run, if it was read or made already."""
         return self._runs.now.get(id)
 
-    def put_order(self, order: Order) -> None:
+    def put_order(self, order: WorkOrder) -> None:
         self._orders.now[order.id] = order
 
-    def put_run(self, run: Run) -> None:
+    def put_run(self, run: RunRecord) -> None:
         """Note a run's new values, and count it in its lane."""
         was = self._runs.now.get(run.id)
         self._runs.now[run.id] = run
         self._count(run, was)
 
-    def _count(self, run: Run, was: Run | None) -> None:
-        available = (run.phase is Phase.AVAILABLE) - (
-            was is not None and was.phase is Phase.AVAILABLE
+    def _count(self, run: RunRecord, was: RunRecord | None) -> None:
+        available = (run.phase is RunPhase.AVAILABLE) - (
+            was is not None and was.phase is RunPhase.AVAILABLE
         )
         leased = run.leased - (was is not None and was.leased)
         if available or leased:
@@ -217,15 +223,15 @@ class Work:
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def lanes(self) -> list[Lane]:
+    def lanes(self) -> list[QueuePartition]:
         """The lanes in which runs wait, less those that another control plane works on."""
-        return [Lane(**row._mapping) for row in self.connection.execute(_LANES)]
+        return [QueuePartition(**row._mapping) for row in self.connection.execute(_LANES)]
 
     def leased(self) -> Counter[str]:
         """How many runs of each project are leased."""
         return Counter({name: int(count) for name, count in self.connection.execute(_LEASED)})
 
-    def waiting(self, lane: Lane, count: int) -> list[Waiting]:
+    def waiting(self, lane: QueuePartition, count: int) -> list[Waiting]:
         """The first runs of a lane, in the order in which they go."""
         given = {"project": lane.project, "workflow": lane.workflow, "count": count}
         return [
@@ -233,42 +239,42 @@ class Work:
             for row in self.connection.execute(_WAITING, given)
         ]
 
-    def claimed(self, claim_id: str) -> list[Run]:
+    def claimed(self, claim_id: str) -> list[RunRecord]:
         """The runs that a claim was given, as they are now."""
         return self._found(self.connection.execute(_CLAIMED, {"claim": claim_id}).scalars())
 
-    def expired(self, now: int) -> list[Run]:
+    def expired(self, now: int) -> list[RunRecord]:
         return self._found(self.connection.execute(_EXPIRED, {"now": now}).scalars())
 
-    def of_worker(self, worker: str) -> list[Run]:
+    def of_worker(self, worker: str) -> list[RunRecord]:
         """The runs that a worker has leases of."""
         return self._found(self.connection.execute(_OF_WORKER, {"worker": worker}).scalars())
 
-    def _found(self, ids: Iterable[str]) -> list[Run]:
+    def _found(self, ids: Iterable[str]) -> list[RunRecord]:
         listed = list(ids)
         self.load_runs(listed)
         return [self._runs.now[id] for id in listed]
 
     # --- projects, plans, dataclips ---------------------------------------------------------------
 
-    def project(self, name: str) -> Project:
+    def project(self, name: str) -> ProjectRecord:
         """The project, held until the end of the transaction."""
         if name not in self._projects:
             fresh = {"name": name, "period_began": 0, "accepted": 0}
             table = tables.PROJECTS
             self.connection.execute(self._insert(table).values(fresh).on_conflict_do_nothing())
             row = self.connection.execute(_PROJECT.with_for_update(), {"name": name}).one()
-            self._projects[name] = Project(**row._mapping)
+            self._projects[name] = ProjectRecord(**row._mapping)
         unfinished = self.connection.execute(_UNFINISHED, {"name": name}).scalar() or 0
         known = self._projects[name]
-        return Project(
+        return ProjectRecord(
             name=name,
             unfinished=int(unfinished) + self._unfinished[name],
             period_began=known.period_began,
             accepted=known.accepted,
         )
 
-    def put_project(self, project: Project) -> None:
+    def put_project(self, project: ProjectRecord) -> None:
         self._projects[project.name] = project
 
     def plan(self, id: str) -> str:
@@ -312,11 +318,11 @@ class Work:
             insert.on_conflict_do_update(index_elements=["key"], set_={"value": value})
         )
 
-    def changed_since(self, time: int) -> list[Run]:
+    def changed_since(self, time: int) -> list[RunRecord]:
         """The runs whose status may have changed since then."""
         return self._found(self.connection.execute(_CHANGED, {"time": time}).scalars())
 
-    def unnotified(self) -> list[Run]:
+    def unnotified(self) -> list[RunRecord]:
         """The runs of which the superuser was not told yet."""
         return self._found(self.connection.execute(_UNNOTIFIED).scalars())
 
@@ -352,7 +358,9 @@ class Work:
         self._rows, self._lanes = {}, {}
         self._unfinished.clear()
 
-    def _write(self, table: Table, change: Any, held: _Held[T], row_of: Callable[[T], Any]) -> None:
+    def _write(
+        self, table: Table, change: Any, held: _IdentityMap[T], row_of: Callable[[T], Any]
+    ) -> None:
         if fresh := held.fresh:
             self.connection.execute(table.insert(), [row_of(one) for one in fresh])
         if changed := held.changed:

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from worker.core.status import STATUS_OF_REASON, Status
 from worker.errors import LoadError, UsageError
-from worker.sinks.text import seconds
-from worker.view.graph.drawing import Drawing, Mark, Marks, draw
+from worker.sinks.terminal_text import seconds
+from worker.view.graph.drawing import Annotation, Drawing, Marks, draw
 from worker.view.graph.svg import picture
 from worker.workflow.load import load
 from worker.workflow.model import StepKind, Workflow
@@ -39,7 +39,7 @@ def marks_of(workflow: Workflow, steps: Sequence[Step]) -> Marks:
             followed |= {edge.id for edge in one.edges if edge.target == first}
     return Marks(
         steps={id: _mark(found) for id, found in several.items()},
-        edges={id: Mark(tone="followed") for id in followed},
+        edges={id: Annotation(tone="followed") for id in followed},
     )
 
 
@@ -50,12 +50,12 @@ def status_of_step(step: Step) -> Status:
     return STATUS_OF_REASON.get(step["reason"], Status.EXCEPTION)
 
 
-def _mark(executions: Sequence[Step]) -> Mark:
+def _mark(executions: Sequence[Step]) -> Annotation:
     last = executions[-1]
     times = f"{len(executions)} × " if len(executions) > 1 else ""
     took = sum(step.get("duration") or 0 for step in executions)
     error = f"{last['error_type']}: {last['error_message']}" if last.get("error_type") else ""
-    return Mark(
+    return Annotation(
         tone=status_of_step(last),
         badge=f"{times}{seconds(took)}" if "reason" in last else "runs",
         note=error[:500],

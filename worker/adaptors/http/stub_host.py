@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.adaptors.http.messages import (
+from worker.adaptors.http.exchange import (
     ExchangeError,
     HttpReply,
     HttpRequest,
     reply_text,
     request_of,
 )
-from worker.sandbox.host import Answer, Call, failed
+from worker.sandbox.host import HostCall, HostReply, failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Stub:
     delay_s: float = 0.0
     times: int | None = None
 
-    def fits(self, call: Call, request: HttpRequest) -> bool:
+    def fits(self, call: HostCall, request: HttpRequest) -> bool:
         return (
             self.step in ("", call.step)
             and self.method in ("", request.method)
@@ -44,14 +44,14 @@ class Stub:
         )
 
 
-class Stubbed:
+class StubHost:
     """A host of rules, the first that fits answers."""
 
     def __init__(self, stubs: Sequence[Stub]) -> None:
         self._stubs = stubs
         self._used = Counter[int]()
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: HostCall) -> HostReply:
         try:
             request = request_of(call.text)
         except ExchangeError as error:
@@ -63,7 +63,7 @@ class Stubbed:
             if stub.fits(call, request):
                 self._used[place] += 1
                 reply = stub.replies[min(used, len(stub.replies) - 1)]
-                return Answer(text=reply_text(reply), at=call.now + int(stub.delay_s * 1e6))
+                return HostReply(text=reply_text(reply), at=call.now + int(stub.delay_s * 1e6))
         message = f"no stub of this case answers {request.method} {request.url} (http: ...)"
         return failed(call, "Error", message, "ERR_NO_STUB")
 

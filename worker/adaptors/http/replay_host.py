@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from worker.adaptors.http.messages import (
+from worker.adaptors.http.exchange import (
     Exchange,
     ExchangeError,
     HttpRequest,
     reply_text,
     request_of,
 )
-from worker.sandbox.host import Answer, Call, failed
+from worker.sandbox.host import HostCall, HostReply, failed
 from worker.util.state_diff import differences
 
 Key = tuple[str, int]
@@ -29,7 +29,7 @@ class Changed:
     message: str
 
 
-class Replayed:
+class ReplayHost:
     """A host that replays. ``scrub`` does to a request what was done to the recorded ones."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Replayed:
             self._left[one.step, one.execution].append(one)
         self.changed: list[Changed] = []
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: HostCall) -> HostReply:
         try:
             request = self._scrub(request_of(call.text))
         except ExchangeError as error:
@@ -55,7 +55,7 @@ class Replayed:
                 return failed(call, "Error", f"the recording has no such request: {shown}")
             found = left[0]
         left.remove(found)
-        return Answer(text=reply_text(found.reply), at=call.now + found.arrived - found.asked)
+        return HostReply(text=reply_text(found.reply), at=call.now + found.arrived - found.asked)
 
     def unasked(self) -> list[Changed]:
         """What was recorded and never asked for."""
@@ -69,7 +69,7 @@ class Replayed:
             for one in left
         ]
 
-    def _note(self, call: Call, before: HttpRequest | None, now: HttpRequest) -> None:
+    def _note(self, call: HostCall, before: HttpRequest | None, now: HttpRequest) -> None:
         if before is None:
             message = f"{now.method} {now.url} was not requested"
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worker.core.outcome import StepError
-from worker.sinks.text import printable
+from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
 from worker.view.report.view_model import ErrorView, SourceLine
 from worker.workflow.model import Step

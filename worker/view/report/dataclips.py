@@ -25,7 +25,7 @@ _LEAST: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
+class EmbeddedDataclip:
     """A state as JSON text; ``size`` is the length of the whole. ``cut`` is empty where it is."""
 
     text: str
@@ -40,19 +40,19 @@ def limit_for(sizes: Iterable[int]) -> int:
     return next(fitting, LIMITS[-1])
 
 
-def clip_of(text: str, limit: int) -> Clip:
+def clip_of(text: str, limit: int) -> EmbeddedDataclip:
     """A state within about ``limit`` characters and ``DEPTH`` levels."""
     deep = text.count("[") + text.count("{") > DEPTH and _depth(text) > DEPTH
     if len(text) <= limit and not deep:
-        return Clip(text=text, size=len(text))
+        return EmbeddedDataclip(text=text, size=len(text))
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     sign = f"cut-{digest[:16]}:"
     flat = _flattened(text, sign) if deep else text
     try:
         value = json.loads(flat)
     except ValueError:
-        return Clip(text=dumps(f"{sign}not JSON"), size=len(text), cut=sign)
-    return Clip(text=dumps(_Cutter(sign).cut(value, limit)), size=len(text), cut=sign)
+        return EmbeddedDataclip(text=dumps(f"{sign}not JSON"), size=len(text), cut=sign)
+    return EmbeddedDataclip(text=dumps(_Cutter(sign).cut(value, limit)), size=len(text), cut=sign)
 
 
 BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
@@ -133,14 +133,14 @@ class _Cutter:
         return item if small else self.cut(item, room // 2)
 
 
-class Clips:
+class EmbeddedDataclips:
     """The states of a run by their names, each cut once."""
 
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
         self._limit = limit_for(map(len, texts.values()))
         self._places: dict[str, int] = {}
-        self.kept: list[Clip] = []
+        self.kept: list[EmbeddedDataclip] = []
 
     def place(self, name: str | None) -> int | None:
         """Where a state stands among those that are kept; None for one that is not known."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from worker.core.status import Status
 from worker.fleet.control import views
-from worker.fleet.control.model import Order, Run
-from worker.fleet.control.store.work import Work
+from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
@@ -37,7 +37,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class PendingClaim:
     """A claim that waits for runs."""
 
     claim_id: str
@@ -46,16 +46,16 @@ class Standing:
 
 
 @dataclass(slots=True)
-class Said:
+class Outgoing:
     """What comes of a batch, once it is committed."""
 
     messages: list[Message] = field(default_factory=list)
     alerts: list[wire.Alert] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
 
 
-class Refusal(Exception):
+class MessageRefused(Exception):
     """A message that is refused, and changes nothing.
 
     ``kind``: malformed, oversized, forged, unknown, reply_topic, stale.
@@ -66,23 +66,23 @@ class Refusal(Exception):
         self.kind, self.message, self.topic = kind, message, topic
 
 
-class Batch:
+class UnitOfWork:
     """The transaction, the time, and what is to be said."""
 
     def __init__(
         self,
-        work: Work,
+        work: Transaction,
         now: int,
         topics: Topics,
         settings: Settings,
-        standing: dict[str, Standing],
+        standing: dict[str, PendingClaim],
     ) -> None:
         self.work = work
         self.now = now
         self.topics = topics
         self.settings = settings
         self.standing = standing
-        self.said = Said()
+        self.said = Outgoing()
         self.topic = ""
         self._moments = 0
 
@@ -96,20 +96,20 @@ class Batch:
         return self.now + self._moments
 
     def say(
-        self, topic: str, shape: wire.Shape, *, retain: bool = False, expiry_s: int = 0
+        self, topic: str, shape: wire.Payload, *, retain: bool = False, expiry_s: int = 0
     ) -> None:
         self.said.messages.append(
             Message(topic=topic, payload=wire.encode(shape), retain=retain, expiry_s=expiry_s)
         )
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: MessageRefused) -> None:
         """Note a refusal of what came on the topic that is being handled."""
         refusal.topic = self.topic
         self.said.refusals.append(refusal)
 
     # --- changes ----------------------------------------------------------------------------------
 
-    def change(self, run: Run) -> None:
+    def change(self, run: RunRecord) -> None:
         """Keep a run's new values, and say so where its status changed."""
         before = self.work.known_run(run.id)
         self.work.put_run(run)
@@ -122,13 +122,13 @@ class Batch:
         if run.final:
             self._ended(run)
 
-    def announce(self, run: Run) -> None:
+    def announce(self, run: RunRecord) -> None:
         expiry = STATE_EXPIRY_S if run.final else 0
         self.say(
             self.topics.run(run.id, "state"), views.run_state(run), retain=True, expiry_s=expiry
         )
 
-    def announce_order(self, order: Order) -> None:
+    def announce_order(self, order: WorkOrder) -> None:
         self.say(
             self.topics.order(order.id),
             views.order_state(order),
@@ -136,12 +136,12 @@ class Batch:
             expiry_s=STATE_EXPIRY_S,
         )
 
-    def _ended(self, run: Run) -> None:
+    def _ended(self, run: RunRecord) -> None:
         self.said.ended[run.status] += 1
         if run.status in ALARMING:
             self.work.add("alerts", {"run_id": run.id, "at": self.now, "notified": None})
             self.alarm(run)
 
-    def alarm(self, run: Run) -> None:
+    def alarm(self, run: RunRecord) -> None:
         """Have the superuser told."""
         self.said.alerts.append(views.alert(run))

@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from worker.core.completion import Tail
+from worker.core.completion import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.outcome import StepError
-from worker.sandbox.condition_client import Judge
-from worker.sandbox.host import Call, Host, NoHost
+from worker.sandbox.condition_client import ConditionEvaluator
+from worker.sandbox.host import Host, HostCall, NoHost
 from worker.sandbox.limits import timed_out
-from worker.sandbox.protocol import CALL, Frames, Inquiry, ProtocolError, Request, frame
-from worker.sandbox.zygote_client import Bundles, Ended, Zygote, ZygoteError, died_of
+from worker.sandbox.protocol import CALL, ConditionRequest, Frames, ProtocolError, RunRequest, frame
+from worker.sandbox.zygote_client import Bundles, ProcessExit, ZygoteClient, ZygoteError, died_of
 
 BOOT_SECONDS = 30.0
 ZYGOTES = 4
@@ -34,7 +34,7 @@ _CALL_FIELDS = ("number", "kind", "step", "execution", "now")
 _READ_BYTES = 1 << 18
 
 
-class Processes:
+class ProcessPool:
     """Executes requests, at most ``size`` at a time, each in a process of its own."""
 
     def __init__(self, size: int = 2) -> None:
@@ -42,12 +42,12 @@ class Processes:
             raise ValueError(f"a pool needs room for a run, not {size}")
         self._slots = asyncio.Semaphore(size)
         self._starting = asyncio.Lock()
-        self._zygotes: dict[Bundles, Zygote] = {}
+        self._zygotes: dict[Bundles, ZygoteClient] = {}
 
-    def boot(self, bundles: Bundles = ()) -> Zygote:
+    def boot(self, bundles: Bundles = ()) -> ZygoteClient:
         """Start the zygote that has these bundles loaded, without waiting for it."""
         if bundles not in self._zygotes:
-            self._zygotes[bundles] = Zygote(bundles)
+            self._zygotes[bundles] = ZygoteClient(bundles)
         return self._zygotes[bundles]
 
     async def __aenter__(self) -> Self:
@@ -73,7 +73,7 @@ class Processes:
             del self._zygotes[bundles]
             await zygote.close()
 
-    async def _ready(self, bundles: Bundles) -> Zygote:
+    async def _ready(self, bundles: Bundles) -> ZygoteClient:
         """The zygote with these bundles, started anew if it has died."""
         async with self._starting:
             zygote = self._zygotes.get(bundles)
@@ -93,7 +93,7 @@ class Processes:
 
     async def execute(
         self,
-        request: Request,
+        request: RunRequest,
         receive: Callable[[AnyEvent], None],
         cancel: asyncio.Event | None = None,
         host: Host | None = None,
@@ -110,20 +110,20 @@ class Processes:
             for _ in range(2):
                 try:
                     zygote = await self._ready(request.bundles)
-                    return await Execution(zygote, request, receive, host).run(cancel)
+                    return await RunProcess(zygote, request, receive, host).run(cancel)
                 except ZygoteError:
                     # Nothing of the run was seen, so it can be given to a new zygote.
                     await self._discard(request.bundles)
         return complete(request, ZYGOTE_GONE, receive)
 
-    async def judge(self, request: Request) -> Judge:
+    async def judge(self, request: RunRequest) -> ConditionEvaluator:
         """A process that evaluates the conditions of a request's plan."""
         zygote = await self._ready(request.bundles)
         forked = zygote.fork()
         channel, ended = forked.channel, forked.ended
         channel.setblocking(False)
         loop = asyncio.get_running_loop()
-        body = pickle.dumps(Inquiry(request=request), protocol=pickle.HIGHEST_PROTOCOL)
+        body = pickle.dumps(ConditionRequest(request=request), protocol=pickle.HIGHEST_PROTOCOL)
         await loop.sock_sendall(channel, struct.pack("<Q", len(body)) + body)
 
         async def end() -> StepError:
@@ -133,12 +133,14 @@ class Processes:
                 return ZYGOTE_GONE
 
         ended.add_done_callback(_heed)
-        return Judge(channel, lambda: asyncio.run_coroutine_threadsafe(end(), loop).result(10))
+        return ConditionEvaluator(
+            channel, lambda: asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+        )
 
 
-def complete(request: Request, error: StepError, receive: Callable[[AnyEvent], None]) -> None:
+def complete(request: RunRequest, error: StepError, receive: Callable[[AnyEvent], None]) -> None:
     """Complete a run that never started."""
-    for event in Tail(request.run_id).close(error, now=_now()):
+    for event in EventStream(request.run_id).close(error, now=_now()):
         receive(event)
 
 
@@ -146,13 +148,13 @@ CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
 ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
 
 
-class Execution:
+class RunProcess:
     """One run while its process lives."""
 
     def __init__(
         self,
-        zygote: Zygote,
-        request: Request,
+        zygote: ZygoteClient,
+        request: RunRequest,
         receive: Callable[[AnyEvent], None],
         host: Host | None,
     ) -> None:
@@ -162,7 +164,7 @@ class Execution:
         self._host = host or NoHost()
         self._answering = asyncio.Lock()
         self._calls: set[asyncio.Task[None]] = set()
-        self._tail = Tail(request.run_id)
+        self._tail = EventStream(request.run_id)
         self._frames = Frames()
         self._loop = asyncio.get_running_loop()
         self._drained: asyncio.Future[None] = self._loop.create_future()
@@ -192,7 +194,7 @@ class Execution:
             if not self._tail.begun:
                 raise
             self._cause = self._cause or ZYGOTE_GONE
-            outcome = Ended(code=-signal.SIGKILL, peak=0)
+            outcome = ProcessExit(code=-signal.SIGKILL, peak=0)
         finally:
             self._stop(watcher)
         self._finish(outcome)
@@ -244,7 +246,7 @@ class Execution:
     def _perform(self, header: dict[str, Any], text: str) -> None:
         """Have the host answer a call, beside everything else."""
         try:
-            call = Call(text=text, **{name: header[name] for name in _CALL_FIELDS})
+            call = HostCall(text=text, **{name: header[name] for name in _CALL_FIELDS})
         except KeyError as error:
             raise ProtocolError(f"a call without {error}") from error
         if len(self._calls) >= CALLS:
@@ -254,7 +256,7 @@ class Execution:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: HostCall) -> None:
         answer = await self._host.answer(call)
         header = {"number": call.number, "at": answer.at}
         async with self._answering:
@@ -285,14 +287,14 @@ class Execution:
         self._cause = self._cause or cause
         self._zygote.kill(self._forked.name)
 
-    def _finish(self, ended: Ended) -> None:
+    def _finish(self, ended: ProcessExit) -> None:
         """Complete what the process did not complete, from how it ended."""
         error = self._cause or died_of(ended, self._request.limits)
         for event in self._tail.close(error, now=_now(), mem=ended.peak):
             self._receive(event)
 
 
-def _heed(ended: asyncio.Future[Ended]) -> None:
+def _heed(ended: asyncio.Future[ProcessExit]) -> None:
     """How a process ends that has completed its run is of no interest, not even as an error."""
     ended.cancelled() or ended.exception()
 

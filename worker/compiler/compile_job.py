@@ -18,7 +18,7 @@ from worker.compiler.edits import Edits
 from worker.compiler.scope import resolve
 from worker.compiler.syntax import check_expression, check_module, encoded, parse
 from worker.compiler.top_level import TopLevel
-from worker.compiler.visitor import Lazy, Walk
+from worker.compiler.visitor import Lazy, SyntaxWalk
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def compile_job(source: str) -> CompiledJob:
     if root.has_error:
         check_module(source)
     top = TopLevel()
-    walk = Walk(text)
+    walk = SyntaxWalk(text)
     top.start(walk, root)
     walk.run(_HANDLERS)
     if walk.doubtful:
@@ -48,7 +48,7 @@ def compile_job(source: str) -> CompiledJob:
     return _compiled(walk, wrapped)
 
 
-def _write_lazy_state(walk: Walk) -> list[tuple[int, int]]:
+def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
     """Turn each ``$`` that nobody declares into the state; gives the ranges that it wrapped."""
     wraps: set[Lazy] = set()
     for offset, lazy in sorted(walk.top.scope.dollars, key=lambda dollar: dollar[0]):
@@ -69,13 +69,13 @@ def _write_arrow(edits: Edits, lazy: Lazy) -> None:
     edits.wrap(lazy.start, lazy.end, before, after)
 
 
-def _write_operations(walk: Walk) -> None:
+def _write_operations(walk: SyntaxWalk) -> None:
     for operation in walk.operations:
         thunk = b"async () => " if operation.asynchronous else b"() => "
         walk.edits.wrap(operation.start, operation.end, b"$worker.op(" + thunk, b")")
 
 
-def _compiled(walk: Walk, wrapped: list[tuple[int, int]]) -> CompiledJob:
+def _compiled(walk: SyntaxWalk, wrapped: list[tuple[int, int]]) -> CompiledJob:
     edited = walk.edits.apply()
     scope = walk.top.scope
     return CompiledJob(

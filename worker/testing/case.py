@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.adaptors.http.stubbing import Stub
+from worker.adaptors.http.stub_host import Stub
 from worker.core.scripted import Script
 from worker.core.status import Status
 from worker.sandbox.limits import Limits
@@ -75,7 +75,7 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class RetryPolicy:
     """A work order whose run did not succeed is tried again, up to ``times`` times.
 
     Each try begins ``after_s`` seconds after the one before it ended, at ``start`` with that
@@ -115,7 +115,7 @@ class Case:
     start: str
     end: str
     at: int = NEW_YEAR
-    retry: Retry = Retry()
+    retry: RetryPolicy = RetryPolicy()
     schedule: Schedule | None = None
     http: tuple[Stub, ...] = ()
     credentials: Mapping[str, Any] = field(default_factory=dict)

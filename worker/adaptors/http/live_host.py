@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from worker.adaptors.http.allowlist import DEFAULT_PORTS, Named, port_of
-from worker.adaptors.http.messages import (
+from worker.adaptors.http.allowlist import DEFAULT_PORTS, HostPattern, port_of
+from worker.adaptors.http.exchange import (
     ExchangeError,
     HttpReply,
     HttpRequest,
     reply_text,
     request_of,
 )
-from worker.sandbox.host import Answer, Call, failed
+from worker.sandbox.host import HostCall, HostReply, failed
 from worker.version import VERSION
 
 SIZE_LIMIT = 50 * 1024 * 1024
@@ -32,14 +32,14 @@ AT_ONCE = 20
 """The most requests of a host at one time; the others wait."""
 
 
-class Refused(Exception):
+class RequestBlocked(Exception):
     """The request may not be made; the message says what to do about it."""
 
 
-class Live:
+class LiveHost:
     """Performs HTTP for the runs of one pool."""
 
-    def __init__(self, allowed: Iterable[Named]) -> None:
+    def __init__(self, allowed: Iterable[HostPattern]) -> None:
         self._allowed = tuple(allowed)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._client = httpx.AsyncClient(
@@ -49,19 +49,19 @@ class Live:
             headers={"user-agent": f"workflow-worker/{VERSION}"},
         )
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: HostCall) -> HostReply:
         try:
             request = request_of(call.text)
         except ExchangeError as error:
             return failed(call, "TypeError", str(error))
-        return Answer(text=reply_text(await self.send(request)), at=call.now)
+        return HostReply(text=reply_text(await self.send(request)), at=call.now)
 
     async def send(self, request: HttpRequest) -> HttpReply:
         """The reply to a request; never raises."""
         try:
             async with self._slots, asyncio.timeout(request.timeout_s):
                 return await self._send(request)
-        except Refused as error:
+        except RequestBlocked as error:
             return _error("Error", str(error), "ERR_REFUSED")
         except TimeoutError:
             return _error("HeadersTimeoutError", "Headers Timeout Error", "UND_ERR_HEADERS_TIMEOUT")
@@ -95,7 +95,7 @@ async def _reply(response: httpx.Response) -> HttpReply:
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > SIZE_LIMIT:
-            raise Refused(f"the response is over the limit of {SIZE_LIMIT // 2**20} MB")
+            raise RequestBlocked(f"the response is over the limit of {SIZE_LIMIT // 2**20} MB")
     # The body is given as it was before it was packed for the way.
     dropped = ("content-encoding", "content-length", "transfer-encoding")
     headers = [(n, v) for n, v in response.headers.multi_items() if n.lower() not in dropped]
@@ -128,7 +128,7 @@ def _told(error: Exception, request: HttpRequest) -> tuple[str, str]:
 class _Guard(httpx.AsyncBaseTransport):
     """Looks at where every request, redirects too, is about to go."""
 
-    def __init__(self, allowed: tuple[Named, ...]) -> None:
+    def __init__(self, allowed: tuple[HostPattern, ...]) -> None:
         self._allowed = allowed
         # Of the environment it takes SSL_CERT_FILE and SSL_CERT_DIR: ministries have their own CAs.
         self._inner = httpx.AsyncHTTPTransport(trust_env=True)
@@ -136,10 +136,10 @@ class _Guard(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port or DEFAULT_PORTS.get(request.url.scheme)
         if port is None:
-            raise Refused(f"only http and https can be requested, not {request.url.scheme}")
+            raise RequestBlocked(f"only http and https can be requested, not {request.url.scheme}")
         fitting = [one for one in self._allowed if one.fits(host, port)]
         if not fitting:
-            raise Refused(_how_to_allow(host, port))
+            raise RequestBlocked(_how_to_allow(host, port))
         address = await _address(host, port, anywhere=any(one.exact for one in fitting))
         guarded = httpx.Request(
             request.method,
@@ -163,7 +163,7 @@ def _how_to_allow(host: str, port: int) -> str:
 
 
 async def _address(host: str, port: int, *, anywhere: bool) -> str:
-    """The address to connect to. Raises :class:`Refused` where it is not public and must be."""
+    """Return the address to connect to. Raises :class:`RequestBlocked` on a private address."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(one[4][0]) for one in found]
@@ -171,7 +171,7 @@ async def _address(host: str, port: int, *, anywhere: bool) -> str:
         return addresses[0]
     public = [one for one in addresses if ipaddress.ip_address(one).is_global]
     if not public:
-        raise Refused(
+        raise RequestBlocked(
             f"{host} has the private address {addresses[0]}: name the host itself to reach it"
             f" (--allow-host {host})"
         )

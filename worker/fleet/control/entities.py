@@ -8,7 +8,7 @@ from enum import StrEnum
 from worker.core.status import STATUSES, Status
 
 
-class Phase(StrEnum):
+class RunPhase(StrEnum):
     """Where a run stands with the control plane; a final one never changes."""
 
     AVAILABLE = "available"
@@ -18,7 +18,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class WorkOrder:
     """A work order. Its status is that of its last run; ``reason`` says why it was rejected."""
 
     id: str
@@ -36,7 +36,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunRecord:
     """A run of an order.
 
     ``age`` orders runs by when they came. ``attempt`` counts how often the run was leased,
@@ -52,7 +52,7 @@ class Run:
     workflow: str
     priority: int
     age: int
-    phase: Phase = Phase.AVAILABLE
+    phase: RunPhase = RunPhase.AVAILABLE
     status: Status = Status.PENDING
     attempt: int = 1
     start: str = ""
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def leased(self) -> bool:
-        return self.phase in (Phase.CLAIMED, Phase.STARTED)
+        return self.phase in (RunPhase.CLAIMED, RunPhase.STARTED)
 
     @property
     def final(self) -> bool:
@@ -80,7 +80,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
+class QueuePartition:
     """The runs of one workflow of one project: how many wait and how many are leased."""
 
     project: str
@@ -90,7 +90,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class ProjectRecord:
     """What admission counts: runs that have not ended, and those accepted in this period."""
 
     name: str
