@@ -42,7 +42,7 @@ imports: $(STAMP)
 check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
 
 chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
-	$(BIN)/python -m tests.chaos --runs 2000 --workers 4 --seed 1
+	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

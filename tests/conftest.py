@@ -7,7 +7,7 @@ import tempfile
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.databases", "tests.benches"]
+pytest_plugins = ["tests.support.databases", "tests.support.benches"]
 
 # Timings never decide a test.
 settings.register_profile("worker", deadline=None, suppress_health_check=[HealthCheck.too_slow])

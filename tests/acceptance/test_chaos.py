@@ -1,0 +1,23 @@
+"""A short chaos, with another seed than the long one of ``make chaos``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos import chaos
+from tests.support.fleets import needs_mosquitto
+
+
+@pytest.mark.xdist_group("fleet")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("mosquitto", marks=needs_mosquitto),
+        pytest.param("iotcore", marks=pytest.mark.slow),
+    ],
+)
+async def test_nothing_is_lost_or_done_twice(tmp_path: Path, kind: str) -> None:
+    figures = await chaos(tmp_path, runs=60, workers=2, seed=5, pause=(0.1, 0.6), kind=kind)
+    assert figures["disturbed"] < figures["runs"] == 60

@@ -1,0 +1,78 @@
+"""What OpenFn's own worker did with each of these runs, and what ours does.
+
+``data/conformance.jsonl`` holds one case a line: a plan, its input, and the path, the status and
+the final state that came out of OpenFn's engine, corrected where its status document disagrees.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import worker
+
+CASES = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "data/conformance.jsonl").read_text().splitlines()
+]
+DEVIATIONS: dict[str, str] = {}
+"""Case ids that do not pass, each with its reason."""
+
+
+def reduce_errors(value: Any) -> Any:
+    """Entries of ``errors`` are compared by severity, and by message where the job chose it."""
+    if isinstance(value, list):
+        return [reduce_errors(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: {id: reduce_entry(entry) for id, entry in item.items()}
+        if key == "errors" and isinstance(item, dict)
+        else reduce_errors(item)
+        for key, item in value.items()
+    }
+
+
+def reduce_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    chosen_by_job = entry.get("name", "JobError") == "JobError" and "message" in entry
+    return {
+        name: entry[name] for name in ("severity", "message") if name == "severity" or chosen_by_job
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_runs_as_on_openfn(case: dict[str, Any]) -> None:
+    if reason := DEVIATIONS.get(case["id"]):
+        pytest.skip(reason)
+    options, expected = case["options"], case["expect"]
+    result = worker.run(
+        worker.load(case["plan"]),
+        case["input"],
+        timeout=options["runTimeoutMs"] / 1000,
+        memory_mb=options.get("memoryLimitMb", 500),
+    )
+    path = [
+        {
+            "step": entry.step,
+            "outcome": entry.outcome,
+            **({"error_type": entry.error_type} if entry.error_type else {}),
+            "next": list(entry.next),
+        }
+        for entry in result.path
+    ]
+    assert (result.status, result.error_type) == (
+        expected["run"]["status"],
+        expected["run"]["error_type"],
+    ), result.error
+    assert path == expected["path"]
+    if message := expected["run"].get("error_message"):
+        assert result.error_message == message
+    if result.status in ("success", "failed"):
+        assert reduce_errors(result.final_state) == reduce_errors(expected.get("final_state"))
+
+
+def test_every_deviation_names_a_case() -> None:
+    assert set(DEVIATIONS) <= {case["id"] for case in CASES}

@@ -1,0 +1,308 @@
+"""Workers, control planes and brokers that come and go: nothing is lost, and nothing done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.databases import Postgres
+from tests.support.fleets import Fleet, at, fleet, needs_mosquitto
+from tests.support.helpers import job, workflow
+from worker.fleet.client import ControlError, NoAnswer
+from worker.workflow.save import plan_of
+
+pytestmark = [needs_mosquitto, pytest.mark.slow, pytest.mark.xdist_group("fleet-2")]
+
+QUICK = "fn(state => ({data: state.data}))"
+
+
+def waits(seconds: float) -> str:
+    return f"fn(state => new Promise(done => setTimeout(() => done(state), {seconds * 1000})))"
+
+
+def plan(source: str) -> dict[str, Any]:
+    return plan_of(workflow(job(source)))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Fleet]:
+    with fleet(tmp_path) as found:
+        yield found
+
+
+async def online(ear: Any, name: str) -> None:
+    await ear.until(f"workers/{name}/status", lambda one: one["online"])
+
+
+async def test_a_worker_that_is_told_to_leave_finishes_what_runs(made: Fleet) -> None:
+    made.control()
+    worker = made.worker("north", "--capacity", "1")
+    async with at(made) as (client, ear):
+        going = await client.submit(plan=plan(waits(1)))
+        await ear.until(f"{going['last_run']}/state", lambda one: one["status"] == "running")
+        waiting = await client.submit(plan=plan(QUICK))
+        worker.send(signal.SIGTERM)
+        assert (await client.wait(going["last_run"]))["status"] == "success"
+        assert await asyncio.to_thread(worker.process.wait, 20) == 0
+        assert (await client.run(waiting["last_run"]))["status"] == "pending"
+        made.worker("south")
+        assert (await client.wait(waiting["last_run"]))["worker"] == "south"
+
+
+async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
+    """The run ends while no control plane is there; the worker dies; the next one reports it."""
+    control = made.control("--lease", "30", "--grace", "30")
+    worker = made.worker("north")
+    async with at(made) as (client, ear):
+        order = await client.submit(plan=plan(waits(1)))
+        await ear.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+        control.kill()
+        box = made.folder / "outbox-north" / f"{order['last_run']}.1.jsonl"
+        async with asyncio.timeout(20):
+            while '"run:complete"' not in box.read_text():
+                await asyncio.sleep(0.02)
+        worker.kill()
+        made.control("--lease", "30", "--grace", "30", name="control-2")
+        made.worker("north")
+        assert (await client.wait(order["last_run"]))["status"] == "success"
+        async with asyncio.timeout(10):
+            while box.exists():
+                await asyncio.sleep(0.02)
+
+
+async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(made: Fleet) -> None:
+    made.control("--lease", "1.5", "--grace", "1")
+    worker = made.worker("north")
+    async with at(made) as (client, ear):
+        order = await client.submit(plan=plan(waits(0.5)))
+        run_id = order["last_run"]
+        await ear.until(f"{run_id}/state", lambda one: one["status"] == "running")
+        worker.send(signal.SIGSTOP)
+        await ear.until(f"{run_id}/state", lambda one: one["status"] == "lost")
+        worker.send(signal.SIGCONT)
+        async with asyncio.timeout(20):
+            while not (await client.run(run_id))["stale_reports"]:
+                await asyncio.sleep(0.05)
+        assert (await client.run(run_id))["status"] == "lost"
+        assert ear.statuses(run_id) == ["pending", "running", "lost"]
+        # What was refused is not said for ever: the worker goes on with the next run.
+        again = await client.retry(run_id)
+        assert (await client.wait(again["last_run"]))["status"] == "success"
+        assert (await client.order(order["order_id"]))["status"] == "success"
+
+
+async def test_work_goes_on_when_the_broker_comes_back(made: Fleet) -> None:
+    made.control()
+    made.worker("north", "--capacity", "4")
+    async with at(made) as (client, ear):
+        orders = [await client.submit(plan=plan(waits(1))) for _ in range(4)]
+        for one in orders:
+            await ear.until(f"{one['last_run']}/state", lambda state: state["status"] == "running")
+        made.broker.kill()
+        await asyncio.sleep(1.2)  # the runs end meanwhile: there is nobody who could tell
+        made.broker.start()
+        for one in orders:
+            assert (await client.wait(one["last_run"]))["status"] == "success"
+
+
+async def test_a_control_plane_that_comes_back_goes_on(made: Fleet) -> None:
+    control = made.control()
+    async with at(made) as (client, _):
+        orders = [await client.submit(plan=plan(QUICK)) for _ in range(5)]
+        control.kill()
+        with pytest.raises(NoAnswer, match="no control plane answered within"):
+            async with made.client(wait_s=0.5) as impatient:
+                await impatient.summary()
+        made.control(name="control-2")
+        made.worker()
+        for one in orders:
+            assert (await client.wait(one["last_run"]))["status"] == "success"
+
+
+async def test_submitting_twice_makes_one_order(made: Fleet) -> None:
+    made.control()
+    async with at(made) as (client, _):
+        first = await client.submit(plan=plan(QUICK), order_id="patient-123")
+        second = await client.submit(plan=plan(QUICK), order_id="patient-123")
+        assert first == second
+        assert len(await client.orders()) == 1
+
+
+async def test_a_retry_from_a_step_gets_the_input_that_it_had(made: Fleet) -> None:
+    made.control()
+    made.worker()
+    steps = [
+        job("fn(state => ({data: {n: state.data.n + 1}}))", next={"b": True}),
+        job("fn(state => { if (state.data.n < 10) throw new Error('small'); return state })", "b"),
+    ]
+    async with at(made) as (client, _):
+        order = await client.submit(plan=plan_of(workflow(*steps)), input={"data": {"n": 1}})
+        assert (await client.wait(order["last_run"]))["status"] == "failed"
+        again = await client.retry(order["order_id"], from_step="b")
+        run = await client.wait(again["last_run"])
+        assert [step["job_id"] for step in run["steps"]] == ["b"]
+        events = await client.events(run["run_id"], clips=True)
+        [step] = [one for one in events if one["type"] == "step:complete"]
+        assert step["output_dataclip"]["data"] == {"n": 2}
+        with pytest.raises(ControlError, match="did not run there"):
+            await client.retry(order["order_id"], from_step="c")
+
+
+async def test_a_cancelled_run_has_no_process_left(made: Fleet) -> None:
+    made.control()
+    worker = made.worker("north", "--capacity", "1")
+    async with at(made) as (client, ear):
+        order = await client.submit(plan=plan("fn(state => { while (true) {} })"))
+        await ear.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+        before = descendants(worker.process.pid)
+        await client.cancel(order["last_run"])
+        assert (await client.wait(order["last_run"]))["status"] == "cancelled"
+        # It was killed before it was told.
+        assert len(descendants(worker.process.pid)) == len(before) - 1
+
+
+def descendants(pid: int) -> list[int]:
+    """The live processes below one."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if Path(f"/proc/{child}/cmdline").read_bytes():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+async def test_the_commands_of_clients(made: Fleet) -> None:
+    made.control()
+    made.worker()
+    done = await asyncio.to_thread(
+        made.command, "submit", "graphs/referral.yaml", "--input", "graphs/referral.input.json",
+        "--project", "north", "--order-id", "patient-7", "--wait",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "✓ success" in done.stdout and "notify-facility" in done.stdout
+    done = await asyncio.to_thread(made.command, "orders", "--project", "north", "--json")
+    [order] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (order["order_id"], order["status"]) == ("patient-7", "success")
+    done = await asyncio.to_thread(made.command, "runs", "patient-7", "--json")
+    [run] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert run["status"] == "success" and len(run["steps"]) == 4
+    done = await asyncio.to_thread(
+        made.command, "retry", "patient-7", "--from", "fetch-patient", "--wait", "--json"
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (
+        next(one["job_id"] for one in lines if one.get("type") == "step:start") == "fetch-patient"
+    )
+    assert lines[-1]["status"] == "success"
+    done = await asyncio.to_thread(made.command, "cancel", "patient-7")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: run ") and "has ended already: success" in done.stderr
+    done = await asyncio.to_thread(made.command, "submit", "--ref", "nowhere")
+    assert done.returncode == 2 and "no workflow is named 'nowhere'" in done.stderr
+
+
+async def test_figures_and_health_are_served_on_request(made: Fleet) -> None:
+    import httpx
+
+    from worker.fleet.messaging.broker import free_port
+
+    first, second = free_port(), free_port()
+    made.control("--http", str(first))
+    made.worker("north", "--http", f"127.0.0.1:{second}")
+    async with at(made) as (client, _), httpx.AsyncClient() as web:
+        order = await client.submit(plan=plan(QUICK))
+        await client.wait(order["last_run"])
+        assert (await web.get(f"http://127.0.0.1:{first}/health")).text == "ok\n"
+        text = (await web.get(f"http://127.0.0.1:{first}/metrics")).text
+        assert 'worker_runs_ended_total{status="success"} 1.0' in text
+        text = (await web.get(f"http://127.0.0.1:{second}/metrics")).text
+        assert "worker_runs_finished_total 1.0" in text
+        made.broker.kill()
+        async with asyncio.timeout(10):
+            while (await web.get(f"http://127.0.0.1:{second}/health")).status_code != 503:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_second_worker_of_the_same_outbox_is_refused(made: Fleet) -> None:
+    made.control()
+    made.worker("north")
+    async with at(made) as (_, ear):
+        await online(ear, "north")
+        second = made.worker("north")
+        assert await asyncio.to_thread(second.process.wait, 20) == 2
+        assert "another worker uses the outbox" in second.log.read_text()
+
+
+async def test_the_broker_of_a_wheel_carries_a_fleet_too(tmp_path: Path) -> None:
+    with fleet(tmp_path, kind="iotcore") as made:
+        made.control()
+        worker = made.worker("north", "--capacity", "2")
+        async with at(made) as (client, ear):
+            order = await client.submit(plan=plan(QUICK))
+            assert (await client.wait(order["last_run"]))["status"] == "success"
+            going = [await client.submit(plan=plan(waits(60))) for _ in range(2)]
+            for one in going:
+                await ear.until(
+                    f"{one['last_run']}/state", lambda state: state["status"] == "running"
+                )
+            await client.cancel(going[0]["last_run"])
+            assert (await client.wait(going[0]["last_run"]))["status"] == "cancelled"
+            worker.kill()
+            assert (await client.wait(going[1]["last_run"]))["status"] == "lost"
+
+
+async def test_a_webhook_gets_the_alert(made: Fleet) -> None:
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        await told.put(await reader.readexactly(length))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        made.control("--alert-webhook", f"http://127.0.0.1:{port}/alerts")
+        made.worker()
+        async with at(made) as (client, _):
+            order = await client.submit(workflow="exception-credential", input={"data": {}})
+            async with asyncio.timeout(20):
+                alert = json.loads(await told.get())
+            assert alert["run_id"] == order["last_run"]
+            assert (alert["status"], alert["error_type"]) == ("exception", "CredentialError")
+
+
+async def test_several_control_planes_share_one_queue(made: Fleet, postgres: Postgres) -> None:
+    """Each message goes to one of them; one is killed in the middle."""
+    url = postgres.empty()
+    first = made.control("--shared", store=url, name="control-1")
+    made.control("--shared", store=url, name="control-2")
+    for name in ("north", "south"):
+        made.worker(name, "--capacity", "2")
+    async with at(made) as (client, ear):
+        await ear.until("control/status", lambda one: one["online"])
+        orders = [await client.submit(plan=plan(QUICK)) for _ in range(30)]
+        first.kill()
+        orders += [await client.submit(plan=plan(QUICK)) for _ in range(10)]
+        for one in orders:
+            assert (await client.wait(one["last_run"]))["status"] == "success"
+
+
+async def test_a_rejected_order_is_told_even_where_its_run_was_waited_for(made: Fleet) -> None:
+    (made.folder / "policy.yaml").write_text("default: {concurrent: 0}")
+    made.control("--policy", str(made.folder / "policy.yaml"))
+    done = await asyncio.to_thread(made.command, "submit", "graphs/referral.yaml", "--wait")
+    assert done.returncode == 5, done.stderr
+    assert "rejected" in done.stdout and "its limit is 0" in done.stdout
+
+
+def test_a_port_that_is_in_use_is_said(made: Fleet) -> None:
+    done = made.alone("dev", "--port", str(made.broker.port))
+    assert done.returncode == 2
+    assert done.stderr == f"error: port {made.broker.port} is in use: choose another one\n"

@@ -1,0 +1,432 @@
+"""A control plane, a worker and a client in one process, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from cloudevents.http import from_json
+from referencing import Registry, Resource
+
+import worker
+import worker.fleet.messaging
+from tests.support.fleets import ROOT
+from tests.support.helpers import job, workflow
+from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComplete
+from worker.core.outcome import StepError
+from worker.errors import UsageError
+from worker.fleet.client import Client, ControlError
+from worker.fleet.control.control_plane import ControlPlane
+from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.policy import Limit, Policy, read_policy
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.asyncapi import document
+from worker.fleet.messaging.bus import Disconnected, Inbox, Message
+from worker.fleet.messaging.cloudevents import dresser, undressed
+from worker.fleet.messaging.in_memory import LocalBroker, LocalBus, matches
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
+from worker.fleet.worker.outbox import Outbox
+from worker.sinks.log import logger
+from worker.workflow.save import plan_of
+
+TOPICS = Topics()
+QUICK = plan_of(workflow(job("fn(state => ({data: state.data.n + 1}))")))
+
+
+async def test_an_order_runs_to_its_end() -> None:
+    async with worker.local_fleet(workflows=[ROOT / "graphs"]) as client:
+        order = await client.submit(plan=QUICK, input={"data": {"n": 1}})
+        run = await client.wait(order["last_run"])
+        assert (run["status"], run["worker"]) == ("success", "local")
+        events = await client.events(run["run_id"], clips=True)
+        assert events[-1]["final_state"] == {"data": 2}
+        assert "referral" in await client.workflows()
+        named = await client.submit(workflow="Referral", input={})
+        assert (await client.wait(named["last_run"]))["status"] == "failed"
+        listed = await client.orders(wire.OrderQuery(status="failed"))
+        assert [one["order_id"] for one in listed] == [named["order_id"]]
+
+
+async def test_a_workflow_that_cannot_be_read_is_refused_with_its_reason() -> None:
+    async with worker.local_fleet() as client:
+        with pytest.raises(ControlError, match="expected a project") as error:
+            await client.submit(plan={"nothing": 1})
+        assert error.value.code == "invalid"
+        with pytest.raises(ControlError, match="no workflow is named 'x'"):
+            await client.submit(workflow="x")
+        assert await client.orders() == []
+
+
+async def test_limits_reject_with_the_reason() -> None:
+    policy = Policy(default=Limit(per_period=1))
+    async with worker.local_fleet(policy=policy) as client:
+        assert (await client.submit(plan=QUICK))["status"] == "pending"
+        second = await client.submit(plan=QUICK)
+        assert second["status"] == "rejected"
+        assert "has had 1 run in this period" in second["reason"]
+
+
+def test_a_policy_says_what_is_wrong_and_where(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("projects: {north: {concurent: 1}}")
+    with pytest.raises(UsageError, match=r"policy.yaml: .*concurent"):
+        read_policy(file)
+    file.write_text("projects: {north: {concurrent: 3, workflows: {referral: 1}}}")
+    assert read_policy(file).concurrency("north", "referral") == 1
+
+
+@pytest.mark.parametrize(
+    ("filter", "topic", "covered"),
+    [
+        ("a/+/c", "a/b/c", True),
+        ("a/+/c", "a/b/d", False),
+        ("a/#", "a/b/c", True),
+        ("a/#", "b/b/c", False),
+        ("a/+", "a/b/c", False),
+        ("a/b/c", "a/b", False),
+        ("+", "a", True),
+    ],
+)
+def test_filters_match_as_a_brokers_do(filter: str, topic: str, covered: bool) -> None:
+    assert matches(filter, topic) is covered
+
+
+async def test_an_inbox_is_bounded_and_keeps_its_order() -> None:
+    inbox = Inbox(messages=3, size=100)
+    for number, size in enumerate((60, 60, 30, 5, 1)):
+        inbox.put(Message(topic=str(number), payload=b"x" * size))
+    inbox.put(Disconnected("there is always room to say so"))
+    taken = await inbox.take()
+    assert [getattr(one, "topic", "gone") for one in taken] == ["0", "2", "3", "gone"]
+    assert inbox.dropped == 2
+    inbox.put(Message(topic="large", payload=b"x" * 1000))
+    assert len(await inbox.take()) == 1
+    assert await inbox.take(0.01) == []
+
+
+# --- a worker under the hands of a test -----------------------------------------------------------
+
+
+class Steered:
+    """Runs nothing by itself: the test says what happens."""
+
+    def __init__(self) -> None:
+        self.runs: asyncio.Queue[tuple[wire.AssignedRun, Any, asyncio.Event]] = asyncio.Queue()
+        self.ends: dict[tuple[str, int], asyncio.Event] = {}
+
+    async def execute(self, run: wire.AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
+        id = run.lease.run_id
+        end = self.ends[id, run.lease.attempt] = asyncio.Event()
+        receive(RunStart(run_id=id, seq=0, timestamp=1, workflow="test", versions={}))
+        await self.runs.put((run, receive, cancel))
+        await end.wait()
+
+    def finish(self, run: wire.AssignedRun, receive: Any, *, seq: int = 1) -> None:
+        id = run.lease.run_id
+        receive(RunComplete(run_id=id, seq=seq, timestamp=2, reason="success"))
+        self.ends[id, run.lease.attempt].set()
+
+
+class Small:
+    """A broker with a control plane, one steered worker, and a client."""
+
+    def __init__(self, tmp_path: Path, settings: Settings, dress: Any) -> None:
+        self.broker = LocalBroker()
+        self.store = Store("sqlite://")
+        self.store.migrate()
+        plane = MessageProcessor(self.store, topics=TOPICS, settings=settings)
+        log = logger(logging.CRITICAL)
+        self.control = ControlPlane(
+            self.broker.bus(*TOPICS.for_control()), plane, topics=TOPICS, log=log, dress=dress
+        )
+        self.executor = Steered()
+        self.bus: LocalBus = self.broker.bus(
+            *TOPICS.for_worker("w"), will=worker_will(TOPICS, "w", "1")
+        )
+        self.agent = FleetWorker(
+            self.bus, self.executor, Outbox(tmp_path / "outbox"), name="w", capacity=2,
+            topics=TOPICS, log=log, id="1",
+        )  # fmt: skip
+        self.ear = self.broker.bus("worker/v1/#")
+        self.client = Client(self.broker.bus(), TOPICS)
+
+
+@contextlib.asynccontextmanager
+async def small(
+    tmp_path: Path, settings: Settings = Settings(), dress: Any = lambda message: message
+) -> AsyncIterator[Small]:
+    made = Small(tmp_path, settings, dress)
+    async with made.ear, made.client:
+        tasks = [asyncio.create_task(party.run()) for party in (made.control, made.agent)]
+        try:
+            yield made
+        finally:
+            for task in reversed(tasks):
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            made.store.close()
+
+
+async def test_a_connection_that_breaks_for_a_moment_costs_nothing(tmp_path: Path) -> None:
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        made.bus.cut()
+        made.executor.finish(run, receive)
+        made.bus.mend()
+        assert (await made.client.wait(order["last_run"]))["status"] == "success"
+
+
+async def started(made: Small, run_id: str) -> None:
+    """Wait until the control plane has heard of the start."""
+    async for _ in made.client.follow(run_id):
+        return
+
+
+async def test_a_run_whose_start_nobody_heard_goes_to_another(tmp_path: Path) -> None:
+    quick = Settings(lease_s=0.6, grace_s=0.2)
+    async with small(tmp_path, quick) as made:
+        order = await made.client.submit(plan=QUICK)
+        _, _, cancel = await made.executor.runs.get()
+        made.bus.cut()
+        async with asyncio.timeout(5):
+            while (await made.client.run(order["last_run"]))["attempt"] == 1:
+                await asyncio.sleep(0.01)
+        assert (await made.client.run(order["last_run"]))["status"] == "pending"
+        made.bus.mend()
+        async with asyncio.timeout(5):
+            await cancel.wait()
+        run, receive, _ = await made.executor.runs.get()
+        assert run.lease.attempt == 2
+        made.executor.finish(run, receive)
+        assert (await made.client.wait(order["last_run"]))["status"] == "success"
+
+
+async def test_a_connection_that_stays_broken_loses_the_run(tmp_path: Path) -> None:
+    quick = Settings(lease_s=0.6, grace_s=0.2)
+    async with small(tmp_path, quick) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, cancel = await made.executor.runs.get()
+        await started(made, order["last_run"])
+        made.bus.cut()
+        lost = await made.client.wait(order["last_run"])
+        assert (lost["status"], lost["error_type"]) == ("lost", "LostAfterStart")
+        made.bus.mend()
+        async with asyncio.timeout(5):
+            await cancel.wait()  # it is told that nobody waits for this run any more
+        made.executor.finish(run, receive)
+        assert (await made.client.run(order["last_run"]))["status"] == "lost"
+        # There is room for another, and the outbox is empty.
+        again = await made.client.retry(order["order_id"])
+        made.executor.finish(*(await made.executor.runs.get())[:2])
+        assert (await made.client.wait(again["last_run"]))["status"] == "success"
+        async with asyncio.timeout(5):
+            while list((tmp_path / "outbox").glob("*.jsonl")):
+                await asyncio.sleep(0.01)
+
+
+async def test_half_a_surrogate_pair_does_not_stop_a_report(tmp_path: Path) -> None:
+    """JavaScript has strings that are no text."""
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        half = "a\ud800b \U0001f600 \\ud800 \x00"
+        receive(
+            RunLog(
+                run_id=run.lease.run_id,
+                seq=1,
+                timestamp=1,
+                source="JOB",
+                level="info",
+                message=half,
+            )
+        )
+        made.executor.finish(run, receive, seq=2)
+        assert (await made.client.wait(order["last_run"]))["status"] == "success"
+        messages = [one.get("message") for one in await made.client.events(order["last_run"])]
+        assert messages[1] == "a?b \U0001f600 \\ud800 \x00"
+
+
+async def test_what_is_too_large_for_a_message_is_withheld_or_cut(tmp_path: Path) -> None:
+    """Else it would be refused, and said again for ever."""
+    async with small(tmp_path, Settings(payload_limit=100_000)) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        id = run.lease.run_id
+        long = "x" * 300_000
+        receive(RunLog(run_id=id, seq=1, timestamp=1, source="JOB", level="info", message=long))
+        receive(
+            StepComplete(
+                run_id=id, seq=2, timestamp=1, step_id="1", job_id="a", reason="fail",
+                error=StepError(type="JobError", message=long), output_dataclip_id="c",
+                output_dataclip=Dataclip.of({"data": long}),
+            )
+        )  # fmt: skip
+        for seq in range(3, 103):
+            receive(
+                RunLog(
+                    run_id=id, seq=seq, timestamp=1, source="JOB", level="info", message="y" * 9000
+                )
+            )
+        receive(RunComplete(run_id=id, seq=103, timestamp=2, reason="success",
+                            final_dataclip_id="d", final_state=Dataclip.of({"data": long})))  # fmt: skip
+        made.executor.ends[id, 1].set()
+        assert (await made.client.wait(order["last_run"]))["status"] == "success"
+        events = await made.client.events(order["last_run"], clips=True)
+        assert len(events) == 104
+        assert events[1]["message"] == "x" * 10_000 + "…"
+        assert events[2]["withheld"] and events[2]["error_message"] == "x" * 10_000 + "…"
+        assert events[103]["withheld"] and "final_state" not in events[103]
+        assert made.control.refused == {}
+
+
+async def test_a_run_whose_report_nobody_can_read_is_lost_and_not_repeated(tmp_path: Path) -> None:
+    async with small(tmp_path, Settings(lease_s=0.6, grace_s=0.2)) as made:
+        order = await made.client.submit(plan=QUICK)
+        _, receive, cancel = await made.executor.runs.get()
+        await started(made, order["last_run"])
+        wrong = RunComplete(run_id=order["last_run"], seq=1, timestamp=-1, reason="success")
+        receive(wrong)
+        async with asyncio.timeout(5):
+            await cancel.wait()
+        made.executor.ends[order["last_run"], 1].set()
+        assert (await made.client.wait(order["last_run"]))["status"] == "lost"
+        assert made.control.refused["malformed"] == 1
+
+
+async def test_what_a_step_is_configured_with_is_for_its_worker_alone(tmp_path: Path) -> None:
+    secret = plan_of(workflow(job("fn(s => s)", configuration={"password": "hunter2"})))
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=secret)
+        run, receive, _ = await made.executor.runs.get()
+        assert b"hunter2" in bytes(run.plan)
+        made.executor.finish(run, receive)
+        told = await made.client.wait(order["last_run"])
+        assert told["plan"]["workflow"]["steps"][0]["id"] == "a"
+        assert "hunter2" not in json.dumps(told)
+
+
+async def test_an_answer_is_bounded_and_following_gets_all_the_same(tmp_path: Path) -> None:
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        id = run.lease.run_id
+        for seq in range(1, 30):
+            text = "z" * 900_000
+            receive(
+                RunLog(run_id=id, seq=seq, timestamp=1, source="JOB", level="info", message=text)
+            )
+        made.executor.finish(run, receive, seq=30)
+        seen = [event["seq"] async for event in made.client.follow(id)]
+        assert seen == list(range(31))
+        assert 1 < len(await made.client.events(id)) < 12
+        assert (await made.client.run(order["order_id"]))["status"] == "success"
+
+
+async def test_what_the_worker_cannot_run_is_an_exception(tmp_path: Path) -> None:
+    async with small(tmp_path) as made:
+
+        async def fails(run: wire.AssignedRun, receive: Any, cancel: asyncio.Event) -> None:
+            raise OSError("no more processes")
+
+        made.executor.execute = fails  # type: ignore[method-assign]
+        order = await made.client.submit(plan=QUICK)
+        run = await made.client.wait(order["last_run"])
+        assert (run["status"], run["error_type"]) == ("exception", "OSError")
+        assert [one["run_id"] for one in await made.client.alerts()] == [run["run_id"]]
+
+
+# --- conventions ----------------------------------------------------------------------------------
+
+
+def test_the_asyncapi_document_is_the_one_of_these_messages() -> None:
+    shipped = Path(worker.fleet.messaging.__file__).parent / "asyncapi.json"
+    assert json.loads(shipped.read_text()) == json.loads(json.dumps(document())), "make schema"
+
+
+def test_the_asyncapi_document_is_valid() -> None:
+    packed = ROOT / "tests/data/asyncapi-3.0.0.schema.json.gz"
+    schema = json.loads(gzip.decompress(packed.read_bytes()))
+    found = document()
+    jsonschema.Draft7Validator(schema).validate(found)
+    broken = {**found, "operations": {"x": {"action": "shout"}}}
+    assert not jsonschema.Draft7Validator(schema).is_valid(broken)
+
+
+async def test_what_goes_over_the_bus_is_what_the_document_says(tmp_path: Path) -> None:
+    async with small(tmp_path) as made:
+        heard: list[Message] = []
+
+        async def listen() -> None:
+            while True:
+                heard.extend(one for one in await made.ear.receive() if isinstance(one, Message))
+
+        listening = asyncio.create_task(listen())
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        with contextlib.suppress(ControlError):
+            await made.client.cancel(order["last_run"])
+        made.executor.finish(run, receive)
+        await made.client.wait(order["last_run"])
+        for ask in (
+            made.client.workers,
+            made.client.alerts,
+            made.client.summary,
+            made.client.orders,
+        ):
+            await ask()
+        listening.cancel()
+    checked = {check(one) for one in heard if one.payload}
+    assert {"requests.submit", "replies", "workers.claim", "workers.rsp", "workers.reports",
+            "workers.status", "workers.cmd", "runs.state", "runs.events"} <= checked  # fmt: skip
+
+
+def check(message: Message) -> str:
+    """The channel of a message, which it fits."""
+    found = document()
+    resource = Resource.from_contents(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+    )
+    registry = Registry().with_resource("doc:", resource)
+    for name, channel in found["channels"].items():
+        address = channel["address"].replace("{root}", "worker")
+        for parameter in channel["parameters"]:
+            address = address.replace(f"{{{parameter}}}", "+")
+        if matches(address, message.topic):
+            refs = [f"doc:{one['payload']['$ref']}" for one in channel["messages"].values()]
+            schema = {"anyOf": [{"$ref": ref} for ref in refs]}
+            jsonschema.Draft202012Validator(schema, registry=registry).validate(
+                json.loads(message.payload)
+            )
+            return str(name)
+    raise AssertionError(f"no channel for {message.topic}")
+
+
+async def test_cloudevents_are_read_by_others_and_by_our_own_client(tmp_path: Path) -> None:
+    async with small(tmp_path, dress=dresser(TOPICS, "/worker/v1/control")) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        made.executor.finish(run, receive)
+        seen = [event["type"] async for event in made.client.follow(order["last_run"])]
+        assert seen == ["run:start", "run:complete"]
+        heard = [one for one in await made.ear.receive() if isinstance(one, Message)]
+    states = [one for one in heard if one.topic.endswith("/state")]
+    events = [from_json(one.payload) for one in states]
+    assert {one["type"] for one in events} == {"org.openfn.worker.run.state"}
+    assert {one["subject"] for one in events} == {order["last_run"]}
+    assert len({one["id"] for one in events}) == len(events)
+    assert [one.data["status"] for one in events] == ["pending", "running", "success"]
+    assert all(one.content_type.startswith("application/cloudevents+json") for one in states)
+    # What the parties say to each other stays as it is.
+    assert all(undressed(one.payload) == one.payload for one in heard if "/workers/" in one.topic)

@@ -1,0 +1,334 @@
+"""The store: its tables on both databases, transactions, and two control planes on one database."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import OperationalError
+
+from tests.support.benches import Bench, Hand, fact, request, rows, submission, violations
+from worker.core.status import Status
+from worker.errors import UsageError
+from worker.fleet.control import lifecycle
+from worker.fleet.control.entities import RunPhase
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.store import TRIES, Store, StoreError, again
+from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.messaging import messages as wire
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(empty_url: str) -> Iterator[Store]:
+    """A store on a database that has no tables yet."""
+    made = Store(empty_url)
+    yield made
+    made.close()
+
+
+def test_migrated_tables_are_those_that_the_code_works_with(opened: Store) -> None:
+    opened.migrate()
+    with opened.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.METADATA) == []
+        for table in tables.METADATA.sorted_tables:
+            found = {index["name"] for index in inspect(connection).get_indexes(table.name)}
+            assert found == {index.name for index in table.indexes}
+
+
+def test_migrating_twice_is_harmless(opened: Store) -> None:
+    opened.migrate()
+    bench = Bench(opened)
+    bench.submit("o")
+    before = bench.dump()
+    opened.migrate()
+    assert bench.dump() == before
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(opened: Store) -> None:
+    opened.migrate()
+    with opened.work() as work:
+        work.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match=r"its tables were made by a newer version: .*9999"):
+        opened.migrate()
+    with opened.read() as connection:
+        version = connection.execute(text("SELECT version_num FROM alembic_version"))
+        assert version.scalar_one() == "9999"
+
+
+def test_control_planes_that_start_together_make_the_tables_once(empty_url: str) -> None:
+    def migrate(_: int) -> None:
+        store = Store(empty_url)
+        store.migrate()
+        store.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(migrate, range(4)))
+
+
+# --- what cannot be used --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["orders.db", "", "mysql://host/name", "sqlite+nothing:///x"])
+def test_what_names_no_database_is_refused(url: str) -> None:
+    with pytest.raises(UsageError):
+        Store(url)
+
+
+def _below_a_file(folder: Path) -> str:
+    (folder / "file").write_text("")
+    return f"sqlite:///{folder}/file/orders.db"
+
+
+def _no_database(folder: Path) -> str:
+    (folder / "orders.db").write_text("this is a text, and no database at all. " * 100)
+    return f"sqlite:///{folder}/orders.db"
+
+
+def _nobody_there(folder: Path) -> str:
+    return f"postgresql://worker:secret@/name?host={folder}"
+
+
+@pytest.mark.parametrize(
+    "url_in", [_below_a_file, _no_database, _nobody_there, lambda folder: f"sqlite:///{folder}"]
+)
+def test_a_database_that_cannot_be_opened_is_named_without_its_password(
+    url_in: Callable[[Path], str], tmp_path: Path
+) -> None:
+    with pytest.raises(StoreError, match="cannot be opened") as caught:
+        Store(url_in(tmp_path)).migrate()
+    assert str(tmp_path) in str(caught.value).replace("%2F", "/")
+    assert "secret" not in str(caught.value)
+
+
+def test_sqlite_alone_is_kept_in_memory() -> None:
+    store = Store("sqlite://")
+    store.migrate()
+    Bench(store).submit("o")
+    store.close()
+
+
+# --- transactions ---------------------------------------------------------------------------------
+
+
+def test_a_transaction_that_fails_leaves_nothing(bench: Bench) -> None:
+    bench.submit("o")
+    before = bench.dump()
+    with pytest.raises(ZeroDivisionError), bench.store.work() as work:
+        run = work.run("o-1")
+        assert run is not None
+        work.put_run(lifecycle.cancelled(run, bench.now))
+        work.put_plan("p", "{}")
+        work.flush()
+        raise ZeroDivisionError
+    assert bench.dump() == before
+
+
+def test_a_final_run_never_changes_whatever_the_code_believes(bench: Bench) -> None:
+    bench.ended("o")
+    before = bench.dump()
+    with bench.store.work() as work:
+        run = work.run("o-1")
+        assert run is not None and run.phase is RunPhase.FINAL
+        work.put_run(replace(run, status=Status.LOST))
+    assert bench.dump() == before
+
+
+def test_a_defect_in_one_message_stops_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand, lease = bench.started()
+    monkeypatch.setattr("worker.fleet.control.worker_messages._keep", lambda *_: 1 / 0)
+    broken = hand.reports(lease, fact("o-1", 1))
+    said = bench.send(submission("before"), broken, submission("after"))
+    assert said.kinds == ["defect"]
+    assert len(said.replies) == 2 and said.statuses == ["pending", "pending"]
+
+
+class _Error(Exception):
+    sqlstate = "40P01"
+
+
+def _stumble(times: int, state: str) -> Callable[[], int]:
+    """What fails so many times because another one was in the way."""
+    cause = _Error()
+    cause.sqlstate = state  # type: ignore[misc]
+    left = [times]
+
+    def act() -> int:
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("statement", {}, cause)
+        return 7
+
+    return act
+
+
+@pytest.mark.parametrize("state", ["23505", "40001", "40P01"])
+def test_a_transaction_that_another_one_was_in_the_way_of_is_done_again(state: str) -> None:
+    assert again(_stumble(TRIES - 1, state)) == 7
+    with pytest.raises(OperationalError):
+        again(_stumble(TRIES, state))
+
+
+def test_a_transaction_that_fails_for_itself_is_not_done_again() -> None:
+    with pytest.raises(OperationalError):
+        again(_stumble(1, "08006"))
+
+
+# --- two control planes ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(url: str, bench: Bench) -> Iterator[Bench]:
+    """Another control plane on the same database, with its own connections."""
+    store = Store(url)
+    made = Bench(store)
+    made.numbers = bench.numbers
+    yield made
+    store.close()
+
+
+def at_once(*acts: Callable[[], Any]) -> list[Any]:
+    """Do things in threads of their own, which begin together."""
+    gate = threading.Barrier(len(acts))
+
+    def begin(act: Callable[[], Any]) -> Any:
+        gate.wait()
+        return act()
+
+    with ThreadPoolExecutor(len(acts)) as threads:
+        return [one.result() for one in [threads.submit(begin, act) for act in acts]]
+
+
+def test_two_control_planes_give_each_run_once(bench: Bench, second: Bench) -> None:
+    bench.send(*(submission(f"o{n}", project=f"p{n % 3}") for n in range(200)))
+
+    def claim_all(bench: Bench, name: str) -> list[str]:
+        hand, mine = Hand(bench, name), list[str]()
+        while _waiting(bench.store):
+            mine += [run.lease.run_id for run in hand.claim(7)]
+        return mine
+
+    north, south = at_once(lambda: claim_all(bench, "north"), lambda: claim_all(second, "south"))
+    assert Counter(north + south) == Counter(f"o{n}-1" for n in range(200))
+
+
+def _waiting(store: Store) -> int:
+    with store.read() as connection:
+        return sum(row["available"] for row in rows(connection, tables.LANES))
+
+
+def test_two_control_planes_keep_an_order_once(bench: Bench, second: Bench) -> None:
+    messages = [submission(f"o{n}") for n in range(20)]
+
+    def submit(bench: Bench) -> list[Any]:
+        return [bench.send(message) for message in messages]
+
+    one, other = at_once(lambda: submit(bench), lambda: submit(second))
+    for said in one + other:
+        assert not said.refusals
+        assert [reply.error for reply in said.replies] == [None]
+
+
+def test_two_control_planes_do_not_exceed_a_limit(bench: Bench, second: Bench) -> None:
+    from tests.unit.test_admission import limited
+
+    for one in (bench, second):
+        one.restart(policy=limited(concurrent=10, workflows={"flow": 3}))
+
+    def submit(bench: Bench, name: str) -> int:
+        for n in range(10):
+            bench.send(submission(f"{name}{n}"))
+        return len([run for _ in range(4) for run in Hand(bench, name).claim(2)])
+
+    given = at_once(lambda: submit(bench, "north"), lambda: submit(second, "south"))
+    assert sum(given) == 3
+    statuses = Counter(order["status"] for order in bench.ask("orders"))
+    assert statuses == {"pending": 10, "rejected": 10}
+
+
+def test_two_control_planes_in_each_others_way_make_no_mistake(bench: Bench, second: Bench) -> None:
+    """Orders, cancels, claims, reports and ticks at once, over the same runs."""
+    orders = [f"o{n}" for n in range(30)]
+    bench.send(*map(submission, orders))
+
+    def work(bench: Bench, name: str, cancels: list[str]) -> list[str]:
+        hand, kinds = Hand(bench, name), list[str]()
+        given: list[wire.Assignment] = []
+        for n in range(15):
+            leases = [run.lease for run in hand.claim(2)]
+            leases += [run.lease for answer in given for run in answer.runs]
+            ends = [hand.reports(one, fact(one.run_id, 0, "run:complete")) for one in leases]
+            cancel = [request("cancel", id=id) for id in cancels[2 * n : 2 * n + 2]]
+            said = bench.send(*cancel, *ends, submission(f"{name}{n}"))
+            ticked = bench.tick()
+            kinds += said.kinds + ticked.kinds
+            given = said.assignments + ticked.assignments
+        return kinds
+
+    one, other = at_once(
+        lambda: work(bench, "north", orders), lambda: work(second, "south", orders[::-1])
+    )
+    assert "defect" not in one + other
+    with bench.store.read() as connection:
+        runs = rows(connection, tables.RUNS)
+    assert {row["status"] for row in runs if row["order_id"] in orders} <= {
+        "success", "cancelled",
+    }  # fmt: skip
+
+
+def test_a_lease_that_another_one_is_renewing_does_not_expire(bench: Bench, second: Bench) -> None:
+    bench.started("o")
+    for one in (bench, second):
+        one.pass_time(10 * Settings().lease_s)
+        one.connect()
+        one.pass_time(Settings().lease_s)
+    with ThreadPoolExecutor(1) as threads:
+        with bench.store.work() as work:
+            run = work.run("o-1")
+            assert run is not None and run.expires < second.now
+            work.put_run(lifecycle.renew(run, second.now + 1))
+            work.flush()
+            ticked = threads.submit(second.tick)
+            with pytest.raises(TimeoutError):
+                ticked.result(0.2)
+        assert not ticked.result().states
+    assert bench.status() == "running"
+
+
+def test_what_a_retry_brings_back_is_not_forgotten_meanwhile(bench: Bench, second: Bench) -> None:
+    bench.ended("o")
+    for one in (bench, second):
+        one.restart(settings=Settings(keep_s=1))
+        one.pass_time(1000)
+    at_once(
+        lambda: bench.send(request("retry", id="o", run_id="again")),
+        second.tick,
+    )
+    with bench.store.read() as connection:
+        assert list(violations(connection)) == []
+
+
+@pytest.mark.parametrize("_", range(5))
+def test_no_plan_is_forgotten_of_an_order_that_comes_meanwhile(
+    bench: Bench, second: Bench, _: int
+) -> None:
+    bench.ended("old")
+    for one in (bench, second):
+        one.restart(settings=Settings(keep_s=1))
+        one.pass_time(1000)
+    at_once(lambda: bench.submit("new"), second.tick)
+    (run,) = Hand(bench).claim()
+    assert run.order_id == "new"

@@ -1,0 +1,364 @@
+"""What is heard and seen of a fleet, and ``worker watch`` that shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from tests.support.scripted_worker import Chatty
+from tests.support.stage import Stage, stage
+from worker.fleet.client import NEWS_KEPT, Client, Gap
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.broker import Broker, BrokerError, available
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.monitor.changes import json_of, line_of
+from worker.fleet.monitor.decode import asked, heard
+from worker.fleet.monitor.run_tracker import REMEMBERED, WINDOW_S, RunTracker, TrackedRun
+from worker.fleet.monitor.screen import screen, sparkline
+from worker.fleet.monitor.snapshot import Snapshot
+
+WORKER = str(Path(sys.executable).with_name("worker"))
+TOPICS = Topics()
+HOSTILE = "<b>\x1b[31m\u202e[bold]x[/bold]\r\n"
+T = 1_700_000_000_000_000
+
+
+def state(run_id: str = "r-1", status: Any = "running", **fields: Any) -> wire.RunState:
+    known = {"number": 1, "attempt": 1, "priority": 0, "created": T, "project": "p"}
+    given = {"order_id": "o-1", "workflow": "referral", **known, **fields}
+    return wire.RunState(run_id=run_id, status=status, **given)
+
+
+def events(*several: dict[str, Any], run_id: str = "r-1") -> wire.RunEvents:
+    raw = [
+        msgspec.Raw(json.dumps({"run_id": run_id, "seq": n, "timestamp": T, **one}).encode())
+        for n, one in enumerate(several)
+    ]
+    return wire.RunEvents(run_id=run_id, attempt=1, events=raw)
+
+
+START = {"type": "step:start", "job_id": "a", "job_name": "Fetch", "step_id": "s"}
+DONE = {"type": "step:complete", "job_id": "a", "step_id": "s", "reason": "success"}
+
+
+# --- the ledger -----------------------------------------------------------------------------------
+
+
+def test_a_run_is_known_from_its_beginning_to_its_end() -> None:
+    ledger = RunTracker()
+    ledger.heed(events(START), 0)
+    ledger.heed(state(worker="w", started=T + 5), 0)
+    assert ledger.going("r-1") == TrackedRun(
+        run_id="r-1", order_id="o-1", workflow="referral", worker="w", started=T + 5, step="Fetch"
+    )
+    ledger.heed(events(DONE), 1)
+    found = ledger.going("r-1")
+    assert found is not None and found.step == ""
+    ledger.heed(state(status="success"), 2)
+    assert ledger.going("r-1") is None
+    assert ledger.pace(2)[-2:] == (0, 1)
+    assert sum(ledger.pace(2 + WINDOW_S)) == 0
+
+
+def test_a_run_that_was_asked_for_is_known() -> None:
+    ledger = RunTracker()
+    view = {**msgspec.to_builtins(state()), "steps": [{"job_id": "a", "reason": "success"}]}
+    ledger.learn({**view, "steps": [*view["steps"], {"job_id": "b"}], "plan": {}})
+    found = ledger.going("r-1")
+    assert found is not None and found.step == "b" and found.started == T
+    ledger.heed(Gap(), 0)
+    assert ledger.going("r-1") is None
+
+
+def test_the_ledger_never_grows_without_end() -> None:
+    ledger = RunTracker()
+    for number in range(REMEMBERED + 10):
+        ledger.heed(state(f"r-{number}"), number)
+        ledger.heed(state(f"x-{number}", "failed"), number)
+    assert ledger.going("r-9") is None and ledger.going("r-10") is not None
+    assert sum(ledger.pace(REMEMBERED + 9)) == WINDOW_S
+
+
+def test_what_fits_no_shape_is_not_heard() -> None:
+    odd = wire.RunEvents(run_id="r", attempt=1, events=[msgspec.Raw(b"[]"), msgspec.Raw(b"{}")])
+    assert list(heard(odd)) == []
+    (fact,) = asked([{**START, "run_id": "r", "seq": 1, "timestamp": T, "output_dataclip": {}}])
+    assert fact.job_name == "Fetch"
+
+
+# --- news -----------------------------------------------------------------------------------------
+
+
+async def test_news_are_what_happens_from_now_on() -> None:
+    broker = LocalBroker()
+    control = broker.bus()
+    async with control, Client(broker.bus()) as client:
+
+        def say(topic: str, payload: bytes, *, retain: bool = False) -> None:
+            control.publish(Message(topic=topic, payload=payload, retain=retain))
+
+        say(TOPICS.run("old", "state"), wire.encode(state("old")), retain=True)
+        await asyncio.sleep(0.01)  # it is connected
+        news = client.news()
+        assert await anext(news) == [Gap()]
+        say(TOPICS.run("r-1", "state"), wire.encode(state()), retain=True)
+        say(TOPICS.run("r-1", "events"), wire.encode(events(START)))
+        say(TOPICS.run("r-1", "events"), b"none of ours")
+        say(TOPICS.alerts, wire.encode(alert()))
+        say("another/v1/alerts", wire.encode(alert()))
+        found: list[Any] = []
+        while len(found) < 3:
+            found += await anext(news)
+        assert [type(one).__name__ for one in found] == ["RunState", "RunEvents", "Alert"]
+        assert found[0] == state()
+
+
+async def test_news_that_nobody_takes_are_a_gap() -> None:
+    broker = LocalBroker()
+    control = broker.bus()
+    async with control, Client(broker.bus()) as client:
+        await asyncio.sleep(0.01)
+        news = client.news()
+        await anext(news)
+        payload = wire.encode(state())
+        for _ in range(NEWS_KEPT + 3):
+            control.publish(Message(topic=TOPICS.run("r-1", "state"), payload=payload))
+        for _ in range(100):  # until the client has heard it all
+            await asyncio.sleep(0)
+        assert await anext(news) == [Gap(), state(), state()]
+
+
+def alert() -> wire.Alert:
+    return wire.Alert(
+        run_id="r-1",
+        order_id="o-1",
+        project="p",
+        workflow="referral",
+        status="lost",
+        at=T,
+        error_type="LostAfterStart",
+        error_message=HOSTILE,
+    )
+
+
+# --- lines and the screen -------------------------------------------------------------------------
+
+
+def test_a_change_is_a_line() -> None:
+    done = state(status="failed", worker="w", started=T, finished=T + 1_500_000)
+    assert line_of(done) == "22:13:21.500 ✗ failed    referral run r-1 on w in 1.5 s"
+    hostile = state(status="failed", workflow=HOSTILE, error_type="JobError", error_message=HOSTILE)
+    assert not set(line_of(hostile)) & set("\x1b\u202e\r\n")
+    assert line_of(events(START)) == line_of(alert()) == line_of(Gap()) == ""
+    rejected = wire.OrderState(
+        order_id="o",
+        project="p",
+        workflow="w",
+        status="rejected",
+        priority=0,
+        created=T,
+        runs=0,
+        reason="too many",
+    )
+    assert line_of(rejected) == "22:13:20.000 – rejected  w order o  too many"
+    assert [json.loads(json_of(one))["type"] for one in (done, rejected, alert())] == [
+        *("run", "order", "alert")
+    ]
+    assert json_of(Gap()) == ""
+
+
+def test_a_sparkline() -> None:
+    assert sparkline([0, 1, 2, 4, 8]) == " ▁▂▄█"
+    assert sparkline([0, 0]) == "  "
+    assert sparkline([1000, 1]) == "█▁"
+
+
+def drawn(seen: Snapshot, trouble: str = "") -> str:
+    console = Console(width=100, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(screen(seen, [0] * 59 + [3], "mqtt://here", trouble, T + 9_000_000))
+    return captured.get()
+
+
+def test_the_screen_shows_everything_and_does_nothing() -> None:
+    going = TrackedRun(
+        run_id="r", order_id="o", workflow=HOSTILE, worker="north-1", started=T, step=HOSTILE
+    )
+    here = {"name": "north-1", "online": True, "draining": False, "capacity": 4, "leases": [1]}
+    gone = {"name": "east", "online": False, "draining": True, "capacity": 0, "leases": []}
+    seen = Snapshot(
+        statuses={"failed": 1234, "running": 1},
+        waiting=7,
+        leased=1,
+        workers=[gone, here],
+        alerts=[msgspec.to_builtins(alert())],
+        going=[going],
+    )
+    shown = drawn(seen, "no answer\x1b[2J")
+    for wanted in (
+        *("✗ 1,234 failed", "3 in the last minute", "9 s", "7 wait for a worker", "1 of 4"),
+        *("LostAfterStart", "no answer\\x1b[2J", "[bold]x[/bold]", "north-1", "gone"),
+    ):
+        assert wanted in shown
+    assert not set(shown) & set("\x1b\u202e\r")
+    assert shown.index("north-1") < shown.index("east")
+
+
+def test_the_screen_of_an_empty_fleet() -> None:
+    seen = Snapshot(statuses={}, waiting=0, leased=0, workers=[], alerts=[], going=[])
+    for wanted in ("none yet", "nothing runs", "none has ever been here"):
+        assert wanted in drawn(seen)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def usable() -> bool:
+    try:
+        return bool(available())
+    except BrokerError:
+        return False
+
+
+needs_broker = pytest.mark.skipif(not usable(), reason="needs a broker (mosquitto, or iotcore)")
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[tuple[str, Stage]]:
+    """A control plane and a worker, over a real broker."""
+    with Broker() as broker, stage(broker.url) as on:
+        on.call(on.add_worker("north-1", Chatty(count=3, rate=100)))
+        yield broker.url, on
+
+
+PLAN = {"workflow": {"name": "watched", "steps": [{"id": "a", "expression": "fn(s => s)"}]}}
+
+
+@pytest.mark.slow
+@needs_broker
+@pytest.mark.parametrize("as_json", [False, True], ids=["lines", "json"])
+def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, Stage], as_json: bool) -> None:
+    url, on = fleet
+    line = [WORKER, "watch", "--mqtt", url, *(["--json"] if as_json else [])]
+    watching = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    time.sleep(2)
+    run_id = on.call(on.client.submit(plan=PLAN))["last_run"]
+    first = [watching.stdout.readline() for _ in range(2)]
+    on.call(on.client.cancel(run_id))
+    last = watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    out, err = watching.communicate(timeout=10)
+    assert (watching.returncode, out, err) == (0, "", "")
+    if as_json:
+        told = [json.loads(one) for one in (*first, last)]
+        assert [one["status"] for one in told] == ["pending", "running", "cancelled"]
+        assert {one["run_id"] for one in told} == {run_id}
+    else:
+        assert "▸ running   watched" in first[1] and "on north-1" in first[1]
+        assert "⊘ cancelled" in last and run_id in last
+
+
+@pytest.mark.slow
+@needs_broker
+def test_on_a_terminal_it_is_a_screen(fleet: tuple[str, Stage]) -> None:
+    url, on = fleet
+    run_id = on.call(on.client.submit(plan=PLAN))["last_run"]
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    line = [WORKER, "watch", "--mqtt", url]
+    watching = subprocess.Popen(line, stdout=follower, stderr=follower, env=environment)
+    os.close(follower)
+    shown = read(leader, "watched")
+    for wanted in ("worker watch", "running", "north-1", "newest alerts"):
+        assert wanted in shown
+    on.call(on.client.cancel(run_id))
+    assert "nothing runs" in read(leader, "nothing runs")
+    watching.send_signal(signal.SIGINT)
+    read(leader, "\x1b[?1049l")  # the screen before it is back
+    assert watching.wait(10) == 0
+    os.close(leader)
+
+
+def read(leader: int, wanted: str) -> str:
+    """What is shown, until something is, or for ten seconds."""
+    shown = b""
+    deadline = time.monotonic() + 10
+    while wanted not in shown.decode(errors="replace") and time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.2)[0]:
+            try:
+                shown += os.read(leader, 65536)
+            except OSError:
+                break
+    return shown.decode(errors="replace")
+
+
+@pytest.mark.slow
+@needs_broker
+@pytest.mark.parametrize("command", ["watch", "dashboard"])
+def test_without_a_control_plane_it_says_so(command: str) -> None:
+    with Broker() as broker:
+        line = [WORKER, command, "--mqtt", broker.url, "--patience", "1"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no control plane answered within 1 s")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@needs_broker
+def test_the_dashboard_as_a_command(fleet: tuple[str, Stage]) -> None:
+    import httpx
+
+    line = [WORKER, "dashboard", "--mqtt", fleet[0], "--port", "0"]
+    serving = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert serving.stdout is not None
+    url = serving.stdout.readline().strip()
+    assert url.startswith("http://127.0.0.1:") and "/?token=" in url
+    with httpx.Client(follow_redirects=True) as visitor:
+        assert "Overview" in visitor.get(url).text
+        port = url.partition("127.0.0.1:")[2].partition("/")[0]
+        again = subprocess.run([*line[:-1], port], capture_output=True, text=True, timeout=30)
+        assert again.returncode == 2 and "give another --port" in again.stderr
+        serving.send_signal(signal.SIGTERM)
+        out, err = serving.communicate(timeout=10)
+    assert (serving.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["watch", "--mqtt", "http://x"], "is no URL of a broker"),
+        (["watch", "--mqtt", "mqtt://x", "--root", "a/b"], "--root must be"),
+        (["dashboard", "--mqtt", "mqtt://x", "--ca", "f"], "certificates need TLS"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_line(
+    given: list[str],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from worker.cli.main import main
+
+    monkeypatch.setattr(sys, "argv", ["worker", *given])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert told in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""A real browser for tests: Chromium, watched for everything that a page should never do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium")
+AXE = ROOT / ".cache/browser/node_modules/axe-core/axe.min.js"
+SHOTS = ROOT / "build/screenshots"
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+WIDTHS = (400, 1280)
+THEMES = ("light", "dark")
+RUN_AXE = """async () => {
+  const found = await axe.run(document, { preload: false, resultTypes: ["violations"] });
+  return found.violations.map((one) =>
+    `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 150)).join(" | ")}`);
+}"""
+
+# One process: the browser and what it looks at are started once.
+in_chromium = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
+    pytest.mark.xdist_group("browser"),
+]
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (make browser)")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield found
+        found.close()
+
+
+@dataclass
+class Watched:
+    """A page, and all that it should never do."""
+
+    page: Page
+    wrong: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def watched_page(
+    browser: Browser, may_request: Callable[[str], bool], *, width: int = 1280, **options: Any
+) -> Iterator[Watched]:
+    """An empty page; what it says on its console, opens or requests is noted. That nothing of a
+    hostile text ran in it is checked at the end."""
+    still = {"reduced_motion": "reduce", **options}
+    context = browser.new_context(viewport={"width": width, "height": 800}, **still)
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    found = Watched(page)
+    page.on("console", lambda one: found.wrong.append(f"console: {one.text}"))
+    page.on("pageerror", lambda one: found.wrong.append(f"error: {one}"))
+    page.on("dialog", lambda one: (found.wrong.append(f"dialog: {one.message}"), one.dismiss()))
+    page.on("popup", lambda one: found.wrong.append("popup"))
+    page.on("download", lambda one: found.wrong.append("download"))
+
+    def requested(url: str) -> None:
+        if not may_request(url):
+            found.wrong.append(f"request: {url}")
+
+    page.on("request", lambda one: requested(one.url))
+    try:
+        yield found
+        assert page.evaluate("window.hacked") is None
+    finally:
+        context.close()
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing sticks out sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def shoot(page: Page, name: str, *, whole: bool = True) -> None:
+    """Keep a picture of the page, to be looked at."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
+
+
+def assert_accessible(page: Page) -> None:
+    """axe finds nothing wrong."""
+    page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate(RUN_AXE)
+    assert not found, "\n".join(found)

@@ -1,0 +1,171 @@
+"""A fleet and its dashboard in a thread of their own: a control plane, workers, a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from worker.fleet.client import Client
+from worker.fleet.control.control_plane import ControlPlane
+from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.store.store import Store
+from worker.fleet.messaging.address import address
+from worker.fleet.messaging.bus import Bus
+from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.fleet_worker import FleetWorker
+from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.runner.pool import Pool
+from worker.view.dashboard.hosts import hosts_of
+from worker.view.dashboard.serve import bind, serve
+from worker.workflow.load import load
+from worker.workflow.save import plan_of
+
+GRAPHS = Path(__file__).parents[2] / "graphs"
+TOKEN = "a-token-for-tests-alone"
+TOPICS = Topics()
+T = TypeVar("T")
+
+
+class Silent:
+    """A log that nobody reads."""
+
+    def critical(self, event: str, **fields: Any) -> None: ...
+
+    def warning(self, event: str, **fields: Any) -> None: ...
+
+    def info(self, event: str, **fields: Any) -> None: ...
+
+
+def plan(name: str, pick: str | None = None) -> dict[str, Any]:
+    """A sample as an execution plan."""
+    return plan_of(load(GRAPHS / name, workflow=pick))
+
+
+def sample_input(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((GRAPHS / name).read_text())
+    return found
+
+
+class Stage:
+    """What stands on the stage. ``call`` has something done by its loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bus: Callable[..., Bus]) -> None:
+        self.loop = loop
+        self.bus = bus
+        self.store = Store("sqlite://")
+        self.store.migrate()
+        self.plane = MessageProcessor(self.store, topics=TOPICS)
+        self.client = Client(self.bus(), TOPICS)
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.workers: dict[str, asyncio.Task[None]] = {}
+        self.serving: list[asyncio.Task[None]] = []
+        self.folder = tempfile.TemporaryDirectory(prefix="worker-stage-")
+        self.stop = asyncio.Event()
+        self.url = ""
+        self.port = 0
+
+    def call(self, work: Coroutine[Any, Any, T], within: float = 30) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(within)
+
+    async def open(self) -> None:
+        bus = self.bus(*TOPICS.for_control())
+        control = ControlPlane(bus, self.plane, topics=TOPICS, log=Silent())
+        self.tasks.append(asyncio.create_task(control.run()))
+        await control.connected.wait()
+        await self.client.__aenter__()
+
+    async def add_worker(self, name: str, executor: Any, capacity: int = 2) -> FleetWorker:
+        bus = self.bus(*TOPICS.for_worker(name))
+        outbox = Outbox(Path(self.folder.name) / name)
+        agent = FleetWorker(
+            bus, executor, outbox, name=name, capacity=capacity, topics=TOPICS, log=Silent()
+        )
+        self.workers[name] = asyncio.create_task(agent.run())
+        await agent.connected.wait()
+        return agent
+
+    async def dismiss(self, name: str) -> None:
+        """Have a worker leave at once."""
+        task = self.workers.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def serve(self) -> None:
+        """The dashboard, on a port of its own."""
+        listening = bind("127.0.0.1", 0)
+        self.port = listening.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        client = Client(self.bus(), TOPICS, wait_s=5)
+        hosts = hosts_of("127.0.0.1", self.port)
+        going = serve(
+            client, listening, token=TOKEN, hosts=hosts, title="mqtt://stage", stop=self.stop
+        )
+        self.serving.append(asyncio.create_task(going))
+
+    async def run(self, **submitted: Any) -> dict[str, Any]:
+        """Submit, and wait for the end."""
+        order = await self.client.submit(**submitted)
+        return await self.client.wait(order["last_run"])
+
+    async def close(self) -> None:
+        self.stop.set()
+        for task in self.serving:
+            await task
+        for name in list(self.workers):
+            await self.dismiss(name)
+        await self.client.__aexit__()
+        for task in reversed(self.tasks):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.05)  # connections close in the loop's next turns
+        self.folder.cleanup()
+
+
+@contextmanager
+def stage(url: str = "") -> Iterator[Stage]:
+    """An open stage, in a thread of its own: browsers are driven from this one. Its parties speak
+    over a broker where there is a ``url``."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    made = asyncio.run_coroutine_threadsafe(_made(loop, url), loop).result(30)
+    try:
+        yield made
+    finally:
+        made.call(made.close())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _made(loop: asyncio.AbstractEventLoop, url: str) -> Stage:
+    found = Stage(loop, partial(MqttBus, address(url)) if url else LocalBroker().bus)
+    await found.open()
+    return found
+
+
+@contextmanager
+def real_worker(on: Stage, name: str = "north-1", capacity: int = 2) -> Iterator[FleetWorker]:
+    """A worker with processes of its own."""
+    stack = AsyncExitStack()
+
+    async def enter() -> FleetWorker:
+        pool = await stack.enter_async_context(Pool(size=capacity))
+        return await on.add_worker(name, RunExecutor(pool, Allowance()), capacity)
+
+    agent = on.call(enter())
+    try:
+        yield agent
+    finally:
+        on.call(on.dismiss(name))
+        on.call(stack.aclose())

@@ -1,0 +1,51 @@
+"""The bundled libraries: what they leave behind, and that their licences are with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import _quickjs
+import pytest
+
+import worker
+
+VENDOR = Path(worker.__file__).parent / "sandbox/javascript/vendor"
+TOOLS = Path(__file__).parents[2] / "tools/vendor"
+NAMES = "JSON.stringify(Reflect.ownKeys(globalThis).map(String))"
+
+
+@pytest.mark.parametrize(
+    ("script", "globals"),
+    [
+        ("web", {"Buffer", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "structuredClone", "__core-js_shared__"}),
+        ("lodash", {"__lodash"}),
+        ("date-fns", {"__dateFns"}),
+        ("jsonpath", {"__jsonpath"}),
+    ],
+)  # fmt: skip
+def test_a_bundle_adds_its_own_globals_and_changes_no_intrinsic(
+    script: str, globals: set[str]
+) -> None:
+    context = _quickjs.Context()
+    prototypes = "JSON.stringify([Object, Array, String, Promise, Map, RegExp].map(c => Reflect.ownKeys(c.prototype).map(String)))"
+    before, intrinsics = json.loads(context.eval(NAMES)), context.eval(prototypes)
+    context.eval((VENDOR / f"{script}.js").read_text())
+    assert set(json.loads(context.eval(NAMES))) - set(before) == globals
+    assert context.eval(prototypes) == intrinsics
+
+
+def test_lines_are_short_enough_to_be_quoted_in_an_error() -> None:
+    longest = {
+        file.name: max(map(len, file.read_text().splitlines())) for file in VENDOR.glob("*.js")
+    }
+    assert max(longest.values()) < 4000, longest
+
+
+def test_every_bundled_package_has_its_licence() -> None:
+    licences = (VENDOR / "LICENSES.txt").read_text()
+    for name, version in json.loads((TOOLS / "package.json").read_text())["dependencies"].items():
+        assert re.search(rf"^{re.escape(name)} {re.escape(version)} \(", licences, re.MULTILINE), (
+            name
+        )
