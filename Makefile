@@ -3,16 +3,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-all check format lint types imports chaos bench adaptors browser schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports constraints release chaos bench adaptors browser schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
 	@touch $@
+
+constraints: $(STAMP)  ## Write the versions that development and CI use
+	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
+		--no-emit-index-url --no-header --no-annotate --quiet --upgrade --output-file constraints.txt
 
 setup: $(STAMP)  ## Install into .venv
 
@@ -40,6 +44,9 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
+
+release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
+	$(BIN)/python tools/release.py $(VERSION)
 
 chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
 	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.support.databases", "tests.support.benches"]
@@ -15,3 +16,14 @@ settings.load_profile("worker")
 
 # What this machine's user has installed must not decide one either.
 os.environ["WORKER_CACHE"] = tempfile.mkdtemp(prefix="worker-tests-cache-")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need what this machine does not have."""
+    # Imported late: pytest rewrites the assertions of its plugins, tests.support.databases too.
+    from tests.support.needs import missing
+
+    for marker, reason in missing().items():
+        for item in items:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -23,7 +23,7 @@ from tests.support.scripted_worker import Chatty
 from tests.support.stage import Stage, stage
 from worker.fleet.client import NEWS_KEPT, Client, Gap
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.broker import Broker, BrokerError, available
+from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
@@ -229,14 +229,7 @@ def test_the_screen_of_an_empty_fleet() -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def usable() -> bool:
-    try:
-        return bool(available())
-    except BrokerError:
-        return False
-
-
-needs_broker = pytest.mark.skipif(not usable(), reason="needs a broker (mosquitto, or iotcore)")
+needs_broker = pytest.mark.broker
 
 
 @pytest.fixture(scope="module")

@@ -31,10 +31,7 @@ RUN_AXE = """async () => {
 }"""
 
 # One process: the browser and what it looks at are started once.
-in_chromium = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
-    pytest.mark.xdist_group("browser"),
-]
+in_chromium = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 needs_axe = pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (make browser)")
 
 

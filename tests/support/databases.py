@@ -124,7 +124,7 @@ def _user() -> str | None:
     return next(name for name in ("postgres", "nobody") if name in known)
 
 
-def _binaries() -> Path | None:
+def postgres_binaries() -> Path | None:
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for folder in (*installed, *map(Path, os.get_exec_path())):
         if all((folder / name).exists() for name in ("initdb", "postgres")):
@@ -135,7 +135,7 @@ def _binaries() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The one server of this process."""
-    binaries = _binaries()
+    binaries = postgres_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
     with Postgres(binaries) as server:
@@ -155,7 +155,10 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # All tests of a group run in one process under pytest-xdist: so there is one server.
 KINDS = [
     "sqlite",
-    pytest.param("postgresql", marks=[pytest.mark.xdist_group("postgresql"), pytest.mark.slow]),
+    pytest.param(
+        "postgresql",
+        marks=[pytest.mark.database, pytest.mark.xdist_group("postgresql"), pytest.mark.slow],
+    ),
 ]
 
 

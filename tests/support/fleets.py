@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,10 +25,7 @@ from worker.fleet.messaging.mqtt import MqttBus
 ROOT = Path(__file__).parents[2]
 WORKER = [sys.executable, "-m", "worker.cli.main"]
 
-needs_mosquitto = pytest.mark.skipif(
-    shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None,
-    reason="mosquitto is not installed",
-)
+needs_mosquitto = pytest.mark.broker
 
 
 class Ear:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +18,7 @@ HTTP = "@openfn/language-http@7.2.10"
 COMMON = "@openfn/language-common@3.3.4"
 KEPT = Path(__file__).parents[2] / ".cache" / "adaptors"
 
-needs_npm = pytest.mark.skipif(
-    shutil.which("npm") is None or shutil.which("node") is None,
-    reason="installing adaptors needs Node and npm",
-)
+needs_npm = pytest.mark.npm
 
 
 @pytest.fixture(scope="module", autouse=True)
