@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-all check format lint types imports constraints release chaos bench adaptors browser schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports constraints docs release chaos bench adaptors browser schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 constraints: $(STAMP)  ## Write the versions that development and CI use
-	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --group dev --group docs --all-extras --universal --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --quiet --upgrade --output-file constraints.txt
 
 setup: $(STAMP)  ## Install into .venv
@@ -44,6 +44,10 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
+
+docs: $(STAMP)  ## Build the documentation into build/site
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	$(BIN)/mkdocs build --quiet
 
 release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
 	$(BIN)/python tools/release.py $(VERSION)
