@@ -26,13 +26,13 @@ from worker.core.machine import (
     EvaluateEdges,
     IllegalEvent,
     MachineEvent,
+    MachineState,
     Started,
     StartFailed,
     StartStep,
     StepFinished,
-    Walk,
-    begin,
     decide,
+    initial_state,
 )
 from worker.core.outcome import Outcome, StepError
 from worker.core.plan import Plan
@@ -66,12 +66,12 @@ class Driven:
         return [effect for effect in self.effects if isinstance(effect, CompleteStep)]
 
 
-Decide = Callable[[Walk, MachineEvent], tuple[Walk, tuple[Effect, ...]]]
+Decide = Callable[[MachineState, MachineEvent], tuple[MachineState, tuple[Effect, ...]]]
 
 
 def drive(plan: Plan, world: World, received: State, decide: Decide = decide) -> Driven:
     """Perform every effect in ``world`` until the machine asks for nothing more."""
-    walk = begin(plan)
+    walk = initial_state(plan)
     facts: list[MachineEvent] = []
     batches: list[tuple[Effect, ...]] = []
     execution = 0
@@ -274,7 +274,7 @@ def test_only_the_last_effect_of_a_decision_waits_for_an_answer(run: tuple[Plan,
 @given(runs())
 def test_the_same_facts_give_the_same_effects(run: tuple[Plan, World]) -> None:
     driven = drive(*run, {})
-    walk, batches = begin(run[0]), []
+    walk, batches = initial_state(run[0]), []
     for fact in driven.facts:
         walk, effects = decide(walk, fact)
         batches.append(effects)
@@ -284,9 +284,9 @@ def test_the_same_facts_give_the_same_effects(run: tuple[Plan, World]) -> None:
 @given(runs())
 def test_decide_never_changes_the_walk_that_it_is_given(run: tuple[Plan, World]) -> None:
     """Whatever was decided since, an old walk looks the same and decides the same."""
-    past: list[tuple[Walk, MachineEvent, tuple[Any, ...], tuple[Effect, ...]]] = []
+    past: list[tuple[MachineState, MachineEvent, tuple[Any, ...], tuple[Effect, ...]]] = []
 
-    def remember(walk: Walk, fact: MachineEvent) -> tuple[Walk, tuple[Effect, ...]]:
+    def remember(walk: MachineState, fact: MachineEvent) -> tuple[MachineState, tuple[Effect, ...]]:
         seen = contents(walk)
         after, effects = decide(walk, fact)
         past.append((walk, fact, seen, effects))
@@ -298,7 +298,7 @@ def test_decide_never_changes_the_walk_that_it_is_given(run: tuple[Plan, World])
         assert decide(walk, fact)[1] == effects
 
 
-def contents(walk: Walk) -> tuple[Any, ...]:
+def contents(walk: MachineState) -> tuple[Any, ...]:
     return (
         tuple(walk.queue),
         walk.current,
@@ -460,7 +460,7 @@ def test_a_trigger_whose_edges_all_say_no_is_a_leaf_with_the_input() -> None:
 
 def test_a_refused_run_completes_with_its_error_and_runs_nothing() -> None:
     error = StepError(type="ValidationError", message="cycle")
-    _, effects = decide(begin(plan_of(job("a"))), StartFailed(error=error))
+    _, effects = decide(initial_state(plan_of(job("a"))), StartFailed(error=error))
     assert effects == (CompleteRun(status=Status.CRASHED, error=error),)
 
 
@@ -479,8 +479,8 @@ REFUSED = StartFailed(error=StepError(type="ValidationError", message="no"))
 ASKING = plan_of(job("a", to("b", EdgeKind.EXPRESSION)), job("b"))
 
 
-def walk_after(*facts: MachineEvent) -> Walk:
-    walk = begin(ASKING)
+def walk_after(*facts: MachineEvent) -> MachineState:
+    walk = initial_state(ASKING)
     for fact in facts:
         walk, _ = decide(walk, fact)
     return walk
@@ -525,7 +525,7 @@ MANY = 5_000
 
 def count_decisions(plan: Plan, outcome: Outcome) -> tuple[int, CompleteRun]:
     """Drive a plan whose steps all end alike and whose conditions all hold."""
-    walk, (*_, last) = decide(begin(plan), STARTED)
+    walk, (*_, last) = decide(initial_state(plan), STARTED)
     decisions = 1
     while not isinstance(last, CompleteRun):
         answer: MachineEvent = StepFinished(outcome=outcome)

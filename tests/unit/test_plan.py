@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worker
-from worker.core.compile_plan import compile, graph
+from worker.core.compile_plan import build_graph, compile_plan
 from worker.errors import PlanError
 
 
 def plan(*steps: dict[str, Any], **options: str) -> Any:
     listed = [{"expression": "fn(s => s)", **step} for step in steps]
-    return compile(worker.load({"steps": listed}), **options)
+    return compile_plan(worker.load({"steps": listed}), **options)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_graph_with_a_cycle_is_refused_and_no_other(edges: set[tuple[int, int]
 
 
 def test_the_graph_carries_steps_and_edges() -> None:
-    found = graph(worker.load({"steps": [{"id": "a", "next": "b"}, {"id": "b"}]}))
+    found = build_graph(worker.load({"steps": [{"id": "a", "next": "b"}, {"id": "b"}]}))
     assert found.nodes["a"]["step"].id == "a"
     assert found.edges["a", "b"]["edge"].target == "b"
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from worker.compiler.error_sites import MarkKind
 from worker.compiler.visitor import (
-    CodePosition,
     Function,
     Handler,
-    Lazy,
+    LazyState,
+    NodeContext,
     SyntaxWalk,
     children,
     ignore,
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
     from worker.compiler.scope import Scope
-    from worker.compiler.visitor import Dollar
+    from worker.compiler.visitor import StateReference
 
 IN_FUNCTION: Final = (
     "$ stands in an arrow function whose parameter is not state: name that parameter state"
 )
 
 
-def _identifier(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _identifier(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     name = walk.name(node)
     if place.binding is not None:
         place.binding.declared.add(name)
@@ -37,17 +37,17 @@ def _identifier(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
         place.function.marks.append((node.start_byte, MarkKind.NAME))
 
 
-def _undefined(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _undefined(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     place.function.marks.append((node.start_byte, MarkKind.NAME))
 
 
-def _shorthand(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _shorthand(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     """``{name}``, in an object or in a pattern."""
     names = place.scope.used if place.binding is None else place.binding.declared
     names.add(walk.name(node))
 
 
-def _member(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _member(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     target = node.child(0)
     if target is None:
         return
@@ -60,17 +60,17 @@ def _member(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
         walk.push(node.child_by_field_name("index"), place)
 
 
-def _default_of(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _default_of(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     """``target = value`` inside a pattern or a list of parameters."""
     walk.push(node.child_by_field_name("left"), place)
     walk.push(node.child_by_field_name("right"), place.ordinary())
 
 
-def _computed(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _computed(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     children(walk, node, place.ordinary())
 
 
-def _declaration(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _declaration(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     kind = node.child(0)
     is_var = kind is not None and kind.type == "var"
     binding = place.binds(place.function.scope if is_var else place.scope)
@@ -82,7 +82,7 @@ def _declaration(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
         _destructured(walk, target, value, place)
 
 
-def _assignment(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _assignment(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
     walk.push(left, place)
     walk.push(right, place)
@@ -90,7 +90,7 @@ def _assignment(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
 
 
 def _destructured(
-    walk: SyntaxWalk, target: Node | None, value: Node | None, place: CodePosition
+    walk: SyntaxWalk, target: Node | None, value: Node | None, place: NodeContext
 ) -> None:
     if target is not None and value is not None and target.type == "array_pattern":
         walk.sites.iteration(place.function.marks, 0, target.start_byte + 1, value)
@@ -99,39 +99,41 @@ def _destructured(
 # --- functions --------------------------------------------------------------------------------
 
 
-def _function_declaration(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _function_declaration(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     name = node.child_by_field_name("name")
     if name is not None:
         place.scope.declared.add(walk.name(name))
     _enter(walk, node, place, walk.statement)
 
 
-def _function_expression(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _function_expression(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     inner = _enter(walk, node, place, walk.statement)
     name = node.child_by_field_name("name")
     if name is not None:
         inner.declared.add(walk.name(name))
 
 
-def _method(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _method(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     walk.push(node.child_by_field_name("name"), place.ordinary())
     _enter(walk, node, place, walk.statement)
 
 
-def _arrow(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _arrow(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     _enter(walk, node, place, _arrow_state(walk, node) if walk.has_dollars else walk.statement)
 
 
-def _arrow_state(walk: SyntaxWalk, node: Node) -> Lazy:
+def _arrow_state(walk: SyntaxWalk, node: Node) -> LazyState:
     parameter = node.child_by_field_name("parameter")
     listed = node.child_by_field_name("parameters")
     if listed is not None and listed.named_child_count == 1:
         parameter = listed.named_child(0)
     takes_state = parameter is not None and walk.text(parameter) == b"state"
-    return Lazy() if takes_state else Lazy(error=IN_FUNCTION)
+    return LazyState() if takes_state else LazyState(error=IN_FUNCTION)
 
 
-def _enter(walk: SyntaxWalk, node: Node, place: CodePosition, lazy: Lazy) -> Scope[Dollar]:
+def _enter(
+    walk: SyntaxWalk, node: Node, place: NodeContext, lazy: LazyState
+) -> Scope[StateReference]:
     """Queue a function's parameters and body; ``lazy`` holds where its body is an expression."""
     scope = walk.scope(place.scope)
     function = Function(scope)
@@ -140,24 +142,24 @@ def _enter(walk: SyntaxWalk, node: Node, place: CodePosition, lazy: Lazy) -> Sco
         scope.declared.add(walk.name(single))
     else:
         parameters = node.child_by_field_name("parameters")
-        walk.push(parameters, CodePosition(scope, function, lazy, scope))
+        walk.push(parameters, NodeContext(scope, function, lazy, scope))
     body = node.child_by_field_name("body")
     if body is not None and body.type == "statement_block":
-        children(walk, body, CodePosition(scope, function, walk.statement))
+        children(walk, body, NodeContext(scope, function, walk.statement))
     else:
-        walk.push(body, CodePosition(scope, function, lazy))
+        walk.push(body, NodeContext(scope, function, lazy))
     return scope
 
 
 # --- blocks and classes -----------------------------------------------------------------------
 
 
-def _block(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    children(walk, node, CodePosition(walk.scope(place.scope), place.function, walk.statement))
+def _block(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
+    children(walk, node, NodeContext(walk.scope(place.scope), place.function, walk.statement))
 
 
-def _for_in(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    inner = CodePosition(walk.scope(place.scope), place.function, walk.statement)
+def _for_in(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
+    inner = NodeContext(walk.scope(place.scope), place.function, walk.statement)
     kind = node.child_by_field_name("kind")
     target = inner
     if kind is not None:
@@ -171,15 +173,15 @@ def _for_in(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
         walk.sites.iteration(place.function.marks, right.start_byte, right.end_byte, right)
 
 
-def _catch(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    inner = CodePosition(walk.scope(place.scope), place.function, walk.statement)
+def _catch(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
+    inner = NodeContext(walk.scope(place.scope), place.function, walk.statement)
     walk.push(node.child_by_field_name("parameter"), inner.binds(inner.scope))
     walk.push(node.child_by_field_name("body"), inner)
 
 
-def _class(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _class(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     name = node.child_by_field_name("name")
-    inner = CodePosition(walk.scope(place.scope), place.function, place.lazy, None, place.operation)
+    inner = NodeContext(walk.scope(place.scope), place.function, place.lazy, None, place.operation)
     if name is not None:
         declares = place if node.type == "class_declaration" else inner
         declares.scope.declared.add(walk.name(name))
@@ -188,16 +190,16 @@ def _class(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
             walk.push(child, inner)
 
 
-def _field(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _field(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     scope = walk.scope(place.scope)
     walk.push(node.child_by_field_name("property"), place)
     value = node.child_by_field_name("value")
-    walk.push(value, CodePosition(scope, Function(scope), walk.statement))
+    walk.push(value, NodeContext(scope, Function(scope), walk.statement))
 
 
-def _static_block(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _static_block(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     scope = walk.scope(place.scope)
-    children(walk, node, CodePosition(scope, Function(scope), walk.statement))
+    children(walk, node, NodeContext(scope, Function(scope), walk.statement))
 
 
 HANDLERS: Final[dict[str, Handler]] = {

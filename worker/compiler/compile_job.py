@@ -16,9 +16,9 @@ from worker.compiler import operations
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.edits import Edits
 from worker.compiler.scope import resolve
-from worker.compiler.syntax import check_expression, check_module, encoded, parse
+from worker.compiler.syntax import check_expression, check_module, encode_source, parse
 from worker.compiler.top_level import TopLevel
-from worker.compiler.visitor import Lazy, SyntaxWalk
+from worker.compiler.visitor import LazyState, SyntaxWalk
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _HANDLERS: Final = names.HANDLERS | operations.HANDLERS
 
 def compile_job(source: str) -> CompiledJob:
     """Compile a job. Raises ``PlanError`` (SyntaxError) with line and column, from 1."""
-    text = encoded(source, "SyntaxError")
+    text = encode_source(source, "SyntaxError")
     root = parse(text)
     if root.has_error:
         check_module(source)
@@ -50,7 +50,7 @@ def compile_job(source: str) -> CompiledJob:
 
 def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
     """Turn each ``$`` that nobody declares into the state; gives the ranges that it wrapped."""
-    wraps: set[Lazy] = set()
+    wraps: set[LazyState] = set()
     for offset, lazy in sorted(walk.top.scope.dollars, key=lambda dollar: dollar[0]):
         if lazy.error:
             raise walk.error(lazy.error, offset)
@@ -62,7 +62,7 @@ def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
     return [(lazy.start, lazy.end) for lazy in wraps]
 
 
-def _write_arrow(edits: Edits, lazy: Lazy) -> None:
+def _write_arrow(edits: Edits, lazy: LazyState) -> None:
     arrow = b"async state => " if lazy.asynchronous else b"state => "
     is_object = edits.source.startswith(b"{", lazy.start)
     before, after = (arrow + b"(", b")") if is_object else (arrow, b"")
@@ -96,7 +96,7 @@ def compile_condition(expression: str) -> str:
 
     Raises ``PlanError`` (EdgeConditionError) unless it is exactly one JavaScript expression.
     """
-    text = encoded(expression, "EdgeConditionError")
+    text = encode_source(expression, "EdgeConditionError")
     root = parse(text)
     if root.has_error or _has_jsx(text, root):
         stripped = expression.strip().removesuffix(";")

@@ -48,7 +48,7 @@ Marks = list[tuple[int, MarkKind]]
 
 
 @dataclass(slots=True)
-class Sites:
+class ErrorSites:
     """Collects what can fail; ``located`` then tells where the engine will say that it did."""
 
     source: bytes
@@ -73,7 +73,7 @@ class Sites:
         called: dict[str, dict[str, None]] = {}
         for marks, start, end, callee in self._calls:
             place = places.of(marks, start, end)
-            called.setdefault(place, {})[text_of(self.source, callee)] = None
+            called.setdefault(place, {})[expression_text(self.source, callee)] = None
         found = {place: _capped(" or ".join(_suspects(texts))) for place, texts in called.items()}
         for marks, start, end, iterable in self._iterations:
             place = places.of(marks, start, end)
@@ -84,9 +84,9 @@ class Sites:
 
     def _iterable(self, node: Node) -> str:
         if node.type != "call_expression":
-            return text_of(self.source, node)
+            return expression_text(self.source, node)
         callee = node.child_by_field_name("function") or node
-        return f"{text_of(self.source, callee)} is not a function or its return value"
+        return f"{expression_text(self.source, callee)} is not a function or its return value"
 
 
 class _Places:
@@ -176,7 +176,7 @@ def _capped(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 1]}…"
 
 
-def text_of(source: bytes, node: Node) -> str:
+def expression_text(source: bytes, node: Node) -> str:
     """An expression in the words of Node's errors: ``o.foo``, ``f(...).x``, ``a[i]``."""
     parts: list[str] = []
     following: Node | None = node

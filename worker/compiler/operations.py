@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.compiler.error_sites import MarkKind
 from worker.compiler.scope import JS_GLOBALS
-from worker.compiler.visitor import CodePosition, Handler, Lazy, SyntaxWalk, children
+from worker.compiler.visitor import Handler, LazyState, NodeContext, SyntaxWalk, children
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -32,13 +32,13 @@ def is_operation(walk: SyntaxWalk, call: Node) -> bool:
     while node is not None and node.type in _CHAIN:
         if node.child_by_field_name("optional_chain") is not None:
             return False
-        node = unwrapped(node.child(0))
+        node = strip_parentheses(node.child(0))
     if node is None or node.type == "import":
         return False
     return node.type != "identifier" or walk.text(node) not in _NO_OPERATIONS
 
 
-def unwrapped(node: Node | None) -> Node | None:
+def strip_parentheses(node: Node | None) -> Node | None:
     """The expression inside any parentheses."""
     while node is not None and node.type == "parenthesized_expression":
         inner = [child for child in node.named_children if child.type != "comment"]
@@ -49,7 +49,7 @@ def unwrapped(node: Node | None) -> Node | None:
 # --- calls ------------------------------------------------------------------------------------
 
 
-def _call(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _call(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     callee = node.child_by_field_name("function")
     arguments = node.child_by_field_name("arguments")
     if callee is None or arguments is None:
@@ -72,19 +72,19 @@ def _call(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     return _arguments(walk, arguments, place)
 
 
-def _arguments(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _arguments(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     for argument in node.named_children:
         walk.push(argument, _argument(argument, place) if walk.has_dollars else place)
 
 
-def _argument(node: Node, place: CodePosition) -> CodePosition:
+def _argument(node: Node, place: NodeContext) -> NodeContext:
     """``$`` in an argument makes a function of state of it."""
     error = IN_SPREAD if node.type == "spread_element" else ""
-    lazy = Lazy(error, node.start_byte, node.end_byte, place.lazy)
-    return CodePosition(place.scope, place.function, lazy, None, place.operation, place.deferring)
+    lazy = LazyState(error, node.start_byte, node.end_byte, place.lazy)
+    return NodeContext(place.scope, place.function, lazy, None, place.operation, place.deferring)
 
 
-def _defer(walk: SyntaxWalk, node: Node, place: CodePosition) -> bool:
+def _defer(walk: SyntaxWalk, node: Node, place: NodeContext) -> bool:
     """Turn a chain of ``.then`` and ``.catch`` on an operation into deferred operations."""
     links: list[tuple[Node, Node]] = []
     base: Node | None = node
@@ -93,7 +93,7 @@ def _defer(walk: SyntaxWalk, node: Node, place: CodePosition) -> bool:
         if link is None:
             break
         links.append(link)
-        base = unwrapped(link[0].child(0))
+        base = strip_parentheses(link[0].child(0))
     if not links or base is None or base.type != "call_expression":
         return False
     if not is_operation(walk, base):
@@ -131,7 +131,7 @@ def _write_link(walk: SyntaxWalk, callee: Node) -> None:
 # --- what else can fail, and awaits -------------------------------------------------------------
 
 
-def _new(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _new(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     constructor = node.child_by_field_name("constructor")
     if constructor is not None:
         marks, start = place.function.marks, constructor.start_byte
@@ -140,7 +140,7 @@ def _new(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     children(walk, node, place)
 
 
-def _spread(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _spread(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     """``...value``; in an object it fails on nothing, and a site of it is never looked up."""
     value = node.named_child(0)
     if value is not None:
@@ -149,19 +149,19 @@ def _spread(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
     children(walk, node, place)
 
 
-def _yield(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _yield(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     if any(child.type == "*" for child in node.children):
         _spread(walk, node, place)
     else:
         children(walk, node, place)
 
 
-def _await(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _await(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     place.awaits()
     children(walk, node, place.ordinary())
 
 
-def _binary(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _binary(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     right = node.child_by_field_name("right")
     if right is not None and walk.text(node.children[-2]) not in _UNMARKED:
         place.function.marks.append((right.start_byte, MarkKind.TOKEN))
@@ -171,7 +171,7 @@ def _binary(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
 _UNMARKED: Final = (b"&&", b"||", b"??", b"**")
 
 
-def _with_value(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _with_value(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     """``throw`` and expression statements."""
     value = node.named_child(0)
     if value is not None:
@@ -182,23 +182,23 @@ def _with_value(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
 # --- what a function's body cannot hold ---------------------------------------------------------
 
 
-def _meta(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _meta(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     if walk.text(node).startswith(b"import"):
         walk.edits.replace(node.start_byte, node.end_byte, b"$worker.meta")
 
 
-def _return(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _return(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     if place.function is walk.top:
         raise walk.error("Illegal return statement", node.start_byte)
     children(walk, node, place)
 
 
-def _misplaced(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _misplaced(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     message = "'import' and 'export' may only appear at the top level"
     raise walk.error(message, node.start_byte)
 
 
-def _jsx(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _jsx(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     walk.doubtful = True
     children(walk, node, place)
 

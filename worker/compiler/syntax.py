@@ -50,7 +50,7 @@ def parse(source: bytes) -> Node:
     return _parser().parse(source).root_node
 
 
-def encoded(source: str, error_type: str) -> bytes:
+def encode_source(source: str, error_type: str) -> bytes:
     """The source as bytes. Raises ``PlanError`` on one that is too long or not Unicode."""
     try:
         text = source.encode()
@@ -140,7 +140,7 @@ def _offset(source: str, line: int, column: int) -> int:
     return before + len(lines[line - 1].encode()[: column - 1].decode(errors="ignore"))
 
 
-def place_of(source: bytes, offset: int) -> str:
+def format_position(source: bytes, offset: int) -> str:
     """``(line:column)`` of a byte, from 1, in code points."""
     before = source[:offset].decode(errors="ignore")
     return _place(before, len(before))

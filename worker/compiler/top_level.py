@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.compiler.operations import is_operation, unwrapped
-from worker.compiler.visitor import CodePosition, Operation, SyntaxWalk
+from worker.compiler.operations import is_operation, strip_parentheses
+from worker.compiler.visitor import NodeContext, Operation, SyntaxWalk
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -22,11 +22,11 @@ class TopLevel:
         self.hashbang = 0
 
     def start(self, walk: SyntaxWalk, root: Node) -> None:
-        place = CodePosition(walk.top.scope, walk.top, walk.statement)
+        place = NodeContext(walk.top.scope, walk.top, walk.statement)
         for statement in root.named_children:
             self._start(walk, statement, place)
 
-    def _start(self, walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+    def _start(self, walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
         match node.type:
             case "expression_statement":
                 _statement(walk, node, place)
@@ -49,10 +49,10 @@ class TopLevel:
         walk.edits.replace(node.start_byte, node.end_byte, b";")
 
 
-def _statement(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _statement(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     """A plain call is an operation, unless it calls what belongs to the language."""
     expression = node.named_child(0)
-    call = unwrapped(expression)
+    call = strip_parentheses(expression)
     if expression is None or call is None or call.type != "call_expression":
         return walk.push(node, place)
     if not is_operation(walk, call):
@@ -95,7 +95,7 @@ def _declared(walk: SyntaxWalk, node: Node) -> bytes:
     return walk.text(node)
 
 
-def _export(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _export(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     source = node.child_by_field_name("source")
     declaration = node.child_by_field_name("declaration")
     if source is not None:
@@ -111,7 +111,7 @@ def _export(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
 
 
 def _export_default(
-    walk: SyntaxWalk, node: Node, declaration: Node | None, place: CodePosition
+    walk: SyntaxWalk, node: Node, declaration: Node | None, place: NodeContext
 ) -> None:
     value = node.child_by_field_name("value") or declaration
     if value is None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler.edits import Edits
-from worker.compiler.error_sites import Marks, Sites
+from worker.compiler.error_sites import ErrorSites, Marks
 from worker.compiler.scope import Scope
-from worker.compiler.syntax import place_of
+from worker.compiler.syntax import format_position
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ IN_STATEMENT: Final = (
 
 
 @dataclass(slots=True, eq=False)
-class Lazy:
+class LazyState:
     """What ``$`` is at a place: ``error``, or the state of the function that is to wrap the
     argument ``start:end`` (already there where the range is empty)."""
 
     error: str = ""
     start: int = 0
     end: int = 0
-    outer: Lazy | None = None
+    outer: LazyState | None = None
     asynchronous: bool = False
 
 
@@ -46,49 +46,49 @@ class Operation:
     asynchronous: bool = False
 
 
-Dollar = tuple[int, Lazy]
+StateReference = tuple[int, LazyState]
 
 
 @dataclass(slots=True, eq=False)
 class Function:
     """What ``var`` declares into, and the marks of its code."""
 
-    scope: Scope[Dollar]
+    scope: Scope[StateReference]
     marks: Marks = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class CodePosition:
+class NodeContext:
     """What a node is inside of.
 
     ``binding`` is the scope that names here are declared in (None: they are read).
     ``deferring`` tells that ``.then`` and ``.catch`` here belong to operations.
     """
 
-    scope: Scope[Dollar]
+    scope: Scope[StateReference]
     function: Function
-    lazy: Lazy
-    binding: Scope[Dollar] | None = None
+    lazy: LazyState
+    binding: Scope[StateReference] | None = None
     operation: Operation | None = None
     deferring: bool = False
 
-    def binds(self, scope: Scope[Dollar]) -> CodePosition:
-        return CodePosition(self.scope, self.function, self.lazy, scope, self.operation)
+    def binds(self, scope: Scope[StateReference]) -> NodeContext:
+        return NodeContext(self.scope, self.function, self.lazy, scope, self.operation)
 
-    def ordinary(self) -> CodePosition:
+    def ordinary(self) -> NodeContext:
         """This place for values: names are read, and promises are promises."""
         if self.binding is None and not self.deferring:
             return self
-        return CodePosition(self.scope, self.function, self.lazy, None, self.operation)
+        return NodeContext(self.scope, self.function, self.lazy, None, self.operation)
 
-    def defers(self, operation: Operation | None = None) -> CodePosition:
-        return CodePosition(self.scope, self.function, self.lazy, None, operation, True)
+    def defers(self, operation: Operation | None = None) -> NodeContext:
+        return NodeContext(self.scope, self.function, self.lazy, None, operation, True)
 
     def awaits(self) -> None:
         """What wraps this place must be asynchronous."""
         if self.operation is not None:
             self.operation.asynchronous = True
-        lazy: Lazy | None = self.lazy
+        lazy: LazyState | None = self.lazy
         while lazy is not None and not lazy.asynchronous:
             lazy.asynchronous = True
             lazy = lazy.outer
@@ -100,14 +100,14 @@ class SyntaxWalk:
     def __init__(self, source: bytes) -> None:
         self.source = source
         self.edits = Edits(source)
-        self.sites = Sites(source)
+        self.sites = ErrorSites(source)
         self.operations: list[Operation] = []
         self.doubtful = False
         self.has_dollars = b"$" in source
-        self.statement = Lazy(error=IN_STATEMENT)
+        self.statement = LazyState(error=IN_STATEMENT)
         self.top = Function(Scope())
         self.scopes = [self.top.scope]
-        self._stack: list[tuple[Node, CodePosition]] = []
+        self._stack: list[tuple[Node, NodeContext]] = []
 
     def run(self, handlers: Mapping[str, Handler]) -> None:
         stack = self._stack
@@ -115,11 +115,11 @@ class SyntaxWalk:
             node, place = stack.pop()
             handlers.get(node.type, children)(self, node, place)
 
-    def push(self, node: Node | None, place: CodePosition) -> None:
+    def push(self, node: Node | None, place: NodeContext) -> None:
         if node is not None:
             self._stack.append((node, place))
 
-    def scope(self, parent: Scope[Dollar]) -> Scope[Dollar]:
+    def scope(self, parent: Scope[StateReference]) -> Scope[StateReference]:
         scope = Scope(parent)
         self.scopes.append(scope)
         return scope
@@ -132,18 +132,18 @@ class SyntaxWalk:
         return _unescaped(text) if b"\\" in text else text
 
     def error(self, message: str, offset: int) -> PlanError:
-        return PlanError(f"{message} {place_of(self.source, offset)}", type="SyntaxError")
+        return PlanError(f"{message} {format_position(self.source, offset)}", type="SyntaxError")
 
 
-Handler = Callable[[SyntaxWalk, "Node", CodePosition], None]
+Handler = Callable[[SyntaxWalk, "Node", NodeContext], None]
 
 
-def children(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def children(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     for child in node.named_children:
         walk.push(child, place)
 
 
-def ignore(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def ignore(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
     pass
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
-def graph(workflow: Workflow) -> nx.DiGraph[str]:
+def build_graph(workflow: Workflow) -> nx.DiGraph[str]:
     """The workflow as a graph: nodes by step id (``step``), edges with their ``edge``."""
     import networkx as nx
 
@@ -29,7 +29,7 @@ def graph(workflow: Workflow) -> nx.DiGraph[str]:
     return found
 
 
-def compile(workflow: Workflow, *, start: str = "", end: str = "", only: str = "") -> Plan:
+def compile_plan(workflow: Workflow, *, start: str = "", end: str = "", only: str = "") -> Plan:
     """The plan of a workflow.
 
     ``start``, ``end`` and ``only`` (start and end there) are ids of steps, or names that one step
@@ -74,7 +74,7 @@ def _check_targets(workflow: Workflow) -> None:
 def _check_cycles(workflow: Workflow) -> None:
     import networkx as nx
 
-    checked = graph(workflow)
+    checked = build_graph(workflow)
     if not nx.is_directed_acyclic_graph(checked):
         cycle = [source for source, _ in nx.find_cycle(checked)]
         raise PlanError(f"the steps form a cycle: {_shown(cycle)}")

@@ -14,8 +14,8 @@ from worker.core.machine import (
     StartFailed,
     StartStep,
     StepFinished,
-    begin,
     decide,
+    initial_state,
 )
 from worker.core.outcome import Outcome, StepError
 from worker.core.plan import Plan
@@ -38,13 +38,13 @@ def drive(plan: Plan, input: Any, performer: EffectHandler) -> None:
     _pump(plan, Started(input=input), performer)
 
 
-def refuse(plan: Plan, error: StepError, performer: EffectHandler) -> None:
+def fail_start(plan: Plan, error: StepError, performer: EffectHandler) -> None:
     """End a run that cannot start."""
     _pump(plan, StartFailed(error=error), performer)
 
 
 def _pump(plan: Plan, first: MachineEvent, performer: EffectHandler) -> None:
-    walk, fact = begin(plan), first
+    walk, fact = initial_state(plan), first
     while not walk.completed:
         walk, effects = decide(walk, fact)
         for effect in effects:

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from worker.core.outcome import Outcome, StepError
-from worker.core.persistent import Chain, Queue, Tally, iterate
+from worker.core.persistent import Counts, LinkedList, Queue, iterate
 from worker.core.plan import Plan
 from worker.core.status import Status, status_of
 from worker.workflow.model import Edge, EdgeKind, Step
@@ -142,32 +142,32 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Walk:
+class MachineState:
     """Where a run stands: what waits, what runs now, and the leaves so far (newest first)."""
 
     plan: Plan
     queue: Queue[Activation] = field(default=Queue(), repr=False)
     current: Step | None = None
     ran: Outcome | None = None
-    executions: Tally = field(repr=False)
-    leaves: Chain[Leaf] = field(default=None, repr=False)
+    executions: Counts = field(repr=False)
+    leaves: LinkedList[Leaf] = field(default=None, repr=False)
     begun: bool = False
     completed: bool = False
 
 
-Decision = tuple[Walk, tuple[Effect, ...]]
+Decision = tuple[MachineState, tuple[Effect, ...]]
 
 
 class IllegalEvent(Exception):
     """A fact that does not belong here: a defect of the driver, never of a workflow."""
 
 
-def begin(plan: Plan) -> Walk:
+def initial_state(plan: Plan) -> MachineState:
     """The walk of a plan before its first fact."""
-    return Walk(plan=plan, executions=Tally.of(len(plan.steps)))
+    return MachineState(plan=plan, executions=Counts.of(len(plan.steps)))
 
 
-def decide(walk: Walk, fact: MachineEvent) -> Decision:
+def decide(walk: MachineState, fact: MachineEvent) -> Decision:
     """What a fact means for a walk. Raises :class:`IllegalEvent` on one that is out of turn."""
     effects: list[Effect] = []
     following: MachineEvent | None = fact
@@ -177,12 +177,12 @@ def decide(walk: Walk, fact: MachineEvent) -> Decision:
     return walk, tuple(effects)
 
 
-_Consequence = tuple[Walk, MachineEvent | None, tuple[Effect, ...]]
+_Consequence = tuple[MachineState, MachineEvent | None, tuple[Effect, ...]]
 """The walk after a fact, the fact that already follows from it (if no driver is needed to tell),
 and the orders that it gives."""
 
 
-def _consider(walk: Walk, fact: MachineEvent) -> _Consequence:
+def _consider(walk: MachineState, fact: MachineEvent) -> _Consequence:
     if not _in_turn(walk, fact):
         raise IllegalEvent(f"{type(fact).__name__} out of turn")
     match fact:
@@ -199,7 +199,7 @@ def _consider(walk: Walk, fact: MachineEvent) -> _Consequence:
             assert_never(fact)
 
 
-def _in_turn(walk: Walk, fact: MachineEvent) -> bool:
+def _in_turn(walk: MachineState, fact: MachineEvent) -> bool:
     match fact:
         case Started() | StartFailed():
             return not walk.begun and not walk.completed
@@ -211,7 +211,7 @@ def _in_turn(walk: Walk, fact: MachineEvent) -> bool:
             assert_never(fact)
 
 
-def _advance(walk: Walk, *orders: Effect) -> _Consequence:
+def _advance(walk: MachineState, *orders: Effect) -> _Consequence:
     """Rules 1 and 2: take the next activation, or end the run."""
     if not walk.queue:
         return _complete(walk, None, *orders)
@@ -227,7 +227,7 @@ def _advance(walk: Walk, *orders: Effect) -> _Consequence:
     return walk, None, (*orders, start)
 
 
-def _judge(walk: Walk, outcome: Outcome) -> _Consequence:
+def _judge(walk: MachineState, outcome: Outcome) -> _Consequence:
     """Rules 3 and 5: an abort ends the run; otherwise the edges are judged.
 
     Where no condition runs code, the verdicts follow from the outcome.
@@ -247,7 +247,7 @@ def _holds(kind: EdgeKind, *, errored: bool) -> bool:
     return kind is EdgeKind.ALWAYS or (kind is EdgeKind.FAILURE) == errored
 
 
-def _follow(walk: Walk, judged: EdgesEvaluated) -> _Consequence:
+def _follow(walk: MachineState, judged: EdgesEvaluated) -> _Consequence:
     """Rules 3, 4 and 6: complete the execution and queue what its edges selected."""
     step, ran = _current(walk), _ran(walk)
     outcome = ran if judged.state is ran.state else replace(ran, state=judged.state)
@@ -270,7 +270,7 @@ def _follow(walk: Walk, judged: EdgesEvaluated) -> _Consequence:
     return _advance(replace(walk, queue=walk.queue.push(activations)), *orders)
 
 
-def _leaf(walk: Walk, step: Step, outcome: Outcome) -> Leaf:
+def _leaf(walk: MachineState, step: Step, outcome: Outcome) -> Leaf:
     earlier = walk.executions[walk.plan.index[step.id]] - 1
     key = _again(walk.plan, step.id, earlier) if earlier else step.id
     return Leaf(step=step.id, key=key, outcome=outcome)
@@ -284,13 +284,13 @@ def _again(plan: Plan, step_id: str, earlier: int) -> str:
     return key
 
 
-def _abort(walk: Walk, step: Step, outcome: Outcome) -> _Consequence:
+def _abort(walk: MachineState, step: Step, outcome: Outcome) -> _Consequence:
     if not step.runs_code:
         return _complete(walk, outcome.error)
     return _complete(walk, outcome.error, CompleteStep(step=step, outcome=outcome, next=()))
 
 
-def _complete(walk: Walk, abort: StepError | None, *orders: Effect) -> _Consequence:
+def _complete(walk: MachineState, abort: StepError | None, *orders: Effect) -> _Consequence:
     """Rules 7 and 8."""
     done = replace(walk, completed=True, current=None, ran=None, queue=Queue())
     leaves = () if abort else tuple(iterate(walk.leaves))[::-1]
@@ -306,11 +306,11 @@ def _first_failure(plan: Plan, leaves: tuple[Leaf, ...]) -> StepError | None:
     return first.outcome.error if first else None
 
 
-def _current(walk: Walk) -> Step:
+def _current(walk: MachineState) -> Step:
     assert walk.current is not None, "checked by _in_turn"
     return walk.current
 
 
-def _ran(walk: Walk) -> Outcome:
+def _ran(walk: MachineState) -> Outcome:
     assert walk.ran is not None, "checked by _in_turn"
     return walk.ran

@@ -63,7 +63,7 @@ class Outcome:
 OUT_OF_MEMORY = StepError(type="OomError", message="the run used more memory than its limit allows")
 
 
-def entry_of(error: StepError) -> dict[str, Any]:
+def error_entry(error: StepError) -> dict[str, Any]:
     """What ``state.errors[step]`` holds: the words that a failure edge can read."""
     entry = {
         "source": error.source,

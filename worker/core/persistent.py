@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-Chain = tuple[T, "Chain[T]"] | None
+LinkedList = tuple[T, "LinkedList[T]"] | None
 
 
-def iterate(chain: Chain[T]) -> Iterator[T]:
+def iterate(chain: LinkedList[T]) -> Iterator[T]:
     """The chain's items, newest first."""
     while chain is not None:
         item, chain = chain
@@ -21,8 +21,8 @@ def iterate(chain: Chain[T]) -> Iterator[T]:
 class Queue(Generic[T]):
     """First in, first out; push and pop cost amortised constant time."""
 
-    front: Chain[T] = None
-    back: Chain[T] = None
+    front: LinkedList[T] = None
+    back: LinkedList[T] = None
 
     def __bool__(self) -> bool:
         return self.front is not None or self.back is not None
@@ -49,22 +49,22 @@ class Queue(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Counts:
     """Counts by index. An update copies two rows of about sqrt(size), not the whole."""
 
     rows: tuple[tuple[int, ...], ...]
     width: int
 
     @classmethod
-    def of(cls, size: int) -> Tally:
+    def of(cls, size: int) -> Counts:
         width = max(1, int(size**0.5) + 1)
         return cls(((0,) * width,) * (size // width + 1), width)
 
     def __getitem__(self, index: int) -> int:
         return self.rows[index // self.width][index % self.width]
 
-    def increment(self, index: int) -> Tally:
+    def increment(self, index: int) -> Counts:
         r, c = divmod(index, self.width)
         row = self.rows[r]
         row = (*row[:c], row[c] + 1, *row[c + 1 :])
-        return Tally((*self.rows[:r], row, *self.rows[r + 1 :]), self.width)
+        return Counts((*self.rows[:r], row, *self.rows[r + 1 :]), self.width)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from worker.workflow.model import EdgeKind, StepKind, Workflow
 
 
-def reached_steps(workflow: Workflow, *, start: str = "", disabled: bool = False) -> set[str]:
+def reachable_steps(workflow: Workflow, *, start: str = "", disabled: bool = False) -> set[str]:
     """The steps that some run can reach, from ``start`` or wherever runs start; with ``disabled``,
     as if no edge were disabled."""
     steps = {step.id: step for step in workflow.steps}

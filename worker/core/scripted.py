@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.core.outcome import Outcome, StepError, entry_of
+from worker.core.outcome import Outcome, StepError, error_entry
 from worker.core.status import ERROR_TYPES
 from worker.util.json import dumps
 
@@ -38,12 +38,12 @@ FAILURES = (*ERROR_TYPES, "CredentialError", "AdaptorError")
 adaptor that could not be loaded."""
 
 
-def act_for(script: Script, step_id: str, execution: int) -> ScriptedStep | None:
+def find_scripted_step(script: Script, step_id: str, execution: int) -> ScriptedStep | None:
     """The act of an execution; ``None`` where its real code runs."""
     return next((act for act in script.get(step_id, ()) if act.covers(execution)), None)
 
 
-def later(script: Script, executions: Mapping[str, int]) -> Script:
+def remaining_script(script: Script, executions: Mapping[str, int]) -> Script:
     """The script as a run sees it before which there were so many executions of each step."""
     return {step: tuple(_later(acts, executions.get(step, 0))) for step, acts in script.items()}
 
@@ -55,7 +55,7 @@ def _later(acts: tuple[ScriptedStep, ...], gone: int) -> Iterator[ScriptedStep]:
             yield replace(act, first=max(0, act.first - gone), last=last)
 
 
-def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dict[str, Any]:
+def build_input(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dict[str, Any]:
     """A step's input: its defaults under the upstream state, ``data`` merged one level deep."""
     state = {"configuration": None, **defaults}
     state |= upstream if isinstance(upstream, dict) else {}
@@ -73,7 +73,7 @@ def truthy(value: Any) -> bool:
     return bool(value) or isinstance(value, dict | list)
 
 
-def perform(act: ScriptedStep, step_id: str, state: Mapping[str, Any]) -> Outcome:
+def scripted_outcome(act: ScriptedStep, step_id: str, state: Mapping[str, Any]) -> Outcome:
     """The outcome of an act over the full input state."""
     kept = {key: value for key, value in state.items() if key not in ("configuration", "response")}
     if act.error is None:
@@ -87,5 +87,5 @@ def perform(act: ScriptedStep, step_id: str, state: Mapping[str, Any]) -> Outcom
     left = kept if act.returns is None else json.loads(act.returns)
     left = left if isinstance(left, dict) else {}
     before = left.get("errors")
-    errors = {**(before if isinstance(before, dict) else {}), step_id: entry_of(act.error)}
+    errors = {**(before if isinstance(before, dict) else {}), step_id: error_entry(act.error)}
     return Outcome(state=dumps({**left, "errors": errors}), errored=True, error=act.error)

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.compiler.syntax import parse
-from worker.core.compile_plan import compile as compile_plan
-from worker.core.compile_plan import graph
-from worker.core.reachability import reached_steps
+from worker.core.compile_plan import build_graph, compile_plan
+from worker.core.reachability import reachable_steps
 from worker.errors import PlanError
 from worker.lint import findings as rules
 from worker.lint.findings import Finding, Rule, unsuppressed
@@ -143,8 +142,8 @@ def _compiles(expression: str) -> bool:
 
 def check_reach(subject: Subject) -> Iterator[Finding]:
     workflow = subject.workflow
-    reached = reached_steps(workflow, disabled=False)
-    behind = reached_steps(workflow, disabled=True) - reached
+    reached = reachable_steps(workflow, disabled=False)
+    behind = reachable_steps(workflow, disabled=True) - reached
     for step in workflow.steps:
         if step.id not in reached | behind:
             yield subject.find(rules.UNREACHABLE, step.place, f"nothing leads to '{step.id}'")
@@ -249,7 +248,7 @@ def _may_carry_errors(workflow: Workflow, id: str) -> bool:
     import networkx as nx
 
     kinds = (EdgeKind.ALWAYS, EdgeKind.FAILURE, EdgeKind.EXPRESSION)
-    above = nx.ancestors(graph(workflow), id)
+    above = nx.ancestors(build_graph(workflow), id)
     return any(
         step.runs_code and any(edge.followable and edge.kind in kinds for edge in step.edges)
         for step in workflow.steps

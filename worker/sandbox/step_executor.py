@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
-from worker.core.driver import drive, refuse
+from worker.core.driver import drive, fail_start
 from worker.core.machine import CompleteRun, CompleteStep, EdgesEvaluated, EvaluateEdges, StartStep
 from worker.core.outcome import Outcome, StepError
-from worker.core.scripted import act_for, assemble, perform
+from worker.core.scripted import build_input, find_scripted_step, scripted_outcome
 from worker.core.status import STATUSES
 from worker.sandbox.clock import Clock
 from worker.sandbox.dataclip import StateText
@@ -59,7 +59,7 @@ class StepExecutor(ABC):
         self._report.flush()
         error = self.prepare()
         if error is not None:
-            refuse(self._request.plan, error, self)
+            fail_start(self._request.plan, error, self)
         else:
             drive(self._request.plan, StateText(self._report.next_id(), self._request.input), self)
 
@@ -88,11 +88,13 @@ class StepExecutor(ABC):
         return replace(outcome, state=self._clip(outcome.state))
 
     def _outcome(self, order: StartStep, state: str) -> Outcome:
-        act = act_for(self._request.script, order.step.id, order.execution)
+        act = find_scripted_step(self._request.script, order.step.id, order.execution)
         if act is None:
             return self.execute(order.step, state)
         self.skip(act.takes_s)
-        return perform(act, order.step.id, assemble(json.loads(state), dict(order.step.state), {}))
+        return scripted_outcome(
+            act, order.step.id, build_input(json.loads(state), dict(order.step.state), {})
+        )
 
     def skip(self, seconds: float) -> None:
         """Let virtual time pass, which no clock of the machine's sees."""

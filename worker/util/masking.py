@@ -11,10 +11,10 @@ from typing import Any
 from worker.util.json import dumps
 
 MASK = "***"
-SHORTEST = 4
+MIN_SECRET_LENGTH = 4
 """A shorter value hides nothing and would tear holes into ordinary words."""
 
-OPEN_KEYS = frozenset(
+PUBLIC_KEYS = frozenset(
     {
         *("apiversion", "baseurl", "email", "host", "hosturl", "instanceurl", "loginurl", "port"),
         *("sandbox", "scheme", "servername", "tls", "url", "user", "username"),
@@ -23,7 +23,7 @@ OPEN_KEYS = frozenset(
 """What a credential says of where and who, in lower case: needed to read a log, not secret."""
 
 
-def secrets_of(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def collect_secrets(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The secret values of credentials in every spelling in which they may appear."""
     found: set[str] = set()
     for configuration in configurations:
@@ -48,8 +48,8 @@ def _values(key: str, value: Any) -> Iterator[str]:
 
 
 def _is_secret(key: str, value: str) -> bool:
-    open_key = key.lower().replace("_", "") in OPEN_KEYS and "@" not in value.partition("://")[2]
-    return len(value) >= SHORTEST and not open_key
+    open_key = key.lower().replace("_", "") in PUBLIC_KEYS and "@" not in value.partition("://")[2]
+    return len(value) >= MIN_SECRET_LENGTH and not open_key
 
 
 def _spellings(value: str) -> Iterator[str]:

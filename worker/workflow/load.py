@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import kind_of, plain, shorten
+from worker.workflow.documents.data import describe, shorten, to_plain_data
 from worker.workflow.documents.document import Document, read_document
 from worker.workflow.formats import execution_plan as steps
 from worker.workflow.formats import project_v3 as lightning
@@ -59,11 +59,11 @@ def workflow_names(source: str | Path | Mapping[str, Any]) -> tuple[str, ...]:
 def _document(source: object, *, located: bool = False) -> Document:
     match source:
         case Mapping():
-            return Document(file="<dict>", root=plain(source, "<dict>"))
+            return Document(file="<dict>", root=to_plain_data(source, "<dict>"))
         case str() | Path():
             return read_document(Path(source), located=located)
         case _:
-            raise LoadError(f"expected a path or a mapping, found {kind_of(source)}")
+            raise LoadError(f"expected a path or a mapping, found {describe(source)}")
 
 
 def _read(node: Cursor, wanted: str | None) -> Workflow:
@@ -106,7 +106,7 @@ def _names(key: str, node: Cursor) -> tuple[str, ...]:
 def _reader_of(node: Cursor) -> Reader:
     """Which format a workflow is written in, told by the keys that only it has."""
     if not isinstance(node.value, Mapping):
-        node.fail(f"expected {KNOWN}, found {kind_of(node.value)}")
+        node.fail(f"expected {KNOWN}, found {describe(node.value)}")
     if node.has("workflow"):
         return steps.read_plan
     if node.has("steps"):
@@ -126,4 +126,4 @@ def _reader_of_jobs(node: Cursor) -> Reader:
         case Mapping() | None:
             return lightning.read_workflow
         case _:
-            jobs.fail(f"expected a mapping of jobs, or a list, found {kind_of(jobs.value)}")
+            jobs.fail(f"expected a mapping of jobs, or a list, found {describe(jobs.value)}")

@@ -95,7 +95,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warning:
+class LoadWarning:
     """Something in a file that is not an error; ``path`` is the place inside the file."""
 
     path: str
@@ -118,4 +118,4 @@ class Workflow:
     start: str = ""
     end: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[LoadWarning, ...] = ()

@@ -10,7 +10,9 @@ from typing import Any
 from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Workflow
 
 
-def plan_of(workflow: Workflow, configurations: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def to_execution_plan(
+    workflow: Workflow, configurations: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The plan. ``configurations`` stand in for those of steps, by id, where they hold secrets."""
     options = {"start": workflow.start, "end": workflow.end, **workflow.options}
     given = configurations or {}
@@ -28,7 +30,7 @@ def plan_of(workflow: Workflow, configurations: Mapping[str, Any] | None = None)
 
 def fingerprint(workflow: Workflow) -> str:
     """The same for workflows that run in the same way; credentials are no part of it."""
-    plan = plan_of(workflow, {step.id: None for step in workflow.steps})
+    plan = to_execution_plan(workflow, {step.id: None for step in workflow.steps})
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 

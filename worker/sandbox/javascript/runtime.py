@@ -11,7 +11,7 @@ from _quickjs import JSException
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
-from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, entry_of
+from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, error_entry
 from worker.core.plan import Plan
 from worker.sandbox.javascript.engine import Engine, EngineError
 from worker.workflow.model import Edge, EdgeKind, Step
@@ -151,7 +151,7 @@ class JavaScript:
     def _failed(self, step: Step, error: StepError) -> Outcome:
         if error.aborts:
             return Outcome(state=None, error=error)
-        state = self._engine.failed(json.dumps(entry_of(error)))
+        state = self._engine.failed(json.dumps(error_entry(error)))
         return Outcome(state=state, errored=True, error=error)
 
     # --- conditions -----------------------------------------------------------------------------

@@ -6,10 +6,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from worker.workflow.documents.data import Keys, Mark, did_you_mean, path_text, shorten
-from worker.workflow.documents.data import kind_of as kind_of
+from worker.workflow.documents.data import (
+    KeyPath,
+    LineColumn,
+    describe,
+    did_you_mean,
+    format_path,
+    shorten,
+)
 from worker.workflow.documents.document import Document
-from worker.workflow.model import Warning
+from worker.workflow.model import LoadWarning
 
 # A file of junk would warn once a key: nobody reads that, and each suggestion costs time.
 _WARNING_LIMIT = 100
@@ -25,14 +31,14 @@ class Cursor:
         self,
         document: Document,
         value: Any,
-        path: Keys = (),
-        warnings: list[Warning] | None = None,
+        path: KeyPath = (),
+        warnings: list[LoadWarning] | None = None,
     ) -> None:
         self.document, self.value, self.path = document, value, path
-        self.warnings: list[Warning] = [] if warnings is None else warnings
+        self.warnings: list[LoadWarning] = [] if warnings is None else warnings
 
     @property
-    def place(self) -> Mark:
+    def place(self) -> LineColumn:
         """Its (line, column), from 1; (0, 0) where the document is not ``located``."""
         return self.document.locate(self.path) if self.document.located else (0, 0)
 
@@ -41,7 +47,7 @@ class Cursor:
 
     def warn(self, message: str) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
-            self.warnings.append(Warning(path=path_text(self.path), message=message))
+            self.warnings.append(LoadWarning(path=format_path(self.path), message=message))
 
     def at(self, key: str) -> Cursor:
         """The value under a key; its value is ``None`` where there is none."""
@@ -71,7 +77,7 @@ class Cursor:
 
     def _held(self) -> Mapping[str, Any]:
         if not isinstance(self.value, Mapping):
-            self.fail(f"expected a mapping, found {kind_of(self.value)}")
+            self.fail(f"expected a mapping, found {describe(self.value)}")
         return self.value
 
     def _unknown(self, key: str, known: tuple[str, ...]) -> None:
@@ -89,7 +95,7 @@ class Cursor:
         """The items of a list; none where it is absent."""
         if self.value is not None:
             if not isinstance(self.value, list):
-                self.fail(f"expected a list, found {kind_of(self.value)}")
+                self.fail(f"expected a list, found {describe(self.value)}")
             for index, value in enumerate(self.value):
                 yield self._child(index, value)
 
@@ -98,7 +104,7 @@ class Cursor:
         if self.value is None and default is not None:
             return default
         if not isinstance(self.value, str):
-            self.fail(f"expected text, found {kind_of(self.value)}")
+            self.fail(f"expected text, found {describe(self.value)}")
         if _SURROGATE.search(self.value):
             self.fail("expected text, found half of a character (a lone surrogate)")
         return self.value
@@ -116,13 +122,13 @@ class Cursor:
         if self.value is None:
             return default
         if not isinstance(self.value, bool):
-            self.fail(f"expected true or false, found {kind_of(self.value)}")
+            self.fail(f"expected true or false, found {describe(self.value)}")
         return self.value
 
     def amount(self) -> int | float:
         """A number that is not negative."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
-            self.fail(f"expected a number, found {kind_of(self.value)}")
+            self.fail(f"expected a number, found {describe(self.value)}")
         if self.value < 0:
             self.fail(f"expected a number from 0, found {self.value}")
         return self.value

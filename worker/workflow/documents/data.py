@@ -16,14 +16,14 @@ NODE_LIMIT = 2_000_000
 _SHOWN = 60
 _LONG_PATH = 20
 
-Keys = tuple[str | int, ...]
-Mark = tuple[int, int]
+KeyPath = tuple[str | int, ...]
+LineColumn = tuple[int, int]
 
 
-def path_text(keys: Keys) -> str:
+def format_path(keys: KeyPath) -> str:
     """``("steps", 0, "next")`` as ``steps[0].next``; of a very long one, its ends."""
     if len(keys) > _LONG_PATH:
-        return f"{path_text(keys[:8])} … {path_text(keys[-4:])}"
+        return f"{format_path(keys[:8])} … {format_path(keys[-4:])}"
     text = ""
     for key in keys:
         if isinstance(key, int):
@@ -46,7 +46,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def kind_of(value: object) -> str:
+def describe(value: object) -> str:
     """What a value is, in the words of a file's author."""
     match value:
         case None:
@@ -80,10 +80,10 @@ class _Trail:
         while trail and trail.parent:  # the root has no key
             keys.append(trail.key)
             trail = trail.parent
-        raise LoadError(message, file=file, path=path_text(tuple(reversed(keys))))
+        raise LoadError(message, file=file, path=format_path(tuple(reversed(keys))))
 
 
-def plain(source: Mapping[str, Any], file: str) -> Any:
+def to_plain_data(source: Mapping[str, Any], file: str) -> Any:
     """A copy of a caller's dict that holds only what JSON can say, each part its own.
 
     Raises :class:`LoadError` for other types, keys that are not text, numbers out of range,
@@ -117,7 +117,7 @@ def _opened(
         return list(value)
     for key in value:
         if not isinstance(key, str):
-            trail.fail(file, f"expected keys that are text, found {kind_of(key)}")
+            trail.fail(file, f"expected keys that are text, found {describe(key)}")
     return dict(value)
 
 
@@ -134,4 +134,4 @@ def _scalar(value: Any, trail: _Trail, key: str | int, file: str) -> Any:
         case int() | float():
             _Trail(trail, key).fail(file, "the number is out of range")
         case _:
-            _Trail(trail, key).fail(file, f"expected data as in JSON, found {kind_of(value)}")
+            _Trail(trail, key).fail(file, f"expected data as in JSON, found {describe(value)}")

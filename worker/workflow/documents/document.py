@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 
 from worker.errors import LoadError
 from worker.workflow.documents import json_reader as json_text
-from worker.workflow.documents.data import Keys, Mark, path_text
+from worker.workflow.documents.data import KeyPath, LineColumn, format_path
 
 FILE_LIMIT = 20 * 1024 * 1024
 
 
-def _nowhere(keys: Keys) -> Mark:
+def _nowhere(keys: KeyPath) -> LineColumn:
     return 0, 0
 
 
@@ -30,16 +30,16 @@ class Document:
 
     file: str
     root: Any
-    locate: Callable[[Keys], Mark] = _nowhere
+    locate: Callable[[KeyPath], LineColumn] = _nowhere
     located: bool = False
     folder: Path | None = None
     beside: dict[Path, str] = field(default_factory=dict)
 
-    def fail(self, keys: Keys, message: str) -> NoReturn:
+    def fail(self, keys: KeyPath, message: str) -> NoReturn:
         """Raise a :class:`LoadError` that names the place."""
         line, column = self.locate(keys)
         raise LoadError(
-            message, file=self.file, path=path_text(keys), line=line, column=column
+            message, file=self.file, path=format_path(keys), line=line, column=column
         ) from None
 
 
@@ -74,7 +74,7 @@ def parse_json(text: str, file: str) -> Any:
     return json_text.parse(text, file)
 
 
-def parse_yaml(text: str, file: str) -> tuple[Any, Callable[[Keys], Mark]]:
+def parse_yaml(text: str, file: str) -> tuple[Any, Callable[[KeyPath], LineColumn]]:
     """YAML as plain data, and what tells the place of a path. Raises :class:`LoadError`."""
     from worker.workflow.documents import (
         yaml_reader as yaml_text,  # its parser takes 20 ms to import: JSON need not pay

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from worker.errors import LoadError
-from worker.workflow.documents.data import NESTING_LIMIT, Keys, Mark, shorten
+from worker.workflow.documents.data import NESTING_LIMIT, KeyPath, LineColumn, shorten
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _CONTAINERS = frozenset((dict, list))
@@ -83,7 +83,7 @@ class JsonPositions:
         self._text = text
         self._found: dict[int, dict[str | int, int]] = {}
 
-    def __call__(self, keys: Keys) -> Mark:
+    def __call__(self, keys: KeyPath) -> LineColumn:
         """The place of the value under ``keys``, or of the nearest around it."""
         position = _after_space(self._text, 0)
         for key in keys:
@@ -95,7 +95,7 @@ class JsonPositions:
             position = inside
         return self._mark(position)
 
-    def _mark(self, position: int) -> Mark:
+    def _mark(self, position: int) -> LineColumn:
         line = bisect_right(self._lines, position)
         return line, position - self._lines[line - 1] + 1
 

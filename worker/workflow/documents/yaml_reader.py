@@ -16,7 +16,14 @@ from typing import Any, NoReturn
 import yaml
 
 from worker.errors import LoadError
-from worker.workflow.documents.data import NESTING_LIMIT, NODE_LIMIT, Keys, Mark, path_text, shorten
+from worker.workflow.documents.data import (
+    NESTING_LIMIT,
+    NODE_LIMIT,
+    KeyPath,
+    LineColumn,
+    format_path,
+    shorten,
+)
 
 _COLUMNS = 1 << 32  # line and column in one number: a file can hold two million values
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -42,10 +49,10 @@ _Marks = dict[str, int] | list[int]
 class YamlPositions:
     """The line and column of every value, kept for each container: a path costs nothing."""
 
-    def __init__(self, root: Any, start: Mark, within: Mapping[int, _Marks]) -> None:
+    def __init__(self, root: Any, start: LineColumn, within: Mapping[int, _Marks]) -> None:
         self._root, self._start, self._within = root, start, within
 
-    def __call__(self, keys: Keys) -> Mark:
+    def __call__(self, keys: KeyPath) -> LineColumn:
         """The place of the value under ``keys``, or of the nearest around it."""
         value, found = self._root, self._start
         for key in keys:
@@ -62,7 +69,7 @@ def _events(text: str) -> Iterator[yaml.Event]:
     return yaml.parse(text, Loader=loader)
 
 
-def _mark(event: yaml.Event) -> Mark:
+def _mark(event: yaml.Event) -> LineColumn:
     mark = event.start_mark
     return (mark.line + 1, mark.column + 1) if mark else (0, 0)
 
@@ -123,7 +130,7 @@ class _Builder:
 
     def __init__(self, file: str) -> None:
         self.root: Any = None
-        self.start: Mark = (0, 0)
+        self.start: LineColumn = (0, 0)
         self.within: dict[int, _Marks] = {}
         self._file = file
         self._stack: list[_Open] = []
@@ -265,7 +272,7 @@ class _Builder:
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
         line, column = _mark(event)
         keys = (len(one.value) if isinstance(one.value, list) else one.key for one in self._stack)
-        path = path_text(tuple(key for key in keys if key is not None))
+        path = format_path(tuple(key for key in keys if key is not None))
         raise LoadError(message, file=self._file, path=path, line=line, column=column)
 
 

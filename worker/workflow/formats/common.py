@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import kind_of, shorten
+from worker.workflow.documents.data import describe, shorten
 from worker.workflow.documents.document import parse_json, read_text
 from worker.workflow.model import Edge, EdgeKind, Language
 
@@ -33,23 +33,23 @@ _LIMITS = {
 }
 
 
-def body(node: Cursor) -> tuple[str, str]:
+def read_body(node: Cursor) -> tuple[str, str]:
     """A job's source and the file that it came from (empty: inline).
 
     Written as text, as the path of a file beside the workflow, or as ``{path: ...}``.
     """
     if isinstance(node.value, Mapping):
         path = node.mapping("path").at("path")
-        return beside(path, path.name()), path.name()
+        return read_adjacent_file(path, path.name()), path.name()
     text = node.text("")
     if _BODY_FILE.fullmatch(text.strip()):
-        return beside(node, text.strip()), text.strip()
+        return read_adjacent_file(node, text.strip()), text.strip()
     if len(text) > BODY_LIMIT:
         node.fail(f"the source is over the limit of {BODY_LIMIT // 2**20} MB")
     return text, ""
 
 
-def beside(node: Cursor, name: str, limit: int = BODY_LIMIT) -> str:
+def read_adjacent_file(node: Cursor, name: str, limit: int = BODY_LIMIT) -> str:
     """The text of a file in the workflow's folder, or below it."""
     shown, document = repr(shorten(name)), node.document
     if document.folder is None:
@@ -70,23 +70,23 @@ def beside(node: Cursor, name: str, limit: int = BODY_LIMIT) -> str:
         node.fail(f"the file {shown}: {error.message}")
 
 
-def data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
+def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
     """A mapping, a name, or the content of a .json file beside the workflow."""
     if not isinstance(node.value, str):
         return None if node.value is None else node.data()
     if not node.value.endswith(".json"):
         return node.name()
-    text = beside(node, node.value)
+    text = read_adjacent_file(node, node.value)
     try:
         found = parse_json(text, shorten(node.value))
     except LoadError as error:
         node.fail(str(error))
     if not isinstance(found, dict):
-        node.fail(f"expected {shorten(node.value)!r} to hold an object, found {kind_of(found)}")
+        node.fail(f"expected {shorten(node.value)!r} to hold an object, found {describe(found)}")
     return found
 
 
-def options_of(node: Cursor) -> dict[str, Any]:
+def read_options(node: Cursor) -> dict[str, Any]:
     """A file's options; the limits among them by OpenFn's names, each a number."""
     found: dict[str, Any] = {}
     for key, one in node.items():
@@ -98,18 +98,18 @@ def options_of(node: Cursor) -> dict[str, Any]:
     return found
 
 
-def warn_of_globals(node: Cursor) -> None:
+def warn_about_globals(node: Cursor) -> None:
     if node.at("globals").value is not None:
         node.at("globals").warn("global functions are not supported: jobs will not find them")
 
 
-def language_of(source_file: str, adaptors: tuple[str, ...]) -> Language:
+def detect_language(source_file: str, adaptors: tuple[str, ...]) -> Language:
     """Python for a file that ends in .py, or the adaptor ``python``."""
     python = any(re.fullmatch(r"python(@.*)?", adaptor) for adaptor in adaptors)
     return Language.PYTHON if source_file.endswith(".py") or python else Language.JAVASCRIPT
 
 
-def condition(node: Cursor) -> tuple[EdgeKind, str]:
+def read_condition(node: Cursor) -> tuple[EdgeKind, str]:
     """An edge's condition: a boolean, one of the known words, or a JavaScript expression."""
     match node.value:
         case True:
@@ -121,10 +121,10 @@ def condition(node: Cursor) -> tuple[EdgeKind, str]:
             kind = _CONDITIONS.get(word, EdgeKind.EXPRESSION if word else EdgeKind.NEVER)
             return kind, word if kind is EdgeKind.EXPRESSION else ""
         case _:
-            node.fail(f"expected a condition, found {kind_of(node.value)}")
+            node.fail(f"expected a condition, found {describe(node.value)}")
 
 
-def without_doubles(edges: Iterable[tuple[Edge, Cursor]]) -> tuple[Edge, ...]:
+def deduplicate_edges(edges: Iterable[tuple[Edge, Cursor]]) -> tuple[Edge, ...]:
     """The edges of one step. Of two to the same target the last one holds, in the place of the
     first, as on OpenFn."""
     found: dict[str, Edge] = {}

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import kind_of
+from worker.workflow.documents.data import describe
 from worker.workflow.formats.common import (
-    body,
-    condition,
-    data_or_file,
-    language_of,
-    options_of,
-    warn_of_globals,
-    without_doubles,
+    deduplicate_edges,
+    detect_language,
+    read_body,
+    read_condition,
+    read_data_or_file,
+    read_options,
+    warn_about_globals,
 )
 from worker.workflow.model import Edge, Step, StepKind, Workflow
 
@@ -42,7 +42,7 @@ def read_workflow(node: Cursor, around: Cursor | None = None) -> Workflow:
     """``{id, name, start, steps}``, and the legacy ``{start, jobs}``; ``around`` has the options
     of a plan, which come before the workflow's own."""
     node.mapping(*_WORKFLOW_KEYS)
-    warn_of_globals(node)
+    warn_about_globals(node)
     options = around if around is not None and around.value is not None else node.at("options")
     listed = node.first("steps", "jobs")
     if listed.value is None:
@@ -53,7 +53,7 @@ def read_workflow(node: Cursor, around: Cursor | None = None) -> Workflow:
         steps=tuple(_read_step(step) for step in listed.elements()),
         start=_named(options, node, "start") or _trigger_to_start(listed),
         end=_named(options, node, "end"),
-        options=_without_ends(options_of(options)),
+        options=_without_ends(read_options(options)),
     )
 
 
@@ -84,19 +84,19 @@ def _id(node: Cursor) -> str:
 def _read_step(node: Cursor) -> Step:
     node.mapping(*_STEP_KEYS)
     adaptors = _adaptors(node)
-    source, file = body(node.at("expression"))
+    source, file = read_body(node.at("expression"))
     trigger = not node.has("expression")
     return Step(
         id=_id(node),
         name=node.at("name").name(""),
         kind=StepKind.TRIGGER if trigger else StepKind.JOB,
-        language=language_of(file, adaptors),
+        language=detect_language(file, adaptors),
         adaptors=adaptors,
         source=source,
         source_file=file,
         state=_state(node.at("state")),
-        configuration=data_or_file(node.at("configuration")),
-        edges=without_doubles(_edges(_id(node), node.at("next"))),
+        configuration=read_data_or_file(node.at("configuration")),
+        edges=deduplicate_edges(_edges(_id(node), node.at("next"))),
         trigger_type=node.at("type").name("") if trigger else "",
         cron=node.at("cron_expression").name("") if trigger else "",
         place=node.place,
@@ -104,9 +104,9 @@ def _read_step(node: Cursor) -> Step:
 
 
 def _state(node: Cursor) -> Mapping[str, Any]:
-    found = data_or_file(node)
+    found = read_data_or_file(node)
     if isinstance(found, str):
-        node.fail(f"expected a mapping, or the path of a .json file, found {kind_of(found)}")
+        node.fail(f"expected a mapping, or the path of a .json file, found {describe(found)}")
     return found or {}
 
 
@@ -130,17 +130,17 @@ def _edges(source: str, node: Cursor) -> Iterator[tuple[Edge, Cursor]]:
             for target, edge in node.items():
                 yield _edge(source, target, edge), edge
         case _:
-            node.fail(f"expected a step, or a mapping of steps, found {kind_of(node.value)}")
+            node.fail(f"expected a step, or a mapping of steps, found {describe(node.value)}")
 
 
 def _edge(source: str, target: str, node: Cursor) -> Edge:
     if not isinstance(node.value, Mapping):
-        kind, expression = condition(node)
+        kind, expression = read_condition(node)
         return Edge(
             source=source, target=target, kind=kind, expression=expression, place=node.place
         )
     node.mapping(*_EDGE_KEYS)
-    kind, expression = condition(node.at("condition"))
+    kind, expression = read_condition(node.at("condition"))
     disabled = node.at("disabled").flag(default=False) or not node.at("enabled").flag(default=True)
     return Edge(
         source=source,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import did_you_mean, kind_of, shorten
+from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.formats.common import (
-    body,
-    condition,
-    language_of,
-    options_of,
-    warn_of_globals,
-    without_doubles,
+    deduplicate_edges,
+    detect_language,
+    read_body,
+    read_condition,
+    read_options,
+    warn_about_globals,
 )
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
@@ -65,7 +65,7 @@ def read_workflow(node: Cursor) -> Workflow:
 def read_run(node: Cursor) -> Workflow:
     """A Lightning run; jobs, triggers and edges are lists, and name each other by ids."""
     node.mapping(*_RUN_KEYS)
-    warn_of_globals(node)
+    warn_about_globals(node)
     parts = _Parts(
         triggers=tuple((one.at("id").name(), one) for one in node.at("triggers").elements()),
         jobs=tuple((one.at("id").name(), one) for one in node.at("jobs").elements()),
@@ -76,7 +76,7 @@ def read_run(node: Cursor) -> Workflow:
         id=node.at("id").name(""),
         steps=parts.steps(),
         start=node.at("starting_node_id").name("") or parts.start(),
-        options=options_of(node.at("options")),
+        options=read_options(node.at("options")),
     )
 
 
@@ -126,7 +126,7 @@ def _trigger(id: str, node: Cursor, edges: Edges) -> Step:
     return Step(
         id=id,
         kind=StepKind.TRIGGER,
-        edges=without_doubles(edges.get(id, ())),
+        edges=deduplicate_edges(edges.get(id, ())),
         trigger_type=node.at("type").name(""),
         cron=node.at("cron_expression").name(""),
         place=node.place,
@@ -137,17 +137,17 @@ def _job(id: str, node: Cursor, edges: Edges) -> Step:
     node.mapping(*_JOB_KEYS)
     adaptor = node.at("adaptor").name("")
     adaptors = (adaptor,) if adaptor else ()
-    source, file = body(node.at("body"))
+    source, file = read_body(node.at("body"))
     return Step(
         id=id,
         name=node.at("name").name(""),
-        language=language_of(file, adaptors),
+        language=detect_language(file, adaptors),
         adaptors=adaptors,
         source=source,
         source_file=file,
         state=node.at("state").data(),
         configuration=_credential(node.first("configuration", "credential", "credential_id")),
-        edges=without_doubles(edges.get(id, ())),
+        edges=deduplicate_edges(edges.get(id, ())),
         place=node.place,
     )
 
@@ -203,13 +203,13 @@ def _condition(node: Cursor) -> tuple[EdgeKind, str]:
     if type.value is None and expression.value is None:
         return EdgeKind.ALWAYS, ""
     if type.value is None or type.value == "js_expression":
-        return condition(expression)
+        return read_condition(expression)
     if type.path[-1] == "condition_type" and type.value not in (*_CONDITION_TYPES, True, False):
         _fail_type(type)
-    return condition(type)
+    return read_condition(type)
 
 
 def _fail_type(node: Cursor) -> None:
     hint = did_you_mean(node.value, _CONDITION_TYPES) if isinstance(node.value, str) else ""
     expected = ", ".join(_CONDITION_TYPES)
-    node.fail(f"expected one of {expected}, found {kind_of(node.value)}{hint}")
+    node.fail(f"expected one of {expected}, found {describe(node.value)}{hint}")
