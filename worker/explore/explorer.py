@@ -146,8 +146,8 @@ class Explorer:
         step, edges = order.step, order.edges
         if isinstance(order.outcome.state, str):
             (judged,) = self.ask(step.id, [order.outcome.state])
-            throws = edges[len(judged.verdicts)] if judged.error else None
-            yield Choice(step=step.id, edges=edges, verdicts=judged.verdicts, throws=throws)
+            throws = edges[len(judged.taken)] if judged.error else None
+            yield Choice(step=step.id, edges=edges, verdicts=judged.taken, throws=throws)
             return
         found = self._witnesses(step, order.outcome.errored)
         if not found:
@@ -197,7 +197,7 @@ def _fact(order: Effect, choice: Choice) -> MachineEvent:
         error = replace(error_of(choice.ending), step_id=choice.step)
         return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
     thrown = StepError(type="EdgeConditionError", message="scripted") if choice.throws else None
-    return EdgesEvaluated(verdicts=choice.verdicts, state=None, error=thrown)
+    return EdgesEvaluated(taken=choice.verdicts, state=None, error=thrown)
 
 
 def _node(

@@ -165,18 +165,18 @@ class JavaScript:
         try:
             result = json.loads(self._engine.judge(step.id, json.dumps(wanted), state))
         except JSException:
-            return EdgesEvaluated(verdicts=(), state=state, error=OUT_OF_MEMORY)
+            return EdgesEvaluated(taken=(), state=state, error=OUT_OF_MEMORY)
         verdicts = tuple(result["verdicts"])
         if result["thrown"] is None:
-            return EdgesEvaluated(verdicts=verdicts, state=self._engine.judged())
+            return EdgesEvaluated(taken=verdicts, state=self._engine.judged())
         report = json.loads(result["thrown"])
         if report["type"] == "OomError":
-            return EdgesEvaluated(verdicts=verdicts, state=state, error=OUT_OF_MEMORY)
+            return EdgesEvaluated(taken=verdicts, state=state, error=OUT_OF_MEMORY)
         edge = edges[len(verdicts)]
         thrown = f"{report['name'] or 'an error'}: {report['message']}"
         message = f"the condition of {edge.id} threw {thrown}"
         error = StepError(type="EdgeConditionError", message=message, name=report["name"])
-        return EdgesEvaluated(verdicts=verdicts, state=state, error=error)
+        return EdgesEvaluated(taken=verdicts, state=state, error=error)
 
     # --- errors ---------------------------------------------------------------------------------
 
