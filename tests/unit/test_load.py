@@ -385,7 +385,7 @@ def test_without_a_start_a_run_starts_at(steps: list[dict[str, Any]], start: str
 def test_a_disabled_trigger_keeps_its_edges_for_runs_that_are_started_by_hand() -> None:
     trigger = {"id": "t", "type": "cron", "enabled": False, "next": {"a": True}}
     found = worker.load({"steps": [trigger, {"id": "a", "expression": "x"}]})
-    assert found.start == "t" and edges_of(found)[0].followable
+    assert found.start == "t" and edges_of(found)[0].can_be_taken
 
 
 def test_limits_go_by_openfns_names_and_are_numbers() -> None:
@@ -537,8 +537,8 @@ def test_steps_and_edges_of_json_have_places_when_asked_for(tmp_path: Path) -> N
     text = '{"steps": [\n {"id": "a", "expression": "\\ud83d\\ude00",\n  "next": {"b": true}}]}'
     file = write(tmp_path, text, "w.json")
     (step,) = worker.load(file, located=True).steps
-    assert (step.place, step.edges[0].place) == ((2, 2), (3, 17))
-    assert worker.load(file).steps[0].place == (0, 0)
+    assert (step.position, step.edges[0].position) == ((2, 2), (3, 17))
+    assert worker.load(file).steps[0].position == (0, 0)
 
 
 # Explicit alphabets: Hypothesis takes a second to list all characters in a fresh clone.

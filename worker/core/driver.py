@@ -46,6 +46,7 @@ def fail_start(plan: Plan, error: StepError, handler: EffectHandler) -> None:
 
 def _drive(plan: Plan, event: MachineEvent, handler: EffectHandler) -> None:
     state = initial_state(plan)
+    # The last effect of a decision gives the next event, so the loop never lacks one.
     while state.phase is not Phase.COMPLETED:
         state, effects = decide(state, event)
         for effect in effects:

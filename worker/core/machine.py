@@ -199,12 +199,12 @@ Transition = tuple[MachineState, MachineEvent | None, tuple[Effect, ...]]
 
 
 def initial_state(plan: Plan) -> MachineState:
-    """Return the state of a run that has not started."""
+    """Create the state of a run that has not started."""
     return MachineState(plan=plan, executions=Counts.of(len(plan.steps)))
 
 
 def decide(state: MachineState, event: MachineEvent) -> Decision:
-    """Return the state after an event, and the effects to perform in order.
+    """Process an event: the new state, and the effects to perform in order.
 
     Raises :class:`IllegalEvent` where the phase does not accept the event.
     """
@@ -265,6 +265,7 @@ def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
         executions=state.executions.increment(index),
     )
     if not step.runs_code:
+        # Answered here, so that the driver never meets a step that it has nothing to do for.
         return state, StepFinished(outcome=Outcome(state=activation.input)), effects
     start = StartStep(step=step, input=activation.input, execution=execution)
     return state, None, (*effects, start)
@@ -292,11 +293,13 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
     """Complete the execution and queue the targets of the edges taken (rules 3, 4 and 6)."""
     step, outcome = _step(state), _outcome(state)
     step_error = outcome.error
+    # Conditions may change the state; a copy is made only if they did.
     if result.state is not outcome.state:
         outcome = replace(outcome, state=result.state)
     if result.error is not None:
         error = replace(result.error, step_id=step.id, cause=step_error)
         return _abort(state, step, replace(outcome, error=error))
+    # Results for other edges than these are a defect: to guess would take wrong edges.
     targets = _targets(step, result.taken)
     effects: tuple[Effect, ...] = ()
     if step.runs_code:
@@ -333,6 +336,7 @@ def _repeated_key(plan: Plan, step_id: str, earlier: int) -> str:
 
 
 def _abort(state: MachineState, step: Step, outcome: Outcome) -> Transition:
+    # A step without code emitted no start, so it must not emit an end either.
     if not step.runs_code:
         return _complete(state, outcome.error, ())
     return _complete(state, outcome.error, (CompleteStep(step=step, outcome=outcome, next=()),))
@@ -342,6 +346,7 @@ def _complete(
     state: MachineState, abort: StepError | None, effects: tuple[Effect, ...]
 ) -> Transition:
     """End the run (rules 7 and 8)."""
+    # An abort leaves no final state: what earlier leaves returned is not the run's result.
     leaves = () if abort else tuple(iterate(state.leaves))[::-1]
     error = abort or _first_failure(state.plan, leaves)
     status = Status.SUCCESS if error is None else status_of(error.type)

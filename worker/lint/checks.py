@@ -106,7 +106,7 @@ async def _probes(pool: Pool, workflow: Workflow) -> dict[tuple[str, str], Probe
         for step in workflow.steps
         if step.runs_code
         for edge in step.edges
-        if edge.kind is EdgeKind.EXPRESSION and edge.followable and _compiles(edge.expression)
+        if edge.kind is EdgeKind.EXPRESSION and edge.can_be_taken and _compiles(edge.expression)
     }
     probes = await asyncio.gather(*(_probe(pool, edge) for edge in edges.values()))
     return dict(zip(edges, probes, strict=True))
@@ -146,20 +146,20 @@ def check_reach(subject: Subject) -> Iterator[Finding]:
     behind = reachable_steps(workflow, disabled=True) - reached
     for step in workflow.steps:
         if step.id not in reached | behind:
-            yield subject.find(rules.UNREACHABLE, step.place, f"nothing leads to '{step.id}'")
+            yield subject.find(rules.UNREACHABLE, step.position, f"nothing leads to '{step.id}'")
         for edge in step.edges:
             if edge.disabled and step.id in reached and edge.target in behind:
                 text = f"this disabled edge is the only way from '{step.id}' to '{edge.target}'"
-                yield subject.find(rules.CUT_OFF, edge.place, text)
+                yield subject.find(rules.CUT_OFF, edge.position, text)
 
 
 def check_failures(subject: Subject) -> Iterator[Finding]:
     """Steps that have edges, none of which is followed when the step fails."""
     for step in subject.workflow.steps:
-        open_edges = [edge for edge in step.edges if edge.followable]
+        open_edges = [edge for edge in step.edges if edge.can_be_taken]
         if step.runs_code and open_edges and not any(_handles(subject, e) for e in open_edges):
             text = f"if '{step.id}' fails, no edge is followed and the run fails"
-            yield subject.find(rules.UNHANDLED, step.place, text)
+            yield subject.find(rules.UNHANDLED, step.position, text)
 
 
 def _handles(subject: Subject, edge: Edge) -> bool:
@@ -173,7 +173,7 @@ def check_plan(subject: Subject) -> Iterator[Finding]:
     try:
         compile_plan(subject.workflow)
     except PlanError as error:
-        place = subject.workflow.steps[0].place if subject.workflow.steps else (0, 0)
+        place = subject.workflow.steps[0].position if subject.workflow.steps else (0, 0)
         yield subject.find(rules.BROKEN, place, str(error))
 
 
@@ -186,7 +186,7 @@ def check_conditions(subject: Subject) -> Iterator[Finding]:
             if edge.kind is not EdgeKind.EXPRESSION:
                 continue
             for rule, message in _condition(subject, edge):
-                yield subject.find(rule, edge.place, message)
+                yield subject.find(rule, edge.position, message)
 
 
 def _condition(subject: Subject, edge: Edge) -> Iterator[tuple[Rule, str]]:
@@ -250,7 +250,7 @@ def _may_carry_errors(workflow: Workflow, id: str) -> bool:
     kinds = (EdgeKind.ALWAYS, EdgeKind.FAILURE, EdgeKind.EXPRESSION)
     above = nx.ancestors(build_graph(workflow), id)
     return any(
-        step.runs_code and any(edge.followable and edge.kind in kinds for edge in step.edges)
+        step.runs_code and any(edge.can_be_taken and edge.kind in kinds for edge in step.edges)
         for step in workflow.steps
         if step.id in above
     )
@@ -264,7 +264,7 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
         for adaptor in step.adaptors:
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
             if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
-                yield subject.find(rules.UNPINNED, step.place, f"'{adaptor}' names no version")
+                yield subject.find(rules.UNPINNED, step.position, f"'{adaptor}' names no version")
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -274,11 +274,13 @@ def check_names(subject: Subject) -> Iterator[Finding]:
         try:
             job = compiled_job(step.source)
         except PlanError as error:
-            yield subject.find(rules.BROKEN, step.place, f"'{step.id}' does not compile: {error}")
+            yield subject.find(
+                rules.BROKEN, step.position, f"'{step.id}' does not compile: {error}"
+            )
             continue
         for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls)):
             text = f"'{step.id}' uses '{name}', which nobody declares"
-            yield subject.find(rules.UNDECLARED, step.place, text)
+            yield subject.find(rules.UNDECLARED, step.position, text)
 
 
 def _known(names: Names, step: Step, called: tuple[str, ...]) -> frozenset[str]:

@@ -120,7 +120,7 @@ class _Reader:
             credentials=_credentials(self._either(node, "credentials")),
             run_id=node.at("run_id").name(""),
             file=node.document.file,
-            line=node.place[0],
+            line=node.position[0],
             index=index,
         )
 

@@ -137,7 +137,7 @@ def _silent(
 def _judged_silent(edge: Edge, followed: bool) -> EvaluatedEdge:
     if followed:
         fate, why = EdgeOutcome.FOLLOWED, _because(edge)
-    elif edge.followable and edge.kind in (EdgeKind.ALWAYS, EdgeKind.SUCCESS):
+    elif edge.can_be_taken and edge.kind in (EdgeKind.ALWAYS, EdgeKind.SUCCESS):
         fate, why = EdgeOutcome.WAITING, "nothing behind it ran"
     else:
         fate, why = EdgeOutcome.REFUSED, refusal(edge)
