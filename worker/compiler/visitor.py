@@ -1,8 +1,4 @@
-"""One walk over a job's tree: what each place is inside of, and what the walk collects.
-
-The order of the walk is free: scopes, edits and marks are sorted afterwards. It keeps a stack of
-its own, as sources can be nested more deeply than Python's.
-"""
+"""Walk over a job's syntax tree: the context of each node, and what the walk collects."""
 
 from __future__ import annotations
 
@@ -27,8 +23,10 @@ IN_STATEMENT: Final = (
 
 @dataclass(slots=True, eq=False)
 class LazyState:
-    """What ``$`` is at a place: ``error``, or the state of the function that is to wrap the
-    argument ``start:end`` (already there where the range is empty)."""
+    """Meaning of ``$`` in a context: an ``error``, or the state of a function.
+
+    The function is to wrap the argument ``start:end``; an empty range is in one already.
+    """
 
     error: str = ""
     start: int = 0
@@ -39,7 +37,7 @@ class LazyState:
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """A top-level operation's range, and whether it awaits."""
+    """Range of a top-level operation, and whether it awaits."""
 
     start: int
     end: int
@@ -51,7 +49,7 @@ StateReference = tuple[int, LazyState]
 
 @dataclass(slots=True, eq=False)
 class Function:
-    """What ``var`` declares into, and the marks of its code."""
+    """Innermost function of a node: the scope of its ``var``, and the marks of its code."""
 
     scope: Scope[StateReference]
     marks: Marks = field(default_factory=list)
@@ -59,10 +57,10 @@ class Function:
 
 @dataclass(slots=True, eq=False)
 class NodeContext:
-    """What a node is inside of.
+    """Context of a node: what surrounds it.
 
-    ``binding`` is the scope that names here are declared in (None: they are read).
-    ``deferring`` tells that ``.then`` and ``.catch`` here belong to operations.
+    ``binding`` is the scope that names are declared in (None: names are read). With ``deferring``,
+    ``.then`` and ``.catch`` belong to operations.
     """
 
     scope: Scope[StateReference]
@@ -72,20 +70,20 @@ class NodeContext:
     operation: Operation | None = None
     deferring: bool = False
 
-    def binds(self, scope: Scope[StateReference]) -> NodeContext:
+    def with_binding(self, scope: Scope[StateReference]) -> NodeContext:
         return NodeContext(self.scope, self.function, self.lazy, scope, self.operation)
 
-    def ordinary(self) -> NodeContext:
-        """This place for values: names are read, and promises are promises."""
+    def as_value(self) -> NodeContext:
+        """Return the context for values: names are read, and ``.then`` is a promise's."""
         if self.binding is None and not self.deferring:
             return self
         return NodeContext(self.scope, self.function, self.lazy, None, self.operation)
 
-    def defers(self, operation: Operation | None = None) -> NodeContext:
+    def with_deferring(self, operation: Operation | None = None) -> NodeContext:
         return NodeContext(self.scope, self.function, self.lazy, None, operation, True)
 
-    def awaits(self) -> None:
-        """What wraps this place must be asynchronous."""
+    def mark_asynchronous(self) -> None:
+        """Make all functions that will wrap the node asynchronous."""
         if self.operation is not None:
             self.operation.asynchronous = True
         lazy: LazyState | None = self.lazy
@@ -95,29 +93,32 @@ class NodeContext:
 
 
 class SyntaxWalk:
-    """The stack of a walk and what it finds; the handlers of each kind of node do the work."""
+    """Stack and results of a walk; a handler per node type does the work."""
 
     def __init__(self, source: bytes) -> None:
         self.source = source
         self.edits = Edits(source)
         self.sites = ErrorSites(source)
         self.operations: list[Operation] = []
-        self.doubtful = False
+        self.needs_engine_check = False
+        # Few sources use $: without one, no argument needs a context of its own.
         self.has_dollars = b"$" in source
         self.statement = LazyState(error=IN_STATEMENT)
         self.top = Function(Scope())
         self.scopes = [self.top.scope]
+        # A stack instead of recursion: sources can be nested more deeply than Python's limit. The
+        # order of the walk does not matter, as scopes, edits and marks are sorted afterwards.
         self._stack: list[tuple[Node, NodeContext]] = []
 
     def run(self, handlers: Mapping[str, Handler]) -> None:
         stack = self._stack
         while stack:
-            node, place = stack.pop()
-            handlers.get(node.type, children)(self, node, place)
+            node, context = stack.pop()
+            handlers.get(node.type, children)(self, node, context)
 
-    def push(self, node: Node | None, place: NodeContext) -> None:
+    def push(self, node: Node | None, context: NodeContext) -> None:
         if node is not None:
-            self._stack.append((node, place))
+            self._stack.append((node, context))
 
     def scope(self, parent: Scope[StateReference]) -> Scope[StateReference]:
         scope = Scope(parent)
@@ -138,17 +139,17 @@ class SyntaxWalk:
 Handler = Callable[[SyntaxWalk, "Node", NodeContext], None]
 
 
-def children(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
+def children(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     for child in node.named_children:
-        walk.push(child, place)
+        walk.push(child, context)
 
 
-def ignore(walk: SyntaxWalk, node: Node, place: NodeContext) -> None:
+def ignore(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     pass
 
 
 def _unescaped(name: bytes) -> bytes:
-    """A name without its Unicode escapes, ``\\u0061`` and ``\\u{61}``."""
+    """Decode the Unicode escapes of a name, ``\\u0061`` and ``\\u{61}``."""
     first, *escapes = name.split(b"\\u")
     return first + b"".join(map(_character, escapes))
 
