@@ -31,7 +31,7 @@ def refused(text: str) -> LoadError:
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "expected"),
     [
         ("on", "on"),
         ("yes", "yes"),
@@ -59,14 +59,14 @@ def refused(text: str) -> LoadError:
         ("=", "="),
     ],
 )
-def test_plain_words_mean_what_yaml_1_2_says(written: str, meant: Any) -> None:
-    found = yaml(f"a: {written}")["a"]
-    assert found == meant and type(found) is type(meant)
+def test_plain_words_mean_what_yaml_1_2_says(written: str, expected: Any) -> None:
+    value = yaml(f"a: {written}")["a"]
+    assert value == expected and type(value) is type(expected)
 
 
 def test_keys_are_the_words_that_were_written() -> None:
-    found = yaml("on: 1\nyes: 2\ntrue: 3\n1.0: 4\n007: 5\n~: 6")
-    assert list(found) == ["on", "yes", "true", "1.0", "007", "~"]
+    document = yaml("on: 1\nyes: 2\ntrue: 3\n1.0: 4\n007: 5\n~: 6")
+    assert list(document) == ["on", "yes", "true", "1.0", "007", "~"]
 
 
 def test_a_key_of_its_own_wins_over_a_merged_one_on_either_side() -> None:
@@ -213,9 +213,9 @@ def test_every_value_in_json_is_found_at_its_place(
 
 def test_json_in_a_file_of_another_name_is_read_and_located(tmp_path: Path) -> None:
     (tmp_path / "plan.txt").write_text('{"a":\n  "\\ud83d\\ude00"}')
-    found = read_document(tmp_path / "plan.txt", located=True)
-    assert found.root == {"a": "😀"}
-    assert found.locate(("a",)) == (2, 3)
+    document = read_document(tmp_path / "plan.txt", located=True)
+    assert document.root == {"a": "😀"}
+    assert document.locate(("a",)) == (2, 3)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
