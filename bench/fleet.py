@@ -28,7 +28,7 @@ from worker.fleet.messaging.bus import Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics
 from worker.workflow.model import Workflow
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 Row = Callable[[str, str, str], None]
 TOPICS = Topics()
@@ -59,7 +59,7 @@ def _plan(
     ]
     for step, after in zip(steps, ids[1:], strict=False):
         step["next"] = {after: True}
-    return plan_of(load({"workflow": {"name": name, "steps": steps}}))
+    return to_execution_plan(load({"workflow": {"name": name, "steps": steps}}))
 
 
 class Started:

@@ -1,10 +1,10 @@
-"""The errors that users of the library and the command meet. The docstring is the default text."""
+"""Errors of the library and the command. A class's docstring is its default message."""
 
 from __future__ import annotations
 
 
 class WorkerError(Exception):
-    """The workflow worker could not do what was asked."""
+    """The workflow worker could not complete the operation."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
@@ -13,8 +13,8 @@ class WorkerError(Exception):
 class LoadError(WorkerError):
     """A file could not be read as a workflow.
 
-    ``file`` is the file (or ``<dict>``), ``path`` the place inside it
-    (``workflows.referral.jobs.fetch.body``), ``line`` and ``column`` count from 1 where known.
+    ``file`` is the file (or ``<dict>``) and ``path`` the path of the value inside it
+    (``workflows.referral.jobs.fetch.body``); ``line`` and ``column`` count from 1, 0 if unknown.
     """
 
     def __init__(
@@ -22,15 +22,15 @@ class LoadError(WorkerError):
     ) -> None:
         self.message, self.file, self.path = message, file, path
         self.line, self.column = line, column
-        place = f"{file}:{line}:{column}" if line else file
-        super().__init__(": ".join(part for part in (place, path, message) if part))
+        location = f"{file}:{line}:{column}" if line else file
+        super().__init__(": ".join(part for part in (location, path, message) if part))
 
 
 class PlanError(WorkerError):
-    """The workflow is not one that can run.
+    """The workflow cannot run.
 
-    ``type`` is the error type that the run ends with: ValidationError, EdgeConditionError,
-    SyntaxError, ImportError.
+    ``type`` is the error type of such a run: ValidationError, EdgeConditionError, SyntaxError or
+    ImportError.
     """
 
     def __init__(self, message: str, *, type: str = "ValidationError") -> None:
@@ -39,4 +39,4 @@ class PlanError(WorkerError):
 
 
 class UsageError(WorkerError):
-    """The arguments do not fit together."""
+    """The arguments contradict each other."""

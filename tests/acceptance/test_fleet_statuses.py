@@ -17,7 +17,7 @@ from tests.support.fleets import ROOT, Fleet, at, fleet, needs_mosquitto
 from tests.support.helpers import job, workflow
 from worker.core.status import STATUS_OF_REASON
 from worker.fleet.messaging.messages import RunOptions
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 pytestmark = [needs_mosquitto, pytest.mark.xdist_group("fleet")]
 
@@ -27,7 +27,7 @@ POLICY = "projects: {small: {concurrent: 1}}"
 
 
 def plan(source: str) -> dict[str, Any]:
-    return plan_of(workflow(job(source)))
+    return to_execution_plan(workflow(job(source)))
 
 
 @pytest.fixture(scope="module")

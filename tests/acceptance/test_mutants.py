@@ -35,7 +35,7 @@ def flip(edge: Edge) -> Edge:
 def mutants(workflow: Workflow) -> Iterator[tuple[str, Workflow]]:
     """The workflow with one edge flipped, dropped or disabled, for each edge in turn."""
     for step in workflow.steps:
-        for edge in (one for one in step.edges if one.followable):
+        for edge in (one for one in step.edges if one.can_be_taken):
             changes = {
                 "flipped": (flip(edge),),
                 "dropped": (),

@@ -15,7 +15,7 @@ from tests.support.databases import Postgres
 from tests.support.fleets import Fleet, at, fleet, needs_mosquitto
 from tests.support.helpers import job, workflow
 from worker.fleet.client import ControlError, NoAnswer
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 pytestmark = [needs_mosquitto, pytest.mark.slow, pytest.mark.xdist_group("fleet-2")]
 
@@ -27,7 +27,7 @@ def waits(seconds: float) -> str:
 
 
 def plan(source: str) -> dict[str, Any]:
-    return plan_of(workflow(job(source)))
+    return to_execution_plan(workflow(job(source)))
 
 
 @pytest.fixture
@@ -142,7 +142,9 @@ async def test_a_retry_from_a_step_gets_the_input_that_it_had(made: Fleet) -> No
         job("fn(state => { if (state.data.n < 10) throw new Error('small'); return state })", "b"),
     ]
     async with at(made) as (client, _):
-        order = await client.submit(plan=plan_of(workflow(*steps)), input={"data": {"n": 1}})
+        order = await client.submit(
+            plan=to_execution_plan(workflow(*steps)), input={"data": {"n": 1}}
+        )
         assert (await client.wait(order["last_run"]))["status"] == "failed"
         again = await client.retry(order["order_id"], from_step="b")
         run = await client.wait(again["last_run"])

@@ -20,7 +20,7 @@ from worker.fleet.messaging.address import address
 from worker.fleet.messaging.bus import Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 pytestmark = [needs_mosquitto, pytest.mark.slow, pytest.mark.xdist_group("fleet")]
 
@@ -75,7 +75,7 @@ async def test_a_worker_hears_and_forges_nothing_of_another(made: Fleet) -> None
     spy = MqttBus(address(url_of(made, "south")), "worker/v1/#")
     async with alice, made.ear(url_of(made, "control")) as ear, spy:
         await connected(spy)
-        order = await alice.submit(plan=plan_of(workflow(job(WAITS))))
+        order = await alice.submit(plan=to_execution_plan(workflow(job(WAITS))))
         run_id = order["last_run"]
         await ear.until(f"{run_id}/state", lambda one: one["status"] == "running")
         [assigned] = [one for one in ear.said("north/rsp") if one["type"] == "runs"]
@@ -113,14 +113,14 @@ async def test_a_worker_hears_and_forges_nothing_of_another(made: Fleet) -> None
 async def test_a_client_does_what_its_user_may(made: Fleet) -> None:
     started(made)
     async with made.client(url=url_of(made, "intake"), wait_s=30) as intake:
-        order = await intake.submit(plan=plan_of(workflow(job("fn(state => state)"))))
+        order = await intake.submit(plan=to_execution_plan(workflow(job("fn(state => state)"))))
         assert order["status"] == "pending"
     async with made.client(url=url_of(made, "intake"), wait_s=1.5) as intake:
         with pytest.raises(NoAnswer):
             await intake.cancel(order["order_id"])
     async with made.client(url=url_of(made, "north"), wait_s=1.5) as worker_:
         with pytest.raises(NoAnswer):
-            await worker_.submit(plan=plan_of(workflow(job("fn(state => state)"))))
+            await worker_.submit(plan=to_execution_plan(workflow(job("fn(state => state)"))))
     wrong = f"mqtt://alice:wrong@127.0.0.1:{made.broker.port}"
     async with made.client(url=wrong, wait_s=1.5) as stranger:
         with pytest.raises(NoAnswer, match=r"[Nn]ot authorized|[Bb]ad user"):
@@ -199,7 +199,7 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
         )
         name = client_name()
         async with Client(MqttBus(where, id=name), name=name, wait_s=30) as alice:
-            order = await alice.submit(plan=plan_of(workflow(job("fn(state => state)"))))
+            order = await alice.submit(plan=to_execution_plan(workflow(job("fn(state => state)"))))
             assert (await alice.wait(order["last_run"]))["status"] == "success"
         stranger = Client(MqttBus(address(url, ca=tmp_path / "other.pem")), wait_s=1.5)
         async with stranger:

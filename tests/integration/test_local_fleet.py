@@ -38,10 +38,10 @@ from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.sinks.log import logger
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 TOPICS = Topics()
-QUICK = plan_of(workflow(job("fn(state => ({data: state.data.n + 1}))")))
+QUICK = to_execution_plan(workflow(job("fn(state => ({data: state.data.n + 1}))")))
 
 
 async def test_an_order_runs_to_its_end() -> None:
@@ -306,7 +306,7 @@ async def test_a_run_whose_report_nobody_can_read_is_lost_and_not_repeated(tmp_p
 
 
 async def test_what_a_step_is_configured_with_is_for_its_worker_alone(tmp_path: Path) -> None:
-    secret = plan_of(workflow(job("fn(s => s)", configuration={"password": "hunter2"})))
+    secret = to_execution_plan(workflow(job("fn(s => s)", configuration={"password": "hunter2"})))
     async with small(tmp_path) as made:
         order = await made.client.submit(plan=secret)
         run, receive, _ = await made.executor.runs.get()

@@ -31,11 +31,11 @@ from worker.fleet.messaging.address import address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.mqtt import MqttBus
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 LEASE_S, GRACE_S = 4.0, 2.0
-QUICK = plan_of(workflow(job("fn(state => ({data: state.data}))")))
-SLOW = plan_of(
+QUICK = to_execution_plan(workflow(job("fn(state => ({data: state.data}))")))
+SLOW = to_execution_plan(
     workflow(
         job(
             "fn(state => new Promise(done => setTimeout(() => done(state), 300)))", next={"b": True}

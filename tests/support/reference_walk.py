@@ -1,8 +1,8 @@
-"""A naive walk of a plan, to hold the machine against.
+"""Naive walk of a plan: the reference implementation that the machine is compared with.
 
-Written from the rules alone, mutable and slow on purpose, and free of what the machine is made of:
-it shares with it nothing but the plan, and the shape of an outcome. ``World`` is what lies outside
-of both: it says how each execution ends and what each condition answers.
+Written from the rules alone, mutable and slow on purpose. It shares with the machine only the plan
+and the type of an outcome. ``World`` is the environment of both: it determines how each execution
+ends and what each condition evaluates to.
 """
 
 from __future__ import annotations
@@ -31,60 +31,63 @@ KILLED = {"SecurityError", "ImportError", "OomError", "TimeoutError", "StateTooL
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Scripted answers: the n-th one is for the n-th execution of the step, and they repeat.
+    """Scripted behaviour: the n-th entry is for the n-th execution of the step, and they repeat.
 
-    ``deeds`` (by step): an error type, or ``success``, ``nothing`` (returns no state), ``forgets``
-    (returns state without errors), ``confesses`` (succeeds, having set its own error by hand).
-    ``verdicts`` (by step and place of the edge): ``yes``, ``no``, ``throws``, ``assigns`` (writes
-    to the state, then holds), ``forgives`` (removes the step's error, then holds).
+    ``executions`` (by step): an error type, or ``success``, ``nothing`` (returns no state),
+    ``drops errors`` (returns state without errors), ``sets error`` (succeeds, and sets its own
+    entry in ``state.errors``).
+    ``conditions`` (by step and index of the edge): ``true``, ``false``, ``throws``, ``assigns``
+    (writes to the state, then is true), ``clears error`` (removes the step's error, then is true).
     """
 
-    deeds: Mapping[str, Sequence[str]]
-    verdicts: Mapping[tuple[str, int], Sequence[str]]
+    executions: Mapping[str, Sequence[str]]
+    conditions: Mapping[tuple[str, int], Sequence[str]]
 
-    def run(self, step: str, execution: int, received: State) -> Outcome:
-        deed = self.deeds[step][execution % len(self.deeds[step])]
-        state = copy.deepcopy(received) or {}
+    def run(self, step: str, execution: int, input: State) -> Outcome:
+        behaviour = self.executions[step][execution % len(self.executions[step])]
+        state = copy.deepcopy(input) or {}
         error = None
-        if deed == "nothing":
+        if behaviour == "nothing":
             return Outcome(state=None)
-        if deed == "forgets":
+        if behaviour == "drops errors":
             state.pop("errors", None)
-        elif deed != "success":
-            state["errors"] = {**state.get("errors", {}), step: deed}
-        if deed not in ("success", "forgets", "confesses"):
-            error = StepError(type=deed, message=f"{step} #{execution}", step_id=step)
+        elif behaviour != "success":
+            state["errors"] = {**state.get("errors", {}), step: behaviour}
+        if behaviour not in ("success", "drops errors", "sets error"):
+            error = StepError(type=behaviour, message=f"{step} #{execution}", step_id=step)
         else:
             state["trail"] = [*state.get("trail", []), step]
         return Outcome(state=state, errored=has_errored(state, step), error=error)
 
-    def ask(self, step: str, place: int, execution: int, state: State) -> tuple[str, State]:
-        """What a condition says, and the state that it leaves."""
-        answers = self.verdicts[step, place]
-        verdict = answers[execution % len(answers)]
-        if state is None or verdict not in ("assigns", "forgives"):
-            return verdict, state
-        left = copy.deepcopy(state)
-        if verdict == "assigns":
-            left["marks"] = [*left.get("marks", []), f"{step}.{place}"]
+    def evaluate(
+        self, step: str, edge_index: int, execution: int, state: State
+    ) -> tuple[str, State]:
+        """Return what a condition evaluates to, and the state after it."""
+        results = self.conditions[step, edge_index]
+        result = results[execution % len(results)]
+        if state is None or result not in ("assigns", "clears error"):
+            return result, state
+        changed = copy.deepcopy(state)
+        if result == "assigns":
+            changed["marks"] = [*changed.get("marks", []), f"{step}.{edge_index}"]
         else:
-            left.get("errors", {}).pop(step, None)
-        return verdict, left
+            changed.get("errors", {}).pop(step, None)
+        return result, changed
 
     @staticmethod
-    def complaint(step: str, place: int) -> StepError:
-        """The error of a condition that throws."""
-        return StepError(type="EdgeConditionError", message=f"edge {place} of {step} threw")
+    def condition_error(step: str, edge_index: int) -> StepError:
+        """Return the error of a condition that throws."""
+        return StepError(type="EdgeConditionError", message=f"edge {edge_index} of {step} threw")
 
 
 def has_errored(state: State, step: str) -> bool:
-    """Whether ``state.errors[step]`` is set, which is what the success and failure edges ask."""
+    """Return whether ``state.errors[step]`` is set, which success and failure edges depend on."""
     return step in ((state or {}).get("errors") or {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One line of a run's path."""
+    """One execution in a run's path."""
 
     step: str
     error: StepError | None
@@ -93,8 +96,8 @@ class Execution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Journey:
-    """A whole run: its path, its status, its error and its final state."""
+class WalkResult:
+    """Result of a run: its path, status, error and final state."""
 
     path: tuple[Execution, ...]
     status: str
@@ -102,9 +105,9 @@ class Journey:
     final_state: Any
 
 
-def reference_walk(plan: Plan, world: World, received: State) -> Journey:
-    """Walk ``plan`` in ``world`` and tell what happened."""
-    waiting: list[tuple[str, State]] = [(plan.start, received)]
+def reference_walk(plan: Plan, world: World, input: State) -> WalkResult:
+    """Walk ``plan`` in ``world`` from an input state."""
+    waiting: list[tuple[str, State]] = [(plan.start, input)]
     executions: dict[str, int] = {}
     path: list[Execution] = []
     leaves: list[tuple[str, str, StepError | None, State]] = []
@@ -118,47 +121,47 @@ def reference_walk(plan: Plan, world: World, received: State) -> Journey:
         if has_code:
             outcome = world.run(name, count, state)
             error, state = outcome.error, outcome.state
-        followed: tuple[str, ...] = ()
+        taken: tuple[str, ...] = ()
         if error is None or error.type in FAILED:
-            followed, state, thrown = _judge(step, world, count, state)
+            taken, state, thrown = _evaluate_edges(step, world, count, state)
             if thrown is not None:
                 error = StepError(
                     type=thrown.type, message=thrown.message, step_id=name, cause=error
                 )
-                followed = ()
+                taken = ()
         if has_code:
-            path.append(Execution(step=name, error=error, state=state, next=followed))
+            path.append(Execution(step=name, error=error, state=state, next=taken))
         if error is not None and error.type not in FAILED:
-            return Journey(
+            return WalkResult(
                 path=tuple(path), status=_status(error.type), error=error, final_state=None
             )
-        if name == plan.end or not followed:
+        if name == plan.end or not taken:
             leaves.append((name, name if count == 0 else f"{name}-{count}", error, state))
         if name == plan.end:
             break
-        waiting += [(target, state) for target in followed]
-    return _summarise(plan, path, leaves)
+        waiting += [(target, state) for target in taken]
+    return _walk_result(plan, path, leaves)
 
 
-def _judge(
+def _evaluate_edges(
     step: Step, world: World, count: int, state: State
 ) -> tuple[tuple[str, ...], State, StepError | None]:
-    followed: list[str] = []
-    for place, edge in enumerate(step.edges):
+    taken: list[str] = []
+    for edge_index, edge in enumerate(step.edges):
         if edge.disabled:
             continue
         if edge.kind is EdgeKind.EXPRESSION:
-            verdict, state = world.ask(step.id, place, count, state)
-            if verdict == "throws":
-                return (), state, world.complaint(step.id, place)
-            if verdict != "no":
-                followed.append(edge.target)
-        elif _plain(edge, has_errored(state, step.id)):
-            followed.append(edge.target)
-    return tuple(followed), state, None
+            result, state = world.evaluate(step.id, edge_index, count, state)
+            if result == "throws":
+                return (), state, world.condition_error(step.id, edge_index)
+            if result != "false":
+                taken.append(edge.target)
+        elif _is_taken(edge, has_errored(state, step.id)):
+            taken.append(edge.target)
+    return tuple(taken), state, None
 
 
-def _plain(edge: Edge, errored: bool) -> bool:
+def _is_taken(edge: Edge, errored: bool) -> bool:
     return {
         EdgeKind.ALWAYS: True,
         EdgeKind.NEVER: False,
@@ -167,11 +170,11 @@ def _plain(edge: Edge, errored: bool) -> bool:
     }[edge.kind]
 
 
-def _summarise(
+def _walk_result(
     plan: Plan,
     path: list[Execution],
     leaves: list[tuple[str, str, StepError | None, State]],
-) -> Journey:
+) -> WalkResult:
     error = None
     for step in plan.steps:
         for name, _, leaf_error, _ in leaves:
@@ -182,7 +185,7 @@ def _summarise(
     if len(states) < 2:
         final = next(iter(states.values()), None)
     status = "success" if error is None else "failed"
-    return Journey(path=tuple(path), status=status, error=error, final_state=final)
+    return WalkResult(path=tuple(path), status=status, error=error, final_state=final)
 
 
 def _status(error_type: str) -> str:

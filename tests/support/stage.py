@@ -28,7 +28,7 @@ from worker.runner.pool import Pool
 from worker.view.dashboard.hosts import hosts_of
 from worker.view.dashboard.serve import bind, serve
 from worker.workflow.load import load
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
 TOKEN = "a-token-for-tests-alone"
@@ -48,7 +48,7 @@ class Silent:
 
 def plan(name: str, pick: str | None = None) -> dict[str, Any]:
     """A sample as an execution plan."""
-    return plan_of(load(GRAPHS / name, workflow=pick))
+    return to_execution_plan(load(GRAPHS / name, workflow=pick))
 
 
 def sample_input(name: str) -> dict[str, Any]:

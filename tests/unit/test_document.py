@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import LoadError
-from worker.workflow.documents.data import NESTING_LIMIT, kind_of, path_text, plain
+from worker.workflow.documents.data import NESTING_LIMIT, describe, format_path, to_plain_data
 from worker.workflow.documents.document import parse_json, parse_yaml, read_document, read_text
 
 
@@ -31,7 +31,7 @@ def refused(text: str) -> LoadError:
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "expected"),
     [
         ("on", "on"),
         ("yes", "yes"),
@@ -59,14 +59,14 @@ def refused(text: str) -> LoadError:
         ("=", "="),
     ],
 )
-def test_plain_words_mean_what_yaml_1_2_says(written: str, meant: Any) -> None:
-    found = yaml(f"a: {written}")["a"]
-    assert found == meant and type(found) is type(meant)
+def test_plain_words_mean_what_yaml_1_2_says(written: str, expected: Any) -> None:
+    value = yaml(f"a: {written}")["a"]
+    assert value == expected and type(value) is type(expected)
 
 
 def test_keys_are_the_words_that_were_written() -> None:
-    found = yaml("on: 1\nyes: 2\ntrue: 3\n1.0: 4\n007: 5\n~: 6")
-    assert list(found) == ["on", "yes", "true", "1.0", "007", "~"]
+    document = yaml("on: 1\nyes: 2\ntrue: 3\n1.0: 4\n007: 5\n~: 6")
+    assert list(document) == ["on", "yes", "true", "1.0", "007", "~"]
 
 
 def test_a_key_of_its_own_wins_over_a_merged_one_on_either_side() -> None:
@@ -213,9 +213,9 @@ def test_every_value_in_json_is_found_at_its_place(
 
 def test_json_in_a_file_of_another_name_is_read_and_located(tmp_path: Path) -> None:
     (tmp_path / "plan.txt").write_text('{"a":\n  "\\ud83d\\ude00"}')
-    found = read_document(tmp_path / "plan.txt", located=True)
-    assert found.root == {"a": "😀"}
-    assert found.locate(("a",)) == (2, 3)
+    document = read_document(tmp_path / "plan.txt", located=True)
+    assert document.root == {"a": "😀"}
+    assert document.locate(("a",)) == (2, 3)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
@@ -265,13 +265,13 @@ def test_a_file_that_says_less_than_it_holds_is_not_read_whole() -> None:
 )
 def test_a_dict_holds_only_what_json_can_say(value: object, message: str) -> None:
     with pytest.raises(LoadError, match=message) as caught:
-        plain({"a": [0, value]}, "<dict>")
+        to_plain_data({"a": [0, value]}, "<dict>")
     assert caught.value.path == "a[1]"
 
 
 def test_a_dict_is_copied_to_its_last_part() -> None:
     shared: dict[str, Any] = {"n": [1]}
-    copy = plain({"a": shared, "b": (shared,)}, "<dict>")
+    copy = to_plain_data({"a": shared, "b": (shared,)}, "<dict>")
     assert copy == {"a": {"n": [1]}, "b": [{"n": [1]}]}
     assert copy["a"] is not shared and copy["a"]["n"] is not copy["b"][0]["n"]
 
@@ -281,12 +281,12 @@ def test_a_dict_whose_parts_are_shared_until_they_explode_is_refused() -> None:
     for _ in range(20):
         bomb = [bomb] * 10
     with pytest.raises(LoadError, match="more than 2,000,000 values"):
-        plain({"a": bomb}, "<dict>")
+        to_plain_data({"a": bomb}, "<dict>")
 
 
 @given(VALUES)
 def test_plain_data_stays_as_it_is(value: Any) -> None:
-    assert plain({"a": value}, "<dict>") == {"a": value}
+    assert to_plain_data({"a": value}, "<dict>") == {"a": value}
 
 
 # --- words of messages --------------------------------------------------------------------------
@@ -303,8 +303,8 @@ def test_plain_data_stays_as_it_is(value: Any) -> None:
     ],
 )
 def test_a_path_reads_as_people_write_it(keys: tuple[str | int, ...], text: str) -> None:
-    assert path_text(keys) == text
+    assert format_path(keys) == text
 
 
 def test_a_long_text_is_shown_by_its_start() -> None:
-    assert len(kind_of("x" * 10_000)) < 100
+    assert len(describe("x" * 10_000)) < 100

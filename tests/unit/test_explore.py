@@ -98,7 +98,7 @@ def test_conditions_are_true_false_and_throwing_by_states_that_make_them_so() ->
     judged = [one for run in runs for one in run.choices if one.witness is not None]
     for one in judged:
         (again,) = found.ask("a", [one.witness])  # type: ignore[list-item]
-        assert again.verdicts == one.verdicts and bool(again.error) == bool(one.throws)
+        assert again.taken == one.verdicts and bool(again.error) == bool(one.throws)
 
 
 def test_conditions_that_cannot_agree_are_not_combined() -> None:

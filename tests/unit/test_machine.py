@@ -1,4 +1,4 @@
-"""The machine that walks a plan, by its rules, and against the naive walk of ``reference_walk``."""
+"""The machine: its rules one by one, and compared with the naive walk of ``reference_walk``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event as label
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.reference_walk import (
     Execution,
-    Journey,
     State,
+    WalkResult,
     World,
     has_errored,
     reference_walk,
 )
 from worker.core.machine import (
+    TRANSITIONS,
     CompleteRun,
     CompleteStep,
     EdgesEvaluated,
@@ -26,13 +28,15 @@ from worker.core.machine import (
     EvaluateEdges,
     IllegalEvent,
     MachineEvent,
+    MachineState,
+    Phase,
     Started,
     StartFailed,
     StartStep,
     StepFinished,
-    Walk,
-    begin,
+    apply_event,
     decide,
+    initial_state,
 )
 from worker.core.outcome import Outcome, StepError
 from worker.core.plan import Plan
@@ -44,9 +48,9 @@ from worker.workflow.model import Edge, EdgeKind, Step, StepKind
 
 @dataclass(frozen=True, kw_only=True)
 class Driven:
-    """What a driver saw: every fact that it fed, and the effects of each."""
+    """A driven run: every event, and the effects that it caused."""
 
-    facts: tuple[MachineEvent, ...]
+    events: tuple[MachineEvent, ...]
     batches: tuple[tuple[Effect, ...], ...]
 
     @property
@@ -66,67 +70,65 @@ class Driven:
         return [effect for effect in self.effects if isinstance(effect, CompleteStep)]
 
 
-Decide = Callable[[Walk, MachineEvent], tuple[Walk, tuple[Effect, ...]]]
+Decide = Callable[[MachineState, MachineEvent], tuple[MachineState, tuple[Effect, ...]]]
 
 
-def drive(plan: Plan, world: World, received: State, decide: Decide = decide) -> Driven:
-    """Perform every effect in ``world`` until the machine asks for nothing more."""
-    walk = begin(plan)
-    facts: list[MachineEvent] = []
+def drive(plan: Plan, world: World, input: State, decide: Decide = decide) -> Driven:
+    """Perform every effect in ``world`` until the run is complete."""
+    state = initial_state(plan)
+    events: list[MachineEvent] = []
     batches: list[tuple[Effect, ...]] = []
     execution = 0
-    asked: MachineEvent | None = Started(input=received)
-    while asked is not None:
-        facts.append(asked)
-        walk, effects = decide(walk, asked)
+    event: MachineEvent | None = Started(input=input)
+    while event is not None:
+        events.append(event)
+        state, effects = decide(state, event)
         batches.append(effects)
         match effects[-1]:
-            case StartStep(step=step, input=incoming, execution=execution):
-                asked = StepFinished(outcome=world.run(step.id, execution, incoming))
-            case EvaluateEdges() as judge:
-                asked = judge_edges(world, judge, codeless_execution(judge, batches, execution))
+            case StartStep(step=step, input=step_input, execution=execution):
+                event = StepFinished(outcome=world.run(step.id, execution, step_input))
+            case EvaluateEdges() as effect:
+                event = evaluate_edges(world, effect, execution_of(effect, batches, execution))
             case _:
-                asked = None
-    return Driven(facts=tuple(facts), batches=tuple(batches))
+                event = None
+    return Driven(events=tuple(events), batches=tuple(batches))
 
 
-def codeless_execution(
-    judge: EvaluateEdges, batches: Sequence[Sequence[Effect]], execution: int
-) -> int:
-    """The execution whose edges are judged; a step without code is never announced: count them."""
-    if judge.step.runs_code:
+def execution_of(effect: EvaluateEdges, batches: Sequence[Sequence[Effect]], execution: int) -> int:
+    """Return the execution whose edges are evaluated. Steps without code cause no StartStep."""
+    if effect.step.runs_code:
         return execution
     earlier = [effect for batch in batches[:-1] for effect in batch]
-    judged = [effect for effect in earlier if isinstance(effect, EvaluateEdges)]
-    return sum(effect.step.id == judge.step.id for effect in judged)
+    evaluated = [effect for effect in earlier if isinstance(effect, EvaluateEdges)]
+    return sum(other.step.id == effect.step.id for other in evaluated)
 
 
-def judge_edges(world: World, judge: EvaluateEdges, execution: int) -> EdgesEvaluated:
-    step, state = judge.step, judge.outcome.state
-    verdicts: list[bool] = []
-    for edge in judge.edges:
+def evaluate_edges(world: World, effect: EvaluateEdges, execution: int) -> EdgesEvaluated:
+    step, state = effect.step, effect.outcome.state
+    taken: list[bool] = []
+    for edge in effect.edges:
         errored = has_errored(state, step.id)
         match edge.kind:
             case EdgeKind.EXPRESSION:
-                place = int(edge.label)
-                answer, state = world.ask(step.id, place, execution, state)
-                if answer == "throws":
-                    complaint = world.complaint(step.id, place)
-                    return EdgesEvaluated(verdicts=tuple(verdicts), state=state, error=complaint)
-                verdicts.append(answer != "no")
+                edge_index = int(edge.label)
+                result, state = world.evaluate(step.id, edge_index, execution, state)
+                if result == "throws":
+                    error = world.condition_error(step.id, edge_index)
+                    return EdgesEvaluated(taken=tuple(taken), state=state, error=error)
+                taken.append(result != "false")
             case EdgeKind.SUCCESS:
-                verdicts.append(not errored)
+                taken.append(not errored)
             case EdgeKind.FAILURE:
-                verdicts.append(errored)
+                taken.append(errored)
             case _:
-                verdicts.append(True)
-    return EdgesEvaluated(verdicts=tuple(verdicts), state=state)
+                taken.append(True)
+    return EdgesEvaluated(taken=tuple(taken), state=state)
 
 
-def journey(driven: Driven) -> Journey:
-    """A driven walk in the terms of the reference."""
+def walk_result(driven: Driven) -> WalkResult:
+    """Return a driven run in the terms of the reference."""
     run, states = driven.completion, driven.completion.final_states
-    return Journey(
+    return WalkResult(
         path=tuple(
             Execution(
                 step=done.step.id,
@@ -144,9 +146,9 @@ def journey(driven: Driven) -> Journey:
 
 # --- random workflows in random worlds ----------------------------------------------------------
 
-DEEDS = ("success", "success", "success", "nothing", "forgets", "confesses")
+EXECUTIONS = ("success", "success", "success", "nothing", "drops errors", "sets error")
 ERRORS = ("JobError", "TypeError", "RangeError", *ERROR_TYPES, "SomethingUnforeseen")
-VERDICTS = ("yes", "yes", "yes", "no", "assigns", "forgives", "throws")
+CONDITIONS = ("true", "true", "true", "false", "assigns", "clears error", "throws")
 KINDS = (EdgeKind.ALWAYS, EdgeKind.ALWAYS, EdgeKind.EXPRESSION, *EdgeKind)
 
 
@@ -159,14 +161,14 @@ def job(id: str, *edges: Edge, source: str = "fn(s => s)") -> Step:
     return Step(id=id, source=source, edges=tuple(replace(edge, source=id) for edge in edges))
 
 
-def to(target: str, kind: EdgeKind = EdgeKind.ALWAYS, *, place: int = 0) -> Edge:
-    """An edge; its label is its place, by which a ``World`` knows its conditions."""
-    return Edge(source="", target=target, kind=kind, label=str(place))
+def to(target: str, kind: EdgeKind = EdgeKind.ALWAYS, *, index: int = 0) -> Edge:
+    """Return an edge whose label is its index, by which a ``World`` identifies its condition."""
+    return Edge(source="", target=target, kind=kind, label=str(index))
 
 
 @st.composite
 def steps_in_order(draw: st.DrawFn) -> list[Step]:
-    """A small acyclic graph in topological order: few edges, because joins multiply."""
+    """Draw a small acyclic graph in topological order; few edges, because joins multiply."""
     names = [f"s{n}" for n in range(draw(st.integers(1, 6)))]
     steps = []
     for at, name in enumerate(names):
@@ -177,10 +179,10 @@ def steps_in_order(draw: st.DrawFn) -> list[Step]:
                 source=name,
                 target=target,
                 kind=draw(st.sampled_from(KINDS)),
-                label=str(place),
+                label=str(index),
                 disabled=draw(st.sampled_from((False, False, False, True))),
             )
-            for place, target in enumerate(targets)
+            for index, target in enumerate(targets)
         )
         kind = draw(st.sampled_from((StepKind.JOB, StepKind.JOB, StepKind.JOB, StepKind.TRIGGER)))
         source = draw(st.sampled_from(("code", "code", "code", "")))
@@ -190,7 +192,7 @@ def steps_in_order(draw: st.DrawFn) -> list[Step]:
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[Plan, World]:
-    """A plan, written in any order and with any ``start`` and ``end``, and a world to run it in."""
+    """Draw a plan, in any order and with any ``start`` and ``end``, and a world to run it in."""
     ordered = draw(steps_in_order())
     names = [step.id for step in ordered]
     plan = plan_of(
@@ -198,14 +200,18 @@ def runs(draw: st.DrawFn) -> tuple[Plan, World]:
         start=draw(st.one_of(st.just(names[0]), st.sampled_from(names))),
         end=draw(st.one_of(st.just(""), st.sampled_from([*names, "nobody"]))),
     )
-    deed = st.one_of(st.sampled_from(DEEDS), st.sampled_from(DEEDS), st.sampled_from(ERRORS))
-    script = st.lists(deed, min_size=1, max_size=3)
-    answers = st.lists(st.sampled_from(VERDICTS), min_size=1, max_size=3)
-    deeds = {name: draw(script) for name in names}
-    verdicts = {
-        (step.id, place): draw(answers) for step in ordered for place in range(len(step.edges))
-    }
-    return plan, World(deeds=deeds, verdicts=verdicts)
+    regular = st.sampled_from(EXECUTIONS)
+    executions = st.lists(
+        st.one_of(regular, regular, st.sampled_from(ERRORS)), min_size=1, max_size=3
+    )
+    results = st.lists(st.sampled_from(CONDITIONS), min_size=1, max_size=3)
+    world = World(
+        executions={name: draw(executions) for name in names},
+        conditions={
+            (step.id, index): draw(results) for step in ordered for index in range(len(step.edges))
+        },
+    )
+    return plan, world
 
 
 @settings(max_examples=400)
@@ -214,8 +220,8 @@ def test_a_walk_equals_the_reference_walk(run: tuple[Plan, World]) -> None:
     """Path, selected edges, states, status, error with its cause, and final state."""
     plan, world = run
     expected = reference_walk(plan, world, {"data": {}})
-    event(expected.status)
-    assert journey(drive(plan, world, {"data": {}})) == expected
+    label(expected.status)
+    assert walk_result(drive(plan, world, {"data": {}})) == expected
 
 
 @given(runs())
@@ -272,40 +278,40 @@ def test_only_the_last_effect_of_a_decision_waits_for_an_answer(run: tuple[Plan,
 
 
 @given(runs())
-def test_the_same_facts_give_the_same_effects(run: tuple[Plan, World]) -> None:
+def test_the_same_events_cause_the_same_effects(run: tuple[Plan, World]) -> None:
     driven = drive(*run, {})
-    walk, batches = begin(run[0]), []
-    for fact in driven.facts:
-        walk, effects = decide(walk, fact)
+    state, batches = initial_state(run[0]), []
+    for event in driven.events:
+        state, effects = decide(state, event)
         batches.append(effects)
     assert tuple(batches) == driven.batches
 
 
 @given(runs())
-def test_decide_never_changes_the_walk_that_it_is_given(run: tuple[Plan, World]) -> None:
-    """Whatever was decided since, an old walk looks the same and decides the same."""
-    past: list[tuple[Walk, MachineEvent, tuple[Any, ...], tuple[Effect, ...]]] = []
+def test_decide_never_changes_the_state_that_it_is_called_with(run: tuple[Plan, World]) -> None:
+    """Whatever was decided since, an old state has the same content and decides the same."""
+    past: list[tuple[MachineState, MachineEvent, tuple[Any, ...], tuple[Effect, ...]]] = []
 
-    def remember(walk: Walk, fact: MachineEvent) -> tuple[Walk, tuple[Effect, ...]]:
-        seen = contents(walk)
-        after, effects = decide(walk, fact)
-        past.append((walk, fact, seen, effects))
+    def record(state: MachineState, event: MachineEvent) -> tuple[MachineState, tuple[Effect, ...]]:
+        before = contents(state)
+        after, effects = decide(state, event)
+        past.append((state, event, before, effects))
         return after, effects
 
-    drive(*run, {}, remember)
-    for walk, fact, seen, effects in past:
-        assert contents(walk) == seen
-        assert decide(walk, fact)[1] == effects
+    drive(*run, {}, record)
+    for state, event, before, effects in past:
+        assert contents(state) == before
+        assert decide(state, event)[1] == effects
 
 
-def contents(walk: Walk) -> tuple[Any, ...]:
+def contents(state: MachineState) -> tuple[Any, ...]:
     return (
-        tuple(walk.queue),
-        walk.current,
-        walk.ran,
-        walk.executions.rows,
-        walk.leaves,
-        walk.completed,
+        tuple(state.queue),
+        state.phase,
+        state.step,
+        state.outcome,
+        state.executions.rows,
+        state.leaves,
     )
 
 
@@ -313,9 +319,9 @@ def contents(walk: Walk) -> tuple[Any, ...]:
 
 
 def world_of(
-    deeds: dict[str, list[str]], verdicts: dict[tuple[str, int], list[str]] | None = None
+    executions: dict[str, list[str]], conditions: dict[tuple[str, int], list[str]] | None = None
 ) -> World:
-    return World(deeds=deeds, verdicts=verdicts or {})
+    return World(executions=executions, conditions=conditions or {})
 
 
 def test_a_walk_is_breadth_first_in_the_order_of_the_edges() -> None:
@@ -346,7 +352,7 @@ def test_a_handled_failure_leaves_the_run_a_success() -> None:
     assert driven.completion.status is Status.SUCCESS
 
 
-def test_a_failure_that_no_edge_follows_fails_the_run() -> None:
+def test_a_failure_after_which_no_edge_is_taken_fails_the_run() -> None:
     plan = plan_of(job("a", to("b", EdgeKind.SUCCESS)), job("b"))
     completion = drive(plan, world_of({"a": ["TypeError"]}), {}).completion
     assert completion.status is Status.FAILED
@@ -409,7 +415,7 @@ def test_a_condition_that_throws_crashes_its_source_and_keeps_the_steps_own_erro
 
 def test_a_condition_of_a_trigger_that_throws_crashes_the_run_without_a_step() -> None:
     trigger = Step(
-        id="t", kind=StepKind.TRIGGER, edges=(to("a", EdgeKind.EXPRESSION), to("b", place=1))
+        id="t", kind=StepKind.TRIGGER, edges=(to("a", EdgeKind.EXPRESSION), to("b", index=1))
     )
     driven = drive(plan_of(trigger, *map(job, "ab")), world_of({}, {("t", 0): ["throws"]}), {})
     assert driven.started == []
@@ -417,8 +423,8 @@ def test_a_condition_of_a_trigger_that_throws_crashes_the_run_without_a_step() -
     assert driven.completion.status is Status.CRASHED
 
 
-def test_what_a_condition_assigns_travels_on_through_every_edge() -> None:
-    plan = plan_of(job("a", to("b"), to("c", EdgeKind.EXPRESSION, place=1)), job("b"), job("c"))
+def test_what_a_condition_assigns_is_passed_on_along_every_edge() -> None:
+    plan = plan_of(job("a", to("b"), to("c", EdgeKind.EXPRESSION, index=1)), job("b"), job("c"))
     world = world_of({name: ["success"] for name in "abc"}, {("a", 1): ["assigns"]})
     inputs = [
         effect.input for effect in drive(plan, world, {}).effects if isinstance(effect, StartStep)
@@ -426,21 +432,21 @@ def test_what_a_condition_assigns_travels_on_through_every_edge() -> None:
     assert inputs[1:] == [{"trail": ["a"], "marks": ["a.1"]}] * 2
 
 
-def test_edges_without_expressions_are_judged_without_asking() -> None:
+def test_edges_without_expressions_are_evaluated_by_the_machine_itself() -> None:
     plan = plan_of(job("a", to("b", EdgeKind.SUCCESS), to("c", EdgeKind.FAILURE)), *map(job, "bc"))
     effects = drive(plan, world_of({"a": ["success"], "b": ["success"]}), {}).effects
     assert not any(isinstance(effect, EvaluateEdges) for effect in effects)
 
 
-def test_disabled_edges_and_never_are_not_put_to_the_judge() -> None:
+def test_disabled_edges_and_never_are_not_evaluated() -> None:
     off = replace(to("b", EdgeKind.EXPRESSION), disabled=True)
     plan = plan_of(
-        job("a", off, to("b", EdgeKind.NEVER, place=1), to("b", EdgeKind.EXPRESSION, place=2)),
+        job("a", off, to("b", EdgeKind.NEVER, index=1), to("b", EdgeKind.EXPRESSION, index=2)),
         job("b"),
     )
-    effects = drive(plan, world_of({"a": ["success"]}, {("a", 2): ["no"]}), {}).effects
-    [judge] = [effect for effect in effects if isinstance(effect, EvaluateEdges)]
-    assert [edge.label for edge in judge.edges] == ["2"]
+    effects = drive(plan, world_of({"a": ["success"]}, {("a", 2): ["false"]}), {}).effects
+    [evaluate] = [effect for effect in effects if isinstance(effect, EvaluateEdges)]
+    assert [edge.label for edge in evaluate.edges] == ["2"]
 
 
 def test_a_leaf_that_returned_nothing_is_dropped_and_is_a_success() -> None:
@@ -451,16 +457,16 @@ def test_a_leaf_that_returned_nothing_is_dropped_and_is_a_success() -> None:
     assert driven.completion.status is Status.SUCCESS
 
 
-def test_a_trigger_whose_edges_all_say_no_is_a_leaf_with_the_input() -> None:
+def test_a_trigger_with_no_edge_taken_is_a_leaf_with_the_input() -> None:
     trigger = Step(id="t", kind=StepKind.TRIGGER, edges=(to("a", EdgeKind.NEVER),))
     driven = drive(plan_of(trigger, job("a")), world_of({}), {"data": 1})
     assert driven.effects == (driven.completion,)
     assert driven.completion.final_states == {"t": {"data": 1}}
 
 
-def test_a_refused_run_completes_with_its_error_and_runs_nothing() -> None:
+def test_a_run_that_fails_to_start_completes_with_its_error_and_runs_nothing() -> None:
     error = StepError(type="ValidationError", message="cycle")
-    _, effects = decide(begin(plan_of(job("a"))), StartFailed(error=error))
+    _, effects = decide(initial_state(plan_of(job("a"))), StartFailed(error=error))
     assert effects == (CompleteRun(status=Status.CRASHED, error=error),)
 
 
@@ -470,52 +476,103 @@ def test_a_step_named_like_the_second_execution_of_another_loses_no_leaf() -> No
     assert len(driven.completion.final_states) == 3
 
 
-# --- facts out of turn --------------------------------------------------------------------------
+# --- phases and the events that they accept ---------------------------------------------------
 
-RAN = StepFinished(outcome=Outcome(state={}))
-JUDGED = EdgesEvaluated(verdicts=(True,), state={})
+FINISHED = StepFinished(outcome=Outcome(state={}))
+EVALUATED = EdgesEvaluated(taken=(True,), state={})
 STARTED = Started(input={})
-REFUSED = StartFailed(error=StepError(type="ValidationError", message="no"))
-ASKING = plan_of(job("a", to("b", EdgeKind.EXPRESSION)), job("b"))
+START_FAILED = StartFailed(error=StepError(type="ValidationError", message="no"))
+WITH_CONDITION = plan_of(job("a", to("b", EdgeKind.EXPRESSION)), job("b"))
+
+NOT_STARTED, EXECUTING, EVALUATING = (), (STARTED,), (STARTED, FINISHED)
+COMPLETED = (STARTED, FINISHED, EVALUATED, FINISHED)
+ABORTED = (STARTED, StepFinished(outcome=Outcome(state=None, error=START_FAILED.error)))
+FAILED_TO_START = (START_FAILED,)
 
 
-def walk_after(*facts: MachineEvent) -> Walk:
-    walk = begin(ASKING)
-    for fact in facts:
-        walk, _ = decide(walk, fact)
-    return walk
-
-
-BEGUN, RUNNING, JUDGING = (), (STARTED,), (STARTED, RAN)
-DONE = (STARTED, RAN, JUDGED, RAN)
+def state_after(*events: MachineEvent) -> MachineState:
+    state = initial_state(WITH_CONDITION)
+    for event in events:
+        state, _ = decide(state, event)
+    return state
 
 
 @pytest.mark.parametrize(
-    ("past", "fact"),
+    ("past", "event", "message"),
     [
-        pytest.param(BEGUN, RAN, id="an outcome before the run started"),
-        pytest.param(BEGUN, JUDGED, id="verdicts before the run started"),
-        pytest.param(RUNNING, JUDGED, id="verdicts while a step runs"),
-        pytest.param(RUNNING, STARTED, id="a second start while a step runs"),
-        pytest.param(RUNNING, REFUSED, id="a refusal while a step runs"),
-        pytest.param(JUDGING, RAN, id="a second outcome of one execution"),
-        pytest.param(JUDGING, STARTED, id="a second start while edges are judged"),
-        pytest.param(JUDGING, REFUSED, id="a refusal while edges are judged"),
-        pytest.param(DONE, RAN, id="an outcome after the end"),
-        pytest.param(DONE, JUDGED, id="verdicts after the end"),
-        pytest.param(DONE, STARTED, id="a start after the end"),
-        pytest.param(DONE, REFUSED, id="a refusal after the end"),
+        *((NOT_STARTED, event, "before the run started") for event in (FINISHED, EVALUATED)),
+        *(
+            (EXECUTING, event, "while step 'a' runs")
+            for event in (STARTED, START_FAILED, EVALUATED)
+        ),
+        *(
+            (EVALUATING, event, "while the edges of step 'a' are evaluated")
+            for event in (STARTED, START_FAILED, FINISHED)
+        ),
+        *(
+            (past, event, "after the run completed")
+            for past in (COMPLETED, ABORTED, FAILED_TO_START)
+            for event in (STARTED, START_FAILED, FINISHED, EVALUATED)
+        ),
     ],
 )
-def test_a_fact_out_of_turn_is_illegal(past: tuple[MachineEvent, ...], fact: MachineEvent) -> None:
-    with pytest.raises(IllegalEvent):
-        decide(walk_after(*past), fact)
+def test_an_event_that_the_phase_does_not_accept_is_illegal(
+    past: tuple[MachineEvent, ...], event: MachineEvent, message: str
+) -> None:
+    with pytest.raises(IllegalEvent) as raised:
+        decide(state_after(*past), event)
+    assert str(raised.value) == f"{type(event).__name__} is not expected {message}"
 
 
-@pytest.mark.parametrize("verdicts", [(), (True, True)], ids=["too few", "too many"])
-def test_verdicts_that_do_not_match_the_edges_are_never_guessed(verdicts: tuple[bool, ...]) -> None:
-    with pytest.raises(IllegalEvent):
-        decide(walk_after(*JUDGING), EdgesEvaluated(verdicts=verdicts, state={}))
+@pytest.mark.parametrize(
+    ("past", "phase"),
+    [
+        (NOT_STARTED, Phase.NOT_STARTED),
+        (EXECUTING, Phase.EXECUTING_STEP),
+        (EVALUATING, Phase.EVALUATING_EDGES),
+        (COMPLETED, Phase.COMPLETED),
+        (ABORTED, Phase.COMPLETED),
+        (FAILED_TO_START, Phase.COMPLETED),
+    ],
+)
+def test_the_phase_is_what_the_run_waits_for(past: tuple[MachineEvent, ...], phase: Phase) -> None:
+    assert state_after(*past).phase is phase
+
+
+TABLE = {
+    (phase, event, target)
+    for phase, targets_by_event in TRANSITIONS.items()
+    for event, targets in targets_by_event.items()
+    for target in targets
+}
+
+
+def transitions(plan: Plan, events: Sequence[MachineEvent]) -> set[tuple[Phase, type, Phase]]:
+    """Return the transitions that events cause, with those that need no driver."""
+    state, caused = initial_state(plan), set()
+    for event in events:
+        following: MachineEvent | None = event
+        while following is not None:
+            before, event_type = state.phase, type(following)
+            state, following, _ = apply_event(state, following)
+            caused.add((before, event_type, state.phase))
+    return caused
+
+
+@given(runs())
+def test_every_transition_is_in_the_table(run: tuple[Plan, World]) -> None:
+    assert transitions(run[0], drive(*run, {}).events) <= TABLE
+
+
+def test_every_transition_in_the_table_happens() -> None:
+    runs = (COMPLETED, ABORTED, FAILED_TO_START)
+    assert set().union(*(transitions(WITH_CONDITION, events) for events in runs)) == TABLE
+
+
+@pytest.mark.parametrize("taken", [(), (True, True)], ids=["too few", "too many"])
+def test_results_that_do_not_match_the_edges_are_illegal(taken: tuple[bool, ...]) -> None:
+    with pytest.raises(IllegalEvent, match=f"has {len(taken)} results for the 1 edges of step 'a'"):
+        decide(state_after(*EVALUATING), EdgesEvaluated(taken=taken, state={}))
 
 
 # --- large plans --------------------------------------------------------------------------------
@@ -525,13 +582,13 @@ MANY = 5_000
 
 def count_decisions(plan: Plan, outcome: Outcome) -> tuple[int, CompleteRun]:
     """Drive a plan whose steps all end alike and whose conditions all hold."""
-    walk, (*_, last) = decide(begin(plan), STARTED)
+    state, (*_, last) = decide(initial_state(plan), STARTED)
     decisions = 1
     while not isinstance(last, CompleteRun):
-        answer: MachineEvent = StepFinished(outcome=outcome)
+        event: MachineEvent = StepFinished(outcome=outcome)
         if isinstance(last, EvaluateEdges):
-            answer = EdgesEvaluated(verdicts=(True,) * len(last.edges), state=outcome.state)
-        walk, (*_, last) = decide(walk, answer)
+            event = EdgesEvaluated(taken=(True,) * len(last.edges), state=outcome.state)
+        state, (*_, last) = decide(state, event)
         decisions += 1
     return decisions, last
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.persistent import Chain, Queue, Tally, iterate
+from worker.core.persistent import Counts, LinkedList, Queue, iterate
 
 # ``None`` pops; a list pushes its items.
 OPERATIONS = st.lists(st.one_of(st.none(), st.lists(st.integers(), max_size=4)), max_size=40)
@@ -70,7 +70,7 @@ def test_a_queue_of_many_separate_pushes_is_drained_in_order() -> None:
 
 
 def test_a_chain_is_iterated_newest_first() -> None:
-    chain: Chain[str] = ("new", ("old", None))
+    chain: LinkedList[str] = ("new", ("old", None))
     assert list(iterate(chain)) == ["new", "old"]
     assert list(iterate(None)) == []
 
@@ -82,9 +82,9 @@ def test_a_tally_counts_like_a_counter_and_old_versions_stay_as_they_were(
     case: tuple[int, list[int]],
 ) -> None:
     size, increments = case
-    tally = Tally.of(size)
+    tally = Counts.of(size)
     model: Counter[int] = Counter()
-    past: list[tuple[Tally, dict[int, int]]] = []
+    past: list[tuple[Counts, dict[int, int]]] = []
     for index in increments:
         past.append((tally, dict(model)))
         tally = tally.increment(index)
@@ -97,5 +97,5 @@ def test_a_tally_counts_like_a_counter_and_old_versions_stay_as_they_were(
 @given(st.integers(0, 5_000))
 def test_a_tally_copies_rows_of_about_the_root_of_its_size(size: int) -> None:
     """An update costs a row and the list of rows, and both stay short."""
-    tally = Tally.of(size)
+    tally = Counts.of(size)
     assert max(tally.width, len(tally.rows)) <= size**0.5 + 2

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worker
-from worker.core.compile_plan import compile, graph
+from worker.core.compile_plan import build_graph, compile_plan
 from worker.errors import PlanError
 
 
 def plan(*steps: dict[str, Any], **options: str) -> Any:
     listed = [{"expression": "fn(s => s)", **step} for step in steps]
-    return compile(worker.load({"steps": listed}), **options)
+    return compile_plan(worker.load({"steps": listed}), **options)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_an_unknown_end_is_never_reached() -> None:
 
 
 def test_steps_can_be_named_by_their_names() -> None:
-    found = plan({"id": "a", "name": "Fetch"}, {"id": "b", "name": "Send"}, only="Send")
-    assert (found.start, found.end) == ("b", "b")
+    compiled = plan({"id": "a", "name": "Fetch"}, {"id": "b", "name": "Send"}, only="Send")
+    assert (compiled.start, compiled.end) == ("b", "b")
 
 
 @given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=12))
@@ -66,9 +66,9 @@ def test_a_graph_with_a_cycle_is_refused_and_no_other(edges: set[tuple[int, int]
 
 
 def test_the_graph_carries_steps_and_edges() -> None:
-    found = graph(worker.load({"steps": [{"id": "a", "next": "b"}, {"id": "b"}]}))
-    assert found.nodes["a"]["step"].id == "a"
-    assert found.edges["a", "b"]["edge"].target == "b"
+    graph = build_graph(worker.load({"steps": [{"id": "a", "next": "b"}, {"id": "b"}]}))
+    assert graph.nodes["a"]["step"].id == "a"
+    assert graph.edges["a", "b"]["edge"].target == "b"
 
 
 @pytest.mark.parametrize("shape", ["chain", "star", "back to the start"])
@@ -102,7 +102,7 @@ def test_an_unknown_target_suggests_the_one_that_was_meant() -> None:
 def test_steps_before_and_after_a_cycle_are_not_named_as_its_part() -> None:
     leads = {"a": ["b"], "b": ["c"], "c": ["b", "d"], "d": []}
     with pytest.raises(PlanError, match=r": (b -> c -> b|c -> b -> c)$"):
-        plan(*({"id": one, "next": to} for one, to in leads.items()))
+        plan(*({"id": id, "next": to} for id, to in leads.items()))
 
 
 @given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=20))

@@ -19,7 +19,7 @@ from tests.support.helpers import job, workflow
 from worker.fleet.control.lifecycle import ATTEMPTS
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 LEASE_S, GRACE_S = Settings().lease_s, Settings().grace_s
 
@@ -1019,7 +1019,7 @@ def test_a_status_that_was_cleared_says_nothing(bench: Bench) -> None:
 
 def test_many_workflows_that_wait_are_looked_at_a_part_at_a_time(bench: Bench) -> None:
     for number in range(230):
-        brought = plan_of(workflow(job("fn(s => s)")))
+        brought = to_execution_plan(workflow(job("fn(s => s)")))
         brought["workflow"]["name"] = f"w{number:03}"
         bench.submit(f"o{number}", plan=brought)
     hand = Hand(bench)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.util.masking import MASK, Mask, secrets_of
+from worker.util.masking import MASK, Mask, collect_secrets
 
 SECRETS = st.text(min_size=4, max_size=20)
 STATES = st.recursive(
@@ -24,7 +24,7 @@ STATES = st.recursive(
 
 
 def mask_of(configuration: dict[str, Any]) -> Mask:
-    return Mask(secrets_of([configuration]))
+    return Mask(collect_secrets([configuration]))
 
 
 @given(SECRETS, STATES)

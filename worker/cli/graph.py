@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from worker.core.compile_plan import compile
+from worker.core.compile_plan import compile_plan
 from worker.errors import PlanError, UsageError
 from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw
@@ -42,6 +42,6 @@ def graph(file: Path, workflow: str | None, output: Path | None, format: str | N
 def _warn(workflow: Workflow) -> None:
     """What keeps the workflow from running, which the picture may show."""
     try:
-        compile(workflow)
+        compile_plan(workflow)
     except PlanError as error:
         print(f"warning: this could not run: {printable(str(error))}", file=sys.stderr)

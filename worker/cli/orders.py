@@ -21,7 +21,7 @@ from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 Asked = Callable[[Client], Awaitable[int]]
 
@@ -55,7 +55,7 @@ def submit(
     """Submit a work order, and wait for its run where that is wanted."""
     if (file is None) is (reference is None):
         raise UsageError("expected either a workflow FILE, or --ref NAME")
-    plan = None if file is None else plan_of(load(file, workflow=workflow))
+    plan = None if file is None else to_execution_plan(load(file, workflow=workflow))
     state = read_input(input_file)
 
     async def ask(client: Client) -> int:

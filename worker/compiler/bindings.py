@@ -1,4 +1,4 @@
-"""Handlers of what declares and reads names: patterns, declarations, functions, classes, blocks."""
+"""Handlers of nodes that declare or read names: patterns, declarations, functions, classes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from worker.compiler.error_sites import MarkKind
 from worker.compiler.visitor import (
-    CodePosition,
     Function,
     Handler,
-    Lazy,
+    LazyState,
+    NodeContext,
     SyntaxWalk,
     children,
     ignore,
@@ -19,185 +19,193 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
     from worker.compiler.scope import Scope
-    from worker.compiler.visitor import Dollar
+    from worker.compiler.visitor import StateReference
 
 IN_FUNCTION: Final = (
     "$ stands in an arrow function whose parameter is not state: name that parameter state"
 )
 
 
-def _identifier(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _identifier(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     name = walk.name(node)
-    if place.binding is not None:
-        place.binding.declared.add(name)
+    if context.binding is not None:
+        context.binding.declared.add(name)
+    # The parser takes `await (x)` for a call where it does not expect await.
     elif name == b"await":
-        place.awaits()
+        context.mark_asynchronous()
     else:
-        place.scope.used.add(name)
-        place.function.marks.append((node.start_byte, MarkKind.NAME))
+        context.scope.used.add(name)
+        context.function.marks.append((node.start_byte, MarkKind.NAME))
 
 
-def _undefined(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    place.function.marks.append((node.start_byte, MarkKind.NAME))
+def _undefined(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    context.function.marks.append((node.start_byte, MarkKind.NAME))
 
 
-def _shorthand(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    """``{name}``, in an object or in a pattern."""
-    names = place.scope.used if place.binding is None else place.binding.declared
+def _shorthand(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    """Handle ``{name}``, in an object or in a pattern."""
+    names = context.scope.used if context.binding is None else context.binding.declared
     names.add(walk.name(node))
 
 
-def _member(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _member(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     target = node.child(0)
     if target is None:
         return
     if walk.has_dollars and target.type == "identifier" and walk.text(target) == b"$":
-        place.scope.dollars.append((target.start_byte, place.lazy))
-        place.function.marks.append((target.start_byte, MarkKind.NAME))
+        context.scope.dollars.append((target.start_byte, context.lazy))
+        context.function.marks.append((target.start_byte, MarkKind.NAME))
     else:
-        walk.push(target, place)
+        walk.push(target, context)
     if node.type == "subscript_expression":
-        walk.push(node.child_by_field_name("index"), place)
+        walk.push(node.child_by_field_name("index"), context)
 
 
-def _default_of(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    """``target = value`` inside a pattern or a list of parameters."""
-    walk.push(node.child_by_field_name("left"), place)
-    walk.push(node.child_by_field_name("right"), place.ordinary())
+def _default_of(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    """Handle ``target = value`` inside a pattern or a list of parameters."""
+    walk.push(node.child_by_field_name("left"), context)
+    walk.push(node.child_by_field_name("right"), context.as_value())
 
 
-def _computed(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    children(walk, node, place.ordinary())
+def _computed(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    children(walk, node, context.as_value())
 
 
-def _declaration(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _declaration(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     kind = node.child(0)
+    # var declares into the whole function, let and const into their block.
     is_var = kind is not None and kind.type == "var"
-    binding = place.binds(place.function.scope if is_var else place.scope)
+    binding = context.with_binding(context.function.scope if is_var else context.scope)
     for declarator in node.named_children:
         target = declarator.child_by_field_name("name")
         value = declarator.child_by_field_name("value")
         walk.push(target, binding)
-        walk.push(value, place)
-        _destructured(walk, target, value, place)
+        walk.push(value, context)
+        _destructured(walk, target, value, context)
 
 
-def _assignment(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _assignment(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
-    walk.push(left, place)
-    walk.push(right, place)
-    _destructured(walk, left, right, place)
+    walk.push(left, context)
+    walk.push(right, context)
+    _destructured(walk, left, right, context)
 
 
 def _destructured(
-    walk: SyntaxWalk, target: Node | None, value: Node | None, place: CodePosition
+    walk: SyntaxWalk, target: Node | None, value: Node | None, context: NodeContext
 ) -> None:
     if target is not None and value is not None and target.type == "array_pattern":
-        walk.sites.iteration(place.function.marks, 0, target.start_byte + 1, value)
+        walk.sites.iteration(context.function.marks, 0, target.start_byte + 1, value)
 
 
 # --- functions --------------------------------------------------------------------------------
 
 
-def _function_declaration(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _function_declaration(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     name = node.child_by_field_name("name")
     if name is not None:
-        place.scope.declared.add(walk.name(name))
-    _enter(walk, node, place, walk.statement)
+        context.scope.declared.add(walk.name(name))
+    _enter(walk, node, context, walk.statement)
 
 
-def _function_expression(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    inner = _enter(walk, node, place, walk.statement)
+def _function_expression(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    # The name of a function expression is declared inside of it alone.
+    inner = _enter(walk, node, context, walk.statement)
     name = node.child_by_field_name("name")
     if name is not None:
         inner.declared.add(walk.name(name))
 
 
-def _method(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    walk.push(node.child_by_field_name("name"), place.ordinary())
-    _enter(walk, node, place, walk.statement)
+def _method(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    walk.push(node.child_by_field_name("name"), context.as_value())
+    _enter(walk, node, context, walk.statement)
 
 
-def _arrow(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    _enter(walk, node, place, _arrow_state(walk, node) if walk.has_dollars else walk.statement)
+def _arrow(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    _enter(walk, node, context, _arrow_state(walk, node) if walk.has_dollars else walk.statement)
 
 
-def _arrow_state(walk: SyntaxWalk, node: Node) -> Lazy:
+def _arrow_state(walk: SyntaxWalk, node: Node) -> LazyState:
     parameter = node.child_by_field_name("parameter")
     listed = node.child_by_field_name("parameters")
     if listed is not None and listed.named_child_count == 1:
         parameter = listed.named_child(0)
     takes_state = parameter is not None and walk.text(parameter) == b"state"
-    return Lazy() if takes_state else Lazy(error=IN_FUNCTION)
+    return LazyState() if takes_state else LazyState(error=IN_FUNCTION)
 
 
-def _enter(walk: SyntaxWalk, node: Node, place: CodePosition, lazy: Lazy) -> Scope[Dollar]:
-    """Queue a function's parameters and body; ``lazy`` holds where its body is an expression."""
-    scope = walk.scope(place.scope)
+def _enter(
+    walk: SyntaxWalk, node: Node, context: NodeContext, lazy: LazyState
+) -> Scope[StateReference]:
+    """Queue a function's parameters and body; ``lazy`` applies if its body is an expression."""
+    scope = walk.scope(context.scope)
     function = Function(scope)
     single = node.child_by_field_name("parameter")
     if single is not None:
         scope.declared.add(walk.name(single))
     else:
         parameters = node.child_by_field_name("parameters")
-        walk.push(parameters, CodePosition(scope, function, lazy, scope))
+        walk.push(parameters, NodeContext(scope, function, lazy, scope))
     body = node.child_by_field_name("body")
     if body is not None and body.type == "statement_block":
-        children(walk, body, CodePosition(scope, function, walk.statement))
+        children(walk, body, NodeContext(scope, function, walk.statement))
     else:
-        walk.push(body, CodePosition(scope, function, lazy))
+        walk.push(body, NodeContext(scope, function, lazy))
     return scope
 
 
 # --- blocks and classes -----------------------------------------------------------------------
 
 
-def _block(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    children(walk, node, CodePosition(walk.scope(place.scope), place.function, walk.statement))
+def _block(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    children(walk, node, NodeContext(walk.scope(context.scope), context.function, walk.statement))
 
 
-def _for_in(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    inner = CodePosition(walk.scope(place.scope), place.function, walk.statement)
+def _for_in(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    inner = NodeContext(walk.scope(context.scope), context.function, walk.statement)
     kind = node.child_by_field_name("kind")
     target = inner
     if kind is not None:
-        target = inner.binds(place.function.scope if kind.type == "var" else inner.scope)
+        target = inner.with_binding(context.function.scope if kind.type == "var" else inner.scope)
     right = node.child_by_field_name("right")
     walk.push(node.child_by_field_name("left"), target)
     walk.push(right, inner)
     walk.push(node.child_by_field_name("body"), inner)
     operator = node.child_by_field_name("operator")
     if right is not None and operator is not None and operator.type == "of":
-        walk.sites.iteration(place.function.marks, right.start_byte, right.end_byte, right)
+        walk.sites.iteration(context.function.marks, right.start_byte, right.end_byte, right)
 
 
-def _catch(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    inner = CodePosition(walk.scope(place.scope), place.function, walk.statement)
-    walk.push(node.child_by_field_name("parameter"), inner.binds(inner.scope))
+def _catch(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    inner = NodeContext(walk.scope(context.scope), context.function, walk.statement)
+    walk.push(node.child_by_field_name("parameter"), inner.with_binding(inner.scope))
     walk.push(node.child_by_field_name("body"), inner)
 
 
-def _class(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _class(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     name = node.child_by_field_name("name")
-    inner = CodePosition(walk.scope(place.scope), place.function, place.lazy, None, place.operation)
+    inner = NodeContext(
+        walk.scope(context.scope), context.function, context.lazy, None, context.operation
+    )
     if name is not None:
-        declares = place if node.type == "class_declaration" else inner
+        declares = context if node.type == "class_declaration" else inner
         declares.scope.declared.add(walk.name(name))
     for child in node.named_children:
         if name is None or child.start_byte != name.start_byte:
             walk.push(child, inner)
 
 
-def _field(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    scope = walk.scope(place.scope)
-    walk.push(node.child_by_field_name("property"), place)
+def _field(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    scope = walk.scope(context.scope)
+    walk.push(node.child_by_field_name("property"), context)
+    # A field's value is evaluated in a function of its own, once per object.
     value = node.child_by_field_name("value")
-    walk.push(value, CodePosition(scope, Function(scope), walk.statement))
+    walk.push(value, NodeContext(scope, Function(scope), walk.statement))
 
 
-def _static_block(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    scope = walk.scope(place.scope)
-    children(walk, node, CodePosition(scope, Function(scope), walk.statement))
+def _static_block(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    scope = walk.scope(context.scope)
+    children(walk, node, NodeContext(scope, Function(scope), walk.statement))
 
 
 HANDLERS: Final[dict[str, Handler]] = {

@@ -1,4 +1,4 @@
-"""A job's source, and the conditions of edges, made ready for the run's process.
+"""Compiler of jobs and edge conditions to the code that a run's process executes.
 
 - lazy state: ``get($.data.url)`` becomes ``get(state => state.data.url)``;
 - promises: ``op(...).then(f)`` becomes ``$worker.defer(op(...), f)``;
@@ -11,34 +11,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.compiler import bindings as names
-from worker.compiler import operations
+from worker.compiler import bindings, operations
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.edits import Edits
 from worker.compiler.scope import resolve
-from worker.compiler.syntax import check_expression, check_module, encoded, parse
+from worker.compiler.syntax import check_expression, check_module, encode_source, parse
 from worker.compiler.top_level import TopLevel
-from worker.compiler.visitor import Lazy, SyntaxWalk
+from worker.compiler.visitor import LazyState, SyntaxWalk
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 
-_HANDLERS: Final = names.HANDLERS | operations.HANDLERS
+_HANDLERS: Final = bindings.HANDLERS | operations.HANDLERS
 
 
 def compile_job(source: str) -> CompiledJob:
-    """Compile a job. Raises ``PlanError`` (SyntaxError) with line and column, from 1."""
-    text = encoded(source, "SyntaxError")
+    """Compile a job's source. Raises ``PlanError`` (SyntaxError) with line and column, from 1."""
+    text = encode_source(source, "SyntaxError")
     root = parse(text)
+    # The parser has errors on some valid sources: the engine decides.
     if root.has_error:
         check_module(source)
     top = TopLevel()
     walk = SyntaxWalk(text)
     top.start(walk, root)
     walk.run(_HANDLERS)
-    if walk.doubtful:
+    if walk.needs_engine_check:
         check_module(source)
     resolve(walk.scopes)
     wrapped = _write_lazy_state(walk)
@@ -49,8 +49,9 @@ def compile_job(source: str) -> CompiledJob:
 
 
 def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
-    """Turn each ``$`` that nobody declares into the state; gives the ranges that it wrapped."""
-    wraps: set[Lazy] = set()
+    """Replace each undeclared ``$`` by the state; return the ranges wrapped in functions."""
+    wraps: set[LazyState] = set()
+    # In the order of the source: the first error is the one reported.
     for offset, lazy in sorted(walk.top.scope.dollars, key=lambda dollar: dollar[0]):
         if lazy.error:
             raise walk.error(lazy.error, offset)
@@ -62,8 +63,9 @@ def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
     return [(lazy.start, lazy.end) for lazy in wraps]
 
 
-def _write_arrow(edits: Edits, lazy: Lazy) -> None:
+def _write_arrow(edits: Edits, lazy: LazyState) -> None:
     arrow = b"async state => " if lazy.asynchronous else b"state => "
+    # Without parentheses, an object after an arrow would be a block.
     is_object = edits.source.startswith(b"{", lazy.start)
     before, after = (arrow + b"(", b")") if is_object else (arrow, b"")
     edits.wrap(lazy.start, lazy.end, before, after)
@@ -92,21 +94,22 @@ def _names(names: set[bytes]) -> tuple[str, ...]:
 
 
 def compile_condition(expression: str) -> str:
-    """The text of an edge's condition, without a trailing ``;``.
+    """Return the text of an edge's condition, without a trailing ``;``.
 
     Raises ``PlanError`` (EdgeConditionError) unless it is exactly one JavaScript expression.
     """
-    text = encoded(expression, "EdgeConditionError")
+    text = encode_source(expression, "EdgeConditionError")
     root = parse(text)
     if root.has_error or _has_jsx(text, root):
         stripped = expression.strip().removesuffix(";")
         check_expression(stripped)
         return stripped
+    # Most conditions are simple: the parser's tree is enough, and the engine is not needed.
     statements = [node for node in root.named_children if not _is_comment(node)]
     if len(statements) != 1 or statements[0].type != "expression_statement":
-        found = ", ".join(node.type.replace("_", " ") for node in statements[:3]) or "nothing"
+        types = ", ".join(node.type.replace("_", " ") for node in statements[:3]) or "nothing"
         raise PlanError(
-            f"found {found}, expected one JavaScript expression such as state.data.age > 5",
+            f"found {types}, expected one JavaScript expression such as state.data.age > 5",
             type="EdgeConditionError",
         )
     value = next(node for node in statements[0].named_children if not _is_comment(node))
@@ -118,7 +121,7 @@ def _is_comment(node: Node) -> bool:
 
 
 def _has_jsx(text: bytes, root: Node) -> bool:
-    """JSX, which the parser knows and JavaScript does not."""
+    # The parser accepts JSX, which JavaScript does not have.
     waiting = [root] if b"<" in text else []
     while waiting:
         node = waiting.pop()

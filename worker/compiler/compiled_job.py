@@ -1,4 +1,4 @@
-"""A job's JavaScript after compilation: what the run's process needs, without tree-sitter."""
+"""Compiled job, as a run's process loads it: without tree-sitter."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledJob:
-    """The body of an async function of ``$worker`` that returns the job's operations.
+    """Body of an async function of ``$worker`` that returns the job's operations.
 
     ``body`` keeps every line of the author's source on its own line, so only columns move.
     ``positions`` maps them back: sorted (line, generated column, original column), each the start
     of a stretch that was copied as it stands; lines and columns count from 1, in code points.
     ``free`` are the names that the source uses and never declares, ``free_calls`` those of them
-    that it calls. ``sites`` gives, by the ``line:column`` at which the engine reports an error in
-    ``body``, the source text of what was called or iterated there (``state.data.items``).
+    that it calls. ``sites`` maps the ``line:column`` at which the engine reports an error in
+    ``body`` to the source text of what was called or iterated there (``state.data.items``).
     """
 
     body: str
@@ -26,9 +26,10 @@ class CompiledJob:
     sites: Mapping[str, str] = field(default_factory=dict)
 
     def origin(self, line: int, column: int) -> tuple[int, int]:
-        """The author's (line, column) of a place in ``body``."""
-        at = bisect_right(self.positions, (line, column, 1 << 62)) - 1
-        if at < 0 or self.positions[at][0] != line:
+        """Map a (line, column) in ``body`` to that in the author's source."""
+        # The last stretch that starts at or before the position: no column reaches 1 << 62.
+        index = bisect_right(self.positions, (line, column, 1 << 62)) - 1
+        if index < 0 or self.positions[index][0] != line:
             return line, column
-        _, generated, original = self.positions[at]
+        _, generated, original = self.positions[index]
         return line, original + column - generated

@@ -1,10 +1,10 @@
-"""Which call or iteration stands where the engine reports ``not a function``.
+"""Error sites: the call or iteration at the position of an error such as ``not a function``.
 
-The engine gives an error the last place that it noted in the function's code before the
-instruction that failed. It notes: a name that is read, exactly where it stands; the token after
-``(`` of a call, after ``new``, ``throw`` or a binary operator, and at the start of an expression
-statement. The column of such a token is the start of the nearest word or the end of the nearest
-space up to it, and counts bytes.
+The engine reports the last position that it recorded in the function's code before the instruction
+that failed. It records a name that is read, exactly where it stands; and the token after ``(`` of a
+call, after ``new``, ``throw`` or a binary operator, and at the start of an expression statement.
+The column of such a token is the start of the nearest word, or the end of the nearest space, at or
+before it, and counts bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from worker.compiler.edits import Edited
 
+# Messages stay short, and the search for a token stays linear in a source without spaces.
 TEXT_LIMIT = 60
 _CHAIN_LIMIT = 12
 _LOOK_BACK = 200
@@ -36,7 +37,7 @@ _WORD_END = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]+\Z")
 
 
 class MarkKind(IntEnum):
-    """How the engine computes the place of a mark. At one offset a name's is noted last."""
+    """Rule for the position of a mark. At one offset, that of a name is recorded last."""
 
     TOKEN = 0
     AFTER = 1
@@ -44,86 +45,89 @@ class MarkKind(IntEnum):
 
 
 Marks = list[tuple[int, MarkKind]]
-"""The places that the engine notes in one function, as offsets into the source."""
+"""Positions that the engine records in one function, as offsets into the source."""
 
 
 @dataclass(slots=True)
-class Sites:
-    """Collects what can fail; ``located`` then tells where the engine will say that it did."""
+class ErrorSites:
+    """Collects calls and iterations, and computes where the engine will report their errors."""
 
     source: bytes
     _calls: list[tuple[Marks, int, int, Node]] = field(default_factory=list)
     _iterations: list[tuple[Marks, int, int, Node]] = field(default_factory=list)
 
     def call(self, marks: Marks, start: int, end: int, callee: Node) -> None:
-        """A call noted first at ``start``, its arguments done at ``end``."""
+        """Add a call that the engine records first at ``start``, with arguments up to ``end``."""
         self._calls.append((marks, start, end, callee))
 
     def iteration(self, marks: Marks, start: int, end: int, iterable: Node) -> None:
         self._iterations.append((marks, start, end, iterable))
 
     def located(self, edited: Edited, wrapped: Sequence[tuple[int, int]]) -> dict[str, str]:
-        """``line:column`` in the body to the text of what stands there.
+        """Map each ``line:column`` in the body to the text of the expression that fails there.
 
-        ``wrapped`` are the ranges that became functions of their own. Where calls share a place
-        (``a(b(x))``), the text names them all, less the language's own functions. What is
-        iterated at the place of a call (``a(...b)``) stands under ``line:column:iterated``.
+        ``wrapped`` are the ranges that became functions of their own. If calls share a position
+        (``a(b(x))``), the text names them all, except the language's own functions. An iteration
+        at the position of a call (``a(...b)``) has the key ``line:column:iterated``.
         """
-        places = _Places(edited, sorted(wrapped))
+        locator = _Locator(edited, sorted(wrapped))
         called: dict[str, dict[str, None]] = {}
         for marks, start, end, callee in self._calls:
-            place = places.of(marks, start, end)
-            called.setdefault(place, {})[text_of(self.source, callee)] = None
-        found = {place: _capped(" or ".join(_suspects(texts))) for place, texts in called.items()}
+            position = locator.last_mark(marks, start, end)
+            called.setdefault(position, {})[expression_text(self.source, callee)] = None
+        sites = {key: _capped(" or ".join(_suspects(texts))) for key, texts in called.items()}
         for marks, start, end, iterable in self._iterations:
-            place = places.of(marks, start, end)
-            shared = not all(map(_is_known, called.get(place, ())))
-            found[f"{place}:iterated" if shared else place] = _capped(self._iterable(iterable))
-        found.pop("", None)
-        return found
+            position = locator.last_mark(marks, start, end)
+            shared = not all(map(_is_known, called.get(position, ())))
+            key = f"{position}:iterated" if shared else position
+            sites[key] = _capped(self._iterable(iterable))
+        sites.pop("", None)  # what has no mark of its own
+        return sites
 
     def _iterable(self, node: Node) -> str:
         if node.type != "call_expression":
-            return text_of(self.source, node)
+            return expression_text(self.source, node)
         callee = node.child_by_field_name("function") or node
-        return f"{text_of(self.source, callee)} is not a function or its return value"
+        return f"{expression_text(self.source, callee)} is not a function or its return value"
 
 
-class _Places:
-    """Finds the place that the engine reports, in the body as it was edited."""
+class _Locator:
+    """Computes the position that the engine reports, in the edited body."""
 
     def __init__(self, edited: Edited, wrapped: Sequence[tuple[int, int]]) -> None:
         self._edited, self._wrapped = edited, wrapped
         self._enclosing = _enclosing(wrapped)
-        self._lines = [0, *(at.end() for at in re.finditer(rb"\n", edited.body))]
+        self._line_starts = [0, *(match.end() for match in re.finditer(rb"\n", edited.body))]
         self._sorted: set[int] = set()
 
-    def of(self, marks: Marks, start: int, end: int) -> str:
-        """The last mark in a range, as ``line:column``; empty where there is none."""
+    def last_mark(self, marks: Marks, start: int, end: int) -> str:
+        """Return the last mark in a range, as ``line:column``; empty if there is none."""
+        # The walk collects marks in any order; each function's are sorted once.
         if id(marks) not in self._sorted:
             marks.sort()
             self._sorted.add(id(marks))
-        at = bisect_left(marks, (end,)) - 1
-        while at >= 0 and (elsewhere := self._wrap_of(marks[at][0], start)):
-            at = bisect_left(marks, (elsewhere,)) - 1
-        return self._text(*marks[at]) if at >= 0 and marks[at][0] >= start else ""
+        index = bisect_left(marks, (end,)) - 1
+        # Marks inside of a wrapped range belong to its function, not to the one around it.
+        while index >= 0 and (wrap_start := self._wrap_start(marks[index][0], start)):
+            index = bisect_left(marks, (wrap_start,)) - 1
+        return self._format(*marks[index]) if index >= 0 and marks[index][0] >= start else ""
 
-    def _wrap_of(self, offset: int, start: int) -> int:
-        """Where a wrapped range begins that holds ``offset`` and not ``start``, or 0."""
-        at = bisect_right(self._wrapped, offset, key=_first) - 1
-        while at >= 0 and self._wrapped[at][1] <= offset:
-            at = self._enclosing[at]
-        return self._wrapped[at][0] if at >= 0 and self._wrapped[at][0] > start else 0
+    def _wrap_start(self, offset: int, start: int) -> int:
+        """Return the start of a wrapped range that contains ``offset`` and not ``start``, or 0."""
+        index = bisect_right(self._wrapped, offset, key=_first) - 1
+        while index >= 0 and self._wrapped[index][1] <= offset:
+            index = self._enclosing[index]
+        return self._wrapped[index][0] if index >= 0 and self._wrapped[index][0] > start else 0
 
-    def _text(self, offset: int, kind: MarkKind) -> str:
-        body, at = self._edited.body, self._edited.moved(offset)
+    def _format(self, offset: int, kind: MarkKind) -> str:
+        body, position = self._edited.body, self._edited.moved(offset)
         if kind is MarkKind.AFTER:
-            space = _SPACE.match(body, at + 1)
-            at = space.end() if space else at + 1
+            space = _SPACE.match(body, position + 1)
+            position = space.end() if space else position + 1
         if kind is not MarkKind.NAME:
-            at = _token_column(body, at)
-        line = bisect_right(self._lines, at)
-        return f"{line}:{at - self._lines[line - 1] + 1}"
+            position = _token_position(body, position)
+        line = bisect_right(self._line_starts, position)
+        return f"{line}:{position - self._line_starts[line - 1] + 1}"
 
 
 def _first(wrapped: tuple[int, int]) -> int:
@@ -131,44 +135,45 @@ def _first(wrapped: tuple[int, int]) -> int:
 
 
 def _enclosing(ranges: Sequence[tuple[int, int]]) -> list[int]:
-    """For each of some nested ranges, sorted, the index of the one around it (-1: none)."""
-    found: list[int] = []
-    for at, (start, _) in enumerate(ranges):
-        around = at - 1
+    """Compute, for sorted nested ranges, the index of the range around each (-1: none)."""
+    enclosing: list[int] = []
+    for index, (start, _) in enumerate(ranges):
+        around = index - 1
         while around >= 0 and ranges[around][1] <= start:
-            around = found[around]
-        found.append(around)
-    return found
+            around = enclosing[around]
+        enclosing.append(around)
+    return enclosing
 
 
-def _token_column(body: bytes, at: int) -> int:
-    """Where the engine sees a token that starts at ``at``: see the top of this module."""
+def _token_position(body: bytes, position: int) -> int:
+    """Compute the offset that the engine reports for a token: see the top of this module."""
     for _ in range(_TOKENS_BACK):
-        if at == 0 or _WORD_START.match(body, at) or body[at - 1 : at].isspace():
+        if position == 0 or _WORD_START.match(body, position):
             break
-        if body.endswith(b"*/", 0, at):
+        if body[position - 1 : position].isspace() or body.endswith(b"*/", 0, position):
             break
-        at = _previous(body, at)
-    return at
+        position = _previous(body, position)
+    return position
 
 
-def _previous(body: bytes, at: int) -> int:
-    near = max(0, at - _LOOK_BACK)
-    last = body[at - 1 : at]
+def _previous(body: bytes, position: int) -> int:
+    near = max(0, position - _LOOK_BACK)
+    last = body[position - 1 : position]
     if last in (b"'", b'"'):
-        opening = body.rfind(last, near, at - 1)
-        return opening if opening >= 0 else at - 1
-    word = _WORD_END.search(body, near, at) if _WORD.match(last) else None
-    return word.start() if word else at - 1
+        opening = body.rfind(last, near, position - 1)
+        return opening if opening >= 0 else position - 1
+    word = _WORD_END.search(body, near, position) if _WORD.match(last) else None
+    return word.start() if word else position - 1
 
 
+# Functions of the language exist: if there is another callee, that one fails.
 def _suspects(texts: dict[str, None]) -> Iterator[str]:
     unknown = [text for text in texts if not _is_known(text)]
     return iter(unknown or texts)
 
 
 def _is_known(callee: str) -> bool:
-    """A function literal, or a function of the language."""
+    """Return whether a callee is a function literal, or a function of the language."""
     return callee == _UNNAMED or callee.partition(".")[0].encode() in JS_GLOBALS
 
 
@@ -176,8 +181,8 @@ def _capped(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 1]}…"
 
 
-def text_of(source: bytes, node: Node) -> str:
-    """An expression in the words of Node's errors: ``o.foo``, ``f(...).x``, ``a[i]``."""
+def expression_text(source: bytes, node: Node) -> str:
+    """Format an expression as in Node's errors: ``o.foo``, ``f(...).x``, ``a[i]``."""
     parts: list[str] = []
     following: Node | None = node
     while following is not None:
@@ -190,7 +195,7 @@ def text_of(source: bytes, node: Node) -> str:
 
 
 def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
-    """The last link of a chain, and what stands before it."""
+    """Split a chain into its last link and the expression before it."""
     match node.type:
         case "identifier" | "this" | "undefined" | "number":
             return _slice(source, node), None

@@ -1,4 +1,4 @@
-"""Handlers of what runs: calls with their lazy state and their promises, and what can fail."""
+"""Handlers of nodes that run: calls with their lazy state and promises, and sites of errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.compiler.error_sites import MarkKind
 from worker.compiler.scope import JS_GLOBALS
-from worker.compiler.visitor import CodePosition, Handler, Lazy, SyntaxWalk, children
+from worker.compiler.visitor import Handler, LazyState, NodeContext, SyntaxWalk, children
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -20,10 +20,10 @@ _CHAIN: Final = ("call_expression", "member_expression", "subscript_expression")
 
 
 def is_operation(walk: SyntaxWalk, call: Node) -> bool:
-    """Whether a top-level call makes an operation: a plain call, ``fn(x)`` or ``http.get(x)``.
+    """Return whether a top-level call makes an operation: ``fn(x)`` or ``http.get(x)``.
 
-    ``f?.()``, ``import(x)``, a tagged template and calls of what belongs to the language
-    (``console.log(x)``) are not.
+    ``f?.()``, ``import(x)``, a tagged template and calls of functions of the language
+    (``console.log(x)``) do not.
     """
     arguments = call.child_by_field_name("arguments")
     if arguments is None or arguments.type != "arguments":
@@ -32,14 +32,14 @@ def is_operation(walk: SyntaxWalk, call: Node) -> bool:
     while node is not None and node.type in _CHAIN:
         if node.child_by_field_name("optional_chain") is not None:
             return False
-        node = unwrapped(node.child(0))
+        node = strip_parentheses(node.child(0))
     if node is None or node.type == "import":
         return False
     return node.type != "identifier" or walk.text(node) not in _NO_OPERATIONS
 
 
-def unwrapped(node: Node | None) -> Node | None:
-    """The expression inside any parentheses."""
+def strip_parentheses(node: Node | None) -> Node | None:
+    """Return the expression inside any parentheses."""
     while node is not None and node.type == "parenthesized_expression":
         inner = [child for child in node.named_children if child.type != "comment"]
         node = inner[0] if inner else None
@@ -49,43 +49,45 @@ def unwrapped(node: Node | None) -> Node | None:
 # --- calls ------------------------------------------------------------------------------------
 
 
-def _call(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     callee = node.child_by_field_name("function")
     arguments = node.child_by_field_name("arguments")
     if callee is None or arguments is None:
-        return children(walk, node, place)
-    if place.deferring and _defer(walk, node, place):
+        return children(walk, node, context)
+    if context.deferring and _defer(walk, node, context):
         return None
     if callee.type == "import":
         walk.edits.replace(callee.start_byte, callee.end_byte, b"$worker.dynamicImport")
-        return _arguments(walk, arguments, place.ordinary())
+        return _arguments(walk, arguments, context.as_value())
     if callee.type == "identifier" and walk.text(callee) != b"await":
-        place.scope.called.add(walk.name(callee))
-    walk.push(callee, place.ordinary())
-    walk.sites.call(place.function.marks, arguments.start_byte, node.end_byte, callee)
-    if place.deferring and not is_operation(walk, node):
-        place = place.ordinary()
+        context.scope.called.add(walk.name(callee))
+    walk.push(callee, context.as_value())
+    walk.sites.call(context.function.marks, arguments.start_byte, node.end_byte, callee)
+    if context.deferring and not is_operation(walk, node):
+        context = context.as_value()
     if arguments.type == "template_string":
-        place.function.marks.append((arguments.start_byte, MarkKind.TOKEN))
-        return walk.push(arguments, place)
-    place.function.marks.append((arguments.start_byte, MarkKind.AFTER))
-    return _arguments(walk, arguments, place)
+        context.function.marks.append((arguments.start_byte, MarkKind.TOKEN))
+        return walk.push(arguments, context)
+    context.function.marks.append((arguments.start_byte, MarkKind.AFTER))
+    return _arguments(walk, arguments, context)
 
 
-def _arguments(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _arguments(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     for argument in node.named_children:
-        walk.push(argument, _argument(argument, place) if walk.has_dollars else place)
+        walk.push(argument, _argument(argument, context) if walk.has_dollars else context)
 
 
-def _argument(node: Node, place: CodePosition) -> CodePosition:
-    """``$`` in an argument makes a function of state of it."""
+def _argument(node: Node, context: NodeContext) -> NodeContext:
+    """Create the context of an argument, which ``$`` turns into a function of state."""
     error = IN_SPREAD if node.type == "spread_element" else ""
-    lazy = Lazy(error, node.start_byte, node.end_byte, place.lazy)
-    return CodePosition(place.scope, place.function, lazy, None, place.operation, place.deferring)
+    lazy = LazyState(error, node.start_byte, node.end_byte, context.lazy)
+    return NodeContext(
+        context.scope, context.function, lazy, None, context.operation, context.deferring
+    )
 
 
-def _defer(walk: SyntaxWalk, node: Node, place: CodePosition) -> bool:
-    """Turn a chain of ``.then`` and ``.catch`` on an operation into deferred operations."""
+def _defer(walk: SyntaxWalk, node: Node, context: NodeContext) -> bool:
+    """Convert a chain of ``.then`` and ``.catch`` on an operation; return whether it is one."""
     links: list[tuple[Node, Node]] = []
     base: Node | None = node
     while base is not None and base.type == "call_expression":
@@ -93,20 +95,20 @@ def _defer(walk: SyntaxWalk, node: Node, place: CodePosition) -> bool:
         if link is None:
             break
         links.append(link)
-        base = unwrapped(link[0].child(0))
+        base = strip_parentheses(link[0].child(0))
     if not links or base is None or base.type != "call_expression":
         return False
     if not is_operation(walk, base):
         return False
     for callee, arguments in links:
         _write_link(walk, callee)
-        _arguments(walk, arguments, place)
-    walk.push(base, place)
+        _arguments(walk, arguments, context)
+    walk.push(base, context)
     return True
 
 
 def _link(walk: SyntaxWalk, call: Node) -> tuple[Node, Node] | None:
-    """The callee and arguments of a call of ``.then`` or ``.catch``."""
+    """Match a call of ``.then`` or ``.catch``: its callee and arguments."""
     callee = call.child_by_field_name("function")
     arguments = call.child_by_field_name("arguments")
     if callee is None or arguments is None or callee.type != "member_expression":
@@ -121,86 +123,89 @@ def _link(walk: SyntaxWalk, call: Node) -> tuple[Node, Node] | None:
 
 
 def _write_link(walk: SyntaxWalk, callee: Node) -> None:
-    """``op.then(`` becomes ``$worker.defer(op, ``."""
+    """Replace ``op.then(`` by ``$worker.defer(op, ``."""
     operation, dot, name = callee.children[0], callee.children[-2], callee.children[-1]
     walk.edits.wrap(operation.start_byte, operation.end_byte, b"$worker.defer(", b"")
+    # catch(f) is then(undefined, f).
     after = b", undefined, " if walk.text(name) == b"catch" else b", "
     walk.edits.replace(dot.start_byte, walk.source.index(b"(", name.end_byte) + 1, after)
 
 
-# --- what else can fail, and awaits -------------------------------------------------------------
+# --- sites of other errors, and await -----------------------------------------------------------
 
 
-def _new(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _new(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     constructor = node.child_by_field_name("constructor")
     if constructor is not None:
-        marks, start = place.function.marks, constructor.start_byte
+        marks, start = context.function.marks, constructor.start_byte
         marks.append((start, MarkKind.TOKEN))
         walk.sites.call(marks, start, node.end_byte, constructor)
-    children(walk, node, place)
+    children(walk, node, context)
 
 
-def _spread(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    """``...value``; in an object it fails on nothing, and a site of it is never looked up."""
+def _spread(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    # Also in an object, where it cannot fail: the engine never reports that site.
     value = node.named_child(0)
     if value is not None:
-        marks = place.function.marks
+        marks = context.function.marks
         walk.sites.iteration(marks, value.start_byte, value.end_byte, value)
-    children(walk, node, place)
+    children(walk, node, context)
 
 
-def _yield(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _yield(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if any(child.type == "*" for child in node.children):
-        _spread(walk, node, place)
+        _spread(walk, node, context)
     else:
-        children(walk, node, place)
+        children(walk, node, context)
 
 
-def _await(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    place.awaits()
-    children(walk, node, place.ordinary())
+def _await(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    context.mark_asynchronous()
+    children(walk, node, context.as_value())
 
 
-def _binary(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _binary(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     right = node.child_by_field_name("right")
     if right is not None and walk.text(node.children[-2]) not in _UNMARKED:
-        place.function.marks.append((right.start_byte, MarkKind.TOKEN))
-    children(walk, node, place)
+        context.function.marks.append((right.start_byte, MarkKind.TOKEN))
+    children(walk, node, context)
 
 
+# The engine compiles these operators without recording a position.
 _UNMARKED: Final = (b"&&", b"||", b"??", b"**")
 
 
-def _with_value(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    """``throw`` and expression statements."""
+def _with_value(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    """Handle ``throw`` and expression statements."""
     value = node.named_child(0)
     if value is not None:
-        place.function.marks.append((value.start_byte, MarkKind.TOKEN))
-    children(walk, node, place)
+        context.function.marks.append((value.start_byte, MarkKind.TOKEN))
+    children(walk, node, context)
 
 
-# --- what a function's body cannot hold ---------------------------------------------------------
+# --- nodes that a function's body cannot contain ------------------------------------------------
 
 
-def _meta(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _meta(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if walk.text(node).startswith(b"import"):
         walk.edits.replace(node.start_byte, node.end_byte, b"$worker.meta")
 
 
-def _return(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    if place.function is walk.top:
+def _return(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    if context.function is walk.top:
         raise walk.error("Illegal return statement", node.start_byte)
-    children(walk, node, place)
+    children(walk, node, context)
 
 
-def _misplaced(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _misplaced(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     message = "'import' and 'export' may only appear at the top level"
     raise walk.error(message, node.start_byte)
 
 
-def _jsx(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    walk.doubtful = True
-    children(walk, node, place)
+# The parser accepts JSX, which is no JavaScript: the engine decides about such a source.
+def _jsx(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    walk.needs_engine_check = True
+    children(walk, node, context)
 
 
 HANDLERS: Final[dict[str, Handler]] = {

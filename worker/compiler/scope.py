@@ -1,4 +1,4 @@
-"""Names: where they are declared, and which ones a source uses without declaring them."""
+"""Scopes of names, and the names that a source uses without declaring them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ JS_GLOBALS: Final = frozenset(
     b" isNaN parseFloat parseInt queueMicrotask setImmediate setInterval setTimeout"
     b" structuredClone unescape".split()
 )
-"""Names that are the language's: a call of one is never an operation."""
+"""Names of the language: a call of one is never an operation."""
 
 
 class Scope(Generic[T]):
-    """One block or function. ``dollars`` are the places where ``$`` is asked for a property."""
+    """Names of one block or function; ``dollars`` are the uses of ``$`` with a property."""
 
     __slots__ = ("called", "declared", "dollars", "parent", "used")
 
@@ -33,13 +33,14 @@ class Scope(Generic[T]):
 
 
 def resolve(scopes: list[Scope[T]]) -> None:
-    """Hand what each scope does not declare to its parent; ``scopes`` has parents first.
+    """Move names that a scope does not declare to its parent; ``scopes`` has parents first.
 
-    The outermost scope ends up with the names (and the ``$``) that nobody declares.
+    Afterwards the outermost scope has the names (and each ``$``) that no scope declares.
     """
     for scope in reversed(scopes):
         scope.used -= scope.declared
         scope.called -= scope.declared
+        # A job may declare its own $, which then is not the state.
         if b"$" in scope.declared:
             scope.dollars.clear()
         if scope.parent is not None:

@@ -1,4 +1,4 @@
-"""Parsing JavaScript, and the last word of the engine on what it refuses."""
+"""Parser of JavaScript, and the engine's check of sources that the parser doubts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 SOURCE_LIMIT = 1_000_000
-"""Bytes of one job's source."""
+"""Maximum size of one job's source, in bytes."""
 
-# A module's imports are resolved after it was parsed and before it runs. One that nobody can
-# resolve therefore gives the engine's verdict on the syntax, and the code never runs.
+# A module's imports are resolved after it was parsed and before it runs. With one that cannot be
+# resolved, the engine checks the syntax, and the code never runs.
 _UNRESOLVABLE = "\nimport 'worker:never';"
 
 _TOKEN = re.compile(
@@ -23,8 +23,9 @@ _TOKEN = re.compile(
     r"|(?P<mark>=>|\.\.\.|\S)"
 )
 
+# Users know the messages of Node, and OpenFn shows those.
 _INVALID = "Invalid or unexpected token"
-_WORDINGS = (
+_NODE_MESSAGES = (
     (r"unexpected end of (string|comment)|unexpected character|invalid first char.*", _INVALID),
     (r"unexpected (line terminator in|end of) regexp", "Invalid regular expression: missing /"),
     (r"invalid redefinition of .*", "Identifier has already been declared"),
@@ -39,6 +40,7 @@ _WORDINGS = (
 
 @cache
 def _parser() -> Parser:
+    # Imported late: a command that compiles nothing does not pay for it.
     import tree_sitter
     import tree_sitter_javascript
 
@@ -46,17 +48,17 @@ def _parser() -> Parser:
 
 
 def parse(source: bytes) -> Node:
-    """The syntax tree; ``has_error`` tells that the parser doubts the source."""
+    """Parse a source; ``has_error`` of the tree means that the source may be invalid."""
     return _parser().parse(source).root_node
 
 
-def encoded(source: str, error_type: str) -> bytes:
-    """The source as bytes. Raises ``PlanError`` on one that is too long or not Unicode."""
+def encode_source(source: str, error_type: str) -> bytes:
+    """Encode a source. Raises ``PlanError`` if it is too long or not valid Unicode."""
     try:
         text = source.encode()
     except UnicodeEncodeError as error:
-        place = _place(source, error.start)
-        raise PlanError(f"Half of a surrogate pair {place}", type=error_type) from None
+        position = _position(source, error.start)
+        raise PlanError(f"Half of a surrogate pair {position}", type=error_type) from None
     if len(text) > SOURCE_LIMIT:
         raise PlanError(
             f"the source has {len(text):,} bytes, expected at most {SOURCE_LIMIT:,}: "
@@ -67,27 +69,25 @@ def encoded(source: str, error_type: str) -> bytes:
 
 
 def check_module(source: str) -> None:
-    """Raise ``PlanError`` (SyntaxError) where the engine, too, refuses the source of a job."""
-    refusal = _refusal(source + _UNRESOLVABLE, module=True)
-    if refusal is not None:
-        raise PlanError(_worded(refusal, source, 0), type="SyntaxError")
+    """Raise ``PlanError`` (SyntaxError) if the engine rejects the source of a job."""
+    error = _syntax_error(source + _UNRESOLVABLE, module=True)
+    if error is not None:
+        raise PlanError(_node_message(error, source, 0), type="SyntaxError")
 
 
 def check_expression(text: str) -> None:
-    """Raise ``PlanError`` (EdgeConditionError) unless the engine reads one expression.
-
-    Only that is whole by itself as well as inside parentheses.
-    """
-    alone = _refusal(text + _UNRESOLVABLE, module=True)
+    """Raise ``PlanError`` (EdgeConditionError) unless the engine accepts one expression."""
+    # Only one expression is complete by itself as well as inside parentheses.
+    alone = _syntax_error(text + _UNRESOLVABLE, module=True)
     if alone is not None:
-        raise PlanError(_worded(alone, text, 0), type="EdgeConditionError")
-    inside = _refusal(f"(function(){{'use strict';return (\n{text}\n)}})", module=False)
+        raise PlanError(_node_message(alone, text, 0), type="EdgeConditionError")
+    inside = _syntax_error(f"(function(){{'use strict';return (\n{text}\n)}})", module=False)
     if inside is not None:
-        raise PlanError(_worded(inside, text, 1), type="EdgeConditionError")
+        raise PlanError(_node_message(inside, text, 1), type="EdgeConditionError")
 
 
-def _refusal(source: str, *, module: bool) -> str | None:
-    """The engine's message about a source, or None where it has nothing against the syntax."""
+def _syntax_error(source: str, *, module: bool) -> str | None:
+    """Return the engine's message about a source; None if it accepts the syntax."""
     import _quickjs
 
     context = _quickjs.Context()
@@ -96,6 +96,7 @@ def _refusal(source: str, *, module: bool) -> str | None:
     except _quickjs.StackOverflow:
         return "Nested too deeply"
     except _quickjs.JSException as error:
+        # Errors of the import that cannot be resolved are no syntax errors, and are ignored.
         text = str(error)
         if "Maximum call stack size exceeded" in text or "stack overflow" in text:
             return "Nested too deeply"
@@ -103,17 +104,17 @@ def _refusal(source: str, *, module: bool) -> str | None:
     return None
 
 
-def _worded(refusal: str, source: str, lines_before: int) -> str:
-    """The engine's message in Node's words, with line and column in the source (from 1)."""
-    message, _, trace = refusal.partition("\n")
-    at = re.search(r":(\d+):(\d+)", trace)
-    if at is None:
+def _node_message(error: str, source: str, lines_before: int) -> str:
+    """Convert the engine's message to Node's, with line and column in the source (from 1)."""
+    message, _, trace = error.partition("\n")
+    position = re.search(r":(\d+):(\d+)", trace)
+    if position is None:
         return message
-    offset = _offset(source, int(at[1]) - lines_before, int(at[2]))
-    for pattern, wording in _WORDINGS:
+    offset = _offset(source, int(position[1]) - lines_before, int(position[2]))
+    for pattern, node_message in _NODE_MESSAGES:
         if re.fullmatch(pattern, message):
-            return f"{wording} {_place(source, offset)}"
-    return f"{_unexpected(source, offset)} {_place(source, min(offset, len(source.rstrip())))}"
+            return f"{node_message} {_position(source, offset)}"
+    return f"{_unexpected(source, offset)} {_position(source, min(offset, len(source.rstrip())))}"
 
 
 def _unexpected(source: str, offset: int) -> str:
@@ -132,7 +133,8 @@ def _unexpected(source: str, offset: int) -> str:
 
 
 def _offset(source: str, line: int, column: int) -> int:
-    """The offset of a place that the engine gives: its columns count bytes."""
+    """Convert the engine's line and column to an offset."""
+    # Its columns count bytes.
     lines = source.split("\n")
     if line > len(lines):
         return len(source)
@@ -140,12 +142,12 @@ def _offset(source: str, line: int, column: int) -> int:
     return before + len(lines[line - 1].encode()[: column - 1].decode(errors="ignore"))
 
 
-def place_of(source: bytes, offset: int) -> str:
-    """``(line:column)`` of a byte, from 1, in code points."""
+def format_position(source: bytes, offset: int) -> str:
+    """Format a byte offset as ``(line:column)``, from 1, in code points."""
     before = source[:offset].decode(errors="ignore")
-    return _place(before, len(before))
+    return _position(before, len(before))
 
 
-def _place(source: str, offset: int) -> str:
+def _position(source: str, offset: int) -> str:
     line_start = source.rfind("\n", 0, offset) + 1
     return f"({source.count(chr(10), 0, offset) + 1}:{offset - line_start + 1})"

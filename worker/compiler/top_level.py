@@ -1,11 +1,11 @@
-"""The statements of a job's top level: operations, imports and exports."""
+"""Top-level statements of a job: operations, imports and exports."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worker.compiler.operations import is_operation, unwrapped
-from worker.compiler.visitor import CodePosition, Operation, SyntaxWalk
+from worker.compiler.operations import is_operation, strip_parentheses
+from worker.compiler.visitor import NodeContext, Operation, SyntaxWalk
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -15,29 +15,29 @@ _ANONYMOUS = ("class", "function_expression", "generator_function")
 
 
 class TopLevel:
-    """Starts the walk at each statement; ``imports`` are to be hoisted, in order."""
+    """Starts the walk at each statement; collects ``imports``, to be hoisted in this order."""
 
     def __init__(self) -> None:
         self.imports: list[bytes] = []
         self.hashbang = 0
 
     def start(self, walk: SyntaxWalk, root: Node) -> None:
-        place = CodePosition(walk.top.scope, walk.top, walk.statement)
+        context = NodeContext(walk.top.scope, walk.top, walk.statement)
         for statement in root.named_children:
-            self._start(walk, statement, place)
+            self._start(walk, statement, context)
 
-    def _start(self, walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+    def _start(self, walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         match node.type:
             case "expression_statement":
-                _statement(walk, node, place)
+                _statement(walk, node, context)
             case "import_statement":
                 self._import(walk, node)
             case "export_statement":
-                _export(walk, node, place)
+                _export(walk, node, context)
             case "hash_bang_line":
                 self.hashbang = node.end_byte
             case kind:
-                walk.push(node, place.defers() if kind in _DECLARATIONS else place)
+                walk.push(node, context.with_deferring() if kind in _DECLARATIONS else context)
 
     def _import(self, walk: SyntaxWalk, node: Node) -> None:
         source = node.child_by_field_name("source")
@@ -46,24 +46,25 @@ class TopLevel:
         module = b"$worker.import(" + walk.text(source) + b");"
         clauses = [child for child in node.named_children if child.type == "import_clause"]
         self.imports.append(_bindings(walk, clauses[0], module) if clauses else module)
+        # The semicolon keeps the statement before it from continuing after the import.
         walk.edits.replace(node.start_byte, node.end_byte, b";")
 
 
-def _statement(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
-    """A plain call is an operation, unless it calls what belongs to the language."""
+def _statement(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    """Handle an expression statement, which is an operation if it is a plain call."""
     expression = node.named_child(0)
-    call = unwrapped(expression)
+    call = strip_parentheses(expression)
     if expression is None or call is None or call.type != "call_expression":
-        return walk.push(node, place)
+        return walk.push(node, context)
     if not is_operation(walk, call):
-        return walk.push(node, place)
+        return walk.push(node, context)
     operation = Operation(expression.start_byte, expression.end_byte)
     walk.operations.append(operation)
-    return walk.push(expression, place.defers(operation))
+    return walk.push(expression, context.with_deferring(operation))
 
 
 def _bindings(walk: SyntaxWalk, clause: Node, module: bytes) -> bytes:
-    """``const {...} = module``, with the namespace first where it has a name."""
+    """Write ``const {...} = module``, preceded by the namespace if the import names it."""
     names: list[bytes] = []
     namespace = b""
     for child in clause.named_children:
@@ -95,23 +96,24 @@ def _declared(walk: SyntaxWalk, node: Node) -> bytes:
     return walk.text(node)
 
 
-def _export(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def _export(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     source = node.child_by_field_name("source")
     declaration = node.child_by_field_name("declaration")
+    # A job exports to nobody: only the effects of an export are kept.
     if source is not None:
         module = b"$worker.import(" + walk.text(source) + b");"
         walk.edits.replace(node.start_byte, node.end_byte, module)
     elif any(child.type == "default" for child in node.children):
-        _export_default(walk, node, declaration, place)
+        _export_default(walk, node, declaration, context)
     elif declaration is not None:
         walk.edits.replace(node.start_byte, declaration.start_byte, b"")
-        walk.push(declaration, place.defers())
+        walk.push(declaration, context.with_deferring())
     else:
         walk.edits.replace(node.start_byte, node.end_byte, b";")
 
 
 def _export_default(
-    walk: SyntaxWalk, node: Node, declaration: Node | None, place: CodePosition
+    walk: SyntaxWalk, node: Node, declaration: Node | None, context: NodeContext
 ) -> None:
     value = node.child_by_field_name("value") or declaration
     if value is None:
@@ -124,11 +126,12 @@ def _export_default(
     else:
         walk.edits.replace(node.start_byte, value.start_byte, b"$worker.default = ")
         _end_declaration(walk, value)
-    walk.push(value, place.defers())
+    walk.push(value, context.with_deferring())
 
 
 def _end_declaration(walk: SyntaxWalk, value: Node) -> None:
-    """A default function or class is a declaration: what follows it can never call it."""
+    """End an exported function or class with a semicolon."""
+    # It was a declaration and is an expression now: parentheses after it would call it.
     first = value
     while first.type not in _ANONYMOUS and first.children:
         first = first.children[0]

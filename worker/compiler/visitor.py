@@ -1,8 +1,4 @@
-"""One walk over a job's tree: what each place is inside of, and what the walk collects.
-
-The order of the walk is free: scopes, edits and marks are sorted afterwards. It keeps a stack of
-its own, as sources can be nested more deeply than Python's.
-"""
+"""Walk over a job's syntax tree: the context of each node, and what the walk collects."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler.edits import Edits
-from worker.compiler.error_sites import Marks, Sites
+from worker.compiler.error_sites import ErrorSites, Marks
 from worker.compiler.scope import Scope
-from worker.compiler.syntax import place_of
+from worker.compiler.syntax import format_position
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
@@ -26,100 +22,105 @@ IN_STATEMENT: Final = (
 
 
 @dataclass(slots=True, eq=False)
-class Lazy:
-    """What ``$`` is at a place: ``error``, or the state of the function that is to wrap the
-    argument ``start:end`` (already there where the range is empty)."""
+class LazyState:
+    """Meaning of ``$`` in a context: an ``error``, or the state of a function.
+
+    The function is to wrap the argument ``start:end``; an empty range is in one already.
+    """
 
     error: str = ""
     start: int = 0
     end: int = 0
-    outer: Lazy | None = None
+    outer: LazyState | None = None
     asynchronous: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """A top-level operation's range, and whether it awaits."""
+    """Range of a top-level operation, and whether it awaits."""
 
     start: int
     end: int
     asynchronous: bool = False
 
 
-Dollar = tuple[int, Lazy]
+StateReference = tuple[int, LazyState]
 
 
 @dataclass(slots=True, eq=False)
 class Function:
-    """What ``var`` declares into, and the marks of its code."""
+    """Innermost function of a node: the scope of its ``var``, and the marks of its code."""
 
-    scope: Scope[Dollar]
+    scope: Scope[StateReference]
     marks: Marks = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class CodePosition:
-    """What a node is inside of.
+class NodeContext:
+    """Context of a node: what surrounds it.
 
-    ``binding`` is the scope that names here are declared in (None: they are read).
-    ``deferring`` tells that ``.then`` and ``.catch`` here belong to operations.
+    ``binding`` is the scope that names are declared in (None: names are read). With ``deferring``,
+    ``.then`` and ``.catch`` belong to operations.
     """
 
-    scope: Scope[Dollar]
+    scope: Scope[StateReference]
     function: Function
-    lazy: Lazy
-    binding: Scope[Dollar] | None = None
+    lazy: LazyState
+    binding: Scope[StateReference] | None = None
     operation: Operation | None = None
     deferring: bool = False
 
-    def binds(self, scope: Scope[Dollar]) -> CodePosition:
-        return CodePosition(self.scope, self.function, self.lazy, scope, self.operation)
+    def with_binding(self, scope: Scope[StateReference]) -> NodeContext:
+        return NodeContext(self.scope, self.function, self.lazy, scope, self.operation)
 
-    def ordinary(self) -> CodePosition:
-        """This place for values: names are read, and promises are promises."""
+    def as_value(self) -> NodeContext:
+        """Return the context for values: names are read, and ``.then`` is a promise's."""
         if self.binding is None and not self.deferring:
             return self
-        return CodePosition(self.scope, self.function, self.lazy, None, self.operation)
+        return NodeContext(self.scope, self.function, self.lazy, None, self.operation)
 
-    def defers(self, operation: Operation | None = None) -> CodePosition:
-        return CodePosition(self.scope, self.function, self.lazy, None, operation, True)
+    def with_deferring(self, operation: Operation | None = None) -> NodeContext:
+        return NodeContext(self.scope, self.function, self.lazy, None, operation, True)
 
-    def awaits(self) -> None:
-        """What wraps this place must be asynchronous."""
+    def mark_asynchronous(self) -> None:
+        """Make all functions that will wrap the node asynchronous."""
         if self.operation is not None:
             self.operation.asynchronous = True
-        lazy: Lazy | None = self.lazy
+        lazy: LazyState | None = self.lazy
         while lazy is not None and not lazy.asynchronous:
             lazy.asynchronous = True
             lazy = lazy.outer
 
 
 class SyntaxWalk:
-    """The stack of a walk and what it finds; the handlers of each kind of node do the work."""
+    """Stack and results of a walk; a handler per node type does the work."""
 
     def __init__(self, source: bytes) -> None:
         self.source = source
         self.edits = Edits(source)
-        self.sites = Sites(source)
+        self.sites = ErrorSites(source)
         self.operations: list[Operation] = []
-        self.doubtful = False
+        self.needs_engine_check = False
+        # Few sources use $: without one, no argument needs a context of its own.
         self.has_dollars = b"$" in source
-        self.statement = Lazy(error=IN_STATEMENT)
+        self.statement = LazyState(error=IN_STATEMENT)
         self.top = Function(Scope())
         self.scopes = [self.top.scope]
-        self._stack: list[tuple[Node, CodePosition]] = []
+        # A stack instead of recursion: sources can be nested more deeply than Python's limit. The
+        # order of the walk does not matter, as scopes, edits and marks are sorted afterwards.
+        self._stack: list[tuple[Node, NodeContext]] = []
 
     def run(self, handlers: Mapping[str, Handler]) -> None:
         stack = self._stack
         while stack:
-            node, place = stack.pop()
-            handlers.get(node.type, children)(self, node, place)
+            node, context = stack.pop()
+            handlers.get(node.type, children)(self, node, context)
 
-    def push(self, node: Node | None, place: CodePosition) -> None:
+    def push(self, node: Node | None, context: NodeContext) -> None:
         if node is not None:
-            self._stack.append((node, place))
+            self._stack.append((node, context))
 
-    def scope(self, parent: Scope[Dollar]) -> Scope[Dollar]:
+    def scope(self, parent: Scope[StateReference]) -> Scope[StateReference]:
         scope = Scope(parent)
         self.scopes.append(scope)
         return scope
@@ -132,23 +133,23 @@ class SyntaxWalk:
         return _unescaped(text) if b"\\" in text else text
 
     def error(self, message: str, offset: int) -> PlanError:
-        return PlanError(f"{message} {place_of(self.source, offset)}", type="SyntaxError")
+        return PlanError(f"{message} {format_position(self.source, offset)}", type="SyntaxError")
 
 
-Handler = Callable[[SyntaxWalk, "Node", CodePosition], None]
+Handler = Callable[[SyntaxWalk, "Node", NodeContext], None]
 
 
-def children(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def children(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     for child in node.named_children:
-        walk.push(child, place)
+        walk.push(child, context)
 
 
-def ignore(walk: SyntaxWalk, node: Node, place: CodePosition) -> None:
+def ignore(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     pass
 
 
 def _unescaped(name: bytes) -> bytes:
-    """A name without its Unicode escapes, ``\\u0061`` and ``\\u{61}``."""
+    """Decode the Unicode escapes of a name, ``\\u0061`` and ``\\u{61}``."""
     first, *escapes = name.split(b"\\u")
     return first + b"".join(map(_character, escapes))
 

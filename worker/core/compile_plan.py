@@ -1,7 +1,4 @@
-"""From a workflow as written to a plan that can be walked: the graph, checked once.
-
-networkx is imported where it is needed: it takes 0.1 s, which a run's own process never pays.
-"""
+"""Compilation of a workflow to a plan: the graph, checked once."""
 
 from __future__ import annotations
 
@@ -17,43 +14,46 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
-def graph(workflow: Workflow) -> nx.DiGraph[str]:
-    """The workflow as a graph: nodes by step id (``step``), edges with their ``edge``."""
-    import networkx as nx
+def build_graph(workflow: Workflow) -> nx.DiGraph[str]:
+    """Build the graph: nodes by step id (attribute ``step``), edges (attribute ``edge``)."""
+    import networkx as nx  # takes 0.1 s, which commands that compile nothing need not pay
 
-    found: nx.DiGraph[str] = nx.DiGraph()
-    found.add_nodes_from((step.id, {"step": step}) for step in workflow.steps)
-    found.add_edges_from(
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from((step.id, {"step": step}) for step in workflow.steps)
+    graph.add_edges_from(
         (edge.source, edge.target, {"edge": edge}) for step in workflow.steps for edge in step.edges
     )
-    return found
+    return graph
 
 
-def compile(workflow: Workflow, *, start: str = "", end: str = "", only: str = "") -> Plan:
-    """The plan of a workflow.
+def compile_plan(workflow: Workflow, *, start: str = "", end: str = "", only: str = "") -> Plan:
+    """Check a workflow and return its plan.
 
-    ``start``, ``end`` and ``only`` (start and end there) are ids of steps, or names that one step
-    alone has. Raises :class:`PlanError` where there are no steps, for duplicate ids, unknown
-    targets, an unknown start and cycles; an unknown end is allowed, and never reached.
+    ``start``, ``end`` and ``only`` (start and end there) are ids of steps, or names that only one
+    step has. Raises :class:`PlanError` if there are no steps, for duplicate ids, unknown targets,
+    an unknown start and cycles; an unknown end is allowed, and never reached.
     """
     _check_steps(workflow)
     _check_targets(workflow)
     _check_cycles(workflow)
+    # The caller's choice comes before the file's own.
     first = only or start or workflow.start or workflow.steps[0].id
     last = only or end or workflow.end
-    ending = _meant(workflow, last)
+    ends = _matching_ids(workflow, last)
     return Plan(
         name=workflow.name,
         steps=workflow.steps,
-        start=_known(workflow, first),
-        end=ending[0] if len(ending) == 1 else last,
-        index={step.id: place for place, step in enumerate(workflow.steps)},
+        start=_start_id(workflow, first),
+        # An end that matches no step is kept: OpenFn runs such a plan, to all its leaves.
+        end=ends[0] if len(ends) == 1 else last,
+        index={step.id: index for index, step in enumerate(workflow.steps)},
     )
 
 
 def _check_steps(workflow: Workflow) -> None:
     if not workflow.steps:
         raise PlanError("the workflow has no steps")
+    # Edges name their target by its id: with two of one id, they would be ambiguous.
     for id, count in Counter(step.id for step in workflow.steps).items():
         if count > 1:
             raise PlanError(f"{count} steps have the id '{shorten(id)}'")
@@ -74,29 +74,31 @@ def _check_targets(workflow: Workflow) -> None:
 def _check_cycles(workflow: Workflow) -> None:
     import networkx as nx
 
-    checked = graph(workflow)
-    if not nx.is_directed_acyclic_graph(checked):
-        cycle = [source for source, _ in nx.find_cycle(checked)]
-        raise PlanError(f"the steps form a cycle: {_shown(cycle)}")
+    graph = build_graph(workflow)
+    if not nx.is_directed_acyclic_graph(graph):
+        cycle = [source for source, _ in nx.find_cycle(graph)]
+        raise PlanError(f"the steps form a cycle: {_format_cycle(cycle)}")
 
 
-def _shown(cycle: list[str]) -> str:
-    """``a -> b -> a``; of a long one, its ends."""
+def _format_cycle(cycle: list[str]) -> str:
+    """Format as ``a -> b -> a``; of a long cycle, only its ends."""
+    # A cycle can have thousands of steps, and a message must stay readable.
     names = [shorten(id) for id in cycle]
     middle = names if len(names) <= 12 else [*names[:6], "...", *names[-5:]]
     return " -> ".join([*middle, names[0]])
 
 
-def _known(workflow: Workflow, name: str) -> str:
-    found = _meant(workflow, name)
-    if len(found) == 1:
-        return found[0]
+def _start_id(workflow: Workflow, name: str) -> str:
+    ids = _matching_ids(workflow, name)
+    if len(ids) == 1:
+        return ids[0]
     some = ", ".join(f"'{shorten(step.id)}'" for step in workflow.steps[:10])
-    reason = f"which {len(found)} steps are called: use an id" if found else "which is no step"
+    reason = f"which {len(ids)} steps are called: use an id" if ids else "which is no step"
     raise PlanError(f"the run cannot start at '{shorten(name)}', {reason} (there are: {some})")
 
 
-def _meant(workflow: Workflow, name: str) -> list[str]:
-    """The id of the step with this id, or else of every step with this name."""
-    same = [step.id for step in workflow.steps if step.id == name]
-    return same or [step.id for step in workflow.steps if name and step.name == name]
+def _matching_ids(workflow: Workflow, name: str) -> list[str]:
+    """Find the step with this id, or else all steps with this name."""
+    by_id = [step.id for step in workflow.steps if step.id == name]
+    # No name at all matches no step, although steps may have none.
+    return by_id or [step.id for step in workflow.steps if name and step.name == name]

@@ -1,4 +1,4 @@
-"""How a run is completed when the process that ran it cannot do so itself."""
+"""Validation of a run's event stream, and its completion if the run's process cannot do it."""
 
 from __future__ import annotations
 
@@ -18,35 +18,40 @@ from worker.core.outcome import StepError
 
 
 class EventStream:
-    """What was seen of a run so far: enough to refuse what does not fit, and to complete it."""
+    """Events of one run so far: rejects those out of order, and completes the run on demand."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.completed = False
         self._seq = 0
-        self._began = 0
+        self._started_at_us = 0
         self._open: StepStart | None = None
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         return self._seq > 0
 
     def accept(self, header: dict[str, Any], clip: str | None) -> AnyEvent:
-        """The event of a frame. Raises ``ValueError`` on one that is malformed or out of turn."""
+        """Decode the event in a frame of the run's process.
+
+        Raises ``ValueError`` if it is malformed, of another run, or out of sequence.
+        """
+        # A job may have taken over its process: nothing in a frame is trusted.
+        # Dataclips travel outside of the header, so that nobody on the way has to parse them.
         if clip is not None:
             name = "final_state" if header.get("type") == RunComplete.type else "output_dataclip"
             header[name] = Dataclip(clip)
         event = from_dict(header)
         if event.run_id != self.run_id or event.seq != self._seq or self.completed:
-            raise ValueError(f"event {event.type} {event.seq} where {self._seq} was due")
-        self._note(event)
+            raise ValueError(f"unexpected event {event.type} {event.seq} (expected {self._seq})")
+        self._record(event)
         return event
 
-    def _note(self, event: AnyEvent) -> None:
+    def _record(self, event: AnyEvent) -> None:
         self._seq += 1
         match event:
             case RunStart():
-                self._began = event.timestamp
+                self._started_at_us = event.timestamp
             case StepStart():
                 self._open = event
             case StepComplete():
@@ -56,35 +61,43 @@ class EventStream:
             case _:
                 pass
 
-    def close(self, error: StepError, *, now: int, mem: int = 0) -> Iterator[AnyEvent]:
-        """The events that end the run with ``error`` at ``now``; none where it has ended."""
+    def complete(
+        self, error: StepError, *, now_us: int, memory_bytes: int = 0
+    ) -> Iterator[AnyEvent]:
+        """End the run with ``error``: the missing events, or none if it has ended already.
+
+        ``now_us`` is in microseconds since the epoch; ``memory_bytes`` is the run's peak memory.
+        """
         if self.completed:
             return
         if self._open is not None:
-            yield self._close_step(self._open, error, now, mem)
+            # Each step:start needs its step:complete, also where the step's process is gone.
+            yield self._complete_step(self._open, error, now_us, memory_bytes)
         event = RunComplete(
             run_id=self.run_id,
             seq=self._seq,
-            timestamp=now,
+            timestamp=now_us,
             reason=error.reason,
             error=error,
-            mem=mem,
-            duration=now - (self._began or now),
+            mem=memory_bytes,
+            duration=now_us - (self._started_at_us or now_us),
         )
-        self._note(event)
+        self._record(event)
         yield event
 
-    def _close_step(self, started: StepStart, error: StepError, now: int, mem: int) -> StepComplete:
+    def _complete_step(
+        self, started: StepStart, error: StepError, now_us: int, memory_bytes: int
+    ) -> StepComplete:
         event = StepComplete(
             run_id=self.run_id,
             seq=self._seq,
-            timestamp=now,
+            timestamp=now_us,
             step_id=started.step_id,
             job_id=started.job_id,
             reason=error.reason,
             error=error,
-            mem=mem,
-            duration=now - started.timestamp,
+            mem=memory_bytes,
+            duration=now_us - started.timestamp,
         )
-        self._note(event)
+        self._record(event)
         return event

@@ -1,4 +1,4 @@
-"""The driver: performs what the machine orders, and feeds every answer back as a fact."""
+"""Driver of the machine: performs its effects, and feeds each answer back as an event."""
 
 from __future__ import annotations
 
@@ -10,52 +10,54 @@ from worker.core.machine import (
     EdgesEvaluated,
     EvaluateEdges,
     MachineEvent,
+    Phase,
     Started,
     StartFailed,
     StartStep,
     StepFinished,
-    begin,
     decide,
+    initial_state,
 )
 from worker.core.outcome import Outcome, StepError
 from worker.core.plan import Plan
 
 
 class EffectHandler(Protocol):
-    """Executes steps and conditions, and hears what is complete."""
+    """Executes steps, evaluates edges, and receives what is complete."""
 
-    def run_step(self, order: StartStep) -> Outcome: ...
+    def run_step(self, effect: StartStep) -> Outcome: ...
 
-    def judge(self, order: EvaluateEdges) -> EdgesEvaluated: ...
+    def evaluate_edges(self, effect: EvaluateEdges) -> EdgesEvaluated: ...
 
-    def complete_step(self, order: CompleteStep) -> None: ...
+    def complete_step(self, effect: CompleteStep) -> None: ...
 
-    def complete_run(self, order: CompleteRun) -> None: ...
-
-
-def drive(plan: Plan, input: Any, performer: EffectHandler) -> None:
-    """Walk a plan to its end. ``complete_run`` is called exactly once, and last."""
-    _pump(plan, Started(input=input), performer)
+    def complete_run(self, effect: CompleteRun) -> None: ...
 
 
-def refuse(plan: Plan, error: StepError, performer: EffectHandler) -> None:
-    """End a run that cannot start."""
-    _pump(plan, StartFailed(error=error), performer)
+def drive(plan: Plan, input: Any, handler: EffectHandler) -> None:
+    """Run a plan to its end. ``complete_run`` is called exactly once, and last."""
+    _drive(plan, Started(input=input), handler)
 
 
-def _pump(plan: Plan, first: MachineEvent, performer: EffectHandler) -> None:
-    walk, fact = begin(plan), first
-    while not walk.completed:
-        walk, effects = decide(walk, fact)
+def fail_start(plan: Plan, error: StepError, handler: EffectHandler) -> None:
+    """Complete a run that cannot start with ``error``; no step is executed."""
+    _drive(plan, StartFailed(error=error), handler)
+
+
+def _drive(plan: Plan, event: MachineEvent, handler: EffectHandler) -> None:
+    state = initial_state(plan)
+    # The last effect of a decision gives the next event, so the loop never lacks one.
+    while state.phase is not Phase.COMPLETED:
+        state, effects = decide(state, event)
         for effect in effects:
             match effect:
                 case StartStep():
-                    fact = StepFinished(outcome=performer.run_step(effect))
+                    event = StepFinished(outcome=handler.run_step(effect))
                 case EvaluateEdges():
-                    fact = performer.judge(effect)
+                    event = handler.evaluate_edges(effect)
                 case CompleteStep():
-                    performer.complete_step(effect)
+                    handler.complete_step(effect)
                 case CompleteRun():
-                    performer.complete_run(effect)
+                    handler.complete_run(effect)
                 case _:
                     assert_never(effect)

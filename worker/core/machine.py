@@ -1,17 +1,17 @@
-"""The walk: a pure machine, ``decide(state, event) -> (state, effects)``.
+"""State machine of a run: ``decide(state, event) -> (state, effects)``, without I/O or time.
 
 The rules, all of them:
 
 1. A run walks the plan breadth-first and serially: a FIFO queue of activations, one at a time.
 2. An activation is a step with an input. A step that runs code is executed; a trigger, or a job
    without code, passes its input on and emits nothing.
-3. After an execution that succeeded or failed, its edges are judged in the order in which they
-   are written, and every edge that is followed queues one activation of its target. A join
-   neither waits nor merges: its target runs once per activation.
+3. After an execution that succeeded or failed, its edges are evaluated in the order in which they
+   are written, and every edge that is taken queues one activation of its target. A join neither
+   waits nor merges: its target runs once per activation.
 4. An execution that queued nothing is a leaf, and so is the step that ``end`` names; after the
-   latter the walk stops even with others queued.
-5. ``failed`` never stops the walk by itself: edges decide. Any other error aborts: no edge is
-   judged, nothing more runs.
+   latter the run ends even with activations queued.
+5. ``failed`` never ends the run by itself: edges decide. Any other error aborts: no edge is
+   evaluated, nothing more runs.
 6. A condition that throws crashes the step that it leaves (EdgeConditionError; its limits kill
    it as they would a step), with the step's own error as the cause, and so the run.
 7. The run succeeds when every leaf succeeded. Otherwise the first failing leaf in plan order
@@ -19,23 +19,25 @@ The rules, all of them:
    are several; a leaf that returned nothing is dropped.
 8. Exactly one ``CompleteRun``, always last.
 
-How it works: a driver performs the one effect that waits for an answer (``StartStep`` or
-``EvaluateEdges``, always last among the effects) and feeds the answer back as an event. The machine
-does no I/O, knows no time, and never looks inside a step's state.
+A driver performs the effects. Only the last effect of a decision waits for an answer
+(``StartStep`` or ``EvaluateEdges``), which the driver feeds back as the next event. A step's state
+is opaque to the machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from enum import StrEnum
+from typing import Any, Final, assert_never
 
 from worker.core.outcome import Outcome, StepError
-from worker.core.persistent import Chain, Queue, Tally, iterate
+from worker.core.persistent import Counts, LinkedList, Queue, iterate
 from worker.core.plan import Plan
 from worker.core.status import Status, status_of
 from worker.workflow.model import Edge, EdgeKind, Step
 
-# --- facts in -------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,27 +56,27 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished:
-    """The answer to :class:`StartStep`."""
+    """Answer to :class:`StartStep`."""
 
     outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgesEvaluated:
-    """The answer to :class:`EvaluateEdges`: a verdict per edge, in order.
+    """Answer to :class:`EvaluateEdges`: per edge, in order, whether it is taken.
 
-    A condition that threw ends the list with its error. ``state`` is what the conditions left:
-    what they assign travels on.
+    A condition that threw ends the list with its ``error``. ``state`` is the state after the
+    conditions ran: their assignments are passed on.
     """
 
-    verdicts: tuple[bool, ...]
+    taken: tuple[bool, ...]
     state: Any
     error: StepError | None = None
 
 
 MachineEvent = Started | StartFailed | StepFinished | EdgesEvaluated
 
-# --- orders out -----------------------------------------------------------------------------
+# --- effects --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class EvaluateEdges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteStep:
-    """Report the execution that ran last. ``next`` are the targets that its edges selected."""
+    """Report the execution that ran last. ``next`` are the targets of the edges taken."""
 
     step: Step
     outcome: Outcome
@@ -123,14 +125,46 @@ class CompleteRun:
 
     @property
     def final_states(self) -> dict[str, Any]:
-        """Leaf key to state, without the leaves that returned nothing. One: the bare state."""
-        kept = (leaf for leaf in self.leaves if leaf.outcome.state is not None)
-        return {leaf.key: leaf.outcome.state for leaf in kept}
+        """States by leaf key, without the leaves that returned nothing."""
+        states = ((leaf.key, leaf.outcome.state) for leaf in self.leaves)
+        return {key: state for key, state in states if state is not None}
 
 
 Effect = StartStep | EvaluateEdges | CompleteStep | CompleteRun
 
-# --- the state of a walk --------------------------------------------------------------------
+# --- phases ---------------------------------------------------------------------------------
+
+
+class Phase(StrEnum):
+    """What a run waits for."""
+
+    NOT_STARTED = "not started"
+    EXECUTING_STEP = "executing a step"
+    EVALUATING_EDGES = "evaluating edges"
+    COMPLETED = "completed"
+
+
+TRANSITIONS: Final[Mapping[Phase, Mapping[type[MachineEvent], tuple[Phase, ...]]]] = {
+    Phase.NOT_STARTED: {
+        Started: (Phase.EXECUTING_STEP,),
+        StartFailed: (Phase.COMPLETED,),
+    },
+    Phase.EXECUTING_STEP: {
+        StepFinished: (Phase.EVALUATING_EDGES, Phase.COMPLETED),
+    },
+    Phase.EVALUATING_EDGES: {
+        EdgesEvaluated: (Phase.EXECUTING_STEP, Phase.COMPLETED),
+    },
+    Phase.COMPLETED: {},
+}
+"""Events that each phase accepts, and the phases that they can lead to."""
+
+
+class IllegalEvent(Exception):
+    """An event that its phase does not accept: a defect of the driver, never of a workflow."""
+
+
+# --- state ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,176 +175,197 @@ class Activation:
     input: Any
 
 
+# Compared by identity: to compare plans and queues by value costs more than any caller needs.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Walk:
-    """Where a run stands: what waits, what runs now, and the leaves so far (newest first)."""
+class MachineState:
+    """State of a run: its phase, what waits, and the leaves so far (newest first).
+
+    ``step`` is the step that is executed or whose edges are evaluated, and ``outcome`` its outcome
+    while they are; both are ``None`` in the other phases.
+    """
 
     plan: Plan
+    phase: Phase = Phase.NOT_STARTED
+    step: Step | None = None
+    outcome: Outcome | None = None
     queue: Queue[Activation] = field(default=Queue(), repr=False)
-    current: Step | None = None
-    ran: Outcome | None = None
-    executions: Tally = field(repr=False)
-    leaves: Chain[Leaf] = field(default=None, repr=False)
-    begun: bool = False
-    completed: bool = False
+    executions: Counts = field(repr=False)
+    leaves: LinkedList[Leaf] = field(default=None, repr=False)
 
 
-Decision = tuple[Walk, tuple[Effect, ...]]
+Decision = tuple[MachineState, tuple[Effect, ...]]
+Transition = tuple[MachineState, MachineEvent | None, tuple[Effect, ...]]
+"""The state after an event, the event that follows from it without a driver, and the effects."""
 
 
-class IllegalEvent(Exception):
-    """A fact that does not belong here: a defect of the driver, never of a workflow."""
+def initial_state(plan: Plan) -> MachineState:
+    """Create the state of a run that has not started."""
+    return MachineState(plan=plan, executions=Counts.of(len(plan.steps)))
 
 
-def begin(plan: Plan) -> Walk:
-    """The walk of a plan before its first fact."""
-    return Walk(plan=plan, executions=Tally.of(len(plan.steps)))
+def decide(state: MachineState, event: MachineEvent) -> Decision:
+    """Process an event: the new state, and the effects to perform in order.
 
-
-def decide(walk: Walk, fact: MachineEvent) -> Decision:
-    """What a fact means for a walk. Raises :class:`IllegalEvent` on one that is out of turn."""
-    effects: list[Effect] = []
-    following: MachineEvent | None = fact
-    while following is not None:
-        walk, following, orders = _consider(walk, following)
-        effects += orders
-    return walk, tuple(effects)
-
-
-_Consequence = tuple[Walk, MachineEvent | None, tuple[Effect, ...]]
-"""The walk after a fact, the fact that already follows from it (if no driver is needed to tell),
-and the orders that it gives."""
-
-
-def _consider(walk: Walk, fact: MachineEvent) -> _Consequence:
-    if not _in_turn(walk, fact):
-        raise IllegalEvent(f"{type(fact).__name__} out of turn")
-    match fact:
-        case Started():
-            queue = walk.queue.push([Activation(walk.plan.start, fact.input)])
-            return _advance(replace(walk, queue=queue, begun=True))
-        case StartFailed():
-            return _complete(walk, fact.error)
-        case StepFinished():
-            return _judge(walk, fact.outcome)
-        case EdgesEvaluated():
-            return _follow(walk, fact)
-        case _:
-            assert_never(fact)
-
-
-def _in_turn(walk: Walk, fact: MachineEvent) -> bool:
-    match fact:
-        case Started() | StartFailed():
-            return not walk.begun and not walk.completed
-        case StepFinished():
-            return walk.current is not None and walk.ran is None
-        case EdgesEvaluated():
-            return walk.ran is not None
-        case _:
-            assert_never(fact)
-
-
-def _advance(walk: Walk, *orders: Effect) -> _Consequence:
-    """Rules 1 and 2: take the next activation, or end the run."""
-    if not walk.queue:
-        return _complete(walk, None, *orders)
-    activation, queue = walk.queue.pop()
-    step = walk.plan.step(activation.step)
-    index = walk.plan.index[step.id]
-    execution = walk.executions[index]
-    counted = walk.executions.increment(index)
-    walk = replace(walk, queue=queue, current=step, ran=None, executions=counted)
-    if not step.runs_code:
-        return walk, StepFinished(outcome=Outcome(state=activation.input)), orders
-    start = StartStep(step=step, input=activation.input, execution=execution)
-    return walk, None, (*orders, start)
-
-
-def _judge(walk: Walk, outcome: Outcome) -> _Consequence:
-    """Rules 3 and 5: an abort ends the run; otherwise the edges are judged.
-
-    Where no condition runs code, the verdicts follow from the outcome.
+    Raises :class:`IllegalEvent` where the phase does not accept the event.
     """
-    step = _current(walk)
+    effects: list[Effect] = []
+    following: MachineEvent | None = event
+    # A loop, as a recursion would end at a thousand steps without code in a row.
+    while following is not None:
+        state, following, caused = apply_event(state, following)
+        effects += caused
+    return state, tuple(effects)
+
+
+def apply_event(state: MachineState, event: MachineEvent) -> Transition:
+    """Make one transition. Raises :class:`IllegalEvent`."""
+    if type(event) not in TRANSITIONS[state.phase]:
+        raise IllegalEvent(f"{type(event).__name__} is not expected {_describe_phase(state)}")
+    match event:
+        case Started():
+            queue = state.queue.push([Activation(state.plan.start, event.input)])
+            return _advance(replace(state, queue=queue), ())
+        case StartFailed():
+            return _complete(state, event.error, ())
+        case StepFinished():
+            return _evaluate_edges(state, event.outcome)
+        case EdgesEvaluated():
+            return _take_edges(state, event)
+        case _:
+            assert_never(event)
+
+
+def _describe_phase(state: MachineState) -> str:
+    name = state.step.id if state.step else ""
+    match state.phase:
+        case Phase.NOT_STARTED:
+            return "before the run started"
+        case Phase.EXECUTING_STEP:
+            return f"while step '{name}' runs"
+        case Phase.EVALUATING_EDGES:
+            return f"while the edges of step '{name}' are evaluated"
+        case Phase.COMPLETED:
+            return "after the run completed"
+
+
+def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
+    """Take the next activation, or end the run (rules 1 and 2)."""
+    if not state.queue:
+        return _complete(state, None, effects)
+    activation, queue = state.queue.pop()
+    index = state.plan.index[activation.step]
+    step = state.plan.steps[index]
+    execution = state.executions[index]
+    state = replace(
+        state,
+        phase=Phase.EXECUTING_STEP,
+        step=step,
+        outcome=None,
+        queue=queue,
+        executions=state.executions.increment(index),
+    )
+    if not step.runs_code:
+        # Answered here, so that the driver never meets a step that it has nothing to do for.
+        return state, StepFinished(outcome=Outcome(state=activation.input)), effects
+    start = StartStep(step=step, input=activation.input, execution=execution)
+    return state, None, (*effects, start)
+
+
+def _evaluate_edges(state: MachineState, outcome: Outcome) -> Transition:
+    """End the run on an abort; otherwise have the edges evaluated (rules 3 and 5)."""
+    step = _step(state)
     if outcome.error is not None and outcome.error.aborts:
-        return _abort(walk, step, outcome)
-    walk = replace(walk, ran=outcome)
+        return _abort(state, step, outcome)
+    state = replace(state, phase=Phase.EVALUATING_EDGES, outcome=outcome)
     edges = step.open_edges
     if any(edge.kind is EdgeKind.EXPRESSION for edge in edges):
-        return walk, None, (EvaluateEdges(step=step, edges=edges, outcome=outcome),)
-    verdicts = tuple(_holds(edge.kind, errored=outcome.errored) for edge in edges)
-    return walk, EdgesEvaluated(verdicts=verdicts, state=outcome.state), ()
+        return state, None, (EvaluateEdges(step=step, edges=edges, outcome=outcome),)
+    # Without expressions the outcome decides: no driver, and so no process, is needed.
+    taken = tuple(_is_taken(edge.kind, errored=outcome.errored) for edge in edges)
+    return state, EdgesEvaluated(taken=taken, state=outcome.state), ()
 
 
-def _holds(kind: EdgeKind, *, errored: bool) -> bool:
+def _is_taken(kind: EdgeKind, *, errored: bool) -> bool:
     return kind is EdgeKind.ALWAYS or (kind is EdgeKind.FAILURE) == errored
 
 
-def _follow(walk: Walk, judged: EdgesEvaluated) -> _Consequence:
-    """Rules 3, 4 and 6: complete the execution and queue what its edges selected."""
-    step, ran = _current(walk), _ran(walk)
-    outcome = ran if judged.state is ran.state else replace(ran, state=judged.state)
-    if judged.error is not None:
-        error = replace(judged.error, step_id=step.id, cause=ran.error)
-        return _abort(walk, step, replace(outcome, error=error))
-    edges = step.open_edges
-    if len(judged.verdicts) != len(edges):
-        raise IllegalEvent(f"{len(judged.verdicts)} verdicts on {len(edges)} edges")
-    followed = tuple(e.target for e, holds in zip(edges, judged.verdicts, strict=True) if holds)
-    orders: tuple[Effect, ...] = ()
+def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
+    """Complete the execution and queue the targets of the edges taken (rules 3, 4 and 6)."""
+    step, outcome = _step(state), _outcome(state)
+    step_error = outcome.error
+    # Conditions may change the state; a copy is made only if they did.
+    if result.state is not outcome.state:
+        outcome = replace(outcome, state=result.state)
+    if result.error is not None:
+        error = replace(result.error, step_id=step.id, cause=step_error)
+        return _abort(state, step, replace(outcome, error=error))
+    # Results for other edges than these are a defect: to guess would take wrong edges.
+    targets = _targets(step, result.taken)
+    effects: tuple[Effect, ...] = ()
     if step.runs_code:
-        orders = (CompleteStep(step=step, outcome=outcome, next=followed),)
-    ends_here = step.id == walk.plan.end
-    if ends_here or not followed:
-        walk = replace(walk, leaves=(_leaf(walk, step, outcome), walk.leaves))
+        effects = (CompleteStep(step=step, outcome=outcome, next=targets),)
+    ends_here = step.id == state.plan.end
+    if ends_here or not targets:
+        state = replace(state, leaves=(_leaf(state, step, outcome), state.leaves))
     if ends_here:
-        return _complete(walk, None, *orders)
-    activations = (Activation(target, outcome.state) for target in followed)
-    return _advance(replace(walk, queue=walk.queue.push(activations)), *orders)
+        return _complete(state, None, effects)
+    activations = (Activation(target, outcome.state) for target in targets)
+    return _advance(replace(state, queue=state.queue.push(activations)), effects)
 
 
-def _leaf(walk: Walk, step: Step, outcome: Outcome) -> Leaf:
-    earlier = walk.executions[walk.plan.index[step.id]] - 1
-    key = _again(walk.plan, step.id, earlier) if earlier else step.id
+def _targets(step: Step, taken: tuple[bool, ...]) -> tuple[str, ...]:
+    edges = step.open_edges
+    if len(taken) != len(edges):
+        counts = f"{len(taken)} results for the {len(edges)} edges"
+        raise IllegalEvent(f"EdgesEvaluated has {counts} of step '{step.id}'")
+    return tuple(edge.target for edge, is_taken in zip(edges, taken, strict=True) if is_taken)
+
+
+def _leaf(state: MachineState, step: Step, outcome: Outcome) -> Leaf:
+    earlier = state.executions[state.plan.index[step.id]] - 1
+    key = _repeated_key(state.plan, step.id, earlier) if earlier else step.id
     return Leaf(step=step.id, key=key, outcome=outcome)
 
 
-def _again(plan: Plan, step_id: str, earlier: int) -> str:
-    """``x-1`` for the second execution of ``x``; more dashes where a step has that very name."""
+def _repeated_key(plan: Plan, step_id: str, earlier: int) -> str:
+    # A step may itself be named x-1: more dashes then keep the second leaf of x apart from it.
     dashes = "-"
     while (key := f"{step_id}{dashes}{earlier}") in plan.index:
         dashes += "-"
     return key
 
 
-def _abort(walk: Walk, step: Step, outcome: Outcome) -> _Consequence:
+def _abort(state: MachineState, step: Step, outcome: Outcome) -> Transition:
+    # A step without code emitted no start, so it must not emit an end either.
     if not step.runs_code:
-        return _complete(walk, outcome.error)
-    return _complete(walk, outcome.error, CompleteStep(step=step, outcome=outcome, next=()))
+        return _complete(state, outcome.error, ())
+    return _complete(state, outcome.error, (CompleteStep(step=step, outcome=outcome, next=()),))
 
 
-def _complete(walk: Walk, abort: StepError | None, *orders: Effect) -> _Consequence:
-    """Rules 7 and 8."""
-    done = replace(walk, completed=True, current=None, ran=None, queue=Queue())
-    leaves = () if abort else tuple(iterate(walk.leaves))[::-1]
-    error = abort or _first_failure(walk.plan, leaves)
+def _complete(
+    state: MachineState, abort: StepError | None, effects: tuple[Effect, ...]
+) -> Transition:
+    """End the run (rules 7 and 8)."""
+    # An abort leaves no final state: what earlier leaves returned is not the run's result.
+    leaves = () if abort else tuple(iterate(state.leaves))[::-1]
+    error = abort or _first_failure(state.plan, leaves)
     status = Status.SUCCESS if error is None else status_of(error.type)
-    return done, None, (*orders, CompleteRun(status=status, error=error, leaves=leaves))
+    state = replace(state, phase=Phase.COMPLETED, step=None, outcome=None, queue=Queue())
+    return state, None, (*effects, CompleteRun(status=status, error=error, leaves=leaves))
 
 
 def _first_failure(plan: Plan, leaves: tuple[Leaf, ...]) -> StepError | None:
-    """The error of the first failing leaf in plan order, then in order of execution."""
+    # min is stable: of two failures of one step, the first in order of execution counts.
     failed = [leaf for leaf in leaves if leaf.outcome.error is not None]
     first = min(failed, key=lambda leaf: plan.index[leaf.step], default=None)
     return first.outcome.error if first else None
 
 
-def _current(walk: Walk) -> Step:
-    assert walk.current is not None, "checked by _in_turn"
-    return walk.current
+def _step(state: MachineState) -> Step:
+    assert state.step is not None, "a phase that accepts this event has a step"
+    return state.step
 
 
-def _ran(walk: Walk) -> Outcome:
-    assert walk.ran is not None, "checked by _in_turn"
-    return walk.ran
+def _outcome(state: MachineState) -> Outcome:
+    assert state.outcome is not None, "edges are evaluated after an outcome"
+    return state.outcome

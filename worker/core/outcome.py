@@ -1,4 +1,4 @@
-"""What executing a step gives back. A failure of user code is a value, never an exception."""
+"""Outcome of executing a step. A failure of user code is a value, never an exception."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.core.status import aborts, reason_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """A place in the author's own source; ``line`` and ``column`` count from 1."""
+    """Position in the author's own source; ``line`` and ``column`` count from 1."""
 
     line: int
     column: int
@@ -20,11 +20,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepError:
-    """Why a step or a run did not succeed.
+    """Error that ended a step or a run.
 
-    ``type`` is a row of :data:`worker.core.status.ERROR_TYPES` (anything else is our own fault);
-    ``name`` is the name that the job gave its error (``MyError``); ``details`` is JSON that the
-    error carried (``code``, ``statusCode``); ``step_id`` names the step that it belongs to.
+    ``type`` is a row of :data:`worker.core.status.ERROR_TYPES` (anything else is a defect of the
+    worker); ``name`` is the name that the job gave its error (``MyError``); ``details`` is JSON
+    that the error carried (``code``, ``statusCode``); ``step_id`` is the step that it belongs to.
     """
 
     type: str
@@ -48,11 +48,11 @@ class StepError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one execution of a step ended.
+    """Result of one execution of a step.
 
     ``state`` is opaque to the machine (JSON text in the sandbox): the output, or after a failure
-    the input with its ``errors``; ``None`` means that the step returned nothing. ``errored`` tells
-    whether ``state.errors[step]`` is set, which is what the success and failure edges ask.
+    the input with its ``errors``; ``None`` means that the step returned nothing. ``errored`` is
+    true if ``state.errors[step]`` is set, which success and failure edges depend on.
     """
 
     state: Any
@@ -63,16 +63,18 @@ class Outcome:
 OUT_OF_MEMORY = StepError(type="OomError", message="the run used more memory than its limit allows")
 
 
-def entry_of(error: StepError) -> dict[str, Any]:
-    """What ``state.errors[step]`` holds: the words that a failure edge can read."""
-    entry = {
+def error_entry(error: StepError) -> dict[str, Any]:
+    """Convert an error to the content of ``state.errors[step]``, which jobs can read."""
+    # Jobs and conditions of existing workflows depend on these keys.
+    entry: dict[str, Any] = {
         "source": error.source,
         "name": error.type,
         "severity": error.reason,
         "message": error.message,
         "subtype": error.name,
     }
-    place = error.position
-    position = {"position": {"line": place.line, "column": place.column}} if place else {}
-    details = {"details": dict(error.details)} if error.details else {}
-    return {**entry, **position, **details}
+    if error.position:
+        entry["position"] = {"line": error.position.line, "column": error.position.column}
+    if error.details:
+        entry["details"] = dict(error.details)
+    return entry

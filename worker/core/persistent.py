@@ -1,4 +1,7 @@
-"""Two small persistent collections, so that a walk stays pure and its cost stays linear."""
+"""Persistent collections: an update returns a new one that shares most of the old.
+
+They keep the machine's states immutable at a cost that is linear in the length of a run.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,22 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-Chain = tuple[T, "Chain[T]"] | None
+LinkedList = tuple[T, "LinkedList[T]"] | None
 
 
-def iterate(chain: Chain[T]) -> Iterator[T]:
-    """The chain's items, newest first."""
-    while chain is not None:
-        item, chain = chain
+def iterate(items: LinkedList[T]) -> Iterator[T]:
+    """Yield the items, newest first."""
+    while items is not None:
+        item, items = items
         yield item
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Queue(Generic[T]):
-    """First in, first out; push and pop cost amortised constant time."""
+    """First-in, first-out queue; push and pop take amortised constant time."""
 
-    front: Chain[T] = None
-    back: Chain[T] = None
+    front: LinkedList[T] = None
+    back: LinkedList[T] = None
 
     def __bool__(self) -> bool:
         return self.front is not None or self.back is not None
@@ -40,6 +43,7 @@ class Queue(Generic[T]):
     def pop(self) -> tuple[T, Queue[T]]:
         front, back = self.front, self.back
         if front is None:
+            # Each item is turned round once: amortised, a pop takes constant time.
             for item in iterate(back):
                 front = (item, front)
             back = None
@@ -49,22 +53,23 @@ class Queue(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts by index. An update copies two rows of about sqrt(size), not the whole."""
+class Counts:
+    """Counts by index. An update copies two rows of about sqrt(size) items, not all."""
 
     rows: tuple[tuple[int, ...], ...]
     width: int
 
     @classmethod
-    def of(cls, size: int) -> Tally:
+    def of(cls, size: int) -> Counts:
+        # Rows of sqrt(size): a longer or shorter row would make an update copy more.
         width = max(1, int(size**0.5) + 1)
         return cls(((0,) * width,) * (size // width + 1), width)
 
     def __getitem__(self, index: int) -> int:
         return self.rows[index // self.width][index % self.width]
 
-    def increment(self, index: int) -> Tally:
+    def increment(self, index: int) -> Counts:
         r, c = divmod(index, self.width)
         row = self.rows[r]
         row = (*row[:c], row[c] + 1, *row[c + 1 :])
-        return Tally((*self.rows[:r], row, *self.rows[r + 1 :]), self.width)
+        return Counts((*self.rows[:r], row, *self.rows[r + 1 :]), self.width)

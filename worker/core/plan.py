@@ -1,4 +1,4 @@
-"""A workflow that was checked and can be walked. Free of networkx: the run's process loads it."""
+"""Compiled form of a workflow: checked, and ready to run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from worker.workflow.model import Step
 
 
+# Loaded by every run's process: it must not import networkx, and has no slots, as a slotted
+# dataclass is slow to pickle.
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A valid graph: no cycles, every target known, ids unique, ``start`` a known step.
+    """Valid graph: no cycles, every target known, ids unique, ``start`` a known step.
 
-    ``end`` may name a step that does not exist: such a run simply never stops early.
-    ``index`` gives a step's place in ``steps``, which is the plan order of the leaf rule.
+    ``end`` may name a step that does not exist: such a run never stops early. ``index`` maps a
+    step's id to its index in ``steps``, whose order is the plan order of the machine's rule 7.
     """
 
     name: str

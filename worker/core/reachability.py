@@ -1,4 +1,4 @@
-"""Which steps a run can reach at all."""
+"""Reachability of steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from worker.workflow.model import EdgeKind, StepKind, Workflow
 
 
-def reached_steps(workflow: Workflow, *, start: str = "", disabled: bool = False) -> set[str]:
-    """The steps that some run can reach, from ``start`` or wherever runs start; with ``disabled``,
-    as if no edge were disabled."""
+def reachable_steps(workflow: Workflow, *, start: str = "", disabled: bool = False) -> set[str]:
+    """Find the ids of the steps that some run can reach.
+
+    Runs start at ``start``, or else at a trigger or the workflow's own start. With ``disabled``,
+    disabled edges count as if they were enabled.
+    """
     steps = {step.id: step for step in workflow.steps}
     waiting = [start] if start else [*_starts(workflow)]
     reached: set[str] = set()
@@ -17,11 +20,12 @@ def reached_steps(workflow: Workflow, *, start: str = "", disabled: bool = False
         id = waiting.pop()
         if id in steps and id not in reached:
             reached.add(id)
-            open_edges = (e for e in steps[id].edges if e.kind is not EdgeKind.NEVER)
-            waiting += (edge.target for edge in open_edges if disabled or not edge.disabled)
+            edges = (edge for edge in steps[id].edges if edge.kind is not EdgeKind.NEVER)
+            waiting += (edge.target for edge in edges if disabled or not edge.disabled)
     return reached
 
 
 def _starts(workflow: Workflow) -> Iterator[str]:
+    # A run can start at any trigger, also one that is disabled: by hand.
     yield from (step.id for step in workflow.steps if step.kind is StepKind.TRIGGER)
     yield from [workflow.start] if workflow.start else [step.id for step in workflow.steps[:1]]

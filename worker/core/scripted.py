@@ -1,4 +1,4 @@
-"""Scripted steps: what an execution does instead of running its code."""
+"""Scripted steps: results that replace the execution of a step's code."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.core.outcome import Outcome, StepError, entry_of
+from worker.core.outcome import Outcome, StepError, error_entry
 from worker.core.status import ERROR_TYPES
 from worker.util.json import dumps
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptedStep:
-    """What the executions ``first`` to ``last`` (``None``: all later ones) of a step do.
+    """Result of the executions ``first`` to ``last`` (``None``: and all later ones) of a step.
 
-    With an ``error`` they fail by it; otherwise they return. The state that they return, or leave
-    behind in failing, is ``returns``, JSON text, or their input where that is ``None``. They take
-    ``takes_s`` seconds of virtual time; infinity hangs.
+    With an ``error`` they fail with it; otherwise they succeed. The state after them is
+    ``returns``, JSON text, or their input if that is ``None``. They take ``takes_s`` seconds of
+    virtual time; an infinite time hangs.
     """
 
     first: int = 0
@@ -34,34 +34,35 @@ class ScriptedStep:
 Script = Mapping[str, tuple[ScriptedStep, ...]]
 
 FAILURES = (*ERROR_TYPES, "CredentialError", "AdaptorError")
-"""What a step can be made to fail with. The last two stand for exceptions: a credential or an
-adaptor that could not be loaded."""
+"""Error types that a step can be scripted to fail with. The last two give the status exception:
+a credential or an adaptor that could not be loaded."""
 
 
-def act_for(script: Script, step_id: str, execution: int) -> ScriptedStep | None:
-    """The act of an execution; ``None`` where its real code runs."""
-    return next((act for act in script.get(step_id, ()) if act.covers(execution)), None)
+def find_scripted_step(script: Script, step_id: str, execution: int) -> ScriptedStep | None:
+    """Find the script of an execution; ``None`` if its real code is to run."""
+    return next((step for step in script.get(step_id, ()) if step.covers(execution)), None)
 
 
-def later(script: Script, executions: Mapping[str, int]) -> Script:
-    """The script as a run sees it before which there were so many executions of each step."""
-    return {step: tuple(_later(acts, executions.get(step, 0))) for step, acts in script.items()}
+def remaining_script(script: Script, executions: Mapping[str, int]) -> Script:
+    """Shift a script past the executions per step of earlier runs."""
+    return {id: tuple(_remaining(steps, executions.get(id, 0))) for id, steps in script.items()}
 
 
-def _later(acts: tuple[ScriptedStep, ...], gone: int) -> Iterator[ScriptedStep]:
-    for act in acts:
-        if act.last is None or act.last >= gone:
-            last = None if act.last is None else act.last - gone
-            yield replace(act, first=max(0, act.first - gone), last=last)
+def _remaining(steps: tuple[ScriptedStep, ...], done: int) -> Iterator[ScriptedStep]:
+    for step in steps:
+        if step.last is None or step.last >= done:
+            last = None if step.last is None else step.last - done
+            yield replace(step, first=max(0, step.first - done), last=last)
 
 
-def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dict[str, Any]:
-    """A step's input: its defaults under the upstream state, ``data`` merged one level deep."""
+def build_input(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dict[str, Any]:
+    """Merge a step's input: upstream state over defaults, ``data`` one level deep."""
     state = {"configuration": None, **defaults}
     state |= upstream if isinstance(upstream, dict) else {}
     below, above = defaults.get("data"), state.get("data")
     if isinstance(below, dict) and isinstance(above, dict):
         state["data"] = {**below, **above}
+    # OpenFn's runtime does the same: jobs may rely on state.data.
     if state.get("data") is None:
         state["data"] = {}
     state["configuration"] = configuration
@@ -69,23 +70,26 @@ def assemble(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dic
 
 
 def truthy(value: Any) -> bool:
-    """Whether JavaScript takes a JSON value for true: unlike Python, an empty object too."""
+    """Return whether a JSON value is true in JavaScript."""
+    # Unlike in Python, an empty object or array is.
     return bool(value) or isinstance(value, dict | list)
 
 
-def perform(act: ScriptedStep, step_id: str, state: Mapping[str, Any]) -> Outcome:
-    """The outcome of an act over the full input state."""
-    kept = {key: value for key, value in state.items() if key not in ("configuration", "response")}
-    if act.error is None:
-        text = dumps(kept) if act.returns is None else act.returns
+def scripted_outcome(script: ScriptedStep, step_id: str, state: Mapping[str, Any]) -> Outcome:
+    """Apply a script to the full input state of an execution."""
+    # OpenFn removes these two keys from every output; credentials would leave the run otherwise.
+    rest = {key: value for key, value in state.items() if key not in ("configuration", "response")}
+    if script.error is None:
+        text = dumps(rest) if script.returns is None else script.returns
         returned = json.loads(text)
         errors = returned.get("errors") if isinstance(returned, dict) else None
         errored = isinstance(errors, dict) and truthy(errors.get(step_id))
+        # As with real code, a falsy value counts as nothing returned.
         return Outcome(state=text if truthy(returned) else None, errored=errored)
-    if act.error.aborts:
-        return Outcome(state=None, error=act.error)
-    left = kept if act.returns is None else json.loads(act.returns)
-    left = left if isinstance(left, dict) else {}
-    before = left.get("errors")
-    errors = {**(before if isinstance(before, dict) else {}), step_id: entry_of(act.error)}
-    return Outcome(state=dumps({**left, "errors": errors}), errored=True, error=act.error)
+    if script.error.aborts:
+        return Outcome(state=None, error=script.error)
+    output = rest if script.returns is None else json.loads(script.returns)
+    output = output if isinstance(output, dict) else {}
+    before = output.get("errors")
+    errors = {**(before if isinstance(before, dict) else {}), step_id: error_entry(script.error)}
+    return Outcome(state=dumps({**output, "errors": errors}), errored=True, error=script.error)

@@ -1,7 +1,7 @@
-"""The one table of statuses: which error type gives which status, and whether it aborts the run.
+"""Table of statuses: the status of each error type, and what a status means to each reader.
 
-Source: OpenFn's "Work Order & Run Status Codes", with the types that its worker adds. Everything
-that maps an error to a status, a status to a chip, an exit code or a wire reason reads it here.
+Source: OpenFn's "Work Order & Run Status Codes", with the types that its worker adds. All code
+that maps an error to a status, or a status to a chip, an exit code or a wire reason, uses it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 
 class Status(StrEnum):
-    """The status of a run; a work order has the status of its last run."""
+    """Status of a run; a work order has the status of its last run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -28,11 +28,11 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRow:
-    """What a status means to each reader.
+    """Representations of a status.
 
-    ``reason`` is the word on OpenFn's wire (empty where a run never reports it), ``chip`` and
-    ``color`` are OpenFn's, ``mark`` tells statuses apart without colour, ``exit_code`` is what
-    ``worker run`` returns.
+    ``reason`` is OpenFn's term on the wire (empty if a run never reports it), ``chip`` and
+    ``color`` are OpenFn's, ``mark`` distinguishes statuses without colour, and ``exit_code`` is
+    that of ``worker run``.
     """
 
     reason: str
@@ -65,14 +65,17 @@ STATUSES: Final[dict[Status, StatusRow]] = {
 }
 
 ERROR_TYPES: Final[dict[str, Status]] = {
+    # A job can throw these itself: edges decide how the run goes on.
     "JobError": Status.FAILED,
     "TypeError": Status.FAILED,
     "RangeError": Status.FAILED,
+    # The workflow or a job's code is wrong: no edge could handle that.
     "SyntaxError": Status.CRASHED,
     "ReferenceError": Status.CRASHED,
     "ValidationError": Status.CRASHED,
     "EdgeConditionError": Status.CRASHED,
     "ExecutionError": Status.CRASHED,
+    # From here on the worker ends the run, not the job's own code.
     "CancelledError": Status.CANCELLED,
     "SecurityError": Status.KILLED,
     "ImportError": Status.KILLED,
@@ -85,17 +88,18 @@ ERROR_TYPES: Final[dict[str, Status]] = {
 
 
 def status_of(error_type: str) -> Status:
-    """The status that an error type gives; a type outside the table is our own fault."""
+    """Return the status of an error type."""
+    # A type outside of the table comes from the worker itself, not from a job.
     return ERROR_TYPES.get(error_type, Status.EXCEPTION)
 
 
 def reason_of(error_type: str) -> str:
-    """The wire word of an error type: ``fail``, ``crash``, ``kill``, ``cancel``, ..."""
+    """Return the wire reason of an error type: ``fail``, ``crash``, ``kill``, ``cancel``, ..."""
     return STATUSES[status_of(error_type)].reason
 
 
 def aborts(error_type: str) -> bool:
-    """Whether the walk stops at once, queued siblings too."""
+    """Return whether the error ends the run at once, with its queued steps."""
     return status_of(error_type) is not Status.FAILED
 
 

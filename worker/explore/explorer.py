@@ -29,14 +29,14 @@ from worker.core.machine import (
     Effect,
     EvaluateEdges,
     MachineEvent,
+    MachineState,
     Started,
     StartStep,
     StepFinished,
-    Walk,
-    begin,
     decide,
+    initial_state,
 )
-from worker.core.outcome import Outcome, StepError, entry_of
+from worker.core.outcome import Outcome, StepError, error_entry
 from worker.core.persistent import iterate
 from worker.core.plan import Plan
 from worker.core.status import Status
@@ -93,7 +93,7 @@ class ExploredRun:
 class ExploredState:
     """A run so far. ``known`` is the input as JSON text, where there is one."""
 
-    walk: Walk
+    walk: MachineState
     order: StartStep | EvaluateEdges | CompleteRun
     choices: tuple[Choice, ...] = ()
     path: tuple[CompleteStep, ...] = ()
@@ -125,7 +125,7 @@ class Explorer:
     _found: dict[tuple[str, bool], list[Witness]] = field(default_factory=dict)
 
     def start(self) -> ExploredState:
-        return _node(begin(self.plan), Started(input=self.input), (), ())
+        return _node(initial_state(self.plan), Started(input=self.input), (), ())
 
     def choices(self, node: ExploredState) -> list[Choice]:
         """The ways on, the usual one first; none where the run has ended."""
@@ -146,8 +146,8 @@ class Explorer:
         step, edges = order.step, order.edges
         if isinstance(order.outcome.state, str):
             (judged,) = self.ask(step.id, [order.outcome.state])
-            throws = edges[len(judged.verdicts)] if judged.error else None
-            yield Choice(step=step.id, edges=edges, verdicts=judged.verdicts, throws=throws)
+            throws = edges[len(judged.taken)] if judged.error else None
+            yield Choice(step=step.id, edges=edges, verdicts=judged.taken, throws=throws)
             return
         found = self._witnesses(step, order.outcome.errored)
         if not found:
@@ -167,7 +167,7 @@ class Explorer:
     def _witnesses(self, step: Step, failed: bool) -> list[Witness]:
         key = (step.id, failed)
         if key not in self._found:
-            failure = entry_of(error_of(Ending.FAILS)) if failed else None
+            failure = error_entry(error_of(Ending.FAILS)) if failed else None
             found = witnesses(step, failure, lambda states: self.ask(step.id, states))
             self._found[key] = found
             self.pruned |= dict.fromkeys(_never_seen(step, failed, found))
@@ -197,11 +197,14 @@ def _fact(order: Effect, choice: Choice) -> MachineEvent:
         error = replace(error_of(choice.ending), step_id=choice.step)
         return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
     thrown = StepError(type="EdgeConditionError", message="scripted") if choice.throws else None
-    return EdgesEvaluated(verdicts=choice.verdicts, state=None, error=thrown)
+    return EdgesEvaluated(taken=choice.verdicts, state=None, error=thrown)
 
 
 def _node(
-    walk: Walk, fact: MachineEvent, choices: tuple[Choice, ...], path: tuple[CompleteStep, ...]
+    walk: MachineState,
+    fact: MachineEvent,
+    choices: tuple[Choice, ...],
+    path: tuple[CompleteStep, ...],
 ) -> ExploredState:
     walk, effects = decide(walk, fact)
     completed = tuple(one for one in effects if isinstance(one, CompleteStep))

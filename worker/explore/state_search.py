@@ -69,12 +69,12 @@ def witnesses(step: Step, failure: Mapping[str, Any] | None, ask: Ask) -> list[W
         if all(one.error and one.error.type != "EdgeConditionError" for one in answers):
             break  # over a limit whatever the state is
         for state, judged in zip(batch, answers, strict=False):
-            throws = len(judged.verdicts) if judged.error else None
+            throws = len(judged.taken) if judged.error else None
             if judged.error is not None and judged.error.type != "EdgeConditionError":
                 continue
-            witness = Witness(state=state, verdicts=judged.verdicts, throws=throws)
+            witness = Witness(state=state, verdicts=judged.taken, throws=throws)
             # One that throws is the same whatever the conditions before it said.
-            found.setdefault((throws,) if judged.error else (judged.verdicts,), witness)
+            found.setdefault((throws,) if judged.error else (judged.taken,), witness)
         if sum(one.throws is None for one in found.values()) >= wanted:
             break
     return list(found.values())

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.compiler.syntax import parse
-from worker.core.compile_plan import compile as compile_plan
-from worker.core.compile_plan import graph
-from worker.core.reachability import reached_steps
+from worker.core.compile_plan import build_graph, compile_plan
+from worker.core.reachability import reachable_steps
 from worker.errors import PlanError
 from worker.lint import findings as rules
 from worker.lint.findings import Finding, Rule, unsuppressed
@@ -107,7 +106,7 @@ async def _probes(pool: Pool, workflow: Workflow) -> dict[tuple[str, str], Probe
         for step in workflow.steps
         if step.runs_code
         for edge in step.edges
-        if edge.kind is EdgeKind.EXPRESSION and edge.followable and _compiles(edge.expression)
+        if edge.kind is EdgeKind.EXPRESSION and edge.can_be_taken and _compiles(edge.expression)
     }
     probes = await asyncio.gather(*(_probe(pool, edge) for edge in edges.values()))
     return dict(zip(edges, probes, strict=True))
@@ -143,24 +142,24 @@ def _compiles(expression: str) -> bool:
 
 def check_reach(subject: Subject) -> Iterator[Finding]:
     workflow = subject.workflow
-    reached = reached_steps(workflow, disabled=False)
-    behind = reached_steps(workflow, disabled=True) - reached
+    reached = reachable_steps(workflow, disabled=False)
+    behind = reachable_steps(workflow, disabled=True) - reached
     for step in workflow.steps:
         if step.id not in reached | behind:
-            yield subject.find(rules.UNREACHABLE, step.place, f"nothing leads to '{step.id}'")
+            yield subject.find(rules.UNREACHABLE, step.position, f"nothing leads to '{step.id}'")
         for edge in step.edges:
             if edge.disabled and step.id in reached and edge.target in behind:
                 text = f"this disabled edge is the only way from '{step.id}' to '{edge.target}'"
-                yield subject.find(rules.CUT_OFF, edge.place, text)
+                yield subject.find(rules.CUT_OFF, edge.position, text)
 
 
 def check_failures(subject: Subject) -> Iterator[Finding]:
     """Steps that have edges, none of which is followed when the step fails."""
     for step in subject.workflow.steps:
-        open_edges = [edge for edge in step.edges if edge.followable]
+        open_edges = [edge for edge in step.edges if edge.can_be_taken]
         if step.runs_code and open_edges and not any(_handles(subject, e) for e in open_edges):
             text = f"if '{step.id}' fails, no edge is followed and the run fails"
-            yield subject.find(rules.UNHANDLED, step.place, text)
+            yield subject.find(rules.UNHANDLED, step.position, text)
 
 
 def _handles(subject: Subject, edge: Edge) -> bool:
@@ -174,7 +173,7 @@ def check_plan(subject: Subject) -> Iterator[Finding]:
     try:
         compile_plan(subject.workflow)
     except PlanError as error:
-        place = subject.workflow.steps[0].place if subject.workflow.steps else (0, 0)
+        place = subject.workflow.steps[0].position if subject.workflow.steps else (0, 0)
         yield subject.find(rules.BROKEN, place, str(error))
 
 
@@ -187,7 +186,7 @@ def check_conditions(subject: Subject) -> Iterator[Finding]:
             if edge.kind is not EdgeKind.EXPRESSION:
                 continue
             for rule, message in _condition(subject, edge):
-                yield subject.find(rule, edge.place, message)
+                yield subject.find(rule, edge.position, message)
 
 
 def _condition(subject: Subject, edge: Edge) -> Iterator[tuple[Rule, str]]:
@@ -249,9 +248,9 @@ def _may_carry_errors(workflow: Workflow, id: str) -> bool:
     import networkx as nx
 
     kinds = (EdgeKind.ALWAYS, EdgeKind.FAILURE, EdgeKind.EXPRESSION)
-    above = nx.ancestors(graph(workflow), id)
+    above = nx.ancestors(build_graph(workflow), id)
     return any(
-        step.runs_code and any(edge.followable and edge.kind in kinds for edge in step.edges)
+        step.runs_code and any(edge.can_be_taken and edge.kind in kinds for edge in step.edges)
         for step in workflow.steps
         if step.id in above
     )
@@ -265,7 +264,7 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
         for adaptor in step.adaptors:
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
             if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
-                yield subject.find(rules.UNPINNED, step.place, f"'{adaptor}' names no version")
+                yield subject.find(rules.UNPINNED, step.position, f"'{adaptor}' names no version")
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -275,11 +274,13 @@ def check_names(subject: Subject) -> Iterator[Finding]:
         try:
             job = compiled_job(step.source)
         except PlanError as error:
-            yield subject.find(rules.BROKEN, step.place, f"'{step.id}' does not compile: {error}")
+            yield subject.find(
+                rules.BROKEN, step.position, f"'{step.id}' does not compile: {error}"
+            )
             continue
         for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls)):
             text = f"'{step.id}' uses '{name}', which nobody declares"
-            yield subject.find(rules.UNDECLARED, step.place, text)
+            yield subject.find(rules.UNDECLARED, step.position, text)
 
 
 def _known(names: Names, step: Step, called: tuple[str, ...]) -> frozenset[str]:

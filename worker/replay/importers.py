@@ -38,7 +38,7 @@ from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.document import read_document
 from worker.workflow.load import load
 from worker.workflow.model import Step, Workflow
-from worker.workflow.save import fingerprint, plan_of
+from worker.workflow.save import fingerprint, to_execution_plan
 
 _RUN_KEYS = (
     "id",
@@ -200,7 +200,7 @@ def _write(
         "origin": origin,
     }
     text = dumps(input if isinstance(input, dict) else {})
-    writer.begin(header, plan_of(workflow), text)
+    writer.begin(header, to_execution_plan(workflow), text)
     for event in _events(workflow, run_id, seen):
         writer.receive(event)
     writer.close()

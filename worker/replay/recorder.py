@@ -16,9 +16,9 @@ from worker.replay.recording import Writer
 from worker.replay.scrub import Scrubber, stand_in
 from worker.runner.prepare import Options, configurations, input_text
 from worker.sandbox.clock import ClockKind
-from worker.util.masking import secrets_of
+from worker.util.masking import collect_secrets
 from worker.workflow.model import Workflow
-from worker.workflow.save import fingerprint, plan_of
+from worker.workflow.save import fingerprint, to_execution_plan
 
 
 class Recorder:
@@ -40,7 +40,7 @@ class Recorder:
         self.options = replace(options, clock=ClockKind.RECORDED)
         credentials = options.credentials or {}
         found, _ = configurations(workflow, credentials)
-        self._scrub = Scrubber(secrets_of(found.values()), patterns)
+        self._scrub = Scrubber(collect_secrets(found.values()), patterns)
         self._writer = Writer(folder, self._scrub.json)
         self.host = RecordingHost(sender, self._exchange)
         header = {
@@ -61,7 +61,7 @@ class Recorder:
             for step in workflow.steps
             if isinstance(step.configuration, Mapping)
         }
-        self._writer.begin(header, plan_of(workflow, inline), input_text(input))
+        self._writer.begin(header, to_execution_plan(workflow, inline), input_text(input))
 
     def receive(self, event: AnyEvent) -> None:
         self._writer.receive(event)

@@ -26,7 +26,7 @@ from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 from worker.util.json import dumps
-from worker.util.masking import secrets_of
+from worker.util.masking import collect_secrets
 from worker.workflow.model import Language, Step, Workflow
 
 FROM_OUTSIDE = ("cancel", "lost", "exception")
@@ -73,7 +73,7 @@ async def replay(
         start_at=recording.events[0].timestamp if recording.events else 0,
         moments={(one.step, one.execution): one.started.timestamp for one in executions},
     )
-    secrets = secrets_of(configurations(played, header.credentials)[0].values())
+    secrets = collect_secrets(configurations(played, header.credentials)[0].values())
     host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     cut = not recording.complete or _ended_from_outside(recording) or bool(part.end)

@@ -11,7 +11,7 @@ from typing import Any
 from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.errors import UsageError
 from worker.util.json import dumps
-from worker.util.masking import MASK, OPEN_KEYS, SHORTEST, Mask
+from worker.util.masking import MASK, MIN_SECRET_LENGTH, PUBLIC_KEYS, Mask
 
 HEADERS = re.compile(
     r"authorization|proxy-authorization|cookie|set-cookie|.*(api[-_]?key|token|secret|password).*",
@@ -65,7 +65,7 @@ class Scrubber:
         """
         values = [value for name, value in reply.headers if HEADERS.fullmatch(name)]
         values += _fields_of(_parsed(reply.body))
-        long = {value for value in values if len(value) >= SHORTEST and value != MASK}
+        long = {value for value in values if len(value) >= MIN_SECRET_LENGTH and value != MASK}
         if long - self._secrets:
             self._secrets |= long | {self._mask.text(value) for value in long}
             self._secrets -= {MASK}
@@ -153,7 +153,7 @@ def stand_in(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def _stand_in(key: str, value: Any) -> Any:
     match value:
         case str():
-            is_open = key.lower().replace("_", "") in OPEN_KEYS and "@" not in value
+            is_open = key.lower().replace("_", "") in PUBLIC_KEYS and "@" not in value
             return value if is_open or len(value) < 4 else MASK
         case dict():
             return stand_in(value)

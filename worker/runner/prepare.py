@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.adaptors.choose import choose
-from worker.core.compile_plan import compile as compile_plan
+from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
@@ -19,7 +19,7 @@ from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 from worker.sandbox.protocol import RunRequest
 from worker.util.json import dumps
-from worker.util.masking import secrets_of
+from worker.util.masking import collect_secrets
 from worker.version import VERSION
 from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
 
@@ -98,7 +98,7 @@ def prepare(
         jobs={step.id: _job(step, options) for step in plan.steps if step.runs_code},
         conditions=dict(_conditions(plan)),
         configurations={id: json.dumps(dict(value)) for id, value in found.items()},
-        secrets=secrets_of(found.values()),
+        secrets=collect_secrets(found.values()),
         modules=options.modules,
         versions=VERSIONS,
         missing=missing,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, StepError
-from worker.core.scripted import assemble
+from worker.core.scripted import build_input
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter
 from worker.sandbox.host_channel import HostBridge
@@ -77,7 +77,7 @@ class SandboxedRun(StepExecutor):
             file = step.source_file or f"{step.id}.py"
             self._python[step.id] = compile_step(step.source, file, self._request.modules)
         try:
-            full = assemble(json.loads(state), json.loads(defaults), json.loads(configuration))
+            full = build_input(json.loads(state), json.loads(defaults), json.loads(configuration))
             text = json.dumps(full)
         except RecursionError:
             text = state  # the step's own parsing fails in the same way, as the step's failure

@@ -53,11 +53,11 @@ def _answer(
     if "all" in header:
         every = [javascript.judge(step, edges, state) for state in header["all"]]
         signal.setitimer(signal.ITIMER_REAL, 0)
-        return frame({"all": [(one.verdicts, _error(one.error)) for one in every]})
+        return frame({"all": [(one.taken, _error(one.error)) for one in every]})
     judged = javascript.judge(step, edges, state)
     signal.setitimer(signal.ITIMER_REAL, 0)
     left = None if judged.state == state else judged.state
-    return frame({"verdicts": judged.verdicts, "error": _error(judged.error)}, left)
+    return frame({"verdicts": judged.taken, "error": _error(judged.error)}, left)
 
 
 def _error(error: StepError | None) -> dict[str, Any] | None:

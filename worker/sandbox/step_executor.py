@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
-from worker.core.driver import drive, refuse
+from worker.core.driver import drive, fail_start
 from worker.core.machine import CompleteRun, CompleteStep, EdgesEvaluated, EvaluateEdges, StartStep
 from worker.core.outcome import Outcome, StepError
-from worker.core.scripted import act_for, assemble, perform
+from worker.core.scripted import build_input, find_scripted_step, scripted_outcome
 from worker.core.status import STATUSES
 from worker.sandbox.clock import Clock
 from worker.sandbox.dataclip import StateText
@@ -59,40 +59,42 @@ class StepExecutor(ABC):
         self._report.flush()
         error = self.prepare()
         if error is not None:
-            refuse(self._request.plan, error, self)
+            fail_start(self._request.plan, error, self)
         else:
             drive(self._request.plan, StateText(self._report.next_id(), self._request.input), self)
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def run_step(self, order: StartStep) -> Outcome:
-        state = order.input or StateText(self._report.next_id(), EMPTY)
-        self._step_id, self._job_id = self._report.next_id(), order.step.id
-        self._execution = order.execution
-        self._clock.begin_step(order.step.id, order.execution)
+    def run_step(self, effect: StartStep) -> Outcome:
+        state = effect.input or StateText(self._report.next_id(), EMPTY)
+        self._step_id, self._job_id = self._report.next_id(), effect.step.id
+        self._execution = effect.execution
+        self._clock.begin_step(effect.step.id, effect.execution)
         self._step_began = self._clock.now()
         self._report.emit(
             "step:start",
             step_id=self._step_id,
-            job_id=order.step.id,
-            job_name=order.step.name,
+            job_id=effect.step.id,
+            job_name=effect.step.name,
             input_dataclip_id=state.id,
-            execution=order.execution,
+            execution=effect.execution,
         )
         self._report.flush()
         try:
-            outcome = self.within_limits(order.step, self._outcome(order, state.text))
+            outcome = self.within_limits(effect.step, self._outcome(effect, state.text))
         except TimeLimitReached:
             error = timed_out(self._request.limits)
-            outcome = Outcome(state=None, error=replace(error, step_id=order.step.id))
+            outcome = Outcome(state=None, error=replace(error, step_id=effect.step.id))
         return replace(outcome, state=self._clip(outcome.state))
 
     def _outcome(self, order: StartStep, state: str) -> Outcome:
-        act = act_for(self._request.script, order.step.id, order.execution)
+        act = find_scripted_step(self._request.script, order.step.id, order.execution)
         if act is None:
             return self.execute(order.step, state)
         self.skip(act.takes_s)
-        return perform(act, order.step.id, assemble(json.loads(state), dict(order.step.state), {}))
+        return scripted_outcome(
+            act, order.step.id, build_input(json.loads(state), dict(order.step.state), {})
+        )
 
     def skip(self, seconds: float) -> None:
         """Let virtual time pass, which no clock of the machine's sees."""
@@ -116,9 +118,9 @@ class StepExecutor(ABC):
     def _clip(self, text: str | None) -> StateText | None:
         return None if text is None else StateText(self._report.next_id(), text)
 
-    def judge(self, order: EvaluateEdges) -> EdgesEvaluated:
-        clip = order.outcome.state
-        judged = self.evaluate(order, clip and clip.text)
+    def evaluate_edges(self, effect: EvaluateEdges) -> EdgesEvaluated:
+        clip = effect.outcome.state
+        judged = self.evaluate(effect, clip and clip.text)
         if judged.state is None or (clip is not None and judged.state == clip.text):
             return replace(judged, state=clip)
         error = judged.error or self._too_large(judged.state)
@@ -126,8 +128,8 @@ class StepExecutor(ABC):
 
     # --- reports ----------------------------------------------------------------------------------
 
-    def complete_step(self, order: CompleteStep) -> None:
-        outcome = order.outcome
+    def complete_step(self, effect: CompleteStep) -> None:
+        outcome = effect.outcome
         aborted = outcome.error is not None and outcome.error.aborts
         clip = None if aborted else outcome.state
         text, withheld = self._report.clip(clip)
@@ -137,24 +139,24 @@ class StepExecutor(ABC):
             "step:complete",
             text,
             step_id=self._step_id,
-            job_id=order.step.id,
+            job_id=effect.step.id,
             reason=outcome.error.reason if outcome.error else "success",
             error=self._report.error(outcome.error),
             output_dataclip_id=clip and clip.id,
             withheld=withheld,
-            next=order.next,
+            next=effect.next,
             mem=peak_memory(),
             duration=self._clock.now() - self._step_began,
         )
         self._step_id = self._job_id = ""
 
-    def complete_run(self, order: CompleteRun) -> None:
-        final = self._final(order.final_states)
+    def complete_run(self, effect: CompleteRun) -> None:
+        final = self._final(effect.final_states)
         self._report.emit(
             "run:complete",
             self._report.mask.json(final.text) if final else None,
-            reason=STATUSES[order.status].reason,
-            error=self._report.error(order.error),
+            reason=STATUSES[effect.status].reason,
+            error=self._report.error(effect.error),
             final_dataclip_id=final and final.id,
             withheld=self._report.too_large(final),
             mem=peak_memory(),

@@ -9,7 +9,7 @@ from worker.core.events import RunLog, StepComplete
 from worker.runner.result import PathEntry, Result
 from worker.testing.case import Expectation, Output
 from worker.testing.jsonpath import NOTHING, ask
-from worker.util.state_diff import differences, short
+from worker.util.state_diff import differences, format_value
 from worker.workflow.model import Edge, EdgeKind, Workflow
 
 
@@ -134,7 +134,7 @@ def _state(expect: Expectation, result: Result) -> Iterator[str]:
     for path, expected in expect.state_at.items():
         found = ask(path, result.final_state)
         if found is NOTHING:
-            yield f"final state: expected {short(expected)} at {path}, found nothing"
+            yield f"final state: expected {format_value(expected)} at {path}, found nothing"
         else:
             yield from differences(f"final state at {path}", expected, found, exact=True)
 

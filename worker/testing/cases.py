@@ -21,10 +21,10 @@ from worker.testing.case import NEW_YEAR, Case, Expectation, Output, RetryPolicy
 from worker.testing.matrix import expand
 from worker.testing.stubs import read_stub
 from worker.util.json import dumps
-from worker.workflow.documents.cursor import Cursor, kind_of
-from worker.workflow.documents.data import did_you_mean, shorten
+from worker.workflow.documents.cursor import Cursor
+from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import parse_json, read_document
-from worker.workflow.formats.common import BODY_LIMIT, beside
+from worker.workflow.formats.common import BODY_LIMIT, read_adjacent_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -120,7 +120,7 @@ class _Reader:
             credentials=_credentials(self._either(node, "credentials")),
             run_id=node.at("run_id").name(""),
             file=node.document.file,
-            line=node.place[0],
+            line=node.position[0],
             index=index,
         )
 
@@ -136,9 +136,11 @@ class _Reader:
         for source in (node, self._defaults):
             if source.value is not None and source.has("input_file"):
                 named = source.at("input_file")
-                found = parse_json(beside(named, named.name(), BODY_LIMIT), named.name())
+                found = parse_json(
+                    read_adjacent_file(named, named.name(), BODY_LIMIT), named.name()
+                )
                 if not isinstance(found, dict):
-                    named.fail(f"expected an object in the file, found {kind_of(found)}")
+                    named.fail(f"expected an object in the file, found {describe(found)}")
                 return found
             if source.value is not None and source.has("input"):
                 return source.at("input").data()

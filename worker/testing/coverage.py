@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.core.reachability import reached_steps
+from worker.core.reachability import reachable_steps
 from worker.errors import PlanError, UsageError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
@@ -49,13 +49,13 @@ def rules_of(workflow: Workflow) -> Iterator[str]:
     """
     if _refused(workflow):
         return
-    reached = reached_steps(workflow)
+    reached = reachable_steps(workflow)
     for step in workflow.steps:
         if not step.runs_code or step.id not in reached:
             continue
         yield from (f"step {step.id} {outcome}" for outcome in RAN)
         for edge in step.edges:
-            if edge.followable:
+            if edge.can_be_taken:
                 yield f"edge {edge.id} taken"
                 if edge.kind is not EdgeKind.ALWAYS:
                     yield f"edge {edge.id} refused"

@@ -17,7 +17,7 @@ from typing import Any
 
 from worker.adaptors.http.stub_host import StubHost
 from worker.core.events import StepComplete, StepStart
-from worker.core.scripted import later
+from worker.core.scripted import remaining_script
 from worker.core.status import Status
 from worker.runner.prepare import Options
 from worker.runner.result import Result
@@ -85,7 +85,7 @@ def _order(
 
 def _options(case: Case, start: str, at: int, results: list[Result]) -> Options:
     counts = Counter(entry.step for result in results for entry in result.path)
-    script = later(case.script, counts) if counts else case.script
+    script = remaining_script(case.script, counts) if counts else case.script
     return Options(
         limits=case.limits,
         credentials=case.credentials,

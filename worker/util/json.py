@@ -1,4 +1,4 @@
-"""JSON as this project writes it: compact, and readable in every script."""
+"""JSON encoding: compact, and readable in every script."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 
 def dumps(value: Any) -> str:
-    """JSON text that can be encoded: letters stand as they are, halves of surrogate pairs escaped.
+    """Encode a value as compact JSON text that is valid in UTF-8.
 
-    Raises ``TypeError``, ``ValueError`` or ``RecursionError`` on what is not JSON.
+    Raises ``TypeError``, ``ValueError`` or ``RecursionError`` if the value is not JSON.
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
         text.encode()
     except UnicodeEncodeError:
+        # Half of a surrogate pair has no UTF-8: only then is everything beyond ASCII escaped.
         return json.dumps(value, separators=(",", ":"))
     return text

@@ -1,4 +1,4 @@
-"""Masks the values of credentials in everything that leaves a run: logs, events, errors."""
+"""Masking of credentials in everything that leaves a run: logs, events, errors."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from typing import Any
 from worker.util.json import dumps
 
 MASK = "***"
-SHORTEST = 4
-"""A shorter value hides nothing and would tear holes into ordinary words."""
+# A shorter value protects nothing, and masking it would make ordinary words unreadable.
+MIN_SECRET_LENGTH = 4
 
-OPEN_KEYS = frozenset(
+# These values are not secret, and a log is of little use without them.
+PUBLIC_KEYS = frozenset(
     {
         *("apiversion", "baseurl", "email", "host", "hosturl", "instanceurl", "loginurl", "port"),
         *("sandbox", "scheme", "servername", "tls", "url", "user", "username"),
     }
 )
-"""What a credential says of where and who, in lower case: needed to read a log, not secret."""
+"""Keys of a credential that name hosts and users, in lower case and without underscores."""
 
 
-def secrets_of(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The secret values of credentials in every spelling in which they may appear."""
-    found: set[str] = set()
+def collect_secrets(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Collect the secret values of credentials in all their encodings, the longest first."""
+    secrets: set[str] = set()
     for configuration in configurations:
         values = tuple(_values("", configuration))
         for value in values:
-            found.update(_spellings(value))
-        found.update(_basic_auth(configuration, values))
-    return tuple(sorted(found, key=len, reverse=True))
+            secrets.update(_encodings(value))
+        secrets.update(_basic_auth(configuration, values))
+    # The pattern takes the first alternative that matches: a secret must not hide a longer one.
+    return tuple(sorted(secrets, key=len, reverse=True))
 
 
 def _values(key: str, value: Any) -> Iterator[str]:
@@ -48,12 +50,13 @@ def _values(key: str, value: Any) -> Iterator[str]:
 
 
 def _is_secret(key: str, value: str) -> bool:
-    open_key = key.lower().replace("_", "") in OPEN_KEYS and "@" not in value.partition("://")[2]
-    return len(value) >= SHORTEST and not open_key
+    # A URL with an @ after its scheme may contain a password (https://user:password@host).
+    public = key.lower().replace("_", "") in PUBLIC_KEYS and "@" not in value.partition("://")[2]
+    return len(value) >= MIN_SECRET_LENGTH and not public
 
 
-def _spellings(value: str) -> Iterator[str]:
-    from urllib.parse import quote, quote_plus  # the run's process masks, and never needs it
+def _encodings(value: str) -> Iterator[str]:
+    from urllib.parse import quote, quote_plus  # not needed by a run's process
 
     yield value
     yield json.dumps(value)[1:-1]
@@ -77,23 +80,21 @@ def _basic_auth(configuration: Mapping[str, Any], values: tuple[str, ...]) -> It
 
 
 class Mask:
-    """Replaces secrets in what leaves a run; without secrets it costs nothing."""
+    """Replaces secrets by asterisks; without secrets it returns the same text."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         alternatives = "|".join(re.escape(secret) for secret in secrets)
         self._pattern = re.compile(alternatives) if alternatives else None
 
     def text(self, text: str) -> str:
-        """Plain text without secrets."""
+        """Return plain text with its secrets masked."""
         return self._pattern.sub(MASK, text) if self._pattern else text
 
     def json(self, text: str) -> str:
-        """JSON text without secrets, and still JSON: a secret may read ``null`` or ``1234``.
-
-        What is nested too deeply to be looked through is masked as a whole.
-        """
+        """Mask secrets in JSON text; if it is nested too deeply to decode, mask it as a whole."""
         if self._pattern is None or not self._pattern.search(text):
             return text
+        # Decoded first: to mask a secret such as null or 1234 in the text would break the JSON.
         try:
             return dumps(self._value(json.loads(text)))
         except RecursionError:

@@ -1,4 +1,4 @@
-"""Where two states differ, field by field, in words."""
+"""Differences between two states, field by field, as text."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from typing import Any
 
 
 def differences(path: str, expected: Any, actual: Any, *, exact: bool) -> Iterator[str]:
-    """Field by field; without ``exact``, objects may hold more than is expected."""
+    """Compare two states, a line per difference.
+
+    Without ``exact``, objects may have more keys than expected.
+    """
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):
         for key in expected:
             if key not in actual:
-                yield f"{path}.{key}: expected {short(expected[key])}, found nothing"
+                yield f"{path}.{key}: expected {format_value(expected[key])}, found nothing"
             else:
                 yield from differences(f"{path}.{key}", expected[key], actual[key], exact=exact)
         for key in actual if exact else ():
             if key not in expected:
-                yield f"{path}.{key}: expected nothing, found {short(actual[key])}"
+                yield f"{path}.{key}: expected nothing, found {format_value(actual[key])}"
     elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
-        for at, (want, have) in enumerate(zip(expected, actual, strict=True)):
-            yield from differences(f"{path}[{at}]", want, have, exact=exact)
+        for index, (before, after) in enumerate(zip(expected, actual, strict=True)):
+            yield from differences(f"{path}[{index}]", before, after, exact=exact)
+    # To Python, True equals 1; to JSON it does not.
     elif expected != actual or isinstance(expected, bool) is not isinstance(actual, bool):
-        yield f"{path}: expected {short(expected)}, found {short(actual)}"
+        yield f"{path}: expected {format_value(expected)}, found {format_value(actual)}"
 
 
-def short(value: Any) -> str:
+def format_value(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:199]}…"

@@ -1,8 +1,4 @@
-"""A workflow as its author wrote it, whatever the file format was.
-
-What travels to a run's process (edges, steps, plans, jobs) has no slots: a slotted dataclass is
-pickled field by field in Python, which a plan of thousands of steps would feel.
-"""
+"""Model of a workflow as its author wrote it, independent of the file format."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Any
 
 
 class EdgeKind(StrEnum):
-    """When an edge is followed. Only an ``EXPRESSION`` runs code."""
+    """Condition under which an edge is taken. Only an ``EXPRESSION`` runs code."""
 
     ALWAYS = "always"
     NEVER = "never"
@@ -23,7 +19,7 @@ class EdgeKind(StrEnum):
 
 
 class StepKind(StrEnum):
-    """A job runs code; a trigger only starts the walk, and emits no events."""
+    """Kind of a step: a job runs code; a trigger only starts a run, and emits no events."""
 
     JOB = "job"
     TRIGGER = "trigger"
@@ -34,13 +30,15 @@ class Language(StrEnum):
     PYTHON = "python"
 
 
+# Edges and steps have no slots: they are sent to a run's process, and a slotted dataclass is
+# pickled field by field in Python, which is slow in a plan of thousands of steps.
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """One rule of the workflow: from ``source``, go to ``target`` when ``kind`` says so.
+    """Edge from step ``source`` to step ``target``, taken under the condition ``kind``.
 
-    ``expression`` is JavaScript over ``state`` and ``upstreamStepId``, present exactly when
-    ``kind`` is ``EXPRESSION``. A disabled edge keeps its condition and is never followed.
-    ``place`` is its (line, column) in the file, or (0, 0).
+    ``expression`` is JavaScript over ``state`` and ``upstreamStepId``, present exactly if ``kind``
+    is ``EXPRESSION``. A disabled edge keeps its condition and is never taken. ``position`` is
+    its (line, column) in the file, or (0, 0).
     """
 
     source: str
@@ -49,25 +47,26 @@ class Edge:
     expression: str = ""
     label: str = ""
     disabled: bool = False
-    place: tuple[int, int] = (0, 0)
+    position: tuple[int, int] = (0, 0)
 
     @property
     def id(self) -> str:
         return f"{self.source}->{self.target}"
 
     @property
-    def followable(self) -> bool:
+    def can_be_taken(self) -> bool:
         return not self.disabled and self.kind is not EdgeKind.NEVER
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A node of the graph.
+    """Node of the graph.
 
-    ``source`` is the job's code as written and ``source_file`` the file that it came from (empty
-    when inline). ``configuration`` is a credential's content, or the name of one. ``state`` is the
+    ``source`` is the job's code as written, and ``source_file`` the file that contains it (empty
+    if inline). ``configuration`` is a credential's content, or the name of one. ``state`` is the
     step's default state. A job without code passes its state on and emits no events. ``cron`` is
-    the schedule of a cron trigger. ``place`` is its (line, column) in the file, or (0, 0).
+    the schedule of a cron trigger. ``position`` is its (line, column) in the file, or
+    (0, 0).
     """
 
     id: str
@@ -82,7 +81,7 @@ class Step:
     edges: tuple[Edge, ...] = ()
     trigger_type: str = ""
     cron: str = ""
-    place: tuple[int, int] = (0, 0)
+    position: tuple[int, int] = (0, 0)
 
     @property
     def runs_code(self) -> bool:
@@ -90,13 +89,13 @@ class Step:
 
     @property
     def open_edges(self) -> tuple[Edge, ...]:
-        """The edges that can be followed at all."""
-        return tuple(edge for edge in self.edges if edge.followable)
+        """Edges that can be taken: neither disabled nor ``NEVER``."""
+        return tuple(edge for edge in self.edges if edge.can_be_taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Warning:
-    """Something in a file that is not an error; ``path`` is the place inside the file."""
+class LoadWarning:
+    """Problem in a file that is not an error; ``path`` is the path of the value in it."""
 
     path: str
     message: str
@@ -104,11 +103,11 @@ class Warning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
-    """The steps in the order of the file, and where a run starts by default.
+    """Steps of a workflow in the order of the file, and its options.
 
-    ``start`` and ``end`` are the file's own options (empty: the first trigger that is enabled, or
-    the first step; to the end). ``input`` is the input that the file itself carries, if it does.
-    ``options`` keeps the file's limits by OpenFn's names (``run_timeout_ms`` ...).
+    ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled
+    trigger, or else the first step; an empty ``end`` means that runs do not stop early.
+    ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...).
     """
 
     name: str
@@ -118,4 +117,4 @@ class Workflow:
     start: str = ""
     end: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[LoadWarning, ...] = ()

@@ -1,4 +1,4 @@
-"""A workflow as an execution plan, whatever it was read from: what :func:`load` reads again."""
+"""Conversion of a workflow to an execution plan, the format that represents all of it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from typing import Any
 from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Workflow
 
 
-def plan_of(workflow: Workflow, configurations: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The plan. ``configurations`` stand in for those of steps, by id, where they hold secrets."""
+def to_execution_plan(
+    workflow: Workflow, configurations: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Convert a workflow to an execution plan, which :func:`worker.load` reads again.
+
+    ``configurations``, by step id, replace those of the steps where they contain secrets.
+    """
     options = {"start": workflow.start, "end": workflow.end, **workflow.options}
-    given = configurations or {}
+    replacements = configurations or {}
     return {
         "options": {key: value for key, value in options.items() if value},
         "workflow": {
             "name": workflow.name,
             **({"id": workflow.id} if workflow.id else {}),
             "steps": [
-                _step(step, given.get(step.id, step.configuration)) for step in workflow.steps
+                _step(step, replacements.get(step.id, step.configuration))
+                for step in workflow.steps
             ],
         },
     }
 
 
 def fingerprint(workflow: Workflow) -> str:
-    """The same for workflows that run in the same way; credentials are no part of it."""
-    plan = plan_of(workflow, {step.id: None for step in workflow.steps})
+    """Compute a hash that is equal for workflows that run alike, whatever their credentials."""
+    plan = to_execution_plan(workflow, {step.id: None for step in workflow.steps})
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 
@@ -39,16 +45,17 @@ def _step(step: Step, configuration: Any) -> dict[str, Any]:
     else:
         fields |= {"adaptors": _adaptors(step), "expression": step.source}
     fields |= {"state": dict(step.state), "configuration": configuration}
-    kept = {key: value for key, value in fields.items() if value or key == "expression"}
+    # A step without an expression is a trigger: a job keeps an empty one.
+    plan_step = {key: value for key, value in fields.items() if value or key == "expression"}
     if step.edges:
-        kept["next"] = {edge.target: _edge(edge) for edge in step.edges}
-    return kept
+        plan_step["next"] = {edge.target: _edge(edge) for edge in step.edges}
+    return plan_step
 
 
 def _adaptors(step: Step) -> list[str]:
-    """A step in a .py file says by its adaptor that it is Python: here there is no file."""
-    named = any(one.partition("@")[0] == "python" for one in step.adaptors)
-    extra = ["python"] if step.language is Language.PYTHON and not named else []
+    # Without its .py file, only the adaptor marks a step as Python.
+    has_python = any(adaptor.partition("@")[0] == "python" for adaptor in step.adaptors)
+    extra = ["python"] if step.language is Language.PYTHON and not has_python else []
     return [*step.adaptors, *extra]
 
 

@@ -15,7 +15,7 @@ from worker.fleet.messaging.messages import well_formed
 from worker.util.json import dumps
 from worker.workflow.load import load, workflow_names
 from worker.workflow.model import Workflow
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 CACHED_BYTES = 64 * 1024
 """Larger plans are read each time: who sends them does not get to fill the memory."""
@@ -47,7 +47,7 @@ class WorkflowRegistry:
 def known_of(workflow: Workflow) -> RegisteredWorkflow:
     if "\0" in workflow.name:
         raise LoadError("the workflow's name has a NUL in it")
-    text = well_formed(dumps(plan_of(workflow)))
+    text = well_formed(dumps(to_execution_plan(workflow)))
     id = hashlib.sha256(text.encode()).hexdigest()[:32]
     return RegisteredWorkflow(name=(workflow.name or "unnamed")[:200], plan_id=id, plan=text)
 

@@ -11,7 +11,7 @@ from _quickjs import JSException
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
-from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, entry_of
+from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, error_entry
 from worker.core.plan import Plan
 from worker.sandbox.javascript.engine import Engine, EngineError
 from worker.workflow.model import Edge, EdgeKind, Step
@@ -151,7 +151,7 @@ class JavaScript:
     def _failed(self, step: Step, error: StepError) -> Outcome:
         if error.aborts:
             return Outcome(state=None, error=error)
-        state = self._engine.failed(json.dumps(entry_of(error)))
+        state = self._engine.failed(json.dumps(error_entry(error)))
         return Outcome(state=state, errored=True, error=error)
 
     # --- conditions -----------------------------------------------------------------------------
@@ -165,18 +165,18 @@ class JavaScript:
         try:
             result = json.loads(self._engine.judge(step.id, json.dumps(wanted), state))
         except JSException:
-            return EdgesEvaluated(verdicts=(), state=state, error=OUT_OF_MEMORY)
+            return EdgesEvaluated(taken=(), state=state, error=OUT_OF_MEMORY)
         verdicts = tuple(result["verdicts"])
         if result["thrown"] is None:
-            return EdgesEvaluated(verdicts=verdicts, state=self._engine.judged())
+            return EdgesEvaluated(taken=verdicts, state=self._engine.judged())
         report = json.loads(result["thrown"])
         if report["type"] == "OomError":
-            return EdgesEvaluated(verdicts=verdicts, state=state, error=OUT_OF_MEMORY)
+            return EdgesEvaluated(taken=verdicts, state=state, error=OUT_OF_MEMORY)
         edge = edges[len(verdicts)]
         thrown = f"{report['name'] or 'an error'}: {report['message']}"
         message = f"the condition of {edge.id} threw {thrown}"
         error = StepError(type="EdgeConditionError", message=message, name=report["name"])
-        return EdgesEvaluated(verdicts=verdicts, state=state, error=error)
+        return EdgesEvaluated(taken=verdicts, state=state, error=error)
 
     # --- errors ---------------------------------------------------------------------------------
 

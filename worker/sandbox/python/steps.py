@@ -42,7 +42,7 @@ from dataclasses import dataclass, replace
 from types import CodeType, ModuleType
 from typing import Any
 
-from worker.core.outcome import Outcome, StepError, entry_of
+from worker.core.outcome import Outcome, StepError, error_entry
 from worker.errors import PlanError
 from worker.sandbox.python.guard import ForbiddenName, Guard, harden
 from worker.sandbox.python.state import fields_of, is_nothing, to_json, without_secrets
@@ -247,7 +247,7 @@ class _PythonExecution:
     def _with_error(self, state: Any, error: StepError) -> str | None:
         # The run's process has this loaded already, with its engine.
         fields = without_secrets(fields_of(state) or {})
-        errors = {**(fields_of(fields.get("errors")) or {}), self._step_id: entry_of(error)}
+        errors = {**(fields_of(fields.get("errors")) or {}), self._step_id: error_entry(error)}
         return to_json({**fields, "errors": errors}, self._warn, state)
 
     def _warn(self, message: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from worker.core.compile_plan import compile
+from worker.core.compile_plan import compile_plan
 from worker.core.status import Status
 from worker.errors import PlanError
 from worker.view.report.executions import ReportedExecution
@@ -137,7 +137,7 @@ def _silent(
 def _judged_silent(edge: Edge, followed: bool) -> EvaluatedEdge:
     if followed:
         fate, why = EdgeOutcome.FOLLOWED, _because(edge)
-    elif edge.followable and edge.kind in (EdgeKind.ALWAYS, EdgeKind.SUCCESS):
+    elif edge.can_be_taken and edge.kind in (EdgeKind.ALWAYS, EdgeKind.SUCCESS):
         fate, why = EdgeOutcome.WAITING, "nothing behind it ran"
     else:
         fate, why = EdgeOutcome.REFUSED, refusal(edge)
@@ -147,7 +147,7 @@ def _judged_silent(edge: Edge, followed: bool) -> EvaluatedEdge:
 def _start(workflow: Workflow, start: str) -> str:
     """The step that the walk begins at; empty where the workflow could not run."""
     try:
-        return compile(workflow, start=start).start
+        return compile_plan(workflow, start=start).start
     except PlanError:
         return ""
 

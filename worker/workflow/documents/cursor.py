@@ -1,4 +1,4 @@
-"""A cursor over a document, so that readers of formats say what they expect and nothing else."""
+"""Cursor over a document: typed access to its values, with errors that name the position."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from worker.workflow.documents.data import Keys, Mark, did_you_mean, path_text, shorten
-from worker.workflow.documents.data import kind_of as kind_of
+from worker.workflow.documents.data import (
+    KeyPath,
+    LineColumn,
+    describe,
+    did_you_mean,
+    format_path,
+    shorten,
+)
 from worker.workflow.documents.document import Document
-from worker.workflow.model import Warning
+from worker.workflow.model import LoadWarning
 
-# A file of junk would warn once a key: nobody reads that, and each suggestion costs time.
+# An unsuitable file would cause a warning per key: more than anybody reads, and slow to make.
 _WARNING_LIMIT = 100
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Cursor:
-    """A value in a document, and the path to it. ``warnings`` is shared by the whole document."""
+    """Value in a document, and the path to it. ``warnings`` is shared by the whole document."""
 
     __slots__ = ("document", "path", "value", "warnings")
 
@@ -25,15 +31,15 @@ class Cursor:
         self,
         document: Document,
         value: Any,
-        path: Keys = (),
-        warnings: list[Warning] | None = None,
+        path: KeyPath = (),
+        warnings: list[LoadWarning] | None = None,
     ) -> None:
         self.document, self.value, self.path = document, value, path
-        self.warnings: list[Warning] = [] if warnings is None else warnings
+        self.warnings: list[LoadWarning] = [] if warnings is None else warnings
 
     @property
-    def place(self) -> Mark:
-        """Its (line, column), from 1; (0, 0) where the document is not ``located``."""
+    def position(self) -> LineColumn:
+        """Line and column, from 1; (0, 0) if the document is not ``located``."""
         return self.document.locate(self.path) if self.document.located else (0, 0)
 
     def fail(self, message: str) -> NoReturn:
@@ -41,11 +47,11 @@ class Cursor:
 
     def warn(self, message: str) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
-            self.warnings.append(Warning(path=path_text(self.path), message=message))
+            self.warnings.append(LoadWarning(path=format_path(self.path), message=message))
 
     def at(self, key: str) -> Cursor:
-        """The value under a key; its value is ``None`` where there is none."""
-        return self._child(key, self._held().get(key))
+        """Move to the value under a key; it is ``None`` if the key is absent."""
+        return self._child(key, self._mapping().get(key))
 
     def _child(self, key: str | int, value: Any) -> Cursor:
         return Cursor(self.document, value, (*self.path, key), self.warnings)
@@ -54,24 +60,25 @@ class Cursor:
         return isinstance(self.value, Mapping) and key in self.value
 
     def first(self, *keys: str) -> Cursor:
-        """The value under the first of several names that holds one."""
-        held = self._held()
-        return self.at(next((key for key in keys if held.get(key) is not None), keys[0]))
+        """Move to the first of several keys that has a value."""
+        mapping = self._mapping()
+        return self.at(next((key for key in keys if mapping.get(key) is not None), keys[0]))
 
-    # --- what is expected -----------------------------------------------------------------------
+    # --- typed values ---------------------------------------------------------------------------
 
     def mapping(self, *known: str) -> Cursor:
-        """This node, which must be a mapping; keys outside ``known`` (if any) are warned of."""
-        for key in self._held():
+        """Require a mapping, and warn about keys that are not ``known`` (if any are named)."""
+        for key in self._mapping():
+            # Such a text cannot be encoded: it would fail later, far from its origin.
             if _SURROGATE.search(key):
-                self.fail("a key holds half of a character (a lone surrogate)")
+                self.fail("a key contains half of a character (a lone surrogate)")
             if known and key not in known:
                 self._unknown(key, known)
         return self
 
-    def _held(self) -> Mapping[str, Any]:
+    def _mapping(self) -> Mapping[str, Any]:
         if not isinstance(self.value, Mapping):
-            self.fail(f"expected a mapping, found {kind_of(self.value)}")
+            self.fail(f"expected a mapping, found {describe(self.value)}")
         return self.value
 
     def _unknown(self, key: str, known: tuple[str, ...]) -> None:
@@ -80,31 +87,32 @@ class Cursor:
             self.at(key).warn(f"unknown key '{shorten(key)}'{hint}")
 
     def items(self) -> Iterator[tuple[str, Cursor]]:
-        """The entries of a mapping, in the order of the file; none where it is absent."""
+        """Yield the entries of a mapping, in the order of the file; none if it is absent."""
         if self.value is not None:
             for key, value in self.mapping().value.items():
                 yield key, self._child(key, value)
 
     def elements(self) -> Iterator[Cursor]:
-        """The items of a list; none where it is absent."""
+        """Yield the items of a list; none if it is absent."""
         if self.value is not None:
             if not isinstance(self.value, list):
-                self.fail(f"expected a list, found {kind_of(self.value)}")
+                self.fail(f"expected a list, found {describe(self.value)}")
             for index, value in enumerate(self.value):
                 yield self._child(index, value)
 
     def text(self, default: str | None = None) -> str:
-        """A text. Required unless there is a default."""
+        """Require a text; with a default it may be absent."""
         if self.value is None and default is not None:
             return default
         if not isinstance(self.value, str):
-            self.fail(f"expected text, found {kind_of(self.value)}")
+            self.fail(f"expected text, found {describe(self.value)}")
         if _SURROGATE.search(self.value):
             self.fail("expected text, found half of a character (a lone surrogate)")
         return self.value
 
     def name(self, default: str | None = None) -> str:
-        """A text that names something; a number is taken as the word that was meant."""
+        """Require a text that is not empty, unless there is a default; a number counts as text."""
+        # YAML reads an unquoted id such as 42 as a number.
         if isinstance(self.value, int | float) and not isinstance(self.value, bool):
             return str(self.value)
         text = self.text(default)
@@ -116,17 +124,18 @@ class Cursor:
         if self.value is None:
             return default
         if not isinstance(self.value, bool):
-            self.fail(f"expected true or false, found {kind_of(self.value)}")
+            self.fail(f"expected true or false, found {describe(self.value)}")
         return self.value
 
     def amount(self) -> int | float:
-        """A number that is not negative."""
+        """Require a number that is not negative."""
+        # To Python, a bool is an int too.
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
-            self.fail(f"expected a number, found {kind_of(self.value)}")
+            self.fail(f"expected a number, found {describe(self.value)}")
         if self.value < 0:
             self.fail(f"expected a number from 0, found {self.value}")
         return self.value
 
     def data(self) -> dict[str, Any]:
-        """A mapping taken as it is; empty where it is absent."""
+        """Return a mapping as plain data; empty if it is absent."""
         return {} if self.value is None else dict(self.mapping().value)

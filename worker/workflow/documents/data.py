@@ -1,4 +1,4 @@
-"""Plain data: what a document may hold, within which bounds, and how a place in it is named."""
+"""Plain data of documents: permitted types and sizes, paths, and formatting for messages."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any, NoReturn
 
 from worker.errors import LoadError
 
+# Far above any real workflow, and far below what exhausts the stack or the memory.
 NESTING_LIMIT = 200
 NODE_LIMIT = 2_000_000
-_SHOWN = 60
-_LONG_PATH = 20
+_TEXT_LIMIT = 60
+_PATH_LIMIT = 20
 
-Keys = tuple[str | int, ...]
-Mark = tuple[int, int]
+KeyPath = tuple[str | int, ...]
+LineColumn = tuple[int, int]
 
 
-def path_text(keys: Keys) -> str:
-    """``("steps", 0, "next")`` as ``steps[0].next``; of a very long one, its ends."""
-    if len(keys) > _LONG_PATH:
-        return f"{path_text(keys[:8])} … {path_text(keys[-4:])}"
+def format_path(keys: KeyPath) -> str:
+    """Format ``("steps", 0, "next")`` as ``steps[0].next``; of a very long path, only its ends."""
+    if len(keys) > _PATH_LIMIT:
+        return f"{format_path(keys[:8])} … {format_path(keys[-4:])}"
     text = ""
     for key in keys:
         if isinstance(key, int):
@@ -36,18 +37,19 @@ def path_text(keys: Keys) -> str:
 
 
 def shorten(text: str) -> str:
-    """A text of the author's, short enough for a message."""
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    """Shorten a text of the author's for a message."""
+    return text if len(text) <= _TEXT_LIMIT else f"{text[: _TEXT_LIMIT - 1]}…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about a word that is not known; empty where nothing comes near."""
-    near = difflib.get_close_matches(word, known, n=1) if len(word) <= _SHOWN else []
+    """Return a suggestion to append to a message about an unknown word; empty if none is close."""
+    # The comparison is quadratic in the word's length.
+    near = difflib.get_close_matches(word, known, n=1) if len(word) <= _TEXT_LIMIT else []
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def kind_of(value: object) -> str:
-    """What a value is, in the words of a file's author."""
+def describe(value: object) -> str:
+    """Describe a value for a message, in terms of the file rather than of Python."""
     match value:
         case None:
             return "nothing"
@@ -65,73 +67,77 @@ def kind_of(value: object) -> str:
             return f"a {type(value).__name__}"
 
 
-class _Trail:
-    """The way to a container. Linked, so that a path costs nothing until a message needs it."""
+# A linked list, as most paths are never needed: only an error builds one.
+class _Path:
+    """Path to a container."""
 
     __slots__ = ("depth", "key", "parent")
 
-    def __init__(self, parent: _Trail | None = None, key: str | int = "") -> None:
+    def __init__(self, parent: _Path | None = None, key: str | int = "") -> None:
         self.parent, self.key = parent, key
         self.depth: int = parent.depth + 1 if parent else 1
 
     def fail(self, file: str, message: str) -> NoReturn:
         keys: list[str | int] = []
-        trail: _Trail | None = self
-        while trail and trail.parent:  # the root has no key
-            keys.append(trail.key)
-            trail = trail.parent
-        raise LoadError(message, file=file, path=path_text(tuple(reversed(keys))))
+        node: _Path | None = self
+        while node and node.parent:  # the root has no key
+            keys.append(node.key)
+            node = node.parent
+        raise LoadError(message, file=file, path=format_path(tuple(reversed(keys))))
 
 
-def plain(source: Mapping[str, Any], file: str) -> Any:
-    """A copy of a caller's dict that holds only what JSON can say, each part its own.
+def to_plain_data(source: Mapping[str, Any], file: str) -> Any:
+    """Copy a caller's dict, which may contain only JSON types.
 
     Raises :class:`LoadError` for other types, keys that are not text, numbers out of range,
     nesting over NESTING_LIMIT (so also for a dict that contains itself) and more than NODE_LIMIT
-    values, counted as if what is shared were written out.
+    values, where shared parts count each time.
     """
-    root = _opened(source, _Trail(), file)
-    todo = [(root, _Trail())]
+    # A stack instead of recursion: the caller's dict can be nested more deeply than Python's.
+    root = _copy(source, _Path(), file)
+    todo = [(root, _Path())]
     count = 0
     while todo:
-        copy, trail = todo.pop()
+        copy, path = todo.pop()
         count += len(copy)
         if count > NODE_LIMIT:
-            trail.fail(file, f"more than {NODE_LIMIT:,} values")
-        if trail.depth > NESTING_LIMIT:
+            path.fail(file, f"more than {NODE_LIMIT:,} values")
+        if path.depth > NESTING_LIMIT:
             raise LoadError(f"nested more than {NESTING_LIMIT} levels deep", file=file)
         for key, value in copy.items() if isinstance(copy, dict) else enumerate(copy):
             if isinstance(value, Mapping | list | tuple):
-                inner = _Trail(trail, key)
-                copy[key] = opened = _opened(value, inner, file)  # type: ignore[index]
-                todo.append((opened, inner))
+                inner = _Path(path, key)
+                copy[key] = child = _copy(value, inner, file)  # type: ignore[index]
+                todo.append((child, inner))
             else:
-                copy[key] = _scalar(value, trail, key, file)  # type: ignore[index]
+                copy[key] = _scalar(value, path, key, file)  # type: ignore[index]
     return root
 
 
-def _opened(
-    value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], trail: _Trail, file: str
+def _copy(
+    value: Mapping[Any, Any] | list[Any] | tuple[Any, ...], path: _Path, file: str
 ) -> list[Any] | dict[str, Any]:
     if not isinstance(value, Mapping):
         return list(value)
     for key in value:
         if not isinstance(key, str):
-            trail.fail(file, f"expected keys that are text, found {kind_of(key)}")
+            path.fail(file, f"expected keys that are text, found {describe(key)}")
     return dict(value)
 
 
-def _scalar(value: Any, trail: _Trail, key: str | int, file: str) -> Any:
+def _scalar(value: Any, path: _Path, key: str | int, file: str) -> Any:
     match value:
         case None | bool():
             return value
+        # Subclasses become plain: a StrEnum would not survive json or pickle as it is.
         case str():
             return str.__str__(value)
+        # The range of a float, which is every number of JavaScript.
         case int() if value.bit_length() <= 1024:
             return int(value)
         case float() if math.isfinite(value):
             return float(value)
         case int() | float():
-            _Trail(trail, key).fail(file, "the number is out of range")
+            _Path(path, key).fail(file, "the number is out of range")
         case _:
-            _Trail(trail, key).fail(file, f"expected data as in JSON, found {kind_of(value)}")
+            _Path(path, key).fail(file, f"expected data as in JSON, found {describe(value)}")

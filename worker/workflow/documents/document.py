@@ -1,4 +1,4 @@
-"""A file as plain data, read safely, with the place of every value in it."""
+"""Reading of YAML and JSON files as plain data, with the position of every value."""
 
 from __future__ import annotations
 
@@ -8,48 +8,49 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from worker.errors import LoadError
-from worker.workflow.documents import json_reader as json_text
-from worker.workflow.documents.data import Keys, Mark, path_text
+from worker.workflow.documents import json_reader
+from worker.workflow.documents.data import KeyPath, LineColumn, format_path
 
 FILE_LIMIT = 20 * 1024 * 1024
 
 
-def _nowhere(keys: Keys) -> Mark:
+def _no_position(keys: KeyPath) -> LineColumn:
     return 0, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a file holds.
+    """Content of a file.
 
-    ``locate`` gives (line, column), from 1, of the value under a path of keys and indices, or of
-    the nearest around it; (0, 0) where there is no text. ``located`` says that this costs next to
-    nothing, or was asked for. ``folder`` is where files beside it are looked for, and ``beside``
-    keeps those that were read.
+    ``locate`` returns (line, column), from 1, of the value under a path of keys and indices, or of
+    the nearest value around it; (0, 0) without a text. ``located`` is true if positions are cheap
+    or were requested. ``folder`` contains the files that the document may refer to, and
+    ``file_texts`` those that were read.
     """
 
     file: str
     root: Any
-    locate: Callable[[Keys], Mark] = _nowhere
+    locate: Callable[[KeyPath], LineColumn] = _no_position
     located: bool = False
     folder: Path | None = None
-    beside: dict[Path, str] = field(default_factory=dict)
+    file_texts: dict[Path, str] = field(default_factory=dict)
 
-    def fail(self, keys: Keys, message: str) -> NoReturn:
-        """Raise a :class:`LoadError` that names the place."""
+    def fail(self, keys: KeyPath, message: str) -> NoReturn:
+        """Raise a :class:`LoadError` with the position of a value."""
         line, column = self.locate(keys)
         raise LoadError(
-            message, file=self.file, path=path_text(keys), line=line, column=column
+            message, file=self.file, path=format_path(keys), line=line, column=column
         ) from None
 
 
 def read_document(file: Path, *, located: bool = False) -> Document:
-    """Read a YAML or JSON file. Raises :class:`LoadError` on anything that is not one.
+    """Read a YAML or JSON file. Raises :class:`LoadError` if it is neither.
 
-    ``located`` asks for the places of what is good in JSON too; errors have theirs in any case.
+    ``located`` requests positions also for the valid values of JSON; errors always have theirs.
     """
     text = read_text(file, FILE_LIMIT)
     if file.suffix == ".json" or text.lstrip()[:1] in ("{", "["):
+        # Tried first, as JSON is read much faster; YAML, too, can begin with a brace.
         try:
             return _json_document(text, file, located)
         except LoadError:
@@ -60,54 +61,57 @@ def read_document(file: Path, *, located: bool = False) -> Document:
 
 def _json_document(text: str, file: Path, located: bool) -> Document:
     root = parse_json(text, str(file))
-    places = json_text.JsonPositions(text)
-    return Document(file=str(file), root=root, locate=places, located=located, folder=file.parent)
+    positions = json_reader.JsonPositions(text)
+    return Document(
+        file=str(file), root=root, locate=positions, located=located, folder=file.parent
+    )
 
 
 def _yaml_document(text: str, file: Path) -> Document:
-    root, places = parse_yaml(text, str(file))
-    return Document(file=str(file), root=root, locate=places, located=True, folder=file.parent)
+    root, positions = parse_yaml(text, str(file))
+    return Document(file=str(file), root=root, locate=positions, located=True, folder=file.parent)
 
 
 def parse_json(text: str, file: str) -> Any:
-    """JSON as plain data. Raises :class:`LoadError`."""
-    return json_text.parse(text, file)
+    """Parse JSON to plain data. Raises :class:`LoadError`."""
+    return json_reader.parse(text, file)
 
 
-def parse_yaml(text: str, file: str) -> tuple[Any, Callable[[Keys], Mark]]:
-    """YAML as plain data, and what tells the place of a path. Raises :class:`LoadError`."""
-    from worker.workflow.documents import (
-        yaml_reader as yaml_text,  # its parser takes 20 ms to import: JSON need not pay
-    )
+def parse_yaml(text: str, file: str) -> tuple[Any, Callable[[KeyPath], LineColumn]]:
+    """Parse YAML to plain data and a function that locates paths. Raises :class:`LoadError`."""
+    # The YAML parser takes 20 ms to import, which JSON files need not pay.
+    from worker.workflow.documents import yaml_reader
 
-    return yaml_text.parse(text, file)
+    return yaml_reader.parse(text, file)
 
 
-def read_text(file: Path, limit: int) -> str:
-    """A file as text, within ``limit`` bytes. Raises :class:`LoadError` with the reason."""
+def read_text(file: Path, limit_bytes: int) -> str:
+    """Read a text file of at most ``limit_bytes``. Raises :class:`LoadError` with the reason."""
     try:
         size = file.stat().st_size
         if not file.is_file():
             raise LoadError("not a file", file=str(file))
-        if size > limit:
-            _fail_size(file, f"{size / 2**20:.1f} MB", limit)
+        if size > limit_bytes:
+            _fail_size(file, f"{size / 2**20:.1f} MB", limit_bytes)
+        # A device or a growing file is larger than its size: never read more than the limit.
         with file.open("rb") as stream:
-            content = stream.read(limit + 1)
+            content = stream.read(limit_bytes + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LoadError(f"cannot be read: {reason}", file=str(file)) from None
-    if len(content) > limit:
-        _fail_size(file, "still growing", limit)
-    return _decoded(content, str(file))
+    if len(content) > limit_bytes:
+        _fail_size(file, "still growing", limit_bytes)
+    return _decode(content, str(file))
 
 
-def _fail_size(file: Path, found: str, limit: int) -> NoReturn:
-    message = f"the file is {found}, over the limit of {limit / 2**20:.0f} MB"
+def _fail_size(file: Path, size: str, limit_bytes: int) -> NoReturn:
+    message = f"the file is {size}, over the limit of {limit_bytes / 2**20:.0f} MB"
     raise LoadError(message, file=str(file))
 
 
-def _decoded(content: bytes, file: str) -> str:
+def _decode(content: bytes, file: str) -> str:
     try:
+        # Editors on Windows begin a file with a byte order mark.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1

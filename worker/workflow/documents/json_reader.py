@@ -1,4 +1,4 @@
-"""JSON as plain data. Python's reader takes more than JSON is; what it lets through stops here."""
+"""Strict JSON parser with positions: rejects what Python's own parser accepts beyond JSON."""
 
 from __future__ import annotations
 
@@ -11,38 +11,42 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from worker.errors import LoadError
-from worker.workflow.documents.data import NESTING_LIMIT, Keys, Mark, shorten
+from worker.workflow.documents.data import NESTING_LIMIT, KeyPath, LineColumn, shorten
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _CONTAINERS = frozenset((dict, list))
 
 
 def parse(text: str, file: str) -> Any:
-    """JSON as plain data. Raises :class:`LoadError` for what is not JSON, for a key that stands
-    twice, numbers out of range, and nesting over NESTING_LIMIT."""
+    """Parse JSON to plain data.
+
+    Raises :class:`LoadError` if it is not JSON, for a key that occurs twice in an object, for
+    numbers out of range, and for nesting over NESTING_LIMIT.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            key = _first_double([key for key, _ in pairs])
+        # Of two steps under one key, Python's parser would silently drop the first.
+        unique_pairs = dict(pairs)
+        if len(unique_pairs) < len(pairs):
+            key = _first_duplicate([key for key, _ in pairs])
             raise LoadError(f"the key {shorten(key)!r} stands twice in one object", file=file)
-        return found
+        return unique_pairs
 
-    def number(written: str) -> float:
-        found = float(written)
-        return found if math.isfinite(found) else refuse(written)
+    def number(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else reject(text)
 
-    def refuse(written: str) -> NoReturn:
-        raise LoadError(f"not JSON: the number {shorten(written)} is out of range", file=file)
+    def reject(text: str) -> NoReturn:
+        raise LoadError(f"not JSON: the number {shorten(text)} is out of range", file=file)
 
     try:
         value = json.loads(
-            text, object_pairs_hook=unique, parse_float=number, parse_constant=refuse
+            text, object_pairs_hook=unique, parse_float=number, parse_constant=reject
         )
     except json.JSONDecodeError as error:
         message = f"not JSON: {error.msg}"
         raise LoadError(message, file=file, line=error.lineno, column=error.colno) from None
-    except ValueError:
+    except ValueError:  # an integer of more digits than Python converts
         raise LoadError("not JSON: a number is out of range", file=file) from None
     except RecursionError:
         raise LoadError("nested too deeply", file=file) from None
@@ -50,7 +54,7 @@ def parse(text: str, file: str) -> Any:
     return value
 
 
-def _first_double(keys: list[str]) -> str:
+def _first_duplicate(keys: list[str]) -> str:
     seen: set[str] = set()
     for key in keys:
         if key in seen:
@@ -60,12 +64,13 @@ def _first_double(keys: list[str]) -> str:
 
 
 def _check_nesting(value: Any, file: str) -> None:
+    # Level by level: recursion would be slower, and could itself exceed Python's limit.
     level = [value] if type(value) in _CONTAINERS else []
     for _ in range(NESTING_LIMIT):
         level = [
             child
-            for one in level
-            for child in (one.values() if type(one) is dict else one)
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
             if type(child) in _CONTAINERS
         ]
         if not level:
@@ -74,41 +79,40 @@ def _check_nesting(value: Any, file: str) -> None:
 
 
 class JsonPositions:
-    """The line and column of every value in a text that :func:`parse` has read.
-
-    Found when asked for, each container's entries at once: a run asks for none.
-    """
+    """Lines and columns of the values in a text that :func:`parse` accepted."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._found: dict[int, dict[str | int, int]] = {}
+        # Computed on demand, all entries of a container at once: a run needs no positions.
+        self._entries: dict[int, dict[str | int, int]] = {}
 
-    def __call__(self, keys: Keys) -> Mark:
-        """The place of the value under ``keys``, or of the nearest around it."""
+    def __call__(self, keys: KeyPath) -> LineColumn:
+        """Locate the value under ``keys``, or the nearest value around it."""
         position = _after_space(self._text, 0)
         for key in keys:
-            if position not in self._found:
-                self._found[position] = dict(_entries(self._text, position))
-            inside = self._found[position].get(key)
-            if inside is None:
+            if position not in self._entries:
+                self._entries[position] = dict(_entries(self._text, position))
+            child = self._entries[position].get(key)
+            if child is None:
                 break
-            position = inside
-        return self._mark(position)
+            position = child
+        return self._line_column(position)
 
-    def _mark(self, position: int) -> Mark:
-        line = bisect_right(self._lines, position)
-        return line, position - self._lines[line - 1] + 1
+    def _line_column(self, position: int) -> LineColumn:
+        line = bisect_right(self._line_starts, position)
+        return line, position - self._line_starts[line - 1] + 1
 
     @cached_property
-    def _lines(self) -> list[int]:
-        return [0, *(found.end() for found in re.finditer("\n", self._text))]
+    def _line_starts(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer("\n", self._text))]
 
 
 def _entries(text: str, position: int) -> Iterator[tuple[str | int, int]]:
-    """The keys or indices of the container that starts here, and where each value starts."""
+    """Yield the keys or indices of the container at a position, and where each value starts."""
     container, index = text[position], 0
     if container not in "[{":
         return
+    # The text is known to be valid, so every value can be skipped without a check.
     decoder = json.JSONDecoder()
     position = _after_space(text, position + 1)
     while text[position] not in "]}":
@@ -125,6 +129,6 @@ def _entries(text: str, position: int) -> Iterator[tuple[str | int, int]]:
 
 
 def _after_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    assert found is not None
-    return found.end()
+    match = _SPACE.match(text, position)
+    assert match is not None, "the pattern matches nothing too"
+    return match.end()

@@ -1,8 +1,8 @@
-"""YAML as plain data, read from its event stream without recursion.
+"""Strict YAML parser with positions, built on the event stream of PyYAML.
 
-Nesting and the expansion of aliases are bounded before anything is built, a key that stands twice
-is an error (the parser would drop a rule in silence), and plain words mean what YAML 1.2's core
-schema says: ``on``, ``yes``, ``no`` and dates are text. ``<<`` merges, as authors expect of it.
+Nesting and the expansion of aliases are limited before anything is built, and a duplicate key is an
+error. Plain scalars have the types of YAML 1.2's core schema: ``on``, ``yes``, ``no`` and dates are
+text. ``<<`` merges mappings.
 """
 
 from __future__ import annotations
@@ -16,53 +16,62 @@ from typing import Any, NoReturn
 import yaml
 
 from worker.errors import LoadError
-from worker.workflow.documents.data import NESTING_LIMIT, NODE_LIMIT, Keys, Mark, path_text, shorten
+from worker.workflow.documents.data import (
+    NESTING_LIMIT,
+    NODE_LIMIT,
+    KeyPath,
+    LineColumn,
+    format_path,
+    shorten,
+)
 
-_COLUMNS = 1 << 32  # line and column in one number: a file can hold two million values
+# Line and column are packed into one number: a file can have two million values.
+_COLUMNS = 1 << 32
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def parse(text: str, file: str) -> tuple[Any, YamlPositions]:
-    """YAML as plain data, and its places. Raises :class:`LoadError` for what is not one document
-    of it."""
+    """Parse one YAML document to plain data, with its positions. Raises :class:`LoadError`."""
     builder = _Builder(file)
     try:
         for event in _events(text):
-            builder.take(event)
+            builder.add(event)
     except yaml.MarkedYAMLError as error:
         _fail_marked(error, text, file)
     except yaml.YAMLError as error:
         _fail_unprintable(error, text, file)
-    return builder.root, YamlPositions(builder.root, builder.start, builder.within)
+    return builder.root, YamlPositions(builder.root, builder.start, builder.positions)
 
 
-_Marks = dict[str, int] | list[int]
+_Positions = dict[str, int] | list[int]
 
 
 class YamlPositions:
-    """The line and column of every value, kept for each container: a path costs nothing."""
+    """Lines and columns of all values, by the identity of their container."""
 
-    def __init__(self, root: Any, start: Mark, within: Mapping[int, _Marks]) -> None:
-        self._root, self._start, self._within = root, start, within
+    def __init__(self, root: Any, start: LineColumn, positions: Mapping[int, _Positions]) -> None:
+        # The root keeps all containers alive, so that their ids stay theirs.
+        self._root, self._start, self._positions = root, start, positions
 
-    def __call__(self, keys: Keys) -> Mark:
-        """The place of the value under ``keys``, or of the nearest around it."""
-        value, found = self._root, self._start
+    def __call__(self, keys: KeyPath) -> LineColumn:
+        """Locate the value under ``keys``, or the nearest value around it."""
+        value, position = self._root, self._start
         for key in keys:
             try:
-                packed = self._within[id(value)][key]  # type: ignore[index]
+                packed = self._positions[id(value)][key]  # type: ignore[index]
             except LookupError:
                 break
-            value, found = value[key], divmod(packed, _COLUMNS)
-        return found
+            value, position = value[key], divmod(packed, _COLUMNS)
+        return position
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
+    # The parser in C is several times as fast, and some builds of PyYAML lack it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.parse(text, Loader=loader)
 
 
-def _mark(event: yaml.Event) -> Mark:
+def _line_column(event: yaml.Event) -> LineColumn:
     mark = event.start_mark
     return (mark.line + 1, mark.column + 1) if mark else (0, 0)
 
@@ -77,41 +86,41 @@ def _fail_marked(error: yaml.MarkedYAMLError, text: str, file: str) -> NoReturn:
 
 
 def _fail_unprintable(error: yaml.YAMLError, text: str, file: str) -> NoReturn:
-    found = _UNPRINTABLE.search(text)
-    if found is None:
+    match = _UNPRINTABLE.search(text)
+    if match is None:
         raise LoadError(f"not YAML: {str(error).splitlines()[0]}", file=file) from None
-    line = text.count("\n", 0, found.start()) + 1
-    column = found.start() - text.rfind("\n", 0, found.start())
-    message = f"not YAML: the character U+{ord(found[0]):04X} may not stand in it"
+    line = text.count("\n", 0, match.start()) + 1
+    column = match.start() - text.rfind("\n", 0, match.start())
+    message = f"not YAML: the character U+{ord(match[0]):04X} may not stand in it"
     raise LoadError(message, file=file, line=line, column=column) from None
 
 
 @dataclass(slots=True)
-class _Open:
-    """A collection under construction; a mapping waits for a key or for that key's value.
+class _Collection:
+    """Collection under construction; a mapping expects a key or that key's value.
 
-    ``before`` counts the values of the document before it, ``height`` its levels so far, ``lines``
-    has the line of each key, ``places`` those of the values, and ``merges`` what ``<<`` brings in
-    once all its own keys stand.
+    ``nodes_before`` counts the document's values before it, ``height`` its levels so far, ``lines``
+    has the line of each key and ``positions`` those of the values. ``merges`` are the mappings of
+    ``<<``, merged after all its own keys.
     """
 
     value: dict[str, Any] | list[Any]
-    places: _Marks
+    positions: _Positions
     anchor: str | None
-    before: int
+    nodes_before: int
     height: int = 1
     key: str | None = None
     lines: dict[str, int] = field(default_factory=dict)
     merges: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def awaits_key(self) -> bool:
+    def expects_key(self) -> bool:
         return self.key is None and isinstance(self.value, dict)
 
 
 @dataclass(slots=True)
-class _Anchored:
-    """What an alias stands for: the value, how many values that is, and how many levels."""
+class _Anchor:
+    """Value that an alias refers to, with its number of values and of levels."""
 
     value: Any
     size: int
@@ -119,18 +128,18 @@ class _Anchored:
 
 
 class _Builder:
-    """Builds data from YAML events on a stack of its own."""
+    """Builds data from YAML events, on a stack of its own instead of by recursion."""
 
     def __init__(self, file: str) -> None:
         self.root: Any = None
-        self.start: Mark = (0, 0)
-        self.within: dict[int, _Marks] = {}
+        self.start: LineColumn = (0, 0)
+        self.positions: dict[int, _Positions] = {}
         self._file = file
-        self._stack: list[_Open] = []
-        self._anchors: dict[str, _Anchored] = {}
+        self._stack: list[_Collection] = []
+        self._anchors: dict[str, _Anchor] = {}
         self._documents = self._nodes = 0
 
-    def take(self, event: yaml.Event) -> None:
+    def add(self, event: yaml.Event) -> None:
         match event:
             case yaml.ScalarEvent():
                 self._scalar(event)
@@ -153,15 +162,16 @@ class _Builder:
         self._count(event, 1)
         if event.tag not in _TEXT_TAGS:
             self._fail(event, f"the tag {shorten(event.tag or '')} is not allowed")
-        is_key = self._stack and self._stack[-1].awaits_key
-        value = event.value if is_key else self._meaning(event)
+        # A key is always text: null, true or 1 as a key would not be found by its name.
+        is_key = self._stack and self._stack[-1].expects_key
+        value = event.value if is_key else self._typed_value(event)
         if event.anchor:
-            self._anchors[event.anchor] = _Anchored(value, 1, 0)
+            self._anchors[event.anchor] = _Anchor(value, 1, 0)
         if is_key:
             self._key(event, value)
         else:
-            self._note(event)
-            self._place(value)
+            self._add_position(event)
+            self._add_value(value)
 
     def _open(
         self, event: yaml.CollectionStartEvent, value: dict[str, Any] | list[Any], kind: str
@@ -170,33 +180,35 @@ class _Builder:
         if event.tag not in (None, "!", f"tag:yaml.org,2002:{kind}"):
             self._fail(event, f"the tag {shorten(event.tag)} is not allowed")
         self._check_nesting(event, 1)
-        if self._stack and self._stack[-1].awaits_key:
+        if self._stack and self._stack[-1].expects_key:
             self._fail(event, "a key must be a word, found a mapping or a list")
-        self._note(event)
-        places: _Marks = [] if isinstance(value, list) else {}
-        self._stack.append(_Open(value, places, event.anchor, self._nodes - 1))
+        # Before the push: the position belongs to the collection around this one.
+        self._add_position(event)
+        positions: _Positions = [] if isinstance(value, list) else {}
+        self._stack.append(_Collection(value, positions, event.anchor, self._nodes - 1))
 
     def _close(self) -> None:
         done = self._stack.pop()
-        self.within[id(done.value)] = done.places
+        self.positions[id(done.value)] = done.positions
+        # A key of its own comes before a merged one, wherever << stands among them.
         for merged in done.merges:
             assert isinstance(done.value, dict)
             done.value.update({k: v for k, v in merged.items() if k not in done.value})
         if done.anchor:
-            size = self._nodes - done.before
-            self._anchors[done.anchor] = _Anchored(done.value, size, done.height)
-        self._place(done.value, done.height)
+            size = self._nodes - done.nodes_before
+            self._anchors[done.anchor] = _Anchor(done.value, size, done.height)
+        self._add_value(done.value, done.height)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
-        """What an alias stands for, counted as if it were written out."""
+        # Counted as if it were written out: nested aliases can stand for billions of values.
         anchored = self._anchors.get(event.anchor or "")
         if anchored is None:
             self._fail(event, f"the alias *{shorten(event.anchor or '')} names no anchor before it")
         self._count(event, anchored.size)
         self._check_nesting(event, anchored.height)
-        if not (self._stack and self._stack[-1].awaits_key):
-            self._note(event)
-            self._place(anchored.value, anchored.height)
+        if not (self._stack and self._stack[-1].expects_key):
+            self._add_position(event)
+            self._add_value(anchored.value, anchored.height)
         elif isinstance(anchored.value, str):
             self._key(event, anchored.value)
         else:
@@ -206,21 +218,21 @@ class _Builder:
         top = self._stack[-1]
         if key in top.lines:
             self._fail(event, f"the key {shorten(key)!r} stands here and on line {top.lines[key]}")
-        top.key, top.lines[key] = key, _mark(event)[0]
+        top.key, top.lines[key] = key, _line_column(event)[0]
 
-    def _note(self, event: yaml.Event) -> None:
-        """Keep the place of a value, which starts with this event."""
-        line, column = _mark(event)
+    def _add_position(self, event: yaml.Event) -> None:
+        """Record the position of the value that starts with this event."""
+        line, column = _line_column(event)
         if not self._stack:
             self.start = line, column
             return
         top = self._stack[-1]
-        if isinstance(top.places, list):
-            top.places.append(line * _COLUMNS + column)
+        if isinstance(top.positions, list):
+            top.positions.append(line * _COLUMNS + column)
         elif top.key is not None:
-            top.places[top.key] = line * _COLUMNS + column
+            top.positions[top.key] = line * _COLUMNS + column
 
-    def _place(self, value: Any, height: int = 0) -> None:
+    def _add_value(self, value: Any, height: int = 0) -> None:
         if not self._stack:
             self.root = value
             return
@@ -237,13 +249,14 @@ class _Builder:
             top.value[top.key] = value
         top.key = None
 
-    def _meaning(self, event: yaml.ScalarEvent) -> Any:
-        """A scalar as YAML 1.2's core schema has it."""
+    def _typed_value(self, event: yaml.ScalarEvent) -> Any:
+        """Convert a plain scalar by YAML 1.2's core schema."""
         text: str = event.value
         if event.tag is not None or event.style not in (None, ""):
             return text
         if text in _WORDS:
             return _WORDS[text]
+        # Most scalars are words: this spares them two regular expressions.
         if text[0] not in "+-.0123456789":
             return text
         if _INTEGER.fullmatch(text):
@@ -263,16 +276,19 @@ class _Builder:
             self._fail(event, f"nested more than {NESTING_LIMIT} levels deep")
 
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
-        line, column = _mark(event)
-        keys = (len(one.value) if isinstance(one.value, list) else one.key for one in self._stack)
-        path = path_text(tuple(key for key in keys if key is not None))
+        line, column = _line_column(event)
+        keys = (
+            len(collection.value) if isinstance(collection.value, list) else collection.key
+            for collection in self._stack
+        )
+        path = format_path(tuple(key for key in keys if key is not None))
         raise LoadError(message, file=self._file, path=path, line=line, column=column)
 
 
 def _mergeable(value: Any) -> list[dict[str, Any]]:
-    """The mappings that ``<<`` brings in, first one first; none where it is a key like others."""
-    several = value if isinstance(value, list) else [value]
-    return several if all(isinstance(one, dict) for one in several) else []
+    """Return the mappings that ``<<`` merges; none if its value makes it an ordinary key."""
+    mappings = value if isinstance(value, list) else [value]
+    return mappings if all(isinstance(mapping, dict) for mapping in mappings) else []
 
 
 _TEXT_TAGS = {None, "!", "tag:yaml.org,2002:str"}

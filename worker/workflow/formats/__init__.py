@@ -1,1 +1,1 @@
-"""One reader per file format; :mod:`worker.workflow.load` tells them apart."""
+"""Readers of the file formats; :mod:`worker.workflow.load` detects which one to use."""

@@ -1,4 +1,4 @@
-"""What the formats share: job bodies, credentials, conditions, options, the adaptors of a step."""
+"""Readers that the formats share: job bodies, credentials, conditions, options, languages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import kind_of, shorten
+from worker.workflow.documents.data import describe, shorten
 from worker.workflow.documents.document import parse_json, read_text
 from worker.workflow.model import Edge, EdgeKind, Language
 
@@ -33,106 +33,108 @@ _LIMITS = {
 }
 
 
-def body(node: Cursor) -> tuple[str, str]:
-    """A job's source and the file that it came from (empty: inline).
+def read_body(node: Cursor) -> tuple[str, str]:
+    """Read a job's source; return it with the file that contains it (empty if inline).
 
-    Written as text, as the path of a file beside the workflow, or as ``{path: ...}``.
+    It is written as text, as the path of a file in the workflow's folder, or as ``{path: ...}``.
     """
     if isinstance(node.value, Mapping):
         path = node.mapping("path").at("path")
-        return beside(path, path.name()), path.name()
+        return read_adjacent_file(path, path.name()), path.name()
     text = node.text("")
     if _BODY_FILE.fullmatch(text.strip()):
-        return beside(node, text.strip()), text.strip()
+        return read_adjacent_file(node, text.strip()), text.strip()
     if len(text) > BODY_LIMIT:
         node.fail(f"the source is over the limit of {BODY_LIMIT // 2**20} MB")
     return text, ""
 
 
-def beside(node: Cursor, name: str, limit: int = BODY_LIMIT) -> str:
-    """The text of a file in the workflow's folder, or below it."""
-    shown, document = repr(shorten(name)), node.document
+def read_adjacent_file(node: Cursor, name: str, limit_bytes: int = BODY_LIMIT) -> str:
+    """Read a text file in the workflow's folder, or below it."""
+    quoted, document = repr(shorten(name)), node.document
     if document.folder is None:
-        node.fail(f"the file {shown} cannot be read, as this workflow did not come from a file")
+        node.fail(f"the file {quoted} cannot be read, as this workflow did not come from a file")
     try:
+        # Resolved: a symbolic link, too, must not lead out of the folder.
         root = document.folder.resolve()
         file = (root / name).resolve()
         if Path(name).is_absolute() or not file.is_relative_to(root):
-            node.fail(f"the file {shown} lies outside of the workflow's folder")
+            node.fail(f"the file {quoted} lies outside of the workflow's folder")
         if not file.is_file():
-            node.fail(f"there is no file {shown} beside the workflow")
+            node.fail(f"there is no file {quoted} beside the workflow")
     except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a NUL
-        node.fail(f"the file {shown} cannot be looked for")
+        node.fail(f"the file {quoted} cannot be looked for")
     try:
-        # Kept: a file that thousands of steps name is read, and held, once.
-        return document.beside.get(file) or document.beside.setdefault(file, read_text(file, limit))
+        # A file that thousands of steps refer to is read, and kept in memory, once.
+        texts = document.file_texts
+        return texts.get(file) or texts.setdefault(file, read_text(file, limit_bytes))
     except LoadError as error:
-        node.fail(f"the file {shown}: {error.message}")
+        node.fail(f"the file {quoted}: {error.message}")
 
 
-def data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
-    """A mapping, a name, or the content of a .json file beside the workflow."""
+def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
+    """Read a mapping, a name, or the content of a .json file in the workflow's folder."""
     if not isinstance(node.value, str):
         return None if node.value is None else node.data()
     if not node.value.endswith(".json"):
         return node.name()
-    text = beside(node, node.value)
+    text = read_adjacent_file(node, node.value)
     try:
-        found = parse_json(text, shorten(node.value))
+        content = parse_json(text, shorten(node.value))
     except LoadError as error:
         node.fail(str(error))
-    if not isinstance(found, dict):
-        node.fail(f"expected {shorten(node.value)!r} to hold an object, found {kind_of(found)}")
-    return found
+    if not isinstance(content, dict):
+        node.fail(f"expected {shorten(node.value)!r} to hold an object, found {describe(content)}")
+    return content
 
 
-def options_of(node: Cursor) -> dict[str, Any]:
-    """A file's options; the limits among them by OpenFn's names, each a number."""
-    found: dict[str, Any] = {}
-    for key, one in node.items():
+def read_options(node: Cursor) -> dict[str, Any]:
+    """Read a file's options; limits by OpenFn's names, each a number."""
+    options: dict[str, Any] = {}
+    for key, option in node.items():
         limit = _LIMITS.get(key, key)
         if limit not in _LIMITS.values():
-            found[key] = one.value
-        elif one.value is not None:
-            found[limit] = one.amount()
-    return found
+            options[key] = option.value
+        elif option.value is not None:
+            options[limit] = option.amount()
+    return options
 
 
-def warn_of_globals(node: Cursor) -> None:
+def warn_about_globals(node: Cursor) -> None:
     if node.at("globals").value is not None:
         node.at("globals").warn("global functions are not supported: jobs will not find them")
 
 
-def language_of(source_file: str, adaptors: tuple[str, ...]) -> Language:
-    """Python for a file that ends in .py, or the adaptor ``python``."""
+def detect_language(source_file: str, adaptors: tuple[str, ...]) -> Language:
+    """Detect Python by a file that ends in .py, or by the adaptor ``python``."""
     python = any(re.fullmatch(r"python(@.*)?", adaptor) for adaptor in adaptors)
     return Language.PYTHON if source_file.endswith(".py") or python else Language.JAVASCRIPT
 
 
-def condition(node: Cursor) -> tuple[EdgeKind, str]:
-    """An edge's condition: a boolean, one of the known words, or a JavaScript expression."""
+def read_condition(node: Cursor) -> tuple[EdgeKind, str]:
+    """Read a condition: a boolean, one of the known words, or a JavaScript expression."""
     match node.value:
         case True:
             return EdgeKind.ALWAYS, ""
-        case None | False:
+        case None | False:  # in a plan, an edge without a condition is never taken
             return EdgeKind.NEVER, ""
         case str():
             word = node.text().strip()
             kind = _CONDITIONS.get(word, EdgeKind.EXPRESSION if word else EdgeKind.NEVER)
             return kind, word if kind is EdgeKind.EXPRESSION else ""
         case _:
-            node.fail(f"expected a condition, found {kind_of(node.value)}")
+            node.fail(f"expected a condition, found {describe(node.value)}")
 
 
-def without_doubles(edges: Iterable[tuple[Edge, Cursor]]) -> tuple[Edge, ...]:
-    """The edges of one step. Of two to the same target the last one holds, in the place of the
-    first, as on OpenFn."""
-    found: dict[str, Edge] = {}
+def deduplicate_edges(edges: Iterable[tuple[Edge, Cursor]]) -> tuple[Edge, ...]:
+    """Return the edges of one step without duplicates, with a warning for each."""
+    # OpenFn keeps edges in an object by target: the last one holds, in the position of the first.
+    unique: dict[str, Edge] = {}
     for edge, node in edges:
-        if edge.target in found:
+        if edge.target in unique:
             node.warn(
                 f"a second edge from '{shorten(edge.source)}' to '{shorten(edge.target)}'"
                 " replaces the first"
             )
-        found[edge.target] = edge
-    return tuple(found.values())
+        unique[edge.target] = edge
+    return tuple(unique.values())

@@ -1,4 +1,4 @@
-"""Formats whose steps carry their edges in ``next``: execution plans and project.yaml 4.0."""
+"""Readers of formats with edges in the ``next`` of steps: execution plans, project.yaml 4.0."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import kind_of
+from worker.workflow.documents.data import describe
 from worker.workflow.formats.common import (
-    body,
-    condition,
-    data_or_file,
-    language_of,
-    options_of,
-    warn_of_globals,
-    without_doubles,
+    deduplicate_edges,
+    detect_language,
+    read_body,
+    read_condition,
+    read_data_or_file,
+    read_options,
+    warn_about_globals,
 )
 from worker.workflow.model import Edge, Step, StepKind, Workflow
 
+# All keys that OpenFn's tools write, also those without a meaning here: others cause a warning.
 _PLAN_KEYS = ("options", "workflow", "id", "sourcePath", "version", "schema_version")
 _WORKFLOW_KEYS = (
     *("id", "name", "start", "end", "steps", "jobs", "globals", "options", "credentials"),
@@ -33,48 +34,52 @@ _EDGE_KEYS = ("condition", "label", "disabled", "enabled", "openfn", "name", "id
 
 
 def read_plan(node: Cursor) -> Workflow:
-    """The CLI's workflow.json: ``{options, workflow: {name, steps}}``."""
+    """Read the CLI's workflow.json: ``{options, workflow: {name, steps}}``."""
     node.mapping(*_PLAN_KEYS)
     return read_workflow(node.at("workflow"), node.at("options"))
 
 
-def read_workflow(node: Cursor, around: Cursor | None = None) -> Workflow:
-    """``{id, name, start, steps}``, and the legacy ``{start, jobs}``; ``around`` has the options
-    of a plan, which come before the workflow's own."""
+def read_workflow(node: Cursor, plan_options: Cursor | None = None) -> Workflow:
+    """Read ``{id, name, start, steps}``, or the legacy ``{start, jobs}``.
+
+    ``plan_options`` are the options of the plan around it, used instead of the workflow's own.
+    """
     node.mapping(*_WORKFLOW_KEYS)
-    warn_of_globals(node)
-    options = around if around is not None and around.value is not None else node.at("options")
-    listed = node.first("steps", "jobs")
-    if listed.value is None:
-        listed.fail("expected a list of steps, found nothing")
+    warn_about_globals(node)
+    options = plan_options
+    if options is None or options.value is None:
+        options = node.at("options")
+    steps = node.first("steps", "jobs")
+    if steps.value is None:
+        steps.fail("expected a list of steps, found nothing")
     return Workflow(
         name=node.at("name").name("") or node.at("id").name("") or "workflow",
         id=node.at("id").name(""),
-        steps=tuple(_read_step(step) for step in listed.elements()),
-        start=_named(options, node, "start") or _trigger_to_start(listed),
-        end=_named(options, node, "end"),
-        options=_without_ends(options_of(options)),
+        steps=tuple(_read_step(step) for step in steps.elements()),
+        start=_option(options, node, "start") or _default_start(steps),
+        end=_option(options, node, "end"),
+        options=_without_ends(read_options(options)),
     )
 
 
-def _named(options: Cursor, node: Cursor, key: str) -> str:
-    given = options.at(key).name("") if options.value is not None else ""
-    return given or node.at(key).name("")
+def _option(options: Cursor, node: Cursor, key: str) -> str:
+    option = options.at(key).name("") if options.value is not None else ""
+    return option or node.at(key).name("")
 
 
 def _without_ends(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("start", "end")}
 
 
-def _trigger_to_start(listed: Cursor) -> str:
-    """The first trigger that is enabled, else the first trigger, else none: the first step.
-
-    A disabled trigger keeps its edges: a run that is started by hand goes through it all the same.
-    Only what has a ``type`` is a trigger here; a plan's steps without code start by their place.
-    """
-    triggers = [one for one in listed.elements() if one.has("type") and not one.has("expression")]
-    enabled = [one for one in triggers if one.at("enabled").flag(default=True)]
-    return next((_id(one) for one in (*enabled, *triggers)), "")
+def _default_start(steps: Cursor) -> str:
+    """Find the first enabled trigger, or else the first trigger; empty means the first step."""
+    # A step without code and without a type is no trigger: plans have such steps anywhere.
+    triggers = [
+        step for step in steps.elements() if step.has("type") and not step.has("expression")
+    ]
+    enabled = [trigger for trigger in triggers if trigger.at("enabled").flag(default=True)]
+    # A disabled trigger keeps its edges: a run that is started by hand goes through it too.
+    return next((_id(trigger) for trigger in (*enabled, *triggers)), "")
 
 
 def _id(node: Cursor) -> str:
@@ -84,63 +89,64 @@ def _id(node: Cursor) -> str:
 def _read_step(node: Cursor) -> Step:
     node.mapping(*_STEP_KEYS)
     adaptors = _adaptors(node)
-    source, file = body(node.at("expression"))
+    source, file = read_body(node.at("expression"))
+    # Also an empty expression makes a job: in a plan it is the only mark of one.
     trigger = not node.has("expression")
     return Step(
         id=_id(node),
         name=node.at("name").name(""),
         kind=StepKind.TRIGGER if trigger else StepKind.JOB,
-        language=language_of(file, adaptors),
+        language=detect_language(file, adaptors),
         adaptors=adaptors,
         source=source,
         source_file=file,
         state=_state(node.at("state")),
-        configuration=data_or_file(node.at("configuration")),
-        edges=without_doubles(_edges(_id(node), node.at("next"))),
+        configuration=read_data_or_file(node.at("configuration")),
+        edges=deduplicate_edges(_edges(_id(node), node.at("next"))),
         trigger_type=node.at("type").name("") if trigger else "",
         cron=node.at("cron_expression").name("") if trigger else "",
-        place=node.place,
+        position=node.position,
     )
 
 
 def _state(node: Cursor) -> Mapping[str, Any]:
-    found = data_or_file(node)
-    if isinstance(found, str):
-        node.fail(f"expected a mapping, or the path of a .json file, found {kind_of(found)}")
-    return found or {}
+    state = read_data_or_file(node)
+    if isinstance(state, str):
+        node.fail(f"expected a mapping, or the path of a .json file, found {describe(state)}")
+    return state or {}
 
 
 def _adaptors(node: Cursor) -> tuple[str, ...]:
-    one = node.at("adaptor").name("")
-    several = tuple(item.name() for item in node.at("adaptors").elements())
-    return (one, *several) if one else several
+    adaptor = node.at("adaptor").name("")
+    adaptors = tuple(item.name() for item in node.at("adaptors").elements())
+    return (adaptor, *adaptors) if adaptor else adaptors
 
 
 def _edges(source: str, node: Cursor) -> Iterator[tuple[Edge, Cursor]]:
-    """``next``: a step, several, or a map of steps to conditions."""
+    """Read ``next``: a step, a list of steps, or a mapping of steps to conditions."""
     match node.value:
         case None | "" | False:
             return
         case str():
-            yield Edge(source=source, target=node.text(), place=node.place), node
+            yield Edge(source=source, target=node.text(), position=node.position), node
         case list():
             for item in node.elements():
-                yield Edge(source=source, target=item.name(), place=item.place), item
+                yield Edge(source=source, target=item.name(), position=item.position), item
         case Mapping():
             for target, edge in node.items():
                 yield _edge(source, target, edge), edge
         case _:
-            node.fail(f"expected a step, or a mapping of steps, found {kind_of(node.value)}")
+            node.fail(f"expected a step, or a mapping of steps, found {describe(node.value)}")
 
 
 def _edge(source: str, target: str, node: Cursor) -> Edge:
     if not isinstance(node.value, Mapping):
-        kind, expression = condition(node)
+        kind, expression = read_condition(node)
         return Edge(
-            source=source, target=target, kind=kind, expression=expression, place=node.place
+            source=source, target=target, kind=kind, expression=expression, position=node.position
         )
     node.mapping(*_EDGE_KEYS)
-    kind, expression = condition(node.at("condition"))
+    kind, expression = read_condition(node.at("condition"))
     disabled = node.at("disabled").flag(default=False) or not node.at("enabled").flag(default=True)
     return Edge(
         source=source,
@@ -149,5 +155,5 @@ def _edge(source: str, target: str, node: Cursor) -> Edge:
         expression=expression,
         label=node.at("label").name(""),
         disabled=disabled,
-        place=node.place,
+        position=node.position,
     )

@@ -1,4 +1,4 @@
-"""Formats that list jobs, triggers and edges apart: project.yaml version 3, and Lightning runs."""
+"""Readers of formats with separate jobs, triggers and edges: project.yaml 3, Lightning runs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import did_you_mean, kind_of, shorten
+from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.formats.common import (
-    body,
-    condition,
-    language_of,
-    options_of,
-    warn_of_globals,
-    without_doubles,
+    deduplicate_edges,
+    detect_language,
+    read_body,
+    read_condition,
+    read_options,
+    warn_about_globals,
 )
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
@@ -41,12 +41,12 @@ _EDGE_KEYS = (
 )
 _CONDITION_TYPES = ("always", "on_job_success", "on_job_failure", "js_expression")
 
-Named = tuple[tuple[str, Cursor], ...]
+NamedCursors = tuple[tuple[str, Cursor], ...]
 Edges = dict[str, list[tuple[Edge, Cursor]]]
 
 
 def read_workflow(node: Cursor) -> Workflow:
-    """One workflow of a version 3 project; jobs, triggers and edges are mappings by key."""
+    """Read a workflow of a version 3 project; jobs, triggers and edges are mappings by key."""
     node.mapping(*_WORKFLOW_KEYS)
     key = str(node.path[-1]) if node.path else ""
     parts = _Parts(
@@ -63,12 +63,12 @@ def read_workflow(node: Cursor) -> Workflow:
 
 
 def read_run(node: Cursor) -> Workflow:
-    """A Lightning run; jobs, triggers and edges are lists, and name each other by ids."""
+    """Read a Lightning run; jobs, triggers and edges are lists, and refer to each other by ids."""
     node.mapping(*_RUN_KEYS)
-    warn_of_globals(node)
+    warn_about_globals(node)
     parts = _Parts(
-        triggers=tuple((one.at("id").name(), one) for one in node.at("triggers").elements()),
-        jobs=tuple((one.at("id").name(), one) for one in node.at("jobs").elements()),
+        triggers=tuple((item.at("id").name(), item) for item in node.at("triggers").elements()),
+        jobs=tuple((item.at("id").name(), item) for item in node.at("jobs").elements()),
         edges=tuple(node.at("edges").elements()),
     )
     return Workflow(
@@ -76,16 +76,16 @@ def read_run(node: Cursor) -> Workflow:
         id=node.at("id").name(""),
         steps=parts.steps(),
         start=node.at("starting_node_id").name("") or parts.start(),
-        options=options_of(node.at("options")),
+        options=read_options(node.at("options")),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What both formats come to: triggers and jobs by name, and the edges between them."""
+    """Parts of a workflow in either format: triggers and jobs by name, and their edges."""
 
-    triggers: Named
-    jobs: Named
+    triggers: NamedCursors
+    jobs: NamedCursors
     edges: tuple[Cursor, ...]
 
     def steps(self) -> tuple[Step, ...]:
@@ -95,12 +95,13 @@ class _Parts:
             edge = _edge(node, ids)
             edges.setdefault(edge.source, []).append((edge, node))
         return (
-            *(_trigger(ids["trigger", name], one, edges) for name, one in self.triggers),
-            *(_job(name, one, edges) for name, one in self.jobs),
+            *(_trigger(ids["trigger", name], node, edges) for name, node in self.triggers),
+            *(_job(name, node, edges) for name, node in self.jobs),
         )
 
     def ids(self) -> dict[tuple[str, str], str]:
-        """Step ids by kind and name. A trigger and a job may share a name: the job has it."""
+        """Return step ids by kind and name."""
+        # A trigger and a job may share a name: the job keeps it, as other files refer to jobs.
         jobs = {name for name, _ in self.jobs}
         triggers = {name: f"trigger:{name}" if name in jobs else name for name, _ in self.triggers}
         return {("job", name): name for name in jobs} | {
@@ -108,13 +109,14 @@ class _Parts:
         }
 
     def start(self) -> str:
-        """The first trigger that is enabled, else the first trigger, else the first job that no
-        edge leads to.
+        """Find where runs start by default.
 
-        A disabled trigger keeps its edges: on OpenFn too it fires no runs, and a run that is
-        started by hand goes through it to the first job all the same.
+        This is the first enabled trigger, or else the first trigger, or else the first job that no
+        edge leads to.
         """
-        enabled = [name for name, one in self.triggers if one.at("enabled").flag(default=True)]
+        # A disabled trigger keeps its edges: as on OpenFn, a run that is started by hand goes
+        # through it to the first job.
+        enabled = [name for name, node in self.triggers if node.at("enabled").flag(default=True)]
         for name in (*enabled, *(name for name, _ in self.triggers)):
             return self.ids()["trigger", name]
         targets = {_target(edge) for edge in self.edges}
@@ -126,10 +128,10 @@ def _trigger(id: str, node: Cursor, edges: Edges) -> Step:
     return Step(
         id=id,
         kind=StepKind.TRIGGER,
-        edges=without_doubles(edges.get(id, ())),
+        edges=deduplicate_edges(edges.get(id, ())),
         trigger_type=node.at("type").name(""),
         cron=node.at("cron_expression").name(""),
-        place=node.place,
+        position=node.position,
     )
 
 
@@ -137,23 +139,23 @@ def _job(id: str, node: Cursor, edges: Edges) -> Step:
     node.mapping(*_JOB_KEYS)
     adaptor = node.at("adaptor").name("")
     adaptors = (adaptor,) if adaptor else ()
-    source, file = body(node.at("body"))
+    source, file = read_body(node.at("body"))
     return Step(
         id=id,
         name=node.at("name").name(""),
-        language=language_of(file, adaptors),
+        language=detect_language(file, adaptors),
         adaptors=adaptors,
         source=source,
         source_file=file,
         state=node.at("state").data(),
         configuration=_credential(node.first("configuration", "credential", "credential_id")),
-        edges=without_doubles(edges.get(id, ())),
-        place=node.place,
+        edges=deduplicate_edges(edges.get(id, ())),
+        position=node.position,
     )
 
 
 def _credential(node: Cursor) -> dict[str, Any] | str | None:
-    """A credential's content, or the name of one."""
+    """Read a credential's content, or the name of one."""
     if isinstance(node.value, str):
         return node.name()
     return None if node.value is None else node.data()
@@ -169,7 +171,7 @@ def _edge(node: Cursor, ids: dict[tuple[str, str], str]) -> Edge:
         expression=expression,
         label=node.first("condition_label", "label").name(""),
         disabled=not node.at("enabled").flag(default=True),
-        place=node.place,
+        position=node.position,
     )
 
 
@@ -178,38 +180,37 @@ def _target(node: Cursor) -> str:
 
 
 def _source(node: Cursor, ids: dict[tuple[str, str], str]) -> str:
+    # An exported edge may have both keys, one of them null.
     for kind in ("trigger", "job"):
-        named = node.first(f"source_{kind}", f"source_{kind}_id")
-        if named.value is not None:
-            name = named.name()
+        source = node.first(f"source_{kind}", f"source_{kind}_id")
+        if source.value is not None:
+            name = source.name()
             if (kind, name) not in ids:
                 known = _names(kind, ids)
-                named.fail(f"there is no {kind} '{shorten(name)}'{did_you_mean(name, known)}")
+                source.fail(f"there is no {kind} '{shorten(name)}'{did_you_mean(name, known)}")
             return ids[kind, name]
     node.fail("expected source_trigger or source_job, found neither")
 
 
 def _names(kind: str, ids: Iterable[tuple[str, str]]) -> list[str]:
-    return [name for one, name in ids if one == kind]
+    return [name for kind_of_step, name in ids if kind_of_step == kind]
 
 
 def _condition(node: Cursor) -> tuple[EdgeKind, str]:
-    """``condition_type`` (older: ``condition``), with ``condition_expression`` for expressions.
-
-    An edge that says nothing is always followed: here, and only here, that is OpenFn's rule.
-    """
+    """Read ``condition_type`` (older: ``condition``) and ``condition_expression``."""
     type = node.first("condition_type", "condition")
     expression = node.at("condition_expression")
+    # OpenFn takes an edge without any condition in this format alone; in a plan it does not.
     if type.value is None and expression.value is None:
         return EdgeKind.ALWAYS, ""
     if type.value is None or type.value == "js_expression":
-        return condition(expression)
+        return read_condition(expression)
     if type.path[-1] == "condition_type" and type.value not in (*_CONDITION_TYPES, True, False):
         _fail_type(type)
-    return condition(type)
+    return read_condition(type)
 
 
 def _fail_type(node: Cursor) -> None:
     hint = did_you_mean(node.value, _CONDITION_TYPES) if isinstance(node.value, str) else ""
     expected = ", ".join(_CONDITION_TYPES)
-    node.fail(f"expected one of {expected}, found {kind_of(node.value)}{hint}")
+    node.fail(f"expected one of {expected}, found {describe(node.value)}{hint}")
