@@ -22,7 +22,7 @@ from worker.fleet.connect import connect
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.address import address
+from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
@@ -174,7 +174,7 @@ async def _rate(client: Client, plan: dict[str, Any], count: int) -> float:
 
 async def _raw(url: str, count: int = 20_000) -> float:
     """Messages a second of 256 bytes from one client to another, quality of service 0."""
-    async with MqttBus(address(url), "raw") as hears, MqttBus(address(url)) as says:
+    async with MqttBus(parse_address(url), "raw") as hears, MqttBus(parse_address(url)) as says:
         for bus in (hears, says):
             while Connected() not in await bus.receive():
                 pass
@@ -292,7 +292,7 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
         store = Store(f"sqlite:///{folder}/orders.db")
         store.migrate()
         plane = MessageProcessor(store, topics=TOPICS)
-        plane.connected(1)
+        plane.on_connected(1)
         spent = {"submit": 0.0, "claim": 0.0, "report": 0.0}
         for first in range(0, count, 20):
             batch = [_submit(f"o{first + index}", plan) for index in range(20)]
@@ -327,7 +327,7 @@ async def _beside(
     store = Store(f"sqlite:///{folder}/orders.db")
     store.migrate()
     plane = MessageProcessor(store, topics=TOPICS)
-    plane.connected(1)
+    plane.on_connected(1)
     for first in range(0, count, 100):
         batch = [_submit(f"o{first + index}", held) for index in range(100)]
         plane.process(batch, time.time_ns() // 1000)

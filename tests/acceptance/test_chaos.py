@@ -20,4 +20,5 @@ from tests.support.fleets import needs_mosquitto
 )
 async def test_nothing_is_lost_or_done_twice(tmp_path: Path, kind: str) -> None:
     figures = await chaos(tmp_path, runs=60, workers=2, seed=5, pause=(0.1, 0.6), kind=kind)
-    assert figures["disturbed"] < figures["runs"] == 60
+    # The invariants are checked at the end of chaos(); without a disturbed run they prove little.
+    assert 0 < figures["disturbed"] < figures["runs"] == 60

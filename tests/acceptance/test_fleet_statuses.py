@@ -50,7 +50,7 @@ OPTIONS = {
 
 
 async def test_each_error_type_gives_its_status(there: Fleet) -> None:
-    async with at(there) as (client, ear):
+    async with at(there) as (client, listener):
         orders = {
             name: await client.submit(
                 workflow=name, input=INPUT, options=OPTIONS.get(name, RunOptions())
@@ -62,66 +62,66 @@ async def test_each_error_type_gives_its_status(there: Fleet) -> None:
             status = STATUS_OF_REASON[reason].value
             assert (run["status"], run["error_type"]) == (status, type), name
             assert (await client.order(orders[name]["order_id"]))["status"] == status
-            assert ear.statuses(run["run_id"]) == ["pending", "running", status], name
+            assert listener.statuses(run["run_id"]) == ["pending", "running", status], name
             events = await client.events(run["run_id"])
             assert [one["seq"] for one in events] == list(range(len(events)))
             assert [one["type"] for one in events].count("run:complete") == 1
 
 
 async def test_success(there: Fleet) -> None:
-    async with at(there) as (client, ear):
+    async with at(there) as (client, listener):
         order = await client.submit(plan=plan("fn(state => ({data: 42}))"))
         assert order["status"] == "pending"
         run = await client.wait(order["last_run"])
         assert run["status"] == "success"
-        assert ear.statuses(run["run_id"]) == ["pending", "running", "success"]
+        assert listener.statuses(run["run_id"]) == ["pending", "running", "success"]
         last = (await client.events(run["run_id"], clips=True))[-1]
         assert last["final_state"] == {"data": 42}
 
 
 async def test_running_then_cancelled(there: Fleet) -> None:
-    async with at(there) as (client, ear):
+    async with at(there) as (client, listener):
         order = await client.submit(plan=plan(WAITS))
         run_id = order["last_run"]
-        await ear.until(f"{run_id}/state", lambda state: state["status"] == "running")
+        await listener.until(f"{run_id}/state", lambda state: state["status"] == "running")
         assert (await client.order(order["order_id"]))["status"] == "running"
         assert (await client.cancel(run_id))["status"] == "running"  # the worker has to confirm it
         run = await client.wait(run_id)
         assert (run["status"], run["error_type"]) == ("cancelled", "CancelledError")
-        assert ear.statuses(run_id) == ["pending", "running", "cancelled"]
+        assert listener.statuses(run_id) == ["pending", "running", "cancelled"]
 
 
 async def test_rejected(there: Fleet) -> None:
-    async with at(there) as (client, ear):
+    async with at(there) as (client, listener):
         first = await client.submit(plan=plan(WAITS), project="small")
         second = await client.submit(plan=plan(WAITS), project="small")
         assert (first["status"], second["status"]) == ("pending", "rejected")
         assert "its limit is 1" in second["reason"]
         assert second["runs"] == 0
-        said = await ear.until(f"{second['order_id']}/state", lambda _: True)
+        said = await listener.until(f"{second['order_id']}/state", lambda _: True)
         assert said["status"] == "rejected"
         await client.cancel(first["last_run"])
         await client.wait(first["last_run"])
 
 
 async def test_exception_is_alerted_once(there: Fleet) -> None:
-    async with at(there) as (client, ear):
+    async with at(there) as (client, listener):
         order = await client.submit(workflow="exception-credential", input=INPUT)
         run = await client.wait(order["last_run"])
         assert run["status"] == "exception"
-        alert = await ear.until("v1/alerts", lambda one: one["run_id"] == run["run_id"])
+        alert = await listener.until("v1/alerts", lambda one: one["run_id"] == run["run_id"])
         assert alert["status"] == "exception"
         assert run["run_id"] in [one["run_id"] for one in await client.alerts()]
-        await told(there, run["run_id"])
-    control = there.parties[0]
-    critical = [one for one in control.said() if one.get("run_id") == run["run_id"]]
-    assert [(one["level"], one["event"]) for one in critical] == [("critical", "run exception")]
+        await notified(there, run["run_id"])
+    control = there.processes[0]
+    critical = [one for one in control.log_entries() if one.get("run_id") == run["run_id"]]
+    assert [(one["level"], one["event"]) for one in critical] == [("critical", "run.exception")]
     lines = (there.folder / "told").read_text().splitlines()
     assert [run["run_id"] in line for line in lines].count(True) == 1
 
 
-async def told(there: Fleet, run_id: str) -> None:
-    """Wait until the command of the superuser was run for an alert."""
+async def notified(there: Fleet, run_id: str) -> None:
+    """Wait until the alert command was run for a run."""
     file = there.folder / "told"
     async with asyncio.timeout(20):
         while not file.exists() or run_id not in file.read_text():
@@ -130,20 +130,25 @@ async def told(there: Fleet, run_id: str) -> None:
 
 async def test_pending_then_cancelled_and_lost(there: Fleet) -> None:
     """The worker is killed in its second run: what waits stays pending until it is cancelled."""
-    async with at(there) as (client, ear):
+    async with at(there) as (client, listener):
         going = [await client.submit(plan=plan(WAITS)) for _ in range(2)]
         for order in going:
-            await ear.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+            await listener.until(
+                f"{order['last_run']}/state", lambda one: one["status"] == "running"
+            )
         waiting = await client.submit(plan=plan(WAITS))
         assert (await client.run(waiting["last_run"]))["status"] == "pending"
         assert (await client.cancel(waiting["last_run"]))["status"] == "cancelled"
-        assert ear.statuses(waiting["last_run"])[-1] in ("pending", "cancelled")
-        there.parties[1].send(signal.SIGKILL)
+        await listener.until(
+            f"{waiting['last_run']}/state", lambda state: state["status"] == "cancelled"
+        )
+        assert listener.statuses(waiting["last_run"]) == ["pending", "cancelled"]
+        there.processes[1].send(signal.SIGKILL)
         for order in going:
-            state = await ear.until(
+            state = await listener.until(
                 f"{order['last_run']}/state", lambda one: one["status"] == "lost"
             )
             assert state["error_type"] == "LostAfterStart"
-            await ear.until("v1/alerts", lambda one, id=order["last_run"]: one["run_id"] == id)
-            await told(there, order["last_run"])
-            assert ear.statuses(order["last_run"]) == ["pending", "running", "lost"]
+            await listener.until("v1/alerts", lambda one, id=order["last_run"]: one["run_id"] == id)
+            await notified(there, order["last_run"])
+            assert listener.statuses(order["last_run"]) == ["pending", "running", "lost"]

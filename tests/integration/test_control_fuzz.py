@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.benches import ME, TOPICS, Bench, Hand, dump, fact, plan, violations
+from tests.support.benches import ME, TOPICS, Bench, FakeWorker, dump, event, plan, violations
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
@@ -34,11 +34,11 @@ class Target:
     """A plane with runs in each phase, and a sample of each message that it would take."""
 
     def __init__(self, store: Store) -> None:
-        self.bench = Bench(store, settings=Settings(payload_limit=LIMIT))
+        self.bench = Bench(store, settings=Settings(max_payload_bytes=LIMIT))
         bench = self.bench
         bench.ended("done")
         bench.ended("failed", "exception")
-        Hand(bench).birth(capacity=3)
+        FakeWorker(bench).birth(capacity=3)
         _, self.started = bench.started("started")
         _, self.claimed = bench.claimed("claimed")
         bench.submit("waits", plan=plan("mine"))
@@ -52,11 +52,11 @@ class Target:
         """Well-formed messages, by the last level of their topic."""
         lease = json.loads(wire.encode(self.started))
         leases = {"incarnation": "i1", "leases": [lease]}
-        facts = [fact("started-1", n, "step:start") for n in (1, 2)]
+        events = [event("started-1", n, "step:start") for n in (1, 2)]
         return {
             "status": {"incarnation": "i1", "online": True, "capacity": 2, "version": "1"},
             "claim": {"claim_id": "c1", "demand": 2, "incarnation": "i1"},
-            "reports": {"number": 3, "runs": [{"lease": lease, "events": facts}]},
+            "reports": {"number": 3, "runs": [{"lease": lease, "events": events}]},
             "beat": leases,
             "release": {**leases, "leases": [json.loads(wire.encode(self.claimed))]},
             "submit": {"order_id": "new", "plan": plan(), "input": {"data": {}}, "priority": 1},
@@ -77,12 +77,17 @@ class Target:
 
     def attack(self, messages: list[Message]) -> Counter[str]:
         """Send messages, in one batch, that must be refused or change nothing."""
-        said = self.bench.send(*messages)
-        kinds = Counter(said.kinds)
+        published = self.bench.send(*messages)
+        kinds = Counter(published.kinds)
         self.sent += len(messages)
         self.refused += kinds
-        assert set(kinds) <= KINDS, said.refusals
-        assert not said.states and not said.events and not said.alerts and not said.ended
+        assert set(kinds) <= KINDS, published.refusals
+        assert (
+            not published.states
+            and not published.events
+            and not published.alerts
+            and not published.ended
+        )
         return kinds
 
     def check(self) -> None:
@@ -300,11 +305,11 @@ def forged(draw: st.DrawFn, target: Target) -> Message:
     token = draw(st.text("abc", min_size=8, max_size=64))
     lease = {"run_id": run_id, "attempt": draw(st.integers(1, 10_000)), "token": token}
     types = ["run:start", "step:start", "step:complete", "run:log", "run:complete"]
-    facts = [
-        fact(run_id, seq, draw(st.sampled_from(types)))
+    events = [
+        event(run_id, seq, draw(st.sampled_from(types)))
         for seq in draw(st.lists(st.integers(0, 2**53), min_size=1, max_size=3))
     ]
-    body: dict[str, Any] = {"number": 1, "runs": [{"lease": lease, "events": facts}]}
+    body: dict[str, Any] = {"number": 1, "runs": [{"lease": lease, "events": events}]}
     if what != "reports":
         body = {"incarnation": "i1", "leases": [lease]}
     return Message(topic=TOPICS.worker(name, what), payload=dumps(body))
@@ -365,8 +370,8 @@ def test_strange_questions_are_answered_and_change_nothing(target: Target) -> No
     @settings(max_examples=40, deadline=None)
     @given(message=question(target))
     def run(message: Message) -> None:
-        said = target.bench.send(message)
-        assert len(said.replies) == 1 and "defect" not in said.kinds
+        published = target.bench.send(message)
+        assert len(published.replies) == 1 and "defect" not in published.kinds
 
     run()
     target.check()

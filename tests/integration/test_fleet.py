@@ -36,16 +36,16 @@ def made(tmp_path: Path) -> Iterator[Fleet]:
         yield found
 
 
-async def online(ear: Any, name: str) -> None:
-    await ear.until(f"workers/{name}/status", lambda one: one["online"])
+async def online(listener: Any, name: str) -> None:
+    await listener.until(f"workers/{name}/status", lambda one: one["online"])
 
 
-async def test_a_worker_that_is_told_to_leave_finishes_what_runs(made: Fleet) -> None:
+async def test_a_worker_that_drains_finishes_its_runs(made: Fleet) -> None:
     made.control()
     worker = made.worker("north", "--capacity", "1")
-    async with at(made) as (client, ear):
+    async with at(made) as (client, listener):
         going = await client.submit(plan=plan(waits(1)))
-        await ear.until(f"{going['last_run']}/state", lambda one: one["status"] == "running")
+        await listener.until(f"{going['last_run']}/state", lambda one: one["status"] == "running")
         waiting = await client.submit(plan=plan(QUICK))
         worker.send(signal.SIGTERM)
         assert (await client.wait(going["last_run"]))["status"] == "success"
@@ -59,9 +59,9 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
     """The run ends while no control plane is there; the worker dies; the next one reports it."""
     control = made.control("--lease", "30", "--grace", "30")
     worker = made.worker("north")
-    async with at(made) as (client, ear):
+    async with at(made) as (client, listener):
         order = await client.submit(plan=plan(waits(1)))
-        await ear.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+        await listener.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
         control.kill()
         box = made.folder / "outbox-north" / f"{order['last_run']}.1.jsonl"
         async with asyncio.timeout(20):
@@ -79,18 +79,18 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
 async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(made: Fleet) -> None:
     made.control("--lease", "1.5", "--grace", "1")
     worker = made.worker("north")
-    async with at(made) as (client, ear):
+    async with at(made) as (client, listener):
         order = await client.submit(plan=plan(waits(0.5)))
         run_id = order["last_run"]
-        await ear.until(f"{run_id}/state", lambda one: one["status"] == "running")
+        await listener.until(f"{run_id}/state", lambda one: one["status"] == "running")
         worker.send(signal.SIGSTOP)
-        await ear.until(f"{run_id}/state", lambda one: one["status"] == "lost")
+        await listener.until(f"{run_id}/state", lambda one: one["status"] == "lost")
         worker.send(signal.SIGCONT)
         async with asyncio.timeout(20):
             while not (await client.run(run_id))["stale_reports"]:
                 await asyncio.sleep(0.05)
         assert (await client.run(run_id))["status"] == "lost"
-        assert ear.statuses(run_id) == ["pending", "running", "lost"]
+        assert listener.statuses(run_id) == ["pending", "running", "lost"]
         # What was refused is not said for ever: the worker goes on with the next run.
         again = await client.retry(run_id)
         assert (await client.wait(again["last_run"]))["status"] == "success"
@@ -100,10 +100,12 @@ async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(ma
 async def test_work_goes_on_when_the_broker_comes_back(made: Fleet) -> None:
     made.control()
     made.worker("north", "--capacity", "4")
-    async with at(made) as (client, ear):
+    async with at(made) as (client, listener):
         orders = [await client.submit(plan=plan(waits(1))) for _ in range(4)]
         for one in orders:
-            await ear.until(f"{one['last_run']}/state", lambda state: state["status"] == "running")
+            await listener.until(
+                f"{one['last_run']}/state", lambda state: state["status"] == "running"
+            )
         made.broker.kill()
         await asyncio.sleep(1.2)  # the runs end meanwhile: there is nobody who could tell
         made.broker.start()
@@ -159,9 +161,9 @@ async def test_a_retry_from_a_step_gets_the_input_that_it_had(made: Fleet) -> No
 async def test_a_cancelled_run_has_no_process_left(made: Fleet) -> None:
     made.control()
     worker = made.worker("north", "--capacity", "1")
-    async with at(made) as (client, ear):
+    async with at(made) as (client, listener):
         order = await client.submit(plan=plan("fn(state => { while (true) {} })"))
-        await ear.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+        await listener.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
         before = descendants(worker.process.pid)
         await client.cancel(order["last_run"])
         assert (await client.wait(order["last_run"]))["status"] == "cancelled"
@@ -233,23 +235,23 @@ async def test_figures_and_health_are_served_on_request(made: Fleet) -> None:
 async def test_a_second_worker_of_the_same_outbox_is_refused(made: Fleet) -> None:
     made.control()
     made.worker("north")
-    async with at(made) as (_, ear):
-        await online(ear, "north")
+    async with at(made) as (_, listener):
+        await online(listener, "north")
         second = made.worker("north")
         assert await asyncio.to_thread(second.process.wait, 20) == 2
-        assert "another worker uses the outbox" in second.log.read_text()
+        assert "is in use by another worker" in second.log.read_text()
 
 
 async def test_the_broker_of_a_wheel_carries_a_fleet_too(tmp_path: Path) -> None:
     with fleet(tmp_path, kind="iotcore") as made:
         made.control()
         worker = made.worker("north", "--capacity", "2")
-        async with at(made) as (client, ear):
+        async with at(made) as (client, listener):
             order = await client.submit(plan=plan(QUICK))
             assert (await client.wait(order["last_run"]))["status"] == "success"
             going = [await client.submit(plan=plan(waits(60))) for _ in range(2)]
             for one in going:
-                await ear.until(
+                await listener.until(
                     f"{one['last_run']}/state", lambda state: state["status"] == "running"
                 )
             await client.cancel(going[0]["last_run"])
@@ -287,8 +289,8 @@ async def test_several_control_planes_share_one_queue(made: Fleet, postgres: Pos
     made.control("--shared", store=url, name="control-2")
     for name in ("north", "south"):
         made.worker(name, "--capacity", "2")
-    async with at(made) as (client, ear):
-        await ear.until("control/status", lambda one: one["online"])
+    async with at(made) as (client, listener):
+        await listener.until("control/status", lambda one: one["online"])
         orders = [await client.submit(plan=plan(QUICK)) for _ in range(30)]
         first.kill()
         orders += [await client.submit(plan=plan(QUICK)) for _ in range(10)]
@@ -296,7 +298,7 @@ async def test_several_control_planes_share_one_queue(made: Fleet, postgres: Pos
             assert (await client.wait(one["last_run"]))["status"] == "success"
 
 
-async def test_a_rejected_order_is_told_even_where_its_run_was_waited_for(made: Fleet) -> None:
+async def test_a_rejected_order_ends_the_wait_for_its_run(made: Fleet) -> None:
     (made.folder / "policy.yaml").write_text("default: {concurrent: 0}")
     made.control("--policy", str(made.folder / "policy.yaml"))
     done = await asyncio.to_thread(made.command, "submit", "graphs/referral.yaml", "--wait")
@@ -304,7 +306,7 @@ async def test_a_rejected_order_is_told_even_where_its_run_was_waited_for(made: 
     assert "rejected" in done.stdout and "its limit is 0" in done.stdout
 
 
-def test_a_port_that_is_in_use_is_said(made: Fleet) -> None:
+def test_a_port_that_is_in_use_is_an_error(made: Fleet) -> None:
     done = made.alone("dev", "--port", str(made.broker.port))
     assert done.returncode == 2
     assert done.stderr == f"error: port {made.broker.port} is in use: choose another one\n"

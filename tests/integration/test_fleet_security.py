@@ -12,11 +12,11 @@ import pytest
 import trustme
 
 import worker.fleet.messaging
-from tests.support.fleets import Fleet, Party, fleet, needs_mosquitto
+from tests.support.fleets import Fleet, FleetProcess, fleet, needs_mosquitto
 from tests.support.helpers import job, workflow
 from worker.fleet.client import Client, NoAnswer, client_name
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.address import address
+from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import Connected, Message
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics
@@ -47,16 +47,16 @@ def url_of(made: Fleet, user: str) -> str:
     return f"mqtt://{user}:of-{user}@127.0.0.1:{made.broker.port}"
 
 
-def started(made: Fleet) -> tuple[Party, Party]:
-    control = Party(
+def started(made: Fleet) -> tuple[FleetProcess, FleetProcess]:
+    control = FleetProcess(
         made.folder, "control", "control", "--mqtt", url_of(made, "control"),
         "--store", f"sqlite:///{made.folder}/orders.db",
     )  # fmt: skip
-    north = Party(
+    north = FleetProcess(
         made.folder, "north", "serve", "--mqtt", f"mqtt://north@127.0.0.1:{made.broker.port}",
         "--name", "north", "--outbox", str(made.folder / "north"), WORKER_MQTT_PASSWORD="of-north",
     )  # fmt: skip
-    made.parties += [control, north]
+    made.processes += [control, north]
     return control, north
 
 
@@ -69,16 +69,16 @@ async def connected(bus: MqttBus) -> None:
         pass
 
 
-async def test_a_worker_hears_and_forges_nothing_of_another(made: Fleet) -> None:
+async def test_a_worker_neither_receives_nor_forges_messages_of_another(made: Fleet) -> None:
     control, _ = started(made)
     alice = made.client(url=url_of(made, "alice"), wait_s=30)
-    spy = MqttBus(address(url_of(made, "south")), "worker/v1/#")
-    async with alice, made.ear(url_of(made, "control")) as ear, spy:
+    spy = MqttBus(parse_address(url_of(made, "south")), "worker/v1/#")
+    async with alice, made.listener(url_of(made, "control")) as listener, spy:
         await connected(spy)
         order = await alice.submit(plan=to_execution_plan(workflow(job(WAITS))))
         run_id = order["last_run"]
-        await ear.until(f"{run_id}/state", lambda one: one["status"] == "running")
-        [assigned] = [one for one in ear.said("north/rsp") if one["type"] == "runs"]
+        await listener.until(f"{run_id}/state", lambda one: one["status"] == "running")
+        [assigned] = [one for one in listener.messages("north/rsp") if one["type"] == "runs"]
         lease = wire.decode(wire.Lease, wire.encode(assigned["runs"][0]["lease"]))
         complete = {
             "type": "run:complete",
@@ -98,15 +98,15 @@ async def test_a_worker_hears_and_forges_nothing_of_another(made: Fleet) -> None
         )
         await send(spy, TOPICS.run(run_id, "state"), wire.Empty())
         await send(spy, TOPICS.worker("south", "reports"), forged)
-        await ear.until("south/rsp", lambda one: one["acks"][0]["refused"])
-        assert [one for one in ear.heard if one.topic.endswith(("north/cmd",))] == []
-        assert ear.statuses(run_id) == ["pending", "running"]
+        await listener.until("south/rsp", lambda one: one["acks"][0]["refused"])
+        assert [one for one in listener.received if one.topic.endswith(("north/cmd",))] == []
+        assert listener.statuses(run_id) == ["pending", "running"]
         # What south could hear of all that: the answer to its own report, and who is there.
         heard = {one.topic for one in await spy.receive() if isinstance(one, Message)}
         assert heard <= {TOPICS.worker("south", "rsp"), TOPICS.control}
         await alice.cancel(run_id)
         assert (await alice.wait(run_id))["status"] == "cancelled"
-    [refused] = [one for one in control.said() if one["event"] == "refused"]
+    [refused] = [one for one in control.log_entries() if one["event"] == "message.refused"]
     assert (refused["kind"], refused["topic"]) == ("forged", TOPICS.worker("south", "reports"))
 
 
@@ -128,12 +128,12 @@ async def test_a_client_does_what_its_user_may(made: Fleet) -> None:
 
 
 async def test_an_answer_goes_to_clients_alone(tmp_path: Path) -> None:
-    """Else a request could have the control plane command workers, or forge a run's state."""
+    """A reply elsewhere could command workers, or forge the state of a run."""
     with fleet(tmp_path) as made:
         control = made.control()
-        async with made.ear() as ear, made.client(wait_s=30) as client:
+        async with made.listener() as listener, made.client(wait_s=30) as client:
             await client.summary()
-            bus = MqttBus(address(made.url))
+            bus = MqttBus(parse_address(made.url))
             async with bus:
                 await connected(bus)
                 for target in (
@@ -160,12 +160,12 @@ async def test_an_answer_goes_to_clients_alone(tmp_path: Path) -> None:
                         correlation=b"x",
                     )
                 )
-                await ear.until("clients/me/rsp", lambda one: "ok" in one)
-        topics = {one.topic for one in ear.heard}
+                await listener.until("clients/me/rsp", lambda one: "ok" in one)
+        topics = {one.topic for one in listener.received}
         assert not any(one.endswith("north/cmd") or "/runs/" in one for one in topics)
-        assert [one["kind"] for one in control.said() if one["event"] == "refused"] == [
-            "reply_topic"
-        ] * 6
+        assert [
+            one["kind"] for one in control.log_entries() if one["event"] == "message.refused"
+        ] == ["reply_topic"] * 6
 
 
 # paho leaves the socket of a handshake that failed to the garbage collector.
@@ -194,18 +194,18 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
         made.url = url
         made.control(*certificates)
         made.worker("north", *certificates)
-        where = address(
+        where = parse_address(
             url, ca=tmp_path / "ca.pem", cert=tmp_path / "client.pem", key=tmp_path / "client.key"
         )
         name = client_name()
         async with Client(MqttBus(where, id=name), name=name, wait_s=30) as alice:
             order = await alice.submit(plan=to_execution_plan(workflow(job("fn(state => state)"))))
             assert (await alice.wait(order["last_run"]))["status"] == "success"
-        stranger = Client(MqttBus(address(url, ca=tmp_path / "other.pem")), wait_s=1.5)
+        stranger = Client(MqttBus(parse_address(url, ca=tmp_path / "other.pem")), wait_s=1.5)
         async with stranger:
             with pytest.raises(NoAnswer, match="certificate verify failed"):
                 await stranger.summary()
-        uncertified = Client(MqttBus(address(url, ca=tmp_path / "ca.pem")), wait_s=1.5)
+        uncertified = Client(MqttBus(parse_address(url, ca=tmp_path / "ca.pem")), wait_s=1.5)
         async with uncertified:
             with pytest.raises(NoAnswer):
                 await uncertified.summary()

@@ -32,7 +32,7 @@ from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.asyncapi import document
 from worker.fleet.messaging.bus import Disconnected, Inbox, Message
-from worker.fleet.messaging.cloudevents import dresser, undressed
+from worker.fleet.messaging.cloudevents import CloudEventEncoder, unwrap
 from worker.fleet.messaging.in_memory import LocalBroker, LocalBus, matches
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
@@ -77,7 +77,7 @@ async def test_limits_reject_with_the_reason() -> None:
         assert "has had 1 run in this period" in second["reason"]
 
 
-def test_a_policy_says_what_is_wrong_and_where(tmp_path: Path) -> None:
+def test_a_wrong_policy_is_an_error_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("projects: {north: {concurent: 1}}")
     with pytest.raises(UsageError, match=r"policy.yaml: .*concurent"):
@@ -103,10 +103,10 @@ def test_filters_match_as_a_brokers_do(filter: str, topic: str, covered: bool) -
 
 
 async def test_an_inbox_is_bounded_and_keeps_its_order() -> None:
-    inbox = Inbox(messages=3, size=100)
+    inbox = Inbox(max_messages=3, max_bytes=100)
     for number, size in enumerate((60, 60, 30, 5, 1)):
         inbox.put(Message(topic=str(number), payload=b"x" * size))
-    inbox.put(Disconnected("there is always room to say so"))
+    inbox.put(Disconnected("there is always room for it"))
     taken = await inbox.take()
     assert [getattr(one, "topic", "gone") for one in taken] == ["0", "2", "3", "gone"]
     assert inbox.dropped == 2
@@ -118,8 +118,8 @@ async def test_an_inbox_is_bounded_and_keeps_its_order() -> None:
 # --- a worker under the hands of a test -----------------------------------------------------------
 
 
-class Steered:
-    """Runs nothing by itself: the test says what happens."""
+class ManualExecutor:
+    """An executor whose runs the test starts and ends."""
 
     def __init__(self) -> None:
         self.runs: asyncio.Queue[tuple[wire.AssignedRun, Any, asyncio.Event]] = asyncio.Queue()
@@ -141,34 +141,34 @@ class Steered:
 class Small:
     """A broker with a control plane, one steered worker, and a client."""
 
-    def __init__(self, tmp_path: Path, settings: Settings, dress: Any) -> None:
+    def __init__(self, tmp_path: Path, settings: Settings, encode: Any) -> None:
         self.broker = LocalBroker()
         self.store = Store("sqlite://")
         self.store.migrate()
-        plane = MessageProcessor(self.store, topics=TOPICS, settings=settings)
+        processor = MessageProcessor(self.store, topics=TOPICS, settings=settings)
         log = logger(logging.CRITICAL)
         self.control = ControlPlane(
-            self.broker.bus(*TOPICS.for_control()), plane, topics=TOPICS, log=log, dress=dress
+            self.broker.bus(*TOPICS.for_control()), processor, topics=TOPICS, log=log, encode=encode
         )
-        self.executor = Steered()
+        self.executor = ManualExecutor()
         self.bus: LocalBus = self.broker.bus(
             *TOPICS.for_worker("w"), will=worker_will(TOPICS, "w", "1")
         )
-        self.agent = FleetWorker(
+        self.worker_ = FleetWorker(
             self.bus, self.executor, Outbox(tmp_path / "outbox"), name="w", capacity=2,
             topics=TOPICS, log=log, id="1",
         )  # fmt: skip
-        self.ear = self.broker.bus("worker/v1/#")
+        self.listener = self.broker.bus("worker/v1/#")
         self.client = Client(self.broker.bus(), TOPICS)
 
 
 @contextlib.asynccontextmanager
 async def small(
-    tmp_path: Path, settings: Settings = Settings(), dress: Any = lambda message: message
+    tmp_path: Path, settings: Settings = Settings(), encode: Any = lambda message: message
 ) -> AsyncIterator[Small]:
-    made = Small(tmp_path, settings, dress)
-    async with made.ear, made.client:
-        tasks = [asyncio.create_task(party.run()) for party in (made.control, made.agent)]
+    made = Small(tmp_path, settings, encode)
+    async with made.listener, made.client:
+        tasks = [asyncio.create_task(process.run()) for process in (made.control, made.worker_)]
         try:
             yield made
         finally:
@@ -182,29 +182,29 @@ async def test_a_connection_that_breaks_for_a_moment_costs_nothing(tmp_path: Pat
     async with small(tmp_path) as made:
         order = await made.client.submit(plan=QUICK)
         run, receive, _ = await made.executor.runs.get()
-        made.bus.cut()
+        made.bus.drop_connection()
         made.executor.finish(run, receive)
-        made.bus.mend()
+        made.bus.reconnect()
         assert (await made.client.wait(order["last_run"]))["status"] == "success"
 
 
-async def started(made: Small, run_id: str) -> None:
-    """Wait until the control plane has heard of the start."""
+async def until_started(made: Small, run_id: str) -> None:
+    """Wait until the start is reported."""
     async for _ in made.client.follow(run_id):
         return
 
 
-async def test_a_run_whose_start_nobody_heard_goes_to_another(tmp_path: Path) -> None:
-    quick = Settings(lease_s=0.6, grace_s=0.2)
+async def test_a_run_whose_start_was_not_reported_goes_to_another_attempt(tmp_path: Path) -> None:
+    quick = Settings(lease_s=0.6, disconnect_grace_s=0.2)
     async with small(tmp_path, quick) as made:
         order = await made.client.submit(plan=QUICK)
         _, _, cancel = await made.executor.runs.get()
-        made.bus.cut()
+        made.bus.drop_connection()
         async with asyncio.timeout(5):
             while (await made.client.run(order["last_run"]))["attempt"] == 1:
                 await asyncio.sleep(0.01)
         assert (await made.client.run(order["last_run"]))["status"] == "pending"
-        made.bus.mend()
+        made.bus.reconnect()
         async with asyncio.timeout(5):
             await cancel.wait()
         run, receive, _ = await made.executor.runs.get()
@@ -214,17 +214,17 @@ async def test_a_run_whose_start_nobody_heard_goes_to_another(tmp_path: Path) ->
 
 
 async def test_a_connection_that_stays_broken_loses_the_run(tmp_path: Path) -> None:
-    quick = Settings(lease_s=0.6, grace_s=0.2)
+    quick = Settings(lease_s=0.6, disconnect_grace_s=0.2)
     async with small(tmp_path, quick) as made:
         order = await made.client.submit(plan=QUICK)
         run, receive, cancel = await made.executor.runs.get()
-        await started(made, order["last_run"])
-        made.bus.cut()
+        await until_started(made, order["last_run"])
+        made.bus.drop_connection()
         lost = await made.client.wait(order["last_run"])
         assert (lost["status"], lost["error_type"]) == ("lost", "LostAfterStart")
-        made.bus.mend()
+        made.bus.reconnect()
         async with asyncio.timeout(5):
-            await cancel.wait()  # it is told that nobody waits for this run any more
+            await cancel.wait()  # the worker abandons the run
         made.executor.finish(run, receive)
         assert (await made.client.run(order["last_run"]))["status"] == "lost"
         # There is room for another, and the outbox is empty.
@@ -237,7 +237,7 @@ async def test_a_connection_that_stays_broken_loses_the_run(tmp_path: Path) -> N
 
 
 async def test_half_a_surrogate_pair_does_not_stop_a_report(tmp_path: Path) -> None:
-    """JavaScript has strings that are no text."""
+    """JavaScript strings may contain lone surrogates."""
     async with small(tmp_path) as made:
         order = await made.client.submit(plan=QUICK)
         run, receive, _ = await made.executor.runs.get()
@@ -259,8 +259,8 @@ async def test_half_a_surrogate_pair_does_not_stop_a_report(tmp_path: Path) -> N
 
 
 async def test_what_is_too_large_for_a_message_is_withheld_or_cut(tmp_path: Path) -> None:
-    """Else it would be refused, and said again for ever."""
-    async with small(tmp_path, Settings(payload_limit=100_000)) as made:
+    """An event that is too large would be refused for ever."""
+    async with small(tmp_path, Settings(max_payload_bytes=100_000)) as made:
         order = await made.client.submit(plan=QUICK)
         run, receive, _ = await made.executor.runs.get()
         id = run.lease.run_id
@@ -292,10 +292,10 @@ async def test_what_is_too_large_for_a_message_is_withheld_or_cut(tmp_path: Path
 
 
 async def test_a_run_whose_report_nobody_can_read_is_lost_and_not_repeated(tmp_path: Path) -> None:
-    async with small(tmp_path, Settings(lease_s=0.6, grace_s=0.2)) as made:
+    async with small(tmp_path, Settings(lease_s=0.6, disconnect_grace_s=0.2)) as made:
         order = await made.client.submit(plan=QUICK)
         _, receive, cancel = await made.executor.runs.get()
-        await started(made, order["last_run"])
+        await until_started(made, order["last_run"])
         wrong = RunComplete(run_id=order["last_run"], seq=1, timestamp=-1, reason="success")
         receive(wrong)
         async with asyncio.timeout(5):
@@ -364,13 +364,15 @@ def test_the_asyncapi_document_is_valid() -> None:
     assert not jsonschema.Draft7Validator(schema).is_valid(broken)
 
 
-async def test_what_goes_over_the_bus_is_what_the_document_says(tmp_path: Path) -> None:
+async def test_messages_on_the_bus_match_the_document(tmp_path: Path) -> None:
     async with small(tmp_path) as made:
         heard: list[Message] = []
 
         async def listen() -> None:
             while True:
-                heard.extend(one for one in await made.ear.receive() if isinstance(one, Message))
+                heard.extend(
+                    one for one in await made.listener.receive() if isinstance(one, Message)
+                )
 
         listening = asyncio.create_task(listen())
         order = await made.client.submit(plan=QUICK)
@@ -414,13 +416,15 @@ def check(message: Message) -> str:
 
 
 async def test_cloudevents_are_read_by_others_and_by_our_own_client(tmp_path: Path) -> None:
-    async with small(tmp_path, dress=dresser(TOPICS, "/worker/v1/control")) as made:
+    async with small(
+        tmp_path, encode=CloudEventEncoder(TOPICS, "/worker/v1/control").encode
+    ) as made:
         order = await made.client.submit(plan=QUICK)
         run, receive, _ = await made.executor.runs.get()
         made.executor.finish(run, receive)
         seen = [event["type"] async for event in made.client.follow(order["last_run"])]
         assert seen == ["run:start", "run:complete"]
-        heard = [one for one in await made.ear.receive() if isinstance(one, Message)]
+        heard = [one for one in await made.listener.receive() if isinstance(one, Message)]
     states = [one for one in heard if one.topic.endswith("/state")]
     events = [from_json(one.payload) for one in states]
     assert {one["type"] for one in events} == {"org.openfn.worker.run.state"}
@@ -428,5 +432,5 @@ async def test_cloudevents_are_read_by_others_and_by_our_own_client(tmp_path: Pa
     assert len({one["id"] for one in events}) == len(events)
     assert [one.data["status"] for one in events] == ["pending", "running", "success"]
     assert all(one.content_type.startswith("application/cloudevents+json") for one in states)
-    # What the parties say to each other stays as it is.
-    assert all(undressed(one.payload) == one.payload for one in heard if "/workers/" in one.topic)
+    # Other messages are not encoded.
+    assert all(unwrap(one.payload) == one.payload for one in heard if "/workers/" in one.topic)

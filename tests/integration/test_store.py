@@ -16,13 +16,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
-from tests.support.benches import Bench, Hand, fact, request, rows, submission, violations
+from tests.support.benches import Bench, FakeWorker, event, request, rows, submission, violations
 from worker.core.status import Status
 from worker.errors import UsageError
-from worker.fleet.control import lifecycle
 from worker.fleet.control.entities import RunPhase
+from worker.fleet.control.lifecycle import CancelRequested, Renewed, apply
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.store import TRIES, Store, StoreError, again
+from worker.fleet.control.store.store import MAX_ATTEMPTS, Store, StoreError, retry_on_conflict
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 
@@ -58,8 +58,8 @@ def test_migrating_twice_is_harmless(opened: Store) -> None:
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(opened: Store) -> None:
     opened.migrate()
-    with opened.work() as work:
-        work.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with opened.transaction() as transaction:
+        transaction.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreError, match=r"its tables were made by a newer version: .*9999"):
         opened.migrate()
     with opened.read() as connection:
@@ -125,12 +125,12 @@ def test_sqlite_alone_is_kept_in_memory() -> None:
 def test_a_transaction_that_fails_leaves_nothing(bench: Bench) -> None:
     bench.submit("o")
     before = bench.dump()
-    with pytest.raises(ZeroDivisionError), bench.store.work() as work:
-        run = work.run("o-1")
+    with pytest.raises(ZeroDivisionError), bench.store.transaction() as transaction:
+        run = transaction.run("o-1")
         assert run is not None
-        work.put_run(lifecycle.cancelled(run, bench.now))
-        work.put_plan("p", "{}")
-        work.flush()
+        transaction.put_run(apply(run, CancelRequested(at=bench.now)))
+        transaction.put_plan("p", "{}")
+        transaction.flush()
         raise ZeroDivisionError
     assert bench.dump() == before
 
@@ -138,22 +138,22 @@ def test_a_transaction_that_fails_leaves_nothing(bench: Bench) -> None:
 def test_a_final_run_never_changes_whatever_the_code_believes(bench: Bench) -> None:
     bench.ended("o")
     before = bench.dump()
-    with bench.store.work() as work:
-        run = work.run("o-1")
+    with bench.store.transaction() as transaction:
+        run = transaction.run("o-1")
         assert run is not None and run.phase is RunPhase.FINAL
-        work.put_run(replace(run, status=Status.LOST))
+        transaction.put_run(replace(run, status=Status.LOST))
     assert bench.dump() == before
 
 
 def test_a_defect_in_one_message_stops_no_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand, lease = bench.started()
-    monkeypatch.setattr("worker.fleet.control.worker_messages._keep", lambda *_: 1 / 0)
-    broken = hand.reports(lease, fact("o-1", 1))
-    said = bench.send(submission("before"), broken, submission("after"))
-    assert said.kinds == ["defect"]
-    assert len(said.replies) == 2 and said.statuses == ["pending", "pending"]
+    worker, lease = bench.started()
+    monkeypatch.setattr("worker.fleet.control.worker_messages._store_event", lambda *_: 1 / 0)
+    broken = worker.reports(lease, event("o-1", 1))
+    published = bench.send(submission("before"), broken, submission("after"))
+    assert published.kinds == ["defect"]
+    assert len(published.replies) == 2 and published.statuses == ["pending", "pending"]
 
 
 class _Error(Exception):
@@ -177,14 +177,14 @@ def _stumble(times: int, state: str) -> Callable[[], int]:
 
 @pytest.mark.parametrize("state", ["23505", "40001", "40P01"])
 def test_a_transaction_that_another_one_was_in_the_way_of_is_done_again(state: str) -> None:
-    assert again(_stumble(TRIES - 1, state)) == 7
+    assert retry_on_conflict(_stumble(MAX_ATTEMPTS - 1, state)) == 7
     with pytest.raises(OperationalError):
-        again(_stumble(TRIES, state))
+        retry_on_conflict(_stumble(MAX_ATTEMPTS, state))
 
 
 def test_a_transaction_that_fails_for_itself_is_not_done_again() -> None:
     with pytest.raises(OperationalError):
-        again(_stumble(1, "08006"))
+        retry_on_conflict(_stumble(1, "08006"))
 
 
 # --- two control planes ---------------------------------------------------------------------------
@@ -216,9 +216,9 @@ def test_two_control_planes_give_each_run_once(bench: Bench, second: Bench) -> N
     bench.send(*(submission(f"o{n}", project=f"p{n % 3}") for n in range(200)))
 
     def claim_all(bench: Bench, name: str) -> list[str]:
-        hand, mine = Hand(bench, name), list[str]()
+        worker, mine = FakeWorker(bench, name), list[str]()
         while _waiting(bench.store):
-            mine += [run.lease.run_id for run in hand.claim(7)]
+            mine += [run.lease.run_id for run in worker.claim(7)]
         return mine
 
     north, south = at_once(lambda: claim_all(bench, "north"), lambda: claim_all(second, "south"))
@@ -227,7 +227,7 @@ def test_two_control_planes_give_each_run_once(bench: Bench, second: Bench) -> N
 
 def _waiting(store: Store) -> int:
     with store.read() as connection:
-        return sum(row["available"] for row in rows(connection, tables.LANES))
+        return sum(row["available"] for row in rows(connection, tables.PARTITIONS))
 
 
 def test_two_control_planes_keep_an_order_once(bench: Bench, second: Bench) -> None:
@@ -237,9 +237,12 @@ def test_two_control_planes_keep_an_order_once(bench: Bench, second: Bench) -> N
         return [bench.send(message) for message in messages]
 
     one, other = at_once(lambda: submit(bench), lambda: submit(second))
-    for said in one + other:
-        assert not said.refusals
-        assert [reply.error for reply in said.replies] == [None]
+    for published in one + other:
+        assert not published.refusals
+        assert [reply.error for reply in published.replies] == [None]
+    orders = bench.call("orders")
+    assert sorted(order["order_id"] for order in orders) == sorted(f"o{n}" for n in range(20))
+    assert [order["runs"] for order in orders] == [1] * 20
 
 
 def test_two_control_planes_do_not_exceed_a_limit(bench: Bench, second: Bench) -> None:
@@ -251,11 +254,11 @@ def test_two_control_planes_do_not_exceed_a_limit(bench: Bench, second: Bench) -
     def submit(bench: Bench, name: str) -> int:
         for n in range(10):
             bench.send(submission(f"{name}{n}"))
-        return len([run for _ in range(4) for run in Hand(bench, name).claim(2)])
+        return len([run for _ in range(4) for run in FakeWorker(bench, name).claim(2)])
 
     given = at_once(lambda: submit(bench, "north"), lambda: submit(second, "south"))
     assert sum(given) == 3
-    statuses = Counter(order["status"] for order in bench.ask("orders"))
+    statuses = Counter(order["status"] for order in bench.call("orders"))
     assert statuses == {"pending": 10, "rejected": 10}
 
 
@@ -265,17 +268,17 @@ def test_two_control_planes_in_each_others_way_make_no_mistake(bench: Bench, sec
     bench.send(*map(submission, orders))
 
     def work(bench: Bench, name: str, cancels: list[str]) -> list[str]:
-        hand, kinds = Hand(bench, name), list[str]()
+        worker, kinds = FakeWorker(bench, name), list[str]()
         given: list[wire.Assignment] = []
         for n in range(15):
-            leases = [run.lease for run in hand.claim(2)]
+            leases = [run.lease for run in worker.claim(2)]
             leases += [run.lease for answer in given for run in answer.runs]
-            ends = [hand.reports(one, fact(one.run_id, 0, "run:complete")) for one in leases]
+            ends = [worker.reports(one, event(one.run_id, 0, "run:complete")) for one in leases]
             cancel = [request("cancel", id=id) for id in cancels[2 * n : 2 * n + 2]]
-            said = bench.send(*cancel, *ends, submission(f"{name}{n}"))
+            published = bench.send(*cancel, *ends, submission(f"{name}{n}"))
             ticked = bench.tick()
-            kinds += said.kinds + ticked.kinds
-            given = said.assignments + ticked.assignments
+            kinds += published.kinds + ticked.kinds
+            given = published.assignments + ticked.assignments
         return kinds
 
     one, other = at_once(
@@ -296,11 +299,11 @@ def test_a_lease_that_another_one_is_renewing_does_not_expire(bench: Bench, seco
         one.connect()
         one.pass_time(Settings().lease_s)
     with ThreadPoolExecutor(1) as threads:
-        with bench.store.work() as work:
-            run = work.run("o-1")
+        with bench.store.transaction() as transaction:
+            run = transaction.run("o-1")
             assert run is not None and run.expires < second.now
-            work.put_run(lifecycle.renew(run, second.now + 1))
-            work.flush()
+            transaction.put_run(apply(run, Renewed(expires=second.now + 1)))
+            transaction.flush()
             ticked = threads.submit(second.tick)
             with pytest.raises(TimeoutError):
                 ticked.result(0.2)
@@ -308,27 +311,37 @@ def test_a_lease_that_another_one_is_renewing_does_not_expire(bench: Bench, seco
     assert bench.status() == "running"
 
 
-def test_what_a_retry_brings_back_is_not_forgotten_meanwhile(bench: Bench, second: Bench) -> None:
+@pytest.mark.parametrize("_", range(5))
+def test_an_order_that_is_retried_is_not_deleted_meanwhile(
+    bench: Bench, second: Bench, _: int
+) -> None:
     bench.ended("o")
     for one in (bench, second):
-        one.restart(settings=Settings(keep_s=1))
+        one.restart(settings=Settings(retain_s=1))
         one.pass_time(1000)
-    at_once(
+    retried, ticked = at_once(
         lambda: bench.send(request("retry", id="o", run_id="again")),
         second.tick,
     )
+    (reply,) = retried.replies
     with bench.store.read() as connection:
         assert list(violations(connection)) == []
+    left = {order["order_id"]: order["runs"] for order in bench.call("orders")}
+    assert not ticked.refusals
+    if reply.error is None:
+        assert left == {"o": 2}
+    else:
+        assert (reply.error.code, left) == ("unknown", {})
 
 
 @pytest.mark.parametrize("_", range(5))
-def test_no_plan_is_forgotten_of_an_order_that_comes_meanwhile(
+def test_no_plan_is_deleted_of_an_order_that_comes_meanwhile(
     bench: Bench, second: Bench, _: int
 ) -> None:
     bench.ended("old")
     for one in (bench, second):
-        one.restart(settings=Settings(keep_s=1))
+        one.restart(settings=Settings(retain_s=1))
         one.pass_time(1000)
     at_once(lambda: bench.submit("new"), second.tick)
-    (run,) = Hand(bench).claim()
+    (run,) = FakeWorker(bench).claim()
     assert run.order_id == "new"

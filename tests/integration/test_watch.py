@@ -337,7 +337,7 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, Stage]) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["watch", "--mqtt", "http://x"], "is no URL of a broker"),
+        (["watch", "--mqtt", "http://x"], "is not a broker URL"),
         (["watch", "--mqtt", "mqtt://x", "--root", "a/b"], "--root must be"),
         (["dashboard", "--mqtt", "mqtt://x", "--ca", "f"], "certificates need TLS"),
     ],

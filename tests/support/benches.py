@@ -1,6 +1,6 @@
-"""Drives a plane by hand: a bench with its clock, workers and a client, and what must always hold.
+"""A test bench for the message processor: its clock, fake workers and a client.
 
-A bench checks the invariants after each test (see :func:`violations`).
+The ``bench`` fixture checks the invariants after each test (see :func:`violations`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, select
 
-import worker
 from worker.core.status import STATUSES, Status
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store import tables
@@ -25,6 +24,7 @@ from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
+from worker.workflow.load import load
 
 SECOND = 1_000_000
 BEGAN = 1_800_000_000 * SECOND
@@ -43,22 +43,22 @@ def plan(name: str = "flow") -> dict[str, Any]:
     return {"workflow": {"name": name, "steps": steps}}
 
 
-def _library() -> WorkflowRegistry:
-    library = WorkflowRegistry()
+def _registry() -> WorkflowRegistry:
+    registry = WorkflowRegistry()
     for name in ("flow", "other"):
-        library.add(worker.load(plan(name)))
-    return library
+        registry.add(load(plan(name)))
+    return registry
 
 
-LIBRARY = _library()
+REGISTRY = _registry()
 
 
-# --- what is said ---------------------------------------------------------------------------------
+# --- published messages ---------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class Heard:
-    """What a plane said, decoded and sorted."""
+class Published:
+    """The published messages of a batch, decoded and sorted by kind."""
 
     replies: list[wire.Reply] = field(default_factory=list)
     assignments: list[wire.Assignment] = field(default_factory=list)
@@ -86,11 +86,11 @@ class Heard:
             case ["clients", _, "rsp"]:
                 self.replies.append(wire.decode(wire.Reply, message.payload))
             case ["workers", _, "rsp"]:
-                answer = wire.decode(wire.Response, message.payload)  # type: ignore[arg-type]
-                if isinstance(answer, wire.Assignment):
-                    self.assignments.append(answer)
+                response = wire.decode(wire.Response, message.payload)  # type: ignore[arg-type]
+                if isinstance(response, wire.Assignment):
+                    self.assignments.append(response)
                 else:
-                    self.acks += answer.acks
+                    self.acks += response.acks
             case ["workers", _, "cmd"]:
                 self.commands.append(wire.decode(wire.Command, message.payload))
             case ["runs", _, "state"]:
@@ -102,14 +102,14 @@ class Heard:
                 assert message.retain
                 self.orders.append(wire.decode(wire.OrderState, message.payload))
             case _:
-                raise AssertionError(f"said on an unknown topic: {message.topic}")
+                raise AssertionError(f"published on an unknown topic: {message.topic}")
 
 
-def heard(said: Outgoing) -> Heard:
-    found = Heard(alerts=said.alerts, refusals=said.refusals, ended=said.ended)
-    for message in said.messages:
-        found.take(message)
-    return found
+def decode_outgoing(outgoing: Outgoing) -> Published:
+    published = Published(alerts=outgoing.alerts, refusals=outgoing.refusals, ended=outgoing.ended)
+    for message in outgoing.messages:
+        published.take(message)
+    return published
 
 
 def to(topic: str, payload: bytes | dict[str, Any], **fields: Any) -> Message:
@@ -118,19 +118,19 @@ def to(topic: str, payload: bytes | dict[str, Any], **fields: Any) -> Message:
 
 
 def request(method: str, **fields: Any) -> Message:
-    """A client's request."""
+    """Return a client's request."""
     return to(TOPICS.request(method), fields, reply_to=ME)
 
 
 def submission(order_id: str, **fields: Any) -> Message:
-    """A client's order of the workflow 'flow', unless it brings a plan or names another."""
+    """Return a client's order, for the workflow 'flow' unless it has a plan or names another."""
     if "plan" not in fields:
         fields.setdefault("workflow", "flow")
     return request("submit", order_id=order_id, **fields)
 
 
-def fact(run_id: str, seq: int, type: str = "run:log", **fields: Any) -> dict[str, Any]:
-    """An event of a run, with the fields that it needs."""
+def event(run_id: str, seq: int, type: str = "run:log", **fields: Any) -> dict[str, Any]:
+    """Return an event of a run, with its required fields."""
     needed: dict[str, dict[str, Any]] = {
         "step:start": {
             "step_id": "s1", "job_id": "a", "execution": 0, "input_dataclip_id": "clip-0",
@@ -142,11 +142,11 @@ def fact(run_id: str, seq: int, type: str = "run:log", **fields: Any) -> dict[st
     return {**known, **needed.get(type, {}), **fields}
 
 
-# --- who speaks -----------------------------------------------------------------------------------
+# --- clients and workers --------------------------------------------------------------------------
 
 
 class Bench:
-    """A plane on a store, and the clock that it goes by."""
+    """A processor on a store, with a clock that the test sets."""
 
     def __init__(self, store: Store, *, connect: bool = True, **options: Any) -> None:
         self.store = store
@@ -159,12 +159,12 @@ class Bench:
             self.pass_time(60)
 
     def start(self) -> None:
-        """Start a plane, as a process that knows only what the store does."""
-        options: dict[str, Any] = {"settings": Settings(), "library": LIBRARY, **self.options}
-        self.plane = MessageProcessor(self.store, topics=TOPICS, token=self._token, **options)
+        """Start a processor, as a process that knows the content of the store alone."""
+        options: dict[str, Any] = {"settings": Settings(), "registry": REGISTRY, **self.options}
+        self.processor = MessageProcessor(self.store, topics=TOPICS, token=self._token, **options)
 
-    def restart(self, **options: Any) -> Heard:
-        """Start again, as after a crash, with other options; what was said on connecting."""
+    def restart(self, **options: Any) -> Published:
+        """Start again, as after a crash, with other options. Return what connecting published."""
         self.options |= options
         self.start()
         return self.connect()
@@ -174,71 +174,71 @@ class Bench:
 
     # --- time ---
 
-    def connect(self) -> Heard:
-        return heard(self.plane.connected(self.now))
+    def connect(self) -> Published:
+        return decode_outgoing(self.processor.on_connected(self.now))
 
     def disconnect(self) -> None:
-        self.plane.disconnected()
+        self.processor.on_disconnected()
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass without anybody noticing."""
+        """Advance the clock without a tick."""
         self.now += int(seconds * SECOND)
 
-    def tick(self) -> Heard:
-        return heard(self.plane.tick(self.now))
+    def tick(self) -> Published:
+        return decode_outgoing(self.processor.tick(self.now))
 
-    def wait(self, seconds: float) -> Heard:
-        """Let time pass, with a tick often enough; what all of them said."""
-        whole = Heard()
+    def wait(self, seconds: float) -> Published:
+        """Advance the clock with ticks in between. Return everything that they published."""
+        whole = Published()
         end = self.now + int(seconds * SECOND)
         while self.now < end:
             self.now = min(end, self.now + SECOND * 9 // 10)
-            said = self.tick()
-            for name in Heard.__dataclass_fields__:
-                setattr(whole, name, getattr(whole, name) + getattr(said, name))
+            published = self.tick()
+            for name in Published.__dataclass_fields__:
+                setattr(whole, name, getattr(whole, name) + getattr(published, name))
         return whole
 
     # --- clients ---
 
-    def send(self, *messages: Message) -> Heard:
-        """Messages in one batch; each batch is a microsecond after the one before."""
+    def send(self, *messages: Message) -> Published:
+        """Process messages in one batch, a microsecond after the last one."""
         self.now += 1
-        return heard(self.plane.process(messages, self.now))
+        return decode_outgoing(self.processor.process(messages, self.now))
 
-    def ask(self, method: str, **fields: Any) -> Any:
-        """The result of a request."""
-        said = self.send(request(method, **fields))
-        (reply,) = said.replies
+    def call(self, method: str, **fields: Any) -> Any:
+        """Return the result of a request."""
+        published = self.send(request(method, **fields))
+        (reply,) = published.replies
         assert reply.error is None, reply.error
-        assert not said.refusals
+        assert not published.refusals
         return msgspec.json.decode(bytes(reply.ok))
 
-    def denied(self, method: str, **fields: Any) -> wire.Failure:
-        """The failure of a request."""
+    def failure(self, method: str, **fields: Any) -> wire.Failure:
+        """Return the failure of a request."""
         (reply,) = self.send(request(method, **fields)).replies
         assert reply.error is not None
         return reply.error
 
     def submit(self, order_id: str = "o", **fields: Any) -> str:
-        """Submit an order that is accepted; the id of its run."""
+        """Submit an order that is accepted. Return the id of its run."""
         (reply,) = self.send(submission(order_id, **fields)).replies
         assert reply.error is None, reply.error
-        found = msgspec.json.decode(bytes(reply.ok))
-        assert found["status"] == "pending", found
-        return str(found["run"]["run_id"])
+        order = msgspec.json.decode(bytes(reply.ok))
+        assert order["status"] == "pending", order
+        return str(order["run"]["run_id"])
 
     def run(self, id: str = "o") -> dict[str, Any]:
-        """A run, by its id or its order's."""
-        found: dict[str, Any] = self.ask("run", id=id)
-        return found
+        """Return a run, by its id or its order's."""
+        run: dict[str, Any] = self.call("run", id=id)
+        return run
 
     def status(self, id: str = "o") -> str:
-        """The status of a run, by its id or its order's."""
+        """Return the status of a run, by its id or its order's."""
         return str(self.run(id)["status"])
 
     def order(self, order_id: str = "o") -> dict[str, Any]:
-        found: dict[str, Any] = self.ask("order", order_id=order_id)
-        return found
+        order: dict[str, Any] = self.call("order", order_id=order_id)
+        return order
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         with self.store.read() as connection:
@@ -246,81 +246,81 @@ class Bench:
 
     # --- shorthands ---
 
-    def claimed(self, order_id: str = "o", **fields: Any) -> tuple[Hand, wire.Lease]:
-        """A run that a worker has claimed and not started."""
+    def claimed(self, order_id: str = "o", **fields: Any) -> tuple[FakeWorker, wire.Lease]:
+        """Submit an order whose run a worker claims."""
         self.submit(order_id, **fields)
-        hand = Hand(self)
-        (assigned,) = hand.claim()
-        return hand, assigned.lease
+        worker = FakeWorker(self)
+        (assigned,) = worker.claim()
+        return worker, assigned.lease
 
-    def started(self, order_id: str = "o", **fields: Any) -> tuple[Hand, wire.Lease]:
-        """A run that a worker has started."""
-        hand, lease = self.claimed(order_id, **fields)
-        assert hand.start(lease).upto == 0
-        return hand, lease
+    def started(self, order_id: str = "o", **fields: Any) -> tuple[FakeWorker, wire.Lease]:
+        """Submit an order whose run a worker starts."""
+        worker, lease = self.claimed(order_id, **fields)
+        assert worker.start(lease).upto == 0
+        return worker, lease
 
-    def ended(self, order_id: str = "o", reason: str = "success") -> tuple[Hand, wire.Lease]:
-        """A run that has ended."""
-        hand, lease = self.started(order_id)
-        assert hand.finish(lease, 1, reason).upto == 1
-        return hand, lease
+    def ended(self, order_id: str = "o", reason: str = "success") -> tuple[FakeWorker, wire.Lease]:
+        """Submit an order whose run ends."""
+        worker, lease = self.started(order_id)
+        assert worker.finish(lease, 1, reason).upto == 1
+        return worker, lease
 
 
-class Hand:
-    """A worker, by hand."""
+class FakeWorker:
+    """A worker whose messages the test sends."""
 
     def __init__(self, bench: Bench, name: str = "north", incarnation: str = "i1") -> None:
         self._bench = bench
         self.name = name
         self.incarnation = incarnation
 
-    def message(self, what: str, **fields: Any) -> Message:
-        return to(TOPICS.worker(self.name, what), fields)
+    def message(self, channel: str, **fields: Any) -> Message:
+        return to(TOPICS.worker(self.name, channel), fields)
 
-    def say(self, what: str, **fields: Any) -> Heard:
-        return self._bench.send(self.message(what, **fields))
+    def send(self, channel: str, **fields: Any) -> Published:
+        return self._bench.send(self.message(channel, **fields))
 
-    def birth(self, **fields: Any) -> Heard:
-        return self.say("status", incarnation=self.incarnation, online=True, **fields)
+    def birth(self, **fields: Any) -> Published:
+        return self.send("status", incarnation=self.incarnation, online=True, **fields)
 
-    def will(self) -> Heard:
-        return self.say("status", incarnation=self.incarnation, online=False)
+    def will(self) -> Published:
+        return self.send("status", incarnation=self.incarnation, online=False)
 
     def claim(self, demand: int = 1, claim_id: str = "") -> list[wire.AssignedRun]:
-        """Ask for runs; those that were given at once."""
-        said = self.say(
+        """Claim runs. Return those that are assigned at once."""
+        published = self.send(
             "claim",
             claim_id=claim_id or f"claim-{next(self._bench.numbers)}",
             demand=demand,
             incarnation=self.incarnation,
         )
-        assert not said.refusals
-        return [run for answer in said.assignments for run in answer.runs]
+        assert not published.refusals
+        return [run for assignment in published.assignments for run in assignment.runs]
 
-    def reports(self, lease: wire.Lease, *facts: dict[str, Any]) -> Message:
-        return self.message("reports", number=1, runs=[{"lease": lease, "events": list(facts)}])
+    def reports(self, lease: wire.Lease, *events: dict[str, Any]) -> Message:
+        return self.message("reports", number=1, runs=[{"lease": lease, "events": list(events)}])
 
-    def report(self, lease: wire.Lease, *facts: dict[str, Any]) -> Heard:
-        return self._bench.send(self.reports(lease, *facts))
+    def report(self, lease: wire.Lease, *events: dict[str, Any]) -> Published:
+        return self._bench.send(self.reports(lease, *events))
 
-    def acked(self, lease: wire.Lease, *facts: dict[str, Any]) -> wire.Ack:
-        (ack,) = self.report(lease, *facts).acks
+    def acked(self, lease: wire.Lease, *events: dict[str, Any]) -> wire.Ack:
+        (ack,) = self.report(lease, *events).acks
         return ack
 
     def start(self, lease: wire.Lease) -> wire.Ack:
-        return self.acked(lease, fact(lease.run_id, 0, "run:start"))
+        return self.acked(lease, event(lease.run_id, 0, "run:start"))
 
     def finish(self, lease: wire.Lease, seq: int = 1, reason: str = "success") -> wire.Ack:
-        return self.acked(lease, fact(lease.run_id, seq, "run:complete", reason=reason))
+        return self.acked(lease, event(lease.run_id, seq, "run:complete", reason=reason))
 
-    def beat(self, *leases: wire.Lease) -> Heard:
-        return self.say("beat", incarnation=self.incarnation, leases=list(leases))
+    def heartbeat(self, *leases: wire.Lease) -> Published:
+        return self.send("beat", incarnation=self.incarnation, leases=list(leases))
 
-    def release(self, *leases: wire.Lease) -> Heard:
-        return self.say("release", incarnation=self.incarnation, leases=list(leases))
+    def release(self, *leases: wire.Lease) -> Published:
+        return self.send("release", incarnation=self.incarnation, leases=list(leases))
 
 
-# --- what always holds ----------------------------------------------------------------------------
+# --- invariants -----------------------------------------------------------------------------------
 
 
 def rows(connection: Connection, table: Any) -> list[dict[str, Any]]:
@@ -328,7 +328,7 @@ def rows(connection: Connection, table: Any) -> list[dict[str, Any]]:
 
 
 def dump(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, sorted."""
+    """Return all rows of all tables, sorted."""
     return {
         table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
         for table in tables.METADATA.sorted_tables
@@ -336,9 +336,9 @@ def dump(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def violations(connection: Connection) -> Iterator[str]:
-    """What is wrong with a database of orders and runs."""
+    """Yield the broken invariants of a database of orders and runs."""
     runs = rows(connection, tables.RUNS)
-    yield from _lanes(runs, rows(connection, tables.LANES))
+    yield from _partitions(runs, rows(connection, tables.PARTITIONS))
     yield from _orders(runs, rows(connection, tables.ORDERS))
     for run in runs:
         yield from _run(run)
@@ -348,20 +348,22 @@ def violations(connection: Connection) -> Iterator[str]:
     yield from _events(runs, rows(connection, tables.EVENTS))
 
 
-def _lanes(runs: Sequence[dict[str, Any]], lanes: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _partitions(
+    runs: Sequence[dict[str, Any]], partitions: Sequence[dict[str, Any]]
+) -> Iterator[str]:
     counted: Counter[tuple[str, str, str]] = Counter()
     for run in runs:
         kind = {"available": "available", "claimed": "leased", "started": "leased"}
         if run["phase"] in kind:
             counted[run["project"], run["workflow"], kind[run["phase"]]] += 1
-    told: Counter[tuple[str, str, str]] = Counter()
-    for lane in lanes:
+    stored: Counter[tuple[str, str, str]] = Counter()
+    for partition in partitions:
         for name in ("available", "leased"):
-            told[lane["project"], lane["workflow"], name] += lane[name]
-            if lane[name] < 0:
-                yield f"a lane has a negative count: {lane}"
-    if +counted != +told:
-        yield f"lanes say {+told}, and the runs {+counted}"
+            stored[partition["project"], partition["workflow"], name] += partition[name]
+            if partition[name] < 0:
+                yield f"a partition has a negative count: {partition}"
+    if +counted != +stored:
+        yield f"partitions count {+stored}, and the runs are {+counted}"
 
 
 def _orders(runs: Sequence[dict[str, Any]], orders: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -405,21 +407,21 @@ def _run(run: dict[str, Any]) -> Iterator[str]:
 
 
 def _events(runs: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) -> Iterator[str]:
-    kept: dict[tuple[str, int], list[int]] = {}
+    by_attempt: dict[tuple[str, int], list[int]] = {}
     for row in events:
-        kept.setdefault((row["run_id"], row["attempt"]), []).append(row["seq"])
+        by_attempt.setdefault((row["run_id"], row["attempt"]), []).append(row["seq"])
     for run in runs:
-        seqs = sorted(kept.pop((run["id"], run["attempt"]), []))
+        seqs = sorted(by_attempt.pop((run["id"], run["attempt"]), []))
         if seqs != list(range(run["reported"] + 1)):
-            yield f"run {run['id']} has reported up to {run['reported']}, and kept are {seqs}"
-    if kept:
-        yield f"events of no attempt that started: {kept}"
+            yield f"run {run['id']} has reported up to {run['reported']}, and stored are {seqs}"
+    if by_attempt:
+        yield f"events of no attempt that started: {by_attempt}"
 
 
 @pytest.fixture
 def bench(store: Store) -> Iterator[Bench]:
-    """A bench on a database of each kind; afterwards, everything in it must be right."""
-    made = Bench(store)
-    yield made
+    """Provide a bench on a database of each kind; check its invariants after the test."""
+    bench = Bench(store)
+    yield bench
     with store.read() as connection:
         assert list(violations(connection)) == []

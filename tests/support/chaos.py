@@ -1,10 +1,10 @@
-"""Chaos: a fleet whose parts are killed, stopped, cut off and repeated, and what must hold after.
+"""Chaos test: kill, stop and disconnect the processes of a fleet, repeat messages, check the end.
 
     python -m tests.support.chaos --runs 2000 --workers 4 --seed 1
 
-Everything that happens is drawn from the seed; when it happens depends on the machine. At the end
-every order must have exactly one final status; every run that nobody disturbed, and that was not
-cancelled, must be a success; a run is lost only where its worker was killed or held up in it.
+The faults are drawn from the seed; their timing depends on the machine. At the end every order must
+have exactly one final status; every run that was neither disturbed nor cancelled must be a success;
+a run is lost only if its worker was killed or suspended meanwhile.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.fleets import Fleet, Party
+from tests.support.fleets import Fleet, FleetProcess
 from tests.support.helpers import job, workflow
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import Client, ControlError
-from worker.fleet.messaging.address import address
+from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.mqtt import MqttBus
@@ -46,7 +46,7 @@ SLOW = to_execution_plan(
 
 
 class Proxy:
-    """Passes bytes on to the broker, until it is told to cut."""
+    """A TCP proxy to the broker, whose connections the test can break."""
 
     def __init__(self, port: int) -> None:
         self._broker = port
@@ -62,7 +62,7 @@ class Proxy:
         self.cut()
 
     def cut(self) -> None:
-        """Break all connections at once, without a word."""
+        """Break all connections at once, without a DISCONNECT."""
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -86,14 +86,14 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.transport.abort()
 
 
-class Meddler:
-    """Says again what others said: some of it, and later."""
+class Duplicator:
+    """A participant that publishes some messages of others a second time, later."""
 
     FILTERS = ("worker/v1/requests/+", *(f"worker/v1/workers/+/{what}" for what in (
         "status", "claim", "reports", "beat", "release", "rsp", "cmd")))  # fmt: skip
 
     def __init__(self, url: str, chance: random.Random, share: float) -> None:
-        self._bus = MqttBus(address(url), *self.FILTERS)
+        self._bus = MqttBus(parse_address(url), *self.FILTERS)
         self._chance = chance
         self._share = share
         self._mine: Counter[tuple[str, bytes]] = Counter()
@@ -116,8 +116,8 @@ class Meddler:
 
 
 @dataclass(slots=True)
-class Disturbed:
-    """What was done to a worker, from when to when, in microseconds since the epoch."""
+class Fault:
+    """A fault of a worker, from when to when, in microseconds since the epoch."""
 
     worker: str
     began: int
@@ -126,13 +126,13 @@ class Disturbed:
 
 @dataclass
 class Chaos:
-    """The fleet, and who does what to it."""
+    """The fleet and the faults that are injected into it."""
 
     made: Fleet
     chance: random.Random
     proxies: dict[str, Proxy]
-    parties: dict[str, Party] = field(default_factory=dict)
-    disturbed: list[Disturbed] = field(default_factory=list)
+    processes: dict[str, FleetProcess] = field(default_factory=dict)
+    disturbed: list[Fault] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
     starts: int = 0
 
@@ -154,29 +154,29 @@ class Chaos:
         else:
             outbox = str(self.made.folder / f"outbox-{name}")
             arguments = ("serve", "--name", name, "--capacity", "2", "--outbox", outbox)
-        party = Party(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
-        self.made.parties.append(party)
-        self.parties[name] = party
+        process = FleetProcess(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
+        self.made.processes.append(process)
+        self.processes[name] = process
 
     @property
     def workers(self) -> list[str]:
-        return [name for name in self.parties if name != "control"]
+        return [name for name in self.processes if name != "control"]
 
     async def kill_worker(self) -> None:
         name = self.chance.choice(self.workers)
         began = _now()
-        self.parties[name].kill()
+        self.processes[name].kill()
         await asyncio.sleep(self.chance.uniform(0.1, 1.5))
         self.start(name)
-        self.disturbed.append(Disturbed(name, began, _now()))
+        self.disturbed.append(Fault(name, began, _now()))
 
     async def stop_worker(self) -> None:
         name = self.chance.choice(self.workers)
         began = _now()
-        self.parties[name].send(signal.SIGSTOP)
+        self.processes[name].send(signal.SIGSTOP)
         await asyncio.sleep(self.chance.uniform(0.2, LEASE_S * 1.5))
-        self.parties[name].send(signal.SIGCONT)
-        self.disturbed.append(Disturbed(name, began, _now()))
+        self.processes[name].send(signal.SIGCONT)
+        self.disturbed.append(Fault(name, began, _now()))
 
     async def cut(self) -> None:
         self.proxies[self.chance.choice(list(self.proxies))].cut()
@@ -187,21 +187,21 @@ class Chaos:
         await asyncio.to_thread(self.made.broker.start)
 
     async def kill_control(self) -> None:
-        self.parties["control"].kill()
+        self.processes["control"].kill()
         await asyncio.sleep(self.chance.uniform(0.05, 1.0))
         self.start("control")
 
-    async def rage(self, pause: tuple[float, float]) -> None:
-        """Do one thing after the other, until cancelled."""
-        deeds: list[tuple[Callable[[], Awaitable[None]], int]] = [
+    async def inject_faults(self, pause: tuple[float, float]) -> None:
+        """Inject one fault after the other, until cancelled."""
+        faults: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self.kill_worker, 3), (self.stop_worker, 2), (self.cut, 4),
             (self.kill_broker, 1), (self.kill_control, 1),
         ]  # fmt: skip
         while True:
             await asyncio.sleep(self.chance.uniform(*pause))
-            deed = self.chance.choices([one for one, _ in deeds], [many for _, many in deeds])[0]
-            await asyncio.shield(asyncio.ensure_future(deed()))
-            self.done[deed.__name__.replace("_", " ")] += 1
+            fault = self.chance.choices([one for one, _ in faults], [many for _, many in faults])[0]
+            await asyncio.shield(asyncio.ensure_future(fault()))
+            self.done[fault.__name__.replace("_", " ")] += 1
 
 
 def _now() -> int:
@@ -246,7 +246,7 @@ async def chaos(
     share: float = 0.1,
     kind: str = "mosquitto",
 ) -> dict[str, Any]:
-    """Do it, and check what must hold; the figures."""
+    """Run a fleet under faults and check the end. Return the figures."""
     chance, cancelled = random.Random(seed), set[str]()
     names = ["control", *(f"w{number}" for number in range(workers))]
     began = time.monotonic()
@@ -255,18 +255,18 @@ async def chaos(
         async with contextlib.AsyncExitStack() as stack:
             proxies = {name: await stack.enter_async_context(Proxy(broker.port)) for name in names}
             storm = Chaos(made, chance, proxies)
-            meddler = Meddler(made.url, random.Random(seed + 1), share)
+            duplicator = Duplicator(made.url, random.Random(seed + 1), share)
             try:
                 for name in names:
                     storm.start(name)
                 async with made.client(wait_s=60) as client:
                     await client.summary()
                     tasks = [
-                        asyncio.create_task(storm.rage(pause)),
-                        asyncio.create_task(meddler.run()),
+                        asyncio.create_task(storm.inject_faults(pause)),
+                        asyncio.create_task(duplicator.run()),
                     ]
                     await submit_all(client, runs, random.Random(seed + 2), cancelled)
-                    # The last ones are disturbed no more: there must be an end.
+                    # The faults end before the last orders: else those might never end.
                     await until_ended(client, runs * 9 // 10)
                     tasks[0].cancel()
                     await asyncio.gather(tasks[0], return_exceptions=True)
@@ -274,20 +274,18 @@ async def chaos(
                     tasks[1].cancel()
                     await asyncio.gather(tasks[1], return_exceptions=True)
                     took = time.monotonic() - began
-                    await asyncio.sleep(0.5)  # what is still on its way must change nothing
+                    await asyncio.sleep(0.5)  # messages in flight must change nothing
             finally:
                 made.close()
     figures = check(folder / "orders.db", runs, storm.disturbed, cancelled)
     return {
         "runs": runs, "seed": seed, "seconds": round(took, 1), **storm.done,
-        "messages repeated": meddler.repeated, **figures,
+        "messages repeated": duplicator.repeated, **figures,
     }  # fmt: skip
 
 
-def check(
-    database: Path, runs: int, disturbed: list[Disturbed], cancelled: set[str]
-) -> dict[str, Any]:
-    """What must hold of the orders, whatever happened."""
+def check(database: Path, runs: int, disturbed: list[Fault], cancelled: set[str]) -> dict[str, Any]:
+    """Check the invariants of the orders. Return the figures."""
     with contextlib.closing(sqlite3.connect(database)) as store:
         store.row_factory = sqlite3.Row
         orders = store.execute("SELECT * FROM orders").fetchall()
@@ -320,7 +318,7 @@ def check(
             allowed.add("lost")
         assert run["status"] in allowed, (dict(run), order["id"] in cancelled, hit)
     lost = {run["id"] for run in found.values() if run["status"] == "lost"}
-    assert alerts == lost, "the superuser is told of each lost run"
+    assert alerts == lost, "there is an alert for each lost run"
     return {
         "disturbed": struck,
         **Counter(run["status"] for run in found.values()),
@@ -329,11 +327,11 @@ def check(
     }
 
 
-def was_disturbed(run: Any, disturbed: list[Disturbed]) -> bool:
-    """Whether the run's worker was killed or held up between its start and its end."""
+def was_disturbed(run: Any, disturbed: list[Fault]) -> bool:
+    """Return whether the run's worker had a fault between its start and its end."""
     if run["started"] is None:
         return False
-    # The control plane's clock notes a start when it hears of it, which can be a little later.
+    # The control plane records a start when it is reported, which can be a little later.
     began = run["started"] - 2_000_000
     return any(
         one.worker == run["worker"] and one.began <= run["finished"] and began <= one.ended

@@ -1,7 +1,7 @@
-"""Databases for tests: a SQLite file of one's own, or a PostgreSQL database that is empty.
+"""Databases for tests: a new SQLite file, or an empty PostgreSQL database.
 
-To create a PostgreSQL database takes longer than most tests: so the tests of a process have one in
-common, and each finds its tables empty.
+Creating a PostgreSQL database takes longer than most tests, so the tests of a process share one,
+whose tables are emptied for each.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 
 START_S = 20.0
-NEVER_SAFE = (
+UNSAFE_SETTINGS = (
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
     "autovacuum=off",
     "deadlock_timeout=50ms",
 )
-# Somebody who still holds a row is a mistake of a test: it fails, and does not wait for ever.
+# A lock that is still held is a mistake of a test, which fails instead of waiting for ever.
 _CLEAR = "SET lock_timeout = '5s'; " + "; ".join(
     f"DELETE FROM {table.name}" for table in reversed(tables.METADATA.sorted_tables)
 )
@@ -53,7 +53,7 @@ class Postgres:
         made = self._command("initdb", "-A", "trust", "-U", "worker", "-E", "UTF8",
                              "--locale=C", "--no-sync", "-D", str(self._folder / "data"))  # fmt: skip
         subprocess.run(made, check=True, capture_output=True, cwd="/", user=self._user)
-        settings = [part for one in NEVER_SAFE for part in ("-c", one)]
+        settings = [part for setting in UNSAFE_SETTINGS for part in ("-c", setting)]
         command = self._command("postgres", "-D", str(self._folder / "data"), "-k",
                                 str(self._folder), "-c", "listen_addresses=", *settings)  # fmt: skip
         self._process = subprocess.Popen(
@@ -87,12 +87,12 @@ class Postgres:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def clear(self) -> str:
-        """Empty all tables of the common database; its URL."""
+        """Empty all tables of the shared database. Return its URL."""
         self._inside.execute(_CLEAR)
         return self.url
 
     def empty(self) -> str:
-        """The URL of a new database without tables."""
+        """Return the URL of a new database without tables."""
         self._last += 1
         self._admin.execute(f"CREATE DATABASE test{self._last}")
         return f"postgresql://worker@/test{self._last}?host={self._folder}"
@@ -117,11 +117,11 @@ class Postgres:
 
 
 def _user() -> str | None:
-    """As whom a server can run: PostgreSQL refuses to run as root."""
+    """Return a user to run the server as: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return None
-    known = {one.pw_name for one in pwd.getpwall()}
-    return next(name for name in ("postgres", "nobody") if name in known)
+    names = {user.pw_name for user in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in names)
 
 
 def postgres_binaries() -> Path | None:
@@ -134,8 +134,8 @@ def postgres_binaries() -> Path | None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """The one server of this process."""
-    binaries = postgres_binaries()
+    """Provide the server of this test process."""
+    binaries = _binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
     with Postgres(binaries) as server:
@@ -144,7 +144,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables, empty."""
+    """Provide a SQLite file with empty tables."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     store = Store(f"sqlite:///{path}")
     store.migrate()
@@ -164,7 +164,7 @@ KINDS = [
 
 @pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database with all tables, empty: of both kinds in turn."""
+    """Provide the URL of a database with empty tables, of both kinds in turn."""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         return server.clear()
@@ -176,7 +176,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=KINDS)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a new database without tables: of both kinds in turn."""
+    """Provide the URL of a new database without tables, of both kinds in turn."""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         return server.empty()
@@ -185,7 +185,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
-    """A store on an empty database: of both kinds in turn."""
+    """Provide a store on an empty database, of both kinds in turn."""
     if is_postgresql(url):
         yield request.getfixturevalue("postgres").store
         return

@@ -16,10 +16,10 @@ from typing import Any, Self
 import pytest
 
 from worker.fleet.client import Client, client_name
-from worker.fleet.messaging.address import address
+from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
-from worker.fleet.messaging.cloudevents import undressed
+from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.mqtt import MqttBus
 
 ROOT = Path(__file__).parents[2]
@@ -28,13 +28,13 @@ WORKER = [sys.executable, "-m", "worker.cli.main"]
 needs_mosquitto = pytest.mark.broker
 
 
-class Ear:
-    """Hears everything on a broker, and lets tests wait for it."""
+class Listener:
+    """A subscriber to all messages on a broker; tests can wait for one."""
 
     def __init__(self, url: str) -> None:
-        self._bus = MqttBus(address(url), "worker/v1/#")
-        self.heard: list[Message] = []
-        self._news = asyncio.Condition()
+        self._bus = MqttBus(parse_address(url), "worker/v1/#")
+        self.received: list[Message] = []
+        self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         await self._bus.__aenter__()
@@ -49,34 +49,34 @@ class Ear:
     async def _listen(self) -> None:
         while True:
             arrivals = await self._bus.receive()
-            async with self._news:
-                self.heard += [one for one in arrivals if isinstance(one, Message)]
-                self._news.notify_all()
+            async with self._changed:
+                self.received += [one for one in arrivals if isinstance(one, Message)]
+                self._changed.notify_all()
 
-    def said(self, suffix: str) -> list[Any]:
-        """What was said on topics that end so, as JSON."""
+    def messages(self, suffix: str) -> list[Any]:
+        """Return the messages on topics with a suffix, as JSON."""
         return [
-            json.loads(undressed(one.payload))
-            for one in self.heard
+            json.loads(unwrap(one.payload))
+            for one in self.received
             if one.topic.endswith(suffix) and one.payload
         ]
 
     async def until(self, suffix: str, holds: Callable[[Any], bool], seconds: float = 30) -> Any:
-        """The first thing that was said on such a topic of which something holds."""
+        """Wait for a message on such a topic that fulfils a condition, and return it."""
 
-        def found() -> Any:
-            return next((one for one in self.said(suffix) if holds(one)), None)
+        def first() -> Any:
+            return next((message for message in self.messages(suffix) if holds(message)), None)
 
-        async with asyncio.timeout(seconds), self._news:
-            await self._news.wait_for(lambda: found() is not None)
-        return found()
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: first() is not None)
+        return first()
 
     def statuses(self, run_id: str) -> list[str]:
-        """The statuses that a run was said to have, in order."""
-        return [one["status"] for one in self.said(f"runs/{run_id}/state")]
+        """Return the published statuses of a run, in order."""
+        return [one["status"] for one in self.messages(f"runs/{run_id}/state")]
 
 
-class Party:
+class FleetProcess:
     """A process of a fleet."""
 
     def __init__(self, folder: Path, name: str, *arguments: str, **environment: str) -> None:
@@ -94,49 +94,49 @@ class Party:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End the process as a crash would."""
         self.process.kill()
         self.process.wait(10)
 
     def stop(self) -> int:
-        """Ask it to leave; its exit code."""
+        """Terminate the process and return its exit code."""
         self.send(signal.SIGTERM)
         return self.process.wait(30)
 
-    def said(self) -> list[dict[str, Any]]:
-        """What it logged."""
+    def log_entries(self) -> list[dict[str, Any]]:
+        """Return the log entries of the process."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
 
 
 class Fleet:
-    """A broker, and what was started on it; everything is gone when the ``with`` ends."""
+    """A broker and the processes that were started on it; all end with the ``with`` block."""
 
     def __init__(self, folder: Path, broker: Broker) -> None:
         self.folder = folder
         self.broker = broker
         self.url = broker.url
-        self.parties: list[Party] = []
+        self.processes: list[FleetProcess] = []
 
-    def control(self, *arguments: str, store: str = "", name: str = "control") -> Party:
+    def control(self, *arguments: str, store: str = "", name: str = "control") -> FleetProcess:
         kept = store or f"sqlite:///{self.folder}/orders.db"
         where = ("--mqtt", self.url, "--store", kept, "--workflows", "graphs/aborts.yaml")
         return self._start(name, "control", *where, *arguments)
 
-    def worker(self, name: str = "north", *arguments: str) -> Party:
+    def worker(self, name: str = "north", *arguments: str) -> FleetProcess:
         outbox = str(self.folder / f"outbox-{name}")
         where = ("--mqtt", self.url, "--name", name, "--outbox", outbox)
         return self._start(name, "serve", *where, *arguments)
 
-    def _start(self, name: str, *arguments: str) -> Party:
-        self.parties.append(Party(self.folder, name, *arguments))
-        return self.parties[-1]
+    def _start(self, name: str, *arguments: str) -> FleetProcess:
+        self.processes.append(FleetProcess(self.folder, name, *arguments))
+        return self.processes[-1]
 
     def client(self, *, url: str = "", **options: Any) -> Client:
         name = client_name()
-        return Client(MqttBus(address(url or self.url), id=name), name=name, **options)
+        return Client(MqttBus(parse_address(url or self.url), id=name), name=name, **options)
 
-    def ear(self, url: str = "") -> Ear:
-        return Ear(url or self.url)
+    def listener(self, url: str = "") -> Listener:
+        return Listener(url or self.url)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``worker`` on this broker, to its end."""
@@ -153,18 +153,18 @@ class Fleet:
         )
 
     def close(self) -> None:
-        for party in self.parties:
-            if party.process.poll() is None:
+        for process in self.processes:
+            if process.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
-                    party.send(signal.SIGCONT)
-                party.kill()
+                    process.send(signal.SIGCONT)
+                process.kill()
 
 
 @contextlib.contextmanager
 def fleet(folder: Path, **broker: Any) -> Iterator[Fleet]:
-    """A fleet with a broker and nothing else yet."""
-    with Broker(**broker) as found:
-        made = Fleet(folder, found)
+    """Provide a fleet with a broker and no other processes."""
+    with Broker(**broker) as started:
+        made = Fleet(folder, started)
         try:
             yield made
         finally:
@@ -172,8 +172,8 @@ def fleet(folder: Path, **broker: Any) -> Iterator[Fleet]:
 
 
 @contextlib.asynccontextmanager
-async def at(made: Fleet) -> AsyncIterator[tuple[Client, Ear]]:
-    """A client of a fleet, and an ear on its broker."""
-    async with made.ear() as ear, made.client(wait_s=30) as client:
+async def at(made: Fleet) -> AsyncIterator[tuple[Client, Listener]]:
+    """Provide a client of a fleet, and a listener on its broker."""
+    async with made.listener() as listener, made.client(wait_s=30) as client:
         await client.summary()
-        yield client, ear
+        yield client, listener

@@ -16,7 +16,7 @@ from worker.fleet.client import Client
 from worker.fleet.control.control_plane import ControlPlane
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.store.store import Store
-from worker.fleet.messaging.address import address
+from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import Bus
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.mqtt import MqttBus
@@ -64,7 +64,7 @@ class Stage:
         self.bus = bus
         self.store = Store("sqlite://")
         self.store.migrate()
-        self.plane = MessageProcessor(self.store, topics=TOPICS)
+        self.processor = MessageProcessor(self.store, topics=TOPICS)
         self.client = Client(self.bus(), TOPICS)
         self.tasks: list[asyncio.Task[Any]] = []
         self.workers: dict[str, asyncio.Task[None]] = {}
@@ -79,7 +79,7 @@ class Stage:
 
     async def open(self) -> None:
         bus = self.bus(*TOPICS.for_control())
-        control = ControlPlane(bus, self.plane, topics=TOPICS, log=Silent())
+        control = ControlPlane(bus, self.processor, topics=TOPICS, log=Silent())
         self.tasks.append(asyncio.create_task(control.run()))
         await control.connected.wait()
         await self.client.__aenter__()
@@ -87,12 +87,12 @@ class Stage:
     async def add_worker(self, name: str, executor: Any, capacity: int = 2) -> FleetWorker:
         bus = self.bus(*TOPICS.for_worker(name))
         outbox = Outbox(Path(self.folder.name) / name)
-        agent = FleetWorker(
+        worker_ = FleetWorker(
             bus, executor, outbox, name=name, capacity=capacity, topics=TOPICS, log=Silent()
         )
-        self.workers[name] = asyncio.create_task(agent.run())
-        await agent.connected.wait()
-        return agent
+        self.workers[name] = asyncio.create_task(worker_.run())
+        await worker_.connected.wait()
+        return worker_
 
     async def dismiss(self, name: str) -> None:
         """Have a worker leave at once."""
@@ -149,7 +149,7 @@ def stage(url: str = "") -> Iterator[Stage]:
 
 
 async def _made(loop: asyncio.AbstractEventLoop, url: str) -> Stage:
-    found = Stage(loop, partial(MqttBus, address(url)) if url else LocalBroker().bus)
+    found = Stage(loop, partial(MqttBus, parse_address(url)) if url else LocalBroker().bus)
     await found.open()
     return found
 
@@ -163,9 +163,9 @@ def real_worker(on: Stage, name: str = "north-1", capacity: int = 2) -> Iterator
         pool = await stack.enter_async_context(Pool(size=capacity))
         return await on.add_worker(name, RunExecutor(pool, Allowance()), capacity)
 
-    agent = on.call(enter())
+    worker_ = on.call(enter())
     try:
-        yield agent
+        yield worker_
     finally:
         on.call(on.dismiss(name))
         on.call(stack.aclose())

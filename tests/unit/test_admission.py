@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.benches import SECOND, Bench, Hand, submission
+from tests.support.benches import SECOND, Bench, FakeWorker, submission
 from worker.errors import UsageError
 from worker.fleet.control.admission import admit
 from worker.fleet.control.entities import ProjectRecord
@@ -80,51 +80,51 @@ def test_a_wrong_policy_is_refused_with_its_place(tmp_path: Path, text: str) -> 
 def test_an_order_over_the_limit_is_rejected_and_kept_with_the_reason(bench: Bench) -> None:
     bench.restart(policy=limited(concurrent=1))
     bench.submit("first")
-    said = bench.send(submission("second"))
-    assert said.ended == {"rejected": 1}
-    (state,) = said.orders
+    published = bench.send(submission("second"))
+    assert published.ended == {"rejected": 1}
+    (state,) = published.orders
     assert (state.status, state.runs, state.last_run) == ("rejected", 0, None)
     assert state.reason == "project 'default' has 1 run under way, and its limit is 1"
     kept = bench.order("second")
     assert (kept["status"], kept["reason"]) == ("rejected", state.reason)
-    assert [run.lease.run_id for run in Hand(bench).claim(5)] == ["first-1"]
+    assert [run.lease.run_id for run in FakeWorker(bench).claim(5)] == ["first-1"]
 
 
 def test_a_rejected_order_stays_rejected_when_there_is_room_again(bench: Bench) -> None:
     bench.restart(policy=limited(concurrent=1))
     bench.submit("first")
     bench.send(submission("second"))
-    bench.ask("cancel", id="first")
-    assert bench.ask("submit", order_id="second", workflow="flow")["status"] == "rejected"
+    bench.call("cancel", id="first")
+    assert bench.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
     assert bench.submit("third")
 
 
 def test_a_rejected_order_has_no_run_to_cancel_or_to_retry(bench: Bench) -> None:
     bench.restart(policy=limited(concurrent=0))
     bench.send(submission("o"))
-    assert "it was rejected" in bench.denied("cancel", id="o").message
-    assert "it was rejected" in bench.denied("retry", id="o", run_id="again").message
+    assert "it was rejected" in bench.failure("cancel", id="o").message
+    assert "it was rejected" in bench.failure("retry", id="o", run_id="again").message
 
 
 def test_orders_in_one_batch_count_for_each_other(bench: Bench) -> None:
     bench.restart(policy=limited(concurrent=2))
-    said = bench.send(*(submission(f"o{n}") for n in range(5)))
-    assert len(said.orders) == 3
+    published = bench.send(*(submission(f"o{n}") for n in range(5)))
+    assert len(published.orders) == 3
 
 
 def test_a_project_has_room_again_when_a_run_ends_and_not_when_it_is_claimed(bench: Bench) -> None:
     bench.restart(policy=limited(concurrent=1))
-    hand, lease = bench.started("first")
-    assert bench.ask("submit", order_id="second", workflow="flow")["status"] == "rejected"
-    hand.finish(lease)
+    worker, lease = bench.started("first")
+    assert bench.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
+    worker.finish(lease)
     bench.submit("third")
 
 
 def test_runs_in_a_period_are_counted_and_forgotten_with_it(bench: Bench) -> None:
     bench.restart(policy=limited(per_period=1, period_s=60))
     bench.submit("first")
-    bench.ask("cancel", id="first")
-    rejected = bench.ask("submit", order_id="second", workflow="flow")
+    bench.call("cancel", id="first")
+    rejected = bench.call("submit", order_id="second", workflow="flow")
     assert "in this period of 60 s" in rejected["reason"]
     bench.pass_time(60)
     bench.submit("third")
@@ -134,20 +134,22 @@ def test_the_count_of_a_period_survives_a_restart(bench: Bench) -> None:
     bench.restart(policy=limited(per_period=1))
     bench.submit("first")
     bench.restart()
-    assert bench.ask("submit", order_id="second", workflow="flow")["status"] == "rejected"
+    assert bench.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
 
 
 def test_a_retry_counts_as_a_run(bench: Bench) -> None:
     bench.restart(policy=limited(per_period=1))
     bench.ended("o")
-    denied = bench.denied("retry", id="o", run_id="again")
-    assert denied.code == "rejected"
+    failure = bench.failure("retry", id="o", run_id="again")
+    assert failure.code == "rejected"
     assert (bench.order()["status"], bench.order()["runs"]) == ("success", 1)
 
 
-def test_a_limit_of_one_project_is_no_other_ones(bench: Bench) -> None:
+def test_a_limit_of_one_project_does_not_apply_to_another(bench: Bench) -> None:
     bench.restart(policy=limited(concurrent=0))
     bench.submit("o", project="free")
+    rejected = bench.call("submit", order_id="limited", workflow="flow")
+    assert (rejected["project"], rejected["status"]) == ("default", "rejected")
 
 
 def test_no_more_runs_of_a_workflow_go_at_once_than_its_limit(bench: Bench) -> None:
@@ -155,12 +157,12 @@ def test_no_more_runs_of_a_workflow_go_at_once_than_its_limit(bench: Bench) -> N
     for n in range(4):
         bench.submit(f"o{n}")
     bench.submit("free", workflow="other")
-    hand = Hand(bench)
-    given = hand.claim(9)
+    worker = FakeWorker(bench)
+    given = worker.claim(9)
     assert [run.lease.run_id for run in given] == ["o0-1", "o1-1", "free-1"]
-    assert hand.claim(9) == [], "the others wait"
-    said = hand.report(given[0].lease, {**_end(given[0].lease.run_id)})
-    assert [run.lease.run_id for answer in said.assignments for run in answer.runs] == ["o2-1"]
+    assert worker.claim(9) == [], "the others wait"
+    published = worker.report(given[0].lease, {**_end(given[0].lease.run_id)})
+    assert [run.lease.run_id for answer in published.assignments for run in answer.runs] == ["o2-1"]
 
 
 def _end(run_id: str) -> dict[str, object]:

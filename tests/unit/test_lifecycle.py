@@ -1,121 +1,236 @@
-"""The rules of a run, one by one."""
+"""The lifecycle of a run: each transition, and that nothing else is possible."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from worker.core.status import STATUS_OF_REASON, Status
-from worker.fleet.control import lifecycle
+from tests.support.fleets import ROOT
+from worker.core.status import STATUSES, Status
 from worker.fleet.control.entities import RunPhase, RunRecord
-from worker.fleet.control.lifecycle import ATTEMPTS, LeaseCheck, judge
+from worker.fleet.control.lifecycle import (
+    ATTEMPTS,
+    TABLE,
+    CancelRequested,
+    Claimed,
+    Completed,
+    Expired,
+    HandedBack,
+    IllegalTransition,
+    LeaseCheck,
+    LifecycleEvent,
+    Progressed,
+    Renewed,
+    Started,
+    WorkerDisconnected,
+    apply,
+    check_lease,
+    diagram,
+)
 
+CLAIM = Claimed(worker="north", incarnation="i", claim_id="c", token="token-000001", expires=50)
 WAITING = RunRecord(
     id="r", order_id="o", number=1, project="p", workflow="w", priority=0, age=1, created=1
 )
-CLAIMED = lifecycle.claim(
-    WAITING, worker="north", incarnation="i", claim_id="c", token="token-000001", expires=50
-)
-STARTED = lifecycle.start(CLAIMED, 0, 20)
-ENDED = lifecycle.complete(STARTED, 1, "success", None, None, 30)
+CLAIMED = apply(WAITING, CLAIM)
+STARTED = apply(CLAIMED, Started(seq=0, at=20))
+ENDED = apply(STARTED, Completed(seq=1, at=30, status=Status.SUCCESS))
 
 
-def test_a_claim_leases_a_run_that_waits() -> None:
+# --- transitions ----------------------------------------------------------------------------------
+
+
+def test_a_claim_leases_a_waiting_run() -> None:
     assert CLAIMED.phase is RunPhase.CLAIMED and CLAIMED.leased
     assert (CLAIMED.worker, CLAIMED.token, CLAIMED.expires) == ("north", "token-000001", 50)
-    assert CLAIMED.status is Status.PENDING, "it is not running before its worker says so"
+    assert CLAIMED.status is Status.PENDING, "it is not running before its worker reports so"
 
 
-@pytest.mark.parametrize("run", [CLAIMED, STARTED, ENDED])
-def test_a_run_is_claimed_only_where_it_waits(run: RunRecord) -> None:
-    with pytest.raises(AssertionError):
-        lifecycle.claim(run, worker="w", incarnation="i", claim_id="c", token="t", expires=1)
-
-
-def test_a_start_makes_a_run_running_and_is_noted_once() -> None:
+def test_a_start_makes_a_run_running() -> None:
     assert (STARTED.phase, STARTED.status) == (RunPhase.STARTED, Status.RUNNING)
     assert (STARTED.started, STARTED.reported) == (20, 0)
-    assert lifecycle.start(STARTED, 1, 99).started == 20
 
 
-def test_progress_changes_nothing_but_what_was_heard() -> None:
-    assert lifecycle.progress(STARTED, 7) == replace(STARTED, reported=7)
+def test_progress_changes_the_number_of_the_last_event_alone() -> None:
+    assert apply(STARTED, Progressed(seq=7)) == replace(STARTED, reported=7)
 
 
-@pytest.mark.parametrize("reason", ["success", "fail", "crash", "kill", "cancel", "exception"])
-def test_a_completion_gives_the_status_of_its_reason(reason: str) -> None:
-    run = lifecycle.complete(STARTED, 5, reason, "E", "why", 30)
-    assert (run.phase, run.status) == (RunPhase.FINAL, STATUS_OF_REASON[reason])
+@pytest.mark.parametrize("status", [status for status, row in STATUSES.items() if row.final])
+def test_a_completion_ends_a_run_with_its_status(status: Status) -> None:
+    event = Completed(seq=5, at=30, status=status, error_type="E", error_message="why")
+    run = apply(STARTED, event)
+    assert (run.phase, run.status) == (RunPhase.FINAL, status)
     assert (run.finished, run.reported, run.error_type, run.error_message) == (30, 5, "E", "why")
     assert run.final and not run.leased
 
 
 def test_a_run_can_end_before_it_started() -> None:
-    run = lifecycle.complete(CLAIMED, 0, "exception", "LoadError", "no such adaptor", 30)
+    run = apply(CLAIMED, Completed(seq=0, at=30, status=Status.EXCEPTION))
     assert (run.status, run.started, run.finished) == (Status.EXCEPTION, None, 30)
 
 
 def test_an_expired_claim_waits_again_as_the_next_attempt() -> None:
-    run = lifecycle.expire(CLAIMED, 60)
-    assert run == replace(WAITING, attempt=2)
+    assert apply(CLAIMED, Expired(at=60)) == replace(WAITING, attempt=2)
 
 
 def test_a_run_that_was_claimed_too_often_is_lost_after_claim() -> None:
     run = WAITING
     for attempt in range(1, ATTEMPTS):
-        run = lifecycle.expire(_claimed(run), 60)
+        run = apply(apply(run, CLAIM), Expired(at=60))
         assert (run.phase, run.attempt) == (RunPhase.AVAILABLE, attempt + 1)
-    run = lifecycle.expire(_claimed(run), 60)
+    run = apply(apply(run, CLAIM), Expired(at=60))
     assert (run.status, run.error_type, run.finished) == (Status.LOST, "LostAfterClaim", 60)
     assert "5 times" in (run.error_message or "")
 
 
-def _claimed(run: RunRecord) -> RunRecord:
-    return lifecycle.claim(
-        run, worker="north", incarnation="i", claim_id="c", token="t", expires=50
-    )
-
-
 @pytest.mark.parametrize("cancelling", [False, True])
-def test_a_started_run_that_expires_is_lost_whoever_wanted_its_end(cancelling: bool) -> None:
-    run = lifecycle.expire(replace(STARTED, cancelling=cancelling), 60)
+def test_a_started_run_that_expires_is_lost_even_if_it_was_cancelled(cancelling: bool) -> None:
+    run = apply(replace(STARTED, cancelling=cancelling), Expired(at=60))
     assert (run.status, run.error_type) == (Status.LOST, "LostAfterStart")
     assert "'north'" in (run.error_message or "")
 
 
-@pytest.mark.parametrize("end", [lifecycle.expire, lifecycle.hand_back])
-def test_a_claim_that_was_to_be_cancelled_is_not_given_to_anybody_again(end: object) -> None:
-    run = end(replace(CLAIMED, cancelling=True), 60)  # type: ignore[operator]
-    assert (run.status, run.error_type) == (Status.CANCELLED, "CancelledError")
+@pytest.mark.parametrize("event", [Expired(at=60), HandedBack(at=60)])
+def test_a_cancelled_claim_is_not_assigned_again(event: LifecycleEvent) -> None:
+    run = apply(replace(CLAIMED, cancelling=True, attempt=ATTEMPTS), event)
+    assert (run.status, run.error_type, run.finished) == (Status.CANCELLED, "CancelledError", 60)
 
 
 def test_a_run_that_is_handed_back_waits_again() -> None:
-    assert lifecycle.hand_back(CLAIMED, 60) == replace(WAITING, attempt=2)
-    with pytest.raises(AssertionError):
-        lifecycle.hand_back(STARTED, 60)
+    assert apply(CLAIMED, HandedBack(at=60)) == replace(WAITING, attempt=2)
 
 
-def test_a_cancel_ends_a_run_that_waits_and_marks_one_that_is_leased() -> None:
-    assert lifecycle.cancel(WAITING, 60).status is Status.CANCELLED
+def test_a_cancel_ends_a_waiting_run_and_marks_a_leased_one() -> None:
+    cancel = CancelRequested(at=60)
+    assert apply(WAITING, cancel).status is Status.CANCELLED
     for run in (CLAIMED, STARTED):
-        assert lifecycle.cancel(run, 60) == replace(run, cancelling=True)
-    with pytest.raises(AssertionError):
-        lifecycle.cancel(ENDED, 60)
+        assert apply(run, cancel) == replace(run, cancelling=True)
 
 
-def test_a_will_only_shortens_a_lease_and_a_heartbeat_restores_it() -> None:
-    short = lifecycle.shorten(CLAIMED, 40)
+@pytest.mark.parametrize("run", [CLAIMED, STARTED])
+def test_a_disconnect_shortens_a_lease_and_a_heartbeat_restores_it(run: RunRecord) -> None:
+    short = apply(run, WorkerDisconnected(expires=40))
     assert short.expires == 40
-    assert lifecycle.shorten(short, 45).expires == 40
-    assert lifecycle.renew(short, 70).expires == 70
+    assert apply(short, WorkerDisconnected(expires=45)).expires == 40
+    assert apply(short, Renewed(expires=70)) == replace(run, expires=70)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+times = st.integers(0, 10**6)
+texts = st.none() | st.text(max_size=5)
+ids = st.text("abc", min_size=1, max_size=5)
+events: st.SearchStrategy[LifecycleEvent] = st.one_of(
+    st.builds(Claimed, worker=ids, incarnation=ids, claim_id=ids, token=ids, expires=times),
+    st.builds(Started, seq=times, at=times),
+    st.builds(Progressed, seq=times),
+    st.builds(
+        Completed,
+        seq=times,
+        at=times,
+        status=st.sampled_from([status for status, row in STATUSES.items() if row.final]),
+        error_type=texts,
+        error_message=texts,
+    ),
+    st.builds(Renewed, expires=times),
+    st.builds(WorkerDisconnected, expires=times),
+    st.builds(Expired, at=times),
+    st.builds(HandedBack, at=times),
+    st.builds(CancelRequested, at=times),
+)
+runs = st.builds(
+    replace,
+    st.sampled_from([WAITING, CLAIMED, STARTED, ENDED]),
+    attempt=st.integers(1, ATTEMPTS),
+    cancelling=st.booleans(),
+)
+LEGAL = {(row.source, row.event) for row in TABLE}
+
+
+@given(run=runs, event=events)
+def test_any_event_is_in_the_table_or_raises_and_changes_nothing(
+    run: RunRecord, event: LifecycleEvent
+) -> None:
+    before = replace(run)
+    if (run.phase, type(event)) in LEGAL:
+        after = apply(run, event)
+        targets = {
+            row.target for row in TABLE if (row.source, row.event) == (run.phase, type(event))
+        }
+        assert after.phase in targets
+        assert (after.phase is RunPhase.FINAL) is after.final
+        assert after.leased is (after.token is not None) or after.final
+        assert (after.id, after.order_id, after.number) == (run.id, run.order_id, run.number)
+    else:
+        with pytest.raises(IllegalTransition) as caught:
+            apply(run, event)
+        for part in (run.id, run.phase.value, type(event).__name__):
+            assert part in str(caught.value)
+    assert run == before
+
+
+@given(events=st.lists(events, max_size=30))
+def test_a_final_run_accepts_nothing_whatever_led_to_it(events: list[LifecycleEvent]) -> None:
+    run, final = WAITING, False
+    for event in events:
+        try:
+            run = apply(run, event)
+            assert not final, "a final run has changed"
+        except IllegalTransition:
+            pass
+        final = run.final
+
+
+def test_no_row_of_the_table_leaves_the_final_phase_or_hides_another() -> None:
+    assert all(row.source is not RunPhase.FINAL for row in TABLE)
+    unguarded = [(row.source, row.event) for row in TABLE if row.guard is None]
+    assert len(set(unguarded)) == len(unguarded)
+    assert set(unguarded) == LEGAL, "each pair has a row without a guard"
+    for index, row in enumerate(TABLE):
+        later = [(other.source, other.event) for other in TABLE[index + 1 :]]
+        assert row.guard is not None or (row.source, row.event) not in later
+
+
+def test_illegal_transitions_raise_without_assertions_too() -> None:
+    code = (
+        "from tests.unit.test_lifecycle import *\n"
+        "for event in (Started(seq=2, at=1), Completed(seq=2, at=1, status=Status.SUCCESS)):\n"
+        "    try: apply(ENDED, event)\n"
+        "    except IllegalTransition as error: print(error)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-O", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines() == [
+        "Started is not allowed: run r is final",
+        "Completed is not allowed: run r is final",
+    ]
+
+
+def test_the_diagram_shows_each_row_of_the_table() -> None:
+    lines = list(diagram())
+    assert lines[0] == "stateDiagram-v2"
+    arrows = [re.fullmatch(r" {4}(\w+) --> (\w+): (\w+)(?: \(.*\))?", line) for line in lines[2:-1]]
+    assert [arrow and arrow.groups() for arrow in arrows] == [
+        (row.source, row.target, row.event.__name__) for row in TABLE
+    ]
+    assert lines[1] == "    [*] --> available" and lines[-1] == "    final --> [*]"
+
+
+# --- leases ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("run", "worker", "attempt", "token", "verdict"),
+    ("run", "worker", "attempt", "token", "check"),
     [
-        (CLAIMED, "north", 1, "token-000001", LeaseCheck.TAKE),
-        (STARTED, "north", 1, "token-000001", LeaseCheck.TAKE),
+        (CLAIMED, "north", 1, "token-000001", LeaseCheck.VALID),
+        (STARTED, "north", 1, "token-000001", LeaseCheck.VALID),
         (STARTED, "south", 1, "token-000001", LeaseCheck.FORGED),
         (STARTED, "north", 1, "token-000002", LeaseCheck.FORGED),
         (STARTED, "north", 2, "token-000001", LeaseCheck.FORGED),
@@ -125,7 +240,7 @@ def test_a_will_only_shortens_a_lease_and_a_heartbeat_restores_it() -> None:
         (replace(CLAIMED, attempt=3), "north", 2, "token-000001", LeaseCheck.STALE),
     ],
 )
-def test_a_report_is_taken_from_who_holds_the_lease(
-    run: RunRecord, worker: str, attempt: int, token: str, verdict: LeaseCheck
+def test_a_report_is_accepted_from_the_holder_of_the_lease(
+    run: RunRecord, worker: str, attempt: int, token: str, check: LeaseCheck
 ) -> None:
-    assert judge(run, worker, attempt, token) is verdict
+    assert check_lease(run, worker, attempt, token) is check

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.fleet.client import Client, client_name
-from worker.fleet.messaging.address import Address, address
+from worker.fleet.messaging.address import Address, parse_address
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics, check_name
 
@@ -33,4 +33,4 @@ def place(
 ) -> BrokerConnection:
     """The place that options name. Raises :class:`worker.errors.UsageError`."""
     topics = Topics(check_name(root, "--root"))
-    return BrokerConnection(address=address(mqtt, ca=ca, cert=cert, key=key), topics=topics)
+    return BrokerConnection(address=parse_address(mqtt, ca=ca, cert=cert, key=key), topics=topics)

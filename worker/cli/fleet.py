@@ -21,9 +21,9 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy, read_policy
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.control.workflow_registry import WorkflowRegistry, read_library
+from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
-from worker.fleet.messaging.cloudevents import dresser
+from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics, check_name
@@ -71,7 +71,7 @@ def print_document(name: str) -> int:
 
 
 def _library(options: ControlOptions, log: Log) -> WorkflowRegistry:
-    library = read_library(options.workflows)
+    library = read_workflows(options.workflows)
     for problem in library.problems:
         log.warning("a file is no workflow that can be named", why=problem)
     return library
@@ -90,7 +90,7 @@ def _control(
         topics=place.topics,
         settings=options.settings,
         policy=read_policy(options.policy) if options.policy else Policy(),
-        library=library,
+        registry=library,
     )
     bus = MqttBus(
         place.address,
@@ -98,11 +98,11 @@ def _control(
         id=f"control-{id}",
         will=control_will(place.topics, id),
     )
-    dress: Callable[[Message], Message] = lambda message: message  # noqa: E731
+    encode: Callable[[Message], Message] = lambda message: message  # noqa: E731
     if options.cloudevents:
-        dress = dresser(place.topics, f"/{place.topics.base}/control")
+        encode = CloudEventEncoder(place.topics, f"/{place.topics.base}/control").encode
     return ControlPlane(
-        bus, plane, topics=place.topics, log=log, id=id, superuser=options.superuser, dress=dress
+        bus, plane, topics=place.topics, log=log, id=id, notifier=options.superuser, encode=encode
     )
 
 
@@ -213,7 +213,7 @@ def allowance(
         credentials=credentials,
         hosts=tuple(named(text) for text in hosts),
         allow_python=not no_python,
-        most=most,
+        max_limits=most,
     )
 
 
@@ -222,11 +222,11 @@ def allowance(
 
 def dev(control_options: ControlOptions, worker_options: WorkerOptions, port: int) -> int:
     """A broker, a control plane and a worker, for a first try."""
-    from worker.fleet.messaging.address import address
+    from worker.fleet.messaging.address import parse_address
     from worker.fleet.messaging.broker import Broker
 
     with Broker(port=port) as broker:
-        place = BrokerConnection(address=address(broker.url), topics=Topics())
+        place = BrokerConnection(address=parse_address(broker.url), topics=Topics())
         log = _log(quiet=True)
         store = Store(control_options.store)
         store.migrate()
@@ -300,7 +300,7 @@ def settings(*, lease: float, grace: float, keep_days: float, payload_mb: float)
     return replace(
         Settings(),
         lease_s=lease,
-        grace_s=grace,
-        keep_s=keep_days * 86_400,
-        payload_limit=int(payload_mb * 2**20),
+        disconnect_grace_s=grace,
+        retain_s=keep_days * 86_400,
+        max_payload_bytes=int(payload_mb * 2**20),
     )

@@ -23,7 +23,7 @@ from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Bus, Connected, Disconnected, Message
-from worker.fleet.messaging.cloudevents import undressed
+from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions
 from worker.fleet.messaging.topics import Topics
 from worker.util.json import dumps
@@ -313,9 +313,9 @@ class Client:
                 if not answer.done():
                     answer.set_result(wire.decode(wire.Reply, message.payload))
                 return
-            payload = undressed(message.payload)
+            payload = unwrap(message.payload)
             if self._hearing and not message.retain:
-                shape = self._topics.said(message.topic)
+                shape = self._topics.public_kind(message.topic)
                 if shape is not None:
                     self._tell(wire.decode(_NEWS[shape], payload))
             levels = message.topic.split("/")

@@ -23,7 +23,7 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.control.workflow_registry import read_library
+from worker.fleet.control.workflow_registry import read_workflows
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import ROOT, Topics
 from worker.fleet.worker.fleet_worker import FleetWorker
@@ -45,11 +45,11 @@ def connect(
     wait_s: float = 10.0,
 ) -> Client:
     """A client of the control plane that is on a broker; use it with ``async with``."""
-    from worker.fleet.messaging.address import address
+    from worker.fleet.messaging.address import parse_address
     from worker.fleet.messaging.mqtt import MqttBus
 
     name = client_name()
-    bus = MqttBus(address(url, ca=ca, cert=cert, key=key), id=name)
+    bus = MqttBus(parse_address(url, ca=ca, cert=cert, key=key), id=name)
     return Client(bus, Topics(root), wait_s=wait_s, name=name)
 
 
@@ -67,8 +67,10 @@ async def local_fleet(
     topics, broker, log = Topics(), LocalBroker(), logger(QUIET)
     kept = Store(store)
     kept.migrate()
-    library = read_library(Path(one) for one in workflows)
-    plane = MessageProcessor(kept, topics=topics, settings=settings, policy=policy, library=library)
+    library = read_workflows(Path(one) for one in workflows)
+    plane = MessageProcessor(
+        kept, topics=topics, settings=settings, policy=policy, registry=library
+    )
     control = ControlPlane(broker.bus(*topics.for_control()), plane, topics=topics, log=log)
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
         async with Pool(size=capacity) as pool:

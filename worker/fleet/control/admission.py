@@ -1,4 +1,4 @@
-"""Whether a project may have one more run: pure, decided before anything is kept."""
+"""Admission control: accept or reject one more run of a project. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from worker.fleet.control.policy import Limit
 
 
 def admit(project: ProjectRecord, limit: Limit, now: int) -> tuple[ProjectRecord, str | None]:
-    """The project with one more run; or as it was, and why the run is refused."""
-    period = int(limit.period_s * 1e6)
-    if now - project.period_began >= period:
-        project = replace(project, period_began=now - now % period, accepted=0)
+    """Count one more run of a project.
+
+    Return the project with the run counted and ``None``, or the project without it and the reason
+    for the rejection.
+    """
+    period_us = int(limit.period_s * 1e6)
+    if now - project.period_began >= period_us:
+        # Aligned to multiples of the period, so that all control planes agree on its start.
+        project = replace(project, period_began=now - now % period_us, accepted=0)
     if limit.concurrent is not None and project.unfinished >= limit.concurrent:
         return project, (
             f"project '{project.name}' has {_runs(project.unfinished)} under way, "
@@ -23,8 +28,8 @@ def admit(project: ProjectRecord, limit: Limit, now: int) -> tuple[ProjectRecord
             f"project '{project.name}' has had {_runs(project.accepted)} in this period of "
             f"{limit.period_s:g} s, and its limit is {limit.per_period}"
         )
-    taken = replace(project, unfinished=project.unfinished + 1, accepted=project.accepted + 1)
-    return taken, None
+    counted = replace(project, unfinished=project.unfinished + 1, accepted=project.accepted + 1)
+    return counted, None
 
 
 def _runs(count: int) -> str:

@@ -1,7 +1,7 @@
-"""The superuser is told of runs that ended as exception or lost: a log line, a command, a webhook.
+"""Alert notifications for runs that ended as exception or lost: a log line, a command, a webhook.
 
-The alert on the bus is the plane's; this is what leaves it. The command gets the alert as JSON on
-its stdin, the webhook as the body of a POST.
+The command gets the alert as JSON on its stdin, the webhook as the body of a POST. The alert on the
+bus is published by the control plane.
 """
 
 from __future__ import annotations
@@ -15,52 +15,55 @@ import msgspec
 from worker.fleet.messaging import messages as wire
 from worker.sinks.log import Log
 
-SECONDS = 30.0
-"""How long a command or a webhook may take."""
+TIMEOUT_S = 30.0
+"""The time limit of a command or a webhook."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertNotifier:
-    """How the superuser is told, beside the log: a command line, a URL."""
+    """The channels for alerts beside the log: a command line, a URL. Empty means none."""
 
     command: str = ""
     webhook: str = ""
 
-    async def tell(self, alert: wire.Alert, log: Log) -> None:
-        """Say it in every way that is set. What does not work is logged, and stops nothing."""
+    async def notify(self, alert: wire.Alert, log: Log) -> None:
+        """Deliver an alert over all channels. A failure is logged and stops no other channel."""
         fields = msgspec.to_builtins(alert)
-        log.critical(f"run {alert.status}", **fields)
-        text = wire.encode(alert)
-        ways = []
+        log.critical(f"run.{alert.status}", **fields)
+        body = wire.encode(alert)
+        deliveries = []
         if self.command:
-            ways.append(_run(shlex.split(self.command), text))
+            deliveries.append(_run(self.command, body))
         if self.webhook:
-            ways.append(_post(self.webhook, text))
-        for way in ways:
+            deliveries.append(_post(self.webhook, body))
+        for delivery in deliveries:
             try:
-                async with asyncio.timeout(SECONDS):
-                    await way
+                async with asyncio.timeout(TIMEOUT_S):
+                    await delivery
             except Exception as error:
-                text_ = str(error) or type(error).__name__
-                log.warning("the superuser was not told", run_id=alert.run_id, why=text_)
+                # TimeoutError has no text of its own.
+                reason = str(error) or type(error).__name__
+                log.warning("alert.delivery_failed", run_id=alert.run_id, error=reason)
 
 
-async def _run(command: list[str], text: bytes) -> None:
+async def _run(command: str, body: bytes) -> None:
+    program, *arguments = shlex.split(command)
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+        program, *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        await process.communicate(text)
+        await process.communicate(body)
     finally:
+        # Only after a timeout or a cancellation: a hanging command must not outlive its limit.
         if process.returncode is None:
             process.kill()
     if process.returncode:
-        raise OSError(f"{command[0]} ended with code {process.returncode}")
+        raise OSError(f"{program} ended with code {process.returncode}")
 
 
-async def _post(url: str, text: bytes) -> None:
+async def _post(url: str, body: bytes) -> None:
     import httpx
 
     async with httpx.AsyncClient() as client:
-        reply = await client.post(url, content=text, headers={"content-type": "application/json"})
+        reply = await client.post(url, content=body, headers={"content-type": "application/json"})
         reply.raise_for_status()

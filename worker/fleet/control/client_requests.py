@@ -1,4 +1,4 @@
-"""What clients ask: to submit, cancel and retry, and to see. Each gives the JSON of its answer."""
+"""Handlers of client requests: submit, cancel, retry, and queries. Each returns the JSON result."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import msgspec
 
 from worker.core.status import Status
 from worker.errors import LoadError
-from worker.fleet.control import lifecycle, views
+from worker.fleet.control import views
 from worker.fleet.control.admission import admit
-from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
-from worker.fleet.control.inbound import first_run
+from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.inbound import first_run_id
+from worker.fleet.control.lifecycle import CancelRequested
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import UnitOfWork
@@ -31,123 +32,144 @@ class RequestError(Exception):
 
 
 class RequestHandler:
-    """Answers clients, by what this control plane knows and allows."""
+    """The handlers of all requests, with the policy and the workflows that they depend on."""
 
-    def __init__(self, policy: Policy, library: WorkflowRegistry) -> None:
+    def __init__(self, policy: Policy, registry: WorkflowRegistry) -> None:
         self._policy = policy
-        self._library = library
+        self._registry = registry
         self.methods: dict[str, Callable[[UnitOfWork, Any], Any]] = {
             "submit": self.submit,
             "cancel": cancel,
             "retry": self.retry,
-            "orders": orders,
-            "order": order,
-            "run": run,
-            "events": events,
-            "workers": workers,
-            "alerts": alerts,
-            "summary": summary,
-            "workflows": self.workflows,
+            "orders": list_orders,
+            "order": get_order,
+            "run": get_run,
+            "events": list_events,
+            "workers": list_workers,
+            "alerts": list_alerts,
+            "summary": get_summary,
+            "workflows": self.list_workflows,
         }
 
-    def workflows(self, batch: UnitOfWork, _: wire.Empty) -> Any:
-        """The names of the workflows that an order can name."""
-        return sorted(self._library.workflows)
+    def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
+        return sorted(self._registry.workflows)
 
-    def submit(self, batch: UnitOfWork, wanted: wire.Submit) -> Any:
-        """Accept an order, or reject it; one that is there already is told as it is."""
-        found = batch.work.order(wanted.order_id)
-        if found is None:
-            if batch.work.run(wanted.order_id) is not None:
-                raise RequestError("conflict", f"'{wanted.order_id}' is the id of a run already")
-            found = self._order(batch, wanted, self._known(wanted))
-        return order_view(batch, found)
+    # --- submit -----------------------------------------------------------------------------------
 
-    def _known(self, wanted: wire.Submit) -> RegisteredWorkflow:
-        given = bytes(wanted.plan) != b"null"
-        if (wanted.workflow is None) is not given:
+    def submit(self, uow: UnitOfWork, request: wire.Submit) -> Any:
+        """Accept or reject an order. A repeated request returns the order as it is by now."""
+        order = uow.transaction.order(request.order_id)
+        if order is None:
+            if uow.transaction.run(request.order_id) is not None:
+                raise RequestError("conflict", f"'{request.order_id}' is the id of a run already")
+            order = self._create_order(uow, request, self._workflow_of(request))
+        return order_view(uow, order)
+
+    def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
+        has_plan = bytes(request.plan) != b"null"
+        if (request.workflow is None) is not has_plan:
             raise RequestError("invalid", "an order needs either the name of a workflow, or a plan")
-        if given:
+        if has_plan:
             try:
-                return read_plan(bytes(wanted.plan))
+                return read_plan(bytes(request.plan))
             except LoadError as error:
                 raise RequestError("invalid", f"the workflow cannot be read: {error}") from error
-        name = wanted.workflow or ""
-        if name not in self._library.workflows:
-            known = ", ".join(sorted(self._library.workflows)[:20]) or "none"
-            raise RequestError("unknown", f"no workflow is named '{name}' (there are: {known})")
-        return self._library.workflows[name]
+        name = request.workflow or ""
+        if name not in self._registry.workflows:
+            names = ", ".join(sorted(self._registry.workflows)[:20]) or "none"
+            raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
+        return self._registry.workflows[name]
 
-    def _order(
-        self, batch: UnitOfWork, wanted: wire.Submit, known: RegisteredWorkflow
+    def _create_order(
+        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
-        found = WorkOrder(
-            id=wanted.order_id,
-            project=wanted.project,
-            workflow=known.name,
-            plan=known.plan_id,
-            input=f"{wanted.order_id}/input",
-            options=wire.encode(wanted.options).decode(),
-            priority=wanted.priority,
+        order = WorkOrder(
+            id=request.order_id,
+            project=request.project,
+            workflow=workflow.name,
+            plan_id=workflow.plan_id,
+            input=f"{request.order_id}/input",
+            options=wire.encode(request.options).decode(),
+            priority=request.priority,
             status=Status.PENDING,
-            created=batch.moment(),
+            created=uow.next_timestamp(),
         )
-        text = _input(wanted.input)
-        reason = self._admitted(batch, wanted.project)
+        # Checked before the run is counted: a request that fails must not use up the limit.
+        input_text = _checked_input(request.input)
+        reason = self._rejection(uow, request.project)
         if reason is not None:
-            found = replace(found, status=Status.REJECTED, reason=reason)
-            batch.said.ended[Status.REJECTED] += 1
-            batch.announce_order(found)
-        batch.work.put_plan(known.plan_id, known.plan)
-        batch.work.put_clip(wanted.order_id, "input", text)
-        batch.work.put_order(found)
+            order = replace(order, status=Status.REJECTED, reason=reason)
+            uow.outgoing.ended[Status.REJECTED] += 1
+            uow.publish_order_state(order)
+        uow.transaction.put_plan(workflow.plan_id, workflow.plan)
+        uow.transaction.put_dataclip(request.order_id, "input", input_text)
+        uow.transaction.put_order(order)
         if reason is None:
-            found = add_run(batch, found, _first_run(batch, wanted.order_id))
-        return found
+            order = add_run(uow, order, _first_run_id(uow, request.order_id))
+        return order
 
-    def _admitted(self, batch: UnitOfWork, project: str) -> str | None:
+    def _rejection(self, uow: UnitOfWork, project: str) -> str | None:
+        """Count one more run of a project. Return why it is rejected, or ``None``."""
         limit = self._policy.of(project)
+        # Reading a project locks its row: projects without limits need not wait for each other.
         if limit.concurrent is None and limit.per_period is None:
             return None
-        taken, reason = admit(batch.work.project(project), limit, batch.now)
-        batch.work.put_project(taken)
+        counted, reason = admit(uow.transaction.project(project), limit, uow.now)
+        uow.transaction.put_project(counted)
         return reason
 
-    def retry(self, batch: UnitOfWork, wanted: wire.RetryRequest) -> Any:
-        """A new run of an order, from the start or from a step; saying it twice makes one."""
-        last = find_run(batch, wanted.id)
-        found = batch.work.order(last.order_id)
-        assert found is not None
-        known = batch.work.run(wanted.run_id)
-        if known is not None and known.order_id == found.id:
-            return order_view(batch, found)
-        if known is not None or batch.work.order(wanted.run_id) is not None:
-            raise RequestError("conflict", f"'{wanted.run_id}' is the id of something else already")
-        newest = batch.work.run(found.last_run or "")
+    # --- retry ------------------------------------------------------------------------------------
+
+    def retry(self, uow: UnitOfWork, request: wire.RetryRequest) -> Any:
+        """Add a run to an order, from the start or from a step. A repeated request adds none."""
+        last = find_run(uow, request.id)
+        order = uow.transaction.order(last.order_id)
+        assert order is not None
+        existing = uow.transaction.run(request.run_id)
+        # The request is a retransmission: its first arrival has added the run.
+        if existing is not None and existing.order_id == order.id:
+            return order_view(uow, order)
+        self._check_retry(uow, request, order, existing)
+        start, input = "", order.input
+        if request.from_step is not None:
+            start, input = request.from_step, _input_of_step(uow, last, request.from_step)
+        if reason := self._rejection(uow, order.project):
+            raise RequestError("rejected", reason)
+        return order_view(uow, add_run(uow, order, request.run_id, start=start, input=input))
+
+    def _check_retry(
+        self,
+        uow: UnitOfWork,
+        request: wire.RetryRequest,
+        order: WorkOrder,
+        existing: RunRecord | None,
+    ) -> None:
+        if existing is not None or uow.transaction.order(request.run_id) is not None:
+            raise RequestError("conflict", f"'{request.run_id}' is in use as another id")
+        newest = uow.transaction.run(order.last_run or "")
         if newest is not None and not newest.final:
             raise RequestError(
                 "conflict", f"run {newest.id} is {newest.status.value}: cancel it, or wait for it"
             )
-        start, input = "", found.input
-        if wanted.from_step is not None:
-            start, input = wanted.from_step, queries.input_of(batch.work, last, wanted.from_step)
-            if not input:
-                text = f"the input of '{start}' in run {last.id} was not kept: it did not run there"
-                raise RequestError("unknown", text)
-        if reason := self._admitted(batch, found.project):
-            raise RequestError("rejected", reason)
-        return order_view(batch, add_run(batch, found, wanted.run_id, start=start, input=input))
 
 
-def _first_run(batch: UnitOfWork, order_id: str) -> str:
-    """The id of an order's first run: the same whoever makes it, and nobody else's."""
-    id = first_run(order_id)
-    if batch.work.run(id) is None and batch.work.order(id) is None:
+def _input_of_step(uow: UnitOfWork, run: RunRecord, step: str) -> str:
+    input = queries.input_of(uow.transaction, run, step)
+    if not input:
+        text = f"no input of '{step}' is stored for run {run.id}: it did not run there"
+        raise RequestError("unknown", text)
+    return input
+
+
+def _first_run_id(uow: UnitOfWork, order_id: str) -> str:
+    """Choose an unused id for an order's first run: the same on every control plane."""
+    id = first_run_id(order_id)
+    if uow.transaction.run(id) is None and uow.transaction.order(id) is None:
         return id
     return f"{order_id[:31]}-{hashlib.sha256(order_id.encode()).hexdigest()[:32]}"
 
 
-def _input(raw: msgspec.Raw) -> str:
+def _checked_input(raw: msgspec.Raw) -> str:
     try:
         state = msgspec.json.decode(bytes(raw))
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -158,13 +180,13 @@ def _input(raw: msgspec.Raw) -> str:
 
 
 def add_run(
-    batch: UnitOfWork, order: WorkOrder, run_id: str, *, start: str = "", input: str = ""
+    uow: UnitOfWork, order: WorkOrder, run_id: str, *, start: str = "", input: str = ""
 ) -> WorkOrder:
-    """One more run of an order, which waits from now on."""
+    """Add a run to an order and to the queue. Return the order with the run as its last."""
     order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
-    batch.work.put_order(order)
-    moment = batch.moment()
-    batch.change(
+    uow.transaction.put_order(order)
+    created = uow.next_timestamp()
+    uow.add_run(
         RunRecord(
             id=run_id,
             order_id=order.id,
@@ -172,101 +194,102 @@ def add_run(
             project=order.project,
             workflow=order.workflow,
             priority=order.priority,
-            age=moment,
+            age=created,
             start=start,
             input=input or order.input,
-            created=moment,
+            created=created,
         )
     )
     return order
 
 
-def cancel(batch: UnitOfWork, ref: wire.RunRef) -> Any:
-    """End a run: at once where it waits, else its worker is told. What was cancelled stays so."""
-    found = find_run(batch, ref.id)
-    if found.phase is RunPhase.FINAL:
-        if found.status is not Status.CANCELLED:
-            raise RequestError(
-                "conflict", f"run {found.id} has ended already: {found.status.value}"
-            )
-        return views.run_state(found)
-    found = lifecycle.cancel(found, batch.now)
-    batch.change(found)
-    if found.leased and found.worker is not None:
-        command = wire.Command(cancel=[wire.Attempt(run_id=found.id, attempt=found.attempt)])
-        batch.say(batch.topics.worker(found.worker, "cmd"), command)
-    return views.run_state(found)
+# --- cancel ---------------------------------------------------------------------------------------
 
 
-# --- to see ---------------------------------------------------------------------------------------
+def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+    """Cancel a waiting run, or command its worker to. A repeated request has no further effect."""
+    run = find_run(uow, ref.id)
+    if run.final:
+        if run.status is not Status.CANCELLED:
+            raise RequestError("conflict", f"run {run.id} has ended already: {run.status.value}")
+        return views.run_state(run)
+    run = uow.apply(run, CancelRequested(at=uow.now))
+    if run.leased and run.worker is not None:
+        command = wire.Command(cancel=[wire.Attempt(run_id=run.id, attempt=run.attempt)])
+        uow.publish(uow.topics.worker(run.worker, "cmd"), command)
+    return views.run_state(run)
 
 
-def find_run(batch: UnitOfWork, id: str) -> RunRecord:
-    """A run by its id, or the last run of an order by the order's."""
-    found = batch.work.run(id)
-    if found is None:
-        order = batch.work.order(id)
+# --- queries --------------------------------------------------------------------------------------
+
+
+def find_run(uow: UnitOfWork, id: str) -> RunRecord:
+    """Find the run with an id, or the last run of the order with that id."""
+    run = uow.transaction.run(id)
+    if run is None:
+        order = uow.transaction.order(id)
         if order is None:
             raise RequestError("unknown", f"there is no run and no order '{id}'")
         if order.last_run is None:
             raise RequestError("unknown", f"order {id} has no run: it was {order.status.value}")
-        found = batch.work.run(order.last_run)
-    assert found is not None
-    return found
+        run = uow.transaction.run(order.last_run)
+    assert run is not None
+    return run
 
 
-def order_view(batch: UnitOfWork, order: WorkOrder) -> dict[str, Any]:
-    last = batch.work.run(order.last_run) if order.last_run else None
+def order_view(uow: UnitOfWork, order: WorkOrder) -> dict[str, Any]:
+    last = uow.transaction.run(order.last_run) if order.last_run else None
     view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
     return {**view, "run": None if last is None else views.run_state(last)}
 
 
-def orders(batch: UnitOfWork, query: wire.OrderQuery) -> Any:
-    return [views.order_state(one) for one in queries.orders(batch.work.connection, query)]
+def list_orders(uow: UnitOfWork, query: wire.OrderQuery) -> Any:
+    orders = queries.orders(uow.transaction.connection, query)
+    return [views.order_state(order) for order in orders]
 
 
-def order(batch: UnitOfWork, ref: wire.OrderRef) -> Any:
-    """An order with all of its runs."""
-    found = batch.work.order(ref.order_id)
-    if found is None:
+def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
+    """Return an order with all of its runs."""
+    order = uow.transaction.order(ref.order_id)
+    if order is None:
         raise RequestError("unknown", f"there is no order '{ref.order_id}'")
-    view: dict[str, Any] = msgspec.to_builtins(views.order_state(found))
-    runs = queries.runs_of(batch.work.connection, found.id)
-    return {**view, "all_runs": [views.run_state(one) for one in runs]}
+    view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
+    runs = queries.runs_of(uow.transaction.connection, order.id)
+    return {**view, "all_runs": [views.run_state(run) for run in runs]}
 
 
-def run(batch: UnitOfWork, ref: wire.RunRef) -> Any:
-    """A run with its steps, the number of its last event, how many stale reports there were, and
-    the workflow, without what steps are configured with."""
-    found = find_run(batch, ref.id)
-    order = batch.work.order(found.order_id)
+def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+    """Return a run with its steps, its workflow, and how far it was reported."""
+    run = find_run(uow, ref.id)
+    order = uow.transaction.order(run.order_id)
     assert order is not None
-    view: dict[str, Any] = msgspec.to_builtins(views.run_state(found))
+    connection = uow.transaction.connection
+    view: dict[str, Any] = msgspec.to_builtins(views.run_state(run))
     return {
         **view,
-        "steps": queries.steps_of(batch.work.connection, found),
-        "reported": found.reported,
-        "stale_reports": queries.stale_of(batch.work.connection, found.id),
-        "plan": views.plan_without_secrets(batch.work.plan(order.plan)),
+        "steps": queries.steps_of(connection, run),
+        "reported": run.reported,
+        "stale_reports": queries.count_stale_reports(connection, run.id),
+        "plan": views.plan_without_secrets(uow.transaction.plan(order.plan_id)),
     }
 
 
-def events(batch: UnitOfWork, query: wire.EventQuery) -> Any:
-    found = find_run(batch, query.run_id)
-    listed = queries.events_of(batch.work.connection, found, query)
-    return {"run": views.run_state(found), "events": listed}
+def list_events(uow: UnitOfWork, query: wire.EventQuery) -> Any:
+    run = find_run(uow, query.run_id)
+    events = queries.events_of(uow.transaction.connection, run, query)
+    return {"run": views.run_state(run), "events": events}
 
 
-def workers(batch: UnitOfWork, _: wire.Empty) -> Any:
-    return queries.workers(batch.work.connection)
+def list_workers(uow: UnitOfWork, _: wire.Empty) -> Any:
+    return queries.workers(uow.transaction.connection)
 
 
-def alerts(batch: UnitOfWork, _: wire.Empty) -> Any:
-    found = queries.alerts(batch.work.connection)
-    batch.work.load_runs(found)
-    runs = [run for id in found if (run := batch.work.run(id)) is not None]
-    return [views.alert(one) for one in runs]
+def list_alerts(uow: UnitOfWork, _: wire.Empty) -> Any:
+    run_ids = queries.alerts(uow.transaction.connection)
+    uow.transaction.load_runs(run_ids)
+    runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
+    return [views.alert(run) for run in runs]
 
 
-def summary(batch: UnitOfWork, _: wire.Empty) -> Any:
-    return queries.summary(batch.work.connection)
+def get_summary(uow: UnitOfWork, _: wire.Empty) -> Any:
+    return queries.summary(uow.transaction.connection)

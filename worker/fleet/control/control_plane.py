@@ -1,7 +1,7 @@
-"""The control plane at work: a bus on one side, the plane on the other, the clock between.
+"""The control plane as a service: receives messages from a bus and publishes the results.
 
-The plane works in a thread of its own, one batch at a time; what arrives meanwhile is the next
-batch. So the more there is to do, the more is done in one transaction.
+The processor works in a thread of its own, one batch at a time; messages that arrive meanwhile form
+the next batch. So the higher the load, the more messages share one transaction.
 """
 
 from __future__ import annotations
@@ -24,53 +24,56 @@ from worker.sinks.log import Log
 from worker.version import VERSION
 
 TICK_S = 0.25
-PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.025
-"""The pause after a batch, for each of its messages: a transaction costs nearly as much for one
-message as for twenty, so under load it pays to let some come together. Who comes first after a
-quiet time is not kept waiting."""
+# A transaction costs nearly as much for one message as for twenty, so under load a short pause
+# after each batch, for each of its messages, raises the throughput. The first message after a
+# quiet time is not delayed.
+PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
 T = TypeVar("T")
 
 
 def control_will(topics: Topics, id: str) -> Message:
-    """What the broker says when a control plane is gone."""
+    """Build the message that the broker publishes when a control plane's connection breaks."""
     return _presence(topics, id, online=False)
 
 
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
-    told = wire.Presence(incarnation=id, online=online, version=VERSION)
-    return Message(topic=topics.control, payload=wire.encode(told), retain=True)
+    presence = wire.Presence(incarnation=id, online=online, version=VERSION)
+    return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
 class ControlPlane:
-    """Runs a plane over a bus until it is cancelled."""
+    """A service that runs a processor on a bus.
+
+    ``encode`` transforms each message before it is published (CloudEvents).
+    """
 
     def __init__(
         self,
         bus: Bus,
-        plane: MessageProcessor,
+        processor: MessageProcessor,
         *,
         topics: Topics,
         log: Log,
         id: str = "",
-        superuser: AlertNotifier = AlertNotifier(),
-        dress: Callable[[Message], Message] = lambda message: message,
+        notifier: AlertNotifier = AlertNotifier(),
+        encode: Callable[[Message], Message] = lambda message: message,
     ) -> None:
         self._bus = bus
-        self._plane = plane
+        self._processor = processor
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
-        self._superuser = superuser
-        self._dress = dress
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plane")
-        self._telling: set[asyncio.Task[None]] = set()
+        self._notifier = notifier
+        self._encode = encode
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
+        self._alert_tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Work until cancelled; what was begun is finished first."""
+        """Work until cancelled; a batch that has begun is finished first."""
         try:
             async with self._bus:
                 await self._serve()
@@ -78,23 +81,23 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        due = 0.0
+        next_tick = 0.0
         try:
             while True:
-                wait = max(0.0, due - time.monotonic())
-                arrivals = await self._bus.receive(wait)
+                wait_s = max(0.0, next_tick - time.monotonic())
+                arrivals = await self._bus.receive(wait_s)
                 began = time.monotonic()
-                await self._take(arrivals)
-                if time.monotonic() >= due:
-                    self._say(await self._on_thread(lambda: self._plane.tick(now())))
-                    due = time.monotonic() + TICK_S
-                pause = min(LONGEST_PAUSE_S, PAUSE_S * len(arrivals))
-                await asyncio.sleep(began + pause - time.monotonic())
+                await self._handle_arrivals(arrivals)
+                if time.monotonic() >= next_tick:
+                    self._publish(await self._on_thread(lambda: self._processor.tick(now())))
+                    next_tick = time.monotonic() + TICK_S
+                pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
+                await asyncio.sleep(began + pause_s - time.monotonic())
         finally:
             self._bus.publish(_presence(self._topics, self._id, online=False))
 
-    async def _take(self, arrivals: Sequence[Arrival]) -> None:
-        """Messages in one batch; a change of the connection in its turn."""
+    async def _handle_arrivals(self, arrivals: Sequence[Arrival]) -> None:
+        # Messages are processed before a change of the connection that came after them.
         messages: list[Message] = []
         for arrival in arrivals:
             match arrival:
@@ -103,50 +106,56 @@ class ControlPlane:
                 case Connected():
                     await self._process(messages)
                     messages = []
-                    await self._connect()
+                    await self._on_connected()
                 case Disconnected(reason):
                     await self._process(messages)
                     messages = []
                     self.connected.clear()
-                    self._plane.disconnected()
-                    self._log.warning("the broker is gone", why=reason)
+                    self._processor.on_disconnected()
+                    self._log.warning("broker.disconnected", error=reason)
         await self._process(messages)
 
-    async def _connect(self) -> None:
-        self._say(await self._on_thread(lambda: self._plane.connected(now())))
+    async def _on_connected(self) -> None:
+        self._publish(await self._on_thread(lambda: self._processor.on_connected(now())))
         self._bus.publish(_presence(self._topics, self._id, online=True))
         self.connected.set()
-        self._log.info("the control plane is there", incarnation=self._id)
+        self._log.info("broker.connected", incarnation=self._id)
 
     async def _process(self, messages: Sequence[Message]) -> None:
         if messages:
             self.handled += len(messages)
-            self._say(await self._on_thread(lambda: self._plane.process(messages, now())))
+            results = await self._on_thread(lambda: self._processor.process(messages, now()))
+            self._publish(results)
 
-    async def _on_thread(self, act: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+    async def _on_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
-    def _say(self, said: Outgoing) -> None:
-        for message in said.messages:
-            self._bus.publish(self._dress(message))
-        for refusal in said.refusals:
+    def _publish(self, outgoing: Outgoing) -> None:
+        for message in outgoing.messages:
+            self._bus.publish(self._encode(message))
+        for refusal in outgoing.refusals:
             self.refused[refusal.kind] += 1
             self._log.warning(
-                "refused", kind=refusal.kind, topic=refusal.topic, why=refusal.message
+                "message.refused", kind=refusal.kind, topic=refusal.topic, error=refusal.message
             )
-        self.ended.update({status.value: count for status, count in said.ended.items()})
-        if said.alerts:
-            task = asyncio.create_task(self._alarm(said.alerts))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+        for run in outgoing.expired:
+            self._log.warning(
+                "lease.expired", run_id=run.id, attempt=run.attempt, worker=run.worker
+            )
+        self.ended.update({status.value: count for status, count in outgoing.ended.items()})
+        if outgoing.alerts:
+            # In a task of its own: a slow webhook must not delay the next batch.
+            task = asyncio.create_task(self._send_alerts(outgoing.alerts))
+            self._alert_tasks.add(task)
+            task.add_done_callback(self._alert_tasks.discard)
 
-    async def _alarm(self, alerts: Sequence[wire.Alert]) -> None:
+    async def _send_alerts(self, alerts: Sequence[wire.Alert]) -> None:
         for alert in alerts:
-            message = Message(topic=self._topics.alerts, payload=wire.encode(alert), once=True)
-            self._bus.publish(self._dress(message))
-            await self._superuser.tell(alert, self._log)
+            message = Message(topic=self._topics.alerts, payload=wire.encode(alert), confirm=True)
+            self._bus.publish(self._encode(message))
+            await self._notifier.notify(alert, self._log)
         run_ids = [alert.run_id for alert in alerts]
-        await self._on_thread(lambda: self._plane.notified(run_ids, now()))
+        await self._on_thread(lambda: self._processor.mark_notified(run_ids, now()))
 
 
 def now() -> int:

@@ -1,4 +1,7 @@
-"""What a control plane knows: orders, their runs, lanes and projects. Times are in microseconds."""
+"""The records of a control plane: orders, runs, queue partitions, projects. Times in microseconds.
+
+The fields of orders and runs are the columns of their tables.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from worker.core.status import STATUSES, Status
 
 
 class RunPhase(StrEnum):
-    """Where a run stands with the control plane; a final one never changes."""
+    """The phase of a run in the control plane; a final run never changes."""
 
     AVAILABLE = "available"
     CLAIMED = "claimed"
@@ -19,12 +22,15 @@ class RunPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkOrder:
-    """A work order. Its status is that of its last run; ``reason`` says why it was rejected."""
+    """A work order. Its status is that of its last run; ``reason`` explains a rejection.
+
+    ``input`` is where its input dataclip is stored, as ``owner/id``.
+    """
 
     id: str
     project: str
     workflow: str
-    plan: str
+    plan_id: str
     input: str
     options: str
     priority: int
@@ -37,12 +43,12 @@ class WorkOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run of an order.
+    """A run of an order. Only :func:`~worker.fleet.control.lifecycle.apply` changes one.
 
-    ``age`` orders runs by when they came. ``attempt`` counts how often the run was leased,
-    ``token`` proves the lease, which ends at ``expires``. ``reported`` is the number of the last
-    event that was accepted, -1 before the first. ``start`` and ``input`` differ from the order's
-    where the run is a retry from a step. ``cancelling`` says that somebody asked for its end.
+    ``age`` orders runs by arrival. ``attempt`` counts the leases of the run, ``token`` proves the
+    current one, which ends at ``expires``. ``reported`` is the number of the last accepted event,
+    -1 before the first. ``start`` and ``input`` differ from the order's in a retry from a step.
+    ``cancelling`` is set between a cancel request and its confirmation.
     """
 
     id: str
@@ -91,7 +97,7 @@ class QueuePartition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectRecord:
-    """What admission counts: runs that have not ended, and those accepted in this period."""
+    """The counts for admission: runs that have not ended, and those accepted in this period."""
 
     name: str
     unfinished: int = 0

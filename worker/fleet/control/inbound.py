@@ -1,6 +1,6 @@
-"""Reading messages, before anything is done about them: what they are, and what they concern.
+"""Parsing of inbound messages: their type, their content, and the ids that they refer to.
 
-All messages of a batch are read first, so that what they concern is fetched in one go.
+A batch is parsed before any of it is handled, so that its rows are read in one query per table.
 """
 
 from __future__ import annotations
@@ -17,84 +17,89 @@ from worker.fleet.messaging.topics import Topics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundMessage:
-    """A message that was read. ``method`` is set for a request, ``worker`` for a word of one;
-    ``shape`` is what it says, unless there is a ``refusal``."""
+    """A parsed message: a request (``method``), or a ``worker``'s message on a ``channel``.
+
+    ``content`` is its decoded payload, unless there is a ``refusal``.
+    """
 
     message: Message
     method: str = ""
     worker: str = ""
-    what: str = ""
-    shape: Any = None
+    channel: str = ""
+    content: Any = None
     refusal: MessageRefused | None = None
 
 
 class MessageParser:
-    """Reads messages up to ``limit`` bytes."""
+    """A parser for messages of up to ``max_bytes`` bytes."""
 
-    def __init__(self, topics: Topics, limit: int) -> None:
+    def __init__(self, topics: Topics, max_bytes: int) -> None:
         self._topics = topics
-        self._limit = limit
+        self._max_bytes = max_bytes
 
-    def read(self, message: Message) -> InboundMessage | None:
-        """The message, read or refused; ``None`` for a retained one that was cleared."""
+    def parse(self, message: Message) -> InboundMessage | None:
+        """Parse or refuse a message; ``None`` for a retained one that was cleared."""
         match self._topics.parse(message.topic):
             case ("requests", method, _):
                 return self._request(message, method)
+            # An empty retained message deletes the one that the broker stores.
             case ("workers", _, "status") if not message.payload:
                 return None
-            case ("workers", name, what):
-                shape, refusal = self._shape(wire.FROM_WORKERS[what], message)
+            case ("workers", name, channel):
+                content, refusal = self._decode(wire.FROM_WORKERS[channel], message)
                 return InboundMessage(
-                    message=message, worker=name, what=what, shape=shape, refusal=refusal
+                    message=message, worker=name, channel=channel, content=content, refusal=refusal
                 )
             case _:
-                return InboundMessage(
-                    message=message, refusal=MessageRefused("unknown", "no such topic")
-                )
+                refusal = MessageRefused("unknown", "unknown topic")
+                return InboundMessage(message=message, refusal=refusal)
 
     def _request(self, message: Message, method: str) -> InboundMessage:
-        if not self._topics.is_reply(message.reply_to):
-            text = f"no place for a reply: {message.reply_to[:100]!r}"
+        # Without a method there is no reply: a reply to a worker's topic would be a command.
+        if not self._topics.is_reply_topic(message.reply_to):
+            text = f"not a reply topic: {message.reply_to[:100]!r}"
             return InboundMessage(message=message, refusal=MessageRefused("reply_topic", text))
         if method not in wire.REQUESTS:
-            refusal = MessageRefused("unknown", f"there is no request '{method[:100]}'")
+            refusal = MessageRefused("unknown", f"unknown request '{method[:100]}'")
             return InboundMessage(message=message, method=method, refusal=refusal)
-        shape, found = self._shape(wire.REQUESTS[method], message)
-        return InboundMessage(message=message, method=method, shape=shape, refusal=found)
+        content, refused = self._decode(wire.REQUESTS[method], message)
+        return InboundMessage(message=message, method=method, content=content, refusal=refused)
 
-    def _shape(self, shape: type[Any], message: Message) -> tuple[Any, MessageRefused | None]:
+    def _decode(self, type: type[Any], message: Message) -> tuple[Any, MessageRefused | None]:
         size = len(message.payload)
-        if size > self._limit:
-            text = f"{size:,} bytes, and the limit is {self._limit:,}"
+        if size > self._max_bytes:
+            text = f"{size:,} bytes, and the limit is {self._max_bytes:,}"
             return None, MessageRefused("oversized", text)
         try:
-            return wire.decode(shape, message.payload), None
+            return wire.decode(type, message.payload), None
         except wire.WireError as error:
             return None, MessageRefused("malformed", str(error)[:500])
 
 
-def runs_of(heard: InboundMessage) -> Iterator[str]:
-    """The runs that a message is about."""
-    match heard.shape:
-        case wire.Reports(runs=runs):
-            yield from (one.lease.run_id for one in runs)
+def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
+    """Yield the ids of the runs that a message refers to."""
+    match inbound.content:
+        case wire.Reports(runs=reports):
+            yield from (report.lease.run_id for report in reports)
         case wire.Heartbeat(leases=leases) | wire.Release(leases=leases):
-            yield from (one.run_id for one in leases)
+            yield from (lease.run_id for lease in leases)
         case wire.RunRef(id=id):
             yield id
         case wire.Submit(order_id=id):
-            yield from (id, first_run(id))
+            yield from (id, first_run_id(id))
         case _:
             return
 
 
-def orders_of(heard: InboundMessage) -> Iterator[str]:
-    """The orders that a message is about, beside those of its runs."""
-    if isinstance(heard.shape, wire.Submit):
-        yield from (heard.shape.order_id, first_run(heard.shape.order_id))
+def order_ids_of(inbound: InboundMessage) -> Iterator[str]:
+    """Yield the ids of the orders that a message refers to, beside those of its runs."""
+    if isinstance(inbound.content, wire.Submit):
+        yield from (inbound.content.order_id, first_run_id(inbound.content.order_id))
 
 
-def first_run(order_id: str) -> str:
-    """The id of an order's first run, unless that is taken. Orders and runs never share an id, so
-    that a request can name either."""
+def first_run_id(order_id: str) -> str:
+    """Derive the id of an order's first run, for use unless it is taken.
+
+    Orders and runs never share an id, so that a request can name either.
+    """
     return f"{order_id[:62]}-1"

@@ -1,144 +1,286 @@
-"""The rules of a run, from its order to its one final status. Pure: times and tokens come in.
+"""The lifecycle of a run: one table of transitions, and ``apply``, the only way to change a run.
 
-    available --claim--> claimed --run:start--> started --run:complete--> final
-        ^                   |                      |
-        +---- expired, -----+                      +-- expired: lost
-              handed back (attempt + 1)
+Pure: times, tokens and lease ends come in with the events. The rules that the table states:
 
-- A final run never changes. What is reported of it afterwards is stale: kept, and refused.
-- An expired claim that was not started goes back to the queue, up to ``ATTEMPTS`` times: then the
-  run is lost (LostAfterClaim). A run that was started and expires is lost (LostAfterStart): what
-  it had done to the world is not known, so it is not done again.
-- A cancelled run ends at once where it waits. Where it is leased, its worker is told and confirms;
-  if it cannot any more, a claim that was not started is cancelled when it expires.
-- Events are taken in order, each once; a gap is not taken.
+- A final run never changes: no event is legal for it. Late reports are stored apart, and refused.
+- A lease that expires before the run started returns the run to the queue, up to ``ATTEMPTS``
+  attempts; then the run is lost (LostAfterClaim). A run that started and whose lease expires is
+  lost (LostAfterStart) and never repeated, because its side effects are unknown.
+- A cancelled run ends at once while it waits. While it is leased, its worker is notified and has to
+  confirm; if the lease ends before the run started, the run is cancelled instead of requeued.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Any
 
-from worker.core.status import STATUS_OF_REASON, Status
+from worker.core.status import Status
 from worker.fleet.control.entities import RunPhase, RunRecord
 
+# Bounds the damage of a run that kills its workers before they can report its start.
 ATTEMPTS = 5
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A worker leases the run. ``expires`` is the end of the lease; ``token`` proves it."""
+
+    worker: str
+    incarnation: str
+    claim_id: str
+    token: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The first event of the attempt, unless that is its completion."""
+
+    seq: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """An event between the first and the completion."""
+
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The worker reports the final status of the run."""
+
+    seq: int
+    at: int
+    status: Status
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """A heartbeat: the lease now ends at ``expires``."""
+
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDisconnected:
+    """The worker's connection broke, or its process restarted: the lease is cut to ``expires``."""
+
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """The lease ended without a heartbeat."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedBack:
+    """The worker returns a run that it has not started."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested:
+    """A client cancels the run."""
+
+    at: int
+
+
+LifecycleEvent = (
+    Claimed
+    | Started
+    | Progressed
+    | Completed
+    | Renewed
+    | WorkerDisconnected
+    | Expired
+    | HandedBack
+    | CancelRequested
+)
+
+
+class IllegalTransition(Exception):
+    """An event that the run's phase does not allow: a defect of the caller, never of a message."""
+
+    def __init__(self, run: RunRecord, event: LifecycleEvent) -> None:
+        super().__init__(f"{type(event).__name__} is not allowed: run {run.id} is {run.phase}")
+        self.run, self.event = run, event
+
+
+def apply(run: RunRecord, event: LifecycleEvent) -> RunRecord:
+    """Apply an event to a run. Raises :class:`IllegalTransition` on one not in the table."""
+    for row in _ROWS.get((run.phase, type(event)), ()):
+        if row.guard is None or row.guard(run):
+            return replace(run, phase=row.target, **row.changes(run, event))
+    raise IllegalTransition(run, event)
+
+
+# --- changes --------------------------------------------------------------------------------------
+
+
+Changes = dict[str, Any]
+
+
+def _lease(run: RunRecord, event: Claimed) -> Changes:
+    return {
+        "worker": event.worker,
+        "incarnation": event.incarnation,
+        "claim_id": event.claim_id,
+        "token": event.token,
+        "expires": event.expires,
+    }
+
+
+def _start(run: RunRecord, event: Started) -> Changes:
+    return {"status": Status.RUNNING, "started": event.at, "reported": event.seq}
+
+
+def _progress(run: RunRecord, event: Progressed) -> Changes:
+    return {"reported": event.seq}
+
+
+def _complete(run: RunRecord, event: Completed) -> Changes:
+    ended = _end(event.status, event.at, event.error_type, event.error_message)
+    return {**ended, "reported": event.seq}
+
+
+def _renew(run: RunRecord, event: Renewed) -> Changes:
+    return {"expires": event.expires}
+
+
+def _shorten(run: RunRecord, event: WorkerDisconnected) -> Changes:
+    # A second disconnect must not extend the time that the first one left.
+    return {"expires": min(run.expires, event.expires)}
+
+
+def _mark_cancelling(run: RunRecord, event: CancelRequested) -> Changes:
+    return {"cancelling": True}
+
+
+def _cancel(run: RunRecord, event: CancelRequested | Expired | HandedBack) -> Changes:
+    return _end(Status.CANCELLED, event.at, "CancelledError", "the run was cancelled")
+
+
+def _lose_claimed(run: RunRecord, event: Expired) -> Changes:
+    message = f"the run was claimed {run.attempt} times, and never started"
+    return _end(Status.LOST, event.at, "LostAfterClaim", message)
+
+
+def _lose_started(run: RunRecord, event: Expired) -> Changes:
+    message = f"worker '{run.worker}' sent nothing more after the run had started"
+    return _end(Status.LOST, event.at, "LostAfterStart", message)
+
+
+def _requeue(run: RunRecord, event: Expired | HandedBack) -> Changes:
+    return {
+        "attempt": run.attempt + 1,
+        "worker": None,
+        "incarnation": None,
+        "claim_id": None,
+        "token": None,
+        "expires": 0,
+    }
+
+
+def _end(status: Status, at: int, error_type: str | None, error_message: str | None) -> Changes:
+    return {
+        "status": status,
+        "finished": at,
+        "error_type": error_type,
+        "error_message": error_message,
+    }
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def _cancelling(run: RunRecord) -> bool:
+    return run.cancelling
+
+
+def _last_attempt(run: RunRecord) -> bool:
+    return run.attempt >= ATTEMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A row of the table: in ``source``, ``event`` leads to ``target`` where ``guard`` holds."""
+
+    source: RunPhase
+    event: type[LifecycleEvent]
+    target: RunPhase
+    changes: Callable[[RunRecord, Any], Changes]
+    guard: Callable[[RunRecord], bool] | None = None
+    note: str = ""
+
+
+_AVAILABLE, _CLAIMED, _STARTED, _FINAL = RunPhase
+
+# The first row that matches is taken, so guarded rows stand before the general one.
+TABLE: tuple[Transition, ...] = (
+    Transition(_AVAILABLE, Claimed, _CLAIMED, _lease),
+    Transition(_AVAILABLE, CancelRequested, _FINAL, _cancel, note="cancelled"),
+    Transition(_CLAIMED, Started, _STARTED, _start),
+    Transition(_CLAIMED, Completed, _FINAL, _complete, note="never started"),
+    Transition(_CLAIMED, Renewed, _CLAIMED, _renew),
+    Transition(_CLAIMED, WorkerDisconnected, _CLAIMED, _shorten),
+    Transition(_CLAIMED, CancelRequested, _CLAIMED, _mark_cancelling),
+    Transition(_CLAIMED, HandedBack, _FINAL, _cancel, _cancelling, "cancelled"),
+    Transition(_CLAIMED, HandedBack, _AVAILABLE, _requeue, note="attempt + 1"),
+    Transition(_CLAIMED, Expired, _FINAL, _cancel, _cancelling, "cancelled"),
+    Transition(_CLAIMED, Expired, _FINAL, _lose_claimed, _last_attempt, "LostAfterClaim"),
+    Transition(_CLAIMED, Expired, _AVAILABLE, _requeue, note="attempt + 1"),
+    Transition(_STARTED, Progressed, _STARTED, _progress),
+    Transition(_STARTED, Completed, _FINAL, _complete),
+    Transition(_STARTED, Renewed, _STARTED, _renew),
+    Transition(_STARTED, WorkerDisconnected, _STARTED, _shorten),
+    Transition(_STARTED, CancelRequested, _STARTED, _mark_cancelling),
+    Transition(_STARTED, Expired, _FINAL, _lose_started, note="LostAfterStart"),
+)
+
+_ROWS: dict[tuple[RunPhase, type[LifecycleEvent]], list[Transition]] = {}
+for _row in TABLE:
+    _ROWS.setdefault((_row.source, _row.event), []).append(_row)
+
+
+def diagram() -> Iterator[str]:
+    """Yield the lines of the table as a Mermaid state diagram."""
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {_AVAILABLE}"
+    for row in TABLE:
+        note = f" ({row.note})" if row.note else ""
+        yield f"    {row.source} --> {row.target}: {row.event.__name__}{note}"
+    yield f"    {_FINAL} --> [*]"
+
+
+# --- leases ---------------------------------------------------------------------------------------
 
 
 class LeaseCheck(Enum):
-    """What to do with a report."""
+    """The result of comparing a worker's lease with the run's."""
 
-    TAKE = auto()
+    VALID = auto()
     STALE = auto()
     FORGED = auto()
 
 
-def claim(
-    run: RunRecord, *, worker: str, incarnation: str, claim_id: str, token: str, expires: int
-) -> RunRecord:
-    """Lease a run that waits."""
-    assert run.phase is RunPhase.AVAILABLE
-    return replace(
-        run,
-        phase=RunPhase.CLAIMED,
-        worker=worker,
-        incarnation=incarnation,
-        claim_id=claim_id,
-        token=token,
-        expires=expires,
-    )
-
-
-def judge(run: RunRecord, worker: str, attempt: int, token: str) -> LeaseCheck:
-    """Whether a report, a heartbeat or a release comes from who holds the lease."""
+def check_lease(run: RunRecord, worker: str, attempt: int, token: str) -> LeaseCheck:
+    """Compare the lease of a worker's report, heartbeat or release with the run's."""
+    # The token of an older attempt is not stored any more, so it cannot be compared.
     if attempt < run.attempt:
         return LeaseCheck.STALE
     if attempt > run.attempt or worker != run.worker or token != run.token:
         return LeaseCheck.FORGED
-    return LeaseCheck.TAKE if run.leased else LeaseCheck.STALE
-
-
-def start(run: RunRecord, seq: int, now: int) -> RunRecord:
-    """The run's process has begun."""
-    return replace(
-        run, phase=RunPhase.STARTED, status=Status.RUNNING, started=run.started or now, reported=seq
-    )
-
-
-def progress(run: RunRecord, seq: int) -> RunRecord:
-    """An event that changes nothing but what was heard."""
-    return replace(run, reported=seq)
-
-
-def complete(
-    run: RunRecord, seq: int, reason: str, error_type: str | None, message: str | None, now: int
-) -> RunRecord:
-    """The worker says how the run ended."""
-    return replace(_end(run, STATUS_OF_REASON[reason], error_type, message, now), reported=seq)
-
-
-def renew(run: RunRecord, expires: int) -> RunRecord:
-    """The lease goes on."""
-    return replace(run, expires=expires)
-
-
-def shorten(run: RunRecord, expires: int) -> RunRecord:
-    """The worker seems to be gone: it has until ``expires`` to come back."""
-    return replace(run, expires=min(run.expires, expires))
-
-
-def expire(run: RunRecord, now: int) -> RunRecord:
-    """The lease ended without a word from the worker."""
-    assert run.leased
-    if run.phase is RunPhase.STARTED:
-        text = f"worker '{run.worker}' was not heard of again after the run had started"
-        return _end(run, Status.LOST, "LostAfterStart", text, now)
-    if run.cancelling:
-        return cancelled(run, now)
-    if run.attempt >= ATTEMPTS:
-        text = f"the run was claimed {run.attempt} times, and never started"
-        return _end(run, Status.LOST, "LostAfterClaim", text, now)
-    return _again(run)
-
-
-def hand_back(run: RunRecord, now: int) -> RunRecord:
-    """The worker does not start the run after all."""
-    assert run.phase is RunPhase.CLAIMED
-    return cancelled(run, now) if run.cancelling else _again(run)
-
-
-def cancel(run: RunRecord, now: int) -> RunRecord:
-    """Somebody wants the run to end."""
-    assert run.phase is not RunPhase.FINAL
-    return cancelled(run, now) if run.phase is RunPhase.AVAILABLE else replace(run, cancelling=True)
-
-
-def cancelled(run: RunRecord, now: int) -> RunRecord:
-    return _end(run, Status.CANCELLED, "CancelledError", "the run was cancelled", now)
-
-
-def _again(run: RunRecord) -> RunRecord:
-    return replace(
-        run,
-        phase=RunPhase.AVAILABLE,
-        attempt=run.attempt + 1,
-        worker=None,
-        incarnation=None,
-        claim_id=None,
-        token=None,
-        expires=0,
-        reported=-1,
-    )
-
-
-def _end(
-    run: RunRecord, status: Status, error_type: str | None, message: str | None, now: int
-) -> RunRecord:
-    return replace(
-        run,
-        phase=RunPhase.FINAL,
-        status=status,
-        finished=now,
-        error_type=error_type,
-        error_message=message,
-    )
+    return LeaseCheck.VALID if run.leased else LeaseCheck.STALE

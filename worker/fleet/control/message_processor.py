@@ -1,7 +1,7 @@
-"""The plane: a batch of messages in, one transaction, what is to be said out.
+"""Processing of messages: each batch is one transaction, whose results are published afterwards.
 
-Nothing is said before it is committed; a message that is refused changes nothing. The claims of
-workers that wait are kept in memory alone: workers repeat them.
+A message that is refused changes nothing. Pending claims of workers are held in memory alone,
+because workers repeat them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from typing import Any
 
 import msgspec
 
-from worker.fleet.control import lifecycle
-from worker.fleet.control import worker_messages as from_workers
+from worker.fleet.control import worker_messages
 from worker.fleet.control.client_requests import RequestError, RequestHandler
-from worker.fleet.control.entities import RunPhase
-from worker.fleet.control.inbound import InboundMessage, MessageParser, orders_of, runs_of
+from worker.fleet.control.entities import QueuePartition, RunPhase
+from worker.fleet.control.inbound import (
+    InboundMessage,
+    MessageParser,
+    order_ids_of,
+    run_ids_of,
+)
+from worker.fleet.control.lifecycle import Claimed, Expired
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import PartitionHead, choose, share
-from worker.fleet.control.retention import forget
-from worker.fleet.control.store.store import Store, again
+from worker.fleet.control.queue import PartitionHead, distribute, pick_runs
+from worker.fleet.control.retention import delete_ended_orders
+from worker.fleet.control.store.store import Store, retry_on_conflict
+from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
     Outgoing,
@@ -33,22 +39,22 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
 
-_WORKERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
-    "status": from_workers.status,
-    "claim": from_workers.claim,
-    "reports": from_workers.reports,
-    "beat": from_workers.beat,
-    "release": from_workers.release,
+_WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
+    "status": worker_messages.presence,
+    "claim": worker_messages.claim,
+    "reports": worker_messages.reports,
+    "beat": worker_messages.heartbeat,
+    "release": worker_messages.release,
 }
-FORGET_EVERY = 60_000_000
-NOTE_EVERY = 2_000_000
-_SURE = "sure"
-PAUSE = 1_000_000
-"""A tick that is so late (in microseconds) tells that this process was held up itself."""
+RETENTION_INTERVAL_US = 60_000_000
+CHECKPOINT_INTERVAL_US = 2_000_000
+LATE_TICK_US = 1_000_000
+"""A tick that comes this late means that this process itself was suspended."""
+_CHECKPOINT = "sure"
 
 
 class MessageProcessor:
-    """Applies the rules to messages. Not for more than one thread at a time."""
+    """Applies the rules of the control plane to messages. Not safe for several threads at once."""
 
     def __init__(
         self,
@@ -57,130 +63,126 @@ class MessageProcessor:
         topics: Topics = Topics(),
         settings: Settings = Settings(),
         policy: Policy | None = None,
-        library: WorkflowRegistry | None = None,
+        registry: WorkflowRegistry | None = None,
         token: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
         self._store = store
         self._topics = topics
         self._settings = settings
         self._policy = policy or Policy()
-        self._desk = RequestHandler(self._policy, library or WorkflowRegistry())
-        self._reader = MessageParser(topics, settings.payload_limit)
+        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry())
+        self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
-        self._standing: dict[str, PendingClaim] = {}
+        self._pending_claims: dict[str, PendingClaim] = {}
         self._connected_since: int | None = None
-        self._ticked = 0
-        self._forgot = 0
-        self._noted = 0
+        self._last_tick = 0
+        self._last_retention = 0
+        self._last_checkpoint = 0
 
     # --- batches ----------------------------------------------------------------------------------
 
     def process(self, messages: Sequence[Message], now: int) -> Outgoing:
-        """Handle messages together; where that fails one by one, so that one stops no other."""
+        """Handle a batch of messages in one transaction. Return what to publish."""
         try:
-            return again(lambda: self._together(messages, now))
+            return retry_on_conflict(lambda: self._process_batch(messages, now))
         except Exception as error:
             if len(messages) == 1:
-                said = Outgoing()
                 text = f"{type(error).__name__}: {error}"[:500]
-                said.refusals.append(MessageRefused("defect", text, messages[0].topic))
-                return said
-        whole = Outgoing()
+                return Outgoing(refusals=[MessageRefused("defect", text, messages[0].topic)])
+        # One by one, so that a message that triggers a defect does not block the others.
+        results = Outgoing()
         for message in messages:
-            said = self.process([message], now)
-            whole.messages += said.messages
-            whole.alerts += said.alerts
-            whole.refusals += said.refusals
-            whole.ended += said.ended
-        return whole
+            results.extend(self.process([message], now))
+        return results
 
-    def _together(self, messages: Sequence[Message], now: int) -> Outgoing:
-        heard = [one for message in messages if (one := self._reader.read(message))]
-        with self._store.work() as work:
-            batch = self._batch(work, now)
-            _fetch(batch, heard)
-            for one in heard:
-                batch.topic = one.message.topic
+    def _process_batch(self, messages: Sequence[Message], now: int) -> Outgoing:
+        batch = [parsed for message in messages if (parsed := self._parser.parse(message))]
+        with self._store.transaction() as transaction:
+            uow = self._unit_of_work(transaction, now)
+            _prefetch(uow, batch)
+            for inbound in batch:
+                uow.topic = inbound.message.topic
                 try:
-                    self._handle(batch, one)
+                    self._handle(uow, inbound)
                 except MessageRefused as refusal:
-                    batch.refuse(refusal)
-            self._assign(batch)
-        return self._done(batch)
+                    uow.refuse(refusal)
+            self._assign_runs(uow)
+        return self._committed(uow)
 
     def tick(self, now: int) -> Outgoing:
-        """What time does: leases expire, old orders are forgotten, and claims are looked at."""
-        late = self._ticked and now - self._ticked > PAUSE
-        self._ticked = now
+        """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
+        late = self._last_tick and now - self._last_tick > LATE_TICK_US
+        self._last_tick = now
+        # While this process was suspended, heartbeats piled up unread: leases start anew.
         if late and self._connected_since is not None:
             self._connected_since = now
-        return again(lambda: self._tick(now))
+        return retry_on_conflict(lambda: self._tick(now))
 
     def _tick(self, now: int) -> Outgoing:
-        with self._store.work() as work:
-            batch = self._batch(work, now)
-            self._expire(batch)
-            self._note_time(batch)
-            keep, due = self._settings.keep_s, now - self._forgot > FORGET_EVERY
-            if keep and due and not forget(batch, now - int(keep * 1e6)):
-                self._forgot = now  # there is nothing more to forget
-            self._assign(batch)
-        return self._done(batch)
+        with self._store.transaction() as transaction:
+            uow = self._unit_of_work(transaction, now)
+            self._expire_leases(uow)
+            self._write_checkpoint(uow)
+            self._apply_retention(uow)
+            self._assign_runs(uow)
+        return self._committed(uow)
 
-    def connected(self, now: int) -> Outgoing:
-        """The bus is there again: say the states that somebody may have missed."""
+    def on_connected(self, now: int) -> Outgoing:
+        """Collect the states and alerts that may have been lost before this connection."""
         self._connected_since = now
-        with self._store.work() as work:
-            batch = self._batch(work, now)
-            sure = work.meta(_SURE)
-            self._noted = max(self._noted, sure or 0)
-            for run in work.changed_since(sure) if sure is not None else ():
-                batch.announce(run)
-            for run in work.unnotified():
-                batch.alarm(run)
-        return self._done(batch)
+        with self._store.transaction() as transaction:
+            uow = self._unit_of_work(transaction, now)
+            checkpoint = transaction.meta(_CHECKPOINT)
+            self._last_checkpoint = max(self._last_checkpoint, checkpoint or 0)
+            for run in transaction.changed_since(checkpoint) if checkpoint is not None else ():
+                uow.publish_run_state(run)
+            for run in transaction.unnotified():
+                uow.alert(run)
+        return self._committed(uow)
 
-    def disconnected(self) -> None:
-        """The bus is gone, and with it what workers would have said: no lease expires."""
+    def on_disconnected(self) -> None:
+        """Suspend the expiry of leases: heartbeats cannot arrive without a connection."""
         self._connected_since = None
-        self._standing.clear()
+        self._pending_claims.clear()
 
-    def notified(self, run_ids: Sequence[str], now: int) -> None:
-        """These alerts were delivered."""
-        with self._store.work() as work:
-            work.mark_notified(run_ids, now)
+    def mark_notified(self, run_ids: Sequence[str], now: int) -> None:
+        """Record that the alerts of runs were delivered."""
+        with self._store.transaction() as transaction:
+            transaction.mark_notified(run_ids, now)
 
-    def _batch(self, work: Any, now: int) -> UnitOfWork:
-        return UnitOfWork(work, now, self._topics, self._settings, dict(self._standing))
+    def _unit_of_work(self, transaction: Transaction, now: int) -> UnitOfWork:
+        # A copy of the claims: a transaction that is rolled back must not use any up.
+        claims = dict(self._pending_claims)
+        return UnitOfWork(transaction, now, self._topics, self._settings, claims)
 
-    def _done(self, batch: UnitOfWork) -> Outgoing:
-        self._standing = batch.standing
-        return batch.said
+    def _committed(self, uow: UnitOfWork) -> Outgoing:
+        self._pending_claims = uow.pending_claims
+        return uow.outgoing
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def _handle(self, batch: UnitOfWork, heard: InboundMessage) -> None:
-        if heard.method:
-            self._answer(batch, heard)
-        elif heard.refusal is not None:
-            raise heard.refusal
+    def _handle(self, uow: UnitOfWork, inbound: InboundMessage) -> None:
+        if inbound.method:
+            self._handle_request(uow, inbound)
+        elif inbound.refusal is not None:
+            raise inbound.refusal
         else:
-            _WORKERS[heard.what](batch, heard.worker, heard.shape)
+            _WORKER_HANDLERS[inbound.channel](uow, inbound.worker, inbound.content)
 
-    def _answer(self, batch: UnitOfWork, heard: InboundMessage) -> None:
+    def _handle_request(self, uow: UnitOfWork, inbound: InboundMessage) -> None:
         try:
-            if heard.refusal is not None:
-                raise heard.refusal
-            answer = self._desk.methods[heard.method](batch, heard.shape)
-            reply = wire.Reply(ok=msgspec.Raw(wire.encode(answer)))
-        except RequestError as denied:
-            reply = _failure(denied.code, denied.message)
+            if inbound.refusal is not None:
+                raise inbound.refusal
+            result = self._requests.methods[inbound.method](uow, inbound.content)
+            reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
+        except RequestError as error:
+            reply = _failure(error.code, error.message)
         except MessageRefused as refusal:
-            batch.refuse(refusal)
+            uow.refuse(refusal)
             code = {"oversized": "too_large", "unknown": "unknown"}.get(refusal.kind, "invalid")
             reply = _failure(code, refusal.message)
-        message = heard.message
-        batch.said.messages.append(
+        message = inbound.message
+        uow.outgoing.messages.append(
             Message(
                 topic=message.reply_to,
                 payload=wire.encode(reply),
@@ -190,75 +192,91 @@ class MessageProcessor:
 
     # --- time -------------------------------------------------------------------------------------
 
-    def _expire(self, batch: UnitOfWork) -> None:
-        if self._connected_since is None:
+    def _expire_leases(self, uow: UnitOfWork) -> None:
+        # After a reconnect workers get a full lease to send the heartbeats that were lost.
+        lease_us = int(self._settings.lease_s * 1e6)
+        if self._connected_since is None or uow.now < self._connected_since + lease_us:
             return
-        lease = int(self._settings.lease_s * 1e6)
-        for run in batch.work.expired(batch.now):
-            # What workers said while nobody listened is still to come.
+        for run in uow.transaction.expired_runs(uow.now):
             # A run that another control plane had locked may be renewed by now.
-            if not run.leased or run.expires > batch.now:
-                continue
-            if batch.now >= self._connected_since + lease:
-                batch.change(lifecycle.expire(run, batch.now))
+            if run.leased and run.expires <= uow.now:
+                uow.apply(run, Expired(at=uow.now))
+                uow.outgoing.expired.append(run)
 
-    def _note_time(self, batch: UnitOfWork) -> None:
-        """Until when it is sure that what was committed was also said."""
-        if self._connected_since is not None and batch.now - self._noted > NOTE_EVERY:
-            batch.work.put_meta(_SURE, self._noted)
-            self._noted = batch.now
+    def _write_checkpoint(self, uow: UnitOfWork) -> None:
+        """Store a time before which all committed states are published, for the next start."""
+        due = uow.now - self._last_checkpoint > CHECKPOINT_INTERVAL_US
+        if self._connected_since is not None and due:
+            # The time of the checkpoint before: what was committed since may still be in a queue.
+            uow.transaction.put_meta(_CHECKPOINT, self._last_checkpoint)
+            self._last_checkpoint = uow.now
 
-    def _assign(self, batch: UnitOfWork) -> None:
-        """Give runs that wait to claims that wait."""
-        demand = sum(one.demand for one in batch.standing.values())
+    def _apply_retention(self, uow: UnitOfWork) -> None:
+        retain_us = int(self._settings.retain_s * 1e6)
+        if not retain_us or uow.now - self._last_retention <= RETENTION_INTERVAL_US:
+            return
+        # Until nothing is left, each tick deletes a part: one large transaction would block.
+        if not delete_ended_orders(uow.transaction, uow.now - retain_us):
+            self._last_retention = uow.now
+
+    # --- the queue --------------------------------------------------------------------------------
+
+    def _assign_runs(self, uow: UnitOfWork) -> None:
+        """Lease waiting runs to workers with pending claims."""
+        demands = {worker: claim.demand for worker, claim in uow.pending_claims.items()}
+        demand = sum(demands.values())
         if demand == 0:
             return
-        batch.work.flush()
-        heads = [head for lane in batch.work.lanes() if (head := self._head(batch, lane, demand))]
+        # The queue is read by queries, which do not see what is not written yet.
+        uow.transaction.flush()
+        partitions = uow.transaction.partitions()
+        heads = [head for each in partitions if (head := self._head(uow, each, demand))]
         if not heads:
             return
-        chosen = choose(heads, batch.work.leased(), demand)
-        demands = {worker: one.demand for worker, one in batch.standing.items()}
-        given: dict[str, list[str]] = {}
-        for worker, run_id in share(demands, chosen):
-            given.setdefault(worker, []).append(run_id)
-        for worker, run_ids in given.items():
-            self._give(batch, worker, run_ids)
+        picked = pick_runs(heads, uow.transaction.leases_by_project(), demand)
+        assigned: dict[str, list[str]] = {}
+        for worker, run_id in distribute(demands, picked):
+            assigned.setdefault(worker, []).append(run_id)
+        for worker, run_ids in assigned.items():
+            self._lease_runs(uow, worker, run_ids)
 
-    def _head(self, batch: UnitOfWork, lane: Any, demand: int) -> PartitionHead | None:
-        limit = self._policy.concurrency(lane.project, lane.workflow)
-        room = demand if limit is None else min(demand, limit - lane.leased)
+    def _head(
+        self, uow: UnitOfWork, partition: QueuePartition, demand: int
+    ) -> PartitionHead | None:
+        limit = self._policy.concurrency(partition.project, partition.workflow)
+        room = demand if limit is None else min(demand, limit - partition.leased)
         if room <= 0:
             return None
-        return PartitionHead(lane=lane, waiting=batch.work.waiting(lane, room), limit=limit)
+        waiting = uow.transaction.waiting_runs(partition, room)
+        return PartitionHead(partition=partition, waiting=waiting, limit=limit)
 
-    def _give(self, batch: UnitOfWork, worker: str, run_ids: Sequence[str]) -> None:
-        standing = batch.standing.pop(worker)
-        batch.work.load_runs(run_ids)
-        runs = []
+    def _lease_runs(self, uow: UnitOfWork, worker: str, run_ids: Sequence[str]) -> None:
+        claim = uow.pending_claims.pop(worker)
+        uow.transaction.load_runs(run_ids)
+        leased = []
         for run_id in run_ids:
-            run = batch.work.run(run_id)
+            run = uow.transaction.run(run_id)
+            # Another control plane may have cancelled it between the query and the lock.
             if run is None or run.phase is not RunPhase.AVAILABLE:
-                continue  # another control plane has cancelled it meanwhile
-            run = lifecycle.claim(
-                run,
+                continue
+            claimed = Claimed(
                 worker=worker,
-                incarnation=standing.incarnation,
-                claim_id=standing.claim_id,
+                incarnation=claim.incarnation,
+                claim_id=claim.claim_id,
                 token=self._token(),
-                expires=batch.lease_ends,
+                expires=uow.lease_end,
             )
-            batch.change(run)
-            runs.append(run)
-        batch.work.load_orders(run.order_id for run in runs)
-        from_workers.assign(batch, worker, standing.claim_id, runs)
+            leased.append(uow.apply(run, claimed))
+        uow.transaction.load_orders(run.order_id for run in leased)
+        worker_messages.assign(uow, worker, claim.claim_id, leased)
 
 
-def _fetch(batch: UnitOfWork, heard: Sequence[InboundMessage]) -> None:
-    """Read what a batch is about in as few queries as there are tables."""
-    batch.work.load_runs(id for one in heard for id in runs_of(one))
-    orders = {run.order_id for run in batch.work.known_runs()}
-    batch.work.load_orders(orders.union(id for one in heard for id in orders_of(one)))
+def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
+    """Read the rows that a batch refers to, in one query per table."""
+    transaction = uow.transaction
+    transaction.load_runs(id for inbound in batch for id in run_ids_of(inbound))
+    of_runs = {run.order_id for run in transaction.known_runs()}
+    transaction.load_orders(of_runs.union(id for inbound in batch for id in order_ids_of(inbound)))
 
 
 def _failure(code: str, message: str) -> wire.Reply:

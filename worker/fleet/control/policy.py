@@ -1,4 +1,4 @@
-"""What projects may use: run limits, and how many runs of a workflow go at once."""
+"""The limits of projects: runs under way, runs in a period, concurrent runs of a workflow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker.workflow.documents.document import read_document
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The limits of one project; ``None`` is no limit.
+    """The limits of one project; ``None`` means unlimited.
 
     ``concurrent`` is how many of its runs may be unfinished, ``per_period`` how many are accepted
-    in ``period_s`` seconds: what is over them is rejected. ``workflows`` says, by a workflow's
-    name, how many of its runs go at once: the others wait.
+    in ``period_s`` seconds; orders above that are rejected. ``workflows`` limits, by name, how many
+    runs of a workflow are leased at once; further ones wait.
     """
 
     concurrent: Annotated[int, Meta(ge=0)] | None = None
@@ -28,14 +28,14 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     workflows: Mapping[str, Annotated[int, Meta(ge=0)]] = {}
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default: Limit = Limit()
     projects: dict[str, Limit] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The limits of all projects; ``default`` is for those that are not named."""
+    """The limits of all projects; ``default`` applies to those without an entry."""
 
     default: Limit = field(default_factory=Limit)
     projects: Mapping[str, Limit] = field(default_factory=dict)
@@ -44,14 +44,14 @@ class Policy:
         return self.projects.get(project, self.default)
 
     def concurrency(self, project: str, workflow: str) -> int | None:
-        """How many runs of a workflow may be leased at once."""
+        """Return how many runs of a workflow may be leased at once; ``None``: any number."""
         return self.of(project).workflows.get(workflow)
 
 
 def read_policy(file: Path) -> Policy:
-    """A policy from YAML or JSON. Raises :class:`UsageError` with the place of what is wrong."""
+    """Read a policy from YAML or JSON. Raises :class:`UsageError` with file, path and reason."""
     try:
-        found = msgspec.convert(read_document(file).root, _File)
+        parsed = msgspec.convert(read_document(file).root, _PolicyFile)
     except msgspec.ValidationError as error:
         raise UsageError(f"{file}: {error}") from error
-    return Policy(default=found.default, projects=found.projects)
+    return Policy(default=parsed.default, projects=parsed.projects)

@@ -1,4 +1,4 @@
-"""Which run goes next: by priority, then to the project that has the fewest going, then by age."""
+"""Queue order: by priority, then the project with the fewest leased runs, then by age. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from worker.fleet.control.entities import QueuePartition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """A run that waits, as the queue sees it."""
+class WaitingRun:
+    """A run in the queue, with what its place depends on."""
 
     run_id: str
     priority: int
@@ -20,49 +20,54 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionHead:
-    """A lane with the first of its runs, in the order in which they would go. ``limit`` is how
-    many of the lane may be leased at once."""
+    """The first runs of a partition, in queue order.
 
-    lane: QueuePartition
-    waiting: Sequence[Waiting]
+    ``limit`` is how many runs of the partition may be leased at once.
+    """
+
+    partition: QueuePartition
+    waiting: Sequence[WaitingRun]
     limit: int | None = None
 
 
-def choose(heads: Sequence[PartitionHead], leased: Mapping[str, int], demand: int) -> list[str]:
-    """The ids of up to ``demand`` runs, in the order in which they go. ``leased`` counts the runs
-    of each project that are going."""
-    going = Counter(leased)
-    position = [0] * len(heads)
-    chosen: list[str] = []
-    while len(chosen) < demand:
-        ready = [index for index in range(len(heads)) if _ready(heads[index], position[index])]
+def pick_runs(heads: Sequence[PartitionHead], leased: Mapping[str, int], demand: int) -> list[str]:
+    """Pick up to ``demand`` runs, in queue order, and return their ids.
+
+    ``leased`` is the number of leased runs of each project.
+    """
+    leases = Counter(leased)
+    taken = [0] * len(heads)
+    picked: list[str] = []
+    while len(picked) < demand:
+        ready = [index for index in range(len(heads)) if _has_next(heads[index], taken[index])]
         if not ready:
             break
-        best = min(ready, key=lambda index: _rank(heads[index], position[index], going))
-        chosen.append(heads[best].waiting[position[best]].run_id)
-        position[best] += 1
-        going[heads[best].lane.project] += 1
-    return chosen
+        best = min(ready, key=lambda index: _rank(heads[index], taken[index], leases))
+        picked.append(heads[best].waiting[taken[best]].run_id)
+        taken[best] += 1
+        # Counted at once: else one project would get all of a large demand.
+        leases[heads[best].partition.project] += 1
+    return picked
 
 
-def _ready(head: PartitionHead, taken: int) -> bool:
-    room = head.limit is None or head.lane.leased + taken < head.limit
-    return room and taken < len(head.waiting)
+def _has_next(head: PartitionHead, taken: int) -> bool:
+    below_limit = head.limit is None or head.partition.leased + taken < head.limit
+    return below_limit and taken < len(head.waiting)
 
 
-def _rank(head: PartitionHead, taken: int, going: Mapping[str, int]) -> tuple[int, int, int]:
+def _rank(head: PartitionHead, taken: int, leases: Mapping[str, int]) -> tuple[int, int, int]:
     first = head.waiting[taken]
-    return -first.priority, going[head.lane.project], first.age
+    return -first.priority, leases[head.partition.project], first.age
 
 
-def share(demands: Mapping[str, int], runs: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Deal runs out to workers, one each in turn, as long as there is demand."""
-    left = dict(demands)
-    given = iter(runs)
-    while any(left.values()):
-        for worker in [name for name, count in left.items() if count]:
-            run = next(given, None)
-            if run is None:
+def distribute(demands: Mapping[str, int], run_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (worker, run id) pairs: one run for each worker in turn, within its demand."""
+    remaining = dict(demands)
+    supply = iter(run_ids)
+    while any(remaining.values()):
+        for worker in [name for name, count in remaining.items() if count]:
+            run_id = next(supply, None)
+            if run_id is None:
                 return
-            left[worker] -= 1
-            yield worker, run
+            remaining[worker] -= 1
+            yield worker, run_id

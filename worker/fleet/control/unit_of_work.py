@@ -1,6 +1,6 @@
-"""A batch of messages on its way through the plane: what it changes, and what is said of it.
+"""Unit of work for one batch of messages: collects row changes and the messages to publish.
 
-Everything that is said is collected, and sent after the transaction is committed.
+Messages are published after the commit, so nobody learns of a change that is rolled back.
 """
 
 from __future__ import annotations
@@ -9,31 +9,32 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from worker.core.status import Status
-from worker.fleet.control import views
+from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.lifecycle import LifecycleEvent
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
 
-ALARMING = (Status.EXCEPTION, Status.LOST)
+ALERTING = (Status.EXCEPTION, Status.LOST)
 STATE_EXPIRY_S = 7 * 86_400
-"""How long the broker keeps the state of a run for those who ask it and not the control plane."""
+"""How long the broker retains the state of a final run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a control plane works. Seconds, and bytes.
+    """The settings of a control plane.
 
-    ``lease_s``: a worker that is not heard of for so long has lost its runs. ``grace_s``: how long
-    a worker has to come back after the broker told that its connection broke. ``keep_s``: how long
-    ended orders are kept, 0 for ever. ``payload_limit``: the largest message that is read.
+    ``lease_s``: how long a lease lasts without a heartbeat. ``disconnect_grace_s``: how long a
+    worker has to come back after its connection broke. ``retain_s``: how long ended orders are
+    stored, 0 for ever. ``max_payload_bytes``: the largest message that is read.
     """
 
     lease_s: float = 10.0
-    grace_s: float = 2.0
-    keep_s: float = 0.0
-    payload_limit: int = 32 * 1024 * 1024
+    disconnect_grace_s: float = 2.0
+    retain_s: float = 0.0
+    max_payload_bytes: int = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +48,29 @@ class PendingClaim:
 
 @dataclass(slots=True)
 class Outgoing:
-    """What comes of a batch, once it is committed."""
+    """The results of a batch, for use after the commit.
+
+    ``ended`` counts final statuses; ``expired`` are runs as they were when their lease expired.
+    """
 
     messages: list[Message] = field(default_factory=list)
     alerts: list[wire.Alert] = field(default_factory=list)
     refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
+    expired: list[RunRecord] = field(default_factory=list)
+
+    def extend(self, other: Outgoing) -> None:
+        self.messages += other.messages
+        self.alerts += other.alerts
+        self.refusals += other.refusals
+        self.ended += other.ended
+        self.expired += other.expired
 
 
 class MessageRefused(Exception):
     """A message that is refused, and changes nothing.
 
-    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale.
+    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, defect.
     """
 
     def __init__(self, kind: str, message: str, topic: str = "") -> None:
@@ -67,81 +79,88 @@ class MessageRefused(Exception):
 
 
 class UnitOfWork:
-    """The transaction, the time, and what is to be said."""
+    """One transaction, its time, and the messages to publish after it.
+
+    ``topic`` is the topic of the message that is being handled.
+    """
 
     def __init__(
         self,
-        work: Transaction,
+        transaction: Transaction,
         now: int,
         topics: Topics,
         settings: Settings,
-        standing: dict[str, PendingClaim],
+        pending_claims: dict[str, PendingClaim],
     ) -> None:
-        self.work = work
+        self.transaction = transaction
         self.now = now
         self.topics = topics
         self.settings = settings
-        self.standing = standing
-        self.said = Outgoing()
+        self.pending_claims = pending_claims
+        self.outgoing = Outgoing()
         self.topic = ""
-        self._moments = 0
+        self._timestamps = 0
 
     @property
-    def lease_ends(self) -> int:
+    def lease_end(self) -> int:
         return self.now + int(self.settings.lease_s * 1e6)
 
-    def moment(self) -> int:
-        """Now, but never the same twice: what comes in one batch comes in an order, too."""
-        self._moments += 1
-        return self.now + self._moments
+    def next_timestamp(self) -> int:
+        """Return a time close to now, never the same twice, so that arrivals have an order."""
+        self._timestamps += 1
+        return self.now + self._timestamps
 
-    def say(
-        self, topic: str, shape: wire.Payload, *, retain: bool = False, expiry_s: int = 0
+    def publish(
+        self, topic: str, payload: wire.Payload, *, retain: bool = False, expiry_s: int = 0
     ) -> None:
-        self.said.messages.append(
-            Message(topic=topic, payload=wire.encode(shape), retain=retain, expiry_s=expiry_s)
+        """Publish a message after the commit."""
+        self.outgoing.messages.append(
+            Message(topic=topic, payload=wire.encode(payload), retain=retain, expiry_s=expiry_s)
         )
 
     def refuse(self, refusal: MessageRefused) -> None:
-        """Note a refusal of what came on the topic that is being handled."""
+        """Record a refusal of the message that is being handled."""
         refusal.topic = self.topic
-        self.said.refusals.append(refusal)
+        self.outgoing.refusals.append(refusal)
 
-    # --- changes ----------------------------------------------------------------------------------
+    # --- runs and orders --------------------------------------------------------------------------
 
-    def change(self, run: RunRecord) -> None:
-        """Keep a run's new values, and say so where its status changed."""
-        before = self.work.known_run(run.id)
-        self.work.put_run(run)
-        if before is not None and before.status is run.status:
-            return
-        self.announce(run)
-        order = self.work.order(run.order_id)
+    def add_run(self, run: RunRecord) -> None:
+        """Store a new run and publish its state."""
+        self.transaction.put_run(run)
+        self._status_changed(run)
+
+    def apply(self, run: RunRecord, event: LifecycleEvent) -> RunRecord:
+        """Apply an event to a run; store and return the result. Publish a changed status."""
+        changed = lifecycle.apply(run, event)
+        self.transaction.put_run(changed)
+        if changed.status is not run.status:
+            self._status_changed(changed)
+        return changed
+
+    def _status_changed(self, run: RunRecord) -> None:
+        self.publish_run_state(run)
+        order = self.transaction.order(run.order_id)
         if order is not None and order.last_run == run.id:
-            self.work.put_order(replace(order, status=run.status))
+            self.transaction.put_order(replace(order, status=run.status))
         if run.final:
-            self._ended(run)
+            self.outgoing.ended[run.status] += 1
+        if run.status in ALERTING:
+            self.transaction.add("alerts", {"run_id": run.id, "at": self.now, "notified": None})
+            self.alert(run)
 
-    def announce(self, run: RunRecord) -> None:
-        expiry = STATE_EXPIRY_S if run.final else 0
-        self.say(
-            self.topics.run(run.id, "state"), views.run_state(run), retain=True, expiry_s=expiry
-        )
+    def publish_run_state(self, run: RunRecord) -> None:
+        """Publish the retained state of a run."""
+        # Final states expire at the broker: it would collect them for ever.
+        expiry_s = STATE_EXPIRY_S if run.final else 0
+        topic = self.topics.run(run.id, "state")
+        self.publish(topic, views.run_state(run), retain=True, expiry_s=expiry_s)
 
-    def announce_order(self, order: WorkOrder) -> None:
-        self.say(
-            self.topics.order(order.id),
-            views.order_state(order),
-            retain=True,
-            expiry_s=STATE_EXPIRY_S,
-        )
+    def publish_order_state(self, order: WorkOrder) -> None:
+        """Publish the retained state of an order that has no run."""
+        topic = self.topics.order(order.id)
+        self.publish(topic, views.order_state(order), retain=True, expiry_s=STATE_EXPIRY_S)
 
-    def _ended(self, run: RunRecord) -> None:
-        self.said.ended[run.status] += 1
-        if run.status in ALARMING:
-            self.work.add("alerts", {"run_id": run.id, "at": self.now, "notified": None})
-            self.alarm(run)
-
-    def alarm(self, run: RunRecord) -> None:
-        """Have the superuser told."""
-        self.said.alerts.append(views.alert(run))
+    def alert(self, run: RunRecord) -> None:
+        """Send an alert for a run after the commit."""
+        self.outgoing.alerts.append(views.alert(run))

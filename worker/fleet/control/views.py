@@ -1,4 +1,4 @@
-"""What others may see of orders and runs: no tokens, no states, no options with secrets in them."""
+"""The public views of orders and runs: no tokens, no states, no options with secrets in them."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def order_state(order: WorkOrder) -> wire.OrderState:
 
 
 def plan_without_secrets(plan: str) -> dict[str, Any]:
-    """An execution plan, less the content of credentials; their names stay."""
-    found: dict[str, Any] = msgspec.json.decode(plan)
-    for step in found["workflow"]["steps"]:
+    """Remove the content of credentials from a plan; their names stay."""
+    document: dict[str, Any] = msgspec.json.decode(plan)
+    for step in document["workflow"]["steps"]:
         if isinstance(step.get("configuration"), dict):
             del step["configuration"]
-    return found
+    return document
 
 
 def alert(run: RunRecord) -> wire.Alert:

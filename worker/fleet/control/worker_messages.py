@@ -1,4 +1,4 @@
-"""What workers say: who is there, claims, reports, heartbeats, and runs that are handed back."""
+"""Handlers of worker messages: presence, claims, heartbeats, releases and reports."""
 
 from __future__ import annotations
 
@@ -6,26 +6,35 @@ from collections.abc import Iterable
 
 import msgspec
 
-from worker.fleet.control import lifecycle
+from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control.entities import RunPhase, RunRecord
-from worker.fleet.control.lifecycle import LeaseCheck
+from worker.fleet.control.lifecycle import (
+    Completed,
+    HandedBack,
+    LeaseCheck,
+    LifecycleEvent,
+    Progressed,
+    Renewed,
+    Started,
+    WorkerDisconnected,
+    check_lease,
+)
 from worker.fleet.control.store.transaction import EventRow, WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
 from worker.fleet.messaging import messages as wire
 
-MESSAGE_LIMIT = 10_000
-"""The most characters of a run's error message that are kept beside it."""
+MAX_ERROR_TYPE, MAX_ERROR_MESSAGE = 200, 10_000
+"""How many characters of a run's error are stored with the run."""
 
 
-def status(batch: UnitOfWork, worker: str, presence: wire.Presence) -> None:
-    """A birth or a will. One that is older than what is known says nothing any more.
-
-    Incarnations begin with the time of their start, so they compare by age.
-    """
-    known = batch.work.worker(worker)
+def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
+    """Record that a worker connected or disconnected, and cut the leases that it cannot renew."""
+    known = uow.transaction.worker(worker)
+    # Incarnations begin with the time of their start, so they compare by age. An older one can
+    # still arrive: the will of a connection that was replaced comes late.
     if known is not None and presence.incarnation < known.incarnation:
-        raise MessageRefused("stale", f"incarnation {presence.incarnation} is over")
-    batch.work.put_worker(
+        raise MessageRefused("stale", f"incarnation {presence.incarnation} has been replaced")
+    uow.transaction.put_worker(
         WorkerRow(
             name=worker,
             incarnation=presence.incarnation,
@@ -33,160 +42,174 @@ def status(batch: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             draining=presence.draining,
             capacity=presence.capacity,
             version=presence.version,
-            since=batch.now,
+            since=uow.now,
         )
     )
-    standing = batch.standing.get(worker)
-    if standing and (standing.incarnation != presence.incarnation or not presence.online):
-        del batch.standing[worker]
-    ends = batch.now + int(batch.settings.grace_s * 1e6)
-    for run in batch.work.of_worker(worker):
+    pending = uow.pending_claims.get(worker)
+    if pending and (pending.incarnation != presence.incarnation or not presence.online):
+        del uow.pending_claims[worker]
+    grace_end = uow.now + int(uow.settings.disconnect_grace_s * 1e6)
+    for run in uow.transaction.leased_runs_of(worker):
         if run.leased and (run.incarnation != presence.incarnation or not presence.online):
-            batch.change(lifecycle.shorten(run, ends))
+            uow.apply(run, WorkerDisconnected(expires=grace_end))
 
 
-def claim(batch: UnitOfWork, worker: str, claim: wire.Claim) -> None:
-    """A worker has room. What its claim was given before, it is given again."""
-    before = batch.work.claimed(claim.claim_id)
-    if before:
-        runs = [run for run in before if run.worker == worker and run.phase is RunPhase.CLAIMED]
-        assign(batch, worker, claim.claim_id, runs)
+# --- claims and leases ----------------------------------------------------------------------------
+
+
+def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
+    """Queue a claim for runs. A repeated claim is answered with the runs that it got."""
+    claimed = uow.transaction.runs_of_claim(claim.claim_id)
+    if claimed:
+        # Runs that have started since are known to the worker: the assignment arrived.
+        runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]
+        assign(uow, worker, claim.claim_id, runs)
+    # A worker that drains withdraws its claim.
     elif claim.demand == 0:
-        batch.standing.pop(worker, None)
+        uow.pending_claims.pop(worker, None)
     else:
-        batch.standing[worker] = PendingClaim(
+        uow.pending_claims[worker] = PendingClaim(
             claim_id=claim.claim_id, demand=claim.demand, incarnation=claim.incarnation
         )
 
 
-def assign(batch: UnitOfWork, worker: str, claim_id: str, runs: Iterable[RunRecord]) -> None:
-    """Answer a claim."""
-    assigned = [_assigned(batch, run) for run in runs]
-    answer = wire.Assignment(claim_id=claim_id, runs=assigned)
-    batch.say(batch.topics.worker(worker, "rsp"), answer)
+def assign(uow: UnitOfWork, worker: str, claim_id: str, runs: Iterable[RunRecord]) -> None:
+    """Publish the response to a claim."""
+    assignment = wire.Assignment(claim_id=claim_id, runs=[_assigned(uow, run) for run in runs])
+    uow.publish(uow.topics.worker(worker, "rsp"), assignment)
 
 
-def _assigned(batch: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
-    order = batch.work.order(run.order_id)
+def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
+    order = uow.transaction.order(run.order_id)
     assert order is not None and run.token is not None
     options = wire.decode(wire.RunOptions, order.options.encode())
+    # A retry from a step starts there, whatever the order asked for.
     if run.start:
         options = msgspec.structs.replace(options, start=run.start)
-    owner, _, clip = run.input.partition("/")
+    owner, _, dataclip = run.input.partition("/")
     return wire.AssignedRun(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
-        lease_s=batch.settings.lease_s,
-        payload_limit=batch.settings.payload_limit,
+        lease_s=uow.settings.lease_s,
+        payload_limit=uow.settings.max_payload_bytes,
         order_id=run.order_id,
-        plan_id=order.plan,
-        plan=msgspec.Raw(batch.work.plan(order.plan).encode()),
-        input=msgspec.Raw((batch.work.clip(owner, clip) or "{}").encode()),
+        plan_id=order.plan_id,
+        plan=msgspec.Raw(uow.transaction.plan(order.plan_id).encode()),
+        input=msgspec.Raw((uow.transaction.dataclip(owner, dataclip) or "{}").encode()),
         options=options,
     )
 
 
-def beat(batch: UnitOfWork, worker: str, beat: wire.Heartbeat) -> None:
-    """These runs are alive; the answer says which of them are not wanted any more."""
-    batch.work.load_runs(lease.run_id for lease in beat.leases)
+def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
+    """Renew leases. The response commands the worker to cancel or abandon runs."""
+    uow.transaction.load_runs(lease.run_id for lease in heartbeat.leases)
     cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
-    for lease in beat.leases:
-        run = batch.work.run(lease.run_id)
+    for lease in heartbeat.leases:
         attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
-        match _judge(batch, run, worker, lease):
-            case LeaseCheck.TAKE:
-                assert run is not None
-                batch.change(lifecycle.renew(run, batch.lease_ends))
-                if run.cancelling:
-                    cancel.append(attempt)
-            case _:
-                abandon.append(attempt)
+        run = _leased_run(uow, worker, lease)
+        if run is None:
+            abandon.append(attempt)
+            continue
+        uow.apply(run, Renewed(expires=uow.lease_end))
+        # Repeated with each heartbeat: the command at the time of the request may be lost.
+        if run.cancelling:
+            cancel.append(attempt)
     if cancel or abandon:
         command = wire.Command(cancel=cancel, abandon=abandon)
-        batch.say(batch.topics.worker(worker, "cmd"), command)
+        uow.publish(uow.topics.worker(worker, "cmd"), command)
 
 
-def release(batch: UnitOfWork, worker: str, release: wire.Release) -> None:
-    """These runs were not started, and can go to somebody else."""
+def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
+    """Put runs that the worker did not start back into the queue."""
     for lease in release.leases:
-        run = batch.work.run(lease.run_id)
-        if _judge(batch, run, worker, lease) is LeaseCheck.TAKE:
-            assert run is not None
-            if run.phase is RunPhase.CLAIMED:
-                batch.change(lifecycle.hand_back(run, batch.now))
+        run = _leased_run(uow, worker, lease)
+        if run is not None and run.phase is RunPhase.CLAIMED:
+            uow.apply(run, HandedBack(at=uow.now))
 
 
-def _judge(batch: UnitOfWork, run: RunRecord | None, worker: str, lease: wire.Lease) -> LeaseCheck:
+def _leased_run(uow: UnitOfWork, worker: str, lease: wire.Lease) -> RunRecord | None:
+    """Look up the run of a lease; ``None`` if the lease is not valid."""
+    run = uow.transaction.run(lease.run_id)
+    return run if _check_lease(uow, run, worker, lease) is LeaseCheck.VALID else None
+
+
+def _check_lease(
+    uow: UnitOfWork, run: RunRecord | None, worker: str, lease: wire.Lease
+) -> LeaseCheck:
     if run is None:
-        batch.refuse(MessageRefused("unknown", f"run {lease.run_id} is not known"))
+        # Retention may have deleted it: the worker is late, but not an attacker.
+        uow.refuse(MessageRefused("unknown", f"there is no run {lease.run_id}"))
         return LeaseCheck.STALE
-    found = lifecycle.judge(run, worker, lease.attempt, lease.token)
-    if found is LeaseCheck.FORGED:
-        batch.refuse(MessageRefused("forged", f"worker '{worker}' has no lease of run {run.id}"))
-    return found
+    check = check_lease(run, worker, lease.attempt, lease.token)
+    if check is LeaseCheck.FORGED:
+        uow.refuse(MessageRefused("forged", f"worker '{worker}' has no lease of run {run.id}"))
+    return check
 
 
 # --- reports --------------------------------------------------------------------------------------
 
 
-def reports(batch: UnitOfWork, worker: str, reports: wire.Reports) -> None:
-    """Events of runs: kept, then acknowledged."""
-    acks = [_report(batch, worker, one) for one in reports.runs]
-    answer = wire.Acks(number=reports.number, acks=acks)
-    batch.say(batch.topics.worker(worker, "rsp"), answer)
+def reports(uow: UnitOfWork, worker: str, reports: wire.Reports) -> None:
+    """Store the events of runs and publish the acknowledgements."""
+    acks = [_report(uow, worker, report) for report in reports.runs]
+    uow.publish(uow.topics.worker(worker, "rsp"), wire.Acks(number=reports.number, acks=acks))
 
 
-Read = tuple[wire.ReportedEvent, bytes]
-CLIPS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
-NEEDED = {
+ParsedEvent = tuple[wire.ReportedEvent, bytes]
+DATACLIP_FIELDS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
+REQUIRED_FIELDS = {
     "step:start": ("step_id", "job_id", "execution", "input_dataclip_id"),
     "step:complete": ("step_id", "job_id", "reason"),
     "run:complete": ("reason",),
 }
-"""What must stand in an event, as others read it there."""
+"""The optional fields of events that the queries and clients rely on."""
 
 
-def _fact(report: wire.RunReport, raw: msgspec.Raw) -> Read:
+def _parse_event(report: wire.RunReport, raw: msgspec.Raw) -> ParsedEvent:
     text = bytes(raw)
     try:
-        fact = wire.decode(wire.ReportedEvent, text)
+        event = wire.decode(wire.ReportedEvent, text)
     except wire.WireError as error:
         raise MessageRefused("malformed", f"an event: {error}"[:500]) from error
-    if fact.run_id != report.lease.run_id:
-        raise MessageRefused("forged", f"an event of run {fact.run_id} among those of another")
-    for name in NEEDED.get(fact.type, ()):
-        if getattr(fact, name) is None:
-            raise MessageRefused("malformed", f"{fact.type} without {name}")
-    for type, name in CLIPS.items():
-        if type != fact.type and bytes(getattr(fact, name)) != b"null":
-            raise MessageRefused("malformed", f"{fact.type} with {name}")
-    return fact, text
+    if event.run_id != report.lease.run_id:
+        raise MessageRefused("forged", f"an event of run {event.run_id} among those of another")
+    for name in REQUIRED_FIELDS.get(event.type, ()):
+        if getattr(event, name) is None:
+            raise MessageRefused("malformed", f"{event.type} without {name}")
+    # A dataclip elsewhere would be published with its event: only these types are stripped of it.
+    for type, name in DATACLIP_FIELDS.items():
+        if type != event.type and bytes(getattr(event, name)) != b"null":
+            raise MessageRefused("malformed", f"{event.type} with {name}")
+    return event, text
 
 
-def _report(batch: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
-    """All events of a run are read before any is kept. What cannot be read is refused, and said to
-    be: a worker that said it again for ever would hold its lease as long."""
+def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
+    # All events are parsed before any is stored. A malformed report is refused for good: a worker
+    # that retransmits it would never get further, and keep its lease meanwhile.
     try:
-        facts = [_fact(report, raw) for raw in report.events]
+        events = [_parse_event(report, raw) for raw in report.events]
     except MessageRefused as refusal:
-        batch.refuse(refusal)
+        uow.refuse(refusal)
         return _ack(report.lease, -1, f"{refusal.kind}: {refusal.message}")
-    return _facts(batch, worker, report.lease, facts)
+    return _store_report(uow, worker, report.lease, events)
 
 
-def _facts(batch: UnitOfWork, worker: str, lease: wire.Lease, facts: list[Read]) -> wire.Ack:
-    run = batch.work.run(lease.run_id)
-    verdict = _judge(batch, run, worker, lease)
-    if run is None or verdict is LeaseCheck.FORGED:
-        return _ack(lease, -1, "the run is not this worker's")
-    if verdict is LeaseCheck.STALE:
-        return _stale(batch, worker, run, lease, facts)
-    taken: list[bytes] = []
-    for fact, text in facts:
-        if fact.seq == run.reported + 1 and run.leased:
-            run = _take(batch, run, fact)
-            taken.append(_keep(batch, run, fact, text))
-    if taken:
-        _publish(batch, run, taken)
+def _store_report(
+    uow: UnitOfWork, worker: str, lease: wire.Lease, events: list[ParsedEvent]
+) -> wire.Ack:
+    run = uow.transaction.run(lease.run_id)
+    check = _check_lease(uow, run, worker, lease)
+    if run is None or check is LeaseCheck.FORGED:
+        return _ack(lease, -1, "the run is not leased to this worker")
+    if check is LeaseCheck.STALE:
+        return _store_stale(uow, worker, run, lease, events)
+    accepted: list[bytes] = []
+    for event, text in events:
+        # Each event is taken once and in order: repeated ones and those after a gap are skipped.
+        if event.seq == run.reported + 1 and run.leased:
+            run = uow.apply(run, _lifecycle_event(uow, run, event))
+            accepted.append(_store_event(uow, run, event, text))
+    if accepted:
+        _publish_events(uow, run, accepted)
     return _ack(lease, run.reported)
 
 
@@ -194,65 +217,68 @@ def _ack(lease: wire.Lease, upto: int, refused: str = "") -> wire.Ack:
     return wire.Ack(run_id=lease.run_id, attempt=lease.attempt, upto=upto, refused=refused)
 
 
-def _stale(
-    batch: UnitOfWork, worker: str, run: RunRecord, lease: wire.Lease, facts: list[Read]
+def _store_stale(
+    uow: UnitOfWork, worker: str, run: RunRecord, lease: wire.Lease, events: list[ParsedEvent]
 ) -> wire.Ack:
-    """What was said already is only said again; what is new is kept apart, and refused."""
-    last = facts[-1][0].seq
+    last = events[-1][0].seq
+    # A retransmission of what was accepted in time is not stale: its acknowledgement was lost.
     if lease.attempt == run.attempt and last <= run.reported:
         return _ack(lease, run.reported)
-    batch.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
-    for fact, text in facts:
-        row = {"run_id": run.id, "attempt": lease.attempt, "seq": fact.seq, "worker": worker}
-        batch.work.add("stale_reports", {**row, "received": batch.now, "body": text.decode()})
+    uow.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
+    for event, text in events:
+        row = {"run_id": run.id, "attempt": lease.attempt, "seq": event.seq, "worker": worker}
+        uow.transaction.add("stale_reports", {**row, "received": uow.now, "body": text.decode()})
     return _ack(lease, last, f"stale: the run is {run.status.value}")
 
 
-def _take(batch: UnitOfWork, run: RunRecord, fact: wire.ReportedEvent) -> RunRecord:
-    match fact.type:
-        case "run:complete":
-            assert fact.reason is not None
-            message = fact.error_message and fact.error_message[:MESSAGE_LIMIT].replace(
-                "\0", "\ufffd"
-            )
-            kind = fact.error_type and fact.error_type[:200].replace("\0", "\ufffd")
-            changed = lifecycle.complete(run, fact.seq, fact.reason, kind, message, batch.now)
-        case _ if run.phase is RunPhase.CLAIMED:
-            changed = lifecycle.start(run, fact.seq, batch.now)
-        case _:
-            changed = lifecycle.progress(run, fact.seq)
-    batch.change(changed)
-    return changed
+def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: wire.ReportedEvent) -> LifecycleEvent:
+    if event.type == "run:complete":
+        assert event.reason is not None
+        return Completed(
+            seq=event.seq,
+            at=uow.now,
+            status=STATUS_OF_REASON[event.reason],
+            error_type=_text(event.error_type, MAX_ERROR_TYPE),
+            error_message=_text(event.error_message, MAX_ERROR_MESSAGE),
+        )
+    if run.phase is RunPhase.CLAIMED:
+        return Started(seq=event.seq, at=uow.now)
+    return Progressed(seq=event.seq)
 
 
-def _keep(batch: UnitOfWork, run: RunRecord, fact: wire.ReportedEvent, text: bytes) -> bytes:
-    """Keep an event, and its dataclip apart from it; the event as it is kept."""
-    name = CLIPS.get(fact.type)
-    id = fact.output_dataclip_id or fact.final_dataclip_id
+def _text(text: str | None, limit: int) -> str | None:
+    # PostgreSQL has no text with a NUL in it.
+    return text and text[:limit].replace("\0", "\ufffd")
+
+
+def _store_event(uow: UnitOfWork, run: RunRecord, event: wire.ReportedEvent, text: bytes) -> bytes:
+    """Store an event, and its dataclip apart from it. Return the event without its dataclip."""
+    name = DATACLIP_FIELDS.get(event.type)
+    dataclip_id = event.output_dataclip_id or event.final_dataclip_id
     if name is not None:
-        clip = bytes(fact.output_dataclip if name == "output_dataclip" else fact.final_state)
-        parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        parts.pop(name, None)
-        text = wire.encode(parts)
-        if id is not None and clip != b"null":
-            batch.work.put_clip(run.id, id, clip.decode())
+        dataclip = bytes(event.output_dataclip if name == "output_dataclip" else event.final_state)
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        fields.pop(name, None)
+        text = wire.encode(fields)
+        if dataclip_id is not None and dataclip != b"null":
+            uow.transaction.put_dataclip(run.id, dataclip_id, dataclip.decode())
         else:
-            id = None
-    batch.work.put_event(
+            dataclip_id = None
+    uow.transaction.put_event(
         EventRow(
             run_id=run.id,
             attempt=run.attempt,
-            seq=fact.seq,
-            type=fact.type,
-            clip=id,
+            seq=event.seq,
+            type=event.type,
+            clip=dataclip_id,
             body=text.decode(),
         )
     )
     return text
 
 
-def _publish(batch: UnitOfWork, run: RunRecord, events: list[bytes]) -> None:
-    said = wire.RunEvents(
-        run_id=run.id, attempt=run.attempt, events=[msgspec.Raw(one) for one in events]
+def _publish_events(uow: UnitOfWork, run: RunRecord, events: list[bytes]) -> None:
+    message = wire.RunEvents(
+        run_id=run.id, attempt=run.attempt, events=[msgspec.Raw(event) for event in events]
     )
-    batch.say(batch.topics.run(run.id, "events"), said)
+    uow.publish(uow.topics.run(run.id, "events"), message)

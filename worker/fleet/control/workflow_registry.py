@@ -1,4 +1,4 @@
-"""The workflows that a control plane knows, so that an order can name one."""
+"""The workflows of a control plane, by the names that orders can use."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from worker.workflow.load import load, workflow_names
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 
-CACHED_BYTES = 64 * 1024
-"""Larger plans are read each time: who sends them does not get to fill the memory."""
+MAX_CACHED_BYTES = 64 * 1024
 _FILES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredWorkflow:
-    """A workflow that can be run: its name, its execution plan as JSON, and an id of that."""
+    """A workflow that can be run: its name, its plan as JSON, and the id of that plan."""
 
     name: str
     plan_id: str
@@ -33,64 +32,72 @@ class RegisteredWorkflow:
 
 @dataclass(slots=True)
 class WorkflowRegistry:
-    """Workflows by their names; ``problems`` says which files could not be read."""
+    """Workflows by their names; ``problems`` lists the files that could not be read."""
 
     workflows: dict[str, RegisteredWorkflow] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, workflow: Workflow, *names: str) -> None:
-        known = known_of(workflow)
-        for name in {known.name, *names} - {""}:
-            self.workflows.setdefault(name, known)
+        """Add a workflow under its own name and others; a name that is taken stays as it is."""
+        registered = register(workflow)
+        for name in {registered.name, *names} - {""}:
+            self.workflows.setdefault(name, registered)
 
 
-def known_of(workflow: Workflow) -> RegisteredWorkflow:
+def register(workflow: Workflow) -> RegisteredWorkflow:
+    # PostgreSQL has no text with a NUL in it.
     if "\0" in workflow.name:
-        raise LoadError("the workflow's name has a NUL in it")
-    text = well_formed(dumps(to_execution_plan(workflow)))
-    id = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return RegisteredWorkflow(name=(workflow.name or "unnamed")[:200], plan_id=id, plan=text)
+        raise LoadError("the workflow's name contains a NUL character")
+    plan = well_formed(dumps(plan_of(workflow)))
+    # The id is a hash of the plan, so that orders with the same plan share one row.
+    plan_id = hashlib.sha256(plan.encode()).hexdigest()[:32]
+    name = (workflow.name or "unnamed")[:200]
+    return RegisteredWorkflow(name=name, plan_id=plan_id, plan=plan)
 
 
 def read_plan(plan: bytes) -> RegisteredWorkflow:
-    """A workflow that an order brought along. Raises :class:`LoadError` on what is none."""
-    return (_cached if len(plan) <= CACHED_BYTES else _read_plan)(plan)
+    """Read the plan of an order. Raises :class:`LoadError` where it is not a workflow."""
+    # Large plans are parsed each time, so that a client cannot fill the memory.
+    return (_cached if len(plan) <= MAX_CACHED_BYTES else _read_plan)(plan)
 
 
 def _read_plan(plan: bytes) -> RegisteredWorkflow:
     try:
-        found = msgspec.json.decode(plan)
+        document = msgspec.json.decode(plan)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise LoadError(str(error)) from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise LoadError("expected an execution plan, as an object")
-    return known_of(load(found))
+    return register(load(document))
 
 
 _cached = functools.lru_cache(maxsize=256)(_read_plan)
 
 
-def read_library(paths: Iterable[Path]) -> WorkflowRegistry:
-    """The workflows of files, and of the files in folders. Raises :class:`UsageError` where a
-    path does not exist; a file in a folder that is no workflow is only noted."""
-    library = WorkflowRegistry()
+def read_workflows(paths: Iterable[Path]) -> WorkflowRegistry:
+    """Read the workflows of files, and of the files in folders.
+
+    A file that is not a workflow is added to ``problems``. Raises :class:`UsageError` where a path
+    does not exist.
+    """
+    registry = WorkflowRegistry()
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path} does not exist")
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         for file in files:
             if file.suffix in _FILES and ".cases." not in file.name and ".input." not in file.name:
-                _read(library, file)
-    return library
+                _read_file(registry, file)
+    return registry
 
 
-def _read(library: WorkflowRegistry, file: Path) -> None:
+def _read_file(registry: WorkflowRegistry, file: Path) -> None:
     try:
         keys = workflow_names(file)
         for key in keys:
-            library.add(load(file, workflow=key), key)
+            registry.add(load(file, workflow=key), key)
         if not keys:
             workflow = load(file)
-            library.add(workflow, workflow.id, file.stem)
+            registry.add(workflow, workflow.id, file.stem)
     except LoadError as error:
-        library.problems.append(str(error))
+        registry.problems.append(str(error))

@@ -1,1 +1,1 @@
-"""How messages travel between clients, the control plane and workers."""
+"""Messages between clients, the control plane and workers, and the buses that carry them."""

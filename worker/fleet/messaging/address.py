@@ -1,4 +1,4 @@
-"""Where a broker is, and how to get in."""
+"""Addresses of brokers, with credentials and certificates."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from urllib.parse import unquote, urlsplit
 
 from worker.errors import UsageError
 
-PASSWORD = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
+# An environment variable, because a password in a URL shows in the list of processes.
+PASSWORD_VARIABLE = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A broker: its host and port, a name and a password, and certificates for TLS."""
+    """The address of a broker: host and port, user name and password, certificates for TLS."""
 
     host: str
     port: int
@@ -31,7 +32,10 @@ class Address:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
     def context(self) -> ssl.SSLContext | None:
-        """What TLS needs. Raises :class:`UsageError` where a certificate cannot be read."""
+        """Create the TLS context; ``None`` without TLS.
+
+        Raises :class:`UsageError` where a certificate cannot be read.
+        """
         if not self.tls:
             return None
         try:
@@ -39,24 +43,27 @@ class Address:
             if self.cert is not None:
                 context.load_cert_chain(self.cert, self.key)
         except (OSError, ssl.SSLError) as error:
-            files = ", ".join(str(one) for one in (self.ca, self.cert, self.key) if one)
-            raise UsageError(f"a certificate cannot be read ({files}): {error}") from error
+            files = ", ".join(str(file) for file in (self.ca, self.cert, self.key) if file)
+            raise UsageError(f"cannot read a certificate ({files}): {error}") from error
         return context
 
 
-def address(
+def parse_address(
     url: str, *, ca: Path | None = None, cert: Path | None = None, key: Path | None = None
 ) -> Address:
-    """``mqtt://name:password@host:1883``, or ``mqtts://`` for TLS. The password can stand in the
-    environment as ``WORKER_MQTT_PASSWORD`` instead, where no list of processes shows it."""
+    """Parse ``mqtt://name:password@host:1883``, or ``mqtts://`` for TLS.
+
+    A URL without a password takes it from the environment variable ``WORKER_MQTT_PASSWORD``.
+    Raises :class:`UsageError` on an invalid URL, or one that does not fit the certificates.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"'{url}' is no URL of a broker: {error}") from error
+        raise UsageError(f"'{url}' is not a broker URL: {error}") from error
     if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
         raise UsageError(
-            f"'{_without_password(url)}' is no URL of a broker: write mqtt://HOST or mqtts://HOST"
+            f"'{_without_password(url)}' is not a broker URL (expected mqtt://HOST or mqtts://HOST)"
         )
     tls = parts.scheme == "mqtts"
     if (ca or cert or key) and not tls:
@@ -67,7 +74,7 @@ def address(
         host=parts.hostname,
         port=port or _PORTS[parts.scheme],
         username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else os.environ.get(PASSWORD),
+        password=unquote(parts.password) if parts.password else os.environ.get(PASSWORD_VARIABLE),
         tls=tls,
         ca=ca,
         cert=cert,
@@ -77,4 +84,5 @@ def address(
 
 def _without_password(url: str) -> str:
     before, at, after = url.rpartition("@")
+    # The URL stands in an error message, which may end up in a log.
     return f"{before.rpartition(':')[0] or before}:…{at}{after}" if at else url

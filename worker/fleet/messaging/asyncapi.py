@@ -1,6 +1,6 @@
-"""The AsyncAPI 3 document of what goes over the bus, made from the shapes and the event types.
+"""The AsyncAPI 3 document of the bus, generated from the message and event types.
 
-It is written from the side of the control plane: what it receives, and what it sends.
+It is written from the side of the control plane: the messages that it receives and sends.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _REF = "#/components/schemas/{name}"
 
 
 def document() -> dict[str, Any]:
-    """The document, as JSON data."""
+    """Build the document as JSON data."""
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
-    for name, address, shapes, action in _channels():
-        channels[name] = _channel(address, shapes)
+    for name, address, types, action in _channels():
+        channels[name] = _channel(address, types)
         operations[f"{action}.{name}"] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{name}"},
@@ -36,7 +36,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Workflow worker",
             "version": VERSION,
-            "description": "Work orders in, runs claimed by workers, every status told. MQTT 5.",
+            "description": "Work orders, leases, reports and states of runs. MQTT 5.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -48,17 +48,17 @@ def document() -> dict[str, Any]:
 
 
 def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
-    """(name, address, shapes, what the control plane does there) of every channel."""
+    """List the name, address, message types and action of the control plane of each channel."""
     topics = Topics("{root}")
     return [
         *(
-            (f"requests.{method}", topics.request(method), (shape,), "receive")
-            for method, shape in wire.REQUESTS.items()
+            (f"requests.{method}", topics.request(method), (type,), "receive")
+            for method, type in wire.REQUESTS.items()
         ),
         ("replies", topics.client("{client}"), (wire.Reply,), "send"),
         *(
-            (f"workers.{what}", topics.worker("{worker}", what), (shape,), "receive")
-            for what, shape in wire.FROM_WORKERS.items()
+            (f"workers.{channel}", topics.worker("{worker}", channel), (type,), "receive")
+            for channel, type in wire.FROM_WORKERS.items()
         ),
         ("workers.rsp", topics.worker("{worker}", "rsp"), (wire.Assignment, wire.Acks), "send"),
         ("workers.cmd", topics.worker("{worker}", "cmd"), (wire.Command,), "send"),
@@ -70,20 +70,18 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
     ]
 
 
-def _channel(address: str, shapes: tuple[type[Any], ...]) -> dict[str, Any]:
+def _channel(address: str, types: tuple[type[Any], ...]) -> dict[str, Any]:
     names = [level[1:-1] for level in address.split("/") if level.startswith("{")]
     return {
         "address": address,
         "parameters": {name: {"description": f"The {name}'s name or id."} for name in names},
         "messages": {
-            shape.__name__: {"payload": {"$ref": _REF.format(name=shape.__name__)}}
-            for shape in shapes
+            type.__name__: {"payload": {"$ref": _REF.format(name=type.__name__)}} for type in types
         },
     }
 
 
 def _reply(name: str) -> dict[str, Any]:
-    """Requests are answered where their response topic says."""
     if not name.startswith("requests."):
         return {}
     return {
@@ -98,8 +96,8 @@ def _reply(name: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    shapes = {shape for _, _, several, _ in _channels() for shape in several}
-    ordered = sorted(shapes, key=lambda shape: shape.__name__)
+    types = {type for _, _, messages, _ in _channels() for type in messages}
+    ordered = sorted(types, key=lambda type: type.__name__)
     _, schemas = msgspec.json.schema_components(
         [*ordered, *_EVENTS], schema_hook=_hook, ref_template=_REF
     )

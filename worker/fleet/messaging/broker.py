@@ -1,7 +1,8 @@
-"""A broker of one's own, on loopback: mosquitto where it is installed, else one from a wheel."""
+"""A local broker on loopback: mosquitto where it is installed, else one from a wheel."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -13,10 +14,11 @@ from typing import Self
 
 from worker.errors import WorkerError
 
-START_S = 10.0
-TRIES = 5
+START_TIMEOUT_S = 10.0
+MAX_START_ATTEMPTS = 5
 
-# No limit on queued messages (0) would do, but 2.0.11 then disconnects whoever is denied a publish.
+# max_queued_messages: 0 (no limit) would do, but mosquitto 2.0.11 then disconnects clients whose
+# publish the access list denies. set_tcp_nodelay: else small messages wait up to 40 ms.
 MOSQUITTO = """\
 listener {port} 127.0.0.1
 {access}
@@ -53,18 +55,18 @@ dynamic_filters = true
 
 
 class BrokerError(WorkerError):
-    """No broker can be started here."""
+    """A broker cannot be started."""
 
 
 class Broker:
-    """A broker as a child process, for as long as the ``with`` lasts."""
+    """A broker as a child process, which ends with the ``with`` block."""
 
     def __init__(
         self, *, port: int = 0, kind: str = "", access: str = "allow_anonymous true"
     ) -> None:
         self.kind = kind or available()
         self.port = port
-        self._wanted = port
+        self._fixed_port = port
         self._access = access
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="worker-broker-")
@@ -87,37 +89,39 @@ class Broker:
         self._folder.cleanup()
 
     def start(self) -> None:
-        """Start it, at the port that it had before; where that was free to choose, at another
-        when somebody else took it meanwhile. Raises :class:`BrokerError`."""
-        if self._wanted and _listens(self._wanted):
-            raise BrokerError(f"port {self._wanted} is in use: choose another one")
-        for _ in range(TRIES):
-            self.port = self._wanted or self.port or free_port()
-            if self._try():
+        """Start the broker, at the port that it had before.
+
+        A port that was not fixed is replaced if it has been taken meanwhile. Raises
+        :class:`BrokerError`.
+        """
+        if self._fixed_port and _listens(self._fixed_port):
+            raise BrokerError(f"port {self._fixed_port} is in use: choose another one")
+        for _ in range(MAX_START_ATTEMPTS):
+            self.port = self._fixed_port or self.port or free_port()
+            if self._start_once():
                 return
-            if not self._wanted:
+            if not self._fixed_port:
                 self.port = 0
-        raise BrokerError(f"the broker ({self.kind}) did not start: {self._said()}")
+        raise BrokerError(f"cannot start the broker ({self.kind}): {self._output()}")
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """End the broker at once, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
-    def _try(self) -> bool:
+    def _start_once(self) -> bool:
         config = Path(self._folder.name) / "broker.toml"
         text = MOSQUITTO if self.kind == "mosquitto" else IOTCORE
-        import os
-
+        # As root, mosquitto would switch to a user who cannot read the folder of the configuration.
         user = "user root" if os.geteuid() == 0 else ""
         config.write_text(text.format(port=self.port, access=self._access, user=user))
-        with (Path(self._folder.name) / "said").open("wb") as said:
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command(config), stdout=said, stderr=said, stdin=subprocess.DEVNULL
+                self._command(config), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 return False
@@ -130,16 +134,23 @@ class Broker:
     def _command(self, config: Path) -> list[str]:
         if self.kind == "mosquitto":
             return [_mosquitto() or "mosquitto", "-c", str(config)]
+        # The command of the package need not be on the path of a service.
         code = "import sys, iotcore; iotcore.Broker(config_path=sys.argv[1]).run_forever()"
         return [sys.executable, "-c", code, str(config)]
 
-    def _said(self) -> str:
-        said = Path(self._folder.name) / "said"
-        return said.read_text(errors="replace").strip()[-500:] or "it said nothing"
+    @property
+    def _log(self) -> Path:
+        return Path(self._folder.name) / "log"
+
+    def _output(self) -> str:
+        return self._log.read_text(errors="replace").strip()[-500:] or "no output"
 
 
 def available() -> str:
-    """Which broker there is: ``mosquitto`` or ``iotcore``. Raises :class:`BrokerError`."""
+    """Find out the installed kind of broker: ``mosquitto`` or ``iotcore``.
+
+    Raises :class:`BrokerError` where there is neither.
+    """
     from importlib.util import find_spec
 
     if _mosquitto():
@@ -147,12 +158,13 @@ def available() -> str:
     if find_spec("iotcore") is not None:
         return "iotcore"
     raise BrokerError(
-        "no broker is here: install mosquitto, or one that comes with pip: "
+        "no broker is installed: install mosquitto, or one from PyPI: "
         "pip install 'workflow-worker[broker]'"
     )
 
 
 def _mosquitto() -> str | None:
+    # Debian installs it into a folder that is not on the path of ordinary users.
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 

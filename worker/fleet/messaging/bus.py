@@ -1,7 +1,7 @@
-"""A bus: what carries messages between clients, the control plane and workers.
+"""The interface of a bus, which carries messages between clients, control planes and workers.
 
-A bus may lose, repeat and reorder what it carries. Whoever needs something delivered says it again
-until it is answered, and whoever receives it can bear to receive it twice.
+A bus may lose, repeat and reorder messages. Senders retransmit until a message is acknowledged, and
+receivers are idempotent: delivery is at least once.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-BATCH = 256
-"""The most messages that are handed over at once."""
+MAX_BATCH = 256
+"""The most messages that one ``receive`` returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message. ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation
-    data; ``expiry_s`` is after how many seconds a retained one is forgotten, 0 for never.
-    ``once`` says that it is not said again, so that the broker has to confirm it."""
+    """A message.
+
+    ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation data. A retained
+    message expires after ``expiry_s`` seconds, 0 for never. ``confirm`` requires an
+    acknowledgement by the broker (QoS 1), for messages that nobody retransmits.
+    """
 
     topic: str
     payload: bytes
@@ -28,17 +31,17 @@ class Message:
     correlation: bytes = b""
     expiry_s: int = 0
     content_type: str = "application/json"
-    once: bool = False
+    confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The bus is there (again): subscriptions hold, and nothing said before is sure."""
+    """A connection was made: subscriptions are active, and earlier messages may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The bus is gone, and tries to come back."""
+    """The connection broke; the bus tries to reconnect."""
 
     reason: str
 
@@ -47,31 +50,34 @@ Arrival = Message | Connected | Disconnected
 
 
 class Bus(Protocol):
-    """One party's place on the bus."""
+    """The connection of one participant."""
 
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *reason: object) -> None: ...
 
     def publish(self, message: Message) -> None:
-        """Send a message, if the bus is there. Never waits."""
+        """Send a message, or drop it while disconnected. Never waits."""
 
     def subscribe(self, filter: str) -> None:
-        """Hear what matches a filter too."""
+        """Add a topic filter, which holds for later connections too."""
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
-        """What has arrived: waits for the first, up to ``wait_s`` seconds; empty after that."""
+        """Wait up to ``wait_s`` seconds for an arrival. Return all there are; empty after that."""
 
 
 class Inbox:
-    """What has arrived and was not taken yet. What is over ``messages``, or ``size`` bytes in sum,
-    is dropped: it is said again."""
+    """A bounded queue of arrivals.
 
-    def __init__(self, messages: int = 100_000, size: int = 256 * 1024 * 1024) -> None:
+    Messages above ``max_messages``, or ``max_bytes`` in total, are dropped and counted.
+    """
+
+    # Dropping is safe, because senders retransmit; a queue without a bound is not.
+    def __init__(self, max_messages: int = 100_000, max_bytes: int = 256 * 1024 * 1024) -> None:
         self._arrivals: deque[Arrival] = deque()
-        self._messages = messages
-        self._room = size
-        self._some = asyncio.Event()
+        self._max_messages = max_messages
+        self._room_bytes = max_bytes
+        self._not_empty = asyncio.Event()
         self.dropped = 0
 
     def put(self, arrival: Arrival) -> None:
@@ -79,25 +85,28 @@ class Inbox:
         if isinstance(arrival, Message) and self._full(size):
             self.dropped += 1
             return
-        self._room -= size
+        self._room_bytes -= size
         self._arrivals.append(arrival)
-        self._some.set()
+        self._not_empty.set()
 
     def _full(self, size: int) -> bool:
-        """One message there is always room for, whatever its size."""
-        over = len(self._arrivals) >= self._messages or size > self._room
-        return over and bool(self._arrivals)
+        full = len(self._arrivals) >= self._max_messages or size > self._room_bytes
+        # An empty queue takes one message of any size: else it could never be delivered.
+        return full and bool(self._arrivals)
 
     async def take(self, wait_s: float | None = None) -> list[Arrival]:
+        """Wait up to ``wait_s`` seconds for an arrival. Return up to ``MAX_BATCH``."""
         if not self._arrivals:
-            self._some.clear()
+            self._not_empty.clear()
             try:
                 # Not wait_for: before Python 3.12 it loses a cancellation that comes together.
                 async with asyncio.timeout(wait_s):
-                    await self._some.wait()
+                    await self._not_empty.wait()
             except TimeoutError:
                 return []
-        count = min(len(self._arrivals), BATCH)
+        count = min(len(self._arrivals), MAX_BATCH)
         taken = [self._arrivals.popleft() for _ in range(count)]
-        self._room += sum(len(one.payload) for one in taken if isinstance(one, Message))
+        self._room_bytes += sum(
+            len(arrival.payload) for arrival in taken if isinstance(arrival, Message)
+        )
         return taken

@@ -1,14 +1,13 @@
-"""CloudEvents: what everybody may hear, in the structured mode of CloudEvents 1.0 (JSON).
+"""CloudEvents: public messages in the structured mode of CloudEvents 1.0 (JSON).
 
-Only the public topics are dressed so: states, events and alerts. What workers and the control
-plane say to each other stays as it is.
+Public are the states of runs and orders, events and alerts. Messages between workers and the
+control plane are not encoded.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,7 +22,7 @@ PREFIX = "org.openfn.worker"
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope, with its required attributes and those that are set here."""
+    """The envelope: the required attributes of CloudEvents, and those that are set here."""
 
     specversion: str = "1.0"
     id: str
@@ -35,17 +34,22 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-def dresser(topics: Topics, source: str) -> Callable[[Message], Message]:
-    """What turns public messages into CloudEvents from ``source``, and leaves the others."""
+class CloudEventEncoder:
+    """An encoder of public messages as CloudEvents from one ``source``."""
 
-    def dress(message: Message) -> Message:
-        kind = _kind(topics, message.topic)
-        if kind is None or not message.payload:
+    def __init__(self, topics: Topics, source: str) -> None:
+        self._topics = topics
+        self._source = source
+
+    def encode(self, message: Message) -> Message:
+        """Encode a public message as a CloudEvent; any other message is returned as it is."""
+        attributes = self._type_and_subject(message.topic)
+        if attributes is None or not message.payload:
             return message
-        type, subject = kind
+        type, subject = attributes
         event = CloudEvent(
             id=str(uuid.uuid4()),
-            source=source,
+            source=self._source,
             type=f"{PREFIX}.{type}",
             subject=subject,
             time=datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z"),
@@ -53,23 +57,21 @@ def dresser(topics: Topics, source: str) -> Callable[[Message], Message]:
         )
         return replace(message, payload=wire.encode(event), content_type=CONTENT_TYPE)
 
-    return dress
+    def _type_and_subject(self, topic: str) -> tuple[str, str] | None:
+        match topic.removeprefix(f"{self._topics.base}/").split("/"):
+            case ["runs", run_id, "state" | "events" as channel]:
+                return f"run.{channel}", run_id
+            case ["orders", order_id, "state"]:
+                return "order.state", order_id
+            case ["alerts"]:
+                return "alert", ""
+            case _:
+                return None
 
 
-def _kind(topics: Topics, topic: str) -> tuple[str, str] | None:
-    match topic.removeprefix(f"{topics.base}/").split("/"):
-        case ["runs", run_id, "state" | "events" as what]:
-            return f"run.{what}", run_id
-        case ["orders", order_id, "state"]:
-            return "order.state", order_id
-        case ["alerts"]:
-            return "alert", ""
-        case _:
-            return None
-
-
-def undressed(payload: bytes) -> bytes:
-    """The data of a CloudEvent; anything else as it is."""
+def unwrap(payload: bytes) -> bytes:
+    """Extract the data of a CloudEvent; any other payload is returned as it is."""
+    # A control plane writes this attribute first, so most payloads need not be parsed.
     if b'"specversion"' not in payload[:200]:
         return payload
     try:

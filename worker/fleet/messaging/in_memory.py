@@ -1,4 +1,4 @@
-"""The bus without a broker: clients, a control plane and workers in one process."""
+"""A bus without a broker, for clients, a control plane and workers in one process."""
 
 from __future__ import annotations
 
@@ -10,97 +10,98 @@ from worker.fleet.messaging.bus import Arrival, Connected, Disconnected, Inbox, 
 
 
 class LocalBroker:
-    """Carries messages between the parties of one event loop, with retained ones and wills."""
+    """A broker for the participants of one event loop, with retained messages and wills."""
 
     def __init__(self) -> None:
-        self._parties: list[LocalBus] = []
+        self._connected: list[LocalBus] = []
         self._retained: dict[str, Message] = {}
 
     def bus(self, *filters: str, will: Message | None = None) -> LocalBus:
-        """A place on the bus for a party that hears what matches ``filters``."""
+        """Create a bus for one participant, which subscribes to ``filters``."""
         return LocalBus(self, filters, will)
 
-    def join(self, party: LocalBus) -> None:
-        self._parties.append(party)
-        party.deliver(Connected())
-        self.tell_retained(party, party.filters)
+    def connect(self, bus: LocalBus) -> None:
+        self._connected.append(bus)
+        bus.deliver(Connected())
+        self.deliver_retained(bus, bus.filters)
 
-    def tell_retained(self, party: LocalBus, filters: Iterable[str]) -> None:
+    def deliver_retained(self, bus: LocalBus, filters: Iterable[str]) -> None:
         for message in self._retained.values():
             if any(matches(filter, message.topic) for filter in filters):
-                party.deliver(message)
+                bus.deliver(message)
 
-    def leave(self, party: LocalBus) -> None:
-        if party in self._parties:
-            self._parties.remove(party)
+    def disconnect(self, bus: LocalBus) -> None:
+        if bus in self._connected:
+            self._connected.remove(bus)
 
     def route(self, message: Message) -> None:
+        """Deliver a message to all subscribers, and store it if it is retained."""
         if message.retain and message.payload:
             self._retained[message.topic] = message
         elif message.retain:
             self._retained.pop(message.topic, None)
-        told = replace(message, retain=False)
-        for party in self._parties:
-            if party.hears(message.topic):
-                party.deliver(told)
+        # As in MQTT, the flag marks messages from the store, not those that are just published.
+        live = replace(message, retain=False)
+        for bus in self._connected:
+            if bus.subscribes_to(message.topic):
+                bus.deliver(live)
 
 
 class LocalBus:
-    """One party's place on a :class:`LocalBroker`."""
+    """The connection of one participant to a :class:`LocalBroker`."""
 
     def __init__(self, broker: LocalBroker, filters: tuple[str, ...], will: Message | None) -> None:
         self._broker = broker
         self.filters = list(filters)
         self._will = will
         self._inbox = Inbox()
-        self._joined = False
+        self._online = False
 
     async def __aenter__(self) -> Self:
-        self._joined = True
-        self._broker.join(self)
+        self.reconnect()
         return self
 
     async def __aexit__(self, *reason: object) -> None:
-        self._joined = False
-        self._broker.leave(self)
+        self._online = False
+        self._broker.disconnect(self)
 
     def publish(self, message: Message) -> None:
-        if self._joined:
+        if self._online:
             self._broker.route(message)
 
     def subscribe(self, filter: str) -> None:
         self.filters.append(filter)
-        self._broker.tell_retained(self, [filter])
+        self._broker.deliver_retained(self, [filter])
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
         return await self._inbox.take(wait_s)
 
-    def cut(self) -> None:
+    def drop_connection(self) -> None:
         """Lose the connection, as when a process dies: the will is published."""
-        self._joined = False
-        self._broker.leave(self)
-        self.deliver(Disconnected("cut"))
+        self._online = False
+        self._broker.disconnect(self)
+        self.deliver(Disconnected("connection dropped"))
         if self._will is not None:
             self._broker.route(self._will)
 
-    def mend(self) -> None:
-        """Have the connection back."""
-        self._joined = True
-        self._broker.join(self)
+    def reconnect(self) -> None:
+        """Connect to the broker again."""
+        self._online = True
+        self._broker.connect(self)
 
     def deliver(self, arrival: Arrival) -> None:
         self._inbox.put(arrival)
 
-    def hears(self, topic: str) -> bool:
+    def subscribes_to(self, topic: str) -> bool:
         return any(matches(filter, topic) for filter in self.filters)
 
 
 def matches(filter: str, topic: str) -> bool:
-    """Whether a topic filter of MQTT (with ``+`` and ``#``) covers a topic."""
-    wanted, levels = filter.split("/"), topic.split("/")
-    for index, level in enumerate(wanted):
+    """Return whether a topic filter of MQTT (with ``+`` and ``#``) covers a topic."""
+    pattern, levels = filter.split("/"), topic.split("/")
+    for index, level in enumerate(pattern):
         if level == "#":
             return True
         if index >= len(levels) or level not in ("+", levels[index]):
             return False
-    return len(wanted) == len(levels)
+    return len(pattern) == len(levels)

@@ -1,4 +1,4 @@
-"""One start of a process, told from its others."""
+"""Ids for the starts of a process."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import time
 
 
 def incarnation() -> str:
-    """An id that is new each time, and sorts after those from before."""
+    """Return a new id that sorts after all earlier ones."""
     return f"{time.time_ns():016x}-{secrets.token_hex(4)}"

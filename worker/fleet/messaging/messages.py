@@ -1,7 +1,7 @@
-"""The messages, each with its shape: what does not fit is refused before anybody acts on it.
+"""The message types: decoding validates, so handlers see valid messages only.
 
-JSON, as flat as it can be. Times are in microseconds since the epoch. The events of a run stand in
-reports as they stand in a journal.
+JSON. Times are in microseconds since the epoch. The events of a run have the same form in reports
+as in a journal.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+# ``$`` alone would match before a newline at the end.
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")]
-"""An id or a name: one level of a topic. (``$`` alone would let a line end follow.)"""
+"""An id or a name: one level of a topic."""
+# PostgreSQL has no text with a NUL in it.
 WITHOUT_NUL = r"^[^\x00]*$"
-"""PostgreSQL has no text with a NUL in it."""
 Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 NULL = Raw(b"null")
 
-StatusWord = Literal[
+StatusName = Literal[
     "pending", "running", "success", "failed", "crashed", "cancelled", "killed", "exception",
     "lost", "rejected",
 ]  # fmt: skip
@@ -30,43 +31,43 @@ ReasonWord = Literal["success", "fail", "crash", "kill", "cancel", "exception"]
 
 
 class WireError(ValueError):
-    """A message that is none of ours."""
+    """A message that does not match its type."""
 
 
 class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What all messages have in common: nothing unknown stands in them."""
+    """The base of all message types. Unknown fields are errors."""
 
 
 T = TypeVar("T")
 
 
-def decode(shape: type[T], payload: bytes) -> T:
-    """A message of a shape. Raises :class:`WireError`, which says what does not fit and where."""
+def decode(type: type[T], payload: bytes) -> T:
+    """Decode a message. Raises :class:`WireError`, with the place of what does not match."""
     try:
-        payload.decode()  # what is kept as it is (Raw) must be text too
-        return _decoder(shape).decode(payload)
+        payload.decode()  # msgspec does not check the encoding of Raw fields
+        return _decoder(type).decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise WireError(str(error)) from error
     except RecursionError as error:
         raise WireError("nested too deeply") from error
 
 
+# A decoder is built once for each type: to build one for each message would be slow.
 _DECODERS: dict[Any, Any] = {}
 
 
-def _decoder(shape: type[T]) -> msgspec.json.Decoder[T]:
-    if shape not in _DECODERS:
-        _DECODERS[shape] = msgspec.json.Decoder(shape)
-    found: msgspec.json.Decoder[T] = _DECODERS[shape]
-    return found
+def _decoder(type: type[T]) -> msgspec.json.Decoder[T]:
+    if type not in _DECODERS:
+        _DECODERS[type] = msgspec.json.Decoder(type)
+    decoder: msgspec.json.Decoder[T] = _DECODERS[type]
+    return decoder
 
 
 encode = msgspec.json.Encoder().encode
-"""A message as JSON."""
 
 
 def well_formed(text: str) -> str:
-    """JSON text that every reader takes: half of a surrogate pair becomes a question mark."""
+    """Replace lone surrogates in JSON text, which many readers reject, by question marks."""
     if "\\ud" not in text and "\\uD" not in text:
         return text
     return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode()
@@ -76,8 +77,10 @@ def well_formed(text: str) -> str:
 
 
 class Presence(Payload, frozen=True):
-    """Who is there: the birth of a worker or of a control plane, and its will. ``incarnation``
-    is new each time that the process starts."""
+    """The presence of a worker or a control plane; its will has ``online`` false.
+
+    ``incarnation`` is a new id for each start of the process.
+    """
 
     incarnation: Id
     online: bool
@@ -87,7 +90,7 @@ class Presence(Payload, frozen=True):
 
 
 class Claim(Payload, frozen=True):
-    """A worker has room for ``demand`` runs. Repeating a ``claim_id`` gives the same runs."""
+    """A claim for up to ``demand`` runs. A repeated ``claim_id`` is assigned the same runs."""
 
     claim_id: Id
     demand: Annotated[int, Meta(ge=0, le=1000)]
@@ -95,7 +98,7 @@ class Claim(Payload, frozen=True):
 
 
 class Lease(Payload, frozen=True):
-    """The right to run an attempt of a run; ``token`` proves it."""
+    """The permission to run one attempt of a run; ``token`` proves it."""
 
     run_id: Id
     attempt: Annotated[int, Meta(ge=1, le=10_000)]
@@ -103,28 +106,28 @@ class Lease(Payload, frozen=True):
 
 
 class Heartbeat(Payload, frozen=True):
-    """These runs are alive."""
+    """The leases that a worker renews."""
 
     incarnation: Id
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
 
 
 class Release(Payload, frozen=True):
-    """These runs were not started, and will not be."""
+    """The leases of runs that the worker did not start, and will not."""
 
     incarnation: Id
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
 
 
 class RunReport(Payload, frozen=True):
-    """Events of one run, in order, as they stand in a journal."""
+    """Events of one run, in order, in the form of a journal."""
 
     lease: Lease
     events: Annotated[list[Raw], Meta(min_length=1, max_length=10_000)]
 
 
 class Reports(Payload, frozen=True):
-    """Events of some runs. ``number`` comes back with the acknowledgement."""
+    """Events of several runs. The acknowledgement has the same ``number``."""
 
     number: Count
     runs: Annotated[list[RunReport], Meta(min_length=1, max_length=1000)]
@@ -165,7 +168,7 @@ class ReportedEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class RunOptions(Payload, frozen=True):
-    """How an order is to be run, within what the worker allows."""
+    """The options of an order, which the limits of the worker cap."""
 
     start: Annotated[str, Meta(max_length=1000)] = ""
     end: Annotated[str, Meta(max_length=1000)] = ""
@@ -176,8 +179,11 @@ class RunOptions(Payload, frozen=True):
 
 
 class AssignedRun(Payload, frozen=True):
-    """A run for the worker. ``plan`` is the workflow as an execution plan, ``input`` a state;
-    ``payload_limit`` is how many bytes a message of reports may have."""
+    """A run that is leased to the worker.
+
+    ``plan`` is the workflow as a plan, ``input`` a state; ``payload_limit`` is the largest message
+    of reports in bytes.
+    """
 
     lease: Lease
     lease_s: float
@@ -190,15 +196,17 @@ class AssignedRun(Payload, frozen=True):
 
 
 class Assignment(Payload, frozen=True, tag="runs"):
-    """The answer to a claim."""
+    """The response to a claim."""
 
     claim_id: Id
     runs: list[AssignedRun]
 
 
 class Ack(Payload, frozen=True):
-    """The events of a run up to ``upto`` are kept; -1: none. ``refused`` says that no more of
-    this run is wanted, and why."""
+    """The acknowledgement of a run's events up to ``upto``; -1: none.
+
+    A text in ``refused`` means that no further events of the run are accepted, and why.
+    """
 
     run_id: Id
     attempt: int
@@ -207,7 +215,7 @@ class Ack(Payload, frozen=True):
 
 
 class Acks(Payload, frozen=True, tag="acks"):
-    """The answer to reports."""
+    """The response to reports."""
 
     number: Count
     acks: list[Ack]
@@ -217,14 +225,14 @@ Response = Assignment | Acks
 
 
 class Attempt(Payload, frozen=True):
-    """One attempt of a run: a worker can still have an older one that it was given up on."""
+    """One attempt of a run. A worker may still run an older one whose lease has expired."""
 
     run_id: Id
     attempt: int
 
 
 class Command(Payload, frozen=True):
-    """What a worker must do with runs that it has: stop them and say so, or forget them."""
+    """A command to a worker: stop runs and report them, or stop them without reports."""
 
     cancel: list[Attempt] = []
     abandon: list[Attempt] = []
@@ -234,8 +242,10 @@ class Command(Payload, frozen=True):
 
 
 class Submit(Payload, frozen=True):
-    """A work order. ``order_id`` is the client's, so that saying it twice makes one order. The
-    workflow is named (one that the control plane knows) or given, as an execution plan."""
+    """A work order, for the name of a registered workflow or for a plan.
+
+    The client chooses ``order_id``; it is the idempotency key of the request.
+    """
 
     order_id: Id
     workflow: Label | None = None
@@ -247,10 +257,12 @@ class Submit(Payload, frozen=True):
 
 
 class OrderQuery(Payload, frozen=True):
-    """Which orders, newest first. For the next page ``before`` is the last order's ``created``
-    time and ``beyond`` its id: orders that came together have the same time."""
+    """A query for orders, newest first.
 
-    status: StatusWord | None = None
+    For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id.
+    """
+
+    status: StatusName | None = None
     project: Id | None = None
     workflow: Label | None = None
     search: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
@@ -260,19 +272,19 @@ class OrderQuery(Payload, frozen=True):
 
 
 class OrderRef(Payload, frozen=True):
-    """One order."""
+    """A reference to an order."""
 
     order_id: Id
 
 
 class RunRef(Payload, frozen=True):
-    """One run, or the last run of an order."""
+    """A reference to a run, or to the last run of an order."""
 
     id: Id
 
 
 class EventQuery(Payload, frozen=True):
-    """The events of a run after ``after``, without their dataclips unless ``clips``."""
+    """A query for the events of a run after number ``after``; with dataclips if ``clips``."""
 
     run_id: Id
     after: Annotated[int, Meta(ge=-1, le=2**53)] = -1
@@ -281,8 +293,10 @@ class EventQuery(Payload, frozen=True):
 
 
 class RetryRequest(Payload, frozen=True):
-    """Run an order again: from the start, or from a step with its recorded input. ``run_id`` is
-    the client's, so that saying it twice makes one run."""
+    """A request to run an order again: from the start, or from a step with its recorded input.
+
+    The client chooses ``run_id``; it is the idempotency key of the request.
+    """
 
     id: Id
     run_id: Id
@@ -296,14 +310,14 @@ class Empty(Payload, frozen=True):
 
 
 class Failure(Payload, frozen=True):
-    """Why a request was not done. ``code``: invalid, unknown, conflict, rejected, too_large."""
+    """The failure of a request. ``code``: invalid, unknown, conflict, rejected, too_large."""
 
     code: str
     message: str
 
 
 class Reply(Payload, frozen=True):
-    """The answer to a request: a result, or a failure."""
+    """The reply to a request: a result, or a failure."""
 
     ok: Raw = msgspec.field(default_factory=lambda: NULL)
     error: Failure | None = None
@@ -330,10 +344,10 @@ FROM_WORKERS: dict[str, type[Any]] = {
     "beat": Heartbeat,
     "release": Release,
 }
-"""What workers say, by the last level of the topic."""
+"""The messages of workers, by the last level of their topic."""
 
 
-# --- what everybody may hear ----------------------------------------------------------------------
+# --- public messages ------------------------------------------------------------------------------
 
 
 class RunState(Payload, frozen=True, omit_defaults=False):
@@ -344,7 +358,7 @@ class RunState(Payload, frozen=True, omit_defaults=False):
     number: int
     project: Id
     workflow: str
-    status: StatusWord
+    status: StatusName
     attempt: int
     priority: int
     created: int
@@ -362,7 +376,7 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     order_id: Id
     project: Id
     workflow: str
-    status: StatusWord
+    status: StatusName
     priority: int
     created: int
     runs: int
@@ -371,13 +385,13 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
 
 
 class Alert(Payload, frozen=True, omit_defaults=False):
-    """What the superuser must see: a run that ended as exception or lost."""
+    """An alert: a run that ended as exception or lost."""
 
     run_id: Id
     order_id: Id
     project: Id
     workflow: str
-    status: StatusWord
+    status: StatusName
     at: int
     error_type: str | None = None
     error_message: str | None = None
@@ -385,7 +399,7 @@ class Alert(Payload, frozen=True, omit_defaults=False):
 
 
 class RunEvents(Payload, frozen=True):
-    """Events of a run that were accepted, in order, without their dataclips."""
+    """Accepted events of a run, in order, without their dataclips."""
 
     run_id: Id
     attempt: int

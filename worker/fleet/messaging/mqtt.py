@@ -1,8 +1,8 @@
-"""The bus over MQTT 5, with aiomqtt.
+"""A bus over MQTT 5, with aiomqtt.
 
-A connection that breaks is made anew, after a wait that grows and is never quite the same. The
-session is a clean one each time: what was on its way is said again by whoever said it, so the
-broker need not keep it (its queue is bounded, and drops silently what is over).
+A broken connection is made anew after an exponential backoff with jitter. Each session is a clean
+one: senders retransmit, so the broker need not queue messages for absent clients (its queue is
+bounded, and drops messages silently).
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from paho.mqtt.properties import Properties
 from worker.fleet.messaging.address import Address
 from worker.fleet.messaging.bus import Arrival, Connected, Disconnected, Inbox, Message
 
-UNDER_WAY = 20
-"""How many messages are sent and not yet taken by the broker: measured as the best."""
-SLOWEST_S = 5.0
+# The number of unacknowledged messages with the highest measured throughput.
+MAX_IN_FLIGHT = 20
+MAX_BACKOFF_S = 5.0
+# A broken connection is noticed within twice this time, before a lease of 10 s expires.
 KEEPALIVE_S = 5
-LARGEST = 128 * 1024 * 1024
-"""The largest packet that the broker may hand over, in bytes."""
-_TAKEN_OVER = 0x8E
+MAX_PACKET_BYTES = 128 * 1024 * 1024
+_SESSION_TAKEN_OVER = 0x8E
 _LOG = logging.getLogger("worker.mqtt")
-# It tells of breaks, which arrive as such, and warns of ten messages under way, which are wanted.
+# aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
 
 
 class MqttBus:
-    """One party's connection to a broker. ``id`` is its client id: a second connection with the
-    same one takes the place of the first."""
+    """The connection of one participant to a broker.
+
+    ``id`` is the MQTT client id: a second connection with the same id replaces the first.
+    """
 
     def __init__(
         self, address: Address, *filters: str, id: str = "", will: Message | None = None
@@ -51,19 +53,20 @@ class MqttBus:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._keeper = asyncio.create_task(self._keep())
+        self._connection_task = asyncio.create_task(self._stay_connected())
         return self
 
     async def __aexit__(self, *reason: object) -> None:
+        # The last messages, such as the presence, should leave; a dead broker must not delay it.
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._outbox.join()
-        self._keeper.cancel()
-        await asyncio.gather(self._keeper, return_exceptions=True)
+        self._connection_task.cancel()
+        await asyncio.gather(self._connection_task, return_exceptions=True)
 
     @property
     def dropped(self) -> int:
-        """How many messages came faster than they were taken."""
+        """The number of messages that were dropped because the inbox was full."""
         return self._inbox.dropped
 
     def publish(self, message: Message) -> None:
@@ -78,7 +81,7 @@ class MqttBus:
             task.add_done_callback(self._tasks.discard)
 
     async def _subscribe(self, client: aiomqtt.Client, filter: str) -> None:
-        with suppress(aiomqtt.MqttError):  # made again with the next connection
+        with suppress(aiomqtt.MqttError):  # repeated with the next connection
             await client.subscribe(filter, qos=1)
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
@@ -86,7 +89,7 @@ class MqttBus:
 
     # --- the connection ---------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
+    async def _stay_connected(self) -> None:
         failures = 0
         while True:
             try:
@@ -96,23 +99,26 @@ class MqttBus:
                     failures = 0
                     await self._serve(client)
             except (aiomqtt.MqttError, OSError) as error:
-                self._inbox.put(Disconnected(_why(error)))
-            # What was not sent is said again by whoever said it.
-            self._empty()
+                self._inbox.put(Disconnected(_reason(error)))
+            # Unsent messages are dropped: their senders retransmit what still matters.
+            self._drop_unsent()
             failures += 1
-            await asyncio.sleep(_pause(failures))
+            await asyncio.sleep(_backoff_s(failures))
 
     def _connection(self) -> aiomqtt.Client:
         inbox = self._inbox
 
         class Tap(asyncio.Queue[aiomqtt.Message]):
-            """Hands messages over at once: to iterate over them costs a task each."""
+            """A queue that passes messages on at once."""
+
+            # To iterate over the client's messages would cost a task for each of them.
 
             def put_nowait(self, item: aiomqtt.Message) -> None:
                 inbox.put(_received(item))
 
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        connect.MaximumPacketSize = LARGEST
+        connect.MaximumPacketSize = MAX_PACKET_BYTES
+        # Without it the system delays small messages by up to 40 ms.
         nodelay = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         return aiomqtt.Client(
             self._address.host,
@@ -125,7 +131,7 @@ class MqttBus:
             will=_will(self._will),
             keepalive=KEEPALIVE_S,
             properties=connect,
-            max_inflight_messages=UNDER_WAY,
+            max_inflight_messages=MAX_IN_FLIGHT,
             tls_context=self._context,
             socket_options=nodelay,
             queue_type=Tap,
@@ -136,10 +142,11 @@ class MqttBus:
     async def _serve(self, client: aiomqtt.Client) -> None:
         self._client = client
         self._inbox.put(Connected())
-        senders = [asyncio.create_task(self._send(client)) for _ in range(UNDER_WAY)]
+        # One task for each message in flight, because a publish waits for its acknowledgement.
+        senders = [asyncio.create_task(self._send(client)) for _ in range(MAX_IN_FLIGHT)]
         try:
             async for _ in client.messages:
-                pass  # the tap takes them all: this ends with the connection
+                pass  # the tap receives them all: this ends with the connection
         finally:
             self._client = None
             for sender in senders:
@@ -153,24 +160,24 @@ class MqttBus:
                 await client.publish(
                     message.topic,
                     message.payload,
-                    qos=1 if message.once or message.retain else 0,
+                    qos=1 if message.confirm or message.retain else 0,
                     retain=message.retain,
                     properties=_properties(message),
                 )
             except (aiomqtt.MqttError, ValueError) as error:
-                _LOG.debug("not sent: %s", error)
+                _LOG.debug("message.not_sent: %s", error)
             finally:
                 self._outbox.task_done()
 
-    def _empty(self) -> None:
+    def _drop_unsent(self) -> None:
         while not self._outbox.empty():
             self._outbox.get_nowait()
             self._outbox.task_done()
 
 
-def _pause(failures: int) -> float:
-    """Longer each time, and not the same for all who lost the broker together."""
-    return min(SLOWEST_S, 0.1 * 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311
+def _backoff_s(failures: int) -> float:
+    # Random, so that clients that lost the broker together do not reconnect together.
+    return min(MAX_BACKOFF_S, 0.1 * 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def _received(item: aiomqtt.Message) -> Message:
@@ -188,16 +195,16 @@ def _properties(message: Message) -> Properties | None:
     structured = message.content_type != "application/json"
     if not (message.reply_to or message.correlation or message.expiry_s or structured):
         return None
-    found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if message.reply_to:
-        found.ResponseTopic = message.reply_to
+        properties.ResponseTopic = message.reply_to
     if message.correlation:
-        found.CorrelationData = message.correlation
+        properties.CorrelationData = message.correlation
     if message.expiry_s:
-        found.MessageExpiryInterval = message.expiry_s
+        properties.MessageExpiryInterval = message.expiry_s
     if structured:
-        found.ContentType = message.content_type
-    return found
+        properties.ContentType = message.content_type
+    return properties
 
 
 def _will(message: Message | None) -> aiomqtt.Will | None:
@@ -206,8 +213,8 @@ def _will(message: Message | None) -> aiomqtt.Will | None:
     return aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
 
 
-def _why(error: Any) -> str:
+def _reason(error: Any) -> str:
     code = getattr(getattr(error, "rc", None), "value", None)
-    if code == _TAKEN_OVER:
-        return "another party connected with the same name"
+    if code == _SESSION_TAKEN_OVER:
+        return "another process connected with the same name"
     return str(error) or type(error).__name__

@@ -1,21 +1,21 @@
-"""The topics, laid out so that an access list can give each party a subtree of its own.
+"""The topics, laid out so that an access list can give each participant its own subtree.
 
-    {root}/v1/requests/{method}          clients ask: submit, cancel, retry, ...
-    {root}/v1/clients/{client}/...       where the control plane answers them
-    {root}/v1/workers/{worker}/status    retained birth and will
-    {root}/v1/workers/{worker}/claim     asks for runs
+    {root}/v1/requests/{method}          requests of clients: submit, cancel, retry, ...
+    {root}/v1/clients/{client}/rsp       replies of the control plane
+    {root}/v1/workers/{worker}/status    presence (retained, and the will)
+    {root}/v1/workers/{worker}/claim     claims for runs
     {root}/v1/workers/{worker}/reports   events of runs
-    {root}/v1/workers/{worker}/beat      heartbeats of runs
-    {root}/v1/workers/{worker}/release   hands runs back that were not started
-    {root}/v1/workers/{worker}/rsp       the control plane: runs, acknowledgements
-    {root}/v1/workers/{worker}/cmd       the control plane: cancel, abandon
-    {root}/v1/control/status             retained birth and will of the control plane
-    {root}/v1/runs/{run}/state           retained, by the control plane alone
-    {root}/v1/runs/{run}/events          what was accepted of a run, by the control plane alone
-    {root}/v1/orders/{order}/state       retained: an order that was rejected, and so has no run
-    {root}/v1/alerts                     exception and lost
+    {root}/v1/workers/{worker}/beat      heartbeats of leases
+    {root}/v1/workers/{worker}/release   leases of runs that were not started
+    {root}/v1/workers/{worker}/rsp       responses of the control plane: runs, acknowledgements
+    {root}/v1/workers/{worker}/cmd       commands of the control plane: cancel, abandon
+    {root}/v1/control/status             presence of the control plane (retained, and the will)
+    {root}/v1/runs/{run}/state           state of a run (retained), by the control plane alone
+    {root}/v1/runs/{run}/events          accepted events of a run, by the control plane alone
+    {root}/v1/orders/{order}/state       state of a rejected order (retained), which has no run
+    {root}/v1/alerts                     runs that ended as exception or lost
 
-A worker writes below ``workers/{its name}`` alone, so who reports a run is known from the topic.
+A worker may publish below ``workers/{its name}`` alone, so the topic proves who sent a report.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FROM_WORKERS = ("status", "claim", "reports", "beat", "release")
 
 
 def check_name(text: str, what: str) -> str:
-    """A name that can stand as one level of a topic. Raises :class:`UsageError`."""
+    """Check that a name fits one level of a topic. Raises :class:`UsageError`."""
     if not _NAME.fullmatch(text):
         raise UsageError(
             f"{what} must be 1 to 64 letters, digits, '.', '_' and '-', and begin with a letter "
@@ -42,7 +42,7 @@ def check_name(text: str, what: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics below one root, so that several fleets can share a broker."""
+    """The topics below one root; several fleets can share a broker with different roots."""
 
     root: str = ROOT
 
@@ -56,15 +56,15 @@ class Topics:
     def client(self, client: str) -> str:
         return f"{self.base}/clients/{client}/rsp"
 
-    def worker(self, name: str, what: str) -> str:
-        return f"{self.base}/workers/{name}/{what}"
+    def worker(self, name: str, channel: str) -> str:
+        return f"{self.base}/workers/{name}/{channel}"
 
     @property
     def control(self) -> str:
         return f"{self.base}/control/status"
 
-    def run(self, run_id: str, what: str) -> str:
-        return f"{self.base}/runs/{run_id}/{what}"
+    def run(self, run_id: str, channel: str) -> str:
+        return f"{self.base}/runs/{run_id}/{channel}"
 
     def order(self, order_id: str) -> str:
         return f"{self.base}/orders/{order_id}/state"
@@ -74,22 +74,24 @@ class Topics:
         return f"{self.base}/alerts"
 
     def for_control(self, *, shared: bool = False) -> tuple[str, ...]:
-        """What a control plane subscribes to. Several share the messages: each goes to one of
-        them, but for who is there, which all must know."""
-        status, *said = (self.worker("+", what) for what in FROM_WORKERS)
+        """List the subscriptions of a control plane.
+
+        With ``shared``, each message goes to one of several control planes.
+        """
+        # The presence of workers is not shared: each control plane holds claims of its own.
+        status, *others = (self.worker("+", channel) for channel in FROM_WORKERS)
         group = f"$share/{self.root}-control/" if shared else ""
-        return (status, *(f"{group}{filter}" for filter in (self.request("+"), *said)))
+        return (status, *(f"{group}{filter}" for filter in (self.request("+"), *others)))
 
     def for_worker(self, name: str) -> tuple[str, ...]:
-        """What a worker subscribes to."""
         return (self.worker(name, "rsp"), self.worker(name, "cmd"), self.control)
 
     def for_followers(self) -> tuple[str, ...]:
-        """What tells of all runs and orders."""
+        """List the subscriptions for changes of all runs and orders."""
         return (self.run("+", "state"), self.run("+", "events"), self.order("+"), self.alerts)
 
-    def said(self, topic: str) -> str | None:
-        """What a topic of the control plane tells of: ``run``, ``events``, ``order``, ``alert``."""
+    def public_kind(self, topic: str) -> str | None:
+        """Classify a public topic: ``run``, ``events``, ``order`` or ``alert``; else ``None``."""
         match topic.removeprefix(f"{self.base}/").split("/"):
             case ["runs", _, "state"]:
                 return "run"
@@ -102,8 +104,9 @@ class Topics:
             case _:
                 return None
 
-    def is_reply(self, topic: str) -> bool:
-        """Whether the control plane may answer there: else a request could command workers."""
+    def is_reply_topic(self, topic: str) -> bool:
+        """Check whether the control plane may send a reply to a topic."""
+        # Else a request could make the control plane publish a command to a worker.
         levels = topic.removeprefix(f"{self.base}/clients/").split("/")
         return (
             topic.startswith(f"{self.base}/clients/")
@@ -113,16 +116,17 @@ class Topics:
         )
 
     def parse(self, topic: str) -> tuple[str, str, str] | None:
-        """(branch, name, what) of a topic that a control plane receives; none of ours: ``None``.
+        """Parse a topic that a control plane receives.
 
-        ``("requests", "submit", "")`` and ``("workers", "north-1", "claim")``.
+        Return ``("requests", "submit", "")`` or ``("workers", "north-1", "claim")``; ``None`` for
+        any other topic.
         """
         if not topic.startswith(f"{self.base}/"):
             return None
         match topic.removeprefix(f"{self.base}/").split("/"):
             case ["requests", method] if _NAME.fullmatch(method):
                 return "requests", method, ""
-            case ["workers", name, what] if _NAME.fullmatch(name) and what in FROM_WORKERS:
-                return "workers", name, what
+            case ["workers", name, channel] if _NAME.fullmatch(name) and channel in FROM_WORKERS:
+                return "workers", name, channel
             case _:
                 return None

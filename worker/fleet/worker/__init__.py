@@ -1,1 +1,1 @@
-"""A worker: claims runs from a control plane, runs them in the sandbox, and reports them."""
+"""The fleet worker: claims runs from the control plane, executes them, reports their events."""

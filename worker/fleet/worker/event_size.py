@@ -1,4 +1,4 @@
-"""Events that fit into a message: what is too large to be taken loses its largest parts."""
+"""Size limits of events: an event that is too large for a message loses its largest parts."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, to_j
 from worker.core.outcome import StepError
 from worker.fleet.messaging import messages as wire
 
-SHORT = 10_000
-"""How many characters are left of a text that was too long."""
+MAX_TEXT = 10_000
+"""How many characters of a text are left where it was too long."""
 
 
-def fitted(event: AnyEvent, limit: int) -> bytes:
-    """The event as JSON of at most ``limit`` bytes: whole, or without its dataclip (withheld), or
-    with its texts cut."""
+def encode_within(event: AnyEvent, limit_bytes: int) -> bytes:
+    """Encode an event as JSON of at most ``limit_bytes``.
+
+    An event that is larger loses its dataclip (``withheld``), then the ends of its texts.
+    """
     text = _encoded(event)
     for smaller in _smaller(event):
-        if len(text) <= limit:
+        if len(text) <= limit_bytes:
             break
         text = _encoded(smaller)
     return text
 
 
 def _encoded(event: AnyEvent) -> bytes:
+    # JavaScript strings may contain lone surrogates, which are not valid UTF-8.
     return wire.well_formed(to_json(event)).encode()
 
 
@@ -33,24 +36,24 @@ def _smaller(event: AnyEvent) -> Iterator[AnyEvent]:
         case StepComplete():
             event = replace(event, output_dataclip=None, withheld=True)
             yield event
-            yield replace(event, error=_short(event.error))
+            yield replace(event, error=_shortened(event.error))
         case RunComplete():
             event = replace(event, final_state=None, withheld=True)
             yield event
-            yield replace(event, error=_short(event.error))
+            yield replace(event, error=_shortened(event.error))
         case RunLog():
-            yield replace(event, message=f"{event.message[:SHORT]}…")
+            yield replace(event, message=f"{event.message[:MAX_TEXT]}…")
         case _:
             return
 
 
-def _short(error: StepError | None) -> StepError | None:
-    """The error with its type, its place and the beginning of its message."""
+def _shortened(error: StepError | None) -> StepError | None:
     if error is None:
         return None
+    # The stack and the details go: they can be as large as the message.
     return StepError(
         type=error.type,
-        message=f"{error.message[:SHORT]}…",
+        message=f"{error.message[:MAX_TEXT]}…",
         source=error.source,
         step_id=error.step_id,
     )

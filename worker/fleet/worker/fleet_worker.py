@@ -1,8 +1,8 @@
-"""A worker on the bus: it asks for as many runs as it has room for, runs them, and reports them.
+"""The fleet worker: claims as many runs as it has capacity for, executes and reports them.
 
-Everything it says it says again until it is answered: claims, reports, heartbeats. What the control
-plane says twice it does once. When it is told to leave, it claims nothing more, finishes what runs,
-hands back what did not begin, and goes when all is reported.
+Claims, reports and heartbeats are retransmitted until they are acknowledged; responses and commands
+are idempotent. A worker that drains claims no more, finishes its runs, hands back those that did
+not begin, and ends when all events are acknowledged.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.event_size import fitted
+from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.outbox import Outbox, RunOutbox
-from worker.fleet.worker.reporter import MESSAGE_BYTES, Key, ReportSender
+from worker.fleet.worker.report_sender import MAX_MESSAGE_BYTES, AttemptKey, ReportSender
 from worker.sinks.log import Log
 from worker.version import VERSION
 
 REPEAT_CLAIM_S = 2.0
-BEATS = 4
-"""How many heartbeats a lease has time for."""
-TURN_S = 0.25
-ENVELOPE = 4096
-"""The bytes of a message around its events."""
-REMEMBERED = 10_000
-"""How many runs that were done are remembered, to know them again."""
+# Two heartbeats in a row may be lost before a lease expires.
+HEARTBEATS_PER_LEASE = 4
+TICK_S = 0.25
+MAX_DEMAND = 1000
+ENVELOPE_BYTES = 4096
+"""The size of a message without its events."""
+MAX_REMEMBERED = 10_000
+"""How many finished attempts are remembered, to recognise repeated assignments."""
 
 
-class RunsPlans(Protocol):
-    """What runs a run to its end."""
+class Executor(Protocol):
+    """The interface of what executes a run."""
 
     async def execute(
         self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
@@ -47,17 +48,17 @@ class RunsPlans(Protocol):
 
 @dataclass(slots=True)
 class LeasedRun:
-    """A run that this worker has the lease of."""
+    """A run that this worker executes. Its events are dropped once it is not ``wanted``."""
 
     lease: wire.Lease
-    box: RunOutbox
+    outbox: RunOutbox
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
-    seq: int = 0
+    next_seq: int = 0
     wanted: bool = True
 
 
 def worker_will(topics: Topics, name: str, id: str) -> Message:
-    """What the broker says when this worker is gone."""
+    """Build the message that the broker publishes when a worker's connection breaks."""
     return _presence(topics, name, wire.Presence(incarnation=id, online=False))
 
 
@@ -67,12 +68,12 @@ def _presence(topics: Topics, name: str, presence: wire.Presence) -> Message:
 
 
 class FleetWorker:
-    """One worker, until it is cancelled or has drained."""
+    """One worker, which runs until it is cancelled or has drained."""
 
     def __init__(
         self,
         bus: Bus,
-        executor: RunsPlans,
+        executor: Executor,
         outbox: Outbox,
         *,
         name: str,
@@ -89,198 +90,214 @@ class FleetWorker:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
-        self._reporter = ReportSender()
-        self._held: dict[Key, LeasedRun] = {}
-        self._done: OrderedDict[Key, None] = OrderedDict()
+        self._sender = ReportSender()
+        self._runs: dict[AttemptKey, LeasedRun] = {}
+        self._finished: OrderedDict[AttemptKey, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._claim: wire.Claim | None = None
         self._claimed_at = 0.0
-        self._beaten_at = 0.0
+        self._heartbeat_at = 0.0
         self._lease_s = 10.0
-        self._control = ""
-        self._sending = False
+        self._control_plane = ""
+        self._send_scheduled = False
         self._draining = False
-        self._gone_at: float | None = None
+        self._drain_deadline: float | None = None
         self.connected = asyncio.Event()
         self.finished = 0
 
+    @property
+    def running(self) -> int:
+        return len(self._runs)
+
     async def run(self) -> None:
         """Work until cancelled, or until drained."""
-        for box in self._outbox.left():
-            self._log.info("left by an earlier process", run_id=box.lease.run_id)
-            if box.empty:
-                box.discard()
-            else:
-                self._reporter.add(box)
+        self._recover_outboxes()
         try:
             async with self._bus:
                 try:
                     while not self._drained():
-                        for arrival in await self._bus.receive(TURN_S):
-                            self._take(arrival)
-                        self._turn(time.monotonic())
+                        for arrival in await self._bus.receive(TICK_S):
+                            self._on_arrival(arrival)
+                        self._tick(time.monotonic())
                 finally:
-                    await self._leave()
+                    await self._stop()
         finally:
-            self._reporter.close()
+            self._sender.close()
             self._outbox.close()
 
-    async def _leave(self) -> None:
-        """Stop what still runs. Its end is not this worker's to tell: nobody has cancelled it."""
-        for held in self._held.values():
-            held.wanted = False
-        if self._held:
-            runs = sorted(run_id for run_id, _ in self._held)
-            self._log.warning("left before these runs had ended: they are lost", runs=runs)
+    def _recover_outboxes(self) -> None:
+        for outbox in self._outbox.recover():
+            self._log.info("outbox.recovered", run_id=outbox.lease.run_id)
+            if outbox.empty:
+                outbox.discard()
+            else:
+                self._sender.add(outbox)
+
+    async def _stop(self) -> None:
+        # The runs end because this process does. Nobody cancelled them, so their ends are not
+        # reported: the control plane will find them lost.
+        for run in self._runs.values():
+            run.wanted = False
+        if self._runs:
+            self._log.warning("runs.aborted", runs=sorted(run_id for run_id, _ in self._runs))
         self._publish_presence(online=False)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def drain(self, seconds: float) -> None:
-        """Take nothing more, finish what runs within ``seconds``, and leave."""
+    def drain(self, timeout_s: float) -> None:
+        """Claim nothing more, finish the runs within ``timeout_s`` seconds, and end."""
         self._draining = True
-        self._gone_at = time.monotonic() + seconds
-        self._log.info("draining", runs=len(self._held))
+        self._drain_deadline = time.monotonic() + timeout_s
+        self._log.info("worker.draining", runs=len(self._runs))
         self._publish_presence(online=True)
         if self._claim is not None:
             self._send_claim(0)
 
     def _drained(self) -> bool:
-        if not self._draining or self._gone_at is None:
+        if not self._draining or self._drain_deadline is None:
             return False
-        return (not self._held and self._reporter.empty) or time.monotonic() > self._gone_at
+        done = not self._runs and self._sender.empty
+        return done or time.monotonic() > self._drain_deadline
 
-    @property
-    def running(self) -> int:
-        return len(self._held)
+    # --- inbound messages -------------------------------------------------------------------------
 
-    # --- what arrives -----------------------------------------------------------------------------
-
-    def _take(self, arrival: Arrival) -> None:
+    def _on_arrival(self, arrival: Arrival) -> None:
         match arrival:
             case Connected():
-                self._log.info("connected", worker=self._name, incarnation=self._id)
+                self._log.info("broker.connected", worker=self._name, incarnation=self._id)
                 self._publish_presence(online=True)
-                self._say_again()
+                self._retransmit()
                 self.connected.set()
             case Disconnected(reason):
                 self.connected.clear()
-                self._log.warning("the broker is gone", why=reason)
-            case Message() if arrival.topic == self._topics.control:
-                self._heed_control(arrival)
+                self._log.warning("broker.disconnected", error=reason)
             case Message():
-                self._heed(arrival)
+                self._on_message(arrival)
 
-    def _heed_control(self, message: Message) -> None:
-        """A control plane that has come (again) knows nothing of what it did not answer."""
+    def _on_message(self, message: Message) -> None:
         try:
-            presence = wire.decode(wire.Presence, message.payload)
-        except wire.WireError as error:
-            self._log.warning("refused", topic=message.topic, why=str(error))
-            return
-        if presence.online and presence.incarnation != self._control:
-            self._control = presence.incarnation
-            self._publish_presence(online=True)
-            self._say_again()
-        elif not presence.online:
-            self._control = ""
-
-    def _heed(self, message: Message) -> None:
-        try:
-            if message.topic == self._topics.worker(self._name, "cmd"):
-                self._obey(wire.decode(wire.Command, message.payload))
+            if message.topic == self._topics.control:
+                self._on_control_presence(wire.decode(wire.Presence, message.payload))
+            elif message.topic == self._topics.worker(self._name, "cmd"):
+                self._on_command(wire.decode(wire.Command, message.payload))
             else:
-                self._hear(wire.decode(wire.Response, message.payload))  # type: ignore[arg-type]
+                self._on_response(wire.decode(wire.Response, message.payload))  # type: ignore[arg-type]
         except wire.WireError as error:
-            self._log.warning("refused", topic=message.topic, why=str(error)[:500])
+            self._log.warning("message.refused", topic=message.topic, error=str(error)[:500])
 
-    def _hear(self, response: wire.Response) -> None:
+    def _on_control_presence(self, presence: wire.Presence) -> None:
+        # A new control plane holds no claims in memory, and has lost unhandled messages.
+        if presence.online and presence.incarnation != self._control_plane:
+            self._control_plane = presence.incarnation
+            self._publish_presence(online=True)
+            self._retransmit()
+        elif not presence.online:
+            self._control_plane = ""
+
+    def _on_response(self, response: wire.Response) -> None:
         match response:
             case wire.Acks():
-                for key in self._reporter.acknowledge(response):
+                for key in self._sender.acknowledge(response):
                     self._abandon(key)
                 self._send_reports()
             case wire.Assignment():
-                self._accept(response)
+                self._on_assignment(response)
 
-    def _obey(self, command: wire.Command) -> None:
-        for one in command.cancel:
-            if held := self._held.get((one.run_id, one.attempt)):
-                held.cancel.set()
-        for one in command.abandon:
-            self._abandon((one.run_id, one.attempt))
+    def _on_command(self, command: wire.Command) -> None:
+        for attempt in command.cancel:
+            if run := self._runs.get((attempt.run_id, attempt.attempt)):
+                run.cancel.set()
+        for attempt in command.abandon:
+            self._abandon((attempt.run_id, attempt.attempt))
 
-    def _abandon(self, key: Key) -> None:
-        """The run is somebody else's, or over: stop it, and say no more of it."""
-        held = self._held.get(key)
-        if held is not None and held.wanted:
-            self._log.warning("abandoned", run_id=key[0], attempt=key[1])
-            held.wanted = False
-            held.cancel.set()
-            self._reporter.drop(held.lease)
+    def _abandon(self, key: AttemptKey) -> None:
+        """Stop a run whose lease is over, and discard its events."""
+        run = self._runs.get(key)
+        if run is not None and run.wanted:
+            self._log.warning("run.abandoned", run_id=key[0], attempt=key[1])
+            run.wanted = False
+            run.cancel.set()
+            self._sender.drop(run.lease)
 
     # --- claims and runs --------------------------------------------------------------------------
 
-    def _accept(self, assignment: wire.Assignment) -> None:
-        fresh = [run for run in assignment.runs if self._is_new(run.lease)]
-        awaited = self._claim is not None and self._claim.claim_id == assignment.claim_id
-        if awaited:
+    def _on_assignment(self, assignment: wire.Assignment) -> None:
+        new = [run for run in assignment.runs if self._is_new(run.lease)]
+        expected = self._claim is not None and self._claim.claim_id == assignment.claim_id
+        if expected:
             self._claim = None
-        if not awaited or self._draining:
-            self._release([run.lease for run in fresh])
+        # A response to an earlier claim may exceed the capacity by now.
+        if not expected or self._draining:
+            self._release([run.lease for run in new])
         else:
-            for run in fresh:
-                self._begin(run)
-        self._ask(time.monotonic())
+            for run in new:
+                self._start(run)
+        self._send_claim_if_due(time.monotonic())
 
     def _is_new(self, lease: wire.Lease) -> bool:
         key = (lease.run_id, lease.attempt)
-        return key not in self._held and key not in self._done
+        return key not in self._runs and key not in self._finished
 
-    def _begin(self, run: wire.AssignedRun) -> None:
-        self._lease_s = run.lease_s
-        self._reporter.limit = min(MESSAGE_BYTES, run.payload_limit - ENVELOPE)
-        held = LeasedRun(run.lease, self._outbox.open(run.lease))
-        self._held[run.lease.run_id, run.lease.attempt] = held
-        self._reporter.add(held.box)
-        task = asyncio.create_task(self._perform(run, held))
+    def _start(self, assigned: wire.AssignedRun) -> None:
+        self._lease_s = assigned.lease_s
+        self._sender.max_bytes = min(MAX_MESSAGE_BYTES, assigned.payload_limit - ENVELOPE_BYTES)
+        run = LeasedRun(assigned.lease, self._outbox.open(assigned.lease))
+        self._runs[assigned.lease.run_id, assigned.lease.attempt] = run
+        self._sender.add(run.outbox)
+        task = asyncio.create_task(self._execute(assigned, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _perform(self, run: wire.AssignedRun, held: LeasedRun) -> None:
+    async def _execute(self, assigned: wire.AssignedRun, run: LeasedRun) -> None:
         def receive(event: AnyEvent) -> None:
-            if held.wanted:
-                held.seq = event.seq + 1
-                text = fitted(event, run.payload_limit - ENVELOPE)
-                held.box.add(text, last=isinstance(event, RunComplete))
-                self._send_soon()
+            if run.wanted:
+                run.next_seq = event.seq + 1
+                text = encode_within(event, assigned.payload_limit - ENVELOPE_BYTES)
+                run.outbox.add(text, last=isinstance(event, RunComplete))
+                self._schedule_send()
 
         try:
-            await self._executor.execute(run, receive, held.cancel)
+            await self._executor.execute(assigned, receive, run.cancel)
         except Exception as error:
-            receive(_failed(held, error))
+            receive(_failure(run, error))
         finally:
-            self._end(held)
+            self._finish(run)
 
-    def _end(self, held: LeasedRun) -> None:
+    def _finish(self, run: LeasedRun) -> None:
         self.finished += 1
-        key = (held.lease.run_id, held.lease.attempt)
-        del self._held[key]
-        self._done[key] = None
-        if len(self._done) > REMEMBERED:
-            self._done.popitem(last=False)
-        self._ask(time.monotonic())
+        key = (run.lease.run_id, run.lease.attempt)
+        del self._runs[key]
+        self._finished[key] = None
+        if len(self._finished) > MAX_REMEMBERED:
+            self._finished.popitem(last=False)
+        self._send_claim_if_due(time.monotonic())
 
-    def _release(self, leases: list[wire.Lease]) -> None:
-        if leases:
-            self._say("release", wire.Release(incarnation=self._id, leases=leases))
+    # --- outbound messages ------------------------------------------------------------------------
 
-    def _ask(self, now: float) -> None:
-        """Claim what there is room for. A claim that is not answered yet is only made larger."""
-        demand = min(self._capacity - len(self._held), 1000)
+    def _tick(self, now: float) -> None:
+        """Send what is due."""
+        if not self.connected.is_set():
+            return
+        if self._sender.overdue(now):
+            self._sender.rewind()
+        self._send_reports()
+        self._send_claim_if_due(now)
+        if self._runs and now - self._heartbeat_at > self._lease_s / HEARTBEATS_PER_LEASE:
+            self._send_heartbeat(now)
+
+    def _retransmit(self) -> None:
+        """Send everything again that was not acknowledged."""
+        self._sender.rewind()
+        self._send_reports()
+        self._claimed_at = 0.0
+        self._send_heartbeat(time.monotonic())
+
+    def _send_claim_if_due(self, now: float) -> None:
+        demand = min(self._capacity - len(self._runs), MAX_DEMAND)
         if self._draining or demand <= 0 or not self.connected.is_set():
             return
+        # A pending claim is never reduced: the control plane may be answering it right now.
         if self._claim is None or demand > self._claim.demand:
             self._send_claim(demand)
         elif now - self._claimed_at > REPEAT_CLAIM_S:
@@ -290,49 +307,34 @@ class FleetWorker:
         id = uuid4().hex if self._claim is None else self._claim.claim_id
         self._claim = wire.Claim(claim_id=id, demand=demand, incarnation=self._id)
         self._claimed_at = time.monotonic()
-        self._say("claim", self._claim)
+        self._publish("claim", self._claim)
 
-    # --- what is said -----------------------------------------------------------------------------
+    def _release(self, leases: list[wire.Lease]) -> None:
+        if leases:
+            self._publish("release", wire.Release(incarnation=self._id, leases=leases))
 
-    def _turn(self, now: float) -> None:
-        """What is due by now."""
-        if not self.connected.is_set():
-            return
-        if self._reporter.late(now):
-            self._reporter.rewind()
-        self._send_reports()
-        self._ask(now)
-        if self._held and now - self._beaten_at > self._lease_s / BEATS:
-            self._beat(now)
+    def _send_heartbeat(self, now: float) -> None:
+        self._heartbeat_at = now
+        leases = [run.lease for run in self._runs.values() if run.wanted]
+        self._publish("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
 
-    def _beat(self, now: float) -> None:
-        self._beaten_at = now
-        leases = [held.lease for held in self._held.values() if held.wanted]
-        self._say("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
+    def _schedule_send(self) -> None:
+        # Deferred to the next turn of the loop: events that come until then share the message.
+        if not self._send_scheduled:
+            self._send_scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_scheduled_reports)
 
-    def _say_again(self) -> None:
-        self._reporter.rewind()
-        self._send_reports()
-        self._claimed_at = 0.0
-        self._beat(time.monotonic())
-
-    def _send_soon(self) -> None:
-        """Send when the loop comes round: what else happens until then goes along."""
-        if not self._sending:
-            self._sending = True
-            asyncio.get_running_loop().call_soon(self._send_now)
-
-    def _send_now(self) -> None:
-        self._sending = False
+    def _send_scheduled_reports(self) -> None:
+        self._send_scheduled = False
         self._send_reports()
 
     def _send_reports(self) -> None:
-        if self.connected.is_set() and (reports := self._reporter.next(time.monotonic())):
-            self._say("reports", reports)
+        if self.connected.is_set() and (reports := self._sender.next(time.monotonic())):
+            self._publish("reports", reports)
 
-    def _say(self, what: str, shape: wire.Payload) -> None:
-        topic = self._topics.worker(self._name, what)
-        self._bus.publish(Message(topic=topic, payload=wire.encode(shape)))
+    def _publish(self, channel: str, payload: wire.Payload) -> None:
+        topic = self._topics.worker(self._name, channel)
+        self._bus.publish(Message(topic=topic, payload=wire.encode(payload)))
 
     def _publish_presence(self, *, online: bool) -> None:
         presence = wire.Presence(
@@ -345,13 +347,12 @@ class FleetWorker:
         self._bus.publish(_presence(self._topics, self._name, presence))
 
 
-def _failed(held: LeasedRun, error: Exception) -> RunComplete:
-    """The end of a run that this worker could not run: its own fault, or that of its settings."""
-    found = StepError(type=type(error).__name__, message=str(error) or "no message")
+def _failure(run: LeasedRun, error: Exception) -> RunComplete:
+    """Build the end of a run that could not be executed, for a reason outside the run."""
     return RunComplete(
-        run_id=held.lease.run_id,
-        seq=held.seq,
+        run_id=run.lease.run_id,
+        seq=run.next_seq,
         timestamp=time.time_ns() // 1000,
         reason="exception",
-        error=found,
+        error=StepError(type=type(error).__name__, message=str(error) or "no message"),
     )

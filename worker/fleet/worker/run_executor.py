@@ -1,4 +1,4 @@
-"""Runs what was assigned, in the sandbox, within what this worker allows."""
+"""Execution of assigned runs in the sandbox, within the allowance of this worker."""
 
 from __future__ import annotations
 
@@ -19,87 +19,88 @@ from worker.sandbox.limits import Limits
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
-KEPT = 64
-"""How many workflows are kept ready."""
+MAX_CACHED_WORKFLOWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What runs may have here. ``most`` are the highest limits that an order can ask for."""
+    """The resources that runs may use here. ``max_limits`` cap the limits of orders."""
 
     credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hosts: tuple[HostPattern, ...] = ()
     allow_python: bool = True
-    most: Limits | None = None
+    max_limits: Limits | None = None
 
 
-class _Sink:
+class _CallbackSink:
     def __init__(self, receive: Callable[[AnyEvent], None]) -> None:
         self.receive = receive
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: the events belong to the caller."""
 
 
 class RunExecutor:
-    """Runs workflows in a pool of processes."""
+    """An executor of runs in a pool of processes, with a cache of loaded workflows."""
 
     def __init__(self, pool: Pool, allowance: Allowance) -> None:
         self._pool = pool
         self._allowance = allowance
-        self._known: dict[str, tuple[Workflow, LazyHost]] = {}
+        self._cache: dict[str, tuple[Workflow, LazyHost]] = {}
 
     async def execute(
         self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
-        """Run to the end; every event goes to ``receive``. Raises where nothing could run."""
-        workflow, host = self._ready(run)
+        """Execute a run and pass its events to ``receive``. Raises where it cannot begin."""
+        workflow, host = self._load(run)
         try:
             state = json.loads(bytes(run.input))
         except (ValueError, RecursionError) as error:
-            raise WorkerError(f"the input cannot be read: {error}") from error
+            raise WorkerError(f"cannot read the input: {error}") from error
         await self._pool.run(
             workflow,
             state,
             self._options(workflow, run.options),
-            sinks=[_Sink(receive)],
+            sinks=[_CallbackSink(receive)],
             cancel=cancel,
             run_id=run.lease.run_id,
             host=host,
         )
 
-    def _ready(self, run: wire.AssignedRun) -> tuple[Workflow, LazyHost]:
-        if run.plan_id not in self._known:
+    def _load(self, run: wire.AssignedRun) -> tuple[Workflow, LazyHost]:
+        if run.plan_id not in self._cache:
             workflow = load(json.loads(bytes(run.plan)))
-            found, _ = configurations(workflow, self._allowance.credentials)
-            allowed = [*self._allowance.hosts, *hosts_of(found.values())]
-            if len(self._known) >= KEPT:
-                self._known.pop(next(iter(self._known)))
-            self._known[run.plan_id] = workflow, LazyHost(allowed)
-        return self._known[run.plan_id]
+            credentials, _ = configurations(workflow, self._allowance.credentials)
+            # Credentials name the systems that they are for, so those hosts are allowed too.
+            allowed = [*self._allowance.hosts, *hosts_of(credentials.values())]
+            # The oldest goes first: dictionaries keep the order of insertion.
+            if len(self._cache) >= MAX_CACHED_WORKFLOWS:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[run.plan_id] = workflow, LazyHost(allowed)
+        return self._cache[run.plan_id]
 
-    def _options(self, workflow: Workflow, asked: wire.RunOptions) -> Options:
+    def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
         limits = limits_of(
             workflow,
-            timeout=asked.timeout_s,
-            memory=asked.memory_mb,
-            state_limit=asked.state_mb,
-            payload_limit=asked.payload_mb,
+            timeout=requested.timeout_s,
+            memory=requested.memory_mb,
+            state_limit=requested.state_mb,
+            payload_limit=requested.payload_mb,
         )
-        if most := self._allowance.most:
+        if cap := self._allowance.max_limits:
             limits = replace(
                 limits,
-                timeout_s=min(limits.timeout_s, most.timeout_s),
-                memory_mb=min(limits.memory_mb, most.memory_mb),
+                timeout_s=min(limits.timeout_s, cap.timeout_s),
+                memory_mb=min(limits.memory_mb, cap.memory_mb),
             )
         return Options(
-            start=asked.start,
-            end=asked.end,
+            start=requested.start,
+            end=requested.end,
             limits=limits,
             credentials=self._allowance.credentials,
             allow_python=self._allowance.allow_python,
         )
 
     async def close(self) -> None:
-        for _, host in self._known.values():
+        for _, host in self._cache.values():
             await host.close()

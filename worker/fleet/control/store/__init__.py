@@ -1,1 +1,1 @@
-"""Where a control plane keeps what it knows: SQLite, or PostgreSQL for several of them."""
+"""The database of a control plane: SQLite, or PostgreSQL for several control planes."""

@@ -1,4 +1,4 @@
-"""What clients may ask of the store. Nothing here changes anything."""
+"""Queries for clients. They change nothing."""
 
 from __future__ import annotations
 
@@ -15,74 +15,79 @@ from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.messaging.messages import EventQuery, OrderQuery
 
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
-ALERTS_SHOWN = 200
-PAGE_BYTES = 8 * 1024 * 1024
-CLIP_NAMES = {"step:complete": "output_dataclip", "run:complete": "final_state"}
+MAX_ALERTS = 200
+# A page of large dataclips must fit into one message.
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+DATACLIP_FIELDS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
 
 
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
-    """Orders, newest first."""
-    found = select(tables.ORDERS).order_by(_ORDERS.created.desc(), _ORDERS.id).limit(query.limit)
+    """List the orders that match a query, newest first."""
+    matching = select(tables.ORDERS).order_by(_ORDERS.created.desc(), _ORDERS.id).limit(query.limit)
     if query.status is not None:
-        found = found.where(_ORDERS.status == query.status)
+        matching = matching.where(_ORDERS.status == query.status)
     if query.project is not None:
-        found = found.where(_ORDERS.project == query.project)
+        matching = matching.where(_ORDERS.project == query.project)
     if query.workflow is not None:
-        found = found.where(_ORDERS.workflow == query.workflow)
+        matching = matching.where(_ORDERS.workflow == query.workflow)
     if query.before is not None:
         older = _ORDERS.created < query.before
         if query.beyond is not None:
             older |= (_ORDERS.created == query.before) & (_ORDERS.id > query.beyond)
-        found = found.where(older)
+        matching = matching.where(older)
     if query.search:
-        found = found.where(
+        matching = matching.where(
             _ORDERS.id.icontains(query.search, autoescape=True)
             | _ORDERS.workflow.icontains(query.search, autoescape=True)
         )
-    return [order_of(row) for row in connection.execute(found).mappings()]
+    return [order_of(row) for row in connection.execute(matching).mappings()]
 
 
 def runs_of(connection: Connection, order_id: str) -> list[RunRecord]:
-    found = select(tables.RUNS).where(_RUNS.order_id == order_id).order_by(_RUNS.number)
-    return [run_of(row) for row in connection.execute(found).mappings()]
+    of_order = select(tables.RUNS).where(_RUNS.order_id == order_id).order_by(_RUNS.number)
+    return [run_of(row) for row in connection.execute(of_order).mappings()]
 
 
 def events_of(connection: Connection, run: RunRecord, query: EventQuery) -> list[msgspec.Raw]:
-    """Events of a run's last attempt, in order: as many as are asked for, or as fit into an answer.
-    There are no more when there is none."""
-    found = (
-        select(tables.EVENTS, tables.CLIPS.c.text)
+    """Read a page of events of a run's last attempt, in order.
+
+    An empty result means that there are no further events.
+    """
+    matching = (
+        select(tables.EVENTS, tables.DATACLIPS.c.text)
         .outerjoin(
-            tables.CLIPS,
-            (tables.CLIPS.c.owner == _EVENTS.run_id) & (tables.CLIPS.c.id == _EVENTS.clip),
+            tables.DATACLIPS,
+            (tables.DATACLIPS.c.owner == _EVENTS.run_id) & (tables.DATACLIPS.c.id == _EVENTS.clip),
         )
         .where(_EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.seq > query.after)
         .order_by(_EVENTS.seq)
         .limit(query.limit)
     )
     if not query.clips:
-        found = found.with_only_columns(_EVENTS.type, _EVENTS.body)
-    return list(_within(PAGE_BYTES, (_event(row._mapping) for row in connection.execute(found))))
+        matching = matching.with_only_columns(_EVENTS.type, _EVENTS.body)
+    events = (_event(row._mapping) for row in connection.execute(matching))
+    return list(_page(MAX_PAGE_BYTES, events))
 
 
-def _within(limit: int, events: Iterable[msgspec.Raw]) -> Iterator[msgspec.Raw]:
-    """The first, and more as long as they have ``limit`` bytes in sum."""
+def _page(limit_bytes: int, events: Iterable[msgspec.Raw]) -> Iterator[msgspec.Raw]:
+    """Yield the first event, and more while the total size is within the limit."""
     for number, event in enumerate(events):
-        limit -= len(bytes(event))
-        if number and limit < 0:
+        limit_bytes -= len(bytes(event))
+        if number and limit_bytes < 0:
             return
         yield event
 
 
 def _event(row: Any) -> msgspec.Raw:
-    body, name = row["body"], CLIP_NAMES.get(row["type"])
+    body, name = row["body"], DATACLIP_FIELDS.get(row["type"])
     if name and row.get("text") is not None:
+        # Spliced in as text: to parse and encode a large dataclip again would be slow.
         body = f'{body[:-1]},"{name}":{row["text"]}}}'
     return msgspec.Raw(body.encode())
 
 
 def steps_of(connection: Connection, run: RunRecord) -> list[dict[str, Any]]:
-    """The executions of a run's steps, in order: what began, how it ended, and its dataclips."""
+    """List the step executions of a run, in order: their start, end and dataclip ids."""
     steps: dict[str, dict[str, Any]] = {}
     for event in _bodies(connection, run, ("step:start", "step:complete")):
         if event["type"] == "step:start":
@@ -94,67 +99,72 @@ def steps_of(connection: Connection, run: RunRecord) -> list[dict[str, Any]]:
                 "input_dataclip_id": event["input_dataclip_id"],
             }
         elif event["step_id"] in steps:
-            kept = ("reason", "error_type", "error_message", "output_dataclip_id", "next",
-                    "duration", "mem", "withheld")  # fmt: skip
-            steps[event["step_id"]] |= {name: event.get(name) for name in kept}
+            names = ("reason", "error_type", "error_message", "output_dataclip_id", "next",
+                     "duration", "mem", "withheld")  # fmt: skip
+            steps[event["step_id"]] |= {name: event.get(name) for name in names}
             steps[event["step_id"]]["completed_seq"] = event["seq"]
     return list(steps.values())
 
 
 def _bodies(connection: Connection, run: RunRecord, types: Sequence[str]) -> list[dict[str, Any]]:
-    found = (
+    matching = (
         select(_EVENTS.body)
         .where(_EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.type.in_(types))
         .order_by(_EVENTS.seq)
     )
-    return [msgspec.json.decode(body) for body in connection.execute(found).scalars()]
+    return [msgspec.json.decode(body) for body in connection.execute(matching).scalars()]
 
 
-def input_of(work: Transaction, run: RunRecord, step: str) -> str:
-    """Where the input of a step's first execution is kept, as ``owner/id``; empty: nowhere."""
-    started = _bodies(work.connection, run, ("step:start",))
-    wanted = next((one for one in started if one["job_id"] == step), None)
-    if wanted is None:
+def input_of(transaction: Transaction, run: RunRecord, step: str) -> str:
+    """Find where the input of a step's first execution is stored, as ``owner/id``.
+
+    Empty where the step did not run, or its input was withheld.
+    """
+    started = _bodies(transaction.connection, run, ("step:start",))
+    first = next((event for event in started if event["job_id"] == step), None)
+    if first is None:
         return ""
-    clip = wanted["input_dataclip_id"]
-    if clip == started[0]["input_dataclip_id"]:
+    dataclip_id = first["input_dataclip_id"]
+    # The first step's input is that of the run, which belongs to the order.
+    if dataclip_id == started[0]["input_dataclip_id"]:
         return run.input
-    return f"{run.id}/{clip}" if work.clip(run.id, clip) is not None else ""
+    stored = transaction.dataclip(run.id, dataclip_id) is not None
+    return f"{run.id}/{dataclip_id}" if stored else ""
 
 
-def stale_of(connection: Connection, run_id: str) -> int:
-    found = select(func.count()).where(tables.STALE.c.run_id == run_id)
-    return int(connection.execute(found).scalar_one())
+def count_stale_reports(connection: Connection, run_id: str) -> int:
+    count = select(func.count()).where(tables.STALE_REPORTS.c.run_id == run_id)
+    return int(connection.execute(count).scalar_one())
 
 
 def workers(connection: Connection) -> list[dict[str, Any]]:
-    """The workers, and the runs that they have leases of."""
+    """List the workers, each with its leases."""
     leases = select(_RUNS.worker, _RUNS.id, _RUNS.status, _RUNS.expires).where(
         _RUNS.phase.in_((RunPhase.CLAIMED.value, RunPhase.STARTED.value))
     )
-    held: dict[str, list[dict[str, Any]]] = {}
+    by_worker: dict[str, list[dict[str, Any]]] = {}
     for row in connection.execute(leases):
-        held.setdefault(row.worker, []).append(
+        by_worker.setdefault(row.worker, []).append(
             {"run_id": row.id, "status": row.status, "expires": row.expires}
         )
-    found = connection.execute(select(tables.WORKERS).order_by(tables.WORKERS.c.name)).mappings()
-    return [{**row, "leases": held.get(row["name"], [])} for row in found]
+    rows = connection.execute(select(tables.WORKERS).order_by(tables.WORKERS.c.name)).mappings()
+    return [{**row, "leases": by_worker.get(row["name"], [])} for row in rows]
 
 
 def alerts(connection: Connection) -> list[str]:
-    """The runs of the newest alerts."""
-    found = select(tables.ALERTS.c.run_id).order_by(tables.ALERTS.c.at.desc()).limit(ALERTS_SHOWN)
-    return list(connection.execute(found).scalars())
+    """List the run ids of the newest alerts."""
+    newest = select(tables.ALERTS.c.run_id).order_by(tables.ALERTS.c.at.desc()).limit(MAX_ALERTS)
+    return list(connection.execute(newest).scalars())
 
 
 def summary(connection: Connection) -> dict[str, Any]:
-    """Orders by status, runs that wait and that go, and how many workers are there."""
+    """Count orders by status, waiting and leased runs, and workers online."""
     statuses = select(_ORDERS.status, func.count()).group_by(_ORDERS.status)
-    lanes = select(
-        func.coalesce(func.sum(tables.LANES.c.available), 0),
-        func.coalesce(func.sum(tables.LANES.c.leased), 0),
+    runs = select(
+        func.coalesce(func.sum(tables.PARTITIONS.c.available), 0),
+        func.coalesce(func.sum(tables.PARTITIONS.c.leased), 0),
     )
-    available, leased = connection.execute(lanes).one()
+    available, leased = connection.execute(runs).one()
     online = select(func.count()).where(tables.WORKERS.c.online)
     return {
         "orders": {row.status: row[1] for row in connection.execute(statuses)},

@@ -1,4 +1,4 @@
-"""Between rows and what the rules work on."""
+"""Conversion between rows of the database and records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _RUN = tuple(field.name for field in fields(RunRecord))
 
 
 def order_of(row: RowMapping) -> WorkOrder:
-    return WorkOrder(**{**row, "status": Status(row["status"])})
+    values = {**row, "status": Status(row["status"])}
+    values["plan_id"] = values.pop("plan")
+    return WorkOrder(**values)
 
 
 def run_of(row: RowMapping) -> RunRecord:
@@ -25,6 +27,7 @@ def run_of(row: RowMapping) -> RunRecord:
 def order_row(order: WorkOrder) -> dict[str, Any]:
     row = {name: getattr(order, name) for name in _ORDER}
     row["status"] = order.status.value
+    row["plan"] = row.pop("plan_id")
     return row
 
 
@@ -34,6 +37,7 @@ def run_row(run: RunRecord) -> dict[str, Any]:
     return row
 
 
-def keyed(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for an UPDATE by id: SQLAlchemy keeps the columns' own names for the values."""
+def with_key(row: dict[str, Any]) -> dict[str, Any]:
+    """Add the id of a row as ``key``, for an UPDATE by id."""
+    # SQLAlchemy reserves the names of the columns for the new values.
     return {**row, "key": row["id"]}

@@ -1,4 +1,4 @@
-"""The store: opens the database, brings its tables up to date, and gives transactions."""
+"""The store: opens the database, migrates its tables, and begins transactions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from worker.errors import UsageError, WorkerError
 from worker.fleet.control.store.transaction import Transaction
 
 T = TypeVar("T")
-TRIES = 5
-# In the way of each other: a plan that is gone, a unique key, a serialization failure, a deadlock.
-_IN_THE_WAY = ("23503", "23505", "40001", "40P01")
-_MIGRATING = 7_205_759_403
-"""The key of the lock that keeps two control planes from making the same tables."""
+MAX_ATTEMPTS = 5
+# SQLSTATE of conflicts between control planes: a foreign key (a plan that was just deleted), a
+# unique key, a serialization failure, a deadlock. All succeed when the transaction is repeated.
+_CONFLICTS = ("23503", "23505", "40001", "40P01")
+# The key of the lock that keeps two control planes from creating the same tables.
+_MIGRATION_LOCK = 7_205_759_403
 
 
 class StoreError(WorkerError):
@@ -28,7 +29,7 @@ class StoreError(WorkerError):
 class Store:
     """A database of orders and runs: ``sqlite:///orders.db`` or ``postgresql://user@host/name``.
 
-    ``sqlite://`` alone is kept in memory, for tests and embedding.
+    ``sqlite://`` alone is a database in memory, for tests and embedding.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,7 +37,7 @@ class Store:
         self.dialect = self._engine.dialect.name
 
     def migrate(self) -> None:
-        """Bring the tables up to date. Raises :class:`StoreError` where that cannot be done."""
+        """Migrate the tables to this version. Raises :class:`StoreError` where that fails."""
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -47,7 +48,7 @@ class Store:
             with self._engine.begin() as connection:
                 if self.dialect == "postgresql":
                     lock = text("SELECT pg_advisory_xact_lock(:key)")
-                    connection.execute(lock, {"key": _MIGRATING})
+                    connection.execute(lock, {"key": _MIGRATION_LOCK})
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except CommandError as error:
@@ -58,16 +59,16 @@ class Store:
             raise StoreError(f"{self._engine.url!s} cannot be opened: {error.orig}") from error
 
     @contextlib.contextmanager
-    def work(self) -> Iterator[Transaction]:
-        """A transaction: what it collected is written and committed at its end, or nothing is."""
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin a transaction; its changes are written and committed when the ``with`` ends."""
         with self._engine.begin() as connection:
-            work = Transaction(connection)
-            yield work
-            work.flush()
+            transaction = Transaction(connection)
+            yield transaction
+            transaction.flush()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that writes nothing."""
+        """Open a connection for queries; nothing is committed."""
         with self._engine.connect() as connection:
             yield connection
 
@@ -75,15 +76,15 @@ class Store:
         self._engine.dispose()
 
 
-def again(act: Callable[[], T]) -> T:
-    """Do a transaction, and do it again where another control plane was in its way."""
-    for _ in range(TRIES - 1):
+def retry_on_conflict(run_transaction: Callable[[], T]) -> T:
+    """Run a transaction, and repeat it where it conflicts with another control plane's."""
+    for _ in range(MAX_ATTEMPTS - 1):
         try:
-            return act()
+            return run_transaction()
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY:
+            if getattr(error.orig, "sqlstate", None) not in _CONFLICTS:
                 raise
-    return act()
+    return run_transaction()
 
 
 def _engine(url: str) -> Engine:
@@ -91,7 +92,8 @@ def _engine(url: str) -> Engine:
         parsed = make_url(url)
     except ArgumentError as error:
         raise UsageError(
-            f"'{url}' names no database: write sqlite:///orders.db or postgresql://user@host/name"
+            f"'{url}' is not a database URL (expected sqlite:///orders.db or "
+            "postgresql://user@host/name)"
         ) from error
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -99,7 +101,9 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed)
         if parsed.get_backend_name() != "postgresql":
-            raise UsageError(f"'{parsed.drivername}' is not supported: use sqlite or postgresql")
+            raise UsageError(
+                f"unknown database '{parsed.drivername}' (expected sqlite or postgresql)"
+            )
         return create_engine(parsed, pool_pre_ping=True)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError(
@@ -124,13 +128,15 @@ def _sqlite(url: Any) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _open(connection: Any, _: Any) -> None:
+        # Else the driver begins transactions by itself, and not with BEGIN IMMEDIATE.
         connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # One writer at a time, and it waits for its turn where it begins, not halfway.
+        # SQLite has one writer at a time. Waiting for it at the beginning cannot deadlock; an
+        # upgrade from reading to writing can.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine

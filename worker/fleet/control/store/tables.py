@@ -19,8 +19,8 @@ from sqlalchemy import (
 METADATA = MetaData()
 _ID = String(64)
 _NAME = String(1000)
-_PLACE = String(129)
-"""The owner of a dataclip, and its id: ``owner/id``."""
+# The owner of a dataclip and its id, as ``owner/id``: twice 64 characters and the slash.
+_DATACLIP = String(129)
 
 ORDERS = Table(
     "orders",
@@ -28,9 +28,10 @@ ORDERS = Table(
     Column("id", _ID, primary_key=True),
     Column("project", _ID, nullable=False),
     Column("workflow", _NAME, nullable=False),
-    # So that no plan is forgotten that another control plane has just accepted an order for.
+    # The foreign key keeps retention from deleting a plan that another control plane has just
+    # accepted an order for.
     Column("plan", _ID, ForeignKey("plans.id"), nullable=False, index=True),
-    Column("input", _PLACE, nullable=False),
+    Column("input", _DATACLIP, nullable=False),
     Column("options", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("status", String(16), nullable=False),
@@ -57,7 +58,7 @@ RUNS = Table(
     Column("status", String(16), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("start", _NAME, nullable=False),
-    Column("input", _PLACE, nullable=False),
+    Column("input", _DATACLIP, nullable=False),
     Column("claim_id", _ID),
     Column("worker", _ID),
     Column("incarnation", _ID),
@@ -76,11 +77,12 @@ RUNS = Table(
     Index("runs_finished", "finished"),
 )
 
-# In the order in which runs are taken, so that the first is found without looking at the others.
+# In queue order, so that the first waiting runs are read without a sort.
 Index("runs_queue", *(RUNS.c[name] for name in ("phase", "project", "workflow")),
       RUNS.c.priority.desc(), RUNS.c.age)  # fmt: skip
 
-LANES = Table(
+# Counters beside the runs: to count the runs of a long queue for each batch would be slow.
+PARTITIONS = Table(
     "lanes",
     METADATA,
     Column("project", _ID, nullable=False),
@@ -105,8 +107,8 @@ PLANS = Table(
     Column("text", Text, nullable=False),
 )
 
-# The owner of a dataclip is the order whose input it is, or the run that gave it.
-CLIPS = Table(
+# The owner of a dataclip is the order whose input it is, or the run that produced it.
+DATACLIPS = Table(
     "clips",
     METADATA,
     Column("owner", _ID, nullable=False),
@@ -127,7 +129,8 @@ EVENTS = Table(
     PrimaryKeyConstraint("run_id", "attempt", "seq"),
 )
 
-STALE = Table(
+# Reports that came after their lease had ended, for the record alone.
+STALE_REPORTS = Table(
     "stale_reports",
     METADATA,
     Column("run_id", _ID, nullable=False),

@@ -1,8 +1,7 @@
-"""One transaction: what is read in it, what is to be written, and the writing, in few statements.
+"""A transaction: an identity map of orders and runs, whose changes are written in few statements.
 
-What is read of orders and runs is locked (where the database has such locks) and stays the one copy
-of the transaction; changes are collected and written together at its end. The counts of lanes
-follow from the changes of runs.
+Orders and runs are locked when they are read (where the database has row locks). Changes are
+collected and written together at the end. The counters of partitions follow from changes of runs.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ from worker.fleet.control.entities import (
     RunRecord,
     WorkOrder,
 )
-from worker.fleet.control.queue import Waiting
+from worker.fleet.control.queue import WaitingRun
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.rows import keyed, order_of, order_row, run_of, run_row
+from worker.fleet.control.store.rows import order_of, order_row, run_of, run_row, with_key
 
+# All transactions lock rows in the order of their ids, which avoids most deadlocks.
 _ORDERS = (
     select(tables.ORDERS)
     .where(tables.ORDERS.c.id.in_(bindparam("ids", expanding=True)))
@@ -40,22 +40,23 @@ _RUNS = (
     .with_for_update()
 )
 _SET_ORDER = update(tables.ORDERS).where(tables.ORDERS.c.id == bindparam("key"))
-# A final run never changes, whatever the code above believes.
+# A second line of defence: a final run never changes, even if the lifecycle has a defect.
 _SET_RUN = update(tables.RUNS).where(
     tables.RUNS.c.id == bindparam("key"), tables.RUNS.c.phase != RunPhase.FINAL.value
 )
-LANES_AT_ONCE = 200
-"""How many workflows with waiting runs are looked at for a batch: those first of which the fewest
-runs go. Beyond that, a priority counts among them alone."""
-_LANES = (
-    select(tables.LANES)
-    .where(tables.LANES.c.available > 0)
-    .order_by(tables.LANES.c.leased, tables.LANES.c.project, tables.LANES.c.workflow)
-    .limit(LANES_AT_ONCE)
+MAX_PARTITIONS = 200
+"""The most partitions that a batch reads, those with the fewest leased runs first."""
+# Beyond that number, priorities are compared within these partitions alone. The bound keeps the
+# time of a batch constant, however many workflows have waiting runs.
+_PARTITIONS = (
+    select(tables.PARTITIONS)
+    .where(tables.PARTITIONS.c.available > 0)
+    .order_by(tables.PARTITIONS.c.leased, tables.PARTITIONS.c.project, tables.PARTITIONS.c.workflow)
+    .limit(MAX_PARTITIONS)
     .with_for_update(skip_locked=True)
 )
-_LEASED = select(tables.LANES.c.project, func.sum(tables.LANES.c.leased)).group_by(
-    tables.LANES.c.project
+_LEASED = select(tables.PARTITIONS.c.project, func.sum(tables.PARTITIONS.c.leased)).group_by(
+    tables.PARTITIONS.c.project
 )
 _WAITING = (
     select(tables.RUNS.c.id, tables.RUNS.c.priority, tables.RUNS.c.age)
@@ -71,6 +72,7 @@ _CLAIMED = select(tables.RUNS.c.id).where(tables.RUNS.c.claim_id == bindparam("c
 _LEASES = (tables.RUNS.c.phase == RunPhase.CLAIMED.value) | (
     tables.RUNS.c.phase == RunPhase.STARTED.value
 )
+# The limit keeps a tick short when many leases expire together; the next tick does the rest.
 _EXPIRED = (
     select(tables.RUNS.c.id)
     .where(_LEASES, tables.RUNS.c.expires <= bindparam("now"))
@@ -86,13 +88,13 @@ _CHANGED = select(tables.RUNS.c.id).where(
 )
 _UNNOTIFIED = select(tables.ALERTS.c.run_id).where(tables.ALERTS.c.notified.is_(None))
 _WORKER = select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker"))
-_CLIP = select(tables.CLIPS.c.text).where(
-    tables.CLIPS.c.owner == bindparam("owner"), tables.CLIPS.c.id == bindparam("clip")
+_DATACLIP = select(tables.DATACLIPS.c.text).where(
+    tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
 )
 _PLAN = select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan"))
 _PROJECT = select(tables.PROJECTS).where(tables.PROJECTS.c.name == bindparam("name"))
-_UNFINISHED = select(func.sum(tables.LANES.c.available + tables.LANES.c.leased)).where(
-    tables.LANES.c.project == bindparam("name")
+_UNFINISHED = select(func.sum(tables.PARTITIONS.c.available + tables.PARTITIONS.c.leased)).where(
+    tables.PARTITIONS.c.project == bindparam("name")
 )
 
 
@@ -101,7 +103,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
-    """An event as it is kept: its dataclip stands apart, under the id ``clip``."""
+    """A row of the events table. The event's dataclip is a row of its own, with the id ``clip``."""
 
     run_id: str
     attempt: int
@@ -113,7 +115,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """A worker, as it last said."""
+    """A row of the workers table. ``since`` is the time of the last change."""
 
     name: str
     incarnation: str
@@ -125,37 +127,40 @@ class WorkerRow:
 
 
 class _IdentityMap(Generic[T]):
-    """Rows of one table: as they were read, and as they are to be."""
+    """The records of one table: as they were read, and with their changes."""
 
     def __init__(self) -> None:
-        self.now: dict[str, T] = {}
-        self._was: dict[str, T] = {}
+        self.current: dict[str, T] = {}
+        self._stored: dict[str, T] = {}
         self._absent: set[str] = set()
 
-    def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those that were not looked for yet; they are, from now on."""
-        found = sorted(set(ids) - self.now.keys() - self._absent)
-        self._absent.update(found)
-        return found
+    def start_loading(self, ids: Iterable[str]) -> list[str]:
+        """Select the ids that were not read yet, and regard them as absent until they are."""
+        unread = sorted(set(ids) - self.current.keys() - self._absent)
+        self._absent.update(unread)
+        return unread
 
-    def read(self, id: str, row: T) -> None:
-        self.now[id] = self._was[id] = row
+    def loaded(self, id: str, record: T) -> None:
+        self.current[id] = self._stored[id] = record
 
     @property
-    def fresh(self) -> list[T]:
-        return [row for id, row in self.now.items() if id not in self._was]
+    def new(self) -> list[T]:
+        return [record for id, record in self.current.items() if id not in self._stored]
 
     @property
     def changed(self) -> list[T]:
-        return [row for id, row in self.now.items() if self._was.get(id, row) is not row]
+        return [
+            record
+            for id, record in self.current.items()
+            if self._stored.get(id, record) is not record
+        ]
 
-    def settle(self) -> None:
-        """What is, is written."""
-        self._was = dict(self.now)
+    def mark_stored(self) -> None:
+        self._stored = dict(self.current)
 
 
 class Transaction:
-    """What one transaction reads and will write."""
+    """The reads and pending writes of one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -165,113 +170,109 @@ class Transaction:
         self._orders = _IdentityMap[WorkOrder]()
         self._runs = _IdentityMap[RunRecord]()
         self._plans: dict[str, str] = {}
-        self._clips: dict[tuple[str, str], str] = {}
+        self._dataclips: dict[tuple[str, str], str] = {}
         self._projects: dict[str, ProjectRecord] = {}
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._lanes: dict[tuple[str, str], list[int]] = {}
+        self._partitions: dict[tuple[str, str], list[int]] = {}
+        # Changes of the counters that are not written yet: queries do not see them.
         self._unfinished: Counter[str] = Counter()
 
     # --- orders and runs --------------------------------------------------------------------------
 
     def order(self, id: str) -> WorkOrder | None:
         self.load_orders([id])
-        return self._orders.now.get(id)
+        return self._orders.current.get(id)
 
     def run(self, id: str) -> RunRecord | None:
         self.load_runs([id])
-        return self._runs.now.get(id)
+        return self._runs.current.get(id)
 
     def load_orders(self, ids: Iterable[str]) -> None:
-        """Read those that were not read yet, in one go."""
-        if missing := self._orders.missing(ids):
-            for row in self.connection.execute(_ORDERS, {"ids": missing}).mappings():
-                self._orders.read(row["id"], order_of(row))
+        """Read and lock the orders that were not read yet, in one query."""
+        if unread := self._orders.start_loading(ids):
+            for row in self.connection.execute(_ORDERS, {"ids": unread}).mappings():
+                self._orders.loaded(row["id"], order_of(row))
 
     def load_runs(self, ids: Iterable[str]) -> None:
-        """Read those that were not read yet, in one go."""
-        if missing := self._runs.missing(ids):
-            for row in self.connection.execute(_RUNS, {"ids": missing}).mappings():
-                self._runs.read(row["id"], run_of(row))
+        """Read and lock the runs that were not read yet, in one query."""
+        if unread := self._runs.start_loading(ids):
+            for row in self.connection.execute(_RUNS, {"ids": unread}).mappings():
+                self._runs.loaded(row["id"], run_of(row))
 
     def known_runs(self) -> list[RunRecord]:
-        """The runs that were read or made so far."""
-        return list(self._runs.now.values())
-
-    def known_run(self, id: str) -> RunRecord | None:
-        """A run, if it was read or made already."""
-        return self._runs.now.get(id)
+        """List the runs that were read or added so far."""
+        return list(self._runs.current.values())
 
     def put_order(self, order: WorkOrder) -> None:
-        self._orders.now[order.id] = order
+        self._orders.current[order.id] = order
 
     def put_run(self, run: RunRecord) -> None:
-        """Note a run's new values, and count it in its lane."""
-        was = self._runs.now.get(run.id)
-        self._runs.now[run.id] = run
-        self._count(run, was)
+        """Add or replace a run, and update the counters of its partition."""
+        before = self._runs.current.get(run.id)
+        self._runs.current[run.id] = run
+        self._count(run, before)
 
-    def _count(self, run: RunRecord, was: RunRecord | None) -> None:
+    def _count(self, run: RunRecord, before: RunRecord | None) -> None:
         available = (run.phase is RunPhase.AVAILABLE) - (
-            was is not None and was.phase is RunPhase.AVAILABLE
+            before is not None and before.phase is RunPhase.AVAILABLE
         )
-        leased = run.leased - (was is not None and was.leased)
+        leased = run.leased - (before is not None and before.leased)
         if available or leased:
-            counts = self._lanes.setdefault((run.project, run.workflow), [0, 0])
+            counts = self._partitions.setdefault((run.project, run.workflow), [0, 0])
             counts[0] += available
             counts[1] += leased
             self._unfinished[run.project] += available + leased
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def lanes(self) -> list[QueuePartition]:
-        """The lanes in which runs wait, less those that another control plane works on."""
-        return [QueuePartition(**row._mapping) for row in self.connection.execute(_LANES)]
+    def partitions(self) -> list[QueuePartition]:
+        """Lock and list partitions with waiting runs, except those locked by others."""
+        return [QueuePartition(**row._mapping) for row in self.connection.execute(_PARTITIONS)]
 
-    def leased(self) -> Counter[str]:
-        """How many runs of each project are leased."""
+    def leases_by_project(self) -> Counter[str]:
         return Counter({name: int(count) for name, count in self.connection.execute(_LEASED)})
 
-    def waiting(self, lane: QueuePartition, count: int) -> list[Waiting]:
-        """The first runs of a lane, in the order in which they go."""
-        given = {"project": lane.project, "workflow": lane.workflow, "count": count}
+    def waiting_runs(self, partition: QueuePartition, count: int) -> list[WaitingRun]:
+        """List the first runs of a partition, in queue order."""
+        values = {"project": partition.project, "workflow": partition.workflow, "count": count}
         return [
-            Waiting(run_id=row.id, priority=row.priority, age=row.age)
-            for row in self.connection.execute(_WAITING, given)
+            WaitingRun(run_id=row.id, priority=row.priority, age=row.age)
+            for row in self.connection.execute(_WAITING, values)
         ]
 
-    def claimed(self, claim_id: str) -> list[RunRecord]:
-        """The runs that a claim was given, as they are now."""
-        return self._found(self.connection.execute(_CLAIMED, {"claim": claim_id}).scalars())
+    def runs_of_claim(self, claim_id: str) -> list[RunRecord]:
+        """Load the runs that were assigned to a claim."""
+        return self._load(self.connection.execute(_CLAIMED, {"claim": claim_id}).scalars())
 
-    def expired(self, now: int) -> list[RunRecord]:
-        return self._found(self.connection.execute(_EXPIRED, {"now": now}).scalars())
+    def expired_runs(self, now: int) -> list[RunRecord]:
+        return self._load(self.connection.execute(_EXPIRED, {"now": now}).scalars())
 
-    def of_worker(self, worker: str) -> list[RunRecord]:
-        """The runs that a worker has leases of."""
-        return self._found(self.connection.execute(_OF_WORKER, {"worker": worker}).scalars())
+    def leased_runs_of(self, worker: str) -> list[RunRecord]:
+        return self._load(self.connection.execute(_OF_WORKER, {"worker": worker}).scalars())
 
-    def _found(self, ids: Iterable[str]) -> list[RunRecord]:
-        listed = list(ids)
-        self.load_runs(listed)
-        return [self._runs.now[id] for id in listed]
+    def _load(self, ids: Iterable[str]) -> list[RunRecord]:
+        run_ids = list(ids)
+        self.load_runs(run_ids)
+        return [self._runs.current[id] for id in run_ids]
 
     # --- projects, plans, dataclips ---------------------------------------------------------------
 
     def project(self, name: str) -> ProjectRecord:
-        """The project, held until the end of the transaction."""
+        """Lock a project until the transaction ends, and return its counts."""
         if name not in self._projects:
-            fresh = {"name": name, "period_began": 0, "accepted": 0}
+            # Inserted first, because a row that does not exist cannot be locked.
+            zero = {"name": name, "period_began": 0, "accepted": 0}
             table = tables.PROJECTS
-            self.connection.execute(self._insert(table).values(fresh).on_conflict_do_nothing())
+            self.connection.execute(self._insert(table).values(zero).on_conflict_do_nothing())
             row = self.connection.execute(_PROJECT.with_for_update(), {"name": name}).one()
             self._projects[name] = ProjectRecord(**row._mapping)
         unfinished = self.connection.execute(_UNFINISHED, {"name": name}).scalar() or 0
-        known = self._projects[name]
+        stored = self._projects[name]
         return ProjectRecord(
             name=name,
             unfinished=int(unfinished) + self._unfinished[name],
-            period_began=known.period_began,
-            accepted=known.accepted,
+            period_began=stored.period_began,
+            accepted=stored.accepted,
         )
 
     def put_project(self, project: ProjectRecord) -> None:
@@ -288,14 +289,15 @@ class Transaction:
         self._plans[id] = text
         self.add("plans", {"id": id, "text": text})
 
-    def clip(self, owner: str, id: str) -> str | None:
-        if (owner, id) in self._clips:
-            return self._clips[owner, id]
-        found: str | None = self.connection.execute(_CLIP, {"owner": owner, "clip": id}).scalar()
-        return found
+    def dataclip(self, owner: str, id: str) -> str | None:
+        if (owner, id) in self._dataclips:
+            return self._dataclips[owner, id]
+        key = {"owner": owner, "dataclip": id}
+        text: str | None = self.connection.execute(_DATACLIP, key).scalar()
+        return text
 
-    def put_clip(self, owner: str, id: str, text: str) -> None:
-        self._clips[owner, id] = text
+    def put_dataclip(self, owner: str, id: str, text: str) -> None:
+        self._dataclips[owner, id] = text
         self.add("clips", {"owner": owner, "id": id, "text": text})
 
     def put_event(self, event: EventRow) -> None:
@@ -303,14 +305,14 @@ class Transaction:
         self.add("events", row)
 
     def add(self, table: str, row: dict[str, Any]) -> None:
-        """A row to insert, if there is none yet with its key."""
+        """Insert a row, unless there is one with its key."""
         self._rows.setdefault(table, []).append(row)
 
-    # --- what may not have been said --------------------------------------------------------------
+    # --- checkpoints and alerts -------------------------------------------------------------------
 
     def meta(self, key: str) -> int | None:
-        found: int | None = self.connection.execute(_META, {"name": key}).scalar()
-        return found
+        value: int | None = self.connection.execute(_META, {"name": key}).scalar()
+        return value
 
     def put_meta(self, key: str, value: int) -> None:
         insert = self._insert(tables.META).values(key=key, value=value)
@@ -319,17 +321,17 @@ class Transaction:
         )
 
     def changed_since(self, time: int) -> list[RunRecord]:
-        """The runs whose status may have changed since then."""
-        return self._found(self.connection.execute(_CHANGED, {"time": time}).scalars())
+        """Load the runs whose status may have changed since a time."""
+        return self._load(self.connection.execute(_CHANGED, {"time": time}).scalars())
 
     def unnotified(self) -> list[RunRecord]:
-        """The runs of which the superuser was not told yet."""
-        return self._found(self.connection.execute(_UNNOTIFIED).scalars())
+        """Load the runs whose alerts were not delivered yet."""
+        return self._load(self.connection.execute(_UNNOTIFIED).scalars())
 
     def mark_notified(self, run_ids: Iterable[str], now: int) -> None:
         alerts = tables.ALERTS
-        told = update(alerts).where(alerts.c.run_id.in_(list(run_ids)))
-        self.connection.execute(told.values(notified=now))
+        delivered = update(alerts).where(alerts.c.run_id.in_(list(run_ids)))
+        self.connection.execute(delivered.values(notified=now))
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -338,7 +340,6 @@ class Transaction:
         return None if row is None else WorkerRow(**row._mapping)
 
     def put_worker(self, worker: WorkerRow) -> None:
-        """Keep who is there. ``since`` is when it came, or went."""
         row = {name: getattr(worker, name) for name in WorkerRow.__dataclass_fields__}
         insert = self._insert(tables.WORKERS).values(row)
         statement = insert.on_conflict_do_update(index_elements=["name"], set_=row)
@@ -347,34 +348,35 @@ class Transaction:
     # --- writing ----------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what was collected, so that queries see it; it is not committed yet."""
-        # Plans stand here, and have to be there before the orders that refer to them.
+        """Write the collected changes, without a commit, so that queries see them."""
+        # Plans are among these rows, and have to exist before the orders that refer to them.
         for name, rows in self._rows.items():
             self.connection.execute(_insert_missing(self._insert, name), rows)
         self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
         self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
-        self._write_lanes()
+        self._write_partitions()
         self._write_projects()
-        self._rows, self._lanes = {}, {}
+        self._rows, self._partitions = {}, {}
         self._unfinished.clear()
 
     def _write(
-        self, table: Table, change: Any, held: _IdentityMap[T], row_of: Callable[[T], Any]
+        self, table: Table, change: Any, records: _IdentityMap[T], row_of: Callable[[T], Any]
     ) -> None:
-        if fresh := held.fresh:
-            self.connection.execute(table.insert(), [row_of(one) for one in fresh])
-        if changed := held.changed:
-            self.connection.execute(change, [keyed(row_of(one)) for one in changed])
-        held.settle()
+        if new := records.new:
+            self.connection.execute(table.insert(), [row_of(record) for record in new])
+        if changed := records.changed:
+            self.connection.execute(change, [with_key(row_of(record)) for record in changed])
+        records.mark_stored()
 
-    def _write_lanes(self) -> None:
+    def _write_partitions(self) -> None:
+        # Sorted, so that concurrent transactions lock the counters in the same order.
         rows = [
             {"project": project, "workflow": workflow, "available": available, "leased": leased}
-            for (project, workflow), (available, leased) in sorted(self._lanes.items())
+            for (project, workflow), (available, leased) in sorted(self._partitions.items())
             if available or leased
         ]
         if rows:
-            self.connection.execute(_add_to_lanes(self._insert), rows)
+            self.connection.execute(_add_to_partitions(self._insert), rows)
 
     def _write_projects(self) -> None:
         for project in self._projects.values():
@@ -391,13 +393,13 @@ def _insert_missing(insert: Callable[[Table], Any], table: str) -> Any:
 
 
 @functools.cache
-def _add_to_lanes(insert: Callable[[Table], Any]) -> Any:
-    lanes = tables.LANES.c
-    statement = insert(tables.LANES)
+def _add_to_partitions(insert: Callable[[Table], Any]) -> Any:
+    counters = tables.PARTITIONS.c
+    statement = insert(tables.PARTITIONS)
     return statement.on_conflict_do_update(
         index_elements=["project", "workflow"],
         set_={
-            "available": lanes.available + statement.excluded.available,
-            "leased": lanes.leased + statement.excluded.leased,
+            "available": counters.available + statement.excluded.available,
+            "leased": counters.leased + statement.excluded.leased,
         },
     )

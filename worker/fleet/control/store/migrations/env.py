@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: through the connection that the store gives it."""
+"""The environment of Alembic: it uses the connection of the store."""
 
 from __future__ import annotations
 

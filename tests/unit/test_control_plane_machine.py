@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.benches import (
     FINAL,
     Bench,
-    Hand,
-    Heard,
-    fact,
+    FakeWorker,
+    Published,
+    event,
     request,
     rows,
     submission,
@@ -42,13 +42,13 @@ class Attempt:
     end: str = "success"
     length: int = 4
     acked: int = -1
-    facts: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         id, last = self.lease.run_id, self.length - 1
-        middle = [fact(id, n, "run:log") for n in range(1, last)]
-        ended = fact(id, last, "run:complete", reason=self.end)
-        self.facts = [fact(id, 0, "run:start"), *middle, ended]
+        middle = [event(id, n, "run:log") for n in range(1, last)]
+        ended = event(id, last, "run:complete", reason=self.end)
+        self.events = [event(id, 0, "run:start"), *middle, ended]
 
 
 class Fleet(RuleBasedStateMachine):
@@ -59,7 +59,7 @@ class Fleet(RuleBasedStateMachine):
         self.store = Store("sqlite://")
         self.store.migrate()
         self.bench = Bench(self.store, policy=POLICY)
-        self.workers = {name: Hand(self.bench, name) for name in ("north", "south")}
+        self.workers = {name: FakeWorker(self.bench, name) for name in ("north", "south")}
         self.lives = dict.fromkeys(self.workers, 1)
         self.orders: list[str] = []
         self.retries = 0
@@ -74,17 +74,17 @@ class Fleet(RuleBasedStateMachine):
 
     # --- what is heard ---
 
-    def hear(self, said: Heard, *, again: bool = False) -> Heard:
-        assert "defect" not in said.kinds, said.refusals
-        for answer in said.assignments:
+    def hear(self, published: Published, *, again: bool = False) -> Published:
+        assert "defect" not in published.kinds, published.refusals
+        for answer in published.assignments:
             for run in answer.runs:
                 self._assigned(run)
-        for state in said.states:
+        for state in published.states:
             self._announced(state)
         if not again:
-            self.alerts += [alert.run_id for alert in said.alerts]
-            assert len(set(self.alerts)) == len(self.alerts), "an alert was said twice"
-        return said
+            self.alerts += [alert.run_id for alert in published.alerts]
+            assert len(set(self.alerts)) == len(self.alerts), "an alert was published twice"
+        return published
 
     def _assigned(self, run: wire.AssignedRun) -> None:
         lease = run.lease
@@ -103,7 +103,7 @@ class Fleet(RuleBasedStateMachine):
         assert all(status == state.status for status in final), "a final status has changed"
         before.append(state.status)
 
-    def send(self, *messages: Message) -> Heard:
+    def send(self, *messages: Message) -> Published:
         return self.hear(self.bench.send(*messages))
 
     # --- clients ---
@@ -150,10 +150,10 @@ class Fleet(RuleBasedStateMachine):
         self._report(attempt, attempt.acked + 1, count, False)
 
     def _report(self, attempt: Attempt, first: int, count: int, backwards: bool) -> None:
-        facts = attempt.facts[first : first + count] or attempt.facts[-1:]
-        facts = facts[::-1] if backwards else facts
-        said = self.send(self.workers[attempt.worker].reports(attempt.lease, *facts))
-        (ack,) = said.acks
+        events = attempt.events[first : first + count] or attempt.events[-1:]
+        events = events[::-1] if backwards else events
+        published = self.send(self.workers[attempt.worker].reports(attempt.lease, *events))
+        (ack,) = published.acks
         if not ack.refused:
             assert ack.upto >= attempt.acked, "what was acknowledged is not any more"
             attempt.acked = ack.upto
@@ -163,10 +163,10 @@ class Fleet(RuleBasedStateMachine):
     def keep_or_hand_back(self, n: int, what: str, thief: bool) -> None:
         attempt = self.attempts[n % len(self.attempts)]
         name = "south" if thief else attempt.worker
-        hand = self.workers[name]
-        fields = {"incarnation": hand.incarnation, "leases": [attempt.lease]}
-        said = self.send(hand.message(what, **fields))
-        assert set(said.kinds) <= ({"forged"} if name != attempt.worker else set())
+        worker = self.workers[name]
+        fields = {"incarnation": worker.incarnation, "leases": [attempt.lease]}
+        published = self.send(worker.message(what, **fields))
+        assert set(published.kinds) <= ({"forged"} if name != attempt.worker else set())
 
     @rule(
         name=st.sampled_from(["north", "south"]), change=st.sampled_from(["birth", "will", "new"])
@@ -174,9 +174,9 @@ class Fleet(RuleBasedStateMachine):
     def come_and_go(self, name: str, change: str) -> None:
         if change == "new":
             self.lives[name] += 1
-            self.workers[name] = Hand(self.bench, name, f"i{self.lives[name]}")
-        hand = self.workers[name]
-        self.hear(hand.will() if change == "will" else hand.birth())
+            self.workers[name] = FakeWorker(self.bench, name, f"i{self.lives[name]}")
+        worker = self.workers[name]
+        self.hear(worker.will() if change == "will" else worker.birth())
 
     # --- time and the control plane ---
 
@@ -186,15 +186,15 @@ class Fleet(RuleBasedStateMachine):
 
     @rule()
     def notice_alerts(self) -> None:
-        self.bench.plane.notified(self.alerts, self.bench.now)
+        self.bench.processor.mark_notified(self.alerts, self.bench.now)
 
     @rule(restart=st.booleans())
     def reconnect(self, restart: bool) -> None:
         self.bench.disconnect()
         self.hear(self.bench.wait(1))
-        said = self.bench.restart() if restart else self.bench.connect()
-        self.hear(said, again=True)
-        assert {alert.run_id for alert in said.alerts} <= set(self.alerts)
+        published = self.bench.restart() if restart else self.bench.connect()
+        self.hear(published, again=True)
+        assert {alert.run_id for alert in published.alerts} <= set(self.alerts)
 
     # --- what must hold ---
 
