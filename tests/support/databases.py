@@ -135,7 +135,7 @@ def postgres_binaries() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """Provide the server of this test process."""
-    binaries = _binaries()
+    binaries = postgres_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
     with Postgres(binaries) as server:

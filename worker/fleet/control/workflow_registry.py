@@ -48,7 +48,7 @@ def register(workflow: Workflow) -> RegisteredWorkflow:
     # PostgreSQL has no text with a NUL in it.
     if "\0" in workflow.name:
         raise LoadError("the workflow's name contains a NUL character")
-    plan = well_formed(dumps(plan_of(workflow)))
+    plan = well_formed(dumps(to_execution_plan(workflow)))
     # The id is a hash of the plan, so that orders with the same plan share one row.
     plan_id = hashlib.sha256(plan.encode()).hexdigest()[:32]
     name = (workflow.name or "unnamed")[:200]
