@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.adaptors.choose import choose
+from worker.adaptors.choose import choose_adaptors
 from worker.core.compile_plan import compile as compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
@@ -88,7 +88,7 @@ def prepare(
     """
     plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
     found, missing = configurations(workflow, options.credentials or {})
-    chosen = choose(workflow)
+    chosen = choose_adaptors(workflow)
     return RunRequest(
         run_id=run_id,
         seed=seed_of(run_id),

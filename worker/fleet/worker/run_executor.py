@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_of
+from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
@@ -72,7 +72,7 @@ class RunExecutor:
         if run.plan_id not in self._known:
             workflow = load(json.loads(bytes(run.plan)))
             found, _ = configurations(workflow, self._allowance.credentials)
-            allowed = [*self._allowance.hosts, *hosts_of(found.values())]
+            allowed = [*self._allowance.hosts, *hosts_in_credentials(found.values())]
             if len(self._known) >= KEPT:
                 self._known.pop(next(iter(self._known)))
             self._known[run.plan_id] = workflow, LazyHost(allowed)
