@@ -118,6 +118,60 @@ async def test_a_service_that_does_not_answer_is_not_waited_for() -> None:
         assert found.error["code"] == "UND_ERR_HEADERS_TIMEOUT"
 
 
+def refused_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+async def test_errors_have_the_names_that_they_have_in_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = refused_port()
+    refused = await asked(f"http://127.0.0.1:{port}/", parse_host_pattern("127.0.0.1"))
+    message = f"connect ECONNREFUSED 127.0.0.1:{port}"
+    assert refused.error == {"name": "Error", "message": message, "code": "ECONNREFUSED"}
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        late = await asked(url, parse_host_pattern("127.0.0.1"), timeout_s=0.2)
+    assert late.error == {
+        "name": "HeadersTimeoutError",
+        "message": "Headers Timeout Error",
+        "code": "UND_ERR_HEADERS_TIMEOUT",
+    }
+
+    def not_found(*arguments: Any, **named: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", not_found)
+    unknown = await asked("http://nowhere.test/x", parse_host_pattern("nowhere.test"))
+    message = "getaddrinfo ENOTFOUND nowhere.test"
+    assert unknown.error == {"name": "Error", "message": message, "code": "ENOTFOUND"}
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"],
+    ids=["before its response", "in the middle of its body"],
+)
+async def test_a_server_that_hangs_up_is_a_socket_error(partial: bytes) -> None:
+    def hang_up(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(partial)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=hang_up, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        reply = await asked(url, parse_host_pattern("127.0.0.1"))
+        thread.join()
+    assert (reply.error["name"], reply.error["code"]) == ("Error", "UND_ERR_SOCKET")
+    assert reply.error["message"].endswith(f"({url.removeprefix('http://').rstrip('/')})")
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x.test/", "http://", "nonsense", "http://a@b:99999/"])  # fmt: skip
 async def test_what_is_no_request_is_an_error(url: str) -> None:
     assert (await asked(url, parse_host_pattern("*"))).error
