@@ -63,7 +63,7 @@ def limits_of(
     own, standard = workflow.options, Limits()
     own_timeout = _number(own.get("run_timeout_ms"))
     return Limits(
-        timeout_s=timeout or (own_timeout / 1000 if own_timeout else standard.timeout_s),
+        timeout_s=timeout or (own_timeout * 1000 if own_timeout else standard.timeout_s),
         memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
         state_mb=state_limit,
         payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
