@@ -14,7 +14,7 @@ import yaml
 from tests.acceptance.test_statuses import WORKER
 from tests.support.real_adaptors import COMMON, HTTP, install, needs_npm, real_adaptors  # noqa: F401
 from worker.adaptors import cache, lock
-from worker.adaptors.names import Specifier, order_of, parse, parsed
+from worker.adaptors.names import Specifier, parse, parse_or_none, version_key
 from worker.errors import UsageError
 
 
@@ -45,13 +45,13 @@ def test_adaptors_have_names_and_versions(text: str, name: str, version: str) ->
     "text", ["", "@", "http@", "http@1", "../x", "http@^7.0.0", "a b", "-g", "http@7.2.10;ls", "x" * 300]
 )  # fmt: skip
 def test_what_names_no_adaptor_is_refused(text: str) -> None:
-    assert parsed(text) is None
+    assert parse_or_none(text) is None
     with pytest.raises(UsageError, match="names no adaptor"):
         parse(text)
 
 
 def test_versions_are_counted_as_people_count_them() -> None:
-    assert sorted(["10.0.0", "9.1.0", "9.1.0-rc.1"], key=order_of) == [
+    assert sorted(["10.0.0", "9.1.0", "9.1.0-rc.1"], key=version_key) == [
         "9.1.0-rc.1",
         "9.1.0",
         "10.0.0",
@@ -93,7 +93,9 @@ def test_a_project_names_its_adaptors_and_latest_is_locked(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     (locked,) = lock.read(tmp_path).values()
-    assert order_of(locked.version) > order_of("1.0.0") and locked.integrity.startswith("sha512-")
+    assert version_key(locked.version) > version_key("1.0.0") and locked.integrity.startswith(
+        "sha512-"
+    )
     # What is locked is what a run finds, and an altered lock is noticed.
     assert command("run", file).returncode == 0
     text = (tmp_path / lock.NAME).read_text().replace(locked.integrity, "sha512-other")

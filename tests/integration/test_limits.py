@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,6 @@ import worker
 from tests.support.helpers import check_events, job, logs, run_job, workflow
 from worker.core.events import RunLog, StepComplete, StepStart
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options
 from worker.sandbox.limits import Limits
 
 MIB = 2**20
@@ -78,6 +80,43 @@ def test_a_state_over_its_limit_kills_the_run() -> None:
     result = run_job("fn(state => ({ data: 'x'.repeat(2e6) }));", limits=limits)
     assert (result.status, result.error_type) == ("killed", "StateTooLargeError")
     assert "1.9 MB, over its limit of 1.0 MB" in (result.error_message or "")
+
+
+def test_the_default_state_limit_is_a_quarter_of_the_memory() -> None:
+    source = "fn(state => ({ data: 'x'.repeat(state.data.n) }));"
+    assert run_job(source, {"data": {"n": 15 * MIB}}, memory_mb=64).status == "success"
+    over = run_job(source, {"data": {"n": 17 * MIB}}, memory_mb=64)
+    assert (over.status, over.error_type) == ("killed", "StateTooLargeError"), over.error
+
+
+@pytest.mark.parametrize(
+    ("option", "source", "type"),
+    [
+        ({"run_timeout_ms": 300}, "fn(s => { while (true) {} });", "TimeoutError"),
+        (
+            {"run_memory_limit_mb": 64},
+            "fn(s => { const a = []; while (true) a.push(new Uint8Array(1e6).fill(1)); });",
+            "OomError",
+        ),
+    ],
+)
+def test_the_limits_that_a_workflow_file_states_are_kept(
+    tmp_path: Path, option: dict[str, int], source: str, type: str
+) -> None:
+    file = tmp_path / "w.json"
+    plan = {"options": option, "workflow": {"name": "w", "steps": [job(source)]}}
+    file.write_text(json.dumps(plan))
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.cli.main", "run", str(file), "--json", "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (events[-1]["reason"], events[-1]["error_type"]) == ("kill", type), done.stderr
+    # Without its option, either run would go on to a default limit: 300 s, or 500 MB.
+    assert events[-1]["duration"] < 10_000_000
+    assert events[-1]["mem"] < 300 * MIB
 
 
 def test_an_output_over_the_payload_limit_is_withheld_and_still_passed_on() -> None:
@@ -153,16 +192,6 @@ async def test_a_run_that_was_cancelled_before_it_began_never_starts() -> None:
         result = await pool.run(workflow(job("fn(s => s);")), {}, cancel=cancel)
     assert result.status == "cancelled"
     assert [event.type for event in result.events] == ["run:complete"]
-
-
-async def test_a_pool_survives_the_death_of_its_zygote() -> None:
-    async with Pool(size=1) as pool:
-        assert (await pool.run(workflow(job("fn(s => s);")), {})).status == "success"
-        os.kill(pool.zygote_pid, signal.SIGKILL)
-        endless = workflow(job("fn(() => new Promise(() => {}));"))
-        lost = await pool.run(endless, {}, Options(limits=Limits(timeout_s=5)))
-        assert lost.status in ("exception", "killed")
-        assert (await pool.run(workflow(job("fn(s => s);")), {})).status == "success"
 
 
 async def test_a_process_killed_from_outside_is_an_exception() -> None:

@@ -22,7 +22,7 @@ import yaml
 
 from tests.acceptance.test_statuses import WORKER
 from tests.support.real_adaptors import COMMON, HTTP, KEPT, install, needs_npm, real_adaptors  # noqa: F401
-from worker.adaptors.http.allowlist import hosts_of, named
+from worker.adaptors.http.allowlist import hosts_in_credentials, parse_host_pattern
 from worker.core.events import StepComplete, to_json
 from worker.replay.recording import Recording, read
 from worker.replay.replayer import Replay, ReplayPart, replay
@@ -487,10 +487,10 @@ def test_an_allowed_host_is_reached(tmp_path: Path, service: Service) -> None:
 
 
 def test_a_redirect_to_another_host_is_refused(tmp_path: Path, service: Service) -> None:
-    assert [one.host for one in hosts_of([{"baseUrl": "https://a.org/x", "host": "b.org"}])] == ["a.org", "b.org"]  # fmt: skip
-    assert named("*.example.org").fits("api.example.org", 443)
-    assert not named("*.example.org").fits("example.org.evil.net", 443)
-    assert not named("example.org:8443").fits("example.org", 443)
+    assert [one.host for one in hosts_in_credentials([{"baseUrl": "https://a.org/x", "host": "b.org"}])] == ["a.org", "b.org"]  # fmt: skip
+    assert parse_host_pattern("*.example.org").fits("api.example.org", 443)
+    assert not parse_host_pattern("*.example.org").fits("example.org.evil.net", 443)
+    assert not parse_host_pattern("example.org:8443").fits("example.org", 443)
 
 
 def test_a_service_that_is_not_there_is_a_failure_of_the_job(tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ def test_an_error_can_still_be_given_a_name() -> None:
 SECRET = "s3cr3t-passw0rd"
 
 
-def secretive(expression: str) -> worker.Workflow:
-    configuration = {"username": "nurse", "password": SECRET, "baseUrl": "https://emr.example"}
+def secretive(expression: str, user: str = "nurse") -> worker.Workflow:
+    configuration = {"username": user, "password": SECRET, "baseUrl": "https://emr.example"}
     return workflow(
         job(expression, "a", configuration=configuration, next="b"),
         job("fn(state => ({ ...state, seen: state.configuration }));", "b"),
@@ -157,6 +157,13 @@ def test_no_event_and_no_result_holds_a_credential(leak: str) -> None:
     everything += json.dumps(result.error_message)
     for spelling in (SECRET, "czNjcjN0LXBhc3N3MHJk", "bnVyc2U6czNjcjN0LXBhc3N3MHJk"):
         assert spelling not in everything
+
+
+@pytest.mark.parametrize("user", ["ann", "anna", "nurse"])
+def test_no_log_holds_basic_auth_whatever_the_length_of_the_user(user: str) -> None:
+    source = "fn(s => { console.log(btoa(s.configuration.username + ':' + s.configuration.password)); return s; });"
+    (line,) = logs(worker.run(secretive(source, user), {}))
+    assert line.rstrip("=") == "***"
 
 
 def test_where_a_credential_points_to_stays_readable() -> None:

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from tests.acceptance.test_statuses import WORKER
 from worker.adaptors import cache
-from worker.adaptors.install import toolchain
+from worker.adaptors.install import toolchain_digest
 
 HTTP = "@openfn/language-http@7.2.10"
 COMMON = "@openfn/language-common@3.3.4"
@@ -34,7 +34,7 @@ def install(*specifiers: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKER_CACHE", str(KEPT))
         found = [cache.find(one) for one in specifiers]
-    if all(one is not None and one.toolchain == toolchain() for one in found):
+    if all(one is not None and one.toolchain == toolchain_digest() for one in found):
         return
     KEPT.mkdir(parents=True, exist_ok=True)
     with FileLock(KEPT / ".lock"):

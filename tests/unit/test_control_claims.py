@@ -110,7 +110,7 @@ def test_a_project_that_floods_does_not_hold_up_another(bench: Bench) -> None:
 
 def test_many_partitions_are_read_in_parts(bench: Bench) -> None:
     for number in range(230):
-        brought = plan_of(workflow(job("fn(s => s)")))
+        brought = to_execution_plan(workflow(job("fn(s => s)")))
         brought["workflow"]["name"] = f"w{number:03}"
         bench.submit(f"o{number}", plan=brought)
     worker = FakeWorker(bench)

@@ -1,1 +1,1 @@
-"""Real adaptors: from npm, bundled for the sandbox, kept in a cache of the user's own."""
+"""Adaptors from npm: bundled for the sandbox and kept in a cache of the user."""

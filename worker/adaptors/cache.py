@@ -1,6 +1,6 @@
-"""The cache of bundles: ``<cache>/adaptors/<name>/<version>/{bundle.js, manifest.json}``.
+"""Cache of bundles: ``<cache>/adaptors/<name>/<version>/{bundle.js, manifest.json}``.
 
-A bundle that is not what its manifest says is refused: it runs before the sandbox is closed.
+A bundle that does not match its manifest is rejected: it runs before the realm is closed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from worker.adaptors.names import LATEST, Specifier, order_of, parse, parsed
+from worker.adaptors.names import LATEST, Specifier, parse, parse_or_none, version_key
 from worker.errors import UsageError
 
 FORMAT = 1
@@ -22,9 +22,12 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptor:
-    """An adaptor that is installed. ``integrity`` is npm's of the package, ``sha256`` ours of the
-    bundle; ``exports`` are what jobs find in it, ``toolchain`` is what bundled it, and
-    ``overrides`` are packages that npm was told to take in another version."""
+    """An installed adaptor.
+
+    ``integrity`` is npm's hash of the package, ``sha256`` ours of the bundle and ``size`` its
+    bytes. ``exports`` are the names that jobs can use, ``overrides`` the versions that npm was
+    forced to take of other packages, ``toolchain`` the digest of what made the bundle.
+    """
 
     name: str
     version: str
@@ -38,28 +41,31 @@ class Adaptor:
 
     @property
     def specifier(self) -> Specifier:
+        """Name and exact version."""
         return Specifier(name=self.name, version=self.version)
 
     @property
     def bundle(self) -> Path:
+        """Path of the bundle."""
         return _bundle(root(), self.specifier)
 
 
 def root() -> Path:
-    """Where this user's cache is; ``WORKER_CACHE`` says otherwise."""
+    """Return the user's cache folder; the variable ``WORKER_CACHE`` overrides it."""
     return _root(os.environ.get("WORKER_CACHE"), os.environ.get("XDG_CACHE_HOME"))
 
 
+# Cached by the variables that it depends on, as tests and callers may change these.
 @functools.cache
-def _root(named: str | None, base: str | None) -> Path:
-    if named:
-        return Path(named)
+def _root(override: str | None, base: str | None) -> Path:
+    if override:
+        return Path(override)
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "workflow-worker"
     return (Path(base) if base else Path.home() / ".cache") / "workflow-worker"
 
 
-def folder_of(specifier: Specifier) -> Path:
+def folder_for(specifier: Specifier) -> Path:
     return root() / "adaptors" / _folder_name(specifier.name) / specifier.version
 
 
@@ -69,58 +75,60 @@ def _folder_name(name: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _bundle(cache: Path, specifier: Specifier) -> Path:
-    return folder_of(specifier) / "bundle.js"
+    return folder_for(specifier) / "bundle.js"
 
 
 def installed() -> list[Adaptor]:
-    """What is installed, by name, the newest version of each first."""
+    """List the installed adaptors, by name, the newest version of each first."""
     manifests = (root() / "adaptors").glob("*/*/manifest.json")
-    found = [_read(manifest) for manifest in manifests]
-    ordered = sorted(found, key=lambda one: order_of(one.version), reverse=True)
-    return sorted(ordered, key=lambda one: one.name)
+    adaptors = [_read_manifest(manifest) for manifest in manifests]
+    # Two stable sorts, as the versions descend while the names ascend.
+    adaptors.sort(key=lambda adaptor: version_key(adaptor.version), reverse=True)
+    return sorted(adaptors, key=lambda adaptor: adaptor.name)
 
 
 def find(text: str) -> Adaptor | None:
-    """The adaptor that a specifier means; ``latest`` is the newest that is installed.
+    """Find the installed adaptor for a specifier; ``latest`` is the newest installed version.
 
-    Raises :class:`UsageError` where its bundle is not what was installed.
+    Raises :class:`UsageError` where its bundle does not match its manifest.
     """
-    specifier = parsed(text)
+    specifier = parse_or_none(text)
     if specifier is None:
         return None
+    # Strings instead of Path: every run calls this for each of its adaptors.
     folder = os.path.join(root(), "adaptors", _folder_name(specifier.name))  # noqa: PTH118
     try:
-        changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 -- asked at every run
+        mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116
     except OSError:
         return None
-    found = _located(folder, specifier.version, changed)
-    if found is not None:
-        _verify(found)
-    return found
+    adaptor = _find_version(folder, specifier.version, mtime_ns)
+    if adaptor is not None:
+        _verify(adaptor)
+    return adaptor
 
 
+# A folder's time changes whenever a version is added or removed, so it ends a cached result.
 @functools.lru_cache(maxsize=1024)
-def _located(folder: str, version: str, _changed: int) -> Adaptor | None:
-    """What a folder of versions holds of one, as long as it does not change."""
-    wanted = version
+def _find_version(folder: str, version: str, _mtime_ns: int) -> Adaptor | None:
     if version == LATEST:
-        versions = sorted(
-            (one.parent.name for one in Path(folder).glob("[!.]*/manifest.json")), key=order_of
-        )
+        manifests = Path(folder).glob("[!.]*/manifest.json")
+        versions = sorted((manifest.parent.name for manifest in manifests), key=version_key)
         if not versions:
             return None
-        wanted = versions[-1]
-    manifest = Path(folder) / wanted / "manifest.json"
-    return _read(manifest) if manifest.is_file() else None
+        version = versions[-1]
+    manifest = Path(folder) / version / "manifest.json"
+    return _read_manifest(manifest) if manifest.is_file() else None
 
 
 def store(adaptor: Adaptor, bundle: Path) -> None:
-    """Put a bundle into the cache, all of it or nothing."""
-    folder = folder_of(adaptor.specifier)
-    import shutil  # a run looks adaptors up, and never stores one
+    """Add a bundle to the cache, atomically."""
+    folder = folder_for(adaptor.specifier)
+    # Imported here, as a run looks adaptors up and never stores one.
+    import shutil
     import tempfile
 
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside its place and renamed: a run must never find half a bundle.
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
     shutil.copyfile(bundle, draft / "bundle.js")
     text = json.dumps({"format": FORMAT, **asdict(adaptor)}, indent=2)
@@ -130,23 +138,24 @@ def store(adaptor: Adaptor, bundle: Path) -> None:
 
 
 def remove(text: str) -> list[Adaptor]:
-    """Remove a version of an adaptor, or all of them; gives what was removed."""
+    """Remove one version of an adaptor, or all for ``latest``; return the removed ones."""
     import shutil
 
     specifier = parse(text)
-    gone = [
-        one
-        for one in installed()
-        if one.name == specifier.name and specifier.version in (LATEST, one.version)
+    removed = [
+        adaptor
+        for adaptor in installed()
+        if adaptor.name == specifier.name and specifier.version in (LATEST, adaptor.version)
     ]
-    for one in gone:
-        shutil.rmtree(folder_of(one.specifier))
-    return gone
+    for adaptor in removed:
+        shutil.rmtree(folder_for(adaptor.specifier))
+    return removed
 
 
-def _read(manifest: Path) -> Adaptor:
+def _read_manifest(manifest: Path) -> Adaptor:
     try:
         fields = json.loads(manifest.read_text("utf-8"))
+        # Fields of a newer version are ignored, so that one cache serves several versions of ours.
         known = {name: fields[name] for name in Adaptor.__dataclass_fields__}
         return Adaptor(**{**known, "exports": tuple(known["exports"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -170,7 +179,7 @@ def _damaged(adaptor: Adaptor, reason: str) -> str:
     return f"{name}: {reason}; remove it, and install it again: worker adaptors remove {name}"
 
 
+# Bundles are a megabyte: one is hashed again only when its time or size has changed.
 @functools.lru_cache(maxsize=256)
-def _digest(file: str, _changed: int, _size: int) -> str:
-    """Of a file as it was then: a run need not read a megabyte again to know it."""
+def _digest(file: str, _mtime_ns: int, _size: int) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -1,35 +1,37 @@
-"""Which bundle serves which adaptor of a workflow."""
+"""Choice of the installed bundle that serves each adaptor of a workflow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from worker.adaptors import cache, lock
 from worker.adaptors.cache import Adaptor
-from worker.adaptors.names import COMMON, parsed
+from worker.adaptors.names import COMMON, parse_or_none
 from worker.workflow.model import Language, Workflow
 
 
-def choose(workflow: Workflow) -> dict[str, Adaptor]:
-    """By specifier as the steps have it, what is installed.
+def choose_adaptors(workflow: Workflow) -> dict[str, Adaptor]:
+    """Map the specifiers in a workflow's steps to installed adaptors.
 
-    What is missing is left out: its steps fail when they use it, unless they are scripted. The
-    built-in ``common`` serves where no real one is installed.
+    Adaptors that are not installed are left out: their steps fail when they use them, unless they
+    are scripted. Without an installed ``common``, the built-in one serves.
     """
-    written = {
+    specifiers = {
         specifier
         for step in workflow.steps
         if step.language is Language.JAVASCRIPT and step.source
         for specifier in (*step.adaptors, COMMON)
     }
-    return dict(_found(sorted(written), Path(workflow.file).parent))
+    return dict(_installed(sorted(specifiers), Path(workflow.file).parent))
 
 
-def _found(written: Iterable[str], folder: Path) -> Iterable[tuple[str, Adaptor]]:
+def _installed(specifiers: Iterable[str], folder: Path) -> Iterator[tuple[str, Adaptor]]:
     locked = lock.read(folder)
-    for text in written:
-        specifier = parsed(text)
-        found = None if specifier is None else cache.find(str(lock.resolve(specifier, locked)))
-        if found is not None:
-            yield text, found
+    for text in specifiers:
+        specifier = parse_or_none(text)
+        if specifier is None:
+            continue
+        adaptor = cache.find(str(lock.resolve(specifier, locked)))
+        if adaptor is not None:
+            yield text, adaptor

@@ -1,7 +1,7 @@
-"""Installs adaptors: npm fetches them, esbuild bundles them, an engine tries them.
+"""Installation of adaptors: npm fetches them, esbuild bundles them, an engine probes them.
 
-Node and npm are needed here and nowhere else. No script of a package is run, and nothing of an
-adaptor runs outside of an engine.
+Only the installation needs Node and npm. It runs no script of a package, and nothing of an adaptor
+outside of an engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -22,13 +22,19 @@ from typing import Any
 
 from worker.adaptors import cache, lock
 from worker.adaptors.cache import Adaptor
-from worker.adaptors.lock import Locked
+from worker.adaptors.lock import LockedVersion
 from worker.adaptors.names import COMMON, LATEST, Specifier
 from worker.errors import UsageError
 
-NPM_SECONDS = 300
-_SHARED = "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"
-_REFUSED = {
+COMMAND_TIMEOUT_S = 300
+_NPM_OPTIONS = (
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--no-update-notifier",
+    "--loglevel=error",
+)
+_FORBIDDEN_MODULES = {
     "net": "network sockets",
     "tls": "network sockets",
     "dgram": "network sockets",
@@ -37,43 +43,50 @@ _REFUSED = {
     "worker_threads": "threads",
 }
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
-def install(specifiers: Sequence[Specifier], folder: Path, say: Say) -> list[Adaptor]:
-    """Install adaptors, those that are locked in ``folder`` at their locked versions.
+def install(specifiers: Sequence[Specifier], folder: Path, progress: Progress) -> list[Adaptor]:
+    """Install adaptors; those in the lock file of ``folder`` at their locked versions.
 
-    The lock file is written anew where ``latest`` was resolved. Raises :class:`UsageError` where
-    something is missing, unknown or refused; what was installed before stays.
+    Where ``latest`` was resolved, its version is added to the lock file. Raises
+    :class:`UsageError` where an adaptor is unknown or needs what the sandbox forbids, or a program
+    is missing; adaptors installed before the error stay.
     """
-    tools = _tools(say)
+    tools = _toolchain(progress)
     locked = lock.read(folder)
-    done = []
-    for wanted in specifiers:
-        adaptor = _install(lock.resolve(wanted, locked), locked.get(str(wanted)), tools, say)
-        done.append(adaptor)
-        if wanted.version == LATEST and str(wanted) not in locked:
-            locked[str(wanted)] = Locked(version=adaptor.version, integrity=adaptor.integrity)
+    adaptors = []
+    for specifier in specifiers:
+        entry = locked.get(str(specifier))
+        adaptor = _install(lock.resolve(specifier, locked), entry, tools, progress)
+        adaptors.append(adaptor)
+        # Written after each, so that an error further on does not lose the resolved versions.
+        if specifier.version == LATEST and str(specifier) not in locked:
+            locked[str(specifier)] = LockedVersion(
+                version=adaptor.version, integrity=adaptor.integrity
+            )
             lock.write(folder, locked)
-    return done
+    return adaptors
 
 
-def _install(wanted: Specifier, locked: Locked | None, tools: Path, say: Say) -> Adaptor:
-    known = cache.find(str(wanted)) if wanted.version != LATEST else None
+def _install(
+    specifier: Specifier, locked: LockedVersion | None, tools: Path, progress: Progress
+) -> Adaptor:
+    known = cache.find(str(specifier)) if specifier.version != LATEST else None
     same = known is not None and (locked is None or known.integrity == locked.integrity)
     if known is not None and same and known.toolchain == tools.name:
-        say(f"{known.specifier} is installed already")
+        progress(f"{known.specifier} is installed already")
         return known
     with tempfile.TemporaryDirectory(prefix="worker-adaptor-") as name:
         folder = Path(name)
-        say(f"fetching {wanted}")
-        package = _fetch(wanted, folder)
+        progress(f"fetching {specifier}")
+        package = _fetch(specifier, folder)
         if locked is not None and locked.integrity != package.integrity:
             raise UsageError(
-                f"{wanted}: the registry's package is not the one in {lock.NAME}"
+                f"{specifier}: the registry's package is not the one in {lock.NAME}"
                 " (its integrity differs)"
             )
-        say(f"bundling {package.specifier}")
+        progress(f"bundling {package.specifier}")
         return _bundle(package, folder, tools)
 
 
@@ -85,31 +98,32 @@ class _Package:
     overrides: dict[str, str]
 
 
-def _fetch(wanted: Specifier, folder: Path) -> _Package:
+def _fetch(specifier: Specifier, folder: Path) -> _Package:
     overrides: dict[str, str] = {}
     try:
-        _npm_install(wanted, folder, overrides)
+        _npm_install(specifier, folder, overrides)
     except UsageError as error:
-        # A few adaptors ask for a version of common that was never published.
+        # A few adaptors depend on a version of common that was never published.
         if not re.search(rf"No matching version found for {COMMON}@", str(error)):
             raise
         overrides = {COMMON: LATEST}
-        _npm_install(wanted, folder, overrides)
-    listed = json.loads((folder / "package-lock.json").read_text("utf-8"))["packages"]
-    found = listed[f"node_modules/{wanted.name}"]
+        _npm_install(specifier, folder, overrides)
+    packages = json.loads((folder / "package-lock.json").read_text("utf-8"))["packages"]
+    package = packages[f"node_modules/{specifier.name}"]
     return _Package(
-        specifier=Specifier(name=wanted.name, version=found["version"]),
-        integrity=found.get("integrity", ""),
-        licence=str(found.get("license", "unknown")),
-        overrides={name: listed[f"node_modules/{name}"]["version"] for name in overrides},
+        specifier=Specifier(name=specifier.name, version=package["version"]),
+        integrity=package.get("integrity", ""),
+        licence=str(package.get("license", "unknown")),
+        overrides={name: packages[f"node_modules/{name}"]["version"] for name in overrides},
     )
 
 
-def _npm_install(wanted: Specifier, folder: Path, overrides: dict[str, str]) -> None:
-    manifest = {"private": True, "dependencies": {wanted.name: wanted.version}}
+def _npm_install(specifier: Specifier, folder: Path, overrides: dict[str, str]) -> None:
+    manifest = {"private": True, "dependencies": {specifier.name: specifier.version}}
     extra = {"overrides": overrides} if overrides else {}
     (folder / "package.json").write_text(json.dumps({**manifest, **extra}), "utf-8")
-    _run([_program("npm"), "install", *_SHARED, "--omit=dev"], folder, f"{wanted}: npm")
+    command = [_program("npm"), "install", *_NPM_OPTIONS, "--omit=dev"]
+    _run(command, folder, f"{specifier}: npm")
 
 
 def _bundle(package: _Package, folder: Path, tools: Path) -> Adaptor:
@@ -117,8 +131,9 @@ def _bundle(package: _Package, folder: Path, tools: Path) -> Adaptor:
     script = [_program("node"), "bundle.mjs", package.specifier.name, str(folder), str(out)]
     report = json.loads(_run(script, tools, f"{package.specifier} cannot be bundled"))
     if forbidden := report["forbidden"]:
-        raise UsageError(_refusal(package.specifier, forbidden))
+        raise UsageError(_forbidden_message(package.specifier, forbidden))
     code = out.read_bytes()
+    # A process of its own: a bundle that crashes the engine must not end the installation.
     probe = [sys.executable, "-I", "-m", "worker.adaptors.probe", str(out)]
     exports = json.loads(_run(probe, folder, f"{package.specifier} cannot be loaded"))
     adaptor = Adaptor(
@@ -136,13 +151,13 @@ def _bundle(package: _Package, folder: Path, tools: Path) -> Adaptor:
     return adaptor
 
 
-def _refusal(specifier: Specifier, forbidden: dict[str, str]) -> str:
-    """Which package asks for what the sandbox never gives."""
+def _forbidden_message(specifier: Specifier, forbidden: dict[str, str]) -> str:
     module, importer = next(iter(forbidden.items()))
-    found = re.findall(r"node_modules/((?:@[^/]+/)?[^/]+)", importer)
-    by = f" ({found[-1]} imports {module})" if found else f" ({module})"
+    # Packages nest: the last folder in the path is the one that has the import.
+    packages = re.findall(r"node_modules/((?:@[^/]+/)?[^/]+)", importer)
+    by = f" ({packages[-1]} imports {module})" if packages else f" ({module})"
     return (
-        f"{specifier} needs {_REFUSED[module]}{by}, which the sandbox refuses;"
+        f"{specifier} needs {_FORBIDDEN_MODULES[module]}{by}, which the sandbox refuses;"
         " script or stub its steps in a case (worker test)"
     )
 
@@ -150,64 +165,71 @@ def _refusal(specifier: Specifier, forbidden: dict[str, str]) -> str:
 # --- the tool chain -------------------------------------------------------------------------------
 
 
-def _tools(say: Say) -> Path:
-    """The folder with esbuild and what replaces Node's modules, installed once."""
-    with resources.as_file(_source()) as ours:
-        folder = cache.root() / "toolchain" / toolchain()
+def _toolchain(progress: Progress) -> Path:
+    """Install esbuild and our replacements of Node's modules, once; return their folder."""
+    with resources.as_file(_source()) as source:
+        folder = cache.root() / "toolchain" / toolchain_digest()
         if folder.is_dir():
             return folder
         for program in ("node", "npm"):
             _program(program)
-        say("installing the tool chain (once)")
+        progress("installing the tool chain (once)")
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
-        shutil.copytree(ours, draft, dirs_exist_ok=True)
-    _run([_program("npm"), "install", *_SHARED], draft, "the tool chain cannot be installed: npm")
+        shutil.copytree(source, draft, dirs_exist_ok=True)
+    command = [_program("npm"), "install", *_NPM_OPTIONS]
+    _run(command, draft, "the tool chain cannot be installed: npm")
     try:
         draft.rename(folder)
     except OSError:
-        shutil.rmtree(draft)  # another command was faster
+        # Another command installed the same tool chain meanwhile.
+        shutil.rmtree(draft)
     return folder
 
 
-def toolchain() -> str:
-    """What names the tool chain: an adaptor that another one bundled is bundled again."""
-    with resources.as_file(_source()) as ours:
-        return hashlib.sha256(b"".join(_contents(ours))).hexdigest()[:16]
+def toolchain_digest() -> str:
+    """Hash the tool chain: an adaptor that another one bundled is bundled again."""
+    with resources.as_file(_source()) as source:
+        return hashlib.sha256(b"".join(_contents(source))).hexdigest()[:16]
 
 
 def _source() -> Traversable:
     return resources.files("worker.adaptors") / "toolchain"
 
 
-def _contents(folder: Path) -> Iterable[bytes]:
-    for file in sorted(one for one in folder.rglob("*") if one.suffix in (".js", ".mjs", ".json")):
+def _contents(folder: Path) -> Iterator[bytes]:
+    files = (file for file in folder.rglob("*") if file.suffix in (".js", ".mjs", ".json"))
+    for file in sorted(files):
         yield file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes()
 
 
 def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
+    path = shutil.which(name)
+    if path is None:
         raise UsageError(
             f"installing adaptors needs Node and npm, and there is no {name} on the PATH"
             " (https://nodejs.org); running workflows does not need them"
         )
-    return found
+    return path
 
 
 def _run(command: Sequence[str], folder: Path, what: str) -> str:
-    """The output of a program. Raises :class:`UsageError` with the end of its complaint."""
+    """Run a program and return its output. Raises :class:`UsageError` with its error message."""
     options: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True}
     try:
-        done = subprocess.run(command, timeout=NPM_SECONDS, check=False, **options)
+        done = subprocess.run(command, timeout=COMMAND_TIMEOUT_S, check=False, **options)
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"{what}: no answer within {NPM_SECONDS} s") from error
+        raise UsageError(f"{what}: not finished within {COMMAND_TIMEOUT_S} s") from error
     if done.returncode != 0:
-        raise UsageError(f"{what}: {_complaint(done.stderr or done.stdout)}")
+        raise UsageError(f"{what}: {_error_message(done.stderr or done.stdout)}")
     return str(done.stdout)
 
 
-def _complaint(text: str) -> str:
-    lines = [line.removeprefix("npm error ").strip() for line in text.splitlines()]
-    telling = [one for one in lines if one and not one.startswith(("A complete log", "npm warn"))]
-    return " ".join(telling[:4])[:500] or "no reason given"
+def _error_message(output: str) -> str:
+    lines = [line.removeprefix("npm error ").strip() for line in output.splitlines()]
+    # npm ends with the path of a log file in a temporary folder, which is gone by then.
+    useful = [line for line in lines if line and not line.startswith(_NOISE)]
+    return " ".join(useful[:4])[:500] or "no reason given"
+
+
+_NOISE = ("A complete log", "npm warn")

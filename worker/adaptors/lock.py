@@ -1,4 +1,7 @@
-"""``adaptors.lock.json`` beside a project: what ``@latest`` came to, once, for everybody."""
+"""Lock file of adaptors: the exact versions that ``@latest`` was resolved to, for everybody.
+
+``adaptors.lock.json`` lies beside a project's workflow.
+"""
 
 from __future__ import annotations
 
@@ -13,36 +16,37 @@ NAME = "adaptors.lock.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
-    """The exact version of an adaptor, and npm's integrity of its package."""
+class LockedVersion:
+    """Exact version of an adaptor, and npm's integrity hash of its package."""
 
     version: str
     integrity: str
 
 
-def read(folder: Path) -> dict[str, Locked]:
-    """What is locked, by specifier as asked for; nothing where there is no lock file."""
+def read(folder: Path) -> dict[str, LockedVersion]:
+    """Read the lock file of a folder: versions by specifier; empty where there is no file."""
     file = folder / NAME
     if not file.is_file():
         return {}
     try:
-        listed = json.loads(file.read_text("utf-8"))["adaptors"]
-        return {name: Locked(**fields) for name, fields in listed.items()}
+        adaptors = json.loads(file.read_text("utf-8"))["adaptors"]
+        return {specifier: LockedVersion(**fields) for specifier, fields in adaptors.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file} is no lock file of adaptors: remove it, or mend it") from error
+        raise UsageError(f"{file} is not a lock file of adaptors: remove or repair it") from error
 
 
-def write(folder: Path, locked: dict[str, Locked]) -> None:
+def write(folder: Path, locked: dict[str, LockedVersion]) -> None:
     """Write the lock file of a folder."""
-    listed = {
-        name: {"version": one.version, "integrity": one.integrity}
-        for name, one in sorted(locked.items())
+    # Sorted, so that a new entry is one change in a version control system.
+    adaptors = {
+        specifier: {"version": entry.version, "integrity": entry.integrity}
+        for specifier, entry in sorted(locked.items())
     }
-    text = json.dumps({"version": 1, "adaptors": listed}, indent=2)
+    text = json.dumps({"version": 1, "adaptors": adaptors}, indent=2)
     (folder / NAME).write_text(text + "\n", "utf-8")
 
 
-def resolve(specifier: Specifier, locked: dict[str, Locked]) -> Specifier:
-    """The exact version that a specifier is locked to, or the specifier itself."""
-    found = locked.get(str(specifier))
-    return Specifier(name=specifier.name, version=found.version) if found else specifier
+def resolve(specifier: Specifier, locked: dict[str, LockedVersion]) -> Specifier:
+    """Replace a specifier by the exact version that it is locked to, if there is one."""
+    entry = locked.get(str(specifier))
+    return Specifier(name=specifier.name, version=entry.version) if entry else specifier

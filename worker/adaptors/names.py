@@ -1,4 +1,4 @@
-"""How adaptors are named: ``@openfn/language-http@7.2.10``, ``http@latest``, ``http``."""
+"""Names of adaptors: ``@openfn/language-http@7.2.10``, ``http@latest``, ``http``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ LATEST = "latest"
 
 _NAME = re.compile(r"(@[a-z0-9][\w.-]*/)?[a-z0-9][\w.-]*", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-[\w.]+)?|latest", re.ASCII)
+_MAX_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -29,32 +30,36 @@ class Specifier:
 
     @property
     def short(self) -> str:
+        """Name without OpenFn's prefix."""
         return self.name.removeprefix(PREFIX)
 
 
 def parse(text: str) -> Specifier:
-    """A specifier as people write it. Raises :class:`UsageError`."""
-    found = parsed(text)
-    if found is None:
+    """Parse a specifier. Raises :class:`UsageError`."""
+    specifier = parse_or_none(text)
+    if specifier is None:
         raise UsageError(
             f"'{shorten(text)}' names no adaptor: expected NAME@VERSION"
             " (http@7.2.10, @openfn/language-http@latest)"
         )
-    return found
+    return specifier
 
 
+# Every run looks its adaptors up, and workflows name the same few.
 @functools.lru_cache(maxsize=4096)
-def parsed(text: str) -> Specifier | None:
-    """:func:`parse`, or ``None`` for what it refuses."""
+def parse_or_none(text: str) -> Specifier | None:
+    """Parse a specifier; return ``None`` where it is invalid."""
+    # The first character may be the scope's "@", which begins no version.
     name, at, version = text.rpartition("@") if "@" in text[1:] else (text, "", "")
-    full = name if "/" in name else f"{PREFIX}{name}"
-    wanted = version if at else LATEST
-    if len(text) > 200 or not _NAME.fullmatch(name) or not _VERSION.fullmatch(wanted):
+    full_name = name if "/" in name else f"{PREFIX}{name}"
+    version = version if at else LATEST
+    # Names become folders of the cache, so nothing like ".." may pass.
+    if len(text) > _MAX_LENGTH or not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
         return None
-    return Specifier(name=full, version=wanted)
+    return Specifier(name=full_name, version=version)
 
 
-def order_of(version: str) -> tuple[tuple[int, ...], bool, str]:
-    """Sorts versions as people count them; one before a release comes before it."""
-    numbers, _, rest = version.partition("-")
-    return tuple(int(one) for one in numbers.split(".")), not rest, rest
+def version_key(version: str) -> tuple[tuple[int, ...], bool, str]:
+    """Return a key that sorts versions by number, a pre-release before its release."""
+    numbers, _, prerelease = version.partition("-")
+    return tuple(int(number) for number in numbers.split(".")), not prerelease, prerelease

@@ -1,4 +1,4 @@
-"""Loads a bundle into an engine, in a process of its own, and prints what it exports, as JSON."""
+"""Probe for bundles: loads one into an engine and prints its exports, in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 
 from worker.sandbox.javascript.engine import Engine
 
-MEMORY = 2 * 1024**3
-SECONDS = 60
+MAX_MEMORY_BYTES = 2 * 1024**3
+MAX_CPU_S = 60
 
 
 def main() -> None:
-    """The bundle's file is the argument."""
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    """Probe the bundle whose path is the argument."""
+    # A bundle is code of strangers that loads before the realm is closed: limit what it can use.
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     engine = Engine({"probe": Path(sys.argv[1]).read_text("utf-8")})
     print(json.dumps(engine.exports("probe")))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.adaptors import cache
 from worker.adaptors.cache import Adaptor
 from worker.adaptors.install import install as install_all
-from worker.adaptors.names import Specifier, parse, parsed
+from worker.adaptors.names import Specifier, parse, parse_or_none
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
@@ -34,7 +34,7 @@ def named_by(project: Path) -> list[Specifier]:
     names = workflow_names(project) or [None]
     steps = [step for name in names for step in load(project, workflow=name).steps]
     written = [
-        parsed(text)
+        parse_or_none(text)
         for step in steps
         if step.language is Language.JAVASCRIPT
         for text in step.adaptors

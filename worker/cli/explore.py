@@ -19,7 +19,7 @@ from worker.explore.export_cases import label, suite
 from worker.explore.properties import PropertyResult, answer, ask
 from worker.runner.pool import background
 from worker.runner.prepare import Options, prepare
-from worker.sandbox.condition_client import ConditionEvaluator
+from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES
 from worker.util.json import dumps
@@ -68,13 +68,13 @@ class Asker:
         self._judge: ConditionEvaluator | None = None
 
     def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
-        if self._judge is None or self._judge.gone:
+        if self._judge is None or self._judge.closed:
             shared = background()
-            call = shared.pool.judge(self._request)
+            call = shared.pool.start_evaluator(self._request)
             self._judge = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
-            if error := self._judge.refused():
+            if error := self._judge.startup_error():
                 raise UsageError(f"the workflow cannot run: {error.message}")
-        return self._judge.ask_all(step, states)
+        return self._judge.evaluate_all(step, states)
 
     def close(self) -> None:
         """Let the judge go."""

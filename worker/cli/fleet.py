@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker.adaptors.http.allowlist import named
+from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
 from worker.errors import UsageError
 from worker.fleet import messaging as transports
@@ -211,7 +211,7 @@ def allowance(
     most = Limits(timeout_s=timeout or 86_400.0, memory_mb=memory or 1_000_000)
     return Allowance(
         credentials=credentials,
-        hosts=tuple(named(text) for text in hosts),
+        hosts=tuple(parse_host_pattern(text) for text in hosts),
         allow_python=not no_python,
         max_limits=most,
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_of, named
+from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
@@ -78,7 +78,7 @@ def run(
         allow_python=not no_python,
     )
     state = read_input(input_file)
-    allowed = [named(text) for text in allow_hosts]
+    allowed = [parse_host_pattern(text) for text in allow_hosts]
     if scrub and record is None:
         raise UsageError("--scrub says what to keep out of a recording: add --record DIR")
     sinks = _sinks(
@@ -123,7 +123,7 @@ async def _run(
 def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
     """Requests go to the hosts that were allowed, and to those that credentials name."""
     found, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_of(found.values())])
+    return LazyHost([*allowed, *hosts_in_credentials(found.values())])
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from worker.adaptors.http.replay_host import Changed
+from worker.adaptors.http.replay_host import RequestDivergence
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
 from worker.util.state_diff import differences
 
@@ -41,7 +41,7 @@ class _Done:
 def first_divergence(
     before: Sequence[AnyEvent],
     now: Sequence[AnyEvent],
-    changed: Sequence[Changed] = (),
+    changed: Sequence[RequestDivergence] = (),
     *,
     partly: bool = False,
     unheard: Collection[str] = (),

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from worker.adaptors.choose import choose
+from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.exchange import Exchange
 from worker.adaptors.http.recording_host import RecordingHost, Sender
 from worker.core.events import AnyEvent
@@ -53,7 +53,9 @@ class Recorder:
             "credentials": {
                 name: stand_in(one) for name, one in (options.credentials or {}).items()
             },
-            "adaptors": {name: str(one.specifier) for name, one in choose(workflow).items()},
+            "adaptors": {
+                name: str(one.specifier) for name, one in choose_adaptors(workflow).items()
+            },
             "origin": "worker",
         }
         inline = {

@@ -104,8 +104,8 @@ class Writer:
         self._line(self._journal, self._json(dumps(fields)))
 
     def exchange(self, one: Exchange) -> None:
-        fields = {"step": one.step, "execution": one.execution, "asked": one.asked}
-        fields |= {"arrived": one.arrived, "request": request_fields(one.request)}
+        fields = {"step": one.step, "execution": one.execution, "asked": one.sent_us}
+        fields |= {"arrived": one.arrived_us, "request": request_fields(one.request)}
         self._line(self._http, dumps({**fields, "reply": reply_fields(one.reply)}))
 
     def close(self) -> None:
@@ -252,8 +252,8 @@ def _exchanges(file: Path, damage: list[str]) -> Iterator[Exchange]:
             yield Exchange(
                 step=fields["step"],
                 execution=int(fields["execution"]),
-                asked=int(fields["asked"]),
-                arrived=int(fields["arrived"]),
+                sent_us=int(fields["asked"]),
+                arrived_us=int(fields["arrived"]),
                 request=HttpRequest(
                     method=request["method"],
                     url=request["url"],

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.adaptors.choose import choose
+from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.replay_host import ReplayHost
-from worker.adaptors.names import COMMON, parsed
+from worker.adaptors.names import COMMON, parse_or_none
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart
 from worker.core.scripted import ScriptedStep
 from worker.errors import UsageError
@@ -77,11 +77,13 @@ async def replay(
     host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     cut = not recording.complete or _ended_from_outside(recording) or bool(part.end)
-    unasked = [] if cut or part.start else [one for one in host.unasked() if one.step not in script]
+    missing = (
+        [] if cut or part.start else [one for one in host.not_requested() if one.step not in script]
+    )
     divergence = first_divergence(
         events,
         result.events,
-        [*host.changed, *unasked],
+        [*host.divergences, *missing],
         partly=cut,
         unheard=tuple(script) if header.origin == "worker" else {step.id for step in played.steps},
     )
@@ -172,7 +174,7 @@ def _ended_from_outside(recording: Recording) -> bool:
 def _script(
     recording: Recording, workflow: Workflow, executions: list[_RecordedExecution]
 ) -> dict[str, tuple[ScriptedStep, ...]]:
-    chosen = choose(workflow)
+    chosen = choose_adaptors(workflow)
     scripted = {
         step.id
         for step in workflow.steps
@@ -189,7 +191,7 @@ def _cannot_run(recording: Recording, step: Step, chosen: Mapping[str, object]) 
     if recording.header.origin == "worker":
         # One that was missing then too ran without it.
         return any(one in recording.header.adaptors and one not in chosen for one in step.adaptors)
-    named = [found for text in step.adaptors if (found := parsed(text)) is not None]
+    named = [found for text in step.adaptors if (found := parse_or_none(text)) is not None]
     return any(one.name != COMMON for one in named)
 
 

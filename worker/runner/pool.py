@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from worker.errors import PlanError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Collector, PathEntry, Result
-from worker.sandbox.condition_client import ConditionEvaluator
-from worker.sandbox.host import Host
 from worker.sandbox.limits import Limits
-from worker.sandbox.process_pool import ProcessPool
+from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
+from worker.sandbox.parent.host import Host
+from worker.sandbox.parent.process_pool import ProcessPool
 from worker.sandbox.protocol import RunRequest
 from worker.workflow.model import Workflow
 
@@ -77,9 +77,9 @@ class Pool:
             await self._processes.execute(request, collector.receive, cancel, host)
         return collector.result()
 
-    async def judge(self, request: RunRequest) -> ConditionEvaluator:
-        """A process that evaluates the conditions of a request's plan."""
-        return await self._processes.judge(request)
+    async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
+        """Return an evaluator of the conditions of a request's plan, in a new process."""
+        return await self._processes.start_evaluator(request)
 
 
 # --- without an event loop of one's own ---------------------------------------------------------

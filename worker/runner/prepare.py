@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from worker.adaptors.choose import choose
-from worker.core.compile_plan import compile_plan
+from worker.adaptors.choose import choose_adaptors
+from worker.core.compile_plan import compile as compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
@@ -63,7 +63,7 @@ def limits_of(
     own, standard = workflow.options, Limits()
     own_timeout = _number(own.get("run_timeout_ms"))
     return Limits(
-        timeout_s=timeout or (own_timeout / 1000 if own_timeout else standard.timeout_s),
+        timeout_s=timeout or (own_timeout * 1000 if own_timeout else standard.timeout_s),
         memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
         state_mb=state_limit,
         payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
@@ -88,7 +88,7 @@ def prepare(
     """
     plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
     found, missing = configurations(workflow, options.credentials or {})
-    chosen = choose(workflow)
+    chosen = choose_adaptors(workflow)
     return RunRequest(
         run_id=run_id,
         seed=seed_of(run_id),

@@ -1,4 +1,4 @@
-"""What a run's process tells its parent: events numbered, dated, masked and within their limits."""
+"""Writer of a run's events: numbers, dates and masks them, and enforces their limits."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from typing import Any
 from worker.core.events import error_to_dict
 from worker.core.outcome import StepError
 from worker.sandbox.clock import Clock
-from worker.sandbox.dataclip import StateText, identifiers
-from worker.sandbox.protocol import Out, RunRequest
+from worker.sandbox.dataclip import StateText, generate_ids
+from worker.sandbox.protocol import FrameSink, RunRequest
 from worker.util.masking import Mask
+
+SHORT_MESSAGE = 10_000
+"""Characters that stay of the message of an error over the payload limit."""
 
 
 class EventWriter:
-    """Numbers, dates, masks and sends the events of one run."""
+    """Writes the events of one run into a sink."""
 
-    def __init__(self, request: RunRequest, out: Out, clock: Clock) -> None:
-        self._out = out
+    def __init__(self, request: RunRequest, sink: FrameSink, clock: Clock) -> None:
+        self._sink = sink
         self._clock = clock
         self._limits = request.limits
         self._run_id = request.run_id
-        self._ids = identifiers(request.seed)
+        self._ids = generate_ids(request.seed)
         self._seq = 0
-        self._lines = self._logged = 0
+        self._log_lines = self._log_size = 0
         self._silenced = False
         self.mask = Mask(request.secrets)
 
@@ -32,6 +35,7 @@ class EventWriter:
         return next(self._ids)
 
     def emit(self, type: str, clip: str | None = None, **fields: Any) -> None:
+        """Write an event; it is sent with the next :meth:`flush`."""
         header = {
             "type": type,
             "run_id": self._run_id,
@@ -40,20 +44,27 @@ class EventWriter:
             **fields,
         }
         self._seq += 1
-        self._out.put(header, clip)
+        self._sink.put(header, clip)
 
     def flush(self) -> None:
-        """Let the parent know everything so far; due before anything that may take its time."""
-        self._out.flush()
+        """Send what was written so far.
+
+        Call it before anything that may take long or kill the process: the parent completes a run
+        from the events that it has.
+        """
+        self._sink.flush()
 
     def log(self, level: str, source: str, message: str, step_id: str, job_id: str) -> None:
-        """Report a log line, within the limits of its size, of their number and of their sum."""
+        """Write a log line, within the limits of its size, of all lines' number and size."""
         if self._silenced:
             return
-        # Masked before it is cut, or half a secret could stay behind.
-        text = cut(self.mask.text(printable(message)), self._limits.log_payload)
-        self._lines, self._logged = self._lines + 1, self._logged + len(text)
-        if self._lines > self._limits.log_lines or self._logged > self._limits.log_total:
+        # Masked before it is cut: half a secret would not be recognised any more.
+        text = cut(self.mask.text(printable(message)), self._limits.log_payload_bytes)
+        self._log_lines, self._log_size = self._log_lines + 1, self._log_size + len(text)
+        if (
+            self._log_lines > self._limits.log_lines
+            or self._log_size > self._limits.log_total_bytes
+        ):
             self._silenced = True
             level, source, text = "warn", "R/T", "too many log lines: no more are reported"
         self.emit(
@@ -67,13 +78,15 @@ class EventWriter:
         self.flush()
 
     def error(self, error: StepError | None) -> dict[str, Any] | None:
-        """An error as the wire has it, without secrets and within the payload limit."""
+        """Return an error for the wire, masked and within the payload limit."""
         if error is None:
             return None
         text = self._error_text(error)
-        if len(text) > self._limits.log_payload:
+        if len(text) > self._limits.log_payload_bytes:
             masked_message = self.mask.text(error.message)
-            short = replace(error, message=cut(masked_message, 10_000), details={}, cause=None)
+            short = replace(
+                error, message=cut(masked_message, SHORT_MESSAGE), details={}, cause=None
+            )
             text = self._error_text(short)
         masked: dict[str, Any] = json.loads(text)
         return masked
@@ -82,7 +95,7 @@ class EventWriter:
         return self.mask.json(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
 
     def clip(self, state: StateText | None) -> tuple[str | None, bool]:
-        """The text to send of a state, and whether it is withheld for its size."""
+        """Return the masked text of a state, and whether it is withheld for its size."""
         if state is None:
             return None, False
         if self.too_large(state):
@@ -90,22 +103,22 @@ class EventWriter:
         return self.mask.json(state.text), False
 
     def too_large(self, state: StateText | None) -> bool:
-        """Whether a state is over the payload limit."""
-        return state is not None and size_of(state.text) > self._limits.payload
+        return state is not None and size_of(state.text) > self._limits.payload_bytes
 
 
 def size_of(text: str) -> int:
-    """The size of a text in bytes, as it travels."""
+    """Count the bytes of a text in UTF-8."""
+    # isascii() is a flag of the string, so most states are measured without being encoded.
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def cut(text: str, limit: int) -> str:
-    """The text within ``limit`` characters, saying so where it was cut."""
+    """Cut a text after ``limit`` characters, with a note."""
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… (cut: {len(text)} characters, over the limit of {limit})"
 
 
 def printable(text: str) -> str:
-    """The text without halves of surrogate pairs, which no encoding can hold."""
+    """Replace halves of surrogate pairs, which UTF-8 cannot encode, by ``?``."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What a run may use. The parent keeps the clock; the run's process keeps the rest."""
+"""Limits of a run. The parent enforces the time limit, the run's process all others."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ class Limits:
     log_total_mb: float = 50.0
 
     @property
-    def memory(self) -> int:
+    def memory_bytes(self) -> int:
         return self.memory_mb * MIB
 
     @property
-    def state(self) -> int:
+    def state_bytes(self) -> int:
         return int((self.memory_mb / 4 if self.state_mb is None else self.state_mb) * MIB)
 
     @property
-    def payload(self) -> int:
+    def payload_bytes(self) -> int:
         return int(self.payload_mb * MIB)
 
     @property
-    def log_total(self) -> int:
+    def log_total_bytes(self) -> int:
         return int(self.log_total_mb * MIB)
 
     @property
-    def log_payload(self) -> int:
+    def log_payload_bytes(self) -> int:
         return int(self.log_payload_mb * MIB)
 
 
 def timed_out(limits: Limits) -> StepError:
-    """The error of a run that took longer than it may."""
+    """Return the error of a run that took longer than its time limit."""
     text = f"the run took longer than its limit of {limits.timeout_s:g} s"
     return StepError(type="TimeoutError", message=text)

@@ -1,4 +1,4 @@
-"""What a process has used of memory, and how it is kept from using more."""
+"""Memory of a process: its peak, and the limits that the kernel enforces."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ import sys
 
 from worker.sandbox.limits import MIB, Limits
 
+_HEADROOM_BYTES = 16 * MIB
+"""Memory that the interpreter itself may need beyond the run's limit."""
+
 
 def peak_memory() -> int:
-    """The process's peak resident memory, in bytes."""
+    """Return the process's peak resident memory, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # ru_maxrss counts bytes on macOS and KiB on Linux.
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def data_ceiling(memory: int) -> int:
-    """The limit of this process's data that leaves a run ``memory`` bytes, and some headroom."""
+def data_ceiling(memory_bytes: int) -> int:
+    """Return the data limit for this process that leaves a run ``memory_bytes``, and headroom."""
+    # Read without a file object: its buffer is an allocation, and the figure is taken here.
     statm = os.open("/proc/self/statm", os.O_RDONLY)
-    pages = int(os.read(statm, 200).split()[5])
+    data_pages = int(os.read(statm, 200).split()[5])
     os.close(statm)
-    return pages * resource.getpagesize() + memory + _HEADROOM
-
-
-_HEADROOM = 16 * MIB
-"""What the interpreter itself may need beyond the run's limit."""
+    return data_pages * resource.getpagesize() + memory_bytes + _HEADROOM_BYTES
 
 
 def confine(limits: Limits) -> None:
-    """Take from this process what a run has no use for: files, cores, memory over its limit."""
+    """Forbid this process to write files or core dumps, and to exceed its memory limit."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    # macOS accepts RLIMIT_DATA and does not enforce it; there the engine's own limit must do.
     if sys.platform == "linux":
-        ceiling = data_ceiling(limits.memory)
+        ceiling = data_ceiling(limits.memory_bytes)
         resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))

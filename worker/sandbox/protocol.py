@@ -1,7 +1,7 @@
-"""What crosses between the parent and a run's process: frames of a JSON header and a JSON clip.
+"""Protocol between the parent and a run's process: frames of a JSON header and a JSON clip.
 
-A clip is a state. It travels as text beside its header, so that nobody parses a state only to
-pass it on.
+A clip is a state. It travels as text beside its header, so that a state that is only passed on need
+not be parsed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 
 _LENGTHS = struct.Struct("<II")
-HEADER_LIMIT = 64 * 1024 * 1024
-CLIP_LIMIT = 1 << 31
+MAX_HEADER_BYTES = 64 * 1024 * 1024
+MAX_CLIP_BYTES = 1 << 31
+READ_BYTES = 1 << 18
+"""Bytes that both ends read from a channel at a time."""
 
 EXIT_OUT_OF_MEMORY = 77
-"""How a run's process ends when it has no memory left to say why."""
+"""Exit code of a process that has no memory left to write an event."""
 
+HOST_CALL = "host:call"
+"""Type of a frame that is no event but a call for the parent's host.
 
-CALL = "host:call"
-"""The type of a frame that is no event: a call that the parent performs. Its answer is a frame
-``{number, at}``, with the moment at which it arrives, and a text."""
+The reply is a frame ``{number, at}``, with the time at which it arrives, and a text.
+"""
 
 
 class ProtocolError(Exception):
@@ -37,15 +40,16 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """One run, as the parent sends it. ``seed`` is what its other ids are made from.
+    """One run, as the parent sends it.
 
+    ``seed`` (32 hexadecimal digits) determines the run's other ids and its random numbers.
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
-    JSON text, ``missing`` the names of those that nobody gave. ``modules`` are the modules that
-    Python steps may import beyond the safe ones. ``script`` says which executions of which steps do
-    something else than run their code. ``clock`` is the kind of clock, ``start`` is
-    where a virtual one begins, ``moments`` are when the steps of a recording began. ``adaptors``
-    says which adaptor (its name and version) serves which specifier, and ``bundles`` where it is.
+    JSON text, ``missing`` the names of the credentials that are not there. ``modules`` are the
+    modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
+    executions of steps. ``clock`` is the kind of clock, ``start`` the first time of a virtual one,
+    ``moments`` are the start times of the steps of a recording. ``adaptors`` maps specifiers to
+    installed adaptors (``name@version``), and ``bundles`` lists these with their paths.
     """
 
     run_id: str
@@ -70,12 +74,12 @@ class RunRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionRequest:
-    """Conditions to be evaluated over states that the parent sends, one at a time.
+    """Conditions to evaluate over states that the parent sends, one request at a time.
 
-    The answer to the inquiry itself is a frame ``{refused: error or null}``. A question is a frame
-    ``{step, now, seed}`` with a state; its answer ``{verdicts, error}``, with the state that the
-    conditions left where they changed it. A question with ``all``, a list of states, is answered by
-    a list of pairs of verdicts and error.
+    The first reply is a frame ``{refused: error or null}``. Then each request is a frame
+    ``{step, now, seed}`` with a state. Its reply is ``{verdicts, error}``, with the state where
+    the conditions changed it. For a request with ``all``, a list of states, the reply lists a pair
+    of verdicts and error for each.
     """
 
     request: RunRequest
@@ -84,23 +88,24 @@ class ConditionRequest:
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def frame(header: dict[str, Any], clip: str | None = None) -> bytes:
-    """The bytes of one frame."""
+def encode_frame(header: dict[str, Any], clip: str | None = None) -> bytes:
+    """Return the bytes of one frame."""
     head = _compact(header).encode()
+    # A job's text may hold half a surrogate pair; its bytes must not fail here.
     body = b"" if clip is None else clip.encode("utf-8", "surrogatepass")
     return b"".join((_LENGTHS.pack(len(head), len(body)), head, body))
 
 
-class Out(Protocol):
-    """Where the facts of a run go: a header, and a clip beside it."""
+class FrameSink(Protocol):
+    """Destination of a run's events: takes headers, each with a clip beside it."""
 
     def put(self, header: dict[str, Any], clip: str | None) -> None: ...
 
     def flush(self) -> None:
-        """Let what was put arrive."""
+        """Send the frames that were put so far."""
 
 
-class Channel:
+class FrameSender:
     """Sends frames into a socket, several at once."""
 
     def __init__(self, channel: socket.socket) -> None:
@@ -108,40 +113,42 @@ class Channel:
         self._unsent: list[bytes] = []
 
     def put(self, header: dict[str, Any], clip: str | None) -> None:
-        self._unsent.append(frame(header, clip))
+        self._unsent.append(encode_frame(header, clip))
 
     def flush(self) -> None:
         self._channel.sendall(b"".join(self._unsent))
         self._unsent.clear()
 
 
-class Frames:
-    """Cuts a stream of bytes into (header, clip) pairs; a clip that is absent is ``None``."""
+class FrameDecoder:
+    """Decodes a stream of bytes into pairs of header and clip (``None`` if absent)."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], str | None]]:
-        """The frames that ``data`` completes. Raises :class:`ProtocolError` on anything else."""
+        """Yield the frames that ``data`` completes. Raises :class:`ProtocolError`."""
         self._buffer += data
         position = 0
         while len(self._buffer) - position >= _LENGTHS.size:
             head, body = _LENGTHS.unpack_from(self._buffer, position)
-            if head > HEADER_LIMIT or body > CLIP_LIMIT:
-                raise ProtocolError(f"a frame of {head} + {body} bytes")
+            # Checked before the bytes arrive: garbage would have the parent buffer up to 8 GiB.
+            if head > MAX_HEADER_BYTES or body > MAX_CLIP_BYTES:
+                raise ProtocolError(f"a frame of {head} + {body} bytes is too large")
             start = position + _LENGTHS.size
             if len(self._buffer) - start < head + body:
                 break
             position = start + head + body
-            yield self._read(start, head, body)
+            yield self._decode(start, head, body)
+        # Removed once for all frames: each removal moves the rest of the buffer.
         del self._buffer[:position]
 
-    def _read(self, start: int, head: int, body: int) -> tuple[dict[str, Any], str | None]:
+    def _decode(self, start: int, head: int, body: int) -> tuple[dict[str, Any], str | None]:
         try:
             header = json.loads(self._buffer[start : start + head])
             clip = self._buffer[start + head : start + head + body].decode() if body else None
         except ValueError as error:
             raise ProtocolError(f"not a frame: {error}") from error
         if not isinstance(header, dict):
-            raise ProtocolError("a frame's header must be an object")
+            raise ProtocolError("the header of a frame must be an object")
         return header, clip

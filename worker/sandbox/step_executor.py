@@ -1,5 +1,7 @@
-"""What every run does, wherever its code is executed: it performs what the machine orders, keeps
-to the script and to the clock, and reports each fact."""
+"""Executor of a run's effects: follows the script and the clock, and writes an event for each.
+
+Subclasses execute code and conditions: in the sandbox's child, or not at all (scripted runs).
+"""
 
 from __future__ import annotations
 
@@ -25,53 +27,54 @@ EMPTY = "{}"
 
 
 class TimeLimitReached(Exception):
-    """The run's virtual time is over."""
+    """The run's virtual time is over its limit."""
 
 
 class StepExecutor(ABC):
-    """One run. What executes code and conditions is left to those who can."""
+    """Handles the effects of one run."""
 
-    def __init__(self, request: RunRequest, report: EventWriter, clock: Clock) -> None:
+    def __init__(self, request: RunRequest, writer: EventWriter, clock: Clock) -> None:
         self._request = request
-        self._report = report
+        self._writer = writer
         self._clock = clock
         self._step_id = self._job_id = ""
         self._execution = 0
-        self._step_began = self._began = clock.now()
+        self._step_started = self._started = clock.now()
 
     @abstractmethod
     def prepare(self) -> StepError | None:
-        """Make everything ready before the first step; an error refuses the run."""
+        """Prepare for the first step. A returned error ends the run before it starts."""
 
     @abstractmethod
     def execute(self, step: Step, state: str) -> Outcome:
-        """Execute a step's real code over an upstream state; the outcome's state is text."""
+        """Execute a step's code over an upstream state; the outcome's state is JSON text."""
 
     @abstractmethod
-    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
-        """Evaluate conditions over a state; the state that they leave is text."""
+    def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+        """Evaluate conditions over a state; the state that they leave is JSON text."""
 
     def run(self) -> None:
-        """Walk the request's plan to its end."""
-        self._report.emit(
+        """Execute the request's plan to its end."""
+        self._writer.emit(
             "run:start", workflow=self._request.plan.name, versions=self._request.versions
         )
-        self._report.flush()
+        # The parent's time limit starts with run:start, and preparing may take long already.
+        self._writer.flush()
         error = self.prepare()
         if error is not None:
             fail_start(self._request.plan, error, self)
         else:
-            drive(self._request.plan, StateText(self._report.next_id(), self._request.input), self)
+            drive(self._request.plan, StateText(self._writer.next_id(), self._request.input), self)
 
     # --- steps ------------------------------------------------------------------------------------
 
     def run_step(self, effect: StartStep) -> Outcome:
-        state = effect.input or StateText(self._report.next_id(), EMPTY)
-        self._step_id, self._job_id = self._report.next_id(), effect.step.id
+        state = effect.input or StateText(self._writer.next_id(), EMPTY)
+        self._step_id, self._job_id = self._writer.next_id(), effect.step.id
         self._execution = effect.execution
         self._clock.begin_step(effect.step.id, effect.execution)
-        self._step_began = self._clock.now()
-        self._report.emit(
+        self._step_started = self._clock.now()
+        self._writer.emit(
             "step:start",
             step_id=self._step_id,
             job_id=effect.step.id,
@@ -79,7 +82,7 @@ class StepExecutor(ABC):
             input_dataclip_id=state.id,
             execution=effect.execution,
         )
-        self._report.flush()
+        self._writer.flush()
         try:
             outcome = self.within_limits(effect.step, self._outcome(effect, state.text))
         except TimeLimitReached:
@@ -87,28 +90,29 @@ class StepExecutor(ABC):
             outcome = Outcome(state=None, error=replace(error, step_id=effect.step.id))
         return replace(outcome, state=self._clip(outcome.state))
 
-    def _outcome(self, order: StartStep, state: str) -> Outcome:
-        act = find_scripted_step(self._request.script, order.step.id, order.execution)
+    def _outcome(self, effect: StartStep, state: str) -> Outcome:
+        act = act_for(self._request.script, effect.step.id, effect.execution)
         if act is None:
-            return self.execute(order.step, state)
+            return self.execute(effect.step, state)
         self.skip(act.takes_s)
-        return scripted_outcome(
-            act, order.step.id, build_input(json.loads(state), dict(order.step.state), {})
+        return perform(
+            act, effect.step.id, assemble(json.loads(state), dict(effect.step.state), {})
         )
 
     def skip(self, seconds: float) -> None:
-        """Let virtual time pass, which no clock of the machine's sees."""
+        """Skip time. Raises :class:`TimeLimitReached` where that exceeds the time limit."""
+        # The parent measures real time alone, so skipped time is checked here.
         self._clock.skip(seconds)
-        if self._clock.skipped > self._request.limits.timeout_s:
+        if self._clock.skipped_s > self._request.limits.timeout_s:
             raise TimeLimitReached
 
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
-        """Rule over what a step may hide: a state that is too large."""
+        """Return the outcome, or an abort where its state is too large."""
         error = self._too_large(outcome.state)
         return Outcome(state=None, error=replace(error, step_id=step.id)) if error else outcome
 
     def _too_large(self, state: str | None) -> StepError | None:
-        limit = self._request.limits.state
+        limit = self._request.limits.state_bytes
         size = 0 if state is None else size_of(state)
         if size <= limit:
             return None
@@ -116,59 +120,62 @@ class StepExecutor(ABC):
         return StepError(type="StateTooLargeError", message=text)
 
     def _clip(self, text: str | None) -> StateText | None:
-        return None if text is None else StateText(self._report.next_id(), text)
+        return None if text is None else StateText(self._writer.next_id(), text)
 
-    def evaluate_edges(self, effect: EvaluateEdges) -> EdgesEvaluated:
+    def judge(self, effect: EvaluateEdges) -> EdgesEvaluated:
         clip = effect.outcome.state
-        judged = self.evaluate(effect, clip and clip.text)
-        if judged.state is None or (clip is not None and judged.state == clip.text):
-            return replace(judged, state=clip)
-        error = judged.error or self._too_large(judged.state)
-        return replace(judged, state=self._clip(judged.state), error=error)
+        result = self.evaluate_conditions(effect, clip and clip.text)
+        if result.state is None or (clip is not None and result.state == clip.text):
+            return replace(result, state=clip)
+        # A condition that changes the state makes a new dataclip, under the same limit.
+        error = result.error or self._too_large(result.state)
+        return replace(result, state=self._clip(result.state), error=error)
 
-    # --- reports ----------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------
 
     def complete_step(self, effect: CompleteStep) -> None:
         outcome = effect.outcome
         aborted = outcome.error is not None and outcome.error.aborts
+        # After an abort nothing reads the state, and it may be what broke the limit.
         clip = None if aborted else outcome.state
-        text, withheld = self._report.clip(clip)
+        text, withheld = self._writer.clip(clip)
         if outcome.state is None and not aborted:
             self.log("warn", "R/T", "the step returned nothing: its output is empty")
-        self._report.emit(
+        self._writer.emit(
             "step:complete",
             text,
             step_id=self._step_id,
             job_id=effect.step.id,
             reason=outcome.error.reason if outcome.error else "success",
-            error=self._report.error(outcome.error),
+            error=self._writer.error(outcome.error),
             output_dataclip_id=clip and clip.id,
             withheld=withheld,
             next=effect.next,
             mem=peak_memory(),
-            duration=self._clock.now() - self._step_began,
+            duration=self._clock.now() - self._step_started,
         )
         self._step_id = self._job_id = ""
 
     def complete_run(self, effect: CompleteRun) -> None:
         final = self._final(effect.final_states)
-        self._report.emit(
+        self._writer.emit(
             "run:complete",
-            self._report.mask.json(final.text) if final else None,
+            self._writer.mask.json(final.text) if final else None,
             reason=STATUSES[effect.status].reason,
-            error=self._report.error(effect.error),
+            error=self._writer.error(effect.error),
             final_dataclip_id=final and final.id,
-            withheld=self._report.too_large(final),
+            withheld=self._writer.too_large(final),
             mem=peak_memory(),
-            duration=self._clock.now() - self._began,
+            duration=self._clock.now() - self._started,
         )
-        self._report.flush()
+        self._writer.flush()
 
     def _final(self, states: Mapping[str, StateText]) -> StateText | None:
         if len(states) <= 1:
             return next(iter(states.values()), None)
+        # Joined as text: parsing large states only to write them again would double the memory.
         members = (f"{json.dumps(key)}:{clip.text}" for key, clip in states.items())
-        return StateText(self._report.next_id(), "{" + ",".join(members) + "}")
+        return StateText(self._writer.next_id(), "{" + ",".join(members) + "}")
 
     def log(self, level: str, source: str, message: str) -> None:
-        self._report.log(level, source, message, self._step_id, self._job_id)
+        self._writer.log(level, source, message, self._step_id, self._job_id)

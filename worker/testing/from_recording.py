@@ -81,7 +81,7 @@ def _stub(one: Exchange) -> dict[str, Any]:
         "request": request,
         "times": 1,
         "reply": reply_fields(one.reply),
-        "delay": (one.arrived - one.asked) / 1e6,
+        "delay": (one.arrived_us - one.sent_us) / 1e6,
     }
 
 

@@ -20,8 +20,8 @@ from worker.runner.pool import Pool
 from worker.runner.prepare import Options, input_text, prepare, seed_of
 from worker.runner.result import Collector, Result
 from worker.sandbox.clock import Clock
-from worker.sandbox.condition_client import ConditionEvaluator
 from worker.sandbox.event_writer import EventWriter
+from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.protocol import RunRequest
 from worker.sandbox.step_executor import StepExecutor
 from worker.testing.schedule import Turn
@@ -76,9 +76,9 @@ class InProcessRunner:
 
     def _judge(self, workflow: Workflow, request: RunRequest) -> ConditionEvaluator:
         judge = self._judges.get(id(workflow))
-        if judge is None or judge.gone:
+        if judge is None or judge.closed:
             asked = replace(request, run_id=str(uuid.uuid4()))
-            call = asyncio.run_coroutine_threadsafe(self._pool.judge(asked), self._loop)
+            call = asyncio.run_coroutine_threadsafe(self._pool.start_evaluator(asked), self._loop)
             judge = self._judges[id(workflow)] = call.result()
         return judge
 
@@ -112,11 +112,11 @@ class ScriptedRun(StepExecutor):
         self._seed: str | None = request.seed
 
     def prepare(self) -> StepError | None:
-        return self._judge.refused()
+        return self._judge.startup_error()
 
     def execute(self, step: Step, state: str) -> Outcome:
         raise NeedsSandbox
 
-    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+    def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         seed, self._seed = self._seed, None
-        return self._judge.ask(order.step.id, state, now=self._clock.now(), seed=seed)
+        return self._judge.evaluate(effect.step.id, state, now=self._clock.now(), seed=seed)

@@ -1,1 +1,1 @@
-"""What performs the calls of adaptors: live, from a script, or from a recording."""
+"""Hosts for HTTP requests of adaptors: live, stubbed, recording and replaying."""

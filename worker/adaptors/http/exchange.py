@@ -1,4 +1,4 @@
-"""HTTP requests and replies, as adaptors make them and as recordings and scripts hold them."""
+"""HTTP requests and replies, and their JSON in host calls, recordings and case files."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from typing import Any
 
 from worker.util.json import dumps
 
+MAX_TIMEOUT_S = 300.0
+MAX_REDIRECTS = 20
+
 Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """``timeout_s`` is what the adaptor waits at most, ``redirects`` how many are followed."""
+    """An HTTP request; ``redirects`` is the number of redirects to follow."""
 
     method: str
     url: str
     headers: Pairs = ()
     body: bytes = b""
-    timeout_s: float = 300.0
+    timeout_s: float = MAX_TIMEOUT_S
     redirects: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
-    """A response, or the ``error`` that there was instead: ``{name, message, code}``."""
+    """A response, or an ``error`` (``{name, message, code}``) in its place."""
 
     status: int = 0
     reason: str = ""
@@ -39,22 +42,22 @@ class HttpReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One request and its reply. ``asked`` and ``arrived`` are the run's time in microseconds."""
+    """One request and its reply, with the run's time (microseconds) at which each was sent."""
 
     step: str
     execution: int
-    asked: int
-    arrived: int
+    sent_us: int
+    arrived_us: int
     request: HttpRequest
     reply: HttpReply
 
 
 class ExchangeError(ValueError):
-    """The text is no request or no reply."""
+    """Text that is not a valid request or reply."""
 
 
 def request_of(text: str) -> HttpRequest:
-    """What an adaptor asked for. Raises :class:`ExchangeError`."""
+    """Parse an adaptor's request (JSON text). Raises :class:`ExchangeError`."""
     try:
         fields = json.loads(text)
         return HttpRequest(
@@ -62,15 +65,15 @@ def request_of(text: str) -> HttpRequest:
             url=str(fields["url"]),
             headers=_pairs(fields.get("headers") or ()),
             body=body_of(fields),
-            timeout_s=min(300.0, float(fields.get("timeout") or 300_000) / 1000),
-            redirects=min(20, int(fields.get("redirects") or 0)),
+            timeout_s=min(MAX_TIMEOUT_S, float(fields.get("timeout") or MAX_TIMEOUT_S * 1e3) / 1e3),
+            redirects=min(MAX_REDIRECTS, int(fields.get("redirects") or 0)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExchangeError(f"no request: {error}") from error
+        raise ExchangeError(f"not a request: {error}") from error
 
 
 def request_fields(request: HttpRequest) -> dict[str, Any]:
-    """A request as a recording holds it."""
+    """Convert a request to the JSON fields of a recording."""
     return {
         "method": request.method,
         "url": request.url,
@@ -81,7 +84,7 @@ def request_fields(request: HttpRequest) -> dict[str, Any]:
 
 
 def reply_of(fields: Mapping[str, Any]) -> HttpReply:
-    """A reply as a recording or a script holds it. Raises :class:`ExchangeError`."""
+    """Parse the JSON fields of a recording or script. Raises :class:`ExchangeError`."""
     try:
         if error := fields.get("error"):
             return HttpReply(error={str(name): str(value) for name, value in error.items()})
@@ -93,11 +96,11 @@ def reply_of(fields: Mapping[str, Any]) -> HttpReply:
             body=body_of(fields),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ExchangeError(f"no reply: {error}") from error
+        raise ExchangeError(f"not a reply: {error}") from error
 
 
 def reply_fields(reply: HttpReply) -> dict[str, Any]:
-    """A reply as an adaptor, and a recording, gets it."""
+    """Convert a reply to the JSON fields of adaptors and recordings."""
     if reply.error:
         return {"error": dict(reply.error)}
     return {
@@ -120,9 +123,9 @@ def body_of(fields: Mapping[str, Any]) -> bytes:
 
 
 def body_fields(body: bytes) -> dict[str, str]:
-    """Text where it is text, so that people can read it."""
     if not body:
         return {}
+    # Text where possible, so that people can read and edit recordings.
     try:
         return {"text": body.decode()}
     except UnicodeDecodeError:

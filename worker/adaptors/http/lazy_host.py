@@ -1,4 +1,4 @@
-"""A live host that costs nothing until the first request: most runs make none."""
+"""Live host that is created on the first request."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from typing import TYPE_CHECKING
 
 from worker.adaptors.http.allowlist import HostPattern
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
-from worker.sandbox.host import HostCall, HostReply
+from worker.sandbox.parent.host import HostCall, HostReply
 
 if TYPE_CHECKING:
     from worker.adaptors.http.live_host import LiveHost
 
 
 class LazyHost:
-    """A :class:`LiveHost` that is made when it is needed: its library takes 0.2 s to import."""
+    """Creates a :class:`LiveHost` when the first request arrives, and delegates to it."""
 
     def __init__(self, allowed: Sequence[HostPattern]) -> None:
         self._allowed = allowed
         self._live: LiveHost | None = None
 
-    def _made(self) -> LiveHost:
+    def _host(self) -> LiveHost:
         if self._live is None:
+            # Its HTTP library takes 0.2 s to import, and most runs make no request.
             from worker.adaptors.http.live_host import LiveHost
 
             self._live = LiveHost(self._allowed)
         return self._live
 
-    async def answer(self, call: HostCall) -> HostReply:
-        return await self._made().answer(call)
+    async def handle(self, call: HostCall) -> HostReply:
+        return await self._host().handle(call)
 
     async def send(self, request: HttpRequest) -> HttpReply:
-        return await self._made().send(request)
+        return await self._host().send(request)
 
     async def close(self) -> None:
+        """Close the connections, if there are any."""
         if self._live is not None:
             await self._live.close()

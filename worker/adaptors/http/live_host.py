@@ -1,8 +1,9 @@
-"""Requests for real: only to the hosts that were named, and into no network that was not meant.
+"""Host that performs HTTP requests, to allowed hosts only (protects from SSRF).
 
-A host that is named exactly may be anywhere. One that only fits a pattern (``*.example.org``) must
-have a public address, so that a name which somebody else controls cannot lead to a private
-network; the address that was looked at is the one that is connected to.
+A host that is allowed by its exact name may have any address. A host that only fits a pattern
+(``*.example.org``) must have a public address, so that a name that somebody else controls cannot
+lead into a private network. The address that was checked is the address that is connected to,
+which rules out DNS rebinding.
 """
 
 from __future__ import annotations
@@ -23,41 +24,41 @@ from worker.adaptors.http.exchange import (
     reply_text,
     request_of,
 )
-from worker.sandbox.host import HostCall, HostReply, failed
+from worker.sandbox.parent.host import HostCall, HostReply, error_reply
 from worker.version import VERSION
 
-SIZE_LIMIT = 50 * 1024 * 1024
-"""The most bytes of a response."""
-AT_ONCE = 20
-"""The most requests of a host at one time; the others wait."""
+MAX_RESPONSE_BYTES = 50 * 1024 * 1024
+MAX_CONCURRENT_REQUESTS = 20
+CONNECT_TIMEOUT_S = 30.0
 
 
 class RequestBlocked(Exception):
-    """The request may not be made; the message says what to do about it."""
+    """A request that is not allowed; the message names the option that allows it."""
 
 
 class LiveHost:
-    """Performs HTTP for the runs of one pool."""
+    """Performs HTTP requests for the runs of one pool."""
 
     def __init__(self, allowed: Iterable[HostPattern]) -> None:
         self._allowed = tuple(allowed)
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._client = httpx.AsyncClient(
-            transport=_Guard(self._allowed),
-            timeout=httpx.Timeout(None, connect=30.0),
+            transport=_GuardedTransport(self._allowed),
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
+            # A proxy from the environment would connect in our place, unchecked.
             trust_env=False,
             headers={"user-agent": f"workflow-worker/{VERSION}"},
         )
 
-    async def answer(self, call: HostCall) -> HostReply:
+    async def handle(self, call: HostCall) -> HostReply:
         try:
             request = request_of(call.text)
         except ExchangeError as error:
-            return failed(call, "TypeError", str(error))
+            return error_reply(call, "TypeError", str(error))
         return HostReply(text=reply_text(await self.send(request)), at=call.now)
 
     async def send(self, request: HttpRequest) -> HttpReply:
-        """The reply to a request; never raises."""
+        """Send a request. Errors become replies, with the names and codes that Node has."""
         try:
             async with self._slots, asyncio.timeout(request.timeout_s):
                 return await self._send(request)
@@ -69,21 +70,22 @@ class LiveHost:
             host = urlsplit(request.url).hostname
             return _error("Error", f"getaddrinfo ENOTFOUND {host}", "ENOTFOUND")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            return _error("Error", *_told(error, request))
+            return _error("Error", *_describe(error, request))
 
     async def _send(self, request: HttpRequest) -> HttpReply:
-        asked = self._client.build_request(
+        next_request = self._client.build_request(
             request.method, request.url, headers=list(request.headers), content=request.body or None
         )
-        left = request.redirects
+        redirects_left = request.redirects
         while True:
-            response = await self._client.send(asked, stream=True)
+            response = await self._client.send(next_request, stream=True)
             try:
-                if left and response.next_request is not None:
-                    left, asked = left - 1, response.next_request
+                if redirects_left and response.next_request is not None:
+                    redirects_left, next_request = redirects_left - 1, response.next_request
                     continue
                 return await _reply(response)
             finally:
+                # A response that is not closed keeps its connection out of the pool.
                 await response.aclose()
 
     async def close(self) -> None:
@@ -94,9 +96,11 @@ async def _reply(response: httpx.Response) -> HttpReply:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > SIZE_LIMIT:
-            raise RequestBlocked(f"the response is over the limit of {SIZE_LIMIT // 2**20} MB")
-    # The body is given as it was before it was packed for the way.
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise RequestBlocked(
+                f"the response is over the limit of {MAX_RESPONSE_BYTES // 2**20} MB"
+            )
+    # The body is decoded, so headers about its encoding would not be true any more.
     dropped = ("content-encoding", "content-length", "transfer-encoding")
     headers = [(n, v) for n, v in response.headers.multi_items() if n.lower() not in dropped]
     return HttpReply(
@@ -112,7 +116,8 @@ def _error(name: str, message: str, code: str) -> HttpReply:
     return HttpReply(error={"name": name, "message": message, "code": code})
 
 
-def _told(error: Exception, request: HttpRequest) -> tuple[str, str]:
+def _describe(error: Exception, request: HttpRequest) -> tuple[str, str]:
+    """Return the message and the code of an error."""
     parts = urlsplit(request.url)
     place = f"{parts.hostname}:{port_of(parts)}" if parts.scheme in DEFAULT_PORTS else request.url
     text = str(error) or type(error).__name__
@@ -125,22 +130,24 @@ def _told(error: Exception, request: HttpRequest) -> tuple[str, str]:
     return text, "ERR_INVALID_URL"
 
 
-class _Guard(httpx.AsyncBaseTransport):
-    """Looks at where every request, redirects too, is about to go."""
+class _GuardedTransport(httpx.AsyncBaseTransport):
+    """Transport that checks the target of every request, redirects included."""
 
     def __init__(self, allowed: tuple[HostPattern, ...]) -> None:
         self._allowed = allowed
-        # Of the environment it takes SSL_CERT_FILE and SSL_CERT_DIR: ministries have their own CAs.
+        # The transport reads SSL_CERT_FILE and SSL_CERT_DIR alone: ministries have their own CAs.
         self._inner = httpx.AsyncHTTPTransport(trust_env=True)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port or DEFAULT_PORTS.get(request.url.scheme)
         if port is None:
             raise RequestBlocked(f"only http and https can be requested, not {request.url.scheme}")
-        fitting = [one for one in self._allowed if one.fits(host, port)]
+        fitting = [pattern for pattern in self._allowed if pattern.fits(host, port)]
         if not fitting:
             raise RequestBlocked(_how_to_allow(host, port))
-        address = await _address(host, port, anywhere=any(one.exact for one in fitting))
+        exact = any(pattern.exact for pattern in fitting)
+        address = await _resolve(host, port, allow_private=exact)
+        # The certificate is checked against the name, although the address is connected to.
         guarded = httpx.Request(
             request.method,
             request.url.copy_with(host=address),
@@ -162,14 +169,14 @@ def _how_to_allow(host: str, port: int) -> str:
     )
 
 
-async def _address(host: str, port: int, *, anywhere: bool) -> str:
+async def _resolve(host: str, port: int, *, allow_private: bool) -> str:
     """Return the address to connect to. Raises :class:`RequestBlocked` on a private address."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(one[4][0]) for one in found]
-    if anywhere:
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(info[4][0]) for info in infos]
+    if allow_private:
         return addresses[0]
-    public = [one for one in addresses if ipaddress.ip_address(one).is_global]
+    public = [address for address in addresses if ipaddress.ip_address(address).is_global]
     if not public:
         raise RequestBlocked(
             f"{host} has the private address {addresses[0]}: name the host itself to reach it"

@@ -1,4 +1,4 @@
-"""Performs calls for real, and writes down what was asked and what came of it."""
+"""Host that performs requests and records each with its reply."""
 
 from __future__ import annotations
 
@@ -15,49 +15,51 @@ from worker.adaptors.http.exchange import (
     reply_text,
     request_of,
 )
-from worker.sandbox.host import HostCall, HostReply, failed
+from worker.sandbox.parent.host import HostCall, HostReply, error_reply
 
-NEVER = 10**16
-"""When a reply arrives that never came: in some three hundred years."""
+NEVER_US = 10**16
+"""Arrival time of a reply that never came: in some three hundred years."""
 
 
 class Sender(Protocol):
+    """Sends requests; errors are replies."""
+
     async def send(self, request: HttpRequest) -> HttpReply: ...
 
 
 class RecordingHost:
-    """A host that records. ``write`` receives every exchange when its reply arrives."""
+    """Records exchanges: ``write`` receives each when its reply arrives."""
 
     def __init__(self, sender: Sender, write: Callable[[Exchange], None]) -> None:
         self._sender, self._write = sender, write
-        self._last = 0
+        self._last_arrival = 0
 
-    async def answer(self, call: HostCall) -> HostReply:
+    async def handle(self, call: HostCall) -> HostReply:
         try:
             request = request_of(call.text)
         except ExchangeError as error:
-            return failed(call, "TypeError", str(error))
-        began = time.monotonic_ns()
+            return error_reply(call, "TypeError", str(error))
+        started = time.monotonic_ns()
         try:
             reply = await self._sender.send(request)
         except asyncio.CancelledError:
-            # The run ended first: so it must in a replay.
+            # The run ended before its reply. In a replay the reply must not arrive either.
             ended = {"name": "Error", "message": "the run ended before the reply came"}
-            self._note(call, request, HttpReply(error=ended), NEVER)
+            self._record(call, request, HttpReply(error=ended), NEVER_US)
             raise
-        # Answers are given in this order: so must their moments be.
-        arrived = max(call.now + (time.monotonic_ns() - began) // 1000, self._last + 1)
-        self._last = arrived
-        self._note(call, request, reply, arrived)
+        # Replies are delivered in this order, so no two may have the same time in a replay.
+        arrived = max(call.now + (time.monotonic_ns() - started) // 1000, self._last_arrival + 1)
+        self._last_arrival = arrived
+        self._record(call, request, reply, arrived)
         return HostReply(text=reply_text(reply), at=arrived)
 
-    def _note(self, call: HostCall, request: HttpRequest, reply: HttpReply, arrived: int) -> None:
+    def _record(self, call: HostCall, request: HttpRequest, reply: HttpReply, arrived: int) -> None:
         self._write(
             Exchange(
                 step=call.step,
                 execution=call.execution,
-                asked=call.now,
-                arrived=arrived,
+                sent_us=call.now,
+                arrived_us=arrived,
                 request=request,
                 reply=reply,
             )

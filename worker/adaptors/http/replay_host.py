@@ -1,4 +1,4 @@
-"""Answers calls from a recording, and notices where they are not what they were."""
+"""Host that replies from a recording and collects requests that differ from it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from worker.adaptors.http.exchange import (
     reply_text,
     request_of,
 )
-from worker.sandbox.host import HostCall, HostReply, failed
+from worker.sandbox.parent.host import HostCall, HostReply, error_reply
 from worker.util.state_diff import differences
 
-Key = tuple[str, int]
+ExecutionKey = tuple[str, int]
+"""Id of a step, and the number of its execution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """A request of an execution that is not as it was recorded."""
+class RequestDivergence:
+    """A request of an execution that differs from the recorded one."""
 
     step: str
     execution: int
@@ -30,60 +31,69 @@ class Changed:
 
 
 class ReplayHost:
-    """A host that replays. ``scrub`` does to a request what was done to the recorded ones."""
+    """Replays exchanges. ``scrub`` removes secrets from requests, as was done in the recording."""
 
     def __init__(
         self, exchanges: Iterable[Exchange], scrub: Callable[[HttpRequest], HttpRequest]
     ) -> None:
         self._scrub = scrub
-        self._left: dict[Key, list[Exchange]] = defaultdict(list)
-        for one in sorted(exchanges, key=lambda one: one.asked):
-            self._left[one.step, one.execution].append(one)
-        self.changed: list[Changed] = []
+        self._left: dict[ExecutionKey, list[Exchange]] = defaultdict(list)
+        for exchange in sorted(exchanges, key=lambda exchange: exchange.sent_us):
+            self._left[exchange.step, exchange.execution].append(exchange)
+        self.divergences: list[RequestDivergence] = []
 
-    async def answer(self, call: HostCall) -> HostReply:
+    async def handle(self, call: HostCall) -> HostReply:
         try:
             request = self._scrub(request_of(call.text))
         except ExchangeError as error:
-            return failed(call, "TypeError", str(error))
+            return error_reply(call, "TypeError", str(error))
         left = self._left[call.step, call.execution]
-        found = next((one for one in left if _same(one.request, request)), None)
-        if found is None:
-            self._note(call, left[0].request if left else None, request)
+        # Concurrent requests may come in another order than before, so all open ones are compared.
+        exchange = next((known for known in left if _same(known.request, request)), None)
+        if exchange is None:
+            self._add_divergence(call, left[0].request if left else None, request)
             if not left:
-                shown = f"{request.method} {request.url}"
-                return failed(call, "Error", f"the recording has no such request: {shown}")
-            found = left[0]
-        left.remove(found)
-        return HostReply(text=reply_text(found.reply), at=call.now + found.arrived - found.asked)
+                message = f"the recording has no such request: {_name(request)}"
+                return error_reply(call, "Error", message)
+            # The next reply is the best guess, so that one changed header does not end the replay.
+            exchange = left[0]
+        left.remove(exchange)
+        delay = exchange.arrived_us - exchange.sent_us
+        return HostReply(text=reply_text(exchange.reply), at=call.now + delay)
 
-    def unasked(self) -> list[Changed]:
-        """What was recorded and never asked for."""
+    def not_requested(self) -> list[RequestDivergence]:
+        """List the recorded requests that were not made in the replay."""
         return [
-            Changed(
-                step=one.step,
-                execution=one.execution,
-                message=f"{one.request.method} {one.request.url} is not requested any more",
+            RequestDivergence(
+                step=exchange.step,
+                execution=exchange.execution,
+                message=f"{_name(exchange.request)} is not requested any more",
             )
             for left in self._left.values()
-            for one in left
+            for exchange in left
         ]
 
-    def _note(self, call: HostCall, before: HttpRequest | None, now: HttpRequest) -> None:
+    def _add_divergence(self, call: HostCall, before: HttpRequest | None, now: HttpRequest) -> None:
         if before is None:
-            message = f"{now.method} {now.url} was not requested"
+            message = f"{_name(now)} was not requested"
         else:
             message = "; ".join(_differences(before, now))
-        self.changed.append(Changed(step=call.step, execution=call.execution, message=message))
+        self.divergences.append(
+            RequestDivergence(step=call.step, execution=call.execution, message=message)
+        )
 
 
-def _same(one: HttpRequest, other: HttpRequest) -> bool:
-    return not any(_differences(one, other))
+def _name(request: HttpRequest) -> str:
+    return f"{request.method} {request.url}"
+
+
+def _same(before: HttpRequest, now: HttpRequest) -> bool:
+    return not any(_differences(before, now))
 
 
 def _differences(before: HttpRequest, now: HttpRequest) -> list[str]:
-    """What of a request changed. Headers count too: a lost one breaks as much as a lost field."""
-    found = [
+    """List the differences of two requests."""
+    lines = [
         f"{name}: expected {was!r}, found {is_now!r}"
         for name, was, is_now in (
             ("method", before.method, now.method),
@@ -92,10 +102,11 @@ def _differences(before: HttpRequest, now: HttpRequest) -> list[str]:
         if was != is_now
     ]
     headers = dict(_lower(before)), dict(_lower(now))
-    found += differences("headers", *headers, exact=True)
+    # Headers count too: a lost one breaks a service as a lost field does.
+    lines += differences("headers", *headers, exact=True)
     if before.body != now.body:
-        found += differences("body", _content(before.body), _content(now.body), exact=True)
-    return found
+        lines += differences("body", _content(before.body), _content(now.body), exact=True)
+    return lines
 
 
 def _lower(request: HttpRequest) -> list[tuple[str, str]]:

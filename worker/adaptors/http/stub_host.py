@@ -1,4 +1,4 @@
-"""Answers calls from rules that a case gives: so a service can be down, slow, or lie."""
+"""Host that replies from the rules of a case: services can be down, slow or wrong."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from worker.adaptors.http.exchange import (
     reply_text,
     request_of,
 )
-from worker.sandbox.host import HostCall, HostReply, failed
+from worker.sandbox.parent.host import HostCall, HostReply, error_reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stub:
-    """A rule: requests that fit get the replies, one after the other, the last one for ever.
+    """Rule: requests that match get the replies in order, and then the last one again.
 
-    ``url`` is a pattern in which ``*`` stands for anything. ``body`` is a part of a JSON body, or
-    of a text. ``times`` is how many requests the rule answers; ``None``: all.
+    ``url`` is a pattern in which ``*`` matches anything. ``body`` is a part of a JSON body, or of a
+    text. The rule applies to the first ``times`` requests; ``None``: to all.
     """
 
     replies: tuple[HttpReply, ...]
@@ -35,52 +35,55 @@ class Stub:
     delay_s: float = 0.0
     times: int | None = None
 
-    def fits(self, call: HostCall, request: HttpRequest) -> bool:
+    def matches(self, call: HostCall, request: HttpRequest) -> bool:
         return (
             self.step in ("", call.step)
             and self.method in ("", request.method)
             and fnmatch.fnmatchcase(request.url, self.url)
-            and (self.body is None or _holds(self.body, request.body))
+            and (self.body is None or _contains(self.body, request.body))
         )
 
 
 class StubHost:
-    """A host of rules, the first that fits answers."""
+    """Replies from the first rule that matches."""
 
     def __init__(self, stubs: Sequence[Stub]) -> None:
         self._stubs = stubs
         self._used = Counter[int]()
 
-    async def answer(self, call: HostCall) -> HostReply:
+    async def handle(self, call: HostCall) -> HostReply:
         try:
             request = request_of(call.text)
         except ExchangeError as error:
-            return failed(call, "TypeError", str(error))
-        for place, stub in enumerate(self._stubs):
-            used = self._used[place]
+            return error_reply(call, "TypeError", str(error))
+        for index, stub in enumerate(self._stubs):
+            used = self._used[index]
             if stub.times is not None and used >= stub.times:
                 continue
-            if stub.fits(call, request):
-                self._used[place] += 1
+            if stub.matches(call, request):
+                self._used[index] += 1
                 reply = stub.replies[min(used, len(stub.replies) - 1)]
                 return HostReply(text=reply_text(reply), at=call.now + int(stub.delay_s * 1e6))
         message = f"no stub of this case answers {request.method} {request.url} (http: ...)"
-        return failed(call, "Error", message, "ERR_NO_STUB")
+        return error_reply(call, "Error", message, "ERR_NO_STUB")
 
 
-def _holds(expected: Any, body: bytes) -> bool:
+def _contains(expected: Any, body: bytes) -> bool:
     if isinstance(expected, str):
         return expected in body.decode("utf-8", "replace")
     try:
-        return _within(expected, json.loads(body))
+        return _is_part(expected, json.loads(body))
     except (ValueError, RecursionError):
         return False
 
 
-def _within(expected: Any, actual: Any) -> bool:
+def _is_part(expected: Any, actual: Any) -> bool:
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):
-        return all(key in actual and _within(one, actual[key]) for key, one in expected.items())
+        return all(
+            key in actual and _is_part(value, actual[key]) for key, value in expected.items()
+        )
     if isinstance(expected, list) and isinstance(actual, list):
         pairs = zip(expected, actual, strict=False)
-        return len(expected) == len(actual) and all(_within(*pair) for pair in pairs)
+        return len(expected) == len(actual) and all(_is_part(*pair) for pair in pairs)
+    # In Python True == 1, in JSON it is not.
     return bool(expected == actual) and isinstance(expected, bool) is isinstance(actual, bool)

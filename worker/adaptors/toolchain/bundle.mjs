@@ -1,7 +1,7 @@
 // Bundles one adaptor into a script for the sandbox: node bundle.mjs ADAPTOR FOLDER OUT
 //
-// Node's own modules become npm's replacements, our stand-ins, or refusals; everything that leaves
-// goes through one function of the host. Prints, as JSON, what the bundle reaches for in vain.
+// Modules of Node are replaced by packages of npm, by our modules, or by errors; all network access
+// goes through one function of the host. Prints, as JSON, the forbidden modules and their importers.
 import { build } from "esbuild";
 import { builtinModules, createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -24,7 +24,7 @@ const REPLACED = {
   util: "util/util.js",
 };
 const OURS = ["buffer", "crypto", "perf_hooks", "process", "timers", "undici"];
-// What a run's sandbox never gives. Others are refused when they are used.
+// Adaptors that import one of these cannot be installed. Other modules throw when they are used.
 const FORBIDDEN = ["child_process", "cluster", "dgram", "net", "tls", "worker_threads"];
 const refused = new Map();
 
@@ -36,7 +36,7 @@ const node = {
       const [root] = bare.split("/");
       if (OURS.includes(root)) return { path: join(modules, `${root}.js`) };
       if (!builtinModules.includes(root)) return undefined;
-      // A trailing slash asks for npm's module of that name: these are the same.
+      // A trailing slash in the import means npm's package of that name, which is the replacement.
       if (REPLACED[root] && bare === root) return { path: require.resolve(REPLACED[root]) };
       if (FORBIDDEN.includes(root)) refused.set(root, importer);
       return { path: root, namespace: "absent" };

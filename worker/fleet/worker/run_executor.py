@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_of
+from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
@@ -70,14 +70,12 @@ class RunExecutor:
     def _load(self, run: wire.AssignedRun) -> tuple[Workflow, LazyHost]:
         if run.plan_id not in self._cache:
             workflow = load(json.loads(bytes(run.plan)))
-            credentials, _ = configurations(workflow, self._allowance.credentials)
-            # Credentials name the systems that they are for, so those hosts are allowed too.
-            allowed = [*self._allowance.hosts, *hosts_of(credentials.values())]
-            # The oldest goes first: dictionaries keep the order of insertion.
-            if len(self._cache) >= MAX_CACHED_WORKFLOWS:
-                self._cache.pop(next(iter(self._cache)))
-            self._cache[run.plan_id] = workflow, LazyHost(allowed)
-        return self._cache[run.plan_id]
+            found, _ = configurations(workflow, self._allowance.credentials)
+            allowed = [*self._allowance.hosts, *hosts_in_credentials(found.values())]
+            if len(self._known) >= KEPT:
+                self._known.pop(next(iter(self._known)))
+            self._known[run.plan_id] = workflow, LazyHost(allowed)
+        return self._known[run.plan_id]
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
         limits = limits_of(

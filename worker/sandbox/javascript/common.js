@@ -1,6 +1,5 @@
-// The built-in `common` adaptor: what jobs use most of @openfn/language-common, by its
-// documentation and its observed behaviour. A real common gives way to nothing here: where one is
-// installed, it is used instead.
+// Built-in `common` adaptor: the functions of @openfn/language-common that jobs use most, by its
+// documentation and its observed behaviour. Where the real one is installed, it is used instead.
 //
 // host: { lodash, dateFns, jsonpath(path, json), log(level, ...values) }
 (function (host) {
@@ -8,7 +7,7 @@
 
   const { lodash, dateFns } = host;
 
-  // --- references: a value, or a function of the state that gives one ---------------------------
+  // --- references: a value, or a function from the state to a value -----------------------------
 
   function resolve(state, value, ...more) {
     if (typeof value === "function") return value(state, ...more);
@@ -84,7 +83,7 @@
     return { ...state, [key]: result.data };
   };
 
-  const say = (level) => (...values) => (state) => {
+  const logger = (level) => (...values) => (state) => {
     host.log(level, ...values.map((value) => given(state, value)));
     return state;
   };
@@ -163,8 +162,8 @@
 
   return {
     _: lodash, alterState: fn, arrayToString, as, asData, assert, beta, chunk, combine, composeNextState, cursor,
-    dataPath, dataValue, dateFns, debug: say("debug"), each, execute, expandReferences, field, fields, fn, fnIf,
-    group, humanProper, index, join, jsonValue, lastReferenceValue, lodash, log: say("info"), map, merge,
+    dataPath, dataValue, dateFns, debug: logger("debug"), each, execute, expandReferences, field, fields, fn, fnIf,
+    group, humanProper, index, join, jsonValue, lastReferenceValue, lodash, log: logger("info"), map, merge,
     referencePath, scrubEmojis, source, sourceValue, splitKeys, toArray, util, validate,
   };
 })

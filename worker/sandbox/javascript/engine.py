@@ -1,7 +1,8 @@
-"""QuickJS, held close: one context with the realm loaded, and the few calls that cross into it.
+"""JavaScript engine: one QuickJS context with the realm loaded, and the calls into it.
 
-The binding evaluates text under one fixed name and tells nobody of unhandled rejections. Both are
-in the engine's C interface, which the same shared object exports, so ctypes reaches them there.
+The Python binding evaluates text under one fixed file name and does not report unhandled
+rejections. The C interface of QuickJS does both; the binding's shared object exports it, so ctypes
+calls it there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class _Value(ctypes.Structure):
 
 
 class _Object(ctypes.Structure):
-    """The layout of the binding's Object: behind the header, its runtime and its value."""
+    """Memory layout of the binding's Object."""
 
     _fields_ = [
         ("header", ctypes.c_byte * object.__basicsize__),
@@ -36,7 +37,7 @@ class _Object(ctypes.Structure):
 
 
 class _Context(ctypes.Structure):
-    """The layout of the binding's Context: behind the header, its runtime and its context."""
+    """Memory layout of the binding's Context."""
 
     _fields_ = [
         ("header", ctypes.c_byte * object.__basicsize__),
@@ -49,7 +50,7 @@ _TRACKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, _Value, _Value, ctypes.c_bool
 
 
 def _library() -> ctypes.PyDLL:
-    # PyDLL keeps the GIL: the binding's own bookkeeping of it knows nothing of these calls.
+    # PyDLL keeps the GIL: callbacks of the binding expect to hold it.
     lib = ctypes.PyDLL(_quickjs.__file__)
     pointer = ctypes.c_void_p
     lib.JS_Eval.restype = _Value
@@ -73,7 +74,7 @@ def _library() -> ctypes.PyDLL:
 
 
 class EngineError(Exception):
-    """The engine could not evaluate a text; ``report`` is the realm's description of why."""
+    """Source text that cannot be evaluated; ``report`` is the realm's description of the error."""
 
     def __init__(self, report: dict[str, Any]) -> None:
         super().__init__(report["message"])
@@ -81,7 +82,7 @@ class EngineError(Exception):
 
 
 class Rejections:
-    """Promises that were rejected and that nobody handles (yet)."""
+    """Rejected promises that have no handler (yet)."""
 
     def __init__(self, lib: ctypes.PyDLL, context: _Context) -> None:
         self._lib = lib
@@ -107,7 +108,7 @@ class Rejections:
             self._lib.JS_FreeCString(context, text)
 
     def take(self) -> str | None:
-        """The text of the first rejection that nobody handled, once."""
+        """Return the text of the first rejection without a handler, and forget all."""
         text = next(iter(self._open.values()), None)
         self._open.clear()
         return text
@@ -116,13 +117,13 @@ class Rejections:
 class Engine:
     """One QuickJS context with the realm in it, closed for jobs.
 
-    ``log(level, source, text)``, ``now()`` (milliseconds of a clock that only goes forward) and
-    ``date()`` (microseconds since the epoch) are all that the realm can call; they can be set
-    later, as the zygote that loads the realm has nobody to log to.
+    The realm can call ``log(level, source, text)``, ``now()`` (milliseconds of a monotonic clock)
+    and ``date()`` (microseconds since the epoch), and nothing else. They are attributes that a run
+    sets after the fork: the zygote, which loads the realm, has no run to log for.
     """
 
     def __init__(self, adaptors: Mapping[str, str] | None = None) -> None:
-        """``adaptors`` are bundles by the names and versions of the adaptors (``http@7.2.10``)."""
+        """Load the realm and ``adaptors``: the text of bundles by adaptor (``http@7.2.10``)."""
         self.log: Callable[[str, str, str], None] = lambda level, source, text: None
         self.now: Callable[[], float] = lambda: time.monotonic() * 1000
         self.date: Callable[[], int] = lambda: time.time_ns() // 1000
@@ -136,12 +137,13 @@ class Engine:
     def _load(self, adaptors: Mapping[str, str]) -> None:
         for name in ("web", "lodash", "date-fns", "jsonpath"):
             self._context.eval(_read(f"vendor/{name}.js"))
-        self._context.add_callable("__log", self._hear)
+        self._context.add_callable("__log", self._handle_log)
         self._context.add_callable("__now", lambda: self.now())
-        # A float, as the binding cuts an int down to 32 bits.
+        # A float, as the binding truncates an int to 32 bits.
         self._context.add_callable("__date", lambda: float(self.date() // 1000))
         realm = self._context.eval(_read("realm.js"))
         host = self._context.eval("({log: __log, now: __now, date: __date})")
+        # The realm keeps them in its closure; jobs must not find them.
         for name in ("__log", "__now", "__date"):
             self._context.eval(f"delete globalThis.{name}")
         self.api = realm(host)
@@ -153,28 +155,29 @@ class Engine:
             self._call("install", name)
         self._slot = self._call("slot")
         self._call("close")
+        # Collected before the figure is taken, so that a run's limit does not count the garbage.
         self._context.gc()
         self._realm_bytes = int(self._context.memory()["malloc_size"])
 
-    def _hear(self, level: str, source: str, text: str) -> None:
+    def _handle_log(self, level: str, source: str, text: str) -> None:
         self.log(level, source, json.loads(text))
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return self._methods[name](*arguments)
 
     def __getattr__(self, name: str) -> Any:
-        """The realm's methods by name."""
+        """Return a method of the realm by its name."""
         try:
             return self._methods[name]
         except KeyError:
             raise AttributeError(name) from None
 
     def limit_memory(self, limit: int) -> None:
-        """Let the heap, buffers included, grow by ``limit`` bytes beyond the realm's own."""
+        """Limit the heap, buffers included, to ``limit`` bytes beyond the realm's own."""
         self._context.set_memory_limit(self._realm_bytes + limit)
 
     def run_pending(self) -> None:
-        """Run every microtask. Raises the binding's JSException where one throws."""
+        """Run all microtasks. Raises the binding's JSException where one throws."""
         run = self._context.execute_pending_job
         while run():
             pass
@@ -182,6 +185,7 @@ class Engine:
     def evaluate(self, source: str, file: str) -> None:
         """Evaluate an expression into the realm's slot, under ``file`` in stack traces."""
         text = source.encode("utf-8", "surrogatepass")
+        # The stack limit counts from here; ctypes enters at another depth than the binding does.
         self._lib.JS_UpdateStackTop(self._raw.runtime)
         value = self._lib.JS_Eval(self._raw.context, text, len(text), file.encode(), 0)
         slot = _Object.from_address(id(self._slot)).value
@@ -193,17 +197,17 @@ class Engine:
         raise EngineError(json.loads(self._call("thrown")))
 
     def exports(self, adaptor: str) -> list[str]:
-        """The names that an adaptor exports."""
-        found: list[str] = json.loads(self._call("exports", adaptor))
-        return found
+        """List the names that an adaptor exports."""
+        names: list[str] = json.loads(self._call("exports", adaptor))
+        return names
 
     def names(
         self, adaptors: Sequence[str], free: Sequence[str], called: Sequence[str]
     ) -> list[str]:
-        """Those of a job's free names that one of its adaptors gives it."""
-        texts = (json.dumps(list(names)) for names in (adaptors, free, called))
-        found: list[str] = json.loads(self._call("names", *texts))
-        return found
+        """List those of a job's free names that one of its adaptors exports."""
+        arguments = (json.dumps(list(texts)) for texts in (adaptors, free, called))
+        names: list[str] = json.loads(self._call("names", *arguments))
+        return names
 
 
 _METHODS = (

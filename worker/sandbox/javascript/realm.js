@@ -1,16 +1,17 @@
-// The realm in which jobs run. Evaluated once in the zygote, after the vendored libraries, as
+// Realm in which jobs run. Evaluated once in the zygote, after the vendored libraries, as
 // realm(host); every run forks with it loaded.
 //
-// host: { log(level, source, text), now(), date() } are the only ways out, and all are Python's.
+// host: { log(level, source, text), now(), date() } are implemented in Python, and the only functions
+// outside of the engine.
 //
 // Three rules:
-// 1. A job sees the language, the web APIs that jobs expect, and its adaptor. Nothing else.
+// 1. A job can use the language, the web APIs that jobs expect, and its adaptor. Nothing else.
 // 2. Code cannot be made from text, and an attempt counts even where the job catches the error.
-// 3. Every intrinsic is frozen before the fork: one step cannot bend what the next one uses.
+// 3. Every intrinsic is frozen before the fork: a step cannot change what the next one uses.
 (function (host) {
   "use strict";
 
-  // --- what the host asks about a step ------------------------------------------------------
+  // --- state of the realm -------------------------------------------------------------------
 
   const InternalError = globalThis.InternalError;
   const flags = { oom: false, security: false };
@@ -20,12 +21,12 @@
   const adaptors = new Map(); // module name, with the version where it was installed -> exports
   const chosen = new Map(); // specifier as written -> module name with the version that serves it
   const traces = new WeakMap(); // error -> {frames, text}
-  const kinds = new WeakMap(); // error -> the error type that the host gave it
+  const kinds = new WeakMap(); // error -> the error type that the realm gave it
   let step = null; // the step that runs now
 
   const mark = (error, kind) => (kinds.set(error, kind), error);
 
-  // --- errors: Node's wording, and where they came from ---------------------------------------
+  // --- errors: Node's wording, and their positions --------------------------------------------
 
   const REWRITES = [
     [/^cannot read property '(.*)' of (undefined|null)$/s, "Cannot read properties of $2 (reading '$1')"],
@@ -75,7 +76,7 @@
   const frameText = ({ name, file, line, column }) =>
     line ? `    at ${name || "<anonymous>"} (${file}:${line}:${column})` : `    at ${name} (native)`;
 
-  // The engine asks again when an error is thrown again; the place of the first time is the one.
+  // The engine calls this again when an error is thrown again; only the first position counts.
   Error.prepareStackTrace = (error, sites) => {
     if (error instanceof InternalError && error.message === "out of memory") flags.oom = true;
     const known = traces.get(error);
@@ -86,7 +87,7 @@
       const worded = typeof message === "string" ? reword(error, frames) : message;
       if (worded !== message) error.message = worded;
     } catch {
-      // A frozen or exotic error keeps its own words.
+      // A frozen or exotic error keeps its own message.
     }
     const text = stackText(error, frames);
     traces.set(error, { frames, text });
@@ -118,7 +119,7 @@
 
   const textOf = (value) => (typeof value === "string" ? value : value === undefined ? "" : String(value));
 
-  // A thrown value as the host wants it; hostile getters and proxies must not break the report.
+  // Describes a thrown value as JSON. Hostile getters and proxies must not break the report.
   function describe(error) {
     const report = { type: typeOf(error), name: "", message: "", frames: [], details: {} };
     try {
@@ -137,7 +138,7 @@
 
   // --- state is JSON --------------------------------------------------------------------------
 
-  // Replaces what an object contains of itself, and nothing that is merely shared. ``original`` is
+  // Replaces references of an object to itself, and not objects that are merely shared. ``original`` is
   // what the serialized object was copied from.
   function decycled(original) {
     const ancestors = [];
@@ -163,7 +164,7 @@
 
   const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
-  // A step may be called "constructor".
+  // hasOwn, as a step's id may be "constructor".
   const hasError = (state, stepId) =>
     isObject(state?.errors) && Object.hasOwn(state.errors, stepId) && Boolean(state.errors[stepId]);
 
@@ -193,25 +194,25 @@
     return serialize(value) ?? String(value);
   }
 
-  // As JSON, which can carry every character across.
-  const tell = (level, source, text) => host.log(level, source, JSON.stringify(text));
-  const say = (level, source) => (...values) => tell(level, source, values.map(inspect).join(" "));
+  // As JSON, which keeps zero characters and halves of surrogate pairs intact on the way to Python.
+  const writeLog = (level, source, text) => host.log(level, source, JSON.stringify(text));
+  const logger = (level, source) => (...values) => writeLog(level, source, values.map(inspect).join(" "));
   const LEVELS = { log: "info", info: "info", success: "info", warn: "warn", error: "error", debug: "debug", trace: "debug", dir: "info", table: "info" };
 
   const consoleFor = (source) => {
     const console = {};
     const clocks = new Map();
     const counts = new Map();
-    for (const [name, level] of Object.entries(LEVELS)) console[name] = say(level, source);
-    console.assert = (holds, ...values) => holds || say("error", source)("Assertion failed:", ...values);
+    for (const [name, level] of Object.entries(LEVELS)) console[name] = logger(level, source);
+    console.assert = (holds, ...values) => holds || logger("error", source)("Assertion failed:", ...values);
     console.time = (label = "default") => void clocks.set(label, host.now());
     console.timeEnd = console.timeLog = (label = "default") =>
-      say("info", source)(`${label}: ${(host.now() - (clocks.get(label) ?? host.now())).toFixed(3)}ms`);
+      logger("info", source)(`${label}: ${(host.now() - (clocks.get(label) ?? host.now())).toFixed(3)}ms`);
     console.count = (label = "default") => {
       counts.set(label, (counts.get(label) ?? 0) + 1);
-      say("info", source)(`${label}: ${counts.get(label)}`);
+      logger("info", source)(`${label}: ${counts.get(label)}`);
     };
-    console.group = console.groupCollapsed = (...values) => values.length && say("info", source)(...values);
+    console.group = console.groupCollapsed = (...values) => values.length && logger("info", source)(...values);
     console.groupEnd = () => {};
     return console;
   };
@@ -280,7 +281,7 @@
     return find(own ?? name) ?? missing(own ?? name);
   }
 
-  // Every adaptor exports common's functions too, so a job that uses no others still runs.
+  // Every adaptor exports common's functions too, so a job that uses only those still runs.
   const missing = (specifier) =>
     new Proxy(adaptors.get(COMMON), {
       get: (common, name) => common[name] ?? absent(specifier, name),
@@ -314,7 +315,7 @@
       throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
     return async (state) => {
       const result = await operation(state || {});
-      if (!result) tell("warn", "R/T", "an operation returned nothing: the next one receives an empty state");
+      if (!result) writeLog("warn", "R/T", "an operation returned nothing: the next one receives an empty state");
       return result;
     };
   }
@@ -360,7 +361,7 @@
     step.text = result ? (serialize(result, returned) ?? null) : null;
   }
 
-  // --- the host's side ------------------------------------------------------------------------------
+  // --- API for the host -----------------------------------------------------------------------------
 
   const api = {
     slot: () => slot,
@@ -377,7 +378,7 @@
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute", false);
       jobs.set(file, { run: slot.value, sites, exports, adaptors });
     },
-    // Which of a job's free names an adaptor gives it.
+    // Those of a job's free names that one of its adaptors exports.
     names: (adaptors, free, called) =>
       JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name, JSON.parse(called).includes(name)) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
@@ -395,10 +396,10 @@
     // The JSON text of the output, or null where the step returned nothing.
     output: () => step.text,
     errored: () => step.errored,
-    // What the job may have caught, and yet may not do.
+    // A forbidden operation, or memory that ran out, ends the step even where the job caught it.
     caught: () => (flags.oom ? "OomError" : flags.security ? "SecurityError" : ""),
 
-    // A failed step passes on its input, with what it changed in place and its error.
+    // State of a failed step: its input with its changes in place, and its error.
     failed(entry) {
       const withError = (state) => {
         const { errors, ...rest } = withoutSecrets(state);
@@ -408,7 +409,7 @@
         return withError(step.state);
       } catch (error) {
         if (flags.oom) throw error;
-        return withError(JSON.parse(step.upstream)); // what the job made of its input is not JSON
+        return withError(JSON.parse(step.upstream)); // the changes are not JSON
       }
     },
 
@@ -451,9 +452,9 @@
     return Boolean(conditions[condition](state, stepId));
   }
 
-  // --- the way out: calls that the host performs ------------------------------------------------------
+  // --- host calls -------------------------------------------------------------------------------------
 
-  const calls = []; // those that the host has not taken yet
+  const calls = []; // not taken by the host yet
   const pending = new Map(); // number -> resolve
   let lastCall = 0;
 
@@ -464,13 +465,13 @@
     }));
   define(globalThis, "__console", consoleFor("ADA"));
 
-  // What adaptors have asked for since the last time, as JSON, or "".
+  // Takes the calls that adaptors made since the last time, as JSON, or "".
   api.calls = () => (calls.length ? JSON.stringify(calls.splice(0)) : "");
   api.reply = (number, text) => {
     pending.get(number)(text);
     pending.delete(number);
   };
-  // An adaptor's bundle has just left its exports behind.
+  // The bundle that was just evaluated stored its exports in a global.
   api.install = (name) => {
     adaptors.set(name, globalThis.__adaptor);
     delete globalThis.__adaptor;
@@ -478,7 +479,7 @@
   api.exports = (name) => JSON.stringify(Object.keys(adaptors.get(name)).sort());
   api.choose = (specifier, name) => void chosen.set(specifier, name);
 
-  // --- time and chance: the run's own, so that a run can be had again ---------------------------------
+  // --- time and random numbers: of the run, so that it can be replayed --------------------------------
 
   const EngineDate = globalThis.Date;
   function DateOfRun(...args) {
@@ -493,7 +494,7 @@
   Object.defineProperty(DateOfRun, "length", { value: 7 });
   define(globalThis, "Date", DateOfRun);
 
-  // sfc32: four words of state, of which the seed gives all.
+  // sfc32, a generator with four words of state, all from the seed.
   let words = [1, 2, 3, 4];
   function word() {
     const [a, b, c, counter] = words;
@@ -507,7 +508,7 @@
     for (let round = 0; round < 12; round++) word();
   };
 
-  // --- setting up, and closing the door ---------------------------------------------------------------
+  // --- set-up and closing -----------------------------------------------------------------------------
 
   define(globalThis, "console", consoleFor("JOB"));
   define(globalThis, "setTimeout", (callback, delay, ...args) => schedule(callback, delay, false, args));
@@ -523,7 +524,7 @@
         dateFns: globalThis.__dateFns,
         jsonpath: globalThis.__jsonpath,
         console: consoleFor("ADA"),
-        log: (level, ...values) => say(level, "ADA")(...values),
+        log: (level, ...values) => logger(level, "ADA")(...values),
       }),
     );
 

@@ -1,4 +1,4 @@
-"""JavaScript steps and edge conditions, executed on the engine."""
+"""JavaScript of one run: compiles and executes its steps and edge conditions on an engine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CODE_FROM_TEXT = "Code generation from strings disallowed for this context"
 
 
 class JavaScript:
-    """The JavaScript side of one run.
+    """Steps and conditions of one run.
 
-    ``wait(seconds)`` sleeps until the next timer is due or a call is answered, or for ever where it
-    gets ``None``; ``call(number, kind, text)`` has the parent perform what an adaptor asks for.
+    ``wait(seconds)`` returns when the next timer is due or a call has its reply; ``None`` waits for
+    a reply alone. ``call(number, kind, text)`` sends an adaptor's call to the parent.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class JavaScript:
     def define(
         self, plan: Plan, jobs: Mapping[str, CompiledJob], conditions: Mapping[str, str]
     ) -> StepError | None:
-        """Compile every job and every condition; the first error refuses the run.
+        """Compile every job and every condition; return the first error.
 
-        ``conditions`` gives what :func:`compile_condition` made of each expression.
+        ``conditions`` maps each expression to what :func:`compile_condition` made of it.
         """
         for step in plan.steps:
             job = jobs.get(step.id)
@@ -60,6 +60,7 @@ class JavaScript:
     def _define_job(self, step: Step, job: CompiledJob) -> StepError | None:
         file = f"job:{step.id}"
         self._jobs[file], self._sources[file] = job, step
+        # The body starts on a line of its own, so that its lines are the author's plus one.
         head = f'(async function ($worker) {{"use strict";{self._prefix(step, job)}\n'
         try:
             self._engine.evaluate(f"{head}{job.body}\n}})", file)
@@ -75,6 +76,7 @@ class JavaScript:
         return None
 
     def _prefix(self, step: Step, job: CompiledJob) -> str:
+        # Names that no adaptor exports must stay free, or they would be undefined and not an error.
         key = (step.adaptors, job.free, job.free_calls)
         if key not in self._prefixes:
             names = self._engine.names(*key) if step.adaptors else []
@@ -90,6 +92,7 @@ class JavaScript:
         return None
 
     def _define_condition(self, edge: Edge, compiled: str) -> StepError | None:
+        # Lines around the text keep a comment at its end from hiding the closing bracket.
         head = '(function (state, upstreamStepId) {"use strict"; return ('
         source = f"{head}\n{compiled}\n);}})"
         try:
@@ -103,32 +106,38 @@ class JavaScript:
     # --- steps ------------------------------------------------------------------------------------
 
     def run(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
-        """Execute a step over its input, all of it as JSON text; the state comes back as text."""
+        """Execute a step over its upstream state; all arguments and the result are JSON text."""
         try:
             self._engine.begin(f"job:{step.id}", step.id, input, defaults, configuration)
-            verdict, escaped = self._settle()
-            if escaped is None and verdict == "ok":
+            result, escaped = self._settle()
+            # A job may have caught the error of a forbidden operation; it ends the step all the
+            # same.
+            if escaped is None and result == "ok":
                 escaped = self._caught()
             if escaped is not None:
                 return Outcome(state=None, error=replace(escaped, step_id=step.id))
-            if verdict == "ok":
+            if result == "ok":
                 return Outcome(state=self._engine.output(), errored=self._engine.errored())
-            return self._failed(step, self._error(json.loads(verdict), step))
+            return self._failed(step, self._error(json.loads(result), step))
         except JSException:
             # Only an exhausted heap makes the realm itself throw.
             return Outcome(state=None, error=replace(OUT_OF_MEMORY, step_id=step.id))
 
     def _settle(self) -> tuple[str, StepError | None]:
-        """Run microtasks and timers until the step is settled, or an error escapes from it."""
+        """Run microtasks and timers until the step is settled, or an error escapes from it.
+
+        Return ``"ok"`` or the report of the step's error, and the error that escaped.
+        """
         while True:
             try:
                 self._engine.run_pending()
+                # Taken after all microtasks: a rejection may be handled later in the same turn.
                 rejected = self._engine.rejections.take()
-                verdict = self._engine.poll()
+                result = self._engine.poll()
                 if rejected is not None:
-                    return verdict, self._escaped(f"unhandled rejection: {rejected}")
-                if verdict:
-                    return verdict, None
+                    return result, self._escaped(f"unhandled rejection: {rejected}")
+                if result:
+                    return result, None
                 if calls := self._engine.calls():
                     for call in json.loads(calls):
                         self._call(*call)
@@ -156,14 +165,14 @@ class JavaScript:
 
     # --- conditions -----------------------------------------------------------------------------
 
-    def judge(self, step: Step, edges: tuple[Edge, ...], state: str | None) -> EdgesEvaluated:
+    def evaluate(self, step: Step, edges: tuple[Edge, ...], state: str | None) -> EdgesEvaluated:
         """Evaluate edges in order over a state, up to the first that throws."""
-        wanted = [
+        conditions = [
             self._conditions[edge.expression] if edge.kind is EdgeKind.EXPRESSION else edge.kind
             for edge in edges
         ]
         try:
-            result = json.loads(self._engine.judge(step.id, json.dumps(wanted), state))
+            result = json.loads(self._engine.judge(step.id, json.dumps(conditions), state))
         except JSException:
             return EdgesEvaluated(taken=(), state=state, error=OUT_OF_MEMORY)
         verdicts = tuple(result["verdicts"])
@@ -183,6 +192,7 @@ class JavaScript:
     def _error(self, report: dict[str, Any], step: Step) -> StepError:
         message = OUT_OF_MEMORY.message if report["type"] == "OomError" else report["message"]
         frames = [self._place(frame) for frame in report["frames"] if frame["line"] > 0]
+        # The innermost frame of the step itself: adaptors' frames mean nothing to its author.
         own = [frame for frame in frames if frame[1] == f"job:{step.id}"]
         position = _position(step, *own[0][2:]) if own else None
         return StepError(
@@ -204,7 +214,7 @@ class JavaScript:
 
 
 def in_characters(text: str, line: int, column: int) -> int:
-    """A column of the engine, which counts bytes of UTF-8, in code points."""
+    """Convert a column that the engine counted in bytes of UTF-8 to code points."""
     if text.isascii():
         return column
     lines = text.split("\n")
@@ -215,7 +225,7 @@ def in_characters(text: str, line: int, column: int) -> int:
 def _position(step: Step, line: int, column: int) -> Position:
     lines = step.source.split("\n")
     text = lines[line - 1] if 0 < line <= len(lines) else ""
-    # A place in what the compiler wrote may lie beyond the author's line.
+    # A position in code that the compiler added may lie beyond the author's line.
     within = min(column, len(text) + 1)
     return Position(line=line, column=within, source_line=text[:SOURCE_LINE_LIMIT])
 

@@ -1,14 +1,14 @@
-"""What a Python step can reach: the modules it may import, and the builtins it is given.
+"""Guard of Python steps: limits the modules and builtins that a step can use.
 
-A guard against mistakes and against the obvious, not a security boundary: whoever is set on it
-finds a way around inside one interpreter. What confines a hostile step is the run's process, with
-its limits. Three rules:
+It protects from mistakes and obvious attacks and is no security boundary: inside one interpreter a
+determined author finds a way around it. The run's process, with its limits, confines a hostile
+step. Three rules:
 
 1. A step imports the modules of :data:`ALLOWED_MODULES`, exactly as listed there, and those that
    the user allows, with everything under them.
-2. A safe module comes as a view of its public names: the modules that it imports itself
-   (``random._os``) stay hidden, and what a step assigns to it reaches nobody else.
-3. What was refused ends the step, even where the step catches everything.
+2. A safe module is replaced by a view of its public names: the modules that it imports itself
+   (``random._os``) stay hidden, and a step's assignments to it affect no other step.
+3. A violation ends the step, even where the step catches every exception.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ALLOWED_MODULES: Final = _words(
     statistics string struct textwrap time types typing unicodedata urllib.parse uuid zlib zoneinfo
     """
 )
-"""The modules of the standard library that do no input or output."""
+"""Modules of the standard library that do no input or output."""
 
 _PARTS: Final = {
     "asyncio": _words(
@@ -49,13 +49,13 @@ _PARTS: Final = {
     "io": _words("BytesIO StringIO"),
     "types": _words("MappingProxyType SimpleNamespace"),
 }
-"""The modules of which only some names are harmless."""
+"""Names that a step may use of modules that are not safe as a whole."""
 
-REFUSED: Final = ("breakpoint", "compile", "eval", "exec", "input", "open")
+FORBIDDEN_BUILTINS: Final = ("breakpoint", "compile", "eval", "exec", "input", "open")
 _HIDDEN: Final = _words("copyright credits exit help license quit")
 
 CAUGHT: Final = "__caught__"
-"""The name under which a step's handlers report what they caught."""
+"""Name of the function that a step's handlers call first."""
 
 FORBIDDEN: Final = _words(
     f"""
@@ -64,14 +64,13 @@ FORBIDDEN: Final = _words(
     f_code f_globals f_locals gi_code gi_frame tb_frame {CAUGHT}
     """
 )
-"""The names through which a step would leave its namespace."""
+"""Names that lead from a step's objects to the interpreter's own."""
 
 
 class GuardViolation(BaseException):
-    """A step tried what it may not; ``type`` is the error type that it is killed with.
+    """A forbidden action of a step; ``type`` is the type of the error that kills the run."""
 
-    Not an ``Exception``, so that ``except Exception`` lets it through.
-    """
+    # Not an Exception, so that ``except Exception`` lets it through.
 
     def __init__(self, type: str, message: str) -> None:
         super().__init__(message)
@@ -79,7 +78,8 @@ class GuardViolation(BaseException):
 
 
 def out_of_memory(error: object) -> bool:
-    """Whether memory ran out. Inside CPython itself that can surface as a SystemError."""
+    """Return whether an exception means that memory ran out."""
+    # Inside CPython a failed allocation can surface as a SystemError.
     if isinstance(error, SystemError):
         return "without" in str(error)  # "error return without exception set"
     return isinstance(error, MemoryError)
@@ -99,21 +99,24 @@ class ForbiddenName:
 
 
 def harden(tree: ast.Module) -> ForbiddenName | None:
-    """Make every handler of a step report what it catches; return its first forbidden name."""
-    found: list[ForbiddenName] = []
+    """Add a check to every exception handler of a step, in place; return its first forbidden name.
+
+    The check raises a violation again, so that no handler can suppress one.
+    """
+    forbidden: list[ForbiddenName] = []
     for node in list(ast.walk(tree)):
         match node:
             case ast.ExceptHandler():
-                node.body.insert(0, _report(node))
+                node.body.insert(0, _check_caught(node))
             case ast.Attribute(attr=name) | ast.Name(id=name) if name in FORBIDDEN:
-                found.append(ForbiddenName(node.lineno, node.col_offset, name))
+                forbidden.append(ForbiddenName(node.lineno, node.col_offset, name))
             case ast.MatchClass(kwd_attrs=names):
                 bad = FORBIDDEN.intersection(names)
-                found += (ForbiddenName(node.lineno, node.col_offset, name) for name in bad)
-    return min(found, default=None)
+                forbidden += (ForbiddenName(node.lineno, node.col_offset, name) for name in bad)
+    return min(forbidden, default=None)
 
 
-def _report(handler: ast.ExceptHandler) -> ast.stmt:
+def _check_caught(handler: ast.ExceptHandler) -> ast.stmt:
     call = ast.Call(func=ast.Name(id=CAUGHT, ctx=ast.Load()), args=[], keywords=[])
     statement = ast.Expr(value=call)
     for node in (call.func, call, statement):
@@ -122,54 +125,57 @@ def _report(handler: ast.ExceptHandler) -> ast.stmt:
 
 
 class Guard:
-    """What one execution of a step is given. ``attempt`` is the first thing that ends it, even
-    where the step caught it: a refusal, or memory that ran out."""
+    """Guards one execution of a step.
+
+    ``fatal`` is the first exception that ends the step even where it was caught: a violation, or
+    memory that ran out.
+    """
 
     def __init__(self, allowed: frozenset[str]) -> None:
-        self.attempt: BaseException | None = None
+        self.fatal: BaseException | None = None
         self._allowed = allowed
         self._views: dict[str, ModuleType] = {}
 
     def builtins(self) -> dict[str, Any]:
-        """The builtins of a step's module."""
+        """Return the builtins of a step's module."""
         names = {
             name: value
             for name, value in vars(builtins).items()
             if not name.startswith("_") and name not in _HIDDEN
         }
-        refused = {name: self._refused(name) for name in REFUSED}
+        forbidden = {name: self._forbidden(name) for name in FORBIDDEN_BUILTINS}
         own = {
             "__build_class__": builtins.__build_class__,
             "__import__": self._import,
             "getattr": self._getattr,
             CAUGHT: self._caught,
         }
-        return {**names, **refused, **own}
+        return {**names, **forbidden, **own}
 
-    # --- refusals -------------------------------------------------------------------------------
+    # --- violations -----------------------------------------------------------------------------
 
-    def _refuse(self, type: str, message: str) -> NoReturn:
-        refusal = GuardViolation(type, message)
-        self.attempt = self.attempt or refusal
-        raise refusal
+    def _violate(self, type: str, message: str) -> NoReturn:
+        violation = GuardViolation(type, message)
+        self.fatal = self.fatal or violation
+        raise violation
 
-    def _refused(self, name: str) -> Callable[..., NoReturn]:
-        def refused(*_args: object, **_kwargs: object) -> NoReturn:
-            self._refuse("SecurityError", f"{name}() is not available to a step")
+    def _forbidden(self, name: str) -> Callable[..., NoReturn]:
+        def forbidden(*_args: object, **_kwargs: object) -> NoReturn:
+            self._violate("SecurityError", f"{name}() is not available to a step")
 
-        refused.__name__ = refused.__qualname__ = name
-        return refused
+        forbidden.__name__ = forbidden.__qualname__ = name
+        return forbidden
 
     def _getattr(self, value: object, name: str, *default: object) -> Any:
         if name in FORBIDDEN:
-            self._refuse("SecurityError", f"{name} is not available to a step")
+            self._violate("SecurityError", f"{name} is not available to a step")
         return getattr(value, name, *default)
 
     def _caught(self) -> None:
-        """Called first in every handler of the step: what ends a step cannot be handled."""
+        """Raise the exception that a handler of the step caught again, if it is fatal."""
         error = sys.exc_info()[1]
         if error is not None and (isinstance(error, GuardViolation) or out_of_memory(error)):
-            self.attempt = self.attempt or error
+            self.fatal = self.fatal or error
             raise error
 
     # --- modules --------------------------------------------------------------------------------
@@ -183,12 +189,12 @@ class Guard:
         level: int = 0,
     ) -> ModuleType | None:
         if isinstance(fromlist, list):
-            # An extension module imports on behalf of the step (datetime: _strptime). It looks the
-            # module up by itself, so the step that calls this gets nothing.
+            # An extension module imports on behalf of the step (datetime: _strptime). It takes the
+            # module from sys.modules, so a step that imitates such a call gets nothing.
             builtins.__import__(name)
             return None
         if level or not isinstance(name, str):
-            self._refuse("ImportError", "a step has no package: relative imports are not allowed")
+            self._violate("ImportError", "a step has no package: relative imports are not allowed")
         if isinstance(fromlist, tuple) and fromlist:
             return self._from(name, fromlist)
         return self._bind(name)
@@ -212,7 +218,7 @@ class Guard:
                 raise
 
     def _bind(self, name: str) -> ModuleType:
-        """Import a module and put it into its parents; return the outermost of them."""
+        """Import a module and set it on its parents; return the outermost of them."""
         module = self._load(name)
         while "." in name:
             name, _, leaf = name.rpartition(".")
@@ -223,7 +229,7 @@ class Guard:
 
     def _load(self, name: str) -> ModuleType:
         if not self._is_open(name):
-            self._refuse("ImportError", f"module not allowed: {name}")
+            self._violate("ImportError", f"module not allowed: {name}")
         builtins.__import__(name)
         module = sys.modules[name]
         return module if self._is_trusted(name) else self._view(module)
@@ -232,7 +238,7 @@ class Guard:
         return name in ALLOWED_MODULES or self._is_trusted(name)
 
     def _is_trusted(self, name: str) -> bool:
-        """Whether the user allows this module or a package that it lies in."""
+        # The dots keep an allowed "yaml" from allowing "yamllint".
         return any(f"{name}.".startswith(f"{entry}.") for entry in self._allowed)
 
     def _empty(self, name: str) -> ModuleType:
@@ -246,6 +252,7 @@ class Guard:
         public = (key for key in vars(module) if not key.startswith("_"))
         for key in _PARTS.get(name, public):
             value = getattr(module, key, None)
+            # Modules inside a module are views too, or assigning to them would affect other steps.
             if not isinstance(value, ModuleType):
                 setattr(view, key, value)
             elif value.__name__ in ALLOWED_MODULES:

@@ -1,4 +1,4 @@
-"""State as JSON: the one rule for what a Python step may return.
+"""Conversion of a Python step's result to JSON.
 
 =================================================  ================================================
 Python                                             JSON
@@ -28,7 +28,7 @@ from math import isfinite
 from typing import Any, Final
 
 SECRET_KEYS: Final = frozenset(("configuration", "response"))
-"""What no output carries."""
+"""Keys that are removed from every output."""
 
 _LEFT_OUT: Final = object()
 _TOO_DEEP = "the state is nested too deeply to be JSON"
@@ -36,14 +36,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a result counts as nothing: what JavaScript calls false, for both languages alike."""
+    """Return whether a result counts as no state: the values that are false in JavaScript."""
     if value is None or value is False:
         return True
     return isinstance(value, int | float | str) and (not value or value != value)
 
 
 def fields_of(value: Any) -> Mapping[Any, Any] | None:
-    """The fields of a value that becomes a JSON object; ``None`` for any other."""
+    """Return the fields of a value that becomes a JSON object; ``None`` for any other."""
     if isinstance(value, dict):
         return value
     if isinstance(value, Mapping):
@@ -54,26 +54,28 @@ def fields_of(value: Any) -> Mapping[Any, Any] | None:
 
 
 def without_secrets(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The state less the fields that no output carries."""
+    """Copy a state without the fields that no output has."""
     return {key: value for key, value in state.items() if key not in SECRET_KEYS}
 
 
 def to_json(value: Any, warn: Callable[[str], None], origin: object = None) -> str | None:
-    """The JSON text of a value, or ``None`` where nothing of it is JSON.
+    """Convert a value to JSON text; return ``None`` where nothing of it is JSON.
 
-    ``warn`` hears what was left out. ``origin`` is what ``value`` is a shallow copy of, so that a
-    reference back to it is seen as the cycle that it is. Raises ``RecursionError`` on a value
-    that is nested too deeply, and whatever the value's own methods raise.
+    ``warn`` receives a message for each type that was left out. ``origin`` is the object that
+    ``value`` is a shallow copy of: a reference back to it counts as a cycle. Raises
+    ``RecursionError`` on a value that is nested too deeply, and any exception that the value's own
+    methods raise.
     """
     text: str | None
     try:
         try:
+            # Nearly every state is plain data already, and the json module is much faster.
             text = _dumps(value)
         except (TypeError, ValueError):
-            text = _slowly(value, warn, origin)
+            text = _convert(value, warn, origin)
     except RecursionError:
         raise RecursionError(_TOO_DEEP) from None
-    # A lone surrogate is no character, so it travels escaped.
+    # UTF-8 has no encoding for a lone surrogate, so it is written as an escape.
     return text and _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
@@ -81,16 +83,16 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _slowly(value: Any, warn: Callable[[str], None], origin: object) -> str | None:
-    plain = _Plain(origin)
-    result = plain.convert(value)
-    for message in plain.warnings():
+def _convert(value: Any, warn: Callable[[str], None], origin: object) -> str | None:
+    converter = _Converter(origin)
+    result = converter.convert(value)
+    for message in converter.warnings():
         warn(message)
     return None if result is _LEFT_OUT else _dumps(result)
 
 
-class _Plain:
-    """Copies a value into what ``json`` knows."""
+class _Converter:
+    """Copies a value into types that ``json`` can write."""
 
     def __init__(self, origin: object) -> None:
         self._ancestors = {id(origin)}
@@ -131,7 +133,7 @@ class _Plain:
         return result
 
     def warnings(self) -> list[str]:
-        """One line for each type that was left out."""
+        """List a warning for each type that was left out."""
         return [
             f"{paths[0]} was left out: a {kind} is not JSON"
             + (f" ({len(paths) - 1} more like it)" if len(paths) > 1 else "")
@@ -149,6 +151,7 @@ def _key(key: object) -> str:
 
 
 def _in_order(items: Set[Any]) -> list[Any]:
+    # A set has no order of its own, and a replay must give the same text.
     try:
         return sorted(items)
     except TypeError:
@@ -159,7 +162,7 @@ def _base64(data: Any) -> str:
     return b2a_base64(bytes(data), newline=False).decode("ascii")
 
 
-# By name, so that nothing is imported for a step that does not use it.
+# By name, so that no module is imported for a step that does not use it.
 _WRITERS: Final[dict[str, Callable[[Any], Any]]] = {
     "datetime.date": lambda value: value.isoformat(),
     "datetime.time": lambda value: value.isoformat(),

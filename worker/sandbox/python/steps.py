@@ -1,6 +1,6 @@
 """Python steps: a file with ``def step(state)``, sync or async, that returns the next state.
 
-What a step raises, and what becomes of it:
+Exceptions of a step, and the errors that they become:
 
 ==================================================  ==============  =======
 Python                                              error type      status
@@ -20,12 +20,12 @@ a module that is not allowed, or not there          ImportError     killed
 ``MemoryError``                                     OomError        killed
 ==================================================  ==============  =======
 
-Of a group of exceptions, the first that aborts the run decides, or the only one; otherwise the
+Of a group of exceptions, the first that aborts the run counts, or the only one; otherwise the
 group is a JobError. The error's name is the exception's own class.
 
-A step is guarded (:mod:`worker.sandbox.python.guard`), which is not a security boundary: what
-confines it is the process of its run. What it may return is in :mod:`worker.sandbox.python.state`.
-What it prints becomes log lines.
+A step is guarded (:mod:`worker.sandbox.python.guard`); the boundary that confines it is the process
+of its run. :mod:`worker.sandbox.python.state` defines the values that it may return. Its printed
+output becomes log lines.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ from worker.sandbox.python.state import fields_of, is_nothing, to_json, without_
 from worker.sandbox.python.tracebacks import SourceText, forbidden_error, step_error
 
 Log = Callable[[str, str], None]
-"""``log(level, message)``"""
+"""Signature: ``log(level, message)``."""
 
 _MODULE = "__step__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledStep:
-    """A step's module, compiled and not executed. It belongs to its process: code cannot travel.
+    """A step's module, compiled and not executed.
 
-    ``forbidden`` is the first name that a step may not use, for which it is killed when it runs.
+    ``forbidden`` is the first forbidden name in its source: such a step is killed when it runs.
     """
 
     code: CodeType
@@ -71,23 +71,23 @@ class CompiledStep:
 
 
 def check_step(source: str, filename: str) -> None:
-    """Raise :class:`PlanError` where :func:`compile_step` would."""
+    """Check that a step compiles. Raises :class:`PlanError`, as :func:`compile_step` does."""
     compile_step(source, filename)
 
 
 def compile_step(source: str, filename: str, allowed: frozenset[str] = frozenset()) -> CompiledStep:
     """Compile a step without executing any of it.
 
-    ``allowed`` are modules that it may import beyond the safe ones, each with everything under it.
-    Raises :class:`PlanError`, a SyntaxError where Python does not understand the text and a
+    ``allowed`` are modules that it may import beyond the safe ones, each with its submodules.
+    Raises :class:`PlanError`: of type SyntaxError where Python cannot parse the text, of type
     ValidationError where it has no function ``step`` at its top level.
     """
     text = source.removeprefix("\ufeff")
     try:
         code, forbidden = _compile(text, filename)
     except SyntaxError as error:
-        place = f"{filename}:{error.lineno or 1}:{error.offset or 1}"
-        raise PlanError(f"{place}: {error.msg}", type="SyntaxError") from None
+        position = f"{filename}:{error.lineno or 1}:{error.offset or 1}"
+        raise PlanError(f"{position}: {error.msg}", type="SyntaxError") from None
     except (RecursionError, MemoryError):
         raise PlanError(f"{filename}: nested too deeply", type="SyntaxError") from None
     except ValueError as error:
@@ -102,7 +102,7 @@ def compile_step(source: str, filename: str, allowed: frozenset[str] = frozenset
 
 
 def _compile(text: str, filename: str) -> tuple[CodeType, ForbiddenName | None]:
-    # What Python merely warns of is not the business of whoever runs the workflow.
+    # Warnings of the compiler concern the author, and not the person who runs the workflow.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tree = ast.parse(text, filename)
@@ -126,17 +126,17 @@ def _is_step(statement: ast.stmt) -> bool:
 
 
 def run_step(step: CompiledStep, step_id: str, input: str, log: Log) -> Outcome:
-    """Execute a step over its full input state, as JSON text; the state comes back as text.
+    """Execute a step over its full input state; input and output are JSON text.
 
-    Whatever the step does is an outcome. Only a ``MemoryError`` can be raised, where no memory is
-    left to say so.
+    Every exception of the step becomes an outcome. Only a ``MemoryError`` is raised, where no
+    memory is left to build one.
     """
     with _captured(log):
         return _PythonExecution(step, step_id, log).run(input)
 
 
 class _PythonExecution:
-    """One execution, in a module of its own."""
+    """One execution of a step, in a module of its own."""
 
     def __init__(self, step: CompiledStep, step_id: str, log: Log) -> None:
         self._step, self._step_id, self._log = step, step_id, log
@@ -149,11 +149,11 @@ class _PythonExecution:
             error = forbidden_error(self._step.forbidden, self._step.source, self._step_id)
             return Outcome(state=None, error=error)
         outcome = self._outcome(input)
-        if self._guard.attempt is None:
+        if self._guard.fatal is None:
             return Outcome(state=None, error=self._escaped) if self._escaped else outcome
-        error = self._error(self._guard.attempt)
-        # Its traceback holds this execution, with all that the step held, in a cycle.
-        self._guard.attempt.__traceback__ = None
+        error = self._error(self._guard.fatal)
+        # Its traceback keeps this execution alive, with all objects of the step, in a cycle.
+        self._guard.fatal.__traceback__ = None
         return Outcome(state=None, error=error)
 
     def _outcome(self, input: str) -> Outcome:
@@ -161,7 +161,7 @@ class _PythonExecution:
             self._state = json.loads(input)
             return self._output(self._call())
         except (MemoryError, SystemError) as raised:
-            # The traceback holds what filled the memory: nothing can be done before it is gone.
+            # The traceback keeps alive what filled the memory, so it must go first.
             raised.__traceback__ = None
             return self._failed(self._error(raised), input)
         except BaseException as raised:
@@ -173,12 +173,12 @@ class _PythonExecution:
         except MemoryError:
             raise
         except BaseException:
-            # An exception's own methods are the author's code too.
+            # An exception's own methods are the author's code, and may fail like it.
             text = "an error that cannot be read"
             return StepError(type="JobError", message=text, step_id=self._step_id)
 
     def _call(self) -> Any:
-        # Dataclasses look for the module of a class among those that are loaded.
+        # The dataclasses module looks for the module of a class in sys.modules.
         module = sys.modules[_MODULE] = ModuleType(_MODULE)
         namespace = vars(module)
         namespace["__builtins__"] = self._guard.builtins()
@@ -188,24 +188,26 @@ class _PythonExecution:
             return self._awaited(result) if hasattr(type(result), "__await__") else result
         finally:
             sys.modules.pop(_MODULE, None)
-            # A module and its functions hold each other; what they hold must not outlive the step.
+            # A module and its functions refer to each other; nothing of it may outlive the step.
             namespace.clear()
 
     def _awaited(self, result: Awaitable[Any]) -> Any:
-        # Slow to import: only for the steps that need it.
+        # Slow to import, so only async steps pay for it.
         import asyncio
 
         async def main() -> Any:
-            asyncio.get_running_loop().set_exception_handler(lambda _, what: self._unseen(what))
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _, context: self._handle_task_error(context)
+            )
             return await result
 
         return asyncio.run(main())
 
-    def _unseen(self, what: dict[str, Any]) -> None:
-        """Hear of an error in a task that nothing awaited: the step did not succeed."""
-        thrown = what.get("exception")
+    def _handle_task_error(self, context: dict[str, Any]) -> None:
+        """Handle an error in a task that nothing awaited: the step fails by it."""
+        thrown = context.get("exception")
         if thrown is None:
-            self._warn(what["message"])
+            self._warn(context["message"])
             return
         error = self._error(thrown)
         if not error.aborts:
@@ -233,7 +235,7 @@ class _PythonExecution:
             return Outcome(state=None, error=self._error(exhausted))
 
     def _failed_state(self, error: StepError, input: str) -> str | None:
-        """The input with what the step changed in it; without, where that is not JSON."""
+        """Return the input with the step's changes, or without them where these are not JSON."""
         for pristine in (False, True):
             try:
                 state = json.loads(input) if pristine else self._state
@@ -245,7 +247,6 @@ class _PythonExecution:
         return self._with_error({}, error)
 
     def _with_error(self, state: Any, error: StepError) -> str | None:
-        # The run's process has this loaded already, with its engine.
         fields = without_secrets(fields_of(state) or {})
         errors = {**(fields_of(fields.get("errors")) or {}), self._step_id: error_entry(error)}
         return to_json({**fields, "errors": errors}, self._warn, state)
@@ -254,13 +255,13 @@ class _PythonExecution:
         self._log("warn", message)
 
 
-# --- what a step says -----------------------------------------------------------------------------
+# --- output of a step -----------------------------------------------------------------------------
 
 
 @contextmanager
 def _captured(log: Log) -> Iterator[None]:
-    """Turn what is printed into log lines, and Python's warnings too."""
-    out, err = _Lines(log, "info"), _Lines(log, "error")
+    """Redirect printed output and Python's warnings to the log."""
+    out, err = _LogStream(log, "info"), _LogStream(log, "error")
     with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = lambda message, category, *_: log(
@@ -273,8 +274,8 @@ def _captured(log: Log) -> Iterator[None]:
             err.close()
 
 
-class _Lines(io.TextIOBase):
-    """A text stream that reports what one ``print`` wrote as one line of the log."""
+class _LogStream(io.TextIOBase):
+    """Text stream that logs the output of each ``print`` as one entry."""
 
     def __init__(self, log: Log, level: str) -> None:
         self._log, self._level = log, level
@@ -285,16 +286,17 @@ class _Lines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         self._parts.append(text)
+        # print() writes its arguments, separators and end one by one, and the end comes last.
         if text.endswith("\n"):
-            self._report()
+            self._log_parts()
         return len(text)
 
     def close(self) -> None:
         if any(self._parts):
-            self._report()
+            self._log_parts()
         super().close()
 
-    def _report(self) -> None:
+    def _log_parts(self) -> None:
         text = "".join(self._parts).removesuffix("\n")
         self._parts.clear()
         self._log(self._level, text)

@@ -1,4 +1,4 @@
-"""A Python exception as a :class:`StepError`, in the author's own lines."""
+"""Conversion of a Python exception to a :class:`StepError` with positions in the step's file."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ _TYPES: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceText:
-    """A step's file, by the name that its frames carry, and its lines."""
+    """Name of a step's file, as in its frames, and its lines."""
 
     file: str
     lines: tuple[str, ...]
 
     def position(self, line: int, offset: int) -> Position:
-        """The place at ``offset`` bytes into a line, which is how Python counts."""
+        """Return the position at ``offset`` bytes of UTF-8 into a line."""
         text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
         column = len(text.encode("utf-8", "surrogatepass")[:offset].decode("utf-8", "replace")) + 1
         return Position(line=line, column=column, source_line=text[:SOURCE_LINE_LIMIT])
 
 
 def step_error(error: BaseException, source: SourceText, step_id: str) -> StepError:
-    """Why a step did not succeed. The position is that of the innermost frame in its own file."""
-    error = _deciding(error)
+    """Describe an exception that a step raised.
+
+    The position is that of the innermost frame in the step's own file.
+    """
+    error = _decisive(error)
     type = _type(error)
     if type == "OomError":
         return replace(OUT_OF_MEMORY, step_id=step_id)
@@ -55,41 +58,40 @@ def step_error(error: BaseException, source: SourceText, step_id: str) -> StepEr
         step_id=step_id,
         position=frames[0][1] if frames else None,
         stack=tuple(
-            f"at {name} ({source.file}:{place.line}:{place.column})"
-            for name, place in frames[:STACK_LIMIT]
+            f"at {name} ({source.file}:{at.line}:{at.column})" for name, at in frames[:STACK_LIMIT]
         ),
         details=_details(error),
     )
 
 
-def forbidden_error(found: ForbiddenName, source: SourceText, step_id: str) -> StepError:
-    """Why a step that uses a forbidden name is killed."""
-    position = source.position(found.line, found.offset)
+def forbidden_error(forbidden: ForbiddenName, source: SourceText, step_id: str) -> StepError:
+    """Describe the violation of a step that uses a forbidden name."""
+    position = source.position(forbidden.line, forbidden.offset)
     return StepError(
         type="SecurityError",
-        message=found.message,
+        message=forbidden.message,
         name="SecurityError",
         step_id=step_id,
         position=position,
     )
 
 
-def _deciding(error: BaseException) -> BaseException:
-    """Of a group: the first exception that aborts the run, or its only one, or the group."""
-    pending, single = [error], []
+def _decisive(error: BaseException) -> BaseException:
+    """Pick from a group its first exception that aborts the run, its only one, or the group."""
+    pending, members = [error], []
     while pending:
-        each = pending.pop(0)
-        if isinstance(each, BaseExceptionGroup):
-            pending[:0] = each.exceptions
-        elif aborts(_type(each)):
-            return each
+        member = pending.pop(0)
+        if isinstance(member, BaseExceptionGroup):
+            pending[:0] = member.exceptions
+        elif aborts(_type(member)):
+            return member
         else:
-            single.append(each)
-    return single[0] if len(single) == 1 else error
+            members.append(member)
+    return members[0] if len(members) == 1 else error
 
 
 def _type(error: BaseException) -> str:
-    """The error type, by the table in :mod:`worker.sandbox.python.steps`."""
+    # The table is in the docstring of worker.sandbox.python.steps.
     if isinstance(error, GuardViolation):
         return error.type
     if out_of_memory(error):
@@ -107,33 +109,37 @@ def _message(error: BaseException) -> str:
     except Exception:
         return "an error that cannot be read"
     if isinstance(error, RecursionError):
-        # CPython ends its own message with what it happened to be doing.
+        # CPython's message ends with the operation that it was in, which varies.
         return "Maximum recursion depth exceeded" if text.startswith("maximum rec") else text
+    # str(KeyError("age")) is "'age'", which says nothing without the class.
     bare = isinstance(error, KeyError) or not isinstance(error, Exception | GuardViolation)
     return f"{_name(error)}: {text}" if bare and text else text or _name(error)
 
 
 def _own_frames(trace: TracebackType | None, source: SourceText) -> list[tuple[str, Position]]:
-    """The function and the place of each frame in the step's file, the innermost first."""
+    """List the function and position of each frame in the step's file, the innermost first."""
     frames: dict[int, tuple[CodeType, int, int]] = {}
     while trace is not None:
         frame = trace.tb_frame
         if frame.f_code.co_filename == source.file:
-            # A frame that caught the error and raised it again stands twice: the last is inner.
+            # A frame that caught and raised the error again is there twice; the last is inner.
             frames[id(frame)] = (frame.f_code, trace.tb_lasti, trace.tb_lineno)
         trace = trace.tb_next
     innermost = list(frames.values())[::-1][:STACK_LIMIT]
-    return [(code.co_qualname, _place(code, last, line, source)) for code, last, line in innermost]
+    return [
+        (code.co_qualname, _position(code, last, line, source)) for code, last, line in innermost
+    ]
 
 
-def _place(code: CodeType, last: int, line: int, source: SourceText) -> Position:
+def _position(code: CodeType, last: int, line: int, source: SourceText) -> Position:
+    # An instruction takes two bytes; co_positions() has one entry for each.
     index = max(last, 0) // 2
     _, _, offset, _ = next(islice(code.co_positions(), index, None), (None, None, None, None))
     return source.position(line, offset or 0)
 
 
 def _details(error: BaseException) -> dict[str, Any]:
-    """What the error carries in public attributes, as far as it is JSON."""
+    """Return the public attributes of an error, as far as they are JSON."""
     if isinstance(error, GuardViolation):
         return {}
     carried = {name: value for name, value in vars(error).items() if not name.startswith("_")}

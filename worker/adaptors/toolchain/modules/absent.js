@@ -1,4 +1,4 @@
-// A module of Node's that the sandbox does not have: loading it is fine, using it says so.
+// Stands in for a module of Node that the sandbox does not have: it loads, and throws when used.
 function refuse(name) {
   throw new Error(`${name} is not available in the sandbox`);
 }

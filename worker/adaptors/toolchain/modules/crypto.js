@@ -1,5 +1,5 @@
-// Chance is the run's own, so that a run can be replayed. It is not fit for keys: those that need
-// keys, hashes or signatures are told so.
+// Random numbers come from the run, so that it can be replayed. They are not secure, so functions
+// for keys, hashes and signatures throw.
 import { absent } from "./absent.js";
 
 const refused = absent("crypto");

@@ -1,4 +1,4 @@
-// fetch and what belongs to it, over the host. Small on purpose: what adaptors use, as specified.
+// fetch and its classes, over the host. Only the parts that adaptors use, as specified.
 import { pairsOf, send } from "./host.js";
 
 export class Event {

@@ -1,4 +1,4 @@
-// What adaptors expect as globals and jobs do not get: esbuild puts it in place of the free names.
+// Globals that adaptors expect and jobs do not have: esbuild replaces their free names by these.
 import processObject from "./process.js";
 import { webcrypto } from "./crypto.js";
 import { performance as clock } from "./perf_hooks.js";

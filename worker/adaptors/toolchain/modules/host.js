@@ -1,4 +1,4 @@
-// The one way out. Taken from the global at set-up, before any job runs, and hidden from jobs then.
+// Sends requests through the host. Its function is taken from the global before jobs are shut off from it.
 const call = globalThis.__host;
 
 const isBytes = (body) => body instanceof ArrayBuffer || ArrayBuffer.isView(body);

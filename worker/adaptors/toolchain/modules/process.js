@@ -1,4 +1,4 @@
-// As much of a process as libraries look at.
+// The part of process that libraries use.
 const process = {
   env: Object.create(null),
   argv: [],

@@ -1,4 +1,4 @@
-// Stands in for undici: the same calls, all of them over the host.
+// Replaces undici: the same functions, all of them over the host.
 import { Readable } from "stream";
 import { AbortController, AbortSignal, Blob, File, FormData, Headers, Request, Response, fetch } from "./fetch.js";
 import { pairsOf, send } from "./host.js";
@@ -63,11 +63,11 @@ class Dispatcher {
     return composed;
   }
   async request(options, callback) {
-    const answer = this.answer(options);
-    if (!callback) return answer;
-    answer.then((response) => callback(null, response), callback);
+    const response = this.perform(options);
+    if (!callback) return response;
+    response.then((response) => callback(null, response), callback);
   }
-  async answer({ origin = this.origin, path, query, method = "GET", headers, body, headersTimeout, signal, maxRedirections }) {
+  async perform({ origin = this.origin, path, query, method = "GET", headers, body, headersTimeout, signal, maxRedirections }) {
     signal?.throwIfAborted?.();
     const reply = await send({
       method,

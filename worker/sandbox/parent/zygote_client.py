@@ -1,4 +1,4 @@
-"""The parent's handle on the zygote: the process that forks the others."""
+"""Client of the zygote, the process that forks run processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY
 
 Bundles = tuple[tuple[str, str], ...]
-"""Adaptors by name and version, each with the file of its bundle."""
+"""Adaptors (``name@version``), each with the path of its bundle."""
+
+_STOP_TIMEOUT_S = 1.0
 
 
 class ZygoteError(WorkerError):
@@ -27,47 +29,50 @@ class ZygoteError(WorkerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessExit:
-    """How a run's process ended: its exit code (negative: the signal) and peak memory in bytes."""
+    """Exit code of a process (negative: the signal) and its peak memory."""
 
     code: int
-    peak: int
+    peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkedProcess:
-    """A process that was forked: what it is killed by, the channel to it, and its end."""
+    """A forked process: the name to kill it by, the channel to it, and its exit."""
 
     name: str
     channel: socket.socket
-    ended: asyncio.Future[ProcessExit]
+    exited: asyncio.Future[ProcessExit]
 
 
 class ZygoteClient:
-    """A handle on one zygote process, with the bundles of adaptors that its runs find loaded. It
-    boots while its owner does other things."""
+    """Starts one zygote process with bundles of adaptors loaded, and has it fork and kill.
+
+    The process boots in the background; :meth:`ready` waits for it.
+    """
 
     def __init__(self, bundles: Bundles = ()) -> None:
         self._control, theirs = socket.socketpair()
-        loaded = json.dumps(bundles)
+        module, paths = "worker.sandbox.child.zygote", json.dumps(bundles)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "worker.sandbox.zygote", str(theirs.fileno()), loaded],
+                [sys.executable, "-I", "-m", module, str(theirs.fileno()), paths],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                # Ctrl-C in a terminal reaches the parent alone, which then cancels its runs.
                 start_new_session=True,
             )
         self._names = itertools.count()
         self._broken = False
-        self._ended: dict[str, asyncio.Future[ProcessExit]] = {}
+        self._exits: dict[str, asyncio.Future[ProcessExit]] = {}
         self._booting: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
 
     async def ready(self) -> None:
-        """Wait until the process can fork. Raises :class:`ZygoteError` where it cannot."""
+        """Wait until the process can fork. Raises :class:`ZygoteError` where it did not start."""
         if self._booting is None:
             self._booting = asyncio.create_task(self._boot())
-        # Whoever waits here may be cancelled; others go on waiting for the same process.
+        # A caller who waits here may be cancelled; others wait for the same process.
         await asyncio.shield(self._booting)
 
     async def _boot(self) -> None:
@@ -78,65 +83,70 @@ class ZygoteClient:
 
     @property
     def pid(self) -> int:
+        """Process id of the zygote."""
         return self._process.pid
 
     @property
     def gone(self) -> bool:
+        """True once the zygote cannot fork any more."""
         return self._broken or (self._listener is not None and self._listener.done())
 
     @property
     def idle(self) -> bool:
-        return not self._ended
+        """True while no forked process runs."""
+        return not self._exits
 
     @property
     def listening(self) -> bool:
+        """True while the zygote can fork."""
         return self._listener is not None and not self._listener.done()
 
     async def _listen(self) -> None:
         with contextlib.suppress(ConnectionError):
             async for line in self._reader:
-                self._hear(*line.decode().split())
-        while self._ended:
-            _, future = self._ended.popitem()
+                self._handle_notice(*line.decode().split())
+        while self._exits:
+            _, future = self._exits.popitem()
             if not future.done():
                 future.set_exception(ZygoteError())
 
-    def _hear(self, word: str, name: str, *values: str) -> None:
-        future = self._ended.pop(name, None) if word == "ended" else None
+    def _handle_notice(self, kind: str, name: str, *values: str) -> None:
+        future = self._exits.pop(name, None) if kind == "ended" else None
         if future is not None and not future.done():
             code, peak = map(int, values)
+            # ru_maxrss counts bytes on macOS and KiB on Linux.
             scale = 1 if sys.platform == "darwin" else 1024
-            future.set_result(ProcessExit(code=code, peak=peak * scale))
+            future.set_result(ProcessExit(code=code, peak_bytes=peak * scale))
 
     def fork(self) -> ForkedProcess:
-        """Have a process forked."""
+        """Request a new process. Raises :class:`ZygoteError` where the zygote is gone."""
         if not self.listening:
             raise ZygoteError
         ours, theirs = socket.socketpair()
         name = str(next(self._names))
-        future = self._ended[name] = asyncio.get_running_loop().create_future()
+        future = self._exits[name] = asyncio.get_running_loop().create_future()
         with theirs:
-            # The transport may be buffering: descriptors go beside it, on the same socket.
+            # Descriptors cannot go through the asyncio transport, so they go beside it.
             try:
                 socket.send_fds(self._control, [f"run {name}\n".encode()], [theirs.fileno()])
             except OSError as error:
                 ours.close()
-                del self._ended[name]
+                del self._exits[name]
                 self._broken = True
                 raise ZygoteError from error
-        return ForkedProcess(name=name, channel=ours, ended=future)
+        return ForkedProcess(name=name, channel=ours, exited=future)
 
     def kill(self, name: str) -> None:
         """Send SIGKILL to a process, if it still runs."""
-        if name in self._ended:
+        if name in self._exits:
             self._writer.write(f"kill {name}\n".encode())
 
     async def close(self) -> None:
-        """End the zygote, and with it everything that it forked."""
+        """Stop the zygote, and with it all processes that it forked."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         try:
-            self._process.wait(timeout=1)
+            self._process.wait(timeout=_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -151,15 +161,16 @@ class ZygoteClient:
             await self._writer.wait_closed()
 
 
-def died_of(ended: ProcessExit, limits: Limits) -> StepError:
-    """Why a process ended without completing its run, when nobody here killed it."""
-    if ended.code == EXIT_OUT_OF_MEMORY:
+def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
+    """Return why a process ended before its run was complete, when the parent did not kill it."""
+    if exit.code == EXIT_OUT_OF_MEMORY:
         return OUT_OF_MEMORY
-    if ended.code == -signal.SIGKILL and ended.peak > limits.memory * 0.9:
+    # The kernel's OOM killer leaves no trace but SIGKILL; the peak tells it from other kills.
+    if exit.code == -signal.SIGKILL and exit.peak_bytes > limits.memory_bytes * 0.9:
         return StepError(type="OomError", message="the system killed the run for its memory")
-    if ended.code == -signal.SIGALRM:
+    if exit.code == -signal.SIGALRM:
         return timed_out(limits)
-    if ended.code < 0:
-        name = signal.Signals(-ended.code).name
+    if exit.code < 0:
+        name = signal.Signals(-exit.code).name
         return StepError(type="ProcessError", message=f"the run's process was killed by {name}")
-    return StepError(type="ProcessError", message=f"the run's process ended with {ended.code}")
+    return StepError(type="ProcessError", message=f"the run's process ended with {exit.code}")

@@ -1,9 +1,9 @@
-"""The zygote: a small process without threads that has everything loaded and forks once per run.
+"""Zygote: a small process without threads that has the engine loaded and forks once per run.
 
-It reads orders from its parent, line by line: ``run ID`` with the run's channel attached as a
-file descriptor, and ``kill ID``. It answers ``ready``, ``started ID PID`` and
-``ended ID STATUS PEAK``. Only the zygote reaps its children, so a kill never meets a process id
-that was used again. When its parent goes, it kills what runs and ends.
+It receives requests from its parent, one a line: ``run NAME`` with the channel of the run attached
+as a file descriptor, and ``kill NAME``. It sends the notices ``ready``, ``started NAME PID`` and
+``ended NAME STATUS PEAK``. Only the zygote reaps its children, so a kill never reaches a process id
+that was used again. When its parent goes, it kills its children and exits.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import struct
 import sys
 from pathlib import Path
 
-from worker.sandbox.child import run
-from worker.sandbox.condition_server import serve
+from worker.sandbox.child.condition_server import serve_conditions
+from worker.sandbox.child.sandboxed_run import execute_run
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import confine
 from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, ConditionRequest, RunRequest
@@ -32,13 +32,16 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 
 def main() -> None:
-    """Serve the parent on the socket whose descriptor is the first argument; the second one names
-    the bundles of adaptors to load, as JSON pairs of name and file."""
+    """Serve the parent on the socket whose descriptor is the first argument.
+
+    The second argument lists the bundles of adaptors to load, as JSON pairs of name and path.
+    """
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     bundles = {name: Path(file).read_text("utf-8") for name, file in json.loads(sys.argv[2])}
     engine = Engine(bundles)
+    # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()
     gc.freeze()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -46,73 +49,78 @@ def main() -> None:
 
 
 class Zygote:
-    """Forks, kills and reaps; knows runs by their ids alone."""
+    """Forks, kills and reaps processes; knows each by its name alone."""
 
     def __init__(self, control: socket.socket, engine: Engine) -> None:
         self._control = control
         self._engine = engine
-        self._runs: dict[int, str] = {}
+        self._children: dict[int, str] = {}
         self._buffer = b""
         self._wake, wake_writer = os.pipe()
         os.set_blocking(wake_writer, False)
         self._wake_writer = wake_writer
 
     def serve(self) -> None:
+        """Handle requests until the parent closes the control socket."""
+        # The handler must exist, or SIGCHLD would be ignored and would not wake the select.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        self._say("ready")
+        self._notify("ready")
         control = self._control.fileno()
         while True:
             readable, _, _ = select.select([control, self._wake], [], [])
             if self._wake in readable:
                 os.read(self._wake, 4096)
                 self._reap()
-            if control in readable and not self._obey():
-                return self._end()
+            if control in readable and not self._handle_requests():
+                return self._kill_all()
 
-    def _say(self, *words: object) -> None:
+    def _notify(self, *words: object) -> None:
         self._control.sendall((" ".join(map(str, words)) + "\n").encode())
 
-    def _obey(self) -> bool:
-        """Carry out the orders that have arrived; false when the parent is gone."""
+    def _handle_requests(self) -> bool:
+        """Handle the requests that have arrived; return False when the parent is gone."""
         data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
         if not data:
             return False
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            order, run_id = line.decode().split(" ", 1)
-            if order == "run":
-                self._fork(run_id, descriptors.pop(0))
+            request, name = line.decode().split(" ", 1)
+            if request == "run":
+                self._fork(name, descriptors.pop(0))
             else:
-                self._kill(run_id)
+                self._kill(name)
         return True
 
-    def _fork(self, run_id: str, descriptor: int) -> None:
+    def _fork(self, name: str, descriptor: int) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_run(descriptor)
+            self._become_child(descriptor)
         os.close(descriptor)
-        self._runs[pid] = run_id
-        self._say("started", run_id, pid)
+        self._children[pid] = name
+        self._notify("started", name, pid)
 
-    def _become_run(self, descriptor: int) -> None:
-        """In the child: let go of the zygote, run, and never return."""
+    def _become_child(self, descriptor: int) -> None:
+        """Release what belongs to the zygote, serve the request, and exit."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # fork() clears the parent-death signal, so it is set again here.
             die_with_parent()
             for inherited in (self._control.fileno(), self._wake, self._wake_writer):
                 os.close(inherited)
+            # The parent's environment holds tokens and passwords that no job may read.
             os.environ.clear()
             channel = socket.socket(fileno=descriptor)
-            asked = receive(channel)
-            if isinstance(asked, ConditionRequest):
-                confine(asked.request.limits)
-                serve(asked, self._engine, channel)
+            request = receive(channel)
+            # Limits come after the request: reading it may need more than a run is allowed.
+            if isinstance(request, ConditionRequest):
+                confine(request.request.limits)
+                serve_conditions(request, self._engine, channel)
             else:
-                confine(asked.limits)
-                run(asked, self._engine, channel)
+                confine(request.limits)
+                execute_run(request, self._engine, channel)
             status = 0
         except MemoryError:
             status = EXIT_OUT_OF_MEMORY
@@ -121,36 +129,39 @@ class Zygote:
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
+            # Not sys.exit: handlers and buffers of the zygote must not run in its child.
             os._exit(status)
 
-    def _kill(self, run_id: str) -> None:
-        for pid, known in self._runs.items():
-            if known == run_id:
+    def _kill(self, name: str) -> None:
+        for pid, child in self._children.items():
+            if child == name:
                 os.kill(pid, signal.SIGKILL)
 
     def _reap(self) -> None:
+        # One SIGCHLD may stand for several exits, so reap until none is left.
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                if run_id := self._runs.pop(pid, None):
-                    self._say("ended", run_id, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+                if name := self._children.pop(pid, None):
+                    self._notify("ended", name, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 
-    def _end(self) -> None:
-        for pid in self._runs:
+    def _kill_all(self) -> None:
+        for pid in self._children:
             os.kill(pid, signal.SIGKILL)
 
 
 def receive(channel: socket.socket) -> RunRequest | ConditionRequest:
-    """What the parent sent: a length, then a pickle. The parent is trusted."""
-    (length,) = struct.unpack("<Q", _exactly(channel, 8))
-    request = pickle.loads(_exactly(channel, length))  # noqa: S301
+    """Receive the parent's request: its length, then a pickle."""
+    (length,) = struct.unpack("<Q", _receive_exactly(channel, 8))
+    # The parent is trusted, and nothing but the parent writes before the request is read.
+    request = pickle.loads(_receive_exactly(channel, length))  # noqa: S301
     assert isinstance(request, RunRequest | ConditionRequest)
     return request
 
 
-def _exactly(channel: socket.socket, length: int) -> bytearray:
+def _receive_exactly(channel: socket.socket, length: int) -> bytearray:
     data = bytearray(length)
     view = memoryview(data)
     while view:
@@ -162,7 +173,7 @@ def _exactly(channel: socket.socket, length: int) -> bytearray:
 
 
 def die_with_parent() -> None:
-    """On Linux: be killed when the parent process dies, and gain no privileges by executing."""
+    """Have Linux kill this process when its parent dies, and grant no privileges on exec."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,7 +1,4 @@
-"""A run, in its own process: executes steps and conditions, and reports to the parent.
-
-The process is forked from the zygote for this run alone, has its own limits, and ends with it.
-"""
+"""One run inside its own process: executes steps and conditions, and writes events."""
 
 from __future__ import annotations
 
@@ -13,24 +10,27 @@ from dataclasses import replace
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, StepError
-from worker.core.scripted import build_input
+from worker.core.scripted import assemble
+from worker.sandbox.child.host_bridge import HostBridge
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter
-from worker.sandbox.host_channel import HostBridge
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.memory import peak_memory
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, Channel, RunRequest
+from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, FrameSender, RunRequest
 from worker.sandbox.python.steps import CompiledStep, compile_step, run_step
 from worker.sandbox.step_executor import EMPTY, StepExecutor
 from worker.workflow.model import Language, Step
 
-NEARLY_ALL = 0.97
-"""A run whose peak came this close to its limit was refused memory, and may have hidden it."""
+EXHAUSTED_SHARE = 0.97
+"""Share of the memory limit at which a run counts as out of memory.
+
+A refused allocation does not show in the peak, so the peak only comes close to the limit.
+"""
 
 
-def run(request: RunRequest, engine: Engine, channel: socket.socket) -> None:
-    """Walk the request's plan to its end, reporting into ``channel``."""
+def execute_run(request: RunRequest, engine: Engine, channel: socket.socket) -> None:
+    """Execute a run to its end and write its events into ``channel``."""
     try:
         SandboxedRun(request, engine, channel).run()
     except MemoryError:
@@ -38,23 +38,23 @@ def run(request: RunRequest, engine: Engine, channel: socket.socket) -> None:
 
 
 class SandboxedRun(StepExecutor):
-    """Performs what the machine orders, for one run."""
+    """Executes the code of one run on the engines of this process."""
 
     def __init__(self, request: RunRequest, engine: Engine, channel: socket.socket) -> None:
         clock = Clock(request.clock, request.start, request.moments)
-        super().__init__(request, EventWriter(request, Channel(channel), clock), clock)
+        super().__init__(request, EventWriter(request, FrameSender(channel), clock), clock)
         self._engine = engine
-        self._outside = HostBridge(channel, clock, self.skip)
-        self._javascript = JavaScript(engine, self._outside.wait, self._call)
+        self._bridge = HostBridge(channel, clock, self.skip)
+        self._javascript = JavaScript(engine, self._bridge.wait, self._call)
         self._python: dict[str, CompiledStep] = {}
-        self._memory_before = peak_memory()
+        self._initial_memory = peak_memory()
 
     def prepare(self) -> StepError | None:
         engine, clock, jobs = self._engine, self._clock, self._request.jobs
-        engine.limit_memory(self._request.limits.memory)
+        engine.limit_memory(self._request.limits.memory_bytes)
         engine.log = self.log
-        engine.date = clock.look
-        self._outside.reply = engine.reply
+        engine.date = clock.read
+        self._bridge.deliver = engine.reply
         for specifier, name in self._request.adaptors.items():
             engine.choose(specifier, name)
         if clock.stands_still:
@@ -73,6 +73,7 @@ class SandboxedRun(StepExecutor):
         return self._execute_python(step, state, defaults, configuration)
 
     def _execute_python(self, step: Step, state: str, defaults: str, configuration: str) -> Outcome:
+        # Compiled here and not by the parent: a code object cannot be pickled.
         if step.id not in self._python:
             file = step.source_file or f"{step.id}.py"
             self._python[step.id] = compile_step(step.source, file, self._request.modules)
@@ -80,7 +81,8 @@ class SandboxedRun(StepExecutor):
             full = build_input(json.loads(state), json.loads(defaults), json.loads(configuration))
             text = json.dumps(full)
         except RecursionError:
-            text = state  # the step's own parsing fails in the same way, as the step's failure
+            # The step's own parsing fails in the same way, and reports it as the step's failure.
+            text = state
         return run_step(
             self._python[step.id],
             step.id,
@@ -89,24 +91,26 @@ class SandboxedRun(StepExecutor):
         )
 
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
-        """Memory that was refused is a kill, even where the step hid it."""
+        # A step may catch the error of a refused allocation; the run is killed all the same.
         if not (outcome.error and outcome.error.aborts) and self._exhausted():
             return Outcome(state=None, error=replace(OUT_OF_MEMORY, step_id=step.id))
         return super().within_limits(step, outcome)
 
     def _exhausted(self) -> bool:
-        return peak_memory() - self._memory_before > self._request.limits.memory * NEARLY_ALL
+        used = peak_memory() - self._initial_memory
+        return used > self._request.limits.memory_bytes * EXHAUSTED_SHARE
 
-    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
-        # A condition's looks leave the time alone: a judge could not tell how many there were.
+    def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+        # Conditions do not move a stopped clock: a condition server, which cannot tell how often
+        # they read it, must give the same times.
         self._engine.date = self._clock.now
         try:
-            return self._javascript.judge(order.step, order.edges, state)
+            return self._javascript.evaluate(effect.step, effect.edges, state)
         finally:
-            self._engine.date = self._clock.look
+            self._engine.date = self._clock.read
 
     def _call(self, number: int, kind: str, text: str) -> None:
-        self._outside.call(number, kind, text, step=self._job_id, execution=self._execution)
+        self._bridge.call(number, kind, text, step=self._job_id, execution=self._execution)
 
 
 def _no_credential(step: Step, name: str) -> StepError:

@@ -1,0 +1,279 @@
+"""The process of a run: however it ends, its run is completed once, and no step runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.helpers import check_events, job, logs, workflow
+from worker.core.events import AnyEvent, RunComplete, RunLog, StepStart
+from worker.runner.pool import Pool
+from worker.runner.prepare import Options, prepare
+from worker.runner.result import Result
+from worker.sandbox.limits import Limits
+from worker.sandbox.parent import zygote_client
+from worker.sandbox.parent.host import HostCall, HostReply
+from worker.sandbox.parent.run_process import MAX_PENDING_CALLS, RunProcess
+from worker.sandbox.parent.zygote_client import ForkedProcess, ProcessExit
+from worker.sandbox.protocol import RunRequest, encode_frame
+
+IDLE = "fn(() => new Promise(() => {}));"
+
+
+class OnEvent:
+    """A sink that calls a function for every event of a type."""
+
+    def __init__(self, type: type, act: Any) -> None:
+        self._type, self._act = type, act
+
+    def receive(self, event: object) -> None:
+        if isinstance(event, self._type):
+            self._act()
+
+    def close(self) -> None: ...
+
+
+def types(result: Result) -> Counter[str]:
+    return Counter(event.type for event in result.events)
+
+
+def child_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def has_exited(pidfd: int) -> bool:
+    return bool(select.select([pidfd], [], [], 10)[0])
+
+
+# --- death of the zygote --------------------------------------------------------------------------
+
+
+async def test_a_run_whose_zygote_dies_is_completed_once_and_no_step_runs_twice() -> None:
+    flow = workflow(
+        job("fn(s => { console.log('first'); return s; });", "first", next="second"),
+        job("fn(s => { console.log('second'); return new Promise(() => {}); });", "second"),
+    )
+    async with Pool(size=1) as pool:
+
+        def kill_at_the_second_step() -> None:
+            if next(waits) == 1:
+                os.kill(pool.zygote_pid, signal.SIGKILL)
+
+        waits = iter(range(10))
+        sink = OnEvent(RunLog, kill_at_the_second_step)
+        # A second execution would never end: the time limit makes it a failure, and not a hang.
+        options = Options(limits=Limits(timeout_s=5))
+        result = await pool.run(flow, {}, options, sinks=[sink])
+        check_events(result)
+        assert (result.status, result.error_type) == ("exception", "ZygoteError")
+        assert logs(result) == ["first", "second"]
+        assert types(result)["run:start"] == types(result)["run:complete"] == 1
+        assert types(result)["step:start"] == 2
+        assert (await pool.run(workflow(job("fn(s => s);")), {})).status == "success"
+
+
+async def test_a_run_before_its_first_event_is_given_to_another_zygote() -> None:
+    async with Pool(size=1) as pool:
+        assert (await pool.run(workflow(job("fn(s => s);")), {})).status == "success"
+        os.kill(pool.zygote_pid, signal.SIGKILL)
+        result = await pool.run(workflow(job("fn(s => s);")), {})
+        check_events(result)
+        assert result.status == "success"
+
+
+async def test_zygotes_that_never_start_complete_a_run_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(zygote_client.sys, "executable", "/bin/false")
+    async with Pool(size=1) as pool:
+        result = await pool.run(workflow(job("fn(s => s);")), {})
+    assert (result.status, result.error_type) == ("exception", "ZygoteError")
+    assert [event.type for event in result.events] == ["run:complete"]
+
+
+async def test_no_run_outlives_its_zygote() -> None:
+    async with Pool(size=1) as pool:
+        pidfds: list[int] = []
+
+        def kill_the_zygote() -> None:
+            pidfds.append(os.pidfd_open(child_of(pool.zygote_pid)))
+            os.kill(pool.zygote_pid, signal.SIGKILL)
+
+        await pool.run(workflow(job(IDLE)), {}, sinks=[OnEvent(StepStart, kill_the_zygote)])
+    assert has_exited(pidfds[0])
+    os.close(pidfds[0])
+
+
+async def test_an_evaluator_whose_zygote_dies_returns_an_error_within_seconds() -> None:
+    flow = workflow(
+        job("fn(s => s);", "a", next={"b": {"condition": "true"}}), job("fn(s => s);", "b")
+    )
+    async with Pool(size=1) as pool:
+        evaluator = await pool.start_evaluator(request_for(flow))
+        assert await asyncio.to_thread(evaluator.startup_error) is None
+        pidfd = os.pidfd_open(child_of(pool.zygote_pid))
+        os.kill(pool.zygote_pid, signal.SIGKILL)
+        assert has_exited(pidfd)
+        os.close(pidfd)
+        began = time.monotonic()
+        result = await asyncio.to_thread(evaluator.evaluate, "a", "{}", now=0, seed=None)
+        assert time.monotonic() - began < 5
+        assert result.error is not None and result.error.type == "ZygoteError"
+        assert evaluator.closed
+
+
+# --- privileges -----------------------------------------------------------------------------------
+
+
+async def test_a_runs_process_gains_no_privileges() -> None:
+    async with Pool(size=1) as pool:
+        status: list[str] = []
+        cancel = asyncio.Event()
+
+        def read_status() -> None:
+            status.append(Path(f"/proc/{child_of(pool.zygote_pid)}/status").read_text())
+            cancel.set()
+
+        sink = OnEvent(StepStart, read_status)
+        await pool.run(workflow(job(IDLE)), {}, sinks=[sink], cancel=cancel)
+    assert "NoNewPrivs:\t1\n" in status[0]
+
+
+# --- a process that breaks the protocol -----------------------------------------------------------
+
+HOSTILE = """
+import os, time
+
+def step(state):
+    print("about to write")
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b"\\xff" * 64)
+        except OSError:
+            pass
+    time.sleep(60)
+"""
+
+
+async def test_a_process_that_writes_garbage_ends_once_as_an_exception_and_is_killed() -> None:
+    flow = workflow({"id": "a", "adaptor": "python", "expression": HOSTILE})
+    async with Pool(size=1) as pool:
+        pidfds: list[int] = []
+        sink = OnEvent(StepStart, lambda: pidfds.append(os.pidfd_open(child_of(pool.zygote_pid))))
+        options = Options(modules=frozenset({"os"}), limits=Limits(timeout_s=20))
+        result = await pool.run(flow, {}, options, sinks=[sink])
+        assert has_exited(pidfds[0])
+        os.close(pidfds[0])
+    check_events(result)
+    assert (result.status, result.error_type) == ("exception", "ProtocolError")
+    assert types(result)["run:complete"] == 1
+
+
+class FakeZygote:
+    """Stands in for a zygote: the test writes the frames of the process that it forks."""
+
+    def __init__(self) -> None:
+        ours, self.channel = socket.socketpair()
+        self.exited: asyncio.Future[ProcessExit] = asyncio.get_running_loop().create_future()
+        self.forked = ForkedProcess(name="0", channel=ours, exited=self.exited)
+        self.killed: list[str] = []
+
+    def fork(self) -> ForkedProcess:
+        return self.forked
+
+    def kill(self, name: str) -> None:
+        self.killed.append(name)
+        self.end(ProcessExit(code=-signal.SIGKILL, peak_bytes=0))
+
+    def end(self, process_exit: ProcessExit) -> None:
+        if not self.exited.done():
+            self.exited.set_result(process_exit)
+            self.channel.close()
+
+    def send(self, *headers: dict[str, Any]) -> None:
+        self.channel.sendall(b"".join(map(encode_frame, headers)))
+
+
+class SilentHost:
+    """A host that never replies."""
+
+    def __init__(self) -> None:
+        self.calls: list[HostCall] = []
+
+    async def handle(self, call: HostCall) -> HostReply:
+        self.calls.append(call)
+        return await asyncio.Future()
+
+
+def request_for(flow: Any) -> RunRequest:
+    return prepare(flow, {}, Options(), str(uuid.uuid4()))
+
+
+def started(run_id: str, seq: int = 0) -> dict[str, Any]:
+    fields = {"workflow": "test", "versions": {}}
+    return {"type": "run:start", "run_id": run_id, "seq": seq, "timestamp": 1, **fields}
+
+
+class FakeRun:
+    """A run process whose frames the test writes."""
+
+    def __init__(self) -> None:
+        self.request = request_for(workflow(job("fn(s => s);")))
+        self.zygote, self.host = FakeZygote(), SilentHost()
+        self.events: list[AnyEvent] = []
+        process = RunProcess(self.zygote, self.request, self.events.append, self.host)  # type: ignore[arg-type]
+        self.task = asyncio.create_task(process.run(None))
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    def complete(self) -> RunComplete:
+        (event,) = [event for event in self.events if isinstance(event, RunComplete)]
+        assert event is self.events[-1]
+        return event
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(lambda run_id: started(str(uuid.uuid4()), 1), id="another run's event"),
+        pytest.param(lambda run_id: started(run_id, 2), id="a gap in seq"),
+        pytest.param(lambda run_id: started(run_id, 0), id="a seq again"),
+        pytest.param(lambda run_id: {"type": "run:start"}, id="fields missing"),
+        pytest.param(lambda run_id: {"type": "host:call", "number": 1}, id="an incomplete call"),
+    ],
+)
+async def test_a_frame_that_does_not_fit_ends_the_run_as_an_exception(second: Any) -> None:
+    run = FakeRun()
+    run.zygote.send(started(run.request.run_id), second(run.request.run_id))
+    await asyncio.wait_for(run.task, 10)
+    assert run.zygote.killed == ["0"]
+    error = run.complete().error
+    assert error is not None and error.type == "ProtocolError"
+    assert [event.type for event in run.events] == ["run:start", "run:complete"]
+
+
+async def test_a_run_may_have_so_many_open_calls_and_no_more() -> None:
+    run = FakeRun()
+    call = {"type": "host:call", "kind": "http", "step": "a", "execution": 0, "now": 0}
+    run.zygote.send(started(run.request.run_id))
+    run.zygote.send(*({**call, "number": number + 1} for number in range(1000)))
+    await run.until(lambda: len(run.host.calls) == 1000)
+    assert MAX_PENDING_CALLS == 1000 and run.zygote.killed == [] and not run.task.done()
+    run.zygote.send({**call, "number": 1001})
+    await asyncio.wait_for(run.task, 10)
+    error = run.complete().error
+    assert error is not None and error.type == "SecurityError" and run.zygote.killed
+    assert "more than 1,000 requests" in error.message

@@ -1,0 +1,76 @@
+"""Server for conditions: evaluates those of one plan over states that the parent sends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import Any
+
+from worker.compiler.compiled_job import CompiledJob
+from worker.core.events import error_to_dict
+from worker.core.outcome import StepError
+from worker.sandbox.javascript.engine import Engine
+from worker.sandbox.javascript.runtime import JavaScript
+from worker.sandbox.protocol import (
+    EXIT_OUT_OF_MEMORY,
+    READ_BYTES,
+    ConditionRequest,
+    FrameDecoder,
+    encode_frame,
+)
+from worker.workflow.model import Edge, Step
+
+CONDITION_TIMEOUT_S = 5.0
+"""Real time for one request. In a run, conditions share the time limit of the run."""
+
+
+def serve_conditions(conditions: ConditionRequest, engine: Engine, channel: socket.socket) -> None:
+    """Evaluate conditions until the parent closes the channel."""
+    request = conditions.request
+    try:
+        engine.limit_memory(request.limits.memory_bytes)
+        javascript = JavaScript(engine)
+        jobs = {id: job for id, job in request.jobs.items() if isinstance(job, CompiledJob)}
+        error = javascript.define(request.plan, jobs, request.conditions)
+        channel.sendall(encode_frame({"refused": _error_field(error)}))
+        steps = {step.id: (step, step.open_edges) for step in request.plan.steps}
+        decoder = FrameDecoder()
+        while data := channel.recv(READ_BYTES):
+            for header, state in decoder.feed(data):
+                channel.sendall(_handle(javascript, engine, steps, header, state))
+    except MemoryError:
+        os._exit(EXIT_OUT_OF_MEMORY)
+
+
+def _handle(
+    javascript: JavaScript,
+    engine: Engine,
+    steps: dict[str, tuple[Step, tuple[Edge, ...]]],
+    header: dict[str, Any],
+    state: str | None,
+) -> bytes:
+    """Return the reply frame to one request."""
+    engine.date = lambda: header["now"]
+    if header["seed"] is not None:
+        engine.seed(header["seed"])
+    step, edges = steps[header["step"]]
+    # SIGALRM's default action ends the process. A Python handler would not run while the engine is
+    # inside a condition that never returns.
+    signal.setitimer(signal.ITIMER_REAL, CONDITION_TIMEOUT_S)
+    try:
+        if "all" in header:
+            results = [javascript.evaluate(step, edges, state) for state in header["all"]]
+            return encode_frame(
+                {"all": [(result.verdicts, _error_field(result.error)) for result in results]}
+            )
+        result = javascript.evaluate(step, edges, state)
+        changed = None if result.state == state else result.state
+        error = _error_field(result.error)
+        return encode_frame({"verdicts": result.verdicts, "error": error}, changed)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _error_field(error: StepError | None) -> dict[str, Any] | None:
+    return None if error is None else error_to_dict(error)

@@ -1,0 +1,142 @@
+"""Pool of run processes: has a zygote fork one process per run, at most ``size`` at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import struct
+import time
+from collections.abc import Callable
+from typing import Self
+
+from worker.core.completion import EventStream
+from worker.core.events import AnyEvent
+from worker.core.outcome import StepError
+from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
+from worker.sandbox.parent.host import Host
+from worker.sandbox.parent.run_process import CANCELLED, ZYGOTE_GONE, RunProcess, ignore_exit
+from worker.sandbox.parent.zygote_client import (
+    Bundles,
+    ZygoteClient,
+    ZygoteError,
+    cause_of_exit,
+)
+from worker.sandbox.protocol import ConditionRequest, RunRequest
+
+MAX_ZYGOTES = 4
+"""Zygotes that stay loaded, each with other bundles. Busy ones are kept beyond this number."""
+EXIT_TIMEOUT_S = 10.0
+
+
+class ProcessPool:
+    """Executes run requests, each in a process of its own."""
+
+    def __init__(self, size: int = 2) -> None:
+        if size < 1:
+            raise ValueError(f"the size of a pool must be at least 1, not {size}")
+        self._slots = asyncio.Semaphore(size)
+        self._starting = asyncio.Lock()
+        self._zygotes: dict[Bundles, ZygoteClient] = {}
+
+    def boot(self, bundles: Bundles = ()) -> ZygoteClient:
+        """Start the zygote that has these bundles loaded, without waiting until it is ready."""
+        if bundles not in self._zygotes:
+            self._zygotes[bundles] = ZygoteClient(bundles)
+        return self._zygotes[bundles]
+
+    async def __aenter__(self) -> Self:
+        self.boot()
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        await self.close()
+
+    @property
+    def zygote_pid(self) -> int:
+        """Process id of the zygote without bundles."""
+        return self._zygotes[()].pid
+
+    async def close(self) -> None:
+        """Kill running processes and stop the zygotes."""
+        while self._zygotes:
+            _, zygote = self._zygotes.popitem()
+            await zygote.close()
+
+    async def _discard(self, bundles: Bundles) -> None:
+        zygote = self._zygotes.get(bundles)
+        if zygote is not None and (zygote.gone or zygote.idle):
+            del self._zygotes[bundles]
+            await zygote.close()
+
+    async def _ready_zygote(self, bundles: Bundles) -> ZygoteClient:
+        """Return the zygote with these bundles, ready to fork; start it again if it has died."""
+        # The lock keeps two runs from replacing the same dead zygote twice.
+        async with self._starting:
+            zygote = self._zygotes.get(bundles)
+            if zygote is not None and zygote.gone:
+                await self._discard(bundles)
+            zygote = self.boot(bundles)
+            if not zygote.listening:
+                await zygote.ready()
+            await self._evict_idle(bundles)
+            return zygote
+
+    async def _evict_idle(self, needed: Bundles) -> None:
+        """Stop the oldest idle zygotes while there are more than ``MAX_ZYGOTES``."""
+        for bundles, zygote in list(self._zygotes.items()):
+            if len(self._zygotes) > MAX_ZYGOTES and bundles != needed and zygote.idle:
+                await self._discard(bundles)
+
+    async def execute(
+        self,
+        request: RunRequest,
+        receive: Callable[[AnyEvent], None],
+        cancel: asyncio.Event | None = None,
+        host: Host | None = None,
+    ) -> None:
+        """Execute a run to its end and pass every event to ``receive``, in order.
+
+        ``host`` performs the calls of the run's adaptors. Setting ``cancel``, or cancelling the
+        task, kills the process; the run is then completed as cancelled.
+        """
+        if cancel is not None and cancel.is_set():
+            return _complete_unstarted(request, CANCELLED, receive)
+        async with self._slots:
+            for _ in range(2):
+                try:
+                    zygote = await self._ready_zygote(request.bundles)
+                    return await RunProcess(zygote, request, receive, host).run(cancel)
+                except ZygoteError:
+                    # No event of the run was received, so no step of it can run twice.
+                    await self._discard(request.bundles)
+        return _complete_unstarted(request, ZYGOTE_GONE, receive)
+
+    async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
+        """Return an evaluator of the conditions of a request's plan, in a new process."""
+        zygote = await self._ready_zygote(request.bundles)
+        forked = zygote.fork()
+        channel, exited = forked.channel, forked.exited
+        channel.setblocking(False)
+        loop = asyncio.get_running_loop()
+        body = pickle.dumps(ConditionRequest(request=request), protocol=pickle.HIGHEST_PROTOCOL)
+        await loop.sock_sendall(channel, struct.pack("<Q", len(body)) + body)
+
+        async def cause() -> StepError:
+            try:
+                return cause_of_exit(await exited, request.limits)
+            except ZygoteError:
+                return ZYGOTE_GONE
+
+        exited.add_done_callback(ignore_exit)
+        # The evaluator is used in threads without an event loop, so it waits in this one.
+        return ConditionEvaluator(
+            channel,
+            lambda: asyncio.run_coroutine_threadsafe(cause(), loop).result(EXIT_TIMEOUT_S),
+        )
+
+
+def _complete_unstarted(
+    request: RunRequest, error: StepError, receive: Callable[[AnyEvent], None]
+) -> None:
+    for event in EventStream(request.run_id).close(error, now=time.time_ns() // 1000):
+        receive(event)

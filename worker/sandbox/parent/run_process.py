@@ -1,0 +1,206 @@
+"""Process of one run, as its parent sees it.
+
+The parent owns the time limit, cancellation and the end of the run. It decodes the frames of the
+process into events; when the process exits without having completed the run, it completes the open
+step and the run from the events received so far. So every run ends in exactly one ``run:complete``,
+and it comes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import signal
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+from worker.core.completion import EventStream
+from worker.core.events import AnyEvent, RunComplete, RunStart
+from worker.core.outcome import StepError
+from worker.sandbox.limits import timed_out
+from worker.sandbox.parent.host import Host, HostCall, NoHost
+from worker.sandbox.parent.zygote_client import (
+    ProcessExit,
+    ZygoteClient,
+    ZygoteError,
+    cause_of_exit,
+)
+from worker.sandbox.protocol import (
+    HOST_CALL,
+    READ_BYTES,
+    FrameDecoder,
+    ProtocolError,
+    RunRequest,
+    encode_frame,
+)
+
+BOOT_TIMEOUT_S = 30.0
+MAX_PENDING_CALLS = 1000
+"""Host calls of one run that may wait for a reply at one time."""
+_CALL_FIELDS = ("number", "kind", "step", "execution", "now")
+
+CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
+ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
+_BOOT_FAILED = StepError(type="BootError", message="the run did not start")
+
+
+class RunProcess:
+    """One run while its process lives."""
+
+    def __init__(
+        self,
+        zygote: ZygoteClient,
+        request: RunRequest,
+        receive: Callable[[AnyEvent], None],
+        host: Host | None,
+    ) -> None:
+        self._zygote = zygote
+        self._request = request
+        self._receive = receive
+        self._host = host or NoHost()
+        self._replying = asyncio.Lock()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._stream = EventStream(request.run_id)
+        self._decoder = FrameDecoder()
+        self._loop = asyncio.get_running_loop()
+        self._drained: asyncio.Future[None] = self._loop.create_future()
+        self._cause: StepError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self, cancel: asyncio.Event | None) -> None:
+        """Execute to the end. Raises :class:`ZygoteError` if no event of the run was received."""
+        self._forked = self._zygote.fork()
+        self._channel, exited = self._forked.channel, self._forked.exited
+        self._channel.setblocking(False)
+        self._start_timer(BOOT_TIMEOUT_S, _BOOT_FAILED)
+        watcher = self._loop.create_task(self._watch(cancel)) if cancel else None
+        try:
+            await self._exchange_frames()
+            if self._stream.completed:
+                # The process has nothing left to do: the next run need not wait for its exit.
+                return exited.add_done_callback(ignore_exit)
+            process_exit = await exited
+        except asyncio.CancelledError:
+            self._kill(CANCELLED)
+            process_exit = await exited
+            self._complete(process_exit)
+            raise
+        except ZygoteError:
+            if not self._stream.begun:
+                raise
+            # Steps may have run already. Another zygote would run them a second time, so the run
+            # ends here. Its process died with the zygote.
+            self._cause = self._cause or ZYGOTE_GONE
+            process_exit = ProcessExit(code=-signal.SIGKILL, peak_bytes=0)
+        finally:
+            self._release(watcher)
+        self._complete(process_exit)
+
+    def _release(self, watcher: asyncio.Task[None] | None) -> None:
+        self._stop_timer()
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+        for task in (watcher, *self._calls):
+            if task is not None:
+                task.cancel()
+
+    async def _watch(self, cancel: asyncio.Event) -> None:
+        await cancel.wait()
+        self._kill(CANCELLED)
+
+    async def _exchange_frames(self) -> None:
+        """Send the request, and receive frames until the process closes the channel."""
+        body = pickle.dumps(self._request, protocol=pickle.HIGHEST_PROTOCOL)
+        # Reading starts first: a process that fails early must not leave a large request blocked.
+        self._loop.add_reader(self._channel, self._read)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            await self._loop.sock_sendall(self._channel, struct.pack("<Q", len(body)) + body)
+        await self._drained
+
+    def _read(self) -> None:
+        try:
+            data = self._channel.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._stop_reading()
+            return
+        try:
+            for header, clip in self._decoder.feed(data):
+                self._handle_frame(header, clip)
+        except (ProtocolError, ValueError) as error:
+            self._kill(StepError(type="ProtocolError", message=f"the run's process: {error}"))
+            self._stop_reading()
+        except Exception as error:
+            # Raised by ``receive``: it belongs to the caller who awaits the run.
+            self._kill(CANCELLED)
+            self._drained.set_exception(error)
+
+    def _handle_frame(self, header: dict[str, Any], clip: str | None) -> None:
+        if header.get("type") == HOST_CALL:
+            self._handle_call(header, clip or "")
+        else:
+            self._handle_event(self._stream.accept(header, clip))
+
+    def _handle_call(self, header: dict[str, Any], text: str) -> None:
+        try:
+            call = HostCall(text=text, **{name: header[name] for name in _CALL_FIELDS})
+        except KeyError as error:
+            raise ProtocolError(f"a host call without {error}") from error
+        # Without a bound, a job could fill the parent's memory with calls that nobody awaits.
+        if len(self._calls) >= MAX_PENDING_CALLS:
+            text = f"more than {MAX_PENDING_CALLS:,} requests wait for a reply"
+            return self._kill(StepError(type="SecurityError", message=text))
+        task = self._loop.create_task(self._reply(call))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _reply(self, call: HostCall) -> None:
+        reply = await self._host.handle(call)
+        header = {"number": call.number, "at": reply.at}
+        # Two replies at once would interleave their bytes on the channel.
+        async with self._replying:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                await self._loop.sock_sendall(self._channel, encode_frame(header, reply.text))
+
+    def _handle_event(self, event: AnyEvent) -> None:
+        if isinstance(event, RunStart):
+            self._start_timer(self._request.limits.timeout_s, timed_out(self._request.limits))
+        self._receive(event)
+        if isinstance(event, RunComplete):
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        self._loop.remove_reader(self._channel)
+        if not self._drained.done():
+            self._drained.set_result(None)
+
+    def _start_timer(self, seconds: float, error: StepError) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, self._kill, error)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _kill(self, cause: StepError) -> None:
+        # The first cause stands: what follows from a kill is not why the run ended.
+        self._cause = self._cause or cause
+        self._zygote.kill(self._forked.name)
+
+    def _complete(self, process_exit: ProcessExit) -> None:
+        """Complete the open step and the run, unless the process has completed them."""
+        error = self._cause or cause_of_exit(process_exit, self._request.limits)
+        now = time.time_ns() // 1000
+        for event in self._stream.close(error, now=now, mem=process_exit.peak_bytes):
+            self._receive(event)
+
+
+def ignore_exit(exited: asyncio.Future[ProcessExit]) -> None:
+    """Mark the result of a future as retrieved, or asyncio logs its exception."""
+    exited.cancelled() or exited.exception()
