@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.benches import Bench, FakeWorker, submission
 from tests.support.helpers import job, workflow
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 
 def test_a_claim_gets_as_many_runs_as_it_demands_and_as_wait(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.adaptors.choose import choose_adaptors
-from worker.core.compile_plan import compile as compile_plan
+from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError

@@ -91,13 +91,12 @@ class StepExecutor(ABC):
         return replace(outcome, state=self._clip(outcome.state))
 
     def _outcome(self, effect: StartStep, state: str) -> Outcome:
-        act = act_for(self._request.script, effect.step.id, effect.execution)
-        if act is None:
+        scripted = find_scripted_step(self._request.script, effect.step.id, effect.execution)
+        if scripted is None:
             return self.execute(effect.step, state)
-        self.skip(act.takes_s)
-        return perform(
-            act, effect.step.id, assemble(json.loads(state), dict(effect.step.state), {})
-        )
+        self.skip(scripted.takes_s)
+        full = build_input(json.loads(state), dict(effect.step.state), {})
+        return scripted_outcome(scripted, effect.step.id, full)
 
     def skip(self, seconds: float) -> None:
         """Skip time. Raises :class:`TimeLimitReached` where that exceeds the time limit."""
@@ -122,7 +121,7 @@ class StepExecutor(ABC):
     def _clip(self, text: str | None) -> StateText | None:
         return None if text is None else StateText(self._writer.next_id(), text)
 
-    def judge(self, effect: EvaluateEdges) -> EdgesEvaluated:
+    def evaluate_edges(self, effect: EvaluateEdges) -> EdgesEvaluated:
         clip = effect.outcome.state
         result = self.evaluate_conditions(effect, clip and clip.text)
         if result.state is None or (clip is not None and result.state == clip.text):

@@ -70,12 +70,14 @@ class RunExecutor:
     def _load(self, run: wire.AssignedRun) -> tuple[Workflow, LazyHost]:
         if run.plan_id not in self._cache:
             workflow = load(json.loads(bytes(run.plan)))
-            found, _ = configurations(workflow, self._allowance.credentials)
-            allowed = [*self._allowance.hosts, *hosts_in_credentials(found.values())]
-            if len(self._known) >= KEPT:
-                self._known.pop(next(iter(self._known)))
-            self._known[run.plan_id] = workflow, LazyHost(allowed)
-        return self._known[run.plan_id]
+            credentials, _ = configurations(workflow, self._allowance.credentials)
+            # Credentials name the systems that they are for, so those hosts are allowed too.
+            allowed = [*self._allowance.hosts, *hosts_in_credentials(credentials.values())]
+            # The oldest goes first: dictionaries keep the order of insertion.
+            if len(self._cache) >= MAX_CACHED_WORKFLOWS:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[run.plan_id] = workflow, LazyHost(allowed)
+        return self._cache[run.plan_id]
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
         limits = limits_of(

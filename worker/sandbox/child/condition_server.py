@@ -62,12 +62,12 @@ def _handle(
         if "all" in header:
             results = [javascript.evaluate(step, edges, state) for state in header["all"]]
             return encode_frame(
-                {"all": [(result.verdicts, _error_field(result.error)) for result in results]}
+                {"all": [(result.taken, _error_field(result.error)) for result in results]}
             )
         result = javascript.evaluate(step, edges, state)
         changed = None if result.state == state else result.state
         error = _error_field(result.error)
-        return encode_frame({"verdicts": result.verdicts, "error": error}, changed)
+        return encode_frame({"verdicts": result.taken, "error": error}, changed)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, StepError
-from worker.core.scripted import assemble
+from worker.core.scripted import build_input
 from worker.sandbox.child.host_bridge import HostBridge
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter

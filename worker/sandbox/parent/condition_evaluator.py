@@ -51,10 +51,10 @@ class ConditionEvaluator:
             self._channel.sendall(encode_frame({"step": step, "now": now, "seed": seed}, state))
             header, changed = self._receive()
         except (OSError, EOFError, ProtocolError):
-            return EdgesEvaluated(verdicts=(), state=state, error=self._end())
+            return EdgesEvaluated(taken=(), state=state, error=self._end())
         error = header["error"]
         return EdgesEvaluated(
-            verdicts=tuple(header["verdicts"]),
+            taken=tuple(header["verdicts"]),
             state=state if changed is None else changed,
             error=error_from_dict(error) if error else None,
         )
@@ -70,10 +70,10 @@ class ConditionEvaluator:
             )
             header, _ = self._receive()
         except (OSError, EOFError, ProtocolError):
-            return [EdgesEvaluated(verdicts=(), state=None, error=self._end())] * len(states)
+            return [EdgesEvaluated(taken=(), state=None, error=self._end())] * len(states)
         return [
             EdgesEvaluated(
-                verdicts=tuple(verdicts),
+                taken=tuple(verdicts),
                 state=None,
                 error=error_from_dict(error) if error else None,
             )

@@ -138,5 +138,5 @@ class ProcessPool:
 def _complete_unstarted(
     request: RunRequest, error: StepError, receive: Callable[[AnyEvent], None]
 ) -> None:
-    for event in EventStream(request.run_id).close(error, now=time.time_ns() // 1000):
+    for event in EventStream(request.run_id).complete(error, now_us=time.time_ns() // 1000):
         receive(event)

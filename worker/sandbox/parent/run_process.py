@@ -89,7 +89,7 @@ class RunProcess:
             self._complete(process_exit)
             raise
         except ZygoteError:
-            if not self._stream.begun:
+            if not self._stream.started:
                 raise
             # Steps may have run already. Another zygote would run them a second time, so the run
             # ends here. Its process died with the zygote.
@@ -196,8 +196,10 @@ class RunProcess:
     def _complete(self, process_exit: ProcessExit) -> None:
         """Complete the open step and the run, unless the process has completed them."""
         error = self._cause or cause_of_exit(process_exit, self._request.limits)
-        now = time.time_ns() // 1000
-        for event in self._stream.close(error, now=now, mem=process_exit.peak_bytes):
+        now_us = time.time_ns() // 1000
+        for event in self._stream.complete(
+            error, now_us=now_us, memory_bytes=process_exit.peak_bytes
+        ):
             self._receive(event)
 
 
