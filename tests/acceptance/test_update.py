@@ -26,7 +26,7 @@ cases:
       state_at: { $.data.n: 7 }
       never: [ok, bad]
       taken: [a->bad, a->ok]
-      refused: [a->ok, a->bad]
+      not_taken: [a->ok, a->bad]
       outputs: { a: { data: { n: 0 } }, bad: {} }
       logs: [never logged]
       runs: [{ status: failed }, {}]
@@ -51,7 +51,7 @@ def test_a_wrong_case_is_corrected_and_everything_else_stays(tmp_path: Path) -> 
         "state_at: {$.data.n: 1}",
         "never: [bad]",
         "taken: [a->ok]",
-        "refused: [a->bad]",
+        "not_taken: [a->bad]",
         "outputs: {a: {data: {n: 1}}}",
         "runs: [status: success]",
     ):
