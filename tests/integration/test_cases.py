@@ -198,6 +198,29 @@ def test_runs_that_never_came_are_missed(tmp_path: Path) -> None:
     assert check(tmp_path, **case) == ["expected 2 runs, found 1"]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_as_many_runs_are_expected_as_are_listed(tmp_path: Path, count: int) -> None:
+    case = {
+        "retry": {"times": 2},
+        "steps": {"a": {"fails": "ReferenceError"}},
+        "expect": {"runs": [{"status": "crashed"}] * count},
+    }
+    expected = [] if count == 3 else [f"expected {count} runs, found 3"]
+    assert check(tmp_path, **case) == expected
+
+
+def test_a_run_that_is_listed_is_checked_by_its_own_expectation(tmp_path: Path) -> None:
+    case = {
+        "retry": {"times": 1},
+        "steps": {"ok": {"0": {"fails": "JobError"}}},
+        "expect": {"runs": [{"status": "success"}, {"status": "failed"}]},
+    }
+    assert check(tmp_path, **case) == [
+        "run 1: expected status success, found failed (JobError: scripted)",
+        "run 2: expected status failed, found success",
+    ]
+
+
 @pytest.mark.parametrize(
     ("case", "message"),
     [

@@ -239,8 +239,8 @@ def test_siblings_are_combined_for_questions_but_not_for_the_table() -> None:
 
 
 @st.composite
-def small_workflows(draw: st.DrawFn) -> worker.Workflow:
-    ids = [f"s{n}" for n in range(draw(st.integers(1, 5)))]
+def small_workflows(draw: st.DrawFn, most: int = 5) -> worker.Workflow:
+    ids = [f"s{n}" for n in range(draw(st.integers(1, most)))]
     kinds = st.sampled_from(["always", "on_job_success", "on_job_failure", None])
     next = {}
     for place, id in enumerate(ids):
@@ -259,8 +259,19 @@ def all_runs(found: Explorer) -> list[ExploredRun]:
 
 
 @settings(max_examples=25)
-@given(small_workflows())
+@given(small_workflows(most=4))
 def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
+    check_by_brute_force(explored)
+
+
+@pytest.mark.slow
+@settings(max_examples=25)
+@given(small_workflows())
+def test_answers_of_larger_workflows_are_those_of_brute_force(explored: worker.Workflow) -> None:
+    check_by_brute_force(explored)
+
+
+def check_by_brute_force(explored: worker.Workflow) -> None:
     found = explorer(explored)
     steps = tuple(step.id for step in explored.steps)
     runs = [run for run in all_runs(found) if not any(one.aborts for one in run.choices)]
