@@ -15,7 +15,7 @@ from tests.acceptance.test_scenarios import check, command, suite
 from worker.errors import LoadError
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
-from worker.testing.case_schema import case_schema
+from worker.testing.json_schema import case_schema
 from worker.testing.matrix import COMBINATION_LIMIT
 from worker.workflow.documents.document import read_document
 

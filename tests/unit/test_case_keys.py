@@ -15,7 +15,7 @@ from tests.acceptance.test_scenarios import suite
 from worker.errors import LoadError
 from worker.testing import load_cases, run_case, update_cases
 from worker.testing.case_keys import ALIASES, REMOVED_IN
-from worker.testing.case_schema import case_schema
+from worker.testing.json_schema import case_schema
 from worker.version import VERSION
 
 # A value for each key that has an old spelling; a row without one fails here.

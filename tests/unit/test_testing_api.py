@@ -35,6 +35,12 @@ def test_the_table_the_list_and_the_imports_for_type_checkers_agree() -> None:
     assert set(worker.testing.__all__) <= set(dir(worker.testing))
 
 
+def test_no_module_takes_the_place_of_a_public_name() -> None:
+    """Importing a submodule sets its name in the package, whatever stood there before."""
+    modules = {file.stem for file in Path(str(worker.testing.__file__)).parent.glob("*.py")}
+    assert not modules & set(worker.testing.__all__)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"worker\.testing.* has no attribute 'nope'"):
         worker.testing.nope  # noqa: B018

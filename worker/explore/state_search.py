@@ -100,7 +100,6 @@ class _Vocabulary:
 
     # Dicts for their order, so that the search is the same every time. The values are by their
     # repr, as lists cannot be keys.
-
     paths: dict[tuple[str, ...], None] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
 

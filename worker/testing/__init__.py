@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from worker.testing.case import Case, CronSchedule, Expectation, ExpectedOutput, RetryPolicy
     from worker.testing.case_reader import load_cases
     from worker.testing.case_runner import CaseResult, run_case, run_cases
-    from worker.testing.case_schema import case_schema
     from worker.testing.coverage import Coverage, measure, merge
     from worker.testing.fixtures import ExplainedBool, RunUnderTest, WorkflowUnderTest
+    from worker.testing.json_schema import case_schema
     from worker.testing.update import update_cases
     from worker.workflow.model import Workflow
 
@@ -58,7 +58,7 @@ _MODULES = {
     "UsageError": "worker.errors",
     "Workflow": "worker.workflow.model",
     "WorkflowUnderTest": "worker.testing.fixtures",
-    "case_schema": "worker.testing.case_schema",
+    "case_schema": "worker.testing.json_schema",
     "load_cases": "worker.testing.case_reader",
     "measure": "worker.testing.coverage",
     "merge": "worker.testing.coverage",

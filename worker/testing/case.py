@@ -17,7 +17,7 @@ execution (``"0"``, ``"1-2"``, ``"*"``), counted through all runs of the case. A
 step or an edge that does not exist is stale: an error, never a real call.
 
 :mod:`worker.testing.case_keys` holds the keys of a file, :mod:`worker.testing.case_reader` reads
-it, and :mod:`worker.testing.case_schema` describes it to editors.
+it, and :mod:`worker.testing.json_schema` describes it to editors.
 """
 
 from __future__ import annotations

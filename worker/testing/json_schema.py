@@ -139,7 +139,7 @@ _REPLY: dict[str, tuple[str, Schema]] = {
 }
 
 
-def case_schema() -> Schema:
+def case_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of case files, a new one each time."""
     scripted = _object(STEP_KEYS)
     one_by_one = {"type": "object", "minProperties": 1, "additionalProperties": False}
