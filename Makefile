@@ -67,7 +67,7 @@ browser:  ## Fetch what checks that reports are accessible (needs npm; Chromium 
 
 schema: $(STAMP)  ## Write the JSON Schema of case files and the AsyncAPI document anew
 	$(BIN)/python -c 'import json; from worker.fleet.messaging.asyncapi import document; print(json.dumps(document(), indent=2))' > worker/fleet/messaging/asyncapi.json
-	$(BIN)/python -c 'import json; from worker.testing.schema import schema; print(json.dumps(schema(), indent=2, ensure_ascii=False))' > worker/testing/cases.schema.json
+	$(BIN)/python -c 'import json; from worker.testing.json_schema import case_schema; print(json.dumps(case_schema(), indent=2, ensure_ascii=False))' > worker/testing/cases.schema.json
 
 vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
 	npm --prefix tools/vendor install --no-package-lock

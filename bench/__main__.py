@@ -19,13 +19,13 @@ from typing import Any
 import worker
 from bench import fleet, replays
 from worker.cli.explore import Asker
-from worker.explore.explorer import Explorer, count_runs, table
+from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 from worker.sandbox.limits import Limits
-from worker.testing.cases import load_cases
-from worker.testing.runner import run_case
+from worker.testing.case_reader import load_cases
+from worker.testing.case_runner import run_case
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20
@@ -204,8 +204,8 @@ def exploration(branches: int) -> tuple[float, int, int]:
     workflow = worker.load({"workflow": {"name": "diamonds", "steps": listed}})
     began = time.perf_counter()
     with contextlib.closing(Asker(workflow, Options())) as asker:
-        explorer = Explorer(plan=asker.plan, ask=asker)
-        rows, runs = len(table(explorer).rows), count_runs(explorer)
+        explorer = Explorer(plan=asker.plan, evaluate=asker)
+        rows, runs = len(decision_table(explorer).rows), count_runs(explorer)
     return time.perf_counter() - began, rows, runs or 0
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from worker.testing.case import Case
-from worker.testing.cases import load_cases
+from worker.testing.case_reader import load_cases
+from worker.testing.case_runner import run_case
 from worker.testing.coverage import rules_of
-from worker.testing.runner import run_case
 from worker.workflow.model import Edge, EdgeKind, Workflow
 
 GRAPHS = Path(__file__).parents[2] / "graphs"

@@ -110,12 +110,12 @@ def test_edges_and_both_outcomes_of_each_condition_are_measured(tmp_path: Path) 
     passes(tmp_path, {"steps": {"fetch": {"fails": "JobError"}}, "expect": {}})
     (one,) = json.loads((tmp_path / "rules.json").read_text())["workflows"]
     seen = {rule for rule, count in one["rules"].items() if count}
-    assert "edge fetch->alert taken" in seen and "edge fetch->send refused" in seen
+    assert "edge fetch->alert taken" in seen and "edge fetch->send not taken" in seen
     assert {"edge fetch->send taken", "edge fetch->file taken"} <= one["rules"].keys() - seen
     # A second session adds to it.
     passes(tmp_path, {"steps": {"fetch": {"returns": {"data": {"urgent": 1}}}}, "expect": {}})
     (one,) = json.loads((tmp_path / "rules.json").read_text())["workflows"]
-    assert one["rules"]["edge fetch->send taken"] == one["rules"]["edge fetch->send refused"] == 1
+    assert one["rules"]["edge fetch->send taken"] == one["rules"]["edge fetch->send not taken"] == 1
 
 
 def test_outcomes_are_explored_exhaustively(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import yaml
 
 from tests.acceptance.test_scenarios import check, command, suite
 from worker.errors import LoadError
-from worker.testing.cases import load_cases
-from worker.testing.matrix import LIMIT
-from worker.testing.runner import run_case
-from worker.testing.schema import schema
+from worker.testing.case_reader import load_cases
+from worker.testing.case_runner import run_case
+from worker.testing.json_schema import case_schema
+from worker.testing.matrix import COMBINATION_LIMIT
 from worker.workflow.documents.document import read_document
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_steps_can_be_named_by_a_matrix_and_stale_ones_are_found(tmp_path: Path)
         ({"v": []}, "expected a list of values, found none"),
         ({"v": 1}, "expected a list"),
         ({"w": [1]}, "the case never uses ${w}"),
-        ({"v": list(range(LIMIT + 1))}, "over the limit"),
+        ({"v": list(range(COMBINATION_LIMIT + 1))}, "over the limit"),
     ],
 )
 def test_a_matrix_that_cannot_be_meant_is_an_error(
@@ -184,7 +184,7 @@ def test_executions_are_counted_through_retries(tmp_path: Path) -> None:
 
 def test_a_retry_can_begin_at_a_step_with_its_input(tmp_path: Path) -> None:
     case = {
-        "retry": {"times": 1, "from": "ok"},
+        "retry": {"times": 1, "start_at": "ok"},
         "steps": {"a": {"returns": {"kept": 7}}, "ok": {"0": {"fails": "JobError"}}},
         "expect": {"path": ["ok"], "state": {"kept": 7}, "runs": [{"path": ["a", "ok"]}, {}]},
     }
@@ -198,11 +198,34 @@ def test_runs_that_never_came_are_missed(tmp_path: Path) -> None:
     assert check(tmp_path, **case) == ["expected 2 runs, found 1"]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_as_many_runs_are_expected_as_are_listed(tmp_path: Path, count: int) -> None:
+    case = {
+        "retry": {"times": 2},
+        "steps": {"a": {"fails": "ReferenceError"}},
+        "expect": {"runs": [{"status": "crashed"}] * count},
+    }
+    expected = [] if count == 3 else [f"expected {count} runs, found 3"]
+    assert check(tmp_path, **case) == expected
+
+
+def test_a_run_that_is_listed_is_checked_by_its_own_expectation(tmp_path: Path) -> None:
+    case = {
+        "retry": {"times": 1},
+        "steps": {"ok": {"0": {"fails": "JobError"}}},
+        "expect": {"runs": [{"status": "success"}, {"status": "failed"}]},
+    }
+    assert check(tmp_path, **case) == [
+        "run 1: expected status success, found failed (JobError: scripted)",
+        "run 2: expected status failed, found success",
+    ]
+
+
 @pytest.mark.parametrize(
     ("case", "message"),
     [
         ({"retry": {"times": 0}}, "expected a whole number from 1"),
-        ({"retry": {"times": 1, "from": "zz"}}, "stale"),
+        ({"retry": {"times": 1, "start_at": "zz"}}, "stale"),
         ({"cron": {"times": 1}}, "the workflow has no cron trigger"),
         ({"cron": {"times": 1, "expression": "every day"}}, "cannot be read"),
         ({"expect": {"state_at": {"data.x": 1}}}, "is no JSONPath"),
@@ -255,11 +278,11 @@ def shipped() -> Any:
 
 
 def test_the_shipped_schema_is_the_one_that_the_tables_give() -> None:
-    assert shipped() == schema(), "run: make schema"
+    assert shipped() == case_schema(), "run: make schema"
 
 
 def test_the_command_prints_the_schema() -> None:
-    assert json.loads(command("--schema").stdout) == schema()
+    assert json.loads(command("--schema").stdout) == case_schema()
 
 
 @pytest.mark.parametrize("file", SUITES, ids=[file.name for file in SUITES])

@@ -73,7 +73,7 @@ def test_an_answer_explains_itself(workflow: WorkflowUnderTest, referral: dict[s
     ("arguments", "message"),
     [
         ({"step": "fetch-patent", "fails": "JobError"}, "did you mean 'fetch-patient'?"),
-        ({"step": "fetch-patient", "fails": "Oops"}, "no error type 'Oops'"),
+        ({"step": "fetch-patient", "fails": "Oops"}, "unknown error type 'Oops'"),
     ],
 )
 def test_a_mistake_is_no_call(
@@ -121,4 +121,4 @@ def test_a_failing_assert_shows_the_reason(tmp_path: Path) -> None:
     assert "a->b: 'a' ended as success, and its condition is on_job_failure" in done.stdout, (
         done.stdout
     )
-    assert "say which workflow" in done.stdout
+    assert "no workflow file given" in done.stdout

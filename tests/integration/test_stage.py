@@ -19,9 +19,9 @@ from worker.core.scripted import ScriptedStep
 from worker.runner.pool import background
 from worker.runner.result import Result
 from worker.testing.case import Case
-from worker.testing.cases import load_cases
+from worker.testing.case_reader import load_cases
 from worker.testing.in_process import InProcessRunner, NeedsSandbox
-from worker.testing.schedule import play
+from worker.testing.schedule import scheduled_runs
 
 JOB = {"adaptor": "common@1", "expression": "fn(s => s);"}
 
@@ -48,7 +48,7 @@ def cases(folder: Path, condition: str, *listed: dict[str, Any]) -> list[Case]:
 
 
 def in_a_process(case: Case) -> Result:
-    turn = next(play(case))
+    turn = next(scheduled_runs(case))
     return background().run(case.workflow, turn.input, turn.options, run_id=turn.run_id)
 
 
@@ -83,7 +83,7 @@ def test_a_run_without_a_process_reports_what_the_same_run_in_one_reports(
 ) -> None:
     steps = {"a": act, "b": {"returns": {"n": 1}}, "c": {"fails": "JobError"}}
     (case,) = cases(tmp_path, condition, {"steps": steps, "input": {"data": {"z": 1}}})
-    staged = stage.run(next(play(case)))
+    staged = stage.run(next(scheduled_runs(case)))
     check_events(staged)
     assert facts(staged) == facts(in_a_process(case))
     assert staged.final_text == in_a_process(case).final_text
@@ -94,7 +94,7 @@ def test_a_run_that_comes_to_real_code_is_left_to_a_process(
 ) -> None:
     (case,) = cases(tmp_path, "true", {"steps": {"a": {}}})
     with pytest.raises(NeedsSandbox):
-        stage.run(next(play(case)))
+        stage.run(next(scheduled_runs(case)))
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_conditions_are_held_to_their_limits_outside_of_this_process(
     case, after = cases(
         tmp_path, condition, {"steps": {"a": {}, "b": {}, "c": {}}, "memory": 64}, {"steps": {"a": {"fails": "OomError"}}}
     )  # fmt: skip
-    staged = stage.run(next(play(case)))
+    staged = stage.run(next(scheduled_runs(case)))
     assert staged.error_type == type and staged.path[-1].step == "a"
-    assert stage.run(next(play(after))).error_type == "OomError"
+    assert stage.run(next(scheduled_runs(after))).error_type == "OomError"
 
 
 @pytest.mark.slow
@@ -123,11 +123,11 @@ def test_a_condition_that_never_returns_is_a_timeout(
     (case,) = cases(
         tmp_path, "!state.errors && (() => { for (;;); })()", {"steps": {"a": {}, "b": {}, "c": {}}}
     )
-    staged = stage.run(next(play(case)))
+    staged = stage.run(next(scheduled_runs(case)))
     assert (staged.status, staged.error_type) == ("killed", "TimeoutError")
     # The next question is put to a new process.
     failing = replace(case, script={**case.script, "a": (FAILS,)})
-    assert stage.run(next(play(failing))).path[-1].step == "c"
+    assert stage.run(next(scheduled_runs(failing))).path[-1].step == "c"
 
 
 def test_code_that_does_not_compile_refuses_the_run(tmp_path: Path, stage: InProcessRunner) -> None:
@@ -135,7 +135,7 @@ def test_code_that_does_not_compile_refuses_the_run(tmp_path: Path, stage: InPro
     broken = replace(case.workflow.steps[1], source="fn(s => { let a; let a; });")
     steps = (case.workflow.steps[0], broken, case.workflow.steps[2])
     refused = replace(case, workflow=replace(case.workflow, steps=steps))
-    assert stage.run(next(play(refused))).status == "crashed"
+    assert stage.run(next(scheduled_runs(refused))).status == "crashed"
 
 
 async def test_judges_end_with_the_stage(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_judges_end_with_the_stage(tmp_path: Path) -> None:
     await asyncio.to_thread(background().run, case.workflow)
     before = children(shared.pool.zygote_pid)
     stage = InProcessRunner(shared.pool, shared.loop)
-    await asyncio.to_thread(stage.run, next(play(case)))
+    await asyncio.to_thread(stage.run, next(scheduled_runs(case)))
     (judge,) = children(shared.pool.zygote_pid) - before
     with os.fdopen(os.pidfd_open(judge)) as ended:
         stage.close()

@@ -17,13 +17,20 @@ import worker
 from tests.acceptance.test_statuses import ROOT, WORKER
 from worker.cli.explore import Asker
 from worker.errors import UsageError
-from worker.explore.explorer import Choice, Ending, ExploredRun, Explorer, count_runs, table
-from worker.explore.export_cases import label, suite
-from worker.explore.properties import answer, ask
+from worker.explore.explorer import (
+    Choice,
+    Ending,
+    ExploredRun,
+    Explorer,
+    count_runs,
+    decision_table,
+)
+from worker.explore.export_cases import case_file, describe_run
+from worker.explore.properties import check_property, parse_property
 from worker.runner.prepare import Options
-from worker.testing.cases import load_cases
+from worker.testing.case_reader import load_cases
+from worker.testing.case_runner import run_case
 from worker.testing.coverage import measure
-from worker.testing.runner import run_case
 from worker.util.json import dumps
 
 JOB = {"adaptor": "common@1", "expression": "fn(s => s);"}
@@ -48,19 +55,19 @@ def let_askers_go() -> Iterator[None]:
 def explorer(explored: worker.Workflow, input: Any = None) -> Explorer:
     asker = Asker(explored, Options())
     ASKERS.append(asker)
-    return Explorer(plan=asker.plan, ask=asker, input=None if input is None else dumps(input))
+    return Explorer(plan=asker.plan, evaluate=asker, input=None if input is None else dumps(input))
 
 
 def rows(explored: worker.Workflow, **options: Any) -> dict[str, str]:
     """What there is in the table, less the aborts: label to path and status."""
-    found = table(explorer(explored, options.pop("input", None)), **options).rows
+    found = decision_table(explorer(explored, options.pop("input", None)), **options).rows
     kept = [run for run in found if not run.choices[-1].aborts]
-    return {label(run): f"{' '.join(run.steps)}: {run.status}" for run in kept}
+    return {describe_run(run): f"{' '.join(run.steps)}: {run.status}" for run in kept}
 
 
 def holds(explored: worker.Workflow, sentence: str) -> bool:
     steps = tuple(step.id for step in explored.steps)
-    return answer(explorer(explored), ask(sentence, steps)).holds
+    return check_property(explorer(explored), parse_property(sentence, steps)).holds
 
 
 HANDLED = workflow(a={"b": "on_job_success", "c": "on_job_failure"}, b={}, c={})
@@ -76,8 +83,8 @@ def test_a_table_has_every_outcome_of_every_step() -> None:
 
 
 def test_crashes_and_kills_end_the_run_where_they_happen() -> None:
-    aborts = [run for run in table(explorer(HANDLED)).rows if run.choices[-1].aborts]
-    found = {(label(run), " ".join(run.steps), run.status.value) for run in aborts}
+    aborts = [run for run in decision_table(explorer(HANDLED)).rows if run.choices[-1].aborts]
+    found = {(describe_run(run), " ".join(run.steps), run.status.value) for run in aborts}
     assert found == {
         ("a crashes", "a", "crashed"),
         ("a is killed", "a", "killed"),
@@ -91,14 +98,14 @@ def test_crashes_and_kills_end_the_run_where_they_happen() -> None:
 def test_conditions_are_true_false_and_throwing_by_states_that_make_them_so() -> None:
     explored = workflow(a={"b": "state.data.age > 5", "c": "state.cases.length === 3"}, b={}, c={})
     found = explorer(explored)
-    runs = table(found).rows
-    said = {label(run) for run in runs if len(run.choices) == 2 or run.choices[-1].throws}
+    runs = decision_table(found).rows
+    said = {describe_run(run) for run in runs if len(run.choices) == 2 or run.choices[-1].throws}
     assert {"a leads to no b nor c", "the condition of a->c throws"} <= said
-    assert any(label(run) == "a leads to b and c" for run in runs)
+    assert any(describe_run(run) == "a leads to b and c" for run in runs)
     judged = [one for run in runs for one in run.choices if one.witness is not None]
     for one in judged:
-        (again,) = found.ask("a", [one.witness])  # type: ignore[list-item]
-        assert again.taken == one.verdicts and bool(again.error) == bool(one.throws)
+        (again,) = found.evaluate("a", [one.witness])  # type: ignore[list-item]
+        assert again.verdicts == one.verdicts and bool(again.error) == bool(one.throws)
 
 
 def test_conditions_that_cannot_agree_are_not_combined() -> None:
@@ -108,7 +115,7 @@ def test_conditions_that_cannot_agree_are_not_combined() -> None:
 
 def test_what_no_state_was_found_for_is_said() -> None:
     found = explorer(workflow(a={"b": "state.x === Math.PI * 1e9 && false"}, b={}))
-    table(found)
+    decision_table(found)
     assert list(found.pruned) == [
         "when 'a' succeeds, no state makes it true: state.x === Math.PI * 1e9 && false",
         "when 'a' fails, no state makes it true: state.x === Math.PI * 1e9 && false",
@@ -135,10 +142,10 @@ def test_a_known_input_decides_what_it_can() -> None:
 @pytest.mark.slow
 def test_conditions_over_a_limit_end_the_run_and_are_no_cases() -> None:
     explored = workflow(a={"b": "(() => { for (;;); })()"}, b={})
-    runs = table(explorer(explored)).rows
-    assert "the condition of a->b throws" in {label(run) for run in runs}
+    runs = decision_table(explorer(explored)).rows
+    assert "the condition of a->b throws" in {describe_run(run) for run in runs}
     assert holds(explored, "b never runs")
-    written = suite(explored, "w.yaml", runs, None)["cases"]
+    written = case_file(explored, "w.yaml", runs, None)["cases"]
     assert [case["name"] for case in written] == ["a crashes", "a is killed"]
 
 
@@ -171,7 +178,7 @@ def branches(count: int) -> worker.Workflow:
 
 def test_thirty_steps_with_ten_branch_points_are_a_short_table_of_all_that_differs() -> None:
     found = explorer(branches(10))
-    made = table(found)
+    made = decision_table(found)
     assert len(made.rows) < 200 and sum(made.pruned.values()) > 1000
     assert {step for run in made.rows for step in run.steps} == {s.id for s in found.plan.steps}
     assert (count_runs(found) or 0) > 1_000_000
@@ -179,16 +186,20 @@ def test_thirty_steps_with_ten_branch_points_are_a_short_table_of_all_that_diffe
 
 def test_all_combinations_are_as_many_as_were_counted() -> None:
     explored = branches(2)
-    assert len(table(explorer(explored), everything=True).rows) == count_runs(explorer(explored))
+    assert len(decision_table(explorer(explored), everything=True).rows) == count_runs(
+        explorer(explored)
+    )
 
 
 def test_a_full_table_says_so() -> None:
-    made = table(explorer(branches(4)), everything=True, limit=20)
+    made = decision_table(explorer(branches(4)), everything=True, limit=20)
     assert len(made.rows) <= 20 + 4 and any("full" in reason for reason in made.pruned)
 
 
 def test_more_situations_than_may_be_looked_at_are_no_proof() -> None:
-    found = answer(explorer(branches(6)), ask("never both l0 and r0", ("l0", "r0")), limit=50)
+    found = check_property(
+        explorer(branches(6)), parse_property("never both l0 and r0", ("l0", "r0")), limit=50
+    )
     assert found.counterexample is None and not found.complete and not found.holds
 
 
@@ -214,8 +225,8 @@ def test_sentences_about_all_runs(sentence: str, true: bool) -> None:
 
 @pytest.mark.parametrize("sentence", ["", "is it good?", "zz always runs", "never both b and zz"])
 def test_a_sentence_that_asks_nothing_is_an_error(sentence: str) -> None:
-    with pytest.raises(UsageError, match=r"none of|no step"):
-        ask(sentence, ("a", "b"))
+    with pytest.raises(UsageError, match=r"unknown property|no step"):
+        parse_property(sentence, ("a", "b"))
 
 
 def test_siblings_are_combined_for_questions_but_not_for_the_table() -> None:
@@ -228,8 +239,8 @@ def test_siblings_are_combined_for_questions_but_not_for_the_table() -> None:
 
 
 @st.composite
-def small_workflows(draw: st.DrawFn) -> worker.Workflow:
-    ids = [f"s{n}" for n in range(draw(st.integers(1, 5)))]
+def small_workflows(draw: st.DrawFn, most: int = 5) -> worker.Workflow:
+    ids = [f"s{n}" for n in range(draw(st.integers(1, most)))]
     kinds = st.sampled_from(["always", "on_job_success", "on_job_failure", None])
     next = {}
     for place, id in enumerate(ids):
@@ -248,17 +259,31 @@ def all_runs(found: Explorer) -> list[ExploredRun]:
 
 
 @settings(max_examples=25)
-@given(small_workflows())
+@given(small_workflows(most=4))
 def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
+    check_by_brute_force(explored)
+
+
+@pytest.mark.slow
+@settings(max_examples=25)
+@given(small_workflows())
+def test_answers_of_larger_workflows_are_those_of_brute_force(explored: worker.Workflow) -> None:
+    check_by_brute_force(explored)
+
+
+def check_by_brute_force(explored: worker.Workflow) -> None:
     found = explorer(explored)
     steps = tuple(step.id for step in explored.steps)
     runs = [run for run in all_runs(found) if not any(one.aborts for one in run.choices)]
     for one, other in itertools.product(steps, repeat=2):
         sentence = f"never both {one} and {other}"
         both = any({one, other} <= set(run.steps) for run in runs)
-        assert answer(found, ask(sentence, steps)).holds is not both
+        assert check_property(found, parse_property(sentence, steps)).holds is not both
     unhandled = any(done.outcome.error and not done.next for run in runs for done in run.path)
-    assert answer(found, ask("no failure goes unhandled", steps)).holds is not unhandled
+    assert (
+        check_property(found, parse_property("no failure goes unhandled", steps)).holds
+        is not unhandled
+    )
 
 
 @pytest.mark.slow
@@ -274,7 +299,7 @@ def test_the_table_leaves_out_no_outcome_and_no_edge(explored: worker.Workflow) 
         return {(d.step.id, d.next, bool(d.outcome.error)) for d in done} | endings
 
     every = all_runs(found)
-    pruned = table(found).rows
+    pruned = decision_table(found).rows
     assert shown(pruned) == shown(every)
     assert {run.status for run in pruned} == {run.status for run in every}
     assert len(every) == count_runs(found)
@@ -290,9 +315,9 @@ def test_every_row_is_a_case_that_passes_and_together_they_exercise_every_rule(
     name: str, tmp_path: Path
 ) -> None:
     explored = worker.load(ROOT / "graphs" / name)
-    made = table(explorer(explored))
+    made = decision_table(explorer(explored))
     file = tmp_path / "all.cases.json"
-    source = json.dumps(suite(explored, str(ROOT / "graphs" / name), made.rows, None))
+    source = json.dumps(case_file(explored, str(ROOT / "graphs" / name), made.rows, None))
     file.write_text(source)
     cases = load_cases(file)
     verdicts = [run_case(case) for case in cases]
@@ -303,8 +328,10 @@ def test_every_row_is_a_case_that_passes_and_together_they_exercise_every_rule(
 
 def test_a_step_that_runs_twice_is_scripted_for_each_time() -> None:
     explored = workflow(a={"b": True, "c": True}, b={"d": True}, c={"d": True}, d={})
-    twice = next(run for run in table(explorer(explored)).rows if label(run) == "d fails")
-    assert suite(explored, "w.yaml", [twice], None)["cases"][0]["steps"]["d"] == {
+    twice = next(
+        run for run in decision_table(explorer(explored)).rows if describe_run(run) == "d fails"
+    )
+    assert case_file(explored, "w.yaml", [twice], None)["cases"][0]["steps"]["d"] == {
         "0": {"fails": "JobError"},
         "*": {},
     }

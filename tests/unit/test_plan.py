@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_an_unknown_end_is_never_reached() -> None:
 def test_steps_can_be_named_by_their_names() -> None:
     compiled = plan({"id": "a", "name": "Fetch"}, {"id": "b", "name": "Send"}, only="Send")
     assert (compiled.start, compiled.end) == ("b", "b")
+
+
+def test_an_option_comes_before_what_the_workflow_states() -> None:
+    steps = [{"id": id, "expression": "fn(s => s)"} for id in "abcd"]
+    loaded = replace(worker.load({"steps": steps}), start="b", end="c")
+    assert _ends(compile(loaded)) == ("b", "c")
+    assert _ends(compile(loaded, start="a")) == ("a", "c")
+    assert _ends(compile(loaded, end="d")) == ("b", "d")
+    assert _ends(compile(loaded, only="d", start="a", end="b")) == ("d", "d")
+
+
+def _ends(compiled: Any) -> tuple[str, str]:
+    return compiled.start, compiled.end
+
+
+def test_a_step_without_a_name_is_never_the_end() -> None:
+    # The only step without a name would be named by the empty text.
+    found = plan({"id": "a", "name": "Fetch"}, {"id": "b"})
+    assert (found.start, found.end) == ("a", "")
 
 
 @given(st.sets(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=12))

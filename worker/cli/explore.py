@@ -14,9 +14,17 @@ from typing import Any
 from worker.cli.progress import progress
 from worker.core.machine import EdgesEvaluated
 from worker.errors import UsageError
-from worker.explore.explorer import Choice, Ending, ExploredRun, Explorer, Table, count_runs, table
-from worker.explore.export_cases import label, suite
-from worker.explore.properties import PropertyResult, answer, ask
+from worker.explore.explorer import (
+    Choice,
+    DecisionTable,
+    Ending,
+    ExploredRun,
+    Explorer,
+    count_runs,
+    decision_table,
+)
+from worker.explore.export_cases import case_file, describe_run
+from worker.explore.properties import PropertyResult, check_property, parse_property
 from worker.runner.pool import background
 from worker.runner.prepare import Options, prepare
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
@@ -44,13 +52,13 @@ def explore(
 ) -> int:
     """1 where a question is answered by a counterexample, else 0."""
     explored = load(file, workflow=workflow)
-    asked = [ask(text, tuple(step.id for step in explored.steps)) for text in questions]
+    asked = [parse_property(text, tuple(step.id for step in explored.steps)) for text in questions]
     options = Options(start=start, end=end)
     with closing(Asker(explored, options)) as asker:
-        explorer = Explorer(plan=asker.plan, ask=asker, input=_input(input_file))
+        explorer = Explorer(plan=asker.plan, evaluate=asker, input=_input(input_file))
         with progress("exploring"):
-            found = table(explorer, everything=everything, limit=limit)
-            answers = [answer(explorer, question) for question in asked]
+            found = decision_table(explorer, everything=everything, limit=limit)
+            answers = [check_property(explorer, question) for question in asked]
         if write_cases is not None:
             _write(write_cases, file, explored, found, workflow, explorer.input)
         lines = _as_json(found, answers) if as_json else _as_text(explorer, found, answers, aborts)
@@ -95,7 +103,7 @@ def _input(file: Path | None) -> str | None:
 
 
 def _as_text(
-    explorer: Explorer, found: Table, answers: list[PropertyResult], aborts: bool
+    explorer: Explorer, found: DecisionTable, answers: list[PropertyResult], aborts: bool
 ) -> Iterator[str]:
     hidden = [row for row in found.rows if _is_abort(row) and not aborts]
     shown = [row for row in found.rows if aborts or not _is_abort(row)]
@@ -119,7 +127,7 @@ def _is_abort(row: ExploredRun) -> bool:
 def _table(rows: Sequence[ExploredRun]) -> Iterator[str]:
     if not rows:
         return
-    labels = [one_line(label(row), 60) for row in rows]
+    labels = [one_line(describe_run(row), 60) for row in rows]
     paths = [one_line(" → ".join(row.steps) or "(no step)", 400) for row in rows]
     width = max(len("when"), *map(len, labels))
     number = len(str(len(rows)))
@@ -128,7 +136,7 @@ def _table(rows: Sequence[ExploredRun]) -> Iterator[str]:
         yield f"{count:>{number}}  {text:<{width}}  {row.status.value:<8}  {path}"
 
 
-def _summary(explorer: Explorer, found: Table) -> Iterator[str]:
+def _summary(explorer: Explorer, found: DecisionTable) -> Iterator[str]:
     runs = count_runs(explorer)
     total = "more runs than were counted" if runs is None else f"{runs:,} runs"
     yield f"{len(found.rows):,} rows stand for {total}"
@@ -139,10 +147,10 @@ def _summary(explorer: Explorer, found: Table) -> Iterator[str]:
 
 
 def _told(one: PropertyResult) -> Iterator[str]:
-    text = printable(one.question.text)
+    text = printable(one.text)
     if one.counterexample is not None:
         yield f"✗ {text}"
-        yield f"    against it: {one_line(label(one.counterexample))}"
+        yield f"    against it: {one_line(describe_run(one.counterexample))}"
         yield f"    path: {printable(' → '.join(one.counterexample.steps))}"
         yield f"    status: {one.counterexample.status.value}"
         for choice in one.counterexample.choices:
@@ -161,7 +169,7 @@ def _gives(choice: Choice) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 
-def _as_json(found: Table, answers: list[PropertyResult]) -> Iterator[str]:
+def _as_json(found: DecisionTable, answers: list[PropertyResult]) -> Iterator[str]:
     """One object a line: a row, or an answer."""
     for row in found.rows:
         yield dumps({"type": "row", **_row(row)})
@@ -170,7 +178,7 @@ def _as_json(found: Table, answers: list[PropertyResult]) -> Iterator[str]:
         yield dumps(
             {
                 "type": "answer",
-                "question": one.question.text,
+                "question": one.text,
                 "holds": one.holds,
                 "complete": one.complete,
                 "situations": one.situations,
@@ -181,7 +189,7 @@ def _as_json(found: Table, answers: list[PropertyResult]) -> Iterator[str]:
 
 def _row(row: ExploredRun) -> dict[str, Any]:
     return {
-        "when": label(row),
+        "when": describe_run(row),
         "choices": [_choice(one) for one in row.choices],
         "path": row.steps,
         "status": row.status.value,
@@ -208,7 +216,7 @@ def _write(
     target: Path,
     file: Path,
     workflow: Workflow,
-    found: Table,
+    found: DecisionTable,
     pick: str | None,
     input: str | None,
 ) -> None:
@@ -218,7 +226,7 @@ def _write(
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     relative = os.path.relpath(file.resolve(), target.resolve().parent)
     known = None if input is None else json.loads(input)
-    content = suite(workflow, relative, found.rows, pick, known)
+    content = case_file(workflow, relative, found.rows, pick, known)
     target.write_text(_dumped(target, content), "utf-8")
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from worker.lint.checks import lint as lint_file
-from worker.lint.findings import FORMATS, Severity
+from worker.lint.output import FORMATS
+from worker.lint.rules import Severity
 from worker.sinks.terminal_text import printable
 
 

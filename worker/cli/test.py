@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES, Case
-from worker.testing.cases import load_cases
-from worker.testing.coverage import Coverage, measure, save, table
-from worker.testing.runner import CaseResult, run_cases
-from worker.testing.update import update as update_file
+from worker.testing.case_reader import load_cases
+from worker.testing.case_runner import CaseResult, run_cases
+from worker.testing.coverage import Coverage, coverage_lines, measure, save
+from worker.testing.update import update_cases as update_file
 from worker.workflow.model import Workflow
 
 
@@ -99,7 +99,7 @@ def _cover(
         _draw(draw, [several[0].case.workflow for several in by_workflow.values()], coverages)
     print()
     for one in coverages:
-        for line in table(one):
+        for line in coverage_lines(one):
             print(printable(line))
     least = min(one.percent for one in coverages)
     if fail_under is not None and least < fail_under:

@@ -1,19 +1,19 @@
-"""Every distinguishable way that a workflow can go: the machine, driven through all outcomes.
+"""Explorer of a workflow: drives the machine through every outcome of steps and conditions.
 
 The rules of pruning, all of them:
 
-1. A step can succeed, fail, crash or be killed. Its conditions can say whatever a state was found
-   for that makes them say it (:mod:`worker.explore.state_search`), or throw; where the state is
-   known from the input, they say what they say.
+1. A step can succeed, fail, crash or be killed. Its conditions can have every combination of
+   values that :mod:`worker.explore.state_search` finds a state for, or throw. Where the state is
+   known from the input, they have the values that this state gives them.
 2. A crash, a kill and a condition that throws end the run: nothing after them matters.
-3. What a step leads to depends on how it ended, not on how the run came to it. So in the table
-   each step's outcomes are varied once, where a run first comes to it, while the others go their
-   usual way (they succeed, and their conditions say what was found first).
-4. Questions about a run look at all combinations: runs that are in the same situation (the same
-   steps wait, the same has failed, the question knows the same) have the same future, which is
-   looked at once.
+3. The edges of a step depend on how it ended, not on how the run came to it. So the table varies
+   each step's outcomes once, where a run first comes to it, while the others go the default way
+   (they succeed, and their conditions have the values that were found first).
+4. Properties are checked over all combinations. Runs in the same situation (the same steps wait,
+   the same has failed, the property is in the same state) have the same future, which is explored
+   once.
 
-Nothing here runs code: conditions are asked of whoever ``ask`` is.
+Nothing here runs code: the caller passes the function that evaluates conditions.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from worker.core.outcome import Outcome, StepError, error_entry
 from worker.core.persistent import iterate
 from worker.core.plan import Plan
 from worker.core.status import Status
-from worker.explore.state_search import Witness, witnesses
+from worker.explore.state_search import Witness, find_witnesses
 from worker.workflow.model import Edge, Step
 
 
 class Ending(StrEnum):
-    """How an execution of a step can end."""
+    """End of an execution of a step; the value reads after the step's id."""
 
     SUCCEEDS = "succeeds"
     FAILS = "fails"
@@ -53,14 +53,16 @@ class Ending(StrEnum):
     KILLED = "is killed"
 
 
+# One error type for each ending is enough: all types of an ending lead a run the same way.
 ERRORS = {Ending.FAILS: "JobError", Ending.CRASHES: "ReferenceError", Ending.KILLED: "OomError"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One decision of a run: how an execution of a step ended, or what its conditions said.
+    """One decision of a run: the ending of an execution, or the verdicts of its conditions.
 
-    ``witness`` is the state that makes the conditions say so; ``None`` where the input decides.
+    ``throws`` is the edge whose condition throws. ``witness`` is a state that has these verdicts;
+    ``None`` where the input decides.
     """
 
     step: str
@@ -77,7 +79,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploredRun:
-    """A run to its end: its choices, the executions that completed, and what came of it."""
+    """Run to its end: its choices, the executions that completed, its status and its error."""
 
     choices: tuple[Choice, ...]
     path: tuple[CompleteStep, ...]
@@ -86,113 +88,123 @@ class ExploredRun:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        return tuple(one.step.id for one in self.path)
+        return tuple(execution.step.id for execution in self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploredState:
-    """A run so far. ``known`` is the input as JSON text, where there is one."""
+    """Run so far; ``effect`` is the last one of the machine, which the next choice decides."""
 
-    walk: MachineState
-    order: StartStep | EvaluateEdges | CompleteRun
+    walk: Walk
+    effect: StartStep | EvaluateEdges | CompleteRun
     choices: tuple[Choice, ...] = ()
     path: tuple[CompleteStep, ...] = ()
 
     @property
     def ended(self) -> bool:
-        return isinstance(self.order, CompleteRun)
+        return isinstance(self.effect, CompleteRun)
 
     def run(self) -> ExploredRun:
-        assert isinstance(self.order, CompleteRun)
-        error = self.order.error.type if self.order.error else None
+        """Return the whole run. Call it only where the run has ended."""
+        assert isinstance(self.effect, CompleteRun)
+        error = self.effect.error.type if self.effect.error else None
         return ExploredRun(
-            choices=self.choices, path=self.path, status=self.order.status, error_type=error
+            choices=self.choices, path=self.path, status=self.effect.status, error_type=error
         )
 
 
-Judged = Callable[[str, Sequence[str]], Sequence[EdgesEvaluated]]
-"""The verdicts on the open edges of a step (by id) over states."""
+# Evaluates the open edges of a step (by id) over states, each JSON text.
+EvaluateStates = Callable[[str, Sequence[str]], Sequence[EdgesEvaluated]]
 
 
 @dataclass(slots=True)
 class Explorer:
-    """Knows how a run can go on from where it is."""
+    """Explores the runs of a plan, from one choice to the next.
+
+    ``input`` is JSON text, or ``None`` for any input. ``pruned`` collects a text for each value of
+    a condition that no state was found for.
+    """
 
     plan: Plan
-    ask: Judged
+    evaluate: EvaluateStates
     input: str | None = None
+    # A dict for its order: each text once, in the order of the exploration.
     pruned: dict[str, None] = field(default_factory=dict)
-    _found: dict[tuple[str, bool], list[Witness]] = field(default_factory=dict)
+    # By step, and whether it failed: a search runs conditions in the sandbox, which is slow.
+    _witnesses: dict[tuple[str, bool], list[Witness]] = field(default_factory=dict)
 
     def start(self) -> ExploredState:
-        return _node(initial_state(self.plan), Started(input=self.input), (), ())
+        """Begin a run, up to its first choice."""
+        return _advance(begin(self.plan), Started(input=self.input), (), ())
 
-    def choices(self, node: ExploredState) -> list[Choice]:
-        """The ways on, the usual one first; none where the run has ended."""
-        match node.order:
+    def choices(self, run: ExploredState) -> list[Choice]:
+        """List the choices of a run, the default one first; none where the run has ended."""
+        match run.effect:
             case StartStep(step=step):
                 return [Choice(step=step.id, ending=ending) for ending in Ending]
-            case EvaluateEdges() as order:
-                return list(self._verdicts(order))
+            case EvaluateEdges() as effect:
+                return list(self._edge_choices(effect))
             case _:
                 return []
 
-    def follow(self, node: ExploredState, choice: Choice) -> ExploredState:
-        """The run after a choice, at its next one or at its end."""
-        fact = _fact(node.order, choice)
-        return _node(node.walk, fact, (*node.choices, choice), node.path)
+    def follow(self, run: ExploredState, choice: Choice) -> ExploredState:
+        """Continue a run after a choice, up to its next choice or its end."""
+        event = _machine_event(run.effect, choice)
+        return _advance(run.walk, event, (*run.choices, choice), run.path)
 
-    def _verdicts(self, order: EvaluateEdges) -> Iterator[Choice]:
-        step, edges = order.step, order.edges
-        if isinstance(order.outcome.state, str):
-            (judged,) = self.ask(step.id, [order.outcome.state])
-            throws = edges[len(judged.taken)] if judged.error else None
-            yield Choice(step=step.id, edges=edges, verdicts=judged.taken, throws=throws)
+    def _edge_choices(self, effect: EvaluateEdges) -> Iterator[Choice]:
+        step, edges = effect.step, effect.edges
+        # Only steps without code pass the input on; what the others return is unknown (None).
+        if isinstance(effect.outcome.state, str):
+            (evaluated,) = self.evaluate(step.id, [effect.outcome.state])
+            throws = edges[len(evaluated.verdicts)] if evaluated.error else None
+            yield Choice(step=step.id, edges=edges, verdicts=evaluated.verdicts, throws=throws)
             return
-        found = self._witnesses(step, order.outcome.errored)
-        if not found:
+        witnesses = self._find_witnesses(step, effect.outcome.errored)
+        if not witnesses:
             # Over a limit, whatever the state is: the run ends here, by one of its conditions.
-            edge = next(one for one in edges if one.expression)
+            edge = next(edge for edge in edges if edge.expression)
             yield Choice(step=step.id, edges=edges, throws=edge)
-        for one in sorted(found, key=lambda one: one.throws is not None):
-            throws = None if one.throws is None else edges[one.throws]
+        # Those that throw come last, as the default choice must not end the run.
+        for witness in sorted(witnesses, key=lambda witness: witness.throws is not None):
+            throws = None if witness.throws is None else edges[witness.throws]
             yield Choice(
                 step=step.id,
                 edges=edges,
-                verdicts=one.verdicts,
+                verdicts=witness.verdicts,
                 throws=throws,
-                witness=one.state,
+                witness=witness.state,
             )
 
-    def _witnesses(self, step: Step, failed: bool) -> list[Witness]:
+    def _find_witnesses(self, step: Step, failed: bool) -> list[Witness]:
         key = (step.id, failed)
-        if key not in self._found:
-            failure = error_entry(error_of(Ending.FAILS)) if failed else None
-            found = witnesses(step, failure, lambda states: self.ask(step.id, states))
-            self._found[key] = found
-            self.pruned |= dict.fromkeys(_never_seen(step, failed, found))
-        return self._found[key]
+        if key not in self._witnesses:
+            failure = entry_of(error_of(Ending.FAILS)) if failed else None
+            witnesses = find_witnesses(step, failure, lambda batch: self.evaluate(step.id, batch))
+            self._witnesses[key] = witnesses
+            self.pruned |= dict.fromkeys(_values_without_state(step, failed, witnesses))
+        return self._witnesses[key]
 
 
-def _never_seen(step: Step, failed: bool, found: list[Witness]) -> Iterator[str]:
-    """What no state was found for."""
+def _values_without_state(step: Step, failed: bool, witnesses: list[Witness]) -> Iterator[str]:
     when = "fails" if failed else "succeeds" if step.runs_code else "starts the run"
     for place, edge in enumerate(step.open_edges):
-        seen = {one.verdicts[place] for one in found if len(one.verdicts) > place}
-        if edge.expression and seen != {True, False}:
-            what = "true or false" if not seen else "false" if True in seen else "true"
-            yield f"when '{step.id}' {when}, no state makes it {what}: {edge.expression}"
+        # A condition that throws ends the verdicts, so some witnesses have fewer than others.
+        values = {w.verdicts[place] for w in witnesses if len(w.verdicts) > place}
+        if edge.expression and values != {True, False}:
+            missing = "true or false" if not values else "false" if True in values else "true"
+            yield f"when '{step.id}' {when}, no state makes it {missing}: {edge.expression}"
 
 
 def error_of(ending: Ending) -> StepError:
-    """The error of an execution that does not succeed."""
     type = ERRORS[ending]
     return StepError(type=type, message="scripted", name=type)
 
 
-def _fact(order: Effect, choice: Choice) -> MachineEvent:
-    if isinstance(order, StartStep):
+def _machine_event(effect: Effect, choice: Choice) -> MachineEvent:
+    if isinstance(effect, StartStep):
         if choice.ending is Ending.SUCCEEDS or choice.ending is None:
+            # No state: what the step would return is unknown.
             return StepFinished(outcome=Outcome(state=None))
         error = replace(error_of(choice.ending), step_id=choice.step)
         return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
@@ -200,47 +212,48 @@ def _fact(order: Effect, choice: Choice) -> MachineEvent:
     return EdgesEvaluated(taken=choice.verdicts, state=None, error=thrown)
 
 
-def _node(
-    walk: MachineState,
-    fact: MachineEvent,
-    choices: tuple[Choice, ...],
-    path: tuple[CompleteStep, ...],
+def _advance(
+    walk: Walk, event: MachineEvent, choices: tuple[Choice, ...], path: tuple[CompleteStep, ...]
 ) -> ExploredState:
-    walk, effects = decide(walk, fact)
-    completed = tuple(one for one in effects if isinstance(one, CompleteStep))
-    order = effects[-1]
-    assert not isinstance(order, CompleteStep), "the machine always orders what comes next"
-    return ExploredState(walk=walk, order=order, choices=choices, path=path + completed)
+    walk, effects = decide(walk, event)
+    completed = tuple(effect for effect in effects if isinstance(effect, CompleteStep))
+    effect = effects[-1]
+    assert not isinstance(effect, CompleteStep), "the last effect of the machine leads on"
+    return ExploredState(walk=walk, effect=effect, choices=choices, path=path + completed)
 
 
 # --- the table ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """The rows of the decision table, and how many ways on were not followed, by reason."""
+class DecisionTable:
+    """Rows of the decision table, and the number of choices not followed, by reason."""
 
     rows: tuple[ExploredRun, ...]
     pruned: Mapping[str, int]
 
 
+# The reasons of DecisionTable.pruned, as people read them.
 SAME = "a step's outcomes are varied once, where a run first comes to it"
 FULL = "the table is full"
 
 
-def table(explorer: Explorer, *, everything: bool = False, limit: int = 10_000) -> Table:
-    """The decision table; with ``everything``, every combination, up to ``limit`` rows."""
+def decision_table(
+    explorer: Explorer, *, everything: bool = False, limit: int = 10_000
+) -> DecisionTable:
+    """Build the decision table; with ``everything``, every combination, up to ``limit`` rows."""
     varied: set[Hashable] = set()
     pruned: dict[str, int] = {}
     rows: list[ExploredRun] = []
     waiting = [explorer.start()]
     while waiting:
-        node = waiting.pop()
-        if node.ended:
-            rows.append(node.run())
+        run = waiting.pop()
+        if run.ended:
+            rows.append(run.run())
             continue
-        choices = explorer.choices(node)
-        key = _decision(node)
+        choices = explorer.choices(run)
+        key = _decision(run)
+        # Every run that waits becomes a row, so they count as rows too.
         if len(rows) + len(waiting) >= limit:
             _count(pruned, FULL, len(choices) - 1)
             choices = choices[:1]
@@ -248,20 +261,20 @@ def table(explorer: Explorer, *, everything: bool = False, limit: int = 10_000) 
             _count(pruned, SAME, len(choices) - 1)
             choices = choices[:1]
         varied.add(key)
-        # The usual way is taken first, so that the table begins with it.
-        waiting += [explorer.follow(node, choice) for choice in reversed(choices)]
-    return Table(rows=tuple(rows), pruned=pruned)
+        # Reversed, as the last one is popped first: the table begins with the default way.
+        waiting += [explorer.follow(run, choice) for choice in reversed(choices)]
+    return DecisionTable(rows=tuple(rows), pruned=pruned)
 
 
-def _decision(node: ExploredState) -> Hashable:
-    """What is decided here, whatever happened before."""
-    match node.order:
+def _decision(run: ExploredState) -> Hashable:
+    """Identify the next decision alone, whatever happened before."""
+    match run.effect:
         case StartStep(step=step):
             return "run", step.id
         case EvaluateEdges(step=step, outcome=outcome):
-            return "judge", step.id, outcome.errored, outcome.state
-        case order:
-            return order.status
+            return "evaluate", step.id, outcome.errored, outcome.state
+        case effect:
+            return effect.status
 
 
 def _count(counts: dict[str, int], reason: str, number: int) -> None:
@@ -272,30 +285,32 @@ def _count(counts: dict[str, int], reason: str, number: int) -> None:
 # --- all combinations, by situation -------------------------------------------------------------
 
 
-def situation(node: ExploredState) -> Hashable:
-    """What the future of a run depends on."""
-    waiting = tuple((one.step, one.input) for one in node.walk.queue)
-    failed = any(leaf.outcome.error for leaf in iterate(node.walk.leaves))
-    return _decision(node), waiting, failed
+def situation(run: ExploredState) -> Hashable:
+    """Identify everything that the future of a run depends on."""
+    waiting = tuple((entry.step, entry.input) for entry in run.walk.queue)
+    failed = any(leaf.outcome.error for leaf in iterate(run.walk.leaves))
+    return _decision(run), waiting, failed
 
 
 def count_runs(explorer: Explorer, limit: int = 20_000) -> int | None:
-    """How many runs there are, every combination counted; ``None`` beyond so many situations."""
+    """Count the runs, in every combination; ``None`` where there are over ``limit`` situations."""
     counts: dict[Hashable, int] = {}
+    # Depth first on a stack of our own: a workflow can be deeper than Python's recursion limit.
+    # A run is pushed a second time, with those that follow it, to be counted after them.
     stack: list[tuple[ExploredState, list[ExploredState] | None]] = [(explorer.start(), None)]
     while stack:
-        node, after = stack.pop()
-        key = situation(node)
+        run, following = stack.pop()
+        key = situation(run)
         if key in counts:
             continue
-        if node.ended:
+        if run.ended:
             counts[key] = 1
-        elif after is None:
-            after = [explorer.follow(node, choice) for choice in explorer.choices(node)]
-            stack.append((node, after))
-            stack += [(one, None) for one in after]
+        elif following is None:
+            following = [explorer.follow(run, choice) for choice in explorer.choices(run)]
+            stack.append((run, following))
+            stack += [(after, None) for after in following]
         else:
-            counts[key] = sum(counts[situation(one)] for one in after)
+            counts[key] = sum(counts[situation(after)] for after in following)
         if len(counts) + len(stack) > limit:
             return None
     return counts[situation(explorer.start())]

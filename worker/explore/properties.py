@@ -1,7 +1,7 @@
-"""Questions about all runs of a workflow, each answered by a run that breaks it, or by none.
+"""Properties of all runs of a workflow, each refuted by a counterexample or by none.
 
-A run that aborts (a crash, a kill, a condition that throws) breaks nothing but ``never``: that it
-stops at once is the rule of every workflow.
+Runs that abort (a crash, a kill, a condition that throws) refute nothing: that such a run stops at
+once is a rule of every workflow.
 """
 
 from __future__ import annotations
@@ -16,29 +16,33 @@ from worker.errors import UsageError
 from worker.explore.explorer import ExploredRun, ExploredState, Explorer, situation
 from worker.workflow.documents.data import did_you_mean
 
-Memory = frozenset[str]
+# The marks that a property sets while a run goes on: the state of a small automaton.
+PropertyState = frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Property:
-    """A sentence, and how a run breaks it.
+    """Sentence about all runs, as an automaton over the executions of a run.
 
-    ``see`` is what is remembered after an execution. A run is against the sentence as soon as
-    ``broken`` says so, or where it ended and ``unmet`` says so.
+    ``next`` returns its state after an execution. A run refutes the sentence as soon as ``broken``
+    is true of the state, or where it ends and ``unmet`` is.
     """
 
     text: str
-    see: Callable[[Memory, CompleteStep], Memory]
-    broken: Callable[[Memory], bool] = lambda memory: False
-    unmet: Callable[[Memory], bool] = lambda memory: False
+    next: Callable[[PropertyState, CompleteStep], PropertyState]
+    broken: Callable[[PropertyState], bool] = lambda state: False
+    unmet: Callable[[PropertyState], bool] = lambda state: False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PropertyResult:
-    """``counterexample`` is the shortest run against the sentence. Without one the sentence holds,
-    unless ``complete`` is false: there were more situations than were looked at."""
+    """Result of a check: the shortest ``counterexample``, or ``None``.
 
-    question: Property
+    Without one the property holds, unless ``complete`` is false: then there were more
+    ``situations`` than the limit.
+    """
+
+    text: str
     counterexample: ExploredRun | None
     situations: int
     complete: bool
@@ -58,20 +62,20 @@ FORMS = (
     "never both STEP and STEP",
 )
 
+# Quoted where the id of a step has a space.
 _STEP = r"""("[^"]+"|'[^']+'|\S+)"""
 _WHEN = r"(?: (succeeds|fails))?"
 
 
-def ask(text: str, steps: tuple[str, ...]) -> Property:
-    """The question that a sentence asks. Raises :class:`UsageError` on one that asks nothing."""
-    for pattern, make in _MAKERS.items():
-        if found := re.fullmatch(pattern, text.strip()):
-            words = (_named(word, steps) for word in found.groups())
-            return make(text, *words)
-    raise UsageError(f"the question '{text}' is none of: {'; '.join(FORMS)}")
+def parse_property(text: str, steps: tuple[str, ...]) -> Property:
+    """Parse a sentence about the steps. Raises :class:`UsageError` on one of another form."""
+    for pattern, make in _FACTORIES.items():
+        if match := re.fullmatch(pattern, text.strip()):
+            return make(text, *(_argument(word, steps) for word in match.groups()))
+    raise UsageError(f"unknown property '{text}' (expected one of: {'; '.join(FORMS)})")
 
 
-def _named(word: str | None, steps: tuple[str, ...]) -> str:
+def _argument(word: str | None, steps: tuple[str, ...]) -> str:
     name = (word or "").strip("\"'")
     if name in ("", "succeeds", "fails") or name in steps:
         return name
@@ -79,101 +83,104 @@ def _named(word: str | None, steps: tuple[str, ...]) -> str:
 
 
 def _unhandled(text: str, step: str = "") -> Property:
-    def see(memory: Memory, done: CompleteStep) -> Memory:
-        leaf = done.outcome.error is not None and not done.next
-        return memory | {"unhandled"} if leaf and step in ("", done.step.id) else memory
+    def next(state: PropertyState, execution: CompleteStep) -> PropertyState:
+        # A failure without a next step is what fails the run; any edge after it handles it.
+        unhandled = execution.outcome.error is not None and not execution.next
+        return state | {"unhandled"} if unhandled and step in ("", execution.step.id) else state
 
-    return Property(text=text, see=see, broken=lambda memory: "unhandled" in memory)
+    return Property(text=text, next=next, broken=lambda state: "unhandled" in state)
 
 
-def _seen(memory: Memory, done: CompleteStep) -> Memory:
-    return memory | {done.step.id}
+def _add_step(state: PropertyState, execution: CompleteStep) -> PropertyState:
+    return state | {execution.step.id}
 
 
 def _always(text: str, step: str) -> Property:
-    return Property(text=text, see=_seen, unmet=lambda memory: step not in memory)
+    return Property(text=text, next=_add_step, unmet=lambda state: step not in state)
 
 
 def _never(text: str, step: str) -> Property:
-    return Property(text=text, see=_seen, broken=lambda memory: step in memory)
+    return Property(text=text, next=_add_step, broken=lambda state: step in state)
 
 
-def _both(text: str, one: str, other: str) -> Property:
-    return Property(text=text, see=_seen, broken=lambda memory: {one, other} <= memory)
+def _never_both(text: str, step: str, other: str) -> Property:
+    return Property(text=text, next=_add_step, broken=lambda state: {step, other} <= state)
 
 
-def _matches(done: CompleteStep, step: str, ending: str) -> bool:
-    ended = "fails" if done.outcome.error else "succeeds"
-    return done.step.id == step and ending in ("", ended)
+def _matches(execution: CompleteStep, step: str, ending: str) -> bool:
+    ended = "fails" if execution.outcome.error else "succeeds"
+    return execution.step.id == step and ending in ("", ended)
 
 
-def _after(text: str, later: str, first: str, ending: str) -> Property:
-    def see(memory: Memory, done: CompleteStep) -> Memory:
-        if done.step.id == later:
-            memory -= {"due"}
-        return memory | {"due"} if _matches(done, first, ending) else memory
+def _always_after(text: str, later: str, first: str, ending: str) -> Property:
+    def next(state: PropertyState, execution: CompleteStep) -> PropertyState:
+        # Removed before it is added: "a always runs after a" needs one more execution of a.
+        if execution.step.id == later:
+            state -= {"due"}
+        return state | {"due"} if _matches(execution, first, ending) else state
 
-    return Property(text=text, see=see, unmet=lambda memory: "due" in memory)
-
-
-def _not_after(text: str, later: str, first: str, ending: str) -> Property:
-    def see(memory: Memory, done: CompleteStep) -> Memory:
-        if done.step.id == later and "first" in memory:
-            memory |= {"later"}
-        return memory | {"first"} if _matches(done, first, ending) else memory
-
-    return Property(text=text, see=see, broken=lambda memory: "later" in memory)
+    return Property(text=text, next=next, unmet=lambda state: "due" in state)
 
 
-_MAKERS: dict[str, Callable[..., Property]] = {
+def _never_after(text: str, later: str, first: str, ending: str) -> Property:
+    def next(state: PropertyState, execution: CompleteStep) -> PropertyState:
+        if execution.step.id == later and "first" in state:
+            state |= {"later"}
+        return state | {"first"} if _matches(execution, first, ending) else state
+
+    return Property(text=text, next=next, broken=lambda state: "later" in state)
+
+
+_FACTORIES: dict[str, Callable[..., Property]] = {
     "no failure goes unhandled": _unhandled,
     f"no failure of {_STEP} goes unhandled": _unhandled,
     f"{_STEP} always runs": _always,
     f"{_STEP} never runs": _never,
-    f"{_STEP} always runs after {_STEP}{_WHEN}": _after,
-    f"{_STEP} never runs after {_STEP}{_WHEN}": _not_after,
-    f"never both {_STEP} and {_STEP}": _both,
+    f"{_STEP} always runs after {_STEP}{_WHEN}": _always_after,
+    f"{_STEP} never runs after {_STEP}{_WHEN}": _never_after,
+    f"never both {_STEP} and {_STEP}": _never_both,
 }
 
 
-MOST = 6_000_000
-"""How many steps all situations that are looked at may hold together: they are kept in memory."""
+# Visited situations are kept in memory, and the size of one grows with the steps of the workflow.
+STEPS_LIMIT = 6_000_000
 
 
-def answer(explorer: Explorer, question: Property, limit: int | None = None) -> PropertyResult:
-    """Look at every situation that runs can come to, the nearest first, up to ``limit``."""
-    limit = limit or MOST // max(30, len(explorer.plan.steps))
-    start = explorer.start()
-    waiting: deque[tuple[ExploredState, Memory]] = deque([(start, frozenset())])
-    seen: set[Hashable] = set()
-    while waiting and len(seen) < limit:
-        node, memory = waiting.popleft()
-        if question.broken(memory) or (node.ended and question.unmet(memory)):
-            return _answer(question, _finish(explorer, node), len(seen), complete=True)
-        for choice in explorer.choices(node):
+def check_property(explorer: Explorer, prop: Property, limit: int | None = None) -> PropertyResult:
+    """Check a property in every situation that runs can come to, up to ``limit``."""
+    limit = limit or STEPS_LIMIT // max(30, len(explorer.plan.steps))
+    # Breadth first, so that the first counterexample is a shortest one.
+    waiting: deque[tuple[ExploredState, PropertyState]] = deque([(explorer.start(), frozenset())])
+    visited: set[Hashable] = set()
+    while waiting and len(visited) < limit:
+        run, state = waiting.popleft()
+        if prop.broken(state) or (run.ended and prop.unmet(state)):
+            counterexample = _finish(explorer, run)
+            return _result(prop, counterexample, len(visited), complete=True)
+        for choice in explorer.choices(run):
             if choice.aborts:
                 continue
-            after = explorer.follow(node, choice)
-            remembered = memory
-            for done in after.path[len(node.path) :]:
-                remembered = question.see(remembered, done)
-            key = (situation(after), remembered)
-            if key not in seen:
-                seen.add(key)
-                waiting.append((after, remembered))
-    return _answer(question, None, len(seen), complete=not waiting)
+            after = explorer.follow(run, choice)
+            next_state = state
+            for execution in after.path[len(run.path) :]:
+                next_state = prop.next(next_state, execution)
+            key = (situation(after), next_state)
+            if key not in visited:
+                visited.add(key)
+                waiting.append((after, next_state))
+    return _result(prop, None, len(visited), complete=not waiting)
 
 
-def _finish(explorer: Explorer, node: ExploredState) -> ExploredRun:
-    """The run to its end, in the usual way."""
-    while not node.ended:
-        node = explorer.follow(node, explorer.choices(node)[0])
-    return node.run()
+def _finish(explorer: Explorer, run: ExploredState) -> ExploredRun:
+    # A counterexample is shown as a whole run; the default choices are the plainest way to its end.
+    while not run.ended:
+        run = explorer.follow(run, explorer.choices(run)[0])
+    return run.run()
 
 
-def _answer(
-    question: Property, run: ExploredRun | None, situations: int, *, complete: bool
+def _result(
+    prop: Property, run: ExploredRun | None, situations: int, *, complete: bool
 ) -> PropertyResult:
     return PropertyResult(
-        question=question, counterexample=run, situations=situations, complete=complete
+        text=prop.text, counterexample=run, situations=situations, complete=complete
     )

@@ -1,8 +1,8 @@
-"""States that make conditions say what they can say: found by trying, never by reading minds.
+"""Search for states that give the conditions of a step every combination of values.
 
-What a condition looks at, and what it compares that with, stands in its text. States are made of
-those, and the conditions themselves judge them. So every witness is real: a case that returns it
-gets these verdicts. What no state was found for is not proven to be impossible, and is said.
+States are built from the paths and the values in the text of the conditions, and the conditions
+are evaluated over them. So every witness is real: a case that returns it gets these verdicts. That
+no state was found for a value does not prove that there is none.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ from worker.workflow.model import Edge, EdgeKind, Step
 if TYPE_CHECKING:
     from tree_sitter import Node
 
+# States that are tried for the conditions of one step. Conditions that need more mostly need a
+# state that their text does not show.
 ATTEMPTS = 1500
-"""How many states are tried for the conditions of one step."""
 
+# One message to the sandbox evaluates this many: a round trip costs more than an evaluation.
 _BATCH = 150
+# Paths, and values, of one step's conditions. More would leave too few attempts for each.
 _PLENTY = 24
 _MISSING: Any = object()
+# Tried at every path, whatever the conditions compare it with: a check for truth or for null.
 _PLAIN: tuple[Any, ...] = (_MISSING, True, False, None, 0, 1, -1, "x", "", {}, [], [{}])
+# Names at the end of a path that belong to a text or a list, and are no keys of the state.
 _METHODS = frozenset(
     {
         *("at", "concat", "endsWith", "every", "filter", "find", "findIndex", "flat", "forEach"),
@@ -42,9 +47,9 @@ _METHODS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
-    """A state, JSON text, and the verdicts on a step's open edges over it.
+    """State (JSON text) with the verdicts on a step's open edges over it.
 
-    A condition that throws ends the verdicts, and ``throws`` is its place among the edges.
+    A condition that throws ends the verdicts; ``throws`` is its index among the edges.
     """
 
     state: str
@@ -52,49 +57,60 @@ class Witness:
     throws: int | None = None
 
 
-Ask = Callable[[Sequence[str]], Sequence[EdgesEvaluated]]
+# Evaluates a step's open edges over states, each JSON text.
+Evaluate = Callable[[Sequence[str]], Sequence[EdgesEvaluated]]
 
 
-def witnesses(step: Step, failure: Mapping[str, Any] | None, ask: Ask) -> list[Witness]:
-    """A witness for every combination of verdicts that was found, the plainest states first.
+def find_witnesses(
+    step: Step, failure: Mapping[str, Any] | None, evaluate: Evaluate
+) -> list[Witness]:
+    """Search for a witness of every combination of verdicts, the plainest states first.
 
-    ``failure`` is the step's entry under ``errors`` where it failed.
+    ``failure`` is the step's entry under ``errors`` where it failed. The result is empty where the
+    conditions are over a limit whatever the state is.
     """
-    found: dict[tuple[object, ...], Witness] = {}
+    witnesses: dict[tuple[object, ...], Witness] = {}
     expressions = [edge for edge in step.open_edges if edge.kind is EdgeKind.EXPRESSION]
-    wanted = 2 ** len(expressions)
+    combinations = 2 ** len(expressions)
     states = _states(expressions, step.id, failure)
     while batch := list(itertools.islice(states, _BATCH)):
-        answers = ask(batch)
-        if all(one.error and one.error.type != "EdgeConditionError" for one in answers):
-            break  # over a limit whatever the state is
-        for state, judged in zip(batch, answers, strict=False):
-            throws = len(judged.taken) if judged.error else None
-            if judged.error is not None and judged.error.type != "EdgeConditionError":
-                continue
-            witness = Witness(state=state, verdicts=judged.taken, throws=throws)
-            # One that throws is the same whatever the conditions before it said.
-            found.setdefault((throws,) if judged.error else (judged.taken,), witness)
-        if sum(one.throws is None for one in found.values()) >= wanted:
+        evaluated = evaluate(batch)
+        # Each batch over a limit costs a process and its time limit: one is enough to know.
+        if all(map(_over_limit, evaluated)):
             break
-    return list(found.values())
+        for state, result in zip(batch, evaluated, strict=False):
+            if _over_limit(result):
+                continue
+            throws = len(result.verdicts) if result.error else None
+            witness = Witness(state=state, verdicts=result.verdicts, throws=throws)
+            # A run ends where a condition throws, whatever the verdicts before it were.
+            witnesses.setdefault((throws,) if result.error else (result.verdicts,), witness)
+        if sum(witness.throws is None for witness in witnesses.values()) >= combinations:
+            break
+    return list(witnesses.values())
+
+
+def _over_limit(result: EdgesEvaluated) -> bool:
+    return result.error is not None and result.error.type != "EdgeConditionError"
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What conditions look at: paths below the state, and the values that they name."""
+class _Vocabulary:
+    """Paths below the state, and literal values, in the text of conditions."""
 
+    # Dicts for their order, so that the search is the same every time. The values are by their
+    # repr, as lists cannot be keys.
     paths: dict[tuple[str, ...], None] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
 
 
 def _states(edges: Sequence[Edge], step: str, failure: Mapping[str, Any] | None) -> Iterator[str]:
-    """States to try, each once."""
-    seen = _Seen()
+    """Generate the states to try, each once."""
+    vocabulary = _Vocabulary()
     for edge in edges:
-        _look(parse(edge.expression.encode()), seen)
-    values = [*_PLAIN, *seen.values.values()][:_PLENTY]
-    paths = [path for path in seen.paths if path][:_PLENTY]
+        _collect(parse(edge.expression.encode()), vocabulary)
+    values = [*_PLAIN, *vocabulary.values.values()][:_PLENTY]
+    paths = [path for path in vocabulary.paths if path][:_PLENTY]
     tried: set[str] = set()
     combinations = _combinations(len(paths), values)
     for combination in itertools.islice(combinations, ATTEMPTS):
@@ -104,7 +120,8 @@ def _states(edges: Sequence[Edge], step: str, failure: Mapping[str, Any] | None)
         if failure is not None:
             state["errors"] = {**others, step: failure}
         elif truthy(others.get(step)):
-            continue  # a step that succeeded has no error of its own
+            # A step that succeeded has no error of its own: no run comes to this state.
+            continue
         text = dumps(state)
         if text not in tried:
             tried.add(text)
@@ -112,20 +129,23 @@ def _states(edges: Sequence[Edge], step: str, failure: Mapping[str, Any] | None)
 
 
 def _combinations(count: int, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-    """All of them where they are few; else one value everywhere, one apart, and then by chance."""
+    """Generate all combinations where they are few, else a selection without end."""
     if len(values) ** count <= ATTEMPTS:
         yield from itertools.product(values, repeat=count)
         return
+    # One value at every path, then one path apart from the rest: most conditions that compare
+    # a single path are decided by these. The rest is random.
     yield from ((value,) * count for value in values)
     for place, value, rest in itertools.product(range(count), values, (_MISSING, {})):
         yield tuple(value if at == place else rest for at in range(count))
-    chance = random.Random(0)  # noqa: S311 -- the same states every time
+    generator = random.Random(0)  # noqa: S311 -- the same states every time
     while True:
-        yield tuple(chance.choice(values) for _ in range(count))
+        yield tuple(generator.choice(values) for _ in range(count))
 
 
 def _state(placed: dict[tuple[str, ...], Any]) -> dict[str, Any]:
     state: dict[str, Any] = {"data": {}}
+    # Short paths first, so that a value at `data` does not replace one at `data.x`.
     for path, value in sorted(placed.items(), key=lambda item: len(item[0])):
         _put(state, path, value)
     return state
@@ -143,49 +163,53 @@ def _put(state: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     if value is _MISSING:
         at.pop(path[-1], None)
     else:
-        at[path[-1]] = copy.deepcopy(value)  # what is put below it must not reach the others
+        # A copy: the same list may stand at another path, and a value may be put below this one.
+        at[path[-1]] = copy.deepcopy(value)
 
 
 # --- reading a condition ------------------------------------------------------------------------
 
 
-def _look(node: Node, seen: _Seen) -> None:
+def _collect(node: Node, vocabulary: _Vocabulary) -> None:
     if node.type in ("member_expression", "subscript_expression"):
         path = _path(node)
         if path:
-            _note(path, seen)
+            _add_path(path, vocabulary)
     elif node.type == "number":
-        _number(_text(node), seen)
+        _add_number(_text(node), vocabulary)
     elif node.type == "string":
         text = _text(node)[1:-1]
-        seen.values[repr(text)] = text
-        seen.values[repr([text])] = [text]
+        vocabulary.values[repr(text)] = text
+        # For `list.includes("x")`.
+        vocabulary.values[repr([text])] = [text]
     for child in node.named_children:
-        _look(child, seen)
+        _collect(child, vocabulary)
 
 
-def _note(path: tuple[str, ...], seen: _Seen) -> None:
+def _add_path(path: tuple[str, ...], vocabulary: _Vocabulary) -> None:
     while path and path[-1] in _METHODS:
         path = path[:-1]
     if path:
-        seen.paths[path] = None
+        vocabulary.paths[path] = None
 
 
-def _number(text: str, seen: _Seen) -> None:
+def _add_number(text: str, vocabulary: _Vocabulary) -> None:
     try:
         value = float(text.replace("_", ""))
     except ValueError:
         return
+    # Both sides of a comparison with it.
     for near in (value, value + 1, value - 1):
         plain: Any = int(near) if near.is_integer() else near
-        seen.values[repr(plain)] = plain
+        vocabulary.values[repr(plain)] = plain
+    # Short lists too, for comparisons of a length.
     if value.is_integer() and 0 <= value <= 20:
         for length in (int(value), int(value) + 1):
-            seen.values[f"list of {length}"] = [1] * length
+            vocabulary.values[f"list of {length}"] = [1] * length
 
 
 def _path(node: Node) -> tuple[str, ...] | None:
-    """``state.data.x`` as ``("data", "x")``; ``None`` for what does not begin at the state."""
+    """Return ``("data", "x")`` for ``state.data.x``; ``None`` for a path outside the state."""
     if node.type == "identifier":
         return () if _text(node) == "state" else None
     if node.type in ("parenthesized_expression", "call_expression"):

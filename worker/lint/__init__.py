@@ -1,0 +1,1 @@
+"""Linter of workflows. Its modules are private to ``worker``; use the command ``worker lint``."""

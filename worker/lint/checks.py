@@ -1,7 +1,7 @@
-"""The linter: the mistakes that people make with edges, adaptors and names.
+"""Checks of the linter: common mistakes with edges, conditions, adaptors and names.
 
-Most rules read the workflow. Whether a condition throws when its source fails is not guessed: the
-condition is run, in the sandbox, over the state that a failed step passes on.
+Most checks read the workflow alone. For conditions this is not enough: each is evaluated in the
+sandbox, over the state that a failed step passes on.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan
 from worker.core.reachability import reachable_steps
 from worker.errors import PlanError
-from worker.lint import findings as rules
-from worker.lint.findings import Finding, Rule, unsuppressed
+from worker.lint import rules
+from worker.lint.findings import Finding, unsuppressed
+from worker.lint.rules import Rule
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, compiled_condition, compiled_job
 from worker.sandbox.limits import Limits
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 COMMON = "@openfn/language-common"
+# Far below the limits of a run, as a file can have hundreds of conditions.
 PROBE = Options(limits=Limits(timeout_s=2, memory_mb=64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What a job finds without declaring it: the sandbox's globals, and the common adaptor's."""
+    """Names that a job can use without declaring them: the sandbox's, and the common adaptor's."""
 
     globals: frozenset[str]
     common: frozenset[str]
@@ -43,21 +45,21 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """What a condition does when the step that it leaves has failed."""
+    """Result of a condition after its source failed: edge taken or not, or the error thrown."""
 
-    followed: bool
+    taken: bool
     threw: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A workflow with what was found out about it by running its conditions."""
+    """Workflow under check, with the results of its conditions by source and expression."""
 
     workflow: Workflow
     names: Names
     probes: dict[tuple[str, str], Probe]
 
-    def find(self, rule: Rule, place: tuple[int, int], message: str) -> Finding:
+    def finding(self, rule: Rule, place: tuple[int, int], message: str) -> Finding:
         line, column = place
         return Finding(
             rule=rule, message=message, file=self.workflow.file, line=line, column=column
@@ -65,31 +67,33 @@ class Subject:
 
 
 def lint(file: Path, workflow: str | None = None) -> list[Finding]:
-    """The findings in a file, in the order of its lines, less those that it suppresses.
+    """Check the workflows of a file, or the one that is named, in the order of its lines.
 
-    Raises :class:`worker.errors.LoadError` where the file cannot be read.
+    Suppressed findings are left out. Raises :class:`worker.errors.LoadError` where the file cannot
+    be read.
     """
     names = (workflow,) if workflow else (workflow_names(file) or (None,))
     workflows = [load(file, workflow=name, located=True) for name in names]
-    found = asyncio.run(_lint_all(workflows))
-    return unsuppressed(found, read_text(file, FILE_LIMIT).splitlines(), str(file))
+    findings = asyncio.run(_lint_all(workflows))
+    return unsuppressed(findings, read_text(file, FILE_LIMIT).splitlines(), str(file))
 
 
 async def _lint_all(workflows: list[Workflow]) -> list[Finding]:
     async with Pool(size=2) as pool:
         names = await _names(pool)
-        return [one for workflow in workflows for one in await _lint(pool, workflow, names)]
+        return [item for workflow in workflows for item in await _lint(pool, workflow, names)]
 
 
 async def _lint(pool: Pool, workflow: Workflow, names: Names) -> list[Finding]:
     subject = Subject(workflow=workflow, names=names, probes=await _probes(pool, workflow))
-    return [one for check in CHECKS for one in check(subject)]
+    return [finding for check in CHECKS for finding in check(subject)]
 
 
-# --- what only running can tell ------------------------------------------------------------------
+# --- names and conditions, from the sandbox -------------------------------------------------------
 
 
 async def _names(pool: Pool) -> Names:
+    # Read from the sandbox, so that no list here can differ from what a job really has.
     source = (
         "import * as common from '@openfn/language-common';\n"
         "export default [() => ({ globals: Object.getOwnPropertyNames(globalThis), "
@@ -101,6 +105,7 @@ async def _names(pool: Pool) -> Names:
 
 
 async def _probes(pool: Pool, workflow: Workflow) -> dict[tuple[str, str], Probe]:
+    # By source and expression: edges of one step often repeat a condition.
     edges = {
         (step.id, edge.expression): edge
         for step in workflow.steps
@@ -113,21 +118,23 @@ async def _probes(pool: Pool, workflow: Workflow) -> dict[tuple[str, str], Probe
 
 
 async def _probe(pool: Pool, edge: Edge) -> Probe:
-    """Run a condition over the state that a failed step passes on, given the least input."""
+    """Evaluate a condition over the state that a failed step passes on, from an empty input."""
     source = Step(
         id=edge.source,
         source="export default [() => { throw new Error('linted'); }];",
         edges=(replace(edge, target="\n"),),
     )
+    # An id that no step of a file can have.
     target = Step(id="\n", kind=StepKind.TRIGGER)
     result = await pool.run(Workflow(name="probe", steps=(source, target)), {}, PROBE)
     threw = result.error_type == "EdgeConditionError"
     return Probe(
-        followed=bool(result.path and result.path[0].next),
+        taken=bool(result.path and result.path[0].next),
         threw=str(result.error_message).partition(" threw ")[2] if threw else "",
     )
 
 
+# Conditions repeat, within a workflow and between the workflows of a project.
 @functools.lru_cache(maxsize=4096)
 def _compiles(expression: str) -> bool:
     try:
@@ -142,30 +149,32 @@ def _compiles(expression: str) -> bool:
 
 def check_reach(subject: Subject) -> Iterator[Finding]:
     workflow = subject.workflow
-    reached = reachable_steps(workflow, disabled=False)
-    behind = reachable_steps(workflow, disabled=True) - reached
+    reached = reached_steps(workflow, disabled=False)
+    # Steps that only a disabled edge leads to are reported at that edge: it is where the author
+    # has switched them off.
+    behind = reached_steps(workflow, disabled=True) - reached
     for step in workflow.steps:
         if step.id not in reached | behind:
-            yield subject.find(rules.UNREACHABLE, step.position, f"nothing leads to '{step.id}'")
+            yield subject.finding(rules.UNREACHABLE, step.place, f"no edge leads to '{step.id}'")
         for edge in step.edges:
             if edge.disabled and step.id in reached and edge.target in behind:
                 text = f"this disabled edge is the only way from '{step.id}' to '{edge.target}'"
-                yield subject.find(rules.CUT_OFF, edge.position, text)
+                yield subject.finding(rules.CUT_OFF, edge.place, text)
 
 
 def check_failures(subject: Subject) -> Iterator[Finding]:
-    """Steps that have edges, none of which is followed when the step fails."""
+    """Report steps that have edges, none of which is taken when the step fails."""
     for step in subject.workflow.steps:
         open_edges = [edge for edge in step.edges if edge.can_be_taken]
         if step.runs_code and open_edges and not any(_handles(subject, e) for e in open_edges):
-            text = f"if '{step.id}' fails, no edge is followed and the run fails"
-            yield subject.find(rules.UNHANDLED, step.position, text)
+            text = f"if '{step.id}' fails, no edge is taken and the run fails"
+            yield subject.finding(rules.UNHANDLED, step.place, text)
 
 
 def _handles(subject: Subject, edge: Edge) -> bool:
     if edge.kind is EdgeKind.EXPRESSION:
         probe = subject.probes.get((edge.source, edge.expression))
-        return probe is not None and probe.followed
+        return probe is not None and probe.taken
     return edge.kind in (EdgeKind.ALWAYS, EdgeKind.FAILURE)
 
 
@@ -173,8 +182,8 @@ def check_plan(subject: Subject) -> Iterator[Finding]:
     try:
         compile_plan(subject.workflow)
     except PlanError as error:
-        place = subject.workflow.steps[0].position if subject.workflow.steps else (0, 0)
-        yield subject.find(rules.BROKEN, place, str(error))
+        place = subject.workflow.steps[0].place if subject.workflow.steps else (0, 0)
+        yield subject.finding(rules.BROKEN, place, str(error))
 
 
 # --- conditions -----------------------------------------------------------------------------------
@@ -186,7 +195,7 @@ def check_conditions(subject: Subject) -> Iterator[Finding]:
             if edge.kind is not EdgeKind.EXPRESSION:
                 continue
             for rule, message in _condition(subject, edge):
-                yield subject.find(rule, edge.position, message)
+                yield subject.finding(rule, edge.place, message)
 
 
 def _condition(subject: Subject, edge: Edge) -> Iterator[tuple[Rule, str]]:
@@ -218,13 +227,15 @@ def _text(node: Node | None) -> str:
 def _expression(subject: Subject, edge: Edge, node: Node) -> Iterator[tuple[Rule, str]]:
     match node.type:
         case "member_expression" if _text(node) in ("state.error", "state?.error"):
-            yield rules.SINGULAR, "state.error is never set; errors stand in state.errors"
+            yield rules.SINGULAR, "state.error is never set; errors are in state.errors"
+        # Only where the state can carry an error of a step further up: elsewhere the condition is
+        # the same as on_job_success.
         case "unary_expression" if _text(node) in ("!state.errors", "!state?.errors"):
             if _may_carry_errors(subject.workflow, edge.source):
                 text = "!state.errors stays false after an error further up was handled"
                 yield rules.LINGERING, text
-        case "binary_expression" if _slips(node):
-            yield rules.PRECEDENCE, f"'{_text(node)}' negates before it compares"
+        case "binary_expression" if _negates_before_comparing(node):
+            yield rules.PRECEDENCE, f"in '{_text(node)}' the negation comes before the comparison"
         case _:
             pass
 
@@ -232,19 +243,19 @@ def _expression(subject: Subject, edge: Edge, node: Node) -> Iterator[tuple[Rule
 _COMPARISONS = {"===", "!==", "==", "!=", "<", ">", "<=", ">=", "in", "instanceof"}
 
 
-def _slips(node: Node) -> bool:
-    """``!a === "Yes"`` compares a boolean with a text; ``!a === !b`` and ``!a === true`` do not."""
+def _negates_before_comparing(node: Node) -> bool:
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
     if left is None or right is None or left.type != "unary_expression":
         return False
     compares = _text(node.child_by_field_name("operator")) in _COMPARISONS
     negates = _text(left.child_by_field_name("operator")) == "!"
+    # `!a === !b` and `!a === true` compare booleans on purpose; `!a === "Yes"` is always false.
     boolean = right.type in ("true", "false") or _text(right).startswith("!")
     return compares and negates and not boolean
 
 
 def _may_carry_errors(workflow: Workflow, id: str) -> bool:
-    """Whether a step before this one can fail and still lead here."""
+    """Test that a step before this one can fail and still lead here."""
     import networkx as nx
 
     kinds = (EdgeKind.ALWAYS, EdgeKind.FAILURE, EdgeKind.EXPRESSION)
@@ -262,9 +273,10 @@ def _may_carry_errors(workflow: Workflow, id: str) -> bool:
 def check_adaptors(subject: Subject) -> Iterator[Finding]:
     for step in subject.workflow.steps:
         for adaptor in step.adaptors:
+            # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
             if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
-                yield subject.find(rules.UNPINNED, step.position, f"'{adaptor}' names no version")
+                yield subject.finding(rules.UNPINNED, step.place, f"'{adaptor}' has no version")
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -274,20 +286,22 @@ def check_names(subject: Subject) -> Iterator[Finding]:
         try:
             job = compiled_job(step.source)
         except PlanError as error:
-            yield subject.find(
-                rules.BROKEN, step.position, f"'{step.id}' does not compile: {error}"
+            yield subject.finding(
+                rules.BROKEN, step.place, f"'{step.id}' does not compile: {error}"
             )
             continue
         for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls)):
-            text = f"'{step.id}' uses '{name}', which nobody declares"
-            yield subject.find(rules.UNDECLARED, step.position, text)
+            text = f"'{step.id}' uses '{name}', which is not declared"
+            yield subject.finding(rules.UNDECLARED, step.place, text)
 
 
 def _known(names: Names, step: Step, called: tuple[str, ...]) -> frozenset[str]:
-    """What a step finds without declaring it; another adaptor's functions are taken on trust."""
+    """Return the names that a step can use without declaring them."""
     known = names.globals | {"undefined", "globalThis", "arguments"}
     if not step.adaptors:
         return known
+    # The exports of other adaptors are unknown here, as they may not be installed. So a name that
+    # is called may be one of theirs.
     foreign = any(COMMON not in adaptor and "common" not in adaptor for adaptor in step.adaptors)
     return known | names.common | (frozenset(called) if foreign else frozenset())
 

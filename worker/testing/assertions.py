@@ -1,4 +1,4 @@
-"""Whether the runs of a case are what it expects, and if not, where and why."""
+"""Comparison of the runs of a case with its expectation: each mismatch with its place and cause."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 from worker.core.events import RunLog, StepComplete
 from worker.runner.result import PathEntry, Result
-from worker.testing.case import Expectation, Output
-from worker.testing.jsonpath import NOTHING, ask
-from worker.util.state_diff import differences, format_value
+from worker.testing.case import Expectation, ExpectedOutput
+from worker.testing.jsonpath import NO_MATCH, query
+from worker.util.state_diff import differences, short
 from worker.workflow.model import Edge, EdgeKind, Workflow
 
 
 def mismatches(workflow: Workflow, expect: Expectation, results: Sequence[Result]) -> Iterator[str]:
-    """What is not as expected in the runs of a case, in words."""
+    """Compare the runs of a case with its expectation, and yield a text for each mismatch."""
     yield from _of_run(workflow, expect, results[-1])
     if expect.runs and len(expect.runs) != len(results):
         yield f"expected {len(expect.runs)} runs, found {len(results)}"
-    for number, (one, result) in enumerate(zip(expect.runs, results, strict=False), start=1):
-        yield from (f"run {number}: {text}" for text in _of_run(workflow, one, result))
+    for number, (run, result) in enumerate(zip(expect.runs, results, strict=False), start=1):
+        yield from (f"run {number}: {text}" for text in _of_run(workflow, run, result))
 
 
 def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:
@@ -27,7 +27,7 @@ def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator
         yield f"expected status {expect.status.value}, found {_ending(result)}"
     if expect.error_type is not None and result.error_type != expect.error_type:
         yield f"expected error type {expect.error_type}, found {result.error_type or 'no error'}"
-    if not holds_message(expect, result):
+    if (expect.error_message or "") not in (result.error_message or ""):
         yield f"expected {expect.error_message!r} in the error, found {result.error_message!r}"
     yield from _path(expect, result)
     yield from _edges(workflow, expect, result)
@@ -41,12 +41,7 @@ def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator
 
 
 def log_lines(result: Result) -> list[str]:
-    """What a run logged."""
     return [event.message for event in result.events if isinstance(event, RunLog)]
-
-
-def holds_message(expect: Expectation, result: Result) -> bool:
-    return (expect.error_message or "") in (result.error_message or "")
 
 
 def _ending(result: Result) -> str:
@@ -60,16 +55,18 @@ def _ending(result: Result) -> str:
 def _path(expect: Expectation, result: Result) -> Iterator[str]:
     actual = tuple(entry.step for entry in result.path)
     if expect.path is not None and actual != expect.path:
+        # Two lines, aligned, so that the difference catches the eye.
         yield f"expected path {_arrows(expect.path)}\n       found path {_arrows(actual)}"
-    if (missing := not_passed(expect.through, actual)) is not None:
+    if (missing := first_not_passed(expect.through, actual)) is not None:
         yield f"expected to pass through '{missing}', found path {_arrows(actual)}"
     for step in expect.never:
         if step in actual:
-            yield f"expected never to visit '{step}', found path {_arrows(actual)}"
+            yield f"expected '{step}' never to run, found path {_arrows(actual)}"
 
 
-def not_passed(through: Sequence[str], actual: Sequence[str]) -> str | None:
-    """The first step that is not passed in this order."""
+def first_not_passed(through: Sequence[str], actual: Sequence[str]) -> str | None:
+    """Find the first step of ``through`` that ``actual`` does not contain in this order."""
+    # One iterator for all steps: each search goes on where the last one stopped.
     rest = iter(actual)
     return next((step for step in through if step not in rest), None)
 
@@ -80,33 +77,35 @@ def _arrows(steps: tuple[str, ...]) -> str:
 
 def _edges(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:
     edges = {edge.id: edge for step in workflow.steps for edge in step.edges}
-    gone = [name for name in (*expect.taken, *expect.refused) if name not in edges]
-    if gone:
-        yield f"stale: the workflow has no edge {gone[0]}"
+    # Reading a case checks the names, but a case may run with a changed copy of its workflow.
+    stale = [name for name in (*expect.taken, *expect.not_taken) if name not in edges]
+    if stale:
+        yield f"stale: the workflow has no edge {stale[0]}"
         return
     for name in expect.taken:
         if not executions(result, edges[name], taken=True):
-            yield f"expected edge {name} to be taken; {why_not(edges[name], result)}"
-    for name in expect.refused:
+            yield f"expected edge {name} to be taken; {explain_not_taken(edges[name], result)}"
+    for name in expect.not_taken:
         if taken := executions(result, edges[name], taken=True):
-            yield f"expected edge {name} to be refused; it was taken after {_outcome(taken[0])}"
+            yield f"expected edge {name} not to be taken; it was, after {_outcome(taken[0])}"
         elif not executions(result, edges[name], taken=False):
-            yield f"expected edge {name} to be refused; '{edges[name].source}' never ran"
+            # Nothing was decided about the edge, so the expectation would hold by accident.
+            yield f"expected edge {name} not to be taken; '{edges[name].source}' never ran"
 
 
 def executions(result: Result, edge: Edge, *, taken: bool) -> list[PathEntry]:
-    """The executions after which an edge was taken, or was not."""
+    """Select the executions of an edge's source after which it was taken, or was not."""
     ran = (entry for entry in result.path if entry.step == edge.source)
     return [entry for entry in ran if (edge.target in entry.next) is taken]
 
 
-def why_not(edge: Edge, result: Result) -> str:
-    """Why an edge was not taken."""
+def explain_not_taken(edge: Edge, result: Result) -> str:
     ran = [entry for entry in result.path if entry.step == edge.source]
     if edge.disabled:
         return "it is disabled"
     if not ran:
         return f"'{edge.source}' never ran"
+    # An aborted step ends the run before any of its edges is evaluated.
     if ran[-1].outcome not in ("success", "failed"):
         return f"'{edge.source}' ended as {_outcome(ran[-1])}, and the run with it"
     match edge.kind:
@@ -132,26 +131,26 @@ def _state(expect: Expectation, result: Result) -> Iterator[str]:
     if expect.state_exact is not None:
         yield from differences("final state", expect.state_exact, result.final_state, exact=True)
     for path, expected in expect.state_at.items():
-        found = ask(path, result.final_state)
-        if found is NOTHING:
-            yield f"final state: expected {format_value(expected)} at {path}, found nothing"
+        actual = query(path, result.final_state)
+        if actual is NO_MATCH:
+            yield f"final state: expected {short(expected)} at {path}, found nothing"
         else:
-            yield from differences(f"final state at {path}", expected, found, exact=True)
+            yield from differences(f"final state at {path}", expected, actual, exact=True)
 
 
-def _output(output: Output, result: Result) -> Iterator[str]:
-    ran = outputs_of(result, output.step)
-    last = len(ran) - 1 if output.last is None else output.last
-    if output.first >= len(ran):
-        yield f"expected output {output.first} of '{output.step}', which ran {len(ran)} times"
-    for number in range(output.first, min(last, len(ran) - 1) + 1):
-        which = f" {number}" if len(ran) > 1 else ""
+def _output(output: ExpectedOutput, result: Result) -> Iterator[str]:
+    actual = outputs_of(result, output.step)
+    last = len(actual) - 1 if output.last is None else output.last
+    if output.first >= len(actual):
+        yield f"expected output {output.first} of '{output.step}', which ran {len(actual)} times"
+    for number in range(output.first, min(last, len(actual) - 1) + 1):
+        which = f" {number}" if len(actual) > 1 else ""
         place = f"output{which} of '{output.step}'"
-        yield from differences(place, output.value, ran[number], exact=False)
+        yield from differences(place, output.value, actual[number], exact=False)
 
 
 def outputs_of(result: Result, step: str) -> list[Any]:
-    """What the executions of a step gave back, in order."""
+    """Collect the outputs of a step by execution; ``None`` for one without output."""
     ran = (event for event in result.events if isinstance(event, StepComplete))
     clips = [event.output_dataclip for event in ran if event.job_id == step]
     return [None if clip is None else clip.value for clip in clips]

@@ -1,4 +1,4 @@
-"""Scenarios: what happens in a case of a workflow, and what must come of it.
+"""Data model of a case: the workflow, the script of its steps, and the expected runs.
 
     workflow: referral.yaml
     defaults: {input: {data: {patient: {id: P-1}}}}
@@ -9,14 +9,15 @@
         expect:
           status: success
           through: [fetch-patient, alert-nurse]
-          refused: [fetch-patient->upsert-record]
+          not_taken: [fetch-patient->upsert-record]
 
-A step runs its real code unless the case says what it does instead: ``returns`` a state,
-``fails`` with any error type of the status table, ``takes`` seconds of virtual time, ``hangs``;
-for each execution (``"0"``, ``"1-2"``, ``"*"``) where they differ, counted through all the runs of
-the case. A case that names a step or an edge that does not exist is stale: an error, never a real
-call. What a file may hold is written down in :mod:`worker.testing.schema`, and read in
-:mod:`worker.testing.cases`.
+A step runs its real code unless the case scripts it: ``returns`` a state, ``fails`` with any error
+type of the status table, ``takes`` seconds of virtual time, ``hangs``. A script may differ by
+execution (``"0"``, ``"1-2"``, ``"*"``), counted through all runs of the case. A case that names a
+step or an edge that does not exist is stale: an error, never a real call.
+
+:mod:`worker.testing.case_keys` holds the keys of a file, :mod:`worker.testing.case_reader` reads
+it, and :mod:`worker.testing.json_schema` describes it to editors.
 """
 
 from __future__ import annotations
@@ -33,14 +34,17 @@ from worker.workflow.model import Workflow
 
 SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
 
-NEW_YEAR = 1_767_225_600_000_000
-"""2026-01-01T00:00:00Z in microseconds: when a case takes place that does not say."""
+# 2026-01-01T00:00:00Z. A fixed moment, so that a case without `at` is the same run every day.
+DEFAULT_START_US = 1_767_225_600_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """What the executions ``first`` to ``last`` (``None``: all later ones) of a step give back;
-    the real output may hold more."""
+class ExpectedOutput:
+    """Part of the output of the executions ``first`` to ``last`` of a step.
+
+    ``last`` is ``None`` for all executions from ``first`` on. The real output may hold more than
+    ``value``.
+    """
 
     step: str
     first: int
@@ -50,12 +54,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What is expected of a run; what is ``None`` or empty is not looked at.
+    """Expected end, path, edges and states of a run; what is ``None`` or empty is not checked.
 
-    ``path`` is exact, ``through`` must be passed in this order, ``never`` not at all. ``state`` is
-    a part of the final state, ``state_exact`` all of it, ``state_at`` what JSONPaths find in it.
-    ``logs`` are parts of log lines. ``runs`` looks at the runs of a case one by one, in order; the
-    rest looks at the last of them.
+    ``path`` is exact, ``through`` must be passed in this order, ``never`` not at all. ``taken``
+    and ``not_taken`` are ids of edges (``a->b``). ``state`` is a part of the final state,
+    ``state_exact`` all of it, ``state_at`` the values at JSONPaths. ``logs`` are parts of log
+    lines. ``runs`` are checked against the runs of a case one by one, in order; everything else is
+    checked against the last of them.
     """
 
     status: Status | None = None
@@ -65,32 +70,35 @@ class Expectation:
     through: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
+    not_taken: tuple[str, ...] = ()
     state: Any = None
     state_exact: Any = None
     state_at: Mapping[str, Any] = field(default_factory=dict)
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[ExpectedOutput, ...] = ()
     logs: tuple[str, ...] = ()
     runs: tuple[Expectation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """A work order whose run did not succeed is tried again, up to ``times`` times.
+    """Retries of a work order whose run did not succeed, up to ``times``.
 
-    Each try begins ``after_s`` seconds after the one before it ended, at ``start`` with that
-    step's input of the run before, or from the start where it is empty.
+    Each retry begins ``after_s`` seconds after the run before it ended: at the step ``start_at``
+    with the input that this step had, or at the start of the workflow where it is empty.
     """
 
     times: int = 0
     after_s: float = 0.0
-    start: str = ""
+    start_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """A cron trigger fires ``times`` times. The input of a run is the final state of the last one
-    that succeeded, as on OpenFn; of the first, the input of the case."""
+class CronSchedule:
+    """A cron trigger that fires ``times`` times.
+
+    As on OpenFn, the input of a run is the final state of the last run that succeeded. The first
+    run gets the input of the case.
+    """
 
     expression: str
     times: int
@@ -98,12 +106,12 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One scenario of a workflow, and its place in its file.
+    """One scenario of a workflow, with its position in its file.
 
-    ``at`` is when it begins, in microseconds since the epoch. ``http`` answers what adaptors
-    ask for; ``credentials`` are by name. ``run_id``, where it is given, is what ids and random
-    numbers are made from. ``index`` counts the cases as they are written; several from one matrix
-    share it.
+    ``begins_at_us`` is its virtual start, in microseconds since the epoch. ``start_at`` and
+    ``stop_after`` are steps. ``http`` holds the stubbed replies to requests of adaptors;
+    ``credentials`` are by name. ``run_id``, where it is not empty, seeds ids and random numbers.
+    ``index`` is the position among the cases of the file; the cases of one matrix share it.
     """
 
     name: str
@@ -112,11 +120,11 @@ class Case:
     script: Script
     expect: Expectation
     limits: Limits
-    start: str
-    end: str
-    at: int = NEW_YEAR
+    start_at: str
+    stop_after: str
+    begins_at_us: int = DEFAULT_START_US
     retry: RetryPolicy = RetryPolicy()
-    schedule: Schedule | None = None
+    schedule: CronSchedule | None = None
     http: tuple[Stub, ...] = ()
     credentials: Mapping[str, Any] = field(default_factory=dict)
     run_id: str = ""

@@ -1,6 +1,8 @@
-"""Which rules of a workflow were exercised: steps both succeeding and failing, edges both taken and
-refused. An edge that is always followed need only be taken; one that never can be is left out, and
-so are the edges of triggers, which a run does not report."""
+"""Coverage of a workflow's rules by runs: steps that succeed and fail, edges taken and not taken.
+
+An edge that is always followed need only be taken. Not counted are edges that can never be
+followed, and those of triggers, which a run does not report.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,18 @@ from worker.runner.result import Result
 from worker.util.json import dumps
 from worker.workflow.model import EdgeKind, Workflow
 
-RAN = ("success", "failed")
+# Only after these the edges of a step are evaluated; every other outcome ends the run.
+OUTCOMES = ("success", "failed")
+TAKEN = "taken"
+NOT_TAKEN = "not taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Of one workflow: every rule that there is, and how often each was exercised.
+    """Rules of one workflow, and the number of times that each was exercised.
 
-    A rule reads ``step fetch failed`` or ``edge a->b refused``. ``aborts`` counts the error types
-    that ended a run; no workflow is asked to show them.
+    A rule reads ``step fetch failed`` or ``edge a->b not taken``. ``aborts`` counts the error types
+    that ended a run; they are no rules, as any step of any workflow can abort.
     """
 
     workflow: str
@@ -34,6 +39,7 @@ class Coverage:
 
     @property
     def percent(self) -> float:
+        """Share of the rules that were exercised; 100 where there are none."""
         covered = sum(rule in self.hits for rule in self.rules)
         return 100 * covered / len(self.rules) if self.rules else 100.0
 
@@ -43,34 +49,34 @@ class Coverage:
 
 
 def rules_of(workflow: Workflow) -> Iterator[str]:
-    """Every rule of a workflow that a run can exercise, in the order of the file.
+    """List every rule that a run can exercise, in the order of the file.
 
-    One that is refused before any step has none.
+    A workflow that cannot run has none.
     """
-    if _refused(workflow):
+    if not _can_run(workflow):
         return
     reached = reachable_steps(workflow)
     for step in workflow.steps:
         if not step.runs_code or step.id not in reached:
             continue
-        yield from (f"step {step.id} {outcome}" for outcome in RAN)
+        yield from (f"step {step.id} {outcome}" for outcome in OUTCOMES)
         for edge in step.edges:
-            if edge.can_be_taken:
-                yield f"edge {edge.id} taken"
+            if edge.followable:
+                yield f"edge {edge.id} {TAKEN}"
                 if edge.kind is not EdgeKind.ALWAYS:
-                    yield f"edge {edge.id} refused"
+                    yield f"edge {edge.id} {NOT_TAKEN}"
 
 
-def _refused(workflow: Workflow) -> bool:
+def _can_run(workflow: Workflow) -> bool:
     try:
         prepare(workflow, {}, Options(), "")
     except PlanError:
-        return True
-    return False
+        return False
+    return True
 
 
 def measure(workflow: Workflow, results: Iterable[Result]) -> Coverage:
-    """The coverage of a workflow by runs of it."""
+    """Measure the coverage of a workflow by runs of it."""
     rules = tuple(rules_of(workflow))
     known = set(rules)
     hits: dict[str, int] = {}
@@ -87,64 +93,84 @@ def measure(workflow: Workflow, results: Iterable[Result]) -> Coverage:
 def _exercised(workflow: Workflow, result: Result) -> Iterator[str]:
     steps = {step.id: step for step in workflow.steps}
     for entry in result.path:
-        if entry.outcome in RAN:
+        if entry.outcome in OUTCOMES:
             yield f"step {entry.step} {entry.outcome}"
             for edge in steps[entry.step].edges:
-                verdict = "taken" if edge.target in entry.next else "refused"
-                yield f"edge {edge.id} {verdict}"
+                yield f"edge {edge.id} {TAKEN if edge.target in entry.next else NOT_TAKEN}"
 
 
-def merge(one: Coverage, other: Coverage) -> Coverage:
-    """The coverage of both sets of runs; the rules are those of ``one``, which is the newer."""
+def merge(newer: Coverage, older: Coverage) -> Coverage:
+    """Add the coverage of two sets of runs.
+
+    The rules are those of ``newer``: a step that was renamed since must not count as missed.
+    """
     hits = {
-        rule: one.hits.get(rule, 0) + other.hits.get(rule, 0)
-        for rule in one.rules
-        if rule in one.hits or rule in other.hits
+        rule: newer.hits.get(rule, 0) + older.hits.get(rule, 0)
+        for rule in newer.rules
+        if rule in newer.hits or rule in older.hits
     }
-    types = one.aborts.keys() | other.aborts.keys()
-    aborts = {type: one.aborts.get(type, 0) + other.aborts.get(type, 0) for type in sorted(types)}
-    return Coverage(workflow=one.workflow, rules=one.rules, hits=hits, aborts=aborts)
+    types = sorted(newer.aborts.keys() | older.aborts.keys())
+    aborts = {type: newer.aborts.get(type, 0) + older.aborts.get(type, 0) for type in types}
+    return Coverage(workflow=newer.workflow, rules=newer.rules, hits=hits, aborts=aborts)
 
 
-def table(coverage: Coverage) -> Iterator[str]:
-    """The coverage for a person: the sum, and every rule that was missed."""
+def coverage_lines(coverage: Coverage) -> Iterator[str]:
+    """Format the share, every missed rule and the aborts, for a person."""
     covered = len(coverage.rules) - len(coverage.missed)
     yield f"{coverage.workflow}: {covered} of {len(coverage.rules)} rules, {coverage.percent:.0f} %"
     yield from (f"    missed: {rule}" for rule in coverage.missed)
     if coverage.aborts:
-        seen = ", ".join(f"{type} ×{count}" for type, count in coverage.aborts.items())
-        yield f"    aborts: {seen}"
+        counts = ", ".join(f"{type} ×{count}" for type, count in coverage.aborts.items())
+        yield f"    aborts: {counts}"
+
+
+# --- the file -------------------------------------------------------------------------------------
 
 
 def save(file: Path, coverages: Iterable[Coverage]) -> list[Coverage]:
-    """Write coverages to a file, added to what it holds of the same workflows; gives the sums."""
-    before = {one.workflow: one for one in _load(file)}
-    sums = {one.workflow: one for one in coverages}
-    for name, one in sums.items():
+    """Add coverages to those in a file, and return the sums."""
+    before = {coverage.workflow: coverage for coverage in _load(file)}
+    sums = {coverage.workflow: coverage for coverage in coverages}
+    for name, coverage in sums.items():
         if name in before:
-            sums[name] = merge(one, before[name])
-    merged = before | sums
-    file.write_text(dumps({"version": 1, "workflows": [_fields(one) for one in merged.values()]}))
+            sums[name] = merge(coverage, before[name])
+    # Workflows that this session did not run keep what earlier sessions counted.
+    fields = [_fields(coverage) for coverage in (before | sums).values()]
+    file.write_text(dumps({"version": 1, "workflows": fields}))
     return list(sums.values())
 
 
-def _fields(one: Coverage) -> dict[str, object]:
-    hits = {rule: one.hits.get(rule, 0) for rule in one.rules}
-    return {"workflow": one.workflow, "percent": one.percent, "rules": hits, "aborts": one.aborts}
+def _fields(coverage: Coverage) -> dict[str, object]:
+    return {
+        "workflow": coverage.workflow,
+        "percent": coverage.percent,
+        # Zeros too, so that the file names what was missed.
+        "rules": {rule: coverage.hits.get(rule, 0) for rule in coverage.rules},
+        "aborts": coverage.aborts,
+    }
 
 
 def _load(file: Path) -> list[Coverage]:
     if not file.exists():
         return []
     try:
-        return [
-            Coverage(
-                workflow=str(one["workflow"]),
-                rules=tuple(one["rules"]),
-                hits={rule: int(count) for rule, count in one["rules"].items() if count},
-                aborts={type: int(count) for type, count in one["aborts"].items()},
-            )
-            for one in json.loads(file.read_text("utf-8"))["workflows"]
-        ]
+        return [_parse(fields) for fields in json.loads(file.read_text("utf-8"))["workflows"]]
+    # Everything that JSON of another shape can raise. The file is not overwritten: it is the
+    # user's, and holds something else.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} exists and holds no coverage: choose another file") from error
+
+
+def _parse(fields: dict[str, dict[str, int]]) -> Coverage:
+    counts = {_current(rule): int(count) for rule, count in fields["rules"].items()}
+    return Coverage(
+        workflow=str(fields["workflow"]),
+        rules=tuple(counts),
+        hits={rule: count for rule, count in counts.items() if count},
+        aborts={type: int(count) for type, count in fields["aborts"].items()},
+    )
+
+
+def _current(rule: str) -> str:
+    # Files of versions before 0.2.0 read "edge a->b refused"; remove with case_keys.ALIASES.
+    return f"{rule.removesuffix(' refused')} {NOT_TAKEN}" if rule.endswith(" refused") else rule

@@ -1,20 +1,23 @@
-"""The coverage of the rules, drawn on the graph."""
+"""Annotations that draw the coverage of the rules on the graph of a workflow."""
 
 from __future__ import annotations
 
-from worker.testing.coverage import RAN, Coverage
+from worker.testing.coverage import NOT_TAKEN, OUTCOMES, TAKEN, Coverage
 from worker.view.graph.drawing import Annotation, Marks
 from worker.workflow.model import Workflow
 
-_WORDS = {"success": "succeeded", "failed": "failed", "taken": "taken", "refused": "refused"}
-_BADGES = {"success": "✓", "failed": "✗", "taken": "✓", "refused": "✗"}
+_WORDS = {"success": "succeeded", "failed": "failed", TAKEN: "taken", NOT_TAKEN: "not taken"}
+_BADGES = {"success": "✓", "failed": "✗", TAKEN: "✓", NOT_TAKEN: "✗"}
 
 
 def marks_of(workflow: Workflow, coverage: Coverage) -> Marks:
-    """A badge shows what was seen: ✓ succeeded or taken, ✗ failed or refused, · not seen."""
-    steps = {step.id: _mark(coverage, f"step {step.id}", RAN) for step in workflow.steps}
+    """Make a badge for each step and edge that has rules.
+
+    ✓ stands for succeeded or taken, ✗ for failed or not taken, · for one of them never exercised.
+    """
+    steps = {step.id: _mark(coverage, f"step {step.id}", OUTCOMES) for step in workflow.steps}
     edges = {
-        edge.id: _mark(coverage, f"edge {edge.id}", ("taken", "refused"))
+        edge.id: _mark(coverage, f"edge {edge.id}", (TAKEN, NOT_TAKEN))
         for step in workflow.steps
         for edge in step.edges
     }
@@ -24,13 +27,15 @@ def marks_of(workflow: Workflow, coverage: Coverage) -> Marks:
     )
 
 
-def _mark(coverage: Coverage, subject: str, ways: tuple[str, ...]) -> Annotation | None:
-    """The mark of a step or an edge; none where it has no rules."""
-    wanted = [way for way in ways if f"{subject} {way}" in coverage.rules]
-    if not wanted:
+def _mark(coverage: Coverage, subject: str, outcomes: tuple[str, ...]) -> Annotation | None:
+    expected = [outcome for outcome in outcomes if f"{subject} {outcome}" in coverage.rules]
+    # Triggers, and edges that can never be followed, have no rules: a badge would count them
+    # as missed.
+    if not expected:
         return None
-    seen = [way for way in wanted if f"{subject} {way}" in coverage.hits]
-    tone = "covered" if seen == wanted else "partly" if seen else "missed"
-    notes = (f"{_WORDS[way]} {coverage.hits.get(f'{subject} {way}', 0)} times" for way in wanted)
-    badge = "".join(_BADGES[way] if way in seen else "·" for way in wanted)
+    hit = [outcome for outcome in expected if f"{subject} {outcome}" in coverage.hits]
+    tone = "covered" if hit == expected else "partly" if hit else "missed"
+    counts = (coverage.hits.get(f"{subject} {outcome}", 0) for outcome in expected)
+    notes = (f"{_WORDS[name]} {count} times" for name, count in zip(expected, counts, strict=True))
+    badge = "".join(_BADGES[outcome] if outcome in hit else "·" for outcome in expected)
     return Annotation(tone=tone, badge=badge, note=", ".join(notes))

@@ -1,6 +1,7 @@
-"""A workflow under test, for tests written in Python.
+"""Python API for tests of a workflow, which the pytest fixture ``workflow`` returns.
 
-def test_referral(workflow):            # @pytest.mark.workflow("graphs/referral.yaml")
+@pytest.mark.workflow("graphs/referral.yaml")
+def test_referral(workflow):
     run = workflow.with_step("fetch-patient", fails="JobError", message="404").run(input={})
     assert run.status == "success"
     assert run.took("fetch-patient", "alert-nurse")
@@ -8,7 +9,6 @@ def test_referral(workflow):            # @pytest.mark.workflow("graphs/referral
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,31 +22,37 @@ from worker.runner.pool import run_async, run_with
 from worker.runner.prepare import Options
 from worker.runner.result import PathEntry, Result
 from worker.sandbox.limits import Limits
-from worker.testing.assertions import log_lines, why_not
+from worker.testing.assertions import explain_not_taken, log_lines
 from worker.util.json import dumps
+from worker.workflow.documents.data import did_you_mean
 from worker.workflow.model import Edge, Workflow
 
 
 @dataclass(frozen=True, slots=True)
-class ScriptedOutcome:
-    """Yes or no, and why: what an ``assert`` shows when it fails."""
+class ExplainedBool:
+    """Truth value that prints its reason, so that a failing ``assert`` shows the reason."""
 
-    yes: bool
-    why: str
+    value: bool
+    reason: str
 
     def __bool__(self) -> bool:
-        return self.yes
+        return self.value
 
+    # pytest prints the repr of what was asserted; nothing else reaches its report.
     def __repr__(self) -> str:
-        return self.why
+        return self.reason
 
 
-_NOTHING: Any = object()
+# The default of `returns`, as a step may well return None.
+_UNSET: Any = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowUnderTest:
-    """A workflow, and what its steps do instead of running their code."""
+    """Workflow with the script and the limits that a test runs it with.
+
+    It never changes: each ``with_`` method returns a new one, so tests can share a base.
+    """
 
     workflow: Workflow
     limits: Limits = Limits()
@@ -59,106 +65,121 @@ class WorkflowUnderTest:
         fails: str = "",
         message: str = "scripted",
         details: Mapping[str, Any] | None = None,
-        returns: Any = _NOTHING,
+        returns: Any = _UNSET,
         takes: float = 0.0,
         hangs: bool = False,
         execution: int | None = None,
     ) -> WorkflowUnderTest:
-        """The workflow with a step scripted: for all executions, or for one, counted from 0.
+        """Script a step, which then does not run its code.
 
-        Later calls go before earlier ones. ``takes`` is in seconds of virtual time. Raises
-        :class:`UsageError` for a step or an error type that does not exist.
+        ``fails`` is an error type, with ``message`` and ``details``. ``returns`` is the step's
+        output; by default its input is passed on. ``takes`` is in seconds of virtual time;
+        ``hangs`` is longer than any limit. ``execution`` restricts all this to one execution,
+        counted from 0. Later calls come before earlier ones.
+
+        Returns a new workflow. Raises :class:`UsageError` for an unknown step or error type.
         """
-        self._known(step)
+        self._check_step(step)
         if fails and fails not in FAILURES:
-            raise UsageError(f"there is no error type '{fails}' (there are: {', '.join(FAILURES)})")
+            raise UsageError(
+                f"unknown error type '{fails}' (expected one of {', '.join(FAILURES)})"
+            )
         error = StepError(type=fails, message=message, name=fails, details=details or {})
-        act = ScriptedStep(
+        scripted = ScriptedStep(
             first=execution or 0,
             last=execution,
-            returns=None if returns is _NOTHING else dumps(returns),
+            returns=None if returns is _UNSET else dumps(returns),
             error=error if fails else None,
             takes_s=math.inf if hangs else takes,
         )
-        return replace(self, script={**self.script, step: (act, *self.script.get(step, ()))})
+        return replace(self, script={**self.script, step: (scripted, *self.script.get(step, ()))})
 
     def with_limits(self, *, timeout: float = 300.0, memory_mb: int = 500) -> WorkflowUnderTest:
-        """The workflow within other limits; ``timeout`` is in seconds."""
+        """Set the limits of a run; ``timeout`` is in seconds. Returns a new workflow."""
         return replace(self, limits=Limits(timeout_s=timeout, memory_mb=memory_mb))
 
     def run(self, input: Mapping[str, Any] | None = None) -> RunUnderTest:
-        """Run it to its end."""
+        """Run the workflow to its end, and return the run.
+
+        ``input`` is the initial state, empty by default. A run that fails raises nothing.
+        """
         return RunUnderTest(self.workflow, run_with(self.workflow, input, self._options()))
 
     async def run_async(self, input: Mapping[str, Any] | None = None) -> RunUnderTest:
-        """Run it to its end, from async code."""
+        """Run like :meth:`run`, from async code."""
         return RunUnderTest(self.workflow, await run_async(self.workflow, input, self._options()))
 
     def _options(self) -> Options:
         return Options(limits=self.limits, script=self.script)
 
-    def _known(self, step: str) -> None:
-        known = [one.id for one in self.workflow.steps]
-        if step not in known:
-            near = difflib.get_close_matches(step, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise UsageError(f"stale: the workflow has no step '{step}'{hint}")
+    def _check_step(self, name: str) -> None:
+        known = [step.id for step in self.workflow.steps]
+        if name not in known:
+            raise UsageError(f"stale: the workflow has no step '{name}'{did_you_mean(name, known)}")
 
 
 @dataclass(frozen=True, slots=True)
 class RunUnderTest:
-    """A run that ended, with questions that tests ask."""
+    """Run that ended, with what tests assert about it."""
 
     workflow: Workflow
     result: Result
 
     @property
     def status(self) -> Status:
+        """Status of the run; it equals its name (``run.status == "success"``)."""
         return self.result.status
 
     @property
     def error_type(self) -> str | None:
+        """Type of the error that the run ended with; ``None`` where there is none."""
         return self.result.error_type
 
     @property
     def error_message(self) -> str | None:
+        """Message of the error that the run ended with; ``None`` where there is none."""
         return self.result.error_message
 
     @property
     def final_state(self) -> Any:
+        """Final state, as Python data."""
         return self.result.final_state
 
     @property
     def path(self) -> tuple[PathEntry, ...]:
+        """Executions of steps, in the order in which they completed."""
         return self.result.path
 
     @property
     def steps(self) -> list[str]:
-        """The steps in the order in which they completed."""
+        """Ids of the steps, in the order in which they completed."""
         return [entry.step for entry in self.path]
 
     @property
     def logs(self) -> list[str]:
-        """The lines that were logged."""
+        """Log lines of the run, in order."""
         return log_lines(self.result)
 
-    def visited(self, step: str) -> ScriptedOutcome:
-        """Whether a step ran."""
-        yes = step in self.steps
+    def visited(self, step: str) -> ExplainedBool:
+        """Test that the step ran; the reason is the path of the run."""
+        ran = step in self.steps
         path = " → ".join(self.steps) or "(no step)"
-        return ScriptedOutcome(yes, f"'{step}' {'ran' if yes else 'never ran'}: {path}")
+        return ExplainedBool(ran, f"'{step}' {'ran' if ran else 'never ran'}: {path}")
 
-    def took(self, source: str, target: str) -> ScriptedOutcome:
-        """Whether the edge between two steps was followed, and if not, why."""
+    def took(self, source: str, target: str) -> ExplainedBool:
+        """Test that the edge between two steps was taken; the reason explains why it was not.
+
+        Raises :class:`UsageError` where the workflow has no such edge.
+        """
         edge = self._edge(source, target)
-        yes = any(entry.step == source and target in entry.next for entry in self.path)
-        return ScriptedOutcome(
-            yes, f"{edge.id} was taken" if yes else f"{edge.id}: {why_not(edge, self.result)}"
-        )
+        taken = any(entry.step == source and target in entry.next for entry in self.path)
+        reason = " was taken" if taken else f": {explain_not_taken(edge, self.result)}"
+        return ExplainedBool(taken, f"{edge.id}{reason}")
 
     def _edge(self, source: str, target: str) -> Edge:
         for step in self.workflow.steps:
             for edge in step.edges:
                 if (edge.source, edge.target) == (source, target):
                     return edge
+        # A name that is gone must not read as "not taken": `assert not` would pass for ever.
         raise UsageError(f"stale: the workflow has no edge {source}->{target}")

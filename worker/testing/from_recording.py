@@ -1,4 +1,4 @@
-"""Makes cases of recordings: the run that failed becomes the test that keeps it mended."""
+"""Writer of cases from recordings: a run that failed becomes a test."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from worker.adaptors.http.exchange import Exchange, reply_fields
 from worker.core.events import RunComplete, StepComplete, StepStart
 from worker.errors import UsageError
 from worker.replay.recording import Recording
-from worker.testing.cases import load_cases
-from worker.testing.runner import run_case
+from worker.testing.case import SUFFIXES
+from worker.testing.case_reader import load_cases
+from worker.testing.case_runner import run_case
 
 
 def write_case(recordings: Sequence[Recording], target: Path) -> None:
-    """Write the cases of recordings of one workflow, beside a copy of it.
+    """Write the cases of recordings of one workflow, beside a copy of that workflow.
 
     Raises :class:`UsageError` for recordings of several workflows, and where the file exists.
     """
-    if not target.name.endswith((".cases.yaml", ".cases.yml", ".cases.json")):
-        raise UsageError(f"a file of cases ends in .cases.yaml, found {target}")
-    if len({one.header.fingerprint for one in recordings}) > 1:
+    if not target.name.endswith(SUFFIXES):
+        raise UsageError(
+            f"expected the name of a case file to end in {SUFFIXES[0]}, found {target}"
+        )
+    if len({recording.header.fingerprint for recording in recordings}) > 1:
         raise UsageError("the recordings are of several workflows: write a file for each")
     name = f"{target.name.partition('.cases.')[0]}.workflow.json"
     for file in (target, target.with_name(name)):
@@ -31,12 +34,13 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
             raise UsageError(f"{file} exists already: choose another name, or remove it first")
     plan = (recordings[0].folder / "workflow.json").read_text("utf-8")
     target.with_name(name).write_text(plan, "utf-8")
-    content: dict[str, Any] = {"workflow": name, "cases": [_case(one) for one in recordings]}
+    content: dict[str, Any] = {"workflow": name, "cases": [_case(item) for item in recordings]}
     target.write_text(_dumped(target, content), "utf-8")
-    # A state that holds the time of a step is another one in a case, whose steps take none.
-    for case, read in zip(content["cases"], load_cases(target), strict=True):
-        if any("state" in text for text in run_case(read).mismatches):
-            del case["expect"]["state_exact"]
+    # A state that holds the time of a step is another one in a case, whose steps take no time.
+    # Whether it does shows only when the case runs, which needs the file.
+    for fields, case in zip(content["cases"], load_cases(target), strict=True):
+        if any("state" in text for text in run_case(case).mismatches):
+            del fields["expect"]["state_exact"]
     target.write_text(_dumped(target, content), "utf-8")
 
 
@@ -56,53 +60,56 @@ def _case(recording: Recording) -> dict[str, Any]:
     limits = header.limits
     return {
         "name": f"{header.workflow}, run {header.run_id}",
+        # With the run's id, its ids and random numbers are those of the recording.
         "run_id": header.run_id,
         "at": moment,
         "timeout": limits.get("timeout_s", 300),
         "memory": limits.get("memory_mb", 500),
-        **_ends(recording),
+        **_start_and_stop(recording),
         **({"credentials": header.credentials} if header.credentials else {}),
         "input": dict(recording.input),
-        **({"http": [_stub(one) for one in recording.exchanges]} if recording.exchanges else {}),
+        **({"http": [_stub(item) for item in recording.exchanges]} if recording.exchanges else {}),
         **_steps(recording),
         "expect": dict(_expected(recording)),
     }
 
 
-def _ends(recording: Recording) -> dict[str, str]:
-    ends = {"start": recording.header.start, "end": recording.header.end}
-    return {name: step for name, step in ends.items() if step}
+def _start_and_stop(recording: Recording) -> dict[str, str]:
+    steps = {"start_at": recording.header.start, "stop_after": recording.header.end}
+    return {key: step for key, step in steps.items() if step}
 
 
-def _stub(one: Exchange) -> dict[str, Any]:
-    request = {"method": one.request.method, "url": one.request.url}
+def _stub(exchange: Exchange) -> dict[str, Any]:
+    request = {"method": exchange.request.method, "url": exchange.request.url}
     return {
-        "step": one.step,
+        "step": exchange.step,
         "request": request,
+        # Each reply once, so that repeated requests get theirs in the recorded order.
         "times": 1,
-        "reply": reply_fields(one.reply),
-        "delay": (one.arrived_us - one.sent_us) / 1e6,
+        "reply": reply_fields(exchange.reply),
+        "delay": (exchange.arrived - exchange.asked) / 1e6,
     }
 
 
 def _steps(recording: Recording) -> dict[str, Any]:
-    """Steps of an import do what was seen of them, as their requests are not known."""
+    # An import holds no requests, so its steps cannot run their code again: they are scripted with
+    # the outcomes that were seen.
     if recording.header.origin == "worker":
         return {}
-    acts: dict[str, dict[str, Any]] = {}
+    scripted: dict[str, dict[str, Any]] = {}
     execution = 0
     for event in recording.events:
         match event:
             case StepStart():
                 execution = event.execution
             case StepComplete():
-                acts.setdefault(event.job_id, {})[str(execution)] = _act(event)
+                scripted.setdefault(event.job_id, {})[str(execution)] = _scripted_step(event)
             case _:
                 pass
-    return {"steps": acts} if acts else {}
+    return {"steps": scripted} if scripted else {}
 
 
-def _act(event: StepComplete) -> dict[str, Any]:
+def _scripted_step(event: StepComplete) -> dict[str, Any]:
     if event.error is not None:
         return {"fails": event.error.type, "message": event.error.message}
     return {"returns": event.output_dataclip.value if event.output_dataclip else None}
@@ -115,6 +122,6 @@ def _expected(recording: Recording) -> Iterator[tuple[str, Any]]:
         if last.error is not None:
             yield "error_type", last.error.type
             yield "error_message", last.error.message
-    yield "path", [one.job_id for one in recording.events if isinstance(one, StepComplete)]
+    yield "path", [event.job_id for event in recording.events if isinstance(event, StepComplete)]
     if isinstance(last, RunComplete) and last.final_state is not None:
         yield "state_exact", last.final_state.value

@@ -1,8 +1,7 @@
-"""Runs that come to scripted steps alone: they need no process, so thousands take a second.
+"""Runner of scripted runs in this process, without the sandbox: thousands take a second.
 
-Conditions are code all the same, and hostile like all code: a :class:`ConditionEvaluator`
-evaluates them in its sandbox. What such a run reports is what the same run in a process of its own
-reports.
+Conditions are hostile code like all code, so a :class:`ConditionEvaluator` evaluates them in its
+sandbox. Such a run reports the same events as the same run in the sandbox.
 """
 
 from __future__ import annotations
@@ -24,99 +23,107 @@ from worker.sandbox.event_writer import EventWriter
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.protocol import RunRequest
 from worker.sandbox.step_executor import StepExecutor
-from worker.testing.schedule import Turn
+from worker.testing.schedule import ScheduledRun
 from worker.workflow.model import Step, Workflow
 
 
 class NeedsSandbox(Exception):
-    """The run came to a step that its script says nothing about."""
+    """The run came to a step that is not scripted."""
 
 
 class InProcessRunner:
-    """Where scripted turns are run, in this process. Its methods block: use it in a thread.
+    """Runs scheduled runs in this process; ``loop`` is the event loop of ``pool``.
 
-    What is the same for all turns of a workflow is prepared once. ``loop`` is where ``pool`` lives.
+    Its methods block: call them in a thread other than that of the loop.
     """
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool, self._loop = pool, loop
+        # By the identity of the workflow: hashing one for every run, with all its code, is slow.
         self._requests: dict[tuple[int, str, str], RunRequest | PlanError] = {}
-        self._judges: dict[int, ConditionEvaluator] = {}
-        self._kept: list[Workflow] = []
+        self._evaluators: dict[int, ConditionEvaluator] = {}
+        # Keeps the workflows alive, so that no other object gets the id of one.
+        self._workflows: list[Workflow] = []
 
-    def run(self, turn: Turn) -> Result:
-        """Run a turn. Raises :class:`NeedsSandbox` where it needs a process of its own."""
-        options = turn.options
-        collector = Collector(turn.run_id, ())
-        base = self._request(turn.case.workflow, options)
-        if isinstance(base, PlanError):
-            collector.refuse(turn.case.workflow.name, base)
+    def run(self, run: ScheduledRun) -> Result:
+        """Run to the end. Raises :class:`NeedsSandbox` on a step that is not scripted."""
+        options = run.options
+        collector = Collector(run.run_id, ())
+        prepared = self._request(run.case.workflow, options)
+        if isinstance(prepared, PlanError):
+            collector.refuse(run.case.workflow.name, prepared)
             return collector.result()
         request = replace(
-            base,
-            run_id=turn.run_id,
-            seed=seed_of(turn.run_id),
-            input=input_text(turn.input),
+            prepared,
+            run_id=run.run_id,
+            seed=seed_of(run.run_id),
+            input=input_text(run.input),
             limits=options.limits,
             script=options.script,
             start=options.start_at,
         )
-        ScriptedRun(request, _Facts(collector), self._judge(turn.case.workflow, base)).run()
+        evaluator = self._evaluator(run.case.workflow, prepared)
+        ScriptedRun(request, _EventReceiver(collector), evaluator).run()
         return collector.result()
 
     def _request(self, workflow: Workflow, options: Options) -> RunRequest | PlanError:
         key = (id(workflow), options.start, options.end)
         if key not in self._requests:
-            self._kept.append(workflow)  # so that its id stays its own
+            self._workflows.append(workflow)
             try:
                 self._requests[key] = prepare(workflow, {}, options, str(uuid.uuid4()))
             except PlanError as error:
                 self._requests[key] = error
         return self._requests[key]
 
-    def _judge(self, workflow: Workflow, request: RunRequest) -> ConditionEvaluator:
-        judge = self._judges.get(id(workflow))
-        if judge is None or judge.closed:
-            asked = replace(request, run_id=str(uuid.uuid4()))
-            call = asyncio.run_coroutine_threadsafe(self._pool.start_evaluator(asked), self._loop)
-            judge = self._judges[id(workflow)] = call.result()
-        return judge
+    def _evaluator(self, workflow: Workflow, request: RunRequest) -> ConditionEvaluator:
+        evaluator = self._evaluators.get(id(workflow))
+        # A condition over a limit ends the process; the next run gets a new one.
+        if evaluator is None or evaluator.gone:
+            own = replace(request, run_id=str(uuid.uuid4()))
+            call = asyncio.run_coroutine_threadsafe(self._pool.judge(own), self._loop)
+            evaluator = self._evaluators[id(workflow)] = call.result()
+        return evaluator
 
     def close(self) -> None:
-        """Let the processes go."""
-        for judge in self._judges.values():
-            judge.close()
+        """End the processes that evaluate conditions."""
+        for evaluator in self._evaluators.values():
+            evaluator.close()
 
 
-class _Facts:
-    """Turns what is reported into events at once."""
+class _EventReceiver:
+    """Passes events to the collector at once, where a run in the sandbox writes them to a pipe."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._tail = EventStream(collector.run_id)
+        self._stream = EventStream(collector.run_id)
 
     def put(self, header: dict[str, Any], clip: str | None) -> None:
-        self._collector.receive(self._tail.accept(header, clip))
+        self._collector.receive(self._stream.accept(header, clip))
 
     def flush(self) -> None:
         pass
 
 
 class ScriptedRun(StepExecutor):
-    """A run without a process: its script says all, and its conditions are asked of a judge."""
+    """Run whose steps are all scripted; its conditions are evaluated in a process of their own."""
 
-    def __init__(self, request: RunRequest, facts: _Facts, judge: ConditionEvaluator) -> None:
+    def __init__(
+        self, request: RunRequest, events: _EventReceiver, evaluator: ConditionEvaluator
+    ) -> None:
         clock = Clock(request.clock, request.start)
-        super().__init__(request, EventWriter(request, facts, clock), clock)
-        self._judge = judge
+        super().__init__(request, EventWriter(request, events, clock), clock)
+        self._evaluator = evaluator
         self._seed: str | None = request.seed
 
     def prepare(self) -> StepError | None:
-        return self._judge.startup_error()
+        return self._evaluator.refused()
 
     def execute(self, step: Step, state: str) -> Outcome:
         raise NeedsSandbox
 
-    def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+        # The seed goes with the first evaluation alone: it starts the random numbers of the run
+        # anew in a process that other runs have used before.
         seed, self._seed = self._seed, None
-        return self._judge.evaluate(effect.step.id, state, now=self._clock.now(), seed=seed)
+        return self._evaluator.ask(order.step.id, state, now=self._clock.now(), seed=seed)

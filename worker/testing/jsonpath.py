@@ -9,23 +9,25 @@ from jsonpath import JSONPath, JSONPathEnvironment, JSONPathError
 
 QueryError = JSONPathError
 
-NOTHING: Any = object()
-"""What a path finds that leads nowhere."""
+# The result of a path that leads nowhere. Not None: a path can lead to null.
+NO_MATCH: Any = object()
 
 
 @functools.cache
 def parse(path: str) -> JSONPath:
-    """A path, ready to be asked. Raises :class:`QueryError`."""
-    found = JSONPathEnvironment(strict=True).compile(path)
-    assert isinstance(found, JSONPath), "the strict language has no unions of paths"
-    return found
+    """Parse a path. Raises :class:`QueryError` on one that is malformed."""
+    parsed = JSONPathEnvironment(strict=True).compile(path)
+    assert isinstance(parsed, JSONPath), "the strict language has no unions of paths"
+    return parsed
 
 
-def ask(path: str, state: Any) -> Any:
-    """What a path finds: the value, or :data:`NOTHING`, where it can lead to one place alone;
-    else the list of what it found."""
-    query = parse(path)
-    found = query.findall(state)
-    if not query.singular_query():
-        return found
-    return found[0] if found else NOTHING
+def query(path: str, state: Any) -> Any:
+    """Look up the value at a path that can match one place only, else the list of all matches.
+
+    A path for one place that matches nothing gives :data:`NO_MATCH`.
+    """
+    parsed = parse(path)
+    matches = parsed.findall(state)
+    if not parsed.singular_query():
+        return matches
+    return matches[0] if matches else NO_MATCH

@@ -1,4 +1,4 @@
-"""One case that stands for many: every combination of the values in its matrix.
+"""Matrix of a case: one case for every combination of the values in it.
 
     - name: a ${error} goes to the nurse
       matrix: {error: [JobError, TypeError, RangeError]}
@@ -20,39 +20,42 @@ from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import shorten
 
-LIMIT = 10_000
-"""The most cases that one matrix may stand for."""
+# Checked before anything is built: five lists of a hundred values would fill the memory.
+COMBINATION_LIMIT = 10_000
 
 _VARIABLE = re.compile(r"\$\{([\w-]+)\}")
 
 
 def expand(node: Cursor) -> Iterator[Cursor]:
-    """The cases that a case stands for: itself, where it has no matrix."""
+    """Expand a case into one for each combination of its matrix; without one it is itself."""
     if not node.has("matrix"):
         yield node
         return
-    values = {name: _values(one) for name, one in node.at("matrix").mapping().items()}
+    values = {name: _values(entry) for name, entry in node.at("matrix").mapping().items()}
     count = math.prod(map(len, values.values()))
-    if count > LIMIT:
-        node.at("matrix").fail(f"the matrix stands for {count} cases, over the limit of {LIMIT}")
-    bare = {key: value for key, value in node.value.items() if key != "matrix"}
-    _check_used(node, bare, values)
+    if count > COMBINATION_LIMIT:
+        node.at("matrix").fail(
+            f"the matrix has {count} combinations, over the limit of {COMBINATION_LIMIT}"
+        )
+    template = {key: value for key, value in node.value.items() if key != "matrix"}
+    _check_used(node, template, values)
     for combination in itertools.product(*values.values()):
-        filled = _fill(bare, dict(zip(values, combination, strict=True)))
-        if filled.get("name") == bare.get("name"):
-            filled["name"] = f"{bare.get('name', '')} [{', '.join(map(_text, combination))}]"
-        yield Cursor(node.document, filled, node.path, node.warnings)
+        case = _fill(template, dict(zip(values, combination, strict=True)))
+        # Names tell cases apart in reports, and seed a run's ids: they must differ.
+        if case.get("name") == template.get("name"):
+            case["name"] = f"{template.get('name', '')} [{', '.join(map(_text, combination))}]"
+        yield Cursor(node.document, case, node.path, node.warnings)
 
 
 def _values(node: Cursor) -> list[Any]:
-    found = [one.value for one in node.elements()]
-    if not found:
+    values = [entry.value for entry in node.elements()]
+    if not values:
         node.fail("expected a list of values, found none")
-    return found
+    return values
 
 
-def _check_used(node: Cursor, bare: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    used = set(_VARIABLE.findall(dumps(bare)))
+def _check_used(node: Cursor, template: Mapping[str, Any], values: Mapping[str, list[Any]]) -> None:
+    used = set(_VARIABLE.findall(dumps(template)))
     for name in values:
         if name not in used:
             node.at("matrix").at(name).fail(f"the case never uses ${{{shorten(name)}}}")
@@ -63,9 +66,9 @@ def _fill(value: Any, binding: Mapping[str, Any]) -> Any:
         case str():
             return _fill_text(value, binding)
         case list():
-            return [_fill(one, binding) for one in value]
+            return [_fill(item, binding) for item in value]
         case dict():
-            return {_text(_fill(key, binding)): _fill(one, binding) for key, one in value.items()}
+            return {_text(_fill(key, binding)): _fill(item, binding) for key, item in value.items()}
         case _:
             return value
 
@@ -74,7 +77,8 @@ def _fill_text(text: str, binding: Mapping[str, Any]) -> Any:
     whole = _VARIABLE.fullmatch(text)
     if whole and whole[1] in binding:
         return binding[whole[1]]
-    return _VARIABLE.sub(lambda found: _text(binding.get(found[1], found[0])), text)
+    # A name that is not in the matrix stays as it stands: job code has ${...} of its own.
+    return _VARIABLE.sub(lambda match: _text(binding.get(match[1], match[0])), text)
 
 
 def _text(value: Any) -> str:

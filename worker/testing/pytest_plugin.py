@@ -1,8 +1,8 @@
-"""pytest collects ``*.cases.yaml`` as tests, one for each case, and gives Python tests the fixture
-``workflow``: the one that ``@pytest.mark.workflow(FILE, pick=NAME)`` names."""
+"""pytest plugin: collects case files as tests, and provides the fixture ``workflow``."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,68 +13,83 @@ if TYPE_CHECKING:
     from worker.testing.case import Case
     from worker.testing.fixtures import WorkflowUnderTest
 
-# Here too, so that pytest starts without the worker: the same suffixes as in scenario.py.
+# A copy of worker.testing.case.SUFFIXES: importing it would load the sandbox and the adaptors in
+# every pytest session of every project that has the worker installed. A test compares the two.
 SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    text = "workflow(file, pick=None): the workflow that the fixture of this name loads"
+    text = "workflow(file, pick=None): the workflow file that the fixture 'workflow' loads"
     config.addinivalue_line("markers", text)
 
 
 @pytest.fixture
 def workflow(request: pytest.FixtureRequest) -> WorkflowUnderTest:
-    """The workflow that the test's marker names, relative to where pytest was started."""
+    """Workflow of the marker ``@pytest.mark.workflow(FILE, pick=NAME)``.
+
+    FILE is relative to pytest's root folder; NAME picks a workflow of a project, by key, id or
+    name. The fixture is a :class:`worker.testing.WorkflowUnderTest`.
+    """
     from worker.testing.fixtures import WorkflowUnderTest
     from worker.workflow.load import load
 
     marker = request.node.get_closest_marker("workflow")
     if marker is None:
-        pytest.fail("say which workflow: @pytest.mark.workflow('graphs/referral.yaml')")
+        pytest.fail("no workflow file given: mark the test @pytest.mark.workflow('FILE')")
     file = request.config.rootpath / marker.args[0]
     return WorkflowUnderTest(workflow=load(file, workflow=marker.kwargs.get("pick")))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.name.endswith(SUFFIXES):
-        file: pytest.Collector = CasesFile.from_parent(parent, path=file_path)
+        file: pytest.Collector = CaseFile.from_parent(parent, path=file_path)
         return file
     return None
 
 
-class CasesFile(pytest.File):
-    """A file of cases; a mistake in it is an error of collection."""
+class CaseFile(pytest.File):
+    """Case file, collected as one test per case."""
 
     def collect(self) -> Iterator[pytest.Item]:
+        """Yield a test for each case; a mistake in the file is an error of collection."""
         from worker.errors import LoadError
-        from worker.testing.cases import load_cases
+        from worker.testing.case_reader import load_cases
 
         try:
-            cases = load_cases(self.path)
+            cases = load_cases(self.path, notify=_warn)
         except LoadError as error:
             raise self.CollectError(str(error)) from error
         for case in cases:
             yield CaseItem.from_parent(self, name=case.name, case=case)
 
 
+def _warn(text: str) -> None:
+    # Shown in pytest's summary of warnings, but never an error: under `-W error` a file that still
+    # works would not be collected.
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(text, FutureWarning, stacklevel=2)
+
+
 class Mismatch(Exception):
-    """A case is not as expected."""
+    """A case did not meet its expectation."""
 
 
 class CaseItem(pytest.Item):
-    """One case."""
+    """Test that runs one case."""
 
     def __init__(self, *, case: Case, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._case = case
 
     def runtest(self) -> None:
-        from worker.testing.runner import run_case
+        from worker.testing.case_runner import run_case
 
-        if found := run_case(self._case).mismatches:
-            raise Mismatch("\n".join(found))
+        if texts := run_case(self._case).mismatches:
+            raise Mismatch("\n".join(texts))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        # A mismatch is about the workflow: a traceback through this package would hide it.
         if isinstance(excinfo.value, Mismatch):
             return f"{self._case.file}:{self._case.line}: {self._case.name}\n{excinfo.value}"
         return super().repr_failure(excinfo, style)

@@ -1,7 +1,7 @@
-"""The runs that a case comes to: one, its retries, and what its schedule fires.
+"""Runs of a case: the first, its retries, and those that a cron trigger starts.
 
-A case is played as a generator: it yields each :class:`Turn`, is sent the result of that run, and
-returns all results. So the same rules serve every way of running a turn.
+The schedule is a generator: it yields each :class:`ScheduledRun`, is sent the result of that run,
+and returns all results. So the same rules serve every way of running one.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from worker.core.status import Status
 from worker.runner.prepare import Options
 from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
-from worker.sandbox.parent.host import Host
-from worker.testing.case import Case, Schedule
+from worker.sandbox.host import Host
+from worker.testing.case import Case, CronSchedule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One run of a case that is due."""
+class ScheduledRun:
+    """Run of a case that is due; ``number`` counts the runs of the case from 0."""
 
     case: Case
     input: Mapping[str, Any]
@@ -40,7 +40,8 @@ class Turn:
 
     @property
     def run_id(self) -> str:
-        """The same for the same turn, and with it the run's ids and random numbers."""
+        """Id that is the same each time, and with it the run's ids and random numbers."""
+        # The id of a recording belongs to its first run; retries need ids of their own.
         if self.case.run_id and not self.number:
             return self.case.run_id
         name = f"{self.case.file}\0{self.case.index}\0{self.case.name}\0{self.number}"
@@ -48,62 +49,66 @@ class Turn:
         return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
-Play = Generator[Turn, Result, tuple[Result, ...]]
+RunSchedule = Generator[ScheduledRun, Result, tuple[Result, ...]]
 
 
-def play(case: Case) -> Play:
-    """The runs of a case, one after the other."""
+def scheduled_runs(case: Case) -> RunSchedule:
+    """Schedule the runs of a case, each after the result of the one before."""
     results: list[Result] = []
+    # One host for all runs: a stub's replies, and its `times`, are counted through the case.
     host = StubHost(case.http)
     input = case.input
-    for at in _moments(case):
-        result = yield from _order(case, input, at, results, host)
+    for begins_at_us in _starts_us(case):
+        result = yield from _work_order(case, input, begins_at_us, results, host)
         if result.status is Status.SUCCESS and isinstance(result.final_state, dict):
             input = result.final_state
     return tuple(results)
 
 
-def _order(
-    case: Case, input: Mapping[str, Any], at: int, results: list[Result], host: Host
-) -> Generator[Turn, Result, Result]:
-    """A work order: a run, and its retries while it does not succeed. The last run decides."""
-    start, clips = case.start, dict[str, Any]()
-    for tries_left in range(case.retry.times, -1, -1):
-        options = _options(case, start, at, results)
-        result = yield Turn(case=case, input=input, options=options, number=len(results), host=host)
+def _work_order(
+    case: Case, input: Mapping[str, Any], begins_at_us: int, results: list[Result], host: Host
+) -> Generator[ScheduledRun, Result, Result]:
+    """Yield a run, and its retries while it does not succeed; return the result of the last."""
+    start_at, inputs = case.start_at, dict[str, Any]()
+    for retries_left in range(case.retry.times, -1, -1):
+        options = _options(case, start_at, begins_at_us, results)
+        result = yield ScheduledRun(
+            case=case, input=input, options=options, number=len(results), host=host
+        )
         results.append(result)
-        if result.status is Status.SUCCESS or not tries_left:
+        if result.status is Status.SUCCESS or not retries_left:
             break
-        at += result.duration + int(case.retry.after_s * 1e6)
-        if case.retry.start:
-            # A run that never came so far is tried from where it began.
-            clips |= _inputs(result, input)
-            if case.retry.start in clips:
-                start, input = case.retry.start, clips[case.retry.start]
+        begins_at_us += result.duration + int(case.retry.after_s * 1e6)
+        if case.retry.start_at:
+            inputs |= _inputs(result, input)
+            # A step that no run came to yet has no input, so such a run is repeated as it was.
+            if case.retry.start_at in inputs:
+                start_at, input = case.retry.start_at, inputs[case.retry.start_at]
     return result
 
 
-def _options(case: Case, start: str, at: int, results: list[Result]) -> Options:
+def _options(case: Case, start_at: str, begins_at_us: int, results: list[Result]) -> Options:
     counts = Counter(entry.step for result in results for entry in result.path)
     script = remaining_script(case.script, counts) if counts else case.script
     return Options(
         limits=case.limits,
         credentials=case.credentials,
         script=script,
-        start=start,
-        end=case.end,
+        start=start_at,
+        end=case.stop_after,
         clock=ClockKind.VIRTUAL,
-        start_at=at,
+        start_at=begins_at_us,
     )
 
 
 def _inputs(result: Result, input: Mapping[str, Any]) -> dict[str, Any]:
-    """What each step of a run was given when it ran first."""
+    """Collect the input of the first execution of each step."""
     outputs: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
     for event in result.events:
         match event:
             case StepStart():
+                # The input of the run is no output of a step, so its id is unknown here.
                 inputs.setdefault(event.job_id, outputs.get(event.input_dataclip_id, input))
             case StepComplete() if event.output_dataclip is not None:
                 outputs[event.output_dataclip_id or ""] = json.loads(event.output_dataclip.text)
@@ -112,17 +117,17 @@ def _inputs(result: Result, input: Mapping[str, Any]) -> dict[str, Any]:
     return inputs
 
 
-def _moments(case: Case) -> Iterator[int]:
-    """When the runs that are not retries begin, in microseconds since the epoch."""
+def _starts_us(case: Case) -> Iterator[int]:
     if case.schedule is None:
-        yield case.at
+        yield case.begins_at_us
     else:
-        yield from _firings(case.schedule, case.at)
+        yield from _firings_us(case.schedule, case.begins_at_us)
 
 
-def _firings(schedule: Schedule, after: int) -> Iterator[int]:
+def _firings_us(schedule: CronSchedule, after_us: int) -> Iterator[int]:
     from cronsim import CronSim
 
-    times = CronSim(schedule.expression, EPOCH + timedelta(microseconds=after))
+    times = CronSim(schedule.expression, EPOCH + timedelta(microseconds=after_us))
     for _ in range(schedule.times):
+        # Whole microseconds by integer division: float seconds would be off by one at times.
         yield (next(times) - EPOCH) // timedelta(microseconds=1)

@@ -1,5 +1,7 @@
-"""Writes what was found into cases that expected something else, and leaves the rest of the file,
-comments included, as it is."""
+"""Updater of case files: replaces expectations that were not met by what the runs did.
+
+Everything else in the file stays as it is, comments included.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +13,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.runner.result import Result
-from worker.testing.assertions import executions, log_lines, not_passed, outputs_of
-from worker.testing.cases import EXECUTIONS
-from worker.testing.jsonpath import NOTHING, ask
-from worker.testing.runner import CaseResult
+from worker.testing.assertions import executions, first_not_passed, log_lines, outputs_of
+from worker.testing.case_keys import spellings
+from worker.testing.case_reader import EXECUTIONS
+from worker.testing.case_runner import CaseResult
+from worker.testing.jsonpath import NO_MATCH, query
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
 
-Stated = MutableMapping[str, Any]
+# A mapping of the file, which ruamel.yaml writes back with its comments where it is changed in
+# place. So nothing below replaces one by a copy.
+Expected = MutableMapping[str, Any]
 
 
-def update(file: Path, verdicts: Sequence[CaseResult]) -> list[str]:
-    """Correct the cases of a file that were not as expected; gives the names of those that were.
+def update_cases(file: Path, results: Sequence[CaseResult]) -> list[str]:
+    """Correct the cases of a file that have mismatches, and return the names of those corrected.
 
-    Cases from a matrix share what they expect, and are left as they are.
+    The cases of a matrix share one expectation in the file, and are left to their author.
     """
-    listed, write = _opened(file)
-    shared = [verdict.case.index for verdict in verdicts]
+    cases, write = _open(file)
+    indices = [result.case.index for result in results]
     names = []
-    for verdict in verdicts:
-        if verdict.mismatches and shared.count(verdict.case.index) == 1:
-            _correct(listed[verdict.case.index]["expect"], verdict)
-            names.append(verdict.case.name)
+    for result in results:
+        if result.mismatches and indices.count(result.case.index) == 1:
+            _correct(cases[result.case.index]["expect"], result)
+            names.append(result.case.name)
     if names:
         write()
     return names
 
 
-def _opened(file: Path) -> tuple[Any, Callable[[], None]]:
-    """The cases of a file, and what writes it back with them."""
+def _open(file: Path) -> tuple[Any, Callable[[], None]]:
+    """Read the cases of a file. Returns them with the function that writes them back."""
     if file.suffix == ".json":
         root = json.loads(file.read_text("utf-8"))
         return root["cases"], lambda: _write(file, json.dumps(root, indent=2, ensure_ascii=False))
@@ -54,6 +59,7 @@ def _yaml() -> YAML:
 
     yaml = YAML()
     yaml.preserve_quotes = True
+    # The style of our own samples; ruamel.yaml keeps comments and quotes, but no indentation.
     yaml.width = 100
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml
@@ -66,100 +72,108 @@ def _dumped(yaml: YAML, tree: Any) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """All of it or nothing: a file that took an hour to write must not be half gone."""
+    # Replaced as a whole: a file that took an hour to write must not be half gone when the disk
+    # is full.
     draft = file.with_name(f".{file.name}.new")
     draft.write_text(text.rstrip() + "\n", "utf-8")
     draft.replace(file)
 
 
-def _correct(stated: Stated, verdict: CaseResult) -> None:
-    _correct_run(stated, verdict, verdict.results[-1])
-    if "runs" in stated:
-        runs = stated["runs"]
-        del runs[len(verdict.results) :]
-        runs.extend({} for _ in range(len(verdict.results) - len(runs)))
-        for one, result in zip(runs, verdict.results, strict=True):
-            _correct_run(one, verdict, result)
+def _correct(expected: Expected, case_result: CaseResult) -> None:
+    _correct_run(expected, case_result, case_result.results[-1])
+    if "runs" in expected:
+        runs = expected["runs"]
+        del runs[len(case_result.results) :]
+        runs.extend({} for _ in range(len(case_result.results) - len(runs)))
+        for run, result in zip(runs, case_result.results, strict=True):
+            _correct_run(run, case_result, result)
 
 
-def _correct_run(stated: Stated, verdict: CaseResult, result: Result) -> None:
+def _correct_run(expected: Expected, case_result: CaseResult, result: Result) -> None:
     path = [entry.step for entry in result.path]
-    edges = {edge.id: edge for step in verdict.case.workflow.steps for edge in step.edges}
+    edges = {edge.id: edge for step in case_result.case.workflow.steps for edge in step.edges}
 
-    def seen(name: str, taken: bool) -> bool:
+    def decided(name: str, taken: bool) -> bool:
         return bool(executions(result, edges[name.replace(" -> ", "->")], taken=taken))
 
-    def holds(key: str, wanted: Callable[[str], bool]) -> None:
-        if key in stated:
-            _keep(stated, key, [name for name in stated[key] if wanted(str(name))])
+    def filter_list(key: str, holds: Callable[[str], bool]) -> None:
+        if key in expected:
+            _set_list(expected, key, [name for name in expected[key] if holds(str(name))])
 
-    _put(stated, "status", result.status.value)
-    _put(stated, "error_type", result.error_type)
-    if stated.get("error_message", "") not in (result.error_message or ""):
-        _put(stated, "error_message", result.error_message)
-    if [str(step) for step in stated.get("path", path)] != path:
-        _keep(stated, "path", path)
-    if not_passed([str(step) for step in stated.get("through", ())], path) is not None:
-        _keep(stated, "through", path)
-    holds("never", lambda step: step not in path)
-    holds("taken", lambda name: seen(name, True))
-    holds("refused", lambda name: not seen(name, True) and seen(name, False))
-    holds("logs", lambda text: any(text in line for line in log_lines(result)))
-    _correct_states(stated, result)
-    if not stated:
-        stated["status"] = result.status.value
-
-
-def _correct_states(stated: Stated, result: Result) -> None:
-    if "state" in stated:
-        stated["state"] = _within(stated["state"], result.final_state)
-    if "state_exact" in stated and stated["state_exact"] != result.final_state:
-        stated["state_exact"] = result.final_state
-    for query in tuple(stated.get("state_at", ())):
-        _put(stated["state_at"], query, ask(query, result.final_state))
-    for step in tuple(stated.get("outputs", ())):
-        _correct_output(stated["outputs"], step, outputs_of(result, str(step)))
+    _set(expected, "status", result.status.value)
+    _set(expected, "error_type", result.error_type)
+    # A part of the message is a choice of the author, and stays while it is in the message.
+    if expected.get("error_message", "") not in (result.error_message or ""):
+        _set(expected, "error_message", result.error_message)
+    if [str(step) for step in expected.get("path", path)] != path:
+        _set_list(expected, "path", path)
+    if first_not_passed([str(step) for step in expected.get("through", ())], path) is not None:
+        _set_list(expected, "through", path)
+    filter_list("never", lambda step: step not in path)
+    filter_list("taken", lambda name: decided(name, True))
+    for key in spellings("expect", "not_taken"):
+        filter_list(key, lambda name: not decided(name, True) and decided(name, False))
+    filter_list("logs", lambda text: any(text in line for line in log_lines(result)))
+    _correct_states(expected, result)
+    # Where every expectation was wrong, an empty one would pass whatever the run does.
+    if not expected:
+        expected["status"] = result.status.value
 
 
-def _correct_output(outputs: Stated, step: str, ran: list[Any]) -> None:
-    stated = outputs[step]
-    keyed = isinstance(stated, MutableMapping) and stated
-    if not ran:
+def _correct_states(expected: Expected, result: Result) -> None:
+    if "state" in expected:
+        expected["state"] = _corrected_part(expected["state"], result.final_state)
+    if "state_exact" in expected and expected["state_exact"] != result.final_state:
+        expected["state_exact"] = result.final_state
+    for path in tuple(expected.get("state_at", ())):
+        _set(expected["state_at"], path, query(path, result.final_state))
+    for step in tuple(expected.get("outputs", ())):
+        _correct_output(expected["outputs"], step, outputs_of(result, str(step)))
+
+
+def _correct_output(outputs: Expected, step: str, actual: list[Any]) -> None:
+    expected = outputs[step]
+    keyed = isinstance(expected, MutableMapping) and expected
+    if not actual:
         del outputs[step]
-    elif keyed and all(re.fullmatch(EXECUTIONS, key) for key in stated):
-        for key in tuple(stated):
+    elif keyed and all(re.fullmatch(EXECUTIONS, key) for key in expected):
+        for key in tuple(expected):
+            # A range is corrected by its first execution: it states what all of them have.
             number = 0 if key == "*" else int(key.partition("-")[0])
-            _put(stated, key, _within(stated[key], ran[number]) if number < len(ran) else None)
+            ran = number < len(actual)
+            _set(expected, key, _corrected_part(expected[key], actual[number]) if ran else None)
     else:
-        outputs[step] = _within(stated, ran[-1])
+        outputs[step] = _corrected_part(expected, actual[-1])
 
 
-def _put(stated: Stated, key: str, found: Any) -> None:
-    """Where a key is stated, let it state what was found; or nothing, where nothing was."""
-    if key not in stated:
+def _set(expected: Expected, key: str, actual: Any) -> None:
+    """Set the value of a key that is expected; remove the key where there is no value."""
+    if key not in expected:
         return
-    if found is None or found is NOTHING:
-        del stated[key]
-    elif stated[key] != found:
-        stated[key] = found
+    if actual is None or actual is NO_MATCH:
+        del expected[key]
+    # An equal value is not set again: that would lose its quotes and comments.
+    elif expected[key] != actual:
+        expected[key] = actual
 
 
-def _keep(stated: Stated, key: str, names: Sequence[Any]) -> None:
-    """Let a list state these names, in place: it stays a line where it was one."""
+def _set_list(expected: Expected, key: str, names: Sequence[Any]) -> None:
+    # An empty path is an expectation of its own (nothing runs); other empty lists expect nothing.
     if not names and key != "path":
-        del stated[key]
-    elif list(stated[key]) != names:
-        stated[key].clear()
-        stated[key].extend(names)
+        del expected[key]
+    elif list(expected[key]) != names:
+        # In place, so that a list that was written on one line stays on one line.
+        expected[key].clear()
+        expected[key].extend(names)
 
 
-def _within(stated: Any, found: Any) -> Any:
-    """What is stated, with what was found in its place: no more than was asked."""
-    if isinstance(stated, MutableMapping) and isinstance(found, dict):
-        for key in tuple(stated):
-            if key in found:
-                stated[key] = _within(stated[key], found[key])
+def _corrected_part(expected: Any, actual: Any) -> Any:
+    """Replace the values of the keys that are expected, and add no others."""
+    if isinstance(expected, MutableMapping) and isinstance(actual, dict):
+        for key in tuple(expected):
+            if key in actual:
+                expected[key] = _corrected_part(expected[key], actual[key])
             else:
-                del stated[key]
-        return stated
-    return stated if stated == found else found
+                del expected[key]
+        return expected
+    return expected if expected == actual else actual

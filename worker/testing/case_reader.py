@@ -1,11 +1,11 @@
-"""Reads files of cases. A mistake is an error with line and column; a stale name is one."""
+"""Reader of case files: parses cases and reports a mistake or a stale name with line and column."""
 
 from __future__ import annotations
 
 import functools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +17,29 @@ from worker.core.scripted import FAILURES, ScriptedStep
 from worker.core.status import Status
 from worker.errors import LoadError
 from worker.sandbox.limits import Limits
-from worker.testing.case import NEW_YEAR, Case, Expectation, Output, RetryPolicy, Schedule
+from worker.testing.case import (
+    DEFAULT_START_US,
+    Case,
+    CronSchedule,
+    Expectation,
+    ExpectedOutput,
+    RetryPolicy,
+)
+from worker.testing.case_keys import (
+    CASE_KEYS,
+    CRON_KEYS,
+    DEFAULT_KEYS,
+    EXPECT_KEYS,
+    FILE_KEYS,
+    RETRY_KEYS,
+    RUN_KEYS,
+    STEP_KEYS,
+    KeyReader,
+    print_deprecation,
+    spellings,
+)
 from worker.testing.matrix import expand
-from worker.testing.stubs import read_stub
+from worker.testing.stub_reader import read_stub
 from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
@@ -28,38 +48,36 @@ from worker.workflow.formats.common import BODY_LIMIT, read_adjacent_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
-SUITE_KEYS = ("workflow", "pick", "defaults", "cases")
-DEFAULT_KEYS = (
-    *("input", "input_file", "steps", "timeout", "memory", "start", "end", "at", "retry", "cron"),
-    *("http", "credentials"),
-)
-CASE_KEYS = ("name", "pick", "matrix", "run_id", *DEFAULT_KEYS, "expect")
-ACT_KEYS = ("returns", "leaves", "fails", "message", "details", "takes", "hangs")
-RETRY_KEYS = ("times", "after", "from")
-CRON_KEYS = ("times", "expression")
-RUN_KEYS = (
-    *("status", "error_type", "error_message", "path", "through", "never", "taken", "refused"),
-    *("state", "state_exact", "state_at", "outputs", "logs"),
-)
-EXPECT_KEYS = (*RUN_KEYS, "runs")
+# A key under a step or an output: all executions, one, or a range. Nine digits at most, as int()
+# raises on a text of thousands of digits.
 EXECUTIONS = r"\*|\d{1,9}(-\d{1,9})?"
 TIMES_LIMIT = 1000
 
 
-def load_cases(file: Path) -> list[Case]:
-    """The cases of a file. Raises :class:`LoadError` with line and column on a mistake."""
+def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) -> list[Case]:
+    """Read the cases of a file.
+
+    ``notify`` receives a line for each key with an old spelling; by default it goes to stderr.
+    Raises :class:`LoadError` with line and column on a mistake.
+    """
     document = read_document(file, located=True)
-    node = Cursor(document, document.root).mapping(*SUITE_KEYS)
-    readers = functools.cache(lambda pick: _Reader(node, _workflow(node, file, pick)))
-    usual = node.at("pick").name("")
+    node = Cursor(document, document.root).mapping(*FILE_KEYS)
+    keys = KeyReader()
+    # Cached by workflow: the cases of a file mostly share one, and loading it costs more than
+    # reading a case.
+    readers = functools.cache(lambda pick: _CaseReader(node, keys, _workflow(node, file, pick)))
+    default_pick = node.at("pick").name("")
     cases = [
-        readers(one.at("pick").name(usual)).case(one, index)
-        for index, listed in enumerate(node.at("cases").elements())
-        for one in expand(listed.mapping())
+        readers(case.at("pick").name(default_pick)).case(case, index)
+        for index, entry in enumerate(node.at("cases").elements())
+        for case in expand(entry.mapping())
     ]
     if node.warnings:
+        # In a workflow an unknown key is a warning, as OpenFn ignores it. Here it is a mistyped
+        # expectation that would never fail.
         first = node.warnings[0]
         raise LoadError(first.message, file=str(file), path=first.path)
+    keys.report(str(file), notify)
     return cases
 
 
@@ -69,39 +87,41 @@ def _workflow(node: Cursor, file: Path, pick: str) -> Workflow:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """The names of a kind of thing that a case may use."""
+    """The ids of a workflow's steps, or of its edges."""
 
     kind: str
     known: frozenset[str]
 
     def check(self, name: str, node: Cursor) -> str:
+        """Return the name, or fail at its place where the workflow has none such."""
         if name not in self.known:
             hint = did_you_mean(name, self.known)
             node.fail(f"stale: the workflow has no {self.kind} '{shorten(name)}'{hint}")
         return name
 
     def list(self, node: Cursor) -> tuple[str, ...]:
-        return tuple(self.check(_tight(one.name()), one) for one in node.elements())
+        return tuple(self.check(_without_spaces(item.name()), item) for item in node.elements())
 
 
-def _tight(name: str) -> str:
+def _without_spaces(name: str) -> str:
     return name.replace(" -> ", "->")
 
 
-class _Reader:
+class _CaseReader:
     """Reads the cases of one workflow."""
 
-    def __init__(self, suite: Cursor, workflow: Workflow) -> None:
-        self._defaults = suite.at("defaults")
+    def __init__(self, file: Cursor, keys: KeyReader, workflow: Workflow) -> None:
+        self._keys = keys
+        self._defaults = file.at("defaults")
         if self._defaults.value is not None:
-            self._defaults.mapping(*DEFAULT_KEYS)
+            keys.check(self._defaults, "case", DEFAULT_KEYS)
         self._workflow = workflow
         self._steps = _Names("step", frozenset(step.id for step in workflow.steps))
         edges = (edge.id for step in workflow.steps for edge in step.edges)
         self._edges = _Names("edge", frozenset(edges))
 
     def case(self, node: Cursor, index: int) -> Case:
-        node.mapping(*CASE_KEYS)
+        self._keys.check(node, "case", CASE_KEYS)
         script = dict(self._script(self._default("steps")))
         script |= dict(self._script(node.at("steps")))
         return Case(
@@ -111,13 +131,13 @@ class _Reader:
             script=script,
             expect=self._expectation(node.at("expect"), EXPECT_KEYS),
             limits=self._limits(node),
-            start=self._either(node, "start").name(""),
-            end=self._either(node, "end").name(""),
-            at=_moment(self._either(node, "at")),
-            retry=self._retry(self._either(node, "retry")),
-            schedule=self._schedule(self._either(node, "cron")),
-            http=tuple(map(self._stub, self._rules(node))),
-            credentials=_credentials(self._either(node, "credentials")),
+            start_at=self._step_or_default(node, "start_at"),
+            stop_after=self._step_or_default(node, "stop_after"),
+            begins_at_us=_moment_us(self._own_or_default(node, "at")),
+            retry=self._retry(self._own_or_default(node, "retry")),
+            schedule=self._schedule(self._own_or_default(node, "cron")),
+            http=tuple(map(self._stub, self._stubs(node))),
+            credentials=_credentials(self._own_or_default(node, "credentials")),
             run_id=node.at("run_id").name(""),
             file=node.document.file,
             line=node.position[0],
@@ -129,43 +149,44 @@ class _Reader:
             return self._defaults.at(key)
         return Cursor(self._defaults.document, None, (), self._defaults.warnings)
 
-    def _either(self, node: Cursor, key: str) -> Cursor:
+    def _own_or_default(self, node: Cursor, key: str) -> Cursor:
         return node.at(key) if node.has(key) else self._default(key)
 
+    def _step_or_default(self, node: Cursor, key: str) -> str:
+        own = any(node.has(spelling) for spelling in spellings("case", key))
+        source = node if own else self._defaults
+        return "" if source.value is None else self._keys.at(source, "case", key).name("")
+
     def _input(self, node: Cursor) -> Mapping[str, Any]:
+        # The case comes before the defaults whatever the key is: `input` of a case replaces an
+        # `input_file` of the defaults.
         for source in (node, self._defaults):
             if source.value is not None and source.has("input_file"):
-                named = source.at("input_file")
-                found = parse_json(
-                    read_adjacent_file(named, named.name(), BODY_LIMIT), named.name()
-                )
-                if not isinstance(found, dict):
-                    named.fail(f"expected an object in the file, found {describe(found)}")
-                return found
+                return _input_file(source.at("input_file"))
             if source.value is not None and source.has("input"):
                 return source.at("input").data()
         return {}
 
     def _limits(self, node: Cursor) -> Limits:
         standard = Limits()
-        timeout = _number(self._either(node, "timeout"), standard.timeout_s)
-        memory = _number(self._either(node, "memory"), standard.memory_mb)
-        return Limits(timeout_s=timeout, memory_mb=int(memory))
+        timeout_s = _number(self._own_or_default(node, "timeout"), standard.timeout_s)
+        memory_mb = _number(self._own_or_default(node, "memory"), standard.memory_mb)
+        return Limits(timeout_s=timeout_s, memory_mb=int(memory_mb))
 
     # --- several runs -----------------------------------------------------------------------------
 
     def _retry(self, node: Cursor) -> RetryPolicy:
         if node.value is None:
             return RetryPolicy()
-        node.mapping(*RETRY_KEYS)
-        start = node.at("from")
+        self._keys.check(node, "retry", RETRY_KEYS)
+        step = self._keys.at(node, "retry", "start_at")
         return RetryPolicy(
             times=_times(node.at("times")),
             after_s=_number(node.at("after"), 0.0),
-            start=self._steps.check(start.name(), start) if start.value is not None else "",
+            start_at=self._steps.check(step.name(), step) if step.value is not None else "",
         )
 
-    def _schedule(self, node: Cursor) -> Schedule | None:
+    def _schedule(self, node: Cursor) -> CronSchedule | None:
         if node.value is None:
             return None
         node.mapping(*CRON_KEYS)
@@ -174,10 +195,11 @@ class _Reader:
         if not expression:
             node.fail("the workflow has no cron trigger: expected an expression")
         _check_cron(expression, node)
-        return Schedule(expression=expression, times=_times(node.at("times")))
+        return CronSchedule(expression=expression, times=_times(node.at("times")))
 
-    def _rules(self, node: Cursor) -> Iterator[Cursor]:
-        """A case's own rules come before those that all cases share."""
+    def _stubs(self, node: Cursor) -> Iterator[Cursor]:
+        # The first stub that matches a request replies to it, so a case's own come first and
+        # override those that all cases share.
         yield from node.at("http").elements()
         yield from self._default("http").elements()
 
@@ -187,47 +209,49 @@ class _Reader:
             self._steps.check(stub.step, node.at("step"))
         return stub
 
-    # --- acts -----------------------------------------------------------------------------------
+    # --- scripts --------------------------------------------------------------------------------
 
     def _script(self, node: Cursor) -> Iterator[tuple[str, tuple[ScriptedStep, ...]]]:
-        for step, acts in node.items():
-            self._steps.check(step, acts)
-            yield step, tuple(_act(one, *_executions(key)) for key, one in _by_execution(acts))
+        for step, entry in node.items():
+            self._steps.check(step, entry)
+            keyed = _by_execution(entry)
+            yield step, tuple(_scripted_step(item, *_executions(key)) for key, item in keyed)
 
     # --- expectations ---------------------------------------------------------------------------
 
     def _expectation(self, node: Cursor, keys: tuple[str, ...]) -> Expectation:
         if node.value is None:
-            node.fail("expected what the case expects (expect: {status: success})")
-        node.mapping(*keys)
-        runs = node.at("runs").elements()
+            # A case without expectations passes whatever happens; `expect: {}` states that.
+            node.fail("expected an expectation (expect: {status: success}), found none")
+        self._keys.check(node, "expect", keys)
         return Expectation(
-            status=_one_of(node.at("status"), Status),
+            status=_status(node.at("status")),
             error_type=_error_type(node.at("error_type")) if node.has("error_type") else None,
             error_message=node.at("error_message").text("") or None,
             path=self._steps.list(node.at("path")) if node.has("path") else None,
             through=self._steps.list(node.at("through")),
             never=self._steps.list(node.at("never")),
             taken=self._edges.list(node.at("taken")),
-            refused=self._edges.list(node.at("refused")),
+            not_taken=self._edges.list(self._keys.at(node, "expect", "not_taken")),
             state=node.at("state").value,
             state_exact=node.at("state_exact").value,
             state_at=_queries(node.at("state_at")),
             outputs=tuple(self._outputs(node.at("outputs"))),
-            logs=tuple(one.text() for one in node.at("logs").elements()),
-            runs=tuple(self._expectation(one, RUN_KEYS) for one in runs),
+            logs=tuple(line.text() for line in node.at("logs").elements()),
+            runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
         )
 
-    def _outputs(self, node: Cursor) -> Iterator[Output]:
+    def _outputs(self, node: Cursor) -> Iterator[ExpectedOutput]:
         for step, outputs in node.items():
             self._steps.check(step, outputs)
-            for key, one in _by_execution(outputs):
+            for key, output in _by_execution(outputs):
                 first, last = _executions(key)
-                yield Output(step=step, first=first, last=last, value=one.value)
+                yield ExpectedOutput(step=step, first=first, last=last, value=output.value)
 
 
 def _by_execution(node: Cursor) -> Iterator[tuple[str, Cursor]]:
-    """What is said for some executions each, or else for all of them."""
+    """Split a node into its entries by execution, or take it for all executions."""
+    # Decided by the keys, so a state whose keys are all numbers has to be put under "*".
     keys = node.value if isinstance(node.value, Mapping) else {}
     if keys and all(re.fullmatch(EXECUTIONS, key) for key in keys):
         yield from node.items()
@@ -236,26 +260,33 @@ def _by_execution(node: Cursor) -> Iterator[tuple[str, Cursor]]:
 
 
 def _executions(key: str) -> tuple[int, int | None]:
-    """``"*"``: all; ``"0"``: the first; ``"1-2"``: the second and the third."""
+    """Parse ``"*"`` (all executions), ``"0"`` (the first) or ``"1-2"`` (second and third)."""
     if key == "*":
         return 0, None
     first, _, last = key.partition("-")
     return int(first), int(last or first)
 
 
-def _act(node: Cursor, first: int, last: int | None) -> ScriptedStep:
-    node.mapping(*ACT_KEYS)
+def _input_file(node: Cursor) -> Mapping[str, Any]:
+    content = parse_json(beside(node, node.name(), BODY_LIMIT), node.name())
+    if not isinstance(content, dict):
+        node.fail(f"expected an object in the file, found {kind_of(content)}")
+    return content
+
+
+def _scripted_step(node: Cursor, first: int, last: int | None) -> ScriptedStep:
+    node.mapping(*STEP_KEYS)
     fails = node.has("fails")
     if fails and node.has("returns"):
-        node.fail("expected fails or returns, found both (leaves: what a failure leaves behind)")
+        node.fail("expected 'fails' or 'returns', found both (a failing step 'leaves' a state)")
     if node.has("leaves") and not fails:
-        node.fail("expected fails beside leaves: it is the state that a failure leaves behind")
+        node.fail("expected 'fails' beside 'leaves', the state that a failing step leaves behind")
     hangs = node.at("hangs").flag(default=False)
-    returned = "leaves" if fails else "returns"
+    state_key = "leaves" if fails else "returns"
     return ScriptedStep(
         first=first,
         last=last,
-        returns=dumps(node.at(returned).value) if node.has(returned) else None,
+        returns=dumps(node.at(state_key).value) if node.has(state_key) else None,
         error=_error(node) if fails else None,
         takes_s=math.inf if hangs else _number(node.at("takes"), 0.0),
     )
@@ -268,23 +299,23 @@ def _error(node: Cursor) -> StepError:
 
 
 def _credentials(node: Cursor) -> dict[str, Any]:
-    return {name: one.data() for name, one in node.items()}
+    return {name: credential.data() for name, credential in node.items()}
 
 
 def _error_type(node: Cursor) -> str:
     type = node.name()
     if type not in FAILURES:
-        node.fail(f"expected an error type ({', '.join(FAILURES)}), found '{shorten(type)}'")
+        node.fail(f"unknown error type '{shorten(type)}' (expected one of {', '.join(FAILURES)})")
     return type
 
 
-def _one_of(node: Cursor, kind: type[Status]) -> Status | None:
+def _status(node: Cursor) -> Status | None:
     name = node.name("")
     if not name:
         return None
-    if name not in set(kind):
-        node.fail(f"expected one of {', '.join(kind)}, found '{shorten(name)}'")
-    return kind(name)
+    if name not in set(Status):
+        node.fail(f"unknown status '{shorten(name)}' (expected one of {', '.join(Status)})")
+    return Status(name)
 
 
 def _number(node: Cursor, default: float) -> float:
@@ -298,21 +329,23 @@ def _times(node: Cursor) -> int:
     return int(number)
 
 
-def _moment(node: Cursor) -> int:
-    """A date and time in ISO 8601 as microseconds since the epoch; UTC where it does not say."""
+def _moment_us(node: Cursor) -> int:
+    """Parse a date and time in ISO 8601 into microseconds since the epoch."""
     if node.value is None:
-        return NEW_YEAR
+        return DEFAULT_START_US
     try:
-        found = datetime.fromisoformat(node.text())
+        moment = datetime.fromisoformat(node.text())
     except ValueError:
         node.fail(
             f"expected a date and time (2026-03-01T08:00:00Z), found '{shorten(node.text())}'"
         )
-    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+    # UTC, not the zone of this machine: a case is the same run wherever it is executed.
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1_000_000)
 
 
 def _check_cron(expression: str, node: Cursor) -> None:
+    # Imported here: few files have a schedule, and pytest reads every case file on collection.
     from cronsim import CronSim, CronSimError
 
     try:
@@ -326,9 +359,9 @@ def _queries(node: Cursor) -> dict[str, Any]:
         return {}
     from worker.testing.jsonpath import QueryError, parse
 
-    for path, one in node.items():
+    for path, expected in node.items():
         try:
             parse(path)
         except QueryError as error:
-            one.fail(f"'{shorten(path)}' is no JSONPath: {error.args[0]}")
+            expected.fail(f"'{shorten(path)}' is no JSONPath: {error.args[0]}")
     return node.data()

@@ -1,6 +1,6 @@
-"""The JSON Schema of case files, for editors: completion, descriptions, mistakes underlined.
+"""JSON Schema of case files, for editors: completion, descriptions, mistakes underlined.
 
-Made from the same tables that the reader uses; shipped as ``cases.schema.json`` beside this module.
+Generated from the tables that the reader uses; shipped as ``cases.schema.json`` beside this module.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from typing import Any
 
 from worker.core.scripted import FAILURES
 from worker.core.status import Status
-from worker.testing.cases import (
-    ACT_KEYS,
+from worker.testing.case_keys import (
     CASE_KEYS,
     CRON_KEYS,
     DEFAULT_KEYS,
-    EXECUTIONS,
     EXPECT_KEYS,
+    FILE_KEYS,
     RETRY_KEYS,
     RUN_KEYS,
-    SUITE_KEYS,
-    TIMES_LIMIT,
+    STEP_KEYS,
 )
-from worker.testing.stubs import REPLY_KEYS, REQUEST_KEYS, STUB_KEYS
+from worker.testing.case_reader import EXECUTIONS, TIMES_LIMIT
+from worker.testing.stub_reader import REPLY_KEYS, REQUEST_KEYS, STUB_KEYS
 
 Schema = dict[str, Any]
 
@@ -30,8 +29,8 @@ _TEXT: Schema = {"type": "string"}
 _NAME: Schema = {"type": ["string", "number"]}
 _NAMES: Schema = {"type": "array", "items": _NAME}
 _OBJECT: Schema = {"type": "object"}
+# A variable of a matrix may stand anywhere, so a number can be a text in the file.
 _VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[\w-]+\}"}
-"""A value of a matrix may stand anywhere."""
 
 
 def _or_variable(schema: Schema) -> Schema:
@@ -45,73 +44,79 @@ _ERROR_TYPE = _or_variable({"enum": list(FAILURES)})
 _FIELDS: dict[str, tuple[str, Schema]] = {
     # a file
     "workflow": ("The workflow's file, relative to this one.", _TEXT),
-    "pick": ("Which workflow of the file, by key, id or name.", _NAME),
-    "defaults": ("What all cases share, unless they say otherwise.", {"$ref": "#/$defs/defaults"}),
+    "pick": ("The workflow to pick of a project, by key, id or name.", _NAME),
+    "defaults": (
+        "Keys that all cases share, unless they have their own.",
+        {"$ref": "#/$defs/defaults"},
+    ),
     "cases": ("The cases.", {"type": "array", "items": {"$ref": "#/$defs/case"}}),
     # a case
-    "name": ("What the case shows, in a sentence.", _NAME),
+    "name": ("A sentence that states the behaviour under test.", _NAME),
     "matrix": (
         "Lists of values by name: the case is run for every combination, with ${name} filled in.",
         {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
     ),
     "input": ("The input of the run.", _OBJECT),
     "input_file": ("A JSON file beside this one that holds the input.", _TEXT),
-    "steps": ("What steps do instead of running their code.", {"$ref": "#/$defs/steps"}),
+    "steps": ("Scripts of steps, which replace their code.", {"$ref": "#/$defs/steps"}),
     "timeout": ("The run's time limit in seconds; scripted time counts.", _NUMBER),
     "memory": ("The run's memory limit in MB.", _NUMBER),
-    "start": ("Start at this step.", _NAME),
-    "end": ("Stop after this step.", _NAME),
-    "at": ("When the case takes place, ISO 8601. Default: 2026-01-01T00:00:00Z.", _TEXT),
+    # Of a case and of a retry.
+    "start_at": ("Start at this step; a retry gives it the input that it had.", _NAME),
+    "stop_after": ("Stop after this step.", _NAME),
+    "at": (
+        "The virtual time at which the case begins, ISO 8601. Default: 2026-01-01T00:00:00Z.",
+        _TEXT,
+    ),
     "retry": ("Try the work order again while it fails.", {"$ref": "#/$defs/retry"}),
     "cron": ("Let the cron trigger fire several times.", {"$ref": "#/$defs/cron"}),
-    "expect": ("What must come of it.", {"$ref": "#/$defs/expect"}),
-    "run_id": ("The run's id, which its ids and random numbers are made from.", _TEXT),
+    "expect": ("The expected end, path, edges and states.", {"$ref": "#/$defs/expect"}),
+    "run_id": ("The run's id, which seeds its ids and random numbers.", _TEXT),
     "credentials": (
-        "What the credentials hold that steps name, by name. No real ones: this file is shared.",
+        "Content of the credentials that steps name, by name. No real ones: this file is shared.",
         {"type": "object", "additionalProperties": _OBJECT},
     ),
     "http": (
-        "What services answer; the first rule that fits.",
+        "Stubbed replies of services; the first that matches the request.",
         {"type": "array", "items": {"$ref": "#/$defs/stub"}},
     ),
-    # an answer
+    # a stub
     "step": ("Only requests of this step.", _NAME),
-    "request": ("What a request must be like.", {"$ref": "#/$defs/request"}),
-    "reply": ("The answer.", {"$ref": "#/$defs/reply"}),
+    "request": ("The requests that it matches.", {"$ref": "#/$defs/request"}),
+    "reply": ("The reply.", {"$ref": "#/$defs/reply"}),
     "replies": (
-        "Answers, one after the other; the last one for ever.",
+        "Replies, one after the other; the last one repeats.",
         {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/reply"}},
     ),
-    "delay": ("Seconds of virtual time until the answer.", _NUMBER),
+    "delay": ("Seconds of virtual time until the reply.", _NUMBER),
     # retry and cron
-    "times": ("How often.", _TIMES),
-    "after": ("Seconds between the end of a run and the next try.", _NUMBER),
-    "from": ("Begin each try at this step, with the input that it had.", _NAME),
+    "times": ("The number of times.", _TIMES),
+    "after": ("Seconds between the end of a run and its retry.", _NUMBER),
     "expression": ("A cron expression; default: that of the workflow's trigger.", _TEXT),
-    # an act
+    # a scripted step
     "returns": ("The state that the step returns.", {}),
     "leaves": ("The state that a failing step leaves behind; default: its input.", {}),
     "fails": ("The type of the error that the step fails with.", _ERROR_TYPE),
     "message": ("The error's message.", _TEXT),
-    "details": ("What else the error carries, such as statusCode.", _OBJECT),
+    "details": ("Further fields of the error, such as statusCode.", _OBJECT),
     "takes": ("Seconds of virtual time that the step takes.", _NUMBER),
-    "hangs": ("Whether the step never ends.", {"type": "boolean"}),
+    "hangs": ("True for a step that never ends.", {"type": "boolean"}),
     # an expectation
-    "status": ("The run's status.", _or_variable({"enum": [str(one) for one in Status]})),
+    "status": ("The run's status.", _or_variable({"enum": [str(status) for status in Status]})),
     "error_type": ("The type of the run's error.", _ERROR_TYPE),
     "error_message": ("A part of the error's message.", _TEXT),
     "path": ("The steps that run, in order, and no others.", _NAMES),
     "through": ("Steps that run in this order, others between them.", _NAMES),
     "never": ("Steps that do not run.", _NAMES),
-    "taken": ("Edges (source->target) that are followed.", _NAMES),
-    "refused": ("Edges whose source ran, and that are not followed.", _NAMES),
+    "taken": ("Edges (source->target) that are taken.", _NAMES),
+    "not_taken": ("Edges (source->target) that are not taken although their source ran.", _NAMES),
     "state": ("A part of the final state.", {}),
     "state_exact": ("The whole final state.", {}),
-    "state_at": ("What JSONPaths (RFC 9535) find in the final state.", _OBJECT),
-    "outputs": ("A part of what steps give back.", _OBJECT),
+    "state_at": ("Values at JSONPaths (RFC 9535) in the final state.", _OBJECT),
+    "outputs": ("A part of the outputs of steps.", _OBJECT),
     "logs": ("Parts of log lines.", {"type": "array", "items": _TEXT}),
     "runs": (
-        "What each run must be, in order: the retries, or what the schedule fires.",
+        "Expectations of each run, in order: the retries, or the firings of the cron trigger.",
         {"type": "array", "items": {"$ref": "#/$defs/run"}},
     ),
 }
@@ -123,30 +128,33 @@ _REQUEST: dict[str, tuple[str, Schema]] = {
     "body": ("A part of its body: JSON, or text.", {}),
 }
 _REPLY: dict[str, tuple[str, Schema]] = {
-    "status": ("Its status; default: 200.", _or_variable({"type": "integer"})),
+    "status": ("Its HTTP status; default: 200.", _or_variable({"type": "integer"})),
     "reason": ("Its reason phrase.", _TEXT),
     "url": ("The URL that it came from.", _TEXT),
     "headers": ("Its headers.", {"type": ["object", "array"]}),
     "json": ("Its body, as JSON.", {}),
     "text": ("Its body, as text.", _TEXT),
     "base64": ("Its body, as bytes.", _TEXT),
-    "error": ("No answer at all: {name, message, code}.", _OBJECT),
+    "error": ("No reply, but an error of the connection: {name, message, code}.", _OBJECT),
 }
 
 
-def schema() -> Schema:
-    """The schema, a new one each time."""
-    act = _object(ACT_KEYS)
+def case_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of case files, a new one each time."""
+    scripted = _object(STEP_KEYS)
     one_by_one = {"type": "object", "minProperties": 1, "additionalProperties": False}
-    by_execution = {**one_by_one, "patternProperties": {f"^({EXECUTIONS})$": act}}
+    by_execution = {**one_by_one, "patternProperties": {f"^({EXECUTIONS})$": scripted}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Cases of a workflow",
-        **_object(SUITE_KEYS, required=("workflow", "cases")),
+        **_object(FILE_KEYS, required=("workflow", "cases")),
         "$defs": {
             "defaults": _object(DEFAULT_KEYS),
             "case": _object(CASE_KEYS, required=("name", "expect")),
-            "steps": {"type": "object", "additionalProperties": {"anyOf": [act, by_execution]}},
+            "steps": {
+                "type": "object",
+                "additionalProperties": {"anyOf": [scripted, by_execution]},
+            },
             "retry": _object(RETRY_KEYS, required=("times",)),
             "cron": _object(CRON_KEYS, required=("times",)),
             "expect": _object(EXPECT_KEYS),
@@ -166,5 +174,5 @@ def _with(
     keys: Iterable[str], known: dict[str, tuple[str, Schema]], required: tuple[str, ...] = ()
 ) -> Schema:
     fields = {key: {"description": known[key][0], **known[key][1]} for key in keys}
-    found: Schema = {"type": "object", "properties": fields, "additionalProperties": False}
-    return {**found, "required": list(required)} if required else found
+    schema: Schema = {"type": "object", "properties": fields, "additionalProperties": False}
+    return {**schema, "required": list(required)} if required else schema

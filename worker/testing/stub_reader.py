@@ -1,4 +1,4 @@
-"""Reads the ``http`` rules of a case."""
+"""Reader of the ``http`` section of a case: stubbed replies to the requests of adaptors."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ ERROR_KEYS = ("name", "message", "code")
 
 
 def read_stub(node: Cursor) -> Stub:
-    """One rule. Fails with line and column on a mistake."""
+    """Parse one stub. Fails with line and column on a mistake."""
     node.mapping(*STUB_KEYS)
     request = node.at("request")
     if request.value is not None:
         request.mapping(*REQUEST_KEYS)
     return Stub(
         step=node.at("step").name(""),
-        method=_of(request, "method").name("").upper(),
-        url=_of(request, "url").text("*"),
-        body=_of(request, "body").value,
-        replies=tuple(_reply(one) for one in _replies(node)),
+        method=_at(request, "method").name("").upper(),
+        url=_at(request, "url").text("*"),
+        body=_at(request, "body").value,
+        replies=tuple(_reply(reply) for reply in _replies(node)),
         delay_s=0.0 if node.at("delay").value is None else float(node.at("delay").amount()),
         times=None if node.at("times").value is None else int(node.at("times").amount()),
     )
 
 
-def _of(node: Cursor, key: str) -> Cursor:
+def _at(node: Cursor, key: str) -> Cursor:
+    # A stub without `request` matches every request, so an absent mapping has absent keys.
     return node if node.value is None else node.at(key)
 
 
 def _replies(node: Cursor) -> Iterator[Cursor]:
     if node.has("reply") is node.has("replies"):
-        node.fail("expected a reply, or a list of replies")
+        node.fail("expected either 'reply' or 'replies'")
     if node.has("reply"):
         yield node.at("reply")
     else:
-        listed = list(node.at("replies").elements())
-        if not listed:
+        replies = list(node.at("replies").elements())
+        if not replies:
             node.at("replies").fail("expected at least one reply")
-        yield from listed
+        yield from replies
 
 
 def _reply(node: Cursor) -> HttpReply:
@@ -55,9 +56,11 @@ def _reply(node: Cursor) -> HttpReply:
         error = node.at("error").mapping(*ERROR_KEYS).data()
         return reply_of({"error": {"name": "Error", "message": "no reply", **error}})
     headers = fields.get("headers") or {}
+    # A list of pairs is allowed beside a mapping, as a reply can repeat a header (Set-Cookie).
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     if "json" in fields:
         fields = {**fields, "text": dumps(fields["json"])}
+        # Adaptors parse a body only where its content type is JSON.
         if not any(str(name).lower() == "content-type" for name, _ in pairs):
             pairs.append(("content-type", "application/json"))
     try:

@@ -1,0 +1,138 @@
+"""What a replay compares, and what it leaves out: runs of the built-in adaptor, without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.test_recording import command, replayed
+from worker.adaptors.http.exchange import HttpRequest
+from worker.errors import UsageError
+from worker.replay.recording import read
+from worker.replay.scrub import Scrubber
+from worker.workflow.load import load
+
+COMMON = "common@1"
+STEPS = [
+    {"id": "a", "next": {"b": True, "e": True}},
+    {"id": "b", "expression": "fn(s => ({ n: 1 }));", "next": "c"},
+    {"id": "c", "next": "d"},
+    {"id": "d", "next": {"late": {"condition": "state.n > 1"}}},
+    {"id": "e", "expression": "fn(s => undefined);"},
+    {"id": "late"},
+]
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("replay")
+    steps = [{"adaptor": COMMON, "expression": "fn(s => s);", **step} for step in STEPS]
+    (root / "w.yaml").write_text(yaml.safe_dump({"steps": steps}))
+    done = command("run", root / "w.yaml", "--record", root / "run", "--quiet")
+    assert done.returncode == 0, done.stderr
+    return root / "run"
+
+
+def edited(recording: Path, before: str, after: str) -> Any:
+    text = (recording / "workflow.json").read_text()
+    assert before in text
+    return load(json.loads(text.replace(before, after)))
+
+
+def test_a_part_is_compared_with_all_that_its_first_step_leads_to(recording: Path) -> None:
+    part = replayed(recording, start="b")
+    assert [entry.step for entry in part.result.path] == ["b", "c", "d"]
+    assert part.divergence is None
+    changed = replayed(
+        recording, edited(recording, '"fn(s => s);"', '"fn(s => ({ m: 2 }));"'), start="b"
+    )
+    assert changed.divergence is not None
+    assert (changed.divergence.kind, changed.divergence.step) == ("state", "c")
+
+
+def test_a_step_more_is_a_divergence_where_the_recording_ended_by_itself(recording: Path) -> None:
+    more = replayed(recording, edited(recording, "state.n > 1", "state.n > 0")).divergence
+    # The edge of d comes before the step that it leads to.
+    assert more is not None and (more.kind, more.step) == ("edge", "d")
+
+
+@pytest.mark.parametrize(("reason", "compared"), [("success", True), ("cancel", False)])
+def test_a_run_that_was_ended_from_outside_is_compared_as_far_as_it_came(
+    recording: Path, tmp_path: Path, reason: str, compared: bool
+) -> None:
+    folder = tmp_path / "run"
+    lines = [json.loads(line) for line in (recording / "journal.jsonl").read_text().splitlines()]
+    # As if the run had ended after c: its steps d and e never were, and nothing stands for them.
+    last = next(
+        n
+        for n, line in enumerate(lines)
+        if line["type"] == "step:complete" and line.get("job_id") == "c"
+    )
+    end = {**lines[-1], "reason": reason, "seq": last + 1}
+    kept = [*lines[: last + 1], end]
+    _copy(recording, folder, kept)
+    assert read(folder).complete and not read(folder).damage
+    divergence = replayed(folder).divergence
+    if compared:
+        assert divergence is not None and divergence.kind == "path"
+    else:
+        assert divergence is None
+
+
+def _copy(recording: Path, folder: Path, lines: list[dict[str, Any]]) -> None:
+    folder.mkdir()
+    for file in recording.rglob("*"):
+        if file.is_file():
+            target = folder / file.relative_to(recording)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(file.read_bytes())
+    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "after", "message"),
+    [
+        ("b", "fn(s => ({ n: 1 }));", "fn(s => undefined);", "expected an output, found none"),
+        ("e", "fn(s => undefined);", "fn(s => ({ n: 1 }));", "expected no output, found one"),
+    ],
+)
+def test_an_output_that_goes_or_comes_is_a_divergence(
+    recording: Path, step: str, before: str, after: str, message: str
+) -> None:
+    found = replayed(recording, edited(recording, before, after)).divergence
+    assert found is not None and (found.kind, found.step, found.message) == ("state", step, message)
+
+
+def test_a_changed_ending_is_told_in_the_order_of_time(recording: Path) -> None:
+    found = replayed(
+        recording, edited(recording, "fn(s => ({ n: 1 }));", "fn(s => nope());")
+    ).divergence
+    assert found is not None and found.kind == "outcome"
+    assert (
+        found.message.startswith("expected success, found ") and "ReferenceError" in found.message
+    )
+
+
+def test_a_secret_in_the_url_of_a_request_is_scrubbed() -> None:
+    scrubber = Scrubber(["correct-horse"], [r"P-\d+"])
+    request = HttpRequest(
+        method="GET", url="https://x.example/correct-horse/P-12?key=correct-horse"
+    )
+    scrubbed = scrubber.request(request)
+    assert scrubbed.url == "https://x.example/***/***?key=***"
+    assert scrubbed.method == "GET"
+
+
+def test_a_pattern_that_is_no_regular_expression_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'\(' is no regular expression"):
+        Scrubber(patterns=["("])
+    (tmp_path / "w.yaml").write_text(
+        yaml.safe_dump({"steps": [{"id": "a", "adaptor": COMMON, "expression": "fn(s => s);"}]})
+    )
+    done = command("run", tmp_path / "w.yaml", "--record", tmp_path / "run", "--scrub", "(")
+    assert done.returncode == 2 and "no regular expression" in done.stderr
+    assert "Traceback" not in done.stderr

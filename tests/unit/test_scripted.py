@@ -1,0 +1,43 @@
+"""Scripted steps: the input that they get, and what of it may reach their state."""
+
+from __future__ import annotations
+
+import json
+
+import worker
+from worker.core.outcome import StepError
+from worker.core.scripted import ScriptedStep, assemble, perform, truthy
+from worker.testing import WorkflowUnderTest
+
+SECRET = "correct-horse-battery"
+
+
+def test_the_configuration_is_the_one_of_the_step_alone() -> None:
+    upstream = {"configuration": {"password": SECRET}, "data": {"n": 1}}
+    defaults = {"configuration": {"password": SECRET}, "data": {"m": 2}}
+    assert assemble(upstream, defaults, {}) == {"configuration": {}, "data": {"m": 2, "n": 1}}
+    assert assemble(None, {}, {"user": "ann"}) == {"configuration": {"user": "ann"}, "data": {}}
+
+
+def test_no_scripted_state_holds_a_credential() -> None:
+    state = {"configuration": {"password": SECRET}, "response": {"body": SECRET}, "data": {}}
+    error = StepError(type="JobError", message="no", name="JobError")
+    for script in (ScriptedStep(), ScriptedStep(error=error)):
+        assert SECRET not in str(perform(script, "a", state).state)
+
+
+def test_a_scripted_run_never_shows_the_credential_of_its_step() -> None:
+    step = {
+        "adaptor": "common@1",
+        "expression": "fn(s => s);",
+        "configuration": {"password": SECRET},
+    }
+    workflow = worker.load({"steps": [{"id": "a", **step, "next": "b"}, {"id": "b", **step}]})
+    run = WorkflowUnderTest(workflow=workflow).with_step("a").with_step("b").run({"data": {"n": 1}})
+    assert run.steps == ["a", "b"] and run.final_state == {"data": {"n": 1}}
+    assert SECRET not in json.dumps(run.final_state) + repr(run.result.events)
+
+
+def test_an_empty_object_or_list_is_true_as_in_javascript() -> None:
+    assert truthy({}) and truthy([]) and truthy("x") and truthy(1)
+    assert not truthy(None) and not truthy(0) and not truthy("") and not truthy(False)

@@ -1,0 +1,74 @@
+"""Rules of the linter, with their codes and severities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Severity(IntEnum):
+    # Numbers, as --fail-on compares: this severity or a worse one.
+    NOTE = 1
+    WARNING = 2
+    ERROR = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Kind of mistake; ``help`` is its remedy.
+
+    Codes are never reused: people's suppressions name them.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    help: str
+
+
+def _rule(code: str, name: str, severity: Severity, help: str) -> Rule:
+    return Rule(code=code, name=name, severity=severity, help=help)
+
+
+# A suppression without a reason is no suppression, so that the next reader knows why.
+BARE_SUPPRESSION = _rule(
+    "W000",
+    "bare-suppression",
+    Severity.WARNING,
+    "Add the reason: # worker-lint: ignore W008 -- reason",
+)
+UNREACHABLE = _rule(
+    "W001", "unreachable-step", Severity.WARNING, "Lead an edge to the step, or remove it."
+)
+CUT_OFF = _rule(
+    "W002", "cut-off", Severity.WARNING, "Enable the edge, or remove what lies behind it."
+)
+# A note: many workflows leave it to the run's status that something failed.
+UNHANDLED = _rule(
+    "W003", "unhandled-failure", Severity.NOTE, "Add an edge with on_job_failure, or accept it."
+)
+THROWS = _rule(
+    "W004", "throwing-condition", Severity.WARNING, "Use ?. where the state may lack something."
+)
+# An error: OpenFn never sets state.error, so the condition has the same value in every run.
+SINGULAR = _rule("W005", "singular-error", Severity.ERROR, "Write state.errors, in the plural.")
+LINGERING = _rule(
+    "W006",
+    "lingering-errors",
+    Severity.WARNING,
+    "Use on_job_success: state.errors stays set after an error was handled.",
+)
+PRECEDENCE = _rule("W007", "negation-precedence", Severity.ERROR, "Write !(a === b), or a !== b.")
+UNPINNED = _rule(
+    "W008", "unpinned-adaptor", Severity.WARNING, "Name a version: the newest one changes."
+)
+UNDECLARED = _rule(
+    "W009", "undeclared-variable", Severity.ERROR, "Declare it, or import it: the run will crash."
+)
+# Errors of the compiler, as findings: a file with several mistakes shows them all.
+BROKEN = _rule("W010", "cannot-run", Severity.ERROR, "Correct it: the workflow cannot run.")
+
+RULES = (
+    *(BARE_SUPPRESSION, UNREACHABLE, CUT_OFF, UNHANDLED, THROWS, SINGULAR),
+    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN),
+)
