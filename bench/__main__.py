@@ -18,7 +18,7 @@ from typing import Any
 
 import worker
 from bench import fleet, replays
-from worker.cli.explore import Asker
+from worker.cli.explore import RestartingEvaluator
 from worker.explore.explorer import Explorer, count_runs, table
 from worker.lint.checks import lint
 from worker.runner.pool import Pool
@@ -203,7 +203,7 @@ def exploration(branches: int) -> tuple[float, int, int]:
     listed = [{"adaptor": "common", "expression": STEP, **step} for step in steps]
     workflow = worker.load({"workflow": {"name": "diamonds", "steps": listed}})
     began = time.perf_counter()
-    with contextlib.closing(Asker(workflow, Options())) as asker:
+    with contextlib.closing(RestartingEvaluator(workflow, Options())) as asker:
         explorer = Explorer(plan=asker.plan, ask=asker)
         rows, runs = len(table(explorer).rows), count_runs(explorer)
     return time.perf_counter() - began, rows, runs or 0

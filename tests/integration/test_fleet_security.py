@@ -49,11 +49,11 @@ def url_of(made: Fleet, user: str) -> str:
 
 def started(made: Fleet) -> tuple[Party, Party]:
     control = Party(
-        made.folder, "control", "control", "--mqtt", url_of(made, "control"),
+        made.folder, "control", "control-plane", "--mqtt", url_of(made, "control"),
         "--store", f"sqlite:///{made.folder}/orders.db",
     )  # fmt: skip
     north = Party(
-        made.folder, "north", "serve", "--mqtt", f"mqtt://north@127.0.0.1:{made.broker.port}",
+        made.folder, "north", "start", "--mqtt", f"mqtt://north@127.0.0.1:{made.broker.port}",
         "--name", "north", "--outbox", str(made.folder / "north"), WORKER_MQTT_PASSWORD="of-north",
     )  # fmt: skip
     made.parties += [control, north]

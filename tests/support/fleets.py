@@ -24,7 +24,7 @@ from worker.fleet.messaging.cloudevents import undressed
 from worker.fleet.messaging.mqtt import MqttBus
 
 ROOT = Path(__file__).parents[2]
-WORKER = [sys.executable, "-m", "worker.cli.main"]
+WORKER = [sys.executable, "-m", "worker"]
 
 needs_mosquitto = pytest.mark.skipif(
     shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None,
@@ -124,12 +124,12 @@ class Fleet:
     def control(self, *arguments: str, store: str = "", name: str = "control") -> Party:
         kept = store or f"sqlite:///{self.folder}/orders.db"
         where = ("--mqtt", self.url, "--store", kept, "--workflows", "graphs/aborts.yaml")
-        return self._start(name, "control", *where, *arguments)
+        return self._start(name, "control-plane", *where, *arguments)
 
     def worker(self, name: str = "north", *arguments: str) -> Party:
         outbox = str(self.folder / f"outbox-{name}")
         where = ("--mqtt", self.url, "--name", name, "--outbox", outbox)
-        return self._start(name, "serve", *where, *arguments)
+        return self._start(name, "start", *where, *arguments)
 
     def _start(self, name: str, *arguments: str) -> Party:
         self.parties.append(Party(self.folder, name, *arguments))
