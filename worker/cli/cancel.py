@@ -39,6 +39,7 @@ def cancel(*, connection: BrokerConnection, run: str, as_json: bool) -> int:
                 raise
             print(f"error: {printable(str(error))}", file=sys.stderr)
             return 1
+        # A run that executes is cancelled when its worker has confirmed it.
         if not STATUSES[Status(fields["status"])].final:
             fields = await client.wait(fields["run_id"])
         fields.pop("plan", None)

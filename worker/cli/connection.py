@@ -42,6 +42,7 @@ class BrokerConnection:
         try:
             return asyncio.run(connected())
         except KeyboardInterrupt:
+            # As shells report a command that SIGINT ended.
             return 130
 
 

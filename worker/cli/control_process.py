@@ -60,6 +60,7 @@ def run_control_plane(
     """Run a control plane until a signal comes."""
     log = service_log(quiet=quiet)
     store = Store(options.store)
+    # Before the first message: an older version may have made the tables.
     store.migrate()
     plane = build_control_plane(connection, options, store, log)
     with observed(options.metrics_listen, lambda: control_figures(plane), plane.connected.is_set):
@@ -82,6 +83,7 @@ def build_control_plane(
     bus = MqttBus(
         connection.address,
         *topics.for_control(shared=options.shared),
+        # Several control planes of one store share a broker: each needs another client id.
         id=f"control-{id}",
         will=control_will(topics, id),
     )

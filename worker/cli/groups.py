@@ -11,8 +11,6 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from worker.cli.options import warn_renamed
-
 
 @dataclass(frozen=True, slots=True)
 class LazyCommand:
@@ -30,19 +28,19 @@ class LazyCommand:
 class LazyGroup(click.Group):
     """Group that imports a command when it is used, and lists all of them in sections.
 
-    ``renamed`` maps old names of commands, which are hidden, to the new ones.
+    ``aliases`` maps other names of commands, which the help does not list, to their own.
     """
 
     def __init__(
         self,
         *args: Any,
         sections: Mapping[str, Sequence[LazyCommand]],
-        renamed: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
         **attrs: Any,
     ) -> None:
         super().__init__(*args, **attrs)
         self.sections = sections
-        self.renamed = renamed or {}
+        self.aliases = aliases or {}
         self._by_name = {entry.name: entry for entries in sections.values() for entry in entries}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -60,17 +58,16 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        old, *rest = args
-        name = self.renamed.get(old, old)
-        if name != old and not ctx.resilient_parsing:
-            warn_renamed(f"{ctx.command_path} {old}", f"{ctx.command_path} {name}")
+        name = self.aliases.get(args[0], args[0])
+        # click would suggest only names of commands that are imported already.
         if name not in self._by_name and not ctx.resilient_parsing:
             close = get_close_matches(name, self._by_name, n=1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             ctx.fail(f"unknown command '{name}'{hint}")
-        return super().resolve_command(ctx, [name, *rest])
+        return super().resolve_command(ctx, [name, *args[1:]])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # One width for all sections: each alone would have its own column.
         width = max(map(len, self._by_name))
         for title, entries in self.sections.items():
             with formatter.section(title):
@@ -101,12 +98,10 @@ class NounGroup(LazyGroup):
         return super().parse_args(ctx, args)
 
     def _implied(self, ctx: click.Context, args: list[str]) -> str:
-        """Return ``show`` where the arguments hold an id, else ``list``.
-
-        Only a parser that knows the options of both can tell an id from an option's value.
-        """
+        """Return ``show`` where the arguments hold an id, else ``list``."""
         if "show" not in self._by_name:
             return "list"
+        # Only a parser that knows the options of both can distinguish an id from an option's value.
         commands = (self.get_command(ctx, name) for name in ("list", "show"))
         options: dict[str, click.Parameter] = {
             param.opts[0]: param

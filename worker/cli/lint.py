@@ -36,7 +36,7 @@ def lint(*, files: tuple[Path, ...], workflow: str | None, format: str, fail_on:
     """
     findings = [finding for file in files for finding in lint_file(file, workflow)]
     for line in FORMATS[format](findings):
-        # The other formats escape what could drive a terminal.
+        # The other formats are for programs, and escape control characters themselves.
         print(printable(line) if format == "text" else line)
     if format == "text" and not findings:
         print(f"nothing found in {len(files)} file{'s' if len(files) > 1 else ''}")

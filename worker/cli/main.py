@@ -16,6 +16,7 @@ from worker.version import VERSION
 EXIT_USAGE = 2
 EXIT_DEFECT = 5
 
+# A table and no import: `worker --help` and the start of a command load nothing else.
 SECTIONS = {
     "Run and inspect": (
         LazyCommand("run", "worker.cli.run:run", "Run a workflow to its end and show every step."),
@@ -101,7 +102,7 @@ SECTIONS = {
 @click.group(
     cls=LazyGroup,
     sections=SECTIONS,
-    renamed={"serve": "start", "control": "control-plane"},
+    aliases={"serve": "start", "control": "control-plane"},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(VERSION, prog_name="worker")

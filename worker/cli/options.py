@@ -14,7 +14,7 @@ from click.core import ParameterSource
 PATH = click.Path(path_type=Path)
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
-# Old names of options, commands and keys work until this version.
+# Old names of options and of keys in case files work until this version.
 REMOVED_IN = "0.2.0"
 
 Body = Callable[..., int]
@@ -25,6 +25,7 @@ class Command(click.Command):
     """Command whose function returns the exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # click itself exits with 0 whatever a function returns.
         ctx.exit(super().invoke(ctx))
 
 
@@ -50,8 +51,10 @@ class Option(click.Option):
         for old in self.deprecated_names:
             if old not in opts:
                 continue
+            # The parser loses the order of the two, so neither can win.
             if self.name in opts:
                 raise click.UsageError(f"{old} is the old name of {new}: leave it out", ctx)
+            # A completion runs this too, on a line that its user still writes.
             if not ctx.resilient_parsing:
                 warn_renamed(old, new)
             opts = {**opts, self.name: opts[old]}
@@ -77,6 +80,7 @@ def options(*decorators: Decorator) -> Decorator:
     """Join options into one decorator; the help lists them in this order."""
 
     def decorated(function: Body) -> Body:
+        # click lists the option that was added last first.
         for decorator in reversed(decorators):
             function = decorator(function)
         return function

@@ -109,6 +109,7 @@ def run(
     if sys.platform != "linux":
         print(UNENFORCED, file=sys.stderr)
     pool = Pool(size=1)
+    # The process that forks runs starts while the file is read and compiled.
     pool.boot()
     loaded = load(file, workflow=workflow)
     for warning in loaded.warnings:
@@ -177,6 +178,7 @@ def _cancel_on_signals(cancel: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
+        # A run that does not end must not keep its user from leaving.
         if cancel.is_set():
             os._exit(STATUSES[Status.CANCELLED].exit_code)
         cancel.set()

@@ -77,6 +77,7 @@ def list_runs(
 async def _runs(client: Client, query: OrderQuery) -> list[dict[str, Any]]:
     """Return the runs of the orders that match, newest first."""
     orders = await client.orders(query)
+    # An order in a list names only its last run.
     details = await asyncio.gather(*(client.order(order["order_id"]) for order in orders))
     runs = [run for order in details for run in order["all_runs"]]
     return sorted(runs, key=lambda run: (run["created"], run["run_id"]), reverse=True)

@@ -23,6 +23,7 @@ def on_signals(stop: Callable[[], object]) -> None:
     stopping = asyncio.Event()
 
     def on_signal() -> None:
+        # A shutdown that hangs, on a broker that is away, must not need SIGKILL.
         if stopping.is_set():
             os._exit(1)
         stopping.set()

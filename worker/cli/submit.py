@@ -86,6 +86,7 @@ def submit(
         check_name(order_id, "--order-id")
     if (file is None) is (reference is None):
         raise UsageError("expected either a workflow FILE, or --ref NAME")
+    # The order carries the whole plan: the control plane does not read the client's files.
     plan = None if file is None else plan_of(load(file, workflow=workflow))
     state = read_input(input_file)
     options = RunOptions(

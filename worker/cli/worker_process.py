@@ -81,6 +81,7 @@ def build_worker(
     bus = MqttBus(
         connection.address,
         *connection.topics.for_worker(options.name),
+        # The same client id after a restart: the broker closes what is left of the old connection.
         id=f"worker-{options.name}",
         will=worker_will(connection.topics, options.name, id),
     )
