@@ -101,7 +101,7 @@ def test_the_help_of_the_command_imports_no_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert set(done.stdout.split()) == {
-        "worker.cli", "worker.cli.main", "worker.cli.groups", "worker.cli.options",
+        "worker.cli", "worker.cli.main", "worker.cli.groups",
         "worker.errors", "worker.sinks", "worker.sinks.terminal_text", "worker.version",
     }  # fmt: skip
 
