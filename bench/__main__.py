@@ -18,8 +18,8 @@ from typing import Any
 
 import worker
 from bench import fleet, replays
-from worker.cli.explore import Asker
-from worker.explore.explorer import Explorer, count_runs, decision_table
+from worker.cli.explore import RestartingEvaluator
+from worker.explore.explorer import Explorer, count_runs, table
 from worker.lint.checks import lint
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
@@ -203,9 +203,9 @@ def exploration(branches: int) -> tuple[float, int, int]:
     listed = [{"adaptor": "common", "expression": STEP, **step} for step in steps]
     workflow = worker.load({"workflow": {"name": "diamonds", "steps": listed}})
     began = time.perf_counter()
-    with contextlib.closing(Asker(workflow, Options())) as asker:
-        explorer = Explorer(plan=asker.plan, evaluate=asker)
-        rows, runs = len(decision_table(explorer).rows), count_runs(explorer)
+    with contextlib.closing(RestartingEvaluator(workflow, Options())) as asker:
+        explorer = Explorer(plan=asker.plan, ask=asker)
+        rows, runs = len(table(explorer).rows), count_runs(explorer)
     return time.perf_counter() - began, rows, runs or 0
 
 

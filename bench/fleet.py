@@ -32,7 +32,7 @@ from worker.workflow.save import to_execution_plan
 
 Row = Callable[[str, str, str], None]
 TOPICS = Topics()
-WORKER = [sys.executable, "-m", "worker.cli.main"]
+WORKER = [sys.executable, "-m", "worker"]
 WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"
 LOGS = "fn(state => { for (let i = 0; i < 5000; i++) console.log(i); return state })"
 
@@ -79,12 +79,12 @@ class Started:
         policy = self._folder / "policy.yaml"
         limits = ("--policy", str(policy)) if policy.exists() else ()
         store = f"sqlite:///{self._folder}/orders.db"
-        return self.start("control", "control", "--store", store, *limits)
+        return self.start("control", "control-plane", "--store", store, *limits)
 
     def worker(self, name: str, capacity: int) -> subprocess.Popen[bytes]:
         outbox = str(self._folder / name)
         return self.start(
-            name, "serve", "--name", name, "--capacity", str(capacity), "--outbox", outbox
+            name, "start", "--name", name, "--capacity", str(capacity), "--outbox", outbox
         )
 
     def end(self, name: str) -> None:

@@ -35,6 +35,31 @@ def test_completion_prints_a_script(shell: str) -> None:
     assert "_WORKER_COMPLETE" in worker("completion", shell).stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("worker co", ["control-plane", "completion"]),
+        ("worker orders ", ["list", "show", "submit", "retry", "cancel"]),
+        ("worker orders li", ["list"]),
+        ("worker run --st", ["--start-at", "--state-limit", "--stop-after"]),
+        ("worker serve --metrics", ["--metrics-listen"]),
+        ("worker orders 5f0c9e --js", ["--json"]),
+        ("worker orders list --status cra", ["crashed"]),
+    ],
+)
+def test_a_shell_completes_new_names_alone(words: str, completed: list[str]) -> None:
+    *before, incomplete = words.split(" ")
+    environment = {
+        **os.environ,
+        "_WORKER_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join([*before, incomplete]),
+        "COMP_CWORD": str(len(before)),
+    }
+    done = subprocess.run(WORKER, env=environment, capture_output=True, text=True, timeout=50)
+    names = [line.partition(",")[2] for line in done.stdout.splitlines()]
+    assert (sorted(names), done.stderr) == (sorted(completed), "")
+
+
 def test_json_writes_events_alone_to_stdout_and_logs_to_stderr(tmp_path: Path) -> None:
     done = worker_run(*GOOD, "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -92,7 +117,7 @@ def write(path: Path, content: str) -> str:
     [
         (("nowhere.yaml",), "nowhere.yaml: cannot be read: No such file"),
         (("graphs",), "graphs"),
-        ((*GOOD, "--only", "a", "--start", "b"), "--only says where to start and end"),
+        ((*GOOD, "--only", "a", "--start-at", "b"), "--only starts and stops at one step"),
         ((*GOOD, "--json", "--output", "-"), "both write to stdout"),
         ((*GOOD, "--timeout", "0"), "0"),
         (("graphs/referral.yaml", "--input", "graphs/README.md"), "not JSON"),

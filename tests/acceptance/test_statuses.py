@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WORKER = [sys.executable, "-m", "worker.cli.main"]
+WORKER = [sys.executable, "-m", "worker"]
 
 ROWS = [
     # workflow in graphs/aborts.yaml, more arguments, status, error type, exit code

@@ -89,7 +89,7 @@ def test_a_project_names_its_adaptors_and_latest_is_locked(tmp_path: Path) -> No
     file = tmp_path / "project.yaml"
     file.write_text(yaml.safe_dump({"steps": steps}))
     done = command(
-        "adaptors", "install", "--project", file, WORKER_CACHE=os.environ["WORKER_CACHE"]
+        "adaptors", "install", "--workflow-file", file, WORKER_CACHE=os.environ["WORKER_CACHE"]
     )
     assert done.returncode == 0, done.stderr
     (locked,) = lock.read(tmp_path).values()
@@ -100,7 +100,7 @@ def test_a_project_names_its_adaptors_and_latest_is_locked(tmp_path: Path) -> No
     assert command("run", file).returncode == 0
     text = (tmp_path / lock.NAME).read_text().replace(locked.integrity, "sha512-other")
     (tmp_path / lock.NAME).write_text(text)
-    again = command("adaptors", "install", "--project", file)
+    again = command("adaptors", "install", "--workflow-file", file)
     assert again.returncode == 2 and "its integrity differs" in again.stderr
 
 

@@ -57,7 +57,7 @@ async def test_a_worker_that_drains_finishes_its_runs(made: Fleet) -> None:
 
 async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
     """The run ends while no control plane is there; the worker dies; the next one reports it."""
-    control = made.control("--lease", "30", "--grace", "30")
+    control = made.control("--lease", "30", "--disconnect-grace", "30")
     worker = made.worker("north")
     async with at(made) as (client, listener):
         order = await client.submit(plan=plan(waits(1)))
@@ -68,7 +68,7 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
             while '"run:complete"' not in box.read_text():
                 await asyncio.sleep(0.02)
         worker.kill()
-        made.control("--lease", "30", "--grace", "30", name="control-2")
+        made.control("--lease", "30", "--disconnect-grace", "30", name="control-2")
         made.worker("north")
         assert (await client.wait(order["last_run"]))["status"] == "success"
         async with asyncio.timeout(10):
@@ -77,7 +77,7 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
 
 
 async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(made: Fleet) -> None:
-    made.control("--lease", "1.5", "--grace", "1")
+    made.control("--lease", "1.5", "--disconnect-grace", "1")
     worker = made.worker("north")
     async with at(made) as (client, listener):
         order = await client.submit(plan=plan(waits(0.5)))
@@ -196,7 +196,7 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
     [run] = [json.loads(line) for line in done.stdout.splitlines()]
     assert run["status"] == "success" and len(run["steps"]) == 4
     done = await asyncio.to_thread(
-        made.command, "retry", "patient-7", "--from", "fetch-patient", "--wait", "--json"
+        made.command, "retry", "patient-7", "--start-at", "fetch-patient", "--wait", "--json"
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert (
@@ -216,8 +216,8 @@ async def test_figures_and_health_are_served_on_request(made: Fleet) -> None:
     from worker.fleet.messaging.broker import free_port
 
     first, second = free_port(), free_port()
-    made.control("--http", str(first))
-    made.worker("north", "--http", f"127.0.0.1:{second}")
+    made.control("--metrics-listen", str(first))
+    made.worker("north", "--metrics-listen", f"127.0.0.1:{second}")
     async with at(made) as (client, _), httpx.AsyncClient() as web:
         order = await client.submit(plan=plan(QUICK))
         await client.wait(order["last_run"])

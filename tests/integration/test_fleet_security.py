@@ -47,13 +47,13 @@ def url_of(made: Fleet, user: str) -> str:
     return f"mqtt://{user}:of-{user}@127.0.0.1:{made.broker.port}"
 
 
-def started(made: Fleet) -> tuple[FleetProcess, FleetProcess]:
-    control = FleetProcess(
-        made.folder, "control", "control", "--mqtt", url_of(made, "control"),
+def started(made: Fleet) -> tuple[Party, Party]:
+    control = Party(
+        made.folder, "control", "control-plane", "--mqtt", url_of(made, "control"),
         "--store", f"sqlite:///{made.folder}/orders.db",
     )  # fmt: skip
-    north = FleetProcess(
-        made.folder, "north", "serve", "--mqtt", f"mqtt://north@127.0.0.1:{made.broker.port}",
+    north = Party(
+        made.folder, "north", "start", "--mqtt", f"mqtt://north@127.0.0.1:{made.broker.port}",
         "--name", "north", "--outbox", str(made.folder / "north"), WORKER_MQTT_PASSWORD="of-north",
     )  # fmt: skip
     made.processes += [control, north]

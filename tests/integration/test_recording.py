@@ -432,7 +432,7 @@ def test_what_is_no_recording_is_said(tmp_path: Path, content: str) -> None:
 def test_a_recording_becomes_a_case(recordings: dict[str, Path], tmp_path: Path) -> None:
     for name in ("paging", "retries of a request", "a failure that is handled", "a login"):
         target = tmp_path / f"{name.replace(' ', '-')}.cases.yaml"
-        done = command("replay", recordings[name], "--write-case", target)
+        done = command("replay", recordings[name], "--write-cases", target)
         assert done.returncode == 0, done.stderr
     done = command("test", tmp_path)
     assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout
@@ -443,7 +443,7 @@ def test_thousands_would_be_summed_up_by_kind(recordings: dict[str, Path], tmp_p
     text = (recordings["get"] / "workflow.json").read_text()
     workflow.write_text(text.replace("'/patients'", "'/people'"))
     folders = [copied(recordings, "get", tmp_path / f"run{n}") for n in range(3)]
-    done = command("replay", *folders, "--workflow", workflow)
+    done = command("replay", *folders, "--workflow-file", workflow)
     assert done.returncode == 1 and "3 recordings: 0 the same" in done.stdout
     assert "3  make another request" in done.stdout
 
@@ -559,10 +559,10 @@ def test_a_lightning_run_is_imported_and_replayed(tmp_path: Path) -> None:
     workflow = tmp_path / "new.json"
     text = (tmp_path / "run" / "workflow.json").read_text()
     workflow.write_text(text.replace("s.data.n + 1", "s.data.n + 2"))
-    done = command("replay", tmp_path / "run", "--workflow", workflow)
+    done = command("replay", tmp_path / "run", "--workflow-file", workflow)
     assert done.returncode == 1 and "output.sent: expected 5, found 6" in done.stdout
     case = tmp_path / "run.cases.yaml"
-    assert command("replay", tmp_path / "run", "--write-case", case).returncode == 0
+    assert command("replay", tmp_path / "run", "--write-cases", case).returncode == 0
     assert command("test", case).returncode == 0
 
 
@@ -574,7 +574,7 @@ def test_the_cli_cache_is_imported_and_replayed(tmp_path: Path) -> None:
     cache.mkdir(parents=True)
     (cache / "a.json").write_text(json.dumps({"n": 4, "data": {}}))
     (cache / "b.json").write_text(json.dumps({"n": 4, "data": {}, "m": 8}))
-    done = command("import", cache, "--workflow", workflow, "-o", tmp_path / "run")
+    done = command("import", cache, "--workflow-file", workflow, "-o", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     done = command("replay", tmp_path / "run")
     assert done.returncode == 0 and "path: a → b" in done.stdout, done.stdout

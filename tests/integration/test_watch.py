@@ -307,7 +307,7 @@ def read(leader: int, wanted: str) -> str:
 @pytest.mark.parametrize("command", ["watch", "dashboard"])
 def test_without_a_control_plane_it_says_so(command: str) -> None:
     with Broker() as broker:
-        line = [WORKER, command, "--mqtt", broker.url, "--patience", "1"]
+        line = [WORKER, command, "--mqtt", broker.url, "--reply-timeout", "1"]
         done = subprocess.run(line, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert done.stderr.startswith("error: no control plane answered within 1 s")
@@ -337,8 +337,8 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, Stage]) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["watch", "--mqtt", "http://x"], "is not a broker URL"),
-        (["watch", "--mqtt", "mqtt://x", "--root", "a/b"], "--root must be"),
+        (["watch", "--mqtt", "http://x"], "is no URL of a broker"),
+        (["watch", "--mqtt", "mqtt://x", "--topic-prefix", "a/b"], "--topic-prefix must be"),
         (["dashboard", "--mqtt", "mqtt://x", "--ca", "f"], "certificates need TLS"),
     ],
 )

@@ -143,20 +143,20 @@ class Chaos:
         if name == "control":
             store = f"sqlite:///{self.made.folder}/orders.db"
             arguments = (
-                "control",
+                "control-plane",
                 "--store",
                 store,
                 "--lease",
                 str(LEASE_S),
-                "--grace",
+                "--disconnect-grace",
                 str(GRACE_S),
             )
         else:
             outbox = str(self.made.folder / f"outbox-{name}")
-            arguments = ("serve", "--name", name, "--capacity", "2", "--outbox", outbox)
-        process = FleetProcess(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
-        self.made.processes.append(process)
-        self.processes[name] = process
+            arguments = ("start", "--name", name, "--capacity", "2", "--outbox", outbox)
+        party = Party(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
+        self.made.parties.append(party)
+        self.parties[name] = party
 
     @property
     def workers(self) -> list[str]:

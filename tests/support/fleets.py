@@ -23,7 +23,7 @@ from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.mqtt import MqttBus
 
 ROOT = Path(__file__).parents[2]
-WORKER = [sys.executable, "-m", "worker.cli.main"]
+WORKER = [sys.executable, "-m", "worker"]
 
 needs_mosquitto = pytest.mark.broker
 
@@ -120,12 +120,12 @@ class Fleet:
     def control(self, *arguments: str, store: str = "", name: str = "control") -> FleetProcess:
         kept = store or f"sqlite:///{self.folder}/orders.db"
         where = ("--mqtt", self.url, "--store", kept, "--workflows", "graphs/aborts.yaml")
-        return self._start(name, "control", *where, *arguments)
+        return self._start(name, "control-plane", *where, *arguments)
 
     def worker(self, name: str = "north", *arguments: str) -> FleetProcess:
         outbox = str(self.folder / f"outbox-{name}")
         where = ("--mqtt", self.url, "--name", name, "--outbox", outbox)
-        return self._start(name, "serve", *where, *arguments)
+        return self._start(name, "start", *where, *arguments)
 
     def _start(self, name: str, *arguments: str) -> FleetProcess:
         self.processes.append(FleetProcess(self.folder, name, *arguments))

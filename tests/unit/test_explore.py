@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import worker
 from tests.acceptance.test_statuses import ROOT, WORKER
-from worker.cli.explore import Asker
+from worker.cli.explore import RestartingEvaluator
 from worker.errors import UsageError
 from worker.explore.explorer import (
     Choice,
@@ -42,7 +42,7 @@ def workflow(**next: Any) -> worker.Workflow:
     return worker.load({"workflow": {"name": "explored", "steps": steps}})
 
 
-ASKERS: list[Asker] = []
+ASKERS: list[RestartingEvaluator] = []
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def let_askers_go() -> Iterator[None]:
 
 
 def explorer(explored: worker.Workflow, input: Any = None) -> Explorer:
-    asker = Asker(explored, Options())
+    asker = RestartingEvaluator(explored, Options())
     ASKERS.append(asker)
     return Explorer(plan=asker.plan, evaluate=asker, input=None if input is None else dumps(input))
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import worker
-from worker.cli.graph import graph
+from worker.cli.graph import graph as graph_command
 from worker.core.status import STATUSES
 from worker.errors import LoadError, UsageError
 from worker.view.graph.arrange import arrange
@@ -588,6 +588,10 @@ def test_too_large_a_graph_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyP
 # --- the command -----------------------------------------------------------------------------------
 
 
+def graph(file: Path, workflow: str | None, output: Path | None, format: str | None) -> int:
+    return graph_command.callback(file=file, workflow=workflow, output=output, format=format)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_end_of_the_name_says_the_format(format: str, tmp_path: Path) -> None:
     output = tmp_path / f"x.{format}"
@@ -596,9 +600,8 @@ def test_the_end_of_the_name_says_the_format(format: str, tmp_path: Path) -> Non
 
 
 def test_without_an_output_it_is_mermaid_on_stdout() -> None:
-    code = "from pathlib import Path; from worker.cli.graph import graph; graph(Path('graphs/join.json'), None, None, None)"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-m", "worker", "graph", "graphs/join.json"],
         cwd=ROOT,
         capture_output=True,
         check=True,

@@ -515,8 +515,8 @@ def test_a_graph_that_is_too_large_leaves_the_rest() -> None:
 
 
 def run_report(source: Path, output: Path, **options: object) -> int:
-    given = {"against": None, "replayed": False, "workflow_file": None, "pick": None, **options}
-    return report(source, output=output, **given)  # type: ignore[arg-type]
+    given = {"workflow_file": None, "workflow": None, **options}
+    return report.callback(source=source, output=output, **given)
 
 
 def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,1 +1,1 @@
-"""What each subcommand does; imported only when it is used."""
+"""The command. One file a command; :mod:`worker.cli.main` imports it when it is used."""

@@ -1,7 +1,9 @@
-"""Where a command finds the others: a broker, and the topics on it."""
+"""Connection of a command to a fleet: the broker, the topics on it and the client."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,27 +12,52 @@ from worker.fleet.messaging.address import Address, parse_address
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics, check_name
 
+Request = Callable[[Client], Awaitable[int]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConnection:
-    """Where a party is on the bus."""
+    """Address of a broker, the topics of a fleet on it, and how long a reply may take."""
 
     address: Address
     topics: Topics
+    reply_timeout_s: float = 10.0
 
     def __str__(self) -> str:
         return f"{self.address} · {self.topics.root}"
 
-    def client(self, *, wait_s: float = 10.0) -> Client:
-        """A client that is not connected yet."""
+    def client(self) -> Client:
+        """Return a client that is not connected yet."""
         name = client_name()
         bus = MqttBus(self.address, id=name)
-        return Client(bus, self.topics, wait_s=wait_s, name=name)
+        return Client(bus, self.topics, wait_s=self.reply_timeout_s, name=name)
+
+    def run(self, request: Request) -> int:
+        """Connect a client for one request and return the exit code."""
+
+        async def connected() -> int:
+            async with self.client() as client:
+                return await request(client)
+
+        try:
+            return asyncio.run(connected())
+        except KeyboardInterrupt:
+            # As shells report a command that SIGINT ended.
+            return 130
 
 
-def place(
-    *, mqtt: str, root: str, ca: Path | None, cert: Path | None, key: Path | None
+def parse(
+    mqtt: str,
+    topic_prefix: str,
+    *,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    reply_timeout_s: float,
 ) -> BrokerConnection:
-    """The place that options name. Raises :class:`worker.errors.UsageError`."""
-    topics = Topics(check_name(root, "--root"))
-    return BrokerConnection(address=parse_address(mqtt, ca=ca, cert=cert, key=key), topics=topics)
+    """Return the connection that options name. Raises :class:`worker.errors.UsageError`."""
+    return BrokerConnection(
+        address=address(mqtt, ca=ca, cert=cert, key=key),
+        topics=Topics(check_name(topic_prefix, "--topic-prefix")),
+        reply_timeout_s=reply_timeout_s,
+    )

@@ -1,4 +1,4 @@
-"""``worker dashboard``: a web page over the control plane."""
+"""``worker dashboard``: show a fleet in the browser."""
 
 from __future__ import annotations
 
@@ -8,47 +8,71 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.options import PATH, client_options, command, option
 from worker.errors import UsageError
 from worker.fleet.client import Client
 
-TOKEN = "WORKER_DASHBOARD_TOKEN"  # noqa: S105 (the name of a variable)
-SHORTEST = 16
+TOKEN_VARIABLE = "WORKER_DASHBOARD_TOKEN"  # noqa: S105 (the name of a variable)
+MIN_TOKEN_LENGTH = 16
 _NEEDED = ("jinja2", "starlette", "uvicorn")
 EXPOSED = (
-    "warning: others can reach this dashboard, and what is sent to it is not encrypted: whoever "
-    "listens on the way learns the token. An SSH tunnel to a dashboard on 127.0.0.1 is safer."
+    "warning: other machines can reach this dashboard, and the connection is not encrypted: the "
+    "token can be read on the way. An SSH tunnel to a dashboard on 127.0.0.1 is safer."
 )
 
 
+@command()
+@option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
+        help="Address to listen on. Other machines can reach all but loopback.")  # fmt: skip
+@option("--port", type=click.IntRange(0, 65535), default=8420, show_default=True, metavar="PORT",
+        help="Port to listen on; 0 for any that is free.")  # fmt: skip
+@option("--token-file", type=PATH, metavar="FILE",
+        help="File with the token to sign in with, instead of a new token each time."
+             "  [env: WORKER_DASHBOARD_TOKEN, the token itself]")  # fmt: skip
+@option("--trusted-host", "trusted_hosts", multiple=True, metavar="NAME:PORT",
+        deprecated_names=["--allow-host"],
+        help="Accept requests for this name too: that of a tunnel or a proxy.")  # fmt: skip
+@client_options
 def dashboard(
-    client: Client,
-    title: str,
     *,
+    connection: BrokerConnection,
     host: str,
     port: int,
     token_file: Path | None,
-    allow_hosts: tuple[str, ...],
+    trusted_hosts: tuple[str, ...],
 ) -> int:
-    """Serve until Ctrl-C. Raises :class:`worker.errors.WorkerError` on wrong usage, and where no
-    control plane answers."""
+    """Show a fleet in the browser; cancel and retry runs there.
+
+    It shows orders, runs as they change, workers and alerts. It prints the address to open, with
+    the token to sign in with.
+
+    \b
+    Examples:
+      worker dashboard --mqtt mqtt://broker.example
+      worker dashboard --mqtt mqtts://broker.example --port 0 --token-file token
+    """
     if not all(map(find_spec, _NEEDED)):
         raise UsageError("the dashboard is an extra: pip install 'workflow-worker[dashboard]'")
     token = read_token(token_file)
-    asyncio.run(_serve(client, title, host, port, token, allow_hosts))
+    title = str(connection)
+    asyncio.run(_serve(connection.client(), title, host, port, token, trusted_hosts))
     return 0
 
 
 def read_token(file: Path | None) -> str | None:
-    """The token of a file, or of the environment; ``None`` where a fresh one is to be made."""
+    """Return the token of a file or of the environment; None where there is neither."""
     try:
-        given = os.environ.get(TOKEN) if file is None else file.read_text("utf-8")
+        token = os.environ.get(TOKEN_VARIABLE) if file is None else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
-    if given is None:
+    if token is None:
         return None
-    if len(given.strip()) < SHORTEST:
-        raise UsageError(f"the token must have at least {SHORTEST} characters")
-    return given.strip()
+    if len(token.strip()) < MIN_TOKEN_LENGTH:
+        raise UsageError(f"the token must have at least {MIN_TOKEN_LENGTH} characters")
+    return token.strip()
 
 
 async def _serve(
@@ -60,21 +84,22 @@ async def _serve(
 
     listening = bind(host, port)
     bound = listening.getsockname()[1]
-    shown = f"[{host.strip('[]')}]" if ":" in host else host
-    made = token or fresh()
+    name = f"[{host.strip('[]')}]" if ":" in host else host
+    secret = token or fresh()
 
     def ready() -> None:
         if not is_loopback(host):
             print(EXPOSED, file=sys.stderr)
-        end = "" if token else f"?token={made}"
-        print(f"http://{shown}:{bound}/{end}", flush=True)
+        # A token that its owner knows is not printed.
+        end = "" if token else f"?token={secret}"
+        print(f"http://{name}:{bound}/{end}", flush=True)
 
     stop = asyncio.Event()
     stop_on_signals(stop)
     await serve(
         client,
         listening,
-        token=made,
+        token=secret,
         hosts=hosts_of(host, bound, more),
         title=title,
         stop=stop,

@@ -1,4 +1,4 @@
-"""``worker explore``: every way that a workflow can go, as a table, and answers about them all."""
+"""``worker explore``: list all paths of a workflow and check properties of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import click
+
+from worker.cli.options import (
+    PATH,
+    command,
+    option,
+    pick_workflow,
+    start_at,
+    stop_after,
+    write_cases,
+)
 from worker.cli.progress import progress
 from worker.core.machine import EdgesEvaluated
 from worker.errors import UsageError
@@ -36,13 +47,29 @@ from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 
+@command()
+@click.argument("file", type=PATH)
+@pick_workflow
+@option("--input", "-i", "input_file", type=PATH, metavar="FILE",
+        help="Input state, as JSON; what it decides is not varied.")  # fmt: skip
+@start_at("--start")
+@stop_after("--end")
+@option("--ask", "questions", multiple=True, metavar="SENTENCE",
+        help="Search all combinations for a run that contradicts this sentence.")  # fmt: skip
+@option("--all", "everything", is_flag=True,
+        help="Show every combination, not only those that differ.")  # fmt: skip
+@option("--aborts", is_flag=True, help="Show the rows in which a step ends the run.")
+@option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
+        help="Maximum number of rows.")  # fmt: skip
+@write_cases(help="Write the rows to FILE as cases for worker test.")
+@option("--json", "as_json", is_flag=True, help="Print rows and answers as JSON, one a line.")
 def explore(
-    file: Path,
     *,
+    file: Path,
     workflow: str | None,
     input_file: Path | None,
-    start: str,
-    end: str,
+    start_at: str,
+    stop_after: str,
     questions: tuple[str, ...],
     everything: bool,
     aborts: bool,
@@ -50,74 +77,94 @@ def explore(
     write_cases: Path | None,
     as_json: bool,
 ) -> int:
-    """1 where a question is answered by a counterexample, else 0."""
+    """List all paths of a workflow without running its steps.
+
+    Each step succeeds, fails, crashes or is killed; each condition has every value that some state
+    gives it. A sentence has one of these forms:
+
+    \b
+      no failure of STEP goes unhandled      no failure goes unhandled
+      STEP always runs                       STEP never runs
+      STEP always runs after STEP [succeeds|fails]
+      STEP never runs after STEP [succeeds|fails]
+      never both STEP and STEP
+
+    \b
+    Examples:
+      worker explore graphs/referral.yaml
+      worker explore graphs/referral.yaml --ask "no failure goes unhandled"
+      worker explore graphs/router.yaml --write-cases router.cases.yaml
+
+    \b
+    Exit code: 0 every sentence holds, 1 one does not,
+    2 wrong usage or an unreadable file.
+    """
     explored = load(file, workflow=workflow)
-    asked = [parse_property(text, tuple(step.id for step in explored.steps)) for text in questions]
-    options = Options(start=start, end=end)
-    with closing(Asker(explored, options)) as asker:
-        explorer = Explorer(plan=asker.plan, evaluate=asker, input=_input(input_file))
+    properties = [ask(text, tuple(step.id for step in explored.steps)) for text in questions]
+    options = Options(start=start_at, end=stop_after)
+    with closing(RestartingEvaluator(explored, options)) as evaluator:
+        explorer = Explorer(plan=evaluator.plan, ask=evaluator, input=_input(input_file))
         with progress("exploring"):
-            found = decision_table(explorer, everything=everything, limit=limit)
-            answers = [check_property(explorer, question) for question in asked]
+            rows = table(explorer, everything=everything, limit=limit)
+            results = [answer(explorer, property) for property in properties]
         if write_cases is not None:
-            _write(write_cases, file, explored, found, workflow, explorer.input)
-        lines = _as_json(found, answers) if as_json else _as_text(explorer, found, answers, aborts)
+            _write(write_cases, file, explored, rows, workflow, explorer.input)
+        lines = _as_json(rows, results) if as_json else _as_text(explorer, rows, results, aborts)
         for line in lines:
             print(line)
-    return int(any(not one.holds for one in answers))
+    return int(any(not result.holds for result in results))
 
 
-class Asker:
-    """Asks a judge for the verdicts of conditions, a new one where the last one is gone."""
+class RestartingEvaluator:
+    """Evaluator of conditions that starts a new process where the last one ended."""
 
     def __init__(self, workflow: Workflow, options: Options) -> None:
         self._request = prepare(workflow, {}, options, str(uuid.uuid4()))
         self.plan = self._request.plan
-        self._judge: ConditionEvaluator | None = None
+        self._evaluator: ConditionEvaluator | None = None
 
     def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
-        if self._judge is None or self._judge.closed:
+        if self._evaluator is None or self._evaluator.gone:
             shared = background()
-            call = shared.pool.start_evaluator(self._request)
-            self._judge = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
-            if error := self._judge.startup_error():
+            call = shared.pool.judge(self._request)
+            self._evaluator = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
+            if error := self._evaluator.refused():
                 raise UsageError(f"the workflow cannot run: {error.message}")
-        return self._judge.evaluate_all(step, states)
+        return self._evaluator.ask_all(step, states)
 
     def close(self) -> None:
-        """Let the judge go."""
-        if self._judge is not None:
-            self._judge.close()
+        """Release the process."""
+        if self._evaluator is not None:
+            self._evaluator.close()
 
 
 def _input(file: Path | None) -> str | None:
     if file is None:
         return None
-    found = parse_json(read_text(file, FILE_LIMIT), str(file))
-    if not isinstance(found, dict):
+    state = parse_json(read_text(file, FILE_LIMIT), str(file))
+    if not isinstance(state, dict):
         raise UsageError(f"{file}: expected the input to be a JSON object")
-    return dumps(found)
+    return dumps(state)
 
 
 # --- as text --------------------------------------------------------------------------------------
 
 
 def _as_text(
-    explorer: Explorer, found: DecisionTable, answers: list[PropertyResult], aborts: bool
+    explorer: Explorer, rows: Table, results: list[PropertyResult], aborts: bool
 ) -> Iterator[str]:
-    hidden = [row for row in found.rows if _is_abort(row) and not aborts]
-    shown = [row for row in found.rows if aborts or not _is_abort(row)]
-    yield from _table(shown)
+    hidden = [row for row in rows.rows if _is_abort(row) and not aborts]
+    yield from _table([row for row in rows.rows if aborts or not _is_abort(row)])
     yield ""
     if hidden:
         yield (
             f"{len(hidden)} more rows in which a step crashes or is killed, or a condition throws:"
             " the run ends there (--aborts shows them)"
         )
-    yield from _summary(explorer, found)
-    for one in answers:
+    yield from _summary(explorer, rows)
+    for result in results:
         yield ""
-        yield from _told(one)
+        yield from _result(result)
 
 
 def _is_abort(row: ExploredRun) -> bool:
@@ -136,30 +183,31 @@ def _table(rows: Sequence[ExploredRun]) -> Iterator[str]:
         yield f"{count:>{number}}  {text:<{width}}  {row.status.value:<8}  {path}"
 
 
-def _summary(explorer: Explorer, found: DecisionTable) -> Iterator[str]:
+def _summary(explorer: Explorer, rows: Table) -> Iterator[str]:
     runs = count_runs(explorer)
     total = "more runs than were counted" if runs is None else f"{runs:,} runs"
-    yield f"{len(found.rows):,} rows stand for {total}"
-    for reason, number in found.pruned.items():
+    yield f"{len(rows.rows):,} rows stand for {total}"
+    for reason, number in rows.pruned.items():
         yield f"pruned: {number:,} ways on, as {reason}"
     for reason in explorer.pruned:
         yield f"pruned: {one_line(reason, 200)}"
 
 
-def _told(one: PropertyResult) -> Iterator[str]:
-    text = printable(one.text)
-    if one.counterexample is not None:
+def _result(result: PropertyResult) -> Iterator[str]:
+    text = printable(result.question.text)
+    if result.counterexample is not None:
         yield f"✗ {text}"
-        yield f"    against it: {one_line(describe_run(one.counterexample))}"
-        yield f"    path: {printable(' → '.join(one.counterexample.steps))}"
-        yield f"    status: {one.counterexample.status.value}"
-        for choice in one.counterexample.choices:
+        yield f"    against it: {one_line(label(result.counterexample))}"
+        yield f"    path: {printable(' → '.join(result.counterexample.steps))}"
+        yield f"    status: {result.counterexample.status.value}"
+        for choice in result.counterexample.choices:
             if choice.witness is not None:
                 yield f"    with {choice.step} {_gives(choice)} {one_line(choice.witness, 200)}"
-    elif one.complete:
-        yield f"✓ {text} ({one.situations:,} situations)"
+    elif result.complete:
+        yield f"✓ {text} ({result.situations:,} situations)"
     else:
-        yield f"? {text}: nothing against it in {one.situations:,} situations, and there are more"
+        count = f"{result.situations:,}"
+        yield f"? {text}: nothing against it in {count} situations, and there are more"
 
 
 def _gives(choice: Choice) -> str:
@@ -169,19 +217,18 @@ def _gives(choice: Choice) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 
-def _as_json(found: DecisionTable, answers: list[PropertyResult]) -> Iterator[str]:
-    """One object a line: a row, or an answer."""
-    for row in found.rows:
+def _as_json(rows: Table, results: list[PropertyResult]) -> Iterator[str]:
+    for row in rows.rows:
         yield dumps({"type": "row", **_row(row)})
-    for one in answers:
-        counterexample = _row(one.counterexample) if one.counterexample else None
+    for result in results:
+        counterexample = _row(result.counterexample) if result.counterexample else None
         yield dumps(
             {
                 "type": "answer",
-                "question": one.text,
-                "holds": one.holds,
-                "complete": one.complete,
-                "situations": one.situations,
+                "question": result.question.text,
+                "holds": result.holds,
+                "complete": result.complete,
+                "situations": result.situations,
                 "counterexample": counterexample,
             }
         )
@@ -189,23 +236,24 @@ def _as_json(found: DecisionTable, answers: list[PropertyResult]) -> Iterator[st
 
 def _row(row: ExploredRun) -> dict[str, Any]:
     return {
-        "when": describe_run(row),
-        "choices": [_choice(one) for one in row.choices],
+        "when": label(row),
+        "choices": [_choice(choice) for choice in row.choices],
         "path": row.steps,
         "status": row.status.value,
         "error_type": row.error_type,
     }
 
 
-def _choice(one: Choice) -> dict[str, Any]:
-    if one.ending is not None:
-        return {"step": one.step, "ending": one.ending.value}
-    verdicts = dict(zip((edge.id for edge in one.edges), one.verdicts, strict=False))
+def _choice(choice: Choice) -> dict[str, Any]:
+    if choice.ending is not None:
+        return {"step": choice.step, "ending": choice.ending.value}
+    # A condition that throws ends the choice: later edges have no verdict.
+    verdicts = dict(zip((edge.id for edge in choice.edges), choice.verdicts, strict=False))
     return {
-        "step": one.step,
+        "step": choice.step,
         "edges": verdicts,
-        "throws": one.throws.id if one.throws else None,
-        "state": json.loads(one.witness) if one.witness else None,
+        "throws": choice.throws.id if choice.throws else None,
+        "state": json.loads(choice.witness) if choice.witness else None,
     }
 
 
@@ -216,7 +264,7 @@ def _write(
     target: Path,
     file: Path,
     workflow: Workflow,
-    found: DecisionTable,
+    rows: Table,
     pick: str | None,
     input: str | None,
 ) -> None:
@@ -226,7 +274,7 @@ def _write(
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     relative = os.path.relpath(file.resolve(), target.resolve().parent)
     known = None if input is None else json.loads(input)
-    content = case_file(workflow, relative, found.rows, pick, known)
+    content = suite(workflow, relative, rows.rows, pick, known)
     target.write_text(_dumped(target, content), "utf-8")
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
 

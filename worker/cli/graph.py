@@ -1,11 +1,14 @@
-"""``worker graph``: a workflow's graph, drawn."""
+"""``worker graph``: draw a workflow."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from worker.core.compile_plan import compile_plan
+import click
+
+from worker.cli.options import PATH, command, option, pick_workflow
+from worker.core.compile_plan import compile
 from worker.errors import PlanError, UsageError
 from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw
@@ -16,18 +19,28 @@ from worker.workflow.model import Workflow
 STDOUT = Path("-")
 
 
-def graph(file: Path, workflow: str | None, output: Path | None, format: str | None) -> int:
-    """0 where the picture was written, even of a workflow that could not run.
+@command()
+@click.argument("file", type=PATH)
+@pick_workflow
+@option("--output", "-o", type=PATH, metavar="FILE|-",
+        help="Write to FILE; its suffix gives the format.  [default: Mermaid, to -]")  # fmt: skip
+@option("--format", type=click.Choice(["svg", "png", "html", "mmd", "dot"]),
+        help="Format of the drawing.")  # fmt: skip
+def graph(
+    *, file: Path, workflow: str | None, output: Path | None = None, format: str | None = None
+) -> int:
+    """Draw a workflow, even one that could not run.
 
-    ``output`` (None or ``-``: stdout) decides on the format if ``format`` does not; on stdout it
-    is Mermaid. Raises LoadError on an unreadable file and on several workflows with none picked,
-    UsageError on an unknown format, and on a file that cannot be written.
+    \b
+    Examples:
+      worker graph graphs/referral.yaml -o referral.svg
+      worker graph project.yaml --workflow "Case referral"
     """
     to_stdout = output is None or output == STDOUT
     chosen = format or ("mmd" if output is None or to_stdout else format_of(output))
-    found = load(file, workflow=workflow)
-    picture = write(draw(found), chosen)
-    _warn(found)
+    loaded = load(file, workflow=workflow)
+    picture = write(draw(loaded), chosen)
+    _warn(loaded)
     if output is None or to_stdout:
         sys.stdout.buffer.write(picture)
         sys.stdout.flush()
@@ -40,7 +53,7 @@ def graph(file: Path, workflow: str | None, output: Path | None, format: str | N
 
 
 def _warn(workflow: Workflow) -> None:
-    """What keeps the workflow from running, which the picture may show."""
+    """Print what keeps the workflow from running."""
     try:
         compile_plan(workflow)
     except PlanError as error:

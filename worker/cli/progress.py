@@ -1,4 +1,4 @@
-"""Progress of what takes long: on a terminal, on stderr, and gone when it is done."""
+"""Progress of long work: shown on stderr while it lasts, if that is a terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[], object]]:
-    """Show what goes on and for how long; with a ``total``, how much of it is done. Gives what is
-    to be called for each part that is. Where stderr is no terminal, nothing is shown."""
+    """Show progress and yield the function to call for each finished part of ``total``.
+
+    Nothing is shown where stderr is not a terminal.
+    """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield lambda: None
         return
@@ -27,6 +29,6 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], objec
 
     counts = (BarColumn(), MofNCompleteColumn()) if total is not None else ()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *counts, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=total)
-        yield lambda: shown.advance(task)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

@@ -1,4 +1,4 @@
-"""``worker replay``: run recordings again, and say where they first differ."""
+"""``worker replay``: run recordings again and show the first difference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
+from worker.cli.options import (
+    PATH,
+    check_only,
+    command,
+    jobs,
+    only_step,
+    option,
+    start_at,
+    stop_after,
+    workflow_file,
+    write_cases,
+)
 from worker.cli.progress import progress
 from worker.errors import LoadError, UsageError, WorkerError
 from worker.replay.divergence import Divergence
@@ -20,37 +34,64 @@ from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 
+@command("replay")
+@click.argument("folders", type=PATH, nargs=-1, required=True, metavar="DIR...")
+@workflow_file("Run this workflow instead of the recorded one.")
+@start_at("--from", help="Start at this step, with its recorded input.")
+@stop_after("--until")
+@only_step
+@jobs
+@write_cases("--write-case", help="Write the recordings to FILE as cases for worker test.")
+@option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
 def replay_all(
-    folders: tuple[Path, ...],
     *,
+    folders: tuple[Path, ...],
     workflow_file: Path | None,
-    pick: str | None,
-    part: ReplayPart,
+    workflow: str | None,
+    start_at: str,
+    stop_after: str,
+    only: str,
     jobs: int,
-    write_case_to: Path | None,
+    write_cases: Path | None,
     as_json: bool,
 ) -> int:
-    """0 where no recording differs, else 1; 2 where one cannot be read at all."""
-    found = find(folders)
-    workflow = None if workflow_file is None else load(workflow_file, workflow=pick)
-    if write_case_to is not None:
-        return _write_case(found, write_case_to)
-    return asyncio.run(_replay_all(found, workflow, part, jobs, as_json=as_json))
+    """Run recordings again, offline, and show the first difference.
+
+    The recording answers the requests, and gives the time and the random numbers.
+
+    \b
+    Examples:
+      worker run project.yaml --credentials secrets.yaml --record runs/first
+      worker replay runs/first
+      worker replay runs --workflow-file project.yaml --workflow "Case referral"
+      worker replay runs/first --start-at notify
+      worker replay runs/first --write-cases notify.cases.yaml
+
+    \b
+    Exit code: 0 no difference, 1 a difference, 2 wrong usage or nothing to read.
+    """
+    check_only(only, start_at, stop_after)
+    recordings = find_recordings(folders)
+    changed = None if workflow_file is None else load(workflow_file, workflow=workflow)
+    if write_cases is not None:
+        return _write_cases(recordings, write_cases)
+    part = ReplayPart(start=only or start_at, end=only or stop_after)
+    return asyncio.run(_replay_all(recordings, changed, part, jobs, as_json=as_json))
 
 
-def find(folders: Sequence[Path]) -> list[Path]:
-    """The recordings among these folders, and below them."""
-    found: list[Path] = []
+def find_recordings(folders: Sequence[Path]) -> list[Path]:
+    """Return the recordings among these folders and below them."""
+    recordings: list[Path] = []
     for folder in folders:
         if is_recording(folder):
-            found.append(folder)
+            recordings.append(folder)
         elif folder.is_dir():
-            found += sorted(one.parent for one in folder.rglob("recording.json"))
+            recordings += sorted(header.parent for header in folder.rglob("recording.json"))
         else:
             raise UsageError(f"there is no folder {folder}")
-    if not found:
+    if not recordings:
         raise UsageError("no recordings found (worker run --record DIR makes one)")
-    return found
+    return recordings
 
 
 async def _replay_all(
@@ -59,8 +100,11 @@ async def _replay_all(
     kinds: Counter[str] = Counter()
     alone = len(folders) == 1
     async with Pool(size=jobs) as pool:
-        room = asyncio.Semaphore(jobs * 2)
-        tasks = [asyncio.create_task(_one(pool, one, workflow, part, room)) for one in folders]
+        # Recordings are read ahead of the pool, but never all of them into memory.
+        slots = asyncio.Semaphore(jobs * 2)
+        tasks = [
+            asyncio.create_task(_replay(pool, folder, workflow, part, slots)) for folder in folders
+        ]
         with progress("replaying", len(folders)) as done:
             for folder, task in zip(folders, tasks, strict=True):
                 outcome = await task
@@ -76,10 +120,10 @@ async def _replay_all(
     return 2 if kinds["unreadable"] == len(folders) else int(bad > 0)
 
 
-async def _one(
-    pool: Pool, folder: Path, workflow: Workflow | None, part: ReplayPart, room: asyncio.Semaphore
+async def _replay(
+    pool: Pool, folder: Path, workflow: Workflow | None, part: ReplayPart, slots: asyncio.Semaphore
 ) -> Replay | WorkerError:
-    async with room:
+    async with slots:
         try:
             return await replay(pool, read(folder), workflow, part)
         except WorkerError as error:
@@ -101,9 +145,9 @@ def _as_text(folder: Path, outcome: Replay | WorkerError, alone: bool) -> list[s
     name = printable(str(folder))
     if isinstance(outcome, WorkerError):
         return [f"✗ {name}: {printable(str(outcome))}"]
-    lines = [f"! {name}: {printable(one)}" for one in outcome.recording.damage]
+    lines = [f"! {name}: {printable(damage)}" for damage in outcome.recording.damage]
     if outcome.divergence is not None:
-        return [*lines, f"✗ {name}: {_told(outcome.divergence)}"]
+        return [*lines, f"✗ {name}: {_difference(outcome.divergence)}"]
     if alone:
         steps = [entry.step for entry in outcome.result.path]
         path = printable(" → ".join(steps) or "(no step)")
@@ -114,7 +158,7 @@ def _as_text(folder: Path, outcome: Replay | WorkerError, alone: bool) -> list[s
     return lines
 
 
-def _told(divergence: Divergence) -> str:
+def _difference(divergence: Divergence) -> str:
     again = f", execution {divergence.execution}" if divergence.execution else ""
     place = f" at '{divergence.step}'{again}" if divergence.step else ""
     return f"{divergence.kind}{printable(place)}: {one_line(divergence.message, 600)}"
@@ -146,16 +190,16 @@ def _as_json(folder: Path, outcome: Replay | WorkerError) -> list[str]:
     if isinstance(outcome, WorkerError):
         return [dumps({**fields, "message": str(outcome)})]
     divergence = outcome.divergence
-    told = None
+    difference = None
     if divergence is not None:
-        told = {name: getattr(divergence, name) for name in Divergence.__dataclass_fields__}
+        difference = {name: getattr(divergence, name) for name in Divergence.__dataclass_fields__}
     status = outcome.result.status.value
     return [
         dumps(
             {
                 **fields,
                 "status": status,
-                "divergence": told,
+                "divergence": difference,
                 "damage": list(outcome.recording.damage),
                 "scripted": list(outcome.scripted),
             }
@@ -163,10 +207,10 @@ def _as_json(folder: Path, outcome: Replay | WorkerError) -> list[str]:
     ]
 
 
-# --- as a case ------------------------------------------------------------------------------------
+# --- as cases -------------------------------------------------------------------------------------
 
 
-def _write_case(folders: list[Path], target: Path) -> int:
+def _write_cases(folders: list[Path], target: Path) -> int:
     recordings: list[Recording] = []
     for folder in folders:
         recording = read(folder)

@@ -1,4 +1,4 @@
-"""``worker report``: a run as a page, alone, beside another, or beside its replay."""
+"""``worker report``: write a run as a page, alone, beside another one or beside its replay."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import click
+
+from worker.cli.options import PATH, command, option, workflow_file
 from worker.cli.progress import progress
 from worker.errors import UsageError
 from worker.replay.divergence import Divergence
@@ -24,25 +27,45 @@ from worker.workflow.model import Workflow
 STDOUT = Path("-")
 
 
+@command()
+@click.argument("source", type=PATH, metavar="JOURNAL|RECORDING")
+@option("--output", "-o", type=PATH, metavar="FILE|-", default="report.html", show_default=True,
+        help="Write the page to FILE.")  # fmt: skip
+@option("--against", type=PATH, metavar="JOURNAL|RECORDING",
+        help="Show this run beside it, with the first difference.")  # fmt: skip
+@option("--replay", "replayed", is_flag=True,
+        help="Replay the recording and show that run beside it.")  # fmt: skip
+@workflow_file("Workflow of the run that a journal holds, or the one to replay.")
 def report(
-    source: Path,
     *,
-    against: Path | None,
-    replayed: bool,
-    workflow_file: Path | None,
-    pick: str | None,
+    source: Path,
     output: Path,
+    against: Path | None = None,
+    replayed: bool = False,
+    workflow_file: Path | None,
+    workflow: str | None,
 ) -> int:
-    """0 where the page was written, whatever it shows.
+    """Write a run as one HTML page that opens offline.
 
-    Raises LoadError where there is no run to read, UsageError on options that do not fit together
-    and on a file that cannot be written.
+    It shows the path on the graph, the time of each step, the states and their changes, errors in
+    their source, edges that were not taken with the reason, and the log.
+
+    \b
+    Examples:
+      worker report runs/first -o report.html
+      worker report run.jsonl --workflow-file project.yaml
+      worker report runs/first --against runs/second
+      worker report runs/first --replay
+
+    \b
+    Exit code: 0 written, whatever the run's status,
+    2 wrong usage or nothing to read.
     """
     if against is not None and replayed:
-        raise UsageError("--against and --replay both say what to compare with: leave one out")
-    workflow = None if workflow_file is None else load(workflow_file, workflow=pick)
+        raise UsageError("--against and --replay exclude each other: leave one out")
+    loaded = None if workflow_file is None else load(workflow_file, workflow=workflow)
     with progress("drawing the report"):
-        text = _text(source, against, replayed, workflow)
+        text = _text(source, against, replayed, loaded)
     _write(output, text)
     return 0
 
@@ -62,9 +85,9 @@ def _text(source: Path, against: Path | None, replayed: bool, workflow: Workflow
 
 
 def _check_use(workflow: Workflow | None, *sources: SourceListing) -> None:
-    if workflow is not None and all(one.recording is not None for one in sources):
+    if workflow is not None and all(source.recording is not None for source in sources):
         raise UsageError(
-            "a recording holds its own workflow: leave out --workflow, or add --replay to run it"
+            "a recording holds its own workflow: leave out --workflow-file, or add --replay"
         )
 
 
@@ -76,19 +99,19 @@ def _compared(before: SourceListing, now: SourceListing, divergence: Divergence 
         print("no difference", file=sys.stderr)
     else:
         place = f" at '{divergence.step}'" if divergence.step else ""
-        told = f"first difference: {divergence.kind}{place}: {divergence.message}"
-        print(one_line(told, 600), file=sys.stderr)
+        difference = f"first difference: {divergence.kind}{place}: {divergence.message}"
+        print(one_line(difference, 600), file=sys.stderr)
     return page(together(first, second, divergence), drawings)
 
 
 def _replayed(
     before: SourceListing, workflow: Workflow | None
 ) -> tuple[SourceListing, Divergence | None]:
-    """The replay of a recording, and where it differs."""
+    """Return the replay of a recording, and its first difference."""
     if before.recording is None:
         raise UsageError("only a recording can be replayed (worker run --record DIR makes one)")
     try:
-        found = asyncio.run(_replay(before, workflow))
+        outcome = asyncio.run(_replay(before, workflow))
     except RecursionError as error:
         message = f"{before.name} cannot be replayed: a state is nested too deeply"
         raise UsageError(message) from error
@@ -96,10 +119,10 @@ def _replayed(
         before,
         name=f"replay of {before.name}",
         workflow=workflow or before.workflow,
-        events=found.result.events,
-        damage=tuple(f"did what was recorded of it: {step}" for step in found.scripted),
+        events=outcome.result.events,
+        damage=tuple(f"did what was recorded of it: {step}" for step in outcome.scripted),
     )
-    return now, found.divergence
+    return now, outcome.divergence
 
 
 async def _replay(before: SourceListing, workflow: Workflow | None) -> Replay:

@@ -1,27 +1,40 @@
-"""``worker run``: one workflow from its file to its verdict."""
+"""``worker run``: one workflow from its file to its final status."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
+import click
+
+from worker.adaptors.http.allowlist import HostPattern, hosts_of, named
 from worker.adaptors.http.lazy_host import LazyHost
+from worker.cli.files import read_credentials, read_input, write_state
+from worker.cli.options import (
+    PATH,
+    check_only,
+    command,
+    input_state,
+    only_step,
+    option,
+    permissions,
+    pick_workflow,
+    run_limits,
+    start_at,
+    stop_after,
+)
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations, limits_of
 from worker.runner.result import Result
 from worker.sinks.terminal_text import printable
-from worker.workflow.documents.document import parse_json, read_document, read_text
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -32,16 +45,46 @@ UNENFORCED = (
     "warning: this system enforces the time limit and the JavaScript memory limit; the memory of "
     "Python steps is not limited, and a killed worker leaves its runs to end by themselves"
 )
-INPUT_LIMIT = 100 * 1024 * 1024
+EPILOG = """
+\b
+Examples:
+  worker run graphs/referral.yaml --input graphs/referral.input.json
+  worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
+  worker run project.yaml --only fetch-patient --input state.json --output -
+  curl ... | worker run plan.json --input - --json > events.jsonl
+
+\b
+Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
+6 cancelled, 2 wrong usage or an unreadable file.
+"""
 
 
+@command(epilog=EPILOG)
+@click.argument("file", type=PATH)
+@pick_workflow
+@input_state
+@start_at("--start")
+@stop_after("--end")
+@only_step
+@run_limits
+@permissions
+@option("--record", type=PATH, metavar="DIR",
+        help="Record the run and its requests in DIR, for worker replay.")  # fmt: skip
+@option("--scrub", multiple=True, metavar="REGEX",
+        help="Keep what this matches out of the recording.")  # fmt: skip
+@option("--output", "-o", metavar="FILE|-", help="Write the final state to FILE, as JSON.")
+@option("--journal", type=PATH, metavar="FILE", help="Write all events to FILE, one a line.")
+@option("--json", "as_json", is_flag=True,
+        help="Print events to stdout, one a line, and logs to stderr.")  # fmt: skip
+@option("--quiet", "-q", is_flag=True, help="Print nothing of the run.")
+@option("--debug", is_flag=True, help="Print debug lines of the run too.")
 def run(
     *,
     file: Path,
     workflow: str | None,
     input_file: str | None,
-    start: str,
-    end: str,
+    start_at: str,
+    stop_after: str,
     only: str,
     output: str | None,
     journal: Path | None,
@@ -55,14 +98,18 @@ def run(
     scrub: tuple[str, ...],
     **limits: Any,
 ) -> int:
-    """The exit code of the run. Raises :class:`worker.errors.WorkerError` on wrong usage."""
-    if only and (start or end):
-        raise UsageError("--only says where to start and end: leave out --start and --end")
+    """Run a workflow to its end and show every step.
+
+    FILE is a project.yaml (version 3 or 4.0), one workflow of it, an execution plan as JSON or
+    YAML, or a Lightning run.
+    """
+    check_only(only, start_at, stop_after)
     if as_json and output == "-":
         raise UsageError("--json and --output - both write to stdout: choose a file for --output")
     if sys.platform != "linux":
         print(UNENFORCED, file=sys.stderr)
     pool = Pool(size=1)
+    # The process that forks runs starts while the file is read and compiled.
     pool.boot()
     loaded = load(file, workflow=workflow)
     for warning in loaded.warnings:
@@ -70,8 +117,8 @@ def run(
             f"warning: {printable(f'{file}: {warning.path}: {warning.message}')}", file=sys.stderr
         )
     options = Options(
-        start=start,
-        end=end,
+        start=start_at,
+        end=stop_after,
         only=only,
         limits=limits_of(loaded, **limits),
         credentials=read_credentials(credentials),
@@ -80,7 +127,7 @@ def run(
     state = read_input(input_file)
     allowed = [parse_host_pattern(text) for text in allow_hosts]
     if scrub and record is None:
-        raise UsageError("--scrub says what to keep out of a recording: add --record DIR")
+        raise UsageError("--scrub needs a recording: add --record DIR")
     sinks = _sinks(
         loaded, journal=journal, as_json=as_json, quiet=quiet, debug=debug, output=output
     )
@@ -88,7 +135,7 @@ def run(
     recording = None if record is None else (record, scrub)
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, recording))
     if output is not None:
-        write_output(output, result)
+        write_state(output, result.final_state)
     return STATUSES[result.status].exit_code
 
 
@@ -121,48 +168,23 @@ async def _run(
 
 
 def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
-    """Requests go to the hosts that were allowed, and to those that credentials name."""
-    found, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_in_credentials(found.values())])
+    """Return a host that lets requests through to allowed hosts and to those of credentials."""
+    configured, _ = configurations(workflow, options.credentials or {})
+    return LazyHost([*allowed, *hosts_of(configured.values())])
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:
-    """Ctrl-C and SIGTERM cancel the run; a second one leaves at once."""
+    """Cancel the run on Ctrl-C or SIGTERM; exit at once on the second one."""
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
+        # A run that does not end must not keep its user from leaving.
         if cancel.is_set():
             os._exit(STATUSES[Status.CANCELLED].exit_code)
         cancel.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-
-
-def read_input(source: str | None) -> dict[str, Any]:
-    """The input state, from a file or (``-``) from stdin; empty without one."""
-    if source is None:
-        return {}
-    if source == "-":
-        name, text = "<stdin>", sys.stdin.read(INPUT_LIMIT + 1)
-        if len(text) > INPUT_LIMIT:
-            raise UsageError(f"the input is over the limit of {INPUT_LIMIT // 2**20} MB")
-    else:
-        name, text = source, read_text(Path(source), INPUT_LIMIT)
-    state = parse_json(text, name)
-    if not isinstance(state, dict):
-        raise UsageError(f'{name}: the input must be a JSON object, such as {{"data": {{}}}}')
-    return state
-
-
-def read_credentials(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
-    """Credentials by the names that steps use."""
-    if file is None:
-        return {}
-    found = read_document(file).root
-    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-        raise UsageError(f"{file}: expected a mapping of credential names to their content")
-    return found
 
 
 def _sinks(
@@ -174,23 +196,23 @@ def _sinks(
     debug: bool,
     output: str | None,
 ) -> list[Sink]:
-    found: list[Sink] = []
+    sinks: list[Sink] = []
     if journal is not None:
         from worker.sinks.journal import Journal
 
-        found.append(Journal(journal))
+        sinks.append(Journal(journal))
     if as_json:
         from worker.sinks.journal import Lines
         from worker.sinks.log import StructuredLog
 
-        found += [Lines(sys.stdout), *([] if quiet else [StructuredLog()])]
+        sinks += [Lines(sys.stdout), *([] if quiet else [StructuredLog()])]
     elif not quiet:
-        found.append(_screen(workflow, debug=debug, to_stderr=output == "-"))
-    return found
+        sinks.append(_screen(workflow, debug=debug, to_stderr=output == "-"))
+    return sinks
 
 
 def _screen(workflow: Workflow, *, debug: bool, to_stderr: bool) -> Sink:
-    """A live tree where there is a terminal to draw on, else plain lines."""
+    """Return a live tree where stdout is a terminal, else plain lines."""
     from worker.sinks.terminal import TREE_LIMIT, LiveTree, PlainLines
 
     stream = sys.stderr if to_stderr else sys.stdout
@@ -198,20 +220,3 @@ def _screen(workflow: Workflow, *, debug: bool, to_stderr: bool) -> Sink:
     if stream is sys.stdout and stream.isatty() and not dumb and len(workflow.steps) <= TREE_LIMIT:
         return LiveTree(workflow, debug=debug)
     return PlainLines(workflow, stream, debug=debug)
-
-
-def write_output(target: str, result: Result) -> None:
-    """The final state as JSON, whole or not at all; ``null`` where there is none."""
-    text = json.dumps(result.final_state, indent=2, ensure_ascii=False) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    path = Path(target)
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, delete=False, encoding="utf-8"
-        ) as part:
-            part.write(text)
-        Path(part.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

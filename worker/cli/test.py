@@ -1,4 +1,4 @@
-"""``worker test``: run the cases beside workflows, and say which are not as expected."""
+"""``worker test``: run the cases of workflows and compare each with what it expects."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
+
+from worker.cli.options import PATH, command, jobs, option
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES, Case
@@ -18,9 +21,23 @@ from worker.testing.update import update_cases as update_file
 from worker.workflow.model import Workflow
 
 
+@command()
+@click.argument("paths", type=PATH, nargs=-1)
+@option("-k", "keyword", default="", metavar="TEXT", help="Run only cases with TEXT in the name.")
+@jobs
+@option("--junit", type=PATH, metavar="FILE", help="Write the results to FILE as JUnit XML.")
+@option("--coverage", type=PATH, metavar="FILE",
+        help="Add the rules that were exercised to FILE, as JSON.")  # fmt: skip
+@option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT",
+        help="Exit 1 if a smaller part of a workflow's rules was exercised.")  # fmt: skip
+@option("--draw", type=PATH, metavar="FILE",
+        help="Draw the coverage on the graph: .svg, .png, .html, .mmd or .dot.")  # fmt: skip
+@option("--update", is_flag=True,
+        help="Write the results into the cases that expected others.")  # fmt: skip
+@option("--schema", is_flag=True, help="Print the JSON Schema of case files and exit.")
 def test(
-    paths: tuple[Path, ...],
     *,
+    paths: tuple[Path, ...],
     keyword: str,
     jobs: int,
     junit: Path | None,
@@ -28,50 +45,63 @@ def test(
     fail_under: float | None,
     update: bool,
     draw: Path | None,
+    schema: bool,
 ) -> int:
-    """0 where every case is as expected and enough rules were exercised, else 1.
+    """Run cases: what steps do, and where the run must go.
 
-    Raises :class:`worker.errors.WorkerError` on a file that is wrong or stale.
+    PATHS are files that end in .cases.yaml, or folders that hold such files; without PATHS, the
+    current folder.
+
+    \b
+    Examples:
+      worker test graphs
+      worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
+      worker test . --coverage rules.json --fail-under 90
+
+    \b
+    Exit code: 0 all passed, 1 a case failed or too few rules were exercised,
+    2 wrong usage or an unreadable file.
     """
-    files = find(paths or (Path(),))
+    if schema:
+        return _print_schema()
+    files = find_case_files(paths or (Path(),))
     cases = [case for file in files for case in load_cases(file) if keyword in case.name]
     if not cases:
         raise UsageError(f"no cases found in {len(files)} files (they end in {SUFFIXES[0]})")
-    verdicts = asyncio.run(_run_all(cases, jobs))
-    updated = _update(verdicts) if update else 0
-    failed = sum(bool(verdict.mismatches) for verdict in verdicts) - updated
+    results = asyncio.run(_run_all(cases, jobs))
+    updated = _update(results) if update else 0
+    failed = sum(bool(result.mismatches) for result in results) - updated
     if junit is not None:
-        write_junit(junit, verdicts)
-    short = _cover(verdicts, coverage, fail_under, draw)
+        write_junit(junit, results)
+    short = _cover(results, coverage, fail_under, draw)
     changed = f", {updated} updated" if updated else ""
-    print(f"\n{len(verdicts) - failed - updated} passed, {failed} failed{changed}")
+    print(f"\n{len(results) - failed - updated} passed, {failed} failed{changed}")
     return int(bool(failed) or short)
 
 
 def _draw(file: Path, workflows: list[Workflow], coverages: list[Coverage]) -> None:
-    """One picture for each workflow; of several, each in a file of its own."""
+    """Draw one picture for each workflow; of several, each in a file of its own."""
     from worker.testing.coverage_marks import marks_of
     from worker.view.graph.drawing import draw
     from worker.view.graph.formats import format_of, write
 
     for number, (workflow, coverage) in enumerate(zip(workflows, coverages, strict=True), start=1):
-        own = file if len(workflows) == 1 else file.with_stem(f"{file.stem}-{number}")
-        own.write_bytes(write(draw(workflow, marks_of(workflow, coverage)), format_of(own)))
-        print(f"drew {printable(workflow.name)}: {printable(str(own))}")
+        target = file if len(workflows) == 1 else file.with_stem(f"{file.stem}-{number}")
+        target.write_bytes(write(draw(workflow, marks_of(workflow, coverage)), format_of(target)))
+        print(f"drew {printable(workflow.name)}: {printable(str(target))}")
 
 
-def print_schema() -> int:
-    """The JSON Schema of case files, as it is shipped."""
+def _print_schema() -> int:
     schema = resources.files("worker.testing") / "cases.schema.json"
     print(schema.read_text("utf-8"), end="")
     return 0
 
 
-def _update(verdicts: list[CaseResult]) -> int:
-    """Correct the files; how many cases were."""
+def _update(results: list[CaseResult]) -> int:
+    """Correct the files; return the number of cases that changed."""
     by_file: dict[str, list[CaseResult]] = {}
-    for verdict in verdicts:
-        by_file.setdefault(verdict.case.file, []).append(verdict)
+    for result in results:
+        by_file.setdefault(result.case.file, []).append(result)
     names = [name for file, several in by_file.items() for name in update_file(Path(file), several)]
     for name in names:
         print(f"updated: {printable(name)}")
@@ -79,18 +109,16 @@ def _update(verdicts: list[CaseResult]) -> int:
 
 
 def _cover(
-    verdicts: list[CaseResult], file: Path | None, fail_under: float | None, draw: Path | None
+    results: list[CaseResult], file: Path | None, fail_under: float | None, draw: Path | None
 ) -> bool:
-    """Print the coverage of the rules if it is asked for; whether it is too little."""
+    """Print the coverage of the rules if an option needs it; return True if it is too low."""
     if file is None and fail_under is None and draw is None:
         return False
     by_workflow: dict[str, list[CaseResult]] = {}
-    for verdict in verdicts:
-        by_workflow.setdefault(verdict.case.workflow.name, []).append(verdict)
+    for result in results:
+        by_workflow.setdefault(result.case.workflow.name, []).append(result)
     coverages = [
-        measure(
-            several[0].case.workflow, [result for verdict in several for result in verdict.results]
-        )
+        measure(several[0].case.workflow, [run for result in several for run in result.results])
         for several in by_workflow.values()
     ]
     if file is not None:
@@ -98,60 +126,60 @@ def _cover(
     if draw is not None:
         _draw(draw, [several[0].case.workflow for several in by_workflow.values()], coverages)
     print()
-    for one in coverages:
-        for line in coverage_lines(one):
+    for coverage in coverages:
+        for line in table(coverage):
             print(printable(line))
-    least = min(one.percent for one in coverages)
+    least = min(coverage.percent for coverage in coverages)
     if fail_under is not None and least < fail_under:
         print(f"error: {least:.0f} % of the rules is less than {fail_under:g} %", file=sys.stderr)
         return True
     return False
 
 
-def find(paths: tuple[Path, ...]) -> list[Path]:
-    """The case files among these files, and below these folders."""
-    found: list[Path] = []
+def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
+    """Return the case files among these files and below these folders."""
+    files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*.cases.*") if p.name.endswith(SUFFIXES))
+            files += sorted(p for p in path.rglob("*.cases.*") if p.name.endswith(SUFFIXES))
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             raise UsageError(f"there is no file or folder {path}")
-    return found
+    return files
 
 
 async def _run_all(cases: list[Case], jobs: int) -> list[CaseResult]:
-    verdicts = []
-    async for verdict in run_cases(cases, jobs):
-        _print(verdict)
-        verdicts.append(verdict)
-    return verdicts
+    results = []
+    async for result in run_cases(cases, jobs):
+        _print(result)
+        results.append(result)
+    return results
 
 
-def _print(verdict: CaseResult) -> None:
-    case = verdict.case
-    print(f"{'✗' if verdict.mismatches else '✓'} {printable(case.name)}")
-    for mismatch in verdict.mismatches:
+def _print(result: CaseResult) -> None:
+    case = result.case
+    print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}")
+    for mismatch in result.mismatches:
         print(f"    {printable(f'{case.file}:{case.line}')}: {printable(mismatch)}")
 
 
-def write_junit(file: Path, verdicts: list[CaseResult]) -> None:
-    """The verdicts as JUnit XML, as CI systems read it."""
-    failures = sum(bool(verdict.mismatches) for verdict in verdicts)
+def write_junit(file: Path, results: list[CaseResult]) -> None:
+    """Write the results as JUnit XML, which CI systems read."""
+    failures = sum(bool(result.mismatches) for result in results)
     suite = ElementTree.Element(
-        "testsuite", name="worker", tests=str(len(verdicts)), failures=str(failures)
+        "testsuite", name="worker", tests=str(len(results)), failures=str(failures)
     )
-    for verdict in verdicts:
+    for result in results:
         case = ElementTree.SubElement(
             suite,
             "testcase",
-            name=printable(verdict.case.name),
-            classname=printable(verdict.case.workflow.name),
-            file=verdict.case.file,
-            time=f"{verdict.seconds:.3f}",
+            name=printable(result.case.name),
+            classname=printable(result.case.workflow.name),
+            file=result.case.file,
+            time=f"{result.seconds:.3f}",
         )
-        if verdict.mismatches:
-            text = printable("\n".join(verdict.mismatches))
+        if result.mismatches:
+            text = printable("\n".join(result.mismatches))
             ElementTree.SubElement(case, "failure", message=text.partition("\n")[0]).text = text
     ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)

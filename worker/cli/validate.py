@@ -1,10 +1,13 @@
-"""``worker validate``: whether the workflows of a file can be read, and could run."""
+"""``worker validate``: check that workflows can be read and run."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import click
+
+from worker.cli.options import PATH, command, pick_workflow
 from worker.errors import PlanError
 from worker.runner.prepare import Options, prepare
 from worker.sinks.terminal_text import printable
@@ -12,8 +15,20 @@ from worker.workflow.load import load, workflow_names
 from worker.workflow.model import Workflow
 
 
-def validate(file: Path, workflow: str | None) -> int:
-    """0 where every workflow could run, else 2. Raises LoadError on an unreadable file."""
+@command()
+@click.argument("file", type=PATH)
+@pick_workflow
+def validate(*, file: Path, workflow: str | None) -> int:
+    """Check that the workflows of a file can be read and run.
+
+    \b
+    Examples:
+      worker validate project.yaml
+      worker validate project.yaml --workflow "Case referral"
+
+    \b
+    Exit code: 0 all could run, 2 one could not, or the file is unreadable.
+    """
     names = (workflow,) if workflow else (workflow_names(file) or (None,))
     return max([_check(load(file, workflow=name)) for name in names], default=0)
 

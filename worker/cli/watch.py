@@ -1,4 +1,4 @@
-"""``worker watch``: what a fleet is doing, on a screen or line by line."""
+"""``worker watch``: show the changes of a fleet, on a screen or as lines."""
 
 from __future__ import annotations
 
@@ -10,29 +10,44 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from worker.cli.connection import BrokerConnection
+from worker.cli.options import client_options, command, option
 from worker.fleet.client import Client, Gap, NoAnswer
 from worker.fleet.monitor.changes import json_of, line_of
 from worker.fleet.monitor.run_tracker import RunTracker
 from worker.fleet.monitor.snapshot import Snapshot, snapshot
 
-EVERY_S = 1.0
-"""How often the screen asks, while there is news; ``PATIENCE_S`` while there is none."""
-PATIENCE_S = 5.0
+# A busy fleet changes all the time: a request each second is enough. A quiet one is looked at
+# again after a while, because a message may be lost.
+BUSY_INTERVAL_S = 1.0
+IDLE_INTERVAL_S = 5.0
 
 
-def watch(client: Client, title: str, *, as_json: bool) -> int:
-    """Watch until Ctrl-C. Raises :class:`worker.errors.WorkerError` on wrong usage, and where no
-    control plane answers."""
+@command()
+@option("--json", "as_json", is_flag=True, help="Print every change as a line of JSON.")
+@client_options
+def watch(*, connection: BrokerConnection, as_json: bool) -> int:
+    """Watch orders, runs, workers and alerts as they change.
+
+    On a terminal it is a screen that is kept up to date; elsewhere every change of a run's status
+    is a line. Ctrl-C ends it.
+
+    \b
+    Examples:
+      worker watch --mqtt mqtt://broker.example
+      worker watch --mqtt mqtt://broker.example --json | jq .status
+    """
+    client = connection.client()
     if as_json or not sys.stdout.isatty():
-        tell = json_of if as_json else line_of
-        asyncio.run(_until_stopped(_lines(client, tell)))
+        format_change = json_of if as_json else line_of
+        asyncio.run(_until_stopped(_lines(client, format_change)))
     else:
-        asyncio.run(_until_stopped(_screen(client, title)))
+        asyncio.run(_until_stopped(_screen(client, str(connection))))
     return 0
 
 
 async def _until_stopped(work: Any) -> None:
-    """Ctrl-C and SIGTERM end it as if it were done."""
+    """Run ``work`` until Ctrl-C or SIGTERM, which end it without an error."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -41,71 +56,73 @@ async def _until_stopped(work: Any) -> None:
         await task
 
 
-async def _lines(on: Client, tell: Callable[[Any], str]) -> None:
-    async with on:
-        await on.summary()
-        async for several in on.news():
+async def _lines(client: Client, format_change: Callable[[Any], str]) -> None:
+    async with client:
+        # Fails at once where no control plane answers; news alone would wait for ever.
+        await client.summary()
+        async for several in client.news():
             for news in several:
-                if line := tell(news):
+                if line := format_change(news):
                     print(line)
             sys.stdout.flush()
 
 
-async def _screen(on: Client, title: str) -> None:
+async def _screen(client: Client, title: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
     from worker.fleet.monitor.screen import screen
 
-    ledger = RunTracker()
-    async with on:
-        seen = await snapshot(on, ledger)
-        hearing = Hearing(on, ledger)
-        listening = asyncio.create_task(hearing.run())
+    tracker = RunTracker()
+    async with client:
+        state = await snapshot(client, tracker)
+        feed = ChangeFeed(client, tracker)
+        receiving = asyncio.create_task(feed.run())
         console = Console(highlight=False)
         try:
             with Live(console=console, screen=True, auto_refresh=False) as live:
-                trouble = ""
+                problem = ""
                 while True:
-                    pace, now = ledger.pace(_second()), time.time_ns() // 1000
-                    live.update(screen(seen, pace, title, trouble, now), refresh=True)
-                    await hearing.wait()
-                    seen, trouble = await _again(on, ledger, seen)
+                    pace, now_us = tracker.pace(_second()), time.time_ns() // 1000
+                    live.update(screen(state, pace, title, problem, now_us), refresh=True)
+                    await feed.wait()
+                    state, problem = await _refresh(client, tracker, state)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
 
 
-async def _again(on: Client, ledger: RunTracker, before: Snapshot) -> tuple[Snapshot, str]:
-    """What is so now; where nobody answers, what was so before, and the trouble."""
+async def _refresh(client: Client, tracker: RunTracker, before: Snapshot) -> tuple[Snapshot, str]:
+    """Return the state now; where no control plane answers, the one before and the problem."""
     try:
-        return await snapshot(on, ledger), ""
+        return await snapshot(client, tracker), ""
     except NoAnswer as error:
         return before, str(error)
 
 
-class Hearing:
-    """Keeps the ledger, and knows whether there is something new to show."""
+class ChangeFeed:
+    """Receiver of changes: updates the tracker, and signals that the screen is out of date."""
 
-    def __init__(self, on: Client, ledger: RunTracker) -> None:
-        self._client = on
-        self._ledger = ledger
-        self._some = asyncio.Event()
+    def __init__(self, client: Client, tracker: RunTracker) -> None:
+        self._client = client
+        self._tracker = tracker
+        self._changed = asyncio.Event()
 
     async def run(self) -> None:
+        """Receive changes until cancelled."""
         async for several in self._client.news():
             for news in several:
-                self._ledger.heed(news, _second())
+                self._tracker.heed(news, _second())
                 if not isinstance(news, Gap):
-                    self._some.set()
+                    self._changed.set()
 
     async def wait(self) -> None:
-        """Until it is time to look again."""
-        await asyncio.sleep(EVERY_S)
+        """Wait until the screen is to be drawn again."""
+        await asyncio.sleep(BUSY_INTERVAL_S)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S - EVERY_S):
-                await self._some.wait()
-        self._some.clear()
+            async with asyncio.timeout(IDLE_INTERVAL_S - BUSY_INTERVAL_S):
+                await self._changed.wait()
+        self._changed.clear()
 
 
 def _second() -> int:

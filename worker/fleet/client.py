@@ -210,7 +210,7 @@ class Client:
             async with asyncio.timeout(self._wait_s):
                 reply = await self._answered(message, answer)
         except TimeoutError:
-            why = self._trouble or "is `worker control` running there?"
+            why = self._trouble or "is `worker control-plane` running there?"
             text = f"no control plane answered within {self._wait_s:g} s: {why}"
             raise NoAnswer(text) from None
         finally:

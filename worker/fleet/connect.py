@@ -1,4 +1,4 @@
-"""Clients without the commands: of a fleet on a broker, or of one in this very process.
+"""Clients for Python programs: of a fleet on a broker, or of one in this process.
 
 async with worker.fleet.connect("mqtt://localhost") as client:
     order = await client.submit(workflow="referral", input={"data": {}})
@@ -44,8 +44,13 @@ def connect(
     key: Path | None = None,
     wait_s: float = 10.0,
 ) -> Client:
-    """A client of the control plane that is on a broker; use it with ``async with``."""
-    from worker.fleet.messaging.address import parse_address
+    """Return a client of the control plane on a broker, for use with ``async with``.
+
+    ``url`` is ``mqtt[s]://[name:password@]host[:port]``, ``root`` the first level of all topics,
+    ``wait_s`` how long a reply may take; the files are for TLS. Raises UsageError on a wrong url.
+    """
+    # A program that embeds a local fleet needs no MQTT.
+    from worker.fleet.messaging.address import address
     from worker.fleet.messaging.mqtt import MqttBus
 
     name = client_name()
@@ -63,19 +68,24 @@ async def local_fleet(
     allowance: Allowance = Allowance(),
     settings: Settings = Settings(),
 ) -> AsyncIterator[Client]:
-    """A control plane, a worker and a client in this process, with no broker between them."""
+    """Run a control plane and a worker in this process and yield a client of them.
+
+    ``capacity`` is how many runs execute at once, ``store`` the URL of the database (in memory by
+    default), ``workflows`` the files that orders can name. Runs that have not ended when the
+    ``async with`` block does are killed.
+    """
     topics, broker, log = Topics(), LocalBroker(), logger(QUIET)
-    kept = Store(store)
-    kept.migrate()
-    library = read_workflows(Path(one) for one in workflows)
-    plane = MessageProcessor(
-        kept, topics=topics, settings=settings, policy=policy, registry=library
+    database = Store(store)
+    database.migrate()
+    registry = read_library(map(Path, workflows))
+    processor = MessageProcessor(
+        database, topics=topics, settings=settings, policy=policy, library=registry
     )
-    control = ControlPlane(broker.bus(*topics.for_control()), plane, topics=topics, log=log)
+    control = ControlPlane(broker.bus(*topics.for_control()), processor, topics=topics, log=log)
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
         async with Pool(size=capacity) as pool:
             executor = RunExecutor(pool, allowance)
-            agent = FleetWorker(
+            fleet_worker = FleetWorker(
                 broker.bus(*topics.for_worker("local")),
                 executor,
                 Outbox(Path(folder)),
@@ -84,13 +94,14 @@ async def local_fleet(
                 topics=topics,
                 log=log,
             )
-            tasks = [asyncio.create_task(party.run()) for party in (control, agent)]
+            tasks = [asyncio.create_task(service.run()) for service in (control, fleet_worker)]
             try:
                 async with Client(broker.bus(), topics) as client:
                     yield client
             finally:
+                # The worker first: what it publishes while it stops still has a receiver.
                 for task in reversed(tasks):
                     task.cancel()
                     await asyncio.gather(task, return_exceptions=True)
                 await executor.close()
-                kept.close()
+                database.close()

@@ -91,7 +91,8 @@ def _metrics(figures: Callable[[], Iterable[Figure]]) -> Any:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
         from prometheus_client.registry import Collector
     except ModuleNotFoundError as error:
-        raise UsageError("--http needs an extra: pip install 'workflow-worker[metrics]'") from error
+        extra = "pip install 'workflow-worker[metrics]'"
+        raise UsageError(f"--metrics-listen needs an extra: {extra}") from error
 
     class Figures(Collector):
         def collect(self) -> Iterable[Any]:

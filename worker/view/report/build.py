@@ -32,7 +32,7 @@ _CONDITIONS = {
 }
 _INFERRED = (
     "The workflow is not known. The graph shows the steps that ran and where each led; conditions, "
-    "and edges that were not followed, are unknown. --workflow FILE adds them."
+    "and edges that were not followed, are unknown. --workflow-file FILE adds them."
 )
 
 _STILL = (

@@ -1,3 +1,0 @@
-from worker.cli.main import main
-
-main()

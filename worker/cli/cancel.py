@@ -1,0 +1,50 @@
+"""``worker cancel``: cancel a run."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.options import as_json, client_options, command
+from worker.cli.printing import print_run
+from worker.core.status import STATUSES, Status
+from worker.fleet.client import Client, ControlError
+from worker.sinks.terminal_text import printable
+
+
+@command()
+@click.argument("run")
+@as_json
+@client_options
+def cancel(*, connection: BrokerConnection, run: str, as_json: bool) -> int:
+    """Cancel a run and wait until it ends.
+
+    RUN is the id of a run, or of a work order for its last run.
+
+    \b
+    Examples:
+      worker cancel 5f0c9e
+
+    \b
+    Exit code: 0 cancelled, 1 it ended in another way first.
+    """
+
+    async def request(client: Client) -> int:
+        try:
+            fields = await client.cancel(run)
+        except ControlError as error:
+            if error.code != "conflict":
+                raise
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            return 1
+        # A run that executes is cancelled when its worker has confirmed it.
+        if not STATUSES[Status(fields["status"])].final:
+            fields = await client.wait(fields["run_id"])
+        fields.pop("plan", None)
+        fields.pop("steps", None)
+        print_run(fields, as_json=as_json)
+        return 0 if fields["status"] == "cancelled" else 1
+
+    return connection.run(request)

@@ -1,0 +1,114 @@
+"""``worker control-plane``: run the control plane of a fleet."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.options import (
+    PATH,
+    POSITIVE,
+    broker_options,
+    command,
+    metrics_listen,
+    option,
+    quiet_log,
+    store_workflows,
+)
+
+
+@command("control-plane")
+@option("--store", default="sqlite:///orders.db", show_default=True, metavar="URL",
+        envvar="WORKER_STORE", show_envvar=True,
+        help="Database: sqlite:///FILE, or postgresql://USER@HOST/NAME.")  # fmt: skip
+@store_workflows
+@option("--policy", type=PATH, metavar="FILE", help="Limits of projects, as YAML.")
+@option("--lease", type=POSITIVE, default=10.0, show_default=True, metavar="SECONDS",
+        help="Time without a message after which a worker has lost its runs.")  # fmt: skip
+@option("--disconnect-grace", type=POSITIVE, default=2.0, show_default=True, metavar="SECONDS",
+        deprecated_names=["--grace"],
+        help="Time that a worker has to reconnect before it has lost its runs.")  # fmt: skip
+@option("--retain-days", type=click.FloatRange(min=0), default=0.0, metavar="DAYS",
+        deprecated_names=["--keep"],
+        help="Delete ended orders after this time.  [default: never]")  # fmt: skip
+@option("--message-limit", type=POSITIVE, default=32.0, show_default=True, metavar="MB",
+        deprecated_names=["--payload-limit"], help="Refuse larger messages.")  # fmt: skip
+@option("--shared", is_flag=True,
+        help="Share the messages with other control planes of this store.")  # fmt: skip
+@option("--alert-command", default="", metavar="COMMAND",
+        help="Run this program (no shell) for each alert, as JSON on its stdin.")  # fmt: skip
+@option("--alert-webhook", default="", metavar="URL", help="POST each alert to this URL.")
+@option("--cloudevents", is_flag=True, help="Publish states, events and alerts as CloudEvents.")
+@option("--asyncapi", is_flag=True, help="Print the AsyncAPI document of all messages and exit.")
+@option("--acl", is_flag=True, help="Print an access list for mosquitto and exit.")
+@metrics_listen
+@quiet_log
+@broker_options
+def control_plane(
+    *,
+    connection: BrokerConnection,
+    store: str,
+    workflows: tuple[Path, ...],
+    policy: Path | None,
+    lease: float,
+    disconnect_grace: float,
+    retain_days: float,
+    message_limit: float,
+    shared: bool,
+    alert_command: str,
+    alert_webhook: str,
+    cloudevents: bool,
+    asyncapi: bool,
+    acl: bool,
+    metrics_listen: str | None,
+    quiet: bool,
+) -> int:
+    """Run the control plane: queue runs and lease them to workers.
+
+    SIGTERM or Ctrl-C stops it. The queue stays in the store.
+
+    \b
+    A policy:
+      default: {concurrent: 5}
+      projects:
+        north: {concurrent: 20, per_period: 1000, period_s: 3600,
+                workflows: {Referral: 1}}
+
+    \b
+    Examples:
+      worker control-plane --mqtt mqtt://localhost --workflows graphs
+      worker control-plane --mqtt mqtts://broker.example.org --ca ca.pem \\
+        --store postgresql://worker@db/orders
+    """
+    if asyncapi or acl:
+        return _print_document("asyncapi.json" if asyncapi else "mosquitto.acl")
+    # The database's library takes longer to import than the rest of the command.
+    from worker.cli.control_process import ControlOptions, run_control_plane, settings
+    from worker.fleet.control.alerts import AlertNotifier
+
+    options = ControlOptions(
+        store=store,
+        workflows=workflows,
+        policy=policy,
+        settings=settings(
+            lease_s=lease,
+            disconnect_grace_s=disconnect_grace,
+            retain_days=retain_days,
+            message_limit_mb=message_limit,
+        ),
+        notifier=AlertNotifier(command=alert_command, webhook=alert_webhook),
+        cloudevents=cloudevents,
+        shared=shared,
+        metrics_listen=metrics_listen,
+    )
+    run_control_plane(connection, options, quiet=quiet)
+    return 0
+
+
+def _print_document(name: str) -> int:
+    document = resources.files("worker.fleet.messaging") / name
+    print(document.read_text("utf-8"), end="")
+    return 0

@@ -1,0 +1,128 @@
+"""Control plane of a fleet, built from the options of the command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.services import service_log, until_signal
+from worker.errors import UsageError
+from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.control_plane import ControlPlane, control_will
+from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.policy import Policy, read_policy
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.control.workflow_registry import WorkflowRegistry, read_library
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.cloudevents import dresser
+from worker.fleet.messaging.instance_id import incarnation
+from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.metrics import Figure, observed
+from worker.sinks.log import Log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOptions:
+    """Set-up of a control plane."""
+
+    store: str
+    workflows: tuple[Path, ...] = ()
+    policy: Path | None = None
+    settings: Settings = Settings()
+    notifier: AlertNotifier = AlertNotifier()
+    cloudevents: bool = False
+    shared: bool = False
+    metrics_listen: str | None = None
+
+
+def settings(
+    *, lease_s: float, disconnect_grace_s: float, retain_days: float, message_limit_mb: float
+) -> Settings:
+    """Return the settings of a control plane. Raises UsageError where they contradict."""
+    if disconnect_grace_s > lease_s:
+        raise UsageError("--disconnect-grace cannot be longer than --lease")
+    return replace(
+        Settings(),
+        lease_s=lease_s,
+        grace_s=disconnect_grace_s,
+        keep_s=retain_days * 86_400,
+        payload_limit=int(message_limit_mb * 2**20),
+    )
+
+
+def run_control_plane(
+    connection: BrokerConnection, options: ControlOptions, *, quiet: bool
+) -> None:
+    """Run a control plane until a signal comes."""
+    log = service_log(quiet=quiet)
+    store = Store(options.store)
+    # Before the first message: an older version may have made the tables.
+    store.migrate()
+    plane = build_control_plane(connection, options, store, log)
+    with observed(options.metrics_listen, lambda: control_figures(plane), plane.connected.is_set):
+        asyncio.run(until_signal(plane.run()))
+    store.close()
+
+
+def build_control_plane(
+    connection: BrokerConnection, options: ControlOptions, store: Store, log: Log
+) -> ControlPlane:
+    """Return a control plane that is not connected yet."""
+    topics, id = connection.topics, incarnation()
+    processor = MessageProcessor(
+        store,
+        topics=topics,
+        settings=options.settings,
+        policy=read_policy(options.policy) if options.policy else Policy(),
+        library=_registry(options, log),
+    )
+    bus = MqttBus(
+        connection.address,
+        *topics.for_control(shared=options.shared),
+        # Several control planes of one store share a broker: each needs another client id.
+        id=f"control-{id}",
+        will=control_will(topics, id),
+    )
+    encode: Callable[[Message], Message] = lambda message: message  # noqa: E731
+    if options.cloudevents:
+        encode = dresser(topics, f"/{topics.base}/control")
+    return ControlPlane(
+        bus, processor, topics=topics, log=log, id=id, superuser=options.notifier, dress=encode
+    )
+
+
+def _registry(options: ControlOptions, log: Log) -> WorkflowRegistry:
+    registry = read_library(options.workflows)
+    for problem in registry.problems:
+        log.warning("workflow.ignored", why=problem)
+    return registry
+
+
+def control_figures(plane: ControlPlane) -> Iterable[Figure]:
+    """Yield the metrics of a control plane."""
+    yield Figure(
+        name="messages_handled", help="Messages handled", values={"": plane.handled}, counts=True
+    )
+    yield Figure(
+        name="messages_refused",
+        help="Messages refused, by the kind of refusal",
+        values=dict(plane.refused),
+        label="kind",
+        counts=True,
+    )
+    yield Figure(
+        name="runs_ended",
+        help="Runs ended, by status (and orders rejected)",
+        values=dict(plane.ended),
+        label="status",
+        counts=True,
+    )
+    yield Figure(
+        name="connected",
+        help="Whether the broker is there",
+        values={"": float(plane.connected.is_set())},
+    )

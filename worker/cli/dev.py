@@ -1,0 +1,104 @@
+"""``worker dev``: run a whole fleet on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.control_process import ControlOptions, build_control_plane
+from worker.cli.options import capacity, command, max_limits, option, permissions, store_workflows
+from worker.cli.services import on_signals, service_log
+from worker.cli.worker_process import WorkerOptions, allowance, build_worker
+from worker.fleet.control.control_plane import ControlPlane
+from worker.fleet.control.store.store import Store
+from worker.fleet.messaging.address import address
+from worker.fleet.messaging.broker import Broker
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.run_executor import RunExecutor
+from worker.runner.pool import Pool
+from worker.sinks.log import Log
+
+DRAIN_S = 5.0
+
+
+@command()
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT",
+        help="Port of the broker.  [default: any that is free]")  # fmt: skip
+@option("--store", default="", metavar="URL", help="Database of the orders.  [default: in memory]")
+@store_workflows
+@capacity
+@permissions
+@max_limits
+def dev(
+    *, port: int, store: str, workflows: tuple[Path, ...], capacity: int, **allowed: Any
+) -> int:
+    """Run a broker, a control plane and a worker, for a first try.
+
+    The broker is mosquitto where it is installed, else the one of
+    pip install 'workflow-worker[broker]'. It listens on loopback only.
+
+    \b
+    Examples:
+      worker dev
+      worker dev --port 1883 --workflows graphs
+    """
+    with tempfile.TemporaryDirectory(prefix="worker-dev-") as folder:
+        control = ControlOptions(
+            store=store or f"sqlite:///{folder}/orders.db", workflows=workflows
+        )
+        worker = WorkerOptions(
+            name="dev",
+            capacity=capacity,
+            outbox=Path(folder) / "outbox",
+            allowance=allowance(**allowed),
+            drain_s=DRAIN_S,
+        )
+        with Broker(port=port) as broker:
+            _run_fleet(broker, control, worker)
+    return 0
+
+
+def _run_fleet(broker: Broker, control: ControlOptions, worker: WorkerOptions) -> None:
+    connection = BrokerConnection(address=address(broker.url), topics=Topics())
+    log = service_log(quiet=True)
+    store = Store(control.store)
+    store.migrate()
+    plane = build_control_plane(connection, control, store, log)
+    hello = (
+        f"a broker ({broker.kind}) at {broker.url}, a control plane and a worker have started\n"
+        f"  try: worker submit graphs/referral.yaml --wait --mqtt {broker.url}\n"
+        "  Ctrl-C stops them"
+    )
+    asyncio.run(_run(connection, plane, worker, log, hello))
+    store.close()
+
+
+async def _run(
+    connection: BrokerConnection,
+    plane: ControlPlane,
+    options: WorkerOptions,
+    log: Log,
+    hello: str,
+) -> None:
+    control_task = asyncio.create_task(plane.run())
+    async with Pool(size=options.capacity) as pool:
+        executor = RunExecutor(pool, options.allowance)
+        fleet_worker = build_worker(connection, options, executor, log)
+        on_signals(lambda: fleet_worker.drain(options.drain_s))
+        worker_task = asyncio.create_task(fleet_worker.run())
+        ready = asyncio.gather(plane.connected.wait(), fleet_worker.connected.wait())
+        first: list[asyncio.Future[Any]] = [worker_task, ready]
+        # A signal can end the worker before both are connected.
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not worker_task.done():
+            print(hello, flush=True)
+        await worker_task
+        await executor.close()
+    # The control plane ends last: it receives the worker's last reports.
+    control_task.cancel()
+    await asyncio.gather(control_task, return_exceptions=True)

@@ -1,0 +1,252 @@
+"""Options that commands share, and the old names of options."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+PATH = click.Path(path_type=Path)
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+# Old names of options and of keys in case files work until this version.
+REMOVED_IN = "0.2.0"
+
+Body = Callable[..., int]
+Decorator = Callable[[Body], Body]
+
+
+class Command(click.Command):
+    """Command whose function returns the exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # click itself exits with 0 whatever a function returns.
+        ctx.exit(super().invoke(ctx))
+
+
+class Option(click.Option):
+    """Option that also accepts its old names, which the help does not list."""
+
+    def __init__(self, *args: Any, deprecated_names: Sequence[str] = (), **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.deprecated_names = tuple(deprecated_names)
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        action = "append" if self.multiple else "store"
+        # The name itself is the key: click does not record which spelling of an option was used.
+        for old in self.deprecated_names:
+            parser.add_option(obj=self, opts=[old], dest=old, action=action, nargs=self.nargs)
+
+    def consume_value(
+        self, ctx: click.Context, opts: Mapping[str, Any]
+    ) -> tuple[Any, ParameterSource]:
+        assert self.name is not None
+        new = max(self.opts, key=len)
+        for old in self.deprecated_names:
+            if old not in opts:
+                continue
+            # The parser loses the order of the two, so neither can win.
+            if self.name in opts:
+                raise click.UsageError(f"{old} is the old name of {new}: leave it out", ctx)
+            # A completion runs this too, on a line that its user still writes.
+            if not ctx.resilient_parsing:
+                warn_renamed(old, new)
+            opts = {**opts, self.name: opts[old]}
+        return super().consume_value(ctx, opts)
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Print on stderr that ``old`` is now named ``new``."""
+    click.echo(f"warning: {old} is now {new}; the old name works until {REMOVED_IN}", err=True)
+
+
+def command(name: str | None = None, **attrs: Any) -> Callable[[Body], Command]:
+    """Make a function that returns an exit code a command."""
+    return click.command(name, cls=Command, **attrs)
+
+
+def option(*names: str, **attrs: Any) -> Decorator:
+    """Add an option; ``deprecated_names`` are those that it had before."""
+    return click.option(*names, cls=Option, **attrs)
+
+
+def options(*decorators: Decorator) -> Decorator:
+    """Join options into one decorator; the help lists them in this order."""
+
+    def decorated(function: Body) -> Body:
+        # click lists the option that was added last first.
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorated
+
+
+# --- a workflow and its steps ---------------------------------------------------------------------
+
+pick_workflow = option(
+    "--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."
+)
+input_state = option("--input", "-i", "input_file", metavar="FILE|-", help="Input state, as JSON.")
+
+
+def start_at(*old: str, default: str | None = "", help: str = "Start at this step.") -> Decorator:
+    """Add ``--start-at``, with the names that it had before."""
+    return option("--start-at", metavar="STEP", default=default, deprecated_names=old, help=help)
+
+
+def stop_after(*old: str) -> Decorator:
+    """Add ``--stop-after``, with the names that it had before."""
+    return option(
+        "--stop-after", metavar="STEP", default="", deprecated_names=old,
+        help="Stop after this step.",
+    )  # fmt: skip
+
+
+only_step = option("--only", metavar="STEP", default="", help="Run this step alone.")
+
+
+def check_only(only: str, start_at: str, stop_after: str) -> None:
+    """Raise UsageError where ``--only`` stands beside the options that it implies."""
+    if only and (start_at or stop_after):
+        raise click.UsageError(
+            "--only starts and stops at one step: leave out --start-at and --stop-after"
+        )
+
+
+def workflow_file(help: str) -> Decorator:
+    """Add ``--workflow-file FILE`` and the ``--workflow NAME`` that picks one of its workflows."""
+
+    def decorated(function: Body) -> Body:
+        @functools.wraps(function)
+        def checked(*, workflow_file: Path | None, workflow: str | None, **rest: Any) -> int:
+            if workflow is not None:
+                _check_picks(workflow, workflow_file)
+            return function(workflow_file=workflow_file, workflow=workflow, **rest)
+
+        return options(
+            option("--workflow-file", type=PATH, metavar="FILE", help=help),
+            option("--workflow", metavar="NAME", deprecated_names=["--pick"],
+                   help="Workflow of that file, by key, id or name."),
+        )(checked)  # fmt: skip
+
+    return decorated
+
+
+def _check_picks(workflow: str, workflow_file: Path | None) -> None:
+    # --workflow named the file before: an alias would read a file's name as a workflow's.
+    if Path(workflow).is_file():
+        raise click.UsageError(
+            f"--workflow picks a workflow by its name: write --workflow-file '{workflow}'"
+        )
+    if workflow_file is None:
+        raise click.UsageError("--workflow picks a workflow of a file: add --workflow-file FILE")
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+MEMORY_MB = click.IntRange(min=8)
+
+run_limits = options(
+    option("--timeout", type=POSITIVE, metavar="SECONDS",
+           help="Kill the run after this time.  [default: 300]"),
+    option("--memory", type=MEMORY_MB, metavar="MB",
+           help="Kill the run above this memory.  [default: 500]"),
+    option("--state-limit", type=POSITIVE, metavar="MB",
+           help="Kill the run for a larger state.  [default: memory / 4]"),
+    option("--payload-limit", type=POSITIVE, metavar="MB",
+           help="Withhold larger outputs from the events.  [default: 10]"),
+)  # fmt: skip
+
+# --- what a run may do ----------------------------------------------------------------------------
+
+permissions = options(
+    option("--credentials", metavar="FILE", type=PATH,
+           help="Credentials by the names that steps use, as JSON or YAML."),
+    option("--allow-host", "allow_hosts", multiple=True, metavar="HOST[:PORT]",
+           help="Let adaptors make requests to this host too, or to *.DOMAIN."),
+    option("--no-python", is_flag=True, help="Refuse workflows that have Python steps."),
+)  # fmt: skip
+
+capacity = option("--capacity", type=click.IntRange(1, 1000), default=os.cpu_count() or 2,
+                  metavar="N",
+                  help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
+max_limits = options(
+    option("--max-timeout", type=POSITIVE, metavar="SECONDS", deprecated_names=["--timeout"],
+           help="Longest timeout that an order can set."),
+    option("--max-memory", type=MEMORY_MB, metavar="MB", deprecated_names=["--memory"],
+           help="Largest memory limit that an order can set."),
+)  # fmt: skip
+
+# --- output ---------------------------------------------------------------------------------------
+
+as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+jobs = option("--jobs", "-j", type=click.IntRange(min=1), default=os.cpu_count() or 2,
+              metavar="N", help="How many run at once.  [default: one for each core]")  # fmt: skip
+
+
+def write_cases(*old: str, help: str) -> Decorator:
+    """Add ``--write-cases``, with the names that it had before."""
+    return option("--write-cases", type=PATH, metavar="FILE", deprecated_names=old, help=help)
+
+
+# --- a fleet --------------------------------------------------------------------------------------
+
+
+def broker_options(function: Body) -> Body:
+    """Add the options of a broker; the function gets a ``connection``."""
+    return _connected(_broker_options)(function)
+
+
+def client_options(function: Body) -> Body:
+    """Add the options of a client: those of a broker, and ``--reply-timeout``."""
+    reply_timeout = option("--reply-timeout", type=POSITIVE, default=10.0, show_default=True,
+                           metavar="SECONDS", deprecated_names=["--patience"],
+                           help="How long the control plane may take to answer.")  # fmt: skip
+    return _connected(options(_broker_options, reply_timeout))(function)
+
+
+def _connected(decorator: Decorator) -> Decorator:
+    def decorated(function: Body) -> Body:
+        @functools.wraps(function)
+        def connected(
+            *, mqtt: str, topic_prefix: str, ca: Path | None, cert: Path | None, key: Path | None,
+            reply_timeout: float = 10.0, **rest: Any,
+        ) -> int:  # fmt: skip
+            # Only the commands of a fleet need the client and its messages.
+            from worker.cli.connection import parse
+
+            connection = parse(mqtt, topic_prefix, ca=ca, cert=cert, key=key,
+                               reply_timeout_s=reply_timeout)  # fmt: skip
+            return function(connection=connection, **rest)
+
+        return decorator(connected)
+
+    return decorated
+
+
+_broker_options = options(
+    option("--mqtt", envvar="WORKER_MQTT", default="mqtt://127.0.0.1", metavar="URL",
+           show_default=True, show_envvar=True,
+           help="Broker: mqtt[s]://[NAME:PASSWORD@]HOST[:PORT]. WORKER_MQTT_PASSWORD can hold "
+                "the password instead."),
+    option("--topic-prefix", default="worker", show_default=True, metavar="NAME",
+           deprecated_names=["--root"], help="First level of all topics."),
+    option("--ca", type=PATH, metavar="FILE",
+           help="Certificate of the authority that signed the broker's, for TLS."),
+    option("--cert", type=PATH, metavar="FILE", help="Client certificate, for TLS."),
+    option("--key", type=PATH, metavar="FILE", help="Key of --cert."),
+)  # fmt: skip
+
+store_workflows = option("--workflows", type=PATH, multiple=True, metavar="FILE|DIR",
+                         help="Workflows that orders can name.")  # fmt: skip
+metrics_listen = option("--metrics-listen", metavar="[HOST:]PORT", deprecated_names=["--http"],
+                        help="Serve /metrics for Prometheus and /health here.")  # fmt: skip
+quiet_log = option("--quiet", "-q", is_flag=True, help="Log only warnings and errors.")
+wait_for_run = option("--wait", is_flag=True, help="Show the run until it ends.")

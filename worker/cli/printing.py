@@ -1,0 +1,85 @@
+"""Orders, runs and events as the commands of a fleet print them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.core.events import from_dict
+from worker.core.status import STATUSES, Status
+from worker.fleet.client import Client
+from worker.sinks.terminal import PlainLines
+from worker.sinks.terminal_text import one_line, printable
+from worker.util.json import dumps
+from worker.workflow.load import load
+
+
+async def follow(client: Client, id: str, *, as_json: bool) -> int:
+    """Print the events of a run until it ends; return the exit code of its status."""
+    run = await client.run(id)
+    lines = PlainLines(load(run["plan"]), sys.stdout)
+    complete = False
+    async for event in client.follow(run["run_id"]):
+        complete = event["type"] == "run:complete"
+        if as_json:
+            print(dumps(event), flush=True)
+        else:
+            lines.receive(from_dict(event))
+    run = await client.run(run["run_id"])
+    run.pop("plan")
+    run.pop("steps")
+    # A run that was lost or cancelled in the queue has no event that ends it.
+    if as_json or not complete:
+        print_run(run, as_json=as_json)
+    return STATUSES[Status(run["status"])].exit_code
+
+
+def print_order(order: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a work order as text or as a line of JSON."""
+    if as_json:
+        print(dumps({key: value for key, value in order.items() if key != "run"}), flush=True)
+        return
+    print(f"{_status(order)}  {order['order_id']}  {_when(order['created'])}  {_where(order)}")
+    if order.get("last_run"):
+        print(f"    run {order['last_run']} ({order['runs']} in all)")
+    if order.get("reason"):
+        print(f"    {one_line(order['reason'])}")
+
+
+def print_run(run: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a run as text or as a line of JSON."""
+    if as_json:
+        print(dumps(dict(run)), flush=True)
+        return
+    at = f" on {run['worker']}" if run.get("worker") else ""
+    again = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
+    print(f"{_status(run)}  {run['run_id']}  {_when(run['created'])}  {_where(run)}{at}{again}")
+    if run.get("error_type"):
+        error = f"{run['error_type']}: {run.get('error_message') or ''}"
+        print(f"    {one_line(error, 500)}")
+
+
+def print_step(step: Mapping[str, Any]) -> None:
+    """Print a step of a run as an indented line."""
+    if "reason" not in step:
+        print(f"    ▸ {one_line(step['job_id'], 60)}")
+        return
+    leads = ", ".join(one_line(id, 60) for id in step.get("next") or ())
+    error = f"  {one_line(step['error_type'], 60)}" if step.get("error_type") else ""
+    arrow = f" → {leads}" if leads else ""
+    print(f"    {step['reason']:<9} {one_line(step['job_id'], 60)}{error}{arrow}")
+
+
+def _status(of: Mapping[str, Any]) -> str:
+    status = Status(of["status"])
+    return f"{STATUSES[status].mark} {status.value:<9}"
+
+
+def _where(of: Mapping[str, Any]) -> str:
+    return f"{printable(of['project'])}/{one_line(of['workflow'], 80)}"
+
+
+def _when(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")

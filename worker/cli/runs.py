@@ -1,0 +1,116 @@
+"""``worker runs``: list and show runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.groups import LazyCommand, NounGroup
+from worker.cli.options import as_json, client_options, command, option
+from worker.cli.order_query import order_filters
+from worker.cli.printing import follow as follow_run
+from worker.cli.printing import print_run, print_step
+from worker.fleet.client import Client
+from worker.fleet.messaging.messages import OrderQuery
+
+SECTIONS = {
+    "Commands": (
+        LazyCommand("list", "worker.cli.runs:list_runs", "List the runs of the newest orders."),
+        LazyCommand("show", "worker.cli.runs:show", "Show a run with its steps, or follow it."),
+        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
+        LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
+    )
+}
+
+
+@click.group(cls=NounGroup, sections=SECTIONS)
+def runs() -> None:
+    """List, show, retry and cancel runs.
+
+    `worker runs` lists, `worker runs RUN` shows one; `worker retry` and `worker cancel` need no
+    `runs`.
+
+    \b
+    Examples:
+      worker runs
+      worker runs list --status failed
+      worker runs show 5f0c9e --follow
+    """
+
+
+@command("list")
+@order_filters
+@as_json
+@client_options
+def list_runs(
+    *,
+    connection: BrokerConnection,
+    as_json: bool,
+    **filters: Any,
+) -> int:
+    """List the runs of the newest orders.
+
+    The options choose the orders; the status of an order is that of its last run.
+
+    \b
+    Examples:
+      worker runs list --status running
+      worker runs list --project north --json | jq .worker
+    """
+    query = OrderQuery(**filters)
+
+    async def request(client: Client) -> int:
+        runs = await _runs(client, query)
+        for run in runs:
+            print_run(run, as_json=as_json)
+        if not runs and not as_json:
+            print("no runs", file=sys.stderr)
+        return 0
+
+    return connection.run(request)
+
+
+async def _runs(client: Client, query: OrderQuery) -> list[dict[str, Any]]:
+    """Return the runs of the orders that match, newest first."""
+    orders = await client.orders(query)
+    # An order in a list names only its last run.
+    details = await asyncio.gather(*(client.order(order["order_id"]) for order in orders))
+    runs = [run for order in details for run in order["all_runs"]]
+    return sorted(runs, key=lambda run: (run["created"], run["run_id"]), reverse=True)
+
+
+@command()
+@click.argument("run")
+@option("--follow", "-f", is_flag=True, help="Show its events until it ends.")
+@as_json
+@client_options
+def show(*, connection: BrokerConnection, run: str, follow: bool, as_json: bool) -> int:
+    """Show a run with its steps, or follow it.
+
+    RUN is the id of a run, or of a work order for its last run.
+
+    \b
+    Examples:
+      worker runs show 5f0c9e --follow
+      worker runs 5f0c9e --json
+
+    \b
+    Exit code with --follow: that of the run, as of worker run.
+    """
+
+    async def request(client: Client) -> int:
+        if follow:
+            return await follow_run(client, run, as_json=as_json)
+        fields = await client.run(run)
+        fields.pop("plan")
+        steps = fields.pop("steps")
+        print_run(fields | ({"steps": steps} if as_json else {}), as_json=as_json)
+        for step in () if as_json else steps:
+            print_step(step)
+        return 0
+
+    return connection.run(request)

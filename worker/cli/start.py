@@ -1,0 +1,91 @@
+"""``worker start``: run a worker of a fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import click
+
+from worker.adaptors.cache import root
+from worker.cli.connection import BrokerConnection
+from worker.cli.options import (
+    PATH,
+    broker_options,
+    capacity,
+    command,
+    max_limits,
+    metrics_listen,
+    option,
+    permissions,
+    quiet_log,
+)
+from worker.fleet.messaging.topics import check_name
+
+
+def _hostname() -> str:
+    name = "".join(
+        letter if letter.isalnum() or letter in "._-" else "-" for letter in socket.gethostname()
+    )
+    return name.strip("._-")[:64] or "worker"
+
+
+@command()
+@option("--name", default=_hostname, metavar="NAME",
+        help="Name that no other worker has.  [default: of this host]")  # fmt: skip
+@capacity
+@permissions
+@max_limits
+@option("--outbox", type=PATH, metavar="DIR",
+        help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
+@option("--drain", type=click.FloatRange(min=0), default=30.0, metavar="SECONDS",
+        show_default=True, help="Time that runs have to finish at shutdown.")  # fmt: skip
+@metrics_listen
+@quiet_log
+@broker_options
+def start(
+    *,
+    connection: BrokerConnection,
+    name: str,
+    capacity: int,
+    credentials: Path | None,
+    allow_hosts: tuple[str, ...],
+    no_python: bool,
+    max_timeout: float | None,
+    max_memory: int | None,
+    outbox: Path | None,
+    drain: float,
+    metrics_listen: str | None,
+    quiet: bool,
+) -> int:
+    """Run a worker: claim runs, execute them and report them.
+
+    On SIGTERM or Ctrl-C it claims nothing more, finishes its runs, hands back those that have not
+    started, and exits. A second signal exits at once.
+
+    \b
+    Examples:
+      worker start --mqtt mqtt://localhost --capacity 4
+      worker start --mqtt mqtts://broker.example.org --name north-1
+    """
+    # The sandbox and its pool take longer to import than the rest of the command.
+    from worker.cli.worker_process import WorkerOptions, allowance, run_worker
+
+    check_name(name, "--name")
+    options = WorkerOptions(
+        name=name,
+        capacity=capacity,
+        outbox=outbox or root() / "outbox" / name,
+        allowance=allowance(
+            credentials=credentials,
+            allow_hosts=allow_hosts,
+            no_python=no_python,
+            max_timeout=max_timeout,
+            max_memory=max_memory,
+        ),
+        drain_s=drain,
+        metrics_listen=metrics_listen,
+    )
+    asyncio.run(run_worker(connection, options, quiet=quiet))
+    return 0

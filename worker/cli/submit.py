@@ -1,0 +1,111 @@
+"""``worker submit``: submit a work order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.files import read_input
+from worker.cli.options import (
+    PATH,
+    as_json,
+    client_options,
+    command,
+    input_state,
+    option,
+    pick_workflow,
+    run_limits,
+    start_at,
+    stop_after,
+    wait_for_run,
+)
+from worker.cli.printing import follow, print_order
+from worker.core.status import STATUSES, Status
+from worker.errors import UsageError
+from worker.fleet.client import Client
+from worker.fleet.messaging.messages import RunOptions
+from worker.fleet.messaging.topics import check_name
+from worker.workflow.load import load
+from worker.workflow.save import plan_of
+
+
+@command()
+@click.argument("file", type=PATH, required=False)
+@option("--ref", "reference", metavar="NAME",
+        help="Workflow that the control plane knows, instead of FILE.")  # fmt: skip
+@pick_workflow
+@input_state
+@option("--project", default="default", show_default=True, metavar="NAME",
+        help="Project whose limits apply.")  # fmt: skip
+@option("--priority", type=click.IntRange(-100, 100), default=0, show_default=True, metavar="N",
+        help="Runs with a higher priority start first.")  # fmt: skip
+@start_at("--start")
+@stop_after("--end")
+@run_limits
+@option("--order-id", metavar="ID",
+        help="Idempotency key: submitting the same id twice makes one order.")  # fmt: skip
+@wait_for_run
+@as_json
+@client_options
+def submit(
+    *,
+    connection: BrokerConnection,
+    file: Path | None,
+    reference: str | None,
+    workflow: str | None,
+    input_file: str | None,
+    project: str,
+    priority: int,
+    start_at: str,
+    stop_after: str,
+    timeout: float | None,
+    memory: int | None,
+    state_limit: float | None,
+    payload_limit: float | None,
+    order_id: str | None,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Submit a work order for a workflow.
+
+    FILE holds the workflow; --ref names one that the control plane knows.
+
+    \b
+    Examples:
+      worker submit graphs/referral.yaml --input patient.json --wait
+      worker submit --ref referral --input patient.json --project north --json
+
+    \b
+    Exit code: 0 accepted, 5 rejected;
+    with --wait that of the run, as of worker run.
+    """
+    check_name(project, "--project")
+    if order_id is not None:
+        check_name(order_id, "--order-id")
+    if (file is None) is (reference is None):
+        raise UsageError("expected either a workflow FILE, or --ref NAME")
+    # The order carries the whole plan: the control plane does not read the client's files.
+    plan = None if file is None else plan_of(load(file, workflow=workflow))
+    state = read_input(input_file)
+    options = RunOptions(
+        start=start_at,
+        end=stop_after,
+        timeout_s=timeout,
+        memory_mb=memory,
+        state_mb=state_limit,
+        payload_mb=payload_limit,
+    )
+
+    async def request(client: Client) -> int:
+        order = await client.submit(
+            workflow=reference, plan=plan, input=state, project=project, priority=priority,
+            options=options, order_id=order_id,
+        )  # fmt: skip
+        if not wait or order["last_run"] is None:
+            print_order(order, as_json=as_json)
+            return STATUSES[Status.REJECTED].exit_code if order["status"] == "rejected" else 0
+        return await follow(client, order["last_run"], as_json=as_json)
+
+    return connection.run(request)

@@ -1,0 +1,110 @@
+"""Worker of a fleet, built from the options of the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.adaptors.http.allowlist import named
+from worker.cli.connection import BrokerConnection
+from worker.cli.files import read_credentials
+from worker.cli.services import on_signals, service_log
+from worker.fleet.messaging.instance_id import incarnation
+from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.metrics import Figure, observed
+from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
+from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.runner.pool import Pool
+from worker.sandbox.limits import Limits
+from worker.sinks.log import Log
+
+# A worker without a cap takes what orders ask for: a day and a terabyte are never reached.
+NO_MAX_TIMEOUT_S = 86_400.0
+NO_MAX_MEMORY_MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """Set-up of a worker. ``drain_s`` is how long its runs may take to end at shutdown."""
+
+    name: str
+    capacity: int
+    outbox: Path
+    allowance: Allowance = Allowance()
+    drain_s: float = 30.0
+    metrics_listen: str | None = None
+
+
+def allowance(
+    *,
+    credentials: Path | None,
+    allow_hosts: tuple[str, ...],
+    no_python: bool,
+    max_timeout: float | None,
+    max_memory: int | None,
+) -> Allowance:
+    """Return what the runs of a worker may use."""
+    most = Limits(
+        timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
+    )
+    return Allowance(
+        credentials=dict(read_credentials(credentials)),
+        hosts=tuple(named(text) for text in allow_hosts),
+        allow_python=not no_python,
+        most=most,
+    )
+
+
+async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, quiet: bool) -> None:
+    """Run a worker until a signal comes and its runs are finished or handed back."""
+    log = service_log(quiet=quiet)
+    async with Pool(size=options.capacity) as pool:
+        executor = RunExecutor(pool, options.allowance)
+        fleet_worker = build_worker(connection, options, executor, log)
+        with observed(
+            options.metrics_listen,
+            lambda: worker_figures(fleet_worker),
+            fleet_worker.connected.is_set,
+        ):
+            on_signals(lambda: fleet_worker.drain(options.drain_s))
+            await fleet_worker.run()
+        await executor.close()
+
+
+def build_worker(
+    connection: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: Log
+) -> FleetWorker:
+    """Return a worker that is not connected yet."""
+    id = incarnation()
+    bus = MqttBus(
+        connection.address,
+        *connection.topics.for_worker(options.name),
+        # The same client id after a restart: the broker closes what is left of the old connection.
+        id=f"worker-{options.name}",
+        will=worker_will(connection.topics, options.name, id),
+    )
+    return FleetWorker(
+        bus,
+        executor,
+        Outbox(options.outbox),
+        name=options.name,
+        capacity=options.capacity,
+        topics=connection.topics,
+        log=log,
+        id=id,
+    )
+
+
+def worker_figures(fleet_worker: FleetWorker) -> Iterable[Figure]:
+    """Yield the metrics of a worker."""
+    yield Figure(name="runs_held", help="Runs under way", values={"": fleet_worker.running})
+    yield Figure(
+        name="runs_finished", help="Runs finished", values={"": fleet_worker.finished}, counts=True
+    )
+    yield Figure(
+        name="connected",
+        help="Whether the broker is there",
+        values={"": float(fleet_worker.connected.is_set())},
+    )

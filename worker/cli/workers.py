@@ -1,0 +1,64 @@
+"""``worker workers``: list the workers of a fleet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.groups import LazyCommand, NounGroup
+from worker.cli.options import as_json, client_options, command
+from worker.fleet.client import Client
+from worker.sinks.terminal_text import printable
+from worker.util.json import dumps
+
+SECTIONS = {
+    "Commands": (
+        LazyCommand("list", "worker.cli.workers:list_workers", "List workers with their load."),
+    )
+}
+
+
+@click.group(cls=NounGroup, sections=SECTIONS)
+def workers() -> None:
+    """List the workers of a fleet.
+
+    `worker workers` is `worker workers list`.
+
+    \b
+    Examples:
+      worker workers list
+    """
+
+
+@command("list")
+@as_json
+@client_options
+def list_workers(*, connection: BrokerConnection, as_json: bool) -> int:
+    """List workers with their load.
+
+    \b
+    Examples:
+      worker workers list
+      worker workers list --json | jq 'select(.online) | .name'
+    """
+
+    async def request(client: Client) -> int:
+        workers = await client.workers()
+        for worker in workers:
+            print(dumps(worker) if as_json else _line(worker))
+        if not workers and not as_json:
+            print("no workers", file=sys.stderr)
+        return 0
+
+    return connection.run(request)
+
+
+def _line(worker: Mapping[str, Any]) -> str:
+    online = "draining" if worker["draining"] else "online"
+    presence = online if worker["online"] else "offline"
+    load = f"{len(worker['leases'])} of {worker['capacity']} slots in use"
+    return f"{presence:<8}  {printable(worker['name'])}  {load}"

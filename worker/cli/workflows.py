@@ -1,0 +1,55 @@
+"""``worker workflows``: list the workflows that orders can name."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from worker.cli.connection import BrokerConnection
+from worker.cli.groups import LazyCommand, NounGroup
+from worker.cli.options import as_json, client_options, command
+from worker.fleet.client import Client
+from worker.sinks.terminal_text import printable
+from worker.util.json import dumps
+
+SECTIONS = {
+    "Commands": (
+        LazyCommand("list", "worker.cli.workflows:list_workflows", "List the workflows by name."),
+    )
+}
+
+
+@click.group(cls=NounGroup, sections=SECTIONS)
+def workflows() -> None:
+    """List the workflows that orders can name.
+
+    `worker workflows` is `worker workflows list`.
+
+    \b
+    Examples:
+      worker workflows list
+    """
+
+
+@command("list")
+@as_json
+@client_options
+def list_workflows(*, connection: BrokerConnection, as_json: bool) -> int:
+    """List the workflows by name.
+
+    \b
+    Examples:
+      worker workflows list
+      worker workflows list --json
+    """
+
+    async def request(client: Client) -> int:
+        names = await client.workflows()
+        for name in names:
+            print(dumps({"name": name}) if as_json else printable(name))
+        if not names and not as_json:
+            print("no workflows (worker control-plane --workflows DIR adds some)", file=sys.stderr)
+        return 0
+
+    return connection.run(request)
