@@ -47,12 +47,12 @@ def url_of(made: Fleet, user: str) -> str:
     return f"mqtt://{user}:of-{user}@127.0.0.1:{made.broker.port}"
 
 
-def started(made: Fleet) -> tuple[Party, Party]:
-    control = Party(
+def started(made: Fleet) -> tuple[FleetProcess, FleetProcess]:
+    control = FleetProcess(
         made.folder, "control", "control-plane", "--mqtt", url_of(made, "control"),
         "--store", f"sqlite:///{made.folder}/orders.db",
     )  # fmt: skip
-    north = Party(
+    north = FleetProcess(
         made.folder, "north", "start", "--mqtt", f"mqtt://north@127.0.0.1:{made.broker.port}",
         "--name", "north", "--outbox", str(made.folder / "north"), WORKER_MQTT_PASSWORD="of-north",
     )  # fmt: skip

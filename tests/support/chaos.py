@@ -154,7 +154,7 @@ class Chaos:
         else:
             outbox = str(self.made.folder / f"outbox-{name}")
             arguments = ("start", "--name", name, "--capacity", "2", "--outbox", outbox)
-        party = Party(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
+        party = FleetProcess(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
         self.made.parties.append(party)
         self.parties[name] = party
 

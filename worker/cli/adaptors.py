@@ -10,7 +10,7 @@ import click
 from worker.adaptors import cache
 from worker.adaptors.cache import Adaptor
 from worker.adaptors.install import install as install_all
-from worker.adaptors.names import Specifier, parse, parsed
+from worker.adaptors.names import Specifier, parse, parse_or_none
 from worker.cli.groups import LazyCommand, LazyGroup
 from worker.cli.options import PATH, command, option
 from worker.errors import UsageError
@@ -73,7 +73,7 @@ def named_by(file: Path) -> list[Specifier]:
     names = workflow_names(file) or [None]
     steps = [step for name in names for step in load(file, workflow=name).steps]
     specifiers = [
-        parsed(text)
+        parse_or_none(text)
         for step in steps
         if step.language is Language.JAVASCRIPT
         for text in step.adaptors

@@ -57,7 +57,7 @@ def parse(
 ) -> BrokerConnection:
     """Return the connection that options name. Raises :class:`worker.errors.UsageError`."""
     return BrokerConnection(
-        address=address(mqtt, ca=ca, cert=cert, key=key),
+        address=parse_address(mqtt, ca=ca, cert=cert, key=key),
         topics=Topics(check_name(topic_prefix, "--topic-prefix")),
         reply_timeout_s=reply_timeout_s,
     )

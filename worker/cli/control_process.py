@@ -16,9 +16,9 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy, read_policy
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.control.workflow_registry import WorkflowRegistry, read_library
+from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
-from worker.fleet.messaging.cloudevents import dresser
+from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.metrics import Figure, observed
@@ -48,9 +48,9 @@ def settings(
     return replace(
         Settings(),
         lease_s=lease_s,
-        grace_s=disconnect_grace_s,
-        keep_s=retain_days * 86_400,
-        payload_limit=int(message_limit_mb * 2**20),
+        disconnect_grace_s=disconnect_grace_s,
+        retain_s=retain_days * 86_400,
+        max_payload_bytes=int(message_limit_mb * 2**20),
     )
 
 
@@ -78,7 +78,7 @@ def build_control_plane(
         topics=topics,
         settings=options.settings,
         policy=read_policy(options.policy) if options.policy else Policy(),
-        library=_registry(options, log),
+        registry=_registry(options, log),
     )
     bus = MqttBus(
         connection.address,
@@ -89,14 +89,14 @@ def build_control_plane(
     )
     encode: Callable[[Message], Message] = lambda message: message  # noqa: E731
     if options.cloudevents:
-        encode = dresser(topics, f"/{topics.base}/control")
+        encode = CloudEventEncoder(topics, f"/{topics.base}/control").encode
     return ControlPlane(
-        bus, processor, topics=topics, log=log, id=id, superuser=options.notifier, dress=encode
+        bus, processor, topics=topics, log=log, id=id, notifier=options.notifier, encode=encode
     )
 
 
 def _registry(options: ControlOptions, log: Log) -> WorkflowRegistry:
-    registry = read_library(options.workflows)
+    registry = read_workflows(options.workflows)
     for problem in registry.problems:
         log.warning("workflow.ignored", why=problem)
     return registry

@@ -16,7 +16,7 @@ from worker.cli.services import on_signals, service_log
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
 from worker.fleet.control.control_plane import ControlPlane
 from worker.fleet.control.store.store import Store
-from worker.fleet.messaging.address import address
+from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.run_executor import RunExecutor
@@ -64,7 +64,7 @@ def dev(
 
 
 def _run_fleet(broker: Broker, control: ControlOptions, worker: WorkerOptions) -> None:
-    connection = BrokerConnection(address=address(broker.url), topics=Topics())
+    connection = BrokerConnection(address=parse_address(broker.url), topics=Topics())
     log = service_log(quiet=True)
     store = Store(control.store)
     store.migrate()

@@ -100,13 +100,15 @@ def explore(
     2 wrong usage or an unreadable file.
     """
     explored = load(file, workflow=workflow)
-    properties = [ask(text, tuple(step.id for step in explored.steps)) for text in questions]
+    properties = [
+        parse_property(text, tuple(step.id for step in explored.steps)) for text in questions
+    ]
     options = Options(start=start_at, end=stop_after)
     with closing(RestartingEvaluator(explored, options)) as evaluator:
-        explorer = Explorer(plan=evaluator.plan, ask=evaluator, input=_input(input_file))
+        explorer = Explorer(plan=evaluator.plan, evaluate=evaluator, input=_input(input_file))
         with progress("exploring"):
-            rows = table(explorer, everything=everything, limit=limit)
-            results = [answer(explorer, property) for property in properties]
+            rows = decision_table(explorer, everything=everything, limit=limit)
+            results = [check_property(explorer, property) for property in properties]
         if write_cases is not None:
             _write(write_cases, file, explored, rows, workflow, explorer.input)
         lines = _as_json(rows, results) if as_json else _as_text(explorer, rows, results, aborts)
@@ -124,13 +126,13 @@ class RestartingEvaluator:
         self._evaluator: ConditionEvaluator | None = None
 
     def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
-        if self._evaluator is None or self._evaluator.gone:
+        if self._evaluator is None or self._evaluator.closed:
             shared = background()
-            call = shared.pool.judge(self._request)
+            call = shared.pool.start_evaluator(self._request)
             self._evaluator = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
-            if error := self._evaluator.refused():
+            if error := self._evaluator.startup_error():
                 raise UsageError(f"the workflow cannot run: {error.message}")
-        return self._evaluator.ask_all(step, states)
+        return self._evaluator.evaluate_all(step, states)
 
     def close(self) -> None:
         """Release the process."""
@@ -151,7 +153,7 @@ def _input(file: Path | None) -> str | None:
 
 
 def _as_text(
-    explorer: Explorer, rows: Table, results: list[PropertyResult], aborts: bool
+    explorer: Explorer, rows: DecisionTable, results: list[PropertyResult], aborts: bool
 ) -> Iterator[str]:
     hidden = [row for row in rows.rows if _is_abort(row) and not aborts]
     yield from _table([row for row in rows.rows if aborts or not _is_abort(row)])
@@ -183,7 +185,7 @@ def _table(rows: Sequence[ExploredRun]) -> Iterator[str]:
         yield f"{count:>{number}}  {text:<{width}}  {row.status.value:<8}  {path}"
 
 
-def _summary(explorer: Explorer, rows: Table) -> Iterator[str]:
+def _summary(explorer: Explorer, rows: DecisionTable) -> Iterator[str]:
     runs = count_runs(explorer)
     total = "more runs than were counted" if runs is None else f"{runs:,} runs"
     yield f"{len(rows.rows):,} rows stand for {total}"
@@ -194,10 +196,10 @@ def _summary(explorer: Explorer, rows: Table) -> Iterator[str]:
 
 
 def _result(result: PropertyResult) -> Iterator[str]:
-    text = printable(result.question.text)
+    text = printable(result.text)
     if result.counterexample is not None:
         yield f"✗ {text}"
-        yield f"    against it: {one_line(label(result.counterexample))}"
+        yield f"    against it: {one_line(describe_run(result.counterexample))}"
         yield f"    path: {printable(' → '.join(result.counterexample.steps))}"
         yield f"    status: {result.counterexample.status.value}"
         for choice in result.counterexample.choices:
@@ -217,7 +219,7 @@ def _gives(choice: Choice) -> str:
 # --- as data --------------------------------------------------------------------------------------
 
 
-def _as_json(rows: Table, results: list[PropertyResult]) -> Iterator[str]:
+def _as_json(rows: DecisionTable, results: list[PropertyResult]) -> Iterator[str]:
     for row in rows.rows:
         yield dumps({"type": "row", **_row(row)})
     for result in results:
@@ -225,7 +227,7 @@ def _as_json(rows: Table, results: list[PropertyResult]) -> Iterator[str]:
         yield dumps(
             {
                 "type": "answer",
-                "question": result.question.text,
+                "question": result.text,
                 "holds": result.holds,
                 "complete": result.complete,
                 "situations": result.situations,
@@ -236,7 +238,7 @@ def _as_json(rows: Table, results: list[PropertyResult]) -> Iterator[str]:
 
 def _row(row: ExploredRun) -> dict[str, Any]:
     return {
-        "when": label(row),
+        "when": describe_run(row),
         "choices": [_choice(choice) for choice in row.choices],
         "path": row.steps,
         "status": row.status.value,
@@ -247,11 +249,11 @@ def _row(row: ExploredRun) -> dict[str, Any]:
 def _choice(choice: Choice) -> dict[str, Any]:
     if choice.ending is not None:
         return {"step": choice.step, "ending": choice.ending.value}
-    # A condition that throws ends the choice: later edges have no verdict.
-    verdicts = dict(zip((edge.id for edge in choice.edges), choice.verdicts, strict=False))
+    # A condition that throws ends the choice: later edges have no result.
+    taken = dict(zip((edge.id for edge in choice.edges), choice.taken, strict=False))
     return {
         "step": choice.step,
-        "edges": verdicts,
+        "edges": taken,
         "throws": choice.throws.id if choice.throws else None,
         "state": json.loads(choice.witness) if choice.witness else None,
     }
@@ -264,7 +266,7 @@ def _write(
     target: Path,
     file: Path,
     workflow: Workflow,
-    rows: Table,
+    rows: DecisionTable,
     pick: str | None,
     input: str | None,
 ) -> None:
@@ -274,7 +276,7 @@ def _write(
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     relative = os.path.relpath(file.resolve(), target.resolve().parent)
     known = None if input is None else json.loads(input)
-    content = suite(workflow, relative, rows.rows, pick, known)
+    content = case_file(workflow, relative, rows.rows, pick, known)
     target.write_text(_dumped(target, content), "utf-8")
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from worker.cli.options import PATH, command, option, pick_workflow
-from worker.core.compile_plan import compile
+from worker.core.compile_plan import compile_plan
 from worker.errors import PlanError, UsageError
 from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw

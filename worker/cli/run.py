@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_of, named
+from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.files import read_credentials, read_input, write_state
 from worker.cli.options import (
@@ -170,7 +170,7 @@ async def _run(
 def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
     """Return a host that lets requests through to allowed hosts and to those of credentials."""
     configured, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_of(configured.values())])
+    return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

@@ -28,7 +28,7 @@ from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import check_name
 from worker.workflow.load import load
-from worker.workflow.save import plan_of
+from worker.workflow.save import to_execution_plan
 
 
 @command()
@@ -87,7 +87,7 @@ def submit(
     if (file is None) is (reference is None):
         raise UsageError("expected either a workflow FILE, or --ref NAME")
     # The order carries the whole plan: the control plane does not read the client's files.
-    plan = None if file is None else plan_of(load(file, workflow=workflow))
+    plan = None if file is None else to_execution_plan(load(file, workflow=workflow))
     state = read_input(input_file)
     options = RunOptions(
         start=start_at,

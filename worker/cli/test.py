@@ -127,7 +127,7 @@ def _cover(
         _draw(draw, [several[0].case.workflow for several in by_workflow.values()], coverages)
     print()
     for coverage in coverages:
-        for line in table(coverage):
+        for line in coverage_lines(coverage):
             print(printable(line))
     least = min(coverage.percent for coverage in coverages)
     if fail_under is not None and least < fail_under:

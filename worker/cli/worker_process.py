@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.adaptors.http.allowlist import named
+from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import read_credentials
 from worker.cli.services import on_signals, service_log
@@ -51,9 +51,9 @@ def allowance(
     )
     return Allowance(
         credentials=dict(read_credentials(credentials)),
-        hosts=tuple(named(text) for text in allow_hosts),
+        hosts=tuple(parse_host_pattern(text) for text in allow_hosts),
         allow_python=not no_python,
-        most=most,
+        max_limits=most,
     )
 
 

@@ -59,16 +59,16 @@ ERRORS = {Ending.FAILS: "JobError", Ending.CRASHES: "ReferenceError", Ending.KIL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One decision of a run: the ending of an execution, or the verdicts of its conditions.
+    """One decision of a run: the ending of an execution, or the results of its conditions.
 
-    ``throws`` is the edge whose condition throws. ``witness`` is a state that has these verdicts;
+    ``throws`` is the edge whose condition throws. ``witness`` is a state that takes these edges;
     ``None`` where the input decides.
     """
 
     step: str
     ending: Ending | None = None
     edges: tuple[Edge, ...] = ()
-    verdicts: tuple[bool, ...] = ()
+    taken: tuple[bool, ...] = ()
     throws: Edge | None = None
     witness: str | None = None
 
@@ -95,7 +95,7 @@ class ExploredRun:
 class ExploredState:
     """Run so far; ``effect`` is the last one of the machine, which the next choice decides."""
 
-    walk: Walk
+    walk: MachineState
     effect: StartStep | EvaluateEdges | CompleteRun
     choices: tuple[Choice, ...] = ()
     path: tuple[CompleteStep, ...] = ()
@@ -135,7 +135,7 @@ class Explorer:
 
     def start(self) -> ExploredState:
         """Begin a run, up to its first choice."""
-        return _advance(begin(self.plan), Started(input=self.input), (), ())
+        return _advance(initial_state(self.plan), Started(input=self.input), (), ())
 
     def choices(self, run: ExploredState) -> list[Choice]:
         """List the choices of a run, the default one first; none where the run has ended."""
@@ -157,8 +157,8 @@ class Explorer:
         # Only steps without code pass the input on; what the others return is unknown (None).
         if isinstance(effect.outcome.state, str):
             (evaluated,) = self.evaluate(step.id, [effect.outcome.state])
-            throws = edges[len(evaluated.verdicts)] if evaluated.error else None
-            yield Choice(step=step.id, edges=edges, verdicts=evaluated.verdicts, throws=throws)
+            throws = edges[len(evaluated.taken)] if evaluated.error else None
+            yield Choice(step=step.id, edges=edges, taken=evaluated.taken, throws=throws)
             return
         witnesses = self._find_witnesses(step, effect.outcome.errored)
         if not witnesses:
@@ -171,7 +171,7 @@ class Explorer:
             yield Choice(
                 step=step.id,
                 edges=edges,
-                verdicts=witness.verdicts,
+                taken=witness.taken,
                 throws=throws,
                 witness=witness.state,
             )
@@ -179,7 +179,7 @@ class Explorer:
     def _find_witnesses(self, step: Step, failed: bool) -> list[Witness]:
         key = (step.id, failed)
         if key not in self._witnesses:
-            failure = entry_of(error_of(Ending.FAILS)) if failed else None
+            failure = error_entry(error_of(Ending.FAILS)) if failed else None
             witnesses = find_witnesses(step, failure, lambda batch: self.evaluate(step.id, batch))
             self._witnesses[key] = witnesses
             self.pruned |= dict.fromkeys(_values_without_state(step, failed, witnesses))
@@ -189,8 +189,8 @@ class Explorer:
 def _values_without_state(step: Step, failed: bool, witnesses: list[Witness]) -> Iterator[str]:
     when = "fails" if failed else "succeeds" if step.runs_code else "starts the run"
     for place, edge in enumerate(step.open_edges):
-        # A condition that throws ends the verdicts, so some witnesses have fewer than others.
-        values = {w.verdicts[place] for w in witnesses if len(w.verdicts) > place}
+        # A condition that throws ends the results, so some witnesses have fewer than others.
+        values = {w.taken[place] for w in witnesses if len(w.taken) > place}
         if edge.expression and values != {True, False}:
             missing = "true or false" if not values else "false" if True in values else "true"
             yield f"when '{step.id}' {when}, no state makes it {missing}: {edge.expression}"
@@ -209,11 +209,14 @@ def _machine_event(effect: Effect, choice: Choice) -> MachineEvent:
         error = replace(error_of(choice.ending), step_id=choice.step)
         return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
     thrown = StepError(type="EdgeConditionError", message="scripted") if choice.throws else None
-    return EdgesEvaluated(taken=choice.verdicts, state=None, error=thrown)
+    return EdgesEvaluated(taken=choice.taken, state=None, error=thrown)
 
 
 def _advance(
-    walk: Walk, event: MachineEvent, choices: tuple[Choice, ...], path: tuple[CompleteStep, ...]
+    walk: MachineState,
+    event: MachineEvent,
+    choices: tuple[Choice, ...],
+    path: tuple[CompleteStep, ...],
 ) -> ExploredState:
     walk, effects = decide(walk, event)
     completed = tuple(effect for effect in effects if isinstance(effect, CompleteStep))

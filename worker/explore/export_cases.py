@@ -117,9 +117,9 @@ def _describe_choice(choice: Choice) -> str:
         return "" if choice.ending is Ending.SUCCEEDS else f"{choice.step} {choice.ending.value}"
     if choice.throws is not None:
         return f"the condition of {choice.throws.id} throws"
-    verdicts = zip(choice.edges, choice.verdicts, strict=True)
+    edges = zip(choice.edges, choice.taken, strict=True)
     # Edges without an expression follow from the ending, and would only repeat it.
-    taken = [edge.target for edge, holds in verdicts if holds and edge.expression]
+    taken = [edge.target for edge, is_taken in edges if is_taken and edge.expression]
     if taken:
         return f"{choice.step} leads to {' and '.join(taken)}"
     not_taken = [edge.target for edge in choice.edges if edge.expression]

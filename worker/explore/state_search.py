@@ -1,7 +1,7 @@
 """Search for states that give the conditions of a step every combination of values.
 
 States are built from the paths and the values in the text of the conditions, and the conditions
-are evaluated over them. So every witness is real: a case that returns it gets these verdicts. That
+are evaluated over them. So every witness is real: a case that returns it takes these edges. That
 no state was found for a value does not prove that there is none.
 """
 
@@ -47,13 +47,13 @@ _METHODS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
-    """State (JSON text) with the verdicts on a step's open edges over it.
+    """State (JSON text) with what it makes of a step's open edges over it.
 
-    A condition that throws ends the verdicts; ``throws`` is its index among the edges.
+    A condition that throws ends the results; ``throws`` is its index among the edges.
     """
 
     state: str
-    verdicts: tuple[bool, ...]
+    taken: tuple[bool, ...]
     throws: int | None = None
 
 
@@ -64,7 +64,7 @@ Evaluate = Callable[[Sequence[str]], Sequence[EdgesEvaluated]]
 def find_witnesses(
     step: Step, failure: Mapping[str, Any] | None, evaluate: Evaluate
 ) -> list[Witness]:
-    """Search for a witness of every combination of verdicts, the plainest states first.
+    """Search for a witness of every combination of results, the plainest states first.
 
     ``failure`` is the step's entry under ``errors`` where it failed. The result is empty where the
     conditions are over a limit whatever the state is.
@@ -81,10 +81,10 @@ def find_witnesses(
         for state, result in zip(batch, evaluated, strict=False):
             if _over_limit(result):
                 continue
-            throws = len(result.verdicts) if result.error else None
-            witness = Witness(state=state, verdicts=result.verdicts, throws=throws)
-            # A run ends where a condition throws, whatever the verdicts before it were.
-            witnesses.setdefault((throws,) if result.error else (result.verdicts,), witness)
+            throws = len(result.taken) if result.error else None
+            witness = Witness(state=state, taken=result.taken, throws=throws)
+            # A run ends where a condition throws, whatever the results before it were.
+            witnesses.setdefault((throws,) if result.error else (result.taken,), witness)
         if sum(witness.throws is None for witness in witnesses.values()) >= combinations:
             break
     return list(witnesses.values())

@@ -50,7 +50,7 @@ def connect(
     ``wait_s`` how long a reply may take; the files are for TLS. Raises UsageError on a wrong url.
     """
     # A program that embeds a local fleet needs no MQTT.
-    from worker.fleet.messaging.address import address
+    from worker.fleet.messaging.address import parse_address
     from worker.fleet.messaging.mqtt import MqttBus
 
     name = client_name()
@@ -77,9 +77,9 @@ async def local_fleet(
     topics, broker, log = Topics(), LocalBroker(), logger(QUIET)
     database = Store(store)
     database.migrate()
-    registry = read_library(map(Path, workflows))
+    registry = read_workflows(map(Path, workflows))
     processor = MessageProcessor(
-        database, topics=topics, settings=settings, policy=policy, library=registry
+        database, topics=topics, settings=settings, policy=policy, registry=registry
     )
     control = ControlPlane(broker.bus(*topics.for_control()), processor, topics=topics, log=log)
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:

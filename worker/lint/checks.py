@@ -149,17 +149,17 @@ def _compiles(expression: str) -> bool:
 
 def check_reach(subject: Subject) -> Iterator[Finding]:
     workflow = subject.workflow
-    reached = reached_steps(workflow, disabled=False)
+    reached = reachable_steps(workflow, disabled=False)
     # Steps that only a disabled edge leads to are reported at that edge: it is where the author
     # has switched them off.
-    behind = reached_steps(workflow, disabled=True) - reached
+    behind = reachable_steps(workflow, disabled=True) - reached
     for step in workflow.steps:
         if step.id not in reached | behind:
-            yield subject.finding(rules.UNREACHABLE, step.place, f"no edge leads to '{step.id}'")
+            yield subject.finding(rules.UNREACHABLE, step.position, f"no edge leads to '{step.id}'")
         for edge in step.edges:
             if edge.disabled and step.id in reached and edge.target in behind:
                 text = f"this disabled edge is the only way from '{step.id}' to '{edge.target}'"
-                yield subject.finding(rules.CUT_OFF, edge.place, text)
+                yield subject.finding(rules.CUT_OFF, edge.position, text)
 
 
 def check_failures(subject: Subject) -> Iterator[Finding]:
@@ -168,7 +168,7 @@ def check_failures(subject: Subject) -> Iterator[Finding]:
         open_edges = [edge for edge in step.edges if edge.can_be_taken]
         if step.runs_code and open_edges and not any(_handles(subject, e) for e in open_edges):
             text = f"if '{step.id}' fails, no edge is taken and the run fails"
-            yield subject.finding(rules.UNHANDLED, step.place, text)
+            yield subject.finding(rules.UNHANDLED, step.position, text)
 
 
 def _handles(subject: Subject, edge: Edge) -> bool:
@@ -182,7 +182,7 @@ def check_plan(subject: Subject) -> Iterator[Finding]:
     try:
         compile_plan(subject.workflow)
     except PlanError as error:
-        place = subject.workflow.steps[0].place if subject.workflow.steps else (0, 0)
+        place = subject.workflow.steps[0].position if subject.workflow.steps else (0, 0)
         yield subject.finding(rules.BROKEN, place, str(error))
 
 
@@ -195,7 +195,7 @@ def check_conditions(subject: Subject) -> Iterator[Finding]:
             if edge.kind is not EdgeKind.EXPRESSION:
                 continue
             for rule, message in _condition(subject, edge):
-                yield subject.finding(rule, edge.place, message)
+                yield subject.finding(rule, edge.position, message)
 
 
 def _condition(subject: Subject, edge: Edge) -> Iterator[tuple[Rule, str]]:
@@ -276,7 +276,7 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
             # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
             if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
-                yield subject.finding(rules.UNPINNED, step.place, f"'{adaptor}' has no version")
+                yield subject.finding(rules.UNPINNED, step.position, f"'{adaptor}' has no version")
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -287,12 +287,12 @@ def check_names(subject: Subject) -> Iterator[Finding]:
             job = compiled_job(step.source)
         except PlanError as error:
             yield subject.finding(
-                rules.BROKEN, step.place, f"'{step.id}' does not compile: {error}"
+                rules.BROKEN, step.position, f"'{step.id}' does not compile: {error}"
             )
             continue
         for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls)):
             text = f"'{step.id}' uses '{name}', which is not declared"
-            yield subject.finding(rules.UNDECLARED, step.place, text)
+            yield subject.finding(rules.UNDECLARED, step.position, text)
 
 
 def _known(names: Names, step: Step, called: tuple[str, ...]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from worker.core.events import RunLog, StepComplete
 from worker.runner.result import PathEntry, Result
 from worker.testing.case import Expectation, ExpectedOutput
 from worker.testing.jsonpath import NO_MATCH, query
-from worker.util.state_diff import differences, short
+from worker.util.state_diff import differences, format_value
 from worker.workflow.model import Edge, EdgeKind, Workflow
 
 
@@ -133,7 +133,7 @@ def _state(expect: Expectation, result: Result) -> Iterator[str]:
     for path, expected in expect.state_at.items():
         actual = query(path, result.final_state)
         if actual is NO_MATCH:
-            yield f"final state: expected {short(expected)} at {path}, found nothing"
+            yield f"final state: expected {format_value(expected)} at {path}, found nothing"
         else:
             yield from differences(f"final state at {path}", expected, actual, exact=True)
 

@@ -52,7 +52,7 @@ class KeyReader:
             new = ALIASES[section][old]
             if node.has(new):
                 node.at(old).fail(f"expected '{new}' alone, found its old name '{old}' beside it")
-            self._lines.setdefault((old, new), node.at(old).place[0])
+            self._lines.setdefault((old, new), node.at(old).position[0])
 
     def at(self, node: Cursor, section: str, key: str) -> Cursor:
         """Look up the value of a key, whichever way it is spelled."""

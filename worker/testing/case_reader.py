@@ -268,9 +268,9 @@ def _executions(key: str) -> tuple[int, int | None]:
 
 
 def _input_file(node: Cursor) -> Mapping[str, Any]:
-    content = parse_json(beside(node, node.name(), BODY_LIMIT), node.name())
+    content = parse_json(read_adjacent_file(node, node.name(), BODY_LIMIT), node.name())
     if not isinstance(content, dict):
-        node.fail(f"expected an object in the file, found {kind_of(content)}")
+        node.fail(f"expected an object in the file, found {describe(content)}")
     return content
 
 

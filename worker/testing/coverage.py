@@ -61,7 +61,7 @@ def rules_of(workflow: Workflow) -> Iterator[str]:
             continue
         yield from (f"step {step.id} {outcome}" for outcome in OUTCOMES)
         for edge in step.edges:
-            if edge.followable:
+            if edge.can_be_taken:
                 yield f"edge {edge.id} {TAKEN}"
                 if edge.kind is not EdgeKind.ALWAYS:
                     yield f"edge {edge.id} {NOT_TAKEN}"

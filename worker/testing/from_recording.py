@@ -87,7 +87,7 @@ def _stub(exchange: Exchange) -> dict[str, Any]:
         # Each reply once, so that repeated requests get theirs in the recorded order.
         "times": 1,
         "reply": reply_fields(exchange.reply),
-        "delay": (exchange.arrived - exchange.asked) / 1e6,
+        "delay": (exchange.arrived_us - exchange.sent_us) / 1e6,
     }
 
 

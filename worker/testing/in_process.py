@@ -79,9 +79,9 @@ class InProcessRunner:
     def _evaluator(self, workflow: Workflow, request: RunRequest) -> ConditionEvaluator:
         evaluator = self._evaluators.get(id(workflow))
         # A condition over a limit ends the process; the next run gets a new one.
-        if evaluator is None or evaluator.gone:
+        if evaluator is None or evaluator.closed:
             own = replace(request, run_id=str(uuid.uuid4()))
-            call = asyncio.run_coroutine_threadsafe(self._pool.judge(own), self._loop)
+            call = asyncio.run_coroutine_threadsafe(self._pool.start_evaluator(own), self._loop)
             evaluator = self._evaluators[id(workflow)] = call.result()
         return evaluator
 
@@ -117,13 +117,13 @@ class ScriptedRun(StepExecutor):
         self._seed: str | None = request.seed
 
     def prepare(self) -> StepError | None:
-        return self._evaluator.refused()
+        return self._evaluator.startup_error()
 
     def execute(self, step: Step, state: str) -> Outcome:
         raise NeedsSandbox
 
-    def evaluate(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+    def evaluate_conditions(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         # The seed goes with the first evaluation alone: it starts the random numbers of the run
         # anew in a process that other runs have used before.
         seed, self._seed = self._seed, None
-        return self._evaluator.ask(order.step.id, state, now=self._clock.now(), seed=seed)
+        return self._evaluator.evaluate(order.step.id, state, now=self._clock.now(), seed=seed)

@@ -22,7 +22,7 @@ from worker.core.status import Status
 from worker.runner.prepare import Options
 from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
-from worker.sandbox.host import Host
+from worker.sandbox.parent.host import Host
 from worker.testing.case import Case, CronSchedule
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
