@@ -1,90 +1,109 @@
-"""How a run is completed when the process that ran it cannot do so itself."""
+"""Completion of a run whose process has ended before it completed the run itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.core.events import (
     AnyEvent,
-    Dataclip,
     RunComplete,
     RunStart,
     StepComplete,
     StepStart,
-    from_dict,
+    from_fields,
 )
 from worker.core.outcome import StepError
 
 
 class EventStream:
-    """What was seen of a run so far: enough to refuse what does not fit, and to complete it."""
+    """The events of one run so far: rejects one that is out of order, and can complete the run."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.completed = False
-        self._seq = 0
-        self._began = 0
-        self._open: StepStart | None = None
+        self._next_seq = 0
+        self._started_at = 0
+        self._running: StepStart | None = None
 
     @property
     def begun(self) -> bool:
-        return self._seq > 0
+        """True after the first event."""
+        return self._next_seq > 0
 
-    def accept(self, header: dict[str, Any], clip: str | None) -> AnyEvent:
-        """The event of a frame. Raises ``ValueError`` on one that is malformed or out of turn."""
-        if clip is not None:
-            name = "final_state" if header.get("type") == RunComplete.type else "output_dataclip"
-            header[name] = Dataclip(clip)
-        event = from_dict(header)
-        if event.run_id != self.run_id or event.seq != self._seq or self.completed:
-            raise ValueError(f"event {event.type} {event.seq} where {self._seq} was due")
-        self._note(event)
+    def accept(self, fields: Mapping[str, Any], clip: str | None) -> AnyEvent:
+        """Return the event of JSON data and of the text of its dataclip.
+
+        Raises ``ValueError`` if it is malformed or out of order.
+        """
+        event = from_fields(fields, clip)
+        self.check(event)
         return event
 
-    def _note(self, event: AnyEvent) -> None:
-        self._seq += 1
+    def check(self, event: AnyEvent) -> None:
+        """Take the next event. Raises ``ValueError`` if it is of another run or out of order."""
+        if self.completed:
+            raise ValueError(f"event {event.type} {event.seq} after the end of the run")
+        if event.run_id != self.run_id or event.seq != self._next_seq:
+            raise ValueError(
+                f"event {event.type} {event.seq} of run {event.run_id} "
+                f"(expected event {self._next_seq} of run {self.run_id})"
+            )
+        self._record(event)
+
+    def _record(self, event: AnyEvent) -> None:
+        self._next_seq += 1
         match event:
             case RunStart():
-                self._began = event.timestamp
+                self._started_at = event.timestamp
             case StepStart():
-                self._open = event
+                self._running = event
             case StepComplete():
-                self._open = None
+                self._running = None
             case RunComplete():
                 self.completed = True
             case _:
                 pass
 
     def close(self, error: StepError, *, now: int, mem: int = 0) -> Iterator[AnyEvent]:
-        """The events that end the run with ``error`` at ``now``; none where it has ended."""
+        """Yield the events that end the run with ``error``; none if it has ended already.
+
+        ``now`` is in microseconds since the epoch, ``mem`` is the peak memory in bytes.
+        """
         if self.completed:
             return
-        if self._open is not None:
-            yield self._close_step(self._open, error, now, mem)
+        if self._running is not None:
+            yield self._complete_step(self._running, error, now, mem)
         event = RunComplete(
             run_id=self.run_id,
-            seq=self._seq,
+            seq=self._next_seq,
             timestamp=now,
             reason=error.reason,
             error=error,
             mem=mem,
-            duration=now - (self._began or now),
+            duration=_elapsed_us(self._started_at or now, now),
         )
-        self._note(event)
+        self._record(event)
         yield event
 
-    def _close_step(self, started: StepStart, error: StepError, now: int, mem: int) -> StepComplete:
+    def _complete_step(
+        self, started: StepStart, error: StepError, now: int, mem: int
+    ) -> StepComplete:
         event = StepComplete(
             run_id=self.run_id,
-            seq=self._seq,
+            seq=self._next_seq,
             timestamp=now,
             step_id=started.step_id,
             job_id=started.job_id,
             reason=error.reason,
             error=error,
             mem=mem,
-            duration=now - started.timestamp,
+            duration=_elapsed_us(started.timestamp, now),
         )
-        self._note(event)
+        self._record(event)
         return event
+
+
+def _elapsed_us(begin: int, end: int) -> int:
+    # A run on a virtual clock may have started later than the time of the machine that ends it.
+    return max(0, end - begin)

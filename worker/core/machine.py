@@ -252,7 +252,7 @@ def _follow(walk: Walk, judged: EdgesEvaluated) -> _Consequence:
     step, ran = _current(walk), _ran(walk)
     outcome = ran if judged.state is ran.state else replace(ran, state=judged.state)
     if judged.error is not None:
-        error = replace(judged.error, step_id=step.id, cause=ran.error)
+        error = replace(judged.error, job_id=step.id, cause=ran.error)
         return _abort(walk, step, replace(outcome, error=error))
     edges = step.open_edges
     if len(judged.verdicts) != len(edges):

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
+
+
+Reason = Literal["success", "fail", "crash", "kill", "cancel", "exception", "lost"]
+"""The reason that an execution or a run ended with, as OpenFn's wire spells it."""
 
 
 class Status(StrEnum):
@@ -35,7 +39,7 @@ class StatusRow:
     ``worker run`` returns.
     """
 
-    reason: str
+    reason: Reason | Literal[""]
     chip: str
     mark: str
     color: str
@@ -89,9 +93,11 @@ def status_of(error_type: str) -> Status:
     return ERROR_TYPES.get(error_type, Status.EXCEPTION)
 
 
-def reason_of(error_type: str) -> str:
+def reason_of(error_type: str) -> Reason:
     """The wire word of an error type: ``fail``, ``crash``, ``kill``, ``cancel``, ..."""
-    return STATUSES[status_of(error_type)].reason
+    reason = STATUSES[status_of(error_type)].reason
+    assert reason, "every error type gives a final status"
+    return reason
 
 
 def aborts(error_type: str) -> bool:

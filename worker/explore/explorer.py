@@ -194,7 +194,7 @@ def _fact(order: Effect, choice: Choice) -> MachineEvent:
     if isinstance(order, StartStep):
         if choice.ending is Ending.SUCCEEDS or choice.ending is None:
             return StepFinished(outcome=Outcome(state=None))
-        error = replace(error_of(choice.ending), step_id=choice.step)
+        error = replace(error_of(choice.ending), job_id=choice.step)
         return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
     thrown = StepError(type="EdgeConditionError", message="scripted") if choice.throws else None
     return EdgesEvaluated(verdicts=choice.verdicts, state=None, error=thrown)

@@ -84,8 +84,11 @@ class StepExecutor(ABC):
             outcome = self.within_limits(order.step, self._outcome(order, state.text))
         except TimeLimitReached:
             error = timed_out(self._request.limits)
-            outcome = Outcome(state=None, error=replace(error, step_id=order.step.id))
-        return replace(outcome, state=self._clip(outcome.state))
+            outcome = Outcome(state=None, error=replace(error, job_id=order.step.id))
+        error = outcome.error
+        if error is not None and error.job_id == self._job_id:
+            error = replace(error, step_id=self._step_id)
+        return replace(outcome, state=self._clip(outcome.state), error=error)
 
     def _outcome(self, order: StartStep, state: str) -> Outcome:
         act = act_for(self._request.script, order.step.id, order.execution)
@@ -103,7 +106,7 @@ class StepExecutor(ABC):
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
         """Rule over what a step may hide: a state that is too large."""
         error = self._too_large(outcome.state)
-        return Outcome(state=None, error=replace(error, step_id=step.id)) if error else outcome
+        return Outcome(state=None, error=replace(error, job_id=step.id)) if error else outcome
 
     def _too_large(self, state: str | None) -> StepError | None:
         limit = self._request.limits.state
@@ -119,6 +122,8 @@ class StepExecutor(ABC):
     def judge(self, order: EvaluateEdges) -> EdgesEvaluated:
         clip = order.outcome.state
         judged = self.evaluate(order, clip and clip.text)
+        if judged.error is not None:
+            judged = replace(judged, error=replace(judged.error, step_id=self._step_id or None))
         if judged.state is None or (clip is not None and judged.state == clip.text):
             return replace(judged, state=clip)
         error = judged.error or self._too_large(judged.state)

@@ -46,13 +46,13 @@ def step_error(error: BaseException, source: SourceText, step_id: str) -> StepEr
     error = _deciding(error)
     type = _type(error)
     if type == "OomError":
-        return replace(OUT_OF_MEMORY, step_id=step_id)
+        return replace(OUT_OF_MEMORY, job_id=step_id)
     frames = _own_frames(error.__traceback__, source)
     return StepError(
         type=type,
         message=_message(error),
         name=_name(error),
-        step_id=step_id,
+        job_id=step_id,
         position=frames[0][1] if frames else None,
         stack=tuple(
             f"at {name} ({source.file}:{place.line}:{place.column})"
@@ -69,7 +69,7 @@ def forbidden_error(found: ForbiddenName, source: SourceText, step_id: str) -> S
         type="SecurityError",
         message=found.message,
         name="SecurityError",
-        step_id=step_id,
+        job_id=step_id,
         position=position,
     )
 
