@@ -53,7 +53,7 @@ class World:
         elif deed != "success":
             state["errors"] = {**state.get("errors", {}), step: deed}
         if deed not in ("success", "forgets", "confesses"):
-            error = StepError(type=deed, message=f"{step} #{execution}", step_id=step)
+            error = StepError(type=deed, message=f"{step} #{execution}", job_id=step)
         else:
             state["trail"] = [*state.get("trail", []), step]
         return Outcome(state=state, errored=has_errored(state, step), error=error)
@@ -123,7 +123,7 @@ def reference_walk(plan: Plan, world: World, received: State) -> Journey:
             followed, state, thrown = _judge(step, world, count, state)
             if thrown is not None:
                 error = StepError(
-                    type=thrown.type, message=thrown.message, step_id=name, cause=error
+                    type=thrown.type, message=thrown.message, job_id=name, cause=error
                 )
                 followed = ()
         if has_code:

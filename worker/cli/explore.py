@@ -70,7 +70,7 @@ class Asker:
     def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
         if self._judge is None or self._judge.gone:
             shared = background()
-            call = shared.pool.judge(self._request)
+            call = shared.pool.evaluator(self._request)
             self._judge = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
             if error := self._judge.refused():
                 raise UsageError(f"the workflow cannot run: {error.message}")

@@ -33,7 +33,7 @@ from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
 from worker.sandbox.limits import Limits
-from worker.sinks.log import Log, logger
+from worker.sinks.log import LeveledLogger, stderr_logger
 
 # --- the control plane ----------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ def print_document(name: str) -> int:
     return 0
 
 
-def _library(options: ControlOptions, log: Log) -> WorkflowRegistry:
+def _library(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     library = read_library(options.workflows)
     for problem in library.problems:
         log.warning("a file is no workflow that can be named", why=problem)
@@ -82,7 +82,7 @@ def _control(
     options: ControlOptions,
     store: Store,
     library: WorkflowRegistry,
-    log: Log,
+    log: LeveledLogger,
 ) -> ControlPlane:
     id = incarnation()
     plane = MessageProcessor(
@@ -153,7 +153,7 @@ def serve(place: BrokerConnection, options: WorkerOptions, *, quiet: bool) -> in
     return asyncio.run(_serve(place, options, _log(quiet)))
 
 
-async def _serve(place: BrokerConnection, options: WorkerOptions, log: Log) -> int:
+async def _serve(place: BrokerConnection, options: WorkerOptions, log: LeveledLogger) -> int:
     async with Pool(size=options.capacity) as pool:
         executor = RunExecutor(pool, options.allowance)
         agent = _agent(place, options, executor, log)
@@ -165,7 +165,7 @@ async def _serve(place: BrokerConnection, options: WorkerOptions, log: Log) -> i
 
 
 def _agent(
-    place: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: Log
+    place: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: LeveledLogger
 ) -> FleetWorker:
     id = incarnation()
     bus = MqttBus(
@@ -242,7 +242,11 @@ def dev(control_options: ControlOptions, worker_options: WorkerOptions, port: in
 
 
 async def _dev(
-    place: BrokerConnection, service: ControlPlane, options: WorkerOptions, log: Log, hello: str
+    place: BrokerConnection,
+    service: ControlPlane,
+    options: WorkerOptions,
+    log: LeveledLogger,
+    hello: str,
 ) -> None:
     controlling = asyncio.create_task(service.run())
     async with Pool(size=options.capacity) as pool:
@@ -286,8 +290,8 @@ def _on_signals(act: Callable[[], object]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
 
 
-def _log(quiet: bool) -> Log:
-    found: Log = logger(logging.WARNING if quiet else logging.INFO)
+def _log(quiet: bool) -> LeveledLogger:
+    found: LeveledLogger = stderr_logger(logging.WARNING if quiet else logging.INFO)
     return found
 
 

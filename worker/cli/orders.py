@@ -11,11 +11,11 @@ from typing import Any
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.run import read_input
-from worker.core.events import from_dict
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client, ControlError
 from worker.fleet.messaging.messages import OrderQuery, RunOptions
+from worker.fleet.monitor.decode import asked
 from worker.sinks.terminal import PlainLines
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
@@ -153,7 +153,8 @@ async def follow(client: Client, id: str, *, as_json: bool) -> int:
         if as_json:
             print(dumps(event), flush=True)
         else:
-            lines.receive(from_dict(event))
+            for known in asked([event]):
+                lines.receive(known)
     run = await client.run(run["run_id"])
     run.pop("plan")
     run.pop("steps")

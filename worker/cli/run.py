@@ -180,10 +180,10 @@ def _sinks(
 
         found.append(Journal(journal))
     if as_json:
-        from worker.sinks.journal import Lines
-        from worker.sinks.log import StructuredLog
+        from worker.sinks.journal import EventLines
+        from worker.sinks.log import LogSink
 
-        found += [Lines(sys.stdout), *([] if quiet else [StructuredLog()])]
+        found += [EventLines(sys.stdout), *([] if quiet else [LogSink()])]
     elif not quiet:
         found.append(_screen(workflow, debug=debug, to_stderr=output == "-"))
     return found

@@ -32,10 +32,11 @@ class EventStream:
         return self._next_seq > 0
 
     def accept(self, fields: Mapping[str, Any], clip: str | None) -> AnyEvent:
-        """Return the event of JSON data and of the text of its dataclip.
+        """Validate JSON data and the text of its dataclip as the next event.
 
         Raises ``ValueError`` if it is malformed or out of order.
         """
+        # The process of a run executes code of strangers, and may send anything.
         event = from_fields(fields, clip)
         self.check(event)
         return event
@@ -73,6 +74,7 @@ class EventStream:
         if self.completed:
             return
         if self._running is not None:
+            # Every step:start needs its step:complete, and consumers pair the two.
             yield self._complete_step(self._running, error, now, mem)
         event = RunComplete(
             run_id=self.run_id,

@@ -10,7 +10,7 @@ from worker.core.outcome import StepError
 
 
 def error_to_dict(error: StepError) -> dict[str, Any]:
-    """Return the error as JSON data, without its empty fields."""
+    """Convert the error to JSON data, without its empty fields."""
     fields: dict[str, Any] = {"type": error.type, "message": error.message}
     for name in ("name", "source", "job_id", "step_id", "stack"):
         if value := getattr(error, name):

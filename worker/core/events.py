@@ -41,7 +41,7 @@ class Dataclip:
 
     @classmethod
     def of(cls, value: Any) -> Dataclip:
-        """Return the dataclip of JSON data."""
+        """Encode JSON data as a dataclip."""
         return cls(dumps(value))
 
     @property
@@ -143,7 +143,7 @@ class StepComplete(Event, tag="step:complete", frozen=True, kw_only=True):
 
 class RunComplete(Event, tag="run:complete", frozen=True, kw_only=True):
     """The run has ended. ``final_state`` is ``None`` where there is none, or where it is over the
-    payload limit (``withheld``). The other fields are those of :class:`StepComplete`."""
+    payload limit (``withheld``). The other fields are those of a completed step."""
 
     reason: Reason
     final_dataclip_id: str | None = None
@@ -200,11 +200,12 @@ def _encode_dataclip(value: Any) -> Raw:
     raise NotImplementedError(type(value))
 
 
+# One encoder and one decoder for all events: creating them costs more than using them.
 _encode = msgspec.json.Encoder(enc_hook=_encode_dataclip).encode
 
 
 def to_json(event: AnyEvent) -> str:
-    """Return the event as one line of JSON, with the text of its dataclip as it is."""
+    """Encode the event as one line of JSON, with the text of its dataclip as it is."""
     try:
         return _encode(event_fields(event) if _has_error(event) else event).decode()
     except UnicodeEncodeError:
@@ -216,7 +217,7 @@ def _has_error(event: AnyEvent) -> bool:
 
 
 def event_fields(event: AnyEvent) -> dict[str, Any]:
-    """Return the event as JSON data, but for a :class:`Dataclip`, which stays one."""
+    """Convert the event to JSON data, but for its :class:`Dataclip`, which stays one."""
     fields: dict[str, Any] = {"type": event.type, **asdict(event)}
     if _has_error(event):
         fields["error"] = error_to_dict(fields["error"])
@@ -244,8 +245,18 @@ def dataclip_of(event: AnyEvent) -> Dataclip | None:
             return None
 
 
+def dataclip_id_of(event: AnyEvent) -> str | None:
+    match event:
+        case StepComplete():
+            return event.output_dataclip_id
+        case RunComplete():
+            return event.final_dataclip_id
+        case _:
+            return None
+
+
 def with_dataclip(event: AnyEvent, clip: Dataclip | None) -> AnyEvent:
-    """Return the event with another dataclip; an event without a field for one stays as it is."""
+    """Replace the dataclip of an event; an event without a field for one stays as it is."""
     match event:
         case StepComplete():
             return replace(event, output_dataclip=clip)
@@ -263,7 +274,7 @@ _TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
 
 def decode_event(text: str | bytes) -> AnyEvent:
-    """Return the event of a line of JSON.
+    """Decode a line of JSON.
 
     Raises ``ValueError`` for anything else, with the path of the field that is wrong. Unknown
     types and fields are errors. See :func:`decode_leniently` for lines of other versions.
@@ -279,7 +290,7 @@ def decode_event(text: str | bytes) -> AnyEvent:
 
 
 def decode_leniently(text: str | bytes) -> AnyEvent | None:
-    """Return the event of a line that another version may have written.
+    """Decode a line of JSON that another version may have written.
 
     Unknown fields are left out, and an unknown type of event gives ``None``. Errors that name
     their step in ``step_id`` and have no ``job_id``, as the first recordings do, get today's ids.
@@ -298,7 +309,7 @@ def decode_leniently(text: str | bytes) -> AnyEvent | None:
 
 
 def from_fields(fields: Mapping[str, Any], clip: str | None = None) -> AnyEvent:
-    """Return the event of JSON data; ``clip`` is the text of its dataclip, which is no field.
+    """Validate JSON data as an event; ``clip`` is the text of its dataclip, which is no field.
 
     Raises ``ValueError`` as :func:`decode_event` does.
     """
@@ -314,7 +325,7 @@ def from_fields(fields: Mapping[str, Any], clip: str | None = None) -> AnyEvent:
 
 
 def error_from_dict(fields: Mapping[str, Any]) -> StepError:
-    """Return the error of JSON data. Raises ``ValueError`` for anything else."""
+    """Validate JSON data as an error. Raises ``ValueError`` for anything else."""
     try:
         return msgspec.convert(fields, StepError)
     except msgspec.ValidationError as error:
@@ -356,19 +367,20 @@ def _decode_deep(text: str | bytes) -> AnyEvent:
     raise _not_an_event(RecursionError("nested too deeply"))
 
 
-def _without_unknown(text: str | bytes) -> bytes | None:
-    """Return the line without the fields that its type has not; ``None`` for an unknown type."""
+def _without_unknown(text: str | bytes) -> str | bytes | None:
+    """Remove the fields that the event's type does not have; ``None`` for an unknown type."""
     try:
         fields = _decode_fields(text)
         type = msgspec.json.decode(fields["type"], type=str)
-    except (msgspec.DecodeError, UnicodeError, KeyError, RecursionError) as error:
-        raise _not_an_event(error) from error
+    except (msgspec.DecodeError, UnicodeError, KeyError, RecursionError):
+        return text
     if type not in _TYPES:
         return None
     names = ("type", *_TYPES[type].__struct_fields__)
     return msgspec.json.encode({name: fields[name] for name in names if name in fields})
 
 
+# The causes of an error were written in the same way, and with the same meaning.
 def _with_job_id(error: StepError) -> StepError:
     cause = None if error.cause is None else _with_job_id(error.cause)
     if error.job_id is None:

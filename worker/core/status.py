@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-
 Reason = Literal["success", "fail", "crash", "kill", "cancel", "exception", "lost"]
 """The reason that an execution or a run ended with, as OpenFn's wire spells it."""
 

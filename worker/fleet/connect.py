@@ -30,7 +30,7 @@ from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
-from worker.sinks.log import logger
+from worker.sinks.log import stderr_logger
 
 QUIET = logging.CRITICAL
 
@@ -64,7 +64,7 @@ async def local_fleet(
     settings: Settings = Settings(),
 ) -> AsyncIterator[Client]:
     """A control plane, a worker and a client in this process, with no broker between them."""
-    topics, broker, log = Topics(), LocalBroker(), logger(QUIET)
+    topics, broker, log = Topics(), LocalBroker(), stderr_logger(QUIET)
     kept = Store(store)
     kept.migrate()
     library = read_library(Path(one) for one in workflows)

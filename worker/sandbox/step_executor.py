@@ -85,10 +85,9 @@ class StepExecutor(ABC):
         except TimeLimitReached:
             error = timed_out(self._request.limits)
             outcome = Outcome(state=None, error=replace(error, job_id=order.step.id))
-        error = outcome.error
-        if error is not None and error.job_id == self._job_id:
-            error = replace(error, step_id=self._step_id)
-        return replace(outcome, state=self._clip(outcome.state), error=error)
+        if outcome.error is not None and outcome.error.job_id == self._job_id:
+            outcome = replace(outcome, error=replace(outcome.error, step_id=self._step_id))
+        return replace(outcome, state=self._clip(outcome.state))
 
     def _outcome(self, order: StartStep, state: str) -> Outcome:
         act = act_for(self._request.script, order.step.id, order.execution)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.adaptors.http.exchange import Exchange, reply_fields
-from worker.core.events import RunComplete, StepComplete, StepStart
+from worker.core.events import RunComplete, StepComplete
+from worker.core.execution import executions
 from worker.errors import UsageError
 from worker.replay.recording import Recording
 from worker.testing.cases import load_cases
@@ -90,15 +91,9 @@ def _steps(recording: Recording) -> dict[str, Any]:
     if recording.header.origin == "worker":
         return {}
     acts: dict[str, dict[str, Any]] = {}
-    execution = 0
-    for event in recording.events:
-        match event:
-            case StepStart():
-                execution = event.execution
-            case StepComplete():
-                acts.setdefault(event.job_id, {})[str(execution)] = _act(event)
-            case _:
-                pass
+    for run in executions(recording.events):
+        if run.complete is not None:
+            acts.setdefault(run.job_id, {})[str(run.number)] = _act(run.complete)
     return {"steps": acts} if acts else {}
 
 

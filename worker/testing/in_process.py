@@ -50,7 +50,7 @@ class InProcessRunner:
         collector = Collector(turn.run_id, ())
         base = self._request(turn.case.workflow, options)
         if isinstance(base, PlanError):
-            collector.refuse(turn.case.workflow.name, base)
+            collector.reject(turn.case.workflow.name, base)
             return collector.result()
         request = replace(
             base,
@@ -78,7 +78,7 @@ class InProcessRunner:
         judge = self._judges.get(id(workflow))
         if judge is None or judge.gone:
             asked = replace(request, run_id=str(uuid.uuid4()))
-            call = asyncio.run_coroutine_threadsafe(self._pool.judge(asked), self._loop)
+            call = asyncio.run_coroutine_threadsafe(self._pool.evaluator(asked), self._loop)
             judge = self._judges[id(workflow)] = call.result()
         return judge
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker.adaptors.http.stub_host import StubHost
-from worker.core.events import StepComplete, StepStart
+from worker.core.execution import executions
 from worker.core.scripted import later
 from worker.core.status import Status
 from worker.runner.prepare import Options
@@ -99,16 +99,9 @@ def _options(case: Case, start: str, at: int, results: list[Result]) -> Options:
 
 def _inputs(result: Result, input: Mapping[str, Any]) -> dict[str, Any]:
     """What each step of a run was given when it ran first."""
-    outputs: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
-    for event in result.events:
-        match event:
-            case StepStart():
-                inputs.setdefault(event.job_id, outputs.get(event.input_dataclip_id, input))
-            case StepComplete() if event.output_dataclip is not None:
-                outputs[event.output_dataclip_id or ""] = json.loads(event.output_dataclip.text)
-            case _:
-                pass
+    for run in executions(result.events):
+        inputs.setdefault(run.job_id, input if run.input is None else json.loads(run.input.text))
     return inputs
 
 

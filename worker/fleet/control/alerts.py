@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from worker.fleet.messaging import messages as wire
-from worker.sinks.log import Log
+from worker.sinks.log import LeveledLogger
 
 SECONDS = 30.0
 """How long a command or a webhook may take."""
@@ -26,7 +26,7 @@ class AlertNotifier:
     command: str = ""
     webhook: str = ""
 
-    async def tell(self, alert: wire.Alert, log: Log) -> None:
+    async def tell(self, alert: wire.Alert, log: LeveledLogger) -> None:
         """Say it in every way that is set. What does not work is logged, and stops nothing."""
         fields = msgspec.to_builtins(alert)
         log.critical(f"run {alert.status}", **fields)

@@ -6,6 +6,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from worker.core.events import (
+    DATACLIP_FIELDS,
+    AnyEvent,
+    RunComplete,
+    dataclip_id_of,
+    dataclip_of,
+)
 from worker.fleet.control import lifecycle
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import LeaseCheck
@@ -135,30 +142,17 @@ def reports(batch: UnitOfWork, worker: str, reports: wire.Reports) -> None:
     batch.say(batch.topics.worker(worker, "rsp"), answer)
 
 
-Read = tuple[wire.ReportedEvent, bytes]
-CLIPS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
-NEEDED = {
-    "step:start": ("step_id", "job_id", "execution", "input_dataclip_id"),
-    "step:complete": ("step_id", "job_id", "reason"),
-    "run:complete": ("reason",),
-}
-"""What must stand in an event, as others read it there."""
+Read = tuple[AnyEvent, bytes]
 
 
 def _fact(report: wire.RunReport, raw: msgspec.Raw) -> Read:
     text = bytes(raw)
     try:
-        fact = wire.decode(wire.ReportedEvent, text)
+        fact = wire.decode_reported(text)
     except wire.WireError as error:
         raise MessageRefused("malformed", f"an event: {error}"[:500]) from error
     if fact.run_id != report.lease.run_id:
         raise MessageRefused("forged", f"an event of run {fact.run_id} among those of another")
-    for name in NEEDED.get(fact.type, ()):
-        if getattr(fact, name) is None:
-            raise MessageRefused("malformed", f"{fact.type} without {name}")
-    for type, name in CLIPS.items():
-        if type != fact.type and bytes(getattr(fact, name)) != b"null":
-            raise MessageRefused("malformed", f"{fact.type} with {name}")
     return fact, text
 
 
@@ -208,10 +202,9 @@ def _stale(
     return _ack(lease, last, f"stale: the run is {run.status.value}")
 
 
-def _take(batch: UnitOfWork, run: RunRecord, fact: wire.ReportedEvent) -> RunRecord:
-    match fact.type:
-        case "run:complete":
-            assert fact.reason is not None
+def _take(batch: UnitOfWork, run: RunRecord, fact: AnyEvent) -> RunRecord:
+    match fact:
+        case RunComplete():
             message = fact.error_message and fact.error_message[:MESSAGE_LIMIT].replace(
                 "\0", "\ufffd"
             )
@@ -225,19 +218,18 @@ def _take(batch: UnitOfWork, run: RunRecord, fact: wire.ReportedEvent) -> RunRec
     return changed
 
 
-def _keep(batch: UnitOfWork, run: RunRecord, fact: wire.ReportedEvent, text: bytes) -> bytes:
+def _keep(batch: UnitOfWork, run: RunRecord, fact: AnyEvent, text: bytes) -> bytes:
     """Keep an event, and its dataclip apart from it; the event as it is kept."""
-    name = CLIPS.get(fact.type)
-    id = fact.output_dataclip_id or fact.final_dataclip_id
-    if name is not None:
-        clip = bytes(fact.output_dataclip if name == "output_dataclip" else fact.final_state)
+    id: str | None = None
+    if (name := DATACLIP_FIELDS.get(fact.type)) is not None:
+        clip = dataclip_of(fact)
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         parts.pop(name, None)
         text = wire.encode(parts)
-        if id is not None and clip != b"null":
-            batch.work.put_clip(run.id, id, clip.decode())
-        else:
-            id = None
+        named = dataclip_id_of(fact)
+        if named is not None and clip is not None:
+            batch.work.put_clip(run.id, named, clip.text)
+            id = named
     batch.work.put_event(
         EventRow(
             run_id=run.id,

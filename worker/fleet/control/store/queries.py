@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from worker.core.events import DATACLIP_FIELDS, AnyEvent, decode_leniently
+from worker.core.execution import Execution, executions
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import order_of, run_of
@@ -17,7 +19,6 @@ from worker.fleet.messaging.messages import EventQuery, OrderQuery
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
 ALERTS_SHOWN = 200
 PAGE_BYTES = 8 * 1024 * 1024
-CLIP_NAMES = {"step:complete": "output_dataclip", "run:complete": "final_state"}
 
 
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
@@ -75,7 +76,7 @@ def _within(limit: int, events: Iterable[msgspec.Raw]) -> Iterator[msgspec.Raw]:
 
 
 def _event(row: Any) -> msgspec.Raw:
-    body, name = row["body"], CLIP_NAMES.get(row["type"])
+    body, name = row["body"], DATACLIP_FIELDS.get(row["type"])
     if name and row.get("text") is not None:
         body = f'{body[:-1]},"{name}":{row["text"]}}}'
     return msgspec.Raw(body.encode())
@@ -83,41 +84,54 @@ def _event(row: Any) -> msgspec.Raw:
 
 def steps_of(connection: Connection, run: RunRecord) -> list[dict[str, Any]]:
     """The executions of a run's steps, in order: what began, how it ended, and its dataclips."""
-    steps: dict[str, dict[str, Any]] = {}
-    for event in _bodies(connection, run, ("step:start", "step:complete")):
-        if event["type"] == "step:start":
-            steps[event["step_id"]] = {
-                "step_id": event["step_id"],
-                "job_id": event["job_id"],
-                "execution": event["execution"],
-                "started": event["timestamp"],
-                "input_dataclip_id": event["input_dataclip_id"],
-            }
-        elif event["step_id"] in steps:
-            kept = ("reason", "error_type", "error_message", "output_dataclip_id", "next",
-                    "duration", "mem", "withheld")  # fmt: skip
-            steps[event["step_id"]] |= {name: event.get(name) for name in kept}
-            steps[event["step_id"]]["completed_seq"] = event["seq"]
-    return list(steps.values())
+    return [
+        _step(one) for one in executions(_events(connection, run, ("step:start", "step:complete")))
+    ]
 
 
-def _bodies(connection: Connection, run: RunRecord, types: Sequence[str]) -> list[dict[str, Any]]:
+def _step(execution: Execution) -> dict[str, Any]:
+    start, complete = execution.start, execution.complete
+    fields = {
+        "step_id": start.step_id,
+        "job_id": start.job_id,
+        "execution": start.execution,
+        "started": start.timestamp,
+        "input_dataclip_id": start.input_dataclip_id,
+    }
+    if complete is None:
+        return fields
+    return {
+        **fields,
+        "reason": complete.reason,
+        "error_type": complete.error_type,
+        "error_message": complete.error_message,
+        "output_dataclip_id": complete.output_dataclip_id,
+        "next": complete.next,
+        "duration": complete.duration,
+        "mem": complete.mem,
+        "withheld": complete.withheld,
+        "completed_seq": complete.seq,
+    }
+
+
+def _events(connection: Connection, run: RunRecord, types: Sequence[str]) -> list[AnyEvent]:
     found = (
         select(_EVENTS.body)
         .where(_EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.type.in_(types))
         .order_by(_EVENTS.seq)
     )
-    return [msgspec.json.decode(body) for body in connection.execute(found).scalars()]
+    events = (decode_leniently(body) for body in connection.execute(found).scalars())
+    return [event for event in events if event is not None]
 
 
 def input_of(work: Transaction, run: RunRecord, step: str) -> str:
     """Where the input of a step's first execution is kept, as ``owner/id``; empty: nowhere."""
-    started = _bodies(work.connection, run, ("step:start",))
-    wanted = next((one for one in started if one["job_id"] == step), None)
+    started = executions(_events(work.connection, run, ("step:start",)))
+    wanted = next((one.start for one in started if one.job_id == step), None)
     if wanted is None:
         return ""
-    clip = wanted["input_dataclip_id"]
-    if clip == started[0]["input_dataclip_id"]:
+    clip = wanted.input_dataclip_id
+    if clip == started[0].start.input_dataclip_id:
         return run.input
     return f"{run.id}/{clip}" if work.clip(run.id, clip) is not None else ""
 

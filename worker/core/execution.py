@@ -33,7 +33,7 @@ class Execution:
 
 
 def executions(events: Iterable[AnyEvent]) -> list[Execution]:
-    """Return the executions of a run in the order in which they started.
+    """Pair starts with ends, log lines and inputs, in the order of the starts.
 
     Ends and log lines belong to the latest start with their ``step_id``. Those without a start are
     left out.
@@ -45,6 +45,7 @@ def executions(events: Iterable[AnyEvent]) -> list[Execution]:
     for event in events:
         match event:
             case StepStart():
+                # An id that comes again, as damaged journals have it, begins another execution.
                 indexes[event.step_id] = len(result)
                 result.append(Execution(start=event, input=outputs.get(event.input_dataclip_id)))
             case RunLog() if event.step_id in indexes:
