@@ -370,7 +370,8 @@ def _report(lease: wire.Lease) -> Message:
     types = ("run:start", "step:start", "step:complete", "run:complete")
     step = {"step_id": "1", "job_id": "a"}
     more: dict[str, dict[str, Any]] = {
-        "step:start": {**step, "execution": 0, "input_dataclip_id": "i"},
+        "run:start": {"workflow": "bench", "versions": {}},
+        "step:start": {**step, "job_name": "a", "execution": 0, "input_dataclip_id": "i"},
         "step:complete": {
             **step,
             "reason": "success",

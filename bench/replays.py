@@ -18,7 +18,7 @@ from typing import Any
 import worker
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.replay.recorder import Recorder
-from worker.replay.recording import read
+from worker.replay.recording import read_recording
 from worker.replay.replayer import replay
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
@@ -120,7 +120,7 @@ async def replays(row: Row, pool: Pool, folders: list[Path]) -> None:
 
     async def one(folder: Path) -> None:
         async with room:
-            assert (await replay(pool, read(folder))).divergence is None
+            assert (await replay(pool, read_recording(folder))).divergence is None
 
     began = time.perf_counter()
     await asyncio.gather(*(one(folder) for folder in folders))

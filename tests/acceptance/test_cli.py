@@ -155,7 +155,7 @@ def test_credentials_are_given_by_name_and_never_printed(tmp_path: Path) -> None
 
 def test_python_steps_can_be_refused() -> None:
     done = worker_run("graphs/triage.yaml", "--input", "graphs/triage.input.json", "--no-python")
-    assert done.returncode == 4 and "refused here" in done.stdout
+    assert done.returncode == 4 and "not allowed here" in done.stdout
 
 
 def test_text_from_a_run_cannot_drive_the_terminal(tmp_path: Path) -> None:

@@ -53,7 +53,14 @@ def events(*several: dict[str, Any], run_id: str = "r-1") -> wire.RunEvents:
     return wire.RunEvents(run_id=run_id, attempt=1, events=raw)
 
 
-START = {"type": "step:start", "job_id": "a", "job_name": "Fetch", "step_id": "s"}
+START = {
+    "type": "step:start",
+    "job_id": "a",
+    "job_name": "Fetch",
+    "step_id": "s",
+    "input_dataclip_id": "c",
+    "execution": 0,
+}
 DONE = {"type": "step:complete", "job_id": "a", "step_id": "s", "reason": "success"}
 
 

@@ -132,9 +132,12 @@ def submission(order_id: str, **fields: Any) -> Message:
 def event(run_id: str, seq: int, type: str = "run:log", **fields: Any) -> dict[str, Any]:
     """Return an event of a run, with its required fields."""
     needed: dict[str, dict[str, Any]] = {
+        "run:start": {"workflow": "flow", "versions": {}},
         "step:start": {
-            "step_id": "s1", "job_id": "a", "execution": 0, "input_dataclip_id": "clip-0",
+            "step_id": "s1", "job_id": "a", "job_name": "a", "execution": 0,
+            "input_dataclip_id": "clip-0",
         },
+        "run:log": {"source": "JOB", "level": "info", "message": "m"},
         "step:complete": {"step_id": "s1", "job_id": "a", "reason": "success"},
         "run:complete": {"reason": "success"},
     }  # fmt: skip

@@ -126,7 +126,7 @@ def reference_walk(plan: Plan, world: World, input: State) -> WalkResult:
             taken, state, thrown = _evaluate_edges(step, world, count, state)
             if thrown is not None:
                 error = StepError(
-                    type=thrown.type, message=thrown.message, step_id=name, cause=error
+                    type=thrown.type, message=thrown.message, job_id=name, cause=error
                 )
                 taken = ()
         if has_code:

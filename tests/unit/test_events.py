@@ -1,15 +1,16 @@
-"""Events as JSON lines: what is written is what is read."""
+"""Events as JSON lines, their executions, and the readers of a journal."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.core.error_json import error_to_dict
 from worker.core.events import (
     AnyEvent,
     Dataclip,
@@ -18,15 +19,18 @@ from worker.core.events import (
     RunStart,
     StepComplete,
     StepStart,
+    dataclip_of,
+    decode_event,
+    decode_leniently,
     error_from_dict,
-    error_to_dict,
-    event_clip,
     event_fields,
-    from_dict,
+    from_fields,
     to_json,
 )
+from worker.core.execution import executions
 from worker.core.outcome import Position, StepError
 from worker.core.status import ERROR_TYPES, STATUS_OF_REASON, Status
+from worker.sinks.journal import JournalError, read_journal, recover_journal
 
 # --- any event ----------------------------------------------------------------------------------
 
@@ -53,6 +57,7 @@ ERRORS = st.recursive(
         message=TEXT,
         name=TEXT,
         source=st.sampled_from(["runtime", "compiler", "edge"]),
+        job_id=st.text(min_size=1, max_size=5),
         step_id=st.none() | st.text(min_size=1, max_size=5),
         position=st.none()
         | st.builds(
@@ -110,7 +115,53 @@ EVENTS = st.one_of(RUN_STARTS, STEP_STARTS, RUN_LOGS, STEP_COMPLETES, RUN_COMPLE
 
 @given(EVENTS)
 def test_an_event_survives_the_round_trip_through_json(event: AnyEvent) -> None:
-    assert from_dict(json.loads(to_json(event))) == event
+    assert decode_event(to_json(event)) == event
+    assert decode_event(to_json(event).encode()) == event
+    assert decode_leniently(to_json(event)) == event
+
+
+@given(EVENTS)
+def test_an_event_survives_the_round_trip_through_fields_and_a_dataclip(event: AnyEvent) -> None:
+    """As it travels from the process of a run."""
+    fields, clip = json.loads(to_json(event)), dataclip_of(event)
+    for name in ("output_dataclip", "final_state"):
+        fields.pop(name, None)
+    assert from_fields(fields, None if clip is None else clip.text) == event
+
+
+@given(event=EVENTS, data=st.data())
+def test_a_damaged_event_is_an_error_with_the_path_of_the_field(event: AnyEvent, data: Any) -> None:
+    fields = json.loads(to_json(event))
+    names = [
+        n for n in fields if n not in ("output_dataclip", "final_state") and fields[n] is not None
+    ]
+    path = data.draw(st.sampled_from(names))
+    broken = {"x": 1} if path != "error" else {**fields["error"], "message": 7}
+    for decode in (decode_event, decode_leniently):
+        with pytest.raises(ValueError, match=rf"not an event of a run: .* - at `\$\.{path}"):
+            decode(json.dumps(fields | {path: broken}))
+
+
+@given(event=EVENTS, data=st.data())
+def test_an_event_without_a_field_that_it_needs_is_an_error(event: AnyEvent, data: Any) -> None:
+    fields = json.loads(to_json(event))
+    optional = {"withheld", "next", "mem", "duration", "error", "error_type", "error_message"}
+    optional |= {"output_dataclip_id", "output_dataclip", "final_dataclip_id", "final_state"}
+    if isinstance(event, RunLog):
+        optional |= {"step_id", "job_id"}
+    del fields[name := data.draw(st.sampled_from(sorted(set(fields) - optional)))]
+    with pytest.raises(
+        ValueError, match="not an event of a run" if name == "type" else f"`{name}`"
+    ):
+        decode_event(json.dumps(fields))
+
+
+@given(event=EVENTS, cut=st.integers(1, 400))
+def test_a_line_that_was_cut_off_is_a_value_error(event: AnyEvent, cut: int) -> None:
+    text = to_json(event)
+    for decode in (decode_event, decode_leniently):
+        with pytest.raises(ValueError, match="not an event of a run"):
+            decode(text[: -min(cut, len(text) - 1)])
 
 
 @given(EVENTS)
@@ -121,7 +172,7 @@ def test_an_event_is_one_line(event: AnyEvent) -> None:
 @given(EVENTS)
 def test_every_field_of_an_event_is_written(event: AnyEvent) -> None:
     written = json.loads(to_json(event))
-    assert {"type", *(field.name for field in fields(event))} <= set(written)
+    assert {"type", *event.__struct_fields__} == set(written)
     assert written["type"] == event.type
 
 
@@ -136,7 +187,8 @@ FAILURE = StepError(
     type="JobError",
     message="unknown patient",
     name="PatientError",
-    step_id="fetch-patient",
+    job_id="fetch-patient",
+    step_id="u",
     position=Position(line=3, column=7, source_line="throw new PatientError()"),
 )
 
@@ -172,8 +224,8 @@ def test_a_dataclip_stands_in_the_line_as_it_is() -> None:
 
 def test_only_completions_carry_a_dataclip() -> None:
     log = RunLog(run_id="r", seq=0, timestamp=0, source="JOB", level="info", message="m")
-    assert event_clip(log) is None
-    assert event_clip(step_complete()) == ("output_dataclip", None)
+    assert dataclip_of(log) is None and "output_dataclip" not in to_json(log)
+    assert '"output_dataclip":null' in to_json(step_complete())
 
 
 @pytest.mark.parametrize(("reason", "status"), STATUS_OF_REASON.items())
@@ -226,12 +278,38 @@ def test_a_long_dataclip_is_abridged_when_shown() -> None:
 )
 def test_anything_else_is_a_value_error(fields: Any) -> None:
     with pytest.raises(ValueError, match="not an event of a run"):
-        from_dict(fields)
+        decode_event(json.dumps(fields))
 
 
-def test_fields_that_this_version_does_not_know_are_ignored() -> None:
-    written = json.loads(to_json(step_complete())) | {"novelty": 1}
-    assert from_dict(written) == step_complete()
+# --- other versions -----------------------------------------------------------------------------
+
+
+def test_an_unknown_field_is_an_error_and_the_lenient_reader_leaves_it_out() -> None:
+    written = json.dumps(json.loads(to_json(step_complete())) | {"novelty": [1]})
+    assert decode_leniently(written) == step_complete()
+    with pytest.raises(ValueError, match="novelty"):
+        decode_event(written)
+
+
+def test_an_unknown_type_is_an_error_and_the_lenient_reader_skips_it() -> None:
+    written = json.dumps(json.loads(to_json(step_complete())) | {"type": "step:paused"})
+    assert decode_leniently(written) is None
+    with pytest.raises(ValueError, match=r"step:paused.*\$\.type"):
+        decode_event(written)
+
+
+def test_the_step_of_an_old_error_is_read_as_its_job_id() -> None:
+    """``step_id`` held the id of the step once, and there was no ``job_id``."""
+    fields = json.loads(to_json(step_complete(reason="fail", error=FAILURE)))
+    del fields["error"]["job_id"]
+    fields["error"] |= {
+        "step_id": "fetch-patient",
+        "cause": {"type": "JobError", "message": "m", "step_id": "fetch-patient"},
+    }
+    event = decode_leniently(json.dumps(fields))
+    assert isinstance(event, StepComplete) and event.error and event.error.cause
+    assert (event.error.job_id, event.error.step_id) == ("fetch-patient", None)
+    assert (event.error.cause.job_id, event.error.cause.step_id) == ("fetch-patient", None)
 
 
 # --- text as JavaScript writes it ---------------------------------------------------------------
@@ -239,9 +317,111 @@ def test_fields_that_this_version_does_not_know_are_ignored() -> None:
 
 def test_a_dataclip_with_a_number_as_javascript_prints_it_survives_the_round_trip() -> None:
     event = step_complete(output_dataclip=Dataclip('{"dose":1e-7}'))
-    assert from_dict(json.loads(to_json(event))) == event
+    read = decode_event(to_json(event))
+    assert isinstance(read, StepComplete) and read.output_dataclip
+    assert read.output_dataclip.text == '{"dose":1e-7}'
 
 
 def test_half_an_emoji_in_a_log_message_can_be_written_to_a_file() -> None:
     log = RunLog(run_id="r", seq=0, timestamp=0, source="JOB", level="info", message="\ud83d")
     assert json.loads(to_json(log).encode())["message"] == "\ud83d"
+    assert decode_event(to_json(log)) == log
+
+
+# --- executions ---------------------------------------------------------------------------------
+
+
+def step_start(step_id: str, job_id: str = "a", **changes: Any) -> StepStart:
+    values: dict[str, Any] = {
+        "run_id": "r",
+        "seq": 0,
+        "timestamp": 0,
+        "job_name": job_id,
+        "input_dataclip_id": "in",
+        "execution": 0,
+    }
+    return StepStart(step_id=step_id, job_id=job_id, **(values | changes))
+
+
+def test_an_execution_pairs_a_start_with_its_end_its_log_and_its_input() -> None:
+    log = RunLog(
+        run_id="r", seq=0, timestamp=0, source="JOB", level="info", message="m", step_id="x"
+    )
+    clip = Dataclip("{}")
+    end = step_complete(step_id="x", output_dataclip_id="out", output_dataclip=clip)
+    following = step_start("y", "b", input_dataclip_id="out")
+    first, second = executions([step_start("x"), log, end, following])
+    assert (first.complete, first.logs, first.input) == (end, (log,), None)
+    assert (second.complete, second.logs, second.input) == (None, (), clip)
+
+
+def test_an_end_belongs_to_the_latest_start_with_its_id() -> None:
+    first, second = executions(
+        [step_start("x"), step_start("x", execution=1), step_complete(step_id="x")]
+    )
+    assert first.complete is None and second.complete is not None and second.number == 1
+
+
+def test_an_end_without_a_start_is_left_out() -> None:
+    assert executions([step_complete()]) == []
+
+
+# --- the readers of a journal -------------------------------------------------------------------
+
+RUN: tuple[AnyEvent, ...] = (
+    RunStart(run_id="r", seq=0, timestamp=0, workflow="w", versions={}),
+    step_start("u", "fetch-patient", seq=1),
+    step_complete(),
+    RunComplete(run_id="r", seq=3, timestamp=0, reason="success"),
+)
+
+
+def journal(tmp_path: Path, *lines: str) -> Path:
+    file = tmp_path / "run.jsonl"
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return file
+
+
+def test_both_readers_read_a_whole_journal(tmp_path: Path) -> None:
+    file = journal(tmp_path, *map(to_json, RUN))
+    assert tuple(read_journal(file)) == RUN
+    recovered = recover_journal(file)
+    assert (recovered.events, recovered.damage) == (RUN, ())
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        pytest.param([0, 1], "ends before its run does", id="no end"),
+        pytest.param([0, 2], "run.jsonl:2: .*expected event 1 of run r", id="a gap"),
+        pytest.param(
+            [0, 1, 2, 3, 3], "run.jsonl:5: .*after the end of the run", id="after the end"
+        ),
+        pytest.param([], "ends before its run does", id="empty"),
+    ],
+)
+def test_the_strict_reader_refuses_what_is_not_one_whole_run(
+    tmp_path: Path, lines: list[int], message: str
+) -> None:
+    file = journal(tmp_path, *(to_json(RUN[number]) for number in lines))
+    with pytest.raises(JournalError, match=message):
+        list(read_journal(file))
+
+
+def test_the_strict_reader_names_the_line_and_the_field(tmp_path: Path) -> None:
+    file = journal(
+        tmp_path, to_json(RUN[0]), to_json(RUN[1]).replace('"execution":0', '"execution":-1')
+    )
+    with pytest.raises(JournalError, match=r"run\.jsonl:2: .*`\$\.execution`"):
+        list(read_journal(file))
+
+
+def test_the_tolerant_reader_stops_at_the_damage_and_skips_what_it_does_not_know(
+    tmp_path: Path,
+) -> None:
+    unknown = '{"type":"run:paused","run_id":"r","seq":9,"timestamp":0}'
+    file = journal(tmp_path, to_json(RUN[0]), unknown, to_json(RUN[1]), '{"type":', to_json(RUN[2]))
+    recovered = recover_journal(file)
+    assert recovered.events == RUN[:2]
+    (damage,) = recovered.damage
+    assert damage.startswith("run.jsonl:4: cut off or damaged")

@@ -356,7 +356,7 @@ def test_a_failure_after_which_no_edge_is_taken_fails_the_run() -> None:
     plan = plan_of(job("a", to("b", EdgeKind.SUCCESS)), job("b"))
     completion = drive(plan, world_of({"a": ["TypeError"]}), {}).completion
     assert completion.status is Status.FAILED
-    assert completion.error and (completion.error.type, completion.error.step_id) == (
+    assert completion.error and (completion.error.type, completion.error.job_id) == (
         "TypeError",
         "a",
     )
@@ -408,7 +408,7 @@ def test_a_condition_that_throws_crashes_its_source_and_keeps_the_steps_own_erro
     [done], run = driven.completed, driven.completion
     assert run.status is Status.CRASHED
     assert run.error == done.outcome.error
-    assert run.error and (run.error.type, run.error.step_id) == ("EdgeConditionError", "a")
+    assert run.error and (run.error.type, run.error.job_id) == ("EdgeConditionError", "a")
     assert run.error.cause and run.error.cause.type == "JobError"
     assert done.next == ()
 

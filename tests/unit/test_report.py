@@ -37,7 +37,7 @@ from worker.core.events import Dataclip, to_json
 from worker.core.outcome import Position, StepError
 from worker.errors import LoadError, UsageError, WorkerError
 from worker.sinks.journal import Journal
-from worker.sinks.verdict import verdict
+from worker.sinks.run_summary import summarize
 from worker.util.json import dumps
 from worker.view.report.build import run_view
 from worker.view.report.compare import alone, divergence_of, together
@@ -168,7 +168,7 @@ def test_a_clock_that_stands_still_is_read_at_the_next_step() -> None:
 def test_the_verdict_has_the_words_of_the_terminal() -> None:
     source = sample("aborts.yaml", "aborts.input.json", "failed-job-error")
     view, _ = run_view(source)
-    assert [view.headline, *view.verdict] == verdict(source.workflow, source.events)
+    assert [view.headline, *view.verdict] == summarize(source.workflow, source.events)
     text = page_of(source)
     for line in view.verdict:
         assert line.strip().replace("&", "&amp;").replace(">", "&gt;") in text

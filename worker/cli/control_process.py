@@ -22,7 +22,7 @@ from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.metrics import Figure, observed
-from worker.sinks.log import Log
+from worker.sinks.log import LeveledLogger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def run_control_plane(
 
 
 def build_control_plane(
-    connection: BrokerConnection, options: ControlOptions, store: Store, log: Log
+    connection: BrokerConnection, options: ControlOptions, store: Store, log: LeveledLogger
 ) -> ControlPlane:
     """Return a control plane that is not connected yet."""
     topics, id = connection.topics, incarnation()
@@ -95,7 +95,7 @@ def build_control_plane(
     )
 
 
-def _registry(options: ControlOptions, log: Log) -> WorkflowRegistry:
+def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     registry = read_workflows(options.workflows)
     for problem in registry.problems:
         log.warning("workflow.ignored", why=problem)

@@ -21,7 +21,7 @@ from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.run_executor import RunExecutor
 from worker.runner.pool import Pool
-from worker.sinks.log import Log
+from worker.sinks.log import LeveledLogger
 
 DRAIN_S = 5.0
 
@@ -82,7 +82,7 @@ async def _run(
     connection: BrokerConnection,
     plane: ControlPlane,
     options: WorkerOptions,
-    log: Log,
+    log: LeveledLogger,
     hello: str,
 ) -> None:
     control_task = asyncio.create_task(plane.run())

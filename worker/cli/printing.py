@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.core.events import from_dict
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import Client
+from worker.fleet.monitor.decode import asked
 from worker.sinks.terminal import PlainLines
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
@@ -26,7 +26,8 @@ async def follow(client: Client, id: str, *, as_json: bool) -> int:
         if as_json:
             print(dumps(event), flush=True)
         else:
-            lines.receive(from_dict(event))
+            for known in asked([event]):
+                lines.receive(known)
     run = await client.run(run["run_id"])
     run.pop("plan")
     run.pop("steps")

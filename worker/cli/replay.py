@@ -24,7 +24,7 @@ from worker.cli.options import (
 from worker.cli.progress import progress
 from worker.errors import LoadError, UsageError, WorkerError
 from worker.replay.divergence import Divergence
-from worker.replay.recording import Recording, is_recording, read
+from worker.replay.recording import Recording, is_recording, read_recording
 from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import one_line, printable
@@ -125,7 +125,7 @@ async def _replay(
 ) -> Replay | WorkerError:
     async with slots:
         try:
-            return await replay(pool, read(folder), workflow, part)
+            return await replay(pool, read_recording(folder), workflow, part)
         except WorkerError as error:
             return error
 
@@ -213,7 +213,7 @@ def _as_json(folder: Path, outcome: Replay | WorkerError) -> list[str]:
 def _write_cases(folders: list[Path], target: Path) -> int:
     recordings: list[Recording] = []
     for folder in folders:
-        recording = read(folder)
+        recording = read_recording(folder)
         if recording.damage:
             raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(folder))
         recordings.append(recording)

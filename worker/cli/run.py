@@ -202,10 +202,10 @@ def _sinks(
 
         sinks.append(Journal(journal))
     if as_json:
-        from worker.sinks.journal import Lines
-        from worker.sinks.log import StructuredLog
+        from worker.sinks.journal import EventLines
+        from worker.sinks.log import LogSink
 
-        sinks += [Lines(sys.stdout), *([] if quiet else [StructuredLog()])]
+        sinks += [EventLines(sys.stdout), *([] if quiet else [LogSink()])]
     elif not quiet:
         sinks.append(_screen(workflow, debug=debug, to_stderr=output == "-"))
     return sinks

@@ -1,4 +1,4 @@
-"""Log and signals of the processes that run until a signal comes."""
+"""LeveledLogger and signals of the processes that run until a signal comes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from worker.sinks.log import Log, logger
+from worker.sinks.log import LeveledLogger, stderr_logger
 
 
-def service_log(*, quiet: bool) -> Log:
+def service_log(*, quiet: bool) -> LeveledLogger:
     """Return the log on stderr; ``quiet`` leaves warnings and errors."""
-    log: Log = logger(logging.WARNING if quiet else logging.INFO)
+    log: LeveledLogger = stderr_logger(logging.WARNING if quiet else logging.INFO)
     return log
 
 

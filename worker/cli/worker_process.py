@@ -18,7 +18,7 @@ from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
 from worker.sandbox.limits import Limits
-from worker.sinks.log import Log
+from worker.sinks.log import LeveledLogger
 
 # A worker without a cap takes what orders ask for: a day and a terabyte are never reached.
 NO_MAX_TIMEOUT_S = 86_400.0
@@ -74,7 +74,7 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
 
 
 def build_worker(
-    connection: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: Log
+    connection: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: LeveledLogger
 ) -> FleetWorker:
     """Return a worker that is not connected yet."""
     id = incarnation()

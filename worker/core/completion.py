@@ -1,61 +1,66 @@
-"""Validation of a run's event stream, and its completion if the run's process cannot do it."""
+"""Completion of a run whose process has ended before it completed the run itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.core.events import (
     AnyEvent,
-    Dataclip,
     RunComplete,
     RunStart,
     StepComplete,
     StepStart,
-    from_dict,
+    from_fields,
 )
 from worker.core.outcome import StepError
 
 
 class EventStream:
-    """Events of one run so far: rejects those out of order, and completes the run on demand."""
+    """The events of one run so far: rejects one that is out of order, and can complete the run."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.completed = False
-        self._seq = 0
-        self._started_at_us = 0
-        self._open: StepStart | None = None
+        self._next_seq = 0
+        self._started_at = 0
+        self._running: StepStart | None = None
 
     @property
     def started(self) -> bool:
-        return self._seq > 0
+        """True after the first event."""
+        return self._next_seq > 0
 
-    def accept(self, header: dict[str, Any], clip: str | None) -> AnyEvent:
-        """Decode the event in a frame of the run's process.
+    def accept(self, fields: Mapping[str, Any], clip: str | None) -> AnyEvent:
+        """Validate JSON data and the text of its dataclip as the next event.
 
-        Raises ``ValueError`` if it is malformed, of another run, or out of sequence.
+        Raises ``ValueError`` if it is malformed or out of order.
         """
-        # A job may have taken over its process: nothing in a frame is trusted.
-        # Dataclips travel outside of the header, so that nobody on the way has to parse them.
-        if clip is not None:
-            name = "final_state" if header.get("type") == RunComplete.type else "output_dataclip"
-            header[name] = Dataclip(clip)
-        event = from_dict(header)
-        if event.run_id != self.run_id or event.seq != self._seq or self.completed:
-            raise ValueError(f"unexpected event {event.type} {event.seq} (expected {self._seq})")
-        self._record(event)
+        # The process of a run executes code of strangers, and may send anything.
+        event = from_fields(fields, clip)
+        self.check(event)
         return event
 
+    def check(self, event: AnyEvent) -> None:
+        """Take the next event. Raises ``ValueError`` if it is of another run or out of order."""
+        if self.completed:
+            raise ValueError(f"event {event.type} {event.seq} after the end of the run")
+        if event.run_id != self.run_id or event.seq != self._next_seq:
+            raise ValueError(
+                f"event {event.type} {event.seq} of run {event.run_id} "
+                f"(expected event {self._next_seq} of run {self.run_id})"
+            )
+        self._record(event)
+
     def _record(self, event: AnyEvent) -> None:
-        self._seq += 1
+        self._next_seq += 1
         match event:
             case RunStart():
-                self._started_at_us = event.timestamp
+                self._started_at = event.timestamp
             case StepStart():
-                self._open = event
+                self._running = event
             case StepComplete():
-                self._open = None
+                self._running = None
             case RunComplete():
                 self.completed = True
             case _:
@@ -64,23 +69,23 @@ class EventStream:
     def complete(
         self, error: StepError, *, now_us: int, memory_bytes: int = 0
     ) -> Iterator[AnyEvent]:
-        """End the run with ``error``: the missing events, or none if it has ended already.
+        """Yield the events that end the run with ``error``; none if it has ended already.
 
         ``now_us`` is in microseconds since the epoch; ``memory_bytes`` is the run's peak memory.
         """
         if self.completed:
             return
-        if self._open is not None:
-            # Each step:start needs its step:complete, also where the step's process is gone.
-            yield self._complete_step(self._open, error, now_us, memory_bytes)
+        if self._running is not None:
+            # Every step:start needs its step:complete, and consumers pair the two.
+            yield self._complete_step(self._running, error, now_us, memory_bytes)
         event = RunComplete(
             run_id=self.run_id,
-            seq=self._seq,
+            seq=self._next_seq,
             timestamp=now_us,
             reason=error.reason,
             error=error,
             mem=memory_bytes,
-            duration=now_us - (self._started_at_us or now_us),
+            duration=_elapsed_us(self._started_at or now_us, now_us),
         )
         self._record(event)
         yield event
@@ -90,14 +95,19 @@ class EventStream:
     ) -> StepComplete:
         event = StepComplete(
             run_id=self.run_id,
-            seq=self._seq,
+            seq=self._next_seq,
             timestamp=now_us,
             step_id=started.step_id,
             job_id=started.job_id,
             reason=error.reason,
             error=error,
             mem=memory_bytes,
-            duration=now_us - started.timestamp,
+            duration=_elapsed_us(started.timestamp, now_us),
         )
         self._record(event)
         return event
+
+
+def _elapsed_us(begin: int, end: int) -> int:
+    # A run on a virtual clock may have started later than the time of the machine that ends it.
+    return max(0, end - begin)

@@ -1,24 +1,38 @@
-"""The events of a run, in their order: typed facts that every sink receives.
+"""Events of a run: their types, and their one encoding in journals and on the wire.
 
-``run:start`` · per execution of a step: ``step:start``, ``run:log``*, ``step:complete`` ·
-``run:complete``, exactly once and always last. ``seq`` counts a run's events from 0 without a
-gap; ``timestamp`` is in microseconds since the epoch.
+A run emits ``run:start``, then for each execution of a step ``step:start``, ``run:log`` (any
+number) and ``step:complete``, and at last ``run:complete``, exactly once. ``seq`` counts the
+events of a run from 0 without a gap. ``timestamp`` is in microseconds since the epoch.
+
+``step_id`` is the UUID of one execution and ``job_id`` the id of the step in the workflow, in an
+event and in the error that it carries.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import replace as replace_error
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast, get_args
 
-from worker.core.outcome import Position, StepError
-from worker.core.status import STATUS_OF_REASON, Status
+import msgspec
+from msgspec import Meta, Raw, Struct
+from msgspec.structs import asdict, force_setattr, replace
+
+from worker.core.error_json import error_to_dict
+from worker.core.outcome import StepError
+from worker.core.status import STATUS_OF_REASON, Reason, Status
 from worker.util.json import dumps
+
+# 2**53 is the largest integer that every JSON reader holds exactly.
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+# A virtual clock may stand before 1970, or thousands of years from now.
+Timestamp = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 
 
 class Dataclip:
-    """A state as JSON text, parsed only when somebody looks at it."""
+    """A state as JSON text, which is parsed when ``value`` is first read."""
 
     __slots__ = ("_value", "text")
 
@@ -27,17 +41,18 @@ class Dataclip:
 
     @classmethod
     def of(cls, value: Any) -> Dataclip:
+        """Encode JSON data as a dataclip."""
         return cls(dumps(value))
 
     @property
     def value(self) -> Any:
-        """The state as Python objects. Raises ``RecursionError`` on one nested too deeply."""
+        """The state as Python objects. Raises ``RecursionError`` if it is nested too deeply."""
         if not hasattr(self, "_value"):
             self._value = json.loads(self.text)
         return self._value
 
     def __eq__(self, other: object) -> bool:
-        """Equal as JSON: a number may be spelled in more than one way."""
+        """Compare as JSON: a number may be spelled in more than one way."""
         if not isinstance(other, Dataclip):
             return NotImplemented
         return self.text == other.text or bool(self.value == other.value)
@@ -48,44 +63,48 @@ class Dataclip:
         return f"Dataclip({self.text[:80]!r})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """What all events carry."""
+# For msgspec the field is Raw: the decoder passes over a state and hands out its bytes. A custom
+# type with a decoding hook would be parsed first. `__post_init__` makes a Dataclip of the bytes.
+if TYPE_CHECKING:
+    OptionalDataclip: TypeAlias = Dataclip | None
+else:
+    OptionalDataclip = Raw
 
-    type: ClassVar[str]
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True):
+    """The fields of all events."""
+
     run_id: str
-    seq: int
-    timestamp: int
+    seq: Count
+    timestamp: Timestamp
+
+    @property
+    def type(self) -> str:
+        """The name of the event's type, such as ``run:start``."""
+        return str(self.__struct_config__.tag)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStart(Event):
-    """The run's process has begun; ``versions`` names what runs it."""
+class RunStart(Event, tag="run:start", frozen=True, kw_only=True):
+    """The run's process has begun. ``versions`` names the software that runs it."""
 
-    type: ClassVar[str] = "run:start"
     workflow: str
     versions: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepStart(Event):
-    """One execution of a step begins. ``step_id`` is a UUID for this execution alone;
-    ``execution`` counts the job's executions in this run from 0."""
+class StepStart(Event, tag="step:start", frozen=True, kw_only=True):
+    """An execution of a step begins. ``execution`` counts the step's executions from 0."""
 
-    type: ClassVar[str] = "step:start"
     step_id: str
     job_id: str
     job_name: str
     input_dataclip_id: str
-    execution: int
+    execution: Count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunLog(Event):
-    """A log line. ``source``: JOB (console), ADA (adaptor), R/T (runtime), CMP (compiler),
-    VER (versions). ``level``: debug, info, warn, error. Empty ids: outside of a step."""
+class RunLog(Event, tag="run:log", frozen=True, kw_only=True):
+    """A log line. ``source``: JOB (console), ADA (adaptor), R/T (runtime), CMP (compiler) or VER
+    (versions). ``level``: debug, info, warn or error. The ids are empty outside of a step."""
 
-    type: ClassVar[str] = "run:log"
     source: str
     level: str
     message: str
@@ -93,145 +112,277 @@ class RunLog(Event):
     job_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepComplete(Event):
-    """One execution of a step has ended.
+class StepComplete(Event, tag="step:complete", frozen=True, kw_only=True):
+    """An execution of a step has ended.
 
-    ``reason``: success, fail, crash, kill, cancel, exception. ``output_dataclip`` is ``None``
-    where the step returned nothing, was aborted, or the output is over the payload limit
-    (``withheld``: the next step still receives it). ``next`` are the jobs that its edges
-    selected; ``mem`` is the run's peak resident memory so far, in bytes; ``duration`` is in
-    microseconds.
+    ``output_dataclip`` is ``None`` where the step returned nothing, was aborted, or the output is
+    over the payload limit (``withheld``: the next step still receives it). ``next`` lists the
+    steps that its edges selected. ``mem`` is the run's peak resident memory so far, in bytes, and
+    ``duration`` is in microseconds. ``error_type`` and ``error_message`` repeat those of ``error``.
     """
 
-    type: ClassVar[str] = "step:complete"
     step_id: str
     job_id: str
-    reason: str
-    error: StepError | None = None
+    reason: Reason
     output_dataclip_id: str | None = None
-    output_dataclip: Dataclip | None = None
     withheld: bool = False
     next: tuple[str, ...] = ()
-    mem: int = 0
-    duration: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunComplete(Event):
-    """The run has ended, with the same ``reason`` words as a step. ``final_state`` is ``None``
-    where there is none, or where it is over the payload limit (``withheld``)."""
-
-    type: ClassVar[str] = "run:complete"
-    reason: str
+    mem: Count = 0
+    duration: Count = 0
+    error_type: str | None = None
+    error_message: str | None = None
     error: StepError | None = None
+    output_dataclip: OptionalDataclip = None
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            _copy_error(self, self.error)
+        if isinstance(self.output_dataclip, Raw):
+            force_setattr(self, "output_dataclip", _dataclip(self.output_dataclip))
+
+
+class RunComplete(Event, tag="run:complete", frozen=True, kw_only=True):
+    """The run has ended. ``final_state`` is ``None`` where there is none, or where it is over the
+    payload limit (``withheld``). The other fields are those of a completed step."""
+
+    reason: Reason
     final_dataclip_id: str | None = None
-    final_state: Dataclip | None = None
     withheld: bool = False
-    mem: int = 0
-    duration: int = 0
+    mem: Count = 0
+    duration: Count = 0
+    error_type: str | None = None
+    error_message: str | None = None
+    error: StepError | None = None
+    final_state: OptionalDataclip = None
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            _copy_error(self, self.error)
+        if isinstance(self.final_state, Raw):
+            force_setattr(self, "final_state", _dataclip(self.final_state))
 
     @property
     def status(self) -> Status:
+        """The status that the run has ended with."""
         return STATUS_OF_REASON[self.reason]
 
 
-AnyEvent = RunStart | StepStart | RunLog | StepComplete | RunComplete
+AnyEvent: TypeAlias = RunStart | StepStart | RunLog | StepComplete | RunComplete
 
-_KINDS: dict[str, type[AnyEvent]] = {
-    kind.type: kind for kind in (RunStart, StepStart, RunLog, StepComplete, RunComplete)
+DATACLIP_FIELDS: Final[Mapping[str, str]] = {
+    "step:complete": "output_dataclip",
+    "run:complete": "final_state",
 }
-_CLIPS = ("output_dataclip", "final_state")
+"""The field that holds a dataclip, by the type of the event. It is written last."""
+
+_TYPES: Final[dict[str, type[Event]]] = {
+    str(kind.__struct_config__.tag): kind for kind in get_args(AnyEvent)
+}
+
+
+def _copy_error(event: StepComplete | RunComplete, error: StepError) -> None:
+    # A consumer of OpenFn's events reads the flat fields; they cannot differ from the error.
+    force_setattr(event, "error_type", error.type)
+    force_setattr(event, "error_message", error.message)
+
+
+def _dataclip(raw: Raw) -> Dataclip | None:
+    text = str(raw, "utf-8")
+    return None if text == "null" else Dataclip(text)
+
+
+# --- encoding -------------------------------------------------------------------------------------
+
+
+def _encode_dataclip(value: Any) -> Raw:
+    if isinstance(value, Dataclip):
+        return Raw(value.text.encode())
+    raise NotImplementedError(type(value))
+
+
+# One encoder and one decoder for all events: creating them costs more than using them.
+_encode = msgspec.json.Encoder(enc_hook=_encode_dataclip).encode
 
 
 def to_json(event: AnyEvent) -> str:
-    """The event as one line of JSON. Dataclips stand in it as they are, without parsing them."""
-    return encode(event_fields(event), event_clip(event))
+    """Encode the event as one line of JSON, with the text of its dataclip as it is."""
+    try:
+        return _encode(event_fields(event) if _has_error(event) else event).decode()
+    except UnicodeEncodeError:
+        return _escaped(event)
+
+
+def _has_error(event: AnyEvent) -> bool:
+    return isinstance(event, StepComplete | RunComplete) and event.error is not None
 
 
 def event_fields(event: AnyEvent) -> dict[str, Any]:
-    """The event as plain data, less its dataclip; the error flattened as OpenFn's wire has it."""
-    fields: dict[str, Any] = {"type": event.type}
-    for name in event.__dataclass_fields__:
-        if name != "type" and name not in _CLIPS:
-            fields[name] = getattr(event, name)
-    if "error" in fields:
-        error = fields.pop("error")
-        fields["error_type"] = error.type if error else None
-        fields["error_message"] = error.message if error else None
-        fields["error"] = error_to_dict(error) if error else None
+    """Convert the event to JSON data, but for its :class:`Dataclip`, which stays one."""
+    fields: dict[str, Any] = {"type": event.type, **asdict(event)}
+    if _has_error(event):
+        fields["error"] = error_to_dict(fields["error"])
     return fields
 
 
-def event_clip(event: AnyEvent) -> tuple[str, Dataclip | None] | None:
-    """The name and the content of the event's dataclip, for the types that carry one."""
+def _escaped(event: AnyEvent) -> str:
+    # Half of a surrogate pair has no UTF-8 form, which msgspec refuses; json can escape it.
+    fields = event_fields(event)
+    name = DATACLIP_FIELDS.get(event.type)
+    if name is None:
+        return dumps(fields)
+    clip = fields.pop(name)
+    return f'{dumps(fields)[:-1]},"{name}":{clip.text if clip else "null"}}}'
+
+
+def dataclip_of(event: AnyEvent) -> Dataclip | None:
+    """Return the dataclip that the event carries, if any."""
     match event:
         case StepComplete():
-            return "output_dataclip", event.output_dataclip
+            return event.output_dataclip
         case RunComplete():
-            return "final_state", event.final_state
+            return event.final_state
         case _:
             return None
 
 
-def encode(fields: Mapping[str, Any], clip: tuple[str, Dataclip | None] | None) -> str:
-    """One JSON object of the fields, with the dataclip's text embedded as it is."""
-    text = dumps(fields)
-    if clip is None:
-        return text
-    name, content = clip
-    return f'{text[:-1]},"{name}":{content.text if content else "null"}}}'
+def dataclip_id_of(event: AnyEvent) -> str | None:
+    match event:
+        case StepComplete():
+            return event.output_dataclip_id
+        case RunComplete():
+            return event.final_dataclip_id
+        case _:
+            return None
 
 
-def error_to_dict(error: StepError) -> dict[str, Any]:
-    """A :class:`StepError` as JSON data, without its empty fields."""
-    fields: dict[str, Any] = {"type": error.type, "message": error.message}
-    for name in ("name", "source", "step_id", "stack"):
-        if value := getattr(error, name):
-            fields[name] = value
-    if error.position:
-        place = error.position
-        fields["position"] = {
-            "line": place.line,
-            "column": place.column,
-            "source_line": place.source_line,
-        }
-    if error.details:
-        fields["details"] = dict(error.details)
-    if error.cause:
-        fields["cause"] = error_to_dict(error.cause)
-    return fields
+def with_dataclip(event: AnyEvent, clip: Dataclip | None) -> AnyEvent:
+    """Replace the dataclip of an event; an event without a field for one stays as it is."""
+    match event:
+        case StepComplete():
+            return replace(event, output_dataclip=clip)
+        case RunComplete():
+            return replace(event, final_state=clip)
+        case _:
+            return event
+
+
+# --- decoding -------------------------------------------------------------------------------------
+
+_decode = cast("msgspec.json.Decoder[AnyEvent]", msgspec.json.Decoder(AnyEvent)).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+
+
+def decode_event(text: str | bytes) -> AnyEvent:
+    """Decode a line of JSON.
+
+    Raises ``ValueError`` for anything else, with the path of the field that is wrong. Unknown
+    types and fields are errors. See :func:`decode_leniently` for lines of other versions.
+    """
+    try:
+        return _decode(text)
+    except RecursionError:
+        return _decode_deep(text)
+    except msgspec.ValidationError as error:
+        raise _not_an_event(error) from error
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return _decode_surrogates(text)
+
+
+def decode_leniently(text: str | bytes) -> AnyEvent | None:
+    """Decode a line of JSON that another version may have written.
+
+    Unknown fields are left out, and an unknown type of event gives ``None``. Errors that name
+    their step in ``step_id`` and have no ``job_id``, as the first recordings do, get today's ids.
+    Raises ``ValueError`` for anything else.
+    """
+    try:
+        event = decode_event(text)
+    except ValueError:
+        known = _without_unknown(text)
+        if known is None:
+            return None
+        event = decode_event(known)
+    if isinstance(event, StepComplete | RunComplete) and event.error is not None:
+        return replace(event, error=_with_job_id(event.error))
+    return event
+
+
+def from_fields(fields: Mapping[str, Any], clip: str | None = None) -> AnyEvent:
+    """Validate JSON data as an event; ``clip`` is the text of its dataclip, which is no field.
+
+    Raises ``ValueError`` as :func:`decode_event` does.
+    """
+    # Not convert() to the union: it would analyse the union anew in every call.
+    kind = _TYPES.get(str(fields.get("type")))
+    if kind is None:
+        raise _not_an_event(ValueError(f"unknown type {fields.get('type')!r} - at `$.type`"))
+    try:
+        event = cast("AnyEvent", msgspec.convert(fields, kind))
+    except msgspec.ValidationError as error:
+        raise _not_an_event(error) from error
+    return event if clip is None else with_dataclip(event, Dataclip(clip))
 
 
 def error_from_dict(fields: Mapping[str, Any]) -> StepError:
-    """The reverse of :func:`error_to_dict`."""
-    position, cause = fields.get("position"), fields.get("cause")
-    return StepError(
-        type=fields["type"],
-        message=fields["message"],
-        name=fields.get("name", ""),
-        source=fields.get("source", "runtime"),
-        step_id=fields.get("step_id"),
-        position=Position(**position) if position else None,
-        stack=tuple(fields.get("stack", ())),
-        details=fields.get("details", {}),
-        cause=error_from_dict(cause) if cause else None,
-    )
-
-
-def from_dict(fields: Mapping[str, Any]) -> AnyEvent:
-    """An event from parsed JSON, as a journal holds it. Raises ``ValueError`` on anything else."""
+    """Validate JSON data as an error. Raises ``ValueError`` for anything else."""
     try:
-        kind = _KINDS[fields["type"]]
-        values = {name: fields[name] for name in kind.__dataclass_fields__ if name in fields}
-        values.pop("type", None)
-        if values.get("error"):
-            values["error"] = error_from_dict(values["error"])
-        if "next" in values:
-            values["next"] = tuple(values["next"])
-        for name in _CLIPS:
-            if not isinstance(values.get(name), Dataclip | None):
-                values[name] = Dataclip.of(values[name])
-        return kind(**values)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"not an event of a run: {error}") from error
+        return msgspec.convert(fields, StepError)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not an error of a step: {error}") from error
+
+
+def _not_an_event(error: Exception) -> ValueError:
+    return ValueError(f"not an event of a run: {error}")
+
+
+def _decode_surrogates(text: str | bytes) -> AnyEvent:
+    # msgspec refuses the escape of half a surrogate pair, which JavaScript's strings may hold.
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_an_event(error) from error
+    if not isinstance(fields, dict):
+        raise _not_an_event(TypeError("expected an object"))
+    name = DATACLIP_FIELDS.get(str(fields.get("type")), "")
+    clip = fields.pop(name, None)
+    return from_fields(fields, None if clip is None else dumps(clip))
+
+
+def _decode_deep(text: str | bytes) -> AnyEvent:
+    # A state may be nested more deeply than any parser goes. It is the last field, so that it can
+    # be cut out as text.
+    line = text if isinstance(text, str) else text.decode()
+    names = [f'"{name}"' for name in DATACLIP_FIELDS.values()]
+    depth = 0
+    for token in _TOKENS.finditer(line):
+        if depth == 1 and token[0] in names:
+            head = f"{line[: token.start()].rstrip().rstrip(',')}}}"
+            clip = line[token.end() :].strip().removeprefix(":").removesuffix("}")
+            try:
+                return with_dataclip(_decode(head), Dataclip(clip))
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise _not_an_event(error) from error
+        depth += (token[0] in "[{") - (token[0] in "]}")
+    raise _not_an_event(RecursionError("nested too deeply"))
+
+
+def _without_unknown(text: str | bytes) -> str | bytes | None:
+    """Remove the fields that the event's type does not have; ``None`` for an unknown type."""
+    try:
+        fields = _decode_fields(text)
+        type = msgspec.json.decode(fields["type"], type=str)
+    except (msgspec.DecodeError, UnicodeError, KeyError, RecursionError):
+        return text
+    if type not in _TYPES:
+        return None
+    names = ("type", *_TYPES[type].__struct_fields__)
+    return msgspec.json.encode({name: fields[name] for name in names if name in fields})
+
+
+# The causes of an error were written in the same way, and with the same meaning.
+def _with_job_id(error: StepError) -> StepError:
+    cause = None if error.cause is None else _with_job_id(error.cause)
+    if error.job_id is None:
+        return replace_error(error, job_id=error.step_id, step_id=None, cause=cause)
+    return replace_error(error, cause=cause)

@@ -297,7 +297,7 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
     if result.state is not outcome.state:
         outcome = replace(outcome, state=result.state)
     if result.error is not None:
-        error = replace(result.error, step_id=step.id, cause=step_error)
+        error = replace(result.error, job_id=step.id, cause=step_error)
         return _abort(state, step, replace(outcome, error=error))
     # Results for other edges than these are a defect: to guess would take wrong edges.
     targets = _targets(step, result.taken)

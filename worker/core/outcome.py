@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.core.status import aborts, reason_of
+from worker.core.status import Reason, aborts, reason_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +24,15 @@ class StepError:
 
     ``type`` is a row of :data:`worker.core.status.ERROR_TYPES` (anything else is a defect of the
     worker); ``name`` is the name that the job gave its error (``MyError``); ``details`` is JSON
-    that the error carried (``code``, ``statusCode``); ``step_id`` is the step that it belongs to.
+    that the error carried (``code``, ``statusCode``); ``job_id`` is the id of the step that it
+    belongs to, and ``step_id`` the UUID of that execution, where it is known.
     """
 
     type: str
     message: str
     name: str = ""
     source: str = "runtime"
+    job_id: str | None = None
     step_id: str | None = None
     position: Position | None = None
     stack: tuple[str, ...] = ()
@@ -38,7 +40,7 @@ class StepError:
     cause: StepError | None = None
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Reason:
         return reason_of(self.type)
 
     @property

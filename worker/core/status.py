@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
+
+Reason = Literal["success", "fail", "crash", "kill", "cancel", "exception", "lost"]
+"""The reason that an execution or a run ended with, as OpenFn's wire spells it."""
 
 
 class Status(StrEnum):
@@ -35,7 +38,7 @@ class StatusRow:
     that of ``worker run``.
     """
 
-    reason: str
+    reason: Reason | Literal[""]
     chip: str
     mark: str
     color: str
@@ -93,9 +96,10 @@ def status_of(error_type: str) -> Status:
     return ERROR_TYPES.get(error_type, Status.EXCEPTION)
 
 
-def reason_of(error_type: str) -> str:
+def reason_of(error_type: str) -> Reason:
     """Return the wire reason of an error type: ``fail``, ``crash``, ``kill``, ``cancel``, ..."""
-    return STATUSES[status_of(error_type)].reason
+    # Only a status that is not final has no reason, and no error type leads to such a status.
+    return STATUSES[status_of(error_type)].reason or "exception"
 
 
 def aborts(error_type: str) -> bool:

@@ -206,7 +206,7 @@ def _machine_event(effect: Effect, choice: Choice) -> MachineEvent:
         if choice.ending is Ending.SUCCEEDS or choice.ending is None:
             # No state: what the step would return is unknown.
             return StepFinished(outcome=Outcome(state=None))
-        error = replace(error_of(choice.ending), step_id=choice.step)
+        error = replace(error_of(choice.ending), job_id=choice.step)
         return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
     thrown = StepError(type="EdgeConditionError", message="scripted") if choice.throws else None
     return EdgesEvaluated(taken=choice.taken, state=None, error=thrown)

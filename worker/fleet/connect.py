@@ -30,7 +30,7 @@ from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
-from worker.sinks.log import logger
+from worker.sinks.log import stderr_logger
 
 QUIET = logging.CRITICAL
 
@@ -74,7 +74,7 @@ async def local_fleet(
     default), ``workflows`` the files that orders can name. Runs that have not ended when the
     ``async with`` block does are killed.
     """
-    topics, broker, log = Topics(), LocalBroker(), logger(QUIET)
+    topics, broker, log = Topics(), LocalBroker(), stderr_logger(QUIET)
     database = Store(store)
     database.migrate()
     registry = read_workflows(map(Path, workflows))

@@ -1,1 +1,1 @@
-"""Runs on disk: what happened, what was asked of the world, and how to have it again."""
+"""Recordings of runs on disk, and their replay: same input, time, randomness and replies."""

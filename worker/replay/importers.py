@@ -1,12 +1,13 @@
-"""Runs that were recorded elsewhere, as recordings, as far as their content goes.
+"""Importers: recordings from runs of Lightning and of the ``openfn`` command.
 
-A Lightning run is one JSON object: the run as Lightning gives it to its worker (``jobs``,
+A Lightning run is one JSON object: the run as Lightning sends it to its worker (``jobs``,
 ``triggers``, ``edges``, ``starting_node_id``), with its ``steps`` (``job_id``, ``exit_reason``,
 ``error_type``, ``input_dataclip_id``, ``output_dataclip_id``, ``started_at``, ``finished_at``),
 ``dataclips`` (``id`` and ``body``) and ``logs`` (``step_id``, ``source``, ``level``, ``message``).
-The CLI's cache is a folder of outputs, ``<step>.json``, of which the workflow tells the rest.
+The cache of the command is a folder of outputs, ``<step>.json``; the order of the steps follows
+from the workflow.
 
-Neither knows the requests that steps made.
+Neither holds the requests that steps made, so the recordings have none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from worker.core.events import (
     AnyEvent,
@@ -29,9 +30,9 @@ from worker.core.events import (
     StepStart,
 )
 from worker.core.outcome import StepError
-from worker.core.status import STATUS_OF_REASON
+from worker.core.status import STATUS_OF_REASON, Reason
 from worker.errors import LoadError, UsageError
-from worker.replay.recording import Writer
+from worker.replay.recording import RecordingWriter
 from worker.replay.scrub import Scrubber
 from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
@@ -54,89 +55,101 @@ _LEVELS = ("debug", "info", "warn", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One execution, as it was seen elsewhere. Times are in microseconds since the epoch."""
+class ImportedExecution:
+    """One execution of an imported run. Times are in microseconds since the epoch."""
 
     step: str
-    reason: str
+    reason: Reason
     error: StepError | None
     input: Any
     output: Any
-    started: int
-    finished: int
+    started_us: int
+    finished_us: int
     logs: tuple[tuple[str, str, str], ...] = ()
     input_id: str = ""
     output_id: str = ""
 
 
 def import_lightning(file: Path, folder: Path) -> Workflow:
-    """Write the recording of a Lightning run. Raises :class:`LoadError` on anything else."""
+    """Write the recording of a Lightning run, and return its workflow.
+
+    Raises :class:`LoadError` if ``file`` is not such a run.
+    """
     document = read_document(file, located=True)
     node = Cursor(document, document.root).mapping()
     if not node.has("jobs") or not node.has("steps"):
         node.fail("expected a Lightning run with its steps (jobs, triggers, edges, steps)")
     workflow = load({key: node.value[key] for key in _RUN_KEYS if node.has(key)})
-    clips = {one.at("id").name(): one.at("body").value for one in node.at("dataclips").elements()}
+    clips = {
+        clip.at("id").name(): clip.at("body").value for clip in node.at("dataclips").elements()
+    }
     jobs = {step.id for step in workflow.steps}
-    seen = sorted(_lightning_steps(node, clips, jobs), key=lambda one: one.started)
-    input = clips.get(node.at("dataclip_id").name(""), seen[0].input if seen else {})
+    runs = sorted(_lightning_steps(node, clips, jobs), key=lambda run: run.started_us)
+    input = clips.get(node.at("dataclip_id").name(""), runs[0].input if runs else {})
     run_id = node.at("id").name(str(uuid.uuid4()))
-    _write(folder, workflow, run_id, input, seen, "lightning")
+    _write(folder, workflow, run_id, input, runs, "lightning")
     return workflow
 
 
 def _lightning_steps(
     node: Cursor, clips: Mapping[str, Any], jobs: Collection[str]
-) -> Iterator[Seen]:
+) -> Iterator[ImportedExecution]:
     logs: dict[str, list[tuple[str, str, str]]] = {}
-    for one in node.at("logs").elements():
-        level = one.at("level").name("info")
-        line = (one.at("source").name("JOB"), level if level in _LEVELS else "info")
-        logs.setdefault(one.at("step_id").name(""), []).append((*line, one.at("message").text("")))
-    for one in node.at("steps").elements():
-        reason = one.at("exit_reason").name("success")
+    for log in node.at("logs").elements():
+        level = log.at("level").name("info")
+        # OpenFn has levels (always, success) that an event does not.
+        line = (log.at("source").name("JOB"), level if level in _LEVELS else "info")
+        logs.setdefault(log.at("step_id").name(""), []).append((*line, log.at("message").text("")))
+    for step in node.at("steps").elements():
+        reason = step.at("exit_reason").name("success")
         if reason not in STATUS_OF_REASON:
-            one.at("exit_reason").fail(f"expected one of {', '.join(STATUS_OF_REASON)}")
-        type = one.at("error_type").name("JobError")
-        message = one.at("error_message").text("")
-        job, output = one.at("job_id").name(), one.at("output_dataclip_id").name("")
+            step.at("exit_reason").fail(f"expected one of {', '.join(STATUS_OF_REASON)}")
+        type = step.at("error_type").name("JobError")
+        message = step.at("error_message").text("")
+        job, output = step.at("job_id").name(), step.at("output_dataclip_id").name("")
         if job not in jobs:
-            one.at("job_id").fail(f"the run has no job '{job[:80]}'")
-        yield Seen(
+            step.at("job_id").fail(f"the run has no job '{job[:80]}'")
+        yield ImportedExecution(
             step=job,
-            reason=reason,
-            error=StepError(type=type or "JobError", message=message)
+            reason=cast("Reason", reason),
+            error=StepError(type=type or "JobError", message=message, job_id=job)
             if reason != "success"
             else None,
-            input=clips.get(one.at("input_dataclip_id").name("")),
+            input=clips.get(step.at("input_dataclip_id").name("")),
             output=clips.get(output),
-            started=_moment(one.at("started_at")),
-            finished=_moment(one.at("finished_at")),
-            logs=tuple(logs.get(one.at("id").name(""), ())),
-            input_id=one.at("input_dataclip_id").name(""),
+            started_us=_timestamp_us(step.at("started_at")),
+            finished_us=_timestamp_us(step.at("finished_at")),
+            logs=tuple(logs.get(step.at("id").name(""), ())),
+            input_id=step.at("input_dataclip_id").name(""),
             output_id=output,
         )
 
 
-def _moment(node: Cursor) -> int:
+def _timestamp_us(node: Cursor) -> int:
     if node.value is None:
         return 0
     try:
-        found = datetime.fromisoformat(node.text())
+        time = datetime.fromisoformat(node.text())
     except ValueError:
         node.fail("expected a date and time in ISO 8601")
-    aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+    # A time without a zone is in UTC, as in Lightning's database.
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1e6)
 
 
 def import_cache(cache: Path, workflow_file: Path, pick: str | None, folder: Path) -> Workflow:
-    """Write the recording of a run whose outputs the CLI kept (``.cli-cache/<workflow>``)."""
+    """Write the recording of a run from the command's cache (``.cli-cache/<workflow>``).
+
+    Return the workflow, which is the workflow ``pick`` of ``workflow_file``. Raises
+    :class:`UsageError` if the cache holds no output of its steps.
+    """
     workflow = load(workflow_file, workflow=pick)
+    # The cache has neither times nor an order: both follow from the graph.
     outputs = {step.id: _cached(cache / f"{step.id}.json") for step in workflow.steps}
-    seen = list(_walk(workflow, {id: one for id, one in outputs.items() if one is not None}))
-    if not seen:
+    runs = list(_walk(workflow, {id: state for id, state in outputs.items() if state is not None}))
+    if not runs:
         raise UsageError(f"{cache} has no output of a step of this workflow")
-    _write(folder, workflow, str(uuid.uuid4()), {}, seen, "cli")
+    _write(folder, workflow, str(uuid.uuid4()), {}, runs, "cli")
     return workflow
 
 
@@ -149,8 +162,8 @@ def _cached(file: Path) -> Any:
         raise LoadError(f"not JSON: {error}", file=str(file)) from error
 
 
-def _walk(workflow: Workflow, outputs: Mapping[str, Any]) -> Iterator[Seen]:
-    """The steps that have an output, from the start, as the graph leads to them."""
+def _walk(workflow: Workflow, outputs: Mapping[str, Any]) -> Iterator[ImportedExecution]:
+    """Follow the workflow from its start, breadth first, through the steps that have an output."""
     steps = {step.id: step for step in workflow.steps}
     waiting: list[tuple[str, Any, str]] = [(workflow.start or workflow.steps[0].id, {}, "input")]
     visited: set[str] = set()
@@ -159,18 +172,19 @@ def _walk(workflow: Workflow, outputs: Mapping[str, Any]) -> Iterator[Seen]:
         step = steps[id]
         if id in visited or (step.runs_code and id not in outputs):
             continue
+        # Once each: a cache holds the last output of a step that ran several times.
         visited.add(id)
         output, output_id = (outputs[id], f"output-{id}") if step.runs_code else (input, input_id)
         if step.runs_code:
             error = _cached_error(step, output)
-            yield Seen(
+            yield ImportedExecution(
                 step=id,
                 reason="fail" if error else "success",
                 error=error,
                 input=input,
                 output=output,
-                started=0,
-                finished=0,
+                started_us=0,
+                finished_us=0,
                 input_id=input_id,
                 output_id=output_id,
             )
@@ -182,16 +196,21 @@ def _cached_error(step: Step, output: Any) -> StepError | None:
     entry = errors.get(step.id) if isinstance(errors, dict) else None
     if not isinstance(entry, dict):
         return None
-    return StepError(type="JobError", message=str(entry.get("message", "")))
+    return StepError(type="JobError", message=str(entry.get("message", "")), job_id=step.id)
 
 
 # --- writing --------------------------------------------------------------------------------------
 
 
 def _write(
-    folder: Path, workflow: Workflow, run_id: str, input: Any, seen: Sequence[Seen], origin: str
+    folder: Path,
+    workflow: Workflow,
+    run_id: str,
+    input: Any,
+    runs: Sequence[ImportedExecution],
+    origin: str,
 ) -> None:
-    writer = Writer(folder, Scrubber().json)
+    writer = RecordingWriter(folder, Scrubber().json)
     header = {
         "run_id": run_id,
         "workflow": workflow.name,
@@ -199,83 +218,90 @@ def _write(
         "limits": {},
         "origin": origin,
     }
+    # A state is an object, and the body of a dataclip may be any JSON.
     text = dumps(input if isinstance(input, dict) else {})
     writer.begin(header, to_execution_plan(workflow), text)
-    for event in _events(workflow, run_id, seen):
+    for event in _events(workflow, run_id, runs):
         writer.receive(event)
     writer.close()
 
 
-def _events(workflow: Workflow, run_id: str, seen: Sequence[Seen]) -> Iterator[AnyEvent]:
-    began = seen[0].started if seen else 0
-    yield RunStart(run_id=run_id, seq=0, timestamp=began, workflow=workflow.name, versions={})
+def _events(
+    workflow: Workflow, run_id: str, runs: Sequence[ImportedExecution]
+) -> Iterator[AnyEvent]:
+    begin = runs[0].started_us if runs else 0
+    yield RunStart(run_id=run_id, seq=0, timestamp=begin, workflow=workflow.name, versions={})
     seq, counts = 1, dict[str, int]()
-    for number, one in enumerate(seen):
-        execution = counts[one.step] = counts.get(one.step, -1) + 1
-        after = [other.step for other in seen if one.output_id and other.input_id == one.output_id]
-        for event in _step(run_id, seq, one, execution, str(number), tuple(after)):
+    for number, run in enumerate(runs):
+        execution = counts[run.step] = counts.get(run.step, -1) + 1
+        # Neither source lists the edges that were taken: a step follows the output it begins with.
+        next = [other.step for other in runs if run.output_id and other.input_id == run.output_id]
+        for event in _step(run_id, seq, run, execution, str(number), tuple(next)):
             yield event
             seq += 1
-    yield _end(workflow, run_id, seq, seen)
+    yield _end(workflow, run_id, seq, runs)
 
 
 def _step(
-    run_id: str, seq: int, one: Seen, execution: int, id: str, next: tuple[str, ...]
+    run_id: str, seq: int, run: ImportedExecution, execution: int, id: str, next: tuple[str, ...]
 ) -> Iterator[AnyEvent]:
     yield StepStart(
         run_id=run_id,
         seq=seq,
-        timestamp=one.started,
+        timestamp=run.started_us,
         step_id=id,
-        job_id=one.step,
-        job_name=one.step,
-        input_dataclip_id=one.input_id,
+        job_id=run.step,
+        job_name=run.step,
+        input_dataclip_id=run.input_id,
         execution=execution,
     )
-    for source, level, message in one.logs:
+    for source, level, message in run.logs:
         seq += 1
         yield RunLog(
             run_id=run_id,
             seq=seq,
-            timestamp=one.started,
+            timestamp=run.started_us,
             source=source,
             level=level,
             message=message,
             step_id=id,
-            job_id=one.step,
+            job_id=run.step,
         )
     yield StepComplete(
         run_id=run_id,
         seq=seq + 1,
-        timestamp=one.finished,
+        timestamp=run.finished_us,
         step_id=id,
-        job_id=one.step,
-        reason=one.reason,
-        error=one.error,
-        output_dataclip_id=one.output_id or None,
-        output_dataclip=None if one.output is None else Dataclip.of(one.output),
+        job_id=run.step,
+        reason=run.reason,
+        error=run.error,
+        output_dataclip_id=run.output_id or None,
+        output_dataclip=None if run.output is None else Dataclip.of(run.output),
         next=next,
-        duration=max(0, one.finished - one.started),
+        duration=max(0, run.finished_us - run.started_us),
     )
 
 
-def _end(workflow: Workflow, run_id: str, seq: int, seen: Sequence[Seen]) -> RunComplete:
-    """How the run ended follows from its leaves; an abort is the last thing that happened."""
-    led = {one.input_id for one in seen}
-    leaves = [one for one in seen if one.output_id not in led or not one.output_id]
+def _end(
+    workflow: Workflow, run_id: str, seq: int, runs: Sequence[ImportedExecution]
+) -> RunComplete:
+    # The sources hold no end of the run: it follows from the leaves by OpenFn's rule, which takes
+    # the error of the first failed leaf in the order of the workflow's steps.
+    followed = {run.input_id for run in runs}
+    leaves = [run for run in runs if run.output_id not in followed or not run.output_id]
     order = [step.id for step in workflow.steps]
     failures = sorted(
-        (one for one in leaves if one.error is not None), key=lambda one: order.index(one.step)
+        (leaf for leaf in leaves if leaf.error is not None), key=lambda leaf: order.index(leaf.step)
     )
     failed = failures[0] if failures else None
     output = leaves[0].output if len(leaves) == 1 else None
-    last = seen[-1] if seen else None
+    last = runs[-1] if runs else None
     return RunComplete(
         run_id=run_id,
         seq=seq,
-        timestamp=last.finished if last else 0,
+        timestamp=last.finished_us if last else 0,
         reason=failed.reason if failed else "success",
         error=failed.error if failed else None,
         final_state=None if output is None else Dataclip.of(output),
-        duration=max(0, last.finished - seen[0].started) if last else 0,
+        duration=max(0, last.finished_us - runs[0].started_us) if last else 0,
     )

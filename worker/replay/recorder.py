@@ -1,4 +1,4 @@
-"""Records a run: its events, its dataclips, and what it asked of the world."""
+"""Recorder of a run: writes its events, dataclips and network requests to a folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.exchange import Exchange
 from worker.adaptors.http.recording_host import RecordingHost, Sender
 from worker.core.events import AnyEvent
-from worker.replay.recording import Writer
-from worker.replay.scrub import Scrubber, stand_in
+from worker.replay.recording import RecordingWriter
+from worker.replay.scrub import Scrubber, mask_configuration
 from worker.runner.prepare import Options, configurations, input_text
 from worker.sandbox.clock import ClockKind
 from worker.util.masking import collect_secrets
@@ -22,9 +22,11 @@ from worker.workflow.save import fingerprint, to_execution_plan
 
 
 class Recorder:
-    """A sink and a host: give both to the run, and run it with :attr:`options` and :attr:`run_id`.
+    """Sink that records a run, with the :attr:`host` that records its requests.
 
-    Raises :class:`UsageError` where the folder cannot be written.
+    The run needs both, and must use :attr:`options` and :attr:`run_id`. Secrets and the texts that
+    match ``patterns`` (regular expressions) are masked. Raises :class:`UsageError` if the folder
+    cannot be written.
     """
 
     def __init__(
@@ -36,12 +38,13 @@ class Recorder:
         sender: Sender,
         patterns: Iterable[str] = (),
     ) -> None:
+        # Ids and random numbers of a run follow from its id, so a replay needs the same one.
         self.run_id = str(uuid.uuid4())
         self.options = replace(options, clock=ClockKind.RECORDED)
         credentials = options.credentials or {}
-        found, _ = configurations(workflow, credentials)
-        self._scrub = Scrubber(collect_secrets(found.values()), patterns)
-        self._writer = Writer(folder, self._scrub.json)
+        resolved, _ = configurations(workflow, credentials)
+        self._scrub = Scrubber(collect_secrets(resolved.values()), patterns)
+        self._writer = RecordingWriter(folder, self._scrub.json)
         self.host = RecordingHost(sender, self._exchange)
         header = {
             "run_id": self.run_id,
@@ -51,15 +54,15 @@ class Recorder:
             "end": options.only or options.end,
             "limits": asdict(options.limits),
             "credentials": {
-                name: stand_in(one) for name, one in (options.credentials or {}).items()
+                name: mask_configuration(credential) for name, credential in credentials.items()
             },
             "adaptors": {
-                name: str(one.specifier) for name, one in choose_adaptors(workflow).items()
+                name: str(adaptor.specifier) for name, adaptor in choose_adaptors(workflow).items()
             },
             "origin": "worker",
         }
         inline = {
-            step.id: stand_in(step.configuration)
+            step.id: mask_configuration(step.configuration)
             for step in workflow.steps
             if isinstance(step.configuration, Mapping)
         }
@@ -71,9 +74,12 @@ class Recorder:
     def close(self) -> None:
         self._writer.close()
 
-    def _exchange(self, one: Exchange) -> None:
-        self._scrub.learn(one.reply)
+    def _exchange(self, exchange: Exchange) -> None:
+        # First, so that a token is masked in the reply that brings it too.
+        self._scrub.add_secrets_of(exchange.reply)
         scrubbed = replace(
-            one, request=self._scrub.request(one.request), reply=self._scrub.reply(one.reply)
+            exchange,
+            request=self._scrub.request(exchange.request),
+            reply=self._scrub.reply(exchange.reply),
         )
         self._writer.exchange(scrubbed)

@@ -1,13 +1,13 @@
-"""A recording on disk: a folder that people can read and review.
+"""Recording of a run: a folder of text files that people can review.
 
-``recording.json``  which run of which workflow, with which options, by which versions
+``recording.json``  the ids, options and versions of the run
 ``workflow.json``   the workflow, as an execution plan
-``journal.jsonl``   the events; a dataclip stands in them by its name
+``journal.jsonl``   the events, with the names of dataclips in place of the dataclips
 ``http.jsonl``      the requests and replies, in the order in which the replies arrived
 ``clips/``          the dataclips, each named by the SHA-256 of its content
 
-Everything is written as it happens, so a run that dies leaves what was seen of it. What is damaged
-is told, and what is whole is used.
+Everything is written as it happens, so that a run that crashes leaves a recording too. A reader
+uses what is whole, and reports what is damaged.
 """
 
 from __future__ import annotations
@@ -28,9 +28,17 @@ from worker.adaptors.http.exchange import (
     request_fields,
 )
 from worker.adaptors.http.exchange import body_of as _body_of
-from worker.core.events import AnyEvent, RunComplete, event_clip, event_fields, from_dict
+from worker.core.events import (
+    AnyEvent,
+    Dataclip,
+    RunComplete,
+    dataclip_of,
+    to_json,
+    with_dataclip,
+)
 from worker.errors import LoadError, UsageError
 from worker.sandbox.limits import Limits
+from worker.sinks.journal import recover_journal
 from worker.util.json import dumps
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -39,10 +47,13 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """What a recording says of its run. ``limits`` are the fields of :class:`Limits`;
-    ``credentials`` are stand-ins, by name. ``origin`` is ``worker``, ``lightning`` or ``cli``:
-    only the first knows the requests."""
+class RecordingHeader:
+    """Description of the recorded run, in ``recording.json``.
+
+    ``input`` names the dataclip that the run began with. ``limits`` are the fields of
+    :class:`Limits`. ``credentials`` are masked, by name. ``origin`` is ``worker``, ``lightning`` or
+    ``cli``; the last two are imports, and have no requests.
+    """
 
     run_id: str
     workflow: str
@@ -58,10 +69,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """A recording that was read. ``damage`` says what could not be, in words."""
+    """Content of a recording, and a sentence for each damage."""
 
     folder: Path
-    header: Header
+    header: RecordingHeader
     workflow: Workflow
     input: Mapping[str, Any]
     events: tuple[AnyEvent, ...]
@@ -70,17 +81,19 @@ class Recording:
 
     @property
     def complete(self) -> bool:
+        """True if the events reach the end of the run."""
         return bool(self.events) and isinstance(self.events[-1], RunComplete)
 
 
 # --- writing --------------------------------------------------------------------------------------
 
 
-class Writer:
-    """Writes a recording as its run happens. ``json`` scrubs JSON text."""
+class RecordingWriter:
+    """Writes a recording while its run happens. ``json`` masks the secrets in JSON text."""
 
     def __init__(self, folder: Path, json: Callable[[str], str]) -> None:
         self._folder, self._json = folder, json
+        # A recording is never overwritten: it may be the only trace of a failure.
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(f"{folder} exists and is not empty: choose another folder")
         try:
@@ -88,40 +101,49 @@ class Writer:
             self._journal: TextIO = (folder / "journal.jsonl").open("w", encoding="utf-8")
             self._http: TextIO = (folder / "http.jsonl").open("w", encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+            raise UsageError(f"cannot write {folder}: {error.strerror}") from error
 
     def begin(self, header: dict[str, Any], workflow: dict[str, Any], input: str) -> None:
-        """Write down which run it is; ``input`` is JSON text."""
+        """Write the description of the run; ``input`` is JSON text."""
         (self._folder / "workflow.json").write_text(_readable(workflow), "utf-8")
         fields = {"format": FORMAT, **header, "input": self._clip(input)}
         (self._folder / "recording.json").write_text(_readable(fields), "utf-8")
 
     def receive(self, event: AnyEvent) -> None:
-        fields = event_fields(event)
-        if (named := event_clip(event)) is not None:
-            name, clip = named
-            fields[name] = None if clip is None else self._clip(clip.text)
-        self._line(self._journal, self._json(dumps(fields)))
+        clip = dataclip_of(event)
+        if clip is not None:
+            event = with_dataclip(event, Dataclip.of(self._clip(clip.text)))
+        self._line(self._journal, self._json(to_json(event)))
 
-    def exchange(self, one: Exchange) -> None:
-        fields = {"step": one.step, "execution": one.execution, "asked": one.sent_us}
-        fields |= {"arrived": one.arrived_us, "request": request_fields(one.request)}
-        self._line(self._http, dumps({**fields, "reply": reply_fields(one.reply)}))
+    def exchange(self, exchange: Exchange) -> None:
+        """Write a request and its reply."""
+        fields = {
+            "step": exchange.step,
+            "execution": exchange.execution,
+            "asked": exchange.sent_us,
+            "arrived": exchange.arrived_us,
+            "request": request_fields(exchange.request),
+            "reply": reply_fields(exchange.reply),
+        }
+        self._line(self._http, dumps(fields))
 
     def close(self) -> None:
         self._journal.close()
         self._http.close()
 
     def _clip(self, text: str) -> str:
+        # Named by its masked content: the name of a secret would let anybody check a guess of it.
         content = self._json(text).encode("utf-8", "surrogatepass")
         name = hashlib.sha256(content).hexdigest()
         file = self._folder / "clips" / f"{name}.json"
+        # The output of a step is the input of the next, so that most dataclips come twice.
         if not file.exists():
             file.write_bytes(content)
         return name
 
     def _line(self, stream: TextIO, text: str) -> None:
         stream.write(text + "\n")
+        # At once: the process may be killed before the run ends.
         stream.flush()
 
 
@@ -132,15 +154,19 @@ def _readable(fields: Mapping[str, Any]) -> str:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read(folder: Path) -> Recording:
-    """A recording. Raises :class:`LoadError` where there is none, or not enough of one."""
+def read_recording(folder: Path) -> Recording:
+    """Return the recording in a folder. Raises :class:`LoadError` if there is none.
+
+    Damage to the journal, the requests or the dataclips is no error: see :class:`Recording`.
+    """
     fields = _object(folder / "recording.json")
     if fields.get("format") != FORMAT:
         message = f"expected format {FORMAT} of recordings, found {fields.get('format')!r}"
         raise LoadError(message, file=str(folder / "recording.json"))
-    known = {name: fields[name] for name in Header.__dataclass_fields__ if name in fields}
+    # Unknown fields are ignored: a later version may have written them.
+    known = {name: fields[name] for name in RecordingHeader.__dataclass_fields__ if name in fields}
     try:
-        header = Header(**known)
+        header = RecordingHeader(**known)
         _check(header)
     except (TypeError, ValueError) as error:
         raise LoadError(f"not a recording: {error}", file=str(folder)) from error
@@ -158,19 +184,20 @@ def read(folder: Path) -> Recording:
     )
 
 
-def _check(header: Header) -> None:
-    """Raise ``TypeError`` or ``ValueError`` for what no recording of ours says."""
+def _check(header: RecordingHeader) -> None:
+    """Raise ``TypeError`` or ``ValueError`` for a header that no version has written."""
     texts = (header.run_id, header.workflow, header.fingerprint, header.input, header.origin)
-    if not all(isinstance(one, str) for one in (*texts, header.start, header.end)):
+    if not all(isinstance(text, str) for text in (*texts, header.start, header.end)):
         raise TypeError("expected texts")
     if not isinstance(header.credentials, dict) or not isinstance(header.adaptors, dict):
         raise TypeError("expected credentials and adaptors by name")
-    if not all(isinstance(one, dict) for one in header.credentials.values()):
-        raise TypeError("expected what each credential holds")
+    if not all(isinstance(fields, dict) for fields in header.credentials.values()):
+        raise TypeError("expected an object for each credential")
+    # A replay runs within these limits, and a recording may have been edited by hand.
     limits = asdict(Limits(**header.limits))
     for name, value in limits.items():
         if value is not None and not (type(value) in (int, float) and 0 < value < 1e9):
-            raise ValueError(f"the limit {name} is {value!r}")
+            raise ValueError(f"invalid limit {name}: {value!r} (expected a positive number)")
 
 
 def is_recording(folder: Path) -> bool:
@@ -179,23 +206,23 @@ def is_recording(folder: Path) -> bool:
 
 def _object(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text("utf-8"))
+        fields = json.loads(file.read_text("utf-8"))
     except OSError as error:
         raise LoadError(f"cannot be read: {error.strerror}", file=str(file)) from error
     except ValueError as error:
         raise LoadError(f"not JSON: {error}", file=str(file)) from error
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise LoadError("expected an object", file=str(file))
-    return found
+    return fields
 
 
 def _input(text: str | None) -> dict[str, Any]:
-    found = json.loads(text) if text else {}
-    return found if isinstance(found, dict) else {}
+    state = json.loads(text) if text else {}
+    return state if isinstance(state, dict) else {}
 
 
 class _Clips:
-    """Dataclips by name, each read once and held to its name."""
+    """Dataclips by name. Each is read once, and checked against the hash that is its name."""
 
     def __init__(self, folder: Path, damage: list[str]) -> None:
         self._folder, self._damage = folder / "clips", damage
@@ -207,42 +234,40 @@ class _Clips:
         return self._known[name]
 
     def _read(self, name: str) -> str | None:
+        # The name comes from a file, and must not lead out of the folder.
         if not name.isalnum():
-            self._damage.append(f"a dataclip has the impossible name {name[:80]!r}")
+            self._damage.append(f"invalid name of a dataclip: {name[:80]!r}")
             return None
         try:
             content = (self._folder / f"{name}.json").read_bytes()
         except OSError:
-            self._damage.append(f"the dataclip {name[:12]} is missing")
+            self._damage.append(f"dataclip {name[:12]} is missing")
             return None
+        # A dataclip that was edited would make the replay differ, and nobody would see why.
         if hashlib.sha256(content).hexdigest() != name:
-            self._damage.append(f"the dataclip {name[:12]} is not what it was")
+            self._damage.append(f"dataclip {name[:12]} was changed: its hash is another")
             return None
         return content.decode("utf-8", "surrogatepass")
 
 
 def _events(file: Path, clips: _Clips, damage: list[str]) -> Iterator[AnyEvent]:
-    """The events up to the first that is not whole."""
-    last: AnyEvent | None = None
-    for number, fields in _lines(file, damage):
-        try:
-            last = _event(fields, clips)
-        except ValueError as error:
-            damage.append(f"{file.name}:{number}: {error}; what follows is left out")
-            return
-        yield last
-    if not isinstance(last, RunComplete):
-        damage.append(f"{file.name} ends before its run does")
+    try:
+        journal = recover_journal(file)
+    except OSError as error:
+        damage.append(f"cannot read {file.name}: {error.strerror}")
+        return
+    damage += journal.damage
+    for event in journal.events:
+        yield _with_content(event, clips)
 
 
-def _event(fields: dict[str, Any], clips: _Clips) -> AnyEvent:
-    from worker.core.events import Dataclip
-
-    for name in ("output_dataclip", "final_state"):
-        if isinstance(fields.get(name), str):
-            text = clips.text(fields[name])
-            fields[name] = None if text is None else Dataclip(text)
-    return from_dict(fields)
+def _with_content(event: AnyEvent, clips: _Clips) -> AnyEvent:
+    """Replace the name of a dataclip by its content."""
+    clip = dataclip_of(event)
+    if clip is None or not clip.text.startswith('"'):
+        return event
+    text = clips.text(json.loads(clip.text))
+    return with_dataclip(event, None if text is None else Dataclip(text))
 
 
 def _exchanges(file: Path, damage: list[str]) -> Iterator[Exchange]:
@@ -264,7 +289,7 @@ def _exchanges(file: Path, damage: list[str]) -> Iterator[Exchange]:
                 reply=reply_of(fields["reply"]),
             )
         except (KeyError, TypeError, ValueError, ExchangeError) as error:
-            damage.append(f"{file.name}:{number}: no exchange ({error}); what follows is left out")
+            damage.append(f"{file.name}:{number}: not an exchange, the rest is ignored: {error}")
             return
 
 
@@ -272,7 +297,7 @@ def _lines(file: Path, damage: list[str]) -> Iterator[tuple[int, dict[str, Any]]
     try:
         lines = file.read_text("utf-8", "surrogatepass").removesuffix("\n").split("\n")
     except (OSError, ValueError) as error:
-        damage.append(f"{file.name} cannot be read: {error}")
+        damage.append(f"cannot read {file.name}: {error}")
         return
     for number, line in enumerate(lines if lines != [""] else (), start=1):
         try:
@@ -280,6 +305,6 @@ def _lines(file: Path, damage: list[str]) -> Iterator[tuple[int, dict[str, Any]]
         except ValueError:
             fields = None
         if not isinstance(fields, dict):
-            damage.append(f"{file.name}:{number}: cut off or damaged; what follows is left out")
+            damage.append(f"{file.name}:{number}: cut off or damaged, the rest is ignored")
             return
         yield number, fields

@@ -1,20 +1,21 @@
-"""Runs a recording again: the same input, time, chance and replies, and perhaps another workflow.
+"""Replay of a recording: same input, time, random numbers and replies, and any workflow.
 
-A step whose adaptor is not installed does what was recorded of it, as does every step with an
-adaptor of its own in a recording that knows no requests (one that was imported).
+A step whose adaptor is not installed has its recorded outcome instead of running its code. So has
+each step with an adaptor in an imported recording, which holds no requests.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.replay_host import ReplayHost
 from worker.adaptors.names import COMMON, parse_or_none
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart
+from worker.core.execution import Execution, executions
 from worker.core.scripted import ScriptedStep
 from worker.errors import UsageError
 from worker.replay.divergence import Divergence, first_divergence
@@ -29,13 +30,13 @@ from worker.util.json import dumps
 from worker.util.masking import collect_secrets
 from worker.workflow.model import Language, Step, Workflow
 
-FROM_OUTSIDE = ("cancel", "lost", "exception")
-"""Endings that no replay can bring about: only what came before them is compared."""
+EXTERNAL_REASONS = ("cancel", "lost", "exception")
+"""Reasons that a replay cannot reproduce: only what came before such an end is compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What came of a replay; ``scripted`` are the steps that did what was recorded of them."""
+    """Result of a replay. ``scripted`` are the steps that had their recorded outcomes."""
 
     recording: Recording
     result: Result
@@ -45,7 +46,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPart:
-    """Which part of a recording to run again: from a step with its recorded input, until a step."""
+    """Part of a recording: from step ``start``, with its recorded input, to step ``end``."""
 
     start: str = ""
     end: str = ""
@@ -57,11 +58,14 @@ async def replay(
     workflow: Workflow | None = None,
     part: ReplayPart = ReplayPart(),
 ) -> Replay:
-    """Run a recording again. Raises :class:`UsageError` for a part that was not recorded."""
+    """Run a recording again, perhaps with another workflow, and compare.
+
+    Raises :class:`UsageError` for a part that was not recorded.
+    """
     played = workflow or recording.workflow
-    executions = list(_executions(recording))
-    input, events = _begin(recording, executions, part)
-    script = _script(recording, played, executions)
+    recorded = executions(recording.events)
+    input, events = _select(recording, recorded, part)
+    script = _script(recording, played, recorded)
     header = recording.header
     options = Options(
         start=part.start or header.start,
@@ -69,67 +73,32 @@ async def replay(
         limits=Limits(**header.limits),
         credentials=header.credentials,
         script=script,
+        # Not the machine's clock: a step that reads the time must read the recorded time.
         clock=ClockKind.VIRTUAL,
         start_at=recording.events[0].timestamp if recording.events else 0,
-        moments={(one.step, one.execution): one.started.timestamp for one in executions},
+        moments={(run.job_id, run.number): run.start.timestamp for run in recorded},
     )
     secrets = collect_secrets(configurations(played, header.credentials)[0].values())
     host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
-    cut = not recording.complete or _ended_from_outside(recording) or bool(part.end)
-    missing = (
-        [] if cut or part.start else [one for one in host.not_requested() if one.step not in script]
-    )
+    # Requests that were not made again tell nothing in a part, or for a step without its code.
+    cut = not recording.complete or _ended_externally(recording) or bool(part.end)
+    compared = not (cut or part.start)
+    missing = [call for call in host.not_requested() if call.step not in script] if compared else []
     divergence = first_divergence(
         events,
         result.events,
         [*host.divergences, *missing],
         partly=cut,
-        unheard=tuple(script) if header.origin == "worker" else {step.id for step in played.steps},
+        unlogged=tuple(script) if header.origin == "worker" else {step.id for step in played.steps},
     )
     return Replay(recording=recording, result=result, divergence=divergence, scripted=tuple(script))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RecordedExecution:
-    """One execution of a recording: its events, and the state that it began with."""
-
-    step: str
-    execution: int
-    started: StepStart
-    complete: StepComplete | None
-    input: Mapping[str, Any]
-
-
-def _executions(recording: Recording) -> list[_RecordedExecution]:
-    outputs: dict[str, Any] = {}
-    found: list[_RecordedExecution] = []
-    for event in recording.events:
-        match event:
-            case StepStart():
-                state = outputs.get(event.input_dataclip_id, recording.input)
-                found.append(
-                    _RecordedExecution(
-                        step=event.job_id,
-                        execution=event.execution,
-                        started=event,
-                        complete=None,
-                        input=state if isinstance(state, dict) else {},
-                    )
-                )
-            case StepComplete() if found:
-                found[-1] = replace(found[-1], complete=event)
-                if event.output_dataclip is not None:
-                    outputs[event.output_dataclip_id or ""] = json.loads(event.output_dataclip.text)
-            case _:
-                pass
-    return found
-
-
-def _begin(
-    recording: Recording, executions: list[_RecordedExecution], part: ReplayPart
+def _select(
+    recording: Recording, recorded: Sequence[Execution], part: ReplayPart
 ) -> tuple[Mapping[str, Any], tuple[AnyEvent, ...]]:
-    """The input of the part, and the recorded events that it is compared with."""
+    """Find the input of the part, and the recorded events to compare it with."""
     events = recording.events
     if part.end:
         last = next(
@@ -140,39 +109,45 @@ def _begin(
         events = events[: events.index(last) + 1]
     if not part.start:
         return recording.input, events
-    first = next((one for one in executions if one.step == part.start), None)
+    first = next((run for run in recorded if run.job_id == part.start), None)
     if first is None:
         raise UsageError(f"{recording.folder}: '{part.start}' did not run in this recording")
+    # A run from a step onwards reaches no others, and their absence is no divergence.
     reached = _reached(recording.workflow, part.start)
-    kept = tuple(
+    selected = tuple(
         event
         for event in events
         if not isinstance(event, StepStart | StepComplete) or event.job_id in reached
     )
-    return first.input, kept
+    return _input(recording, first), selected
+
+
+def _input(recording: Recording, run: Execution) -> Mapping[str, Any]:
+    state = recording.input if run.input is None else json.loads(run.input.text)
+    return state if isinstance(state, dict) else {}
 
 
 def _reached(workflow: Workflow, start: str) -> set[str]:
     edges = {step.id: [edge.target for edge in step.open_edges] for step in workflow.steps}
-    found, waiting = set[str](), [start]
+    reached, waiting = set[str](), [start]
     while waiting:
         id = waiting.pop()
-        if id not in found:
-            found.add(id)
+        if id not in reached:
+            reached.add(id)
             waiting += edges.get(id, ())
-    return found
+    return reached
 
 
-def _ended_from_outside(recording: Recording) -> bool:
+def _ended_externally(recording: Recording) -> bool:
     last = recording.events[-1]
-    return isinstance(last, RunComplete) and last.reason in FROM_OUTSIDE
+    return isinstance(last, RunComplete) and last.reason in EXTERNAL_REASONS
 
 
-# --- steps from the recording ---------------------------------------------------------------------
+# --- steps with recorded outcomes -----------------------------------------------------------------
 
 
 def _script(
-    recording: Recording, workflow: Workflow, executions: list[_RecordedExecution]
+    recording: Recording, workflow: Workflow, recorded: Sequence[Execution]
 ) -> dict[str, tuple[ScriptedStep, ...]]:
     chosen = choose_adaptors(workflow)
     scripted = {
@@ -180,29 +155,33 @@ def _script(
         for step in workflow.steps
         if step.language is Language.JAVASCRIPT and _cannot_run(recording, step, chosen)
     }
-    acts: dict[str, list[ScriptedStep]] = {}
-    for one in executions:
-        if one.step in scripted and one.complete is not None:
-            acts.setdefault(one.step, []).append(_act(one, one.complete))
-    return {step: tuple(several) for step, several in acts.items()}
+    script: dict[str, list[ScriptedStep]] = {}
+    for run in recorded:
+        if run.job_id in scripted and run.complete is not None:
+            script.setdefault(run.job_id, []).append(_scripted_step(run, run.complete))
+    return {step: tuple(outcomes) for step, outcomes in script.items()}
 
 
 def _cannot_run(recording: Recording, step: Step, chosen: Mapping[str, object]) -> bool:
     if recording.header.origin == "worker":
-        # One that was missing then too ran without it.
-        return any(one in recording.header.adaptors and one not in chosen for one in step.adaptors)
-    named = [found for text in step.adaptors if (found := parse_or_none(text)) is not None]
-    return any(one.name != COMMON for one in named)
+        # An adaptor that was missing when the run was recorded is not needed to run it again.
+        installed = recording.header.adaptors
+        return any(name in installed and name not in chosen for name in step.adaptors)
+    specifiers = [
+        specifier for text in step.adaptors if (specifier := parse_or_none(text)) is not None
+    ]
+    return any(specifier.name != COMMON for specifier in specifiers)
 
 
-def _act(one: _RecordedExecution, complete: StepComplete) -> ScriptedStep:
+def _scripted_step(run: Execution, complete: StepComplete) -> ScriptedStep:
     clip = complete.output_dataclip
     text = "null" if clip is None else clip.text
     if complete.error is not None and clip is not None:
-        text = _without_own_error(text, one.step)
+        # The executor adds the error of the scripted outcome to the state again.
+        text = _without_own_error(text, run.job_id)
     return ScriptedStep(
-        first=one.execution,
-        last=one.execution,
+        first=run.number,
+        last=run.number,
         returns=text,
         error=complete.error,
         takes_s=complete.duration / 1e6,
@@ -211,6 +190,6 @@ def _act(one: _RecordedExecution, complete: StepComplete) -> ScriptedStep:
 
 def _without_own_error(text: str, step: str) -> str:
     state = json.loads(text)
-    errors = {name: one for name, one in state.get("errors", {}).items() if name != step}
+    errors = {id: error for id, error in state.get("errors", {}).items() if id != step}
     rest = {key: value for key, value in state.items() if key != "errors"}
     return dumps({**rest, "errors": errors} if errors else rest)

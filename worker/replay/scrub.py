@@ -1,4 +1,7 @@
-"""Keeps secrets out of recordings: credential values, headers that carry them, chosen patterns."""
+"""Scrubber of recordings: masks credentials, secret headers and fields, and chosen patterns.
+
+A recording is made to be shared, reviewed and committed, so that no secret may remain in it.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,20 @@ HEADERS = re.compile(
     r"authorization|proxy-authorization|cookie|set-cookie|.*(api[-_]?key|token|secret|password).*",
     re.IGNORECASE,
 )
-"""Headers whose values are never kept."""
+"""Headers whose values are always masked."""
 
 FIELDS = re.compile(
     r"password|passwd|secret|client_secret|access_?token|refresh_?token|id_?token|api_?key",
     re.IGNORECASE,
 )
-"""Fields of JSON bodies whose values are never kept: what a login answers is in no credential."""
+"""Fields of JSON bodies whose values are always masked.
+
+The token that a login returns is part of no credential, so only its name tells that it is secret.
+"""
 
 
 class Scrubber:
-    """Replaces secrets in whatever is written down. ``patterns`` are regular expressions."""
+    """Masks secrets in texts, requests and replies. ``patterns`` are regular expressions."""
 
     def __init__(self, secrets: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
         self._secrets = set(secrets)
@@ -35,14 +41,15 @@ class Scrubber:
         self._patterns = [_compiled(pattern) for pattern in patterns]
 
     def text(self, text: str) -> str:
-        found = self._mask.text(text)
+        masked = self._mask.text(text)
         for pattern in self._patterns:
-            found = pattern.sub(MASK, found)
-        return found
+            masked = pattern.sub(MASK, masked)
+        return masked
 
     def json(self, text: str) -> str:
-        """JSON text, which stays JSON."""
+        """Mask the secrets in JSON text, which stays JSON."""
         masked = self._mask.json(text)
+        # A pattern could match across quotes and brackets, so that it is applied to strings alone.
         if not self._patterns:
             return masked
         return dumps(self._strings(json.loads(masked)))
@@ -52,21 +59,20 @@ class Scrubber:
             case str():
                 return self.text(value)
             case dict():
-                return {self.text(key): self._strings(one) for key, one in value.items()}
+                return {self.text(key): self._strings(item) for key, item in value.items()}
             case list():
-                return [self._strings(one) for one in value]
+                return [self._strings(item) for item in value]
             case _:
                 return value
 
-    def learn(self, reply: HttpReply) -> None:
-        """Keep out from now on what a service has just given: cookies, tokens, and the like.
-
-        In events a credential inside of them is masked already: that spelling counts too.
-        """
+    def add_secrets_of(self, reply: HttpReply) -> None:
+        """Mask the reply's cookies and tokens from now on, wherever they occur."""
         values = [value for name, value in reply.headers if HEADERS.fullmatch(name)]
         values += _fields_of(_parsed(reply.body))
+        # Masking short values would tear holes into ordinary words.
         long = {value for value in values if len(value) >= MIN_SECRET_LENGTH and value != MASK}
         if long - self._secrets:
+            # Events come with credentials masked already: a token that holds one is spelled so.
             self._secrets |= long | {self._mask.text(value) for value in long}
             self._secrets -= {MASK}
             self._mask = Mask(longest_first(self._secrets))
@@ -100,13 +106,15 @@ class Scrubber:
         except UnicodeDecodeError:
             return body
         value = _parsed(body)
-        hidden = without_fields(value)
-        shown = text if hidden == value else dumps(hidden)
-        return self.text(shown).encode("utf-8", "surrogatepass")
+        hidden = mask_fields(value)
+        # A body without secret fields keeps its spelling: dumps() would change spaces and numbers.
+        masked = text if hidden == value else dumps(hidden)
+        return self.text(masked).encode("utf-8", "surrogatepass")
 
 
 def longest_first(secrets: Iterable[str]) -> list[str]:
-    """So that of two secrets the one that holds the other is masked as a whole."""
+    """Sort secrets into the order of masking."""
+    # Of two secrets, the one that contains the other must be masked first, or a part remains.
     return sorted(secrets, key=len, reverse=True)
 
 
@@ -118,50 +126,52 @@ def _parsed(body: bytes) -> Any:
 
 
 def _fields_of(value: Any) -> Iterator[str]:
-    """The texts that secret fields hold."""
+    """Collect the texts that the secret fields of JSON data hold."""
     match value:
         case dict():
-            for key, one in value.items():
-                if isinstance(one, str) and FIELDS.fullmatch(key):
-                    yield one
+            for key, item in value.items():
+                if isinstance(item, str) and FIELDS.fullmatch(key):
+                    yield item
                 else:
-                    yield from _fields_of(one)
+                    yield from _fields_of(item)
         case list():
-            for one in value:
-                yield from _fields_of(one)
+            for item in value:
+                yield from _fields_of(item)
 
 
-def without_fields(value: Any) -> Any:
-    """JSON data without what its :data:`FIELDS` hold."""
+def mask_fields(value: Any) -> Any:
+    """Mask the secret :data:`FIELDS` of JSON data."""
     match value:
         case dict():
             return {
-                key: MASK if isinstance(one, str) and FIELDS.fullmatch(key) else without_fields(one)
-                for key, one in value.items()
+                key: MASK if isinstance(item, str) and FIELDS.fullmatch(key) else mask_fields(item)
+                for key, item in value.items()
             }
         case list():
-            return [without_fields(one) for one in value]
+            return [mask_fields(item) for item in value]
         case _:
             return value
 
 
-def stand_in(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A credential with its secrets masked: what a replay gives to steps instead."""
-    return {key: _stand_in(key, value) for key, value in configuration.items()}
+def mask_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a credential with its secrets masked, which a replay passes to steps instead."""
+    return {key: _masked_value(key, value) for key, value in configuration.items()}
 
 
-def _stand_in(key: str, value: Any) -> Any:
+def _masked_value(key: str, value: Any) -> Any:
     match value:
         case str():
+            # Addresses and names stay, or a replay's requests would go elsewhere than recorded.
             is_open = key.lower().replace("_", "") in PUBLIC_KEYS and "@" not in value
             return value if is_open or len(value) < 4 else MASK
         case dict():
-            return stand_in(value)
+            return mask_configuration(value)
         case list():
-            return [_stand_in(key, one) for one in value]
+            return [_masked_value(key, item) for item in value]
         case bool() | None:
             return value
         case _:
+            # A number of up to five digits is rather a port or a version than a secret.
             return value if len(str(value)) <= 5 else MASK
 
 
@@ -169,4 +179,4 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"'{pattern}' is no regular expression: {error}") from error
+        raise UsageError(f"'{pattern}' is not a regular expression: {error}") from error

@@ -1,6 +1,7 @@
-"""From a workflow to a result: compile, execute in a process of its own, collect the events.
+"""Runs of workflows: each is compiled, executed in its own process, and returned as a result.
 
-``run`` and ``run_async`` are what users call; :class:`Pool` keeps the processes warm between runs.
+:func:`run` and :func:`run_async` are the public functions; :class:`Pool` keeps processes ready
+between runs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Runs workflows, at most ``size`` at once, each run in a process of its own.
+    """Pool of processes that runs at most ``size`` workflows at once, each in its own process.
 
     ``async with Pool(size=2) as pool: result = await pool.run(workflow, input)``
     """
@@ -38,7 +39,7 @@ class Pool:
         self._processes = ProcessPool(size)
 
     def boot(self) -> None:
-        """Start the processes without waiting for them: there is a file to load meanwhile."""
+        """Start the processes and return at once; the caller can load files meanwhile."""
         self._processes.boot()
 
     async def __aenter__(self) -> Pool:
@@ -50,7 +51,7 @@ class Pool:
 
     @property
     def zygote_pid(self) -> int:
-        """The process that forks the runs."""
+        """The id of the process that forks the processes of runs."""
         return self._processes.zygote_pid
 
     async def run(
@@ -64,25 +65,28 @@ class Pool:
         run_id: str | None = None,
         host: Host | None = None,
     ) -> Result:
-        """Run a workflow to its end. A failure of the workflow is a result, never an exception.
+        """Run a workflow to its end, and return its result, even if the workflow fails.
 
-        ``host`` performs the calls of adaptors; without one, they are refused.
+        ``sinks`` receive the events as they happen; setting ``cancel`` ends the run. ``host``
+        makes the network requests of adaptors; without one, requests fail. Raises
+        :class:`UsageError` if ``input`` is not a JSON object.
         """
         collector = Collector(run_id or str(uuid.uuid4()), sinks)
         try:
             request = prepare(workflow, input, options, collector.run_id)
         except PlanError as error:
-            collector.refuse(workflow.name, error)
+            # Like any other failure of a workflow: callers look at the status, not at exceptions.
+            collector.reject(workflow.name, error)
         else:
             await self._processes.execute(request, collector.receive, cancel, host)
         return collector.result()
 
     async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
-        """Return an evaluator of the conditions of a request's plan, in a new process."""
+        """Start a process that evaluates the conditions of the request's plan."""
         return await self._processes.start_evaluator(request)
 
 
-# --- without an event loop of one's own ---------------------------------------------------------
+# --- runs without a pool or an event loop ---------------------------------------------------------
 
 
 async def run_async(
@@ -93,7 +97,7 @@ async def run_async(
     sinks: Sequence[Sink] = (),
     cancel: asyncio.Event | None = None,
 ) -> Result:
-    """One run, with a pool of its own."""
+    """Run one workflow in a pool for this run alone. See :meth:`Pool.run`."""
     async with Pool(size=1) as pool:
         return await pool.run(workflow, input, options, sinks=sinks, cancel=cancel)
 
@@ -107,10 +111,12 @@ def run(
     sinks: Sequence[Sink] = (),
     **options: Any,
 ) -> Result:
-    """One run, from code that has no event loop. ``timeout`` is in seconds.
+    """Run one workflow from code without an event loop, and return its result.
 
-    ``options`` are the fields of :class:`Options`. The processes stay warm for the next call.
+    ``timeout`` is in seconds. ``options`` are the fields of :class:`Options`. The processes stay
+    ready for the next call.
     """
+    # timeout and memory_mb are shortcuts, and limits that are given as options win.
     options.setdefault("limits", Limits(timeout_s=timeout, memory_mb=memory_mb))
     return run_with(workflow, input, Options(**options), sinks=sinks)
 
@@ -122,24 +128,27 @@ def run_with(
     *,
     sinks: Sequence[Sink] = (),
 ) -> Result:
-    """:func:`run`, with all of its options in one value."""
+    """Run one workflow from code without an event loop, with its options in one value."""
     return background().run(workflow, input, options, sinks=sinks)
 
 
 class Background:
-    """A pool in a thread of its own, for callers without an event loop."""
+    """Event loop and pool in a thread, for callers without an event loop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        # A daemon, so that a run that never ends does not keep the interpreter from exiting.
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
         self.pool = Pool(size=os.cpu_count() or 2)
 
-    def run(self, *arguments: Any, **named: Any) -> Result:
-        call = self.pool.run(*arguments, **named)
+    def run(self, *arguments: Any, **options: Any) -> Result:
+        """Run a workflow and wait for its result. The arguments are those of :meth:`Pool.run`."""
+        call = self.pool.run(*arguments, **options)
         return asyncio.run_coroutine_threadsafe(call, self.loop).result()
 
     def close(self) -> None:
+        # Bounded: this runs at exit, where a process that hangs must not hang the interpreter.
         closing = asyncio.run_coroutine_threadsafe(self.pool.__aexit__(), self.loop)
         closing.result(timeout=5)
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -149,7 +158,7 @@ class Background:
 
 @functools.cache
 def background() -> Background:
-    """The one that all callers without an event loop share."""
+    """Return the pool that all callers without an event loop share."""
     shared = Background()
     atexit.register(shared.close)
     return shared

@@ -1,4 +1,4 @@
-"""From a workflow to what a run's process needs: compiled, checked, with its credentials."""
+"""Preparation of a run: the workflow compiled and checked, its limits and credentials resolved."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run a workflow: where to start and stop, within what, and with whose credentials.
+    """Options of a run: its first and last step, its limits, and its credentials.
 
-    ``credentials`` gives the content of the credentials that steps name. ``modules`` are the
-    Python modules that Python steps may import beyond the safe ones. ``script`` says which
-    executions of which steps do something else than run their code. ``clock`` is the kind of
-    clock, ``start_at`` is where a virtual one begins, in microseconds since the epoch, and
-    ``moments`` are when the steps of a recording began.
+    ``credentials`` maps the names that steps use to the content of the credentials. ``modules``
+    are Python modules that Python steps may import beyond the safe ones. ``script`` replaces the
+    code of some executions by a scripted outcome. ``clock`` is the kind of clock. A virtual one
+    begins at ``start_at``, and ``moments`` gives the times at which recorded executions started,
+    by step and execution; both are in microseconds since the epoch.
     """
 
     start: str = ""
@@ -59,11 +59,15 @@ def limits_of(
     state_limit: float | None = None,
     payload_limit: float | None = None,
 ) -> Limits:
-    """The limits that were asked for, else the workflow's own, else the defaults."""
+    """Resolve each limit: the argument if any, else the workflow's own, else the default.
+
+    ``timeout`` is in seconds, the others in MB.
+    """
     own, standard = workflow.options, Limits()
     own_timeout = _number(own.get("run_timeout_ms"))
+    # A timeout in the workflow's options is in milliseconds, as OpenFn has it.
     return Limits(
-        timeout_s=timeout or (own_timeout * 1000 if own_timeout else standard.timeout_s),
+        timeout_s=timeout or (own_timeout / 1000 if own_timeout else standard.timeout_s),
         memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
         state_mb=state_limit,
         payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
@@ -71,6 +75,7 @@ def limits_of(
 
 
 def _number(value: Any) -> float | None:
+    # Options come from a workflow file, where any JSON may stand; True is an int in Python.
     valid = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     return float(value) if valid else None
 
@@ -81,13 +86,13 @@ VERSIONS = {"worker": VERSION, "python": platform.python_version()}
 def prepare(
     workflow: Workflow, input: Mapping[str, Any] | None, options: Options, run_id: str
 ) -> RunRequest:
-    """Compile a workflow into what a run's process needs.
+    """Compile a workflow into the request that is sent to the process of the run.
 
-    Raises :class:`PlanError` where the workflow cannot run, and :class:`UsageError` where the
-    input is not a JSON object.
+    Raises :class:`PlanError` if the workflow cannot run, and :class:`UsageError` if the input is
+    not a JSON object.
     """
     plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
-    found, missing = configurations(workflow, options.credentials or {})
+    resolved, missing = configurations(workflow, options.credentials or {})
     chosen = choose_adaptors(workflow)
     return RunRequest(
         run_id=run_id,
@@ -97,8 +102,8 @@ def prepare(
         limits=options.limits,
         jobs={step.id: _job(step, options) for step in plan.steps if step.runs_code},
         conditions=dict(_conditions(plan)),
-        configurations={id: json.dumps(dict(value)) for id, value in found.items()},
-        secrets=collect_secrets(found.values()),
+        configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
+        secrets=collect_secrets(resolved.values()),
         modules=options.modules,
         versions=VERSIONS,
         missing=missing,
@@ -106,18 +111,19 @@ def prepare(
         clock=options.clock,
         start=options.start_at,
         moments=options.moments,
-        adaptors={written: str(one.specifier) for written, one in chosen.items()},
-        bundles=tuple(sorted({(str(one.specifier), str(one.bundle)) for one in chosen.values()})),
+        adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
+        bundles=tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()})),
     )
 
 
 def seed_of(run_id: str) -> str:
-    """What the other ids of a run, and its random numbers, are made from."""
+    """Derive the seed of a run's other ids and of its random numbers."""
+    # From the run id, so that a replay under the same id gives the same ids and numbers.
     return hashlib.sha256(run_id.encode()).hexdigest()[:32]
 
 
 def input_text(input: Mapping[str, Any] | None) -> str:
-    """An input as the run reads it. Raises :class:`UsageError` where it is no JSON object."""
+    """Encode an input as JSON text. Raises :class:`UsageError` if it is not a JSON object."""
     try:
         return dumps(dict(input or {}))
     except (TypeError, ValueError, RecursionError) as error:
@@ -127,20 +133,21 @@ def input_text(input: Mapping[str, Any] | None) -> str:
 def configurations(
     workflow: Workflow, credentials: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
-    """Each step's credential, and the names of those that nobody gave."""
-    found: dict[str, Mapping[str, Any]] = {}
+    """Return the credential of each step, and the names of those that are missing, by step id."""
+    resolved: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
     for step in workflow.steps:
         match step.configuration:
             case None | "":
                 continue
             case str(name) if name in credentials:
-                found[step.id] = credentials[name]
+                resolved[step.id] = credentials[name]
             case str(name):
                 missing[step.id] = name
+            # The content of a credential, in the place of a name.
             case inline:
-                found[step.id] = inline
-    return found, missing
+                resolved[step.id] = inline
+    return resolved, missing
 
 
 def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -155,6 +162,7 @@ def _condition(edge: Edge) -> str:
         return compiled_condition(edge.expression)
     except PlanError as error:
         message = f"the condition of {edge.id} does not compile: {error}"
+        # The type stays, for the status of the run follows from it.
         raise PlanError(message, type=error.type) from error
 
 
@@ -171,12 +179,15 @@ def _python_job(step: Step, options: Options) -> str:
     from worker.sandbox.python.steps import check_step
 
     if not options.allow_python:
-        message = f"step '{step.id}' is written in Python, which is refused here"
+        message = f"step '{step.id}' is written in Python, which is not allowed here"
         raise PlanError(message, type="SecurityError")
+    # Checked here as well as in the process: a step that is never reached must not hide an error.
     check_step(step.source, step.source_file or f"{step.id}.py")
     return step.source
 
 
+# Cached because tests and fleets run the same workflow many times, and compiling is the costly part
+# of preparing. Imported late because a run of Python steps needs no JavaScript parser.
 @functools.lru_cache(maxsize=4096)
 def compiled_job(source: str) -> CompiledJob:
     from worker.compiler.compile_job import compile_job

@@ -1,15 +1,17 @@
-"""What comes of a run: its result, collected from its events."""
+"""Result of a run, and the collector that builds it from the run's events."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from worker.core.completion import EventStream
-from worker.core.events import AnyEvent, RunComplete, StepComplete
+from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status
 from worker.errors import PlanError
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathEntry:
-    """One execution of a step: how it ended, and the steps that its edges selected."""
+    """One completed execution: its step, its status, and the steps that its edges selected."""
 
     step: str
     outcome: str
@@ -31,7 +33,10 @@ class PathEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a run ended. ``final_text`` is the final state as JSON, with secrets masked."""
+    """Result of a run. ``final_text`` is the final state as JSON, with secrets masked.
+
+    ``duration`` is in microseconds.
+    """
 
     run_id: str
     status: Status
@@ -50,6 +55,7 @@ class Result:
 
     @property
     def final_state(self) -> Any:
+        """The final state as Python objects; ``None`` if there is none."""
         return None if self.final_text is None else json.loads(self.final_text)
 
     @property
@@ -68,11 +74,11 @@ def _entry(event: StepComplete) -> PathEntry:
 
 
 HELD_LIMIT = 256 * 1024 * 1024
-"""How much of dataclips a result holds; the outputs of later steps go to the sinks alone."""
+"""The most characters of outputs that a result holds. Only sinks receive those of later steps."""
 
 
 class Collector:
-    """Hands every event to the sinks, and keeps what the result needs."""
+    """Passes each event to the sinks, and keeps what the result consists of."""
 
     def __init__(self, run_id: str, sinks: Sequence[Sink]) -> None:
         self.run_id = run_id
@@ -83,13 +89,15 @@ class Collector:
 
     def receive(self, event: AnyEvent) -> None:
         if isinstance(event, RunComplete) and event.final_state is not None:
+            # The caller gets the whole state; the payload limit is for what leaves the process.
             self._final_text = event.final_state.text
-            event = withheld(event)
+            event = without_withheld(event)
         for sink in self._sinks:
             sink.receive(event)
-        self._events.append(self._within_reason(event))
+        self._events.append(self._bounded(event))
 
-    def _within_reason(self, event: AnyEvent) -> AnyEvent:
+    def _bounded(self, event: AnyEvent) -> AnyEvent:
+        # A long loop over a large state would otherwise fill the memory of the parent.
         if not isinstance(event, StepComplete) or event.output_dataclip is None:
             return event
         self._held += len(event.output_dataclip.text)
@@ -97,15 +105,19 @@ class Collector:
             return event
         return replace(event, output_dataclip=None, withheld=True)
 
-    def refuse(self, workflow: str, error: PlanError) -> None:
-        """Complete a run that cannot start."""
-        tail, now = EventStream(self.run_id), time.time_ns() // 1000
-        head = {"run_id": self.run_id, "seq": 0, "timestamp": now, "type": "run:start"}
-        self.receive(tail.accept({**head, "workflow": workflow, "versions": VERSIONS}, None))
-        for event in tail.complete(StepError(type=error.type, message=str(error)), now_us=now):
+    def reject(self, workflow: str, error: PlanError) -> None:
+        """Complete a run whose workflow cannot be compiled, with the error as its reason."""
+        stream, now = EventStream(self.run_id), time.time_ns() // 1000
+        start = RunStart(
+            run_id=self.run_id, seq=0, timestamp=now, workflow=workflow, versions=VERSIONS
+        )
+        stream.check(start)
+        self.receive(start)
+        for event in stream.complete(StepError(type=error.type, message=str(error)), now_us=now):
             self.receive(event)
 
     def result(self) -> Result:
+        """Return the result of the run, which must be complete."""
         last = self._events[-1]
         assert isinstance(last, RunComplete)
         return Result(
@@ -118,6 +130,6 @@ class Collector:
         )
 
 
-def withheld(event: RunComplete) -> RunComplete:
-    """The event as sinks may see it: without a final state that is over the payload limit."""
+def without_withheld(event: RunComplete) -> RunComplete:
+    """Remove a final state that is over the payload limit, as sinks must not receive it."""
     return replace(event, final_state=None) if event.withheld else event

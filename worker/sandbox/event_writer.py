@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from worker.core.events import error_to_dict
+from worker.core.error_json import error_to_dict
 from worker.core.outcome import StepError
 from worker.sandbox.clock import Clock
 from worker.sandbox.dataclip import StateText, generate_ids

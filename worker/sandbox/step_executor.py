@@ -87,7 +87,9 @@ class StepExecutor(ABC):
             outcome = self.within_limits(effect.step, self._outcome(effect, state.text))
         except TimeLimitReached:
             error = timed_out(self._request.limits)
-            outcome = Outcome(state=None, error=replace(error, step_id=effect.step.id))
+            outcome = Outcome(state=None, error=replace(error, job_id=effect.step.id))
+        if outcome.error is not None and outcome.error.job_id == self._job_id:
+            outcome = replace(outcome, error=replace(outcome.error, step_id=self._step_id))
         return replace(outcome, state=self._clip(outcome.state))
 
     def _outcome(self, effect: StartStep, state: str) -> Outcome:
@@ -108,7 +110,7 @@ class StepExecutor(ABC):
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
         """Return the outcome, or an abort where its state is too large."""
         error = self._too_large(outcome.state)
-        return Outcome(state=None, error=replace(error, step_id=step.id)) if error else outcome
+        return Outcome(state=None, error=replace(error, job_id=step.id)) if error else outcome
 
     def _too_large(self, state: str | None) -> StepError | None:
         limit = self._request.limits.state_bytes
@@ -124,6 +126,8 @@ class StepExecutor(ABC):
     def evaluate_edges(self, effect: EvaluateEdges) -> EdgesEvaluated:
         clip = effect.outcome.state
         result = self.evaluate_conditions(effect, clip and clip.text)
+        if result.error is not None:
+            result = replace(result, error=replace(result.error, step_id=self._step_id or None))
         if result.state is None or (clip is not None and result.state == clip.text):
             return replace(result, state=clip)
         # A condition that changes the state makes a new dataclip, under the same limit.

@@ -1,4 +1,4 @@
-"""What every sink does with the events of a run."""
+"""Interface of a sink: a receiver of the events of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.core.events import AnyEvent
 
 
 class Sink(Protocol):
-    """Receives the events of a run, in order. ``close`` is called once, after the last."""
+    """Receiver of the events of a run, in order. ``close`` is called once, after the last."""
 
     def receive(self, event: AnyEvent) -> None: ...
 

@@ -1,49 +1,56 @@
-"""The journal: one event a line, as JSON."""
+"""Journal of a run: one event a line, as JSON. There is one writer, and two readers.
+
+:func:`read_journal` is strict and :func:`recover_journal` tolerant: the first is for journals that
+must be whole, the second for people who look into what is left of one, or of another version's.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from worker.core.events import AnyEvent, from_dict, to_json
+from worker.core.completion import EventStream
+from worker.core.events import AnyEvent, RunComplete, decode_event, decode_leniently, to_json
 from worker.errors import UsageError, WorkerError
 
 
-class Lines:
-    """Writes events to a stream as they come, one a line."""
+class EventLines:
+    """Sink that writes each event to a stream, one a line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def receive(self, event: AnyEvent) -> None:
         self._stream.write(to_json(event) + "\n")
+        # Somebody may follow the journal, and a crash must not lose what has happened.
         self._stream.flush()
 
     def close(self) -> None:
-        """Leaves the stream open: it is its owner's."""
+        """Leave the stream open: its owner closes it."""
 
 
-class Journal(Lines):
-    """A file of events. It replaces a journal that was there before, and nothing else."""
+class Journal(EventLines):
+    """Sink that writes a file. It overwrites an earlier journal, but no other file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # A mistyped path must not destroy a workflow or an input.
         if path.exists() and not is_journal(path):
-            raise UsageError(f"{path} exists and is no journal: choose another file")
+            raise UsageError(f"{path} exists and is not a journal: choose another file")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             super().__init__(path.open("w", encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
     def close(self) -> None:
         self._stream.close()
 
 
 def is_journal(path: Path) -> bool:
-    """Whether a file is empty or begins with an event."""
+    """Return True for a file that is empty or begins with an event."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -51,16 +58,60 @@ def is_journal(path: Path) -> bool:
     return head == b"" or head.startswith(b'{"type":"run:')
 
 
+# --- reading --------------------------------------------------------------------------------------
+
+
 class JournalError(WorkerError):
     """the journal is damaged"""
 
 
 def read_journal(path: Path) -> Iterator[AnyEvent]:
-    """The events of a journal. Raises :class:`JournalError` at the first line that is none."""
-    with path.open(encoding="utf-8") as file:
+    """Read the events of a whole journal of one run.
+
+    Raises :class:`JournalError` with file and line at the first line that is not an event of this
+    version or not the next event of the run, and at the end if the run did not complete.
+    """
+    stream: EventStream | None = None
+    number = 0
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield from_dict(json.loads(line))
+                event = decode_event(line)
+                stream = stream or EventStream(event.run_id)
+                stream.check(event)
             except ValueError as error:
-                cut = " (the file ends in the middle of it)" if not line.endswith("\n") else ""
-                raise JournalError(f"{path}:{number}: not an event{cut}") from error
+                cut = " (the file ends within the line)" if not line.endswith(b"\n") else ""
+                raise JournalError(f"{path}:{number}: {error}{cut}") from error
+            yield event
+    if stream is None or not stream.completed:
+        raise JournalError(f"{path}:{number}: the journal ends before its run does")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveredJournal:
+    """The readable events of a journal, and a sentence for each damage."""
+
+    events: tuple[AnyEvent, ...]
+    damage: tuple[str, ...]
+
+
+def recover_journal(path: Path) -> RecoveredJournal:
+    """Read the events up to the first damaged line. Raises ``OSError`` for an unreadable file.
+
+    Unknown fields and unknown types of events are left out: a later version may have written them.
+    """
+    events: list[AnyEvent] = []
+    damage: list[str] = []
+    content = path.read_bytes().removesuffix(b"\n")
+    for number, line in enumerate(content.split(b"\n") if content else (), 1):
+        try:
+            event = decode_leniently(line)
+        except ValueError as error:
+            # After a gap the events do not belong together any more.
+            damage.append(f"{path.name}:{number}: cut off or damaged, the rest is ignored: {error}")
+            break
+        if event is not None:
+            events.append(event)
+    if not damage and not (events and isinstance(events[-1], RunComplete)):
+        damage.append(f"{path.name} ends before its run does")
+    return RecoveredJournal(events=tuple(events), damage=tuple(damage))

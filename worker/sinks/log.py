@@ -1,4 +1,4 @@
-"""Events as structured log lines on stderr, for services and for ``--json``."""
+"""Structured log of events on stderr, for services and for ``--json``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _LEVELS = {"debug": logging.DEBUG, "warn": logging.WARNING, "error": logging.ERROR}
 
 
-class Log(Protocol):
-    """What is needed of a structlog logger."""
+class LeveledLogger(Protocol):
+    """The methods of a structlog logger that services use."""
 
     def critical(self, event: str, **fields: Any) -> Any: ...
 
@@ -26,8 +26,9 @@ class Log(Protocol):
     def info(self, event: str, **fields: Any) -> Any: ...
 
 
-def logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundLogger:
-    """A structlog logger that writes to stderr: JSON, or plain text on a terminal."""
+def stderr_logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundLogger:
+    """Create a structlog logger that writes JSON to stderr, or plain text to a terminal."""
+    # Imported late: it is slow to import, and most commands log nothing.
     import structlog
 
     renderer: Any = (
@@ -35,7 +36,7 @@ def logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundLogger:
         if sys.stderr.isatty()
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
-    found: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[
@@ -44,14 +45,14 @@ def logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundLogger:
             renderer,
         ],
     )
-    return found
+    return logger
 
 
-class StructuredLog:
-    """Logs every event at the level that it deserves; exception and lost are critical."""
+class LogSink:
+    """Sink that logs each event; the end of a run as exception or lost is critical."""
 
     def __init__(self, level: int = logging.INFO) -> None:
-        self._log = logger(level)
+        self._log = stderr_logger(level)
 
     def receive(self, event: AnyEvent) -> None:
         fields = {"run_id": event.run_id, "seq": event.seq}
@@ -74,11 +75,12 @@ class StructuredLog:
                 self._log.debug(event.type, **fields)
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: each event is written at once."""
 
 
 def severity(status: Status) -> int:
-    """The log level of a run's end."""
+    """Choose the log level for the end of a run."""
+    # OpenFn alerts the superuser of these two, and of no other status.
     if status in (Status.EXCEPTION, Status.LOST):
         return logging.CRITICAL
     return logging.INFO if status in (Status.SUCCESS, Status.CANCELLED) else logging.WARNING

@@ -1,4 +1,4 @@
-"""A run on the terminal: plain lines, or a live tree where there is one to draw on."""
+"""Terminal output of a run: plain lines, or a live tree of the steps."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
-from worker.sinks.terminal_text import one_line, seconds
-from worker.sinks.verdict import mark, verdict
+from worker.sinks.run_summary import status_mark, summarize
+from worker.sinks.terminal_text import format_duration, one_line
 from worker.workflow.model import Step, Workflow
 
 if TYPE_CHECKING:
     from rich.tree import Tree
 
 TREE_LIMIT = 100
-"""A larger workflow scrolls by as plain lines: its tree would not fit a screen."""
+"""The most steps of a workflow that is shown as a tree: more would not fit a screen."""
 
 
 class PlainLines:
-    """One line for every step that ends and every line that is logged, then the verdict."""
+    """Sink that writes a line for each ended step and each log line, then a summary."""
 
     def __init__(self, workflow: Workflow, stream: TextIO, *, debug: bool = False) -> None:
         self._workflow = workflow
@@ -40,32 +40,34 @@ class PlainLines:
             case StepComplete():
                 return [step_line(event)]
             case RunComplete():
-                return ["", *verdict(self._workflow, self._events)]
+                return ["", *summarize(self._workflow, self._events)]
             case _:
                 return []
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: each line is written at once."""
 
 
 def log_line(event: RunLog) -> str:
-    """``   job  [JOB] text``, and a mark where it is a warning or an error."""
+    """Format as ``    job: [JOB] text``, with ``warning:`` or ``error:`` where it is one."""
     sign = {"warn": "warning: ", "error": "error: "}.get(event.level, "")
-    who = f"{one_line(event.job_id, 60)}: " if event.job_id else ""
-    return f"    {who}[{event.source}] {sign}{one_line(event.message, 2000)}"
+    job = f"{one_line(event.job_id, 60)}: " if event.job_id else ""
+    return f"    {job}[{event.source}] {sign}{one_line(event.message, 2000)}"
 
 
 def step_line(event: StepComplete) -> str:
-    """``✓ job  12 ms → next``, with the error where there is one."""
-    to = f" → {', '.join(one_line(name, 60) for name in event.next)}" if event.next else ""
-    why = f"  {event.error.type}: {one_line(event.error.message)}" if event.error else ""
-    return f"{mark(event.reason)} {one_line(event.job_id, 60)}  {seconds(event.duration)}{why}{to}"
+    """Format as ``✓ job  12 ms → next``, with the error if there is one."""
+    targets = f" → {', '.join(one_line(name, 60) for name in event.next)}" if event.next else ""
+    error = f"  {event.error.type}: {one_line(event.error.message)}" if event.error else ""
+    mark, job = status_mark(event.reason), one_line(event.job_id, 60)
+    return f"{mark} {job}  {format_duration(event.duration)}{error}{targets}"
 
 
 class LiveTree:
-    """The workflow as a tree whose steps change as they run; log lines scroll above it."""
+    """Sink that draws the workflow as a tree of steps and their statuses, below the log lines."""
 
     def __init__(self, workflow: Workflow, *, debug: bool = False) -> None:
+        # Imported late: only this sink needs it, and it is slow to import.
         from rich.console import Console
         from rich.live import Live
 
@@ -95,7 +97,7 @@ class LiveTree:
     def close(self) -> None:
         self._live.stop()
         if self._events and isinstance(self._events[-1], RunComplete):
-            for line in verdict(self._workflow, self._events):
+            for line in summarize(self._workflow, self._events):
                 self._console.print(line, markup=False, soft_wrap=True)
 
     # --- the tree -------------------------------------------------------------------------------
@@ -106,15 +108,16 @@ class LiveTree:
 
         tree = Tree(Text(one_line(self._workflow.name, 80), style="bold"))
         steps = {step.id: step for step in self._workflow.steps}
-        shown: set[str] = set()
+        drawn: set[str] = set()
         targets = {edge.target for step in steps.values() for edge in step.edges}
         roots = [step for step in self._workflow.steps if step.id not in targets]
         waiting: list[tuple[Tree, Step]] = [(tree, step) for step in reversed(roots)]
         while waiting:
             parent, step = waiting.pop()
-            again = step.id in shown
+            # A workflow is a graph: a step with several edges to it is drawn once, and then named.
+            again = step.id in drawn
             branch = parent.add(self._label(step, again=again))
-            shown.add(step.id)
+            drawn.add(step.id)
             if not again:
                 below = [steps[edge.target] for edge in step.edges if edge.target in steps]
                 waiting += [(branch, child) for child in reversed(below)]
@@ -135,8 +138,8 @@ class LiveTree:
         if not done:
             return Text(f"· {name}", style="dim")
         last = done[-1]
-        times = f"  ×{len(done)}" if len(done) > 1 else ""
+        count = f"  ×{len(done)}" if len(done) > 1 else ""
         color = STATUSES[STATUS_OF_REASON[last.reason]].color
-        spent = seconds(sum(event.duration for event in done))
-        why = f"  {last.error.type}" if last.error else ""
-        return Text(f"{mark(last.reason)} {name}  {spent}{times}{why}", style=color)
+        duration = format_duration(sum(event.duration for event in done))
+        error = f"  {last.error.type}" if last.error else ""
+        return Text(f"{status_mark(last.reason)} {name}  {duration}{count}{error}", style=color)

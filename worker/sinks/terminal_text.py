@@ -1,37 +1,43 @@
-"""Text from workflows, logs and states, made safe to print: none of it may drive a terminal."""
+"""Text made safe for a terminal, and durations and times in a readable form.
+
+Names, logs and states come from strangers: a control character in them could move the cursor,
+change the title of the window or hide a line.
+"""
 
 from __future__ import annotations
 
 import re
 
+# Control characters (but for tab and line feed), invisible and bidirectional formatting
+# characters, and halves of surrogate pairs, which cannot be encoded.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def printable(text: str) -> str:
-    """The text with control characters, escapes and overrides of direction spelled out."""
-    return _UNSAFE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Replace each unsafe character by its hexadecimal code."""
+    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """The text on a line of its own, within ``limit`` characters."""
+    """Make the text one printable line of at most ``limit`` characters."""
     flat = printable(text.replace("\n", " ⏎ ").replace("\t", " "))
     return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
 
 
-def seconds(microseconds: int) -> str:
-    """A duration as people say it: ``0.4 ms``, ``12 ms``, ``1.5 s``."""
-    if microseconds < 10_000:
-        return f"{microseconds / 1000:.1f} ms"
-    if microseconds < 1_000_000:
-        return f"{microseconds / 1000:.0f} ms"
-    return f"{microseconds / 1_000_000:.1f} s"
+def format_duration(duration_us: int) -> str:
+    """Format a duration in microseconds as ``0.4 ms``, ``12 ms`` or ``1.5 s``."""
+    if duration_us < 10_000:
+        return f"{duration_us / 1000:.1f} ms"
+    if duration_us < 1_000_000:
+        return f"{duration_us / 1000:.0f} ms"
+    return f"{duration_us / 1_000_000:.1f} s"
 
 
-def clock(microseconds: int) -> str:
-    """The time of a day in UTC, to the millisecond, of a time since the epoch."""
-    rest = microseconds // 1000 % 86_400_000
+def format_time_of_day(timestamp_us: int) -> str:
+    """Format microseconds since the epoch as the time of day in UTC, with milliseconds."""
+    rest = timestamp_us // 1000 % 86_400_000
     hours, rest = divmod(rest, 3_600_000)
     minutes, rest = divmod(rest, 60_000)
     return f"{hours:02}:{minutes:02}:{rest // 1000:02}.{rest % 1000:03}"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.adaptors.http.exchange import Exchange, reply_fields
-from worker.core.events import RunComplete, StepComplete, StepStart
+from worker.core.events import RunComplete, StepComplete
+from worker.core.execution import executions
 from worker.errors import UsageError
 from worker.replay.recording import Recording
 from worker.testing.case import SUFFIXES
@@ -97,15 +98,10 @@ def _steps(recording: Recording) -> dict[str, Any]:
     if recording.header.origin == "worker":
         return {}
     scripted: dict[str, dict[str, Any]] = {}
-    execution = 0
-    for event in recording.events:
-        match event:
-            case StepStart():
-                execution = event.execution
-            case StepComplete():
-                scripted.setdefault(event.job_id, {})[str(execution)] = _scripted_step(event)
-            case _:
-                pass
+    for execution in executions(recording.events):
+        if execution.complete is not None:
+            step = scripted.setdefault(execution.job_id, {})
+            step[str(execution.number)] = _scripted_step(execution.complete)
     return {"steps": scripted} if scripted else {}
 
 

@@ -51,7 +51,7 @@ class InProcessRunner:
         collector = Collector(run.run_id, ())
         prepared = self._request(run.case.workflow, options)
         if isinstance(prepared, PlanError):
-            collector.refuse(run.case.workflow.name, prepared)
+            collector.reject(run.case.workflow.name, prepared)
             return collector.result()
         request = replace(
             prepared,

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker.adaptors.http.stub_host import StubHost
-from worker.core.events import StepComplete, StepStart
 from worker.core.scripted import remaining_script
 from worker.core.status import Status
 from worker.runner.prepare import Options
@@ -103,17 +102,11 @@ def _options(case: Case, start_at: str, begins_at_us: int, results: list[Result]
 
 def _inputs(result: Result, input: Mapping[str, Any]) -> dict[str, Any]:
     """Collect the input of the first execution of each step."""
-    outputs: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
-    for event in result.events:
-        match event:
-            case StepStart():
-                # The input of the run is no output of a step, so its id is unknown here.
-                inputs.setdefault(event.job_id, outputs.get(event.input_dataclip_id, input))
-            case StepComplete() if event.output_dataclip is not None:
-                outputs[event.output_dataclip_id or ""] = json.loads(event.output_dataclip.text)
-            case _:
-                pass
+    for execution in executions(result.events):
+        # The input of the run is no output of a step, so it is unknown here.
+        value = input if execution.input is None else json.loads(execution.input.text)
+        inputs.setdefault(execution.job_id, value)
     return inputs
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from worker.fleet.messaging import messages as wire
-from worker.sinks.log import Log
+from worker.sinks.log import LeveledLogger
 
 TIMEOUT_S = 30.0
 """The time limit of a command or a webhook."""
@@ -26,7 +26,7 @@ class AlertNotifier:
     command: str = ""
     webhook: str = ""
 
-    async def notify(self, alert: wire.Alert, log: Log) -> None:
+    async def notify(self, alert: wire.Alert, log: LeveledLogger) -> None:
         """Deliver an alert over all channels. A failure is logged and stops no other channel."""
         fields = msgspec.to_builtins(alert)
         log.critical(f"run.{alert.status}", **fields)

@@ -20,7 +20,7 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
-from worker.sinks.log import Log
+from worker.sinks.log import LeveledLogger
 from worker.version import VERSION
 
 TICK_S = 0.25
@@ -53,7 +53,7 @@ class ControlPlane:
         processor: MessageProcessor,
         *,
         topics: Topics,
-        log: Log,
+        log: LeveledLogger,
         id: str = "",
         notifier: AlertNotifier = AlertNotifier(),
         encode: Callable[[Message], Message] = lambda message: message,

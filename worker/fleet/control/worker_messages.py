@@ -6,6 +6,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from worker.core.events import (
+    DATACLIP_FIELDS,
+    AnyEvent,
+    RunComplete,
+    dataclip_id_of,
+    dataclip_of,
+)
 from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import (
@@ -154,31 +161,17 @@ def reports(uow: UnitOfWork, worker: str, reports: wire.Reports) -> None:
     uow.publish(uow.topics.worker(worker, "rsp"), wire.Acks(number=reports.number, acks=acks))
 
 
-ParsedEvent = tuple[wire.ReportedEvent, bytes]
-DATACLIP_FIELDS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
-REQUIRED_FIELDS = {
-    "step:start": ("step_id", "job_id", "execution", "input_dataclip_id"),
-    "step:complete": ("step_id", "job_id", "reason"),
-    "run:complete": ("reason",),
-}
-"""The optional fields of events that the queries and clients rely on."""
+ParsedEvent = tuple[AnyEvent, bytes]
 
 
 def _parse_event(report: wire.RunReport, raw: msgspec.Raw) -> ParsedEvent:
     text = bytes(raw)
     try:
-        event = wire.decode(wire.ReportedEvent, text)
+        event = wire.decode_reported(text)
     except wire.WireError as error:
         raise MessageRefused("malformed", f"an event: {error}"[:500]) from error
     if event.run_id != report.lease.run_id:
         raise MessageRefused("forged", f"an event of run {event.run_id} among those of another")
-    for name in REQUIRED_FIELDS.get(event.type, ()):
-        if getattr(event, name) is None:
-            raise MessageRefused("malformed", f"{event.type} without {name}")
-    # A dataclip elsewhere would be published with its event: only these types are stripped of it.
-    for type, name in DATACLIP_FIELDS.items():
-        if type != event.type and bytes(getattr(event, name)) != b"null":
-            raise MessageRefused("malformed", f"{event.type} with {name}")
     return event, text
 
 
@@ -231,9 +224,8 @@ def _store_stale(
     return _ack(lease, last, f"stale: the run is {run.status.value}")
 
 
-def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: wire.ReportedEvent) -> LifecycleEvent:
-    if event.type == "run:complete":
-        assert event.reason is not None
+def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent) -> LifecycleEvent:
+    if isinstance(event, RunComplete):
         return Completed(
             seq=event.seq,
             at=uow.now,
@@ -251,26 +243,24 @@ def _text(text: str | None, limit: int) -> str | None:
     return text and text[:limit].replace("\0", "\ufffd")
 
 
-def _store_event(uow: UnitOfWork, run: RunRecord, event: wire.ReportedEvent, text: bytes) -> bytes:
+def _store_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent, text: bytes) -> bytes:
     """Store an event, and its dataclip apart from it. Return the event without its dataclip."""
-    name = DATACLIP_FIELDS.get(event.type)
-    dataclip_id = event.output_dataclip_id or event.final_dataclip_id
-    if name is not None:
-        dataclip = bytes(event.output_dataclip if name == "output_dataclip" else event.final_state)
+    stored_id: str | None = None
+    if (name := DATACLIP_FIELDS.get(event.type)) is not None:
+        dataclip, dataclip_id = dataclip_of(event), dataclip_id_of(event)
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         fields.pop(name, None)
         text = wire.encode(fields)
-        if dataclip_id is not None and dataclip != b"null":
-            uow.transaction.put_dataclip(run.id, dataclip_id, dataclip.decode())
-        else:
-            dataclip_id = None
+        if dataclip_id is not None and dataclip is not None:
+            uow.transaction.put_dataclip(run.id, dataclip_id, dataclip.text)
+            stored_id = dataclip_id
     uow.transaction.put_event(
         EventRow(
             run_id=run.id,
             attempt=run.attempt,
             seq=event.seq,
             type=event.type,
-            clip=dataclip_id,
+            clip=stored_id,
             body=text.decode(),
         )
     )

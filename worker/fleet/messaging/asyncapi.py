@@ -9,14 +9,11 @@ from typing import Any
 
 import msgspec
 
-from worker.core import events
-from worker.core.events import Dataclip
+from worker.core.events import AnyEvent
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.topics import Topics
 from worker.version import VERSION
 
-_EVENTS = (events.RunStart, events.StepStart, events.RunLog, events.StepComplete,
-           events.RunComplete)  # fmt: skip
 _REF = "#/components/schemas/{name}"
 
 
@@ -98,35 +95,15 @@ def _reply(name: str) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     types = {type for _, _, messages, _ in _channels() for type in messages}
     ordered = sorted(types, key=lambda type: type.__name__)
-    _, schemas = msgspec.json.schema_components(
-        [*ordered, *_EVENTS], schema_hook=_hook, ref_template=_REF
-    )
-    for kind in _EVENTS:
-        schemas[kind.__name__] = _as_written(kind, schemas[kind.__name__])
-    written = {"oneOf": [{"$ref": _REF.format(name=kind.__name__)} for kind in _EVENTS]}
+    (*_, event), schemas = msgspec.json.schema_components([*ordered, AnyEvent], ref_template=_REF)
+    # The events of a report are Raw, so that whoever passes them on need not decode them.
     for name in ("RunEvents", "RunReport"):
-        schemas[name]["properties"]["events"]["items"] = written
-    return {name: schemas[name] for name in sorted(schemas)}
+        schemas[name]["properties"]["events"]["items"] = {"oneOf": event["anyOf"]}
+    return {name: _described(schemas[name]) for name in sorted(schemas)}
 
 
-def _hook(kind: type[Any]) -> dict[str, Any]:
-    """A dataclip is a state: any JSON."""
-    if kind is Dataclip:
-        return {"title": "Dataclip", "description": "A state."}
-    raise NotImplementedError(kind)
-
-
-def _as_written(kind: type[Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """An event as it stands in a journal: with its type, and its error flat as well."""
-    properties = {"type": {"const": kind.type}, **schema["properties"]}
-    if "error" in properties:
-        properties |= {
-            name: {"type": ["string", "null"]} for name in ("error_type", "error_message")
-        }
-    description = " ".join((kind.__doc__ or "").split())
-    return {
-        **schema,
-        "description": description,
-        "properties": properties,
-        "required": ["type", *schema.get("required", [])],
-    }
+def _described(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with its description, a docstring, on one line."""
+    if "description" not in schema:
+        return schema
+    return {**schema, "description": " ".join(schema["description"].split())}

@@ -7,13 +7,17 @@ as in a journal.
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart, decode_event
+
 # ``$`` alone would match before a newline at the end.
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")]
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")
+Id = Annotated[str, Meta(pattern=_ID.pattern)]
 """An id or a name: one level of a topic."""
 # PostgreSQL has no text with a NUL in it.
 WITHOUT_NUL = r"^[^\x00]*$"
@@ -27,7 +31,6 @@ StatusName = Literal[
     "pending", "running", "success", "failed", "crashed", "cancelled", "killed", "exception",
     "lost", "rejected",
 ]  # fmt: skip
-ReasonWord = Literal["success", "fail", "crash", "kill", "cancel", "exception"]
 
 
 class WireError(ValueError):
@@ -133,35 +136,35 @@ class Reports(Payload, frozen=True):
     runs: Annotated[list[RunReport], Meta(min_length=1, max_length=1000)]
 
 
-class ReportedEvent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An event of a run, as far as the control plane looks into it."""
+def decode_reported(text: bytes) -> AnyEvent:
+    """Return an event of a report. Raises :class:`WireError` with the path of what is wrong.
 
-    type: Literal["run:start", "step:start", "run:log", "step:complete", "run:complete"]
-    run_id: Id
-    seq: Count
-    timestamp: Annotated[int, Meta(ge=0, le=2**62)]
-    workflow: str | None = None
-    versions: dict[str, str] | None = None
-    step_id: str | None = None
-    job_id: str | None = None
-    job_name: str | None = None
-    input_dataclip_id: Id | None = None
-    execution: Count | None = None
-    source: str | None = None
-    level: str | None = None
-    message: str | None = None
-    reason: ReasonWord | None = None
-    error_type: str | None = None
-    error_message: str | None = None
-    error: dict[str, Any] | None = None
-    output_dataclip_id: Id | None = None
-    output_dataclip: Raw = msgspec.field(default_factory=lambda: NULL)
-    final_dataclip_id: Id | None = None
-    final_state: Raw = msgspec.field(default_factory=lambda: NULL)
-    withheld: bool | None = None
-    next: list[str] | None = None
-    mem: Count | None = None
-    duration: int | None = None
+    The ids of dataclips become keys of the store, and are stricter here than in a journal. A
+    worker's clock is a real one, and no worker reports a run as lost.
+    """
+    try:
+        event = decode_event(text)
+    except ValueError as error:
+        raise WireError(str(error)) from error
+    if event.timestamp < 0:
+        raise WireError("expected a time after 1970 - at `$.timestamp`")
+    match event:
+        case StepStart():
+            _check_id("input_dataclip_id", event.input_dataclip_id)
+        case StepComplete():
+            _check_id("output_dataclip_id", event.output_dataclip_id)
+        case RunComplete():
+            _check_id("final_dataclip_id", event.final_dataclip_id)
+        case _:
+            pass
+    if isinstance(event, StepComplete | RunComplete) and event.reason == "lost":
+        raise WireError("invalid reason 'lost' - at `$.reason`")
+    return event
+
+
+def _check_id(field: str, id: str | None) -> None:
+    if id is not None and not _ID.match(id):
+        raise WireError(f"invalid id {id[:80]!r} - at `$.{field}`")
 
 
 # --- the control plane to workers -----------------------------------------------------------------

@@ -10,7 +10,7 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import News
 from worker.fleet.messaging import messages as wire
-from worker.sinks.terminal_text import clock, one_line, seconds
+from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line
 from worker.util.json import dumps
 
 
@@ -23,7 +23,9 @@ def line_of(news: News) -> str:
             sign = STATUSES[Status(news.status)].mark
             why = one_line(news.reason or "", 200)
             what = f"{sign} {news.status:<9} {one_line(news.workflow, 60)}"
-            return f"{clock(news.created)} {what} order {news.order_id}  {why}".rstrip()
+            return (
+                f"{format_time_of_day(news.created)} {what} order {news.order_id}  {why}".rstrip()
+            )
         case _:
             return ""
 
@@ -32,10 +34,10 @@ def _run(state: wire.RunState) -> list[str]:
     at = state.finished or state.started or state.created
     took = ""
     if state.started and state.finished:
-        took = f" in {seconds(state.finished - state.started)}"
+        took = f" in {format_duration(state.finished - state.started)}"
     why = f" {state.error_type}: {one_line(state.error_message or '', 200)}"
     return [
-        clock(at),
+        format_time_of_day(at),
         STATUSES[Status(state.status)].mark,
         f"{state.status:<9}",
         one_line(state.workflow, 60),

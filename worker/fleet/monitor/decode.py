@@ -1,30 +1,30 @@
-"""Events as they are heard: those that fit their shape."""
+"""Decoding of the events that the control plane publishes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
+from worker.core.events import AnyEvent, decode_leniently
 from worker.fleet.messaging import messages as wire
+from worker.util.json import dumps
 
 
-def heard(told: wire.RunEvents) -> Iterator[wire.ReportedEvent]:
-    """The events of a message. What fits no shape was said by no control plane."""
+def heard(told: wire.RunEvents) -> Iterator[AnyEvent]:
+    """Yield the events of a message, without those that are malformed."""
+    # Anybody who may publish to the topic can publish anything.
     for raw in told.events:
         try:
-            yield wire.decode(wire.ReportedEvent, bytes(raw))
-        except wire.WireError:
+            event = decode_leniently(bytes(raw))
+        except ValueError:
             continue
+        if event is not None:
+            yield event
 
 
-def asked(events: list[dict[str, Any]]) -> Iterator[wire.ReportedEvent]:
-    """The events of an answer, which were checked when they were kept."""
-    for event in events:
-        yield msgspec.convert(_bare(event), wire.ReportedEvent)
-
-
-def _bare(event: Mapping[str, Any]) -> dict[str, Any]:
-    clips = ("output_dataclip", "final_state")
-    return {name: value for name, value in event.items() if name not in clips}
+def asked(events: Iterable[dict[str, Any]]) -> Iterator[AnyEvent]:
+    """Yield the events of a reply, which the control plane has validated."""
+    for fields in events:
+        event = decode_leniently(dumps(fields))
+        if event is not None:
+            yield event

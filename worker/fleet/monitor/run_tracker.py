@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from worker.core.events import StepComplete, StepStart
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import Gap, News
 from worker.fleet.messaging import messages as wire
@@ -94,9 +95,9 @@ class RunTracker:
     def _events(self, told: wire.RunEvents) -> None:
         """A run's first events may be heard before its state."""
         for fact in heard(told):
-            if fact.type == "step:start":
-                self._put(self._steps, told.run_id, fact.job_name or fact.job_id or "")
-            elif fact.type == "step:complete":
+            if isinstance(fact, StepStart):
+                self._put(self._steps, told.run_id, fact.job_name or fact.job_id)
+            elif isinstance(fact, StepComplete):
                 self._steps.pop(told.run_id, None)
 
     def _put(self, kept: OrderedDict[str, Any], run_id: str, value: Any) -> None:

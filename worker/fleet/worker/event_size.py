@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, to_json
+from msgspec.structs import replace
+
+from worker.core.events import (
+    AnyEvent,
+    RunComplete,
+    RunLog,
+    StepComplete,
+    to_json,
+)
 from worker.core.outcome import StepError
 from worker.fleet.messaging import messages as wire
 
@@ -55,5 +62,6 @@ def _shortened(error: StepError | None) -> StepError | None:
         type=error.type,
         message=f"{error.message[:MAX_TEXT]}…",
         source=error.source,
+        job_id=error.job_id,
         step_id=error.step_id,
     )

@@ -24,7 +24,7 @@ from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import MAX_MESSAGE_BYTES, AttemptKey, ReportSender
-from worker.sinks.log import Log
+from worker.sinks.log import LeveledLogger
 from worker.version import VERSION
 
 REPEAT_CLAIM_S = 2.0
@@ -79,7 +79,7 @@ class FleetWorker:
         name: str,
         capacity: int,
         topics: Topics,
-        log: Log,
+        log: LeveledLogger,
         id: str = "",
     ) -> None:
         self._bus = bus

@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 from worker.compiler.compiled_job import CompiledJob
-from worker.core.events import error_to_dict
+from worker.core.error_json import error_to_dict
 from worker.core.outcome import StepError
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript

@@ -93,7 +93,7 @@ class SandboxedRun(StepExecutor):
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
         # A step may catch the error of a refused allocation; the run is killed all the same.
         if not (outcome.error and outcome.error.aborts) and self._exhausted():
-            return Outcome(state=None, error=replace(OUT_OF_MEMORY, step_id=step.id))
+            return Outcome(state=None, error=replace(OUT_OF_MEMORY, job_id=step.id))
         return super().within_limits(step, outcome)
 
     def _exhausted(self) -> bool:
@@ -115,4 +115,4 @@ class SandboxedRun(StepExecutor):
 
 def _no_credential(step: Step, name: str) -> StepError:
     message = f"the credential '{name}' of this step was not given (see --credentials)"
-    return StepError(type="CredentialError", message=message, step_id=step.id)
+    return StepError(type="CredentialError", message=message, job_id=step.id)

@@ -115,13 +115,13 @@ class JavaScript:
             if escaped is None and result == "ok":
                 escaped = self._caught()
             if escaped is not None:
-                return Outcome(state=None, error=replace(escaped, step_id=step.id))
+                return Outcome(state=None, error=replace(escaped, job_id=step.id))
             if result == "ok":
                 return Outcome(state=self._engine.output(), errored=self._engine.errored())
             return self._failed(step, self._error(json.loads(result), step))
         except JSException:
             # Only an exhausted heap makes the realm itself throw.
-            return Outcome(state=None, error=replace(OUT_OF_MEMORY, step_id=step.id))
+            return Outcome(state=None, error=replace(OUT_OF_MEMORY, job_id=step.id))
 
     def _settle(self) -> tuple[str, StepError | None]:
         """Run microtasks and timers until the step is settled, or an error escapes from it.
@@ -199,7 +199,7 @@ class JavaScript:
             type=report["type"],
             message=message,
             name=report["name"],
-            step_id=step.id,
+            job_id=step.id,
             position=position,
             stack=tuple(map(_frame_text, frames)),
             details=report["details"],

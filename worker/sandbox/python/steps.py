@@ -175,7 +175,7 @@ class _PythonExecution:
         except BaseException:
             # An exception's own methods are the author's code, and may fail like it.
             text = "an error that cannot be read"
-            return StepError(type="JobError", message=text, step_id=self._step_id)
+            return StepError(type="JobError", message=text, job_id=self._step_id)
 
     def _call(self) -> Any:
         # The dataclasses module looks for the module of a class in sys.modules.

@@ -49,13 +49,13 @@ def step_error(error: BaseException, source: SourceText, step_id: str) -> StepEr
     error = _decisive(error)
     type = _type(error)
     if type == "OomError":
-        return replace(OUT_OF_MEMORY, step_id=step_id)
+        return replace(OUT_OF_MEMORY, job_id=step_id)
     frames = _own_frames(error.__traceback__, source)
     return StepError(
         type=type,
         message=_message(error),
         name=_name(error),
-        step_id=step_id,
+        job_id=step_id,
         position=frames[0][1] if frames else None,
         stack=tuple(
             f"at {name} ({source.file}:{at.line}:{at.column})" for name, at in frames[:STACK_LIMIT]
@@ -71,7 +71,7 @@ def forbidden_error(forbidden: ForbiddenName, source: SourceText, step_id: str) 
         type="SecurityError",
         message=forbidden.message,
         name="SecurityError",
-        step_id=step_id,
+        job_id=step_id,
         position=position,
     )
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from worker.core.events import StepComplete, StepStart
 from worker.fleet.client import Client, Gap, News
 from worker.fleet.messaging import messages as wire
 from worker.fleet.monitor.decode import heard
@@ -15,7 +16,6 @@ from worker.view.dashboard.listener import Listener
 
 LISTENERS = 200
 """How many pages may be open at once."""
-_STEPS = ("step:start", "step:complete")
 
 
 class Hub:
@@ -78,5 +78,5 @@ class Hub:
             for one in listeners:
                 if line is not None:
                     one.add(line)
-                if fact.type in _STEPS:
+                if isinstance(fact, StepStart | StepComplete):
                     one.changed()

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from worker.core.status import STATUS_OF_REASON, Status
 from worker.errors import LoadError, UsageError
-from worker.sinks.terminal_text import seconds
+from worker.sinks.terminal_text import format_duration
 from worker.view.graph.drawing import Annotation, Drawing, Marks, draw
 from worker.view.graph.svg import picture
 from worker.workflow.load import load
@@ -57,7 +57,7 @@ def _mark(executions: Sequence[Step]) -> Annotation:
     error = f"{last['error_type']}: {last['error_message']}" if last.get("error_type") else ""
     return Annotation(
         tone=status_of_step(last),
-        badge=f"{times}{seconds(took)}" if "reason" in last else "runs",
+        badge=f"{times}{format_duration(took)}" if "reason" in last else "runs",
         note=error[:500],
     )
 

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from worker.core.status import STATUSES, Status
-from worker.sinks.terminal_text import clock, one_line, printable, seconds
+from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
 from worker.version import VERSION
 
 _LAST = 253_402_300_799
@@ -31,7 +31,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters |= {
-        "clock": clock,
+        "clock": format_time_of_day,
         "day": day,
         "iso": iso,
         "mark": mark,
@@ -75,7 +75,7 @@ def spent(microseconds: int | None) -> str:
         return ""
     whole = microseconds // 1_000_000
     if whole < 60:
-        return seconds(microseconds)
+        return format_duration(microseconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from worker.core.events import RunComplete, RunLog, StepComplete
 from worker.core.status import STATUSES, Status
-from worker.sinks.terminal_text import one_line, seconds
-from worker.sinks.verdict import verdict as verdict_lines
+from worker.sinks.run_summary import summarize
+from worker.sinks.terminal_text import format_duration, one_line
 from worker.view.graph.drawing import Marks
 from worker.view.graph.text import shorten
 from worker.view.report.dataclips import EmbeddedDataclips
@@ -49,7 +49,7 @@ def run_view(source: SourceListing) -> tuple[RunView, Marks]:
     end = source.end
     clips = EmbeddedDataclips(_texts(source, executions))
     status = end.status if end else Status.RUNNING
-    lines = verdict_lines(source.workflow, source.events) if end else [_unfinished()]
+    lines = summarize(source.workflow, source.events) if end else [_unfinished()]
     final, no_final = _final(source, end, clips)
     views = _executions(source, executions, judged, clips, began)
     view = RunView(
@@ -184,7 +184,7 @@ def _executions(
                 mark=STATUSES[one.status].mark,
                 at=max(0, one.started.timestamp - began),
                 until=max(0, one.started.timestamp - began) + one.spent,
-                began=f"+{seconds(max(0, one.started.timestamp - began))}",
+                began=f"+{format_duration(max(0, one.started.timestamp - began))}",
                 took=one.took,
                 memory=_memory(one.complete),
                 upstream=one.upstream,
@@ -233,7 +233,7 @@ def _log(line: RunLog, execution: int | None, began: int) -> LogView:
     cut = len(line.message) > _LINE_LIMIT
     more = f"… ({len(line.message) - _LINE_LIMIT:,} more characters)" if cut else ""
     return LogView(
-        at=f"+{seconds(max(0, line.timestamp - began))}",
+        at=f"+{format_duration(max(0, line.timestamp - began))}",
         execution=execution,
         step=line.job_id,
         source=line.source,

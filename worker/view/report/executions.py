@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.core.events import AnyEvent, RunLog, StepComplete, StepStart
+from worker.core.execution import executions
 from worker.core.status import STATUS_OF_REASON, Status
-from worker.sinks.terminal_text import seconds
+from worker.sinks.terminal_text import format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class ReportedExecution:
 
     @property
     def took(self) -> str:
-        return f"{'≥ ' if self.open else ''}{seconds(self.spent)}"
+        return f"{'≥ ' if self.open else ''}{format_duration(self.spent)}"
 
     @property
     def next(self) -> tuple[str, ...]:
@@ -45,13 +46,12 @@ def executions_of(
 ) -> tuple[ReportedExecution, ...]:
     """In the order in which they began. ``stands_still``: the run's clock did while steps computed,
     so that the beginning of the next one tells what a step took."""
-    starts = [event for event in events if isinstance(event, StepStart)]
-    ends = {event.step_id: event for event in events if isinstance(event, StepComplete)}
+    runs = executions(events)
     came = _Upstream()
     found: list[ReportedExecution] = []
-    for number, start in enumerate(starts):
-        complete = ends.get(start.step_id)
-        following = starts[number + 1] if number + 1 < len(starts) else None
+    for number, run in enumerate(runs):
+        start, complete = run.start, run.complete
+        following = runs[number + 1].start if number + 1 < len(runs) else None
         if complete is None:
             spent = events[-1].timestamp - start.timestamp
         elif stands_still and following is not None:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from worker.core.status import Status
-from worker.sinks.terminal_text import seconds
+from worker.sinks.terminal_text import format_duration
 from worker.view.graph.drawing import Annotation, Marks
 from worker.view.report.edges import EdgeOutcome, EvaluatedEdge
 from worker.view.report.executions import ReportedExecution
@@ -33,7 +33,7 @@ def marks_of(executions: Sequence[ReportedExecution], judged: Sequence[Evaluated
 def _step(several: list[ReportedExecution]) -> Annotation:
     status = next((one.status for one in several if one.status is not Status.SUCCESS), None)
     times = f"×{len(several)} · " if len(several) > 1 else ""
-    spent = seconds(sum(one.spent for one in several))
+    spent = format_duration(sum(one.spent for one in several))
     least = "≥ " if any(one.open for one in several) else ""
     notes = [f"{number}. {_told(one)}" for number, one in enumerate(several[:_NOTED], start=1)]
     more = [f"and {len(several) - _NOTED} more"] if len(several) > _NOTED else []

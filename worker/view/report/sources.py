@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from worker.core.events import (
     AnyEvent,
@@ -15,14 +12,10 @@ from worker.core.events import (
     RunStart,
     StepComplete,
     StepStart,
-    from_dict,
 )
 from worker.errors import LoadError, UsageError
-from worker.replay.recording import Recording, is_recording
-from worker.replay.recording import read as read_recording
-from worker.sinks.journal import is_journal
-from worker.view.report.dataclips import BRACKETS
-from worker.view.report.event_validation import check
+from worker.replay.recording import Recording, is_recording, read_recording
+from worker.sinks.journal import is_journal, recover_journal
 from worker.workflow.model import Edge, Step, Workflow
 
 
@@ -72,16 +65,15 @@ def _recording(folder: Path) -> SourceListing:
         given = Dataclip.of(found.input)
     except RecursionError as error:
         raise LoadError("its input is nested too deeply", file=str(folder)) from error
-    events, damage = _sound(found.events)
-    _check_workflow(found.workflow, events)
+    _check_workflow(found.workflow, found.events)
     return SourceListing(
         name=str(folder),
         workflow=found.workflow,
         known=True,
-        events=events,
+        events=found.events,
         input=given,
         start=found.header.start,
-        damage=(*found.damage, *damage),
+        damage=found.damage,
         recording=found,
     )
 
@@ -91,20 +83,20 @@ def _journal(file: Path, workflow: Workflow | None) -> SourceListing:
         raise LoadError("there is no such journal or recording", file=str(file))
     if not is_journal(file):
         raise LoadError("neither a journal nor a recording", file=str(file))
-    damage: list[str] = []
-    events, unsound = _sound(tuple(_lines(file, damage)))
-    if not events:
+    try:
+        journal = recover_journal(file)
+    except OSError as error:
+        raise LoadError(f"cannot be read: {error}", file=str(file)) from error
+    if not journal.events:
         raise LoadError("no event of a run can be read in it", file=str(file))
-    known = workflow or inferred(events)
-    _check_workflow(known, events)
-    if not isinstance(events[-1], RunComplete) and not (damage or unsound):
-        damage.append(f"{file.name} ends before its run does")
+    known = workflow or inferred(journal.events)
+    _check_workflow(known, journal.events)
     return SourceListing(
         name=str(file),
         workflow=known,
         known=workflow is not None,
-        events=events,
-        damage=(*damage, *unsound),
+        events=journal.events,
+        damage=journal.damage,
     )
 
 
@@ -116,53 +108,6 @@ def _check_workflow(workflow: Workflow, events: tuple[AnyEvent, ...]) -> None:
                 f"'{event.job_id}' ran, and is no step of the workflow '{workflow.name}': "
                 "it is not the workflow of this run"
             )
-
-
-def _sound(events: tuple[AnyEvent, ...]) -> tuple[tuple[AnyEvent, ...], tuple[str, ...]]:
-    """The events up to the first that says what no run says."""
-    for number, event in enumerate(events):
-        try:
-            check(event)
-        except ValueError as error:
-            return events[:number], (f"event {number}: {error}; what follows is left out",)
-    return events, ()
-
-
-def _lines(file: Path, damage: list[str]) -> Iterator[AnyEvent]:
-    """The events up to the first line that is none."""
-    try:
-        lines = file.read_text("utf-8").removesuffix("\n").split("\n")
-    except (OSError, ValueError) as error:
-        raise LoadError(f"cannot be read: {error}", file=str(file)) from error
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield _event(line)
-        except (ValueError, RecursionError):
-            damage.append(f"{file.name}:{number}: cut off or damaged; what follows is left out")
-            return
-
-
-def _event(line: str) -> AnyEvent:
-    try:
-        return from_dict(json.loads(line))
-    except RecursionError:
-        return from_dict(_with_clip_as_text(line))
-
-
-_CLIPS = ('"output_dataclip"', '"final_state"')
-
-
-def _with_clip_as_text(line: str) -> dict[str, Any]:
-    """An event whose dataclip is nested too deeply to be parsed: it stands last in the line."""
-    depth = 0
-    for token in BRACKETS.finditer(line):
-        text = token[0]
-        if text in _CLIPS and depth == 1:
-            fields: dict[str, Any] = json.loads(f"{line[: token.start()].rstrip().rstrip(',')}}}")
-            clip = line[token.end() :].strip().removeprefix(":").removesuffix("}")
-            return {**fields, json.loads(text): Dataclip(clip)}
-        depth += (text in "[{") - (text in "]}")
-    raise ValueError("nested too deeply")
 
 
 def inferred(events: tuple[AnyEvent, ...]) -> Workflow:

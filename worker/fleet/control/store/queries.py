@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from worker.core.events import DATACLIP_FIELDS, AnyEvent, decode_leniently
+from worker.core.execution import Execution, executions
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import order_of, run_of
@@ -18,7 +20,6 @@ _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
 MAX_ALERTS = 200
 # A page of large dataclips must fit into one message.
 MAX_PAGE_BYTES = 8 * 1024 * 1024
-DATACLIP_FIELDS = {"step:complete": "output_dataclip", "run:complete": "final_state"}
 
 
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
@@ -87,32 +88,44 @@ def _event(row: Any) -> msgspec.Raw:
 
 
 def steps_of(connection: Connection, run: RunRecord) -> list[dict[str, Any]]:
-    """List the step executions of a run, in order: their start, end and dataclip ids."""
-    steps: dict[str, dict[str, Any]] = {}
-    for event in _bodies(connection, run, ("step:start", "step:complete")):
-        if event["type"] == "step:start":
-            steps[event["step_id"]] = {
-                "step_id": event["step_id"],
-                "job_id": event["job_id"],
-                "execution": event["execution"],
-                "started": event["timestamp"],
-                "input_dataclip_id": event["input_dataclip_id"],
-            }
-        elif event["step_id"] in steps:
-            names = ("reason", "error_type", "error_message", "output_dataclip_id", "next",
-                     "duration", "mem", "withheld")  # fmt: skip
-            steps[event["step_id"]] |= {name: event.get(name) for name in names}
-            steps[event["step_id"]]["completed_seq"] = event["seq"]
-    return list(steps.values())
+    """List the executions of a run's steps in order, each with its outcome and dataclips."""
+    events = _events(connection, run, ("step:start", "step:complete"))
+    return [_step(execution) for execution in executions(events)]
 
 
-def _bodies(connection: Connection, run: RunRecord, types: Sequence[str]) -> list[dict[str, Any]]:
+def _step(execution: Execution) -> dict[str, Any]:
+    start, complete = execution.start, execution.complete
+    fields = {
+        "step_id": start.step_id,
+        "job_id": start.job_id,
+        "execution": start.execution,
+        "started": start.timestamp,
+        "input_dataclip_id": start.input_dataclip_id,
+    }
+    if complete is None:
+        return fields
+    return {
+        **fields,
+        "reason": complete.reason,
+        "error_type": complete.error_type,
+        "error_message": complete.error_message,
+        "output_dataclip_id": complete.output_dataclip_id,
+        "next": complete.next,
+        "duration": complete.duration,
+        "mem": complete.mem,
+        "withheld": complete.withheld,
+        "completed_seq": complete.seq,
+    }
+
+
+def _events(connection: Connection, run: RunRecord, types: Sequence[str]) -> list[AnyEvent]:
     matching = (
         select(_EVENTS.body)
         .where(_EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.type.in_(types))
         .order_by(_EVENTS.seq)
     )
-    return [msgspec.json.decode(body) for body in connection.execute(matching).scalars()]
+    events = (decode_leniently(body) for body in connection.execute(matching).scalars())
+    return [event for event in events if event is not None]
 
 
 def input_of(transaction: Transaction, run: RunRecord, step: str) -> str:
@@ -120,13 +133,13 @@ def input_of(transaction: Transaction, run: RunRecord, step: str) -> str:
 
     Empty where the step did not run, or its input was withheld.
     """
-    started = _bodies(transaction.connection, run, ("step:start",))
-    first = next((event for event in started if event["job_id"] == step), None)
+    started = executions(_events(transaction.connection, run, ("step:start",)))
+    first = next((execution.start for execution in started if execution.job_id == step), None)
     if first is None:
         return ""
-    dataclip_id = first["input_dataclip_id"]
+    dataclip_id = first.input_dataclip_id
     # The first step's input is that of the run, which belongs to the order.
-    if dataclip_id == started[0]["input_dataclip_id"]:
+    if dataclip_id == started[0].start.input_dataclip_id:
         return run.input
     stored = transaction.dataclip(run.id, dataclip_id) is not None
     return f"{run.id}/{dataclip_id}" if stored else ""

@@ -1,89 +1,90 @@
-"""How a run ended, said to a person: the status, the error and its place, what went unhandled."""
+"""Summary of a run for a person: status, path, error with its position, unhandled failures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from worker.core.events import AnyEvent, RunComplete, StepComplete
+from worker.core.execution import executions
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, STATUSES
-from worker.sinks.terminal_text import one_line, printable, seconds
+from worker.sinks.terminal_text import format_duration, one_line, printable
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
-_SHOWN_STEPS = 40
+# A loop can make a path of thousands of executions; this much of it still fits a screen.
+_PATH_LIMIT = 40
 
 
-def verdict(workflow: Workflow, events: Sequence[AnyEvent]) -> list[str]:
-    """The lines that close the report of a run."""
+def summarize(workflow: Workflow, events: Sequence[AnyEvent]) -> list[str]:
+    """Describe how the run ended, in lines; the last event must be ``run:complete``."""
     end = events[-1]
     assert isinstance(end, RunComplete)
-    executions = [event for event in events if isinstance(event, StepComplete)]
+    completed = [run.complete for run in executions(events) if run.complete is not None]
     steps = {step.id: step for step in workflow.steps}
-    lines = [_headline(end), *_path(executions)]
+    lines = [_headline(end), *_path(completed)]
     if end.error is not None:
         lines += _error(end.error, steps)
     if end.reason == "fail":
-        lines += _unhandled(executions, steps)
+        lines += _unhandled(completed, steps)
     return lines
 
 
 def _headline(end: RunComplete) -> str:
-    mark = STATUSES[end.status].mark
-    return f"{mark} {end.status.value} in {seconds(end.duration)}"
+    return f"{STATUSES[end.status].mark} {end.status.value} in {format_duration(end.duration)}"
 
 
-def _path(executions: Sequence[StepComplete]) -> Iterator[str]:
-    if not executions:
+def _path(completed: Sequence[StepComplete]) -> Iterator[str]:
+    if not completed:
         yield "  no step ran"
         return
-    shown = [f"{one_line(e.job_id, 60)} {mark(e.reason)}" for e in executions[:_SHOWN_STEPS]]
-    more = len(executions) - len(shown)
-    yield f"  path: {' → '.join(shown)}{f' … and {more} more' if more else ''}"
+    steps = [f"{one_line(e.job_id, 60)} {status_mark(e.reason)}" for e in completed[:_PATH_LIMIT]]
+    more = len(completed) - len(steps)
+    yield f"  path: {' → '.join(steps)}{f' … and {more} more' if more else ''}"
 
 
-def mark(reason: str) -> str:
-    """The sign of a status, by a step's reason."""
+def status_mark(reason: str) -> str:
     return STATUSES[STATUS_OF_REASON[reason]].mark
 
 
 def _error(error: StepError, steps: dict[str, Step]) -> Iterator[str]:
     yield f"  {error.type}: {one_line(error.message, 2000)}"
-    if error.step_id in steps:
-        yield f"    at {_place(error, steps[error.step_id])}"
+    if error.job_id in steps:
+        yield f"    at {_location(error, steps[error.job_id])}"
     if error.position and error.position.source_line.strip():
-        yield from _source(error)
+        yield from _source_line(error)
     if error.details:
         yield f"    details: {one_line(str(dict(error.details)), 500)}"
     if error.cause is not None:
         yield f"    caused by {error.cause.type}: {one_line(error.cause.message)}"
 
 
-def _place(error: StepError, step: Step) -> str:
+def _location(error: StepError, step: Step) -> str:
     name = printable(step.source_file or step.id)
-    where = f":{error.position.line}:{error.position.column}" if error.position else ""
-    return f"{name}{where}" + (f" (step {printable(step.id)})" if step.source_file else "")
+    position = f":{error.position.line}:{error.position.column}" if error.position else ""
+    return f"{name}{position}" + (f" (step {printable(step.id)})" if step.source_file else "")
 
 
-def _source(error: StepError) -> Iterator[str]:
+def _source_line(error: StepError) -> Iterator[str]:
     assert error.position is not None
     number, line = error.position.line, error.position.source_line
     before = line[: error.position.column - 1]
     margin = len(before) - 60 if len(before) > 60 else 0
     yield f"    {number:>4} | {printable(line[margin : margin + 100])}"
+    # Not the column: printable() makes the text before it longer.
     yield f"    {'':>4} | {' ' * (len(printable(before)) - margin)}^"
 
 
-def _unhandled(executions: Sequence[StepComplete], steps: dict[str, Step]) -> Iterator[str]:
-    """The failures that led nowhere, and the edges that could have led somewhere."""
-    for execution in executions:
+def _unhandled(completed: Sequence[StepComplete], steps: dict[str, Step]) -> Iterator[str]:
+    """List the failures that no edge handled, with the reason of every edge."""
+    for execution in completed:
         if execution.reason == "fail" and not execution.next:
             edges = steps[execution.job_id].edges
-            reasons = "; ".join(map(_refusal, edges)) or "it has no edges"
+            reasons = "; ".join(map(_not_taken, edges)) or "it has no edges"
             name = one_line(execution.job_id, 60)
             yield f"  not handled: '{name}' failed, and no edge was followed ({reasons})"
 
 
-def _refusal(edge: Edge) -> str:
+def _not_taken(edge: Edge) -> str:
     target = f"→ {one_line(edge.target, 60)}"
     if edge.disabled:
         return f"{target} is disabled"

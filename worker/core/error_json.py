@@ -1,0 +1,29 @@
+"""Errors as JSON data, for the process of a run: it encodes errors and decodes none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.core.outcome import StepError
+
+# Not part of `events`: that module needs msgspec, which would make every run's process larger.
+
+
+def error_to_dict(error: StepError) -> dict[str, Any]:
+    """Convert the error to JSON data, without its empty fields."""
+    fields: dict[str, Any] = {"type": error.type, "message": error.message}
+    for name in ("name", "source", "job_id", "step_id", "stack"):
+        if value := getattr(error, name):
+            fields[name] = value
+    if error.position:
+        position = error.position
+        fields["position"] = {
+            "line": position.line,
+            "column": position.column,
+            "source_line": position.source_line,
+        }
+    if error.details:
+        fields["details"] = dict(error.details)
+    if error.cause:
+        fields["cause"] = error_to_dict(error.cause)
+    return fields
