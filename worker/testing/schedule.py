@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker.adaptors.http.stub_host import StubHost
+from worker.core.execution import executions
 from worker.core.scripted import remaining_script
 from worker.core.status import Status
 from worker.runner.prepare import Options
