@@ -1,11 +1,13 @@
-// A module of Node's that the sandbox does not have: loading it is fine, using it says so.
+// A Node module that the sandbox does not have: importing it works, using it throws.
+/** @returns {never} */
 function refuse(name) {
   throw new Error(`${name} is not available in the sandbox`);
 }
 
+/** @returns {Record<string, any>} */
 export function absent(module) {
   const member = (name) =>
-    new Proxy(function () {}, {
+    new Proxy(/** @type {Record<string, any>} */ (function () {}), {
       get: (target, key) => (key === "prototype" ? target.prototype : typeof key === "symbol" ? undefined : member(`${name}.${key}`)),
       apply: () => refuse(`${name}()`),
       construct: () => refuse(`new ${name}()`),

@@ -1,4 +1,4 @@
-// The sandbox's own: what jobs and adaptors call a Buffer is the same thing.
+// The sandbox's own Buffer, so that jobs and adaptors share one class.
 export const Buffer = globalThis.Buffer;
 export const { Blob, File } = globalThis;
 export const kMaxLength = 2 ** 31 - 1;
