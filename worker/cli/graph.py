@@ -9,7 +9,7 @@ from worker.core.compile_plan import compile
 from worker.errors import PlanError, UsageError
 from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw
-from worker.view.graph.formats import format_of, write
+from worker.view.graph.formats import format_from_name, render
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -24,9 +24,9 @@ def graph(file: Path, workflow: str | None, output: Path | None, format: str | N
     UsageError on an unknown format, and on a file that cannot be written.
     """
     to_stdout = output is None or output == STDOUT
-    chosen = format or ("mmd" if output is None or to_stdout else format_of(output))
+    chosen = format or ("mmd" if output is None or to_stdout else format_from_name(output))
     found = load(file, workflow=workflow)
-    picture = write(draw(found), chosen)
+    picture = render(draw(found), chosen)
     _warn(found)
     if output is None or to_stdout:
         sys.stdout.buffer.write(picture)
