@@ -27,7 +27,7 @@ from worker.fleet.messaging.cloudevents import dresser
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics, check_name
-from worker.fleet.metrics import Figure, observed
+from worker.fleet.metrics import Metric, serve_metrics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
@@ -58,7 +58,7 @@ def control(place: BrokerConnection, options: ControlOptions, *, quiet: bool) ->
     store = Store(options.store)
     store.migrate()
     service = _control(place, options, store, _library(options, log), log)
-    with observed(options.http, lambda: control_figures(service), service.connected.is_set):
+    with serve_metrics(options.http, lambda: control_figures(service), service.connected.is_set):
         asyncio.run(_until_signal(service.run()))
     store.close()
     return 0
@@ -106,26 +106,26 @@ def _control(
     )
 
 
-def control_figures(service: ControlPlane) -> Iterable[Figure]:
+def control_figures(service: ControlPlane) -> Iterable[Metric]:
     """What a control plane counts."""
-    yield Figure(
+    yield Metric(
         name="messages_handled", help="Messages handled", values={"": service.handled}, counts=True
     )
-    yield Figure(
+    yield Metric(
         name="messages_refused",
         help="Messages refused, by the kind of refusal",
         values=dict(service.refused),
         label="kind",
         counts=True,
     )
-    yield Figure(
+    yield Metric(
         name="runs_ended",
         help="Runs ended, by status (and orders rejected)",
         values=dict(service.ended),
         label="status",
         counts=True,
     )
-    yield Figure(
+    yield Metric(
         name="connected",
         help="Whether the broker is there",
         values={"": float(service.connected.is_set())},
@@ -157,7 +157,7 @@ async def _serve(place: BrokerConnection, options: WorkerOptions, log: Log) -> i
     async with Pool(size=options.capacity) as pool:
         executor = RunExecutor(pool, options.allowance)
         agent = _agent(place, options, executor, log)
-        with observed(options.http, lambda: worker_figures(agent), agent.connected.is_set):
+        with serve_metrics(options.http, lambda: worker_figures(agent), agent.connected.is_set):
             _on_signals(lambda: agent.drain(options.drain_s))
             await agent.run()
         await executor.close()
@@ -186,13 +186,13 @@ def _agent(
     )
 
 
-def worker_figures(agent: FleetWorker) -> Iterable[Figure]:
+def worker_figures(agent: FleetWorker) -> Iterable[Metric]:
     """What a worker counts."""
-    yield Figure(name="runs_held", help="Runs under way", values={"": agent.running})
-    yield Figure(
+    yield Metric(name="runs_held", help="Runs under way", values={"": agent.running})
+    yield Metric(
         name="runs_finished", help="Runs finished", values={"": agent.finished}, counts=True
     )
-    yield Figure(
+    yield Metric(
         name="connected",
         help="Whether the broker is there",
         values={"": float(agent.connected.is_set())},

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.fleet.client import Client, Gap, NoAnswer
-from worker.fleet.monitor.changes import json_of, line_of
+from worker.fleet.monitor.changes import format_json, format_line
 from worker.fleet.monitor.run_tracker import RunTracker
-from worker.fleet.monitor.snapshot import Snapshot, snapshot
+from worker.fleet.monitor.snapshot import Snapshot, take_snapshot
 
 EVERY_S = 1.0
 """How often the screen asks, while there is news; ``PATIENCE_S`` while there is none."""
@@ -24,7 +24,7 @@ def watch(client: Client, title: str, *, as_json: bool) -> int:
     """Watch until Ctrl-C. Raises :class:`worker.errors.WorkerError` on wrong usage, and where no
     control plane answers."""
     if as_json or not sys.stdout.isatty():
-        tell = json_of if as_json else line_of
+        tell = format_json if as_json else format_line
         asyncio.run(_until_stopped(_lines(client, tell)))
     else:
         asyncio.run(_until_stopped(_screen(client, title)))
@@ -44,7 +44,7 @@ async def _until_stopped(work: Any) -> None:
 async def _lines(on: Client, tell: Callable[[Any], str]) -> None:
     async with on:
         await on.summary()
-        async for several in on.news():
+        async for several in on.notifications():
             for news in several:
                 if line := tell(news):
                     print(line)
@@ -55,11 +55,11 @@ async def _screen(on: Client, title: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from worker.fleet.monitor.screen import screen
+    from worker.fleet.monitor.screen import render_screen
 
     ledger = RunTracker()
     async with on:
-        seen = await snapshot(on, ledger)
+        seen = await take_snapshot(on, ledger)
         hearing = Hearing(on, ledger)
         listening = asyncio.create_task(hearing.run())
         console = Console(highlight=False)
@@ -67,8 +67,8 @@ async def _screen(on: Client, title: str) -> None:
             with Live(console=console, screen=True, auto_refresh=False) as live:
                 trouble = ""
                 while True:
-                    pace, now = ledger.pace(_second()), time.time_ns() // 1000
-                    live.update(screen(seen, pace, title, trouble, now), refresh=True)
+                    pace, now = ledger.runs_ended(_second()), time.time_ns() // 1000
+                    live.update(render_screen(seen, pace, title, trouble, now), refresh=True)
                     await hearing.wait()
                     seen, trouble = await _again(on, ledger, seen)
         finally:
@@ -79,7 +79,7 @@ async def _screen(on: Client, title: str) -> None:
 async def _again(on: Client, ledger: RunTracker, before: Snapshot) -> tuple[Snapshot, str]:
     """What is so now; where nobody answers, what was so before, and the trouble."""
     try:
-        return await snapshot(on, ledger), ""
+        return await take_snapshot(on, ledger), ""
     except NoAnswer as error:
         return before, str(error)
 
@@ -93,9 +93,9 @@ class Hearing:
         self._some = asyncio.Event()
 
     async def run(self) -> None:
-        async for several in self._client.news():
+        async for several in self._client.notifications():
             for news in several:
-                self._ledger.heed(news, _second())
+                self._ledger.handle(news, _second())
                 if not isinstance(news, Gap):
                     self._some.set()
 
