@@ -89,6 +89,7 @@ def test_the_token_makes_a_session_and_leaves_the_address(stranger: httpx.Client
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
     page = stranger.get("/")
     assert "Overview" in page.text and TOKEN not in page.text
+    assert 'class="bars"' in page.text
 
 
 def test_without_a_session_nothing_is_shown(stranger: httpx.Client) -> None:

@@ -34,9 +34,9 @@ async def overview(request: Request) -> Response:
         snapshot=snapshot,
         counts=[(str(status), snapshot.statuses.get(status, 0)) for status in STATUSES],
         total=sum(snapshot.statuses.values()),
-        bar_chart=bar_chart(ended),
+        bars=bar_chart(ended),
         ended=sum(ended),
-        present=len(online),
+        online=len(online),
         capacity=sum(worker["capacity"] for worker in online),
         newest=snapshot.alerts[:NEWEST],
     )

@@ -16,7 +16,8 @@ from worker.view.graph.dagre import DagreLayout, Point
 from worker.view.graph.layout import Layout, Rectangle, shift
 from worker.view.graph.text_blocks import TextBlock
 
-_GAP, _SLOPE, _WIDEST_GAP = 22.0, 0.08, 84.0
+# Pixels between rows: a base, a share of the sideways reach of edges, and a limit.
+_GAP, _SLOPE, _MAX_GAP = 22.0, 0.08, 84.0
 _PORT_STEP, _PORT_SHARE = 20.0, 0.6
 # Coordinates of dagre are sums of floats: equal ones may differ in the last digits.
 _NEAR = 0.01
@@ -101,7 +102,7 @@ class EdgeRouter:
         rows: list[_Row] = []
         bottom = 0.0
         for number, row in enumerate(self.rows):
-            gap = min(_WIDEST_GAP, _GAP + _SLOPE * reach[number - 1]) if number else 0
+            gap = min(_MAX_GAP, _GAP + _SLOPE * reach[number - 1]) if number else 0
             rows.append(_Row(bottom + gap + row.half, row.half))
             bottom += gap + 2 * row.half
         return rows
@@ -175,7 +176,6 @@ def _rows(
             if source != target
         ),
     ]
-    # dagre gives equal rows slightly different heights.
     rows: list[_Row] = []
     for y, half in sorted(halves):
         if rows and y - rows[-1].y < _NEAR:

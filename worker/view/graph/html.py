@@ -38,7 +38,7 @@ def render_html(drawing: Drawing) -> str:
 
 
 def _policy(styles: str) -> str:
-    # The page may show a workflow of a stranger: a second barrier behind the escaping of texts.
+    # The page may show a workflow of unknown origin: a second barrier behind the escaping of texts.
     digest = base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()
     allowed = ("default-src 'none'", f"style-src 'sha256-{digest}'", "base-uri 'none'")
     return "; ".join((*allowed, "form-action 'none'"))

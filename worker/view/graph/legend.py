@@ -8,9 +8,9 @@ from worker.view.graph.annotation_styles import ANNOTATION_STYLES, AnnotationSty
 from worker.view.graph.drawing import Drawing, EdgeStyle
 from worker.view.graph.text import text_width
 
-_SIGN, _BETWEEN, _ROW, _ABOVE = 28.0, 18.0, 24.0, 30.0
+_SYMBOL_WIDTH, _ENTRY_GAP, _ROW_HEIGHT, _MARGIN_TOP = 28.0, 18.0, 24.0, 30.0
 # A narrow graph would otherwise have a legend of one entry per row.
-_LEAST_ROOM = 400.0
+_MIN_ROOM = 400.0
 _LABELS = {
     EdgeStyle.SUCCESS: "on success",
     EdgeStyle.FAILURE: "on failure",
@@ -47,19 +47,19 @@ def build_legend(drawing: Drawing, room: float) -> Legend:
     annotation_styles = [style for style in ANNOTATION_STYLES.values() if style.name in used]
     edge_styles = [style for style in _LABELS if any(edge.style is style for edge in drawing.edges)]
     entries: list[LegendEntry] = []
-    x, y, widest = 0.0, _ABOVE, 0.0
+    x, y, widest = 0.0, _MARGIN_TOP, 0.0
     for text, annotation_style, edge_style in (
         *((style.label, style, None) for style in annotation_styles),
         *((_LABELS[style], None, style) for style in edge_styles),
     ):
-        across = _SIGN + text_width(text, 11)
-        if x and x + across > max(room, _LEAST_ROOM):
-            x, y = 0.0, y + _ROW
+        entry_width = _SYMBOL_WIDTH + text_width(text, 11)
+        if x and x + entry_width > max(room, _MIN_ROOM):
+            x, y = 0.0, y + _ROW_HEIGHT
         entries.append(
             LegendEntry(
                 text=text, x=x, y=y, annotation_style=annotation_style, edge_style=edge_style
             )
         )
-        x += across + _BETWEEN
-        widest = max(widest, x - _BETWEEN)
+        x += entry_width + _ENTRY_GAP
+        widest = max(widest, x - _ENTRY_GAP)
     return Legend(entries=tuple(entries), width=widest, height=y + 8 if entries else 0)

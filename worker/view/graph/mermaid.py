@@ -88,7 +88,7 @@ def _class(node: DrawnNode) -> str:
 
 
 def _class_name(name: str) -> str:
-    # A hyphen in a class name is a syntax error in some versions of Mermaid.
+    # A hyphen could be read as the beginning of a link.
     return name.replace("-", "")
 
 

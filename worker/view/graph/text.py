@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-# Texts come from strangers: a text of megabytes would be measured character by character.
+# Workflows are of unknown origin: a text of megabytes would be measured character by character.
 MAX_TEXT: Final = 2000
 _REPLACED: Final = "�"
 # Without these two, words in Persian and several Indian scripts fall apart.
@@ -30,7 +30,7 @@ _NARROW: Final = {
     0.86: "Mm%",
     0.96: "W@",
 }
-_WIDTHS: Final = {char: text_width for text_width, chars in _NARROW.items() for char in chars}
+_WIDTHS: Final = {char: width for width, chars in _NARROW.items() for char in chars}
 _AVERAGE: Final = 0.57
 
 

@@ -61,7 +61,7 @@ FONTS = {
 }
 # A box with many edges grows, so that the edges can be distinguished; up to a limit, so that one
 # step does not fill the screen.
-_LEAST_BOX, _EDGE_ROOM, _WIDEST_BOX = 96.0, 20.0, 480.0
+_MIN_BOX, _EDGE_ROOM, _MAX_BOX = 96.0, 20.0, 480.0
 _PADDING = {NodeKind.TRIGGER: 22.0}
 
 
@@ -72,7 +72,7 @@ def measure_node(node: DrawnNode, edges: int = 0) -> TextBlock:
     texts += _badge(node.annotation.badge if node.annotation else "")
     across = _PADDING.get(node.kind, 14.0) + (CHIP_SIZE + 4 if node.annotation else 0)
     return _stacked(
-        texts, across=across, down=9.0, least=max(_LEAST_BOX, min(edges * _EDGE_ROOM, _WIDEST_BOX))
+        texts, across=across, down=9.0, least=max(_MIN_BOX, min(edges * _EDGE_ROOM, _MAX_BOX))
     )
 
 

@@ -125,7 +125,6 @@ def _texts(source: ReportSource, executions: Sequence[ReportedExecution]) -> dic
         }
     for event in source.events:
         if isinstance(event, StepComplete) and event.output_dataclip is not None:
-            # A withheld or unsaved output has no id of its own.
             texts[event.output_dataclip_id or event.step_id] = event.output_dataclip.text
         elif isinstance(event, RunComplete) and event.final_state is not None:
             texts["final state"] = event.final_state.text

@@ -108,7 +108,7 @@ class _Upstream:
 
 def places_of(executions: Sequence[ReportedExecution]) -> dict[str, int]:
     """Index the executions by their step_id."""
-    return {one.started.step_id: number for number, one in enumerate(executions)}
+    return {execution.started.step_id: number for number, execution in enumerate(executions)}
 
 
 def logs_of(events: Sequence[AnyEvent]) -> tuple[RunLog, ...]:
