@@ -10,7 +10,7 @@ function logLine(run, line, needle, own) {
     { class: `line ${LEVELS.includes(line.level) ? line.level : ""}` },
     el("span", { class: "at" }, label(run) ? `${label(run)} ` : null, line.at),
     own ? el("span", { class: "from" }, line.source) : el("span", {}, who, el("span", { class: "from" }, ` ${line.source}`)),
-    el("span", { class: "message" }, level, marked(line.message, needle))
+    el("span", { class: "text" }, level, marked(line.message, needle))
   );
 }
 
