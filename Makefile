@@ -37,6 +37,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+lint-js: tools/javascript/node_modules/.installed  ## Lint and type-check our JavaScript (needs npm)
+	npm --prefix tools/javascript run --silent lint
+	npm --prefix tools/javascript run --silent types
+
+tools/javascript/node_modules/.installed: tools/javascript/package-lock.json
+	npm --prefix tools/javascript ci --no-audit --no-fund
+	@touch $@
+
 types: $(STAMP)
 	$(BIN)/mypy
 
@@ -72,8 +80,8 @@ schema: $(STAMP)  ## Write the JSON Schema of case files and the AsyncAPI docume
 vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
 	npm --prefix tools/vendor install --no-package-lock
 	node tools/vendor/build.mjs
-	npm --prefix tools/pictures install --no-package-lock
-	node tools/pictures/build.mjs
+	npm --prefix tools/dagre install --no-package-lock
+	node tools/dagre/build.mjs
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist

@@ -1,4 +1,4 @@
-"""The dashboard over a real socket: who comes in, what is refused, and what is done."""
+"""The dashboard over a real socket: sessions, refused requests, pages and actions."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.view.dashboard import listener as listeners
-from worker.view.dashboard import sessions as doors
+from worker.view.dashboard import sessions as sessions_module
 from worker.view.dashboard.app import application
-from worker.view.dashboard.hosts import hosts_of, is_loopback
+from worker.view.dashboard.hosts import allowed_hosts, is_loopback
 from worker.view.dashboard.hub import Hub
 from worker.view.dashboard.listener import Listener, LiveUpdate
-from worker.view.dashboard.run_graph import Pictures
+from worker.view.dashboard.run_graph import GraphRenderer
 from worker.view.dashboard.security import HEADERS
-from worker.view.dashboard.sessions import SessionStore, TooManyError
-from worker.view.dashboard.stream import text_of
-from worker.view.dashboard.templating import bars, environment, spent
+from worker.view.dashboard.sessions import SessionStore, TooManyGuessesError
+from worker.view.dashboard.stream import encode_update
+from worker.view.dashboard.templating import bar_chart, create_environment, format_long_duration
 
 pytestmark = pytest.mark.xdist_group("dashboard")
 PAGES = ("/", "/orders", "/workers", "/alerts")
@@ -48,7 +48,7 @@ ATTACK = "<script>window.hacked = true</script><img src=x onerror='hacked'>\"'&\
 @pytest.fixture(scope="module")
 def on() -> Iterator[Stage]:
     with pytest.MonkeyPatch.context() as patch, stage() as made, real_worker(made):
-        patch.setattr(doors, "WAIT_S", 0.3)
+        patch.setattr(sessions_module, "WRONG_TOKEN_DELAY_S", 0.3)
         made.call(made.serve())
         yield made
 
@@ -62,7 +62,7 @@ def stranger(on: Stage) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def visitor(stranger: httpx.Client) -> httpx.Client:
-    """A browser that came in."""
+    """A browser with a session."""
     assert stranger.get("/", params={"token": TOKEN}).status_code == 303
     return stranger
 
@@ -73,8 +73,8 @@ def csrf_of(page: str) -> str:
     return found[1]
 
 
-def deed(visitor: httpx.Client, path: str, **fields: str) -> httpx.Response:
-    """What a form of a page does."""
+def submit_form(visitor: httpx.Client, path: str, **fields: str) -> httpx.Response:
+    """Submit a form of a page."""
     form = {"csrf": csrf_of(visitor.get("/").text), **fields}
     return visitor.post(path, data=form, headers={"origin": str(visitor.base_url).rstrip("/")})
 
@@ -89,6 +89,7 @@ def test_the_token_makes_a_session_and_leaves_the_address(stranger: httpx.Client
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
     page = stranger.get("/")
     assert "Overview" in page.text and TOKEN not in page.text
+    assert 'class="bars"' in page.text
 
 
 def test_without_a_session_nothing_is_shown(stranger: httpx.Client) -> None:
@@ -104,44 +105,50 @@ def test_a_wrong_token_is_answered_slowly(stranger: httpx.Client) -> None:
     began = time.monotonic()
     answer = stranger.get("/", params={"token": "wrong"})
     assert answer.status_code == 403
-    assert "That is not the token" in answer.text
-    assert time.monotonic() - began >= doors.WAIT_S * 0.9
+    assert "Wrong token" in answer.text
+    assert time.monotonic() - began >= sessions_module.WRONG_TOKEN_DELAY_S * 0.9
     assert "set-cookie" not in answer.headers
 
 
 def test_leaving_ends_the_session(visitor: httpx.Client) -> None:
-    kept = dict(visitor.cookies)
-    assert deed(visitor, "/logout").status_code == 303
-    visitor.cookies.update(kept)
+    cookies = dict(visitor.cookies)
+    assert submit_form(visitor, "/logout").status_code == 303
+    visitor.cookies.update(cookies)
     assert "Sign in" in visitor.get("/").text
 
 
 async def test_guesses_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "WAIT_S", 0.02)
-    door = SessionStore(TOKEN)
+    monkeypatch.setattr(sessions_module, "WRONG_TOKEN_DELAY_S", 0.02)
+    sessions = SessionStore(TOKEN)
     began = time.monotonic()
     guesses = await asyncio.gather(
-        *(door.enter(f"guess-{n}") for n in range(15)), return_exceptions=True
+        *(sessions.open(f"guess-{n}") for n in range(15)), return_exceptions=True
     )
-    assert time.monotonic() - began >= 0.02 * doors.WAITING * 0.9
-    assert guesses[: doors.WAITING] == [None] * doors.WAITING
-    assert all(isinstance(one, TooManyError) for one in guesses[doors.WAITING :])
-    assert await door.enter(TOKEN) is not None
+    assert time.monotonic() - began >= 0.02 * sessions_module.MAX_WAITING_GUESSES * 0.9
+    assert (
+        guesses[: sessions_module.MAX_WAITING_GUESSES]
+        == [None] * sessions_module.MAX_WAITING_GUESSES
+    )
+    assert all(
+        isinstance(one, TooManyGuessesError)
+        for one in guesses[sessions_module.MAX_WAITING_GUESSES :]
+    )
+    assert await sessions.open(TOKEN) is not None
 
 
 async def test_sessions_end_and_are_few() -> None:
     now = 0.0
-    door = SessionStore(TOKEN, clock=lambda: now)
-    first = await door.enter(TOKEN)
-    assert first is not None and door.session(first) is not None
-    now = doors.SESSION_S - 1
-    assert door.session(first) is not None
-    now += doors.SESSION_S - 1
-    assert door.session(first) is not None
-    now += doors.SESSION_S + 1
-    assert door.session(first) is None
-    cookies = [await door.enter(TOKEN) or "" for _ in range(doors.SESSIONS + 1)]
-    assert door.session(cookies[0]) is None and door.session(cookies[1]) is not None
+    sessions = SessionStore(TOKEN, clock=lambda: now)
+    first = await sessions.open(TOKEN)
+    assert first is not None and sessions.get(first) is not None
+    now = sessions_module.SESSION_S - 1
+    assert sessions.get(first) is not None
+    now += sessions_module.SESSION_S - 1
+    assert sessions.get(first) is not None
+    now += sessions_module.SESSION_S + 1
+    assert sessions.get(first) is None
+    cookies = [await sessions.open(TOKEN) or "" for _ in range(sessions_module.MAX_SESSIONS + 1)]
+    assert sessions.get(cookies[0]) is None and sessions.get(cookies[1]) is not None
 
 
 def test_a_token_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +188,7 @@ def test_a_deed_from_elsewhere_is_refused(origin: str | None, visitor: httpx.Cli
 
 @pytest.mark.parametrize("csrf", ["", "wrong", "é"])
 def test_a_deed_without_the_sessions_secret_is_refused(csrf: str, visitor: httpx.Client) -> None:
-    assert deed(visitor, "/logout", csrf=csrf).status_code == 403
+    assert submit_form(visitor, "/logout", csrf=csrf).status_code == 403
     assert "Overview" in visitor.get("/").text
 
 
@@ -189,7 +196,7 @@ def test_the_secret_of_another_session_is_refused(on: Stage, visitor: httpx.Clie
     with httpx.Client(base_url=on.url) as other:
         other.get("/", params={"token": TOKEN})
         theirs = csrf_of(other.get("/").text)
-    assert deed(visitor, "/logout", csrf=theirs).status_code == 403
+    assert submit_form(visitor, "/logout", csrf=theirs).status_code == 403
 
 
 def test_a_deed_without_a_session_is_refused(on: Stage, stranger: httpx.Client) -> None:
@@ -198,7 +205,7 @@ def test_a_deed_without_a_session_is_refused(on: Stage, stranger: httpx.Client) 
 
 
 def test_what_is_too_large_or_unknown_is_refused(visitor: httpx.Client) -> None:
-    assert deed(visitor, "/logout", more="x" * 20_000).status_code == 413
+    assert submit_form(visitor, "/logout", more="x" * 20_000).status_code == 413
     assert visitor.put("/orders").status_code == 405
     assert visitor.get("/logout").status_code == 405
     assert visitor.get("/nothing").status_code == 404
@@ -206,7 +213,7 @@ def test_what_is_too_large_or_unknown_is_refused(visitor: httpx.Client) -> None:
     unknown = visitor.get("/runs/nothing")
     assert unknown.status_code == 404 and "There is no run and no order" in unknown.text
     assert visitor.get("/runs/%3Cscript%3E").status_code == 404
-    assert "Nothing can be like that" in visitor.get("/orders?status=odd").text
+    assert "Invalid filter" in visitor.get("/orders?status=odd").text
 
 
 def test_every_answer_has_the_headers_of_a_page_that_loads_nothing(
@@ -229,7 +236,7 @@ def test_every_answer_has_the_headers_of_a_page_that_loads_nothing(
 
 
 def test_nothing_comes_from_elsewhere() -> None:
-    folder = Path(doors.__file__).parent
+    folder = Path(sessions_module.__file__).parent
     files = [*folder.glob("templates/*"), *folder.glob("assets/*")]
     assert len(files) > 12
     for file in files:
@@ -238,9 +245,9 @@ def test_nothing_comes_from_elsewhere() -> None:
 
 
 def test_assets_are_asked_for_again_and_not_sent_again(stranger: httpx.Client) -> None:
-    first = stranger.get("/assets/tones.css")
+    first = stranger.get("/assets/theme.css")
     assert first.headers["content-type"].startswith("text/css")
-    again = stranger.get("/assets/tones.css", headers={"if-none-match": first.headers["etag"]})
+    again = stranger.get("/assets/theme.css", headers={"if-none-match": first.headers["etag"]})
     assert again.status_code == 304 and not again.content
 
 
@@ -262,7 +269,7 @@ def test_assets_are_asked_for_again_and_not_sent_again(stranger: httpx.Client) -
     ],
 )
 def test_which_names_are_answered_to(bound: str, host: str, allowed: bool) -> None:
-    hosts = hosts_of(bound, 8420, ["tunnel.example:443"])
+    hosts = allowed_hosts(bound, 8420, ["tunnel.example:443"])
     assert hosts.allows(host) is allowed
 
 
@@ -341,14 +348,14 @@ def test_orders_are_filtered_and_paged(on: Stage, visitor: httpx.Client) -> None
         older = re.search(r'rel="next" href="([^"]+)"', text)
         path = older[1].replace("&amp;", "&") if older else ""
     assert len(seen) == len(set(seen)) == 120
-    assert "No order is like that" in visitor.get("/orders?search=nothing-is-called-so").text
+    assert "No order matches" in visitor.get("/orders?search=nothing-is-called-so").text
     assert seen[0] in visitor.get("/orders", params={"search": seen[0]}).text
 
 
 async def test_a_control_plane_that_is_away_is_told_of() -> None:
     client = Client(LocalBroker().bus(), wait_s=0.1)
-    pictures, hosts = Pictures(), hosts_of("127.0.0.1", 80)
-    app = application(client, Hub(client), pictures, token=TOKEN, hosts=hosts)
+    renderer, hosts = GraphRenderer(), allowed_hosts("127.0.0.1", 80)
+    app = application(client, Hub(client), renderer, token=TOKEN, hosts=hosts)
     async with (
         client,
         httpx.AsyncClient(
@@ -359,7 +366,7 @@ async def test_a_control_plane_that_is_away_is_told_of() -> None:
         answer = await visitor.get("/orders")
         assert answer.status_code == 503
         assert "No control plane answered within 0.1 s" in answer.text
-    pictures.close()
+    renderer.close()
 
 
 # --- what is done ---------------------------------------------------------------------------------
@@ -368,26 +375,26 @@ async def test_a_control_plane_that_is_away_is_told_of() -> None:
 def test_a_run_is_cancelled_and_run_again(on: Stage, visitor: httpx.Client) -> None:
     order = on.call(on.client.submit(plan=SLOW))
     run_id = order["last_run"]
-    done = deed(visitor, f"/runs/{run_id}/cancel")
+    done = submit_form(visitor, f"/runs/{run_id}/cancel")
     assert (done.status_code, done.headers["location"]) == (303, f"/runs/{run_id}")
     assert on.call(on.client.wait(run_id))["status"] == "cancelled"
     assert "cancelled" in visitor.get(f"/runs/{run_id}").text
-    again = deed(visitor, f"/runs/{run_id}/retry")
+    again = submit_form(visitor, f"/runs/{run_id}/retry")
     second = again.headers["location"].removeprefix("/runs/")
     assert second != run_id
-    assert "Run again, from the start." in visitor.get(f"/runs/{second}").text
-    assert "Run again" not in visitor.get(f"/runs/{second}").text
-    early = deed(visitor, f"/runs/{second}/retry")
+    assert "Retried from the start." in visitor.get(f"/runs/{second}").text
+    assert "Retried" not in visitor.get(f"/runs/{second}").text
+    early = submit_form(visitor, f"/runs/{second}/retry")
     assert early.headers["location"] == f"/runs/{second}"
-    assert "Not run again" in visitor.get(f"/runs/{second}").text
-    deed(visitor, f"/runs/{second}/cancel")
+    assert "Not retried" in visitor.get(f"/runs/{second}").text
+    submit_form(visitor, f"/runs/{second}/cancel")
     assert on.call(on.client.wait(second))["status"] == "cancelled"
 
 
 def test_a_run_is_run_again_from_a_step(on: Stage, visitor: httpx.Client) -> None:
     input = sample_input("referral.unknown-patient.input.json")
     run = on.call(on.run(plan=plan("referral.yaml"), input=input))
-    again = deed(visitor, f"/runs/{run['run_id']}/retry", step="fetch-patient")
+    again = submit_form(visitor, f"/runs/{run['run_id']}/retry", step="fetch-patient")
     second = on.call(on.client.wait(again.headers["location"].removeprefix("/runs/")))
     assert [step["job_id"] for step in second["steps"]] == ["fetch-patient", "alert-nurse"]
     assert second["start"] == "fetch-patient"
@@ -404,41 +411,43 @@ async def test_what_waits_for_a_browser_never_grows(monkeypatch: pytest.MonkeyPa
     listener = Listener(run_id="r")
     for number in range(3):
         listener.add(line(number))
-        listener.changed()
-    told = await listener.take(1)
-    assert [one["seq"] for one in told.lines] == [0, 1, 2] and told.changed and not told.anew
+        listener.mark_changed()
+    update = await listener.take(1)
+    assert (
+        [one["seq"] for one in update.lines] == [0, 1, 2] and update.changed and not update.reload
+    )
     assert await listener.take(0.01) == LiveUpdate()
-    for number in range(listeners.LINES * 3):
+    for number in range(listeners.MAX_LINES * 3):
         listener.add(line(number))
-        assert listener.kept <= listeners.LINES
-    assert await listener.take(1) == LiveUpdate(anew=True)
-    monkeypatch.setattr(listeners, "LETTERS", 100)
+        assert listener.queued <= listeners.MAX_LINES
+    assert await listener.take(1) == LiveUpdate(reload=True)
+    monkeypatch.setattr(listeners, "MAX_CHARACTERS", 100)
     for number in range(3):
         listener.add(line(number, "x" * 40))
-    assert (listener.kept, await listener.take(1)) == (0, LiveUpdate(anew=True))
+    assert (listener.queued, await listener.take(1)) == (0, LiveUpdate(reload=True))
 
 
 def test_what_a_page_cares_for() -> None:
     one = {"run_id": "r", "order_id": "o"}
-    assert Listener().cares(**one)
-    assert Listener(run_id="r").cares(**one) and not Listener(run_id="s").cares(**one)
-    assert Listener(order_id="o").cares(**one) and not Listener(order_id="p").cares(**one)
+    assert Listener().matches(**one)
+    assert Listener(run_id="r").matches(**one) and not Listener(run_id="s").matches(**one)
+    assert Listener(order_id="o").matches(**one) and not Listener(order_id="p").matches(**one)
 
 
 def test_news_as_they_stand_on_the_wire() -> None:
-    assert text_of(LiveUpdate()) == ": alive\n\n"
-    told = LiveUpdate(anew=True, changed=True, lines=(line(1, "a\n\nevent: b"),))
-    assert re.findall(r"^event: (\w+)$", text_of(told), re.MULTILINE) == [
-        "anew",
+    assert encode_update(LiveUpdate()) == ": alive\n\n"
+    update = LiveUpdate(reload=True, changed=True, lines=(line(1, "a\n\nevent: b"),))
+    assert re.findall(r"^event: (\w+)$", encode_update(update), re.MULTILINE) == [
+        "reload",
         "lines",
         "changed",
     ]
 
 
 def test_how_times_and_numbers_are_said() -> None:
-    assert [spent(n * 1_000_000) for n in (1, 59, 61, 3600, 90_061)] == [
+    assert [format_long_duration(n * 1_000_000) for n in (1, 59, 61, 3600, 90_061)] == [
         *("1.0 s", "59.0 s", "1 min 01 s", "1 h 00 min", "25 h 01 min")
     ]
-    shown = environment().from_string("{{ a | iso }} {{ a | clock }} {{ b }}|{{ c }}")
+    shown = create_environment().from_string("{{ a | iso }} {{ a | clock }} {{ b }}|{{ c }}")
     assert shown.render(a=2**62, b="<\x1b>", c=None).endswith(" &lt;\\x1b&gt;|")
-    assert str(bars([0, 1, 4])).count("<rect") == 3
+    assert str(bar_chart([0, 1, 4])).count("<rect") == 3

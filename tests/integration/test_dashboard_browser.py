@@ -26,9 +26,9 @@ from tests.support.browser import (
     shoot,
     watched_page,
 )  # fmt: skip
+from tests.support.graphs import HOSTILE_TEXTS
 from tests.support.scripted_worker import Chatty, Hostile
 from tests.support.stage import TOKEN, Stage, plan, real_worker, sample_input, stage
-from tests.unit.test_pictures import HOSTILE
 from worker.view.dashboard import listener as listeners
 from worker.view.dashboard.listener import Listener
 
@@ -205,7 +205,7 @@ def test_a_run_is_cancelled_and_run_again_from_a_step(browser: Browser, scene: S
         page.get_by_role("button", name="Yes, cancel this run").click()
         page.locator(".verdict.s-cancelled").wait_for()
         page.get_by_role("button", name="Retry from here: step-1").click()
-        page.get_by_text("Run again, from 'step-1'.").wait_for()
+        page.get_by_text("Retried from 'step-1'.").wait_for()
         page.locator("#steps .row", has_text="step-1").wait_for()
         assert page.locator("#steps .row").count() == 1
         assert "run 2" in page.locator("h1").inner_text()
@@ -293,7 +293,7 @@ def test_a_page_that_nobody_looks_at_keeps_no_connection(browser: Browser) -> No
 
 async def listening(on: Stage) -> int:
     """How many browsers the dashboard of a stage tells of what happens."""
-    return len(tasks_named(on, "Stream._tell"))
+    return len(tasks_named(on, "LiveStream._send_updates"))
 
 
 def tasks_named(on: Stage, name: str) -> list[Any]:
@@ -309,12 +309,14 @@ async def closed(on: Stage) -> None:
 
 ATTACKS = {
     "attack": ATTACK,
-    **{name: HOSTILE[name] for name in HOSTILE if name not in ("long", "words", "lone")},
+    **{
+        name: HOSTILE_TEXTS[name] for name in HOSTILE_TEXTS if name not in ("long", "words", "lone")
+    },
     "script": "</script><script>window.hacked = true</script><!--<script>",
     "frame": "<iframe srcdoc='<script>parent.hacked = true</script>'></iframe>",
     "base": "<base href=//evil.example/><meta http-equiv=refresh content='0;url=//evil.example/'>",
     "template": "{{ 7 * 7 }} {% include 'x' %} ${alert(1)}",
-    "event": "x\n\nevent: anew\ndata: y\n\n",
+    "event": "x\n\nevent: reload\ndata: y\n\n",
 }
 
 
@@ -358,12 +360,12 @@ def test_nothing_that_a_run_says_is_ever_executed(bypass_csp: bool, browser: Bro
 def test_a_burst_of_200_events_a_second_is_followed(browser: Browser) -> None:
     count, rate = 2000, 200.0
     most = 0
-    kept = Listener.add
+    original = Listener.add
 
     def add(self: Listener, line: Any) -> None:
         nonlocal most
-        kept(self, line)
-        most = max(most, self.kept)
+        original(self, line)
+        most = max(most, self.queued)
 
     with stage() as on, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Listener, "add", add)
@@ -406,7 +408,7 @@ def test_a_browser_that_takes_nothing_is_not_waited_for(scene: Scene) -> None:
                 f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{on.port}\r\nCookie: {cookie}\r\n\r\n".encode()
             )
             time.sleep(4)
-            assert on.call(most_kept(on)) <= listeners.LINES
+            assert on.call(most_kept(on)) <= listeners.MAX_LINES
         on.call(on.client.cancel(order["last_run"]))
 
 
@@ -420,7 +422,7 @@ def signed_in(on: Stage) -> str:
 async def most_kept(on: Stage) -> int:
     import gc
 
-    return max((one.kept for one in gc.get_objects() if isinstance(one, Listener)), default=0)
+    return max((one.queued for one in gc.get_objects() if isinstance(one, Listener)), default=0)
 
 
 # --- themes, widths, accessibility ----------------------------------------------------------------
@@ -478,5 +480,5 @@ def test_without_scripts_the_pages_work(browser: Browser, scene: Scene) -> None:
     assert page.locator(".frame svg").is_visible()
     assert page.locator("#log .line").count() > 3
     page.get_by_role("button", name="Retry from the start").click()
-    assert "Run again, from the start." in page.locator(".said").inner_text()
+    assert "Retried from the start." in page.locator(".notice").inner_text()
     context.close()

@@ -110,9 +110,9 @@ def test_a_report_opens_at_what_went_wrong(browser: Browser, folder: Path) -> No
         assert hit.inner_text().startswith("10") and point is not None
         under = hit.evaluate(LETTER_AT, point["x"] + point["width"] / 2)
         assert under == "id} in the registry`);"
-        refused = detail.locator("td.fate-refused").inner_text()
-        assert "refused" in refused and "only on success" in refused
-        assert detail.locator("td.fate-followed").count() == 1
+        not_taken = detail.locator("td.outcome-not-taken").inner_text()
+        assert "not taken" in not_taken and "only on success" in not_taken
+        assert detail.locator("td.outcome-followed").count() == 1
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_states_fold_and_show_what_changed(browser: Browser, folder: Path) -> No
 
 
 DIFFERENCES: list[tuple[str, str, list[str]]] = [
-    ('{"a": 1}', '{"a": 1}', ["Nothing changed."]),
+    ('{"a": 1}', '{"a": 1}', ["No difference."]),
     ('{"a": 1}', '{"a": 2}', ["− removed: a: 1", "+ added: a: 2"]),
     ('{"a": 1, "b": 2}', '{"b": 2}', ["− removed: a: 1", "1 unchanged"]),
     ("[1, 2, 3]", "[0, 1, 2, 3]", ["+ added: 0: 0", "3 unchanged"]),
@@ -203,9 +203,9 @@ def test_bars_are_proportional_to_time(browser: Browser, folder: Path) -> None:
         for bar, one in zip(found.page.locator(".fill").all(), view["executions"], strict=True):
             box = bar.bounding_box()
             assert box is not None
-            wide = max(3, track["width"] * (one["until"] - one["at"]) / view["span"])
+            wide = max(3, track["width"] * (one["end_us"] - one["start_us"]) / view["duration_us"])
             assert box["width"] == pytest.approx(wide, abs=1)
-            begin = track["x"] + track["width"] * min(0.994, one["at"] / view["span"])
+            begin = track["x"] + track["width"] * min(0.994, one["start_us"] / view["duration_us"])
             assert box["x"] == pytest.approx(begin, abs=1)
 
 
@@ -225,7 +225,7 @@ def test_the_log_is_searched_and_filtered(browser: Browser, folder: Path) -> Non
         assert told.inner_text() == "11 of 3,000 lines"
         assert page.locator("#log mark").all_inner_texts() == ["info 99"] * 11
         page.keyboard.type("x")
-        assert "No line is like that." in page.locator("#log").inner_text()
+        assert "No line matches." in page.locator("#log").inner_text()
 
 
 @pytest.mark.slow
@@ -315,7 +315,7 @@ def test_every_stop_of_the_tab_key_can_be_seen(browser: Browser, folder: Path) -
 def test_two_runs_are_compared(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "two.html") as found:
         page = found.page
-        assert "state at 'validate-referral'" in page.locator(".first .told").inner_text()
+        assert "state at 'validate-referral'" in page.locator(".first .message").inner_text()
         assert page.locator(".row.first-row .flag").inner_text() == "first difference"
         assert current(page) == "Validate referral"
         outputs = page.locator('[data-part="between-output"]')

@@ -1,4 +1,4 @@
-"""What is heard and seen of a fleet, and ``worker watch`` that shows it."""
+"""The monitor of a fleet, and ``worker watch``."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rich.console import Console
 
 from tests.support.scripted_worker import Chatty
 from tests.support.stage import Stage, stage
-from worker.fleet.client import NEWS_KEPT, Client, Gap
+from worker.fleet.client import MAX_QUEUED_NOTIFICATIONS, Client, Gap
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.monitor.changes import json_of, line_of
-from worker.fleet.monitor.decode import asked, heard
-from worker.fleet.monitor.run_tracker import REMEMBERED, WINDOW_S, RunTracker, TrackedRun
-from worker.fleet.monitor.screen import screen, sparkline
+from worker.fleet.monitor.changes import format_json, format_line
+from worker.fleet.monitor.decode import decode_events, events_from_reply
+from worker.fleet.monitor.run_tracker import MAX_RUNS, WINDOW_S, RunTracker, TrackedRun
+from worker.fleet.monitor.screen import render_screen, sparkline
 from worker.fleet.monitor.snapshot import Snapshot
 
 WORKER = str(Path(sys.executable).with_name("worker"))
@@ -64,52 +64,54 @@ START = {
 DONE = {"type": "step:complete", "job_id": "a", "step_id": "s", "reason": "success"}
 
 
-# --- the ledger -----------------------------------------------------------------------------------
+# --- the tracker -----------------------------------------------------------------------------------
 
 
 def test_a_run_is_known_from_its_beginning_to_its_end() -> None:
-    ledger = RunTracker()
-    ledger.heed(events(START), 0)
-    ledger.heed(state(worker="w", started=T + 5), 0)
-    assert ledger.going("r-1") == TrackedRun(
+    tracker = RunTracker()
+    tracker.handle(events(START), 0)
+    tracker.handle(state(worker="w", started=T + 5), 0)
+    assert tracker.running("r-1") == TrackedRun(
         run_id="r-1", order_id="o-1", workflow="referral", worker="w", started=T + 5, step="Fetch"
     )
-    ledger.heed(events(DONE), 1)
-    found = ledger.going("r-1")
+    tracker.handle(events(DONE), 1)
+    found = tracker.running("r-1")
     assert found is not None and found.step == ""
-    ledger.heed(state(status="success"), 2)
-    assert ledger.going("r-1") is None
-    assert ledger.pace(2)[-2:] == (0, 1)
-    assert sum(ledger.pace(2 + WINDOW_S)) == 0
+    tracker.handle(state(status="success"), 2)
+    assert tracker.running("r-1") is None
+    assert tracker.runs_ended(2)[-2:] == (0, 1)
+    assert sum(tracker.runs_ended(2 + WINDOW_S)) == 0
 
 
 def test_a_run_that_was_asked_for_is_known() -> None:
-    ledger = RunTracker()
+    tracker = RunTracker()
     view = {**msgspec.to_builtins(state()), "steps": [{"job_id": "a", "reason": "success"}]}
-    ledger.learn({**view, "steps": [*view["steps"], {"job_id": "b"}], "plan": {}})
-    found = ledger.going("r-1")
+    tracker.add({**view, "steps": [*view["steps"], {"job_id": "b"}], "plan": {}})
+    found = tracker.running("r-1")
     assert found is not None and found.step == "b" and found.started == T
-    ledger.heed(Gap(), 0)
-    assert ledger.going("r-1") is None
+    tracker.handle(Gap(), 0)
+    assert tracker.running("r-1") is None
 
 
 def test_the_ledger_never_grows_without_end() -> None:
-    ledger = RunTracker()
-    for number in range(REMEMBERED + 10):
-        ledger.heed(state(f"r-{number}"), number)
-        ledger.heed(state(f"x-{number}", "failed"), number)
-    assert ledger.going("r-9") is None and ledger.going("r-10") is not None
-    assert sum(ledger.pace(REMEMBERED + 9)) == WINDOW_S
+    tracker = RunTracker()
+    for number in range(MAX_RUNS + 10):
+        tracker.handle(state(f"r-{number}"), number)
+        tracker.handle(state(f"x-{number}", "failed"), number)
+    assert tracker.running("r-9") is None and tracker.running("r-10") is not None
+    assert sum(tracker.runs_ended(MAX_RUNS + 9)) == WINDOW_S
 
 
 def test_what_fits_no_shape_is_not_heard() -> None:
     odd = wire.RunEvents(run_id="r", attempt=1, events=[msgspec.Raw(b"[]"), msgspec.Raw(b"{}")])
-    assert list(heard(odd)) == []
-    (fact,) = asked([{**START, "run_id": "r", "seq": 1, "timestamp": T, "output_dataclip": {}}])
+    assert list(decode_events(odd)) == []
+    (fact,) = events_from_reply(
+        [{**START, "run_id": "r", "seq": 1, "timestamp": T, "output_dataclip": {}}]
+    )
     assert fact.job_name == "Fetch"
 
 
-# --- news -----------------------------------------------------------------------------------------
+# --- notifications -----------------------------------------------------------------------------------------
 
 
 async def test_news_are_what_happens_from_now_on() -> None:
@@ -117,21 +119,21 @@ async def test_news_are_what_happens_from_now_on() -> None:
     control = broker.bus()
     async with control, Client(broker.bus()) as client:
 
-        def say(topic: str, payload: bytes, *, retain: bool = False) -> None:
+        def publish(topic: str, payload: bytes, *, retain: bool = False) -> None:
             control.publish(Message(topic=topic, payload=payload, retain=retain))
 
-        say(TOPICS.run("old", "state"), wire.encode(state("old")), retain=True)
+        publish(TOPICS.run("old", "state"), wire.encode(state("old")), retain=True)
         await asyncio.sleep(0.01)  # it is connected
-        news = client.news()
-        assert await anext(news) == [Gap()]
-        say(TOPICS.run("r-1", "state"), wire.encode(state()), retain=True)
-        say(TOPICS.run("r-1", "events"), wire.encode(events(START)))
-        say(TOPICS.run("r-1", "events"), b"none of ours")
-        say(TOPICS.alerts, wire.encode(alert()))
-        say("another/v1/alerts", wire.encode(alert()))
+        notifications = client.notifications()
+        assert await anext(notifications) == [Gap()]
+        publish(TOPICS.run("r-1", "state"), wire.encode(state()), retain=True)
+        publish(TOPICS.run("r-1", "events"), wire.encode(events(START)))
+        publish(TOPICS.run("r-1", "events"), b"none of ours")
+        publish(TOPICS.alerts, wire.encode(alert()))
+        publish("another/v1/alerts", wire.encode(alert()))
         found: list[Any] = []
         while len(found) < 3:
-            found += await anext(news)
+            found += await anext(notifications)
         assert [type(one).__name__ for one in found] == ["RunState", "RunEvents", "Alert"]
         assert found[0] == state()
 
@@ -141,14 +143,14 @@ async def test_news_that_nobody_takes_are_a_gap() -> None:
     control = broker.bus()
     async with control, Client(broker.bus()) as client:
         await asyncio.sleep(0.01)
-        news = client.news()
-        await anext(news)
+        notifications = client.notifications()
+        await anext(notifications)
         payload = wire.encode(state())
-        for _ in range(NEWS_KEPT + 3):
+        for _ in range(MAX_QUEUED_NOTIFICATIONS + 3):
             control.publish(Message(topic=TOPICS.run("r-1", "state"), payload=payload))
         for _ in range(100):  # until the client has heard it all
             await asyncio.sleep(0)
-        assert await anext(news) == [Gap(), state(), state()]
+        assert await anext(notifications) == [Gap(), state(), state()]
 
 
 def alert() -> wire.Alert:
@@ -169,10 +171,10 @@ def alert() -> wire.Alert:
 
 def test_a_change_is_a_line() -> None:
     done = state(status="failed", worker="w", started=T, finished=T + 1_500_000)
-    assert line_of(done) == "22:13:21.500 ✗ failed    referral run r-1 on w in 1.5 s"
+    assert format_line(done) == "22:13:21.500 ✗ failed    referral run r-1 on w in 1.5 s"
     hostile = state(status="failed", workflow=HOSTILE, error_type="JobError", error_message=HOSTILE)
-    assert not set(line_of(hostile)) & set("\x1b\u202e\r\n")
-    assert line_of(events(START)) == line_of(alert()) == line_of(Gap()) == ""
+    assert not set(format_line(hostile)) & set("\x1b\u202e\r\n")
+    assert format_line(events(START)) == format_line(alert()) == format_line(Gap()) == ""
     rejected = wire.OrderState(
         order_id="o",
         project="p",
@@ -183,11 +185,11 @@ def test_a_change_is_a_line() -> None:
         runs=0,
         reason="too many",
     )
-    assert line_of(rejected) == "22:13:20.000 – rejected  w order o  too many"
-    assert [json.loads(json_of(one))["type"] for one in (done, rejected, alert())] == [
+    assert format_line(rejected) == "22:13:20.000 – rejected  w order o  too many"
+    assert [json.loads(format_json(one))["type"] for one in (done, rejected, alert())] == [
         *("run", "order", "alert")
     ]
-    assert json_of(Gap()) == ""
+    assert format_json(Gap()) == ""
 
 
 def test_a_sparkline() -> None:
@@ -199,12 +201,12 @@ def test_a_sparkline() -> None:
 def drawn(seen: Snapshot, trouble: str = "") -> str:
     console = Console(width=100, color_system=None, force_terminal=False)
     with console.capture() as captured:
-        console.print(screen(seen, [0] * 59 + [3], "mqtt://here", trouble, T + 9_000_000))
+        console.print(render_screen(seen, [0] * 59 + [3], "mqtt://here", trouble, T + 9_000_000))
     return captured.get()
 
 
 def test_the_screen_shows_everything_and_does_nothing() -> None:
-    going = TrackedRun(
+    active = TrackedRun(
         run_id="r", order_id="o", workflow=HOSTILE, worker="north-1", started=T, step=HOSTILE
     )
     here = {"name": "north-1", "online": True, "draining": False, "capacity": 4, "leases": [1]}
@@ -215,12 +217,12 @@ def test_the_screen_shows_everything_and_does_nothing() -> None:
         leased=1,
         workers=[gone, here],
         alerts=[msgspec.to_builtins(alert())],
-        going=[going],
+        running=[active],
     )
     shown = drawn(seen, "no answer\x1b[2J")
     for wanted in (
         *("✗ 1,234 failed", "3 in the last minute", "9 s", "7 wait for a worker", "1 of 4"),
-        *("LostAfterStart", "no answer\\x1b[2J", "[bold]x[/bold]", "north-1", "gone"),
+        *("LostAfterStart", "no answer\\x1b[2J", "[bold]x[/bold]", "north-1", "offline"),
     ):
         assert wanted in shown
     assert not set(shown) & set("\x1b\u202e\r")
@@ -228,8 +230,8 @@ def test_the_screen_shows_everything_and_does_nothing() -> None:
 
 
 def test_the_screen_of_an_empty_fleet() -> None:
-    seen = Snapshot(statuses={}, waiting=0, leased=0, workers=[], alerts=[], going=[])
-    for wanted in ("none yet", "nothing runs", "none has ever been here"):
+    seen = Snapshot(statuses={}, waiting=0, leased=0, workers=[], alerts=[], running=[])
+    for wanted in ("none yet", "no active runs", "no worker has connected yet"):
         assert wanted in drawn(seen)
 
 
@@ -267,9 +269,9 @@ def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, Stage], as_json: bool)
     out, err = watching.communicate(timeout=10)
     assert (watching.returncode, out, err) == (0, "", "")
     if as_json:
-        told = [json.loads(one) for one in (*first, last)]
-        assert [one["status"] for one in told] == ["pending", "running", "cancelled"]
-        assert {one["run_id"] for one in told} == {run_id}
+        expected = [json.loads(one) for one in (*first, last)]
+        assert [one["status"] for one in expected] == ["pending", "running", "cancelled"]
+        assert {one["run_id"] for one in expected} == {run_id}
     else:
         assert "▸ running   watched" in first[1] and "on north-1" in first[1]
         assert "⊘ cancelled" in last and run_id in last
@@ -289,7 +291,7 @@ def test_on_a_terminal_it_is_a_screen(fleet: tuple[str, Stage]) -> None:
     for wanted in ("worker watch", "running", "north-1", "newest alerts"):
         assert wanted in shown
     on.call(on.client.cancel(run_id))
-    assert "nothing runs" in read(leader, "nothing runs")
+    assert "no active runs" in read(leader, "no active runs")
     watching.send_signal(signal.SIGINT)
     read(leader, "\x1b[?1049l")  # the screen before it is back
     assert watching.wait(10) == 0
@@ -335,14 +337,14 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, Stage]) -> None:
         assert "Overview" in visitor.get(url).text
         port = url.partition("127.0.0.1:")[2].partition("/")[0]
         again = subprocess.run([*line[:-1], port], capture_output=True, text=True, timeout=30)
-        assert again.returncode == 2 and "give another --port" in again.stderr
+        assert again.returncode == 2 and "choose another --port" in again.stderr
         serving.send_signal(signal.SIGTERM)
         out, err = serving.communicate(timeout=10)
     assert (serving.returncode, out, err) == (0, "", "")
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         (["watch", "--mqtt", "http://x"], "is no URL of a broker"),
         (["watch", "--mqtt", "mqtt://x", "--topic-prefix", "a/b"], "--topic-prefix must be"),
@@ -351,7 +353,7 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, Stage]) -> None:
 )
 def test_wrong_usage_is_told_in_a_line(
     given: list[str],
-    told: str,
+    expected: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -361,4 +363,4 @@ def test_wrong_usage_is_told_in_a_line(
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A real browser for tests: Chromium, watched for everything that a page should never do."""
+"""Chromium for tests: records everything that a page must not do."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ needs_axe = pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (make br
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser, without a window."""
+    """Start the browser, without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield found
-        found.close()
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
 
 
 @dataclass
 class Watched:
-    """A page, and all that it should never do."""
+    """Page, and what it did that it must not do."""
 
     page: Page
     wrong: list[str] = field(default_factory=list)
@@ -58,44 +58,46 @@ class Watched:
 def watched_page(
     browser: Browser, may_request: Callable[[str], bool], *, width: int = 1280, **options: Any
 ) -> Iterator[Watched]:
-    """An empty page; what it says on its console, opens or requests is noted. That nothing of a
-    hostile text ran in it is checked at the end."""
+    """Open an empty page, and record console output, dialogs and requests.
+
+    At the end, check that no hostile text was executed.
+    """
     still = {"reduced_motion": "reduce", **options}
     context = browser.new_context(viewport={"width": width, "height": 800}, **still)
     context.set_default_timeout(10_000)
     page = context.new_page()
-    found = Watched(page)
-    page.on("console", lambda one: found.wrong.append(f"console: {one.text}"))
-    page.on("pageerror", lambda one: found.wrong.append(f"error: {one}"))
-    page.on("dialog", lambda one: (found.wrong.append(f"dialog: {one.message}"), one.dismiss()))
-    page.on("popup", lambda one: found.wrong.append("popup"))
-    page.on("download", lambda one: found.wrong.append("download"))
+    watched = Watched(page)
+    page.on("console", lambda one: watched.wrong.append(f"console: {one.text}"))
+    page.on("pageerror", lambda one: watched.wrong.append(f"error: {one}"))
+    page.on("dialog", lambda one: (watched.wrong.append(f"dialog: {one.message}"), one.dismiss()))
+    page.on("popup", lambda one: watched.wrong.append("popup"))
+    page.on("download", lambda one: watched.wrong.append("download"))
 
     def requested(url: str) -> None:
         if not may_request(url):
-            found.wrong.append(f"request: {url}")
+            watched.wrong.append(f"request: {url}")
 
     page.on("request", lambda one: requested(one.url))
     try:
-        yield found
+        yield watched
         assert page.evaluate("window.hacked") is None
     finally:
         context.close()
 
 
 def fits(page: Page) -> bool:
-    """Whether nothing sticks out sideways."""
+    """Return whether nothing overflows sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 def shoot(page: Page, name: str, *, whole: bool = True) -> None:
-    """Keep a picture of the page, to be looked at."""
+    """Save a screenshot of the page for people."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
 
 
 def assert_accessible(page: Page) -> None:
-    """axe finds nothing wrong."""
+    """Check the page with axe."""
     page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate(RUN_AXE)
     assert not found, "\n".join(found)

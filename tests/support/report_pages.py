@@ -1,4 +1,4 @@
-"""Runs to report on: of the samples, one of hostile texts alone, and one of 5,000 events."""
+"""Runs for reports: samples, one with hostile texts only, and one of 5,000 events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from tests.unit.test_pictures import HOSTILE
+from tests.support.graphs import HOSTILE_TEXTS
 from worker.core.events import (
     AnyEvent,
     Dataclip,
@@ -21,10 +21,10 @@ from worker.core.events import (
 )
 from worker.core.outcome import Position, StepError
 from worker.view.graph.drawing import draw
-from worker.view.report.build import run_view
-from worker.view.report.compare import alone, divergence_of, together
-from worker.view.report.page import page
-from worker.view.report.sources import SourceListing
+from worker.view.report.build_run_view import build_run_view
+from worker.view.report.compare import comparison_report, find_divergence, single_run_report
+from worker.view.report.page import render_page
+from worker.view.report.report_source import ReportSource
 from worker.workflow.load import load
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
@@ -32,7 +32,7 @@ GRAPHS = Path(__file__).parents[2] / "graphs"
 BEGAN = 1_700_000_000_000_000
 FLAG = "window.hacked = true"
 ATTACKS = {
-    **HOSTILE,
+    **HOSTILE_TEXTS,
     "data": f"</script><script>{FLAG}</script><!--<script>",
     "handler": f"<img src=x onerror=\"{FLAG}\"><svg onload='{FLAG}'>",
     "link": f"javascript:{FLAG}",
@@ -48,43 +48,41 @@ HUGE = 2_000_000
 
 
 @functools.cache
-def sample(name: str, input: str = "", pick: str | None = None) -> SourceListing:
-    """The run of a sample."""
+def sample(name: str, input: str = "", pick: str | None = None) -> ReportSource:
+    """Run a sample."""
     workflow = load(GRAPHS / name, workflow=pick)
     state = json.loads((GRAPHS / input).read_text()) if input else {}
     return ran(workflow, state)
 
 
-def ran(
-    workflow: Workflow, state: Mapping[str, Any] | None = None, **options: Any
-) -> SourceListing:
-    given = state or {}
-    result = worker.run(workflow, dict(given), **options)
-    return SourceListing(
+def ran(workflow: Workflow, state: Mapping[str, Any] | None = None, **options: Any) -> ReportSource:
+    input = state or {}
+    result = worker.run(workflow, dict(input), **options)
+    return ReportSource(
         name="run.jsonl",
         workflow=workflow,
-        known=True,
+        workflow_known=True,
         events=result.events,
-        input=Dataclip.of(given),
+        input=Dataclip.of(input),
     )
 
 
-def page_of(source: SourceListing) -> str:
-    view, marks = run_view(source)
-    return page(alone(view), [draw(source.workflow, marks)])
+def page_of(source: ReportSource) -> str:
+    view, marks = build_run_view(source)
+    return render_page(single_run_report(view), [draw(source.workflow, marks)])
 
 
-def page_of_two(before: SourceListing, now: SourceListing) -> str:
-    first, first_marks = run_view(before)
-    second, second_marks = run_view(now)
-    view = together(first, second, divergence_of(before, now))
-    return page(view, [draw(before.workflow, first_marks), draw(now.workflow, second_marks)])
+def page_of_two(before: ReportSource, now: ReportSource) -> str:
+    first, first_marks = build_run_view(before)
+    second, second_marks = build_run_view(now)
+    view = comparison_report(first, second, find_divergence(before, now))
+    return render_page(view, [draw(before.workflow, first_marks), draw(now.workflow, second_marks)])
 
 
-class Told:
-    """Events as a test tells them, one after the other."""
+class EventScript:
+    """Builds the events of a run, one after the other."""
 
-    def __init__(self, workflow: str = "told") -> None:
+    def __init__(self, workflow: str = "script") -> None:
         self.events: list[AnyEvent] = []
         self.now = BEGAN
         self._add(RunStart, workflow=workflow, versions={})
@@ -110,19 +108,19 @@ class Told:
     def end(self, reason: str = "success", **fields: Any) -> None:
         self._add(RunComplete, reason=reason, duration=self.now - BEGAN, **fields)
 
-    def source(self, workflow: Workflow, input: Any = None) -> SourceListing:
-        return SourceListing(
-            name="told.jsonl",
+    def source(self, workflow: Workflow, input: Any = None) -> ReportSource:
+        return ReportSource(
+            name="script.jsonl",
             workflow=workflow,
-            known=True,
+            workflow_known=True,
             events=tuple(self.events),
             input=None if input is None else Dataclip.of(input),
         )
 
 
-def hostile() -> SourceListing:
-    """Every attack in every text that an author, a job or a service can write."""
-    told = Told(" ".join(ATTACKS.values()))
+def hostile() -> ReportSource:
+    """Build a run with every attack in every text that an author, a job or a service can write."""
+    script = EventScript(" ".join(ATTACKS.values()))
     steps: list[Step] = []
     ids = [f"{number}{text}" for number, text in enumerate(ATTACKS.values())]
     deep = "[" * DEEP + "]" * DEEP
@@ -135,10 +133,10 @@ def hostile() -> SourceListing:
         state = {text: [text, {"__proto__": {"polluted": text}, "constructor": text}], "n": number}
         if text == "__proto__":
             state["huge"] = "<b>" * (HUGE // 3)
-        begun = told.start(id, text, input=f"out-{number - 1}")
+        begun = script.start(id, text, input=f"out-{number - 1}")
         for level in ("debug", "info", "warn", "error", text):
-            told.log(begun, text, id, level)
-        told.log(begun, text * (HUGE // 9 if text == "__proto__" else 1), id)
+            script.log(begun, text, id, level)
+        script.log(begun, text * (HUGE // 9 if text == "__proto__" else 1), id)
         error = StepError(
             type=text or "JobError",
             message=text,
@@ -151,30 +149,30 @@ def hostile() -> SourceListing:
             cause=StepError(type=text, message=text),
         )
         clip = Dataclip(deep) if number == 3 else Dataclip.of(state)
-        told.complete(
+        script.complete(
             begun, id, "fail", error=error, output_dataclip=clip, next=following,
             output_dataclip_id=f"out-{number}",
         )  # fmt: skip
-    told.end("fail", error=error, final_state=Dataclip.of({"__proto__": ATTACKS}))
+    script.end("fail", error=error, final_state=Dataclip.of({"__proto__": ATTACKS}))
     workflow = Workflow(name=" ".join(ATTACKS.values()), steps=tuple(steps))
-    return told.source(workflow, {"__proto__": 1, **ATTACKS})
+    return script.source(workflow, {"__proto__": 1, **ATTACKS})
 
 
-def large(executions: int = 1000, steps: int = 100) -> SourceListing:
-    """A run of five events for each execution, round and round."""
-    told = Told("large")
+def large(executions: int = 1000, steps: int = 100) -> ReportSource:
+    """Build a run of five events for each execution; the steps form a cycle."""
+    script = EventScript("large")
     step_ids = [f"step-{number}" for number in range(steps)]
     for number in range(executions):
         id, following = step_ids[number % steps], step_ids[(number + 1) % steps]
-        begun = told.start(id, input=f"out-{number - 1}", execution=number // steps)
+        begun = script.start(id, input=f"out-{number - 1}", execution=number // steps)
         for level in ("info", "warn", "debug"):
-            told.log(begun, f"{level} {number} about patient {number * 7919 % 1000}", id, level)
+            script.log(begun, f"{level} {number} about patient {number * 7919 % 1000}", id, level)
         state = {"patients": [{"id": at, "seen": number} for at in range(40)], "number": number}
-        told.complete(
+        script.complete(
             begun, id, output_dataclip=Dataclip.of(state), next=(following,),
             output_dataclip_id=f"out-{number}",
         )  # fmt: skip
-    told.end(final_state=Dataclip.of({"done": True}))
+    script.end(final_state=Dataclip.of({"done": True}))
     edges = [(step_ids[at], step_ids[(at + 1) % steps]) for at in range(steps)]
     made = tuple(Step(id=a, source="//", edges=(Edge(source=a, target=b),)) for a, b in edges)
-    return told.source(Workflow(name="large", steps=made), {})
+    return script.source(Workflow(name="large", steps=made), {})

@@ -1,4 +1,4 @@
-"""A fleet and its dashboard in a thread of their own: a control plane, workers, a real socket."""
+"""Fleet and dashboard in a thread: control plane, workers, and a real socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
-from worker.view.dashboard.hosts import hosts_of
+from worker.view.dashboard.hosts import allowed_hosts
 from worker.view.dashboard.serve import bind, serve
 from worker.workflow.load import load
 from worker.workflow.save import to_execution_plan
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Silent:
-    """A log that nobody reads."""
+    """Log that discards everything."""
 
     def critical(self, event: str, **fields: Any) -> None: ...
 
@@ -52,12 +52,12 @@ def plan(name: str, pick: str | None = None) -> dict[str, Any]:
 
 
 def sample_input(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((GRAPHS / name).read_text())
-    return found
+    content: dict[str, Any] = json.loads((GRAPHS / name).read_text())
+    return content
 
 
 class Stage:
-    """What stands on the stage. ``call`` has something done by its loop."""
+    """Control plane, workers and dashboard on one event loop. ``call`` runs a coroutine on it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, bus: Callable[..., Bus]) -> None:
         self.loop = loop
@@ -95,25 +95,25 @@ class Stage:
         return worker_
 
     async def dismiss(self, name: str) -> None:
-        """Have a worker leave at once."""
+        """Stop a worker at once."""
         task = self.workers.pop(name)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     async def serve(self) -> None:
-        """The dashboard, on a port of its own."""
+        """Start a dashboard on a free port."""
         listening = bind("127.0.0.1", 0)
         self.port = listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         client = Client(self.bus(), TOPICS, wait_s=5)
-        hosts = hosts_of("127.0.0.1", self.port)
+        hosts = allowed_hosts("127.0.0.1", self.port)
         going = serve(
             client, listening, token=TOKEN, hosts=hosts, title="mqtt://stage", stop=self.stop
         )
         self.serving.append(asyncio.create_task(going))
 
     async def run(self, **submitted: Any) -> dict[str, Any]:
-        """Submit, and wait for the end."""
+        """Submit an order, and wait for the end of its run."""
         order = await self.client.submit(**submitted)
         return await self.client.wait(order["last_run"])
 
@@ -133,8 +133,10 @@ class Stage:
 
 @contextmanager
 def stage(url: str = "") -> Iterator[Stage]:
-    """An open stage, in a thread of its own: browsers are driven from this one. Its parties speak
-    over a broker where there is a ``url``."""
+    """Open a stage in a thread of its own; tests drive browsers from the main thread.
+
+    With a ``url`` the parts communicate over that broker.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -156,7 +158,7 @@ async def _made(loop: asyncio.AbstractEventLoop, url: str) -> Stage:
 
 @contextmanager
 def real_worker(on: Stage, name: str = "north-1", capacity: int = 2) -> Iterator[FleetWorker]:
-    """A worker with processes of its own."""
+    """Start a worker with a real process pool."""
     stack = AsyncExitStack()
 
     async def enter() -> FleetWorker:

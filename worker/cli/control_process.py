@@ -21,7 +21,7 @@ from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
-from worker.fleet.metrics import Figure, observed
+from worker.fleet.metrics import Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
 
 
@@ -63,7 +63,9 @@ def run_control_plane(
     # Before the first message: an older version may have made the tables.
     store.migrate()
     plane = build_control_plane(connection, options, store, log)
-    with observed(options.metrics_listen, lambda: control_figures(plane), plane.connected.is_set):
+    with serve_metrics(
+        options.metrics_listen, lambda: control_figures(plane), plane.connected.is_set
+    ):
         asyncio.run(until_signal(plane.run()))
     store.close()
 
@@ -102,26 +104,26 @@ def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     return registry
 
 
-def control_figures(plane: ControlPlane) -> Iterable[Figure]:
+def control_figures(plane: ControlPlane) -> Iterable[Metric]:
     """Yield the metrics of a control plane."""
-    yield Figure(
+    yield Metric(
         name="messages_handled", help="Messages handled", values={"": plane.handled}, counts=True
     )
-    yield Figure(
+    yield Metric(
         name="messages_refused",
         help="Messages refused, by the kind of refusal",
         values=dict(plane.refused),
         label="kind",
         counts=True,
     )
-    yield Figure(
+    yield Metric(
         name="runs_ended",
         help="Runs ended, by status (and orders rejected)",
         values=dict(plane.ended),
         label="status",
         counts=True,
     )
-    yield Figure(
+    yield Metric(
         name="connected",
         help="Whether the broker is there",
         values={"": float(plane.connected.is_set())},

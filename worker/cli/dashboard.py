@@ -78,14 +78,14 @@ def read_token(file: Path | None) -> str | None:
 async def _serve(
     client: Client, title: str, host: str, port: int, token: str | None, more: tuple[str, ...]
 ) -> None:
-    from worker.view.dashboard.hosts import hosts_of, is_loopback
+    from worker.view.dashboard.hosts import allowed_hosts, is_loopback
     from worker.view.dashboard.serve import bind, serve, stop_on_signals
-    from worker.view.dashboard.sessions import fresh
+    from worker.view.dashboard.sessions import new_secret
 
     listening = bind(host, port)
     bound = listening.getsockname()[1]
     name = f"[{host.strip('[]')}]" if ":" in host else host
-    secret = token or fresh()
+    secret = token or new_secret()
 
     def ready() -> None:
         if not is_loopback(host):
@@ -100,7 +100,7 @@ async def _serve(
         client,
         listening,
         token=secret,
-        hosts=hosts_of(host, bound, more),
+        hosts=allowed_hosts(host, bound, more),
         title=title,
         stop=stop,
         ready=ready,

@@ -12,7 +12,7 @@ from worker.core.compile_plan import compile_plan
 from worker.errors import PlanError, UsageError
 from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw
-from worker.view.graph.formats import format_of, write
+from worker.view.graph.formats import format_from_name, render
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -37,9 +37,9 @@ def graph(
       worker graph project.yaml --workflow "Case referral"
     """
     to_stdout = output is None or output == STDOUT
-    chosen = format or ("mmd" if output is None or to_stdout else format_of(output))
+    chosen = format or ("mmd" if output is None or to_stdout else format_from_name(output))
     loaded = load(file, workflow=workflow)
-    picture = write(draw(loaded), chosen)
+    picture = render(draw(loaded), chosen)
     _warn(loaded)
     if output is None or to_stdout:
         sys.stdout.buffer.write(picture)

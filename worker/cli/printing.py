@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import Client
-from worker.fleet.monitor.decode import asked
+from worker.fleet.monitor.decode import events_from_reply
 from worker.sinks.terminal import PlainLines
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
@@ -26,7 +26,7 @@ async def follow(client: Client, id: str, *, as_json: bool) -> int:
         if as_json:
             print(dumps(event), flush=True)
         else:
-            for known in asked([event]):
+            for known in events_from_reply([event]):
                 lines.receive(known)
     run = await client.run(run["run_id"])
     run.pop("plan")

@@ -17,10 +17,10 @@ from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import one_line, printable
 from worker.view.graph.drawing import draw
-from worker.view.report.build import run_view
-from worker.view.report.compare import alone, divergence_of, together
-from worker.view.report.page import page
-from worker.view.report.sources import SourceListing, read_source
+from worker.view.report.build_run_view import build_run_view
+from worker.view.report.compare import comparison_report, find_divergence, single_run_report
+from worker.view.report.page import render_page
+from worker.view.report.report_source import ReportSource, read_source
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -78,22 +78,22 @@ def _text(source: Path, against: Path | None, replayed: bool, workflow: Workflow
     if against is not None:
         now = read_source(against, workflow)
         _check_use(workflow, before, now)
-        return _compared(before, now, divergence_of(before, now))
+        return _compared(before, now, find_divergence(before, now))
     _check_use(workflow, before)
-    view, marks = run_view(before)
-    return page(alone(view), [draw(before.workflow, marks)])
+    view, marks = build_run_view(before)
+    return render_page(single_run_report(view), [draw(before.workflow, marks)])
 
 
-def _check_use(workflow: Workflow | None, *sources: SourceListing) -> None:
+def _check_use(workflow: Workflow | None, *sources: ReportSource) -> None:
     if workflow is not None and all(source.recording is not None for source in sources):
         raise UsageError(
             "a recording holds its own workflow: leave out --workflow-file, or add --replay"
         )
 
 
-def _compared(before: SourceListing, now: SourceListing, divergence: Divergence | None) -> str:
-    first, first_marks = run_view(before)
-    second, second_marks = run_view(now)
+def _compared(before: ReportSource, now: ReportSource, divergence: Divergence | None) -> str:
+    first, first_marks = build_run_view(before)
+    second, second_marks = build_run_view(now)
     drawings = [draw(before.workflow, first_marks), draw(now.workflow, second_marks)]
     if divergence is None:
         print("no difference", file=sys.stderr)
@@ -101,12 +101,12 @@ def _compared(before: SourceListing, now: SourceListing, divergence: Divergence 
         place = f" at '{divergence.step}'" if divergence.step else ""
         difference = f"first difference: {divergence.kind}{place}: {divergence.message}"
         print(one_line(difference, 600), file=sys.stderr)
-    return page(together(first, second, divergence), drawings)
+    return render_page(comparison_report(first, second, divergence), drawings)
 
 
 def _replayed(
-    before: SourceListing, workflow: Workflow | None
-) -> tuple[SourceListing, Divergence | None]:
+    before: ReportSource, workflow: Workflow | None
+) -> tuple[ReportSource, Divergence | None]:
     """Return the replay of a recording, and its first difference."""
     if before.recording is None:
         raise UsageError("only a recording can be replayed (worker run --record DIR makes one)")
@@ -125,7 +125,7 @@ def _replayed(
     return now, outcome.divergence
 
 
-async def _replay(before: SourceListing, workflow: Workflow | None) -> Replay:
+async def _replay(before: ReportSource, workflow: Workflow | None) -> Replay:
     assert before.recording is not None
     async with Pool(size=1) as pool:
         return await replay(pool, before.recording, workflow, ReplayPart())

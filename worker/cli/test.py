@@ -83,11 +83,13 @@ def _draw(file: Path, workflows: list[Workflow], coverages: list[Coverage]) -> N
     """Draw one picture for each workflow; of several, each in a file of its own."""
     from worker.testing.coverage_marks import marks_of
     from worker.view.graph.drawing import draw
-    from worker.view.graph.formats import format_of, write
+    from worker.view.graph.formats import format_from_name, render
 
     for number, (workflow, coverage) in enumerate(zip(workflows, coverages, strict=True), start=1):
         target = file if len(workflows) == 1 else file.with_stem(f"{file.stem}-{number}")
-        target.write_bytes(write(draw(workflow, marks_of(workflow, coverage)), format_of(target)))
+        target.write_bytes(
+            render(draw(workflow, marks_of(workflow, coverage)), format_from_name(target))
+        )
         print(f"drew {printable(workflow.name)}: {printable(str(target))}")
 
 

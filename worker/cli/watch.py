@@ -13,9 +13,9 @@ from typing import Any
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import client_options, command, option
 from worker.fleet.client import Client, Gap, NoAnswer
-from worker.fleet.monitor.changes import json_of, line_of
+from worker.fleet.monitor.changes import format_json, format_line
 from worker.fleet.monitor.run_tracker import RunTracker
-from worker.fleet.monitor.snapshot import Snapshot, snapshot
+from worker.fleet.monitor.snapshot import Snapshot, take_snapshot
 
 # A busy fleet changes all the time: a request each second is enough. A quiet one is looked at
 # again after a while, because a message may be lost.
@@ -39,7 +39,7 @@ def watch(*, connection: BrokerConnection, as_json: bool) -> int:
     """
     client = connection.client()
     if as_json or not sys.stdout.isatty():
-        format_change = json_of if as_json else line_of
+        format_change = format_json if as_json else format_line
         asyncio.run(_until_stopped(_lines(client, format_change)))
     else:
         asyncio.run(_until_stopped(_screen(client, str(connection))))
@@ -60,7 +60,7 @@ async def _lines(client: Client, format_change: Callable[[Any], str]) -> None:
     async with client:
         # Fails at once where no control plane answers; news alone would wait for ever.
         await client.summary()
-        async for several in client.news():
+        async for several in client.notifications():
             for news in several:
                 if line := format_change(news):
                     print(line)
@@ -71,11 +71,11 @@ async def _screen(client: Client, title: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from worker.fleet.monitor.screen import screen
+    from worker.fleet.monitor.screen import render_screen
 
     tracker = RunTracker()
     async with client:
-        state = await snapshot(client, tracker)
+        state = await take_snapshot(client, tracker)
         feed = ChangeFeed(client, tracker)
         receiving = asyncio.create_task(feed.run())
         console = Console(highlight=False)
@@ -83,8 +83,8 @@ async def _screen(client: Client, title: str) -> None:
             with Live(console=console, screen=True, auto_refresh=False) as live:
                 problem = ""
                 while True:
-                    pace, now_us = tracker.pace(_second()), time.time_ns() // 1000
-                    live.update(screen(state, pace, title, problem, now_us), refresh=True)
+                    pace, now_us = tracker.runs_ended(_second()), time.time_ns() // 1000
+                    live.update(render_screen(state, pace, title, problem, now_us), refresh=True)
                     await feed.wait()
                     state, problem = await _refresh(client, tracker, state)
         finally:
@@ -95,7 +95,7 @@ async def _screen(client: Client, title: str) -> None:
 async def _refresh(client: Client, tracker: RunTracker, before: Snapshot) -> tuple[Snapshot, str]:
     """Return the state now; where no control plane answers, the one before and the problem."""
     try:
-        return await snapshot(client, tracker), ""
+        return await take_snapshot(client, tracker), ""
     except NoAnswer as error:
         return before, str(error)
 
@@ -110,9 +110,9 @@ class ChangeFeed:
 
     async def run(self) -> None:
         """Receive changes until cancelled."""
-        async for several in self._client.news():
+        async for several in self._client.notifications():
             for news in several:
-                self._tracker.heed(news, _second())
+                self._tracker.handle(news, _second())
                 if not isinstance(news, Gap):
                     self._changed.set()
 

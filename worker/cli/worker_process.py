@@ -12,7 +12,7 @@ from worker.cli.files import read_credentials
 from worker.cli.services import on_signals, service_log
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
-from worker.fleet.metrics import Figure, observed
+from worker.fleet.metrics import Metric, serve_metrics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
@@ -63,7 +63,7 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
     async with Pool(size=options.capacity) as pool:
         executor = RunExecutor(pool, options.allowance)
         fleet_worker = build_worker(connection, options, executor, log)
-        with observed(
+        with serve_metrics(
             options.metrics_listen,
             lambda: worker_figures(fleet_worker),
             fleet_worker.connected.is_set,
@@ -97,13 +97,13 @@ def build_worker(
     )
 
 
-def worker_figures(fleet_worker: FleetWorker) -> Iterable[Figure]:
+def worker_figures(fleet_worker: FleetWorker) -> Iterable[Metric]:
     """Yield the metrics of a worker."""
-    yield Figure(name="runs_held", help="Runs under way", values={"": fleet_worker.running})
-    yield Figure(
+    yield Metric(name="runs_held", help="Runs under way", values={"": fleet_worker.running})
+    yield Metric(
         name="runs_finished", help="Runs finished", values={"": fleet_worker.finished}, counts=True
     )
-    yield Figure(
+    yield Metric(
         name="connected",
         help="Whether the broker is there",
         values={"": float(fleet_worker.connected.is_set())},

@@ -1,11 +1,11 @@
-"""A client of a control plane: submits work orders, follows, retries and cancels their runs.
+"""Client of a control plane: submits work orders, and follows, retries and cancels their runs.
 
     async with Client(bus) as client:
         order = await client.submit(plan=plan, input={"data": {}})
         async for event in client.follow(order["last_run"]):
             ...
 
-Each request is said again until it is answered, and made so that saying it twice does it once.
+Each request is retransmitted until a reply arrives. Requests are idempotent: ids are chosen here.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from worker.fleet.messaging.messages import OrderQuery, RunOptions
 from worker.fleet.messaging.topics import Topics
 from worker.util.json import dumps
 
-REPEAT_S = 2.0
-PAGE = 500
-NEWS_KEPT = 10_000
+RETRANSMIT_S = 2.0
+PAGE_SIZE = 500
+# Backpressure: a slow reader gets a gap instead of an unbounded queue.
+MAX_QUEUED_NOTIFICATIONS = 10_000
 
 
 class ControlError(WorkerError):
-    """The control plane does not do what was asked.
+    """Error reply of the control plane.
 
     ``code``: invalid, unknown, conflict, rejected, too_large.
     """
@@ -45,57 +46,60 @@ class ControlError(WorkerError):
 
 
 class NoAnswer(WorkerError):
-    """No control plane answers."""
+    """No reply from a control plane within the timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something may have been missed: what one knows has to be asked for anew."""
+    """Notifications may have been lost: known state must be queried again."""
 
 
-News = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
+Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
 
 
 @dataclass(slots=True)
-class _Following:
-    """What is heard of a run that somebody follows."""
+class _Follower:
+    """Notifications of a run that is followed."""
 
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     state: Status | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
-class _Hearing:
-    """The news that somebody has not taken yet: at most ``NEWS_KEPT``, and a gap for more."""
+class _NotificationQueue:
+    """Bounded queue of notifications; it becomes a gap where it overflows."""
 
     def __init__(self) -> None:
-        self._news: deque[News] = deque([Gap()])
-        self._some = asyncio.Event()
+        self._items: deque[Notification] = deque([Gap()])
+        self._available = asyncio.Event()
 
-    def put(self, one: News) -> None:
-        if len(self._news) >= NEWS_KEPT:
-            self._news.clear()
-            one = Gap()
-        self._news.append(one)
-        self._some.set()
+    def put(self, notification: Notification) -> None:
+        if len(self._items) >= MAX_QUEUED_NOTIFICATIONS:
+            self._items.clear()
+            notification = Gap()
+        self._items.append(notification)
+        self._available.set()
 
-    async def take(self) -> list[News]:
-        if not self._news:
-            self._some.clear()
-            await self._some.wait()
-        taken = list(self._news)
-        self._news.clear()
+    async def take(self) -> list[Notification]:
+        if not self._items:
+            self._available.clear()
+            await self._available.wait()
+        taken = list(self._items)
+        self._items.clear()
         return taken
 
 
 def client_name() -> str:
-    """A name that nobody else has, and nobody can guess: answers go there."""
+    """Generate a unique name that nobody can guess: replies are published to it."""
     return f"c-{uuid.uuid4().hex}"
 
 
 class Client:
-    """Asks a control plane over a bus. ``wait_s`` is how long an answer may take; ``name`` is the
-    client id on a broker whose access list goes by it (:func:`client_name` makes one)."""
+    """Client of a control plane over a bus.
+
+    ``wait_s`` is the timeout of a reply. ``name`` is the client id on a broker whose access list
+    depends on it (:func:`client_name` generates one).
+    """
 
     def __init__(
         self, bus: Bus, topics: Topics = Topics(), *, wait_s: float = 10.0, name: str = ""
@@ -105,10 +109,10 @@ class Client:
         self._wait_s = wait_s
         self._name = name or client_name()
         self._waiting: dict[bytes, tuple[Message, asyncio.Future[wire.Reply]]] = {}
-        self._following: dict[str, _Following] = {}
-        self._hearing: list[_Hearing] = []
+        self._followers: dict[str, _Follower] = {}
+        self._queues: list[_NotificationQueue] = []
         self._connected = asyncio.Event()
-        self._trouble = ""
+        self._disconnect_reason = ""
 
     async def __aenter__(self) -> Self:
         await self._bus.__aenter__()
@@ -134,10 +138,11 @@ class Client:
         options: RunOptions = RunOptions(),
         order_id: str | None = None,
     ) -> dict[str, Any]:
-        """A work order, for a workflow that the control plane knows by name or for an execution
-        plan. Gives the order, with its ``status``: ``pending``, or ``rejected`` with a ``reason``.
+        """Submit a work order for a registered workflow or for an execution plan.
+
+        Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
         """
-        wanted = wire.Submit(
+        request = wire.Submit(
             order_id=order_id or uuid.uuid4().hex,
             workflow=workflow,
             plan=wire.NULL if plan is None else _raw(plan),
@@ -146,72 +151,77 @@ class Client:
             priority=priority,
             options=options,
         )
-        return _object(await self.request("submit", wanted))
+        return _object(await self.request("submit", request))
 
     async def retry(self, id: str, *, from_step: str | None = None) -> dict[str, Any]:
-        """A new run of an order (by its id, or that of one of its runs)."""
-        wanted = wire.RetryRequest(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
-        return _object(await self.request("retry", wanted))
+        """Start a new run of an order, given by its id or that of one of its runs."""
+        request = wire.RetryRequest(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
+        return _object(await self.request("retry", request))
 
     async def cancel(self, id: str) -> dict[str, Any]:
-        """Cancel a run (or the last run of an order). One that runs is not cancelled yet when
-        this returns: its worker has to confirm it."""
+        """Cancel a run, or the last run of an order.
+
+        A running run is cancelled later, when its worker confirms it.
+        """
         return _object(await self.request("cancel", wire.RunRef(id=id)))
 
     async def run(self, id: str) -> dict[str, Any]:
-        """A run (or the last run of an order) with its steps."""
+        """Query a run, or the last run of an order, with its steps."""
         return _object(await self.request("run", wire.RunRef(id=id)))
 
     async def order(self, id: str) -> dict[str, Any]:
-        """An order with all of its runs."""
+        """Query an order with all of its runs."""
         return _object(await self.request("order", wire.OrderRef(order_id=id)))
 
     async def orders(self, query: OrderQuery = OrderQuery()) -> list[dict[str, Any]]:
-        """Orders, newest first."""
+        """List orders, newest first."""
         return _objects(await self.request("orders", query))
 
     async def workers(self) -> list[dict[str, Any]]:
-        """The workers, with the leases that they have."""
+        """List the workers with their leases."""
         return _objects(await self.request("workers", wire.Empty()))
 
     async def alerts(self) -> list[dict[str, Any]]:
-        """The newest runs that ended as exception or lost."""
+        """List the newest runs that ended as exception or lost."""
         return _objects(await self.request("alerts", wire.Empty()))
 
     async def summary(self) -> dict[str, Any]:
-        """How many orders there are in each status, and how many runs wait and go."""
+        """Count the orders by status, and the waiting and leased runs."""
         return _object(await self.request("summary", wire.Empty()))
 
     async def workflows(self) -> list[str]:
-        """The names of the workflows that the control plane knows."""
-        found: list[str] = await self.request("workflows", wire.Empty())
-        return found
+        """List the names of the registered workflows."""
+        names: list[str] = await self.request("workflows", wire.Empty())
+        return names
 
     async def events(
-        self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE
+        self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE_SIZE
     ) -> list[dict[str, Any]]:
-        """Up to a page of a run's events after the one numbered ``after``."""
+        """Return at most ``limit`` events of a run after the sequence number ``after``."""
         query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
         return _objects(_object(await self.request("events", query))["events"])
 
-    async def request(self, method: str, shape: wire.Payload) -> Any:
-        """Ask, and ask again until there is an answer. Raises :class:`ControlError` where the
-        control plane refuses, and :class:`NoAnswer` where there is none in time."""
+    async def request(self, method: str, payload: wire.Payload) -> Any:
+        """Send a request, and retransmit it until a reply arrives.
+
+        Raises :class:`ControlError` for an error reply, and :class:`NoAnswer` after ``wait_s``.
+        """
+        # One correlation id for all retransmissions: any reply completes the request.
         correlation = uuid.uuid4().bytes
         message = Message(
             topic=self._topics.request(method),
-            payload=wire.encode(shape),
+            payload=wire.encode(payload),
             reply_to=self._topics.client(self._name),
             correlation=correlation,
         )
-        answer: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = message, answer
+        reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = message, reply_future
         try:
             async with asyncio.timeout(self._wait_s):
-                reply = await self._answered(message, answer)
+                reply = await self._retransmit_until_reply(message, reply_future)
         except TimeoutError:
-            why = self._trouble or "is `worker control-plane` running there?"
-            text = f"no control plane answered within {self._wait_s:g} s: {why}"
+            reason = self._disconnect_reason or "is `worker control-plane` running there?"
+            text = f"no control plane answered within {self._wait_s:g} s: {reason}"
             raise NoAnswer(text) from None
         finally:
             del self._waiting[correlation]
@@ -219,75 +229,79 @@ class Client:
             raise ControlError(reply.error.code, reply.error.message)
         return msgspec.json.decode(bytes(reply.ok))
 
-    async def _answered(self, message: Message, answer: asyncio.Future[wire.Reply]) -> wire.Reply:
+    async def _retransmit_until_reply(
+        self, message: Message, reply_future: asyncio.Future[wire.Reply]
+    ) -> wire.Reply:
         await self._connected.wait()
         while True:
             self._bus.publish(message)
-            done, _ = await asyncio.wait([answer], timeout=REPEAT_S)
+            done, _ = await asyncio.wait([reply_future], timeout=RETRANSMIT_S)
             if done:
-                return answer.result()
+                return reply_future.result()
 
     # --- following --------------------------------------------------------------------------------
 
     async def follow(self, run_id: str) -> AsyncIterator[dict[str, Any]]:
-        """The events of a run as they come, from its first to its last, without their dataclips.
+        """Yield the events of a run in order, without dataclips, until the run ends.
 
-        Ends when the run has ended; a run that is lost or cancelled before it starts has no
-        ``run:complete``.
+        A run that is lost or cancelled before it starts has no ``run:complete``.
         """
-        following = self._following.setdefault(run_id, _Following())
+        follower = self._followers.setdefault(run_id, _Follower())
         for what in ("state", "events"):
             self._bus.subscribe(self._topics.run(run_id, what))
         next_seq = 0
         while True:
-            following.heard.clear()
-            fresh = [one for one in following.events if one["seq"] >= next_seq]
-            following.events.clear()
-            state = following.state or Status((await self.run(run_id))["status"])
+            follower.changed.clear()
+            fresh = [event for event in follower.events if event["seq"] >= next_seq]
+            follower.events.clear()
+            state = follower.state or Status((await self.run(run_id))["status"])
             final = STATUSES[state].final
+            # Events may be lost, or arrive before the subscription: the control plane has them all.
             if not fresh or fresh[0]["seq"] > next_seq or final:
-                fresh = await self._missed(run_id, next_seq)
+                fresh = await self._fetch_missed(run_id, next_seq)
             for event in fresh:
                 if event["seq"] == next_seq:
                     next_seq += 1
                     yield event
             if final:
                 return
-            await self._hear(following)
+            await self._wait_for_change(follower)
 
-    async def _missed(self, run_id: str, next_seq: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while page := await self.events(run_id, after=next_seq - 1 + len(found)):
-            found += page
-        return found
+    async def _fetch_missed(self, run_id: str, next_seq: int) -> list[dict[str, Any]]:
+        missed: list[dict[str, Any]] = []
+        while page := await self.events(run_id, after=next_seq - 1 + len(missed)):
+            missed += page
+        return missed
 
-    async def _hear(self, following: _Following) -> None:
-        """Wait for news; what the bus lost is asked for after a while."""
+    async def _wait_for_change(self, follower: _Follower) -> None:
+        # Notifications are sent at most once: after a timeout the state is queried.
         try:
-            async with asyncio.timeout(REPEAT_S):
-                await following.heard.wait()
+            async with asyncio.timeout(RETRANSMIT_S):
+                await follower.changed.wait()
         except TimeoutError:
-            following.state = None
+            follower.state = None
 
     async def wait(self, run_id: str) -> dict[str, Any]:
-        """The run, when it has ended."""
+        """Wait until a run ends, and return it."""
         async for _ in self.follow(run_id):
             pass
         return await self.run(run_id)
 
-    async def news(self) -> AsyncIterator[list[News]]:
-        """What becomes of all runs and orders from now on, as it is said: new states, events
-        without their dataclips, alerts. Begins with a :class:`Gap`; another follows where the
-        connection broke, or where more came than was taken."""
-        hearing = _Hearing()
-        self._hearing.append(hearing)
+    async def notifications(self) -> AsyncIterator[list[Notification]]:
+        """Yield notifications of all runs and orders: states, events without dataclips, alerts.
+
+        The first is a :class:`Gap`. Another one follows a lost connection or a full queue.
+        """
+        queue = _NotificationQueue()
+        self._queues.append(queue)
+        # Subscriptions stay: another caller may follow the same topics.
         for filter in self._topics.for_followers():
             self._bus.subscribe(filter)
         try:
             while True:
-                yield await hearing.take()
+                yield await queue.take()
         finally:
-            self._hearing.remove(hearing)
+            self._queues.remove(queue)
 
     # --- listening --------------------------------------------------------------------------------
 
@@ -297,47 +311,58 @@ class Client:
                 match arrival:
                     case Connected():
                         self._connected.set()
+                        # Requests sent before the connection broke may be lost.
                         for message, _ in self._waiting.values():
                             self._bus.publish(message)
-                        self._tell(Gap())
+                        self._notify(Gap())
                     case Disconnected(reason):
-                        self._trouble = reason
+                        self._disconnect_reason = reason
                         self._connected.clear()
                     case Message():
-                        self._heed(arrival)
+                        self._on_message(arrival)
 
-    def _heed(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         try:
             if message.correlation in self._waiting:
-                _, answer = self._waiting[message.correlation]
-                if not answer.done():
-                    answer.set_result(wire.decode(wire.Reply, message.payload))
-                return
-            payload = unwrap(message.payload)
-            if self._hearing and not message.retain:
-                shape = self._topics.public_kind(message.topic)
-                if shape is not None:
-                    self._tell(wire.decode(_NEWS[shape], payload))
-            levels = message.topic.split("/")
-            following = self._following.get(levels[-2])
-            if following is None:
-                return
-            if levels[-1] == "state":
-                state = wire.decode(wire.RunState, payload)
-                following.state = Status(state.status)
+                self._on_reply(message)
             else:
-                events = wire.decode(wire.RunEvents, payload).events
-                following.events += [msgspec.json.decode(bytes(one)) for one in events]
-            following.heard.set()
+                self._on_notification(message)
         except (wire.WireError, msgspec.MsgspecError):
-            return  # not from our control plane: what is missing is asked for
+            return  # not from the control plane; what is missing is queried
 
-    def _tell(self, news: News) -> None:
-        for hearing in self._hearing:
-            hearing.put(news)
+    def _on_reply(self, message: Message) -> None:
+        assert message.correlation is not None
+        _, reply_future = self._waiting[message.correlation]
+        # Retransmitted requests may have several replies.
+        if not reply_future.done():
+            reply_future.set_result(wire.decode(wire.Reply, message.payload))
+
+    def _on_notification(self, message: Message) -> None:
+        payload = unwrap(message.payload)
+        # A retained message is old state, not a change.
+        if self._queues and not message.retain:
+            shape = self._topics.public_kind(message.topic)
+            if shape is not None:
+                self._notify(wire.decode(_NOTIFICATIONS[shape], payload))
+        self._update_follower(message.topic.split("/"), payload)
+
+    def _update_follower(self, levels: list[str], payload: bytes) -> None:
+        follower = self._followers.get(levels[-2])
+        if follower is None:
+            return
+        if levels[-1] == "state":
+            follower.state = Status(wire.decode(wire.RunState, payload).status)
+        else:
+            events = wire.decode(wire.RunEvents, payload).events
+            follower.events += [msgspec.json.decode(bytes(event)) for event in events]
+        follower.changed.set()
+
+    def _notify(self, notification: Notification) -> None:
+        for queue in self._queues:
+            queue.put(notification)
 
 
-_NEWS: dict[str, Any] = {
+_NOTIFICATIONS: dict[str, Any] = {
     "run": wire.RunState,
     "order": wire.OrderState,
     "events": wire.RunEvents,
@@ -349,11 +374,11 @@ def _raw(value: Mapping[str, Any]) -> msgspec.Raw:
     return msgspec.Raw(wire.well_formed(dumps(dict(value))).encode())
 
 
-def _object(found: Any) -> dict[str, Any]:
-    assert isinstance(found, dict)
-    return found
+def _object(value: Any) -> dict[str, Any]:
+    assert isinstance(value, dict)
+    return value
 
 
-def _objects(found: Any) -> list[dict[str, Any]]:
-    assert isinstance(found, list)
-    return found
+def _objects(value: Any) -> list[dict[str, Any]]:
+    assert isinstance(value, list)
+    return value

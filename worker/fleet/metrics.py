@@ -1,7 +1,6 @@
-"""Figures for Prometheus and a health check, over HTTP, on request.
+"""HTTP endpoint for Prometheus metrics and a health check.
 
-``/metrics`` gives the figures, ``/health`` answers 200 while the process is connected and 503
-while it is not.
+``/metrics`` returns the metrics. ``/health`` returns 200 while the process is connected, else 503.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from worker.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One figure. ``values`` are by the value of ``label``; without a label under ``""``."""
+class Metric:
+    """Metric. ``values`` are keyed by the value of ``label``, or by ``""`` without a label."""
 
     name: str
     help: str
@@ -28,19 +27,22 @@ class Figure:
 
 
 @contextlib.contextmanager
-def observed(
-    place: str | None, figures: Callable[[], Iterable[Figure]], healthy: Callable[[], bool]
+def serve_metrics(
+    address: str | None, metrics: Callable[[], Iterable[Metric]], healthy: Callable[[], bool]
 ) -> Iterator[None]:
-    """Serve figures and health at ``HOST:PORT`` (or ``PORT``, on loopback) for as long as this
-    lasts; without a place, do nothing."""
-    if place is None:
+    """Serve metrics and health at ``HOST:PORT`` (or ``PORT`` on loopback) within the context.
+
+    Without an address, do nothing.
+    """
+    if address is None:
         yield
         return
-    host, port = _place(place)
+    host, port = _parse_address(address)
     try:
-        server = make_server(host, port, _app(figures, healthy), WSGIServer, _Quiet)
+        server = make_server(host, port, _app(metrics, healthy), WSGIServer, _SilentHandler)
     except OSError as error:
-        raise UsageError(f"{place} cannot be listened on: {error.strerror}") from error
+        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+    # A thread of its own: a scrape must work while the event loop is busy.
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -51,30 +53,31 @@ def observed(
         thread.join(timeout=5)
 
 
-def _place(text: str) -> tuple[str, int]:
+def _parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"expected HOST:PORT or PORT, found '{text}'")
+        raise UsageError(f"expected HOST:PORT or PORT, samples '{text}'")
+    # Loopback by default: metrics name workflows and workers.
     return host or "127.0.0.1", int(port)
 
 
-class _Quiet(WSGIRequestHandler):
+class _SilentHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are no news."""
+        pass  # a line per scrape would fill the log
 
 
-def _app(figures: Callable[[], Iterable[Figure]], healthy: Callable[[], bool]) -> Any:
-    metrics = _metrics(figures)
+def _app(metrics: Callable[[], Iterable[Metric]], healthy: Callable[[], bool]) -> Any:
+    metrics_app = _metrics_app(metrics)
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         match environ.get("PATH_INFO"):
             case "/metrics":
-                found: Iterable[bytes] = metrics(environ, start)
-                return found
+                body: Iterable[bytes] = metrics_app(environ, start)
+                return body
             case "/health":
-                well = healthy()
-                start("200 OK" if well else "503 Service Unavailable", [_TEXT])
-                return [b"ok\n" if well else b"not connected\n"]
+                is_healthy = healthy()
+                start("200 OK" if is_healthy else "503 Service Unavailable", [_TEXT])
+                return [b"ok\n" if is_healthy else b"not connected\n"]
             case _:
                 start("404 Not Found", [_TEXT])
                 return [b"/metrics or /health\n"]
@@ -85,7 +88,7 @@ def _app(figures: Callable[[], Iterable[Figure]], healthy: Callable[[], bool]) -
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
-def _metrics(figures: Callable[[], Iterable[Figure]]) -> Any:
+def _metrics_app(metrics: Callable[[], Iterable[Metric]]) -> Any:
     try:
         from prometheus_client import CollectorRegistry, make_wsgi_app
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -94,16 +97,16 @@ def _metrics(figures: Callable[[], Iterable[Figure]]) -> Any:
         extra = "pip install 'workflow-worker[metrics]'"
         raise UsageError(f"--metrics-listen needs an extra: {extra}") from error
 
-    class Figures(Collector):
+    class MetricCollector(Collector):
         def collect(self) -> Iterable[Any]:
-            for figure in figures():
-                family = CounterMetricFamily if figure.counts else GaugeMetricFamily
-                labels = [figure.label] if figure.label else []
-                found = family(f"worker_{figure.name}", figure.help, labels=labels)
-                for value, number in figure.values.items():
-                    found.add_metric([value] if figure.label else [], number)
-                yield found
+            for metric in metrics():
+                family = CounterMetricFamily if metric.counts else GaugeMetricFamily
+                labels = [metric.label] if metric.label else []
+                samples = family(f"worker_{metric.name}", metric.help, labels=labels)
+                for value, number in metric.values.items():
+                    samples.add_metric([value] if metric.label else [], number)
+                yield samples
 
     registry = CollectorRegistry()
-    registry.register(Figures())
+    registry.register(MetricCollector())
     return make_wsgi_app(registry)

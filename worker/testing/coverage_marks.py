@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from worker.testing.coverage import NOT_TAKEN, OUTCOMES, TAKEN, Coverage
-from worker.view.graph.drawing import Annotation, Marks
+from worker.view.graph.drawing import Annotation, Annotations
 from worker.workflow.model import Workflow
 
 _WORDS = {"success": "succeeded", "failed": "failed", TAKEN: "taken", NOT_TAKEN: "not taken"}
 _BADGES = {"success": "✓", "failed": "✗", TAKEN: "✓", NOT_TAKEN: "✗"}
 
 
-def marks_of(workflow: Workflow, coverage: Coverage) -> Marks:
+def marks_of(workflow: Workflow, coverage: Coverage) -> Annotations:
     """Make a badge for each step and edge that has rules.
 
     ✓ stands for succeeded or taken, ✗ for failed or not taken, · for one of them never exercised.
@@ -21,7 +21,7 @@ def marks_of(workflow: Workflow, coverage: Coverage) -> Marks:
         for step in workflow.steps
         for edge in step.edges
     }
-    return Marks(
+    return Annotations(
         steps={id: mark for id, mark in steps.items() if mark is not None},
         edges={id: mark for id, mark in edges.items() if mark is not None},
     )
@@ -38,4 +38,4 @@ def _mark(coverage: Coverage, subject: str, outcomes: tuple[str, ...]) -> Annota
     counts = (coverage.hits.get(f"{subject} {outcome}", 0) for outcome in expected)
     notes = (f"{_WORDS[name]} {count} times" for name, count in zip(expected, counts, strict=True))
     badge = "".join(_BADGES[outcome] if outcome in hit else "·" for outcome in expected)
-    return Annotation(tone=tone, badge=badge, note=", ".join(notes))
+    return Annotation(style=tone, badge=badge, note=", ".join(notes))

@@ -1,4 +1,1 @@
-"""What a fleet is doing now: what is heard of it, what is asked of it, and both together.
-
-``worker watch`` and the dashboard show it; neither knows more than a client of the control plane.
-"""
+"""Live state of a fleet, from notifications and queries, for ``worker watch`` and the dashboard."""

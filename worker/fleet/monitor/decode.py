@@ -1,4 +1,4 @@
-"""Decoding of the events that the control plane publishes."""
+"""Decoding of events from messages and replies."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from worker.fleet.messaging import messages as wire
 from worker.util.json import dumps
 
 
-def heard(told: wire.RunEvents) -> Iterator[AnyEvent]:
-    """Yield the events of a message, without those that are malformed."""
-    # Anybody who may publish to the topic can publish anything.
-    for raw in told.events:
+def decode_events(message: wire.RunEvents) -> Iterator[AnyEvent]:
+    """Yield the events of a message; skip invalid ones."""
+    for raw in message.events:
         try:
             event = decode_leniently(bytes(raw))
         except ValueError:
-            continue
+            continue  # any client of the broker may have published it
         if event is not None:
             yield event
 
 
-def asked(events: Iterable[dict[str, Any]]) -> Iterator[AnyEvent]:
-    """Yield the events of a reply, which the control plane has validated."""
+def events_from_reply(events: Iterable[dict[str, Any]]) -> Iterator[AnyEvent]:
+    """Yield the events of a reply. The control plane validated them when it stored them."""
     for fields in events:
         event = decode_leniently(dumps(fields))
         if event is not None:

@@ -1,4 +1,4 @@
-"""What is heard of runs: which go, at which step each is, and how many end each second."""
+"""Tracks active runs with their current steps, and counts ended runs per second."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import msgspec
 
 from worker.core.events import StepComplete, StepStart
 from worker.core.status import STATUSES, Status
-from worker.fleet.client import Gap, News
+from worker.fleet.client import Gap, Notification
 from worker.fleet.messaging import messages as wire
-from worker.fleet.monitor.decode import heard
+from worker.fleet.monitor.decode import decode_events
 
 WINDOW_S = 60
-REMEMBERED = 10_000
-"""How many runs are kept in mind: of some, the end may never be heard."""
+# The end of a run may be missed, so the number of runs is bounded.
+MAX_RUNS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedRun:
-    """A run that goes: where, since when (in microseconds), and at which step."""
+    """Active run with its worker, start (in microseconds) and current step."""
 
     run_id: str
     order_id: str
@@ -33,15 +33,15 @@ class TrackedRun:
 
 
 class RunTracker:
-    """Keeps count of what it is told."""
+    """Keeps the active runs that notifications report."""
 
     def __init__(self) -> None:
         self._states: OrderedDict[str, wire.RunState] = OrderedDict()
         self._steps: OrderedDict[str, str] = OrderedDict()
         self._ended: Counter[int] = Counter()
 
-    def going(self, run_id: str) -> TrackedRun | None:
-        """A run that goes; ``None`` where that was not heard."""
+    def running(self, run_id: str) -> TrackedRun | None:
+        """Look up an active run; None for an unknown one."""
         state = self._states.get(run_id)
         if state is None:
             return None
@@ -54,21 +54,22 @@ class RunTracker:
             step=self._steps.get(run_id, ""),
         )
 
-    def heed(self, news: News, second: int) -> None:
-        """Take note of what was heard in this second (of any clock that only goes forward)."""
-        match news:
+    def handle(self, notification: Notification, second: int) -> None:
+        """Process a notification received in this second of a monotonic clock."""
+        match notification:
             case wire.RunState():
-                self._state(news, second)
+                self._state(notification, second)
             case wire.RunEvents():
-                self._events(news)
+                self._events(notification)
             case Gap():
+                # An end may have been missed: active runs are queried again.
                 self._states.clear()
                 self._steps.clear()
             case _:
                 pass
 
-    def learn(self, run: Mapping[str, Any]) -> None:
-        """Take note of a run that was asked for, with its steps."""
+    def add(self, run: Mapping[str, Any]) -> None:
+        """Add a run that was queried, with its steps."""
         open_steps = [step["job_id"] for step in run["steps"] if "reason" not in step]
         if open_steps:
             self._put(self._steps, run["run_id"], open_steps[-1])
@@ -76,10 +77,10 @@ class RunTracker:
             fields = {name: run.get(name) for name in wire.RunState.__struct_fields__}
             self._put(self._states, run["run_id"], msgspec.convert(fields, wire.RunState))
 
-    def pace(self, second: int) -> tuple[int, ...]:
-        """How many runs ended in each of the last ``WINDOW_S`` seconds, the newest last."""
+    def runs_ended(self, second: int) -> tuple[int, ...]:
+        """Count the runs that ended in each of the last ``WINDOW_S`` seconds, the newest last."""
         begin = second - WINDOW_S + 1
-        for old in [one for one in self._ended if one < begin]:
+        for old in [ended for ended in self._ended if ended < begin]:
             del self._ended[old]
         return tuple(self._ended[begin + number] for number in range(WINDOW_S))
 
@@ -92,15 +93,16 @@ class RunTracker:
             self._states.pop(state.run_id, None)
             self._steps.pop(state.run_id, None)
 
-    def _events(self, told: wire.RunEvents) -> None:
-        """A run's first events may be heard before its state."""
-        for fact in heard(told):
-            if isinstance(fact, StepStart):
-                self._put(self._steps, told.run_id, fact.job_name or fact.job_id)
-            elif isinstance(fact, StepComplete):
-                self._steps.pop(told.run_id, None)
+    def _events(self, message: wire.RunEvents) -> None:
+        # The first events of a run may arrive before its state: they are different topics.
+        for event in decode_events(message):
+            if isinstance(event, StepStart):
+                self._put(self._steps, message.run_id, event.job_name or event.job_id)
+            elif isinstance(event, StepComplete):
+                self._steps.pop(message.run_id, None)
 
-    def _put(self, kept: OrderedDict[str, Any], run_id: str, value: Any) -> None:
-        kept[run_id] = value
-        if len(kept) > REMEMBERED:
-            kept.popitem(last=False)
+    # The oldest entry is dropped first: it is the most likely to have ended unnoticed.
+    def _put(self, entries: OrderedDict[str, Any], run_id: str, value: Any) -> None:
+        entries[run_id] = value
+        if len(entries) > MAX_RUNS:
+            entries.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The screen of ``worker watch``: everything at a glance, in as many lines as there are."""
+"""Terminal screen of ``worker watch``."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ from worker.fleet.monitor.run_tracker import TrackedRun
 from worker.fleet.monitor.snapshot import Snapshot
 from worker.sinks.terminal_text import one_line
 
-ALERTS = 5
-WORKERS = 12
+MAX_ALERTS = 5
+MAX_WORKERS = 12
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def screen(
-    seen: Snapshot, pace: Sequence[int], title: str, trouble: str, now: int
+def render_screen(
+    snapshot: Snapshot, ended: Sequence[int], title: str, problem: str, now_us: int
 ) -> RenderableType:
-    """All of it. ``now`` is in microseconds."""
-    parts: list[RenderableType] = [_heading(title, trouble), _statuses(seen)]
-    parts += [Text(), _pace(pace), Text()]
-    parts += [_section("running", seen.leased), _going(seen.going, seen.waiting, now), Text()]
-    parts += [_section("workers", len(seen.workers)), _workers(seen.workers), Text()]
-    parts += [_section("newest alerts", None), *_alerts(seen.alerts)]
+    """Build the screen."""
+    parts: list[RenderableType] = [_heading(title, problem), _statuses(snapshot)]
+    parts += [Text(), _throughput(ended), Text()]
+    parts += [
+        _section("running", snapshot.leased),
+        _running(snapshot.running, snapshot.waiting, now_us),
+        Text(),
+    ]
+    parts += [_section("workers", len(snapshot.workers)), _workers(snapshot.workers), Text()]
+    parts += [_section("newest alerts", None), *_alerts(snapshot.alerts)]
     return Group(*parts)
 
 
-def _heading(title: str, trouble: str) -> Text:
+def _heading(title: str, problem: str) -> Text:
     text = Text.assemble(("worker watch", "bold"), "  ", (one_line(title, 80), "dim"))
-    if trouble:
-        text.append(f"\n{one_line(trouble, 200)}", style="bold red")
+    if problem:
+        text.append(f"\n{one_line(problem, 200)}", style="bold red")
     return text
 
 
@@ -42,45 +46,45 @@ def _section(name: str, count: int | None) -> Text:
     return Text.assemble((name, "bold"), ("" if count is None else f"  {count:,}", "dim"))
 
 
-def _statuses(seen: Snapshot) -> Text:
-    """Each status that some order has, with its sign."""
+def _statuses(snapshot: Snapshot) -> Text:
     text = Text("orders   ", style="bold")
-    found = [(status, seen.statuses.get(status, 0)) for status in STATUSES]
-    for status, count in found:
+    counts = [(status, snapshot.statuses.get(status, 0)) for status in STATUSES]
+    for status, count in counts:
         if count:
             row = STATUSES[status]
             text.append(f"{row.mark} {count:,} {status}   ", style=row.color)
-    if not any(count for _, count in found):
+    if not any(count for _, count in counts):
         text.append("none yet", style="dim")
     return text
 
 
-def _pace(pace: Sequence[int]) -> Text:
-    text = Text.assemble(("ended    ", "bold"), (sparkline(pace), "cyan"))
-    text.append(f"  {sum(pace):,} in the last minute", style="dim")
+def _throughput(ended: Sequence[int]) -> Text:
+    text = Text.assemble(("ended    ", "bold"), (sparkline(ended), "cyan"))
+    text.append(f"  {sum(ended):,} in the last minute", style="dim")
     return text
 
 
 def sparkline(counts: Iterable[int]) -> str:
-    """Counts as blocks, the largest as a whole one; an empty place is a space."""
-    found = list(counts)
-    most = max(found, default=0)
+    """Draw counts as block characters, scaled to the largest; a space for 0."""
+    values = list(counts)
+    largest = max(values, default=0)
     steps = len(_BLOCKS)
-    return "".join(_BLOCKS[-(-count * steps // most) - 1] if count else " " for count in found)
+    # Rounded up: a count of 1 must be visible beside a large one.
+    return "".join(_BLOCKS[-(-count * steps // largest) - 1] if count else " " for count in values)
 
 
-def _going(going: Sequence[TrackedRun], waiting: int, now: int) -> RenderableType:
+def _running(running: Sequence[TrackedRun], waiting: int, now_us: int) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    for one in going:
+    for run in running:
         table.add_row(
             Text(f"  {STATUSES[Status.RUNNING].mark}", style=STATUSES[Status.RUNNING].color),
-            Text(one_line(one.workflow, 40)),
-            Text(one_line(one.step, 30) or "between steps", style="" if one.step else "dim"),
-            Text(f"on {one.worker}", style="dim"),
-            Text(f"{max(0, now - one.started) // 1_000_000} s", style="dim"),
+            Text(one_line(run.workflow, 40)),
+            Text(one_line(run.step, 30) or "between steps", style="" if run.step else "dim"),
+            Text(f"on {run.worker}", style="dim"),
+            Text(f"{max(0, now_us - run.started) // 1_000_000} s", style="dim"),
         )
-    if not going:
-        table.add_row(Text("  nothing runs", style="dim"))
+    if not running:
+        table.add_row(Text("  no active runs", style="dim"))
     if waiting:
         return Group(table, Text(f"  {waiting:,} wait for a worker", style="dim"))
     return table
@@ -88,34 +92,39 @@ def _going(going: Sequence[TrackedRun], waiting: int, now: int) -> RenderableTyp
 
 def _workers(workers: Sequence[Mapping[str, Any]]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    for one in sorted(workers, key=lambda one: not one["online"])[:WORKERS]:
-        taken, places = len(one["leases"]), one["capacity"]
-        presence = "leaving" if one["draining"] else "present"
-        shown = presence if one["online"] else "gone"
+    # Online workers first: the list is cut at the end.
+    for worker in sorted(workers, key=lambda worker: not worker["online"])[:MAX_WORKERS]:
+        used, slots = len(worker["leases"]), worker["capacity"]
+        presence = "draining" if worker["draining"] else "online"
+        state = presence if worker["online"] else "offline"
         table.add_row(
-            Text("  ●" if one["online"] else "  ○", style="green" if one["online"] else "dim"),
-            Text(one["name"]),
-            Text(_load(taken, places), style="blue"),
-            Text(f"{taken} of {places}"),
-            Text(shown, style="dim"),
+            Text(
+                "  ●" if worker["online"] else "  ○", style="green" if worker["online"] else "dim"
+            ),
+            Text(worker["name"]),
+            Text(_load(used, slots), style="blue"),
+            Text(f"{used} of {slots}"),
+            Text(state, style="dim"),
         )
     if not workers:
-        table.add_row(Text("  none has ever been here", style="dim"))
+        table.add_row(Text("  no worker has connected yet", style="dim"))
     return table
 
 
-def _load(taken: int, places: int, wide: int = 10) -> str:
-    full = min(wide, -(-taken * wide // places)) if places else 0
-    return "█" * full + "░" * (wide - full)
+def _load(used: int, slots: int, width: int = 10) -> str:
+    full = min(width, -(-used * width // slots)) if slots else 0
+    return "█" * full + "░" * (width - full)
 
 
 def _alerts(alerts: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
-    for one in alerts[:ALERTS]:
-        row = STATUSES[Status(one["status"])]
-        why = f"{one.get('error_type') or ''}: {one_line(one.get('error_message') or '', 120)}"
-        text = Text.assemble((f"  {row.mark} {one['status']}  ", row.color))
-        text.append(one_line(one["workflow"], 40))
-        text.append(f"  {why}  run {one['run_id']}", style="dim")
+    for alert in alerts[:MAX_ALERTS]:
+        row = STATUSES[Status(alert["status"])]
+        reason = (
+            f"{alert.get('error_type') or ''}: {one_line(alert.get('error_message') or '', 120)}"
+        )
+        text = Text.assemble((f"  {row.mark} {alert['status']}  ", row.color))
+        text.append(one_line(alert["workflow"], 40))
+        text.append(f"  {reason}  run {alert['run_id']}", style="dim")
         yield text
     if not alerts:
         yield Text("  none", style="dim")

@@ -1,4 +1,4 @@
-"""What is asked of a control plane to see a whole fleet at once."""
+"""Snapshot of a fleet, queried from the control plane."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from worker.fleet.client import Client, ControlError
 from worker.fleet.messaging.messages import OrderQuery
 from worker.fleet.monitor.run_tracker import RunTracker, TrackedRun
 
-SHOWN = 12
-"""How many of the runs that go are shown, and looked up where nothing was heard of them."""
+# Active runs that are shown, and queried where no notification reported them.
+MAX_RUNNING = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """``statuses`` counts orders by their status; ``waiting`` and ``leased`` count runs."""
+    """State of a fleet. ``statuses`` counts orders; ``waiting`` and ``leased`` count runs."""
 
     statuses: Mapping[str, int]
     waiting: int
     leased: int
     workers: Sequence[Mapping[str, Any]]
     alerts: Sequence[Mapping[str, Any]]
-    going: Sequence[TrackedRun]
+    running: Sequence[TrackedRun]
 
 
-async def snapshot(client: Client, ledger: RunTracker) -> Snapshot:
-    """Ask for everything. Raises :class:`worker.fleet.client.NoAnswer`."""
+async def take_snapshot(client: Client, tracker: RunTracker) -> Snapshot:
+    """Query the state of the fleet. Raises :class:`worker.fleet.client.NoAnswer`."""
+    # In parallel: the screen is drawn each second, and each request is a round trip.
     summary, workers, alerts, orders = await asyncio.gather(
         client.summary(),
         client.workers(),
         client.alerts(),
-        client.orders(OrderQuery(status="running", limit=SHOWN)),
+        client.orders(OrderQuery(status="running", limit=MAX_RUNNING)),
     )
-    found = await asyncio.gather(*(_going(client, ledger, order["last_run"]) for order in orders))
+    runs = await asyncio.gather(*(_running(client, tracker, order["last_run"]) for order in orders))
     return Snapshot(
         statuses=summary["orders"],
         waiting=summary["available"],
         leased=summary["leased"],
         workers=workers,
         alerts=alerts,
-        going=[one for one in found if one is not None],
+        running=[run for run in runs if run is not None],
     )
 
 
-async def _going(client: Client, ledger: RunTracker, run_id: str) -> TrackedRun | None:
-    if ledger.going(run_id) is None:
+async def _running(client: Client, tracker: RunTracker, run_id: str) -> TrackedRun | None:
+    if tracker.running(run_id) is None:
         try:
-            ledger.learn(await client.run(run_id))
+            tracker.add(await client.run(run_id))
         except ControlError:
-            return None  # forgotten meanwhile
-    return ledger.going(run_id)
+            return None  # deleted in the meantime
+    return tracker.running(run_id)

@@ -24,10 +24,14 @@
   const kinds = new WeakMap(); // error -> the error type that the realm gave it
   let step = null; // the step that runs now
 
-  const mark = (error, kind) => (kinds.set(error, kind), error);
+  const mark = (error, kind) => {
+    kinds.set(error, kind);
+    return error;
+  };
 
   // --- errors: Node's wording, and their positions --------------------------------------------
 
+  /** @type {[RegExp, string][]} */
   const REWRITES = [
     [/^cannot read property '(.*)' of (undefined|null)$/s, "Cannot read properties of $2 (reading '$1')"],
     [/^cannot set property '(.*)' of (undefined|null)$/s, "Cannot set properties of $2 (setting '$1')"],
@@ -142,7 +146,8 @@
   // what the serialized object was copied from.
   function decycled(original) {
     const ancestors = [];
-    return function (key, value) {
+    /** @this {object} */
+    return function (_key, value) {
       if (original !== undefined && value === original) return "[Circular]";
       if (typeof value === "bigint") return value.toString();
       if (typeof value !== "object" || value === null) return value;
@@ -222,7 +227,7 @@
 
   function schedule(callback, delay, every, args) {
     if (typeof callback !== "function")
-      throw new TypeError('The "callback" argument must be of type function. Received ' + inspect(callback));
+      throw new TypeError(`The "callback" argument must be of type function. Received ${inspect(callback)}`);
     const wait = Math.max(1, Math.min(Number(delay) || 0, 2 ** 31 - 1));
     const timer = { id: ++lastTimer, at: host.now() + wait, every: every ? wait : 0, callback, args };
     enqueue(timer);
@@ -384,11 +389,18 @@
     condition: () => conditions.push(slot.value) - 1,
 
     begin(file, stepId, upstream, defaults, configuration) {
-      flags.oom = flags.security = false;
-      const mine = (step = { id: stepId, upstream, state: {}, error: null, settled: false, text: null, errored: false });
+      flags.oom = false;
+      flags.security = false;
+      const mine = { id: stepId, upstream, state: {}, error: null, settled: false, text: null, errored: false };
+      step = mine;
       perform(mine, jobs.get(file), upstream, defaults, configuration).then(
-        () => void (mine.settled = true),
-        (error) => void ((mine.error = describe(error)), (mine.settled = true)),
+        () => {
+          mine.settled = true;
+        },
+        (error) => {
+          mine.error = describe(error);
+          mine.settled = true;
+        },
       );
     },
     // "" while the step runs, "ok", or the report of its error.
@@ -571,7 +583,7 @@
       }
     }
     for (const object of seen) {
-      if (object === Object.prototype || object === Error.prototype || Error.prototype.isPrototypeOf(object)) {
+      if (object === Object.prototype || object === Error.prototype || Object.prototype.isPrototypeOf.call(Error.prototype, object)) {
         for (const name of Object.getOwnPropertyNames(object)) if (name !== "__proto__") allowOverride(object, name);
       } else if (typeof object === "object" || object === Function.prototype) {
         for (const name of OFTEN_OVERRIDDEN) if (Object.hasOwn(object, name)) allowOverride(object, name);

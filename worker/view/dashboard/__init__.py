@@ -1,6 +1,6 @@
-"""The dashboard: a web page that is a client of the control plane like any other.
+"""Web dashboard of a fleet: an ordinary client of the control plane.
 
-:mod:`~worker.view.dashboard.security` checks a request's host, origin and session. Pages of
-:mod:`~worker.view.dashboard.pages` and actions of :mod:`~worker.view.dashboard.actions` answer it.
-:mod:`~worker.view.dashboard.hub` passes live changes to each browser's listener.
+:mod:`~worker.view.dashboard.security` checks host, origin and session of each request.
+:mod:`~worker.view.dashboard.pages` and :mod:`~worker.view.dashboard.actions` handle it.
+:mod:`~worker.view.dashboard.hub` passes live changes to the listener of each browser.
 """

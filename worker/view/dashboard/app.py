@@ -1,4 +1,4 @@
-"""The dashboard as an ASGI application."""
+"""ASGI application of the dashboard."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from worker.fleet.client import Client, ControlError, NoAnswer
-from worker.view.dashboard import actions as deeds
-from worker.view.dashboard import pages
+from worker.view.dashboard import actions, pages
 from worker.view.dashboard.assets import StaticFiles
-from worker.view.dashboard.context import AppContext, shown
-from worker.view.dashboard.hosts import Hosts
+from worker.view.dashboard.context import AppContext, render_template
+from worker.view.dashboard.hosts import AllowedHosts
 from worker.view.dashboard.hub import Hub
-from worker.view.dashboard.run_graph import Pictures
+from worker.view.dashboard.run_graph import GraphRenderer
 from worker.view.dashboard.security import LOGIN, SecurityMiddleware, cookie_name
 from worker.view.dashboard.sessions import SessionStore
 from worker.view.dashboard.stream import live
-from worker.view.dashboard.templating import environment
+from worker.view.dashboard.templating import create_environment
 
-_TITLES = {404: "Not found", 503: "No answer"}
+_TITLES = {404: "Not found", 503: "No response"}
 
 
+# Actions are POST only: a link or an image on another page must not trigger one.
 def _routes() -> list[Route]:
     get, post = ["GET"], ["POST"]
     return [
-        Route("/", deeds.home, methods=get),
-        Route(LOGIN, deeds.login, methods=post),
-        Route("/logout", deeds.logout, methods=post),
+        Route("/", actions.home, methods=get),
+        Route(LOGIN, actions.login, methods=post),
+        Route("/logout", actions.logout, methods=post),
         Route("/orders", pages.orders, methods=get),
         Route("/orders/{id}", pages.order, methods=get),
         Route("/runs/{id}", pages.run, methods=get),
         Route("/runs/{id}/clips/{seq:int}", pages.clip, methods=get),
-        Route("/runs/{id}/cancel", deeds.cancel, methods=post),
-        Route("/runs/{id}/retry", deeds.retry, methods=post),
+        Route("/runs/{id}/cancel", actions.cancel, methods=post),
+        Route("/runs/{id}/retry", actions.retry, methods=post),
         Route("/workers", pages.workers, methods=get),
         Route("/alerts", pages.alerts, methods=get),
         Route("/live", live, methods=get),
@@ -45,44 +45,50 @@ def _routes() -> list[Route]:
 
 
 def application(
-    client: Client, hub: Hub, pictures: Pictures, *, token: str, hosts: Hosts, title: str = ""
+    client: Client,
+    hub: Hub,
+    renderer: GraphRenderer,
+    *,
+    token: str,
+    hosts: AllowedHosts,
+    title: str = "",
 ) -> ASGIApp:
-    """The whole of it, behind its gate. Whoever starts it runs the hub, and closes the rest."""
-    door = SessionStore(token)
+    """Build the application. The caller runs the hub, and closes client and renderer."""
+    sessions = SessionStore(token)
     app = Starlette(
         routes=_routes(),
         exception_handlers={
-            ControlError: _refused,
-            NoAnswer: _unanswered,
-            HTTPException: _failed,
+            ControlError: _control_error,
+            NoAnswer: _no_answer,
+            HTTPException: _http_error,
         },
     )
-    app.state.parts = AppContext(
+    app.state.context = AppContext(
         client=client,
         hub=hub,
-        door=door,
-        pictures=pictures,
-        templates=environment(),
-        cookie=cookie_name(hosts.port),
+        sessions=sessions,
+        renderer=renderer,
+        templates=create_environment(),
+        cookie_name=cookie_name(hosts.port),
         title=title,
     )
-    return SecurityMiddleware(app, hosts=hosts, door=door)
+    return SecurityMiddleware(app, hosts=hosts, sessions=sessions)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    """The control plane knows no such order or run, or does not understand what is asked."""
-    return _problem(request, 404, str(error))
+async def _control_error(request: Request, error: Exception) -> Response:
+    return _problem_page(request, 404, str(error))
 
 
-async def _unanswered(request: Request, error: Exception) -> Response:
-    return _problem(request, 503, str(error))
+async def _no_answer(request: Request, error: Exception) -> Response:
+    return _problem_page(request, 503, str(error))
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _problem(request, error.status_code, error.detail)
+    return _problem_page(request, error.status_code, error.detail)
 
 
-def _problem(request: Request, code: int, text: str) -> Response:
-    said = f"{text[:1].upper()}{text[1:]}"
-    return shown(request, "problem.html", code, heading=_TITLES.get(code, "Refused"), text=said)
+def _problem_page(request: Request, code: int, text: str) -> Response:
+    sentence = f"{text[:1].upper()}{text[1:]}"
+    heading = _TITLES.get(code, "Not possible")
+    return render_template(request, "problem.html", code, heading=heading, text=sentence)

@@ -1,4 +1,4 @@
-"""What pages load: style sheets and scripts that come with the package, kept in memory."""
+"""Style sheets and scripts of the package, served from memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from worker.view.graph.styles import style_sheet
-from worker.view.report.status_css import colours
+from worker.view.graph.themes import style_sheet
+from worker.view.report.status_css import status_rules
 
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -19,46 +19,47 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
     content: bytes
-    type: str
-    tag: str
+    media_type: str
+    etag: str
 
 
 def assets() -> dict[str, Asset]:
-    """By their names."""
-    found = {
+    """Load all files by name."""
+    files = {
         path.name: path.read_bytes()
         for path in sorted((Path(__file__).parent / "assets").iterdir())
         if path.suffix in _TYPES
     }
-    found["tones.css"] = "\n".join(_tones()).encode()
-    return {name: _asset(name, content) for name, content in found.items()}
+    files["theme.css"] = "\n".join(_theme()).encode()
+    return {name: _asset(name, content) for name, content in files.items()}
 
 
 def _asset(name: str, content: bytes) -> Asset:
-    tag = hashlib.sha256(content).hexdigest()[:20]
-    return Asset(content=content, type=_TYPES[Path(name).suffix], tag=f'"{tag}"')
+    digest = hashlib.sha256(content).hexdigest()[:20]
+    return Asset(content=content, media_type=_TYPES[Path(name).suffix], etag=f'"{digest}"')
 
 
-def _tones() -> Iterator[str]:
-    """The colours and fonts of pictures and statuses, by day and by night."""
+def _theme() -> Iterator[str]:
+    """Yield the colors and fonts of graphs and statuses, for both themes."""
     yield style_sheet()
-    yield from colours(night=False)
+    yield from status_rules(dark=False)
     yield "@media screen and (prefers-color-scheme: dark) {"
-    yield from colours(night=True)
+    yield from status_rules(dark=True)
     yield "}"
 
 
 class StaticFiles:
-    """Answers with assets. A browser asks again each time, and is told that nothing changed."""
+    """Serves assets; browsers revalidate them by ETag on each request."""
 
     def __init__(self) -> None:
         self._assets = assets()
 
     async def get(self, request: Request) -> Response:
-        found = self._assets.get(request.path_params["name"])
-        if found is None:
-            return PlainTextResponse("There is no such file.\n", 404)
-        headers = {"etag": found.tag, "cache-control": "no-cache"}
-        if request.headers.get("if-none-match") == found.tag:
+        asset = self._assets.get(request.path_params["name"])
+        if asset is None:
+            return PlainTextResponse("File not found.\n", 404)
+        # Revalidated each time: after an upgrade no browser mixes old scripts with new pages.
+        headers = {"etag": asset.etag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == asset.etag:
             return Response(status_code=304, headers=headers)
-        return Response(found.content, media_type=found.type, headers=headers)
+        return Response(asset.content, media_type=asset.media_type, headers=headers)

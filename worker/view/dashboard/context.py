@@ -1,4 +1,4 @@
-"""What the pages are made of, and how one is rendered."""
+"""Shared objects of the pages, and rendering of templates."""
 
 from __future__ import annotations
 
@@ -11,59 +11,64 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from worker.fleet.client import Client
 from worker.view.dashboard.hub import Hub
-from worker.view.dashboard.run_graph import Pictures
+from worker.view.dashboard.run_graph import GraphRenderer
 from worker.view.dashboard.sessions import Session, SessionStore
 
-LIVE = "x-live"
-"""The header of a request that a page makes for its own new content."""
+# Sent by an open page that fetches its own new content.
+LIVE_HEADER = "x-live"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppContext:
-    """What all pages share."""
+    """Objects that all pages share."""
 
     client: Client
     hub: Hub
-    door: SessionStore
-    pictures: Pictures
+    sessions: SessionStore
+    renderer: GraphRenderer
     templates: jinja2.Environment
-    cookie: str
+    cookie_name: str
     title: str
 
 
-def parts_of(request: Request) -> AppContext:
-    found: AppContext = request.app.state.parts
-    return found
+def app_context(request: Request) -> AppContext:
+    context: AppContext = request.app.state.context
+    return context
 
 
-def session_of(request: Request) -> Session:
-    found: Session = request.scope["session"]
-    return found
+def current_session(request: Request) -> Session:
+    session: Session = request.scope["session"]
+    return session
 
 
-def is_live(request: Request) -> bool:
-    """Whether this is a page that asks for its own new content."""
-    return LIVE in request.headers
+def is_live_request(request: Request) -> bool:
+    """Return whether an open page requests its own new content."""
+    return LIVE_HEADER in request.headers
 
 
-def shown(request: Request, template: str, status_code: int = 200, **context: Any) -> Response:
-    """A page. What is to be said once is said on a page that is opened, not on one that asks for
-    its own new content."""
+def render_template(
+    request: Request, template: str, status_code: int = 200, **context: Any
+) -> Response:
+    """Render a page."""
+    # The flash message is shown once, on a page that a person opens: a live update of another tab
+    # must not consume it.
     session: Session | None = request.scope.get("session")
-    said, wrong = session.told() if session and not is_live(request) else ("", False)
-    parts = parts_of(request)
-    text = parts.templates.get_template(template).render(
+    notice, is_error = "", False
+    if session and not is_live_request(request):
+        notice, is_error = session.take_flash()
+    app = app_context(request)
+    text = app.templates.get_template(template).render(
         csrf=session.csrf if session else "",
         signed_in=session is not None,
-        said=said,
-        wrong=wrong,
+        notice=notice,
+        is_error=is_error,
         path=request.url.path,
-        fleet=parts.title,
+        fleet=app.title,
         **context,
     )
     return HTMLResponse(text, status_code)
 
 
-def sent_to(path: str) -> Response:
-    """After a deed: the page to look at."""
+def redirect_to(path: str) -> Response:
+    """Redirect to a page after an action."""
     return RedirectResponse(path, status_code=303)

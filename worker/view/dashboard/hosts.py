@@ -1,4 +1,4 @@
-"""Which Host and Origin a request may have: another name that leads here is an attack by DNS."""
+"""Host and Origin headers that requests may have. Others are refused: DNS rebinding."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone."""
-    return host == "localhost" or ((found := _ip(host)) is not None and found.is_loopback)
+    """Return whether a host is the loopback interface."""
+    return host == "localhost" or ((address := _parse_ip(host)) is not None and address.is_loopback)
 
 
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
@@ -23,12 +23,12 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hosts:
-    """The names, each with its port, that this server answers to. Where it listens on all
-    addresses, any address will do: a page from elsewhere has a name, never an address."""
+class AllowedHosts:
+    """Host names with ports of this server. ``any_address`` allows every IP address."""
 
     names: frozenset[str]
     port: int
+    # Safe where the server listens on all addresses: DNS rebinding needs a name, not an address.
     any_address: bool = False
 
     def allows(self, host: str) -> bool:
@@ -37,26 +37,29 @@ class Hosts:
         if not self.any_address:
             return False
         name, colon, port = host.rpartition(":")
-        return bool(colon) and port == str(self.port) and _ip(name) is not None
+        return bool(colon) and port == str(self.port) and _parse_ip(name) is not None
 
     def same_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of this server sent the request."""
+        """Return whether a page of this server sent the request."""
         return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
 
 
-def hosts_of(host: str, port: int, more: Iterable[str] = ()) -> Hosts:
-    """The names of a server that is bound to ``host``; ``more`` are those of a proxy or tunnel
-    before it, with their ports."""
-    found = _ip(host)
-    any_address = found is not None and found.is_unspecified
-    shown = f"[{found}]" if isinstance(found, ipaddress.IPv6Address) else host
-    names = {shown, *(_LOOPBACK if any_address or is_loopback(host) else ())}
+def allowed_hosts(host: str, port: int, more: Iterable[str] = ()) -> AllowedHosts:
+    """List the names of a server bound to ``host``.
+
+    ``more`` are the names of a proxy or tunnel in front of it, with their ports.
+    """
+    address = _parse_ip(host)
+    any_address = address is not None and address.is_unspecified
+    own_name = f"[{address}]" if isinstance(address, ipaddress.IPv6Address) else host
+    names = {own_name, *(_LOOPBACK if any_address or is_loopback(host) else ())}
     if any_address:
         names.add(socket.gethostname())
+    # Browsers omit the default port.
     ports = ("", ":80") if port == 80 else (f":{port}",)
     own = [f"{name}{end}".lower() for name in names for end in ports]
-    return Hosts(
-        names=frozenset([*own, *(one.lower() for one in more)]),
+    return AllowedHosts(
+        names=frozenset([*own, *(name.lower() for name in more)]),
         port=port,
         any_address=any_address,
     )

@@ -1,4 +1,4 @@
-"""One ear for all browsers: what the control plane says is heard once, and handed to each."""
+"""Fan-out of notifications: one subscription at the control plane for all browsers."""
 
 from __future__ import annotations
 
@@ -7,48 +7,49 @@ import time
 from collections.abc import Iterator
 
 from worker.core.events import StepComplete, StepStart
-from worker.fleet.client import Client, Gap, News
+from worker.fleet.client import Client, Gap, Notification
 from worker.fleet.messaging import messages as wire
-from worker.fleet.monitor.decode import heard
+from worker.fleet.monitor.decode import decode_events
 from worker.fleet.monitor.run_tracker import RunTracker
-from worker.view.dashboard.lines import line_of
 from worker.view.dashboard.listener import Listener
+from worker.view.dashboard.log_lines import log_line
 
-LISTENERS = 200
-"""How many pages may be open at once."""
+# Open pages at once: each is a connection and a bounded queue.
+MAX_LISTENERS = 200
+# Only these change the steps on a page; a log line is sent as a line.
 
 
 class Hub:
-    """Hears what becomes of all runs, and knows the browsers that look."""
+    """Receives notifications of all runs, and passes them to the listeners of browsers."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._listeners: set[Listener] = set()
-        self.ledger = RunTracker()
+        self.tracker = RunTracker()
 
     async def run(self) -> None:
-        """Listen until cancelled."""
-        async for several in self._client.news():
-            for news in several:
-                self.heed(news)
+        """Receive notifications until cancelled."""
+        async for batch in self._client.notifications():
+            for notification in batch:
+                self.handle(notification)
 
-    def heed(self, news: News) -> None:
-        self.ledger.heed(news, int(time.monotonic()))
-        match news:
+    def handle(self, notification: Notification) -> None:
+        self.tracker.handle(notification, int(time.monotonic()))
+        match notification:
             case wire.RunState() | wire.OrderState() | wire.Alert():
-                run_id = getattr(news, "run_id", "")
-                for one in self._listeners:
-                    if one.cares(run_id=run_id, order_id=news.order_id):
-                        one.changed()
+                run_id = getattr(notification, "run_id", "")
+                for listener in self._listeners:
+                    if listener.matches(run_id=run_id, order_id=notification.order_id):
+                        listener.mark_changed()
             case wire.RunEvents():
-                self._events(news)
+                self._events(notification)
             case Gap():
-                for one in self._listeners:
-                    one.lost()
+                for listener in self._listeners:
+                    listener.require_reload()
 
     @contextlib.contextmanager
     def listen(self, *, run_id: str = "", order_id: str = "") -> Iterator[Listener]:
-        """A listener, for as long as a browser looks."""
+        """Register a listener for the duration of the context."""
         listener = Listener(run_id=run_id, order_id=order_id)
         self._listeners.add(listener)
         try:
@@ -58,25 +59,26 @@ class Hub:
 
     @property
     def full(self) -> bool:
-        return len(self._listeners) >= LISTENERS
+        return len(self._listeners) >= MAX_LISTENERS
 
-    def pace(self) -> tuple[int, ...]:
-        """How many runs ended in each of the last seconds."""
-        return self.ledger.pace(int(time.monotonic()))
+    def runs_ended(self) -> tuple[int, ...]:
+        """Return how many runs ended in each of the last seconds."""
+        return self.tracker.runs_ended(int(time.monotonic()))
 
     def close(self) -> None:
-        """Tell the browsers that there is no more to come."""
-        for one in self._listeners:
-            one.end()
+        """End the streams of all browsers."""
+        for listener in self._listeners:
+            listener.end()
 
-    def _events(self, told: wire.RunEvents) -> None:
-        listeners = [one for one in self._listeners if one.run_id == told.run_id]
+    def _events(self, message: wire.RunEvents) -> None:
+        # Events are decoded only for a run that a browser shows.
+        listeners = [listener for listener in self._listeners if listener.run_id == message.run_id]
         if not listeners:
             return
-        for fact in heard(told):
-            line = line_of(fact)
-            for one in listeners:
+        for event in decode_events(message):
+            line = log_line(event)
+            for listener in listeners:
                 if line is not None:
-                    one.add(line)
-                if isinstance(fact, StepStart | StepComplete):
-                    one.changed()
+                    listener.add(line)
+                if isinstance(event, StepStart | StepComplete):
+                    listener.mark_changed()

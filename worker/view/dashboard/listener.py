@@ -1,8 +1,4 @@
-"""What one browser has not been told yet, however slow it is: never more than so much.
-
-That something changed is said once, whatever it was and however often. Lines of a log are kept up
-to a limit; over it they are thrown away, and the page is told to ask for all of it anew.
-"""
+"""Bounded queue of live updates for one browser."""
 
 from __future__ import annotations
 
@@ -11,85 +7,90 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LINES = 2000
-LETTERS = 1_000_000
+# Backpressure: changes are coalesced into one flag, and log lines are queued up to a limit. Over it
+# they are dropped, and the page fetches the whole log again.
+MAX_LINES = 2000
+MAX_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveUpdate:
-    """What a browser is told at once. ``anew``: ask for everything; ``changed``: for what is
-    shown; ``lines`` are to be added to the log; ``ended``: there is no more to come."""
+    """Update for a browser.
 
-    anew: bool = False
+    ``reload``: fetch everything. ``changed``: fetch what is shown. ``lines``: append them to the
+    log. ``ended``: the stream ends.
+    """
+
+    reload: bool = False
     changed: bool = False
     lines: tuple[Mapping[str, Any], ...] = ()
     ended: bool = False
 
 
 class Listener:
-    """One browser that looks at one run, at one order, or at everything."""
+    """Subscription of a browser to one run, to one order, or to everything."""
 
     def __init__(self, *, run_id: str = "", order_id: str = "") -> None:
         self.run_id = run_id
         self.order_id = order_id
         self._lines: list[Mapping[str, Any]] = []
-        self._letters = 0
-        self._anew = False
+        self._characters = 0
+        self._reload = False
         self._changed = False
         self._ended = False
-        self._some = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     @property
-    def kept(self) -> int:
-        """How many lines wait."""
+    def queued(self) -> int:
+        """Number of queued lines."""
         return len(self._lines)
 
-    def cares(self, *, run_id: str, order_id: str) -> bool:
-        """Whether the page shows something of this run or order."""
+    def matches(self, *, run_id: str, order_id: str) -> bool:
+        """Return whether the page shows this run or order."""
         if self.run_id:
             return run_id == self.run_id
         return not self.order_id or order_id == self.order_id
 
-    def changed(self) -> None:
+    def mark_changed(self) -> None:
         self._changed = True
-        self._some.set()
+        self._wakeup.set()
 
-    def lost(self) -> None:
-        """Something was missed."""
-        self._anew = True
+    def require_reload(self) -> None:
+        """Drop queued lines, and request a reload of the page."""
+        self._reload = True
         self._lines.clear()
-        self._letters = 0
-        self._some.set()
+        self._characters = 0
+        self._wakeup.set()
 
     def add(self, line: Mapping[str, Any]) -> None:
-        self._letters += len(line["text"])
-        if self._anew:
-            return  # the page asks for this too
-        if len(self._lines) >= LINES or self._letters > LETTERS:
-            self.lost()
+        self._characters += len(line["text"])
+        if self._reload:
+            return  # the reload fetches this line too
+        if len(self._lines) >= MAX_LINES or self._characters > MAX_CHARACTERS:
+            self.require_reload()
             return
         self._lines.append(line)
-        self._some.set()
+        self._wakeup.set()
 
     def end(self) -> None:
         self._ended = True
-        self._some.set()
+        self._wakeup.set()
 
-    async def take(self, wait_s: float) -> LiveUpdate:
-        """What is to be told now; nothing, where there was nothing for so long."""
+    async def take(self, timeout_s: float) -> LiveUpdate:
+        """Wait for the next update; it is empty after ``timeout_s`` seconds."""
         try:
-            async with asyncio.timeout(wait_s):
-                await self._some.wait()
+            async with asyncio.timeout(timeout_s):
+                await self._wakeup.wait()
         except TimeoutError:
             return LiveUpdate()
-        self._some.clear()
-        told = LiveUpdate(
-            anew=self._anew,
+        self._wakeup.clear()
+        update = LiveUpdate(
+            reload=self._reload,
             changed=self._changed,
             lines=tuple(self._lines),
             ended=self._ended,
         )
         self._lines.clear()
-        self._letters = 0
-        self._anew = self._changed = False
-        return told
+        self._characters = 0
+        self._reload = self._changed = False
+        return update

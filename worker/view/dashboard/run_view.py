@@ -1,4 +1,4 @@
-"""What the page of a run shows of its steps, its log and its dataclips."""
+"""View model of the page of a run: steps, log and dataclips."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.fleet.client import Client, ControlError
-from worker.fleet.monitor.decode import asked
-from worker.view.dashboard.lines import line_of
+from worker.fleet.monitor.decode import events_from_reply
+from worker.view.dashboard.log_lines import log_line
 from worker.view.dashboard.run_graph import status_of_step
-from worker.view.dashboard.templating import now
+from worker.view.dashboard.templating import now_us
 
-TAIL = 500
-"""How many of a run's last events are shown as its log; those that come are added."""
-SHOWN = 200_000
+# The last events of a run form its log; the page appends new ones.
+LOG_TAIL = 500
+MAX_DATACLIP_CHARACTERS = 200_000
 _CLIPS = {"output_dataclip": "Output", "final_state": "Final state"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRow:
-    """An execution of a step. ``left`` and ``wide`` place it in the time of all steps, in
-    percent; ``input`` and ``output`` are numbers of events that carry the dataclips."""
+    """Row of an execution.
+
+    ``left`` and ``width`` are its position on the time axis, in percent. ``input`` and ``output``
+    are the sequence numbers of the events with the dataclips.
+    """
 
     step: str
     name: str
@@ -32,7 +35,7 @@ class ExecutionRow:
     duration: int | None
     mem: int
     left: float
-    wide: float
+    width: float
     error_type: str
     error_message: str
     next: tuple[str, ...]
@@ -41,11 +44,11 @@ class ExecutionRow:
     withheld: bool
 
 
-def rows_of(run: Mapping[str, Any]) -> list[ExecutionRow]:
-    """The executions of a run's steps, in order."""
+def execution_rows(run: Mapping[str, Any]) -> list[ExecutionRow]:
+    """Build the rows of all executions, in order."""
     steps = run["steps"]
     names = _names(run["plan"])
-    carried = {
+    seq_of_dataclip = {
         step["output_dataclip_id"]: step["completed_seq"]
         for step in steps
         if step.get("output_dataclip_id")
@@ -53,13 +56,13 @@ def rows_of(run: Mapping[str, Any]) -> list[ExecutionRow]:
     begin = min((step["started"] for step in steps), default=0)
     end = max((_end(step) for step in steps), default=0)
     span = max(1, end - begin)
-    return [_row(step, names, carried, begin, span) for step in steps]
+    return [_row(step, names, seq_of_dataclip, begin, span) for step in steps]
 
 
 def _row(
     step: Mapping[str, Any],
     names: Mapping[str, str],
-    carried: Mapping[str, int],
+    seq_of_dataclip: Mapping[str, int],
     begin: int,
     span: int,
 ) -> ExecutionRow:
@@ -72,21 +75,22 @@ def _row(
         started=step["started"],
         duration=step.get("duration"),
         mem=step.get("mem") or 0,
+        # A short step at the end must still be visible.
         left=round(min(left, 99.0), 2),
-        wide=round(max(1.0, 100 * (_end(step) - step["started"]) / span), 2),
+        width=round(max(1.0, 100 * (_end(step) - step["started"]) / span), 2),
         error_type=step.get("error_type") or "",
         error_message=step.get("error_message") or "",
         next=tuple(step.get("next") or ()),
-        input=carried.get(step.get("input_dataclip_id") or ""),
-        output=carried.get(step.get("output_dataclip_id") or ""),
+        input=seq_of_dataclip.get(step.get("input_dataclip_id") or ""),
+        output=seq_of_dataclip.get(step.get("output_dataclip_id") or ""),
         withheld=bool(step.get("withheld")),
     )
 
 
 def _end(step: Mapping[str, Any]) -> int:
-    """When an execution ended; that of one that goes is now."""
+    """Return the end of an execution in microseconds, or the current time while it runs."""
     if "reason" not in step:
-        return max(int(step["started"]), now())
+        return max(int(step["started"]), now_us())
     return int(step["started"] + (step.get("duration") or 0))
 
 
@@ -95,16 +99,16 @@ def _names(plan: Mapping[str, Any]) -> dict[str, str]:
     return {step.get("id"): step.get("name") or "" for step in steps}
 
 
-async def lines_of(client: Client, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The last lines of a run's log."""
-    after = max(-1, run["reported"] - TAIL)
-    events = await client.events(run["run_id"], after=after, limit=TAIL)
-    return [line for fact in asked(events) if (line := line_of(fact)) is not None]
+async def recent_log_lines(client: Client, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Fetch the last lines of a run's log."""
+    after = max(-1, run["reported"] - LOG_TAIL)
+    events = await client.events(run["run_id"], after=after, limit=LOG_TAIL)
+    return [line for event in events_from_reply(events) if (line := log_line(event)) is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataclipView:
-    """A dataclip as text; ``cut`` is how many characters are not shown."""
+    """Dataclip as text; ``cut`` is the number of characters that are not shown."""
 
     title: str
     step: str
@@ -112,8 +116,8 @@ class DataclipView:
     cut: int
 
 
-async def clip_of(client: Client, run_id: str, seq: int) -> DataclipView:
-    """The dataclip of an event. Raises :class:`ControlError` where there is none."""
+async def load_dataclip(client: Client, run_id: str, seq: int) -> DataclipView:
+    """Fetch the dataclip of an event. Raises :class:`ControlError` where it has none."""
     events = await client.events(run_id, after=seq - 1, clips=True, limit=1)
     for event in events:
         for name, title in _CLIPS.items():
@@ -122,7 +126,7 @@ async def clip_of(client: Client, run_id: str, seq: int) -> DataclipView:
                 return DataclipView(
                     title=title,
                     step=event.get("job_id") or "",
-                    text=text[:SHOWN],
-                    cut=max(0, len(text) - SHOWN),
+                    text=text[:MAX_DATACLIP_CHARACTERS],
+                    cut=max(0, len(text) - MAX_DATACLIP_CHARACTERS),
                 )
-    raise ControlError("unknown", f"event {seq} of run {run_id} carries no dataclip")
+    raise ControlError("unknown", f"event {seq} of run {run_id} has no dataclip")

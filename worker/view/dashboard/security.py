@@ -1,8 +1,7 @@
-"""The gate that every request passes, before anything looks at what it asks for.
+"""Middleware that checks every request before it is handled.
 
-It answers to its own name alone, lets nobody in without a session, and takes a deed (a POST) only
-from a page of its own: the origin must be this server, and the form must have the session's secret.
-Every answer carries the headers that keep a browser from running or loading anything else.
+It requires a known Host header (DNS rebinding) and a session. A POST must come from this origin and
+contain the CSRF token of the session. Every response has the security headers.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.view.dashboard.hosts import Hosts
-from worker.view.dashboard.sessions import Session, SessionStore, same
+from worker.view.dashboard.hosts import AllowedHosts
+from worker.view.dashboard.sessions import Session, SessionStore, secrets_equal
 
 POLICY = "; ".join((
     "default-src 'none'",
@@ -32,30 +31,32 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Not stricter: without a referrer a browser tells no origin with its forms either.
+    # Not stricter: with no-referrer a browser sends "Origin: null" with forms.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
+# Forms of the dashboard have a few short fields.
 FORM_BYTES = 16 * 1024
 LOGIN = "/login"
-_OPEN = ("/assets/", LOGIN)
+_PUBLIC_PATHS = ("/assets/", LOGIN)
 
 
 def cookie_name(port: int) -> str:
-    """Cookies are not told apart by port, and there may be several dashboards."""
+    """Return the name of the session cookie."""
+    # Cookies are shared between ports, and several dashboards may run on one machine.
     return f"worker-dashboard-{port}"
 
 
 class SecurityMiddleware:
-    """An ASGI application around another."""
+    """ASGI middleware: checks requests, and adds security headers to responses."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Hosts, door: SessionStore) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: AllowedHosts, sessions: SessionStore) -> None:
         self._app = app
         self._hosts = hosts
-        self._door = door
+        self._sessions = sessions
         self._cookie = cookie_name(hosts.port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,68 +64,73 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
             return
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = _with_headers(message["headers"])
             await send(message)
 
         request = Request(scope, receive)
         try:
-            refusal = await self._refuse(request)
+            refusal = await self._check(request)
         except ClientDisconnect:
             return
-        await (refusal or self._app)(scope, receive, dressed)
+        await (refusal or self._app)(scope, receive, send_with_headers)
 
-    async def _refuse(self, request: Request) -> Response | None:
-        """The answer to a request that is not let in. What is let in has a session, or needs
-        none, and its form is read."""
+    async def _check(self, request: Request) -> Response | None:
+        """Return the response to a request that is not allowed, else None.
+
+        Set ``session`` and ``form`` of the scope.
+        """
+        # The order matters: nothing of the request is trusted before its host is known.
         host = request.headers.get("host", "")
         if not self._hosts.allows(host):
-            return _plain(421, "This is not the address of this dashboard.")
+            return _plain(421, "Unknown Host header for this dashboard.")
         if request.method not in ("GET", "HEAD", "POST"):
-            return _plain(405, "Only GET and POST are known here.")
+            return _plain(405, "Only GET, HEAD and POST are allowed.")
         session = self._session(request)
         request.scope["session"] = session
         if request.method == "POST":
-            return await self._refuse_deed(request, host, session)
-        if session is None and not request.url.path.startswith(_OPEN):
-            return self._sent_away(request)
+            return await self._check_post(request, host, session)
+        # Assets and the login form are public: they contain nothing of the fleet.
+        if session is None and not request.url.path.startswith(_PUBLIC_PATHS):
+            return self._redirect_to_login(request)
         return None
 
     def _session(self, request: Request) -> Session | None:
         try:
-            found = SimpleCookie(request.headers.get("cookie", "")).get(self._cookie)
+            cookie = SimpleCookie(request.headers.get("cookie", "")).get(self._cookie)
         except CookieError:
             return None
-        return None if found is None else self._door.session(found.value)
+        return None if cookie is None else self._sessions.get(cookie.value)
 
-    def _sent_away(self, request: Request) -> Response | None:
+    def _redirect_to_login(self, request: Request) -> Response | None:
         if request.url.path == "/":
-            return None  # the page that asks for the token, or takes it from the URL
+            return None  # it shows the login form, or takes the token from the URL
+        # A script cannot follow a redirect to the login page: it needs the status.
         if request.headers.get("sec-fetch-mode", "navigate") == "navigate":
             return Response(status_code=303, headers={"location": "/"})
-        return _plain(401, "The session is over.")
+        return _plain(401, "The session has ended.")
 
-    async def _refuse_deed(
+    async def _check_post(
         self, request: Request, host: str, session: Session | None
     ) -> Response | None:
         if not self._hosts.same_origin(request.headers.get("origin", ""), host):
-            return _plain(403, "This was not sent by a page of this dashboard.")
+            return _plain(403, "The form was not sent by a page of this dashboard.")
         form = await _form(request)
         if form is None:
-            return _plain(413, "This form is too large.")
+            return _plain(413, "The form is too large.")
         request.scope["form"] = form
         if request.url.path == LOGIN:
             return None
         if session is None:
-            return _plain(401, "The session is over: reload the page.")
-        if not same(form.get("csrf", ""), session.csrf):
-            return _plain(403, "This form is not of your session: reload the page.")
+            return _plain(401, "The session has ended: reload the page.")
+        if not secrets_equal(form.get("csrf", ""), session.csrf):
+            return _plain(403, "Wrong CSRF token: reload the page.")
         return None
 
 
 async def _form(request: Request) -> dict[str, str] | None:
-    """The fields of a form; ``None`` for one that is too large."""
+    """Read the fields of a form; None for one that is too large."""
     body = b""
     async for part in request.stream():
         body += part
@@ -133,10 +139,10 @@ async def _form(request: Request) -> dict[str, str] | None:
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
-def _with_headers(given: Any) -> list[tuple[bytes, bytes]]:
-    known = {name.lower() for name, _ in given}
-    own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-    return [*given, *((name, value) for name, value in own if name not in known)]
+def _with_headers(headers: Any) -> list[tuple[bytes, bytes]]:
+    known = {name.lower() for name, _ in headers}
+    defaults = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+    return [*headers, *((name, value) for name, value in defaults if name not in known)]
 
 
 def _plain(code: int, text: str) -> Response:

@@ -1,4 +1,4 @@
-"""The dashboard at work: a server on an address, and the control plane on the other side."""
+"""HTTP server of the dashboard."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import uvicorn
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.view.dashboard.app import application
-from worker.view.dashboard.hosts import Hosts
+from worker.view.dashboard.hosts import AllowedHosts
 from worker.view.dashboard.hub import Hub
-from worker.view.dashboard.run_graph import Pictures
+from worker.view.dashboard.run_graph import GraphRenderer
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Raises :class:`UsageError` where somebody else is there already."""
+    """Bind a socket. Raises :class:`UsageError` where the address is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
     except OSError as error:
-        text = f"{host}:{port} cannot be bound: {error.strerror or error}: give another --port"
+        reason = error.strerror or error
+        text = f"cannot listen on {host}:{port}: {reason} (choose another --port)"
         raise UsageError(text) from error
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to who runs it."""
+    """Server that leaves signals to the caller."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -41,17 +42,20 @@ async def serve(
     listening: socket.socket,
     *,
     token: str,
-    hosts: Hosts,
+    hosts: AllowedHosts,
     title: str = "",
     stop: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until ``stop`` is set. Raises :class:`worker.fleet.client.NoAnswer` where there is no
-    control plane when it starts."""
+    """Serve until ``stop`` is set.
+
+    Raises :class:`worker.fleet.client.NoAnswer` where no control plane responds at the start.
+    """
     async with client:
+        # Fail now, rather than show pages without a control plane.
         await client.summary()
-        hub, pictures = Hub(client), Pictures()
-        app = application(client, hub, pictures, token=token, hosts=hosts, title=title)
+        hub, renderer = Hub(client), GraphRenderer()
+        app = application(client, hub, renderer, token=token, hosts=hosts, title=title)
         server = _Server(
             uvicorn.Config(
                 app,
@@ -62,6 +66,7 @@ async def serve(
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=2,
+                # Clients without a session must not exhaust the file descriptors.
                 limit_concurrency=1000,
             )
         )
@@ -73,6 +78,7 @@ async def serve(
         ready()
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # Streams end first: the server waits for open responses.
             hub.close()
             server.should_exit = True
             await tasks[1]
@@ -82,11 +88,11 @@ async def serve(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            pictures.close()
+            renderer.close()
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """Ctrl-C and SIGTERM end it."""
+    """Set ``stop`` on SIGINT and SIGTERM."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)

@@ -1,4 +1,4 @@
-"""Who may come in: whoever has the token gets a session; guessing is slow."""
+"""Sessions: opened with the token, and slow to guess."""
 
 from __future__ import annotations
 
@@ -11,101 +11,107 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-WAIT_S = 1.0
-"""How long the answer to a wrong token takes; wrong ones are answered one after the other."""
-WAITING = 10
-"""How many may wait for that. Others are sent away before anything is compared."""
-SESSIONS = 200
+# Wrong tokens are delayed one after the other: at most one guess per second.
+WRONG_TOKEN_DELAY_S = 1.0
+# Further guesses are rejected before they are compared.
+MAX_WAITING_GUESSES = 10
+MAX_SESSIONS = 200
 SESSION_S = 12 * 3600.0
 
 
-def fresh() -> str:
-    """A secret that nobody guesses."""
+def new_secret() -> str:
+    """Generate a secret of 256 bits."""
     return secrets.token_urlsafe(32)
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two secrets are the same, in a time that does not tell where they differ."""
-    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+def secrets_equal(a: str, b: str) -> bool:
+    """Compare two secrets in constant time."""
+    return hmac.compare_digest(a.encode("utf-8", "replace"), b.encode("utf-8", "replace"))
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A browser that came in. ``csrf`` stands in the forms of its pages; ``said`` is shown once,
-    on the next page; ``over``: it has left."""
+    """Session of a browser.
 
-    csrf: str = field(default_factory=fresh)
-    ends: float
-    said: str = ""
-    wrong: bool = False
-    over: bool = False
+    ``csrf`` is the token in the forms of its pages, and ``notice`` is shown once, on the next page.
+    """
 
-    def tell(self, text: str, *, wrong: bool = False) -> None:
-        self.said, self.wrong = text, wrong
+    csrf: str = field(default_factory=new_secret)
+    expires: float
+    notice: str = ""
+    is_error: bool = False
+    closed: bool = False
 
-    def told(self) -> tuple[str, bool]:
-        """What is to be shown, once; and whether it is something that went wrong."""
-        found = self.said, self.wrong
-        self.said, self.wrong = "", False
-        return found
+    def flash(self, text: str, *, is_error: bool = False) -> None:
+        self.notice, self.is_error = text, is_error
+
+    def take_flash(self) -> tuple[str, bool]:
+        """Return the notice and whether it is an error, and clear it."""
+        flash = self.notice, self.is_error
+        self.notice, self.is_error = "", False
+        return flash
 
 
-class TooManyError(Exception):
-    """Too many wrong tokens wait for their answers."""
+class TooManyGuessesError(Exception):
+    """Too many wrong tokens are pending."""
 
 
 class SessionStore:
-    """Knows one token, and the sessions of those who had it."""
+    """Holds the token and the open sessions."""
 
     def __init__(self, token: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._token = token
         self._clock = clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._wait_s = WAIT_S
+        self._delay_s = WRONG_TOKEN_DELAY_S
         self._waiting = 0
-        self._one = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
-    async def enter(self, token: str) -> str | None:
-        """The cookie of a new session; ``None``, after a while, for a wrong token. Raises
-        :class:`TooManyError`."""
-        if self._waiting >= WAITING:
-            raise TooManyError
-        if not same(token, self._token):
+    async def open(self, token: str) -> str | None:
+        """Open a session and return its cookie; None for a wrong token, after a delay.
+
+        Raises :class:`TooManyGuessesError`.
+        """
+        if self._waiting >= MAX_WAITING_GUESSES:
+            raise TooManyGuessesError
+        if not secrets_equal(token, self._token):
             await self._delay()
             return None
-        cookie = fresh()
-        self._sessions[_key(cookie)] = Session(ends=self._clock() + SESSION_S)
-        while len(self._sessions) > SESSIONS:
+        cookie = new_secret()
+        self._sessions[_key(cookie)] = Session(expires=self._clock() + SESSION_S)
+        # The least recently used session ends first.
+        while len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return cookie
 
-    def session(self, cookie: str) -> Session | None:
-        """The session of a cookie. Each use makes it last."""
+    def get(self, cookie: str) -> Session | None:
+        """Return the session of a cookie. Each use extends it."""
         key = _key(cookie)
-        found = self._sessions.get(key)
-        if found is None:
+        session = self._sessions.get(key)
+        if session is None:
             return None
-        if self._clock() > found.ends:
+        if self._clock() > session.expires:
             del self._sessions[key]
             return None
-        found.ends = self._clock() + SESSION_S
+        session.expires = self._clock() + SESSION_S
         self._sessions.move_to_end(key)
-        return found
+        return session
 
-    def leave(self, cookie: str) -> None:
-        """The session is over."""
-        if found := self._sessions.pop(_key(cookie), None):
-            found.over = True
+    def close(self, cookie: str) -> None:
+        """Close the session of a cookie."""
+        if session := self._sessions.pop(_key(cookie), None):
+            session.closed = True
 
     async def _delay(self) -> None:
         self._waiting += 1
         try:
-            async with self._one:
-                await asyncio.sleep(self._wait_s)
+            async with self._one_at_a_time:
+                await asyncio.sleep(self._delay_s)
         finally:
             self._waiting -= 1
 
 
 def _key(cookie: str) -> str:
-    """What is kept of a cookie: looking it up tells nothing of the others by its time."""
+    """Return the key of a cookie."""
+    # A hash: the time of a lookup must not reveal parts of another cookie.
     return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()

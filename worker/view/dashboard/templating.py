@@ -1,4 +1,4 @@
-"""Templates, and how they say times, numbers and statuses. Nothing is markup but the templates."""
+"""Jinja environment, with filters for times, numbers and statuses."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ from worker.core.status import STATUSES, Status
 from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
 from worker.version import VERSION
 
-_LAST = 253_402_300_799
-"""The last second that has a date."""
-_BARS = (180, 36)
+# The last second that datetime supports: times come from workers.
+_LAST_SECOND = 253_402_300_799
+_CHART_SIZE = (180, 36)
 
 
-def environment() -> jinja2.Environment:
-    """Everything that a template shows is escaped, and has no control characters."""
-    found = jinja2.Environment(
+def create_environment() -> jinja2.Environment:
+    """Create the environment: values are escaped and have no control characters."""
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         finalize=_safe,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
+    environment.filters |= {
         "clock": format_time_of_day,
         "day": day,
         "iso": iso,
-        "mark": mark,
+        "symbol": symbol,
         "line": one_line,
-        "spent": spent,
+        "duration": format_long_duration,
         "number": number,
     }
-    found.globals |= {"statuses": [str(one) for one in STATUSES], "version": VERSION, "now": now}
-    return found
+    environment.globals |= {
+        "statuses": [str(status) for status in STATUSES],
+        "version": VERSION,
+        "now": now_us,
+    }
+    return environment
 
 
 def _safe(value: Any) -> Any:
@@ -49,28 +53,28 @@ def _safe(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def now() -> int:
+def now_us() -> int:
     return time.time_ns() // 1000
 
 
 def iso(microseconds: int) -> str:
-    """For a ``time`` element."""
-    whole = min(microseconds // 1_000_000, _LAST)
+    """Format a time for a ``time`` element."""
+    whole = min(microseconds // 1_000_000, _LAST_SECOND)
     return datetime.fromtimestamp(whole, UTC).isoformat().replace("+00:00", "Z")
 
 
 def day(microseconds: int) -> str:
-    """A date and a time in UTC."""
+    """Format a date and a time in UTC."""
     return iso(microseconds).replace("T", " ").replace("Z", " UTC")
 
 
-def mark(status: str) -> str:
-    """The sign that tells a status apart without its colour."""
+def symbol(status: str) -> str:
+    """Look up the symbol of a status."""
     return STATUSES[Status(status)].mark
 
 
-def spent(microseconds: int | None) -> str:
-    """A duration as people say it, hours included."""
+def format_long_duration(microseconds: int | None) -> str:
+    """Format a duration, with minutes and hours."""
     if microseconds is None:
         return ""
     whole = microseconds // 1_000_000
@@ -84,17 +88,17 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def bars(counts: Iterable[int]) -> Markup:
-    """Counts as a row of bars."""
-    found = list(counts)
-    across, down = _BARS
-    most, step = max([*found, 1]), across / len(found)
-    about = {"viewBox": f"0 0 {across} {down}", "class": "bars", "role": "img"}
-    label = f"Runs that ended in each of the last {len(found)} seconds: at most {max(found)}"
+def bar_chart(counts: Iterable[int]) -> Markup:
+    """Draw counts as a bar chart."""
+    values = list(counts)
+    width, height = _CHART_SIZE
+    largest, step = max([*values, 1]), width / len(values)
+    about = {"viewBox": f"0 0 {width} {height}", "class": "bars", "role": "img"}
+    label = f"Runs ended per second in the last {len(values)} seconds: at most {max(values)}"
     root = ET.Element("svg", {**about, "aria-label": label, "preserveAspectRatio": "none"})
-    for index, count in enumerate(found):
-        tall = max(1.0, down * count / most) if count else 1.0
-        box = {"x": f"{index * step:g}", "y": f"{down - tall:g}", "height": f"{tall:g}"}
+    for index, count in enumerate(values):
+        bar = max(1.0, height * count / largest) if count else 1.0
+        box = {"x": f"{index * step:g}", "y": f"{height - bar:g}", "height": f"{bar:g}"}
         kind = {} if count else {"class": "none"}
         ET.SubElement(root, "rect", {**box, "width": f"{step - 0.8:g}", **kind})
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 (built as a tree)

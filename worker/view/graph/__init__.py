@@ -1,1 +1,1 @@
-"""The graph of a workflow, drawn: what to draw, where it goes, and the formats it is written in."""
+"""Rendering of workflow graphs: content, layout, and output formats."""

@@ -1,10 +1,4 @@
-"""dagre, run in QuickJS: from sizes to places.
-
-Of the layout libraries tried, on 100 steps with 130 labelled edges: dagre takes 0.1 s, is 50 kB
-and MIT, and gives edge labels room of their own; ELK takes 1.2 s and is 1.6 MB; grandalf takes
-0.01 s but knows no labels, leads edges through boxes, and has been without a release since 2023.
-Graphviz is a program that would have to be installed.
-"""
+"""Adapter for dagre, a JavaScript layout library that runs in QuickJS."""
 
 from __future__ import annotations
 
@@ -19,6 +13,11 @@ import _quickjs
 
 from worker.errors import UsageError
 
+# Measured on 100 steps with 130 labelled edges: dagre takes 0.1 s, is 50 kB and MIT, and reserves
+# room for edge labels. ELK takes 1.2 s and is 1.6 MB. grandalf takes 0.01 s, but it has no labels,
+# routes edges through boxes, and had its last release in 2023. Graphviz would have to be installed.
+
+# dagre recurses along paths: with a thread's usual stack a chain of 1,500 steps overflows.
 _STACK_BYTES = 64 * 1024 * 1024
 _TIME_LIMIT_S = 30.0
 _OPTIONS = {"rankdir": "TB", "nodesep": 26, "edgesep": 14, "ranksep": 60, "acyclicer": "greedy"}
@@ -28,16 +27,16 @@ Size = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """The middles of boxes; for each edge the points it goes through and its label's middle."""
+class DagreLayout:
+    """Centers of boxes, and for each edge its points and the center of its label."""
 
     nodes: tuple[Point, ...]
     edges: tuple[tuple[Point, ...], ...]
     labels: tuple[Point | None, ...]
 
-    def mirrored(self) -> Placed:
-        """The same, left and right exchanged."""
-        return Placed(
+    def mirrored(self) -> DagreLayout:
+        """Exchange left and right."""
+        return DagreLayout(
             nodes=tuple((-x, y) for x, y in self.nodes),
             edges=tuple(tuple((-x, y) for x, y in points) for points in self.edges),
             labels=tuple(point and (-point[0], point[1]) for point in self.labels),
@@ -45,18 +44,23 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """A graph as dagre is given it: the sizes of boxes, and edges as (source, target, label's
-    width, label's height) with indexes of boxes."""
+class DagreGraph:
+    """Input of dagre: sizes of boxes, and edges as (source, target, label width, label height).
+
+    Source and target are indexes of boxes.
+    """
 
     nodes: Sequence[Size]
     edges: Sequence[tuple[int, int, float, float]]
 
 
-def place(graphs: Sequence[Sizes]) -> list[Placed]:
-    """Places in each of some graphs. Raises :class:`UsageError` for one that is too large."""
+def run_dagre(graphs: Sequence[DagreGraph]) -> list[DagreLayout]:
+    """Lay out each graph.
+
+    Raises :class:`UsageError` for graphs that are too large.
+    """
     try:
-        return [_placed(json.loads(answer)) for answer in _in_thread(graphs)]
+        return [_parse(json.loads(output)) for output in _in_thread(graphs)]
     except _quickjs.JSException as error:
         nodes = sum(len(graph.nodes) for graph in graphs)
         reason = str(error).partition("\n")[0]
@@ -65,39 +69,41 @@ def place(graphs: Sequence[Sizes]) -> list[Placed]:
         ) from error
 
 
-def _placed(found: dict[str, Any]) -> Placed:
-    return Placed(
-        nodes=tuple((x, y) for x, y in found["nodes"]),
-        edges=tuple(tuple((x, y) for x, y in edge["points"]) for edge in found["edges"]),
-        labels=tuple(tuple(edge["label"]) if edge["label"] else None for edge in found["edges"]),
+def _parse(output: dict[str, Any]) -> DagreLayout:
+    return DagreLayout(
+        nodes=tuple((x, y) for x, y in output["nodes"]),
+        edges=tuple(tuple((x, y) for x, y in edge["points"]) for edge in output["edges"]),
+        labels=tuple(tuple(edge["label"]) if edge["label"] else None for edge in output["edges"]),
     )
 
 
-def _in_thread(graphs: Sequence[Sizes]) -> list[str]:
-    """The script's answers, from a thread with a stack for dagre, which recurses along paths."""
-    answers: list[list[str] | Exception] = []
+def _in_thread(graphs: Sequence[DagreGraph]) -> list[str]:
+    """Run dagre in a thread of its own, which has a larger stack."""
+    results: list[list[str] | Exception] = []
 
     def work() -> None:
         try:
-            answers.append(_evaluate(graphs))
+            results.append(_evaluate(graphs))
         except Exception as error:
-            answers.append(error)
+            results.append(error)
 
-    before = threading.stack_size(_STACK_BYTES)
+    # The stack size is a setting of the process: restore it as soon as the thread has started.
+    previous_size = threading.stack_size(_STACK_BYTES)
     try:
         thread = threading.Thread(target=work, name="layout")
         thread.start()
     finally:
-        threading.stack_size(before)
+        threading.stack_size(previous_size)
     thread.join()
-    if isinstance(answers[0], Exception):
-        raise answers[0]
-    return answers[0]
+    if isinstance(results[0], Exception):
+        raise results[0]
+    return results[0]
 
 
-def _evaluate(graphs: Sequence[Sizes]) -> list[str]:
+def _evaluate(graphs: Sequence[DagreGraph]) -> list[str]:
     context = _quickjs.Context()
     context.set_max_stack_size(_STACK_BYTES // 2)
+    # A graph of thousands of steps would block the caller for minutes.
     context.set_time_limit(_TIME_LIMIT_S)
     context.eval((Path(__file__).parent / "vendor/dagre.js").read_text("utf-8"))
     layout = context.eval("__layout")

@@ -1,7 +1,7 @@
-"""What a picture of a workflow shows, whatever format it is written in.
+"""Content of a rendered workflow graph, independent of the output format.
 
-A workflow that could not run is drawn too (cycles, edges to nowhere, ids that stand twice): the
-picture helps to find the mistake.
+Invalid workflows are drawn too (cycles, unknown targets, duplicate ids): the graph helps to find
+the mistake.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from worker.view.graph.palette import TONES
+from worker.view.graph.annotation_styles import ANNOTATION_STYLES
 from worker.view.graph.text import clean, clean_lines, shorten
 from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Workflow
 
@@ -21,31 +21,32 @@ BADGE_LIMIT = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """What a run, or the tests, say about a step or an edge.
+    """Result of a run or of tests, shown on a step or an edge.
 
-    ``tone`` is a status, or another of TONES (ValueError for others); ``badge`` is a text of
-    BADGE_LIMIT characters at most, ``note`` is shown on pointing at it.
+    ``style`` is a key of ANNOTATION_STYLES (ValueError for others), ``badge`` a text of at most
+    BADGE_LIMIT characters, and ``note`` the tooltip.
     """
 
-    tone: str
+    style: str
     badge: str = ""
     note: str = ""
 
     def __post_init__(self) -> None:
-        if self.tone not in TONES:
-            raise ValueError(f"no such tone: {self.tone!r} (there are: {', '.join(TONES)})")
+        if self.style not in ANNOTATION_STYLES:
+            known = ", ".join(ANNOTATION_STYLES)
+            raise ValueError(f"unknown annotation style {self.style!r} (expected one of {known})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
-    """Marks by the ids of steps, and by those of edges (``a->b``)."""
+class Annotations:
+    """Annotations by step id, and by edge id (``a->b``)."""
 
     steps: Mapping[str, Annotation] = field(default_factory=dict)
     edges: Mapping[str, Annotation] = field(default_factory=dict)
 
 
 class NodeKind(StrEnum):
-    """A code-less job passes its state on; an edge leads to a missing step, which is none."""
+    """Kind of a node; ``MISSING`` stands for the unknown target of an edge."""
 
     TRIGGER = "trigger"
     JOB = "job"
@@ -53,8 +54,8 @@ class NodeKind(StrEnum):
     MISSING = "missing"
 
 
-class Style(StrEnum):
-    """How an edge is drawn; a disabled one looks disabled whatever its condition is."""
+class EdgeStyle(StrEnum):
+    """Line style of an edge; ``DISABLED`` takes precedence over the condition."""
 
     ALWAYS = "always"
     SUCCESS = "success"
@@ -66,7 +67,7 @@ class Style(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnNode:
-    """A step. ``key`` is generated (``n0``), and alone is used where a format needs a name."""
+    """Step of the graph. ``key`` is generated (``n0``) and safe as a name in every format."""
 
     key: str
     id: str
@@ -74,30 +75,33 @@ class DrawnNode:
     subtitle: str
     kind: NodeKind
     tooltip: str
-    mark: Annotation | None = None
+    annotation: Annotation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrow:
-    """An edge between the keys of two nodes. ``label`` is the author's; ``condition`` says when it
-    is followed, in at most CONDITION_LIMIT characters (empty: always); ``tooltip`` has it whole."""
+class DrawnEdge:
+    """Edge between the keys of two nodes.
+
+    ``condition`` has at most CONDITION_LIMIT characters and is empty for always; ``tooltip`` has
+    the whole condition.
+    """
 
     source: str
     target: str
-    style: Style
+    style: EdgeStyle
     label: str
     condition: str
     tooltip: str
-    mark: Annotation | None = None
+    annotation: Annotation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
-    """Nodes and edges in the order of the file. Every text in it is clean; none is escaped."""
+    """Nodes and edges in the order of the file. All texts are cleaned, none is escaped."""
 
     title: str
     nodes: tuple[DrawnNode, ...]
-    edges: tuple[Arrow, ...]
+    edges: tuple[DrawnEdge, ...]
 
     @property
     def summary(self) -> str:
@@ -105,11 +109,11 @@ class Drawing:
 
 
 _STYLES = {
-    EdgeKind.ALWAYS: Style.ALWAYS,
-    EdgeKind.NEVER: Style.NEVER,
-    EdgeKind.SUCCESS: Style.SUCCESS,
-    EdgeKind.FAILURE: Style.FAILURE,
-    EdgeKind.EXPRESSION: Style.EXPRESSION,
+    EdgeKind.ALWAYS: EdgeStyle.ALWAYS,
+    EdgeKind.NEVER: EdgeStyle.NEVER,
+    EdgeKind.SUCCESS: EdgeStyle.SUCCESS,
+    EdgeKind.FAILURE: EdgeStyle.FAILURE,
+    EdgeKind.EXPRESSION: EdgeStyle.EXPRESSION,
 }
 _CONDITIONS = {
     EdgeKind.ALWAYS: "",
@@ -117,46 +121,50 @@ _CONDITIONS = {
     EdgeKind.SUCCESS: "✓ on success",
     EdgeKind.FAILURE: "✗ on failure",
 }
-NO_MARKS = Marks()
+NO_ANNOTATIONS = Annotations()
 
 
-def draw(workflow: Workflow, marks: Marks = NO_MARKS) -> Drawing:
-    """What a picture of the workflow shows, with what ``marks`` say laid over it."""
+def draw(workflow: Workflow, annotations: Annotations = NO_ANNOTATIONS) -> Drawing:
+    """Draw a workflow with its annotations."""
+    # Names are generated: an id of the author could be syntax of an output format.
     keys: dict[str, str] = {}
     for number, step in enumerate(workflow.steps):
         keys.setdefault(step.id, f"n{number}")
     nodes = [
-        _node(f"n{number}", step, _cleaned(marks.steps.get(step.id)))
+        _node(f"n{number}", step, _cleaned(annotations.steps.get(step.id)))
         for number, step in enumerate(workflow.steps)
     ]
     for target in _missing(workflow):
         keys[target] = f"n{len(nodes)}"
-        nodes.append(_gap(keys[target], target))
+        nodes.append(_missing_node(keys[target], target))
     return Drawing(
         title=shorten(clean(workflow.name), TITLE_LIMIT) or "workflow",
         nodes=tuple(nodes),
         edges=tuple(
-            _arrow(f"n{number}", keys[edge.target], edge, _cleaned(marks.edges.get(edge.id)))
+            _edge(f"n{number}", keys[edge.target], edge, _cleaned(annotations.edges.get(edge.id)))
             for number, step in enumerate(workflow.steps)
             for edge in step.edges
         ),
     )
 
 
-def _cleaned(mark: Annotation | None) -> Annotation | None:
-    if mark is None:
+def _cleaned(annotation: Annotation | None) -> Annotation | None:
+    if annotation is None:
         return None
-    return replace(mark, badge=shorten(clean(mark.badge), BADGE_LIMIT), note=clean_lines(mark.note))
+    return replace(
+        annotation,
+        badge=shorten(clean(annotation.badge), BADGE_LIMIT),
+        note=clean_lines(annotation.note),
+    )
 
 
 def _missing(workflow: Workflow) -> list[str]:
-    """The targets that are no steps, each once."""
     known = {step.id for step in workflow.steps}
     targets = (edge.target for step in workflow.steps for edge in step.edges)
     return [target for target in dict.fromkeys(targets) if target not in known]
 
 
-def _node(key: str, step: Step, mark: Annotation | None) -> DrawnNode:
+def _node(key: str, step: Step, annotation: Annotation | None) -> DrawnNode:
     kind = NodeKind.TRIGGER if step.kind is StepKind.TRIGGER else NodeKind.JOB
     if kind is NodeKind.JOB and not step.runs_code:
         kind = NodeKind.CODELESS
@@ -168,8 +176,8 @@ def _node(key: str, step: Step, mark: Annotation | None) -> DrawnNode:
         title=shorten(clean(step.name) or clean(step.id), TITLE_LIMIT) or "unnamed",
         subtitle=shorten(clean(subtitle), TITLE_LIMIT),
         kind=kind,
-        tooltip=_tooltip(*tooltip, mark.note if mark else ""),
-        mark=mark,
+        tooltip=_tooltip(*tooltip, annotation.note if annotation else ""),
+        annotation=annotation,
     )
 
 
@@ -184,32 +192,32 @@ def _subtitles(step: Step, kind: NodeKind) -> Iterator[str]:
         yield from (adaptor.removeprefix("@openfn/language-") for adaptor in step.adaptors)
 
 
-def _gap(key: str, target: str) -> DrawnNode:
+def _missing_node(key: str, target: str) -> DrawnNode:
     return DrawnNode(
         key=key,
         id=clean(target),
         title=shorten(clean(target), TITLE_LIMIT) or "unnamed",
-        subtitle="⚠ no such step",
+        subtitle="⚠ unknown step",
         kind=NodeKind.MISSING,
-        tooltip=_tooltip(f"an edge leads to '{clean(target)}', which is no step"),
+        tooltip=_tooltip(f"unknown step '{clean(target)}', the target of an edge"),
     )
 
 
-def _arrow(source: str, target: str, edge: Edge, mark: Annotation | None) -> Arrow:
+def _edge(source: str, target: str, edge: Edge, annotation: Annotation | None) -> DrawnEdge:
     whole = clean_lines(edge.expression) if edge.kind is EdgeKind.EXPRESSION else ""
     condition = _CONDITIONS.get(edge.kind) or shorten(clean(edge.expression), CONDITION_LIMIT)
     tooltip = [
         clean(edge.id), clean_lines(edge.label), whole or condition or "always",
-        "disabled: never followed" if edge.disabled else "", mark.note if mark else "",
+        "disabled: never followed" if edge.disabled else "", annotation.note if annotation else "",
     ]  # fmt: skip
-    return Arrow(
+    return DrawnEdge(
         source=source,
         target=target,
-        style=Style.DISABLED if edge.disabled else _STYLES[edge.kind],
+        style=EdgeStyle.DISABLED if edge.disabled else _STYLES[edge.kind],
         label=shorten(clean(edge.label), TITLE_LIMIT),
         condition=condition,
         tooltip=_tooltip(*tooltip),
-        mark=mark,
+        annotation=annotation,
     )
 
 

@@ -1,4 +1,4 @@
-"""The formats that a drawing can be written in, by the ends of files' names."""
+"""Output formats, by the suffix of file names."""
 
 from __future__ import annotations
 
@@ -7,37 +7,43 @@ from pathlib import Path
 from typing import Final
 
 from worker.errors import UsageError
-from worker.view.graph.dot import dot
+from worker.view.graph.dot import render_dot
 from worker.view.graph.drawing import Drawing
-from worker.view.graph.html import html
-from worker.view.graph.mermaid import mermaid
-from worker.view.graph.png import png
-from worker.view.graph.svg import svg
+from worker.view.graph.html import render_html
+from worker.view.graph.mermaid import render_mermaid
+from worker.view.graph.png import render_png
+from worker.view.graph.svg import render_svg
 
 FORMATS: Final[dict[str, Callable[[Drawing], str | bytes]]] = {
-    "svg": svg,
-    "png": png,
-    "html": html,
-    "mmd": mermaid,
-    "dot": dot,
+    "svg": render_svg,
+    "png": render_png,
+    "html": render_html,
+    "mmd": render_mermaid,
+    "dot": render_dot,
 }
-_ALSO: Final = {"htm": "html", "mermaid": "mmd", "gv": "dot"}
+# Other suffixes of the same formats.
+_ALIASES: Final = {"htm": "html", "mermaid": "mmd", "gv": "dot"}
 
 
-def format_of(file: Path) -> str:
-    """The format that a file's name asks for. Raises UsageError for others."""
+def format_from_name(file: Path) -> str:
+    """Return the format of a file name's suffix. Raises UsageError for an unknown one."""
     suffix = file.suffix.lower().removeprefix(".")
-    return _known(_ALSO.get(suffix, suffix), f"{file.name} does not end in a format's name")
+    return _check_known(
+        _ALIASES.get(suffix, suffix), f"{file.name} has no suffix of a known format"
+    )
 
 
-def write(drawing: Drawing, format: str) -> bytes:
-    """The drawing in a format. Raises UsageError for one that is not known, or not installed, and
-    for a drawing that is too large."""
-    found = FORMATS[_known(format, f"'{format}' is no format")](drawing)
-    return found if isinstance(found, bytes) else found.encode()
+def render(drawing: Drawing, format: str) -> bytes:
+    """Render the drawing in a format.
+
+    Raises UsageError for an unknown format, for one whose extra is not installed, and for a
+    drawing that is too large.
+    """
+    content = FORMATS[_check_known(format, f"unknown format '{format}'")](drawing)
+    return content if isinstance(content, bytes) else content.encode()
 
 
-def _known(format: str, otherwise: str) -> str:
+def _check_known(format: str, problem: str) -> str:
     if format not in FORMATS:
-        raise UsageError(f"{otherwise} (there are: {', '.join(FORMATS)})")
+        raise UsageError(f"{problem} (expected one of {', '.join(FORMATS)})")
     return format

@@ -1,6 +1,6 @@
-"""A drawing as one HTML page: the picture, as wide as the window, and the same as a table.
+"""HTML output: a page with the graph and the edges as a table.
 
-Nothing in it runs, and its policy lets nothing run or load: the one style sheet is known by hash.
+The page has no script. Its content security policy allows one style sheet, by hash.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ import base64
 import hashlib
 from xml.etree import ElementTree as ET
 
-from worker.view.graph.drawing import Arrow, Drawing
-from worker.view.graph.styles import DAY, NIGHT, SANS, style_sheet
-from worker.view.graph.svg import picture
+from worker.view.graph.drawing import Drawing, DrawnEdge
+from worker.view.graph.svg import svg_element
+from worker.view.graph.themes import DARK, LIGHT, SANS, style_sheet
 
-# Below this scale nobody reads the labels: then the picture scrolls in its frame.
+# Below this scale the labels are unreadable: the graph then scrolls in its frame.
 _LEAST_SCALE = 0.65
-_HEADINGS = ("From", "To", "When")
+_HEADINGS = ("From", "To", "Condition")
 
 
-def html(drawing: Drawing) -> str:
-    """The page as text."""
-    shown = picture(drawing)
-    styles = _page_styles(float(shown.get("width", "0")))
+def render_html(drawing: Drawing) -> str:
+    """Render a page with the graph and its edges as a table."""
+    graph = svg_element(drawing)
+    styles = _page_styles(float(graph.get("width", "0")))
     page = ET.Element("html", {"lang": "en"})
     head = ET.SubElement(page, "head")
     ET.SubElement(head, "meta", {"charset": "utf-8"})
@@ -32,39 +32,41 @@ def html(drawing: Drawing) -> str:
     ET.SubElement(head, "title").text = f"{drawing.title}: workflow"
     ET.SubElement(head, "style").text = styles
     main = ET.SubElement(ET.SubElement(page, "body"), "main")
-    _frame(main, drawing).append(shown)
+    _frame(main, drawing).append(graph)
     _table(main, drawing)
     return f"<!doctype html>\n{ET.tostring(page, encoding='unicode', method='html')}\n"
 
 
 def _policy(styles: str) -> str:
+    # The page may show a workflow of unknown origin: a second barrier behind the escaping of texts.
     digest = base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()
     allowed = ("default-src 'none'", f"style-src 'sha256-{digest}'", "base-uri 'none'")
     return "; ".join((*allowed, "form-action 'none'"))
 
 
-def _page_styles(across: float) -> str:
-    least = across * _LEAST_SCALE
-    night = f"body {{ background: {NIGHT.back}; color: {NIGHT.ink}; }}"
+def _page_styles(width: float) -> str:
+    min_width = width * _LEAST_SCALE
+    dark = f"body {{ background: {DARK.back}; color: {DARK.ink}; }}"
     return "\n".join((
         style_sheet(),
         ":root { color-scheme: light dark; }",
-        f"body {{ margin: 0; font: 14px/1.45 {SANS}; background: {DAY.back}; color: {DAY.ink}; }}",
+        f"body {{ margin: 0; font: 14px/1.45 {SANS}; background: {LIGHT.back}; "
+        f"color: {LIGHT.ink}; }}",
         ".frame { overflow-x: auto; }",
         ".frame svg { display: block; margin: 0 auto; width: 100%; height: auto; "
-        f"max-width: {across:g}px; min-width: {least:g}px; }}",
+        f"max-width: {width:g}px; min-width: {min_width:g}px; }}",
         "details { margin: 8px 20px 24px; overflow-x: auto; }",
         "summary { cursor: pointer; padding: 6px 0; }",
         "table { border-collapse: collapse; }",
         f"th, td {{ padding: 5px 20px 5px 0; text-align: left; vertical-align: top; "
-        f"border-bottom: 1px solid {DAY.job_line}; overflow-wrap: anywhere; }}",
-        f"@media screen and (prefers-color-scheme: dark) {{ {night} }}",
+        f"border-bottom: 1px solid {LIGHT.job_line}; overflow-wrap: anywhere; }}",
+        f"@media screen and (prefers-color-scheme: dark) {{ {dark} }}",
     ))  # fmt: skip
 
 
 def _frame(main: ET.Element, drawing: Drawing) -> ET.Element:
-    """Scrolled by keys too, which a box with a name and a tab stop is."""
-    name = {"role": "region", "aria-label": f"The graph of {drawing.title}", "tabindex": "0"}
+    # A scrollable region needs a name and a tab stop to be scrolled by keyboard.
+    name = {"role": "region", "aria-label": f"Graph of {drawing.title}", "tabindex": "0"}
     return ET.SubElement(main, "div", {"class": "frame", **name})
 
 
@@ -79,8 +81,8 @@ def _table(main: ET.Element, drawing: Drawing) -> None:
         _row(body, "td", (titles[edge.source], titles[edge.target], _when(edge)))
 
 
-def _when(edge: Arrow) -> str:
-    """All but the first line of the tooltip, which names the edge."""
+def _when(edge: DrawnEdge) -> str:
+    # The first line of the tooltip is the id of the edge.
     return "; ".join(edge.tooltip.split("\n")[1:])
 
 

@@ -1,22 +1,22 @@
-"""Where everything in a picture is."""
+"""Positions of boxes, labels and edges."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from worker.view.graph.dagre import Point
-from worker.view.graph.fitting import Fitted
+from worker.view.graph.text_blocks import TextBlock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rectangle:
-    """A box by its middle, with the lines of text in it."""
+    """Box given by its center, with its text."""
 
     x: float
     y: float
     width: float
     height: float
-    text: Fitted
+    text: TextBlock
 
     @property
     def left(self) -> float:
@@ -37,11 +37,10 @@ class Rectangle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Boxes and labels (None: there is none) in the order of the drawing, routes as the points
-    from an edge's source to its target. All of it lies between (0, 0) and (width, height).
+    """Boxes, labels (None: no text) and routes in the order of the drawing.
 
-    Two points of a route below each other are joined by a line; others by a curve that leaves and
-    arrives upright, or by a line where they stand side by side.
+    A route is the points from source to target. Points with the same x or y are joined by a line,
+    others by a curve with vertical ends. All coordinates are between (0, 0) and (width, height).
     """
 
     width: float
@@ -51,15 +50,15 @@ class Layout:
     routes: tuple[tuple[Point, ...], ...]
 
 
-def shifted(layout: Layout, left: float, top: float) -> Layout:
-    """The layout with what was at (left, top) at (0, 0)."""
+def shift(layout: Layout, left: float, top: float) -> Layout:
+    """Move the layout so that (left, top) becomes (0, 0)."""
 
-    def box(one: Rectangle) -> Rectangle:
-        return replace(one, x=one.x - left, y=one.y - top)
+    def move(box: Rectangle) -> Rectangle:
+        return replace(box, x=box.x - left, y=box.y - top)
 
     return replace(
         layout,
-        boxes=tuple(map(box, layout.boxes)),
-        labels=tuple(label and box(label) for label in layout.labels),
+        boxes=tuple(map(move, layout.boxes)),
+        labels=tuple(label and move(label) for label in layout.labels),
         routes=tuple(tuple((x - left, y - top) for x, y in route) for route in layout.routes),
     )

@@ -1,58 +1,65 @@
-"""The key to a picture: the tones and the kinds of edges that are in it."""
+"""Legend of a graph: the annotation styles and edge styles that it uses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.view.graph.drawing import Drawing, Style
-from worker.view.graph.palette import TONES, Color
-from worker.view.graph.text import width
+from worker.view.graph.annotation_styles import ANNOTATION_STYLES, AnnotationStyle
+from worker.view.graph.drawing import Drawing, EdgeStyle
+from worker.view.graph.text import text_width
 
-_SIGN, _BETWEEN, _ROW, _ABOVE = 28.0, 18.0, 24.0, 30.0
-_LEAST_ROOM = 400.0
-_WORDS = {
-    Style.SUCCESS: "on success",
-    Style.FAILURE: "on failure",
-    Style.EXPRESSION: "on a condition",
-    Style.DISABLED: "disabled",
-    Style.NEVER: "never",
+_SYMBOL_WIDTH, _ENTRY_GAP, _ROW_HEIGHT, _MARGIN_TOP = 28.0, 18.0, 24.0, 30.0
+# A narrow graph would otherwise have a legend of one entry per row.
+_MIN_ROOM = 400.0
+_LABELS = {
+    EdgeStyle.SUCCESS: "on success",
+    EdgeStyle.FAILURE: "on failure",
+    EdgeStyle.EXPRESSION: "on a condition",
+    EdgeStyle.DISABLED: "disabled",
+    EdgeStyle.NEVER: "never",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One line of the key; it has a tone or a style. ``y`` is its middle."""
+class LegendEntry:
+    """Entry of the legend: an annotation style or an edge style. ``y`` is its middle."""
 
     text: str
     x: float
     y: float
-    tone: Color | None = None
-    style: Style | None = None
+    annotation_style: AnnotationStyle | None = None
+    edge_style: EdgeStyle | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Legend:
-    entries: tuple[Entry, ...]
+    entries: tuple[LegendEntry, ...]
     width: float
     height: float
 
 
-def legend_of(drawing: Drawing, room: float) -> Legend:
-    """The key, in rows about as wide as the ``room``; of no size where nothing is to explain."""
-    marks = [node.mark for node in drawing.nodes] + [edge.mark for edge in drawing.edges]
-    seen = {mark.tone for mark in marks if mark}
-    tones = [tone for tone in TONES.values() if tone.name in seen]
-    styles = [style for style in _WORDS if any(edge.style is style for edge in drawing.edges)]
-    found: list[Entry] = []
-    x, y, widest = 0.0, _ABOVE, 0.0
-    for text, tone, style in (
-        *((tone.name, tone, None) for tone in tones),
-        *((_WORDS[style], None, style) for style in styles),
+def build_legend(drawing: Drawing, room: float) -> Legend:
+    """Arrange the legend in rows of about ``room`` pixels; its height is 0 where it is empty."""
+    annotations = [node.annotation for node in drawing.nodes] + [
+        edge.annotation for edge in drawing.edges
+    ]
+    used = {annotation.style for annotation in annotations if annotation}
+    annotation_styles = [style for style in ANNOTATION_STYLES.values() if style.name in used]
+    edge_styles = [style for style in _LABELS if any(edge.style is style for edge in drawing.edges)]
+    entries: list[LegendEntry] = []
+    x, y, widest = 0.0, _MARGIN_TOP, 0.0
+    for text, annotation_style, edge_style in (
+        *((style.label, style, None) for style in annotation_styles),
+        *((_LABELS[style], None, style) for style in edge_styles),
     ):
-        across = _SIGN + width(text, 11)
-        if x and x + across > max(room, _LEAST_ROOM):
-            x, y = 0.0, y + _ROW
-        found.append(Entry(text=text, x=x, y=y, tone=tone, style=style))
-        x += across + _BETWEEN
-        widest = max(widest, x - _BETWEEN)
-    return Legend(entries=tuple(found), width=widest, height=y + 8 if found else 0)
+        entry_width = _SYMBOL_WIDTH + text_width(text, 11)
+        if x and x + entry_width > max(room, _MIN_ROOM):
+            x, y = 0.0, y + _ROW_HEIGHT
+        entries.append(
+            LegendEntry(
+                text=text, x=x, y=y, annotation_style=annotation_style, edge_style=edge_style
+            )
+        )
+        x += entry_width + _ENTRY_GAP
+        widest = max(widest, x - _ENTRY_GAP)
+    return Legend(entries=tuple(entries), width=widest, height=y + 8 if entries else 0)

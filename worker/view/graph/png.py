@@ -1,5 +1,4 @@
-"""A drawing as PNG, by resvg: it comes as a wheel with nothing else to install, where CairoSVG
-asks for Cairo on the system. It takes its fonts from the system."""
+"""PNG output, rendered by resvg with the fonts of the system."""
 
 from __future__ import annotations
 
@@ -8,20 +7,21 @@ import re
 
 from worker.errors import UsageError
 from worker.view.graph.drawing import Drawing
-from worker.view.graph.svg import svg
+from worker.view.graph.svg import render_svg
 
-# Where a font lacks a sign, resvg shows the whole line in another one: these have them all.
+# resvg comes as a wheel without dependencies; CairoSVG needs the Cairo library on the system.
+# Where a font lacks a glyph, resvg renders the whole line in another font: these have all glyphs.
 _FONTS = "'DejaVu Sans', 'Segoe UI Symbol', 'Arial Unicode MS', 'Noto Sans', Arial, sans-serif"
 _ZOOM = 2.0
-# Drawing takes a second for 12 million pixels; what is larger than its own size is for looks alone.
+# Rendering takes a second for 12 million pixels, so only smaller graphs are enlarged.
 _SHARP_PIXELS = 12_000_000
 _MOST_PIXELS = 64_000_000
 
 
-def png(drawing: Drawing) -> bytes:
-    """The picture by day, up to twice its size.
+def render_png(drawing: Drawing) -> bytes:
+    """Render the graph in the light theme, at up to twice its size.
 
-    Raises :class:`UsageError` where the extra ``png`` is not installed.
+    Raises :class:`UsageError` where the extra ``render_png`` is not installed.
     """
     try:
         import resvg_py
@@ -29,13 +29,13 @@ def png(drawing: Drawing) -> bytes:
         raise UsageError(
             "PNG needs the extra 'png': pip install 'workflow-worker[png]' (or write svg)"
         ) from error
-    text = svg(drawing, night=False, sans=_FONTS)
+    text = render_svg(drawing, dark=False, sans=_FONTS)
     return bytes(resvg_py.svg_to_bytes(svg_string=text, zoom=_zoom(text)))
 
 
 def _zoom(text: str) -> float:
-    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
-    assert found is not None
-    pixels = float(found[1]) * float(found[2])
-    sharp = max(1.0, math.sqrt(_SHARP_PIXELS / pixels))
-    return min(_ZOOM, sharp, math.sqrt(_MOST_PIXELS / pixels))
+    match = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    assert match is not None
+    pixels = float(match[1]) * float(match[2])
+    affordable = max(1.0, math.sqrt(_SHARP_PIXELS / pixels))
+    return min(_ZOOM, affordable, math.sqrt(_MOST_PIXELS / pixels))

@@ -1,8 +1,4 @@
-"""A drawing as SVG: one file with nothing from elsewhere, by day and by night.
-
-It is built as a tree, so no text of a workflow can become markup, and it uses no ids, so several
-pictures can stand in one page.
-"""
+"""SVG output: a self-contained file in a light and a dark theme."""
 
 from __future__ import annotations
 
@@ -10,32 +6,35 @@ from collections.abc import Sequence
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
-from worker.view.graph.arrange import arrange
+from worker.view.graph.annotation_styles import ANNOTATION_STYLES, AnnotationStyle, ChipShape
 from worker.view.graph.dagre import Point
-from worker.view.graph.drawing import Annotation, Arrow, Drawing, DrawnNode, NodeKind, Style
-from worker.view.graph.fitting import CHIP, FONTS, Fitted, Line, Role
+from worker.view.graph.drawing import Annotation, Drawing, DrawnEdge, DrawnNode, EdgeStyle, NodeKind
 from worker.view.graph.layout import Layout, Rectangle
-from worker.view.graph.legend import Legend, legend_of
-from worker.view.graph.palette import TONES, Color, NodeShape
-from worker.view.graph.styles import ROOT, SANS, style_sheet
-from worker.view.graph.text import width
+from worker.view.graph.layout_engine import compute_layout
+from worker.view.graph.legend import Legend, build_legend
+from worker.view.graph.text import text_width
+from worker.view.graph.text_blocks import CHIP_SIZE, FONTS, TextBlock, TextLine, TextRole
+from worker.view.graph.themes import ROOT, SANS, style_sheet
 
+# The file is built as an XML tree, so that no text of a workflow can become markup. It has no ids,
+# so that a page can contain several graphs.
 NAMESPACE = "http://www.w3.org/2000/svg"
 _MARGIN, _HEADING = 20.0, 30.0
 _HEAD, _HEAD_HALF, _TAIL, _SLIM = 8.0, 4.0, 5.0, 4.0
+# The middle of small letters is about this part of the font size above the baseline.
 _BASELINE = 0.35
 
 
-def svg(drawing: Drawing, *, night: bool = True, sans: str = SANS) -> str:
-    """The picture as the text of an SVG file."""
-    root = picture(drawing, style_sheet(night=night, sans=sans))
+def render_svg(drawing: Drawing, *, dark: bool = True, sans: str = SANS) -> str:
+    """Render the graph as an SVG file."""
+    root = svg_element(drawing, style_sheet(dark=dark, sans=sans))
     return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def picture(drawing: Drawing, styles: str = "") -> ET.Element:
-    """The picture as an element; without ``styles``, the page around it has the style sheet."""
-    layout = arrange(drawing)
-    legend = legend_of(drawing, layout.width)
+def svg_element(drawing: Drawing, styles: str = "") -> ET.Element:
+    """Render the graph as an element. Without ``styles``, the page must have the style sheet."""
+    layout = compute_layout(drawing)
+    legend = build_legend(drawing, layout.width)
     inner = max(layout.width, legend.width, _heading_width(drawing))
     height = layout.height + 2 * _MARGIN + _HEADING + legend.height
     root = _root(drawing, inner + 2 * _MARGIN, height)
@@ -50,7 +49,7 @@ def picture(drawing: Drawing, styles: str = "") -> ET.Element:
     return root
 
 
-def _root(drawing: Drawing, across: float, down: float) -> ET.Element:
+def _root(drawing: Drawing, width: float, height: float) -> ET.Element:
     root = ET.Element(
         "svg",
         {
@@ -58,9 +57,9 @@ def _root(drawing: Drawing, across: float, down: float) -> ET.Element:
             "class": ROOT,
             "role": "img",
             "aria-label": f"Workflow {drawing.title}: {drawing.summary}",
-            "width": _n(across),
-            "height": _n(down),
-            "viewBox": f"0 0 {_n(across)} {_n(down)}",
+            "width": _n(width),
+            "height": _n(height),
+            "viewBox": f"0 0 {_n(width)} {_n(height)}",
         },
     )
     _add(root, "title").text = drawing.title
@@ -69,27 +68,25 @@ def _root(drawing: Drawing, across: float, down: float) -> ET.Element:
 
 
 def _description(drawing: Drawing) -> str:
-    """The graph in words, for those who cannot see it."""
+    """Describe the graph in text, for screen readers."""
     titles = {node.key: node.title for node in drawing.nodes}
     lines = [f"{drawing.summary}, from top to bottom."]
     for edge in drawing.edges:
-        says = ", ".join(filter(None, (edge.label, edge.condition)))
-        off = " (disabled)" if edge.style is Style.DISABLED else ""
-        rule = f": {says}" if says else ""
+        condition = ", ".join(filter(None, (edge.label, edge.condition)))
+        off = " (disabled)" if edge.style is EdgeStyle.DISABLED else ""
+        rule = f": {condition}" if condition else ""
         lines.append(f"{titles[edge.source]} to {titles[edge.target]}{rule}{off}.")
     return "\n".join(lines)
 
 
 def _heading_width(drawing: Drawing) -> float:
-    return width(drawing.title, 15, bold=True)
+    return text_width(drawing.title, 15, bold=True)
 
 
 def _draw_graph(graph: ET.Element, drawing: Drawing, layout: Layout) -> None:
-    """Lines first, so that no label and no box is ever crossed out."""
-    groups = []
+    # Lines come first, so that labels and boxes are drawn over them.
     for edge, route in zip(drawing.edges, layout.routes, strict=True):
-        groups.append(group := _add(graph, "g"))
-        _draw_line(group, edge, route)
+        _draw_line(_add(graph, "g"), edge, route)
     for edge, label in zip(drawing.edges, layout.labels, strict=True):
         if label:
             _draw_label(_add(graph, "g"), edge, label)
@@ -97,20 +94,20 @@ def _draw_graph(graph: ET.Element, drawing: Drawing, layout: Layout) -> None:
         _draw_node(_add(graph, "g"), node, box)
 
 
-def _draw_line(group: ET.Element, edge: Arrow, route: Sequence[Point]) -> None:
-    classes = f"{edge.style}{_tone_class(edge.mark)}"
+def _draw_line(group: ET.Element, edge: DrawnEdge, route: Sequence[Point]) -> None:
+    classes = f"{edge.style}{_style_class(edge.annotation)}"
     _add(group, "title").text = edge.tooltip
-    end = _before(route)
+    end = _head_base(route)
     path = _path([*route[:-1], end])
     _add(group, "path", f"line {classes}", d=path)
+    # A wide invisible line: a thin one is hard to point at.
     _add(group, "path", "reach", d=path, stroke="#000")
     _add(group, "path", f"head {classes}", d=_head(end, route[-1]))
-    if edge.style is Style.EXPRESSION:
+    if edge.style is EdgeStyle.EXPRESSION:
         _add(group, "path", f"tail {classes}", d=_diamond(*route[:2]))
 
 
 def _diamond(tail: Point, towards: Point) -> str:
-    """A diamond at the tail of an edge, which goes upright or sideways there."""
     (x, y), (to_x, to_y) = tail, towards
     if to_y == y:
         along = _TAIL if to_x > x else -_TAIL
@@ -121,8 +118,9 @@ def _diamond(tail: Point, towards: Point) -> str:
     return "M" + "L".join(f"{_n(x + a)} {_n(y + b)}" for a, b in corners) + "Z"
 
 
-def _before(route: Sequence[Point]) -> Point:
-    """Where the line ends and the head begins."""
+def _head_base(route: Sequence[Point]) -> Point:
+    """Return the point where the line ends and the arrow head begins."""
+    # A line to the tip would be wider there than the head.
     (from_x, from_y), (x, y) = route[-2:]
     if from_y == y:
         return (x + (_HEAD if from_x > x else -_HEAD), y)
@@ -137,7 +135,7 @@ def _head(base: Point, tip: Point) -> str:
 
 
 def _path(route: Sequence[Point]) -> str:
-    """Lines, and curves that leave and arrive upright, as :class:`Layout` says."""
+    """Write the path data of a route; see :class:`Layout`."""
     parts = [f"M{_n(route[0][0])} {_n(route[0][1])}"]
     for (x, y), (to_x, to_y) in pairwise(route):
         if x == to_x or y == to_y:
@@ -148,27 +146,29 @@ def _path(route: Sequence[Point]) -> str:
     return "".join(parts)
 
 
-def _draw_label(group: ET.Element, edge: Arrow, box: Rectangle) -> None:
+def _draw_label(group: ET.Element, edge: DrawnEdge, box: Rectangle) -> None:
     _add(group, "title").text = edge.tooltip
     _rect(group, box, "back", radius=4)
-    tone = _tone_class(edge.mark)
-    _lines(group, box.text, box.x, box.y, f" {edge.style}{tone}")
+    style = _style_class(edge.annotation)
+    _lines(group, box.text, box.x, box.y, f" {edge.style}{style}")
 
 
 def _draw_node(group: ET.Element, node: DrawnNode, box: Rectangle) -> None:
     _add(group, "title").text = node.tooltip
-    tone = _tone_class(node.mark)
-    classes = f"box {node.kind}{tone}"
+    style = _style_class(node.annotation)
+    classes = f"box {node.kind}{style}"
     if node.kind is NodeKind.TRIGGER:
         _add(group, "path", classes, d=_hexagon(box))
     else:
         _rect(group, box, classes, radius=8)
     shift = 0.0
-    if node.mark:
+    if node.annotation:
         inset = 14 if node.kind is NodeKind.TRIGGER else 7
-        draw_chip(group, TONES[node.mark.tone], box.left + inset + CHIP / 2, box.y)
-        shift = CHIP / 2 - 1
-    _lines(group, box.text, box.x + shift, box.y, tone)
+        draw_chip(
+            group, ANNOTATION_STYLES[node.annotation.style], box.left + inset + CHIP_SIZE / 2, box.y
+        )
+        shift = CHIP_SIZE / 2 - 1
+    _lines(group, box.text, box.x + shift, box.y, style)
 
 
 def _hexagon(box: Rectangle) -> str:
@@ -180,46 +180,47 @@ def _hexagon(box: Rectangle) -> str:
     return "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in corners) + "Z"
 
 
-def draw_chip(group: ET.Element, tone: Color, x: float, y: float) -> None:
-    """The sign of a tone: an outline and a glyph, told apart without colour."""
+def draw_chip(group: ET.Element, style: AnnotationStyle, x: float, y: float) -> None:
+    """Draw the chip of a style: an outline and a glyph."""
     chip = _add(group, "g", transform=f"translate({_n(x)} {_n(y)})")
-    _add(chip, "path", f"chip {tone.shape} t-{tone.name}", d=_OUTLINES[tone.shape])
-    if tone.glyph:
-        lower = {"transform": "translate(0 1.6)"} if tone.shape is NodeShape.TRIANGLE else {}
-        solid = " solid" if tone.glyph.endswith("Z") else ""
-        _add(chip, "path", f"glyph{solid} t-{tone.name}", d=tone.glyph, **lower)
+    _add(chip, "path", f"chip {style.shape} t-{style.name}", d=_OUTLINES[style.shape])
+    if style.glyph:
+        # The optical center of a triangle is below the middle of its box.
+        lower = {"transform": "translate(0 1.6)"} if style.shape is ChipShape.TRIANGLE else {}
+        solid = " solid" if style.glyph.endswith("Z") else ""
+        _add(chip, "path", f"glyph{solid} t-{style.name}", d=style.glyph, **lower)
 
 
 _CIRCLE = "M-7.5 0A7.5 7.5 0 1 1 7.5 0A7.5 7.5 0 1 1-7.5 0Z"
 _OUTLINES = {
-    NodeShape.CIRCLE: _CIRCLE,
-    NodeShape.RING: _CIRCLE,
-    NodeShape.DASHED: _CIRCLE,
-    NodeShape.SQUARE: "M-7-7H7V7H-7Z",
-    NodeShape.DIAMOND: "M0-9L9 0L0 9L-9 0Z",
-    NodeShape.TRIANGLE: "M0-8.5L8.8 7H-8.8Z",
+    ChipShape.CIRCLE: _CIRCLE,
+    ChipShape.RING: _CIRCLE,
+    ChipShape.DASHED: _CIRCLE,
+    ChipShape.SQUARE: "M-7-7H7V7H-7Z",
+    ChipShape.DIAMOND: "M0-9L9 0L0 9L-9 0Z",
+    ChipShape.TRIANGLE: "M0-8.5L8.8 7H-8.8Z",
 }
 
 
 def _draw_legend(root: ET.Element, legend: Legend, top: float) -> None:
     for entry in legend.entries:
         x, y = _MARGIN + entry.x, top + entry.y
-        if entry.tone:
-            draw_chip(root, entry.tone, x + 10, y)
-        elif entry.style:
-            _add(root, "path", f"line {entry.style}", d=f"M{_n(x)} {_n(y)}h22")
-            if entry.style is Style.EXPRESSION:
-                _add(root, "path", f"tail {entry.style}", d=_diamond((x, y), (x + 22, y)))
+        if entry.annotation_style:
+            draw_chip(root, entry.annotation_style, x + 10, y)
+        elif entry.edge_style:
+            _add(root, "path", f"line {entry.edge_style}", d=f"M{_n(x)} {_n(y)}h22")
+            if entry.edge_style is EdgeStyle.EXPRESSION:
+                _add(root, "path", f"tail {entry.edge_style}", d=_diamond((x, y), (x + 22, y)))
         _text(root, entry.text, "key", x + 28, y + 4)
 
 
-def _lines(group: ET.Element, fitted: Fitted, x: float, y: float, classes: str) -> None:
+def _lines(group: ET.Element, fitted: TextBlock, x: float, y: float, classes: str) -> None:
     for line in fitted.lines:
         _text(group, line.text, f"{line.role}{classes}", x, y + _baseline(line))
 
 
-def _baseline(line: Line) -> float:
-    return line.middle + FONTS[Role(line.role)].size * _BASELINE
+def _baseline(line: TextLine) -> float:
+    return line.middle + FONTS[TextRole(line.role)].size * _BASELINE
 
 
 def _rect(group: ET.Element, box: Rectangle, classes: str, *, radius: float) -> None:
@@ -233,8 +234,8 @@ def _text(parent: ET.Element, text: str, classes: str, x: float, y: float) -> No
     _add(parent, "text", classes, x=_n(x), y=_n(y)).text = text
 
 
-def _tone_class(mark: Annotation | None) -> str:
-    return f" marked t-{mark.tone}" if mark else ""
+def _style_class(annotation: Annotation | None) -> str:
+    return f" marked t-{annotation.style}" if annotation else ""
 
 
 def _add(parent: ET.Element, tag: str, classes: str = "", **attributes: str) -> ET.Element:

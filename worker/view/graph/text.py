@@ -1,8 +1,4 @@
-"""Texts of a workflow's author, made fit for a picture: cleaned, measured, cut and wrapped.
-
-A picture is made where nobody knows which font will show it, so widths come from a table of an
-average sans-serif, with some room added.
-"""
+"""Texts of a workflow's author prepared for rendering: cleaned, measured, shortened and wrapped."""
 
 from __future__ import annotations
 
@@ -11,12 +7,15 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
+# Workflows are of unknown origin: a text of megabytes would be measured character by character.
 MAX_TEXT: Final = 2000
 _REPLACED: Final = "�"
 # Without these two, words in Persian and several Indian scripts fall apart.
 _JOINERS: Final = frozenset("\u200c\u200d")
 _UNSAFE: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
+# The font of the viewer is unknown, so widths come from a table of an average sans-serif font, with
+# 12 % added.
 _ROOM: Final = 1.12
 _MONO: Final = 0.62
 _BOLD: Final = 1.06
@@ -36,12 +35,15 @@ _AVERAGE: Final = 0.57
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """The text on one line, without controls, overrides of direction or what XML cannot hold."""
+    """Put the text on one line.
+
+    Control characters, direction overrides and what XML cannot contain are replaced.
+    """
     return " ".join(_safe(text, limit).split())
 
 
 def clean_lines(text: str, limit: int = MAX_TEXT) -> str:
-    """The same, with the lines of the author."""
+    """Clean the text, and keep the line breaks of the author."""
     lines = text[:limit].splitlines()
     more = ["…"] if len(text) > limit else []
     return "\n".join([*(_safe(line, limit).rstrip() for line in lines), *more]).strip()
@@ -49,10 +51,10 @@ def clean_lines(text: str, limit: int = MAX_TEXT) -> str:
 
 def _safe(text: str, limit: int) -> str:
     cut = text if len(text) <= limit else f"{text[:limit]}…"
-    return "".join(map(_shown, cut))
+    return "".join(map(_safe_char, cut))
 
 
-def _shown(char: str) -> str:
+def _safe_char(char: str) -> str:
     if char.isspace():
         return " "
     unsafe = unicodedata.category(char) in _UNSAFE and char not in _JOINERS
@@ -60,17 +62,17 @@ def _shown(char: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """The text within ``limit`` characters."""
+    """Cut the text to ``limit`` characters."""
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
-def width(text: str, size: float, *, bold: bool = False, mono: bool = False) -> float:
-    """About how wide a line is in pixels, rather too wide than too narrow."""
-    ems = sum(_wide(char, mono) for char in text)
+def text_width(text: str, size: float, *, bold: bool = False, mono: bool = False) -> float:
+    """Estimate the width of a line in pixels, rather too wide than too narrow."""
+    ems = sum(_width_em(char, mono) for char in text)
     return ems * size * _ROOM * (_BOLD if bold and not mono else 1)
 
 
-def _wide(char: str, mono: bool) -> float:
+def _width_em(char: str, mono: bool) -> float:
     if unicodedata.combining(char) or char in _JOINERS:
         return 0
     if unicodedata.east_asian_width(char) in "WF" or ord(char) > 0xFFFF:
@@ -83,26 +85,27 @@ def _wide(char: str, mono: bool) -> float:
 def wrap(
     text: str, limit: float, size: float, lines: int, *, bold: bool = False, mono: bool = False
 ) -> tuple[str, ...]:
-    """The text in at most ``lines`` lines of at most ``limit`` pixels, the last one cut."""
+    """Wrap the text to at most ``lines`` lines of at most ``limit`` pixels; the last is cut."""
 
     def fits(line: str) -> bool:
-        return width(line, size, bold=bold, mono=mono) <= limit
+        return text_width(line, size, bold=bold, mono=mono) <= limit
 
-    found: list[str] = []
+    lines_so_far: list[str] = []
     rest = text
-    while rest and len(found) < lines:
+    while rest and len(lines_so_far) < lines:
         end = _longest(rest, fits)
-        if end < len(rest) and len(found) + 1 < lines:
+        if end < len(rest) and len(lines_so_far) + 1 < lines:
             end = _break(rest, end)
-        found.append(rest[:end].strip())
+        lines_so_far.append(rest[:end].strip())
         rest = rest[end:].strip()
     if rest:
-        found[-1] = _ellipsis(found[-1], fits)
-    return tuple(found)
+        lines_so_far[-1] = _ellipsis(lines_so_far[-1], fits)
+    return tuple(lines_so_far)
 
 
 def _longest(text: str, fits: Callable[[str], bool]) -> int:
-    """How many characters of a text fit, one at least."""
+    """Count the characters of a text that fit, at least 1."""
+    # Binary search: a text may have thousands of characters, and measuring is linear.
     low, high = 1, min(len(text), 400)
     while low < high:
         middle = (low + high + 1) // 2
@@ -111,8 +114,9 @@ def _longest(text: str, fits: Callable[[str], bool]) -> int:
 
 
 def _break(text: str, end: int) -> int:
-    """Where a line breaks that may be ``end`` long: behind a word or a sign, if there is one."""
-    places = [found.end() for found in re.finditer(r"\s+|[-_/.=&|,](?=\w)", text[: end + 1])]
+    """Find the best index up to ``end`` to break at: after a word or a symbol, if any."""
+    places = [match.end() for match in re.finditer(r"\s+|[-_/.=&|,](?=\w)", text[: end + 1])]
+    # A break in the first third would leave a nearly empty line.
     good = [place for place in places if end // 3 < place <= end + 1]
     return good[-1] if good else end
 

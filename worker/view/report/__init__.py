@@ -1,1 +1,1 @@
-"""A run as a page to look at: what the events tell, what it means on the graph, and the HTML."""
+"""Report of a run as an HTML page: view model, annotated graph, and rendering."""

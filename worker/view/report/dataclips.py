@@ -1,7 +1,6 @@
-"""The states that a report holds: each once, and cut where one is too large to look at.
+"""States embedded in a report: each once, and truncated where it is too large.
 
-A cut is said in the state itself, by texts that begin with the clip's ``cut``. That holds a part of
-the hash of the whole, so that no state can pretend to have been cut.
+A truncated state contains texts that begin with the clip's ``cut`` marker.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import Any, Final
 
 from worker.util.json import dumps
 
-DEPTH: Final = 100
-TOTAL: Final = 16_000_000
-"""About how much of states a page holds, in characters."""
+# Python and browsers read such a depth without a stack overflow.
+MAX_DEPTH: Final = 100
+# Characters of all states together: a browser takes seconds to open a larger page.
+MAX_TOTAL: Final = 16_000_000
 LIMITS: Final = (256_000, 128_000, 64_000, 32_000, 16_000, 8_000, 4_000)
 _TEXT: Final = 20_000
 _KEY: Final = 300
@@ -26,37 +26,41 @@ _LEAST: Final = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedDataclip:
-    """A state as JSON text; ``size`` is the length of the whole. ``cut`` is empty where it is."""
+    """State as JSON text. ``size`` is the original length; ``cut`` is empty for a whole state."""
 
     text: str
     size: int
     cut: str = ""
 
 
-def limit_for(sizes: Iterable[int]) -> int:
-    """The most characters of one state, so that a page with all of them is of use."""
+def choose_limit(sizes: Iterable[int]) -> int:
+    """Choose the maximum length of a state, so that all states fit into MAX_TOTAL."""
     known = list(sizes)
-    fitting = (one for one in LIMITS if sum(min(size, one) for size in known) <= TOTAL)
+    fitting = (limit for limit in LIMITS if sum(min(size, limit) for size in known) <= MAX_TOTAL)
     return next(fitting, LIMITS[-1])
 
 
-def clip_of(text: str, limit: int) -> EmbeddedDataclip:
-    """A state within about ``limit`` characters and ``DEPTH`` levels."""
-    deep = text.count("[") + text.count("{") > DEPTH and _depth(text) > DEPTH
+def embed_dataclip(text: str, limit: int) -> EmbeddedDataclip:
+    """Truncate a state to about ``limit`` characters and ``MAX_DEPTH`` levels."""
+    deep = text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH
     if len(text) <= limit and not deep:
         return EmbeddedDataclip(text=text, size=len(text))
+    # The marker contains a hash of the whole: no state can pretend to be truncated.
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    sign = f"cut-{digest[:16]}:"
-    flat = _flattened(text, sign) if deep else text
+    marker = f"cut-{digest[:16]}:"
+    flat = _flattened(text, marker) if deep else text
     try:
         value = json.loads(flat)
     except ValueError:
-        return EmbeddedDataclip(text=dumps(f"{sign}not JSON"), size=len(text), cut=sign)
-    return EmbeddedDataclip(text=dumps(_Cutter(sign).cut(value, limit)), size=len(text), cut=sign)
+        return EmbeddedDataclip(text=dumps(f"{marker}not JSON"), size=len(text), cut=marker)
+    return EmbeddedDataclip(
+        text=dumps(_Cutter(marker).cut(value, limit)), size=len(text), cut=marker
+    )
 
 
+# Strings are matched too, so that brackets inside of them are skipped. A regular expression works
+# at any depth, where json.loads raises RecursionError.
 BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
-"""The brackets of a JSON text, and the strings, in which there are none."""
 
 
 def _depth(text: str) -> int:
@@ -67,87 +71,88 @@ def _depth(text: str) -> int:
     return most
 
 
-def _flattened(text: str, sign: str) -> str:
-    """The text with a word in place of what is nested too deeply."""
-    kept: list[str] = []
+def _flattened(text: str, marker: str) -> str:
+    """Replace values that are nested too deeply by a text."""
+    parts: list[str] = []
     depth = begun = 0
     for token in BRACKETS.finditer(text):
         if token[0] in "[{":
             depth += 1
-            if depth == DEPTH:
-                kept.append(text[begun : token.start()])
+            if depth == MAX_DEPTH:
+                parts.append(text[begun : token.start()])
         elif token[0] in "]}":
             depth -= 1
-            if depth == DEPTH - 1:
-                kept.append(f'"{sign}nested more than {DEPTH} levels deep"')
+            if depth == MAX_DEPTH - 1:
+                parts.append(f'"{marker}nested more than {MAX_DEPTH} levels deep"')
                 begun = token.end()
-    return "".join([*kept, text[begun:]])
+    return "".join([*parts, text[begun:]])
 
 
 class _Cutter:
-    """Cuts values, whose first parts are kept; a part has at most half of the room that is left,
+    """Cuts values, whose first parts are parts; a part has at most half of the budget that is left,
     so that a long list does not hide what stands beside it."""
 
-    def __init__(self, sign: str) -> None:
-        self._sign = sign
+    def __init__(self, marker: str) -> None:
+        self._marker = marker
 
-    def cut(self, value: Any, room: int) -> Any:
+    def cut(self, value: Any, budget: int) -> Any:
         match value:
             case str():
-                return self._text(value, room)
+                return self._text(value, budget)
             case list():
-                return self._list(value, room)
+                return self._list(value, budget)
             case dict():
-                return self._object(value, room)
+                return self._object(value, budget)
             case _:
                 return value
 
-    def _text(self, text: str, room: int) -> str:
-        kept = max(min(room, _TEXT), _LEAST)
-        if len(text) <= kept:
+    def _text(self, text: str, budget: int) -> str:
+        parts = max(min(budget, _TEXT), _LEAST)
+        if len(text) <= parts:
             return text
-        return f"{self._sign}{text[:kept]}… ({len(text) - kept:,} more characters)"
+        return f"{self._marker}{text[:parts]}… ({len(text) - parts:,} more characters)"
 
-    def _list(self, items: list[Any], room: int) -> list[Any]:
-        kept: list[Any] = []
+    def _list(self, items: list[Any], budget: int) -> list[Any]:
+        parts: list[Any] = []
         for number, item in enumerate(items):
-            if room < _LEAST:
-                return [*kept, f"{self._sign}{len(items) - number:,} more"]
-            kept.append(self._part(item, room))
-            room -= len(dumps(kept[-1])) + 1
-        return kept
+            if budget < _LEAST:
+                return [*parts, f"{self._marker}{len(items) - number:,} more"]
+            parts.append(self._part(item, budget))
+            budget -= len(dumps(parts[-1])) + 1  # the comma
+        return parts
 
-    def _object(self, items: dict[str, Any], room: int) -> dict[str, Any]:
-        kept: dict[str, Any] = {}
+    def _object(self, items: dict[str, Any], budget: int) -> dict[str, Any]:
+        parts: dict[str, Any] = {}
         for number, (key, item) in enumerate(items.items()):
-            if room < _LEAST:
-                return {**kept, f"{self._sign}": f"{self._sign}{len(items) - number:,} more"}
+            if budget < _LEAST:
+                return {**parts, f"{self._marker}": f"{self._marker}{len(items) - number:,} more"}
             name = key if len(key) <= _KEY else f"{key[:_KEY]}… ({len(key):,} characters)"
-            kept[name] = self._part(item, room)
-            room -= len(dumps({name: kept[name]}))
-        return kept
+            parts[name] = self._part(item, budget)
+            budget -= len(dumps({name: parts[name]}))
+        return parts
 
-    def _part(self, item: Any, room: int) -> Any:
-        whole = not isinstance(item, str | list | dict) or len(dumps(item)) <= room // 2
+    def _part(self, item: Any, budget: int) -> Any:
+        whole = not isinstance(item, str | list | dict) or len(dumps(item)) <= budget // 2
+        # Half of the budget at most: a long list must not hide what follows it.
         small = whole and not (isinstance(item, str) and len(item) > _TEXT)
-        return item if small else self.cut(item, room // 2)
+        return item if small else self.cut(item, budget // 2)
 
 
 class EmbeddedDataclips:
-    """The states of a run by their names, each cut once."""
+    """States of a run by dataclip id, each embedded once."""
 
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
-        self._limit = limit_for(map(len, texts.values()))
-        self._places: dict[str, int] = {}
-        self.kept: list[EmbeddedDataclip] = []
+        self._limit = choose_limit(map(len, texts.values()))
+        self._indexes: dict[str, int] = {}
+        self.items: list[EmbeddedDataclip] = []
 
-    def place(self, name: str | None) -> int | None:
-        """Where a state stands among those that are kept; None for one that is not known."""
+    def index_of(self, name: str | None) -> int | None:
+        """Return the index of a state in ``items``; None for an unknown one."""
         if name is None or name not in self._texts:
             return None
         text = self._texts[name]
-        if text not in self._places:
-            self._places[text] = len(self.kept)
-            self.kept.append(clip_of(text, self._limit))
-        return self._places[text]
+        if text not in self._indexes:
+            self._indexes[text] = len(self.items)
+            self.items.append(embed_dataclip(text, self._limit))
+        return self._indexes[text]

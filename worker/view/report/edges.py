@@ -1,7 +1,4 @@
-"""What became of each edge: followed, refused and why, or never asked.
-
-Steps without code and triggers emit no events: what ran behind them tells what their edges did.
-"""
+"""Outcomes of edges: followed, not taken, or not evaluated, with the reason."""
 
 from __future__ import annotations
 
@@ -19,81 +16,84 @@ from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 
 class EdgeOutcome(StrEnum):
-    """``waiting``: followed, but the run ended before the target's turn; ``unasked``: the run
-    ended at the source; ``unknown``: the events do not tell."""
+    """Outcome of an edge after an execution of its source.
+
+    ``waiting``: followed, but the run ended before the target ran. ``not evaluated``: the run ended
+    at the source. ``unknown``: the events do not contain it.
+    """
 
     FOLLOWED = "followed"
-    REFUSED = "refused"
+    NOT_TAKEN = "not taken"
     WAITING = "waiting"
-    UNASKED = "unasked"
+    NOT_EVALUATED = "not evaluated"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedEdge:
-    """An edge, what became of it after one execution, and why. ``execution`` is None behind a step
-    that emits no events."""
+    """Edge with its outcome and the reason. ``execution`` is None after a step without events."""
 
     edge: Edge
-    fate: EdgeOutcome
-    why: str
+    outcome: EdgeOutcome
+    reason: str
     execution: int | None
 
 
-def judged_edges(
+def evaluate_edges(
     workflow: Workflow, executions: Sequence[ReportedExecution], start: str = ""
 ) -> tuple[EvaluatedEdge, ...]:
-    """Every edge of every execution, in order, then those behind steps that emit no events."""
+    """Evaluate every edge of every execution, then those after steps that emit no events."""
     steps = {step.id: step for step in workflow.steps}
-    reached = {(one.upstream, one.step) for one in executions}
-    found = [
-        _judged(steps, edge, number, one, reached)
-        for number, one in enumerate(executions)
-        if one.step in steps
-        for edge in steps[one.step].edges
+    reached = {(execution.upstream, execution.step) for execution in executions}
+    evaluated = [
+        _evaluate(steps, edge, number, execution, reached)
+        for number, execution in enumerate(executions)
+        if execution.step in steps
+        for edge in steps[execution.step].edges
     ]
-    return (*found, *_silent(workflow, steps, executions, start))
+    return (*evaluated, *_silent(workflow, steps, executions, start))
 
 
-def _judged(
+def _evaluate(
     steps: dict[str, Step],
     edge: Edge,
     number: int,
-    one: ReportedExecution,
+    execution: ReportedExecution,
     reached: set[tuple[int | None, str]],
 ) -> EvaluatedEdge:
-    fate, why = _fate(edge, one)
+    outcome, reason = _outcome(edge, execution)
     target = steps.get(edge.target)
+    # A target without code emits no event, so that it did not run is not evidence.
     silent = target is not None and not target.runs_code
-    if fate is EdgeOutcome.FOLLOWED and not silent and (number, edge.target) not in reached:
-        fate, why = EdgeOutcome.WAITING, "the run ended before it was this step's turn"
-    return EvaluatedEdge(edge=edge, fate=fate, why=why, execution=number)
+    if outcome is EdgeOutcome.FOLLOWED and not silent and (number, edge.target) not in reached:
+        outcome, reason = EdgeOutcome.WAITING, "the run ended before this step ran"
+    return EvaluatedEdge(edge=edge, outcome=outcome, reason=reason, execution=number)
 
 
-def _fate(edge: Edge, one: ReportedExecution) -> tuple[EdgeOutcome, str]:
-    if one.complete is None:
-        return EdgeOutcome.UNKNOWN, "the events stop before this is known"
-    if edge.target in one.next:
-        return EdgeOutcome.FOLLOWED, _because(edge)
-    if one.status not in (Status.SUCCESS, Status.FAILED):
-        return EdgeOutcome.UNASKED, f"no edge is followed when a step is {one.status}"
-    return EdgeOutcome.REFUSED, refusal(edge)
+def _outcome(edge: Edge, execution: ReportedExecution) -> tuple[EdgeOutcome, str]:
+    if execution.complete is None:
+        return EdgeOutcome.UNKNOWN, "the events end before the evaluation"
+    if edge.target in execution.next:
+        return EdgeOutcome.FOLLOWED, _reason_followed(edge)
+    if execution.status not in (Status.SUCCESS, Status.FAILED):
+        return EdgeOutcome.NOT_EVALUATED, f"no edge is followed when a step is {execution.status}"
+    return EdgeOutcome.NOT_TAKEN, reason_not_taken(edge)
 
 
-def _because(edge: Edge) -> str:
+def _reason_followed(edge: Edge) -> str:
     match edge.kind:
         case EdgeKind.SUCCESS:
             return "the step left no error"
         case EdgeKind.FAILURE:
             return "the step left an error"
         case EdgeKind.EXPRESSION:
-            return "its condition held"
+            return "its condition was true"
         case _:
             return "it is always followed"
 
 
-def refusal(edge: Edge) -> str:
-    """Why an edge that was asked was not followed."""
+def reason_not_taken(edge: Edge) -> str:
+    """Return the reason why an evaluated edge was not taken."""
     if edge.disabled:
         return "it is disabled"
     match edge.kind:
@@ -102,7 +102,7 @@ def refusal(edge: Edge) -> str:
         case EdgeKind.FAILURE:
             return "only on failure, and the step left no error"
         case EdgeKind.EXPRESSION:
-            return "its condition did not hold"
+            return "its condition was false"
         case _:
             return "it is never followed"
 
@@ -113,59 +113,63 @@ def refusal(edge: Edge) -> str:
 def _silent(
     workflow: Workflow, steps: dict[str, Step], executions: Sequence[ReportedExecution], start: str
 ) -> list[EvaluatedEdge]:
-    """The edges of triggers and steps without code that the run came through."""
+    """Evaluate the edges of triggers and steps without code that the run passed."""
+    # These steps emit no events: the outcome follows from the steps that ran after them.
     passed: dict[str, None] = {}
     followed: set[str] = set()
     first = _start(workflow, start)
-    for one in executions:
-        if one.upstream is None:
+    for execution in executions:
+        if execution.upstream is None:
             entries = [first] if first else []
         else:
-            entries = list(executions[one.upstream].next)
-        way = _way(steps, entries, one.step)
-        passed |= dict.fromkeys(way)
-        followed |= {f"{a}->{b}" for a, b in pairwise([*way, one.step])}
-    passed |= dict.fromkeys(target for one in executions for target in one.next)
+            entries = list(executions[execution.upstream].next)
+        path = _path(steps, entries, execution.step)
+        passed |= dict.fromkeys(path)
+        followed |= {f"{a}->{b}" for a, b in pairwise([*path, execution.step])}
+    passed |= dict.fromkeys(target for execution in executions for target in execution.next)
     return [
-        _judged_silent(edge, edge.id in followed)
+        _evaluate_silent(edge, edge.id in followed)
         for id in passed
         if id in steps and not steps[id].runs_code
         for edge in steps[id].edges
     ]
 
 
-def _judged_silent(edge: Edge, followed: bool) -> EvaluatedEdge:
+def _evaluate_silent(edge: Edge, followed: bool) -> EvaluatedEdge:
     if followed:
-        fate, why = EdgeOutcome.FOLLOWED, _because(edge)
+        outcome, reason = EdgeOutcome.FOLLOWED, _reason_followed(edge)
     elif edge.can_be_taken and edge.kind in (EdgeKind.ALWAYS, EdgeKind.SUCCESS):
-        fate, why = EdgeOutcome.WAITING, "nothing behind it ran"
+        outcome, reason = EdgeOutcome.WAITING, "no step after it ran"
     else:
-        fate, why = EdgeOutcome.REFUSED, refusal(edge)
-    return EvaluatedEdge(edge=edge, fate=fate, why=why, execution=None)
+        outcome, reason = EdgeOutcome.NOT_TAKEN, reason_not_taken(edge)
+    return EvaluatedEdge(edge=edge, outcome=outcome, reason=reason, execution=None)
 
 
 def _start(workflow: Workflow, start: str) -> str:
-    """The step that the walk begins at; empty where the workflow could not run."""
+    """Return the start step; empty for a workflow that cannot run."""
     try:
         return compile_plan(workflow, start=start).start
     except PlanError:
         return ""
 
 
-def _way(steps: dict[str, Step], entries: Sequence[str], target: str) -> list[str]:
-    """The shortest way through steps without code to a step, without it; empty where it is an
-    entry, or cannot be reached so."""
+def _path(steps: dict[str, Step], entries: Sequence[str], target: str) -> list[str]:
+    """Find the shortest path through steps without code to a step.
+
+    The path does not contain the target; it is empty where the target is an entry or unreachable.
+    """
     if target in entries:
         return []
-    ways = deque([one] for one in entries if one in steps and not steps[one].runs_code)
-    seen = {way[0] for way in ways}
-    while ways:
-        way = ways.popleft()
-        for edge in steps[way[-1]].open_edges:
+    paths = deque([id] for id in entries if id in steps and not steps[id].runs_code)
+    # Paths may have cycles: the workflow is not checked.
+    seen = {path[0] for path in paths}
+    while paths:
+        path = paths.popleft()
+        for edge in steps[path[-1]].open_edges:
             if edge.target == target:
-                return way
+                return path
             if edge.target not in seen and edge.target in steps:
                 seen.add(edge.target)
                 if not steps[edge.target].runs_code:
-                    ways.append([*way, edge.target])
+                    paths.append([*path, edge.target])
     return []

@@ -1,4 +1,4 @@
-"""The graph of a run in a page: its boxes are buttons that choose a step."""
+"""Graph of a run embedded in a page; its boxes are buttons that select a step."""
 
 from __future__ import annotations
 
@@ -7,37 +7,40 @@ from xml.etree import ElementTree as ET
 
 from worker.errors import UsageError
 from worker.view.graph.drawing import Drawing, NodeKind
-from worker.view.graph.svg import picture
+from worker.view.graph.svg import svg_element
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """A picture, or the reason why there is none."""
+class EmbeddedGraph:
+    """SVG element, or the reason why there is none."""
 
-    picture: ET.Element | None
+    element: ET.Element | None
     problem: str = ""
 
 
-DRAWN = 3000
-"""With more steps than this, the page would open slowly, and nobody would find one in the graph."""
+# A page with a larger graph opens slowly, and people cannot find a step in it.
+MAX_NODES = 3000
 
 
-def frame_of(drawing: Drawing) -> Frame:
-    if len(drawing.nodes) > DRAWN:
-        return Frame(picture=None, problem=f"No graph is drawn of {drawing.summary}.")
+def embed_graph(drawing: Drawing) -> EmbeddedGraph:
+    if len(drawing.nodes) > MAX_NODES:
+        return EmbeddedGraph(
+            element=None, problem=f"The graph is too large to draw: {drawing.summary}."
+        )
     try:
-        shown = picture(drawing)
+        element = svg_element(drawing)
     except UsageError as error:
-        return Frame(picture=None, problem=str(error))
-    # A picture hides its parts from screen readers, and these can be pressed.
-    shown.set("role", "group")
-    boxes = [group for group in shown.iter("g") if _is_box(group)]
+        return EmbeddedGraph(element=None, problem=str(error))
+    # An element with the role img hides its parts from screen readers; these are buttons.
+    element.set("role", "group")
+    boxes = [group for group in element.iter("g") if _is_box(group)]
     for number, (node, group) in enumerate(zip(drawing.nodes, boxes, strict=True)):
-        if node.mark is None or node.kind is NodeKind.MISSING:
+        # A step that did not run has no execution to select.
+        if node.annotation is None or node.kind is NodeKind.MISSING:
             continue
         group.attrib |= {"class": "node", "data-step": str(number), "role": "button"}
         group.set("tabindex", "0")
-    return Frame(picture=shown)
+    return EmbeddedGraph(element=element)
 
 
 def _is_box(group: ET.Element) -> bool:

@@ -1,4 +1,4 @@
-"""An error in its author's source: the line and the column, with the lines around them."""
+"""View of an error: its position in the source with the lines around it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from worker.util.json import dumps
 from worker.view.report.view_model import ErrorView, SourceLine
 from worker.workflow.model import Step
 
+# Lines around the failed one, and characters of a minified line.
 _BEFORE, _AFTER = 3, 2
 _WIDE = 400
 _LONG = 20_000
@@ -29,12 +30,13 @@ def error_view(error: StepError, step: Step | None) -> ErrorView:
 def _place(error: StepError, step: Step | None) -> str:
     if error.position is None:
         return ""
-    name = (step.source_file or step.id) if step else (error.job_id or "")
+    name = (step.source_file or step.id) if step else (error.step_id or "")
     return f"{name}:{error.position.line}:{error.position.column}"
 
 
 def _lines(error: StepError, step: Step | None) -> Iterator[SourceLine]:
-    """The line with those around it, where the source that is known is the one that ran."""
+    # The workflow file may have changed since the run. Lines around the error are shown only where
+    # the source still has the failed line at its place.
     place = error.position
     if place is None:
         return
@@ -50,17 +52,17 @@ def _lines(error: StepError, step: Step | None) -> Iterator[SourceLine]:
 
 
 def _line(number: int, text: str, caret: int) -> SourceLine:
-    """A line as it is shown: what is spelled out before the caret moves it, and a long line is
-    shown from near it."""
+    # Escapes such as \x202e are longer than the character, so they move the caret. A long line
+    # begins near the caret.
     begin = max(0, caret - 1 - _WIDE // 2) if len(text) > _WIDE else 0
-    shown = printable(text[begin : begin + _WIDE]).replace("\t", " ")
+    visible = printable(text[begin : begin + _WIDE]).replace("\t", " ")
     ahead = printable(text[begin : max(begin, caret - 1)])
-    return SourceLine(number=number, text=shown, caret=len(ahead) + 1 if caret else 0)
+    return SourceLine(number=number, text=visible, caret=len(ahead) + 1 if caret else 0)
 
 
 def _notes(error: StepError) -> Iterator[str]:
     if error.name not in ("", "Error", error.type):
-        yield f"the job called it {error.name}"
+        yield f"name: {error.name}"
     if error.source not in ("", "runtime"):
         yield f"source: {error.source}"
     if error.details:

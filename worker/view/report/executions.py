@@ -1,4 +1,4 @@
-"""The executions of a run, put together from its events: which led to which, with their logs."""
+"""Executions of a run, assembled from its events, with the execution before each and the logs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from worker.sinks.terminal_text import format_duration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedExecution:
-    """One execution. ``complete`` is None where the events stop before it ended; ``upstream`` is
-    the execution whose output it began with, None for the run's input. ``spent`` is in
-    microseconds, and ``open``: it took at least that."""
+    """Execution of a step.
+
+    ``complete`` is None where the events stop before it ended. ``upstream`` is the index of the
+    execution whose output it received, or None for the input of the run. ``spent`` is in
+    microseconds; with ``open`` the duration was at least that.
+    """
 
     started: StepStart
     complete: StepComplete | None
@@ -44,11 +47,14 @@ class ReportedExecution:
 def executions_of(
     events: Sequence[AnyEvent], *, stands_still: bool = False
 ) -> tuple[ReportedExecution, ...]:
-    """In the order in which they began. ``stands_still``: the run's clock did while steps computed,
-    so that the beginning of the next one tells what a step took."""
+    """Pair starts with ends, in the order of the starts.
+
+    With ``stands_still`` the clock of the run did not advance while steps computed: the duration of
+    a step is measured up to the start of the next.
+    """
     runs = executions(events)
     came = _Upstream()
-    found: list[ReportedExecution] = []
+    reported: list[ReportedExecution] = []
     for number, run in enumerate(runs):
         start, complete = run.start, run.complete
         following = runs[number + 1].start if number + 1 < len(runs) else None
@@ -58,7 +64,7 @@ def executions_of(
             spent = following.timestamp - start.timestamp
         else:
             spent = complete.duration
-        found.append(
+        reported.append(
             ReportedExecution(
                 started=start,
                 complete=complete,
@@ -69,12 +75,15 @@ def executions_of(
         )
         if complete is not None:
             came.put(number, complete)
-    return tuple(found)
+    return tuple(reported)
 
 
 class _Upstream:
-    """Which execution led to which: the one whose output it began with, else the first whose
-    edges selected the step and that nothing else took."""
+    """Finds the execution before each.
+
+    It is the execution whose output the step received, else the first whose edges selected the step
+    and that no other execution followed.
+    """
 
     def __init__(self) -> None:
         self._outputs: dict[str, int] = {}
@@ -87,6 +96,7 @@ class _Upstream:
             self._selected[target].append(number)
 
     def take(self, start: StepStart) -> int | None:
+        # A step that returned nothing has no dataclip id: its edges are all that is known.
         waiting = self._selected[start.job_id]
         named = self._outputs.get(start.input_dataclip_id)
         if named is None:
@@ -97,8 +107,8 @@ class _Upstream:
 
 
 def places_of(executions: Sequence[ReportedExecution]) -> dict[str, int]:
-    """Executions by the ids that events name them by."""
-    return {one.started.step_id: number for number, one in enumerate(executions)}
+    """Index the executions by their step_id."""
+    return {execution.started.step_id: number for number, execution in enumerate(executions)}
 
 
 def logs_of(events: Sequence[AnyEvent]) -> tuple[RunLog, ...]:

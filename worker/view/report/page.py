@@ -1,8 +1,7 @@
-"""A report as one HTML file that needs nothing else, and lets nothing else in.
+"""Rendering of a report as one self-contained HTML file.
 
-The page is built as a tree, so no text can become markup. The policy knows the styles and the one
-script by their hashes, and allows nothing to load; what the script shows stands in the page as
-data, which it only ever puts into the text of elements.
+The page is built as a tree, so no text can become markup. Its content security policy allows the
+styles and the script by hash, and allows no requests. The script reads the view from embedded JSON.
 """
 
 from __future__ import annotations
@@ -18,35 +17,39 @@ from xml.etree import ElementTree as ET
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
 from worker.view.graph.drawing import Drawing
-from worker.view.graph.styles import night_sheet, style_sheet
-from worker.view.report.embedded_graph import Frame, frame_of
-from worker.view.report.status_css import colours
-from worker.view.report.view_model import First, ReportView, RunView
+from worker.view.graph.themes import dark_style_sheet, style_sheet
+from worker.view.report.embedded_graph import EmbeddedGraph, embed_graph
+from worker.view.report.status_css import status_rules
+from worker.view.report.view_model import FirstDifference, ReportView, RunView
 
-_STYLES = ("day.css", "parts.css")
-_NIGHT = ("night.css",)
+_LIGHT_STYLES = ("light.css", "parts.css")
+_DARK_STYLES = ("dark.css",)
+# The scripts share one scope, in this order: later files use what earlier ones define.
 _SCRIPTS = ("dom.js", "tree.js", "steps.js", "log.js", "main.js")
-_DARK = "screen and (prefers-color-scheme: dark)"
+_DARK_MEDIA = "screen and (prefers-color-scheme: dark)"
 _LABELS = ("A", "B")
 
 
-def page(view: ReportView, drawings: Sequence[Drawing]) -> str:
-    """The report as text; a drawing for each run."""
-    day = "\n".join([style_sheet(night=False), *colours(night=False), *map(_asset, _STYLES)])
-    night = "\n".join([night_sheet(), *colours(night=True), *map(_asset, _NIGHT)])
+def render_page(view: ReportView, drawings: Sequence[Drawing]) -> str:
+    """Render the report, with a drawing for each run."""
+    light = "\n".join(
+        [style_sheet(dark=False), *status_rules(dark=False), *map(_asset, _LIGHT_STYLES)]
+    )
+    dark = "\n".join([dark_style_sheet(), *status_rules(dark=True), *map(_asset, _DARK_STYLES)])
     script = "\n".join(['"use strict";', *map(_asset, _SCRIPTS)])
     root = ET.Element("html", {"lang": "en"})
     head = ET.SubElement(root, "head")
     ET.SubElement(head, "meta", {"charset": "utf-8"})
-    policy = _policy([day, night], script)
+    # The policy is a second barrier: texts of a run must not load or execute anything.
+    policy = _policy([light, dark], script)
     ET.SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": policy})
     viewport = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
     ET.SubElement(head, "meta", viewport)
     ET.SubElement(head, "meta", {"name": "referrer", "content": "no-referrer"})
     ET.SubElement(head, "title").text = _title(view)
-    ET.SubElement(head, "style").text = day
-    ET.SubElement(head, "style", {"id": "night", "media": _DARK}).text = night
-    _body(ET.SubElement(root, "body"), view, [frame_of(one) for one in drawings], script)
+    ET.SubElement(head, "style").text = light
+    ET.SubElement(head, "style", {"id": "dark", "media": _DARK_MEDIA}).text = dark
+    _body(ET.SubElement(root, "body"), view, [embed_graph(item) for item in drawings], script)
     return f"<!doctype html>\n{ET.tostring(root, encoding='unicode', method='html')}\n"
 
 
@@ -55,7 +58,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(styles: Sequence[str], script: str) -> str:
-    known = " ".join(f"'sha256-{_digest(one)}'" for one in styles)
+    known = " ".join(f"'sha256-{_digest(item)}'" for item in styles)
     return "; ".join((
         "default-src 'none'",
         f"style-src {known}",
@@ -75,15 +78,17 @@ def _title(view: ReportView) -> str:
     return one_line(f"{run.mark} {run.workflow or 'run'}: {run.status}{against}", 120)
 
 
-def data_of(view: ReportView) -> str:
-    """The view as JSON that can stand in a script element: ``<`` is only ever inside a string."""
+def embedded_json(view: ReportView) -> str:
+    """Encode the view as JSON for a script element."""
+    # An HTML parser ends the script at "</script>". In JSON "<" occurs in strings only, where an
+    # escape means the same.
     return dumps(asdict(view)).replace("<", "\\u003c")
 
 
 # --- the page without its script ------------------------------------------------------------------
 
 
-def _body(body: ET.Element, view: ReportView, frames: Sequence[Frame], script: str) -> None:
+def _body(body: ET.Element, view: ReportView, frames: Sequence[EmbeddedGraph], script: str) -> None:
     _tag(body, "a", "Skip to the steps", {"class": "skip", "href": "#steps-title"})
     _header(body, view)
     main = ET.SubElement(body, "main", {"class": "pair" if len(view.runs) > 1 else "single"})
@@ -97,7 +102,9 @@ def _body(body: ET.Element, view: ReportView, frames: Sequence[Frame], script: s
     _section(main, "log", "Log")
     _section(main, "final", "Final state")
     _footer(body, view)
-    ET.SubElement(body, "script", {"type": "application/json", "id": "data"}).text = data_of(view)
+    ET.SubElement(body, "script", {"type": "application/json", "id": "data"}).text = embedded_json(
+        view
+    )
     ET.SubElement(body, "script").text = script
 
 
@@ -111,13 +118,13 @@ def _header(body: ET.Element, view: ReportView) -> None:
     _tag(tools, "button", "Keys", {"type": "button", "id": "keys", "aria-haspopup": "dialog"})
 
 
-def _first_difference(main: ET.Element, first: First | None) -> None:
+def _first_difference(main: ET.Element, first: FirstDifference | None) -> None:
     section = ET.SubElement(main, "section", {"class": "first", "aria-labelledby": "first-title"})
     _tag(section, "h2", "First difference", {"id": "first-title"})
     if first is None:
-        _tag(section, "p", "None: the two runs are the same, as far as both go.")
+        _tag(section, "p", "None: the two runs are equal, up to the end of the shorter one.")
         return
-    _tag(section, "p", printable(first.message[:4000]), {"class": "told"})
+    _tag(section, "p", printable(first.message[:4000]), {"class": "message"})
     if first.row is not None:
         _tag(section, "button", "Show it", {"type": "button", "id": "show-first"})
 
@@ -134,6 +141,7 @@ def _verdict(holder: ET.Element, run: RunView, label: str) -> None:
     if label:
         _tag(headline, "span", label, {"class": "label"})
     _tag(headline, "span", run.headline, {"class": "chip"})
+    # Lines of code are indented by four spaces; they keep their columns.
     for deeper, lines in groupby(run.verdict, lambda line: line.startswith("    ")):
         if deeper:
             _code(section, "\n".join(line[4:] for line in lines))
@@ -141,37 +149,40 @@ def _verdict(holder: ET.Element, run: RunView, label: str) -> None:
             for line in lines:
                 _tag(section, "p", line.strip())
     facts = ("began", run.began), ("run", run.run_id), ("from", run.name)
-    told = " · ".join(f"{name} {printable(value)}" for name, value in facts if value)
-    _tag(section, "p", told, {"class": "facts"})
+    text = " · ".join(f"{name} {printable(value)}" for name, value in facts if value)
+    _tag(section, "p", text, {"class": "facts"})
     for note in run.notes:
         _tag(section, "p", printable(note), {"class": "note"})
 
 
 def _code(section: ET.Element, text: str) -> None:
-    """Long lines scroll, by keys too, so that what points at a column stays below it."""
-    about = {"tabindex": "0", "role": "group", "aria-label": "The place of the error"}
+    # Long lines scroll instead of wrapping, so that a caret stays below its column. The tab stop
+    # makes scrolling possible by keyboard.
+    about = {"tabindex": "0", "role": "group", "aria-label": "Position of the error"}
     _tag(section, "pre", text, about)
 
 
-def _graphs(main: ET.Element, view: ReportView, frames: Sequence[Frame]) -> None:
+def _graphs(main: ET.Element, view: ReportView, frames: Sequence[EmbeddedGraph]) -> None:
     section = ET.SubElement(main, "section", {"aria-labelledby": "graph-title"})
     _tag(section, "h2", "Graph", {"id": "graph-title"})
     holder = ET.SubElement(section, "div", {"class": "columns"})
     for number, frame in enumerate(frames):
         label = f" of run {_LABELS[number]}" if len(view.runs) > 1 else ""
         about = {"role": "group", "aria-label": f"Drawing{label}", "tabindex": "0"}
-        shown = ET.SubElement(holder, "div", {"class": "frame", "data-run": str(number), **about})
+        container = ET.SubElement(
+            holder, "div", {"class": "frame", "data-run": str(number), **about}
+        )
         if len(frames) > 1:
-            _tag(shown, "span", _LABELS[number], {"class": "label"})
-        if frame.picture is None:
-            _tag(shown, "p", frame.problem, {"class": "note"})
+            _tag(container, "span", _LABELS[number], {"class": "label"})
+        if frame.element is None:
+            _tag(container, "p", frame.problem, {"class": "note"})
         else:
-            shown.append(frame.picture)
+            container.append(frame.element)
 
 
 def _section(main: ET.Element, id: str, title: str) -> None:
     section = ET.SubElement(main, "section", {"id": id, "aria-labelledby": f"{id}-title"})
-    # A place to skip to, and where the focus goes when a step is chosen elsewhere.
+    # Target of the skip link, and of the focus when a step is selected elsewhere.
     _tag(section, "h2", title, {"id": f"{id}-title", "tabindex": "-1"})
     ET.SubElement(section, "div", {"class": "content"})
 
@@ -179,8 +190,10 @@ def _section(main: ET.Element, id: str, title: str) -> None:
 def _footer(body: ET.Element, view: ReportView) -> None:
     steps = sum(len(run.executions) for run in view.runs)
     lines = sum(len(run.logs) for run in view.runs)
-    told = f"Executions: {steps}. Log lines: {lines}. All is in this file, and nothing is loaded."
-    _tag(ET.SubElement(body, "footer"), "p", told)
+    text = (
+        f"Executions: {steps}. Log lines: {lines}. This file is self-contained: it loads nothing."
+    )
+    _tag(ET.SubElement(body, "footer"), "p", text)
 
 
 def _tag(

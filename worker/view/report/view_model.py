@@ -1,7 +1,7 @@
-"""What a report shows, as plain data: the page's script draws nothing that does not stand here.
+"""View model of a report: the page's script shows this data and nothing else.
 
-Executions, states and runs name each other by their places in these tuples. Times are texts as
-people say them; ``at`` and ``until`` are microseconds from the beginning of the run, for the bars.
+Executions, states and runs refer to each other by index. Times are formatted texts; ``start_us``
+and ``end_us`` are microseconds since the start of the run, for the bars.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from worker.view.report.dataclips import EmbeddedDataclip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """A step of the workflow; ``source`` is empty where it is not known."""
+    """Step of the workflow; ``source`` is empty where it is unknown."""
 
     id: str
     name: str
@@ -24,7 +24,7 @@ class StepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceLine:
-    """A line of an author's source; ``caret`` is the column (from 1) to point at, or 0."""
+    """Line of source code; ``caret`` is the column (from 1) to mark, or 0."""
 
     number: int
     text: str
@@ -43,19 +43,22 @@ class ErrorView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeView:
-    """An edge after one execution: ``fate`` and ``why`` are those of :class:`Judged`."""
+    """Edge after an execution; see :class:`~worker.view.report.edges.EvaluatedEdge`."""
 
     target: str
     label: str
     condition: str
-    fate: str
-    why: str
+    outcome: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionView:
-    """``input`` and ``output`` are places of states; None with the reason in ``no_input`` and
-    ``no_output``. ``turn`` counts the step's executions from 1, ``turns`` is how many there are."""
+    """Execution of a step.
+
+    ``input`` and ``output`` are indexes of states, or None with the reason in ``no_input`` and
+    ``no_output``. ``turn`` is the number of the step's execution, from 1 to ``turns``.
+    """
 
     step: str
     name: str
@@ -63,8 +66,8 @@ class ExecutionView:
     turns: int
     status: str
     mark: str
-    at: int
-    until: int
+    start_us: int
+    end_us: int
     began: str
     took: str
     memory: str
@@ -79,7 +82,7 @@ class ExecutionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogView:
-    """``execution`` is None for a line outside of a step."""
+    """Line of the log; ``execution`` is None outside of a step."""
 
     at: str
     execution: int | None
@@ -91,8 +94,11 @@ class LogView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """``verdict`` are the lines that close a run on the terminal, less the first, which is the
-    ``headline``; ``notes`` say what is not known, and what could not be read."""
+    """Run of a report.
+
+    ``headline`` and ``verdict`` are the lines that the terminal shows at the end of a run.
+    ``notes`` list what is unknown and what could not be read.
+    """
 
     name: str
     workflow: str
@@ -102,7 +108,7 @@ class RunView:
     headline: str
     verdict: tuple[str, ...]
     began: str
-    span: int
+    duration_us: int
     notes: tuple[str, ...]
     steps: tuple[StepView, ...]
     executions: tuple[ExecutionView, ...]
@@ -113,15 +119,15 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphRow:
-    """The executions that belong together, one of each run, or None."""
+class TimelineRow:
+    """Row of the timeline: the matching execution of each run, or None."""
 
     executions: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class First:
-    """The first difference; ``row`` is None where it is at no execution."""
+class FirstDifference:
+    """First difference of two runs; ``row`` is None where it is at no execution."""
 
     message: str
     row: int | None
@@ -129,8 +135,8 @@ class First:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportView:
-    """One run, or two to be compared, with what the first difference is."""
+    """Report of one run, or of two with their first difference."""
 
     runs: tuple[RunView, ...]
-    rows: tuple[GraphRow, ...]
-    first: First | None
+    rows: tuple[TimelineRow, ...]
+    first: FirstDifference | None

@@ -3,9 +3,10 @@ function refuse(name) {
   throw new Error(`${name} is not available in the sandbox`);
 }
 
+/** @returns {Record<string, any>} */
 export function absent(module) {
   const member = (name) =>
-    new Proxy(function () {}, {
+    new Proxy(/** @type {Record<string, any>} */ (function () {}), {
       get: (target, key) => (key === "prototype" ? target.prototype : typeof key === "symbol" ? undefined : member(`${name}.${key}`)),
       apply: () => refuse(`${name}()`),
       construct: () => refuse(`new ${name}()`),

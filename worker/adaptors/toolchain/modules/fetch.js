@@ -45,6 +45,7 @@ export class AbortSignal extends EventTarget {
 
 export class AbortController {
   signal = new AbortSignal();
+  /** @param {Error} [reason] */
   abort(reason = abortError()) {
     if (this.signal.aborted) return;
     this.signal.aborted = true;
@@ -175,6 +176,14 @@ export class Request {
 
 export class Response {
   #bytes;
+  /** @type {Headers} */
+  headers;
+  /** @type {boolean} */
+  ok;
+  /**
+   * @param {any} [body]
+   * @param {{ status?: number, statusText?: string, headers?: any, url?: string }} [init]
+   */
   constructor(body, { status = 200, statusText = "", headers, url = "" } = {}) {
     this.#bytes = body === undefined || body === null ? Buffer.alloc(0) : Buffer.from(body);
     Object.assign(this, { status, statusText, url, headers: new Headers(headers), ok: status >= 200 && status < 300, bodyUsed: false, redirected: false, type: "default" });
@@ -196,7 +205,7 @@ export class Response {
     return new Blob([this.#bytes], { type: this.headers.get("content-type") ?? "" });
   }
   clone() {
-    return new Response(this.#bytes, this);
+    return new Response(this.#bytes, /** @type {any} */ (this));
   }
 }
 

@@ -10,7 +10,10 @@ async function collected(body) {
   return Buffer.concat(chunks);
 }
 
-/** A request's body as {text} or {base64}, with the content type that it implies. */
+/**
+ * Return a request's body as {text} or {base64}, with the content type that it implies.
+ * @returns {Promise<{ text?: string, base64?: string, type?: string }>}
+ */
 export async function encoded(body) {
   if (body === undefined || body === null) return {};
   if (typeof body === "string") return { text: body, type: "text/plain;charset=UTF-8" };
@@ -22,7 +25,10 @@ export async function encoded(body) {
   return { text: String(body) };
 }
 
-/** Sends a request, and gives {status, reason, url, headers: [[name, value]], bytes}. */
+/**
+ * Send a request. Return {status, reason, url, headers: [[name, value]], bytes}.
+ * @param {{ method: string, url: string, headers: string[][], body: any, timeout?: number, redirects: number }} request
+ */
 export async function send({ method, url, headers, body, timeout, redirects }) {
   const { type, ...content } = await encoded(body);
   const pairs = [...headers];

@@ -117,6 +117,7 @@ export const MockPool = MockAgent;
 
 const plain = () => ({});
 export const interceptors = {
+  /** @param {{ maxRedirections?: number }} [options] */
   redirect: ({ maxRedirections } = {}) => ({ redirects: maxRedirections ?? 0 }),
   retry: plain,
   decompress: plain,
@@ -128,7 +129,9 @@ export const interceptors = {
 
 let global = new Agent();
 export const getGlobalDispatcher = () => global;
-export const setGlobalDispatcher = (dispatcher) => void (global = dispatcher);
+export const setGlobalDispatcher = (dispatcher) => {
+  global = dispatcher;
+};
 
 export async function request(url, options = {}) {
   const { origin, pathname, search } = new URL(String(url));

@@ -1,58 +1,59 @@
-// Hears what happens, and asks for the page's own new content: never twice at once, not more often
-// than it can be read, and not while nobody looks.
+// Receives live events, and fetches the page's new content: one request at a time, at a limited rate,
+// and only while the page is visible.
 import * as log from "./log.js";
 import { morph } from "./morph.js";
 import { tick } from "./times.js";
 
-// A run is watched closely; a list costs the control plane more.
+// A list costs the control plane more than a run does, so it is fetched less often.
 const RUN_PAUSE_MS = 500;
 const LIST_PAUSE_MS = 1000;
-// Workers come and go without a word to browsers.
+// No event reports that workers connect or leave, so lists are fetched this often without one.
 const PATIENCE_MS = 5000;
+/** @type {HTMLElement} */
 const pill = document.querySelector("#live");
 let pause = LIST_PAUSE_MS;
 let wanted = "";
 let busy = false;
-let asked = 0;
+let requestedAt = 0;
 let timer = 0;
 
-function say(state, text) {
+function showState(state, text) {
   if (pill.textContent !== text) pill.textContent = text;
   pill.dataset.state = state;
 }
 
-/** Ask for new content soon: `changed`, or `anew` with the whole log. */
-function want(kind) {
-  if (wanted !== "anew") wanted = kind;
+/** Fetch new content soon: `changed`, or `reload` with the whole log. */
+function requestUpdate(kind) {
+  if (wanted !== "reload") wanted = kind;
   schedule();
 }
 
 function schedule() {
   if (timer || busy || !wanted || document.hidden) return;
-  const wait = Math.max(0, asked + pause - performance.now());
+  const wait = Math.max(0, requestedAt + pause - performance.now());
   timer = setTimeout(refresh, wait);
 }
 
 async function refresh() {
   timer = 0;
   busy = true;
-  asked = performance.now();
+  requestedAt = performance.now();
   const kind = wanted;
   wanted = "";
   try {
-    show(await ask(kind), kind);
-    say("on", "live");
+    show(await fetchPage(kind), kind);
+    showState("on", "live");
   } catch {
-    say("wrong", "no answer");
+    showState("wrong", "no response");
     wanted ||= kind;
-    asked = performance.now() + PATIENCE_MS;
+    requestedAt = performance.now() + PATIENCE_MS;
   } finally {
     busy = false;
     schedule();
   }
 }
 
-async function ask(kind) {
+async function fetchPage(kind) {
   const answer = await fetch(location.href, { headers: { "x-live": kind }, cache: "no-store" });
   if (answer.status === 401) location.reload();
   if (!answer.ok) throw new Error(answer.statusText);
@@ -63,33 +64,33 @@ function show(fresh, kind) {
   document.title = fresh.title;
   const log_ = fresh.querySelector("#log");
   morph(document.querySelector("main"), fresh.querySelector("main"));
-  if (kind === "anew" && log_) log.replace(log_);
+  if (kind === "reload" && log_) log.replace(log_);
   tick();
 }
 
 function listen(address) {
   const source = new EventSource(address);
-  source.addEventListener("anew", () => want("anew"));
-  source.addEventListener("changed", () => want("changed"));
-  source.addEventListener("lines", (told) => {
-    if (log.add(JSON.parse(told.data))) want("anew");
+  source.addEventListener("reload", () => requestUpdate("reload"));
+  source.addEventListener("changed", () => requestUpdate("changed"));
+  source.addEventListener("lines", (event) => {
+    if (log.add(JSON.parse(event.data))) requestUpdate("reload");
   });
   source.addEventListener("error", () => {
-    say("wrong", "not connected");
-    // Where the server refuses, the browser does not try again by itself.
+    showState("wrong", "not connected");
+    // After an HTTP error the browser does not reconnect by itself.
     if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), PATIENCE_MS);
   });
   return source;
 }
 
-/** Follow what the server tells at an address, while somebody looks. */
+/** Follow the events at an address while the page is visible. */
 export function follow(address) {
   const ofOne = address.includes("?");
   if (ofOne) pause = RUN_PAUSE_MS;
-  say("off", "connecting");
+  showState("off", "connecting");
   let source = null;
-  // A browser has few connections to a server, and a page that nobody looks at must not keep one.
-  function look() {
+  // Browsers allow about six connections to a server: a hidden page must not hold one.
+  function followWhileVisible() {
     if (document.hidden) {
       source?.close();
       source = null;
@@ -97,9 +98,9 @@ export function follow(address) {
       source ??= listen(address);
     }
   }
-  document.addEventListener("visibilitychange", look);
-  look();
+  document.addEventListener("visibilitychange", followWhileVisible);
+  followWhileVisible();
   setInterval(() => {
-    if (!ofOne && performance.now() > asked + PATIENCE_MS) want("changed");
+    if (!ofOne && performance.now() > requestedAt + PATIENCE_MS) requestUpdate("changed");
   }, PATIENCE_MS);
 }

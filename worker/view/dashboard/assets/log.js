@@ -1,31 +1,33 @@
-// The log of a run. Its texts come from jobs, and are only ever put into the text of elements.
+// The log of a run. Its texts come from jobs: they only become text nodes, never markup.
 
-const MOST = 2000;
+const MAX_LINES = 2000;
+/** @type {HTMLElement | null} */
 const box = document.querySelector("#log");
 const list = box?.querySelector("ol");
 let recent = [];
 if (box && "going" in box.dataset) toEnd();
 
 function row(line) {
-  const found = document.createElement("li");
-  found.className = `line ${line.level}`;
-  found.dataset.seq = line.seq;
-  for (const [name, text] of [["at", line.at], ["from", line.step], ["source", line.source], ["said-text", line.text]]) {
+  const item = document.createElement("li");
+  item.className = `line ${line.level}`;
+  item.dataset.seq = line.seq;
+  for (const [name, text] of [["at", line.at], ["from", line.step], ["source", line.source], ["text", line.text]]) {
     const part = document.createElement("span");
     part.className = name;
     part.textContent = text;
-    found.append(part, " ");
+    item.append(part, " ");
   }
-  return found;
+  return item;
 }
 
 function last() {
-  return Number(list.lastElementChild?.dataset.seq ?? -1);
+  const element = /** @type {HTMLElement | null} */ (list.lastElementChild);
+  return Number(element?.dataset.seq ?? -1);
 }
 
-/** Add the lines that are not shown yet. Gives whether some before them are missing. */
+/** Add the lines that are not shown yet. Return whether lines before them are missing. */
 export function add(lines) {
-  recent = [...recent, ...lines].slice(-MOST);
+  recent = [...recent, ...lines].slice(-MAX_LINES);
   const fresh = lines.filter((line) => line.seq > last());
   // Every event but the first of a run is a line.
   const missing = fresh.length > 0 && fresh[0].seq > Math.max(1, last() + 1);
@@ -33,7 +35,7 @@ export function add(lines) {
   return missing;
 }
 
-/** Show what the server knows, and what has come since it said so. */
+/** Show the server's lines, then those that arrived while the page was fetched. */
 export function replace(fresh) {
   if (!list) return;
   box.querySelector("#earlier").textContent = fresh.querySelector("#earlier").textContent;
@@ -48,7 +50,7 @@ function show(lines) {
   if (!list || !lines.length) return;
   const low = atEnd();
   list.append(...lines.map(row));
-  while (list.childElementCount > MOST) list.firstElementChild.remove();
+  while (list.childElementCount > MAX_LINES) list.firstElementChild.remove();
   if (low) toEnd();
 }
 

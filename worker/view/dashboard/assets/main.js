@@ -1,4 +1,4 @@
-// The page works without this. With it, the page keeps itself up to date.
+// Keeps the page up to date. Without scripts the pages work too, and update on reload.
 import { follow } from "./live.js";
 import { tick } from "./times.js";
 

@@ -1,7 +1,7 @@
-// Makes one tree like another with as few changes as will do, so that the focus, what is opened,
-// what is selected and where it is scrolled to stay as they are.
+// Changes one DOM tree into another with few operations, so that focus, open folds, selection and
+// scroll positions stay.
 
-/** Make `old` like `fresh`. What is marked with `data-keep` keeps its content. */
+/** Change `old` into `fresh`. Elements with `data-keep` keep their content. */
 export function morph(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   attributes(old, fresh);
@@ -21,13 +21,13 @@ function attributes(old, fresh) {
 
 function children(old, fresh) {
   const known = new Map();
-  for (const one of old.children) if (one.dataset.key) known.set(one.dataset.key, one);
+  for (const child of old.children) if (child.dataset.key) known.set(child.dataset.key, child);
   let at = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
-    const kept = known.get(wanted.dataset?.key);
-    if (kept && kept !== at) {
-      old.insertBefore(kept, at);
-      at = kept;
+    const existing = known.get(wanted.dataset?.key);
+    if (existing && existing !== at) {
+      old.insertBefore(existing, at);
+      at = existing;
     }
     if (at && alike(at, wanted)) {
       const next = at.nextSibling;

@@ -1,9 +1,9 @@
-// Times as people say them: how long ago, or how long still.
+// Relative times: how long ago, or how long until.
 
 const began = performance.now();
 const server = Number(document.body.dataset.now);
 
-/** The server's time in microseconds, whatever this machine's clock says. */
+/** Return the server's time in microseconds: this machine's clock may be wrong. */
 function now() {
   return server + (performance.now() - began) * 1000;
 }
@@ -17,19 +17,19 @@ function spent(microseconds) {
   return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} d`;
 }
 
-function say(element, text) {
+function setText(element, text) {
   element.title ||= element.dateTime;
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Bring all times of the page up to date. */
+/** Update all times of the page. */
 export function tick() {
-  for (const one of document.querySelectorAll("time[data-at]")) {
-    const past = spent(now() - Number(one.dataset.at));
-    say(one, one.closest(".took") ? past : `${past} ago`);
+  for (const element of /** @type {NodeListOf<HTMLTimeElement>} */ (document.querySelectorAll("time[data-at]"))) {
+    const past = spent(now() - Number(element.dataset.at));
+    setText(element, element.closest(".took") ? past : `${past} ago`);
   }
-  for (const one of document.querySelectorAll("time[data-until]")) {
-    const left = Number(one.dataset.until) - now();
-    say(one, left > 0 ? `${spent(left)} left` : "expired");
+  for (const element of /** @type {NodeListOf<HTMLTimeElement>} */ (document.querySelectorAll("time[data-until]"))) {
+    const left = Number(element.dataset.until) - now();
+    setText(element, left > 0 ? `${spent(left)} left` : "expired");
   }
 }

@@ -1,4 +1,4 @@
-/* Built by tools/pictures/build.mjs. Licences: LICENSES.txt. */
+/* Built by tools/dagre/build.mjs. Licences: LICENSES.txt. */
 (()=>{var je=Object.defineProperty,Ze=(e,t,r)=>t in e?je(e,t,{enumerable:!0,configurable:!0,writable:!0,value:r}):e[t]=r,et=(e,t)=>{for(var r in t)je(e,r,{get:t[r],enumerable:!0})},tt=(e,t,r)=>Ze(e,typeof t!=
 "symbol"?t+"":t,r),Ie={};et(Ie,{Graph:()=>T,alg:()=>te});var rt=Object.defineProperty,Ce=(e,t)=>{for(var r in t)rt(e,r,{get:t[r],enumerable:!0})},ee=class{constructor(e){this._isDirected=!0,this._isMultigraph=
 !1,this._isCompound=!1,this._nodes={},this._in={},this._preds={},this._out={},this._sucs={},this._edgeObjs={},this._edgeLabels={},this._nodeCount=0,this._edgeCount=0,this._defaultNodeLabelFn=()=>{},this.

@@ -1,7 +1,8 @@
-// Elements are made here, and nowhere else. Texts only ever become text nodes.
+// Creates every element of the page. Texts only become text nodes, so no text can become markup.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for.
 const UNSAFE = /[\0-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]/gu;
 const printable = (text) =>
-  String(text).replace(UNSAFE, (found) => "\\x" + found.codePointAt(0).toString(16).padStart(2, "0"));
+  String(text).replace(UNSAFE, (character) => `\\x${character.codePointAt(0).toString(16).padStart(2, "0")}`);
 
 function el(name, props = {}, ...children) {
   const made = document.createElement(name);
@@ -25,7 +26,7 @@ function el(name, props = {}, ...children) {
 const button = (text, onclick, props = {}) => el("button", { type: "button", onclick, ...props }, text);
 const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
 
-// Long lists come in portions: `reach(n)` makes sure that the one at n is there.
+// Renders a long list in batches: 5,000 rows at once would block the page. `reach(n)` renders up to row n.
 function portions(holder, total, size, make) {
   let shown = 0;
   const more = el("div", { class: "pager" });
@@ -45,7 +46,8 @@ function portions(holder, total, size, make) {
   return { more, reach: (index) => index >= shown && reach(Math.ceil((index + 1) / size) * size) };
 }
 
-// A part that can be folded, made when it is first opened. It remembers by its key how it was left.
+// A section that folds. Its content is created when it is first opened, because states are large.
+// Whether it is open is kept by key, so the next step shows the same sections.
 const opened = new Map();
 function part(key, title, aside, make, open) {
   const inside = el("div", { class: "inside" });

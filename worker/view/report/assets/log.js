@@ -1,4 +1,4 @@
-// Log lines: all of them, by level, by words and by step.
+// The log: all lines, filtered by level and by text.
 const LEVELS = ["debug", "info", "warn", "error"];
 
 function logLine(run, line, needle, own) {
@@ -10,7 +10,7 @@ function logLine(run, line, needle, own) {
     { class: `line ${LEVELS.includes(line.level) ? line.level : ""}` },
     el("span", { class: "at" }, label(run) ? `${label(run)} ` : null, line.at),
     own ? el("span", { class: "from" }, line.source) : el("span", {}, who, el("span", { class: "from" }, ` ${line.source}`)),
-    el("span", { class: "said" }, level, marked(line.message, needle))
+    el("span", { class: "text" }, level, marked(line.message, needle))
   );
 }
 
@@ -54,7 +54,7 @@ function showLog(holder) {
     const some = all.filter(({ line }) => !off.has(line.level) && (!needle || `${line.step} ${line.message}`.toLowerCase().includes(needle)));
     const list = el("ol", { class: "lines", tabindex: "0", "aria-label": "Log lines" });
     const { more } = portions(list, some.length, 300, (at) => logLine(some[at].run, some[at].line, needle, false));
-    lines.replaceChildren(...(some.length ? [list, more] : [el("p", { class: "empty" }, "No line is like that.")]));
+    lines.replaceChildren(...(some.length ? [list, more] : [el("p", { class: "empty" }, "No line matches.")]));
     result.textContent = `${some.length.toLocaleString("en")} of ${count(all.length, "line")}`;
   };
   show();

@@ -1,8 +1,8 @@
-// Puts the page together, and listens to keys.
+// Builds the page from its embedded data, and handles keys.
 const report = JSON.parse(document.getElementById("data").textContent);
 const content = (id) => document.querySelector(`#${id} .content`);
-const spoken = el("p", { class: "quiet", role: "status" });
-const say = (text) => { spoken.textContent = printable(text); };
+const announcement = el("p", { class: "quiet", role: "status" });
+const announce = (text) => { announcement.textContent = printable(text); };
 
 function showFinal(holder) {
   const made = report.runs.map((run, at) => {
@@ -15,15 +15,15 @@ function showFinal(holder) {
 
 // --- the theme ---
 
-const night = document.getElementById("night");
-const system = night.media;
+const dark = /** @type {HTMLStyleElement} */ (document.getElementById("dark"));
+const system = dark.media;
 const THEMES = [["as the system", system], ["dark", "screen"], ["light", "not all"]];
 let theme = 0;
 function nextTheme() {
   theme = (theme + 1) % THEMES.length;
-  night.media = THEMES[theme][1];
+  dark.media = THEMES[theme][1];
   document.getElementById("theme").textContent = `Theme: ${THEMES[theme][0]}`;
-  say(`Theme: ${THEMES[theme][0]}`);
+  announce(`Theme: ${THEMES[theme][0]}`);
 }
 
 // --- keys ---
@@ -41,43 +41,44 @@ const KEYS = [
 ];
 const dialog = el("dialog", { "aria-labelledby": "keys-title" },
   el("h2", { id: "keys-title" }, "Keys"),
-  el("dl", {}, KEYS.map(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)]).flat()),
+  el("dl", {}, KEYS.flatMap(([key, what]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, what)])),
   button("Close", () => dialog.close())
 );
 
 function step(by, focus) {
   choose(Math.max(0, Math.min(report.rows.length - 1, chosen + by)));
-  if (focus) document.querySelector(".row[aria-current]").focus();
+  if (focus) /** @type {HTMLElement} */ (document.querySelector(".row[aria-current]")).focus();
 }
 
-function nextTrouble() {
-  const bad = (row) => here(row).some(({ one }) => one.status !== "success");
+function nextUnsuccessful() {
+  const bad = (row) => executionsAt(row).some(({ execution }) => execution.status !== "success");
   for (let by = 1; by <= report.rows.length; by += 1) {
     const row = (chosen + by) % report.rows.length;
     if (bad(row)) return choose(row);
   }
-  say("Every step succeeded");
+  announce("Every step succeeded");
 }
 
 const ACTIONS = {
-  j: () => step(1), k: () => step(-1), n: nextTrouble, t: nextTheme,
+  j: () => step(1), k: () => step(-1), n: nextUnsuccessful, t: nextTheme,
   d: () => { document.getElementById("detail-title").focus(); },
   "/": () => document.getElementById("search")?.focus(),
   "?": () => dialog.showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches?.("input");
+  const target = /** @type {HTMLElement} */ (event.target);
+  const typing = target.matches?.("input");
   if (event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
   if (typing) {
-    if (event.key === "Escape") event.target.blur();
+    if (event.key === "Escape") target.blur();
     return;
   }
-  const node = event.target.closest?.(".node");
+  const node = target.closest?.(".node");
   if (node && (event.key === "Enter" || event.key === " ")) {
     event.preventDefault();
     chooseNode(node);
-  } else if (event.target.matches?.(".row") && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
+  } else if (target.matches?.(".row") && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
     event.preventDefault();
     step(event.key === "ArrowDown" ? 1 : -1, true);
   } else if (Object.hasOwn(ACTIONS, event.key)) {
@@ -89,20 +90,20 @@ document.addEventListener("keydown", (event) => {
 function chooseNode(node) {
   const run = Number(node.closest(".frame").dataset.run);
   const id = report.runs[run].steps[Number(node.dataset.step)].id;
-  const several = report.runs[run].executions.map((one, place) => ({ one, place })).filter(({ one }) => one.step === id);
+  const several = report.runs[run].executions.map((execution, index) => ({ execution, index })).filter(({ execution }) => execution.step === id);
   if (!several.length) return;
-  const at = several.findIndex(({ place }) => rowOf[run].get(place) === chosen);
-  chooseExecution(run, several[(at + 1) % several.length].place, true);
+  const at = several.findIndex(({ index }) => rowOf[run].get(index) === chosen);
+  chooseExecution(run, several[(at + 1) % several.length].index, true);
 }
 
-// --- begin ---
+// --- start ---
 
-document.body.append(spoken, dialog);
+document.body.append(announcement, dialog);
 showTimeline(content("steps"));
 showLog(content("log"));
 showFinal(content("final"));
-for (const shown of document.querySelectorAll(".frame svg")) {
-  // Smaller than this nobody reads it: then it scrolls in its frame.
+for (const shown of /** @type {NodeListOf<SVGSVGElement>} */ (document.querySelectorAll(".frame svg"))) {
+  // Below 65 % labels are unreadable: the graph then scrolls in its frame.
   shown.style.minWidth = `${0.65 * shown.viewBox.baseVal.width}px`;
   shown.style.maxWidth = `min(100%, ${1.25 * shown.viewBox.baseVal.width}px)`;
 }
@@ -114,11 +115,12 @@ document.getElementById("show-first")?.addEventListener("click", () => {
   document.getElementById("detail-title").focus();
 });
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("#detail .part, #final .part")) fold.open = true;
+  const folds = document.querySelectorAll("#detail .part, #final .part");
+  for (const fold of /** @type {NodeListOf<HTMLDetailsElement>} */ (folds)) fold.open = true;
 });
 if (report.rows.length) {
-  const trouble = report.rows.findIndex((_, row) => here(row).some(({ one }) => one.status !== "success"));
-  choose(report.first?.row ?? Math.max(0, trouble));
+  const unsuccessful = report.rows.findIndex((_, row) => executionsAt(row).some(({ execution }) => execution.status !== "success"));
+  choose(report.first?.row ?? Math.max(0, unsuccessful));
 } else {
   document.getElementById("detail").hidden = true;
 }

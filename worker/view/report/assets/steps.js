@@ -1,17 +1,21 @@
-// The executions in time, and the one that is chosen.
+// The timeline of executions, and the details of the selected one.
 const TURNS = 24;
 let chosen = -1;
 let timeline = null;
 const rowOf = [new Map(), new Map()];
 
-const here = (row) =>
+const executionsAt = (row) =>
   report.rows[row].executions
-    .map((place, run) => (place === null ? null : { run, place, one: report.runs[run].executions[place] }))
+    .map((index, run) => (index === null ? null : { run, index, execution: report.runs[run].executions[index] }))
     .filter(Boolean);
 const label = (run) => (report.runs.length > 1 ? "AB"[run] : "");
 
 function showTimeline(holder) {
-  report.rows.forEach((row, at) => row.executions.forEach((place, run) => rowOf[run].set(place, at)));
+  report.rows.forEach((row, at) => {
+    row.executions.forEach((index, run) => {
+      rowOf[run].set(index, at);
+    });
+  });
   if (!report.rows.length) {
     holder.append(el("p", { class: "empty" }, "No step ran."));
     return;
@@ -22,32 +26,32 @@ function showTimeline(holder) {
 }
 
 function timelineRow(at) {
-  const parts = here(at);
-  const { one } = parts[0];
-  const turn = one.turns > 1 || one.turn > 1 ? el("span", { class: "turn" }, ` ${one.turn} of ${one.turns}`) : null;
+  const parts = executionsAt(at);
+  const { execution } = parts[0];
+  const turn = execution.turns > 1 || execution.turn > 1 ? el("span", { class: "turn" }, ` ${execution.turn} of ${execution.turns}`) : null;
   const alone = report.runs.length > 1 && parts.length === 1;
   const only = alone ? el("span", { class: "missing" }, ` only in ${label(parts[0].run)}`) : null;
-  const isFirst = report.first && report.first.row === at;
+  const isFirst = report.first?.row === at;
   const flag = isFirst ? el("span", { class: "flag" }, "first difference") : null;
-  const marks = parts.map(({ run, one }) =>
-    el("span", { class: `s-${one.status}`, title: one.status }, one.mark, el("span", { class: "quiet" }, `${label(run)} ${one.status} `))
+  const marks = parts.map(({ run, execution }) =>
+    el("span", { class: `s-${execution.status}`, title: execution.status }, execution.mark, el("span", { class: "quiet" }, `${label(run)} ${execution.status} `))
   );
   const row = button(null, () => choose(at, true), { class: `row${isFirst ? " first-row" : ""}`, "data-row": at });
   row.append(
     el("span", { class: "marks" }, marks),
-    el("span", { class: "name" }, one.name, turn, only, flag),
+    el("span", { class: "name" }, execution.name, turn, only, flag),
     el("span", { class: "bars" }, parts.map(bar)),
-    el("span", { class: "times" }, parts.map(({ one }) => el("span", {}, one.took || "…")))
+    el("span", { class: "times" }, parts.map(({ execution }) => el("span", {}, execution.took || "…")))
   );
   return el("li", {}, row);
 }
 
-function bar({ run, one }) {
-  const span = Math.max(...report.runs.map((each) => each.span));
-  const fill = el("span", { class: `fill s-${one.status}` });
-  fill.style.left = `${Math.min(99.4, (100 * one.at) / span)}%`;
-  fill.style.width = `${Math.max(0, (100 * (one.until - one.at)) / span)}%`;
-  return el("span", { class: "bar", title: `${label(run)} ${one.began}, ${one.took}`.trim() }, fill);
+function bar({ run, execution }) {
+  const span = Math.max(...report.runs.map((each) => each.duration_us));
+  const fill = el("span", { class: `fill s-${execution.status}` });
+  fill.style.left = `${Math.min(99.4, (100 * execution.start_us) / span)}%`;
+  fill.style.width = `${Math.max(0, (100 * (execution.end_us - execution.start_us)) / span)}%`;
+  return el("span", { class: "bar", title: `${label(run)} ${execution.began}, ${execution.took}`.trim() }, fill);
 }
 
 function choose(row, go = false) {
@@ -58,21 +62,21 @@ function choose(row, go = false) {
   const shown = document.querySelector(`.row[data-row="${row}"]`);
   shown.setAttribute("aria-current", "true");
   reveal(shown, shown.closest(".timeline"));
-  const parts = here(row);
-  for (const node of document.querySelectorAll(".node")) {
-    const run = Number(node.closest(".frame").dataset.run);
+  const parts = executionsAt(row);
+  for (const node of /** @type {NodeListOf<SVGElement>} */ (document.querySelectorAll(".node"))) {
+    const run = Number(/** @type {HTMLElement} */ (node.closest(".frame")).dataset.run);
     const step = report.runs[run].steps[Number(node.dataset.step)];
-    const isIt = parts.some((each) => each.run === run && each.one.step === step.id);
+    const isIt = parts.some((each) => each.run === run && each.execution.step === step.id);
     node.classList.toggle("chosen", isIt);
     if (isIt) reveal(node, node.closest(".frame"));
   }
-  showDetail(row, parts);
-  say(parts.map(({ run, one }) => `${label(run)} ${one.name}, ${one.status}`).join("; "));
+  showDetail(parts);
+  announce(parts.map(({ run, execution }) => `${label(run)} ${execution.name}, ${execution.status}`).join("; "));
   const detail = document.getElementById("detail");
   if (go && getComputedStyle(detail).position !== "sticky") detail.scrollIntoView();
 }
 
-// Scrolls a frame, and never the page, until what is in it can be seen.
+// Scrolls only the frame: scrollIntoView would move the page as well.
 function reveal(thing, frame) {
   const [inner, outer] = [thing.getBoundingClientRect(), frame.getBoundingClientRect()];
   const off = (low, high, from, to) => (low >= from && high <= to ? 0 : (low + high - from - to) / 2);
@@ -80,11 +84,11 @@ function reveal(thing, frame) {
   frame.scrollTop += off(inner.top, inner.bottom, outer.top, outer.bottom);
 }
 
-const chooseExecution = (run, place, go) => choose(rowOf[run].get(place), go);
+const chooseExecution = (run, index, go) => choose(rowOf[run].get(index), go);
 
-function showDetail(row, parts) {
+function showDetail(parts) {
   const title = document.getElementById("detail-title");
-  title.replaceChildren(printable(parts[0].one.name));
+  title.replaceChildren(printable(parts[0].execution.name));
   const columns = el("div", { class: "columns" }, parts.map(card));
   const content = document.querySelector("#detail .content");
   const compared = parts.length === 2 ? between(parts) : null;
@@ -93,24 +97,24 @@ function showDetail(row, parts) {
   for (const point of content.querySelectorAll(".point")) reveal(point, point.closest(".code"));
 }
 
-function card({ run, place, one }) {
-  const step = report.runs[run].steps.find((each) => each.id === one.step);
+function card({ run, index, execution }) {
+  const step = report.runs[run].steps.find((each) => each.id === execution.step);
   const clips = report.runs[run].clips;
-  const [input, output] = [clips[one.input], clips[one.output]];
+  const [input, output] = [clips[execution.input], clips[execution.output]];
   return el(
     "div",
-    { class: `card s-${one.status}` },
-    el("h3", { class: "who" }, label(run) ? el("span", { class: "label" }, label(run)) : null, el("span", { class: "state" }, `${one.mark} ${one.status}`)),
-    turns(run, place, one),
-    about(run, one, step),
-    one.error ? errorCard(one.error, run) : null,
-    one.edges.length ? edgeTable(one.edges) : el("p", { class: "empty" }, "No edge leaves this step."),
+    { class: `card s-${execution.status}` },
+    el("h3", { class: "who" }, label(run) ? el("span", { class: "label" }, label(run)) : null, el("span", { class: "state" }, `${execution.mark} ${execution.status}`)),
+    turns(run, index, execution),
+    about(run, execution, step),
+    execution.error ? errorCard(execution.error, run) : null,
+    execution.edges.length ? edgeTable(execution.edges) : el("p", { class: "empty" }, "No edge leaves this step."),
     part(`changed${run}`, "Difference", "from input to output", () =>
-      input && output ? difference(input, output) : el("p", { class: "empty" }, input ? one.no_output : one.no_input), Boolean(input && output)),
-    state(`input${run}`, "Input", input, one.no_input, false),
-    state(`output${run}`, "Output", output, one.no_output, !input && output),
-    stepLogs(run, place),
-    step && step.source ? part(`code${run}`, "Code", step.file, () => code(step.source, one.error), false) : null
+      input && output ? difference(input, output) : el("p", { class: "empty" }, input ? execution.no_output : execution.no_input), Boolean(input && output)),
+    state(`input${run}`, "Input", input, execution.no_input, false),
+    state(`output${run}`, "Output", output, execution.no_output, !input && output),
+    stepLogs(run, index),
+    step?.source ? part(`code${run}`, "Code", step.file, () => code(step.source, execution.error), false) : null
   );
 }
 
@@ -120,42 +124,42 @@ const sizeOf = (clip) =>
   `${clip.size < 10000 ? count(clip.size, "character") : `${Math.round(clip.size / 1000).toLocaleString("en")} kB`}${clip.cut ? ", cut" : ""}`;
 
 function between(parts) {
-  const clips = parts.map(({ run, one }) => ({ input: report.runs[run].clips[one.input], output: report.runs[run].clips[one.output] }));
+  const clips = parts.map(({ run, execution }) => ({ input: report.runs[run].clips[execution.input], output: report.runs[run].clips[execution.output] }));
   const made = ["input", "output"].map((name) => {
     const [a, b] = clips.map((each) => each[name]);
     const make = () => (a && b ? difference(a, b) : el("p", { class: "empty" }, `One of the two has no ${name}.`));
-    return part(`between-${name}`, `${name === "input" ? "Inputs" : "Outputs"}: from A to B`, a && b && a.text === b.text ? "the same" : "", make, true);
+    return part(`between-${name}`, `${name === "input" ? "Inputs" : "Outputs"}: from A to B`, a && b && a.text === b.text ? "equal" : "", make, true);
   });
   return el("div", { class: "card" }, made);
 }
 
-function turns(run, place, one) {
-  if (one.turns === 1) return null;
+function turns(run, index, execution) {
+  if (execution.turns === 1) return null;
   const all = report.runs[run].executions
     .map((each, at) => ({ each, at }))
-    .filter(({ each }) => each.step === one.step);
-  const first = Math.max(0, Math.min(one.turn - TURNS / 2, all.length - TURNS));
+    .filter(({ each }) => each.step === execution.step);
+  const first = Math.max(0, Math.min(execution.turn - TURNS / 2, all.length - TURNS));
   const some = all.slice(first, first + TURNS).map(({ each, at }) =>
     button(`${each.turn} ${each.mark}`, () => chooseExecution(run, at), {
-      "aria-pressed": String(at === place), "aria-label": `Execution ${each.turn}, ${each.status}`,
+      "aria-pressed": String(at === index), "aria-label": `Execution ${each.turn}, ${each.status}`,
     })
   );
   return el("div", { class: "turns", role: "group", "aria-label": "Executions of this step" }, some);
 }
 
-function about(run, one, step) {
-  const before = one.upstream === null ? null : report.runs[run].executions[one.upstream];
+function about(run, execution, step) {
+  const before = execution.upstream === null ? null : report.runs[run].executions[execution.upstream];
   const facts = [
-    ["step", one.step],
-    ["execution", one.turns > 1 ? `${one.turn} of ${one.turns}` : null],
-    ["adaptor", step && step.adaptors],
-    ["began", one.began],
-    ["took", one.took],
-    ["memory", one.memory],
-    ["after", before && button(before.name, () => chooseExecution(run, one.upstream))],
+    ["step", execution.step],
+    ["execution", execution.turns > 1 ? `${execution.turn} of ${execution.turns}` : null],
+    ["adaptor", step?.adaptors],
+    ["began", execution.began],
+    ["took", execution.took],
+    ["memory", execution.memory],
+    ["after", before && button(before.name, () => chooseExecution(run, execution.upstream))],
   ];
   const shown = facts.filter(([, value]) => value);
-  return el("dl", { class: "about" }, shown.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat());
+  return el("dl", { class: "about" }, shown.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }
 
 function errorCard(error, run) {
@@ -185,17 +189,23 @@ function code(source, error) {
 }
 
 function edgeTable(edges) {
-  const head = el("tr", {}, ["Edge to", "When", "Here"].map((text) => el("th", { scope: "col" }, text)));
+  const head = el("tr", {}, ["Edge to", "Condition", "Outcome"].map((text) => el("th", { scope: "col" }, text)));
   const rows = edges.map((edge) =>
     el(
       "tr",
       {},
       el("td", {}, edge.target, edge.label ? el("span", { class: "why" }, edge.label) : null),
       el("td", { class: "mono" }, edge.condition),
-      el("td", { class: `fate-${edge.fate}` }, FATES[edge.fate], el("span", { class: "why" }, edge.why))
+      el("td", { class: `outcome-${edge.outcome.replaceAll(" ", "-")}` }, OUTCOMES[edge.outcome], el("span", { class: "why" }, edge.reason))
     )
   );
   return el("table", {}, el("thead", {}, head), el("tbody", {}, rows));
 }
 
-const FATES = { followed: "→ followed", refused: "⊣ refused", waiting: "… followed, not run", unasked: "– not asked", unknown: "? not known" };
+const OUTCOMES = {
+  followed: "→ followed",
+  "not taken": "⊣ not taken",
+  waiting: "… followed, target not run",
+  "not evaluated": "– not evaluated",
+  unknown: "? unknown",
+};

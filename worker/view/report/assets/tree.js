@@ -1,8 +1,8 @@
-// States as trees that fold, and the difference of two. A level is made when it is opened.
+// Shows states as folding trees, and the difference of two. A level is created when it is opened.
 const LEVEL = 100;
 const LONG = 400;
 
-// Whole numbers that are too large for a script keep their digits, where the browser tells them.
+// JSON.parse rounds integers over 2^53. Where the browser passes the source text, keep all digits.
 const exact = (_, value, context) =>
   typeof value === "number" && /^-?\d+$/.test(context?.source ?? "") && !Number.isSafeInteger(value)
     ? BigInt(context.source)
@@ -83,7 +83,7 @@ function cutNote(clips) {
   const cut = clips.filter((clip) => clip.cut);
   if (!cut.length) return null;
   const sizes = cut.map((clip) => clip.size.toLocaleString("en")).join(" and ");
-  return el("p", { class: "note" }, `Cut: the whole has ${sizes} characters, more than fits here.`);
+  return el("p", { class: "note" }, `Truncated: the state has ${sizes} characters, more than a page can hold.`);
 }
 
 // --- the difference ---
@@ -96,7 +96,7 @@ function same(a, b) {
   return keys.every((key) => Object.hasOwn(b, key) && same(a[key], b[key]));
 }
 
-// Lists are compared between what they begin with and end with alike.
+// Skips the common start and end of two lists, so that one inserted item is one difference.
 function pairsOf(a, b) {
   if (!Array.isArray(a)) {
     const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])];
@@ -107,15 +107,15 @@ function pairsOf(a, b) {
   while (head < short && same(a[head], b[head])) head += 1;
   let tail = 0;
   while (tail < short - head && same(a[a.length - 1 - tail], b[b.length - 1 - tail])) tail += 1;
-  const found = [];
-  for (let at = 0; at < head; at += 1) found.push([String(at), true, a[at], true, b[at]]);
+  const rows = [];
+  for (let at = 0; at < head; at += 1) rows.push([String(at), true, a[at], true, b[at]]);
   for (let at = head; at < Math.max(a.length, b.length) - tail; at += 1) {
-    found.push([String(at), at < a.length - tail, a[at], at < b.length - tail, b[at]]);
+    rows.push([String(at), at < a.length - tail, a[at], at < b.length - tail, b[at]]);
   }
   for (let at = tail; at > 0; at -= 1) {
-    found.push([String(b.length - at), true, a[a.length - at], true, b[b.length - at]]);
+    rows.push([String(b.length - at), true, a[a.length - at], true, b[b.length - at]]);
   }
-  return found;
+  return rows;
 }
 
 function change(sign, word, key, value, cut) {
@@ -150,7 +150,7 @@ function differs(a, b, cutA, cutB) {
 function difference(before, now) {
   const a = readClip(before);
   const b = readClip(now);
-  if (same(a.value, b.value)) return el("p", { class: "empty" }, "Nothing changed.");
+  if (same(a.value, b.value)) return el("p", { class: "empty" }, "No difference.");
   const wrapped = isBox(a.value) && isBox(b.value) && Array.isArray(a.value) === Array.isArray(b.value);
   const items = wrapped
     ? differs(a.value, b.value, a.cut, b.cut)

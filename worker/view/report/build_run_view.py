@@ -1,4 +1,4 @@
-"""From a run to what a report shows of it."""
+"""Builds the view model of a run for the report."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from worker.core.events import RunComplete, RunLog, StepComplete
 from worker.core.status import STATUSES, Status
 from worker.sinks.run_summary import summarize
 from worker.sinks.terminal_text import format_duration, one_line
-from worker.view.graph.drawing import Marks
+from worker.view.graph.drawing import Annotations
 from worker.view.graph.text import shorten
 from worker.view.report.dataclips import EmbeddedDataclips
-from worker.view.report.edges import EvaluatedEdge, judged_edges
+from worker.view.report.edges import EvaluatedEdge, evaluate_edges
 from worker.view.report.error_view import error_view
 from worker.view.report.executions import ReportedExecution, executions_of, logs_of, places_of
-from worker.view.report.marks import marks_of
-from worker.view.report.sources import SourceListing
+from worker.view.report.report_source import ReportSource
+from worker.view.report.run_annotations import annotate_run
 from worker.view.report.view_model import EdgeView, ExecutionView, LogView, RunView, StepView
 from worker.workflow.model import EdgeKind, Step
 
+# Limits keep the page usable: a job may log a line of megabytes.
 _NAME_LIMIT = 300
 _SOURCE_LIMIT = 50_000
 _LINE_LIMIT = 20_000
@@ -31,27 +32,28 @@ _CONDITIONS = {
     EdgeKind.FAILURE: "on failure",
 }
 _INFERRED = (
-    "The workflow is not known. The graph shows the steps that ran and where each led; conditions, "
-    "and edges that were not followed, are unknown. --workflow-file FILE adds them."
+    "The workflow is unknown. The graph shows the steps that ran and the edges that were followed; "
+    "conditions and edges not taken are unknown. --workflow-file FILE adds them."
 )
 
-_STILL = (
-    "In a recording, the clock stands still while a step computes: a step's time is told by the "
-    "beginning of the next."
+_FROZEN_CLOCK = (
+    "In a recording, the clock does not advance while a step computes: the duration of a step is "
+    "measured up to the start of the next."
 )
 
 
-def run_view(source: SourceListing) -> tuple[RunView, Marks]:
-    """What is shown of a run, and the marks on its graph."""
-    executions = executions_of(source.events, stands_still=source.stands_still)
-    judged = judged_edges(source.workflow, executions, source.start)
+def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
+    """Build the view of a run, and the annotations of its graph."""
+    executions = executions_of(source.events, stands_still=source.has_frozen_clock)
+    evaluated = evaluate_edges(source.workflow, executions, source.start)
     began = source.events[0].timestamp if source.events else 0
     end = source.end
     clips = EmbeddedDataclips(_texts(source, executions))
     status = end.status if end else Status.RUNNING
+    # The same lines as the terminal shows, so that people recognize the run.
     lines = summarize(source.workflow, source.events) if end else [_unfinished()]
     final, no_final = _final(source, end, clips)
-    views = _executions(source, executions, judged, clips, began)
+    views = _executions(source, executions, evaluated, clips, began)
     view = RunView(
         name=source.name,
         workflow=source.workflow.name,
@@ -61,23 +63,23 @@ def run_view(source: SourceListing) -> tuple[RunView, Marks]:
         headline=lines[0],
         verdict=tuple(lines[1:]),
         began=_moment(began),
-        span=max([1, *(event.timestamp - began for event in source.events)]),
+        duration_us=max([1, *(event.timestamp - began for event in source.events)]),
         notes=tuple(_notes(source)),
-        steps=tuple(_step(step, source.known) for step in source.workflow.steps),
+        steps=tuple(_step(step, source.workflow_known) for step in source.workflow.steps),
         executions=views,
         logs=tuple(_logs(source, executions, began)),
-        clips=tuple(clips.kept),
+        clips=tuple(clips.items),
         final=final,
         no_final=no_final,
     )
-    return view, marks_of(executions, judged)
+    return view, annotate_run(executions, evaluated)
 
 
-def _notes(source: SourceListing) -> Iterator[str]:
-    if not source.known:
+def _notes(source: ReportSource) -> Iterator[str]:
+    if not source.workflow_known:
         yield _INFERRED
-    if source.stands_still:
-        yield _STILL
+    if source.has_frozen_clock:
+        yield _FROZEN_CLOCK
     yield from source.damage
 
 
@@ -86,6 +88,7 @@ def _unfinished() -> str:
 
 
 def _moment(timestamp: int) -> str:
+    # A journal of unknown origin may contain any integer.
     try:
         when = datetime.fromtimestamp(timestamp / 1e6, UTC)
     except (OverflowError, ValueError, OSError):
@@ -111,118 +114,122 @@ def _step(step: Step, known: bool) -> StepView:
 # --- states ---------------------------------------------------------------------------------------
 
 
-def _texts(source: SourceListing, executions: Sequence[ReportedExecution]) -> dict[str, str]:
-    """The states by the names that events call them."""
-    found: dict[str, str] = {}
+def _texts(source: ReportSource, executions: Sequence[ReportedExecution]) -> dict[str, str]:
+    """Collect the states by dataclip id."""
+    texts: dict[str, str] = {}
     if source.input is not None:
-        found |= {
-            one.started.input_dataclip_id: source.input.text
-            for one in executions
-            if one.upstream is None
+        texts |= {
+            execution.started.input_dataclip_id: source.input.text
+            for execution in executions
+            if execution.upstream is None
         }
     for event in source.events:
         if isinstance(event, StepComplete) and event.output_dataclip is not None:
-            found[event.output_dataclip_id or event.step_id] = event.output_dataclip.text
+            texts[event.output_dataclip_id or event.step_id] = event.output_dataclip.text
         elif isinstance(event, RunComplete) and event.final_state is not None:
-            found["final state"] = event.final_state.text
-    return found
+            texts["final state"] = event.final_state.text
+    return texts
 
 
 def _final(
-    source: SourceListing, end: RunComplete | None, clips: EmbeddedDataclips
+    source: ReportSource, end: RunComplete | None, clips: EmbeddedDataclips
 ) -> tuple[int | None, str]:
     if end is None:
         return None, "the events stop before the run does"
     if end.withheld:
-        return None, "withheld: it is over the payload limit"
-    return clips.place("final state"), "the run ended without one"
+        return None, "withheld: it exceeds the payload limit"
+    return clips.index_of("final state"), "the run ended without one"
 
 
 def _output(complete: StepComplete | None, clips: EmbeddedDataclips) -> int | None:
     if complete is None or complete.output_dataclip is None:
         return None
-    return clips.place(complete.output_dataclip_id or complete.step_id)
+    return clips.index_of(complete.output_dataclip_id or complete.step_id)
 
 
 def _no_output(complete: StepComplete | None) -> str:
     if complete is None:
         return "the events stop before the step ended"
     if complete.withheld:
-        return "withheld: it is over the payload limit (the next step received it all the same)"
+        return "withheld: it exceeds the payload limit (the next step still received it)"
     if complete.output_dataclip_id is not None:
-        return "not known: it could not be read"
-    return "the step gave none" if complete.reason == "success" else "the step ended without one"
+        return "unknown: it could not be read"
+    return (
+        "the step returned none" if complete.reason == "success" else "the step ended without one"
+    )
 
 
 # --- executions -----------------------------------------------------------------------------------
 
 
 def _executions(
-    source: SourceListing,
+    source: ReportSource,
     executions: Sequence[ReportedExecution],
-    judged: Sequence[EvaluatedEdge],
+    evaluated: Sequence[EvaluatedEdge],
     clips: EmbeddedDataclips,
     began: int,
 ) -> tuple[ExecutionView, ...]:
     steps = {step.id: step for step in source.workflow.steps}
-    turns = Counter(one.step for one in executions)
+    # A step may run several times: after each edge that leads to it.
+    turns = Counter(execution.step for execution in executions)
     edges: dict[int | None, list[EdgeView]] = defaultdict(list)
-    for verdict in judged:
-        edges[verdict.execution].append(_edge(verdict))
+    for edge in evaluated:
+        edges[edge.execution].append(_edge(edge))
     seen: Counter[str] = Counter()
-    found: list[ExecutionView] = []
-    for number, one in enumerate(executions):
-        seen[one.step] += 1
-        error = one.complete.error if one.complete else None
-        found.append(
+    views: list[ExecutionView] = []
+    for number, execution in enumerate(executions):
+        seen[execution.step] += 1
+        error = execution.complete.error if execution.complete else None
+        views.append(
             ExecutionView(
-                step=one.step,
-                name=_name(one.started.job_name, one.step),
-                turn=seen[one.step],
-                turns=turns[one.step],
-                status=str(one.status),
-                mark=STATUSES[one.status].mark,
-                at=max(0, one.started.timestamp - began),
-                until=max(0, one.started.timestamp - began) + one.spent,
-                began=f"+{format_duration(max(0, one.started.timestamp - began))}",
-                took=one.took,
-                memory=_memory(one.complete),
-                upstream=one.upstream,
-                input=clips.place(one.started.input_dataclip_id),
-                no_input=_no_input(one),
-                output=_output(one.complete, clips),
-                no_output=_no_output(one.complete),
+                step=execution.step,
+                name=_name(execution.started.job_name, execution.step),
+                turn=seen[execution.step],
+                turns=turns[execution.step],
+                status=str(execution.status),
+                mark=STATUSES[execution.status].mark,
+                start_us=max(0, execution.started.timestamp - began),
+                end_us=max(0, execution.started.timestamp - began) + execution.spent,
+                began=f"+{format_duration(max(0, execution.started.timestamp - began))}",
+                took=execution.took,
+                memory=_memory(execution.complete),
+                upstream=execution.upstream,
+                input=clips.index_of(execution.started.input_dataclip_id),
+                no_input=_no_input(execution),
+                output=_output(execution.complete, clips),
+                no_output=_no_output(execution.complete),
                 edges=tuple(edges[number]),
-                error=error_view(error, steps.get(one.step)) if error else None,
+                error=error_view(error, steps.get(execution.step)) if error else None,
             )
         )
-    return tuple(found)
+    return tuple(views)
 
 
 def _memory(complete: StepComplete | None) -> str:
     return f"{complete.mem / 2**20:.0f} MB" if complete and complete.mem else ""
 
 
-def _no_input(one: ReportedExecution) -> str:
-    if one.upstream is None:
-        return "not known: a journal does not hold the input of its run (a recording does)"
-    return "not known: the step before gave none, or it was withheld"
+# The reason is shown in place of the state: an empty box would look like an empty state.
+def _no_input(execution: ReportedExecution) -> str:
+    if execution.upstream is None:
+        return "unknown: a journal does not contain the input of its run (a recording does)"
+    return "unknown: the step before returned none, or it was withheld"
 
 
-def _edge(one: EvaluatedEdge) -> EdgeView:
-    edge = one.edge
+def _edge(evaluated: EvaluatedEdge) -> EdgeView:
+    edge = evaluated.edge
     condition = edge.expression if edge.kind is EdgeKind.EXPRESSION else _CONDITIONS[edge.kind]
     return EdgeView(
         target=edge.target,
         label=edge.label,
         condition=condition[:_LINE_LIMIT],
-        fate=str(one.fate),
-        why=one.why,
+        outcome=str(evaluated.outcome),
+        reason=evaluated.reason,
     )
 
 
 def _logs(
-    source: SourceListing, executions: Sequence[ReportedExecution], began: int
+    source: ReportSource, executions: Sequence[ReportedExecution], began: int
 ) -> Iterator[LogView]:
     places = places_of(executions)
     for line in logs_of(source.events):

@@ -1,4 +1,4 @@
-"""The run that a report is about: read from a journal or a recording, as far as it is whole."""
+"""Reader of journals and recordings for reports; a damaged one is read up to the damage."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from worker.workflow.model import Edge, Step, Workflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceListing:
-    """A run. ``known``: whether the workflow is its author's, or what the events tell of it;
-    ``input`` is None where it is not known; ``start`` is where the run was told to begin.
-    ``damage`` says what could not be read, in words."""
+class ReportSource:
+    """Run of a report.
+
+    ``workflow_known`` is False for a workflow inferred from events. ``input`` is None where it is
+    unknown, ``start`` is the step that the run started at, and ``damage`` lists what could not be
+    read.
+    """
 
     name: str
     workflow: Workflow
-    known: bool
+    workflow_known: bool
     events: tuple[AnyEvent, ...]
     input: Dataclip | None = None
     start: str = ""
@@ -35,52 +38,52 @@ class SourceListing:
     recording: Recording | None = None
 
     @property
-    def stands_still(self) -> bool:
-        """Whether the run's clock stood still while steps computed."""
+    def has_frozen_clock(self) -> bool:
+        """True where the clock of the run did not advance while steps computed."""
         return self.recording is not None and self.recording.header.origin == "worker"
 
     @property
     def end(self) -> RunComplete | None:
-        """How the run ended; None where the events stop before it does."""
+        """Last event; None where the events stop before the run ended."""
         last = self.events[-1] if self.events else None
         return last if isinstance(last, RunComplete) else None
 
 
-def read_source(path: Path, workflow: Workflow | None = None) -> SourceListing:
-    """The run in a journal or a recording; ``workflow`` is what a journal's run was of.
+def read_source(path: Path, workflow: Workflow | None = None) -> ReportSource:
+    """Read a journal or a recording. ``workflow`` is that of a journal's run.
 
-    Raises :class:`LoadError` where there is nothing to read, :class:`UsageError` where the
-    workflow is not the run's.
+    Raises :class:`LoadError` where there is nothing to read, and :class:`UsageError` for a
+    workflow that is not the run's.
     """
     if path.is_dir() or is_recording(path):
         return _recording(path)
     return _journal(path, workflow)
 
 
-def _recording(folder: Path) -> SourceListing:
+def _recording(folder: Path) -> ReportSource:
     if not is_recording(folder):
-        raise UsageError(f"{folder} holds no recording (worker run --record DIR makes one)")
+        raise UsageError(f"{folder} contains no recording (worker run --record DIR creates one)")
     try:
-        found = read_recording(folder)
-        given = Dataclip.of(found.input)
+        recording = read_recording(folder)
+        input = Dataclip.of(recording.input)
     except RecursionError as error:
-        raise LoadError("its input is nested too deeply", file=str(folder)) from error
-    _check_workflow(found.workflow, found.events)
-    return SourceListing(
+        raise LoadError("the input is nested too deeply", file=str(folder)) from error
+    _check_workflow(recording.workflow, recording.events)
+    return ReportSource(
         name=str(folder),
-        workflow=found.workflow,
-        known=True,
-        events=found.events,
-        input=given,
-        start=found.header.start,
-        damage=found.damage,
-        recording=found,
+        workflow=recording.workflow,
+        workflow_known=True,
+        events=recording.events,
+        input=input,
+        start=recording.header.start,
+        damage=recording.damage,
+        recording=recording,
     )
 
 
-def _journal(file: Path, workflow: Workflow | None) -> SourceListing:
+def _journal(file: Path, workflow: Workflow | None) -> ReportSource:
     if not file.exists():
-        raise LoadError("there is no such journal or recording", file=str(file))
+        raise LoadError("no such journal or recording", file=str(file))
     if not is_journal(file):
         raise LoadError("neither a journal nor a recording", file=str(file))
     try:
@@ -88,13 +91,13 @@ def _journal(file: Path, workflow: Workflow | None) -> SourceListing:
     except OSError as error:
         raise LoadError(f"cannot be read: {error}", file=str(file)) from error
     if not journal.events:
-        raise LoadError("no event of a run can be read in it", file=str(file))
-    known = workflow or inferred(journal.events)
-    _check_workflow(known, journal.events)
-    return SourceListing(
+        raise LoadError("it contains no readable event of a run", file=str(file))
+    used = workflow or infer_workflow(journal.events)
+    _check_workflow(used, journal.events)
+    return ReportSource(
         name=str(file),
-        workflow=known,
-        known=workflow is not None,
+        workflow=used,
+        workflow_known=workflow is not None,
         events=journal.events,
         damage=journal.damage,
     )
@@ -105,14 +108,13 @@ def _check_workflow(workflow: Workflow, events: tuple[AnyEvent, ...]) -> None:
     for event in events:
         if isinstance(event, StepStart | StepComplete) and event.job_id not in known:
             raise UsageError(
-                f"'{event.job_id}' ran, and is no step of the workflow '{workflow.name}': "
+                f"step '{event.job_id}' ran, but workflow '{workflow.name}' has no such step: "
                 "it is not the workflow of this run"
             )
 
 
-def inferred(events: tuple[AnyEvent, ...]) -> Workflow:
-    """What the events tell of the workflow: the steps in the order in which they first ran, and
-    the edges that were followed."""
+def infer_workflow(events: tuple[AnyEvent, ...]) -> Workflow:
+    """Infer the steps, in the order in which they first ran, and the edges that were followed."""
     names: dict[str, str] = {}
     edges: dict[str, dict[str, Edge]] = {}
     for event in events:
@@ -128,7 +130,7 @@ def inferred(events: tuple[AnyEvent, ...]) -> Workflow:
     return Workflow(
         name=first.workflow if isinstance(first, RunStart) else "",
         steps=tuple(
-            # A step without code would be drawn as one that only passes its state on.
+            # A step without code would be drawn as one that only passes its state.
             Step(
                 id=id, name=names.get(id, ""), source="//", edges=tuple(edges.get(id, {}).values())
             )

@@ -8,7 +8,9 @@ globalThis.__layout = (text) => {
   const { nodes, edges, options } = JSON.parse(text);
   const graph = new dagre.graphlib.Graph({ multigraph: true });
   graph.setGraph(options);
-  nodes.forEach(([width, height], i) => graph.setNode(`n${i}`, { width, height }));
+  nodes.forEach(([width, height], i) => {
+    graph.setNode(`n${i}`, { width, height });
+  });
   edges.forEach(([source, target, width, height], i) => {
     graph.setEdge(`n${source}`, `n${target}`, { width, height, labelpos: "c" }, `e${i}`);
   });

@@ -19,11 +19,11 @@ const { metafile } = await build({
   lineLimit: 200,
   legalComments: "none",
   metafile: true,
-  banner: { js: "/* Built by tools/pictures/build.mjs. Licences: LICENSES.txt. */" },
+  banner: { js: "/* Built by tools/dagre/build.mjs. Licences: LICENSES.txt. */" },
 });
 for (const input of Object.keys(metafile.inputs)) {
-  const found = input.match(/node_modules\/((?:@[^/]+\/)?[^/]+)\//);
-  if (found) packages.add(found[1]);
+  const match = input.match(/node_modules\/((?:@[^/]+\/)?[^/]+)\//);
+  if (match) packages.add(match[1]);
 }
 // dagre's own build has this one inside.
 packages.add("@dagrejs/graphlib");
@@ -35,5 +35,5 @@ for (const name of [...packages].sort()) {
   const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
   licences.push(`${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}`);
 }
-await writeFile(join(out, "LICENSES.txt"), licences.join(`\n\n${"=".repeat(80)}\n\n`) + "\n");
+await writeFile(join(out, "LICENSES.txt"), `${licences.join(`\n\n${"=".repeat(80)}\n\n`)}\n`);
 console.log(`bundled ${[...packages].sort().join(", ")} into ${relative(process.cwd(), out)}`);

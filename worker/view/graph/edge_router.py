@@ -1,7 +1,7 @@
-"""From dagre's places to boxes, labels and the routes of edges.
+"""Edge routing: turns the positions of dagre into boxes, labels and routes.
 
-dagre gives the order, the columns and the rows. The rows are then set apart by how far edges reach
-sideways between them, and edges change columns only between rows: so none crosses a box or label.
+dagre decides order, columns and rows. Edges change columns only between rows, so none crosses a box
+or a label.
 """
 
 from __future__ import annotations
@@ -12,109 +12,108 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from worker.view.graph.dagre import Placed, Point
-from worker.view.graph.fitting import Fitted
-from worker.view.graph.layout import Layout, Rectangle, shifted
+from worker.view.graph.dagre import DagreLayout, Point
+from worker.view.graph.layout import Layout, Rectangle, shift
+from worker.view.graph.text_blocks import TextBlock
 
-_GAP, _SLOPE, _WIDEST_GAP = 22.0, 0.08, 84.0
+# Pixels between rows: a base, a share of the sideways reach of edges, and a limit.
+_GAP, _SLOPE, _MAX_GAP = 22.0, 0.08, 84.0
 _PORT_STEP, _PORT_SHARE = 20.0, 0.6
+# Coordinates of dagre are sums of floats: equal ones may differ in the last digits.
 _NEAR = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row of boxes, or of labels: its middle, and half of its height."""
+    """Row of boxes or labels: its middle, and half of its height."""
 
     y: float
     half: float
 
 
-class Routing:
-    """One part's layout in the making; ``ends`` are the indexes of boxes that each edge joins."""
+class EdgeRouter:
+    """Builds the layout of one component. ``ends`` are the box indexes that each edge joins."""
 
     def __init__(
         self,
-        placed: Placed,
-        boxes: Sequence[Fitted],
-        labels: Sequence[Fitted],
+        positions: DagreLayout,
+        boxes: Sequence[TextBlock],
+        labels: Sequence[TextBlock],
         ends: Sequence[tuple[int, int]],
     ) -> None:
-        self.placed, self.ends = placed, ends
-        self.rows = _rows(placed, boxes, labels, ends)
+        self.positions, self.ends = positions, ends
+        self.rows = _rows(positions, boxes, labels, ends)
         self.ys = [row.y for row in self.rows]
         self.columns = [self._columns(edge) for edge in range(len(ends))]
-        self.moved = self._moved()
+        self.spaced_rows = self._spaced_rows()
         self.boxes = [
-            self._box(point, text) for point, text in zip(placed.nodes, boxes, strict=True)
+            self._box(point, text) for point, text in zip(positions.nodes, boxes, strict=True)
         ]
         self.labels = [
             self._box(point, text) if point and text.lines else None
-            for point, text in zip(placed.labels, labels, strict=True)
+            for point, text in zip(positions.labels, labels, strict=True)
         ]
         self.ports = self._ports()
 
     def layout(self) -> Layout:
-        """What was arranged, moved to begin at (0, 0)."""
+        """Build the layout, moved to begin at (0, 0)."""
         routes = [self._route(edge) for edge in range(len(self.ends))]
-        shown = [*self.boxes, *filter(None, self.labels)]
+        drawn = [*self.boxes, *filter(None, self.labels)]
         xs = [x for route in routes for x, _ in route]
         ys = [y for route in routes for _, y in route]
-        left = min([*(box.left for box in shown), *xs], default=0)
-        right = max([*(box.right for box in shown), *xs], default=0)
-        top = min([*(box.top for box in shown), *ys], default=0)
-        bottom = max([*(box.bottom for box in shown), *ys], default=0)
-        found = Layout(
+        left = min([*(box.left for box in drawn), *xs], default=0)
+        right = max([*(box.right for box in drawn), *xs], default=0)
+        top = min([*(box.top for box in drawn), *ys], default=0)
+        bottom = max([*(box.bottom for box in drawn), *ys], default=0)
+        layout = Layout(
             width=right - left,
             height=bottom - top,
             boxes=tuple(self.boxes),
             labels=tuple(self.labels),
             routes=tuple(routes),
         )
-        return shifted(found, left, top)
+        return shift(layout, left, top)
 
     def _row(self, y: float) -> int:
         return bisect_left(self.ys, y - _NEAR)
 
-    def _box(self, point: Point, text: Fitted) -> Rectangle:
-        row = self.moved[self._row(point[1])]
+    def _box(self, point: Point, text: TextBlock) -> Rectangle:
+        row = self.spaced_rows[self._row(point[1])]
         return Rectangle(x=point[0], y=row.y, width=text.width, height=text.height, text=text)
 
     def _columns(self, edge: int) -> list[tuple[float, int]]:
-        """The (x, row) that an edge passes between its ends; none for a loop."""
+        """List the (x, row) that an edge passes between its ends; none for a loop."""
         source, target = self.ends[edge]
         if source == target:
             return []
-        return [(x, self._row(y)) for x, y in self.placed.edges[edge][1:-1]]
+        return [(x, self._row(y)) for x, y in self.positions.edges[edge][1:-1]]
 
-    def _stops(self, edge: int) -> list[tuple[float, int]]:
-        """The columns between the middles of the boxes that an edge joins."""
-        first, last = (self.placed.nodes[end] for end in self.ends[edge])
+    def _waypoints(self, edge: int) -> list[tuple[float, int]]:
+        first, last = (self.positions.nodes[end] for end in self.ends[edge])
         return [(first[0], self._row(first[1])), *self.columns[edge], (last[0], self._row(last[1]))]
 
-    def _moved(self) -> list[_Row]:
-        """The rows, each as far from the one above as the edges between them need."""
+    def _spaced_rows(self) -> list[_Row]:
+        # A curve that goes far sideways needs more height, or it becomes too flat to follow.
         reach: dict[int, float] = defaultdict(float)
         for edge in range(len(self.ends)):
-            for (x, from_row), (next_x, to_row) in pairwise(self._stops(edge)):
+            for (x, from_row), (next_x, to_row) in pairwise(self._waypoints(edge)):
                 upper = min(from_row, to_row)
                 reach[upper] = max(reach[upper], abs(next_x - x))
         rows: list[_Row] = []
         bottom = 0.0
         for number, row in enumerate(self.rows):
-            gap = min(_WIDEST_GAP, _GAP + _SLOPE * reach[number - 1]) if number else 0
+            gap = min(_MAX_GAP, _GAP + _SLOPE * reach[number - 1]) if number else 0
             rows.append(_Row(bottom + gap + row.half, row.half))
             bottom += gap + 2 * row.half
         return rows
 
     def _ports(self) -> dict[tuple[int, bool], float]:
-        """Where an edge leaves its source (edge, False) and meets its target (edge, True), by x.
-
-        The edges on one side of a box stand in the order of where they come from or lead to.
-        """
+        """Compute the x of each edge at its source (edge, False) and its target (edge, True)."""
+        # Edges on one side of a box are sorted by their other ends, so that they do not cross.
         sides: dict[tuple[int, bool], list[tuple[float, int, bool]]] = defaultdict(list)
         for edge, (source, target) in enumerate(self.ends):
             if source == target:
-                continue
+                continue  # a loop leaves from the side of its box
             columns = self.columns[edge]
             down = self.boxes[source].y < self.boxes[target].y
             leads_to = columns[0][0] if columns else self.boxes[target].x
@@ -122,11 +121,11 @@ class Routing:
             sides[source, down].append((leads_to, edge, False))
             sides[target, not down].append((comes_from, edge, True))
         ports = {}
-        for (node, _), found in sides.items():
+        for (node, _), side in sides.items():
             box = self.boxes[node]
-            step = min(_PORT_STEP, box.width * _PORT_SHARE / max(1, len(found) - 1))
-            left = box.x - step * (len(found) - 1) / 2
-            for number, (_, edge, arrives) in enumerate(sorted(found)):
+            step = min(_PORT_STEP, box.width * _PORT_SHARE / max(1, len(side) - 1))
+            left = box.x - step * (len(side) - 1) / 2
+            for number, (_, edge, arrives) in enumerate(sorted(side)):
                 ports[edge, arrives] = left + step * number
         return ports
 
@@ -139,18 +138,17 @@ class Routing:
         side = 1 if down else -1
         leaves, arrives = self.ports[edge, False], self.ports[edge, True]
         points = [(leaves, first.bottom if down else first.top)]
-        (_, first_row), *columns, (_, last_row) = self._stops(edge)
+        (_, first_row), *columns, (_, last_row) = self._waypoints(edge)
         for x, number in [(leaves, first_row), *columns, (arrives, last_row)]:
-            row = self.moved[number]
+            row = self.spaced_rows[number]
             points += [(x, row.y - side * row.half), (x, row.y + side * row.half)]
-        # Before the box that it leaves, and behind the one that it meets, no edge has a way.
+        # The route begins and ends at the borders of the boxes: drop the points inside them.
         points = [points[0], *points[2:-1], (arrives, last.top if down else last.bottom)]
-        return _without_doubles(points)
+        return _without_duplicates(points)
 
     def _loop(self, edge: int) -> tuple[Point, ...]:
-        """From the side of a box around the edge's label and back."""
         box, label = self.boxes[self.ends[edge][0]], self.labels[edge]
-        farthest = max((x for x, _ in self.placed.edges[edge]), key=lambda x: abs(x - box.x))
+        farthest = max((x for x, _ in self.positions.edges[edge]), key=lambda x: abs(x - box.x))
         around = label.x if label else farthest
         side = box.right if around > box.x else box.left
         half = min(box.height / 2 - 6, label.height / 2 + 6 if label else 10)
@@ -159,22 +157,21 @@ class Routing:
 
 
 def _rows(
-    placed: Placed,
-    boxes: Sequence[Fitted],
-    labels: Sequence[Fitted],
+    positions: DagreLayout,
+    boxes: Sequence[TextBlock],
+    labels: Sequence[TextBlock],
     ends: Sequence[tuple[int, int]],
 ) -> list[_Row]:
-    """Every height at which dagre put something, with the half of what is highest there."""
     halves: list[tuple[float, float]] = [
-        *((y, box.height / 2) for (_, y), box in zip(placed.nodes, boxes, strict=True)),
+        *((y, box.height / 2) for (_, y), box in zip(positions.nodes, boxes, strict=True)),
         *(
             (point[1], label.height / 2)
-            for point, label in zip(placed.labels, labels, strict=True)
+            for point, label in zip(positions.labels, labels, strict=True)
             if point
         ),
         *(
             (y, 0.0)
-            for points, (source, target) in zip(placed.edges, ends, strict=True)
+            for points, (source, target) in zip(positions.edges, ends, strict=True)
             for _, y in points[1:-1]
             if source != target
         ),
@@ -188,9 +185,9 @@ def _rows(
     return rows
 
 
-def _without_doubles(points: Sequence[Point]) -> tuple[Point, ...]:
-    kept = [points[0]]
+def _without_duplicates(points: Sequence[Point]) -> tuple[Point, ...]:
+    distinct = [points[0]]
     for point in points[1:]:
-        if abs(point[0] - kept[-1][0]) + abs(point[1] - kept[-1][1]) > _NEAR:
-            kept.append(point)
-    return tuple(kept)
+        if abs(point[0] - distinct[-1][0]) + abs(point[1] - distinct[-1][1]) > _NEAR:
+            distinct.append(point)
+    return tuple(distinct)

@@ -1,0 +1,71 @@
+"""Annotations of a graph with the results of a run."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from worker.core.status import Status
+from worker.sinks.terminal_text import format_duration
+from worker.view.graph.drawing import Annotation, Annotations
+from worker.view.report.edges import EdgeOutcome, EvaluatedEdge
+from worker.view.report.executions import ReportedExecution
+
+# A step may run thousands of times; a tooltip shows the first of them.
+_MAX_NOTES = 8
+
+
+def annotate_run(
+    executions: Sequence[ReportedExecution], evaluated: Sequence[EvaluatedEdge]
+) -> Annotations:
+    """Annotate steps with their status, count and total duration, and edges with their outcome."""
+    by_step: dict[str, list[ReportedExecution]] = defaultdict(list)
+    for execution in executions:
+        by_step[execution.step].append(execution)
+    by_edge: dict[str, list[EvaluatedEdge]] = defaultdict(list)
+    for edge in evaluated:
+        by_edge[edge.edge.id].append(edge)
+    edges = {id: _edge(several) for id, several in by_edge.items()}
+    return Annotations(
+        steps={id: _step(several) for id, several in by_step.items()},
+        edges={id: annotation for id, annotation in edges.items() if annotation is not None},
+    )
+
+
+def _step(several: list[ReportedExecution]) -> Annotation:
+    # One failed execution decides the color: a later success must not hide it.
+    status = next(
+        (execution.status for execution in several if execution.status is not Status.SUCCESS), None
+    )
+    times = f"×{len(several)} · " if len(several) > 1 else ""
+    spent = format_duration(sum(execution.spent for execution in several))
+    least = "≥ " if any(execution.open for execution in several) else ""
+    notes = [
+        f"{number}. {_describe(execution)}"
+        for number, execution in enumerate(several[:_MAX_NOTES], start=1)
+    ]
+    more = [f"and {len(several) - _MAX_NOTES} more"] if len(several) > _MAX_NOTES else []
+    return Annotation(
+        style=str(status or Status.SUCCESS),
+        badge=f"{times}{least}{spent}",
+        note="\n".join([*notes, *more]),
+    )
+
+
+def _describe(execution: ReportedExecution) -> str:
+    error = execution.complete.error if execution.complete else None
+    reason = f", {error.type}: {error.message[:200]}" if error else ""
+    return f"{execution.status}{reason}"
+
+
+def _edge(several: list[EvaluatedEdge]) -> Annotation | None:
+    outcomes = Counter(edge.outcome for edge in several)
+    followed = outcomes[EdgeOutcome.FOLLOWED] + outcomes[EdgeOutcome.WAITING]
+    # An edge that was never evaluated keeps its plain style.
+    if not followed and not outcomes[EdgeOutcome.NOT_TAKEN]:
+        return None
+    style = "followed" if followed else "not-taken"
+    badge = f"{followed} of {len(several)}" if len(several) > 1 and followed else ""
+    reasons = Counter(f"{edge.outcome}: {edge.reason}" for edge in several)
+    note = "\n".join(f"{reason}{f' (×{n})' if n > 1 else ''}" for reason, n in reasons.items())
+    return Annotation(style=style, badge=badge, note=note)
