@@ -1,4 +1,4 @@
-"""Validation of a run's event stream, and its completion if the run's process cannot do it."""
+"""How a run is completed when the process that ran it cannot do so itself."""
 
 from __future__ import annotations
 
@@ -18,40 +18,35 @@ from worker.core.outcome import StepError
 
 
 class EventStream:
-    """Events of one run so far: rejects those out of order, and completes the run on demand."""
+    """What was seen of a run so far: enough to refuse what does not fit, and to complete it."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.completed = False
         self._seq = 0
-        self._started_at_us = 0
+        self._began = 0
         self._open: StepStart | None = None
 
     @property
-    def started(self) -> bool:
+    def begun(self) -> bool:
         return self._seq > 0
 
     def accept(self, header: dict[str, Any], clip: str | None) -> AnyEvent:
-        """Decode the event in a frame of the run's process.
-
-        Raises ``ValueError`` if it is malformed, of another run, or out of sequence.
-        """
-        # A job may have taken over its process: nothing in a frame is trusted.
-        # Dataclips travel outside of the header, so that nobody on the way has to parse them.
+        """The event of a frame. Raises ``ValueError`` on one that is malformed or out of turn."""
         if clip is not None:
             name = "final_state" if header.get("type") == RunComplete.type else "output_dataclip"
             header[name] = Dataclip(clip)
         event = from_dict(header)
         if event.run_id != self.run_id or event.seq != self._seq or self.completed:
-            raise ValueError(f"unexpected event {event.type} {event.seq} (expected {self._seq})")
-        self._record(event)
+            raise ValueError(f"event {event.type} {event.seq} where {self._seq} was due")
+        self._note(event)
         return event
 
-    def _record(self, event: AnyEvent) -> None:
+    def _note(self, event: AnyEvent) -> None:
         self._seq += 1
         match event:
             case RunStart():
-                self._started_at_us = event.timestamp
+                self._began = event.timestamp
             case StepStart():
                 self._open = event
             case StepComplete():
@@ -61,43 +56,35 @@ class EventStream:
             case _:
                 pass
 
-    def complete(
-        self, error: StepError, *, now_us: int, memory_bytes: int = 0
-    ) -> Iterator[AnyEvent]:
-        """End the run with ``error``: the missing events, or none if it has ended already.
-
-        ``now_us`` is in microseconds since the epoch; ``memory_bytes`` is the run's peak memory.
-        """
+    def close(self, error: StepError, *, now: int, mem: int = 0) -> Iterator[AnyEvent]:
+        """The events that end the run with ``error`` at ``now``; none where it has ended."""
         if self.completed:
             return
         if self._open is not None:
-            # Each step:start needs its step:complete, also where the step's process is gone.
-            yield self._complete_step(self._open, error, now_us, memory_bytes)
+            yield self._close_step(self._open, error, now, mem)
         event = RunComplete(
             run_id=self.run_id,
             seq=self._seq,
-            timestamp=now_us,
+            timestamp=now,
             reason=error.reason,
             error=error,
-            mem=memory_bytes,
-            duration=now_us - (self._started_at_us or now_us),
+            mem=mem,
+            duration=now - (self._began or now),
         )
-        self._record(event)
+        self._note(event)
         yield event
 
-    def _complete_step(
-        self, started: StepStart, error: StepError, now_us: int, memory_bytes: int
-    ) -> StepComplete:
+    def _close_step(self, started: StepStart, error: StepError, now: int, mem: int) -> StepComplete:
         event = StepComplete(
             run_id=self.run_id,
             seq=self._seq,
-            timestamp=now_us,
+            timestamp=now,
             step_id=started.step_id,
             job_id=started.job_id,
             reason=error.reason,
             error=error,
-            mem=memory_bytes,
-            duration=now_us - started.timestamp,
+            mem=mem,
+            duration=now - started.timestamp,
         )
-        self._record(event)
+        self._note(event)
         return event

@@ -102,7 +102,7 @@ class Collector:
         tail, now = EventStream(self.run_id), time.time_ns() // 1000
         head = {"run_id": self.run_id, "seq": 0, "timestamp": now, "type": "run:start"}
         self.receive(tail.accept({**head, "workflow": workflow, "versions": VERSIONS}, None))
-        for event in tail.complete(StepError(type=error.type, message=str(error)), now_us=now):
+        for event in tail.close(StepError(type=error.type, message=str(error)), now=now):
             self.receive(event)
 
     def result(self) -> Result:

@@ -140,7 +140,7 @@ class ProcessPool:
 
 def complete(request: RunRequest, error: StepError, receive: Callable[[AnyEvent], None]) -> None:
     """Complete a run that never started."""
-    for event in EventStream(request.run_id).complete(error, now_us=_now()):
+    for event in EventStream(request.run_id).close(error, now=_now()):
         receive(event)
 
 
@@ -191,7 +191,7 @@ class RunProcess:
             self._finish(outcome)
             raise
         except ZygoteError:
-            if not self._tail.started:
+            if not self._tail.begun:
                 raise
             self._cause = self._cause or ZYGOTE_GONE
             outcome = ProcessExit(code=-signal.SIGKILL, peak=0)
@@ -290,7 +290,7 @@ class RunProcess:
     def _finish(self, ended: ProcessExit) -> None:
         """Complete what the process did not complete, from how it ended."""
         error = self._cause or died_of(ended, self._request.limits)
-        for event in self._tail.complete(error, now_us=_now(), memory_bytes=ended.peak):
+        for event in self._tail.close(error, now=_now(), mem=ended.peak):
             self._receive(event)
 
 
