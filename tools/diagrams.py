@@ -44,12 +44,15 @@ DIAGRAMS: dict[str, Callable[[], str]] = {"machine": machine}
 def update(text: str) -> str:
     """Return a document's text with the diagrams that it contains generated anew."""
     for name, diagram in DIAGRAMS.items():
-        start, end = f"<!-- {name} diagram -->", f"<!-- end of {name} diagram -->"
-        section = f"{start}\n```mermaid\n{diagram()}\n```\n{end}"
-        between = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-        # A function, as a replacement text would have its backslashes interpreted.
-        text = between.sub(lambda _, section=section: section, text)
+        text = _replace(text, name, f"```mermaid\n{diagram()}\n```")
     return text
+
+
+def _replace(text: str, name: str, diagram: str) -> str:
+    start, end = f"<!-- {name} diagram -->", f"<!-- end of {name} diagram -->"
+    between = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+    # A function, as backslashes in a replacement text would be interpreted.
+    return between.sub(lambda _: f"{start}\n{diagram}\n{end}", text)
 
 
 def main(arguments: list[str]) -> None:
