@@ -10,6 +10,7 @@ import socket
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,12 @@ async def test_no_run_outlives_its_zygote() -> None:
             os.kill(pool.zygote_pid, signal.SIGKILL)
 
         await pool.run(workflow(job(IDLE)), {}, sinks=[OnEvent(StepStart, kill_the_zygote)])
-    assert has_exited(pidfds[0])
-    os.close(pidfds[0])
+    try:
+        assert has_exited(pidfds[0])
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfds[0], signal.SIGKILL)
+        os.close(pidfds[0])
 
 
 async def test_an_evaluator_whose_zygote_dies_returns_an_error_within_seconds() -> None:
