@@ -10,6 +10,7 @@ import socket
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from worker.sandbox.limits import Limits
 from worker.sandbox.parent import zygote_client
 from worker.sandbox.parent.host import HostCall, HostReply
 from worker.sandbox.parent.run_process import MAX_PENDING_CALLS, RunProcess
-from worker.sandbox.parent.zygote_client import ForkedProcess, ProcessExit
+from worker.sandbox.parent.zygote_client import ForkedProcess, ProcessExit, ZygoteError
 from worker.sandbox.protocol import RunRequest, encode_frame
 
 IDLE = "fn(() => new Promise(() => {}));"
@@ -109,9 +110,17 @@ async def test_no_run_outlives_its_zygote() -> None:
             pidfds.append(os.pidfd_open(child_of(pool.zygote_pid)))
             os.kill(pool.zygote_pid, signal.SIGKILL)
 
-        await pool.run(workflow(job(IDLE)), {}, sinks=[OnEvent(StepStart, kill_the_zygote)])
-    assert has_exited(pidfds[0])
-    os.close(pidfds[0])
+        sink = OnEvent(StepStart, kill_the_zygote)
+        run = asyncio.create_task(pool.run(workflow(job(IDLE)), {}, sinks=[sink]))
+        try:
+            await asyncio.wait_for(asyncio.shield(run), 10)
+            assert has_exited(pidfds[0])
+        finally:
+            # Where it outlives the zygote, nothing else would end it.
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfds[0], signal.SIGKILL)
+            os.close(pidfds[0])
+            await run
 
 
 async def test_an_evaluator_whose_zygote_dies_returns_an_error_within_seconds() -> None:
@@ -263,6 +272,21 @@ async def test_a_frame_that_does_not_fit_ends_the_run_as_an_exception(second: An
     error = run.complete().error
     assert error is not None and error.type == "ProtocolError"
     assert [event.type for event in run.events] == ["run:start", "run:complete"]
+
+
+async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_not_run_again() -> (
+    None
+):
+    run = FakeRun()
+    run.zygote.send(started(run.request.run_id))
+    await run.until(lambda: run.events)
+    run.zygote.exited.set_exception(ZygoteError())
+    run.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run.task
+    run.zygote.channel.close()
+    error = run.complete().error
+    assert error is not None and error.type == "CancelledError"
 
 
 async def test_a_run_may_have_so_many_open_calls_and_no_more() -> None:

@@ -44,6 +44,7 @@ _CALL_FIELDS = ("number", "kind", "step", "execution", "now")
 
 CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
 ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
+_KILLED = ProcessExit(code=-signal.SIGKILL, peak_bytes=0)
 _BOOT_FAILED = StepError(type="BootError", message="the run did not start")
 
 
@@ -85,7 +86,11 @@ class RunProcess:
             process_exit = await exited
         except asyncio.CancelledError:
             self._kill(CANCELLED)
-            process_exit = await exited
+            try:
+                process_exit = await exited
+            except ZygoteError:
+                # Raised further, it would have the cancelled run given to another zygote.
+                process_exit = _KILLED
             self._complete(process_exit)
             raise
         except ZygoteError:
@@ -94,7 +99,7 @@ class RunProcess:
             # Steps may have run already. Another zygote would run them a second time, so the run
             # ends here. Its process died with the zygote.
             self._cause = self._cause or ZYGOTE_GONE
-            process_exit = ProcessExit(code=-signal.SIGKILL, peak_bytes=0)
+            process_exit = _KILLED
         finally:
             self._release(watcher)
         self._complete(process_exit)
