@@ -1,0 +1,273 @@
+"""The outbox of a worker, and the sender of reports that empties it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.errors import UsageError
+from worker.fleet.messaging import messages as wire
+from worker.fleet.worker.outbox import Outbox, RunOutbox
+from worker.fleet.worker.report_sender import LEASE_BYTES, RETRANSMIT_S, ReportSender
+
+
+def lease(run_id: str = "r", attempt: int = 1) -> wire.Lease:
+    return wire.Lease(run_id=run_id, attempt=attempt, token="token-000001")
+
+
+def event(seq: int, size: int = 0) -> bytes:
+    return json.dumps({"seq": seq, "text": "x" * size}).encode()
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    opened = Outbox(tmp_path / "outbox")
+    yield opened
+    opened.close()
+
+
+def filled(outbox: Outbox, *events: bytes, run_id: str = "r", attempt: int = 1) -> RunOutbox:
+    run = outbox.open(lease(run_id, attempt))
+    for number, text in enumerate(events):
+        run.add(text, last=number == len(events) - 1)
+    return run
+
+
+def files(outbox_folder: Path) -> list[str]:
+    return sorted(path.name for path in outbox_folder.glob("*.jsonl"))
+
+
+# --- on disk --------------------------------------------------------------------------------------
+
+
+def test_events_survive_the_process(outbox: Outbox, tmp_path: Path) -> None:
+    filled(outbox, event(0), event(1)).close()
+    (recovered,) = outbox.recover()
+    assert recovered.lease == lease()
+    assert recovered.take(1000, even_if_larger=False) == [event(0), event(1)]
+    assert recovered.complete, "its process is gone: no event follows"
+    recovered.discard()
+    assert files(tmp_path / "outbox") == []
+
+
+def test_an_event_is_on_disk_before_it_can_be_taken(outbox: Outbox, tmp_path: Path) -> None:
+    run = filled(outbox, event(0))
+    path = tmp_path / "outbox" / "r.1.jsonl"
+    assert path.read_bytes() == wire.encode(lease()) + b"\n" + event(0) + b"\n"
+    run.close()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("torn", [b'{"seq": 2, "te', b'{"seq": 2, "te\n', b"\n", b"\xff\xfe\n"])
+def test_a_torn_last_line_is_dropped_and_what_stands_before_it_stays(
+    outbox: Outbox, tmp_path: Path, torn: bytes
+) -> None:
+    filled(outbox, event(0), event(1)).close()
+    with (tmp_path / "outbox" / "r.1.jsonl").open("ab") as file:
+        file.write(torn)
+    (recovered,) = outbox.recover()
+    assert recovered.take(1000, even_if_larger=False) == [event(0), event(1)]
+    recovered.close()
+
+
+@pytest.mark.parametrize("head", [b"", b"{}", b'{"run_id": "r", "att', b"\xff", event(0)])
+def test_a_file_without_a_whole_lease_is_deleted(
+    outbox: Outbox, tmp_path: Path, head: bytes
+) -> None:
+    (tmp_path / "outbox" / "r.1.jsonl").write_bytes(head and head + b"\n" + event(0) + b"\n")
+    filled(outbox, event(0), run_id="s").close()
+    (recovered,) = outbox.recover()
+    assert recovered.lease.run_id == "s", "others are not affected"
+    assert files(tmp_path / "outbox") == ["s.1.jsonl"]
+    recovered.close()
+
+
+def test_two_attempts_of_a_run_have_a_file_each(outbox: Outbox, tmp_path: Path) -> None:
+    filled(outbox, event(0)).close()
+    filled(outbox, event(0), event(1), attempt=2).close()
+    assert files(tmp_path / "outbox") == ["r.1.jsonl", "r.2.jsonl"]
+    first, second = outbox.recover()
+    assert [first.lease.attempt, second.lease.attempt] == [1, 2]
+    first.discard()
+    assert files(tmp_path / "outbox") == ["r.2.jsonl"]
+    assert not second.empty
+    second.close()
+
+
+def test_an_outbox_with_nothing_but_a_lease_is_recovered_as_empty(outbox: Outbox) -> None:
+    outbox.open(lease()).close()
+    (recovered,) = outbox.recover()
+    assert recovered.empty and not recovered.has_unsent
+    recovered.close()
+
+
+def test_a_folder_belongs_to_one_worker_at_a_time(outbox: Outbox, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is in use by another worker"):
+        Outbox(tmp_path / "outbox")
+    outbox.close()
+    Outbox(tmp_path / "outbox").close()
+
+
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot use the outbox .*file"):
+        Outbox(tmp_path / "file" / "outbox")
+
+
+# --- taking and acknowledging ---------------------------------------------------------------------
+
+
+def test_events_are_taken_within_a_limit_and_at_least_one_if_allowed(outbox: Outbox) -> None:
+    run = filled(outbox, event(0, 100), event(1), event(2))
+    assert run.take(50, even_if_larger=False) == []
+    assert run.take(50, even_if_larger=True) == [event(0, 100)]
+    assert run.take(len(event(1)), even_if_larger=False) == [event(1)]
+    assert run.has_unsent
+    assert run.take(1000, even_if_larger=False) == [event(2)]
+    assert not run.has_unsent and not run.empty, "sent, and not yet acknowledged"
+    run.close()
+
+
+def test_a_rewind_repeats_from_the_last_acknowledged_event(outbox: Outbox) -> None:
+    run = filled(outbox, event(0), event(1), event(2))
+    run.take(1000, even_if_larger=False)
+    run.acknowledge(0)
+    run.rewind()
+    assert run.take(1000, even_if_larger=False) == [event(1), event(2)]
+    run.acknowledge(0)
+    assert not run.empty, "an old acknowledgement changes nothing"
+    run.acknowledge(2)
+    assert run.empty and not run.has_unsent
+    run.close()
+
+
+# --- the sender, with a clock of its own ----------------------------------------------------------
+
+
+def acks(number: int, *upto: int, refused: str = "", run_id: str = "r") -> wire.Acks:
+    return wire.Acks(
+        number=number,
+        acks=[wire.Ack(run_id=run_id, attempt=1, upto=one, refused=refused) for one in upto],
+    )
+
+
+def sent(reports: wire.Reports | None) -> list[tuple[str, list[bytes]]]:
+    assert reports is not None
+    return [(run.lease.run_id, [bytes(raw) for raw in run.events]) for run in reports.runs]
+
+
+def sender_of(*runs: RunOutbox) -> ReportSender:
+    sender = ReportSender()
+    for run in runs:
+        sender.add(run)
+    return sender
+
+
+def test_one_message_is_in_flight_and_the_next_holds_what_came_meanwhile(outbox: Outbox) -> None:
+    run = outbox.open(lease())
+    sender = sender_of(run)
+    assert sender.next(0.0) is None, "there is nothing to send"
+    run.add(event(0), last=False)
+    assert sent(sender.next(0.0)) == [("r", [event(0)])]
+    run.add(event(1), last=False)
+    run.add(event(2), last=True)
+    assert sender.next(0.1) is None
+    assert sender.acknowledge(acks(1, 0)) == []
+    second = sender.next(0.2)
+    assert second is not None and second.number == 2
+    assert sent(second) == [("r", [event(1), event(2)])]
+    assert sender.acknowledge(acks(2, 2)) == []
+    assert sender.empty, "the run is complete and acknowledged"
+
+
+def test_a_run_whose_events_are_acknowledged_stays_until_it_is_complete(outbox: Outbox) -> None:
+    run = outbox.open(lease())
+    run.add(event(0), last=False)
+    sender = sender_of(run)
+    sender.next(0.0)
+    sender.acknowledge(acks(1, 0))
+    assert not sender.empty and run.empty
+    sender.close()
+
+
+def test_a_response_is_overdue_after_the_retransmission_time_and_not_before(
+    outbox: Outbox,
+) -> None:
+    sender = sender_of(filled(outbox, event(0)))
+    began = 1000.0
+    assert not sender.overdue(began), "nothing is in flight"
+    sender.next(began)
+    assert not sender.overdue(began)
+    assert not sender.overdue(began + RETRANSMIT_S)
+    assert sender.overdue(began + RETRANSMIT_S + 0.001)
+    sender.rewind()
+    assert not sender.overdue(began + 10 * RETRANSMIT_S), "nothing is in flight any more"
+    sender.close()
+
+
+def test_a_retransmission_has_a_new_number_and_all_unacknowledged_events(outbox: Outbox) -> None:
+    run = filled(outbox, event(0), event(1))
+    sender = sender_of(run)
+    first = sender.next(0.0)
+    sender.rewind()
+    second = sender.next(3.0)
+    assert first is not None and second is not None
+    assert (first.number, second.number) == (1, 2)
+    assert sent(second) == sent(first) == [("r", [event(0), event(1)])]
+    assert sender.acknowledge(acks(1, 1)) == [], "the response to the first comes too late"
+    assert sender.overdue(10.0), "the second is still in flight"
+    assert not run.empty
+    sender.acknowledge(acks(2, 1))
+    assert sender.empty
+
+
+def test_a_partial_acknowledgement_repeats_the_rest_after_a_rewind(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0), event(1), event(2)))
+    sender.next(0.0)
+    sender.acknowledge(acks(1, 0))
+    assert sender.next(0.1) is None, "the others count as sent"
+    sender.rewind()
+    assert sent(sender.next(0.2)) == [("r", [event(1), event(2)])]
+    sender.close()
+
+
+def test_a_refused_attempt_is_dropped_and_returned(outbox: Outbox, tmp_path: Path) -> None:
+    sender = sender_of(filled(outbox, event(0)), filled(outbox, event(0), event(1), run_id="other"))
+    sender.next(0.0)
+    assert sender.acknowledge(acks(1, 0, refused="stale: the run is lost")) == [("r", 1)]
+    assert files(tmp_path / "outbox") == ["other.1.jsonl"]
+    assert not sender.empty
+    sender.rewind()
+    assert sent(sender.next(1.0)) == [("other", [event(0), event(1)])]
+    sender.close()
+
+
+def test_acknowledgements_of_unknown_attempts_are_ignored(outbox: Outbox) -> None:
+    run = filled(outbox, event(0))
+    sender = sender_of(run)
+    sender.next(0.0)
+    assert sender.acknowledge(acks(1, 0, run_id="unknown", refused="no")) == []
+    assert not run.empty
+    sender.close()
+
+
+def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
+    one, two, three = (filled(outbox, event(0, 300), run_id=id) for id in ("a", "b", "c"))
+    sender = sender_of(one, two, three)
+    sender.max_bytes = 2 * (len(event(0, 300)) + LEASE_BYTES)
+    assert [id for id, _ in sent(sender.next(0.0))] == ["a", "b"]
+    sender.acknowledge(acks(1))
+    assert [id for id, _ in sent(sender.next(0.1))] == ["c"]
+    sender.max_bytes = 10
+    sender.rewind()
+    assert [id for id, _ in sent(sender.next(0.2))] == ["a"], "one event goes whatever its size"
+    sender.close()
+
+
+def test_a_sender_that_closes_leaves_the_events_on_disk(outbox: Outbox, tmp_path: Path) -> None:
+    sender = sender_of(filled(outbox, event(0)))
+    sender.close()
+    assert files(tmp_path / "outbox") == ["r.1.jsonl"]
