@@ -6,9 +6,10 @@ once is a rule of every workflow.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from worker.core.machine import CompleteStep
@@ -157,18 +158,23 @@ def check_property(explorer: Explorer, prop: Property, limit: int | None = None)
         if prop.broken(state) or (run.ended and prop.unmet(state)):
             counterexample = _finish(explorer, run)
             return _result(prop, counterexample, len(visited), complete=True)
-        for choice in explorer.choices(run):
-            if choice.aborts:
-                continue
-            after = explorer.follow(run, choice)
-            next_state = state
-            for execution in after.path[len(run.path) :]:
-                next_state = prop.next(next_state, execution)
+        for after, next_state in _following(explorer, prop, run, state):
             key = (situation(after), next_state)
             if key not in visited:
                 visited.add(key)
                 waiting.append((after, next_state))
     return _result(prop, None, len(visited), complete=not waiting)
+
+
+def _following(
+    explorer: Explorer, prop: Property, run: ExploredState, state: PropertyState
+) -> Iterator[tuple[ExploredState, PropertyState]]:
+    """Yield the runs after each choice that does not abort, with the state of the property."""
+    for choice in explorer.choices(run):
+        if not choice.aborts:
+            after = explorer.follow(run, choice)
+            completed = after.path[len(run.path) :]
+            yield after, functools.reduce(prop.next, completed, state)
 
 
 def _finish(explorer: Explorer, run: ExploredState) -> ExploredRun:

@@ -79,12 +79,11 @@ def find_witnesses(
         if all(map(_over_limit, evaluated)):
             break
         for state, result in zip(batch, evaluated, strict=False):
-            if _over_limit(result):
-                continue
-            throws = len(result.taken) if result.error else None
-            witness = Witness(state=state, taken=result.taken, throws=throws)
-            # A run ends where a condition throws, whatever the results before it were.
-            witnesses.setdefault((throws,) if result.error else (result.taken,), witness)
+            if not _over_limit(result):
+                throws = len(result.taken) if result.error else None
+                witness = Witness(state=state, taken=result.taken, throws=throws)
+                # A run ends where a condition throws, whatever the results before it were.
+                witnesses.setdefault((throws,) if result.error else (result.taken,), witness)
         if sum(witness.throws is None for witness in witnesses.values()) >= combinations:
             break
     return list(witnesses.values())
@@ -114,18 +113,22 @@ def _states(edges: Sequence[Edge], step: str, failure: Mapping[str, Any] | None)
     tried: set[str] = set()
     combinations = _combinations(len(paths), values)
     for combination in itertools.islice(combinations, ATTEMPTS):
-        state = _state(dict(zip(paths, combination, strict=True)))
-        errors = state.get("errors")
-        others = {**errors} if isinstance(errors, dict) else {}
-        if failure is not None:
-            state["errors"] = {**others, step: failure}
-        elif truthy(others.get(step)):
-            # A step that succeeded has no error of its own: no run comes to this state.
-            continue
-        text = dumps(state)
-        if text not in tried:
+        state = _ended(_state(dict(zip(paths, combination, strict=True))), step, failure)
+        if state is not None and (text := dumps(state)) not in tried:
             tried.add(text)
             yield text
+
+
+def _ended(
+    state: dict[str, Any], step: str, failure: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return the state with the error of a step that failed; ``None`` if no run comes to it."""
+    errors = state.get("errors")
+    others = {**errors} if isinstance(errors, dict) else {}
+    if failure is not None:
+        return {**state, "errors": {**others, step: failure}}
+    # A step that succeeded has no error of its own.
+    return None if truthy(others.get(step)) else state
 
 
 def _combinations(count: int, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
