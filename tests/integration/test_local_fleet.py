@@ -24,9 +24,9 @@ from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComp
 from worker.core.outcome import StepError
 from worker.errors import UsageError
 from worker.fleet.client import Client, ControlError
-from worker.fleet.control.control_plane import ControlPlane
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Limit, Policy, read_policy
+from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire

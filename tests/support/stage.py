@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from worker.fleet.client import Client
-from worker.fleet.control.control_plane import ControlPlane
 from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import Bus

@@ -27,7 +27,7 @@ from worker.fleet.control.lifecycle import (
     LifecycleEvent,
     Progressed,
     Renewed,
-    Started,
+    RunStarted,
     WorkerDisconnected,
     apply,
     check_lease,
@@ -39,7 +39,7 @@ WAITING = RunRecord(
     id="r", order_id="o", number=1, project="p", workflow="w", priority=0, age=1, created=1
 )
 CLAIMED = apply(WAITING, CLAIM)
-STARTED = apply(CLAIMED, Started(seq=0, at=20))
+STARTED = apply(CLAIMED, RunStarted(seq=0, at=20))
 ENDED = apply(STARTED, Completed(seq=1, at=30, status=Status.SUCCESS))
 
 
@@ -128,7 +128,7 @@ texts = st.none() | st.text(max_size=5)
 ids = st.text("abc", min_size=1, max_size=5)
 events: st.SearchStrategy[LifecycleEvent] = st.one_of(
     st.builds(Claimed, worker=ids, incarnation=ids, claim_id=ids, token=ids, expires=times),
-    st.builds(Started, seq=times, at=times),
+    st.builds(RunStarted, seq=times, at=times),
     st.builds(Progressed, seq=times),
     st.builds(
         Completed,

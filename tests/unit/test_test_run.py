@@ -1,4 +1,4 @@
-"""The test run itself."""
+"""The test run itself: its groups are honoured, and its files stay small."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+TESTS = Path(__file__).parents[1]
 GROUPED = """
 import pytest
 
@@ -27,3 +30,8 @@ def test_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
     assert len(lines) == 6
     assert all("@together" in line for line in lines)
     assert len({line.split("]")[0] for line in lines}) == 1
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("test_*.py")), ids=lambda path: path.name)
+def test_no_test_file_is_longer_than_600_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 600

@@ -11,9 +11,9 @@ from worker.cli.connection import BrokerConnection
 from worker.cli.services import service_log, until_signal
 from worker.errors import UsageError
 from worker.fleet.control.alerts import AlertNotifier
-from worker.fleet.control.control_plane import ControlPlane, control_will
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy, read_policy
+from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows

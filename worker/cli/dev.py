@@ -14,7 +14,7 @@ from worker.cli.control_process import ControlOptions, build_control_plane
 from worker.cli.options import capacity, command, max_limits, option, permissions, store_workflows
 from worker.cli.services import on_signals, service_log
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
-from worker.fleet.control.control_plane import ControlPlane
+from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker

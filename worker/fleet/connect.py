@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from worker.fleet.client import Client, client_name
-from worker.fleet.control.control_plane import ControlPlane
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
+from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import read_workflows

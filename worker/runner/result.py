@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from worker.core.completion import EventStream
+from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from worker.core.completion import EventStream
+from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, decode_event, decode_leniently, to_json
 from worker.errors import UsageError, WorkerError
 

@@ -11,7 +11,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from worker.core.completion import EventStream
+from worker.core.event_stream import EventStream
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import Outcome, StepError
 from worker.errors import PlanError

@@ -38,7 +38,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class RunStarted:
     """The first event of the attempt, unless that is its completion."""
 
     seq: int
@@ -100,7 +100,7 @@ class CancelRequested:
 
 LifecycleEvent = (
     Claimed
-    | Started
+    | RunStarted
     | Progressed
     | Completed
     | Renewed
@@ -143,7 +143,7 @@ def _lease(run: RunRecord, event: Claimed) -> Changes:
     }
 
 
-def _start(run: RunRecord, event: Started) -> Changes:
+def _start(run: RunRecord, event: RunStarted) -> Changes:
     return {"status": Status.RUNNING, "started": event.at, "reported": event.seq}
 
 
@@ -232,7 +232,7 @@ _AVAILABLE, _CLAIMED, _STARTED, _FINAL = RunPhase
 TABLE: tuple[Transition, ...] = (
     Transition(_AVAILABLE, Claimed, _CLAIMED, _lease),
     Transition(_AVAILABLE, CancelRequested, _FINAL, _cancel, note="cancelled"),
-    Transition(_CLAIMED, Started, _STARTED, _start),
+    Transition(_CLAIMED, RunStarted, _STARTED, _start),
     Transition(_CLAIMED, Completed, _FINAL, _complete, note="never started"),
     Transition(_CLAIMED, Renewed, _CLAIMED, _renew),
     Transition(_CLAIMED, WorkerDisconnected, _CLAIMED, _shorten),

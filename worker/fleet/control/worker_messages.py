@@ -22,7 +22,7 @@ from worker.fleet.control.lifecycle import (
     LifecycleEvent,
     Progressed,
     Renewed,
-    Started,
+    RunStarted,
     WorkerDisconnected,
     check_lease,
 )
@@ -234,7 +234,7 @@ def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent) -> Lifecy
             error_message=_text(event.error_message, MAX_ERROR_MESSAGE),
         )
     if run.phase is RunPhase.CLAIMED:
-        return Started(seq=event.seq, at=uow.now)
+        return RunStarted(seq=event.seq, at=uow.now)
     return Progressed(seq=event.seq)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from worker.core.completion import EventStream
+from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent
 from worker.core.outcome import StepError
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator

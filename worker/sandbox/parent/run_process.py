@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from worker.core.completion import EventStream
+from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.outcome import StepError
 from worker.sandbox.limits import timed_out

@@ -1,0 +1,181 @@
+"""The examples of all documents run, and print what the documents show.
+
+A comment above a block names what it is: ``<!-- run -->`` a command with its output (``run 1``: with
+this exit code), ``session`` commands that must succeed in order, ``fleet`` the same with processes
+in the background, ``python`` a script, ``pytest`` a test, ``file PATH`` a file that the following
+blocks need. In an output ``…`` stands for any text, and a line ``...`` for any lines.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from worker.fleet.messaging.broker import free_port
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WORKER = str(Path(sys.executable).with_name("worker"))
+TIMEOUT_S = 100
+_BLOCK = re.compile(
+    r"<!-- (run|session|fleet|python|pytest|file) ?(\S*) -->\n```\w+\n(.*?)```", re.DOTALL
+)
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """An example of a document; ``argument`` is an exit code or a path."""
+
+    kind: str
+    argument: str
+    text: str
+
+
+def blocks(document: Path) -> list[Block]:
+    return [Block(*match) for match in _BLOCK.findall(document.read_text("utf-8"))]
+
+
+def named(*kinds: str) -> list[Path]:
+    """Return the documents that have an example of one of these kinds."""
+    return [path for path in DOCUMENTS if any(block.kind in kinds for block in blocks(path))]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the samples, where examples may write."""
+    shutil.copytree(ROOT / "graphs", tmp_path / "graphs")
+    return tmp_path
+
+
+def commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield each command's words, and the lines of output that the document shows."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, *output = part.splitlines()
+        yield shlex.split(command.partition("  #")[0]), output
+
+
+def pattern(lines: list[str]) -> str:
+    """Return the regular expression of an output."""
+    expressions = []
+    for line in lines:
+        if line == "...":
+            expressions.append(r"(?:.*\n)*?")
+        else:
+            expressions.append(r".*?".join(map(re.escape, line.split("…"))) + r"\s*?\n")
+    return "".join(expressions)
+
+
+def run(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    assert words[0] == "worker"
+    return subprocess.run(
+        [WORKER, *words[1:]],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+
+@pytest.mark.parametrize("path", named("run", "session"), ids=lambda path: path.stem)
+@pytest.mark.timeout(TIMEOUT_S * 3)
+def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Path) -> None:
+    for block in blocks(path):
+        if block.kind == "file":
+            (checkout / block.argument).write_text(block.text)
+        if block.kind not in ("run", "session"):
+            continue
+        for words, shown in commands(block.text):
+            done = run(words, checkout)
+            context = f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+            assert done.returncode == int(block.argument or 0), context
+            assert re.search(pattern(shown), f"{done.stdout}\n"), context
+
+
+FLEETS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "fleet"]
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+@pytest.mark.parametrize(("path", "block"), FLEETS, ids=[path.stem for path, _ in FLEETS])
+def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout: Path) -> None:
+    port = str(free_port())
+    broker = f"mqtt://127.0.0.1:{port}"
+    text = block.text.replace("1883", port).replace("9464", str(free_port()))
+    background = []
+    try:
+        for words, _ in commands(text):
+            if words[-1] == "&":
+                background.append(
+                    subprocess.Popen(
+                        [WORKER, *words[1:-1]],
+                        cwd=checkout,
+                        env={**os.environ, "WORKER_MQTT": broker},
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                    )
+                )
+                continue
+            done = run(words, checkout, WORKER_MQTT=broker)
+            assert done.returncode == 0, f"{words}{done.stdout}{done.stderr}"
+    finally:
+        for process in reversed(background):
+            process.terminate()
+            assert process.wait(30) == 0
+
+
+SCRIPTS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "python"]
+
+
+@pytest.mark.parametrize(("path", "block"), SCRIPTS, ids=[path.stem for path, _ in SCRIPTS])
+def test_a_script_of_a_document_runs(path: Path, block: Block, checkout: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", block.text],
+        cwd=checkout,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+TESTS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "pytest"]
+
+
+@pytest.mark.parametrize(("path", "block"), TESTS, ids=[path.stem for path, _ in TESTS])
+def test_a_test_of_a_document_passes(path: Path, block: Block, checkout: Path) -> None:
+    (checkout / "test_example.py").write_text(block.text)
+    line = [sys.executable, "-m", "pytest", "-q", "--rootdir", ".", "test_example.py"]
+    done = subprocess.run(line, cwd=checkout, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_documents_have_examples_of_each_kind() -> None:
+    kinds = {block.kind for path in DOCUMENTS for block in blocks(path)}
+    assert kinds == {"run", "session", "fleet", "python", "pytest", "file"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "graphs/README.md"],
+    ids=lambda path: path.stem,
+)
+def test_the_links_of_a_document_lead_somewhere(path: Path) -> None:
+    targets = [link for link in _LINK.findall(path.read_text("utf-8")) if "://" not in link]
+    missing = [link for link in targets if not (path.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 180
