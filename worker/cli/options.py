@@ -21,7 +21,7 @@ Body = Callable[..., int]
 Decorator = Callable[[Body], Body]
 
 
-class CommandWithAliases(click.Command):
+class ExitCodeCommand(click.Command):
     """Command whose function returns the exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -66,9 +66,9 @@ def warn_renamed(old: str, new: str) -> None:
     click.echo(f"warning: {old} is now {new}; the old name works until {REMOVED_IN}", err=True)
 
 
-def command(name: str | None = None, **attrs: Any) -> Callable[[Body], CommandWithAliases]:
+def command(name: str | None = None, **attrs: Any) -> Callable[[Body], ExitCodeCommand]:
     """Make a function that returns an exit code a command."""
-    return click.command(name, cls=CommandWithAliases, **attrs)
+    return click.command(name, cls=ExitCodeCommand, **attrs)
 
 
 def option(*names: str, **attrs: Any) -> Decorator:
