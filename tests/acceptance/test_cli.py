@@ -79,7 +79,7 @@ def test_a_file_that_is_no_journal_is_not_overwritten(tmp_path: Path) -> None:
     precious.write_text("years of work")
     done = worker_run(*GOOD, "--journal", str(precious))
     assert done.returncode == 2
-    assert "exists and is no journal" in done.stderr
+    assert "exists and is not a journal" in done.stderr
     assert precious.read_text() == "years of work"
 
 

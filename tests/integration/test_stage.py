@@ -55,7 +55,7 @@ def in_a_process(case: Case) -> Result:
 def facts(result: Result) -> list[dict[str, Any]]:
     """The events less what memory they took."""
     fields = [
-        {name: getattr(event, name) for name in event.__dataclass_fields__ if name != "mem"}
+        {name: getattr(event, name) for name in event.__struct_fields__ if name != "mem"}
         for event in result.events
     ]
     return [{**one, "kind": event.type} for one, event in zip(fields, result.events, strict=True)]

@@ -81,7 +81,7 @@ async def replay(
     secrets = collect_secrets(configurations(played, header.credentials)[0].values())
     host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
-    # Requests that were not made again tell nothing in a part, or for a step without its code.
+    # A request that is missing is no divergence in a part, or for a step that did not run its code.
     cut = not recording.complete or _ended_externally(recording) or bool(part.end)
     compared = not (cut or part.start)
     missing = [call for call in host.not_requested() if call.step not in script] if compared else []
