@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from worker.core.status import Status
     from worker.errors import LoadError, PlanError, UsageError, WorkerError
     from worker.fleet.client import Client
-    from worker.fleet.connect import connect, local_fleet
+    from worker.fleet.connect import connect
+    from worker.fleet.local_fleet import local_fleet
     from worker.runner.pool import Pool, run, run_async
     from worker.runner.prepare import Options
     from worker.runner.result import Result
@@ -35,7 +36,7 @@ __version__ = version.VERSION
 _HOMES = {
     "Client": "worker.fleet.client",
     "connect": "worker.fleet.connect",
-    "local_fleet": "worker.fleet.connect",
+    "local_fleet": "worker.fleet.local_fleet",
     "LoadError": "worker.errors",
     "PlanError": "worker.errors",
     "UsageError": "worker.errors",
