@@ -58,7 +58,7 @@ docs: $(STAMP)  ## Build the documentation into build/site
 	$(BIN)/mkdocs build --quiet
 
 release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
-	$(BIN)/python tools/release.py $(VERSION)
+	$(BIN)/python -m tools.release $(VERSION)
 
 chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
 	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1

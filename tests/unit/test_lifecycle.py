@@ -200,7 +200,7 @@ def test_no_row_of_the_table_leaves_the_final_phase_or_hides_another() -> None:
 def test_illegal_transitions_raise_without_assertions_too() -> None:
     code = (
         "from tests.unit.test_lifecycle import *\n"
-        "for event in (Started(seq=2, at=1), Completed(seq=2, at=1, status=Status.SUCCESS)):\n"
+        "for event in (RunStarted(seq=2, at=1), Completed(seq=2, at=1, status=Status.SUCCESS)):\n"
         "    try: apply(ENDED, event)\n"
         "    except IllegalTransition as error: print(error)\n"
     )
@@ -208,7 +208,7 @@ def test_illegal_transitions_raise_without_assertions_too() -> None:
         [sys.executable, "-O", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ran.stdout.splitlines() == [
-        "Started is not allowed: run r is final",
+        "RunStarted is not allowed: run r is final",
         "Completed is not allowed: run r is final",
     ]
 
