@@ -143,12 +143,12 @@ def test_a_clock_that_stands_still_is_read_at_the_next_step() -> None:
     assert [one.took for one in still] == ["5.0 ms", "≥ 1.0 ms"]
 
 
-def test_the_verdict_has_the_words_of_the_terminal() -> None:
+def test_the_summary_has_the_words_of_the_terminal() -> None:
     source = sample("aborts.yaml", "aborts.input.json", "failed-job-error")
     view, _ = build_run_view(source)
-    assert [view.headline, *view.verdict] == summarize(source.workflow, source.events)
+    assert [view.headline, *view.summary] == summarize(source.workflow, source.events)
     text = page_of(source)
-    for line in view.verdict:
+    for line in view.summary:
         assert line.strip().replace("&", "&amp;").replace(">", "&gt;") in text
 
 
