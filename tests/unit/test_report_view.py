@@ -174,6 +174,12 @@ def test_what_is_spelled_out_before_the_caret_moves_it() -> None:
     assert shown.text == r"a\x202e; throw" and shown.text[shown.caret - 1 :] == "throw"
 
 
+def test_an_error_without_its_source_stands_at_the_id_of_its_step() -> None:
+    place = Position(line=4, column=56, source_line="")
+    error = StepError(type="JobError", message="", job_id="a", step_id="5f", position=place)
+    assert error_view(error, None).place == "a:4:56"
+
+
 def test_a_source_that_is_another_one_is_not_shown_around_the_error() -> None:
     place = Position(line=1, column=1, source_line="old()")
     error = StepError(type="JobError", message="", position=place)
