@@ -37,7 +37,7 @@ from worker.fleet.messaging.in_memory import LocalBroker, LocalBus, matches
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
-from worker.sinks.log import logger
+from worker.sinks.log import stderr_logger
 from worker.workflow.save import to_execution_plan
 
 TOPICS = Topics()
@@ -146,7 +146,7 @@ class Small:
         self.store = Store("sqlite://")
         self.store.migrate()
         processor = MessageProcessor(self.store, topics=TOPICS, settings=settings)
-        log = logger(logging.CRITICAL)
+        log = stderr_logger(logging.CRITICAL)
         self.control = ControlPlane(
             self.broker.bus(*TOPICS.for_control()), processor, topics=TOPICS, log=log, encode=encode
         )

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections import Counter
@@ -22,7 +23,6 @@ from worker.runner.pool import Pool
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.sandbox.limits import Limits
-from worker.sandbox.parent import zygote_client
 from worker.sandbox.parent.host import HostCall, HostReply
 from worker.sandbox.parent.run_process import MAX_PENDING_CALLS, RunProcess
 from worker.sandbox.parent.zygote_client import ForkedProcess, ProcessExit, ZygoteError
@@ -95,7 +95,7 @@ async def test_a_run_before_its_first_event_is_given_to_another_zygote() -> None
 async def test_zygotes_that_never_start_complete_a_run_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(zygote_client.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     async with Pool(size=1) as pool:
         result = await pool.run(workflow(job("fn(s => s);")), {})
     assert (result.status, result.error_type) == ("exception", "ZygoteError")
