@@ -1,6 +1,6 @@
 """Clients for Python programs: of a fleet on a broker, or of one in this process.
 
-async with worker.fleet.connect("mqtt://localhost") as client:
+async with worker.connect("mqtt://localhost") as client:
     order = await client.submit(workflow="referral", input={"data": {}})
     run = await client.wait(order["last_run"])
 
@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from worker.fleet.client import Client, client_name
+from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
@@ -38,7 +39,7 @@ QUIET = logging.CRITICAL
 def connect(
     url: str,
     *,
-    root: str = ROOT,
+    topic_prefix: str = ROOT,
     ca: Path | None = None,
     cert: Path | None = None,
     key: Path | None = None,
@@ -46,8 +47,9 @@ def connect(
 ) -> Client:
     """Return a client of the control plane on a broker, for use with ``async with``.
 
-    ``url`` is ``mqtt[s]://[name:password@]host[:port]``, ``root`` the first level of all topics,
-    ``wait_s`` how long a reply may take; the files are for TLS. Raises UsageError on a wrong url.
+    ``url`` is ``mqtt[s]://[name:password@]host[:port]``, ``topic_prefix`` the first level of all
+    topics, ``wait_s`` how long a reply may take; the files are for TLS. Raises
+    :class:`UsageError` on a wrong url.
     """
     # A program that embeds a local fleet needs no MQTT.
     from worker.fleet.messaging.address import parse_address
@@ -55,7 +57,7 @@ def connect(
 
     name = client_name()
     bus = MqttBus(parse_address(url, ca=ca, cert=cert, key=key), id=name)
-    return Client(bus, Topics(root), wait_s=wait_s, name=name)
+    return Client(bus, Topics(topic_prefix), wait_s=wait_s, name=name)
 
 
 @contextlib.asynccontextmanager
@@ -67,6 +69,7 @@ async def local_fleet(
     policy: Policy = Policy(),
     allowance: Allowance = Allowance(),
     settings: Settings = Settings(),
+    notifier: AlertNotifier = AlertNotifier(),
 ) -> AsyncIterator[Client]:
     """Run a control plane and a worker in this process and yield a client of them.
 
@@ -81,7 +84,9 @@ async def local_fleet(
     processor = MessageProcessor(
         database, topics=topics, settings=settings, policy=policy, registry=registry
     )
-    control = ControlPlane(broker.bus(*topics.for_control()), processor, topics=topics, log=log)
+    control = ControlPlane(
+        broker.bus(*topics.for_control()), processor, topics=topics, log=log, notifier=notifier
+    )
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
         async with Pool(size=capacity) as pool:
             executor = RunExecutor(pool, allowance)
