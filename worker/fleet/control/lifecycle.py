@@ -12,7 +12,7 @@ Pure: times, tokens and lease ends come in with the events. The rules that the t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -253,16 +253,6 @@ TABLE: tuple[Transition, ...] = (
 _ROWS: dict[tuple[RunPhase, type[LifecycleEvent]], list[Transition]] = {}
 for _row in TABLE:
     _ROWS.setdefault((_row.source, _row.event), []).append(_row)
-
-
-def diagram() -> Iterator[str]:
-    """Yield the lines of the table as a Mermaid state diagram."""
-    yield "stateDiagram-v2"
-    yield f"    [*] --> {_AVAILABLE}"
-    for row in TABLE:
-        note = f" ({row.note})" if row.note else ""
-        yield f"    {row.source} --> {row.target}: {row.event.__name__}{note}"
-    yield f"    {_FINAL} --> [*]"
 
 
 # --- leases ---------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from worker.sandbox.event_writer import EventWriter
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.memory import peak_memory
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, FrameSender, RunRequest
+from worker.sandbox.protocol import FrameSender, RunRequest
 from worker.sandbox.python.steps import CompiledStep, compile_step, run_step
 from worker.sandbox.step_executor import EMPTY, StepExecutor
 from worker.workflow.model import Language, Step
@@ -29,16 +28,8 @@ A refused allocation does not show in the peak, so the peak only comes close to 
 """
 
 
-def execute_run(request: RunRequest, engine: Engine, channel: socket.socket) -> None:
-    """Execute a run to its end and write its events into ``channel``."""
-    try:
-        SandboxedRun(request, engine, channel).run()
-    except MemoryError:
-        os._exit(EXIT_OUT_OF_MEMORY)
-
-
 class SandboxedRun(StepExecutor):
-    """Executes the code of one run on the engines of this process."""
+    """Executes the code of one run on the engines of this process; its events go to a channel."""
 
     def __init__(self, request: RunRequest, engine: Engine, channel: socket.socket) -> None:
         clock = Clock(request.clock, request.start, request.moments)
