@@ -135,7 +135,7 @@ async def test_an_evaluator_whose_zygote_dies_returns_an_error_within_seconds() 
         assert has_exited(pidfd)
         os.close(pidfd)
         began = time.monotonic()
-        result = await asyncio.to_thread(evaluator.evaluate, "a", "{}", now=0, seed=None)
+        result = await asyncio.to_thread(evaluator.evaluate, "a", "{}", now_us=0, seed=None)
         assert time.monotonic() - began < 5
         assert result.error is not None and result.error.type == "ZygoteError"
         assert evaluator.closed

@@ -47,7 +47,7 @@ class StepExecutor(ABC):
         self._clock = clock
         self._step_id = self._job_id = ""
         self._execution = 0
-        self._step_started = self._started = clock.now()
+        self._step_started = self._started = clock.now_us()
 
     @abstractmethod
     def prepare(self) -> StepError | None:
@@ -83,7 +83,7 @@ class StepExecutor(ABC):
         self._step_id, self._job_id = self._writer.next_id(), effect.step.id
         self._execution = effect.execution
         self._clock.begin_step(effect.step.id, effect.execution)
-        self._step_started = self._clock.now()
+        self._step_started = self._clock.now_us()
         self._writer.emit(
             "step:start",
             step_id=self._step_id,
@@ -165,7 +165,7 @@ class StepExecutor(ABC):
             withheld=withheld,
             next=effect.next,
             mem=peak_memory(),
-            duration=self._clock.now() - self._step_started,
+            duration=self._clock.now_us() - self._step_started,
         )
         self._step_id = self._job_id = ""
 
@@ -179,7 +179,7 @@ class StepExecutor(ABC):
             final_dataclip_id=final and final.id,
             withheld=self._writer.too_large(final),
             mem=peak_memory(),
-            duration=self._clock.now() - self._started,
+            duration=self._clock.now_us() - self._started,
         )
         self._writer.flush()
 

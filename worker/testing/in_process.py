@@ -60,7 +60,7 @@ class InProcessRunner:
             input=input_text(run.input),
             limits=options.limits,
             script=options.script,
-            start=options.start_at,
+            clock_start_us=options.clock_start_us,
         )
         evaluator = self._evaluator(run.case.workflow, prepared)
         ScriptedRun(request, _EventReceiver(collector), evaluator).run()
@@ -111,7 +111,7 @@ class ScriptedRun(StepExecutor):
     def __init__(
         self, request: RunRequest, events: _EventReceiver, evaluator: ConditionEvaluator
     ) -> None:
-        clock = Clock(request.clock, request.start)
+        clock = Clock(request.clock, request.clock_start_us)
         super().__init__(request, EventWriter(request, events, clock), clock)
         self._evaluator = evaluator
         self._seed: str | None = request.seed
@@ -122,8 +122,10 @@ class ScriptedRun(StepExecutor):
     def execute(self, step: Step, state: str) -> Outcome:
         raise NeedsSandbox
 
-    def evaluate_conditions(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+    def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         # The seed goes with the first evaluation alone: it starts the random numbers of the run
         # anew in a process that other runs have used before.
         seed, self._seed = self._seed, None
-        return self._evaluator.evaluate(order.step.id, state, now=self._clock.now(), seed=seed)
+        return self._evaluator.evaluate(
+            effect.step.id, state, now_us=self._clock.now_us(), seed=seed
+        )

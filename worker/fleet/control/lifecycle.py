@@ -1,6 +1,7 @@
 """The lifecycle of a run: one table of transitions, and ``apply``, the only way to change a run.
 
-Pure: times, tokens and lease ends come in with the events. The rules that the table states:
+Pure: tokens and times (microseconds since the epoch) come in with the events. The table states
+these rules:
 
 - A final run never changes: no event is legal for it. Late reports are stored apart, and refused.
 - A lease that expires before the run started returns the run to the queue, up to ``ATTEMPTS``

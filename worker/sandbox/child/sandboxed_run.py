@@ -32,7 +32,7 @@ class SandboxedRun(StepExecutor):
     """Executes the code of one run on the engines of this process; its events go to a channel."""
 
     def __init__(self, request: RunRequest, engine: Engine, channel: socket.socket) -> None:
-        clock = Clock(request.clock, request.start, request.moments)
+        clock = Clock(request.clock, request.clock_start_us, request.moments_us)
         super().__init__(request, EventWriter(request, FrameSender(channel), clock), clock)
         self._engine = engine
         self._bridge = HostBridge(channel, clock, self.skip)
@@ -49,7 +49,7 @@ class SandboxedRun(StepExecutor):
         for specifier, name in self._request.adaptors.items():
             engine.choose(specifier, name)
         if clock.stands_still:
-            engine.now = lambda: clock.now() / 1000
+            engine.now = lambda: clock.now_us() / 1000
         engine.seed(self._request.seed)
         javascript = {id: job for id, job in jobs.items() if isinstance(job, CompiledJob)}
         return self._javascript.define(self._request.plan, javascript, self._request.conditions)
@@ -94,7 +94,7 @@ class SandboxedRun(StepExecutor):
     def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         # Conditions do not move a stopped clock: a condition server, which cannot tell how often
         # they read it, must give the same times.
-        self._engine.date = self._clock.now
+        self._engine.date = self._clock.now_us
         try:
             return self._javascript.evaluate(effect.step, effect.edges, state)
         finally:
