@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,7 +30,6 @@ from worker.fleet.control.lifecycle import (
     WorkerDisconnected,
     apply,
     check_lease,
-    diagram,
 )
 
 CLAIM = Claimed(worker="north", incarnation="i", claim_id="c", token="token-000001", expires=50)
@@ -211,16 +209,6 @@ def test_illegal_transitions_raise_without_assertions_too() -> None:
         "RunStarted is not allowed: run r is final",
         "Completed is not allowed: run r is final",
     ]
-
-
-def test_the_diagram_shows_each_row_of_the_table() -> None:
-    lines = list(diagram())
-    assert lines[0] == "stateDiagram-v2"
-    arrows = [re.fullmatch(r" {4}(\w+) --> (\w+): (\w+)(?: \(.*\))?", line) for line in lines[2:-1]]
-    assert [arrow and arrow.groups() for arrow in arrows] == [
-        (row.source, row.target, row.event.__name__) for row in TABLE
-    ]
-    assert lines[1] == "    [*] --> available" and lines[-1] == "    final --> [*]"
 
 
 # --- leases ---------------------------------------------------------------------------------------
