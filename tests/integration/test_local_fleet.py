@@ -18,7 +18,7 @@ from referencing import Registry, Resource
 
 import worker
 import worker.fleet.messaging
-from tests.support.fleets import ROOT
+from tests.support.command import ROOT
 from tests.support.helpers import job, workflow
 from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComplete
 from worker.core.outcome import StepError

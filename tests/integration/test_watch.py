@@ -347,7 +347,7 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, Stage]) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["watch", "--mqtt", "http://x"], "is no URL of a broker"),
+        (["watch", "--mqtt", "http://x"], "is not a broker URL"),
         (["watch", "--mqtt", "mqtt://x", "--topic-prefix", "a/b"], "--topic-prefix must be"),
         (["dashboard", "--mqtt", "mqtt://x", "--ca", "f"], "certificates need TLS"),
     ],

@@ -8,22 +8,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from tests.support.command import ROOT, WORKER, start_worker
 from worker.fleet.client import Client, client_name
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.mqtt import MqttBus
-
-ROOT = Path(__file__).parents[2]
-WORKER = [sys.executable, "-m", "worker"]
 
 needs_mosquitto = pytest.mark.broker
 
@@ -144,13 +141,7 @@ class Fleet:
 
     def alone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``worker`` to its end."""
-        return subprocess.run(
-            [*WORKER, *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return start_worker(*arguments, cwd=ROOT)
 
     def close(self) -> None:
         for process in self.processes:
