@@ -64,7 +64,7 @@ def watched_page(
     """
     still = {"reduced_motion": "reduce", **options}
     context = browser.new_context(viewport={"width": width, "height": 800}, **still)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     watched = Watched(page)
 

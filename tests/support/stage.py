@@ -74,7 +74,7 @@ class Stage:
         self.url = ""
         self.port = 0
 
-    def call(self, work: Coroutine[Any, Any, T], within: float = 30) -> T:
+    def call(self, work: Coroutine[Any, Any, T], within: float = 120) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(within)
 
     async def open(self) -> None:
@@ -140,7 +140,7 @@ def stage(url: str = "") -> Iterator[Stage]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    made = asyncio.run_coroutine_threadsafe(_made(loop, url), loop).result(30)
+    made = asyncio.run_coroutine_threadsafe(_made(loop, url), loop).result(120)
     try:
         yield made
     finally:
