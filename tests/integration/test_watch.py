@@ -271,7 +271,7 @@ def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, Stage], as_json: bool)
     last = next(lines)
     watching.send_signal(signal.SIGINT)
     out, err = watching.communicate(timeout=60)
-    assert (watching.returncode, err) == (0, "")
+    assert (watching.returncode, out, err) == (0, "", "")
     if as_json:
         expected = [json.loads(one) for one in (*first, last)]
         assert [one["status"] for one in expected] == ["pending", "running", "cancelled"]
