@@ -19,8 +19,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from tests.support.scripted_worker import Chatty
-from tests.support.stage import Stage, stage
+from tests.support.dashboard_fleet import DashboardFleet, dashboard_fleet
+from tests.support.scripted_worker import LoggingExecutor
 from worker.core.events import StepStart
 from worker.fleet.client import MAX_QUEUED_NOTIFICATIONS, Client, Gap
 from worker.fleet.messaging import messages as wire
@@ -243,10 +243,10 @@ needs_broker = pytest.mark.broker
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[tuple[str, Stage]]:
+def fleet() -> Iterator[tuple[str, DashboardFleet]]:
     """A control plane and a worker, over a real broker."""
-    with Broker() as broker, stage(broker.url) as on:
-        on.call(on.add_worker("north-1", Chatty(count=3, rate=100)))
+    with Broker() as broker, dashboard_fleet(broker.url) as on:
+        on.call(on.add_worker("north-1", LoggingExecutor(count=3, rate=100)))
         yield broker.url, on
 
 
@@ -256,7 +256,7 @@ PLAN = {"workflow": {"name": "watched", "steps": [{"id": "a", "expression": "fn(
 @pytest.mark.slow
 @needs_broker
 @pytest.mark.parametrize("as_json", [False, True], ids=["lines", "json"])
-def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, Stage], as_json: bool) -> None:
+def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, DashboardFleet], as_json: bool) -> None:
     url, on = fleet
     line = [WORKER, "watch", "--mqtt", url, *(["--json"] if as_json else [])]
     watching = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -283,7 +283,7 @@ def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, Stage], as_json: bool)
 
 @pytest.mark.slow
 @needs_broker
-def test_on_a_terminal_it_is_a_screen(fleet: tuple[str, Stage]) -> None:
+def test_on_a_terminal_it_is_a_screen(fleet: tuple[str, DashboardFleet]) -> None:
     url, on = fleet
     run_id = on.call(on.client.submit(plan=PLAN))["last_run"]
     leader, follower = pty.openpty()
@@ -329,7 +329,7 @@ def test_without_a_control_plane_it_says_so(command: str) -> None:
 
 @pytest.mark.slow
 @needs_broker
-def test_the_dashboard_as_a_command(fleet: tuple[str, Stage]) -> None:
+def test_the_dashboard_as_a_command(fleet: tuple[str, DashboardFleet]) -> None:
     import httpx
 
     line = [WORKER, "dashboard", "--mqtt", fleet[0], "--port", "0"]
