@@ -51,14 +51,9 @@ def chain(length: int, source: str = STEP) -> worker.Workflow:
 
 
 def star(rays: int) -> worker.Workflow:
-    hub: dict[str, Any] = {
-        "id": "hub",
-        "expression": STEP,
-        "next": {f"s{i}": True for i in range(rays)},
-    }
-    leaves: list[dict[str, Any]] = [{"id": f"s{i}", "expression": STEP} for i in range(rays)]
-    for step in (hub, *leaves):
-        step["adaptor"] = "common"
+    job = {"adaptor": "common", "expression": STEP}
+    hub: dict[str, Any] = {"id": "hub", **job, "next": {f"s{i}": True for i in range(rays)}}
+    leaves = [{"id": f"s{i}", **job} for i in range(rays)]
     return worker.load({"workflow": {"name": "star", "steps": [hub, *leaves]}})
 
 

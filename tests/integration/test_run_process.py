@@ -244,7 +244,7 @@ class FakeRun:
         self.task = asyncio.create_task(process.run(None))
 
     async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.01)
 
