@@ -20,7 +20,7 @@ from worker.runner.pool import Pool
 from worker.sandbox.limits import Limits
 from worker.sinks.log import LeveledLogger
 
-# A worker without a cap takes what orders ask for: a day and a terabyte are never reached.
+# A worker without a cap takes what orders request: a day and a terabyte are never reached.
 NO_MAX_TIMEOUT_S = 86_400.0
 NO_MAX_MEMORY_MB = 1_000_000
 

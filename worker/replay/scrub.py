@@ -28,7 +28,7 @@ FIELDS = re.compile(
 )
 """Fields of JSON bodies whose values are always masked.
 
-The token that a login returns is part of no credential, so only its name tells that it is secret.
+The token that a login returns is part of no credential, so only its name shows that it is secret.
 """
 
 

@@ -77,10 +77,10 @@ class RunRequest:
 class ConditionRequest:
     """Conditions to evaluate over states that the parent sends, one request at a time.
 
-    The first reply is a frame ``{refused: error or null}``. Then each request is a frame
-    ``{step, now_us, seed}`` with a state. Its reply is ``{verdicts, error}``, with the state where
+    The first reply is a frame ``{error: error or null}``. Then each request is a frame
+    ``{step, now_us, seed}`` with a state. Its reply is ``{taken, error}``, with the state where
     the conditions changed it. For a request with ``all``, a list of states, the reply lists a pair
-    of verdicts and error for each.
+    of these two for each.
     """
 
     request: RunRequest

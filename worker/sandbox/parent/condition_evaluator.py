@@ -35,7 +35,7 @@ class ConditionEvaluator:
             except (OSError, EOFError, ProtocolError):
                 self._startup = (self._end(),)
             else:
-                error = header["refused"]
+                error = header["error"]
                 self._startup = (error_from_dict(error) if error else None,)
         return self._startup[0]
 
@@ -56,7 +56,7 @@ class ConditionEvaluator:
             return EdgesEvaluated(taken=(), state=state, error=self._end())
         error = header["error"]
         return EdgesEvaluated(
-            taken=tuple(header["verdicts"]),
+            taken=tuple(header["taken"]),
             state=state if changed is None else changed,
             error=error_from_dict(error) if error else None,
         )
@@ -75,11 +75,11 @@ class ConditionEvaluator:
             return [EdgesEvaluated(taken=(), state=None, error=self._end())] * len(states)
         return [
             EdgesEvaluated(
-                taken=tuple(verdicts),
+                taken=tuple(taken),
                 state=None,
                 error=error_from_dict(error) if error else None,
             )
-            for verdicts, error in header["all"]
+            for taken, error in header["all"]
         ]
 
     def _receive(self) -> tuple[dict[str, Any], str | None]:

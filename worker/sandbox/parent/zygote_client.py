@@ -157,7 +157,7 @@ def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
     """Return why a process ended before its run was complete, when the parent did not kill it."""
     if exit.code == EXIT_OUT_OF_MEMORY:
         return OUT_OF_MEMORY
-    # The kernel's OOM killer leaves no trace but SIGKILL; the peak tells it from other kills.
+    # The kernel's OOM killer leaves no trace but SIGKILL; the peak separates it from other kills.
     if exit.code == -signal.SIGKILL and exit.peak_bytes > limits.memory_bytes * 0.9:
         return StepError(type="OomError", message="the system killed the run for its memory")
     if exit.code == -signal.SIGALRM:

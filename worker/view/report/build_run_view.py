@@ -61,7 +61,7 @@ def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
         status=str(status),
         mark=STATUSES[status].mark,
         headline=lines[0],
-        verdict=tuple(lines[1:]),
+        summary=tuple(lines[1:]),
         began=_moment(began),
         duration_us=max([1, *(event.timestamp - began for event in source.events)]),
         notes=tuple(_notes(source)),
