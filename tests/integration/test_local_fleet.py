@@ -25,7 +25,7 @@ from worker.core.outcome import StepError
 from worker.errors import UsageError
 from worker.fleet.client import Client, ControlError
 from worker.fleet.control.message_processor import MessageProcessor
-from worker.fleet.control.policy import Limit, Policy, read_policy
+from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
@@ -37,7 +37,7 @@ from worker.fleet.messaging.in_memory import LocalBroker, LocalBus, matches
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
-from worker.sinks.log import logger
+from worker.sinks.log import stderr_logger
 from worker.workflow.save import to_execution_plan
 
 TOPICS = Topics()
@@ -69,7 +69,7 @@ async def test_a_workflow_that_cannot_be_read_is_refused_with_its_reason() -> No
 
 
 async def test_limits_reject_with_the_reason() -> None:
-    policy = Policy(default=Limit(per_period=1))
+    policy = Policy(default=ProjectLimits(per_period=1))
     async with worker.local_fleet(policy=policy) as client:
         assert (await client.submit(plan=QUICK))["status"] == "pending"
         second = await client.submit(plan=QUICK)
@@ -146,7 +146,7 @@ class Small:
         self.store = Store("sqlite://")
         self.store.migrate()
         processor = MessageProcessor(self.store, topics=TOPICS, settings=settings)
-        log = logger(logging.CRITICAL)
+        log = stderr_logger(logging.CRITICAL)
         self.control = ControlPlane(
             self.broker.bus(*TOPICS.for_control()), processor, topics=TOPICS, log=log, encode=encode
         )

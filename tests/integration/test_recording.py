@@ -509,7 +509,7 @@ def test_a_case_stubs_what_services_answer(tmp_path: Path) -> None:
     )  # fmt: skip
     shared = {"credentials": {"service": {"baseUrl": "https://registry.test"}}}
     rule = {"request": {"method": "post", "url": "https://registry.test/*", "body": {"id": 1}}}
-    cases = [
+    cases: list[dict[str, Any]] = [
         {"http": [{**rule, "reply": {"json": {"done": 1}}}], "input": {"data": {"id": 1}}, "expect": {"path": ["a", "b"], "state": {"data": {"done": 1}}}},
         {"http": [{**rule, "reply": {"json": {}}}], "input": {"data": {"id": 2}}, "expect": {"path": ["a", "c"], "state": {"errors": {"a": {}}}}},
         {"http": [{"reply": {"status": 503}}], "expect": {"path": ["a", "c"]}},

@@ -12,12 +12,12 @@ import yaml
 from tests.integration.test_recording import command, replayed
 from worker.adaptors.http.exchange import HttpRequest
 from worker.errors import UsageError
-from worker.replay.recording import read
+from worker.replay.recording import read_recording
 from worker.replay.scrub import Scrubber
 from worker.workflow.load import load
 
 COMMON = "common@1"
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"id": "a", "next": {"b": True, "e": True}},
     {"id": "b", "expression": "fn(s => ({ n: 1 }));", "next": "c"},
     {"id": "c", "next": "d"},
@@ -75,7 +75,8 @@ def test_a_run_that_was_ended_from_outside_is_compared_as_far_as_it_came(
     end = {**lines[-1], "reason": reason, "seq": last + 1}
     kept = [*lines[: last + 1], end]
     _copy(recording, folder, kept)
-    assert read(folder).complete and not read(folder).damage
+    read = read_recording(folder)
+    assert read.complete and not read.damage
     divergence = replayed(folder).divergence
     if compared:
         assert divergence is not None and divergence.kind == "path"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytest.importorskip("playwright", reason="browser tests need Playwright (make setup)")
-PAGES = {
+PAGES: dict[str, Callable[[], str]] = {
     "referral": lambda: page_of(sample("referral.yaml", "referral.unknown-patient.input.json")),
     "join": lambda: page_of(sample("join.json", "join.input.json")),
     "killed": lambda: page_of(

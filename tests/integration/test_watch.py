@@ -21,6 +21,7 @@ from rich.console import Console
 
 from tests.support.scripted_worker import Chatty
 from tests.support.stage import Stage, stage
+from worker.core.events import StepStart
 from worker.fleet.client import MAX_QUEUED_NOTIFICATIONS, Client, Gap
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.broker import Broker
@@ -108,7 +109,7 @@ def test_what_fits_no_shape_is_not_heard() -> None:
     (fact,) = events_from_reply(
         [{**START, "run_id": "r", "seq": 1, "timestamp": T, "output_dataclip": {}}]
     )
-    assert fact.job_name == "Fetch"
+    assert isinstance(fact, StepStart) and fact.job_name == "Fetch"
 
 
 # --- notifications -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -67,9 +67,14 @@ def watched_page(
     context.set_default_timeout(10_000)
     page = context.new_page()
     watched = Watched(page)
+
+    def dismiss(dialog: Dialog) -> None:
+        watched.wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     page.on("console", lambda one: watched.wrong.append(f"console: {one.text}"))
     page.on("pageerror", lambda one: watched.wrong.append(f"error: {one}"))
-    page.on("dialog", lambda one: (watched.wrong.append(f"dialog: {one.message}"), one.dismiss()))
+    page.on("dialog", dismiss)
     page.on("popup", lambda one: watched.wrong.append("popup"))
     page.on("download", lambda one: watched.wrong.append("download"))
 

@@ -18,7 +18,7 @@ from worker.fleet.messaging.topics import ROOT, Topics
 def connect(
     url: str,
     *,
-    root: str = ROOT,
+    topic_prefix: str = ROOT,
     ca: Path | None = None,
     cert: Path | None = None,
     key: Path | None = None,
@@ -26,9 +26,10 @@ def connect(
 ) -> Client:
     """Return a client of the control plane on a broker, for use with ``async with``.
 
-    ``url`` is ``mqtt[s]://[name:password@]host[:port]``, ``root`` the first level of all topics,
-    ``wait_s`` how long a reply may take; the files are for TLS. Raises UsageError on a wrong url.
+    ``url`` is ``mqtt[s]://[name:password@]host[:port]``, ``topic_prefix`` the first level of all
+    topics, ``wait_s`` how long a reply may take; the files are for TLS. Raises
+    :class:`UsageError` on a wrong url.
     """
     name = client_name()
     bus = MqttBus(parse_address(url, ca=ca, cert=cert, key=key), id=name)
-    return Client(bus, Topics(root), wait_s=wait_s, name=name)
+    return Client(bus, Topics(topic_prefix), wait_s=wait_s, name=name)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from worker.fleet.client import Client
+from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
@@ -40,6 +41,7 @@ async def local_fleet(
     policy: Policy = Policy(),
     allowance: Allowance = Allowance(),
     settings: Settings = Settings(),
+    notifier: AlertNotifier = AlertNotifier(),
 ) -> AsyncIterator[Client]:
     """Run a control plane and a worker in this process and yield a client of them.
 
@@ -54,7 +56,9 @@ async def local_fleet(
     processor = MessageProcessor(
         database, topics=topics, settings=settings, policy=policy, registry=registry
     )
-    control = ControlPlane(broker.bus(*topics.for_control()), processor, topics=topics, log=log)
+    control = ControlPlane(
+        broker.bus(*topics.for_control()), processor, topics=topics, log=log, notifier=notifier
+    )
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
         async with Pool(size=capacity) as pool:
             executor = RunExecutor(pool, allowance)

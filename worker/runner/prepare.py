@@ -35,8 +35,8 @@ class Options(Struct, frozen=True, kw_only=True):
     ``credentials`` maps the names that steps use to the content of the credentials. ``modules``
     are Python modules that Python steps may import beyond the safe ones. ``script`` replaces the
     code of some executions by a scripted outcome. ``clock`` is the kind of clock. A virtual one
-    begins at ``start_at``, and ``moments`` gives the times at which recorded executions started,
-    by step and execution; both are in microseconds since the epoch.
+    begins at ``clock_start_us``, and ``moments_us`` gives the times at which recorded executions
+    started, by step and execution; both are in microseconds since the epoch.
     """
 
     start: str = ""
@@ -48,8 +48,8 @@ class Options(Struct, frozen=True, kw_only=True):
     modules: frozenset[str] = frozenset()
     script: Script = field(default_factory=dict)
     clock: ClockKind = ClockKind.MACHINE
-    start_at: int = 0
-    moments: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    clock_start_us: int = 0
+    moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 def limits_of(
@@ -110,8 +110,8 @@ def prepare(
         missing=missing,
         script=options.script,
         clock=options.clock,
-        start=options.start_at,
-        moments=options.moments,
+        clock_start_us=options.clock_start_us,
+        moments_us=options.moments_us,
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
         bundles=tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()})),
     )
