@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace as replace_error
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast, get_args
 
 import msgspec
@@ -390,5 +389,5 @@ def _without_unknown(text: str | bytes) -> str | bytes | None:
 def _with_job_id(error: StepError) -> StepError:
     cause = None if error.cause is None else _with_job_id(error.cause)
     if error.job_id is None:
-        return replace_error(error, job_id=error.step_id, step_id=None, cause=cause)
-    return replace_error(error, cause=cause)
+        return replace(error, job_id=error.step_id, step_id=None, cause=cause)
+    return replace(error, cause=cause)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.errors import UsageError

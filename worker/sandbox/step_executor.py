@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.core.driver import drive
 from worker.core.machine import (
