@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.support.browser import chromium, watched_page
+from tests.support.browser import checked_page, chromium
 from worker.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,16 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    line = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", folder]
+    line = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--strict",
+        "--site-dir",
+        str(folder),
+    ]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,14 +61,14 @@ def test_no_page_requests_another_host(site: Path) -> None:
     assert len(pages) > 20
     with (
         chromium() as browser,
-        watched_page(browser, lambda url: url.startswith(("file://", "data:", "blob:"))) as watched,
+        checked_page(browser, lambda url: url.startswith(("file://", "data:", "blob:"))) as checked,
     ):
         for page in pages:
-            watched.page.goto(page.as_uri(), wait_until="networkidle")
+            checked.page.goto(page.as_uri(), wait_until="networkidle")
         # The search loads its index when it is used.
-        watched.page.goto((site / "index.html").as_uri())
-        watched.page.click("input.md-search__input")
-        watched.page.keyboard.type("lease")
-        watched.page.wait_for_selector(".md-search-result__item")
-        requests = [text for text in watched.wrong if text.startswith("request")]
+        checked.page.goto((site / "index.html").as_uri())
+        checked.page.click("input.md-search__input")
+        checked.page.keyboard.type("lease")
+        checked.page.wait_for_selector(".md-search-result__item")
+        requests = [text for text in checked.violations if text.startswith("request")]
         assert not requests
