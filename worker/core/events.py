@@ -225,7 +225,7 @@ def event_fields(event: AnyEvent) -> dict[str, Any]:
 
 
 def _escaped(event: AnyEvent) -> str:
-    # Half of a surrogate pair has no UTF-8 form, which msgspec refuses; json can escape it.
+    # Half of a surrogate pair has no UTF-8 form, which msgspec rejects; json can escape it.
     fields = event_fields(event)
     name = DATACLIP_FIELDS.get(event.type)
     if name is None:
@@ -337,7 +337,7 @@ def _not_an_event(error: Exception) -> ValueError:
 
 
 def _decode_surrogates(text: str | bytes) -> AnyEvent:
-    # msgspec refuses the escape of half a surrogate pair, which JavaScript's strings may hold.
+    # msgspec rejects the escape of half a surrogate pair, which JavaScript's strings may hold.
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -78,7 +78,7 @@ class EventWriter:
         self.flush()
 
     def error(self, error: StepError | None) -> dict[str, Any] | None:
-        """Return an error for the wire, masked and within the payload limit."""
+        """Convert an error to JSON data, masked and within the log payload limit."""
         if error is None:
             return None
         text = self._error_text(error)

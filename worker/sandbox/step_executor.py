@@ -108,7 +108,7 @@ class StepExecutor(ABC):
             raise TimeLimitReached
 
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
-        """Return the outcome, or an abort where its state is too large."""
+        """Return the outcome, or one that aborts the run if the state is too large."""
         error = self._too_large(outcome.state)
         return Outcome(state=None, error=replace(error, job_id=step.id)) if error else outcome
 

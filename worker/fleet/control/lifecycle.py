@@ -257,7 +257,7 @@ for _row in TABLE:
 
 
 def diagram() -> Iterator[str]:
-    """Yield the lines of the table as a Mermaid state diagram."""
+    """Yield the lines of a Mermaid state diagram of the table."""
     yield "stateDiagram-v2"
     yield f"    [*] --> {_AVAILABLE}"
     for row in TABLE:

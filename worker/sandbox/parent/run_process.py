@@ -88,7 +88,7 @@ class RunProcess:
             try:
                 process_exit = await exited
             except ZygoteError:
-                # Raised further, it would have the cancelled run given to another zygote.
+                # If this were raised, the pool would start the cancelled run in another zygote.
                 process_exit = _KILLED
             self._complete(process_exit)
             raise
@@ -192,7 +192,7 @@ class RunProcess:
             self._timer.cancel()
 
     def _kill(self, cause: StepError) -> None:
-        # The first cause stands: what follows from a kill is not why the run ended.
+        # The first cause counts: later ones are consequences of the kill.
         self._cause = self._cause or cause
         self._zygote.kill(self._forked.name)
 
