@@ -205,7 +205,7 @@ def decide(state: MachineState, event: MachineEvent) -> Decision:
     """
     effects: list[Effect] = []
     following: MachineEvent | None = event
-    # A loop, as a recursion would end at a thousand steps without code in a row.
+    # A loop: recursion would exceed Python's limit on a chain of a thousand steps without code.
     while following is not None:
         state, following, caused = apply_event(state, following)
         effects += caused
@@ -260,7 +260,7 @@ def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
         executions=state.executions.increment(index),
     )
     if not step.runs_code:
-        # Answered here, so that the driver never meets a step that it has nothing to do for.
+        # Finished here, so that the driver gets only steps that it must execute.
         return state, StepFinished(outcome=Outcome(state=activation.input)), effects
     start = StartStep(step=step, input=activation.input, execution=execution)
     return state, None, (*effects, start)
@@ -294,7 +294,6 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
     if result.error is not None:
         error = replace(result.error, job_id=step.id, cause=step_error)
         return _abort(state, step, replace(outcome, error=error))
-    # Results for other edges than these are a defect: to guess would take wrong edges.
     targets = _targets(step, result.taken)
     effects: tuple[Effect, ...] = ()
     if step.runs_code:
@@ -310,6 +309,7 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
 
 def _targets(step: Step, taken: tuple[bool, ...]) -> tuple[str, ...]:
     edges = step.open_edges
+    # A wrong number of results is a defect of the driver: to guess would take wrong edges.
     if len(taken) != len(edges):
         counts = f"{len(taken)} results for the {len(edges)} edges"
         raise IllegalEvent(f"EdgesEvaluated has {counts} of step '{step.id}'")

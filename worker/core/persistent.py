@@ -43,7 +43,7 @@ class Queue(Struct, Generic[T], frozen=True, eq=False):
     def pop(self) -> tuple[T, Queue[T]]:
         front, back = self.front, self.back
         if front is None:
-            # Each item is turned round once: amortised, a pop takes constant time.
+            # Each item is moved from back to front once, so a pop takes constant time on average.
             for item in iterate(back):
                 front = (item, front)
             back = None

@@ -91,8 +91,8 @@ ERROR_TYPES: Final[dict[str, Status]] = {
 
 
 def status_of(error_type: str) -> Status:
-    """Return the status of an error type."""
-    # A type outside of the table comes from the worker itself, not from a job.
+    """Return the status of an error type; ``exception`` for an unknown one."""
+    # An unknown type comes from the worker itself, not from a job.
     return ERROR_TYPES.get(error_type, Status.EXCEPTION)
 
 

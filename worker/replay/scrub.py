@@ -172,7 +172,7 @@ def _masked_value(key: str, value: Any) -> Any:
         case bool() | None:
             return value
         case _:
-            # A number of up to five digits is rather a port or a version than a secret.
+            # A number of up to five digits is more likely a port or a version than a secret.
             return value if len(str(value)) <= 5 else MASK
 
 
