@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.test_statuses import ROWS
-from tests.support.fleets import ROOT, Fleet, at, fleet, needs_mosquitto
+from tests.support.command import ROOT
+from tests.support.fleets import Fleet, at, fleet, needs_mosquitto
 from tests.support.helpers import job, workflow
 from worker.core.status import STATUS_OF_REASON
 from worker.fleet.messaging.messages import RunOptions

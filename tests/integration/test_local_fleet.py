@@ -18,7 +18,7 @@ from referencing import Registry, Resource
 
 import worker
 import worker.fleet.messaging
-from tests.support.fleets import ROOT
+from tests.support.command import ROOT
 from tests.support.helpers import job, workflow
 from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComplete
 from worker.core.outcome import StepError
@@ -195,17 +195,17 @@ async def until_started(made: Small, run_id: str) -> None:
 
 
 async def test_a_run_whose_start_was_not_reported_goes_to_another_attempt(tmp_path: Path) -> None:
-    quick = Settings(lease_s=0.6, disconnect_grace_s=0.2)
+    quick = Settings(lease_s=2.0, disconnect_grace_s=0.2)
     async with small(tmp_path, quick) as made:
         order = await made.client.submit(plan=QUICK)
         _, _, cancel = await made.executor.runs.get()
         made.bus.drop_connection()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (await made.client.run(order["last_run"]))["attempt"] == 1:
                 await asyncio.sleep(0.01)
         assert (await made.client.run(order["last_run"]))["status"] == "pending"
         made.bus.reconnect()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cancel.wait()
         run, receive, _ = await made.executor.runs.get()
         assert run.lease.attempt == 2
@@ -214,7 +214,7 @@ async def test_a_run_whose_start_was_not_reported_goes_to_another_attempt(tmp_pa
 
 
 async def test_a_connection_that_stays_broken_loses_the_run(tmp_path: Path) -> None:
-    quick = Settings(lease_s=0.6, disconnect_grace_s=0.2)
+    quick = Settings(lease_s=2.0, disconnect_grace_s=0.2)
     async with small(tmp_path, quick) as made:
         order = await made.client.submit(plan=QUICK)
         run, receive, cancel = await made.executor.runs.get()
@@ -223,7 +223,7 @@ async def test_a_connection_that_stays_broken_loses_the_run(tmp_path: Path) -> N
         lost = await made.client.wait(order["last_run"])
         assert (lost["status"], lost["error_type"]) == ("lost", "LostAfterStart")
         made.bus.reconnect()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cancel.wait()  # the worker abandons the run
         made.executor.finish(run, receive)
         assert (await made.client.run(order["last_run"]))["status"] == "lost"
@@ -231,7 +231,7 @@ async def test_a_connection_that_stays_broken_loses_the_run(tmp_path: Path) -> N
         again = await made.client.retry(order["order_id"])
         made.executor.finish(*(await made.executor.runs.get())[:2])
         assert (await made.client.wait(again["last_run"]))["status"] == "success"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while list((tmp_path / "outbox").glob("*.jsonl")):
                 await asyncio.sleep(0.01)
 
@@ -299,7 +299,7 @@ async def test_a_run_whose_report_cannot_be_read_is_lost_and_not_repeated(tmp_pa
         await until_started(made, order["last_run"])
         wrong = RunComplete(run_id=order["last_run"], seq=1, timestamp=-1, reason="success")
         receive(wrong)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cancel.wait()
         made.executor.ends[order["last_run"], 1].set()
         assert (await made.client.wait(order["last_run"]))["status"] == "lost"

@@ -195,8 +195,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     "path", [path for path in DOCUMENTS if path.name not in FOR_CONTRIBUTORS], ids=lambda p: p.stem
 )
 def test_a_document_names_public_names_alone(path: Path) -> None:
-    # The reference of the command names the object that it is generated from.
-    text = path.read_text().replace(":module: worker.cli.main", "")
+    text = path.read_text()
     names = set(re.findall(r"\bworker\.testing\.(\w+)", text))
     names |= set(re.findall(r"\bworker\.(?!testing\b)([A-Za-z_]\w*)(?!\.\w)(?![\w@/])", text))
     files = {"yaml", "db", "py", "md", "example"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fleets import ROOT
+from tests.support.command import ROOT
 from worker.core.status import STATUSES, Status
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import (

@@ -50,7 +50,7 @@ def _handle(
     header: dict[str, Any],
     state: str | None,
 ) -> bytes:
-    """Return the reply frame to one request."""
+    """Evaluate the conditions that a request names, and encode the reply."""
     engine.date = lambda: header["now_us"]
     if header["seed"] is not None:
         engine.seed(header["seed"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from _quickjs import JSException
+from msgspec.structs import replace
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated

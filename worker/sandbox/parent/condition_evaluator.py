@@ -16,7 +16,7 @@ class ConditionEvaluator:
     """Evaluates the conditions of one plan, in a sandbox of its own.
 
     Its methods block: call them from a thread without an event loop. A condition over a limit ends
-    the process; ``cause`` returns why it ended.
+    the process; ``cause`` returns the error that it ended with.
     """
 
     def __init__(self, channel: socket.socket, cause: Callable[[], StepError]) -> None:
@@ -28,7 +28,7 @@ class ConditionEvaluator:
         self.closed = False
 
     def startup_error(self) -> StepError | None:
-        """Return why the plan cannot run at all (its code does not compile), or ``None``."""
+        """Return the error of a plan that does not compile and so cannot run, else ``None``."""
         if self._startup is None:
             try:
                 header, _ = self._receive()
