@@ -264,7 +264,9 @@ def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
     check_by_brute_force(explored)
 
 
+# Five steps can have 200,000 runs, and an example visits each of them.
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(max_examples=25)
 @given(small_workflows())
 def test_answers_of_larger_workflows_are_those_of_brute_force(explored: worker.Workflow) -> None:
@@ -286,7 +288,9 @@ def check_by_brute_force(explored: worker.Workflow) -> None:
     )
 
 
+# Five steps can have 200,000 runs, and an example visits each of them.
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(max_examples=25)
 @given(small_workflows())
 def test_the_table_leaves_out_no_outcome_and_no_edge(explored: worker.Workflow) -> None:
