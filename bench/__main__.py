@@ -19,7 +19,7 @@ from typing import Any
 import worker
 from bench import fleet, replays
 from worker.cli.explore import RestartingEvaluator
-from worker.explore.explorer import Explorer, count_runs, table
+from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
@@ -51,10 +51,9 @@ def chain(length: int, source: str = STEP) -> worker.Workflow:
 
 
 def star(rays: int) -> worker.Workflow:
-    hub = {"id": "hub", "expression": STEP, "next": {f"s{i}": True for i in range(rays)}}
-    leaves = [{"id": f"s{i}", "expression": STEP} for i in range(rays)]
-    for step in (hub, *leaves):
-        step["adaptor"] = "common"
+    job = {"adaptor": "common", "expression": STEP}
+    hub: dict[str, Any] = {"id": "hub", **job, "next": {f"s{i}": True for i in range(rays)}}
+    leaves = [{"id": f"s{i}", **job} for i in range(rays)]
     return worker.load({"workflow": {"name": "star", "steps": [hub, *leaves]}})
 
 
@@ -203,9 +202,9 @@ def exploration(branches: int) -> tuple[float, int, int]:
     listed = [{"adaptor": "common", "expression": STEP, **step} for step in steps]
     workflow = worker.load({"workflow": {"name": "diamonds", "steps": listed}})
     began = time.perf_counter()
-    with contextlib.closing(RestartingEvaluator(workflow, Options())) as asker:
-        explorer = Explorer(plan=asker.plan, ask=asker)
-        rows, runs = len(table(explorer).rows), count_runs(explorer)
+    with contextlib.closing(RestartingEvaluator(workflow, Options())) as evaluator:
+        explorer = Explorer(plan=evaluator.plan, evaluate=evaluator)
+        rows, runs = len(decision_table(explorer).rows), count_runs(explorer)
     return time.perf_counter() - began, rows, runs or 0
 
 

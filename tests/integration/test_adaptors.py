@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.acceptance.test_statuses import WORKER
+from tests.support.command import Done, call_worker, start_worker
 from tests.support.real_adaptors import COMMON, HTTP, install, needs_npm, real_adaptors  # noqa: F401
 from worker.adaptors import cache, lock
 from worker.adaptors.names import Specifier, parse, parse_or_none, version_key
 from worker.errors import UsageError
-
-
-def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    line = [*WORKER, *map(str, arguments)]
-    env = {**os.environ, **environment}
-    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=58)
-
 
 # --- names ----------------------------------------------------------------------------------------
 
@@ -65,12 +56,12 @@ def test_versions_are_counted_as_people_count_them() -> None:
 def test_installed_adaptors_are_listed_with_their_licences() -> None:
     install(HTTP, COMMON)
     listed = [
-        json.loads(line) for line in command("adaptors", "list", "--json").stdout.splitlines()
+        json.loads(line) for line in call_worker("adaptors", "list", "--json").stdout.splitlines()
     ]
     by_name = {f"{one['name']}@{one['version']}": one for one in listed}
     assert by_name[HTTP]["licence"].startswith("LGPL") and by_name[HTTP]["size"] > 100_000
     assert by_name[HTTP]["integrity"].startswith("sha512-")
-    assert HTTP in command("adaptors", "list").stdout
+    assert HTTP in call_worker("adaptors", "list").stdout
     found = cache.find(HTTP)
     assert found is not None and {"get", "post", "execute", "fn"} <= set(found.exports)
 
@@ -78,7 +69,7 @@ def test_installed_adaptors_are_listed_with_their_licences() -> None:
 @needs_npm
 def test_installing_again_does_nothing() -> None:
     install(HTTP)
-    done = command("adaptors", "install", HTTP)
+    done = call_worker("adaptors", "install", HTTP)
     assert done.returncode == 0 and "is installed already" in done.stderr
 
 
@@ -88,26 +79,24 @@ def test_a_project_names_its_adaptors_and_latest_is_locked(tmp_path: Path) -> No
     steps = [{"id": "a", "adaptor": "@openfn/language-fhir@latest", "expression": "fn(s => s);"}]
     file = tmp_path / "project.yaml"
     file.write_text(yaml.safe_dump({"steps": steps}))
-    done = command(
-        "adaptors", "install", "--workflow-file", file, WORKER_CACHE=os.environ["WORKER_CACHE"]
-    )
+    done = call_worker("adaptors", "install", "--workflow-file", file)
     assert done.returncode == 0, done.stderr
     (locked,) = lock.read(tmp_path).values()
     assert version_key(locked.version) > version_key("1.0.0") and locked.integrity.startswith(
         "sha512-"
     )
     # What is locked is what a run finds, and an altered lock is noticed.
-    assert command("run", file).returncode == 0
+    assert call_worker("run", file).returncode == 0
     text = (tmp_path / lock.NAME).read_text().replace(locked.integrity, "sha512-other")
     (tmp_path / lock.NAME).write_text(text)
-    again = command("adaptors", "install", "--workflow-file", file)
+    again = call_worker("adaptors", "install", "--workflow-file", file)
     assert again.returncode == 2 and "its integrity differs" in again.stderr
 
 
 @needs_npm
 @pytest.mark.slow
 def test_one_that_needs_sockets_is_refused_by_name_with_the_reason() -> None:
-    done = command("adaptors", "install", "@openfn/language-mssql@7.1.3")
+    done = call_worker("adaptors", "install", "@openfn/language-mssql@7.1.3")
     assert done.returncode == 2, done.stdout
     assert "mssql@7.1.3 needs network sockets (tedious imports" in done.stderr
 
@@ -115,18 +104,20 @@ def test_one_that_needs_sockets_is_refused_by_name_with_the_reason() -> None:
 @needs_npm
 @pytest.mark.slow
 def test_one_that_does_not_exist_is_said() -> None:
-    done = command("adaptors", "install", "@openfn/language-no-such-thing@1.0.0")
+    done = call_worker("adaptors", "install", "@openfn/language-no-such-thing@1.0.0")
     assert done.returncode == 2 and "404" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_without_node_it_says_what_is_missing(tmp_path: Path) -> None:
-    done = command("adaptors", "install", "http", PATH=str(tmp_path), WORKER_CACHE=str(tmp_path))
+    done = start_worker(
+        "adaptors", "install", "http", PATH=str(tmp_path), WORKER_CACHE=str(tmp_path)
+    )
     assert done.returncode == 2 and "needs Node and npm" in done.stderr
     assert "running workflows does not need them" in done.stderr
 
 
 def test_names_are_expected() -> None:
-    done = command("adaptors", "install")
+    done = call_worker("adaptors", "install")
     assert done.returncode == 2 and "expected the names of adaptors" in done.stderr
 
 
@@ -157,11 +148,11 @@ def stored(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str, code: st
 MINE = "globalThis.__adaptor = {{ fn: f => s => f(s), hello: () => state => ({{ ...state, from: {version!r} }}), execute: (...ops) => async state => {{ for (const op of ops) state = await op(state); return state; }} }};"
 
 
-def run(folder: Path, adaptor: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, adaptor: str) -> Done:
     file = folder / "w.yaml"
     step = {"id": "a", "adaptor": adaptor, "expression": "hello();"}
     file.write_text(yaml.safe_dump({"steps": [step]}))
-    return command("run", file, "--output", "-", "--quiet")
+    return call_worker("run", file, "--output", "-", "--quiet")
 
 
 def test_versions_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,13 +166,13 @@ def test_versions_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ):
         assert json.loads(run(tmp_path, asked).stdout)["from"] == served
     assert (
-        command("adaptors", "remove", "mine@1.9.0").stdout.strip()
+        call_worker("adaptors", "remove", "mine@1.9.0").stdout.strip()
         == "removed @openfn/language-mine@1.9.0"
     )
     assert cache.find("mine@1.9.0") is None and cache.find("mine@1.0.0") is not None
-    assert command("adaptors", "remove", "mine").stdout.count("removed") == 2
-    assert command("adaptors", "remove", "mine").returncode == 2
-    assert "no adaptors are installed" in command("adaptors", "list").stdout
+    assert call_worker("adaptors", "remove", "mine").stdout.count("removed") == 2
+    assert call_worker("adaptors", "remove", "mine").returncode == 2
+    assert "no adaptors are installed" in call_worker("adaptors", "list").stdout
 
 
 def test_two_versions_serve_two_steps_of_one_run(
@@ -194,7 +185,7 @@ def test_two_versions_serve_two_steps_of_one_run(
         {"id": "b", "adaptor": "mine@2.0.0", "expression": "hello();"},
     ]  # fmt: skip
     (tmp_path / "w.yaml").write_text(yaml.safe_dump({"steps": steps}))
-    final = json.loads(command("run", tmp_path / "w.yaml", "--output", "-", "--quiet").stdout)
+    final = json.loads(call_worker("run", tmp_path / "w.yaml", "--output", "-", "--quiet").stdout)
     assert (final["a"], final["from"]) == ("1.0.0", "2.0.0")
 
 
@@ -213,14 +204,14 @@ def test_a_damaged_manifest_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     stored(monkeypatch, tmp_path, "1.0.0", MINE.format(version="1"))
     (found,) = cache.installed()
     found.bundle.with_name("manifest.json").write_text("{")
-    done = command("adaptors", "list")
+    done = call_worker("adaptors", "list")
     assert done.returncode == 2 and "is damaged" in done.stderr
 
 
 def test_an_adaptor_that_is_not_installed_is_an_exception_that_says_what_to_do(
     tmp_path: Path,
 ) -> None:
-    done = command("run", _using(tmp_path, "nothere@1.0.0"))
+    done = call_worker("run", _using(tmp_path, "nothere@1.0.0"))
     assert done.returncode == 5 and "AdaptorError" in done.stdout
     assert "worker adaptors install @openfn/language-nothere@1.0.0" in done.stdout
 
@@ -277,7 +268,7 @@ def test_adaptors_run_against_a_stubbed_service(name: str, tmp_path: Path) -> No
     }
     text = yaml.safe_dump({"workflow": "w.yaml", "cases": [case]})
     (tmp_path / "w.cases.yaml").write_text(text)
-    done = command("test", tmp_path)
+    done = call_worker("test", tmp_path)
     assert done.returncode == 0, done.stdout
 
 
@@ -287,8 +278,5 @@ def test_a_job_sees_nothing_of_what_its_adaptor_may(tmp_path: Path) -> None:
     source = "fn(s => ({ seen: ['__host', '__console', '__adaptor', 'process', 'fetch', 'crypto'].filter(n => n in globalThis) }));"
     step = {"id": "a", "adaptor": HTTP, "expression": source}
     (tmp_path / "w.yaml").write_text(yaml.safe_dump({"steps": [step]}))
-    done = command("run", tmp_path / "w.yaml", "--output", "-", "--quiet")
-    assert (
-        json.loads(done.stdout) == {"references": [], "data": None, "seen": []}
-        or json.loads(done.stdout)["seen"] == []
-    )
+    done = call_worker("run", tmp_path / "w.yaml", "--output", "-", "--quiet")
+    assert json.loads(done.stdout)["seen"] == []

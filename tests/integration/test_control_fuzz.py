@@ -243,7 +243,8 @@ def surprise(draw: st.DrawFn, target: Target) -> Message:
                      "order_id", "id", "run_id")
         if name in sample
     ]  # fmt: skip
-    if needed and draw(st.booleans()):
+    removes: bool = draw(st.booleans())
+    if needed and removes:
         del sample[draw(st.sampled_from(needed))]
     else:
         name = draw(st.sampled_from(["", "__proto__", "status", "tokens", "\0", "💥"]))

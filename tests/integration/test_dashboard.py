@@ -13,8 +13,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.scripted_worker import Hostile
-from tests.support.stage import TOKEN, Stage, plan, real_worker, sample_input, stage
+from tests.support.dashboard_fleet import (
+    TOKEN,
+    DashboardFleet,
+    dashboard_fleet,
+    plan,
+    real_worker,
+    sample_input,
+)
+from tests.support.scripted_worker import HostileExecutor
 from worker.cli.dashboard import read_token
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -46,15 +53,15 @@ ATTACK = "<script>window.hacked = true</script><img src=x onerror='hacked'>\"'&\
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with pytest.MonkeyPatch.context() as patch, stage() as made, real_worker(made):
+def on() -> Iterator[DashboardFleet]:
+    with pytest.MonkeyPatch.context() as patch, dashboard_fleet() as made, real_worker(made):
         patch.setattr(sessions_module, "WRONG_TOKEN_DELAY_S", 0.3)
         made.call(made.serve())
         yield made
 
 
 @pytest.fixture
-def stranger(on: Stage) -> Iterator[httpx.Client]:
+def stranger(on: DashboardFleet) -> Iterator[httpx.Client]:
     """A browser without a session."""
     with httpx.Client(base_url=on.url, timeout=20) as client:
         yield client
@@ -170,7 +177,7 @@ def test_a_token_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "10.0.0.1:{port}"]
 )
-def test_a_foreign_name_is_refused(host: str, on: Stage, visitor: httpx.Client) -> None:
+def test_a_foreign_name_is_refused(host: str, on: DashboardFleet, visitor: httpx.Client) -> None:
     answer = visitor.get("/", headers={"host": host.format(port=on.port)})
     assert answer.status_code == 421
     assert "Overview" not in answer.text
@@ -192,14 +199,16 @@ def test_a_deed_without_the_sessions_secret_is_refused(csrf: str, visitor: httpx
     assert "Overview" in visitor.get("/").text
 
 
-def test_the_secret_of_another_session_is_refused(on: Stage, visitor: httpx.Client) -> None:
+def test_the_secret_of_another_session_is_refused(
+    on: DashboardFleet, visitor: httpx.Client
+) -> None:
     with httpx.Client(base_url=on.url) as other:
         other.get("/", params={"token": TOKEN})
         theirs = csrf_of(other.get("/").text)
     assert submit_form(visitor, "/logout", csrf=theirs).status_code == 403
 
 
-def test_a_deed_without_a_session_is_refused(on: Stage, stranger: httpx.Client) -> None:
+def test_a_deed_without_a_session_is_refused(on: DashboardFleet, stranger: httpx.Client) -> None:
     answer = stranger.post("/runs/x/cancel", data={"csrf": ""}, headers={"origin": on.url})
     assert answer.status_code == 401
 
@@ -217,7 +226,7 @@ def test_what_is_too_large_or_unknown_is_refused(visitor: httpx.Client) -> None:
 
 
 def test_every_answer_has_the_headers_of_a_page_that_loads_nothing(
-    on: Stage, visitor: httpx.Client
+    on: DashboardFleet, visitor: httpx.Client
 ) -> None:
     paths = [*PAGES, "/nothing", "/runs/nothing", "/assets/page.css", "/assets/main.js"]
     answers = [visitor.get(path) for path in paths]
@@ -293,8 +302,8 @@ class Tags(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
 
 
-def test_hostile_texts_stay_texts(on: Stage, visitor: httpx.Client) -> None:
-    on.call(on.add_worker("hostile", Hostile({"attack": ATTACK}), 50))
+def test_hostile_texts_stay_texts(on: DashboardFleet, visitor: httpx.Client) -> None:
+    on.call(on.add_worker("hostile", HostileExecutor({"attack": ATTACK}), 50))
     workflow = {"name": ATTACK, "steps": [{"id": ATTACK, "name": ATTACK, "expression": "fn()"}]}
     for _ in range(20):  # whichever worker takes it
         run = on.call(on.run(plan={"workflow": workflow}))
@@ -314,7 +323,7 @@ def test_hostile_texts_stay_texts(on: Stage, visitor: httpx.Client) -> None:
         assert not set("\u202e\x1b") & set(text)
 
 
-def test_the_pages_of_a_run(on: Stage, visitor: httpx.Client) -> None:
+def test_the_pages_of_a_run(on: DashboardFleet, visitor: httpx.Client) -> None:
     input = sample_input("referral.unknown-patient.input.json")
     run = on.call(on.run(plan=plan("referral.yaml"), input=input))
     page = visitor.get(f"/runs/{run['run_id']}").text
@@ -331,7 +340,7 @@ def test_the_pages_of_a_run(on: Stage, visitor: httpx.Client) -> None:
     assert "Run 1" in order and "Retry from the start" in order
 
 
-def test_orders_are_filtered_and_paged(on: Stage, visitor: httpx.Client) -> None:
+def test_orders_are_filtered_and_paged(on: DashboardFleet, visitor: httpx.Client) -> None:
     steps = {"workflow": {"name": "paged", "steps": [{"id": "a", "expression": "fn(s => s)"}]}}
 
     async def submit() -> None:
@@ -372,7 +381,7 @@ async def test_a_control_plane_that_is_away_is_told_of() -> None:
 # --- what is done ---------------------------------------------------------------------------------
 
 
-def test_a_run_is_cancelled_and_run_again(on: Stage, visitor: httpx.Client) -> None:
+def test_a_run_is_cancelled_and_run_again(on: DashboardFleet, visitor: httpx.Client) -> None:
     order = on.call(on.client.submit(plan=SLOW))
     run_id = order["last_run"]
     done = submit_form(visitor, f"/runs/{run_id}/cancel")
@@ -391,7 +400,7 @@ def test_a_run_is_cancelled_and_run_again(on: Stage, visitor: httpx.Client) -> N
     assert on.call(on.client.wait(second))["status"] == "cancelled"
 
 
-def test_a_run_is_run_again_from_a_step(on: Stage, visitor: httpx.Client) -> None:
+def test_a_run_is_run_again_from_a_step(on: DashboardFleet, visitor: httpx.Client) -> None:
     input = sample_input("referral.unknown-patient.input.json")
     run = on.call(on.run(plan=plan("referral.yaml"), input=input))
     again = submit_form(visitor, f"/runs/{run['run_id']}/retry", step="fetch-patient")

@@ -17,18 +17,25 @@ from tests.support.browser import (
     AXE,
     THEMES,
     WIDTHS,
-    Watched,
+    CheckedPage,
     assert_accessible,
+    checked_page,
     chromium,
     fits,
     in_chromium,
     needs_axe,
-    shoot,
-    watched_page,
+    save_screenshot,
 )  # fmt: skip
+from tests.support.dashboard_fleet import (
+    TOKEN,
+    DashboardFleet,
+    dashboard_fleet,
+    plan,
+    real_worker,
+    sample_input,
+)
 from tests.support.graphs import HOSTILE_TEXTS
-from tests.support.scripted_worker import Chatty, Hostile
-from tests.support.stage import TOKEN, Stage, plan, real_worker, sample_input, stage
+from tests.support.scripted_worker import HostileExecutor, LoggingExecutor
 from worker.view.dashboard import listener as listeners
 from worker.view.dashboard.listener import Listener
 
@@ -52,9 +59,9 @@ TALK = """fn(async (state) => {
 
 @dataclass
 class Scene:
-    """A stage with a history, and where its pages are."""
+    """A fleet with a history, and the paths of its pages."""
 
-    on: Stage
+    on: DashboardFleet
     paths: dict[str, str]
 
 
@@ -79,7 +86,7 @@ def steps(name: str, *sources: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    with stage() as on, real_worker(on):
+    with dashboard_fleet() as on, real_worker(on):
         input = sample_input("referral.unknown-patient.input.json")
         run = on.call(on.run(plan=plan("referral.yaml"), input=input, project="clinic"))
         error = plan("aborts.yaml", "failed-job-error")
@@ -116,10 +123,10 @@ def browser(scene: Scene) -> Iterator[Browser]:
 
 @contextmanager
 def watched(
-    browser: Browser, on: Stage, path: str = "/", *, signed_in: bool = True, **options: Any
-) -> Iterator[Watched]:
+    browser: Browser, on: DashboardFleet, path: str = "/", *, signed_in: bool = True, **options: Any
+) -> Iterator[CheckedPage]:
     """A page of the dashboard. That it stayed calm, and on this machine, is checked at the end."""
-    with watched_page(browser, lambda asked: asked.startswith(on.url), **options) as found:
+    with checked_page(browser, lambda asked: asked.startswith(on.url), **options) as found:
         if signed_in:
             found.page.goto(f"{on.url}/?token={TOKEN}")
             assert found.page.url == f"{on.url}/"
@@ -128,7 +135,7 @@ def watched(
         yield found
         missing = "console: Failed to load resource: the server responded with a status of 404"
         expected = missing if path == "/runs/unknown" else "nothing"
-        assert [one for one in found.wrong if not one.startswith(expected)] == []
+        assert [one for one in found.violations if not one.startswith(expected)] == []
 
 
 def is_live(page: Page) -> None:
@@ -262,7 +269,7 @@ def test_the_log_of_a_run_grows(browser: Browser, scene: Scene) -> None:
 
 @pytest.mark.slow
 def test_a_page_that_lost_its_server_says_so_and_comes_back(browser: Browser) -> None:
-    with stage() as on:
+    with dashboard_fleet() as on:
         on.call(on.serve())
         context = browser.new_context()
         page = context.new_page()
@@ -277,7 +284,7 @@ def test_a_page_that_lost_its_server_says_so_and_comes_back(browser: Browser) ->
 
 @pytest.mark.slow
 def test_a_page_that_nobody_looks_at_keeps_no_connection(browser: Browser) -> None:
-    with stage() as on:
+    with dashboard_fleet() as on:
         on.call(on.serve())
         with watched(browser, on) as found:
             page = found.page
@@ -287,20 +294,25 @@ def test_a_page_that_nobody_looks_at_keeps_no_connection(browser: Browser) -> No
             for hidden, count in (("true", 0), ("false", 1)):
                 page.evaluate(hide % hidden)
                 page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-                page.wait_for_timeout(400)
-                assert on.call(listening(on)) == count
+                on.call(until_listening(on, count))
 
 
-async def listening(on: Stage) -> int:
-    """How many browsers the dashboard of a stage tells of what happens."""
+async def until_listening(on: DashboardFleet, count: int) -> None:
+    async with asyncio.timeout(20):
+        while await listening(on) != count:
+            await asyncio.sleep(0.02)
+
+
+async def listening(on: DashboardFleet) -> int:
+    """Count the browsers that the dashboard of a fleet sends updates to."""
     return len(tasks_named(on, "LiveStream._send_updates"))
 
 
-def tasks_named(on: Stage, name: str) -> list[Any]:
+def tasks_named(on: DashboardFleet, name: str) -> list[Any]:
     return [one for one in asyncio.all_tasks(on.loop) if name in repr(one.get_coro())]
 
 
-async def closed(on: Stage) -> None:
+async def closed(on: DashboardFleet) -> None:
     on.stop.set()
 
 
@@ -325,8 +337,8 @@ ATTACKS = {
 def test_nothing_that_a_run_says_is_ever_executed(bypass_csp: bool, browser: Browser) -> None:
     every = " ".join(ATTACKS.values())[:1500]
     workflow = {"name": every[:200], "steps": [{"id": every[:900], "expression": "fn()"}]}
-    with stage() as on:
-        on.call(on.add_worker("w", Hostile(ATTACKS)))
+    with dashboard_fleet() as on:
+        on.call(on.add_worker("w", HostileExecutor(ATTACKS)))
         on.call(on.serve())
         order = on.call(on.client.submit(plan={"workflow": workflow}))
         run_id = order["last_run"]
@@ -367,9 +379,9 @@ def test_a_burst_of_200_events_a_second_is_followed(browser: Browser) -> None:
         original(self, line)
         most = max(most, self.queued)
 
-    with stage() as on, pytest.MonkeyPatch.context() as patch:
+    with dashboard_fleet() as on, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Listener, "add", add)
-        chatty = Chatty(count=count, rate=rate)
+        chatty = LoggingExecutor(count=count, rate=rate)
         on.call(on.add_worker("chatty", chatty))
         on.call(on.serve())
         order = on.call(on.client.submit(plan=steps("burst", "fn(s => s)")))
@@ -396,8 +408,9 @@ def test_a_browser_that_takes_nothing_is_not_waited_for(scene: Scene) -> None:
     """It costs what may wait for it, and no more; others are told as before."""
     import socket
 
-    with stage() as on:
-        on.call(on.add_worker("chatty", Chatty(count=30_000, rate=1e9)))
+    count = 30_000
+    with dashboard_fleet() as on:
+        on.call(on.add_worker("chatty", LoggingExecutor(count=count, rate=1e9)))
         on.call(on.serve())
         order = on.call(on.client.submit(plan=steps("burst", "fn(s => s)")))
         cookie = signed_in(on)
@@ -407,19 +420,25 @@ def test_a_browser_that_takes_nothing_is_not_waited_for(scene: Scene) -> None:
             lazy.sendall(
                 f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{on.port}\r\nCookie: {cookie}\r\n\r\n".encode()
             )
-            time.sleep(4)
+            on.call(reported(on, order["last_run"], seq=count + 1), within=120)
             assert on.call(most_kept(on)) <= listeners.MAX_LINES
         on.call(on.client.cancel(order["last_run"]))
 
 
-def signed_in(on: Stage) -> str:
+def signed_in(on: DashboardFleet) -> str:
     import httpx
 
     answer = httpx.get(f"{on.url}/?token={TOKEN}")
     return answer.headers["set-cookie"].partition(";")[0]
 
 
-async def most_kept(on: Stage) -> int:
+async def reported(on: DashboardFleet, run_id: str, seq: int) -> None:
+    """Wait until the control plane has an event, and has notified the dashboard of it."""
+    while not await on.client.events(run_id, after=seq - 1, limit=1):
+        await asyncio.sleep(0.05)
+
+
+async def most_kept(on: DashboardFleet) -> int:
     import gc
 
     return max((one.queued for one in gc.get_objects() if isinstance(one, Listener)), default=0)
@@ -452,7 +471,7 @@ def test_pages_fit_are_accessible_and_are_kept_as_pictures(
         if page.locator("body[data-follow^='/live']").count():
             is_live(page)
         assert fits(page)
-        shoot(page, f"dashboard-{name}-{width}-{theme}")
+        save_screenshot(page, f"dashboard-{name}-{width}-{theme}")
         if AXE.exists():
             assert_accessible(page)
 

@@ -49,7 +49,7 @@ async def test_a_worker_that_drains_finishes_its_runs(made: Fleet) -> None:
         waiting = await client.submit(plan=plan(QUICK))
         worker.send(signal.SIGTERM)
         assert (await client.wait(going["last_run"]))["status"] == "success"
-        assert await asyncio.to_thread(worker.process.wait, 20) == 0
+        assert await asyncio.to_thread(worker.process.wait, 60) == 0
         assert (await client.run(waiting["last_run"]))["status"] == "pending"
         made.worker("south")
         assert (await client.wait(waiting["last_run"]))["worker"] == "south"
@@ -63,17 +63,23 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
         order = await client.submit(plan=plan(waits(1)))
         await listener.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
         control.kill()
-        box = made.folder / "outbox-north" / f"{order['last_run']}.1.jsonl"
-        async with asyncio.timeout(20):
-            while '"run:complete"' not in box.read_text():
-                await asyncio.sleep(0.02)
+        box = await ended_in(made, order["last_run"])
         worker.kill()
         made.control("--lease", "30", "--disconnect-grace", "30", name="control-2")
         made.worker("north")
         assert (await client.wait(order["last_run"]))["status"] == "success"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while box.exists():
                 await asyncio.sleep(0.02)
+
+
+async def ended_in(made: Fleet, run_id: str) -> Path:
+    """Wait until the end of a run is in its worker's outbox, and return its file there."""
+    box = made.folder / "outbox-north" / f"{run_id}.1.jsonl"
+    async with asyncio.timeout(60):
+        while '"run:complete"' not in box.read_text():
+            await asyncio.sleep(0.02)
+    return box
 
 
 async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(made: Fleet) -> None:
@@ -86,7 +92,7 @@ async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(ma
         worker.send(signal.SIGSTOP)
         await listener.until(f"{run_id}/state", lambda one: one["status"] == "lost")
         worker.send(signal.SIGCONT)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (await client.run(run_id))["stale_reports"]:
                 await asyncio.sleep(0.05)
         assert (await client.run(run_id))["status"] == "lost"
@@ -107,7 +113,9 @@ async def test_work_goes_on_when_the_broker_comes_back(made: Fleet) -> None:
                 f"{one['last_run']}/state", lambda state: state["status"] == "running"
             )
         made.broker.kill()
-        await asyncio.sleep(1.2)  # the runs end meanwhile: there is nobody who could tell
+        # The runs end meanwhile, and nobody can be notified.
+        for one in orders:
+            await ended_in(made, one["last_run"])
         made.broker.start()
         for one in orders:
             assert (await client.wait(one["last_run"]))["status"] == "success"
@@ -227,7 +235,7 @@ async def test_figures_and_health_are_served_on_request(made: Fleet) -> None:
         text = (await web.get(f"http://127.0.0.1:{second}/metrics")).text
         assert "worker_runs_finished_total 1.0" in text
         made.broker.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await web.get(f"http://127.0.0.1:{second}/health")).status_code != 503:
                 await asyncio.sleep(0.05)
 
@@ -238,7 +246,7 @@ async def test_a_second_worker_of_the_same_outbox_is_refused(made: Fleet) -> Non
     async with at(made) as (_, listener):
         await online(listener, "north")
         second = made.worker("north")
-        assert await asyncio.to_thread(second.process.wait, 20) == 2
+        assert await asyncio.to_thread(second.process.wait, 60) == 2
         assert "is in use by another worker" in second.log.read_text()
 
 
@@ -276,7 +284,7 @@ async def test_a_webhook_gets_the_alert(made: Fleet) -> None:
         made.worker()
         async with at(made) as (client, _):
             order = await client.submit(workflow="exception-credential", input={"data": {}})
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 alert = json.loads(await told.get())
             assert alert["run_id"] == order["last_run"]
             assert (alert["status"], alert["error_type"]) == ("exception", "CredentialError")

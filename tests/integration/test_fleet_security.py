@@ -71,7 +71,7 @@ async def connected(bus: MqttBus) -> None:
 
 async def test_a_worker_neither_receives_nor_forges_messages_of_another(made: Fleet) -> None:
     control, _ = started(made)
-    alice = made.client(url=url_of(made, "alice"), wait_s=30)
+    alice = made.client(url=url_of(made, "alice"), wait_s=60)
     spy = MqttBus(parse_address(url_of(made, "south")), "worker/v1/#")
     async with alice, made.listener(url_of(made, "control")) as listener, spy:
         await connected(spy)
@@ -112,7 +112,7 @@ async def test_a_worker_neither_receives_nor_forges_messages_of_another(made: Fl
 
 async def test_a_client_does_what_its_user_may(made: Fleet) -> None:
     started(made)
-    async with made.client(url=url_of(made, "intake"), wait_s=30) as intake:
+    async with made.client(url=url_of(made, "intake"), wait_s=60) as intake:
         order = await intake.submit(plan=to_execution_plan(workflow(job("fn(state => state)"))))
         assert order["status"] == "pending"
     async with made.client(url=url_of(made, "intake"), wait_s=1.5) as intake:
@@ -131,7 +131,7 @@ async def test_an_answer_goes_to_clients_alone(tmp_path: Path) -> None:
     """A reply elsewhere could command workers, or forge the state of a run."""
     with fleet(tmp_path) as made:
         control = made.control()
-        async with made.listener() as listener, made.client(wait_s=30) as client:
+        async with made.listener() as listener, made.client(wait_s=60) as client:
             await client.summary()
             bus = MqttBus(parse_address(made.url))
             async with bus:
@@ -198,7 +198,7 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
             url, ca=tmp_path / "ca.pem", cert=tmp_path / "client.pem", key=tmp_path / "client.key"
         )
         name = client_name()
-        async with Client(MqttBus(where, id=name), name=name, wait_s=30) as alice:
+        async with Client(MqttBus(where, id=name), name=name, wait_s=60) as alice:
             order = await alice.submit(plan=to_execution_plan(workflow(job("fn(state => state)"))))
             assert (await alice.wait(order["last_run"]))["status"] == "success"
         stranger = Client(MqttBus(parse_address(url, ca=tmp_path / "other.pem")), wait_s=1.5)

@@ -107,7 +107,7 @@ def test_the_limits_that_a_workflow_file_states_are_kept(
     plan = {"options": option, "workflow": {"name": "w", "steps": [job(source)]}}
     file.write_text(json.dumps(plan))
     done = subprocess.run(
-        [sys.executable, "-m", "worker.cli.main", "run", str(file), "--json", "--quiet"],
+        [sys.executable, "-m", "worker", "run", str(file), "--json", "--quiet"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,13 +17,17 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.acceptance.test_statuses import WORKER
+from tests.support.command import call_worker, start_worker
 from tests.support.real_adaptors import COMMON, HTTP, KEPT, install, needs_npm, real_adaptors  # noqa: F401
 from worker.adaptors.http.allowlist import hosts_in_credentials, parse_host_pattern
+from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import StepComplete, to_json
+from worker.replay.recorder import Recorder
 from worker.replay.recording import Recording, read_recording
 from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import background
+from worker.runner.prepare import Options
+from worker.sandbox.limits import Limits
 from worker.workflow.load import load
 
 SECRET = "correct-horse-battery"
@@ -179,36 +180,59 @@ WORKFLOWS: dict[str, list[Any]] = {
     "a login": [http("a", "post('/login', { user: 'ann' });", {"b": True}), http("b", "post('/echo', s => s.data, { headers: { Authorization: s => `Bearer ${s.data.access_token}` } });")],
     "logs": [http("a", "get('/patients'); fn(s => { console.log('got', s.data.items.length, new Date()); return s; });")],
 }  # fmt: skip
+RECORDED_BY_COMMAND = ("paging", "a timeout", "a login")
 
 
 @pytest.fixture(scope="session")
 def recordings(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every workflow, recorded against the service by the command that users type."""
+    """Every workflow, recorded against the service: some by the command, the rest in this process.
+
+    A command costs a second of computing time, and what it adds is the same for all workflows.
+    """
     install(HTTP, COMMON)
     folder = tmp_path_factory.mktemp("recordings")
-    content = {"service": {"baseUrl": service.url, "username": "ann", "password": SECRET}}
-    (folder / "credentials.json").write_text(json.dumps(content))
-
-    def record(name: str) -> Path:
-        file, target = folder / f"{name}.yaml", folder / "runs" / name
-        file.write_text(yaml.safe_dump({"steps": WORKFLOWS[name]}, sort_keys=False))
-        limit = "0.5" if name == "a timeout" else "30"
-        done = command(
-            "run", file, "--credentials", folder / "credentials.json", "--record", target,
-            "--timeout", limit, WORKER_CACHE=str(KEPT),
-        )  # fmt: skip
-        assert done.returncode in (0, 1, 3, 4), done.stderr
-        assert SECRET not in done.stdout + done.stderr
-        return target
-
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        return dict(zip(WORKFLOWS, threads.map(record, WORKFLOWS), strict=True))
+    credentials = {"service": {"baseUrl": service.url, "username": "ann", "password": SECRET}}
+    (folder / "credentials.json").write_text(json.dumps(credentials))
+    # The command reads the adaptors that are installed; so do the runs of this process.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKER_CACHE", str(KEPT))
+        for name, steps in WORKFLOWS.items():
+            file, target = folder / f"{name}.yaml", folder / "runs" / name
+            file.write_text(yaml.safe_dump({"steps": steps}, sort_keys=False))
+            timeout_s = 0.5 if name == "a timeout" else 30.0
+            if name in RECORDED_BY_COMMAND:
+                record_by_command(file, target, folder / "credentials.json", timeout_s)
+            else:
+                record(file, target, credentials, timeout_s)
+    return {name: folder / "runs" / name for name in WORKFLOWS}
 
 
-def command(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    line = [*WORKER, *map(str, arguments)]
-    env = {**os.environ, **environment}
-    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=55)
+def record_by_command(file: Path, target: Path, credentials: Path, timeout_s: float) -> None:
+    done = start_worker(
+        "run", file, "--credentials", credentials, "--record", target, "--timeout", str(timeout_s)
+    )
+    assert done.returncode in (0, 4), done.stderr
+    assert SECRET not in done.stdout + done.stderr
+
+
+def record(file: Path, target: Path, credentials: dict[str, Any], timeout_s: float) -> None:
+    shared = background()
+
+    async def run() -> None:
+        options = Options(limits=Limits(timeout_s=timeout_s), credentials=credentials)
+        workflow = load(file)
+        sender = LazyHost(hosts_in_credentials(credentials.values()))
+        recorder = Recorder(target, workflow, {}, options, sender)
+        try:
+            await shared.pool.run(
+                workflow, {}, recorder.options, sinks=[recorder], host=recorder.host,
+                run_id=recorder.run_id,
+            )  # fmt: skip
+        finally:
+            await sender.close()
+            recorder.close()
+
+    asyncio.run_coroutine_threadsafe(run(), shared.loop).result()
 
 
 def facts(result: Any) -> list[str]:
@@ -274,13 +298,7 @@ def test_replays_are_the_same_across_processes_and_hash_seeds(recordings: dict[s
     runs = str(next(iter(recordings.values())).parent)
     outputs = set()
     for seed in ("0", "1", "4711"):
-        done = subprocess.run(
-            [*WORKER, "replay", runs, "--json"],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=55,
-        )
+        done = start_worker("replay", runs, "--json", PYTHONHASHSEED=seed)
         assert done.returncode == 0, done.stdout + done.stderr
         outputs.add(done.stdout)
     assert len(outputs) == 1
@@ -304,9 +322,9 @@ def test_a_run_is_replayed_with_the_server_down(tmp_path: Path) -> None:
     with serving() as service:
         file.write_text(yaml.safe_dump({"steps": [step("a", f"get('{service.url}/patients');")]}))
         place = service.url.removeprefix("http://")
-        assert command("run", file, "--allow-host", place, "--record", folder).returncode == 0
-    assert command("run", file, "--allow-host", place).returncode == 1
-    done = command("replay", folder)
+        assert call_worker("run", file, "--allow-host", place, "--record", folder).returncode == 0
+    assert call_worker("run", file, "--allow-host", place).returncode == 1
+    done = call_worker("replay", folder)
     assert done.returncode == 0 and "success, as recorded" in done.stdout
 
 
@@ -316,8 +334,8 @@ def test_patterns_are_scrubbed(tmp_path: Path, service: Service) -> None:
     file.write_text(yaml.safe_dump({"steps": [http("a", source)]}))
     (tmp_path / "c.json").write_text(json.dumps({"service": {"baseUrl": service.url}}))
     folder = tmp_path / "run"
-    line = [*WORKER, "run", str(file), "--credentials", str(tmp_path / "c.json"), "--record", str(folder), "--scrub", r"\d{4}-\d{6}"]  # fmt: skip
-    done = subprocess.run(line, capture_output=True, text=True, timeout=50)
+    line = ("--credentials", tmp_path / "c.json", "--record", folder, "--scrub", r"\d{4}-\d{6}")
+    done = call_worker("run", file, *line)
     assert done.returncode == 0, done.stdout
     texts = [one.read_text() for one in folder.rglob("*.json*") if one.name != "workflow.json"]
     assert "***" in "".join(texts) and "0700-123456" not in "".join(texts)
@@ -409,7 +427,7 @@ def test_a_truncated_recording_is_reported_and_used(
     folder = copied(recordings, "a join", tmp_path / "run")
     journal = folder / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-700])
-    done = command("replay", folder)
+    done = call_worker("replay", folder)
     assert done.returncode == 1 and "cut off or damaged" in done.stdout
     assert "as recorded" in done.stdout
 
@@ -418,23 +436,23 @@ def test_a_changed_dataclip_is_reported(recordings: dict[str, Path], tmp_path: P
     folder = copied(recordings, "paging", tmp_path / "run")
     clip = max((folder / "clips").iterdir(), key=lambda one: one.stat().st_size)
     clip.write_text(clip.read_text().replace("1", "2"))
-    done = command("replay", folder)
+    done = call_worker("replay", folder)
     assert done.returncode == 1 and "was changed" in done.stdout
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', "\x00"])
 def test_what_is_no_recording_is_said(tmp_path: Path, content: str) -> None:
     (tmp_path / "recording.json").write_text(content)
-    done = command("replay", tmp_path)
+    done = call_worker("replay", tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_recording_becomes_a_case(recordings: dict[str, Path], tmp_path: Path) -> None:
     for name in ("paging", "retries of a request", "a failure that is handled", "a login"):
         target = tmp_path / f"{name.replace(' ', '-')}.cases.yaml"
-        done = command("replay", recordings[name], "--write-cases", target)
+        done = call_worker("replay", recordings[name], "--write-cases", target)
         assert done.returncode == 0, done.stderr
-    done = command("test", tmp_path)
+    done = call_worker("test", tmp_path)
     assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout
 
 
@@ -443,7 +461,7 @@ def test_thousands_would_be_summed_up_by_kind(recordings: dict[str, Path], tmp_p
     text = (recordings["get"] / "workflow.json").read_text()
     workflow.write_text(text.replace("'/patients'", "'/people'"))
     folders = [copied(recordings, "get", tmp_path / f"run{n}") for n in range(3)]
-    done = command("replay", *folders, "--workflow-file", workflow)
+    done = call_worker("replay", *folders, "--workflow-file", workflow)
     assert done.returncode == 1 and "3 recordings: 0 the same" in done.stdout
     assert "3  make another request" in done.stdout
 
@@ -474,7 +492,7 @@ def test_requests_go_nowhere_else(
     file.write_text(yaml.safe_dump({"steps": [step("a", f"get('{service.url}/patients');")]}))
     options = [word for host in allow for word in ("--allow-host", host)]
     before = len(service.seen)
-    done = command("run", file, *options)
+    done = call_worker("run", file, *options)
     assert done.returncode == 1 and told in done.stdout, done.stdout
     assert len(service.seen) == before
 
@@ -482,7 +500,7 @@ def test_requests_go_nowhere_else(
 def test_an_allowed_host_is_reached(tmp_path: Path, service: Service) -> None:
     file = tmp_path / "w.yaml"
     file.write_text(yaml.safe_dump({"steps": [step("a", f"get('{service.url}/patients');")]}))
-    done = command("run", file, "--allow-host", service.url.removeprefix("http://"))
+    done = call_worker("run", file, "--allow-host", service.url.removeprefix("http://"))
     assert done.returncode == 0, done.stdout
 
 
@@ -496,7 +514,7 @@ def test_a_redirect_to_another_host_is_refused(tmp_path: Path, service: Service)
 def test_a_service_that_is_not_there_is_a_failure_of_the_job(tmp_path: Path) -> None:
     file = tmp_path / "w.yaml"
     file.write_text(yaml.safe_dump({"steps": [step("a", "get('http://127.0.0.1:1/x');")]}))
-    done = command("run", file, "--allow-host", "127.0.0.1:1")
+    done = call_worker("run", file, "--allow-host", "127.0.0.1:1")
     assert done.returncode == 1 and "ECONNREFUSED" in done.stdout
 
 
@@ -509,7 +527,7 @@ def test_a_case_stubs_what_services_answer(tmp_path: Path) -> None:
     )  # fmt: skip
     shared = {"credentials": {"service": {"baseUrl": "https://registry.test"}}}
     rule = {"request": {"method": "post", "url": "https://registry.test/*", "body": {"id": 1}}}
-    cases = [
+    cases: list[dict[str, Any]] = [
         {"http": [{**rule, "reply": {"json": {"done": 1}}}], "input": {"data": {"id": 1}}, "expect": {"path": ["a", "b"], "state": {"data": {"done": 1}}}},
         {"http": [{**rule, "reply": {"json": {}}}], "input": {"data": {"id": 2}}, "expect": {"path": ["a", "c"], "state": {"errors": {"a": {}}}}},
         {"http": [{"reply": {"status": 503}}], "expect": {"path": ["a", "c"]}},
@@ -520,7 +538,7 @@ def test_a_case_stubs_what_services_answer(tmp_path: Path) -> None:
     named_cases = [{"name": str(n), **case} for n, case in enumerate(cases)]
     text = yaml.safe_dump({"workflow": "w.yaml", "defaults": shared, "cases": named_cases})
     (tmp_path / "w.cases.yaml").write_text(text)
-    done = command("test", tmp_path)
+    done = call_worker("test", tmp_path)
     assert done.returncode == 0 and "6 passed" in done.stdout, done.stdout
 
 
@@ -552,18 +570,18 @@ LIGHTNING = {
 def test_a_lightning_run_is_imported_and_replayed(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     file.write_text(json.dumps(LIGHTNING))
-    assert command("import", file, "-o", tmp_path / "run").returncode == 0
-    done = command("replay", tmp_path / "run")
+    assert call_worker("import", file, "-o", tmp_path / "run").returncode == 0
+    done = call_worker("replay", tmp_path / "run")
     assert done.returncode == 0 and "from the recording: fetch" in done.stdout, done.stdout
     assert "path: fetch → send" in done.stdout
     workflow = tmp_path / "new.json"
     text = (tmp_path / "run" / "workflow.json").read_text()
     workflow.write_text(text.replace("s.data.n + 1", "s.data.n + 2"))
-    done = command("replay", tmp_path / "run", "--workflow-file", workflow)
+    done = call_worker("replay", tmp_path / "run", "--workflow-file", workflow)
     assert done.returncode == 1 and "output.sent: expected 5, found 6" in done.stdout
     case = tmp_path / "run.cases.yaml"
-    assert command("replay", tmp_path / "run", "--write-cases", case).returncode == 0
-    assert command("test", case).returncode == 0
+    assert call_worker("replay", tmp_path / "run", "--write-cases", case).returncode == 0
+    assert call_worker("test", case).returncode == 0
 
 
 def test_the_cli_cache_is_imported_and_replayed(tmp_path: Path) -> None:
@@ -574,14 +592,14 @@ def test_the_cli_cache_is_imported_and_replayed(tmp_path: Path) -> None:
     cache.mkdir(parents=True)
     (cache / "a.json").write_text(json.dumps({"n": 4, "data": {}}))
     (cache / "b.json").write_text(json.dumps({"n": 4, "data": {}, "m": 8}))
-    done = command("import", cache, "--workflow-file", workflow, "-o", tmp_path / "run")
+    done = call_worker("import", cache, "--workflow-file", workflow, "-o", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    done = command("replay", tmp_path / "run")
+    done = call_worker("replay", tmp_path / "run")
     assert done.returncode == 0 and "path: a → b" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"jobs": [], "steps": 3}', "no json"])
 def test_what_is_no_run_is_said(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
-    done = command("import", tmp_path / "run.json", "-o", tmp_path / "out")
+    done = call_worker("import", tmp_path / "run.json", "-o", tmp_path / "out")
     assert done.returncode == 2 and "Traceback" not in done.stderr

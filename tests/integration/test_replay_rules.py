@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.test_recording import command, replayed
+from tests.integration.test_recording import replayed
+from tests.support.command import call_worker
 from worker.adaptors.http.exchange import HttpRequest
 from worker.errors import UsageError
-from worker.replay.recording import read
+from worker.replay.recording import read_recording
 from worker.replay.scrub import Scrubber
 from worker.workflow.load import load
 
 COMMON = "common@1"
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"id": "a", "next": {"b": True, "e": True}},
     {"id": "b", "expression": "fn(s => ({ n: 1 }));", "next": "c"},
     {"id": "c", "next": "d"},
@@ -32,7 +33,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("replay")
     steps = [{"adaptor": COMMON, "expression": "fn(s => s);", **step} for step in STEPS]
     (root / "w.yaml").write_text(yaml.safe_dump({"steps": steps}))
-    done = command("run", root / "w.yaml", "--record", root / "run", "--quiet")
+    done = call_worker("run", root / "w.yaml", "--record", root / "run", "--quiet")
     assert done.returncode == 0, done.stderr
     return root / "run"
 
@@ -75,7 +76,8 @@ def test_a_run_that_was_ended_from_outside_is_compared_as_far_as_it_came(
     end = {**lines[-1], "reason": reason, "seq": last + 1}
     kept = [*lines[: last + 1], end]
     _copy(recording, folder, kept)
-    assert read(folder).complete and not read(folder).damage
+    read = read_recording(folder)
+    assert read.complete and not read.damage
     divergence = replayed(folder).divergence
     if compared:
         assert divergence is not None and divergence.kind == "path"
@@ -128,11 +130,11 @@ def test_a_secret_in_the_url_of_a_request_is_scrubbed() -> None:
 
 
 def test_a_pattern_that_is_no_regular_expression_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"'\(' is no regular expression"):
+    with pytest.raises(UsageError, match=r"'\(' is not a regular expression"):
         Scrubber(patterns=["("])
     (tmp_path / "w.yaml").write_text(
         yaml.safe_dump({"steps": [{"id": "a", "adaptor": COMMON, "expression": "fn(s => s);"}]})
     )
-    done = command("run", tmp_path / "w.yaml", "--record", tmp_path / "run", "--scrub", "(")
-    assert done.returncode == 2 and "no regular expression" in done.stderr
+    done = call_worker("run", tmp_path / "w.yaml", "--record", tmp_path / "run", "--scrub", "(")
+    assert done.returncode == 2 and "not a regular expression" in done.stderr
     assert "Traceback" not in done.stderr

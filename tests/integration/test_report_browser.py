@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ import pytest
 from tests.support.browser import (
     THEMES,
     WIDTHS,
-    Watched,
+    CheckedPage,
     assert_accessible,
+    checked_page,
     chromium,
     fits,
     in_chromium,
     needs_axe,
-    shoot,
-    watched_page,
+    save_screenshot,
 )  # fmt: skip
 from tests.support.report_pages import ATTACKS, hostile, large, page_of, page_of_two, sample
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytest.importorskip("playwright", reason="browser tests need Playwright (make setup)")
-PAGES = {
+PAGES: dict[str, Callable[[], str]] = {
     "referral": lambda: page_of(sample("referral.yaml", "referral.unknown-patient.input.json")),
     "join": lambda: page_of(sample("join.json", "join.input.json")),
     "killed": lambda: page_of(
@@ -62,15 +62,15 @@ def browser(folder: Path) -> Iterator[Browser]:
 
 
 @contextmanager
-def watched(browser: Browser, file: Path, **options: Any) -> Iterator[Watched]:
+def watched(browser: Browser, file: Path, **options: Any) -> Iterator[CheckedPage]:
     """A page opened from disk. That it stayed calm is checked at the end."""
     url = file.as_uri()
-    with watched_page(browser, lambda asked: asked.split("#")[0] == url, **options) as found:
+    with checked_page(browser, lambda asked: asked.split("#")[0] == url, **options) as found:
         found.page.goto(url)
         yield found
         found.page.wait_for_timeout(50)
         assert found.page.url.split("#")[0] == url
-        assert found.wrong == []
+        assert found.violations == []
 
 
 def current(page: Page) -> str:
@@ -404,7 +404,7 @@ def test_pages_fit_and_are_kept_as_pictures(
     with watched(browser, file, width=width, color_scheme=theme) as found:
         assert fits(found.page)
         long = name in ("hostile", "large")
-        shoot(found.page, f"report-{name}-{width}-{theme}", whole=not long)
+        save_screenshot(found.page, f"report-{name}-{width}-{theme}", whole=not long)
 
 
 # --- accessibility --------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class _Error(Exception):
 def _stumble(times: int, state: str) -> Callable[[], int]:
     """What fails so many times because another one was in the way."""
     cause = _Error()
-    cause.sqlstate = state  # type: ignore[misc]
+    cause.sqlstate = state
     left = [times]
 
     def act() -> int:

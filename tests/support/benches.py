@@ -86,7 +86,7 @@ class Published:
             case ["clients", _, "rsp"]:
                 self.replies.append(wire.decode(wire.Reply, message.payload))
             case ["workers", _, "rsp"]:
-                response = wire.decode(wire.Response, message.payload)  # type: ignore[arg-type]
+                response: wire.Response = wire.decode(wire.Response, message.payload)  # type: ignore[arg-type]
                 if isinstance(response, wire.Assignment):
                     self.assignments.append(response)
                 else:

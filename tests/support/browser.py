@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
@@ -47,39 +47,44 @@ def chromium() -> Iterator[Browser]:
 
 
 @dataclass
-class Watched:
+class CheckedPage:
     """Page, and what it did that it must not do."""
 
     page: Page
-    wrong: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def watched_page(
+def checked_page(
     browser: Browser, may_request: Callable[[str], bool], *, width: int = 1280, **options: Any
-) -> Iterator[Watched]:
+) -> Iterator[CheckedPage]:
     """Open an empty page, and record console output, dialogs and requests.
 
     At the end, check that no hostile text was executed.
     """
     still = {"reduced_motion": "reduce", **options}
     context = browser.new_context(viewport={"width": width, "height": 800}, **still)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
-    watched = Watched(page)
-    page.on("console", lambda one: watched.wrong.append(f"console: {one.text}"))
-    page.on("pageerror", lambda one: watched.wrong.append(f"error: {one}"))
-    page.on("dialog", lambda one: (watched.wrong.append(f"dialog: {one.message}"), one.dismiss()))
-    page.on("popup", lambda one: watched.wrong.append("popup"))
-    page.on("download", lambda one: watched.wrong.append("download"))
+    checked = CheckedPage(page)
+
+    def dismiss(dialog: Dialog) -> None:
+        checked.violations.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("console", lambda one: checked.violations.append(f"console: {one.text}"))
+    page.on("pageerror", lambda one: checked.violations.append(f"error: {one}"))
+    page.on("dialog", dismiss)
+    page.on("popup", lambda one: checked.violations.append("popup"))
+    page.on("download", lambda one: checked.violations.append("download"))
 
     def requested(url: str) -> None:
         if not may_request(url):
-            watched.wrong.append(f"request: {url}")
+            checked.violations.append(f"request: {url}")
 
     page.on("request", lambda one: requested(one.url))
     try:
-        yield watched
+        yield checked
         assert page.evaluate("window.hacked") is None
     finally:
         context.close()
@@ -90,7 +95,7 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-def shoot(page: Page, name: str, *, whole: bool = True) -> None:
+def save_screenshot(page: Page, name: str, *, whole: bool = True) -> None:
     """Save a screenshot of the page for people."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)

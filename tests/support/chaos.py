@@ -154,9 +154,9 @@ class Chaos:
         else:
             outbox = str(self.made.folder / f"outbox-{name}")
             arguments = ("start", "--name", name, "--capacity", "2", "--outbox", outbox)
-        party = FleetProcess(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
-        self.made.parties.append(party)
-        self.parties[name] = party
+        process = FleetProcess(self.made.folder, log, *arguments, "--mqtt", url, "--quiet")
+        self.made.processes.append(process)
+        self.processes[name] = process
 
     @property
     def workers(self) -> list[str]:

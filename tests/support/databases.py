@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 
-START_S = 20.0
+START_S = 60.0
 UNSAFE_SETTINGS = (
     "fsync=off",
     "synchronous_commit=off",

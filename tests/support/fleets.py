@@ -8,22 +8,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from tests.support.command import ROOT, WORKER, start_worker
 from worker.fleet.client import Client, client_name
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.mqtt import MqttBus
-
-ROOT = Path(__file__).parents[2]
-WORKER = [sys.executable, "-m", "worker"]
 
 needs_mosquitto = pytest.mark.broker
 
@@ -61,7 +58,7 @@ class Listener:
             if one.topic.endswith(suffix) and one.payload
         ]
 
-    async def until(self, suffix: str, holds: Callable[[Any], bool], seconds: float = 30) -> Any:
+    async def until(self, suffix: str, holds: Callable[[Any], bool], seconds: float = 120) -> Any:
         """Wait for a message on such a topic that fulfils a condition, and return it."""
 
         def first() -> Any:
@@ -96,12 +93,12 @@ class FleetProcess:
     def kill(self) -> None:
         """End the process as a crash would."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> int:
         """Terminate the process and return its exit code."""
         self.send(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def log_entries(self) -> list[dict[str, Any]]:
         """Return the log entries of the process."""
@@ -144,13 +141,7 @@ class Fleet:
 
     def alone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``worker`` to its end."""
-        return subprocess.run(
-            [*WORKER, *arguments],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return start_worker(*arguments, cwd=ROOT)
 
     def close(self) -> None:
         for process in self.processes:
@@ -174,6 +165,6 @@ def fleet(folder: Path, **broker: Any) -> Iterator[Fleet]:
 @contextlib.asynccontextmanager
 async def at(made: Fleet) -> AsyncIterator[tuple[Client, Listener]]:
     """Provide a client of a fleet, and a listener on its broker."""
-    async with made.listener() as listener, made.client(wait_s=30) as client:
+    async with made.listener() as listener, made.client(wait_s=60) as client:
         await client.summary()
         yield client, listener

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import worker
-from worker.core.events import RunComplete, RunLog
+from worker.core.events import RunComplete, RunLog, StepComplete, StepStart
 from worker.runner.result import Result
 
 COMMON = "@openfn/language-common@3.3.4"
@@ -38,6 +38,6 @@ def check_events(result: Result) -> None:
     events = result.events
     assert [event.seq for event in events] == list(range(len(events)))
     assert [type(event) is RunComplete for event in events].index(True) == len(events) - 1
-    started = [event.step_id for event in events if event.type == "step:start"]
-    completed = [event.step_id for event in events if event.type == "step:complete"]
+    started = [event.step_id for event in events if isinstance(event, StepStart)]
+    completed = [event.step_id for event in events if isinstance(event, StepComplete)]
     assert started == completed

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from tests.acceptance.test_statuses import WORKER
+from tests.support.command import start_worker
 from worker.adaptors import cache
 from worker.adaptors.install import toolchain_digest
 
@@ -38,12 +36,5 @@ def install(*specifiers: str) -> None:
         return
     KEPT.mkdir(parents=True, exist_ok=True)
     with FileLock(KEPT / ".lock"):
-        line = [*WORKER, "adaptors", "install", *specifiers]
-        done = subprocess.run(
-            line,
-            env={**os.environ, "WORKER_CACHE": str(KEPT)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = start_worker("adaptors", "install", *specifiers, WORKER_CACHE=str(KEPT))
         assert done.returncode == 0, done.stderr

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 import worker
 from tests.support.graphs import HOSTILE_TEXTS
 from worker.core.events import (
@@ -126,10 +128,13 @@ def hostile() -> ReportSource:
     deep = "[" * DEEP + "]" * DEEP
     for number, (id, text) in enumerate(zip(ids, ATTACKS.values(), strict=True)):
         following = tuple(ids[number + 1 : number + 2])
-        edge = {"source": id, "kind": EdgeKind.EXPRESSION, "expression": text, "label": text}
-        edges = tuple(Edge(target=one, **edge) for one in (*following, ids[0]))
-        code = {"source": f"{text}\n{text}", "source_file": text, "adaptors": (text,)}
-        steps.append(Step(id=id, name=text, edges=edges, **code))
+        edge = Edge(source=id, target=ids[0], kind=EdgeKind.EXPRESSION, expression=text, label=text)
+        edges = (*(replace(edge, target=target) for target in following), edge)
+        step = Step(
+            id=id, name=text, edges=edges, source=f"{text}\n{text}", source_file=text,
+            adaptors=(text,),
+        )  # fmt: skip
+        steps.append(step)
         state = {text: [text, {"__proto__": {"polluted": text}, "constructor": text}], "n": number}
         if text == "__proto__":
             state["huge"] = "<b>" * (HUGE // 3)

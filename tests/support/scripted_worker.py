@@ -1,4 +1,4 @@
-"""Workers that run nothing: they tell what a test wants to be told."""
+"""Executors that run nothing: they report the events that a test needs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from worker.fleet.messaging import messages as wire
 Receive = Callable[[AnyEvent], None]
 
 
-class Teller:
-    """The events of a run, numbered."""
+class EventSender:
+    """Sender of the events of a run, which it numbers."""
 
     def __init__(self, run: wire.AssignedRun, receive: Receive) -> None:
         self._run_id = run.lease.run_id
         self._receive = receive
         self._seq = 0
 
-    def tell(self, kind: type[AnyEvent], **fields: Any) -> None:
+    def send(self, kind: type[AnyEvent], **fields: Any) -> None:
         now = time.time_ns() // 1000
         self._receive(kind(run_id=self._run_id, seq=self._seq, timestamp=now, **fields))
         self._seq += 1
 
     def begin(self, workflow: str, step: str, name: str = "") -> None:
-        self.tell(RunStart, workflow=workflow, versions={})
-        self.tell(
+        self.send(RunStart, workflow=workflow, versions={})
+        self.send(
             StepStart,
             step_id="s-1",
             job_id=step,
@@ -39,15 +39,15 @@ class Teller:
         )
 
     def log(self, step: str, text: str, source: str = "JOB", level: str = "info") -> None:
-        self.tell(RunLog, source=source, level=level, message=text, step_id="s-1", job_id=step)
+        self.send(RunLog, source=source, level=level, message=text, step_id="s-1", job_id=step)
 
     def end(self, step: str, error: StepError | None = None, reason: str = "success") -> None:
-        self.tell(StepComplete, step_id="s-1", job_id=step, reason=reason, error=error, duration=9)
-        self.tell(RunComplete, reason=reason, error=error, duration=9)
+        self.send(StepComplete, step_id="s-1", job_id=step, reason=reason, error=error, duration=9)
+        self.send(RunComplete, reason=reason, error=error, duration=9)
 
 
-class Chatty:
-    """Logs ``count`` lines at ``rate`` a second in each run, and keeps when it said the last."""
+class LoggingExecutor:
+    """Executor that logs ``count`` lines in each run, ``rate`` a second; ``ended`` is when the last was."""
 
     def __init__(self, *, count: int, rate: float) -> None:
         self._count = count
@@ -55,29 +55,29 @@ class Chatty:
         self.ended = 0.0
 
     async def execute(self, run: wire.AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
-        teller = Teller(run, receive)
-        teller.begin("burst", "a")
+        sender = EventSender(run, receive)
+        sender.begin("burst", "a")
         began = time.monotonic()
         for number in range(self._count):
-            teller.log("a", f"line {number} of the burst")
+            sender.log("a", f"line {number} of the burst")
             due = began + (number + 1) / self._rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         self.ended = time.monotonic()
         await cancel.wait()
-        teller.end("a", reason="cancel")
+        sender.end("a", reason="cancel")
 
 
-class Hostile:
-    """Says in each run everything that it can say, in the worst way."""
+class HostileExecutor:
+    """Executor whose events have hostile texts in all of their fields."""
 
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
 
     async def execute(self, run: wire.AssignedRun, receive: Receive, cancel: asyncio.Event) -> None:
-        teller = Teller(run, receive)
+        sender = EventSender(run, receive)
         every = " ".join(self._texts.values())
-        teller.begin(every, every, every)
+        sender.begin(every, every, every)
         for text in self._texts.values():
-            teller.log(every, text, source=text, level=text)
+            sender.log(every, text, source=text, level=text)
         error = StepError(type=every, message=every, name=every, stack=(every,))
-        teller.end(every, error=error, reason="exception")
+        sender.end(every, error=error, reason="exception")

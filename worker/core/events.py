@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace as replace_error
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast, get_args
 
 import msgspec
@@ -102,8 +101,11 @@ class StepStart(Event, tag="step:start", frozen=True, kw_only=True):
 
 
 class RunLog(Event, tag="run:log", frozen=True, kw_only=True):
-    """A log line. ``source``: JOB (console), ADA (adaptor), R/T (runtime), CMP (compiler) or VER
-    (versions). ``level``: debug, info, warn or error. The ids are empty outside of a step."""
+    """A log line. The ids are empty outside of a step.
+
+    ``source``: JOB (console), ADA (adaptor), R/T (runtime), CMP (compiler) or VER (versions).
+    ``level``: debug, info, warn or error.
+    """
 
     source: str
     level: str
@@ -142,8 +144,11 @@ class StepComplete(Event, tag="step:complete", frozen=True, kw_only=True):
 
 
 class RunComplete(Event, tag="run:complete", frozen=True, kw_only=True):
-    """The run has ended. ``final_state`` is ``None`` where there is none, or where it is over the
-    payload limit (``withheld``). The other fields are those of a completed step."""
+    """The run has ended. Fields of the same name are those of a completed step.
+
+    ``final_state`` is ``None`` where there is none, or where it is over the payload limit
+    (``withheld``).
+    """
 
     reason: Reason
     final_dataclip_id: str | None = None
@@ -384,5 +389,5 @@ def _without_unknown(text: str | bytes) -> str | bytes | None:
 def _with_job_id(error: StepError) -> StepError:
     cause = None if error.cause is None else _with_job_id(error.cause)
     if error.job_id is None:
-        return replace_error(error, job_id=error.step_id, step_id=None, cause=cause)
-    return replace_error(error, cause=cause)
+        return replace(error, job_id=error.step_id, step_id=None, cause=cause)
+    return replace(error, cause=cause)

@@ -41,7 +41,7 @@ def first_divergence(
 ) -> Divergence | None:
     """Find the first difference between the events of a recording and of a replay.
 
-    ``changed`` are the requests that differ. ``partly`` says that the recording is incomplete:
+    ``changed`` are the requests that differ. ``partly`` means that the recording is incomplete:
     only what it holds is compared. The logs of the steps in ``unlogged`` are not compared.
     """
     expected, actual = _completed(recorded_events), _completed(replayed_events)

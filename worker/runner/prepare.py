@@ -7,14 +7,16 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from worker.adaptors.choose import choose_adaptors
 from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
+from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 from worker.sandbox.protocol import RunRequest
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from worker.compiler.compiled_job import CompiledJob
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """Options of a run: its first and last step, its limits, and its credentials.
 
     ``credentials`` maps the names that steps use to the content of the credentials. ``modules``
@@ -187,16 +188,24 @@ def _python_job(step: Step, options: Options) -> str:
 
 
 # Cached because tests and fleets run the same workflow many times, and compiling is the costly part
-# of preparing. Imported late because a run of Python steps needs no JavaScript parser.
+# of preparing. On disk as well: the parser is imported only for what was never compiled.
 @functools.lru_cache(maxsize=4096)
 def compiled_job(source: str) -> CompiledJob:
-    from worker.compiler.compile_job import compile_job
+    job = job_cache.read_job(source)
+    if job is None:
+        from worker.compiler.compile_job import compile_job
 
-    return compile_job(source)
+        job = compile_job(source)
+        job_cache.write_job(source, job)
+    return job
 
 
 @functools.lru_cache(maxsize=4096)
 def compiled_condition(expression: str) -> str:
-    from worker.compiler.compile_job import compile_condition
+    compiled = job_cache.read_condition(expression)
+    if compiled is None:
+        from worker.compiler.compile_job import compile_condition
 
-    return compile_condition(expression)
+        compiled = compile_condition(expression)
+        job_cache.write_condition(expression, compiled)
+    return compiled

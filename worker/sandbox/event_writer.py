@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.core.error_json import error_to_dict
 from worker.core.outcome import StepError

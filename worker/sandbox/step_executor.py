@@ -8,10 +8,19 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 
-from worker.core.driver import drive, fail_start
-from worker.core.machine import CompleteRun, CompleteStep, EdgesEvaluated, EvaluateEdges, StartStep
+from msgspec.structs import replace
+
+from worker.core.driver import drive
+from worker.core.machine import (
+    CompleteRun,
+    CompleteStep,
+    EdgesEvaluated,
+    EvaluateEdges,
+    Started,
+    StartFailed,
+    StartStep,
+)
 from worker.core.outcome import Outcome, StepError
 from worker.core.scripted import build_input, find_scripted_step, scripted_outcome
 from worker.core.status import STATUSES
@@ -60,11 +69,13 @@ class StepExecutor(ABC):
         )
         # The parent's time limit starts with run:start, and preparing may take long already.
         self._writer.flush()
+        drive(self._request.plan, self._start(), self)
+
+    def _start(self) -> Started | StartFailed:
         error = self.prepare()
         if error is not None:
-            fail_start(self._request.plan, error, self)
-        else:
-            drive(self._request.plan, StateText(self._writer.next_id(), self._request.input), self)
+            return StartFailed(error=error)
+        return Started(input=StateText(self._writer.next_id(), self._request.input))
 
     # --- steps ------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from worker.core.event_stream import EventStream
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import Outcome, StepError
 from worker.errors import PlanError
-from worker.runner.pool import Pool
+from worker.runner.pool import Pool, start_evaluator
 from worker.runner.prepare import Options, input_text, prepare, seed_of
 from worker.runner.result import Collector, Result
 from worker.sandbox.clock import Clock
@@ -81,7 +81,7 @@ class InProcessRunner:
         # A condition over a limit ends the process; the next run gets a new one.
         if evaluator is None or evaluator.closed:
             own = replace(request, run_id=str(uuid.uuid4()))
-            call = asyncio.run_coroutine_threadsafe(self._pool.start_evaluator(own), self._loop)
+            call = asyncio.run_coroutine_threadsafe(start_evaluator(self._pool, own), self._loop)
             evaluator = self._evaluators[id(workflow)] = call.result()
         return evaluator
 

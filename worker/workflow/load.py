@@ -7,9 +7,10 @@ JSON or YAML, bare ``{steps}``, the legacy ``{start, jobs}``, and a Lightning ru
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
@@ -40,7 +41,7 @@ def load(
 
     ``workflow`` selects one of a project's workflows by its key, id or name. With ``located``,
     steps and edges have their position also in a JSON file. Raises
-    :class:`worker.errors.LoadError` with the file, the path inside it, the value found and the
+    :class:`LoadError` with the file, the path inside it, the value found and the
     value expected.
     """
     document = _document(source, located=located)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from worker.fleet.control.entities import ProjectRecord
-from worker.fleet.control.policy import Limit
+from worker.fleet.control.policy import ProjectLimits
 
 
-def admit(project: ProjectRecord, limit: Limit, now_us: int) -> tuple[ProjectRecord, str | None]:
+def admit(
+    project: ProjectRecord, limit: ProjectLimits, now_us: int
+) -> tuple[ProjectRecord, str | None]:
     """Count one more run of a project.
 
     Return the project with the run counted and ``None``, or the project without it and the reason

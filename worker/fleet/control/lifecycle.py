@@ -13,7 +13,7 @@ these rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -254,16 +254,6 @@ TABLE: tuple[Transition, ...] = (
 _ROWS: dict[tuple[RunPhase, type[LifecycleEvent]], list[Transition]] = {}
 for _row in TABLE:
     _ROWS.setdefault((_row.source, _row.event), []).append(_row)
-
-
-def diagram() -> Iterator[str]:
-    """Yield the lines of a Mermaid state diagram of the table."""
-    yield "stateDiagram-v2"
-    yield f"    [*] --> {_AVAILABLE}"
-    for row in TABLE:
-        note = f" ({row.note})" if row.note else ""
-        yield f"    {row.source} --> {row.target}: {row.event.__name__}{note}"
-    yield f"    {_FINAL} --> [*]"
 
 
 # --- leases ---------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
@@ -17,7 +17,7 @@ from worker.sandbox.event_writer import EventWriter
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.memory import peak_memory
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, FrameSender, RunRequest
+from worker.sandbox.protocol import FrameSender, RunRequest
 from worker.sandbox.python.steps import CompiledStep, compile_step, run_step
 from worker.sandbox.step_executor import EMPTY, StepExecutor
 from worker.workflow.model import Language, Step
@@ -29,16 +29,8 @@ A refused allocation does not show in the peak, so the peak only comes close to 
 """
 
 
-def execute_run(request: RunRequest, engine: Engine, channel: socket.socket) -> None:
-    """Execute a run to its end and write its events into ``channel``."""
-    try:
-        SandboxedRun(request, engine, channel).run()
-    except MemoryError:
-        os._exit(EXIT_OUT_OF_MEMORY)
-
-
 class SandboxedRun(StepExecutor):
-    """Executes the code of one run on the engines of this process."""
+    """Executes the code of one run on the engines of this process; its events go to a channel."""
 
     def __init__(self, request: RunRequest, engine: Engine, channel: socket.socket) -> None:
         clock = Clock(request.clock, request.clock_start_us, request.moments_us)
@@ -101,7 +93,7 @@ class SandboxedRun(StepExecutor):
         return used > self._request.limits.memory_bytes * EXHAUSTED_SHARE
 
     def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
-        # Conditions do not move a stopped clock: a condition server, which cannot tell how often
+        # Conditions do not move a stopped clock: a condition server, which cannot know how often
         # they read it, must give the same times.
         self._engine.date = self._clock.now_us
         try:

@@ -9,11 +9,11 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 
 from worker.core.outcome import OUT_OF_MEMORY, StepError
 from worker.errors import WorkerError
+from worker.sandbox import child_process
 from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.memory import maxrss_bytes
 from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY
@@ -52,17 +52,8 @@ class ZygoteClient:
     """
 
     def __init__(self, bundles: Bundles = ()) -> None:
-        self._control, theirs = socket.socketpair()
         module, paths = "worker.sandbox.child.zygote", json.dumps(bundles)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", module, str(theirs.fileno()), paths],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C in a terminal reaches the parent alone, which then cancels its runs.
-                start_new_session=True,
-            )
+        self._process, self._control = child_process.start(module, paths)
         self._names = itertools.count()
         self._broken = False
         self._exits: dict[str, asyncio.Future[ProcessExit]] = {}
@@ -164,7 +155,7 @@ def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
     """Return the error of a process that ended by itself before its run was complete."""
     if exit.code == EXIT_OUT_OF_MEMORY:
         return OUT_OF_MEMORY
-    # The kernel's OOM killer leaves no trace but SIGKILL; the peak tells it from other kills.
+    # The kernel's OOM killer leaves no trace but SIGKILL; the peak separates it from other kills.
     if exit.code == -signal.SIGKILL and exit.peak_bytes > limits.memory_bytes * 0.9:
         return StepError(type="OomError", message="the system killed the run for its memory")
     if exit.code == -signal.SIGALRM:

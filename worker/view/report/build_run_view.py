@@ -44,7 +44,7 @@ _FROZEN_CLOCK = (
 
 def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
     """Build the view of a run, and the annotations of its graph."""
-    executions = executions_of(source.events, stands_still=source.has_frozen_clock)
+    executions = executions_of(source.events, has_frozen_clock=source.has_frozen_clock)
     evaluated = evaluate_edges(source.workflow, executions, source.start)
     began = source.events[0].timestamp if source.events else 0
     end = source.end
@@ -61,7 +61,7 @@ def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
         status=str(status),
         mark=STATUSES[status].mark,
         headline=lines[0],
-        verdict=tuple(lines[1:]),
+        summary=tuple(lines[1:]),
         began=_moment(began),
         duration_us=max([1, *(event.timestamp - began for event in source.events)]),
         notes=tuple(_notes(source)),

@@ -36,8 +36,8 @@ TOPICS = Topics()
 T = TypeVar("T")
 
 
-class Silent:
-    """Log that discards everything."""
+class DiscardingLog:
+    """A log without output."""
 
     def critical(self, event: str, **fields: Any) -> None: ...
 
@@ -56,7 +56,7 @@ def sample_input(name: str) -> dict[str, Any]:
     return content
 
 
-class Stage:
+class DashboardFleet:
     """Control plane, workers and dashboard on one event loop. ``call`` runs a coroutine on it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, bus: Callable[..., Bus]) -> None:
@@ -69,17 +69,17 @@ class Stage:
         self.tasks: list[asyncio.Task[Any]] = []
         self.workers: dict[str, asyncio.Task[None]] = {}
         self.serving: list[asyncio.Task[None]] = []
-        self.folder = tempfile.TemporaryDirectory(prefix="worker-stage-")
+        self.folder = tempfile.TemporaryDirectory(prefix="worker-fleet-")
         self.stop = asyncio.Event()
         self.url = ""
         self.port = 0
 
-    def call(self, work: Coroutine[Any, Any, T], within: float = 30) -> T:
+    def call(self, work: Coroutine[Any, Any, T], within: float = 120) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(within)
 
     async def open(self) -> None:
         bus = self.bus(*TOPICS.for_control())
-        control = ControlPlane(bus, self.processor, topics=TOPICS, log=Silent())
+        control = ControlPlane(bus, self.processor, topics=TOPICS, log=DiscardingLog())
         self.tasks.append(asyncio.create_task(control.run()))
         await control.connected.wait()
         await self.client.__aenter__()
@@ -88,7 +88,7 @@ class Stage:
         bus = self.bus(*TOPICS.for_worker(name))
         outbox = Outbox(Path(self.folder.name) / name)
         worker_ = FleetWorker(
-            bus, executor, outbox, name=name, capacity=capacity, topics=TOPICS, log=Silent()
+            bus, executor, outbox, name=name, capacity=capacity, topics=TOPICS, log=DiscardingLog()
         )
         self.workers[name] = asyncio.create_task(worker_.run())
         await worker_.connected.wait()
@@ -108,7 +108,7 @@ class Stage:
         client = Client(self.bus(), TOPICS, wait_s=5)
         hosts = allowed_hosts("127.0.0.1", self.port)
         going = serve(
-            client, listening, token=TOKEN, hosts=hosts, title="mqtt://stage", stop=self.stop
+            client, listening, token=TOKEN, hosts=hosts, title="mqtt://fleet", stop=self.stop
         )
         self.serving.append(asyncio.create_task(going))
 
@@ -132,15 +132,15 @@ class Stage:
 
 
 @contextmanager
-def stage(url: str = "") -> Iterator[Stage]:
-    """Open a stage in a thread of its own; tests drive browsers from the main thread.
+def dashboard_fleet(url: str = "") -> Iterator[DashboardFleet]:
+    """Open a fleet in a thread of its own; tests drive browsers from the main thread.
 
     With a ``url`` the parts communicate over that broker.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    made = asyncio.run_coroutine_threadsafe(_made(loop, url), loop).result(30)
+    made = asyncio.run_coroutine_threadsafe(_made(loop, url), loop).result(120)
     try:
         yield made
     finally:
@@ -150,14 +150,16 @@ def stage(url: str = "") -> Iterator[Stage]:
         loop.close()
 
 
-async def _made(loop: asyncio.AbstractEventLoop, url: str) -> Stage:
-    found = Stage(loop, partial(MqttBus, parse_address(url)) if url else LocalBroker().bus)
-    await found.open()
-    return found
+async def _made(loop: asyncio.AbstractEventLoop, url: str) -> DashboardFleet:
+    fleet = DashboardFleet(loop, partial(MqttBus, parse_address(url)) if url else LocalBroker().bus)
+    await fleet.open()
+    return fleet
 
 
 @contextmanager
-def real_worker(on: Stage, name: str = "north-1", capacity: int = 2) -> Iterator[FleetWorker]:
+def real_worker(
+    on: DashboardFleet, name: str = "north-1", capacity: int = 2
+) -> Iterator[FleetWorker]:
     """Start a worker with a real process pool."""
     stack = AsyncExitStack()
 

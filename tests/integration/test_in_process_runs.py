@@ -1,4 +1,4 @@
-"""Scripted runs without a process: the same as in one, and as safe."""
+"""Scripted runs in this process: the same as in a process of their own, and as safe."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import os
 import select
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import replace as replace_case
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from tests.support.helpers import check_events
 from worker.core.outcome import StepError
@@ -27,11 +28,11 @@ JOB = {"adaptor": "common@1", "expression": "fn(s => s);"}
 
 
 @pytest.fixture
-def stage() -> Iterator[InProcessRunner]:
+def runner() -> Iterator[InProcessRunner]:
     kept = background()
-    stage = InProcessRunner(kept.pool, kept.loop)
-    yield stage
-    stage.close()
+    runner = InProcessRunner(kept.pool, kept.loop)
+    yield runner
+    runner.close()
 
 
 def cases(folder: Path, condition: str, *listed: dict[str, Any]) -> list[Case]:
@@ -79,22 +80,22 @@ CONDITIONS = ["state.data.x > 0", "!state.errors", "(state.data.y = 2)", "state.
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
 def test_a_run_without_a_process_reports_what_the_same_run_in_one_reports(
-    tmp_path: Path, stage: InProcessRunner, act: Any, condition: str
+    tmp_path: Path, runner: InProcessRunner, act: Any, condition: str
 ) -> None:
     steps = {"a": act, "b": {"returns": {"n": 1}}, "c": {"fails": "JobError"}}
     (case,) = cases(tmp_path, condition, {"steps": steps, "input": {"data": {"z": 1}}})
-    staged = stage.run(next(scheduled_runs(case)))
+    staged = runner.run(next(scheduled_runs(case)))
     check_events(staged)
     assert facts(staged) == facts(in_a_process(case))
     assert staged.final_text == in_a_process(case).final_text
 
 
 def test_a_run_that_comes_to_real_code_is_left_to_a_process(
-    tmp_path: Path, stage: InProcessRunner
+    tmp_path: Path, runner: InProcessRunner
 ) -> None:
     (case,) = cases(tmp_path, "true", {"steps": {"a": {}}})
     with pytest.raises(NeedsSandbox):
-        stage.run(next(scheduled_runs(case)))
+        runner.run(next(scheduled_runs(case)))
 
 
 @pytest.mark.parametrize(
@@ -106,48 +107,50 @@ def test_a_run_that_comes_to_real_code_is_left_to_a_process(
     ],
 )  # fmt: skip
 def test_conditions_are_held_to_their_limits_outside_of_this_process(
-    tmp_path: Path, stage: InProcessRunner, condition: str, type: str
+    tmp_path: Path, runner: InProcessRunner, condition: str, type: str
 ) -> None:
     case, after = cases(
         tmp_path, condition, {"steps": {"a": {}, "b": {}, "c": {}}, "memory": 64}, {"steps": {"a": {"fails": "OomError"}}}
     )  # fmt: skip
-    staged = stage.run(next(scheduled_runs(case)))
+    staged = runner.run(next(scheduled_runs(case)))
     assert staged.error_type == type and staged.path[-1].step == "a"
-    assert stage.run(next(scheduled_runs(after))).error_type == "OomError"
+    assert runner.run(next(scheduled_runs(after))).error_type == "OomError"
 
 
 @pytest.mark.slow
 def test_a_condition_that_never_returns_is_a_timeout(
-    tmp_path: Path, stage: InProcessRunner
+    tmp_path: Path, runner: InProcessRunner
 ) -> None:
     (case,) = cases(
         tmp_path, "!state.errors && (() => { for (;;); })()", {"steps": {"a": {}, "b": {}, "c": {}}}
     )
-    staged = stage.run(next(scheduled_runs(case)))
+    staged = runner.run(next(scheduled_runs(case)))
     assert (staged.status, staged.error_type) == ("killed", "TimeoutError")
     # The next question is put to a new process.
-    failing = replace(case, script={**case.script, "a": (FAILS,)})
-    assert stage.run(next(scheduled_runs(failing))).path[-1].step == "c"
+    failing = replace_case(case, script={**case.script, "a": (FAILS,)})
+    assert runner.run(next(scheduled_runs(failing))).path[-1].step == "c"
 
 
-def test_code_that_does_not_compile_refuses_the_run(tmp_path: Path, stage: InProcessRunner) -> None:
+def test_code_that_does_not_compile_refuses_the_run(
+    tmp_path: Path, runner: InProcessRunner
+) -> None:
     (case,) = cases(tmp_path, "true", {"steps": {"a": {}, "b": {}, "c": {}}})
     broken = replace(case.workflow.steps[1], source="fn(s => { let a; let a; });")
     steps = (case.workflow.steps[0], broken, case.workflow.steps[2])
-    refused = replace(case, workflow=replace(case.workflow, steps=steps))
-    assert stage.run(next(scheduled_runs(refused))).status == "crashed"
+    refused = replace_case(case, workflow=replace(case.workflow, steps=steps))
+    assert runner.run(next(scheduled_runs(refused))).status == "crashed"
 
 
-async def test_judges_end_with_the_stage(tmp_path: Path) -> None:
+async def test_evaluators_end_with_the_runner(tmp_path: Path) -> None:
     (case,) = cases(tmp_path, "true", {"steps": {"a": {}, "b": {}, "c": {}}})
     shared = background()
     await asyncio.to_thread(background().run, case.workflow)
     before = children(shared.pool.zygote_pid)
-    stage = InProcessRunner(shared.pool, shared.loop)
-    await asyncio.to_thread(stage.run, next(scheduled_runs(case)))
-    (judge,) = children(shared.pool.zygote_pid) - before
-    with os.fdopen(os.pidfd_open(judge)) as ended:
-        stage.close()
+    runner = InProcessRunner(shared.pool, shared.loop)
+    await asyncio.to_thread(runner.run, next(scheduled_runs(case)))
+    (evaluator,) = children(shared.pool.zygote_pid) - before
+    with os.fdopen(os.pidfd_open(evaluator)) as ended:
+        runner.close()
         assert select.select([ended], [], [], 30)[0]
 
 
