@@ -142,7 +142,9 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
                     )
                 )
                 continue
-            done = run(words, checkout, WORKER_MQTT=broker)
+            # The processes in the background may take long to start on a busy machine.
+            patient = [*words, "--reply-timeout", str(TIMEOUT_S - 10)]
+            done = run(patient, checkout, WORKER_MQTT=broker)
             assert done.returncode == 0, f"{words}{done.stdout}{done.stderr}"
     finally:
         for process in reversed(background):
