@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,9 @@ def write_state(target: str, state: Mapping[str, Any] | None) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
+    # A run that writes no file need not import it.
+    import tempfile
+
     path = Path(target)
     # A file is complete or absent: a reader never gets half a state.
     try:
