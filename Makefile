@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs release chaos bench adaptors browser schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos bench adaptors browser schema vendor clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,12 +53,16 @@ imports: $(STAMP)
 
 check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
 
-docs: $(STAMP)  ## Build the documentation into build/site
+docs: $(STAMP)  ## Build the documentation into build/site (with npm, diagrams are drawn)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
-	$(BIN)/mkdocs build --quiet
+	-npm install --prefix .cache/docs --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --silent mermaid@11.12.0
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+picture: $(STAMP)  ## Draw the run that the README shows
+	$(BIN)/python -m tools.picture docs/images/run.svg
 
 release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
-	$(BIN)/python tools/release.py $(VERSION)
+	$(BIN)/python -m tools.release $(VERSION)
 
 chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
 	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1

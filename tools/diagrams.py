@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from worker.core.machine import TRANSITIONS, Phase
+from worker.fleet.control.entities import RunPhase
+from worker.fleet.control.lifecycle import TABLE
 
 Transition = tuple[str, str, str]
 """A state, the event that it accepts, and the state that this leads to."""
@@ -38,7 +40,17 @@ def machine() -> str:
     return mermaid(transitions, initial=Phase.NOT_STARTED.name.lower(), final=final)
 
 
-DIAGRAMS: dict[str, Callable[[], str]] = {"machine": machine}
+def lifecycle() -> str:
+    """Return the diagram of a run in the control plane, from its table of transitions."""
+    notes = (f" ({row.note})" if row.note else "" for row in TABLE)
+    transitions = (
+        (row.source.value, f"{row.event.__name__}{note}", row.target.value)
+        for row, note in zip(TABLE, notes, strict=True)
+    )
+    return mermaid(transitions, initial=RunPhase.AVAILABLE.value, final=[RunPhase.FINAL.value])
+
+
+DIAGRAMS: dict[str, Callable[[], str]] = {"machine": machine, "lifecycle": lifecycle}
 
 
 def update(text: str) -> str:

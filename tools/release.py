@@ -1,4 +1,4 @@
-"""Check and build a release: ``python tools/release.py 0.2.0``.
+"""Check and build a release: ``python -m tools.release 0.2.0``.
 
 Checks that the tree is clean, that the version and the changelog agree with the argument, and that
 everything is green. Then builds the wheel and the sdist, runs a workflow from the wheel in an empty
@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 
-from try_wheel import ROOT, build, try_wheel
+from tools.try_wheel import ROOT, build, try_wheel
 
 
 def main(version: str) -> None:

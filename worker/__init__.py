@@ -1,65 +1,212 @@
 """Run, replay and test OpenFn workflows: the same rules, a real sandbox, no server.
 
-The path of a run: a file is **loaded** into a Workflow (``worker.workflow.load``), **compiled**
-into a Plan (``worker.core.compile_plan``), **walked** by a pure machine
-(``worker.core.machine``) whose steps are **executed** in a process of their own
-(``worker.sandbox``); everything that happens becomes an **event** (``worker.core.events``) that
-**sinks** receive (``worker.sinks``).
-``worker.runner.pool`` connects them; ``worker.cli.main`` is the command.
+    import worker
 
     workflow = worker.load("graphs/referral.yaml")
     result = worker.run(workflow, input={"data": {}}, timeout=30, memory_mb=128)
     result.status, result.error_type, result.final_state, result.path
+
+The names in ``__all__`` are public, and those of ``worker.testing``. Every other module is private:
+it moves and changes without notice.
+
+The path of a run: a file is **loaded** into a Workflow (``worker.workflow``), **compiled** into a
+Plan and **walked** by a pure machine (``worker.core``). Its steps are **executed** in a process of
+their own (``worker.sandbox``), and each **event** of it goes to **sinks** (``worker.sinks``).
+``worker.runner`` connects these parts; ``worker.cli`` is the command. The documentation follows a
+run through them, function by function (``docs/explanation/architecture.md``).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from worker import version
+from worker.util.lazy_exports import lazy_exports
+from worker.version import VERSION
 
 if TYPE_CHECKING:
-    from worker.core.status import Status
+    from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
+    from worker.core.events import (
+        AnyEvent,
+        Dataclip,
+        Event,
+        RunComplete,
+        RunLog,
+        RunStart,
+        StepComplete,
+        StepStart,
+    )
+    from worker.core.outcome import Position, StepError
+    from worker.core.scripted import Script, ScriptedStep
+    from worker.core.status import Reason, Status
     from worker.errors import LoadError, PlanError, UsageError, WorkerError
-    from worker.fleet.client import Client
-    from worker.fleet.connect import connect, local_fleet
+    from worker.fleet.client import Client, ControlError, Gap, NoAnswer, Notification
+    from worker.fleet.connect import connect
+    from worker.fleet.control.alerts import AlertNotifier
+    from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
+    from worker.fleet.control.unit_of_work import Settings
+    from worker.fleet.local_fleet import local_fleet
+    from worker.fleet.messaging.messages import (
+        Alert,
+        OrderQuery,
+        OrderState,
+        RunEvents,
+        RunOptions,
+        RunState,
+    )
+    from worker.fleet.worker.run_executor import Allowance
     from worker.runner.pool import Pool, run, run_async
     from worker.runner.prepare import Options
-    from worker.runner.result import Result
+    from worker.runner.result import PathEntry, Result
+    from worker.sandbox.clock import ClockKind
     from worker.sandbox.limits import Limits
+    from worker.sandbox.parent.host import Host, HostCall, HostReply
+    from worker.sinks.base import Sink
+    from worker.sinks.journal import EventLines, Journal, JournalError, read_journal
+    from worker.sinks.log import LeveledLogger, LogSink
+    from worker.sinks.terminal import LiveTree, PlainLines
     from worker.workflow.load import load
-    from worker.workflow.model import Workflow
+    from worker.workflow.model import (
+        Edge,
+        EdgeKind,
+        Language,
+        LoadWarning,
+        Step,
+        StepKind,
+        Workflow,
+    )
 
-__version__ = version.VERSION
+__version__ = VERSION
 
-_HOMES = {
+# The one table of public names. It holds too what their signatures and docstrings mention, so that
+# nobody needs a private module to annotate or to catch what they were given.
+_MODULES = {
+    "Alert": "worker.fleet.messaging.messages",
+    "AlertNotifier": "worker.fleet.control.alerts",
+    "Allowance": "worker.fleet.worker.run_executor",
+    "AnyEvent": "worker.core.events",
     "Client": "worker.fleet.client",
-    "connect": "worker.fleet.connect",
-    "local_fleet": "worker.fleet.connect",
+    "ClockKind": "worker.sandbox.clock",
+    "ControlError": "worker.fleet.client",
+    "Dataclip": "worker.core.events",
+    "Edge": "worker.workflow.model",
+    "EdgeKind": "worker.workflow.model",
+    "Event": "worker.core.events",
+    "EventLines": "worker.sinks.journal",
+    "Gap": "worker.fleet.client",
+    "Host": "worker.sandbox.parent.host",
+    "HostCall": "worker.sandbox.parent.host",
+    "HostPattern": "worker.adaptors.http.allowlist",
+    "HostReply": "worker.sandbox.parent.host",
+    "Journal": "worker.sinks.journal",
+    "JournalError": "worker.sinks.journal",
+    "Language": "worker.workflow.model",
+    "LeveledLogger": "worker.sinks.log",
+    "Limits": "worker.sandbox.limits",
+    "LiveTree": "worker.sinks.terminal",
     "LoadError": "worker.errors",
+    "LoadWarning": "worker.workflow.model",
+    "LogSink": "worker.sinks.log",
+    "NoAnswer": "worker.fleet.client",
+    "Notification": "worker.fleet.client",
+    "Options": "worker.runner.prepare",
+    "OrderQuery": "worker.fleet.messaging.messages",
+    "OrderState": "worker.fleet.messaging.messages",
+    "PathEntry": "worker.runner.result",
+    "PlainLines": "worker.sinks.terminal",
     "PlanError": "worker.errors",
+    "Policy": "worker.fleet.control.policy",
+    "Pool": "worker.runner.pool",
+    "Position": "worker.core.outcome",
+    "ProjectLimits": "worker.fleet.control.policy",
+    "Reason": "worker.core.status",
+    "Result": "worker.runner.result",
+    "RunComplete": "worker.core.events",
+    "RunEvents": "worker.fleet.messaging.messages",
+    "RunLog": "worker.core.events",
+    "RunOptions": "worker.fleet.messaging.messages",
+    "RunStart": "worker.core.events",
+    "RunState": "worker.fleet.messaging.messages",
+    "Script": "worker.core.scripted",
+    "ScriptedStep": "worker.core.scripted",
+    "Settings": "worker.fleet.control.unit_of_work",
+    "Sink": "worker.sinks.base",
+    "Status": "worker.core.status",
+    "Step": "worker.workflow.model",
+    "StepComplete": "worker.core.events",
+    "StepError": "worker.core.outcome",
+    "StepKind": "worker.workflow.model",
+    "StepStart": "worker.core.events",
     "UsageError": "worker.errors",
     "WorkerError": "worker.errors",
-    "Limits": "worker.sandbox.limits",
-    "load": "worker.workflow.load",
     "Workflow": "worker.workflow.model",
-    "Status": "worker.core.status",
-    "Options": "worker.runner.pool",
-    "Pool": "worker.runner.pool",
-    "Result": "worker.runner.pool",
+    "connect": "worker.fleet.connect",
+    "load": "worker.workflow.load",
+    "local_fleet": "worker.fleet.local_fleet",
+    "parse_host_pattern": "worker.adaptors.http.allowlist",
+    "read_journal": "worker.sinks.journal",
+    "read_policy": "worker.fleet.control.policy",
     "run": "worker.runner.pool",
     "run_async": "worker.runner.pool",
 }
 
+# Spelled out for type checkers and editors, which read no table; a test compares the two.
 __all__ = [
+    "Alert",
+    "AlertNotifier",
+    "Allowance",
+    "AnyEvent",
     "Client",
+    "ClockKind",
+    "ControlError",
+    "Dataclip",
+    "Edge",
+    "EdgeKind",
+    "Event",
+    "EventLines",
+    "Gap",
+    "Host",
+    "HostCall",
+    "HostPattern",
+    "HostReply",
+    "Journal",
+    "JournalError",
+    "Language",
+    "LeveledLogger",
     "Limits",
+    "LiveTree",
     "LoadError",
+    "LoadWarning",
+    "LogSink",
+    "NoAnswer",
+    "Notification",
     "Options",
+    "OrderQuery",
+    "OrderState",
+    "PathEntry",
+    "PlainLines",
     "PlanError",
+    "Policy",
     "Pool",
+    "Position",
+    "ProjectLimits",
+    "Reason",
     "Result",
+    "RunComplete",
+    "RunEvents",
+    "RunLog",
+    "RunOptions",
+    "RunStart",
+    "RunState",
+    "Script",
+    "ScriptedStep",
+    "Settings",
+    "Sink",
     "Status",
+    "Step",
+    "StepComplete",
+    "StepError",
+    "StepKind",
+    "StepStart",
     "UsageError",
     "WorkerError",
     "Workflow",
@@ -67,17 +214,12 @@ __all__ = [
     "connect",
     "load",
     "local_fleet",
+    "parse_host_pattern",
+    "read_journal",
+    "read_policy",
     "run",
     "run_async",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: the zygote and ``worker --help`` need next to nothing of this."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'worker' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+# On first use: the process that forks runs and `worker --help` need next to nothing of this.
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -1,5 +1,5 @@
 """The command as ``python -m worker``."""
 
-from worker.cli.main import main
+from worker.cli.entry import main
 
 main()

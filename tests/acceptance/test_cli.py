@@ -234,3 +234,30 @@ def test_long_work_shows_its_progress_on_a_terminal_alone() -> None:
     assert b"exploring" in shown
     quiet = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=50)
     assert (quiet.stdout, quiet.stderr) == (done.stdout, b"")
+
+
+WITHOUT = """
+import sys
+sys.modules["sqlalchemy"] = sys.modules["alembic"] = None
+sys.argv = ["worker", *{arguments!r}]
+from worker.cli.main import main
+main()
+"""
+
+
+def run_without_fleet(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as if the extra ``fleet`` were not installed."""
+    script = WITHOUT.format(arguments=arguments)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", ["dev", "control-plane"])
+def test_a_command_of_the_fleet_names_its_extra(command: str) -> None:
+    done = run_without_fleet(command)
+    assert done.returncode == 2
+    assert done.stderr == "error: this needs an extra: pip install 'workflow-worker[fleet]'\n"
+
+
+@pytest.mark.parametrize("command", ["start", "submit", "watch", "run"])
+def test_other_commands_need_no_extra(command: str) -> None:
+    assert run_without_fleet(command, "--help").returncode == 0

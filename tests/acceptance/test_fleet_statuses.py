@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,6 +30,10 @@ POLICY = "projects: {small: {concurrent: 1}}"
 
 def plan(source: str) -> dict[str, Any]:
     return to_execution_plan(workflow(job(source)))
+
+
+def _concerns(run_id: str, alert: dict[str, Any]) -> bool:
+    return bool(alert["run_id"] == run_id)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +155,6 @@ async def test_pending_then_cancelled_and_lost(there: Fleet) -> None:
                 f"{order['last_run']}/state", lambda one: one["status"] == "lost"
             )
             assert state["error_type"] == "LostAfterStart"
-            await listener.until("v1/alerts", lambda one, id=order["last_run"]: one["run_id"] == id)
+            await listener.until("v1/alerts", partial(_concerns, order["last_run"]))
             await notified(there, order["last_run"])
             assert listener.statuses(order["last_run"]) == ["pending", "running", "lost"]

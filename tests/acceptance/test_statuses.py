@@ -96,7 +96,7 @@ def samples() -> list[tuple[str, str, tuple[str, ...]]]:
     for given in sorted((ROOT / "graphs").glob("*.input.json")):
         name, *variant = given.name.removesuffix(".input.json").split(".")
         file = next(f for f in (f"{name}.yaml", f"{name}.json") if (ROOT / "graphs" / f).is_file())
-        pick = ("--workflow", variant[0]) if name == "vaccination" else ()
+        pick = tuple(["--workflow", variant[0]] if name == "vaccination" else [])
         if name != "aborts":
             found.append((f"graphs/{file}", f"graphs/{given.name}", pick))
     return found

@@ -25,7 +25,7 @@ from worker.core.outcome import StepError
 from worker.errors import UsageError
 from worker.fleet.client import Client, ControlError
 from worker.fleet.control.message_processor import MessageProcessor
-from worker.fleet.control.policy import Limit, Policy, read_policy
+from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
@@ -69,7 +69,7 @@ async def test_a_workflow_that_cannot_be_read_is_refused_with_its_reason() -> No
 
 
 async def test_limits_reject_with_the_reason() -> None:
-    policy = Policy(default=Limit(per_period=1))
+    policy = Policy(default=ProjectLimits(per_period=1))
     async with worker.local_fleet(policy=policy) as client:
         assert (await client.submit(plan=QUICK))["status"] == "pending"
         second = await client.submit(plan=QUICK)

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.helpers import check_events, job, logs, workflow
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepStart
-from worker.runner.pool import Pool
+from worker.runner.pool import Pool, start_evaluator
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.sandbox.limits import Limits
@@ -128,14 +128,14 @@ async def test_an_evaluator_whose_zygote_dies_returns_an_error_within_seconds() 
         job("fn(s => s);", "a", next={"b": {"condition": "true"}}), job("fn(s => s);", "b")
     )
     async with Pool(size=1) as pool:
-        evaluator = await pool.start_evaluator(request_for(flow))
+        evaluator = await start_evaluator(pool, request_for(flow))
         assert await asyncio.to_thread(evaluator.startup_error) is None
         pidfd = os.pidfd_open(child_of(pool.zygote_pid))
         os.kill(pool.zygote_pid, signal.SIGKILL)
         assert has_exited(pidfd)
         os.close(pidfd)
         began = time.monotonic()
-        result = await asyncio.to_thread(evaluator.evaluate, "a", "{}", now=0, seed=None)
+        result = await asyncio.to_thread(evaluator.evaluate, "a", "{}", now_us=0, seed=None)
         assert time.monotonic() - began < 5
         assert result.error is not None and result.error.type == "ZygoteError"
         assert evaluator.closed

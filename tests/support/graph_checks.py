@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import combinations, pairwise
 from xml.etree import ElementTree as ET
@@ -148,7 +149,7 @@ def check_dot(text: str) -> None:
         ), line
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[[bytes], None]] = {
     "svg": lambda found: check_svg(found.decode()),
     "html": lambda found: check_html(found.decode()),
     "png": lambda found: check_png(found),

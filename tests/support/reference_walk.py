@@ -54,7 +54,7 @@ class World:
         elif behaviour != "success":
             state["errors"] = {**state.get("errors", {}), step: behaviour}
         if behaviour not in ("success", "drops errors", "sets error"):
-            error = StepError(type=behaviour, message=f"{step} #{execution}", step_id=step)
+            error = StepError(type=behaviour, message=f"{step} #{execution}", job_id=step)
         else:
             state["trail"] = [*state.get("trail", []), step]
         return Outcome(state=state, errored=has_errored(state, step), error=error)

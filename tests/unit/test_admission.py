@@ -10,34 +10,34 @@ from tests.support.benches import SECOND, Bench, FakeWorker, submission
 from worker.errors import UsageError
 from worker.fleet.control.admission import admit
 from worker.fleet.control.entities import ProjectRecord
-from worker.fleet.control.policy import Limit, Policy, read_policy
+from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
 
 FREE = ProjectRecord(name="p")
 
 
 def limited(**fields: object) -> Policy:
-    return Policy(projects={"default": Limit(**fields)})  # type: ignore[arg-type]
+    return Policy(projects={"default": ProjectLimits(**fields)})  # type: ignore[arg-type]
 
 
 # --- the rule -------------------------------------------------------------------------------------
 
 
 def test_a_project_without_limits_is_only_counted() -> None:
-    project, reason = admit(FREE, Limit(), 10)
+    project, reason = admit(FREE, ProjectLimits(), 10)
     assert reason is None
     assert (project.unfinished, project.accepted) == (1, 1)
 
 
 def test_a_project_has_no_more_unfinished_runs_than_its_limit() -> None:
     full = ProjectRecord(name="p", unfinished=2)
-    project, reason = admit(full, Limit(concurrent=2), 10)
+    project, reason = admit(full, ProjectLimits(concurrent=2), 10)
     assert reason == "project 'p' has 2 runs under way, and its limit is 2"
     assert project.accepted == 0
-    assert admit(full, Limit(concurrent=3), 10)[1] is None
+    assert admit(full, ProjectLimits(concurrent=3), 10)[1] is None
 
 
 def test_a_project_has_no_more_runs_in_a_period_than_its_limit() -> None:
-    limit = Limit(per_period=1, period_s=60)
+    limit = ProjectLimits(per_period=1, period_s=60)
     project, reason = admit(FREE, limit, 61 * SECOND)
     assert (reason, project.period_began) == (None, 60 * SECOND)
     same, reason = admit(project, limit, 119 * SECOND)
@@ -47,8 +47,8 @@ def test_a_project_has_no_more_runs_in_a_period_than_its_limit() -> None:
 
 
 def test_a_limit_of_nothing_refuses_everything() -> None:
-    assert admit(FREE, Limit(concurrent=0), 10)[1] is not None
-    assert admit(FREE, Limit(per_period=0), 10)[1] is not None
+    assert admit(FREE, ProjectLimits(concurrent=0), 10)[1] is not None
+    assert admit(FREE, ProjectLimits(per_period=0), 10)[1] is not None
 
 
 # --- the file -------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ def leaves(path: str = "", group: click.Command = cli) -> Iterator[tuple[str, cl
         yield from leaves(typed, command) if isinstance(command, LazyGroup) else [(typed, command)]
 
 
-def groups(path: str = "", group: LazyGroup = cli) -> Iterator[tuple[str, LazyGroup]]:  # type: ignore[assignment]
+def groups(path: str = "", group: click.Command = cli) -> Iterator[tuple[str, LazyGroup]]:
+    assert isinstance(group, LazyGroup)
     yield path, group
     context = click.Context(group)
     for name in group.list_commands(context):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.benches import ME, TOPICS, Bench, FakeWorker, plan, submission, to
@@ -40,7 +42,7 @@ def test_a_reply_carries_the_correlation_to_the_reply_topic(bench: Bench) -> Non
 
 def test_an_order_that_cannot_be_run_is_denied_and_not_kept(bench: Bench) -> None:
     before = bench.dump()
-    for code, fields in [
+    denied: list[tuple[str, dict[str, Any]]] = [
         ("unknown", {"workflow": "unheard-of"}),
         ("invalid", {}),
         ("invalid", {"workflow": "flow", "plan": plan()}),
@@ -50,7 +52,8 @@ def test_an_order_that_cannot_be_run_is_denied_and_not_kept(bench: Bench) -> Non
         ("invalid", {"workflow": "flow", "priority": 101}),
         ("invalid", {"workflow": "flow", "project": "a/b"}),
         ("invalid", {"workflow": "flow", "surprise": 1}),
-    ]:
+    ]
+    for code, fields in denied:
         assert bench.failure("submit", order_id="o", **fields).code == code, fields
     assert bench.dump() == before
 

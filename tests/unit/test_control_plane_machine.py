@@ -20,14 +20,14 @@ from tests.support.benches import (
     submission,
     violations,
 )
-from worker.fleet.control.policy import Limit, Policy
+from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 
-POLICY = Policy(projects={"small": Limit(concurrent=3, workflows={"flow": 1})})
+POLICY = Policy(projects={"small": ProjectLimits(concurrent=3, workflows={"flow": 1})})
 LEASE_S = Settings().lease_s
 ENDS = ("success", "fail", "exception", "cancel")
 number = st.integers(0, 30)

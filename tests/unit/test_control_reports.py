@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.benches import Bench, FakeWorker, event, submission
@@ -186,7 +188,7 @@ def _forge(bench: Bench, worker: FakeWorker, false: wire.Lease, kind: str = "for
     assert beaten.commands == [wire.Command(abandon=[attempt(false.run_id, false.attempt)])]
 
 
-def _fields(lease: wire.Lease) -> dict[str, object]:
+def _fields(lease: wire.Lease) -> dict[str, Any]:
     return {name: getattr(lease, name) for name in lease.__struct_fields__}
 
 

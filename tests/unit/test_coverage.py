@@ -158,10 +158,10 @@ def test_too_little_coverage_gives_exit_code_1(tmp_path: Path) -> None:
 
 def test_coverage_is_drawn_on_the_graph(tmp_path: Path) -> None:
     marks = marks_of(WORKFLOW, measure(WORKFLOW, [run(d=1)]))
-    assert (marks.steps["a"].tone, marks.steps["a"].badge) == ("partly", "✓·")
+    assert (marks.steps["a"].style, marks.steps["a"].badge) == ("partly", "✓·")
     assert marks.steps["a"].note == "succeeded 1 times, failed 0 times"
-    assert marks.edges["a->e"].tone == "covered" and marks.edges["a->c"].badge == "·✗"
-    assert marks.steps["c"].tone == "missed" and "t" not in marks.steps
+    assert marks.edges["a->e"].style == "covered" and marks.edges["a->c"].badge == "·✗"
+    assert marks.steps["c"].style == "missed" and "t" not in marks.steps
     target = tmp_path / "coverage.svg"
     done = command("graphs/referral.cases.yaml", "--draw", str(target))
     assert done.returncode == 0 and "drew Referral" in done.stdout

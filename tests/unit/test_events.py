@@ -29,7 +29,7 @@ from worker.core.events import (
 )
 from worker.core.execution import executions
 from worker.core.outcome import Position, StepError
-from worker.core.status import ERROR_TYPES, STATUS_OF_REASON, Status
+from worker.core.status import ERROR_TYPES, STATUS_OF_REASON, Reason, Status
 from worker.sinks.journal import JournalError, read_journal, recover_journal
 
 # --- any event ----------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_only_completions_carry_a_dataclip() -> None:
 
 
 @pytest.mark.parametrize(("reason", "status"), STATUS_OF_REASON.items())
-def test_a_run_completion_tells_its_status(reason: str, status: Status) -> None:
+def test_a_run_completion_tells_its_status(reason: Reason, status: Status) -> None:
     assert RunComplete(run_id="r", seq=9, timestamp=0, reason=reason).status is status
 
 

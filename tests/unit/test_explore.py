@@ -105,7 +105,7 @@ def test_conditions_are_true_false_and_throwing_by_states_that_make_them_so() ->
     judged = [one for run in runs for one in run.choices if one.witness is not None]
     for one in judged:
         (again,) = found.evaluate("a", [one.witness])  # type: ignore[list-item]
-        assert again.verdicts == one.verdicts and bool(again.error) == bool(one.throws)
+        assert again.taken == one.taken and bool(again.error) == bool(one.throws)
 
 
 def test_conditions_that_cannot_agree_are_not_combined() -> None:
@@ -382,7 +382,7 @@ def test_written_cases_pass_and_are_not_overwritten(tmp_path: Path) -> None:
     [
         ("nowhere.yaml",),
         ("graphs/referral.yaml", "--ask", "?"),
-        ("graphs/referral.yaml", "--start", "zz"),
+        ("graphs/referral.yaml", "--start-at", "zz"),
         ("graphs/referral.yaml", "--write-cases", "cases.txt"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,11 @@ def framed(head: bytes, body: bytes = b"") -> bytes:
 
 
 def test_frames_are_decoded_from_any_pieces() -> None:
-    frames = [({"type": "a"}, None), ({"type": "b", "n": 1}, '{"x":"é"}'), ({}, "1")]
+    frames: list[tuple[dict[str, Any], str | None]] = [
+        ({"type": "a"}, None),
+        ({"type": "b", "n": 1}, '{"x":"é"}'),
+        ({}, "1"),
+    ]
     data = b"".join(encode_frame(header, clip) for header, clip in frames)
     for size in (1, 3, 7, len(data)):
         decoder = FrameDecoder()

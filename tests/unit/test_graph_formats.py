@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worker
+from tests.support.fleets import WORKER
 from tests.support.graph_checks import (
     CHECKS,
     check_layout,
@@ -129,17 +131,22 @@ def test_texts_are_cleaned_cut_and_wrapped() -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
+def run_graph(*arguments: str | Path) -> int:
+    """Run ``worker graph`` in this process and return its exit code; its errors are raised."""
+    code: int = graph.main([str(argument) for argument in arguments], standalone_mode=False)
+    return code
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_end_of_the_name_says_the_format(format: str, tmp_path: Path) -> None:
     output = tmp_path / f"x.{format}"
-    assert graph(ROOT / "graphs/referral.yaml", None, output, None) == 0
+    assert run_graph(ROOT / "graphs/referral.yaml", "--output", output) == 0
     CHECKS[format](output.read_bytes())
 
 
 def test_without_an_output_it_is_mermaid_on_stdout() -> None:
-    code = "from pathlib import Path; from worker.cli.graph import graph; graph(Path('graphs/join.json'), None, None, None)"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [*WORKER, "graph", "graphs/join.json"],
         cwd=ROOT,
         capture_output=True,
         check=True,
@@ -149,18 +156,20 @@ def test_without_an_output_it_is_mermaid_on_stdout() -> None:
     assert done.stderr == b""
 
 
-def test_wrong_arguments_are_said(tmp_path: Path) -> None:
+def test_wrong_arguments_are_reported(tmp_path: Path) -> None:
+    project, workflow = ROOT / "graphs/vaccination.yaml", ROOT / "graphs/join.json"
+    output = tmp_path / "x.svg"
     with pytest.raises(LoadError, match=r"several workflows.*--workflow.*'register-child'"):
-        graph(ROOT / "graphs/vaccination.yaml", None, tmp_path / "x.svg", None)
-    assert graph(ROOT / "graphs/vaccination.yaml", "register-child", tmp_path / "x.svg", None) == 0
+        run_graph(project, "--output", output)
+    assert run_graph(project, "--workflow", "register-child", "--output", output) == 0
     with pytest.raises(
         UsageError, match=r"x\.gif has no suffix of a known format \(expected one of svg, png"
     ):
-        graph(ROOT / "graphs/join.json", None, tmp_path / "x.gif", None)
-    with pytest.raises(UsageError, match="unknown format 'gif'"):
-        graph(ROOT / "graphs/join.json", None, tmp_path / "x", "gif")
+        run_graph(workflow, "--output", tmp_path / "x.gif")
+    with pytest.raises(click.BadParameter, match="'gif' is not one of 'svg', 'png'"):
+        run_graph(workflow, "--output", output, "--format", "gif")
     with pytest.raises(UsageError, match="cannot be written: No such file"):
-        graph(ROOT / "graphs/join.json", None, tmp_path / "no/x.svg", None)
+        run_graph(workflow, "--output", tmp_path / "no/x.svg")
     assert format_from_name(Path("a.HTM")) == "html" and format_from_name(Path("a.gv")) == "dot"
 
 
@@ -171,7 +180,7 @@ def test_what_could_not_run_is_warned_of(
     file.write_text(
         '{"workflow": {"name": "w", "steps": [{"id": "a", "next": {"b": true}}, {"id": "b", "next": {"a": true}}]}}'
     )
-    assert graph(file, None, tmp_path / "x.svg", None) == 0
+    assert run_graph(file, "--output", tmp_path / "x.svg") == 0
     assert "the steps form a cycle: a -> b -> a" in capsys.readouterr().err
     check_svg((tmp_path / "x.svg").read_text("utf-8"))
 

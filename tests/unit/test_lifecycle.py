@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,7 +30,6 @@ from worker.fleet.control.lifecycle import (
     WorkerDisconnected,
     apply,
     check_lease,
-    diagram,
 )
 
 CLAIM = Claimed(worker="north", incarnation="i", claim_id="c", token="token-000001", expires=50)
@@ -200,7 +198,7 @@ def test_no_row_of_the_table_leaves_the_final_phase_or_hides_another() -> None:
 def test_illegal_transitions_raise_without_assertions_too() -> None:
     code = (
         "from tests.unit.test_lifecycle import *\n"
-        "for event in (Started(seq=2, at=1), Completed(seq=2, at=1, status=Status.SUCCESS)):\n"
+        "for event in (RunStarted(seq=2, at=1), Completed(seq=2, at=1, status=Status.SUCCESS)):\n"
         "    try: apply(ENDED, event)\n"
         "    except IllegalTransition as error: print(error)\n"
     )
@@ -208,19 +206,9 @@ def test_illegal_transitions_raise_without_assertions_too() -> None:
         [sys.executable, "-O", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ran.stdout.splitlines() == [
-        "Started is not allowed: run r is final",
+        "RunStarted is not allowed: run r is final",
         "Completed is not allowed: run r is final",
     ]
-
-
-def test_the_diagram_shows_each_row_of_the_table() -> None:
-    lines = list(diagram())
-    assert lines[0] == "stateDiagram-v2"
-    arrows = [re.fullmatch(r" {4}(\w+) --> (\w+): (\w+)(?: \(.*\))?", line) for line in lines[2:-1]]
-    assert [arrow and arrow.groups() for arrow in arrows] == [
-        (row.source, row.target, row.event.__name__) for row in TABLE
-    ]
-    assert lines[1] == "    [*] --> available" and lines[-1] == "    final --> [*]"
 
 
 # --- leases ---------------------------------------------------------------------------------------

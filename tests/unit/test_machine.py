@@ -2,216 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import event as label
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.support.reference_walk import (
-    Execution,
-    State,
-    WalkResult,
-    World,
-    has_errored,
-    reference_walk,
-)
+from tests.support.machine_runs import drive, job, plan_of, runs, to, walk_result
+from tests.support.reference_walk import World, reference_walk
 from worker.core.machine import (
-    TRANSITIONS,
     CompleteRun,
     CompleteStep,
-    EdgesEvaluated,
     Effect,
     EvaluateEdges,
-    IllegalEvent,
     MachineEvent,
     MachineState,
-    Phase,
-    Started,
     StartFailed,
     StartStep,
-    StepFinished,
-    apply_event,
     decide,
     initial_state,
 )
-from worker.core.outcome import Outcome, StepError
+from worker.core.outcome import StepError
 from worker.core.plan import Plan
 from worker.core.status import ERROR_TYPES, Status
-from worker.workflow.model import Edge, EdgeKind, Step, StepKind
-
-# --- driving the machine ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Driven:
-    """A driven run: every event, and the effects that it caused."""
-
-    events: tuple[MachineEvent, ...]
-    batches: tuple[tuple[Effect, ...], ...]
-
-    @property
-    def effects(self) -> tuple[Effect, ...]:
-        return tuple(effect for batch in self.batches for effect in batch)
-
-    @property
-    def completion(self) -> CompleteRun:
-        return next(effect for effect in self.effects if isinstance(effect, CompleteRun))
-
-    @property
-    def started(self) -> list[str]:
-        return [effect.step.id for effect in self.effects if isinstance(effect, StartStep)]
-
-    @property
-    def completed(self) -> list[CompleteStep]:
-        return [effect for effect in self.effects if isinstance(effect, CompleteStep)]
-
-
-Decide = Callable[[MachineState, MachineEvent], tuple[MachineState, tuple[Effect, ...]]]
-
-
-def drive(plan: Plan, world: World, input: State, decide: Decide = decide) -> Driven:
-    """Perform every effect in ``world`` until the run is complete."""
-    state = initial_state(plan)
-    events: list[MachineEvent] = []
-    batches: list[tuple[Effect, ...]] = []
-    execution = 0
-    event: MachineEvent | None = Started(input=input)
-    while event is not None:
-        events.append(event)
-        state, effects = decide(state, event)
-        batches.append(effects)
-        match effects[-1]:
-            case StartStep(step=step, input=step_input, execution=execution):
-                event = StepFinished(outcome=world.run(step.id, execution, step_input))
-            case EvaluateEdges() as effect:
-                event = evaluate_edges(world, effect, execution_of(effect, batches, execution))
-            case _:
-                event = None
-    return Driven(events=tuple(events), batches=tuple(batches))
-
-
-def execution_of(effect: EvaluateEdges, batches: Sequence[Sequence[Effect]], execution: int) -> int:
-    """Return the execution whose edges are evaluated. Steps without code cause no StartStep."""
-    if effect.step.runs_code:
-        return execution
-    earlier = [effect for batch in batches[:-1] for effect in batch]
-    evaluated = [effect for effect in earlier if isinstance(effect, EvaluateEdges)]
-    return sum(other.step.id == effect.step.id for other in evaluated)
-
-
-def evaluate_edges(world: World, effect: EvaluateEdges, execution: int) -> EdgesEvaluated:
-    step, state = effect.step, effect.outcome.state
-    taken: list[bool] = []
-    for edge in effect.edges:
-        errored = has_errored(state, step.id)
-        match edge.kind:
-            case EdgeKind.EXPRESSION:
-                edge_index = int(edge.label)
-                result, state = world.evaluate(step.id, edge_index, execution, state)
-                if result == "throws":
-                    error = world.condition_error(step.id, edge_index)
-                    return EdgesEvaluated(taken=tuple(taken), state=state, error=error)
-                taken.append(result != "false")
-            case EdgeKind.SUCCESS:
-                taken.append(not errored)
-            case EdgeKind.FAILURE:
-                taken.append(errored)
-            case _:
-                taken.append(True)
-    return EdgesEvaluated(taken=tuple(taken), state=state)
-
-
-def walk_result(driven: Driven) -> WalkResult:
-    """Return a driven run in the terms of the reference."""
-    run, states = driven.completion, driven.completion.final_states
-    return WalkResult(
-        path=tuple(
-            Execution(
-                step=done.step.id,
-                error=done.outcome.error,
-                state=done.outcome.state,
-                next=done.next,
-            )
-            for done in driven.completed
-        ),
-        status=run.status.value,
-        error=run.error,
-        final_state=states if len(states) > 1 else next(iter(states.values()), None),
-    )
-
+from worker.workflow.model import EdgeKind, Step, StepKind
 
 # --- random workflows in random worlds ----------------------------------------------------------
-
-EXECUTIONS = ("success", "success", "success", "nothing", "drops errors", "sets error")
-ERRORS = ("JobError", "TypeError", "RangeError", *ERROR_TYPES, "SomethingUnforeseen")
-CONDITIONS = ("true", "true", "true", "false", "assigns", "clears error", "throws")
-KINDS = (EdgeKind.ALWAYS, EdgeKind.ALWAYS, EdgeKind.EXPRESSION, *EdgeKind)
-
-
-def plan_of(*steps: Step, start: str = "", end: str = "") -> Plan:
-    index = {step.id: place for place, step in enumerate(steps)}
-    return Plan(name="test", steps=steps, start=start or steps[0].id, end=end, index=index)
-
-
-def job(id: str, *edges: Edge, source: str = "fn(s => s)") -> Step:
-    return Step(id=id, source=source, edges=tuple(replace(edge, source=id) for edge in edges))
-
-
-def to(target: str, kind: EdgeKind = EdgeKind.ALWAYS, *, index: int = 0) -> Edge:
-    """Return an edge whose label is its index, by which a ``World`` identifies its condition."""
-    return Edge(source="", target=target, kind=kind, label=str(index))
-
-
-@st.composite
-def steps_in_order(draw: st.DrawFn) -> list[Step]:
-    """Draw a small acyclic graph in topological order; few edges, because joins multiply."""
-    names = [f"s{n}" for n in range(draw(st.integers(1, 6)))]
-    steps = []
-    for at, name in enumerate(names):
-        later = names[at + 1 :]
-        targets = draw(st.lists(st.sampled_from(later), max_size=3)) if later else []
-        edges = tuple(
-            Edge(
-                source=name,
-                target=target,
-                kind=draw(st.sampled_from(KINDS)),
-                label=str(index),
-                disabled=draw(st.sampled_from((False, False, False, True))),
-            )
-            for index, target in enumerate(targets)
-        )
-        kind = draw(st.sampled_from((StepKind.JOB, StepKind.JOB, StepKind.JOB, StepKind.TRIGGER)))
-        source = draw(st.sampled_from(("code", "code", "code", "")))
-        steps.append(Step(id=name, kind=kind, source=source, edges=edges))
-    return steps
-
-
-@st.composite
-def runs(draw: st.DrawFn) -> tuple[Plan, World]:
-    """Draw a plan, in any order and with any ``start`` and ``end``, and a world to run it in."""
-    ordered = draw(steps_in_order())
-    names = [step.id for step in ordered]
-    plan = plan_of(
-        *draw(st.permutations(ordered)),
-        start=draw(st.one_of(st.just(names[0]), st.sampled_from(names))),
-        end=draw(st.one_of(st.just(""), st.sampled_from([*names, "nobody"]))),
-    )
-    regular = st.sampled_from(EXECUTIONS)
-    executions = st.lists(
-        st.one_of(regular, regular, st.sampled_from(ERRORS)), min_size=1, max_size=3
-    )
-    results = st.lists(st.sampled_from(CONDITIONS), min_size=1, max_size=3)
-    world = World(
-        executions={name: draw(executions) for name in names},
-        conditions={
-            (step.id, index): draw(results) for step in ordered for index in range(len(step.edges))
-        },
-    )
-    return plan, world
 
 
 @settings(max_examples=400)
@@ -474,157 +291,3 @@ def test_a_step_named_like_the_second_execution_of_another_loses_no_leaf() -> No
     plan = plan_of(job("a", to("x-1"), to("x"), to("x")), job("x"), job("x-1"))
     driven = drive(plan, world_of({name: ["success"] for name in ("a", "x", "x-1")}), {})
     assert len(driven.completion.final_states) == 3
-
-
-# --- phases and the events that they accept ---------------------------------------------------
-
-FINISHED = StepFinished(outcome=Outcome(state={}))
-EVALUATED = EdgesEvaluated(taken=(True,), state={})
-STARTED = Started(input={})
-START_FAILED = StartFailed(error=StepError(type="ValidationError", message="no"))
-WITH_CONDITION = plan_of(job("a", to("b", EdgeKind.EXPRESSION)), job("b"))
-
-NOT_STARTED, EXECUTING, EVALUATING = (), (STARTED,), (STARTED, FINISHED)
-COMPLETED = (STARTED, FINISHED, EVALUATED, FINISHED)
-ABORTED = (STARTED, StepFinished(outcome=Outcome(state=None, error=START_FAILED.error)))
-FAILED_TO_START = (START_FAILED,)
-
-
-def state_after(*events: MachineEvent) -> MachineState:
-    state = initial_state(WITH_CONDITION)
-    for event in events:
-        state, _ = decide(state, event)
-    return state
-
-
-@pytest.mark.parametrize(
-    ("past", "event", "message"),
-    [
-        *((NOT_STARTED, event, "before the run started") for event in (FINISHED, EVALUATED)),
-        *(
-            (EXECUTING, event, "while step 'a' runs")
-            for event in (STARTED, START_FAILED, EVALUATED)
-        ),
-        *(
-            (EVALUATING, event, "while the edges of step 'a' are evaluated")
-            for event in (STARTED, START_FAILED, FINISHED)
-        ),
-        *(
-            (past, event, "after the run completed")
-            for past in (COMPLETED, ABORTED, FAILED_TO_START)
-            for event in (STARTED, START_FAILED, FINISHED, EVALUATED)
-        ),
-    ],
-)
-def test_an_event_that_the_phase_does_not_accept_is_illegal(
-    past: tuple[MachineEvent, ...], event: MachineEvent, message: str
-) -> None:
-    with pytest.raises(IllegalEvent) as raised:
-        decide(state_after(*past), event)
-    assert str(raised.value) == f"{type(event).__name__} is not expected {message}"
-
-
-@pytest.mark.parametrize(
-    ("past", "phase"),
-    [
-        (NOT_STARTED, Phase.NOT_STARTED),
-        (EXECUTING, Phase.EXECUTING_STEP),
-        (EVALUATING, Phase.EVALUATING_EDGES),
-        (COMPLETED, Phase.COMPLETED),
-        (ABORTED, Phase.COMPLETED),
-        (FAILED_TO_START, Phase.COMPLETED),
-    ],
-)
-def test_the_phase_is_what_the_run_waits_for(past: tuple[MachineEvent, ...], phase: Phase) -> None:
-    assert state_after(*past).phase is phase
-
-
-TABLE = {
-    (phase, event, target)
-    for phase, targets_by_event in TRANSITIONS.items()
-    for event, targets in targets_by_event.items()
-    for target in targets
-}
-
-
-def transitions(plan: Plan, events: Sequence[MachineEvent]) -> set[tuple[Phase, type, Phase]]:
-    """Return the transitions that events cause, with those that need no driver."""
-    state, caused = initial_state(plan), set()
-    for event in events:
-        following: MachineEvent | None = event
-        while following is not None:
-            before, event_type = state.phase, type(following)
-            state, following, _ = apply_event(state, following)
-            caused.add((before, event_type, state.phase))
-    return caused
-
-
-@given(runs())
-def test_every_transition_is_in_the_table(run: tuple[Plan, World]) -> None:
-    assert transitions(run[0], drive(*run, {}).events) <= TABLE
-
-
-def test_every_transition_in_the_table_happens() -> None:
-    runs = (COMPLETED, ABORTED, FAILED_TO_START)
-    assert set().union(*(transitions(WITH_CONDITION, events) for events in runs)) == TABLE
-
-
-@pytest.mark.parametrize("taken", [(), (True, True)], ids=["too few", "too many"])
-def test_results_that_do_not_match_the_edges_are_illegal(taken: tuple[bool, ...]) -> None:
-    with pytest.raises(IllegalEvent, match=f"has {len(taken)} results for the 1 edges of step 'a'"):
-        decide(state_after(*EVALUATING), EdgesEvaluated(taken=taken, state={}))
-
-
-# --- large plans --------------------------------------------------------------------------------
-
-MANY = 5_000
-
-
-def count_decisions(plan: Plan, outcome: Outcome) -> tuple[int, CompleteRun]:
-    """Drive a plan whose steps all end alike and whose conditions all hold."""
-    state, (*_, last) = decide(initial_state(plan), STARTED)
-    decisions = 1
-    while not isinstance(last, CompleteRun):
-        event: MachineEvent = StepFinished(outcome=outcome)
-        if isinstance(last, EvaluateEdges):
-            event = EdgesEvaluated(taken=(True,) * len(last.edges), state=outcome.state)
-        state, (*_, last) = decide(state, event)
-        decisions += 1
-    return decisions, last
-
-
-def chain(kind: EdgeKind, source: str) -> Plan:
-    inner = (job(f"s{n}", to(f"s{n + 1}", kind), source=source) for n in range(MANY - 1))
-    return plan_of(*inner, job(f"s{MANY - 1}", source=source))
-
-
-def test_a_long_chain_takes_one_decision_per_step() -> None:
-    decisions, done = count_decisions(chain(EdgeKind.ALWAYS, "code"), Outcome(state={}))
-    assert decisions == MANY + 1
-    assert list(done.final_states) == [f"s{MANY - 1}"]
-
-
-def test_a_long_chain_of_conditions_takes_two_decisions_per_edge() -> None:
-    decisions, done = count_decisions(chain(EdgeKind.EXPRESSION, "code"), Outcome(state={}))
-    assert decisions == 1 + MANY + (MANY - 1)
-    assert done.status is Status.SUCCESS
-
-
-def test_a_long_chain_without_code_takes_a_single_decision() -> None:
-    decisions, done = count_decisions(chain(EdgeKind.ALWAYS, ""), Outcome(state={}))
-    assert decisions == 1
-    assert done.final_states == {f"s{MANY - 1}": {}}
-
-
-def test_a_wide_star_takes_one_decision_per_step_and_keeps_every_leaf_in_order() -> None:
-    names = [f"s{n}" for n in range(MANY)]
-    plan = plan_of(job("hub", *(to(name) for name in names)), *(job(name) for name in names))
-    decisions, done = count_decisions(plan, Outcome(state={}))
-    assert decisions == MANY + 2
-    assert [leaf.key for leaf in done.leaves] == names
-
-
-def test_a_step_that_is_activated_many_times_has_as_many_leaf_keys() -> None:
-    plan = plan_of(job("hub", *(to("x") for _ in range(MANY))), job("x"))
-    _, done = count_decisions(plan, Outcome(state={}))
-    assert [leaf.key for leaf in done.leaves] == ["x", *(f"x-{n}" for n in range(1, MANY))]

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import worker
 from worker.core.compile_plan import build_graph, compile_plan
+from worker.core.plan import Plan
 from worker.errors import PlanError
 
 
-def plan(*steps: dict[str, Any], **options: str) -> Any:
+def plan(*steps: dict[str, Any], **options: str) -> Plan:
     listed = [{"expression": "fn(s => s)", **step} for step in steps]
     return compile_plan(worker.load({"steps": listed}), **options)
 
@@ -55,13 +56,13 @@ def test_steps_can_be_named_by_their_names() -> None:
 def test_an_option_comes_before_what_the_workflow_states() -> None:
     steps = [{"id": id, "expression": "fn(s => s)"} for id in "abcd"]
     loaded = replace(worker.load({"steps": steps}), start="b", end="c")
-    assert _ends(compile(loaded)) == ("b", "c")
-    assert _ends(compile(loaded, start="a")) == ("a", "c")
-    assert _ends(compile(loaded, end="d")) == ("b", "d")
-    assert _ends(compile(loaded, only="d", start="a", end="b")) == ("d", "d")
+    assert _ends(compile_plan(loaded)) == ("b", "c")
+    assert _ends(compile_plan(loaded, start="a")) == ("a", "c")
+    assert _ends(compile_plan(loaded, end="d")) == ("b", "d")
+    assert _ends(compile_plan(loaded, only="d", start="a", end="b")) == ("d", "d")
 
 
-def _ends(compiled: Any) -> tuple[str, str]:
+def _ends(compiled: Plan) -> tuple[str, str]:
     return compiled.start, compiled.end
 
 

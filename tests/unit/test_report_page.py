@@ -185,9 +185,11 @@ def test_a_graph_that_is_too_large_leaves_the_rest() -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def run_report(source: Path, output: Path, **options: object) -> int:
-    given = {"against": None, "replayed": False, "workflow_file": None, "pick": None, **options}
-    return report(source, output=output, **given)  # type: ignore[arg-type]
+def run_report(source: Path, output: Path, *options: str | Path) -> int:
+    """Run ``worker report`` in this process and return its exit code; its errors are raised."""
+    arguments = [str(one) for one in (source, "--output", output, *options)]
+    code: int = report.main(arguments, standalone_mode=False)
+    return code
 
 
 def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,9 +199,9 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
         journal.receive(event)
     journal.close()
     output = tmp_path / "x.html"
-    assert run_report(file, output, workflow_file=GRAPHS / "join.json") == 0
+    assert run_report(file, output, "--workflow-file", GRAPHS / "join.json") == 0
     assert output.read_text().startswith("<!doctype html>")
-    assert run_report(file, output, against=file) == 0
+    assert run_report(file, output, "--against", file) == 0
     assert capsys.readouterr().err == "no difference\n"
 
 
@@ -216,13 +218,13 @@ def test_a_recording_is_replayed_beside_itself(
     recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "x.html"
-    assert run_report(recording, output, replayed=True) == 0
+    assert run_report(recording, output, "--replay") == 0
     assert capsys.readouterr().err == "no difference\n"
     assert "None: the two runs are equal" in output.read_text()
     changed = tmp_path / "changed.json"
     plan = (recording / "workflow.json").read_text()
     changed.write_text(plan.replace("No patient", "Nobody called"))
-    assert run_report(recording, output, replayed=True, workflow_file=changed) == 0
+    assert run_report(recording, output, "--replay", "--workflow-file", changed) == 0
     script = "first difference: outcome at 'fetch-patient': expected fail (JobError: No patient"
     assert capsys.readouterr().err.startswith(script)
     data = json.loads(Seen(output.read_text()).inside["script"][0])
@@ -238,7 +240,7 @@ def test_a_recording_knows_its_input_its_workflow_and_its_clock(
     assert outcomes(read_source(recording)) == outcomes(sample(*REFERRAL))
     assert view.executions[-1].took.startswith("≥ ") and len(view.notes) == 1
     with pytest.raises(UsageError, match="holds its own workflow"):
-        run_report(recording, tmp_path / "x.html", workflow_file=GRAPHS / "referral.yaml")
+        run_report(recording, tmp_path / "x.html", "--workflow-file", GRAPHS / "referral.yaml")
 
 
 def test_a_damaged_recording_is_shown_as_far_as_it_goes(recording: Path, tmp_path: Path) -> None:
@@ -262,14 +264,14 @@ def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
 
 def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     file = write_journal(tmp_path / "run.jsonl", sample(*JOIN))
-    wrong: list[dict[str, object]] = [
-        {"against": file, "replayed": True},
-        {"replayed": True},
-        {"against": tmp_path / "missing"},
-        {"workflow_file": tmp_path / "missing.yaml"},
+    wrong: list[tuple[str | Path, ...]] = [
+        ("--against", file, "--replay"),
+        ("--replay",),
+        ("--against", tmp_path / "missing"),
+        ("--workflow-file", tmp_path / "missing.yaml"),
     ]
     for options in wrong:
         with pytest.raises(WorkerError):
-            run_report(file, tmp_path / "x.html", **options)
+            run_report(file, tmp_path / "x.html", *options)
     with pytest.raises(UsageError, match="cannot be written"):
         run_report(file, tmp_path / "no" / "x.html")

@@ -65,7 +65,7 @@ def test_a_journal_that_is_cut_off_is_shown_as_far_as_it_goes(tmp_path: Path) ->
     file.write_text(file.read_text()[:2000])
     view, _ = build_run_view(read_source(file))
     assert view.status == "running" and view.headline.startswith("▸ not ended")
-    assert any("truncated" in note for note in view.notes) and view.executions
+    assert any("cut off" in note for note in view.notes) and view.executions
     assert "not ended" in page_of(read_source(file))
 
 

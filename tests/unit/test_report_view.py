@@ -8,7 +8,6 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worker.sinks.verdict import verdict
 
 from tests.support.helpers import job, workflow
 from tests.support.report_pages import (
@@ -20,6 +19,7 @@ from tests.support.report_pages import (
     sample,
 )
 from worker.core.outcome import Position, StepError
+from worker.sinks.run_summary import summarize
 from worker.view.report.build_run_view import build_run_view
 from worker.view.report.dataclips import (
     LIMITS,
@@ -81,9 +81,9 @@ def test_edges_of_a_step_that_ends_the_run_are_not_asked_and_others_keep_waiting
 
 
 def test_edges_behind_steps_without_code_are_told_by_what_ran() -> None:
-    def step(id: str, *targets: str, source: str = "//", **kind: StepKind) -> Step:
+    def step(id: str, *targets: str, source: str = "//", kind: StepKind = StepKind.JOB) -> Step:
         edges = [Edge(source=id, target=one, kind=EdgeKind.EXPRESSION) for one in targets]
-        return Step(id=id, source=source, edges=tuple(edges), **kind)
+        return Step(id=id, source=source, edges=tuple(edges), kind=kind)
 
     trigger = step("t", "a", "z", source="", kind=StepKind.TRIGGER)
     steps = (trigger, step("a", "p"), step("p", "b", "c", source=""), step("b"), step("c"))
@@ -139,14 +139,14 @@ def test_a_clock_that_stands_still_is_read_at_the_next_step() -> None:
     script.complete(script.start("b", input=f"out-{first}"), "b")
     script.end()
     assert [one.took for one in executions_of(script.events)] == ["1.0 ms", "1.0 ms"]
-    still = executions_of(script.events, stands_still=True)
+    still = executions_of(script.events, has_frozen_clock=True)
     assert [one.took for one in still] == ["5.0 ms", "≥ 1.0 ms"]
 
 
 def test_the_verdict_has_the_words_of_the_terminal() -> None:
     source = sample("aborts.yaml", "aborts.input.json", "failed-job-error")
     view, _ = build_run_view(source)
-    assert [view.headline, *view.verdict] == verdict(source.workflow, source.events)
+    assert [view.headline, *view.verdict] == summarize(source.workflow, source.events)
     text = page_of(source)
     for line in view.verdict:
         assert line.strip().replace("&", "&amp;").replace(">", "&gt;") in text

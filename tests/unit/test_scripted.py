@@ -6,7 +6,7 @@ import json
 
 import worker
 from worker.core.outcome import StepError
-from worker.core.scripted import ScriptedStep, assemble, perform, truthy
+from worker.core.scripted import ScriptedStep, build_input, scripted_outcome, truthy
 from worker.testing import WorkflowUnderTest
 
 SECRET = "correct-horse-battery"
@@ -15,15 +15,15 @@ SECRET = "correct-horse-battery"
 def test_the_configuration_is_the_one_of_the_step_alone() -> None:
     upstream = {"configuration": {"password": SECRET}, "data": {"n": 1}}
     defaults = {"configuration": {"password": SECRET}, "data": {"m": 2}}
-    assert assemble(upstream, defaults, {}) == {"configuration": {}, "data": {"m": 2, "n": 1}}
-    assert assemble(None, {}, {"user": "ann"}) == {"configuration": {"user": "ann"}, "data": {}}
+    assert build_input(upstream, defaults, {}) == {"configuration": {}, "data": {"m": 2, "n": 1}}
+    assert build_input(None, {}, {"user": "ann"}) == {"configuration": {"user": "ann"}, "data": {}}
 
 
 def test_no_scripted_state_holds_a_credential() -> None:
     state = {"configuration": {"password": SECRET}, "response": {"body": SECRET}, "data": {}}
     error = StepError(type="JobError", message="no", name="JobError")
     for script in (ScriptedStep(), ScriptedStep(error=error)):
-        assert SECRET not in str(perform(script, "a", state).state)
+        assert SECRET not in str(scripted_outcome(script, "a", state).state)
 
 
 def test_a_scripted_run_never_shows_the_credential_of_its_step() -> None:

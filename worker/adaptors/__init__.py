@@ -1,1 +1,4 @@
-"""Adaptors from npm: bundled for the sandbox and kept in a cache of the user."""
+"""Adaptors from npm: bundled for the sandbox and kept in a cache of the user.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

@@ -36,7 +36,7 @@ from worker.explore.explorer import (
 )
 from worker.explore.export_cases import case_file, describe_run
 from worker.explore.properties import PropertyResult, check_property, parse_property
-from worker.runner.pool import background
+from worker.runner.pool import background, start_evaluator
 from worker.runner.prepare import Options, prepare
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sinks.terminal_text import one_line, printable
@@ -128,7 +128,7 @@ class RestartingEvaluator:
     def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
         if self._evaluator is None or self._evaluator.closed:
             shared = background()
-            call = shared.pool.start_evaluator(self._request)
+            call = start_evaluator(shared.pool, self._request)
             self._evaluator = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
             if error := self._evaluator.startup_error():
                 raise UsageError(f"the workflow cannot run: {error.message}")

@@ -16,6 +16,9 @@ from worker.version import VERSION
 EXIT_USAGE = 2
 EXIT_DEFECT = 5
 
+EXTRAS = {"alembic": "fleet", "sqlalchemy": "fleet"}
+"""Packages that only an extra installs, with its name."""
+
 # A table and no import: `worker --help` and the start of a command load nothing else.
 SECTIONS = {
     "Run and inspect": (
@@ -131,6 +134,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("WORKER_DEBUG"):
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+            extra = f"pip install 'workflow-worker[{EXTRAS[error.name]}]'"
+            fail(f"this needs an extra: {extra}", EXIT_USAGE)
         text = f"a defect in worker, please report it: {type(error).__name__}: {error}"
         fail(f"{text} (WORKER_DEBUG=1 shows where)", EXIT_DEFECT)
 

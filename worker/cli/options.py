@@ -36,6 +36,12 @@ class Option(click.Option):
         super().__init__(*args, **attrs)
         self.deprecated_names = tuple(deprecated_names)
 
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        # click adds ranges as "[x>0]", which is no help to somebody who reads it.
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
         super().add_to_parser(parser, ctx)
         action = "append" if self.multiple else "store"

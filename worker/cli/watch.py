@@ -16,6 +16,7 @@ from worker.fleet.client import Client, Gap, NoAnswer
 from worker.fleet.monitor.changes import format_json, format_line
 from worker.fleet.monitor.run_tracker import RunTracker
 from worker.fleet.monitor.snapshot import Snapshot, take_snapshot
+from worker.util.machine_clock import now_us
 
 # A busy fleet changes all the time: a request each second is enough. A quiet one is looked at
 # again after a while, because a message may be lost.
@@ -83,8 +84,8 @@ async def _screen(client: Client, title: str) -> None:
             with Live(console=console, screen=True, auto_refresh=False) as live:
                 problem = ""
                 while True:
-                    pace, now_us = tracker.runs_ended(_second()), time.time_ns() // 1000
-                    live.update(render_screen(state, pace, title, problem, now_us), refresh=True)
+                    pace = tracker.runs_ended(_second())
+                    live.update(render_screen(state, pace, title, problem, now_us()), refresh=True)
                     await feed.wait()
                     state, problem = await _refresh(client, tracker, state)
         finally:

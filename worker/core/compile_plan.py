@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 def build_graph(workflow: Workflow) -> nx.DiGraph[str]:
     """Build the graph: nodes by step id (attribute ``step``), edges (attribute ``edge``)."""
-    import networkx as nx  # takes 0.1 s, which commands that compile nothing need not pay
+    # Imported late: commands that compile nothing need not pay for it.
+    from worker.core.graph import DiGraph
 
-    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph: nx.DiGraph[str] = DiGraph()
     graph.add_nodes_from((step.id, {"step": step}) for step in workflow.steps)
     graph.add_edges_from(
         (edge.source, edge.target, {"edge": edge}) for step in workflow.steps for edge in step.edges
@@ -72,10 +73,12 @@ def _check_targets(workflow: Workflow) -> None:
 
 
 def _check_cycles(workflow: Workflow) -> None:
-    import networkx as nx
+    from worker.core.graph import is_directed_acyclic_graph
 
     graph = build_graph(workflow)
-    if not nx.is_directed_acyclic_graph(graph):
+    if not is_directed_acyclic_graph(graph):
+        import networkx as nx  # all of it takes 0.1 s
+
         cycle = [source for source, _ in nx.find_cycle(graph)]
         raise PlanError(f"the steps form a cycle: {_format_cycle(cycle)}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from worker.core.machine import (
     CompleteRun,
@@ -18,7 +18,7 @@ from worker.core.machine import (
     decide,
     initial_state,
 )
-from worker.core.outcome import Outcome, StepError
+from worker.core.outcome import Outcome
 from worker.core.plan import Plan
 
 
@@ -34,18 +34,10 @@ class EffectHandler(Protocol):
     def complete_run(self, effect: CompleteRun) -> None: ...
 
 
-def drive(plan: Plan, input: Any, handler: EffectHandler) -> None:
+def drive(plan: Plan, start: Started | StartFailed, handler: EffectHandler) -> None:
     """Run a plan to its end. ``complete_run`` is called exactly once, and last."""
-    _drive(plan, Started(input=input), handler)
-
-
-def fail_start(plan: Plan, error: StepError, handler: EffectHandler) -> None:
-    """Complete a run that cannot start with ``error``; no step is executed."""
-    _drive(plan, StartFailed(error=error), handler)
-
-
-def _drive(plan: Plan, event: MachineEvent, handler: EffectHandler) -> None:
     state = initial_state(plan)
+    event: MachineEvent = start
     # The last effect of a decision gives the next event, so the loop never lacks one.
     while state.phase is not Phase.COMPLETED:
         state, effects = decide(state, event)

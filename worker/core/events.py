@@ -102,8 +102,11 @@ class StepStart(Event, tag="step:start", frozen=True, kw_only=True):
 
 
 class RunLog(Event, tag="run:log", frozen=True, kw_only=True):
-    """A log line. ``source``: JOB (console), ADA (adaptor), R/T (runtime), CMP (compiler) or VER
-    (versions). ``level``: debug, info, warn or error. The ids are empty outside of a step."""
+    """A log line. The ids are empty outside of a step.
+
+    ``source``: JOB (console), ADA (adaptor), R/T (runtime), CMP (compiler) or VER (versions).
+    ``level``: debug, info, warn or error.
+    """
 
     source: str
     level: str
@@ -142,8 +145,11 @@ class StepComplete(Event, tag="step:complete", frozen=True, kw_only=True):
 
 
 class RunComplete(Event, tag="run:complete", frozen=True, kw_only=True):
-    """The run has ended. ``final_state`` is ``None`` where there is none, or where it is over the
-    payload limit (``withheld``). The other fields are those of a completed step."""
+    """The run has ended. Fields of the same name are those of a completed step.
+
+    ``final_state`` is ``None`` where there is none, or where it is over the payload limit
+    (``withheld``).
+    """
 
     reason: Reason
     final_dataclip_id: str | None = None

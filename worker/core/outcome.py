@@ -22,8 +22,8 @@ class Position:
 class StepError:
     """Error that ended a step or a run.
 
-    ``type`` is a row of :data:`worker.core.status.ERROR_TYPES` (anything else is a defect of the
-    worker); ``name`` is the name that the job gave its error (``MyError``); ``details`` is JSON
+    ``type`` is an error type of the table of statuses (anything else is a defect of the worker);
+    ``name`` is the name that the job gave its error (``MyError``); ``details`` is JSON
     that the error carried (``code``, ``statusCode``); ``job_id`` is the id of the step that it
     belongs to, and ``step_id`` the UUID of that execution, where it is known.
     """

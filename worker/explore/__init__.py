@@ -1,1 +1,4 @@
-"""Exploration of a workflow's runs without running code. Its modules are private to ``worker``."""
+"""Exploration of a workflow's runs without running code.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

@@ -95,10 +95,10 @@ def client_name() -> str:
 
 
 class Client:
-    """Client of a control plane over a bus.
+    """Client of a control plane: :func:`connect` and :func:`local_fleet` create one.
 
     ``wait_s`` is the timeout of a reply. ``name`` is the client id on a broker whose access list
-    depends on it (:func:`client_name` generates one).
+    depends on it; by default it is generated.
     """
 
     def __init__(
@@ -151,47 +151,47 @@ class Client:
             priority=priority,
             options=options,
         )
-        return _object(await self.request("submit", request))
+        return _object(await self._request("submit", request))
 
     async def retry(self, id: str, *, from_step: str | None = None) -> dict[str, Any]:
         """Start a new run of an order, given by its id or that of one of its runs."""
         request = wire.RetryRequest(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
-        return _object(await self.request("retry", request))
+        return _object(await self._request("retry", request))
 
     async def cancel(self, id: str) -> dict[str, Any]:
         """Cancel a run, or the last run of an order.
 
         A running run is cancelled later, when its worker confirms it.
         """
-        return _object(await self.request("cancel", wire.RunRef(id=id)))
+        return _object(await self._request("cancel", wire.RunRef(id=id)))
 
     async def run(self, id: str) -> dict[str, Any]:
         """Query a run, or the last run of an order, with its steps."""
-        return _object(await self.request("run", wire.RunRef(id=id)))
+        return _object(await self._request("run", wire.RunRef(id=id)))
 
     async def order(self, id: str) -> dict[str, Any]:
         """Query an order with all of its runs."""
-        return _object(await self.request("order", wire.OrderRef(order_id=id)))
+        return _object(await self._request("order", wire.OrderRef(order_id=id)))
 
     async def orders(self, query: OrderQuery = OrderQuery()) -> list[dict[str, Any]]:
         """List orders, newest first."""
-        return _objects(await self.request("orders", query))
+        return _objects(await self._request("orders", query))
 
     async def workers(self) -> list[dict[str, Any]]:
         """List the workers with their leases."""
-        return _objects(await self.request("workers", wire.Empty()))
+        return _objects(await self._request("workers", wire.Empty()))
 
     async def alerts(self) -> list[dict[str, Any]]:
         """List the newest runs that ended as exception or lost."""
-        return _objects(await self.request("alerts", wire.Empty()))
+        return _objects(await self._request("alerts", wire.Empty()))
 
     async def summary(self) -> dict[str, Any]:
         """Count the orders by status, and the waiting and leased runs."""
-        return _object(await self.request("summary", wire.Empty()))
+        return _object(await self._request("summary", wire.Empty()))
 
     async def workflows(self) -> list[str]:
         """List the names of the registered workflows."""
-        names: list[str] = await self.request("workflows", wire.Empty())
+        names: list[str] = await self._request("workflows", wire.Empty())
         return names
 
     async def events(
@@ -199,9 +199,9 @@ class Client:
     ) -> list[dict[str, Any]]:
         """Return at most ``limit`` events of a run after the sequence number ``after``."""
         query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
-        return _objects(_object(await self.request("events", query))["events"])
+        return _objects(_object(await self._request("events", query))["events"])
 
-    async def request(self, method: str, payload: wire.Payload) -> Any:
+    async def _request(self, method: str, payload: wire.Payload) -> Any:
         """Send a request, and retransmit it until a reply arrives.
 
         Raises :class:`ControlError` for an error reply, and :class:`NoAnswer` after ``wait_s``.

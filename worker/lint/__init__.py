@@ -1,1 +1,4 @@
-"""Linter of workflows. Its modules are private to ``worker``; use the command ``worker lint``."""
+"""Linter of workflows.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

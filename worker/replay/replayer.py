@@ -75,8 +75,8 @@ async def replay(
         script=script,
         # Not the machine's clock: a step that reads the time must read the recorded time.
         clock=ClockKind.VIRTUAL,
-        start_at=recording.events[0].timestamp if recording.events else 0,
-        moments={(run.job_id, run.number): run.start.timestamp for run in recorded},
+        clock_start_us=recording.events[0].timestamp if recording.events else 0,
+        moments_us={(run.job_id, run.number): run.start.timestamp for run in recorded},
     )
     secrets = collect_secrets(configurations(played, header.credentials)[0].values())
     host = ReplayHost(recording.exchanges, Scrubber(secrets).request)

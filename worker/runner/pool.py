@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.errors import PlanError
 from worker.runner.prepare import Options, prepare
-from worker.runner.result import Collector, PathEntry, Result
+from worker.runner.result import Collector, Result
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
@@ -81,9 +81,11 @@ class Pool:
             await self._processes.execute(request, collector.receive, cancel, host)
         return collector.result()
 
-    async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
-        """Start a process that evaluates the conditions of the request's plan."""
-        return await self._processes.start_evaluator(request)
+
+async def start_evaluator(pool: Pool, request: RunRequest) -> ConditionEvaluator:
+    """Start a process that evaluates the conditions of the request's plan."""
+    # Not a method of the public class, because requests and evaluators are private.
+    return await pool._processes.start_evaluator(request)
 
 
 # --- runs without a pool or an event loop ---------------------------------------------------------
@@ -162,6 +164,3 @@ def background() -> Background:
     shared = Background()
     atexit.register(shared.close)
     return shared
-
-
-__all__ = ["Limits", "Options", "PathEntry", "Pool", "Result", "prepare", "run", "run_async"]

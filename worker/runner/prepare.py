@@ -15,6 +15,7 @@ from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
+from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 from worker.sandbox.protocol import RunRequest
@@ -34,8 +35,8 @@ class Options:
     ``credentials`` maps the names that steps use to the content of the credentials. ``modules``
     are Python modules that Python steps may import beyond the safe ones. ``script`` replaces the
     code of some executions by a scripted outcome. ``clock`` is the kind of clock. A virtual one
-    begins at ``start_at``, and ``moments`` gives the times at which recorded executions started,
-    by step and execution; both are in microseconds since the epoch.
+    begins at ``clock_start_us``, and ``moments_us`` gives the times at which recorded executions
+    started, by step and execution; both are in microseconds since the epoch.
     """
 
     start: str = ""
@@ -47,8 +48,8 @@ class Options:
     modules: frozenset[str] = frozenset()
     script: Script = field(default_factory=dict)
     clock: ClockKind = ClockKind.MACHINE
-    start_at: int = 0
-    moments: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    clock_start_us: int = 0
+    moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 def limits_of(
@@ -109,8 +110,8 @@ def prepare(
         missing=missing,
         script=options.script,
         clock=options.clock,
-        start=options.start_at,
-        moments=options.moments,
+        clock_start_us=options.clock_start_us,
+        moments_us=options.moments_us,
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
         bundles=tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()})),
     )
@@ -187,16 +188,24 @@ def _python_job(step: Step, options: Options) -> str:
 
 
 # Cached because tests and fleets run the same workflow many times, and compiling is the costly part
-# of preparing. Imported late because a run of Python steps needs no JavaScript parser.
+# of preparing. On disk as well: the parser is imported only for what was never compiled.
 @functools.lru_cache(maxsize=4096)
 def compiled_job(source: str) -> CompiledJob:
-    from worker.compiler.compile_job import compile_job
+    job = job_cache.read_job(source)
+    if job is None:
+        from worker.compiler.compile_job import compile_job
 
-    return compile_job(source)
+        job = compile_job(source)
+        job_cache.write_job(source, job)
+    return job
 
 
 @functools.lru_cache(maxsize=4096)
 def compiled_condition(expression: str) -> str:
-    from worker.compiler.compile_job import compile_condition
+    compiled = job_cache.read_condition(expression)
+    if compiled is None:
+        from worker.compiler.compile_job import compile_condition
 
-    return compile_condition(expression)
+        compiled = compile_condition(expression)
+        job_cache.write_condition(expression, compiled)
+    return compiled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status
 from worker.errors import PlanError
 from worker.runner.prepare import VERSIONS
+from worker.util.machine_clock import now_us
 
 if TYPE_CHECKING:
     from worker.sinks.base import Sink
@@ -107,13 +107,14 @@ class Collector:
 
     def reject(self, workflow: str, error: PlanError) -> None:
         """Complete a run whose workflow cannot be compiled, with the error as its reason."""
-        stream, now = EventStream(self.run_id), time.time_ns() // 1000
+        stream, time_us = EventStream(self.run_id), now_us()
         start = RunStart(
-            run_id=self.run_id, seq=0, timestamp=now, workflow=workflow, versions=VERSIONS
+            run_id=self.run_id, seq=0, timestamp=time_us, workflow=workflow, versions=VERSIONS
         )
         stream.check(start)
         self.receive(start)
-        for event in stream.complete(StepError(type=error.type, message=str(error)), now_us=now):
+        reason = StepError(type=error.type, message=str(error))
+        for event in stream.complete(reason, now_us=time_us):
             self.receive(event)
 
     def result(self) -> Result:

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from enum import StrEnum
+
+from worker.util.machine_clock import now_us
 
 READ_STEP_US = 10
 """Microseconds by which a job's read moves a clock that stands still.
@@ -32,15 +33,21 @@ class ClockKind(StrEnum):
 
 
 class Clock:
-    """Clock of one run. ``moments`` are the times of a recording, by step and execution."""
+    """Clock of one run. ``start_us`` is the first time of a virtual one.
+
+    ``moments_us`` are the start times of a recording's executions, by step and execution.
+    """
 
     def __init__(
-        self, kind: ClockKind, start: int = 0, moments: Mapping[tuple[str, int], int] | None = None
+        self,
+        kind: ClockKind,
+        start_us: int = 0,
+        moments_us: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self.kind = kind
-        self._now = _machine_us() if kind is ClockKind.RECORDED else start
+        self._now_us = now_us() if kind is ClockKind.RECORDED else start_us
         self._skipped_s = 0.0
-        self._moments = moments or {}
+        self._moments_us = moments_us or {}
 
     @property
     def stands_still(self) -> bool:
@@ -52,34 +59,30 @@ class Clock:
         """Seconds that were skipped; may be infinite."""
         return self._skipped_s
 
-    def now(self) -> int:
+    def now_us(self) -> int:
         """Return the time, without moving the clock."""
         if self.kind is ClockKind.MACHINE:
-            return _machine_us() + int(min(self._skipped_s, _FAR_S) * 1e6)
-        return self._now
+            return now_us() + int(min(self._skipped_s, _FAR_S) * 1e6)
+        return self._now_us
 
     def read(self) -> int:
         """Return the time for a job; a clock that stands still moves by ``READ_STEP_US``."""
         if self.stands_still:
-            self._now += READ_STEP_US
-        return self.now()
+            self._now_us += READ_STEP_US
+        return self.now_us()
 
     def skip(self, seconds: float) -> None:
         """Move the clock forward."""
         self._skipped_s += seconds
-        self._now += int(min(seconds, _FAR_S) * 1e6)
+        self._now_us += int(min(seconds, _FAR_S) * 1e6)
 
-    def reach(self, moment: int) -> None:
+    def reach(self, moment_us: int) -> None:
         """Set the clock to a time, unless it is past it already."""
-        self._now = max(self._now, moment)
+        self._now_us = max(self._now_us, moment_us)
 
     def begin_step(self, step: str, execution: int) -> None:
         """Set the clock for the start of a step: to the recorded time, or to the machine's."""
         if self.kind is ClockKind.RECORDED:
-            self.reach(_machine_us())
+            self.reach(now_us())
         else:
-            self.reach(self._moments.get((step, execution), 0))
-
-
-def _machine_us() -> int:
-    return time.time_ns() // 1000
+            self.reach(self._moments_us.get((step, execution), 0))

@@ -40,7 +40,7 @@ class EventWriter:
             "type": type,
             "run_id": self._run_id,
             "seq": self._seq,
-            "timestamp": self._clock.now(),
+            "timestamp": self._clock.now_us(),
             **fields,
         }
         self._seq += 1

@@ -30,7 +30,7 @@ EXIT_OUT_OF_MEMORY = 77
 HOST_CALL = "host:call"
 """Type of a frame that is no event but a call for the parent's host.
 
-The reply is a frame ``{number, at}``, with the time at which it arrives, and a text.
+The reply is a frame ``{number, at_us}``, with the time at which it arrives, and a text.
 """
 
 
@@ -47,9 +47,10 @@ class RunRequest:
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
     JSON text, ``missing`` the names of the credentials that are not there. ``modules`` are the
     modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
-    executions of steps. ``clock`` is the kind of clock, ``start`` the first time of a virtual one,
-    ``moments`` are the start times of the steps of a recording. ``adaptors`` maps specifiers to
-    installed adaptors (``name@version``), and ``bundles`` lists these with their paths.
+    executions of steps. ``clock`` is the kind of clock, ``clock_start_us`` the first time of a
+    virtual one, and ``moments_us`` are the start times of a recording's executions. ``adaptors``
+    maps specifiers to installed adaptors (``name@version``), and ``bundles`` lists these with their
+    paths.
     """
 
     run_id: str
@@ -66,8 +67,8 @@ class RunRequest:
     missing: dict[str, str] = field(default_factory=dict)
     script: Script = field(default_factory=dict)
     clock: ClockKind = ClockKind.MACHINE
-    start: int = 0
-    moments: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    clock_start_us: int = 0
+    moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
     adaptors: Mapping[str, str] = field(default_factory=dict)
     bundles: tuple[tuple[str, str], ...] = ()
 
@@ -77,7 +78,7 @@ class ConditionRequest:
     """Conditions to evaluate over states that the parent sends, one request at a time.
 
     The first reply is a frame ``{refused: error or null}``. Then each request is a frame
-    ``{step, now, seed}`` with a state. Its reply is ``{verdicts, error}``, with the state where
+    ``{step, now_us, seed}`` with a state. Its reply is ``{verdicts, error}``, with the state where
     the conditions changed it. For a request with ``all``, a list of states, the reply lists a pair
     of verdicts and error for each.
     """

@@ -10,8 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 
-from worker.core.driver import drive, fail_start
-from worker.core.machine import CompleteRun, CompleteStep, EdgesEvaluated, EvaluateEdges, StartStep
+from worker.core.driver import drive
+from worker.core.machine import (
+    CompleteRun,
+    CompleteStep,
+    EdgesEvaluated,
+    EvaluateEdges,
+    Started,
+    StartFailed,
+    StartStep,
+)
 from worker.core.outcome import Outcome, StepError
 from worker.core.scripted import build_input, find_scripted_step, scripted_outcome
 from worker.core.status import STATUSES
@@ -39,7 +47,7 @@ class StepExecutor(ABC):
         self._clock = clock
         self._step_id = self._job_id = ""
         self._execution = 0
-        self._step_started = self._started = clock.now()
+        self._step_started = self._started = clock.now_us()
 
     @abstractmethod
     def prepare(self) -> StepError | None:
@@ -60,11 +68,13 @@ class StepExecutor(ABC):
         )
         # The parent's time limit starts with run:start, and preparing may take long already.
         self._writer.flush()
+        drive(self._request.plan, self._start(), self)
+
+    def _start(self) -> Started | StartFailed:
         error = self.prepare()
         if error is not None:
-            fail_start(self._request.plan, error, self)
-        else:
-            drive(self._request.plan, StateText(self._writer.next_id(), self._request.input), self)
+            return StartFailed(error=error)
+        return Started(input=StateText(self._writer.next_id(), self._request.input))
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -73,7 +83,7 @@ class StepExecutor(ABC):
         self._step_id, self._job_id = self._writer.next_id(), effect.step.id
         self._execution = effect.execution
         self._clock.begin_step(effect.step.id, effect.execution)
-        self._step_started = self._clock.now()
+        self._step_started = self._clock.now_us()
         self._writer.emit(
             "step:start",
             step_id=self._step_id,
@@ -155,7 +165,7 @@ class StepExecutor(ABC):
             withheld=withheld,
             next=effect.next,
             mem=peak_memory(),
-            duration=self._clock.now() - self._step_started,
+            duration=self._clock.now_us() - self._step_started,
         )
         self._step_id = self._job_id = ""
 
@@ -169,7 +179,7 @@ class StepExecutor(ABC):
             final_dataclip_id=final and final.id,
             withheld=self._writer.too_large(final),
             mem=peak_memory(),
-            duration=self._clock.now() - self._started,
+            duration=self._clock.now_us() - self._started,
         )
         self._writer.flush()
 

@@ -12,11 +12,12 @@ entry point; nothing has to be imported for them.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from worker.util.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from worker.adaptors.http.exchange import HttpReply
+    from worker.adaptors.http.exchange import HttpReply, HttpRequest
     from worker.adaptors.http.stub_host import Stub
     from worker.core.outcome import StepError
     from worker.core.scripted import Script, ScriptedStep
@@ -44,6 +45,7 @@ _MODULES = {
     "ExpectedOutput": "worker.testing.case",
     "ExplainedBool": "worker.testing.fixtures",
     "HttpReply": "worker.adaptors.http.exchange",
+    "HttpRequest": "worker.adaptors.http.exchange",
     "Limits": "worker.sandbox.limits",
     "LoadError": "worker.errors",
     "PathEntry": "worker.runner.result",
@@ -77,6 +79,7 @@ __all__ = [
     "ExpectedOutput",
     "ExplainedBool",
     "HttpReply",
+    "HttpRequest",
     "Limits",
     "LoadError",
     "PathEntry",
@@ -100,16 +103,6 @@ __all__ = [
     "update_cases",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # Imported on first use: pytest loads this package in every project that has it installed, and
-    # must not pay for the sandbox and the adaptors there.
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# On first use: pytest loads this package in every project that has it installed, and must not pay
+# for the sandbox and the adaptors there.
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

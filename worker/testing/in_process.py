@@ -15,7 +15,7 @@ from worker.core.event_stream import EventStream
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import Outcome, StepError
 from worker.errors import PlanError
-from worker.runner.pool import Pool
+from worker.runner.pool import Pool, start_evaluator
 from worker.runner.prepare import Options, input_text, prepare, seed_of
 from worker.runner.result import Collector, Result
 from worker.sandbox.clock import Clock
@@ -60,7 +60,7 @@ class InProcessRunner:
             input=input_text(run.input),
             limits=options.limits,
             script=options.script,
-            start=options.start_at,
+            clock_start_us=options.clock_start_us,
         )
         evaluator = self._evaluator(run.case.workflow, prepared)
         ScriptedRun(request, _EventReceiver(collector), evaluator).run()
@@ -81,7 +81,7 @@ class InProcessRunner:
         # A condition over a limit ends the process; the next run gets a new one.
         if evaluator is None or evaluator.closed:
             own = replace(request, run_id=str(uuid.uuid4()))
-            call = asyncio.run_coroutine_threadsafe(self._pool.start_evaluator(own), self._loop)
+            call = asyncio.run_coroutine_threadsafe(start_evaluator(self._pool, own), self._loop)
             evaluator = self._evaluators[id(workflow)] = call.result()
         return evaluator
 
@@ -111,7 +111,7 @@ class ScriptedRun(StepExecutor):
     def __init__(
         self, request: RunRequest, events: _EventReceiver, evaluator: ConditionEvaluator
     ) -> None:
-        clock = Clock(request.clock, request.start)
+        clock = Clock(request.clock, request.clock_start_us)
         super().__init__(request, EventWriter(request, events, clock), clock)
         self._evaluator = evaluator
         self._seed: str | None = request.seed
@@ -122,8 +122,10 @@ class ScriptedRun(StepExecutor):
     def execute(self, step: Step, state: str) -> Outcome:
         raise NeedsSandbox
 
-    def evaluate_conditions(self, order: EvaluateEdges, state: str | None) -> EdgesEvaluated:
+    def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         # The seed goes with the first evaluation alone: it starts the random numbers of the run
         # anew in a process that other runs have used before.
         seed, self._seed = self._seed, None
-        return self._evaluator.evaluate(order.step.id, state, now=self._clock.now(), seed=seed)
+        return self._evaluator.evaluate(
+            effect.step.id, state, now_us=self._clock.now_us(), seed=seed
+        )

@@ -97,7 +97,7 @@ def _options(case: Case, start_at: str, begins_at_us: int, results: list[Result]
         start=start_at,
         end=case.stop_after,
         clock=ClockKind.VIRTUAL,
-        start_at=begins_at_us,
+        clock_start_us=begins_at_us,
     )
 
 

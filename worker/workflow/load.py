@@ -40,7 +40,7 @@ def load(
 
     ``workflow`` selects one of a project's workflows by its key, id or name. With ``located``,
     steps and edges have their position also in a JSON file. Raises
-    :class:`worker.errors.LoadError` with the file, the path inside it, the value found and the
+    :class:`LoadError` with the file, the path inside it, the value found and the
     value expected.
     """
     document = _document(source, located=located)

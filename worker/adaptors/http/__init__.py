@@ -1,1 +1,4 @@
-"""Hosts for HTTP requests of adaptors: live, stubbed, recording and replaying."""
+"""Hosts for HTTP requests of adaptors: live, stubbed, recording and replaying.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

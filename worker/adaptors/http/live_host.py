@@ -55,7 +55,7 @@ class LiveHost:
             request = request_of(call.text)
         except ExchangeError as error:
             return error_reply(call, "TypeError", str(error))
-        return HostReply(text=reply_text(await self.send(request)), at=call.now)
+        return HostReply(text=reply_text(await self.send(request)), at_us=call.now_us)
 
     async def send(self, request: HttpRequest) -> HttpReply:
         """Send a request. Errors become replies, with the names and codes that Node has."""

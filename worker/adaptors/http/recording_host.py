@@ -48,17 +48,17 @@ class RecordingHost:
             self._record(call, request, HttpReply(error=ended), NEVER_US)
             raise
         # Replies are delivered in this order, so no two may have the same time in a replay.
-        arrived = max(call.now + (time.monotonic_ns() - started) // 1000, self._last_arrival + 1)
+        arrived = max(call.now_us + (time.monotonic_ns() - started) // 1000, self._last_arrival + 1)
         self._last_arrival = arrived
         self._record(call, request, reply, arrived)
-        return HostReply(text=reply_text(reply), at=arrived)
+        return HostReply(text=reply_text(reply), at_us=arrived)
 
     def _record(self, call: HostCall, request: HttpRequest, reply: HttpReply, arrived: int) -> None:
         self._write(
             Exchange(
                 step=call.step,
                 execution=call.execution,
-                sent_us=call.now,
+                sent_us=call.now_us,
                 arrived_us=arrived,
                 request=request,
                 reply=reply,

@@ -59,7 +59,7 @@ class ReplayHost:
             exchange = left[0]
         left.remove(exchange)
         delay = exchange.arrived_us - exchange.sent_us
-        return HostReply(text=reply_text(exchange.reply), at=call.now + delay)
+        return HostReply(text=reply_text(exchange.reply), at_us=call.now_us + delay)
 
     def not_requested(self) -> list[RequestDivergence]:
         """List the recorded requests that were not made in the replay."""

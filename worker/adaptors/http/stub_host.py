@@ -63,7 +63,9 @@ class StubHost:
             if stub.matches(call, request):
                 self._used[index] += 1
                 reply = stub.replies[min(used, len(stub.replies) - 1)]
-                return HostReply(text=reply_text(reply), at=call.now + int(stub.delay_s * 1e6))
+                return HostReply(
+                    text=reply_text(reply), at_us=call.now_us + int(stub.delay_s * 1e6)
+                )
         message = f"no stub of this case answers {request.method} {request.url} (http: ...)"
         return error_reply(call, "Error", message, "ERR_NO_STUB")
 

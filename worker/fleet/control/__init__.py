@@ -5,4 +5,6 @@
 queue. :mod:`~worker.fleet.control.message_processor` applies them to a batch of messages in one
 transaction of :mod:`~worker.fleet.control.store`. :mod:`~worker.fleet.control.service`
 connects that to a bus.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
 """

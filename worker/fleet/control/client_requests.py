@@ -114,7 +114,7 @@ class RequestHandler:
         # Reading a project locks its row: projects without limits need not wait for each other.
         if limit.concurrent is None and limit.per_period is None:
             return None
-        counted, reason = admit(uow.transaction.project(project), limit, uow.now)
+        counted, reason = admit(uow.transaction.project(project), limit, uow.now_us)
         uow.transaction.put_project(counted)
         return reason
 
@@ -213,7 +213,7 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
         if run.status is not Status.CANCELLED:
             raise RequestError("conflict", f"run {run.id} has ended already: {run.status.value}")
         return views.run_state(run)
-    run = uow.apply(run, CancelRequested(at=uow.now))
+    run = uow.apply(run, CancelRequested(at=uow.now_us))
     if run.leased and run.worker is not None:
         command = wire.Command(cancel=[wire.Attempt(run_id=run.id, attempt=run.attempt)])
         uow.publish(uow.topics.worker(run.worker, "cmd"), command)

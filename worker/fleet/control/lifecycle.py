@@ -1,6 +1,7 @@
 """The lifecycle of a run: one table of transitions, and ``apply``, the only way to change a run.
 
-Pure: times, tokens and lease ends come in with the events. The rules that the table states:
+Pure: tokens and times (microseconds since the epoch) come in with the events. The table states
+these rules:
 
 - A final run never changes: no event is legal for it. Late reports are stored apart, and refused.
 - A lease that expires before the run started returns the run to the queue, up to ``ATTEMPTS``
@@ -12,7 +13,7 @@ Pure: times, tokens and lease ends come in with the events. The rules that the t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -253,16 +254,6 @@ TABLE: tuple[Transition, ...] = (
 _ROWS: dict[tuple[RunPhase, type[LifecycleEvent]], list[Transition]] = {}
 for _row in TABLE:
     _ROWS.setdefault((_row.source, _row.event), []).append(_row)
-
-
-def diagram() -> Iterator[str]:
-    """Yield the lines of the table as a Mermaid state diagram."""
-    yield "stateDiagram-v2"
-    yield f"    [*] --> {_AVAILABLE}"
-    for row in TABLE:
-        note = f" ({row.note})" if row.note else ""
-        yield f"    {row.source} --> {row.target}: {row.event.__name__}{note}"
-    yield f"    {_FINAL} --> [*]"
 
 
 # --- leases ---------------------------------------------------------------------------------------

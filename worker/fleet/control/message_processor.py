@@ -74,17 +74,17 @@ class MessageProcessor:
         self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
         self._pending_claims: dict[str, PendingClaim] = {}
-        self._connected_since: int | None = None
-        self._last_tick = 0
-        self._last_retention = 0
-        self._last_checkpoint = 0
+        self._connected_since_us: int | None = None
+        self._last_tick_us = 0
+        self._last_retention_us = 0
+        self._last_checkpoint_us = 0
 
     # --- batches ----------------------------------------------------------------------------------
 
-    def process(self, messages: Sequence[Message], now: int) -> Outgoing:
+    def process(self, messages: Sequence[Message], now_us: int) -> Outgoing:
         """Handle a batch of messages in one transaction. Return what to publish."""
         try:
-            return retry_on_conflict(lambda: self._process_batch(messages, now))
+            return retry_on_conflict(lambda: self._process_batch(messages, now_us))
         except Exception as error:
             if len(messages) == 1:
                 text = f"{type(error).__name__}: {error}"[:500]
@@ -92,13 +92,13 @@ class MessageProcessor:
         # One by one, so that a message that triggers a defect does not block the others.
         results = Outgoing()
         for message in messages:
-            results.extend(self.process([message], now))
+            results.extend(self.process([message], now_us))
         return results
 
-    def _process_batch(self, messages: Sequence[Message], now: int) -> Outgoing:
+    def _process_batch(self, messages: Sequence[Message], now_us: int) -> Outgoing:
         batch = [parsed for message in messages if (parsed := self._parser.parse(message))]
         with self._store.transaction() as transaction:
-            uow = self._unit_of_work(transaction, now)
+            uow = self._unit_of_work(transaction, now_us)
             _prefetch(uow, batch)
             for inbound in batch:
                 uow.topic = inbound.message.topic
@@ -109,31 +109,31 @@ class MessageProcessor:
             self._assign_runs(uow)
         return self._committed(uow)
 
-    def tick(self, now: int) -> Outgoing:
+    def tick(self, now_us: int) -> Outgoing:
         """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
-        late = self._last_tick and now - self._last_tick > LATE_TICK_US
-        self._last_tick = now
+        late = self._last_tick_us and now_us - self._last_tick_us > LATE_TICK_US
+        self._last_tick_us = now_us
         # While this process was suspended, heartbeats piled up unread: leases start anew.
-        if late and self._connected_since is not None:
-            self._connected_since = now
-        return retry_on_conflict(lambda: self._tick(now))
+        if late and self._connected_since_us is not None:
+            self._connected_since_us = now_us
+        return retry_on_conflict(lambda: self._tick(now_us))
 
-    def _tick(self, now: int) -> Outgoing:
+    def _tick(self, now_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
-            uow = self._unit_of_work(transaction, now)
+            uow = self._unit_of_work(transaction, now_us)
             self._expire_leases(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
             self._assign_runs(uow)
         return self._committed(uow)
 
-    def on_connected(self, now: int) -> Outgoing:
+    def on_connected(self, now_us: int) -> Outgoing:
         """Collect the states and alerts that may have been lost before this connection."""
-        self._connected_since = now
+        self._connected_since_us = now_us
         with self._store.transaction() as transaction:
-            uow = self._unit_of_work(transaction, now)
+            uow = self._unit_of_work(transaction, now_us)
             checkpoint = transaction.meta(_CHECKPOINT)
-            self._last_checkpoint = max(self._last_checkpoint, checkpoint or 0)
+            self._last_checkpoint_us = max(self._last_checkpoint_us, checkpoint or 0)
             for run in transaction.changed_since(checkpoint) if checkpoint is not None else ():
                 uow.publish_run_state(run)
             for run in transaction.unnotified():
@@ -142,18 +142,18 @@ class MessageProcessor:
 
     def on_disconnected(self) -> None:
         """Suspend the expiry of leases: heartbeats cannot arrive without a connection."""
-        self._connected_since = None
+        self._connected_since_us = None
         self._pending_claims.clear()
 
-    def mark_notified(self, run_ids: Sequence[str], now: int) -> None:
+    def mark_notified(self, run_ids: Sequence[str], now_us: int) -> None:
         """Record that the alerts of runs were delivered."""
         with self._store.transaction() as transaction:
-            transaction.mark_notified(run_ids, now)
+            transaction.mark_notified(run_ids, now_us)
 
-    def _unit_of_work(self, transaction: Transaction, now: int) -> UnitOfWork:
+    def _unit_of_work(self, transaction: Transaction, now_us: int) -> UnitOfWork:
         # A copy of the claims: a transaction that is rolled back must not use any up.
         claims = dict(self._pending_claims)
-        return UnitOfWork(transaction, now, self._topics, self._settings, claims)
+        return UnitOfWork(transaction, now_us, self._topics, self._settings, claims)
 
     def _committed(self, uow: UnitOfWork) -> Outgoing:
         self._pending_claims = uow.pending_claims
@@ -195,29 +195,29 @@ class MessageProcessor:
     def _expire_leases(self, uow: UnitOfWork) -> None:
         # After a reconnect workers get a full lease to send the heartbeats that were lost.
         lease_us = int(self._settings.lease_s * 1e6)
-        if self._connected_since is None or uow.now < self._connected_since + lease_us:
+        if self._connected_since_us is None or uow.now_us < self._connected_since_us + lease_us:
             return
-        for run in uow.transaction.expired_runs(uow.now):
+        for run in uow.transaction.expired_runs(uow.now_us):
             # A run that another control plane had locked may be renewed by now.
-            if run.leased and run.expires <= uow.now:
-                uow.apply(run, Expired(at=uow.now))
+            if run.leased and run.expires <= uow.now_us:
+                uow.apply(run, Expired(at=uow.now_us))
                 uow.outgoing.expired.append(run)
 
     def _write_checkpoint(self, uow: UnitOfWork) -> None:
         """Store a time before which all committed states are published, for the next start."""
-        due = uow.now - self._last_checkpoint > CHECKPOINT_INTERVAL_US
-        if self._connected_since is not None and due:
+        due = uow.now_us - self._last_checkpoint_us > CHECKPOINT_INTERVAL_US
+        if self._connected_since_us is not None and due:
             # The time of the checkpoint before: what was committed since may still be in a queue.
-            uow.transaction.put_meta(_CHECKPOINT, self._last_checkpoint)
-            self._last_checkpoint = uow.now
+            uow.transaction.put_meta(_CHECKPOINT, self._last_checkpoint_us)
+            self._last_checkpoint_us = uow.now_us
 
     def _apply_retention(self, uow: UnitOfWork) -> None:
         retain_us = int(self._settings.retain_s * 1e6)
-        if not retain_us or uow.now - self._last_retention <= RETENTION_INTERVAL_US:
+        if not retain_us or uow.now_us - self._last_retention_us <= RETENTION_INTERVAL_US:
             return
         # Until nothing is left, each tick deletes a part: one large transaction would block.
-        if not delete_ended_orders(uow.transaction, uow.now - retain_us):
-            self._last_retention = uow.now
+        if not delete_ended_orders(uow.transaction, uow.now_us - retain_us):
+            self._last_retention_us = uow.now_us
 
     # --- the queue --------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
 
 
-class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of one project; ``None`` means unlimited.
 
     ``concurrent`` is how many of its runs may be unfinished, ``per_period`` how many are accepted
@@ -29,18 +29,18 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    default: Limit = Limit()
-    projects: dict[str, Limit] = {}
+    default: ProjectLimits = ProjectLimits()
+    projects: dict[str, ProjectLimits] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The limits of all projects; ``default`` applies to those without an entry."""
 
-    default: Limit = field(default_factory=Limit)
-    projects: Mapping[str, Limit] = field(default_factory=dict)
+    default: ProjectLimits = field(default_factory=ProjectLimits)
+    projects: Mapping[str, ProjectLimits] = field(default_factory=dict)
 
-    def of(self, project: str) -> Limit:
+    def of(self, project: str) -> ProjectLimits:
         return self.projects.get(project, self.default)
 
     def concurrency(self, project: str, workflow: str) -> int | None:

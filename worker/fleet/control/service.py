@@ -21,6 +21,7 @@ from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Me
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import now_us
 from worker.version import VERSION
 
 TICK_S = 0.25
@@ -89,7 +90,7 @@ class ControlPlane:
                 began = time.monotonic()
                 await self._handle_arrivals(arrivals)
                 if time.monotonic() >= next_tick:
-                    self._publish(await self._on_thread(lambda: self._processor.tick(now())))
+                    self._publish(await self._on_thread(lambda: self._processor.tick(now_us())))
                     next_tick = time.monotonic() + TICK_S
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
                 await asyncio.sleep(began + pause_s - time.monotonic())
@@ -116,7 +117,7 @@ class ControlPlane:
         await self._process(messages)
 
     async def _on_connected(self) -> None:
-        self._publish(await self._on_thread(lambda: self._processor.on_connected(now())))
+        self._publish(await self._on_thread(lambda: self._processor.on_connected(now_us())))
         self._bus.publish(_presence(self._topics, self._id, online=True))
         self.connected.set()
         self._log.info("broker.connected", incarnation=self._id)
@@ -124,7 +125,7 @@ class ControlPlane:
     async def _process(self, messages: Sequence[Message]) -> None:
         if messages:
             self.handled += len(messages)
-            results = await self._on_thread(lambda: self._processor.process(messages, now()))
+            results = await self._on_thread(lambda: self._processor.process(messages, now_us()))
             self._publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
@@ -155,8 +156,4 @@ class ControlPlane:
             self._bus.publish(self._encode(message))
             await self._notifier.notify(alert, self._log)
         run_ids = [alert.run_id for alert in alerts]
-        await self._on_thread(lambda: self._processor.mark_notified(run_ids, now()))
-
-
-def now() -> int:
-    return time.time_ns() // 1000
+        await self._on_thread(lambda: self._processor.mark_notified(run_ids, now_us()))

@@ -87,13 +87,13 @@ class UnitOfWork:
     def __init__(
         self,
         transaction: Transaction,
-        now: int,
+        now_us: int,
         topics: Topics,
         settings: Settings,
         pending_claims: dict[str, PendingClaim],
     ) -> None:
         self.transaction = transaction
-        self.now = now
+        self.now_us = now_us
         self.topics = topics
         self.settings = settings
         self.pending_claims = pending_claims
@@ -103,12 +103,12 @@ class UnitOfWork:
 
     @property
     def lease_end(self) -> int:
-        return self.now + int(self.settings.lease_s * 1e6)
+        return self.now_us + int(self.settings.lease_s * 1e6)
 
     def next_timestamp(self) -> int:
         """Return a time close to now, never the same twice, so that arrivals have an order."""
         self._timestamps += 1
-        return self.now + self._timestamps
+        return self.now_us + self._timestamps
 
     def publish(
         self, topic: str, payload: wire.Payload, *, retain: bool = False, expiry_s: int = 0
@@ -146,7 +146,7 @@ class UnitOfWork:
         if run.final:
             self.outgoing.ended[run.status] += 1
         if run.status in ALERTING:
-            self.transaction.add("alerts", {"run_id": run.id, "at": self.now, "notified": None})
+            self.transaction.add("alerts", {"run_id": run.id, "at": self.now_us, "notified": None})
             self.alert(run)
 
     def publish_run_state(self, run: RunRecord) -> None:

@@ -49,13 +49,13 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             draining=presence.draining,
             capacity=presence.capacity,
             version=presence.version,
-            since=uow.now,
+            since=uow.now_us,
         )
     )
     pending = uow.pending_claims.get(worker)
     if pending and (pending.incarnation != presence.incarnation or not presence.online):
         del uow.pending_claims[worker]
-    grace_end = uow.now + int(uow.settings.disconnect_grace_s * 1e6)
+    grace_end = uow.now_us + int(uow.settings.disconnect_grace_s * 1e6)
     for run in uow.transaction.leased_runs_of(worker):
         if run.leased and (run.incarnation != presence.incarnation or not presence.online):
             uow.apply(run, WorkerDisconnected(expires=grace_end))
@@ -130,7 +130,7 @@ def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
     for lease in release.leases:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.CLAIMED:
-            uow.apply(run, HandedBack(at=uow.now))
+            uow.apply(run, HandedBack(at=uow.now_us))
 
 
 def _leased_run(uow: UnitOfWork, worker: str, lease: wire.Lease) -> RunRecord | None:
@@ -220,7 +220,7 @@ def _store_stale(
     uow.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
     for event, text in events:
         row = {"run_id": run.id, "attempt": lease.attempt, "seq": event.seq, "worker": worker}
-        uow.transaction.add("stale_reports", {**row, "received": uow.now, "body": text.decode()})
+        uow.transaction.add("stale_reports", {**row, "received": uow.now_us, "body": text.decode()})
     return _ack(lease, last, f"stale: the run is {run.status.value}")
 
 
@@ -228,13 +228,13 @@ def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent) -> Lifecy
     if isinstance(event, RunComplete):
         return Completed(
             seq=event.seq,
-            at=uow.now,
+            at=uow.now_us,
             status=STATUS_OF_REASON[event.reason],
             error_type=_text(event.error_type, MAX_ERROR_TYPE),
             error_message=_text(event.error_message, MAX_ERROR_MESSAGE),
         )
     if run.phase is RunPhase.CLAIMED:
-        return RunStarted(seq=event.seq, at=uow.now)
+        return RunStarted(seq=event.seq, at=uow.now_us)
     return Progressed(seq=event.seq)
 
 

@@ -25,6 +25,7 @@ from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import MAX_MESSAGE_BYTES, AttemptKey, ReportSender
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import now_us
 from worker.version import VERSION
 
 REPEAT_CLAIM_S = 2.0
@@ -352,7 +353,7 @@ def _failure(run: LeasedRun, error: Exception) -> RunComplete:
     return RunComplete(
         run_id=run.lease.run_id,
         seq=run.next_seq,
-        timestamp=time.time_ns() // 1000,
+        timestamp=now_us(),
         reason="exception",
         error=StepError(type=type(error).__name__, message=str(error) or "no message"),
     )

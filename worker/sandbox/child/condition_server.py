@@ -51,7 +51,7 @@ def _handle(
     state: str | None,
 ) -> bytes:
     """Return the reply frame to one request."""
-    engine.date = lambda: header["now"]
+    engine.date = lambda: header["now_us"]
     if header["seed"] is not None:
         engine.seed(header["seed"])
     step, edges = steps[header["step"]]

@@ -36,8 +36,8 @@ class HostBridge:
     def call(self, number: int, kind: str, text: str, **origin: Any) -> None:
         """Send a call to the parent; ``origin`` identifies the execution that makes it."""
         self._open_calls += 1
-        now = self._clock.now()
-        header = {"type": HOST_CALL, "number": number, "kind": kind, "now": now, **origin}
+        now_us = self._clock.now_us()
+        header = {"type": HOST_CALL, "number": number, "kind": kind, "now_us": now_us, **origin}
         self._channel.sendall(encode_frame(header, text))
 
     def wait(self, seconds: float | None) -> None:
@@ -59,9 +59,11 @@ class HostBridge:
         while self._open_calls:
             for reply in self._receive(None):
                 heapq.heappush(self._due, reply)
-        rest = math.inf if not self._due else max(0.0, (self._due[0][0] - self._clock.now()) / 1e6)
-        self._skip(min(seconds, rest))
-        if rest <= seconds:
+        until_reply_s = math.inf
+        if self._due:
+            until_reply_s = max(0.0, (self._due[0][0] - self._clock.now_us()) / 1e6)
+        self._skip(min(seconds, until_reply_s))
+        if until_reply_s <= seconds:
             self._deliver(*heapq.heappop(self._due))
 
     def _deliver(self, at: int, number: int, text: str) -> None:
@@ -79,4 +81,4 @@ class HostBridge:
             os._exit(0)
         for header, text in self._decoder.feed(data):
             self._open_calls -= 1
-            yield header["at"], header["number"], text or ""
+            yield header["at_us"], header["number"], text or ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from worker.sandbox.event_writer import EventWriter
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.memory import peak_memory
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, FrameSender, RunRequest
+from worker.sandbox.protocol import FrameSender, RunRequest
 from worker.sandbox.python.steps import CompiledStep, compile_step, run_step
 from worker.sandbox.step_executor import EMPTY, StepExecutor
 from worker.workflow.model import Language, Step
@@ -29,19 +28,11 @@ A refused allocation does not show in the peak, so the peak only comes close to 
 """
 
 
-def execute_run(request: RunRequest, engine: Engine, channel: socket.socket) -> None:
-    """Execute a run to its end and write its events into ``channel``."""
-    try:
-        SandboxedRun(request, engine, channel).run()
-    except MemoryError:
-        os._exit(EXIT_OUT_OF_MEMORY)
-
-
 class SandboxedRun(StepExecutor):
-    """Executes the code of one run on the engines of this process."""
+    """Executes the code of one run on the engines of this process; its events go to a channel."""
 
     def __init__(self, request: RunRequest, engine: Engine, channel: socket.socket) -> None:
-        clock = Clock(request.clock, request.start, request.moments)
+        clock = Clock(request.clock, request.clock_start_us, request.moments_us)
         super().__init__(request, EventWriter(request, FrameSender(channel), clock), clock)
         self._engine = engine
         self._bridge = HostBridge(channel, clock, self.skip)
@@ -58,7 +49,7 @@ class SandboxedRun(StepExecutor):
         for specifier, name in self._request.adaptors.items():
             engine.choose(specifier, name)
         if clock.stands_still:
-            engine.now = lambda: clock.now() / 1000
+            engine.now = lambda: clock.now_us() / 1000
         engine.seed(self._request.seed)
         javascript = {id: job for id, job in jobs.items() if isinstance(job, CompiledJob)}
         return self._javascript.define(self._request.plan, javascript, self._request.conditions)
@@ -103,7 +94,7 @@ class SandboxedRun(StepExecutor):
     def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         # Conditions do not move a stopped clock: a condition server, which cannot tell how often
         # they read it, must give the same times.
-        self._engine.date = self._clock.now
+        self._engine.date = self._clock.now_us
         try:
             return self._javascript.evaluate(effect.step, effect.edges, state)
         finally:

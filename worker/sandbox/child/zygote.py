@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 from worker.sandbox.child.condition_server import serve_conditions
-from worker.sandbox.child.sandboxed_run import execute_run
+from worker.sandbox.child.sandboxed_run import SandboxedRun
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import confine
 from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, ConditionRequest, RunRequest
@@ -120,7 +120,7 @@ class Zygote:
                 serve_conditions(request, self._engine, channel)
             else:
                 confine(request.limits)
-                execute_run(request, self._engine, channel)
+                SandboxedRun(request, self._engine, channel).run()
             status = 0
         except MemoryError:
             status = EXIT_OUT_OF_MEMORY

@@ -40,15 +40,17 @@ class ConditionEvaluator:
         return self._startup[0]
 
     def evaluate(
-        self, step: str, state: str | None, *, now: int, seed: str | None
+        self, step: str, state: str | None, *, now_us: int, seed: str | None
     ) -> EdgesEvaluated:
         """Evaluate the open edges of a step over a state, which is JSON text.
 
-        ``now`` is the time in microseconds since the epoch; a ``seed`` restarts the sequence of
+        ``now_us`` is the time in microseconds since the epoch; a ``seed`` restarts the sequence of
         random numbers.
         """
         try:
-            self._channel.sendall(encode_frame({"step": step, "now": now, "seed": seed}, state))
+            self._channel.sendall(
+                encode_frame({"step": step, "now_us": now_us, "seed": seed}, state)
+            )
             header, changed = self._receive()
         except (OSError, EOFError, ProtocolError):
             return EdgesEvaluated(taken=(), state=state, error=self._end())
@@ -66,7 +68,7 @@ class ConditionEvaluator:
         """
         try:
             self._channel.sendall(
-                encode_frame({"step": step, "now": 0, "seed": None, "all": list(states)})
+                encode_frame({"step": step, "now_us": 0, "seed": None, "all": list(states)})
             )
             header, _ = self._receive()
         except (OSError, EOFError, ProtocolError):

@@ -12,8 +12,7 @@ from worker.util.json import dumps
 class HostCall:
     """A call that an execution of a step makes: ``kind`` is ``http``, ``text`` the JSON request.
 
-    ``number`` counts the run's calls from 1; ``now`` is the run's time, in microseconds since the
-    epoch.
+    ``number`` counts the run's calls from 1; ``now_us`` is the run's time since the epoch.
     """
 
     number: int
@@ -21,15 +20,15 @@ class HostCall:
     text: str
     step: str
     execution: int
-    now: int
+    now_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostReply:
-    """The reply as JSON, and the time (microseconds) at which a stopped clock lets it arrive."""
+    """The reply as JSON, and the time at which it arrives on a clock that stands still."""
 
     text: str
-    at: int
+    at_us: int
 
 
 class Host(Protocol):
@@ -41,7 +40,7 @@ class Host(Protocol):
 def error_reply(call: HostCall, name: str, message: str, code: str = "") -> HostReply:
     """Build a reply that makes the call throw."""
     error = {"name": name, "message": message, **({"code": code} if code else {})}
-    return HostReply(text=dumps({"error": error}), at=call.now)
+    return HostReply(text=dumps({"error": error}), at_us=call.now_us)
 
 
 class NoHost:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import pickle
 import struct
-import time
 from collections.abc import Callable
 from typing import Self
 
@@ -22,6 +21,7 @@ from worker.sandbox.parent.zygote_client import (
     cause_of_exit,
 )
 from worker.sandbox.protocol import ConditionRequest, RunRequest
+from worker.util.machine_clock import now_us
 
 MAX_ZYGOTES = 4
 """Zygotes that stay loaded, each with other bundles. Busy ones are kept beyond this number."""
@@ -138,5 +138,5 @@ class ProcessPool:
 def _complete_unstarted(
     request: RunRequest, error: StepError, receive: Callable[[AnyEvent], None]
 ) -> None:
-    for event in EventStream(request.run_id).complete(error, now_us=time.time_ns() // 1000):
+    for event in EventStream(request.run_id).complete(error, now_us=now_us()):
         receive(event)

@@ -13,7 +13,6 @@ import contextlib
 import pickle
 import signal
 import struct
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,11 +35,12 @@ from worker.sandbox.protocol import (
     RunRequest,
     encode_frame,
 )
+from worker.util.machine_clock import now_us
 
 BOOT_TIMEOUT_S = 30.0
 MAX_PENDING_CALLS = 1000
 """Host calls of one run that may wait for a reply at one time."""
-_CALL_FIELDS = ("number", "kind", "step", "execution", "now")
+_CALL_FIELDS = ("number", "kind", "step", "execution", "now_us")
 
 CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
 ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
@@ -167,7 +167,7 @@ class RunProcess:
 
     async def _reply(self, call: HostCall) -> None:
         reply = await self._host.handle(call)
-        header = {"number": call.number, "at": reply.at}
+        header = {"number": call.number, "at_us": reply.at_us}
         # Two replies at once would interleave their bytes on the channel.
         async with self._replying:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -201,10 +201,8 @@ class RunProcess:
     def _complete(self, process_exit: ProcessExit) -> None:
         """Complete the open step and the run, unless the process has completed them."""
         error = self._cause or cause_of_exit(process_exit, self._request.limits)
-        now_us = time.time_ns() // 1000
-        for event in self._stream.complete(
-            error, now_us=now_us, memory_bytes=process_exit.peak_bytes
-        ):
+        memory_bytes = process_exit.peak_bytes
+        for event in self._stream.complete(error, now_us=now_us(), memory_bytes=memory_bytes):
             self._receive(event)
 
 

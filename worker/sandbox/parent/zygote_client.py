@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from worker.core.outcome import OUT_OF_MEMORY, StepError
 from worker.errors import WorkerError
+from worker.sandbox import child_process
 from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY
 
@@ -51,17 +52,8 @@ class ZygoteClient:
     """
 
     def __init__(self, bundles: Bundles = ()) -> None:
-        self._control, theirs = socket.socketpair()
         module, paths = "worker.sandbox.child.zygote", json.dumps(bundles)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", module, str(theirs.fileno()), paths],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C in a terminal reaches the parent alone, which then cancels its runs.
-                start_new_session=True,
-            )
+        self._process, self._control = child_process.start(module, paths)
         self._names = itertools.count()
         self._broken = False
         self._exits: dict[str, asyncio.Future[ProcessExit]] = {}

@@ -9,9 +9,9 @@ from typing import Any
 
 from worker.fleet.client import Client, ControlError
 from worker.fleet.monitor.decode import events_from_reply
+from worker.util.machine_clock import now_us
 from worker.view.dashboard.log_lines import log_line
 from worker.view.dashboard.run_graph import status_of_step
-from worker.view.dashboard.templating import now_us
 
 # The last events of a run form its log; the page appends new ones.
 LOG_TAIL = 500

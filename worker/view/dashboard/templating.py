@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from markupsafe import Markup
 
 from worker.core.status import STATUSES, Status
 from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
+from worker.util.machine_clock import now_us
 from worker.version import VERSION
 
 # The last second that datetime supports: times come from workers.
@@ -51,10 +51,6 @@ def _safe(value: Any) -> Any:
     if value is None:
         return ""
     return printable(value) if type(value) is str else value
-
-
-def now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def iso(microseconds: int) -> str:

@@ -44,7 +44,7 @@ _FROZEN_CLOCK = (
 
 def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
     """Build the view of a run, and the annotations of its graph."""
-    executions = executions_of(source.events, stands_still=source.has_frozen_clock)
+    executions = executions_of(source.events, has_frozen_clock=source.has_frozen_clock)
     evaluated = evaluate_edges(source.workflow, executions, source.start)
     began = source.events[0].timestamp if source.events else 0
     end = source.end

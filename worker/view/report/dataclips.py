@@ -89,8 +89,10 @@ def _flattened(text: str, marker: str) -> str:
 
 
 class _Cutter:
-    """Cuts values, whose first parts are parts; a part has at most half of the budget that is left,
-    so that a long list does not hide what stands beside it."""
+    """Truncates values to a budget of characters."""
+
+    # A part gets at most half of the budget that is left, so that a long list does not hide the
+    # values beside it.
 
     def __init__(self, marker: str) -> None:
         self._marker = marker

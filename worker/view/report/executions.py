@@ -45,12 +45,12 @@ class ReportedExecution:
 
 
 def executions_of(
-    events: Sequence[AnyEvent], *, stands_still: bool = False
+    events: Sequence[AnyEvent], *, has_frozen_clock: bool = False
 ) -> tuple[ReportedExecution, ...]:
     """Pair starts with ends, in the order of the starts.
 
-    With ``stands_still`` the clock of the run did not advance while steps computed: the duration of
-    a step is measured up to the start of the next.
+    With ``has_frozen_clock`` the clock of the run did not advance while steps computed: the
+    duration of a step is measured up to the start of the next.
     """
     runs = executions(events)
     came = _Upstream()
@@ -60,7 +60,7 @@ def executions_of(
         following = runs[number + 1].start if number + 1 < len(runs) else None
         if complete is None:
             spent = events[-1].timestamp - start.timestamp
-        elif stands_still and following is not None:
+        elif has_frozen_clock and following is not None:
             spent = following.timestamp - start.timestamp
         else:
             spent = complete.duration
@@ -70,7 +70,7 @@ def executions_of(
                 complete=complete,
                 upstream=came.take(start),
                 spent=max(0, spent),
-                open=complete is None or (stands_still and following is None),
+                open=complete is None or (has_frozen_clock and following is None),
             )
         )
         if complete is not None:

@@ -1,1 +1,4 @@
-"""Readers of the file formats; :mod:`worker.workflow.load` detects which one to use."""
+"""Readers of the file formats; :mod:`worker.workflow.load` detects which one to use.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

@@ -1,1 +1,4 @@
-"""The database of a control plane: SQLite, or PostgreSQL for several control planes."""
+"""The database of a control plane: SQLite, or PostgreSQL for several control planes.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

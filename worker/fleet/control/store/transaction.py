@@ -75,7 +75,7 @@ _LEASES = (tables.RUNS.c.phase == RunPhase.CLAIMED.value) | (
 # The limit keeps a tick short when many leases expire together; the next tick does the rest.
 _EXPIRED = (
     select(tables.RUNS.c.id)
-    .where(_LEASES, tables.RUNS.c.expires <= bindparam("now"))
+    .where(_LEASES, tables.RUNS.c.expires <= bindparam("now_us"))
     .order_by(tables.RUNS.c.expires)
     .limit(500)
 )
@@ -244,8 +244,8 @@ class Transaction:
         """Load the runs that were assigned to a claim."""
         return self._load(self.connection.execute(_CLAIMED, {"claim": claim_id}).scalars())
 
-    def expired_runs(self, now: int) -> list[RunRecord]:
-        return self._load(self.connection.execute(_EXPIRED, {"now": now}).scalars())
+    def expired_runs(self, now_us: int) -> list[RunRecord]:
+        return self._load(self.connection.execute(_EXPIRED, {"now_us": now_us}).scalars())
 
     def leased_runs_of(self, worker: str) -> list[RunRecord]:
         return self._load(self.connection.execute(_OF_WORKER, {"worker": worker}).scalars())
@@ -328,10 +328,10 @@ class Transaction:
         """Load the runs whose alerts were not delivered yet."""
         return self._load(self.connection.execute(_UNNOTIFIED).scalars())
 
-    def mark_notified(self, run_ids: Iterable[str], now: int) -> None:
+    def mark_notified(self, run_ids: Iterable[str], now_us: int) -> None:
         alerts = tables.ALERTS
         delivered = update(alerts).where(alerts.c.run_id.in_(list(run_ids)))
-        self.connection.execute(delivered.values(notified=now))
+        self.connection.execute(delivered.values(notified=now_us))
 
     # --- workers ----------------------------------------------------------------------------------
 

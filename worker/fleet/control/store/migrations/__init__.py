@@ -1,1 +1,4 @@
-"""The history of the tables, for Alembic."""
+"""The history of the tables, for Alembic.
+
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

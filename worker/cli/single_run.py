@@ -1,0 +1,170 @@
+"""One run of a workflow from a file, for ``worker run``."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
+from worker.adaptors.http.lazy_host import LazyHost
+from worker.cli.files import read_credentials, read_input, write_state
+from worker.core.status import STATUSES, Status
+from worker.runner.pool import Pool
+from worker.runner.prepare import Options, configurations, limits_of
+from worker.runner.result import Result
+from worker.sinks.terminal_text import printable
+from worker.workflow.load import load
+from worker.workflow.model import Workflow
+
+if TYPE_CHECKING:
+    from worker.sinks.base import Sink
+
+UNENFORCED = (
+    "warning: this system enforces the time limit and the JavaScript memory limit; the memory of "
+    "Python steps is not limited, and a killed worker leaves its runs to end by themselves"
+)
+
+
+class RunInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the command that say what runs, and what it may do."""
+
+    workflow: str | None
+    input_file: str | None
+    start: str
+    end: str
+    only: str
+    credentials: Path | None
+    allow_python: bool
+    allow_hosts: tuple[str, ...]
+    limits: Mapping[str, Any]
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the command about what it prints and writes.
+
+    ``recording`` is a folder, and the patterns of what is kept out of it.
+    """
+
+    final_state: str | None
+    journal: Path | None
+    as_json: bool
+    quiet: bool
+    debug: bool
+    recording: tuple[Path, tuple[str, ...]] | None
+
+
+def run_file(file: Path, request: RunInput, output: Output) -> int:
+    """Run the workflow of a file to its end; return the exit code of its status."""
+    if sys.platform != "linux":
+        print(UNENFORCED, file=sys.stderr)
+    pool = Pool(size=1)
+    # The process that forks runs starts while the file is read and compiled.
+    pool.boot()
+    loaded = load(file, workflow=request.workflow)
+    for warning in loaded.warnings:
+        print(
+            f"warning: {printable(f'{file}: {warning.path}: {warning.message}')}", file=sys.stderr
+        )
+    options = Options(
+        start=request.start,
+        end=request.end,
+        only=request.only,
+        limits=limits_of(loaded, **request.limits),
+        credentials=read_credentials(request.credentials),
+        allow_python=request.allow_python,
+    )
+    state = read_input(request.input_file)
+    allowed = [parse_host_pattern(text) for text in request.allow_hosts]
+    sinks = _sinks(loaded, output)
+    live = functools.partial(_live, loaded, options, allowed)
+    result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
+    if output.final_state is not None:
+        write_state(output.final_state, result.final_state)
+    return STATUSES[result.status].exit_code
+
+
+async def _run(
+    pool: Pool,
+    workflow: Workflow,
+    state: dict[str, Any],
+    options: Options,
+    sinks: list[Sink],
+    live: Callable[[], LazyHost],
+    recording: tuple[Path, tuple[str, ...]] | None,
+) -> Result:
+    cancel = asyncio.Event()
+    _cancel_on_signals(cancel)
+    run = functools.partial(pool.run, workflow, state, sinks=sinks, cancel=cancel)
+    sender = live()
+    try:
+        async with pool:
+            if recording is None:
+                return await run(options, host=sender)
+            from worker.replay.recorder import Recorder
+
+            recorder = Recorder(recording[0], workflow, state, options, sender, recording[1])
+            sinks.append(recorder)
+            return await run(recorder.options, host=recorder.host, run_id=recorder.run_id)
+    finally:
+        await sender.close()
+        for sink in sinks:
+            sink.close()
+
+
+def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
+    """Return a host that lets requests through to allowed hosts and to those of credentials."""
+    configured, _ = configurations(workflow, options.credentials or {})
+    return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
+
+
+def _cancel_on_signals(cancel: asyncio.Event) -> None:
+    """Cancel the run on Ctrl-C or SIGTERM; exit at once on the second one."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        # A run that does not end must not keep its user from leaving.
+        if cancel.is_set():
+            os._exit(STATUSES[Status.CANCELLED].exit_code)
+        cancel.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _sinks(workflow: Workflow, output: Output) -> list[Sink]:
+    sinks: list[Sink] = []
+    if output.journal is not None:
+        from worker.sinks.journal import Journal
+
+        sinks.append(Journal(output.journal))
+    if output.as_json:
+        from worker.sinks.journal import EventLines
+
+        sinks.append(EventLines(sys.stdout))
+        if not output.quiet:
+            from worker.sinks.log import LogSink
+
+            sinks.append(LogSink())
+    elif not output.quiet:
+        to_stderr = output.final_state == "-"
+        sinks.append(_screen(workflow, debug=output.debug, to_stderr=to_stderr))
+    return sinks
+
+
+def _screen(workflow: Workflow, *, debug: bool, to_stderr: bool) -> Sink:
+    """Return a live tree where stdout is a terminal, else plain lines."""
+    from worker.sinks.terminal import TREE_LIMIT, LiveTree, PlainLines
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    dumb = os.environ.get("TERM") == "dumb"
+    if stream is sys.stdout and stream.isatty() and not dumb and len(workflow.steps) <= TREE_LIMIT:
+        return LiveTree(workflow, debug=debug)
+    return PlainLines(workflow, stream, debug=debug)

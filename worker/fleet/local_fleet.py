@@ -1,0 +1,84 @@
+"""A whole fleet in one process, without a broker: for tests and for embedding.
+
+async with worker.local_fleet(workflows=["graphs"]) as client:
+    order = await client.submit(workflow="referral", input={"data": {}})
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from worker.fleet.client import Client
+from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.policy import Policy
+from worker.fleet.control.service import ControlPlane
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.control.workflow_registry import read_workflows
+from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.fleet_worker import FleetWorker
+from worker.fleet.worker.outbox import Outbox
+from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.runner.pool import Pool
+from worker.sinks.log import stderr_logger
+
+QUIET = logging.CRITICAL
+
+
+@contextlib.asynccontextmanager
+async def local_fleet(
+    *,
+    capacity: int = 2,
+    store: str = "sqlite://",
+    workflows: Iterable[str | Path] = (),
+    policy: Policy = Policy(),
+    allowance: Allowance = Allowance(),
+    settings: Settings = Settings(),
+    notifier: AlertNotifier = AlertNotifier(),
+) -> AsyncIterator[Client]:
+    """Run a control plane and a worker in this process and yield a client of them.
+
+    ``capacity`` is how many runs execute at once, ``store`` the URL of the database (in memory by
+    default), ``workflows`` the files that orders can name. Runs that have not ended when the
+    ``async with`` block does are killed.
+    """
+    topics, broker, log = Topics(), LocalBroker(), stderr_logger(QUIET)
+    database = Store(store)
+    database.migrate()
+    registry = read_workflows(map(Path, workflows))
+    processor = MessageProcessor(
+        database, topics=topics, settings=settings, policy=policy, registry=registry
+    )
+    control = ControlPlane(
+        broker.bus(*topics.for_control()), processor, topics=topics, log=log, notifier=notifier
+    )
+    with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
+        async with Pool(size=capacity) as pool:
+            executor = RunExecutor(pool, allowance)
+            fleet_worker = FleetWorker(
+                broker.bus(*topics.for_worker("local")),
+                executor,
+                Outbox(Path(folder)),
+                name="local",
+                capacity=capacity,
+                topics=topics,
+                log=log,
+            )
+            tasks = [asyncio.create_task(service.run()) for service in (control, fleet_worker)]
+            try:
+                async with Client(broker.bus(), topics) as client:
+                    yield client
+            finally:
+                # The worker first: what it publishes while it stops still has a receiver.
+                for task in reversed(tasks):
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                await executor.close()
+                database.close()
