@@ -149,7 +149,7 @@ def check_dot(text: str) -> None:
         ), line
 
 
-CHECKS: dict[str, Callable[[bytes], None]] = {
+CHECKS: dict[str, Callable[[bytes], object]] = {
     "svg": lambda found: check_svg(found.decode()),
     "html": lambda found: check_html(found.decode()),
     "png": lambda found: check_png(found),
