@@ -53,10 +53,11 @@ imports: $(STAMP)
 
 check: lint types imports test-all  ## Everything that must be green: format, lint, types, imports, tests
 
-docs: $(STAMP)  ## Build the documentation into build/site (with npm, diagrams are drawn)
+docs: $(STAMP)  ## Build the documentation into build/site (npm draws the diagrams)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
-	-npm install --prefix .cache/docs --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --silent mermaid@11.12.0
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	-npm install --prefix .cache/docs --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
+		mermaid@11.12.0 iframe-worker@1.0.4
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 picture: $(STAMP)  ## Draw the run that the README shows
 	$(BIN)/python -m tools.picture docs/images/run.svg

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import replace as replace_case
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from worker.testing.case import Case
 from worker.testing.case_reader import load_cases
@@ -50,7 +51,7 @@ def mutants(workflow: Workflow) -> Iterator[tuple[str, Workflow]]:
 
 def survives(cases: list[Case], mutant: Workflow) -> bool:
     """Whether every case is as expected although the workflow is broken."""
-    return not any(run_case(replace(case, workflow=mutant)).mismatches for case in cases)
+    return not any(run_case(replace_case(case, workflow=mutant)).mismatches for case in cases)
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=[suite.name for suite in SUITES])

@@ -6,12 +6,13 @@ import asyncio
 import os
 import select
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import replace as replace_case
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from tests.support.helpers import check_events
 from worker.core.outcome import StepError
@@ -126,7 +127,7 @@ def test_a_condition_that_never_returns_is_a_timeout(
     staged = runner.run(next(scheduled_runs(case)))
     assert (staged.status, staged.error_type) == ("killed", "TimeoutError")
     # The next question is put to a new process.
-    failing = replace(case, script={**case.script, "a": (FAILS,)})
+    failing = replace_case(case, script={**case.script, "a": (FAILS,)})
     assert runner.run(next(scheduled_runs(failing))).path[-1].step == "c"
 
 
@@ -136,7 +137,7 @@ def test_code_that_does_not_compile_refuses_the_run(
     (case,) = cases(tmp_path, "true", {"steps": {"a": {}, "b": {}, "c": {}}})
     broken = replace(case.workflow.steps[1], source="fn(s => { let a; let a; });")
     steps = (case.workflow.steps[0], broken, case.workflow.steps[2])
-    refused = replace(case, workflow=replace(case.workflow, steps=steps))
+    refused = replace_case(case, workflow=replace(case.workflow, steps=steps))
     assert runner.run(next(scheduled_runs(refused))).status == "crashed"
 
 

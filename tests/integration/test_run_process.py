@@ -291,7 +291,7 @@ async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_no
 
 async def test_a_run_may_have_so_many_open_calls_and_no_more() -> None:
     run = FakeRun()
-    call = {"type": "host:call", "kind": "http", "step": "a", "execution": 0, "now": 0}
+    call = {"type": "host:call", "kind": "http", "step": "a", "execution": 0, "now_us": 0}
     run.zygote.send(started(run.request.run_id))
     run.zygote.send(*({**call, "number": number + 1} for number in range(1000)))
     await run.until(lambda: len(run.host.calls) == 1000)

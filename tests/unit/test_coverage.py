@@ -41,7 +41,7 @@ def run(**data: Any) -> worker.Result:
     return worker.run(WORKFLOW, {"data": data})
 
 
-def test_rules_are_outcomes_of_steps_and_verdicts_on_edges() -> None:
+def test_rules_are_outcomes_of_steps_and_results_of_edges() -> None:
     rules = set(rules_of(WORKFLOW))
     assert {"step a success", "step a failed", "edge a->b taken", "edge a->b not taken"} <= rules
     assert "edge a->e taken" in rules and "edge a->e not taken" not in rules

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker.sandbox.protocol import (
-    MAX_CLIP_BYTES,
+    MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
     FrameDecoder,
     ProtocolError,
@@ -37,7 +37,7 @@ def test_frames_are_decoded_from_any_pieces() -> None:
     "data",
     [
         pytest.param(struct.pack("<II", MAX_HEADER_BYTES + 1, 0), id="header too large"),
-        pytest.param(struct.pack("<II", 2, MAX_CLIP_BYTES + 1) + b"{}", id="clip too large"),
+        pytest.param(struct.pack("<II", 2, MAX_BODY_BYTES + 1) + b"{}", id="clip too large"),
         pytest.param(framed(b"{"), id="header not JSON"),
         pytest.param(framed(b"\xff"), id="header not UTF-8"),
         pytest.param(framed(b"[]"), id="header no object"),
@@ -57,6 +57,6 @@ def test_frames_before_the_broken_one_are_not_lost() -> None:
         next(frames)
 
 
-@pytest.mark.parametrize(("head", "body"), [(MAX_HEADER_BYTES, 0), (0, MAX_CLIP_BYTES)])
+@pytest.mark.parametrize(("head", "body"), [(MAX_HEADER_BYTES, 0), (0, MAX_BODY_BYTES)])
 def test_a_frame_of_the_maximum_size_is_waited_for(head: int, body: int) -> None:
     assert list(FrameDecoder().feed(struct.pack("<II", head, body))) == []

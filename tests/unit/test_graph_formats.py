@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worker
-from tests.support.fleets import WORKER
+from tests.support.command import WORKER
 from tests.support.graph_checks import (
     CHECKS,
     check_layout,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import event as label
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from tests.support.machine_runs import drive, job, plan_of, runs, to, walk_result
 from tests.support.reference_walk import World, reference_walk

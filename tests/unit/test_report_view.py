@@ -143,12 +143,12 @@ def test_a_clock_that_stands_still_is_read_at_the_next_step() -> None:
     assert [one.took for one in still] == ["5.0 ms", "≥ 1.0 ms"]
 
 
-def test_the_verdict_has_the_words_of_the_terminal() -> None:
+def test_the_summary_has_the_words_of_the_terminal() -> None:
     source = sample("aborts.yaml", "aborts.input.json", "failed-job-error")
     view, _ = build_run_view(source)
-    assert [view.headline, *view.verdict] == summarize(source.workflow, source.events)
+    assert [view.headline, *view.summary] == summarize(source.workflow, source.events)
     text = page_of(source)
-    for line in view.verdict:
+    for line in view.summary:
         assert line.strip().replace("&", "&amp;").replace(">", "&gt;") in text
 
 
@@ -172,6 +172,12 @@ def test_what_is_spelled_out_before_the_caret_moves_it() -> None:
     )
     (shown,) = error_view(error, None).lines
     assert shown.text == r"a\x202e; throw" and shown.text[shown.caret - 1 :] == "throw"
+
+
+def test_an_error_without_its_source_stands_at_the_id_of_its_step() -> None:
+    place = Position(line=4, column=56, source_line="")
+    error = StepError(type="JobError", message="", job_id="a", step_id="5f", position=place)
+    assert error_view(error, None).place == "a:4:56"
 
 
 def test_a_source_that_is_another_one_is_not_shown_around_the_error() -> None:

@@ -3,10 +3,10 @@ default."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.helpers import job, workflow
 from worker.runner.prepare import limits_of

@@ -11,8 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from worker.adaptors.names import LATEST, Specifier, parse, parse_or_none, version_key
 from worker.errors import UsageError
@@ -20,8 +22,7 @@ from worker.errors import UsageError
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adaptor:
+class Adaptor(Struct, frozen=True, kw_only=True):
     """An installed adaptor.
 
     ``integrity`` is npm's hash of the package, ``sha256`` ours of the bundle and ``size`` its
@@ -156,7 +157,7 @@ def _read_manifest(manifest: Path) -> Adaptor:
     try:
         fields = json.loads(manifest.read_text("utf-8"))
         # Fields of a newer version are ignored, so that one cache serves several versions of ours.
-        known = {name: fields[name] for name in Adaptor.__dataclass_fields__}
+        known = {name: fields[name] for name in Adaptor.__struct_fields__}
         return Adaptor(**{**known, "exports": tuple(known["exports"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from worker.adaptors.names import Specifier
 from worker.errors import UsageError
@@ -15,8 +16,7 @@ from worker.errors import UsageError
 NAME = "adaptors.lock.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockedVersion:
+class LockedVersion(Struct, frozen=True, kw_only=True):
     """Exact version of an adaptor, and npm's integrity hash of its package."""
 
     version: str

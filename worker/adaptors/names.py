@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.errors import UsageError
 from worker.workflow.documents.data import shorten
@@ -18,8 +19,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+(-[\w.]+)?|latest", re.ASCII)
 _MAX_LENGTH = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Specifier:
+class Specifier(Struct, frozen=True, kw_only=True, order=True):
     """A package's name and its version; ``latest`` where none was written."""
 
     name: str

@@ -27,7 +27,7 @@ class BrokerConnection:
         return f"{self.address} · {self.topics.root}"
 
     def client(self) -> Client:
-        """Return a client that is not connected yet."""
+        """Build a client that is not connected yet."""
         name = client_name()
         bus = MqttBus(self.address, id=name)
         return Client(bus, self.topics, wait_s=self.reply_timeout_s, name=name)
@@ -55,7 +55,7 @@ def parse(
     key: Path | None,
     reply_timeout_s: float,
 ) -> BrokerConnection:
-    """Return the connection that options name. Raises :class:`worker.errors.UsageError`."""
+    """Parse the options of a broker. Raises :class:`UsageError` for an invalid address."""
     return BrokerConnection(
         address=parse_address(mqtt, ca=ca, cert=cert, key=key),
         topics=Topics(check_name(topic_prefix, "--topic-prefix")),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.connection import BrokerConnection
 from worker.cli.options import (
     PATH,
     POSITIVE,
@@ -18,6 +17,9 @@ from worker.cli.options import (
     quiet_log,
     store_workflows,
 )
+
+if TYPE_CHECKING:
+    from worker.cli.connection import BrokerConnection
 
 
 @command("control-plane")
@@ -109,6 +111,8 @@ def control_plane(
 
 
 def _print_document(name: str) -> int:
+    from importlib import resources
+
     document = resources.files("worker.fleet.messaging") / name
     print(document.read_text("utf-8"), end="")
     return 0

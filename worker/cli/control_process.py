@@ -42,7 +42,7 @@ class ControlOptions:
 def settings(
     *, lease_s: float, disconnect_grace_s: float, retain_days: float, message_limit_mb: float
 ) -> Settings:
-    """Return the settings of a control plane. Raises UsageError where they contradict."""
+    """Build the settings of a control plane. Raises UsageError where they contradict."""
     if disconnect_grace_s > lease_s:
         raise UsageError("--disconnect-grace cannot be longer than --lease")
     return replace(
@@ -64,7 +64,7 @@ def run_control_plane(
     store.migrate()
     plane = build_control_plane(connection, options, store, log)
     with serve_metrics(
-        options.metrics_listen, lambda: control_figures(plane), plane.connected.is_set
+        options.metrics_listen, lambda: control_metrics(plane), plane.connected.is_set
     ):
         asyncio.run(until_signal(plane.run()))
     store.close()
@@ -73,7 +73,7 @@ def run_control_plane(
 def build_control_plane(
     connection: BrokerConnection, options: ControlOptions, store: Store, log: LeveledLogger
 ) -> ControlPlane:
-    """Return a control plane that is not connected yet."""
+    """Build a control plane that is not connected yet."""
     topics, id = connection.topics, incarnation()
     processor = MessageProcessor(
         store,
@@ -100,12 +100,11 @@ def build_control_plane(
 def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     registry = read_workflows(options.workflows)
     for problem in registry.problems:
-        log.warning("workflow.ignored", why=problem)
+        log.warning("workflow.ignored", error=problem)
     return registry
 
 
-def control_figures(plane: ControlPlane) -> Iterable[Metric]:
-    """Yield the metrics of a control plane."""
+def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
     yield Metric(
         name="messages_handled", help="Messages handled", values={"": plane.handled}, counts=True
     )

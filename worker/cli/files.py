@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ INPUT_LIMIT_BYTES = 100 * 1024 * 1024
 
 
 def read_input(source: str | None) -> dict[str, Any]:
-    """Return the input state, read from a file or (``-``) from stdin; empty for None."""
+    """Read the input state from a file or from stdin (``-``); without a source it is empty."""
     if source is None:
         return {}
     if source == "-":
@@ -32,7 +31,7 @@ def read_input(source: str | None) -> dict[str, Any]:
 
 
 def read_credentials(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
-    """Return the content of credentials by the names that steps use."""
+    """Read credentials by the names that steps use; without a file there are none."""
     if file is None:
         return {}
     credentials = read_document(file).root
@@ -49,6 +48,9 @@ def write_state(target: str, state: Mapping[str, Any] | None) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
+    # A run that writes no file need not import it.
+    import tempfile
+
     path = Path(target)
     # A file is complete or absent: a reader never gets half a state.
     try:

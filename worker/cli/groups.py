@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
-@dataclass(frozen=True, slots=True)
-class LazyCommand:
+# No dataclass: `worker --help` would import what makes one.
+class LazyCommand(NamedTuple):
     """Command that is not imported yet: ``target`` is ``module:attribute``.
 
     ``summary`` repeats the first line of the command's help, so that the help of the group needs
@@ -61,6 +61,8 @@ class LazyGroup(click.Group):
         name = self.aliases.get(args[0], args[0])
         # click would suggest only names of commands that are imported already.
         if name not in self._by_name and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
             close = get_close_matches(name, self._by_name, n=1)
             hint = f" (did you mean '{close[0]}'?)" if close else ""
             ctx.fail(f"unknown command '{name}'{hint}")
@@ -74,6 +76,8 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(f"{entry.name:<{width}}", entry.summary) for entry in entries])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         # click's own would import every command for its help.
         names = [
             CompletionItem(entry.name, help=entry.summary)

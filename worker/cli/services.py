@@ -1,4 +1,4 @@
-"""LeveledLogger and signals of the processes that run until a signal comes."""
+"""Log and signals of the processes that run until a signal comes."""
 
 from __future__ import annotations
 

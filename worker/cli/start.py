@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from worker.adaptors.cache import root
-from worker.cli.connection import BrokerConnection
 from worker.cli.options import (
     PATH,
     broker_options,
@@ -21,7 +19,9 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
-from worker.fleet.messaging.topics import check_name
+
+if TYPE_CHECKING:
+    from worker.cli.connection import BrokerConnection
 
 
 def _hostname() -> str:
@@ -70,7 +70,11 @@ def start(
       worker start --mqtt mqtts://broker.example.org --name north-1
     """
     # The sandbox and its pool take longer to import than the rest of the command.
+    import asyncio
+
+    from worker.adaptors.cache import root
     from worker.cli.worker_process import WorkerOptions, allowance, run_worker
+    from worker.fleet.messaging.topics import check_name
 
     check_name(name, "--name")
     options = WorkerOptions(

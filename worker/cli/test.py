@@ -104,7 +104,7 @@ def _update(results: list[CaseResult]) -> int:
     by_file: dict[str, list[CaseResult]] = {}
     for result in results:
         by_file.setdefault(result.case.file, []).append(result)
-    names = [name for file, several in by_file.items() for name in update_file(Path(file), several)]
+    names = [name for file, group in by_file.items() for name in update_file(Path(file), group)]
     for name in names:
         print(f"updated: {printable(name)}")
     return len(names)
@@ -120,13 +120,13 @@ def _cover(
     for result in results:
         by_workflow.setdefault(result.case.workflow.name, []).append(result)
     coverages = [
-        measure(several[0].case.workflow, [run for result in several for run in result.results])
-        for several in by_workflow.values()
+        measure(group[0].case.workflow, [run for result in group for run in result.results])
+        for group in by_workflow.values()
     ]
     if file is not None:
         coverages = save(file, coverages)
     if draw is not None:
-        _draw(draw, [several[0].case.workflow for several in by_workflow.values()], coverages)
+        _draw(draw, [group[0].case.workflow for group in by_workflow.values()], coverages)
     print()
     for coverage in coverages:
         for line in coverage_lines(coverage):

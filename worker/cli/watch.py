@@ -59,11 +59,11 @@ async def _until_stopped(work: Any) -> None:
 
 async def _lines(client: Client, format_change: Callable[[Any], str]) -> None:
     async with client:
-        # Fails at once where no control plane answers; news alone would wait for ever.
+        # Fails if no control plane answers: notifications alone would be awaited for ever.
         await client.summary()
-        async for several in client.notifications():
-            for news in several:
-                if line := format_change(news):
+        async for batch in client.notifications():
+            for notification in batch:
+                if line := format_change(notification):
                     print(line)
             sys.stdout.flush()
 
@@ -111,10 +111,10 @@ class ChangeFeed:
 
     async def run(self) -> None:
         """Receive changes until cancelled."""
-        async for several in self._client.notifications():
-            for news in several:
-                self._tracker.handle(news, _second())
-                if not isinstance(news, Gap):
+        async for batch in self._client.notifications():
+            for notification in batch:
+                self._tracker.handle(notification, _second())
+                if not isinstance(notification, Gap):
                     self._changed.set()
 
     async def wait(self) -> None:

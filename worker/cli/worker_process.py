@@ -20,7 +20,7 @@ from worker.runner.pool import Pool
 from worker.sandbox.limits import Limits
 from worker.sinks.log import LeveledLogger
 
-# A worker without a cap takes what orders ask for: a day and a terabyte are never reached.
+# A worker without a cap takes what orders request: a day and a terabyte are never reached.
 NO_MAX_TIMEOUT_S = 86_400.0
 NO_MAX_MEMORY_MB = 1_000_000
 
@@ -45,7 +45,7 @@ def allowance(
     max_timeout: float | None,
     max_memory: int | None,
 ) -> Allowance:
-    """Return what the runs of a worker may use."""
+    """Build the allowance of a worker's runs from the options."""
     most = Limits(
         timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
     )
@@ -65,7 +65,7 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
         fleet_worker = build_worker(connection, options, executor, log)
         with serve_metrics(
             options.metrics_listen,
-            lambda: worker_figures(fleet_worker),
+            lambda: worker_metrics(fleet_worker),
             fleet_worker.connected.is_set,
         ):
             on_signals(lambda: fleet_worker.drain(options.drain_s))
@@ -76,7 +76,7 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
 def build_worker(
     connection: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: LeveledLogger
 ) -> FleetWorker:
-    """Return a worker that is not connected yet."""
+    """Build a worker that is not connected yet."""
     id = incarnation()
     bus = MqttBus(
         connection.address,
@@ -97,8 +97,7 @@ def build_worker(
     )
 
 
-def worker_figures(fleet_worker: FleetWorker) -> Iterable[Metric]:
-    """Yield the metrics of a worker."""
+def worker_metrics(fleet_worker: FleetWorker) -> Iterable[Metric]:
     yield Metric(name="runs_held", help="Runs under way", values={"": fleet_worker.running})
     yield Metric(
         name="runs_finished", help="Runs finished", values={"": fleet_worker.finished}, counts=True

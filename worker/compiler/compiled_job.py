@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompiledJob:
+class CompiledJob(Struct, frozen=True, kw_only=True):
     """Body of an async function of ``$worker`` that returns the job's operations.
 
     ``body`` keeps every line of the author's source on its own line, so only columns move.

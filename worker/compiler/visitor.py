@@ -74,7 +74,7 @@ class NodeContext:
         return NodeContext(self.scope, self.function, self.lazy, scope, self.operation)
 
     def as_value(self) -> NodeContext:
-        """Return the context for values: names are read, and ``.then`` is a promise's."""
+        """Return the context of a value: it reads names, and its ``.then`` is that of a promise."""
         if self.binding is None and not self.deferring:
             return self
         return NodeContext(self.scope, self.function, self.lazy, None, self.operation)

@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.core.outcome import StepError
 
-# Not part of `events`: that module needs msgspec, which would make every run's process larger.
+# Not part of `events`: its decoders would make every run's process larger.
 
 
 def error_to_dict(error: StepError) -> dict[str, Any]:

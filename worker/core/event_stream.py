@@ -31,13 +31,13 @@ class EventStream:
         """True after the first event."""
         return self._next_seq > 0
 
-    def accept(self, fields: Mapping[str, Any], clip: str | None) -> AnyEvent:
+    def accept(self, fields: Mapping[str, Any], dataclip: str | None) -> AnyEvent:
         """Validate JSON data and the text of its dataclip as the next event.
 
         Raises ``ValueError`` if it is malformed or out of order.
         """
         # The process of a run executes code of strangers, and may send anything.
-        event = from_fields(fields, clip)
+        event = from_fields(fields, dataclip)
         self.check(event)
         return event
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace as replace_error
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast, get_args
 
 import msgspec
@@ -231,13 +230,13 @@ def event_fields(event: AnyEvent) -> dict[str, Any]:
 
 
 def _escaped(event: AnyEvent) -> str:
-    # Half of a surrogate pair has no UTF-8 form, which msgspec refuses; json can escape it.
+    # Half of a surrogate pair has no UTF-8 form, which msgspec rejects; json can escape it.
     fields = event_fields(event)
     name = DATACLIP_FIELDS.get(event.type)
     if name is None:
         return dumps(fields)
-    clip = fields.pop(name)
-    return f'{dumps(fields)[:-1]},"{name}":{clip.text if clip else "null"}}}'
+    dataclip = fields.pop(name)
+    return f'{dumps(fields)[:-1]},"{name}":{dataclip.text if dataclip else "null"}}}'
 
 
 def dataclip_of(event: AnyEvent) -> Dataclip | None:
@@ -261,13 +260,13 @@ def dataclip_id_of(event: AnyEvent) -> str | None:
             return None
 
 
-def with_dataclip(event: AnyEvent, clip: Dataclip | None) -> AnyEvent:
+def with_dataclip(event: AnyEvent, dataclip: Dataclip | None) -> AnyEvent:
     """Replace the dataclip of an event; an event without a field for one stays as it is."""
     match event:
         case StepComplete():
-            return replace(event, output_dataclip=clip)
+            return replace(event, output_dataclip=dataclip)
         case RunComplete():
-            return replace(event, final_state=clip)
+            return replace(event, final_state=dataclip)
         case _:
             return event
 
@@ -314,8 +313,8 @@ def decode_leniently(text: str | bytes) -> AnyEvent | None:
     return event
 
 
-def from_fields(fields: Mapping[str, Any], clip: str | None = None) -> AnyEvent:
-    """Validate JSON data as an event; ``clip`` is the text of its dataclip, which is no field.
+def from_fields(fields: Mapping[str, Any], dataclip: str | None = None) -> AnyEvent:
+    """Validate JSON data as an event; ``dataclip`` is the text of its dataclip, which is no field.
 
     Raises ``ValueError`` as :func:`decode_event` does.
     """
@@ -327,7 +326,7 @@ def from_fields(fields: Mapping[str, Any], clip: str | None = None) -> AnyEvent:
         event = cast("AnyEvent", msgspec.convert(fields, kind))
     except msgspec.ValidationError as error:
         raise _not_an_event(error) from error
-    return event if clip is None else with_dataclip(event, Dataclip(clip))
+    return event if dataclip is None else with_dataclip(event, Dataclip(dataclip))
 
 
 def error_from_dict(fields: Mapping[str, Any]) -> StepError:
@@ -343,7 +342,7 @@ def _not_an_event(error: Exception) -> ValueError:
 
 
 def _decode_surrogates(text: str | bytes) -> AnyEvent:
-    # msgspec refuses the escape of half a surrogate pair, which JavaScript's strings may hold.
+    # msgspec rejects the escape of half a surrogate pair, which JavaScript's strings may hold.
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -351,8 +350,8 @@ def _decode_surrogates(text: str | bytes) -> AnyEvent:
     if not isinstance(fields, dict):
         raise _not_an_event(TypeError("expected an object"))
     name = DATACLIP_FIELDS.get(str(fields.get("type")), "")
-    clip = fields.pop(name, None)
-    return from_fields(fields, None if clip is None else dumps(clip))
+    dataclip = fields.pop(name, None)
+    return from_fields(fields, None if dataclip is None else dumps(dataclip))
 
 
 def _decode_deep(text: str | bytes) -> AnyEvent:
@@ -364,9 +363,9 @@ def _decode_deep(text: str | bytes) -> AnyEvent:
     for token in _TOKENS.finditer(line):
         if depth == 1 and token[0] in names:
             head = f"{line[: token.start()].rstrip().rstrip(',')}}}"
-            clip = line[token.end() :].strip().removeprefix(":").removesuffix("}")
+            dataclip = line[token.end() :].strip().removeprefix(":").removesuffix("}")
             try:
-                return with_dataclip(_decode(head), Dataclip(clip))
+                return with_dataclip(_decode(head), Dataclip(dataclip))
             except (msgspec.DecodeError, RecursionError) as error:
                 raise _not_an_event(error) from error
         depth += (token[0] in "[{") - (token[0] in "]}")
@@ -390,5 +389,5 @@ def _without_unknown(text: str | bytes) -> str | bytes | None:
 def _with_job_id(error: StepError) -> StepError:
     cause = None if error.cause is None else _with_job_id(error.cause)
     if error.job_id is None:
-        return replace_error(error, job_id=error.step_id, step_id=None, cause=cause)
-    return replace_error(error, cause=cause)
+        return replace(error, job_id=error.step_id, step_id=None, cause=cause)
+    return replace(error, cause=cause)

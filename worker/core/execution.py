@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.core.events import AnyEvent, Dataclip, RunLog, StepComplete, StepStart
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
+class Execution(Struct, frozen=True, kw_only=True):
     """One execution of a step. ``complete`` is ``None`` if the events stop before its end.
 
     ``input`` is the output of the execution that it follows; ``None`` if it begins with the run's

@@ -27,9 +27,11 @@ is opaque to the machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.core.outcome import Outcome, StepError
 from worker.core.persistent import Counts, LinkedList, Queue, iterate
@@ -40,29 +42,25 @@ from worker.workflow.model import Edge, EdgeKind, Step
 # --- events ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Struct, frozen=True, kw_only=True):
     """The run begins, with its input (opaque)."""
 
     input: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartFailed:
+class StartFailed(Struct, frozen=True, kw_only=True):
     """The plan cannot run at all: nothing is executed."""
 
     error: StepError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepFinished:
+class StepFinished(Struct, frozen=True, kw_only=True):
     """Answer to :class:`StartStep`."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgesEvaluated:
+class EdgesEvaluated(Struct, frozen=True, kw_only=True):
     """Answer to :class:`EvaluateEdges`: per edge, in order, whether it is taken.
 
     A condition that threw ends the list with its ``error``. ``state`` is the state after the
@@ -79,8 +77,7 @@ MachineEvent = Started | StartFailed | StepFinished | EdgesEvaluated
 # --- effects --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartStep:
+class StartStep(Struct, frozen=True, kw_only=True):
     """Execute a step. ``execution`` counts the step's executions in this run from 0."""
 
     step: Step
@@ -88,8 +85,7 @@ class StartStep:
     execution: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluateEdges:
+class EvaluateEdges(Struct, frozen=True, kw_only=True):
     """Evaluate the conditions of these edges over the step's output."""
 
     step: Step
@@ -97,8 +93,7 @@ class EvaluateEdges:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompleteStep:
+class CompleteStep(Struct, frozen=True, kw_only=True):
     """Report the execution that ran last. ``next`` are the targets of the edges taken."""
 
     step: Step
@@ -106,8 +101,7 @@ class CompleteStep:
     next: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class Leaf(Struct, frozen=True, kw_only=True):
     """An execution that led to no other; ``key`` is ``x``, then ``x-1``, ``x-2``."""
 
     step: str
@@ -115,8 +109,7 @@ class Leaf:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompleteRun:
+class CompleteRun(Struct, frozen=True, kw_only=True):
     """Report the run. ``leaves`` are in order of execution, and empty after an abort."""
 
     status: Status
@@ -167,8 +160,7 @@ class IllegalEvent(Exception):
 # --- state ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(Struct, frozen=True):
     """A step that waits in the queue, with its input."""
 
     step: str
@@ -176,8 +168,7 @@ class Activation:
 
 
 # Compared by identity: to compare plans and queues by value costs more than any caller needs.
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MachineState:
+class MachineState(Struct, frozen=True, kw_only=True, eq=False):
     """State of a run: its phase, what waits, and the leaves so far (newest first).
 
     ``step`` is the step that is executed or whose edges are evaluated, and ``outcome`` its outcome
@@ -188,9 +179,13 @@ class MachineState:
     phase: Phase = Phase.NOT_STARTED
     step: Step | None = None
     outcome: Outcome | None = None
-    queue: Queue[Activation] = field(default=Queue(), repr=False)
-    executions: Counts = field(repr=False)
-    leaves: LinkedList[Leaf] = field(default=None, repr=False)
+    queue: Queue[Activation] = Queue()
+    executions: Counts
+    leaves: LinkedList[Leaf] = None
+
+    def __repr__(self) -> str:
+        # Without the queue and the leaves, which can be as long as the run.
+        return f"MachineState(phase={self.phase!r}, step={self.step!r}, outcome={self.outcome!r})"
 
 
 Decision = tuple[MachineState, tuple[Effect, ...]]
@@ -210,7 +205,7 @@ def decide(state: MachineState, event: MachineEvent) -> Decision:
     """
     effects: list[Effect] = []
     following: MachineEvent | None = event
-    # A loop, as a recursion would end at a thousand steps without code in a row.
+    # A loop: recursion would exceed Python's limit on a chain of a thousand steps without code.
     while following is not None:
         state, following, caused = apply_event(state, following)
         effects += caused
@@ -265,7 +260,7 @@ def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
         executions=state.executions.increment(index),
     )
     if not step.runs_code:
-        # Answered here, so that the driver never meets a step that it has nothing to do for.
+        # Finished here, so that the driver gets only steps that it must execute.
         return state, StepFinished(outcome=Outcome(state=activation.input)), effects
     start = StartStep(step=step, input=activation.input, execution=execution)
     return state, None, (*effects, start)
@@ -299,7 +294,6 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
     if result.error is not None:
         error = replace(result.error, job_id=step.id, cause=step_error)
         return _abort(state, step, replace(outcome, error=error))
-    # Results for other edges than these are a defect: to guess would take wrong edges.
     targets = _targets(step, result.taken)
     effects: tuple[Effect, ...] = ()
     if step.runs_code:
@@ -315,6 +309,7 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
 
 def _targets(step: Step, taken: tuple[bool, ...]) -> tuple[str, ...]:
     edges = step.open_edges
+    # A wrong number of results is a defect of the driver: to guess would take wrong edges.
     if len(taken) != len(edges):
         counts = f"{len(taken)} results for the {len(edges)} edges"
         raise IllegalEvent(f"EdgesEvaluated has {counts} of step '{step.id}'")

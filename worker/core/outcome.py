@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from worker.core.status import Reason, aborts, reason_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(Struct, frozen=True, kw_only=True):
     """Position in the author's own source; ``line`` and ``column`` count from 1."""
 
     line: int
@@ -18,8 +18,7 @@ class Position:
     source_line: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepError:
+class StepError(Struct, frozen=True, kw_only=True):
     """Error that ended a step or a run.
 
     ``type`` is an error type of the table of statuses (anything else is a defect of the worker);
@@ -48,8 +47,7 @@ class StepError:
         return aborts(self.type)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """Result of one execution of a step.
 
     ``state`` is opaque to the machine (JSON text in the sandbox): the output, or after a failure

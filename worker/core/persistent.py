@@ -6,8 +6,9 @@ They keep the machine's states immutable at a cost that is linear in the length 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 LinkedList = tuple[T, "LinkedList[T]"] | None
@@ -20,8 +21,7 @@ def iterate(items: LinkedList[T]) -> Iterator[T]:
         yield item
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Queue(Generic[T]):
+class Queue(Struct, Generic[T], frozen=True, eq=False):
     """First-in, first-out queue; push and pop take amortised constant time."""
 
     front: LinkedList[T] = None
@@ -43,7 +43,7 @@ class Queue(Generic[T]):
     def pop(self) -> tuple[T, Queue[T]]:
         front, back = self.front, self.back
         if front is None:
-            # Each item is turned round once: amortised, a pop takes constant time.
+            # Each item is moved from back to front once, so a pop takes constant time on average.
             for item in iterate(back):
                 front = (item, front)
             back = None
@@ -52,8 +52,7 @@ class Queue(Generic[T]):
         return front[0], Queue(front[1], back)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """Counts by index. An update copies two rows of about sqrt(size) items, not all."""
 
     rows: tuple[tuple[int, ...], ...]

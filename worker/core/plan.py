@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from worker.workflow.model import Step
 
 
-# Loaded by every run's process: it must not import networkx, and has no slots, as a slotted
-# dataclass is slow to pickle.
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+# Loaded by every run's process: it must not import networkx.
+class Plan(Struct, frozen=True, kw_only=True):
     """Valid graph: no cycles, every target known, ids unique, ``start`` a known step.
 
     ``end`` may name a step that does not exist: such a run never stops early. ``index`` maps a

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.core.outcome import Outcome, StepError, error_entry
 from worker.core.status import ERROR_TYPES
 from worker.util.json import dumps
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScriptedStep:
+class ScriptedStep(Struct, frozen=True, kw_only=True):
     """Result of the executions ``first`` to ``last`` (``None``: and all later ones) of a step.
 
     With an ``error`` they fail with it; otherwise they succeed. The state after them is

@@ -6,9 +6,10 @@ that maps an error to a status, or a status to a chip, an exit code or a wire re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
+
+from msgspec import Struct
 
 Reason = Literal["success", "fail", "crash", "kill", "cancel", "exception", "lost"]
 """The reason that an execution or a run ended with, as OpenFn's wire spells it."""
@@ -29,8 +30,7 @@ class Status(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusRow:
+class StatusRow(Struct, frozen=True, kw_only=True):
     """Representations of a status.
 
     ``reason`` is OpenFn's term on the wire (empty if a run never reports it), ``chip`` and
@@ -91,8 +91,8 @@ ERROR_TYPES: Final[dict[str, Status]] = {
 
 
 def status_of(error_type: str) -> Status:
-    """Return the status of an error type."""
-    # A type outside of the table comes from the worker itself, not from a job.
+    """Return the status of an error type; ``exception`` for an unknown one."""
+    # An unknown type comes from the worker itself, not from a job.
     return ERROR_TYPES.get(error_type, Status.EXCEPTION)
 
 

@@ -19,8 +19,10 @@ Nothing here runs code: the caller passes the function that evaluates conditions
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from worker.core.machine import (
     CompleteRun,

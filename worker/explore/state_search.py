@@ -122,7 +122,7 @@ def _states(edges: Sequence[Edge], step: str, failure: Mapping[str, Any] | None)
 def _ended(
     state: dict[str, Any], step: str, failure: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Return the state with the error of a step that failed; ``None`` if no run comes to it."""
+    """Add the error of a step that failed. Return ``None`` for a state that no run can reach."""
     errors = state.get("errors")
     others = {**errors} if isinstance(errors, dict) else {}
     if failure is not None:

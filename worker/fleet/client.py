@@ -247,8 +247,8 @@ class Client:
         A run that is lost or cancelled before it starts has no ``run:complete``.
         """
         follower = self._followers.setdefault(run_id, _Follower())
-        for what in ("state", "events"):
-            self._bus.subscribe(self._topics.run(run_id, what))
+        for channel in ("state", "events"):
+            self._bus.subscribe(self._topics.run(run_id, channel))
         next_seq = 0
         while True:
             follower.changed.clear()
@@ -341,9 +341,9 @@ class Client:
         payload = unwrap(message.payload)
         # A retained message is old state, not a change.
         if self._queues and not message.retain:
-            shape = self._topics.public_kind(message.topic)
-            if shape is not None:
-                self._notify(wire.decode(_NOTIFICATIONS[shape], payload))
+            kind = self._topics.public_kind(message.topic)
+            if kind is not None:
+                self._notify(wire.decode(_NOTIFICATIONS[kind], payload))
         self._update_follower(message.topic.split("/"), payload)
 
     def _update_follower(self, levels: list[str], payload: bytes) -> None:

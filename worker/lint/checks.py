@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan

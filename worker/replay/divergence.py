@@ -32,8 +32,8 @@ class Divergence:
 
 
 def first_divergence(
-    before: Sequence[AnyEvent],
-    now: Sequence[AnyEvent],
+    recorded_events: Sequence[AnyEvent],
+    replayed_events: Sequence[AnyEvent],
     changed: Sequence[RequestDivergence] = (),
     *,
     partly: bool = False,
@@ -41,53 +41,55 @@ def first_divergence(
 ) -> Divergence | None:
     """Find the first difference between the events of a recording and of a replay.
 
-    ``changed`` are the requests that differ. ``partly`` says that the recording is incomplete:
+    ``changed`` are the requests that differ. ``partly`` means that the recording is incomplete:
     only what it holds is compared. The logs of the steps in ``unlogged`` are not compared.
     """
-    recorded, replayed = _completed(before), _completed(now)
+    expected, actual = _completed(recorded_events), _completed(replayed_events)
     # Reversed, so that the first change of an execution is the one that stays in the table.
     changes = {(change.step, change.execution): change for change in reversed(changed)}
-    for index, was in enumerate(recorded):
-        if index >= len(replayed):
-            return _divergence("path", was, f"'{was.job_id}' does not run any more")
-        done = replayed[index]
-        if done.job_id != was.job_id:
-            return _divergence("path", done, f"'{done.job_id}' runs instead of '{was.job_id}'")
+    for index, recorded in enumerate(expected):
+        if index >= len(actual):
+            return _divergence("path", recorded, f"'{recorded.job_id}' does not run any more")
+        replayed = actual[index]
+        if replayed.job_id != recorded.job_id:
+            return _divergence(
+                "path", replayed, f"'{replayed.job_id}' runs instead of '{recorded.job_id}'"
+            )
         # Before the outcome, which follows from the replies.
-        if change := changes.get((done.job_id, done.number)):
-            return _divergence("request", done, change.message)
-        for kind, message in _changes(was, done):
-            if kind != "log" or done.job_id not in unlogged:
-                return _divergence(kind, done, message)
+        if change := changes.get((replayed.job_id, replayed.number)):
+            return _divergence("request", replayed, change.message)
+        for kind, message in _changes(recorded, replayed):
+            if kind != "log" or replayed.job_id not in unlogged:
+                return _divergence(kind, replayed, message)
     if partly:
         return None
-    if len(replayed) > len(recorded):
-        extra = replayed[len(recorded)]
+    if len(actual) > len(expected):
+        extra = actual[len(expected)]
         return _divergence("path", extra, f"'{extra.job_id}' did not run before")
-    return _of_run(before, now)
+    return _of_run(recorded_events, replayed_events)
 
 
-def _divergence(kind: str, done: Execution, message: str) -> Divergence:
-    return Divergence(kind=kind, step=done.job_id, execution=done.number, message=message)
+def _divergence(kind: str, execution: Execution, message: str) -> Divergence:
+    return Divergence(kind=kind, step=execution.job_id, execution=execution.number, message=message)
 
 
 def _completed(events: Sequence[AnyEvent]) -> list[Execution]:
     return [run for run in executions(events) if run.complete is not None]
 
 
-def _changes(was: Execution, now: Execution) -> Iterator[tuple[str, str]]:
-    before, after = was.complete, now.complete
-    assert before is not None and after is not None
-    if _ending(before) != _ending(after):
-        yield "outcome", f"expected {_ending(before)}, found {_ending(after)}"
-    if before.withheld == after.withheld and not before.withheld:
-        fields = list(_state(before, after))[:DIFFERENCES_LIMIT]
+def _changes(recorded: Execution, replayed: Execution) -> Iterator[tuple[str, str]]:
+    expected, actual = recorded.complete, replayed.complete
+    assert expected is not None and actual is not None
+    if _ending(expected) != _ending(actual):
+        yield "outcome", f"expected {_ending(expected)}, found {_ending(actual)}"
+    if expected.withheld == actual.withheld and not expected.withheld:
+        fields = list(_state(expected, actual))[:DIFFERENCES_LIMIT]
         if fields:
             yield "state", "; ".join(fields)
-    if message := _log(was.logs, now.logs):
+    if message := _log(recorded.logs, replayed.logs):
         yield "log", message
-    if before.next != after.next:
-        yield "edge", f"expected to lead to {_names(before.next)}, found {_names(after.next)}"
+    if expected.next != actual.next:
+        yield "edge", f"expected to lead to {_names(expected.next)}, found {_names(actual.next)}"
 
 
 def _ending(event: StepComplete | RunComplete) -> str:
@@ -95,38 +97,40 @@ def _ending(event: StepComplete | RunComplete) -> str:
     return event.reason if error is None else f"{event.reason} ({error.type}: {error.message})"
 
 
-def _state(before: StepComplete, after: StepComplete) -> Iterator[str]:
-    was, now = before.output_dataclip, after.output_dataclip
-    if was is None or now is None:
-        if (was is None) is not (now is None):
+def _state(expected: StepComplete, actual: StepComplete) -> Iterator[str]:
+    recorded, replayed = expected.output_dataclip, actual.output_dataclip
+    if recorded is None or replayed is None:
+        if (recorded is None) is not (replayed is None):
             yield (
-                "expected no output, found one" if was is None else "expected an output, found none"
+                "expected no output, found one"
+                if recorded is None
+                else "expected an output, found none"
             )
     # Texts first: most states are the same, and parsing them is what would take the time.
-    elif was.text != now.text:
-        yield from differences("output", was.value, now.value, exact=True)
+    elif recorded.text != replayed.text:
+        yield from differences("output", recorded.value, replayed.value, exact=True)
 
 
-def _log(was: Sequence[RunLog], now: Sequence[RunLog]) -> str:
+def _log(recorded: Sequence[RunLog], replayed: Sequence[RunLog]) -> str:
     """Describe the first difference between two logs; empty if there is none."""
-    for before, after in zip(was, now, strict=False):
-        if (before.source, before.message) != (after.source, after.message):
-            return f"expected the line {before.message!r}, found {after.message!r}"
-    if len(was) == len(now):
+    for expected, actual in zip(recorded, replayed, strict=False):
+        if (expected.source, expected.message) != (actual.source, actual.message):
+            return f"expected the line {expected.message!r}, found {actual.message!r}"
+    if len(recorded) == len(replayed):
         return ""
-    longer = was if len(was) > len(now) else now
-    line = longer[min(len(was), len(now))].message
-    return f"the line {line!r} is {'not logged any more' if longer is was else 'new'}"
+    longer = recorded if len(recorded) > len(replayed) else replayed
+    line = longer[min(len(recorded), len(replayed))].message
+    return f"the line {line!r} is {'not logged any more' if longer is recorded else 'new'}"
 
 
 def _names(steps: Sequence[str]) -> str:
     return ", ".join(f"'{step}'" for step in steps) or "no step"
 
 
-def _of_run(before: Sequence[AnyEvent], now: Sequence[AnyEvent]) -> Divergence | None:
-    was, end = before[-1], now[-1]
-    assert isinstance(was, RunComplete) and isinstance(end, RunComplete)
-    if _ending(was) != _ending(end):
-        message = f"expected {_ending(was)}, found {_ending(end)}"
+def _of_run(recorded: Sequence[AnyEvent], replayed: Sequence[AnyEvent]) -> Divergence | None:
+    expected, actual = recorded[-1], replayed[-1]
+    assert isinstance(expected, RunComplete) and isinstance(actual, RunComplete)
+    if _ending(expected) != _ending(actual):
+        message = f"expected {_ending(expected)}, found {_ending(actual)}"
         return Divergence(kind="run", step="", execution=0, message=message)
     return None

@@ -80,19 +80,20 @@ def import_lightning(file: Path, folder: Path) -> Workflow:
     if not node.has("jobs") or not node.has("steps"):
         node.fail("expected a Lightning run with its steps (jobs, triggers, edges, steps)")
     workflow = load({key: node.value[key] for key in _RUN_KEYS if node.has(key)})
-    clips = {
-        clip.at("id").name(): clip.at("body").value for clip in node.at("dataclips").elements()
+    dataclips = {
+        dataclip.at("id").name(): dataclip.at("body").value
+        for dataclip in node.at("dataclips").elements()
     }
     jobs = {step.id for step in workflow.steps}
-    runs = sorted(_lightning_steps(node, clips, jobs), key=lambda run: run.started_us)
-    input = clips.get(node.at("dataclip_id").name(""), runs[0].input if runs else {})
+    runs = sorted(_lightning_steps(node, dataclips, jobs), key=lambda run: run.started_us)
+    input = dataclips.get(node.at("dataclip_id").name(""), runs[0].input if runs else {})
     run_id = node.at("id").name(str(uuid.uuid4()))
     _write(folder, workflow, run_id, input, runs, "lightning")
     return workflow
 
 
 def _lightning_steps(
-    node: Cursor, clips: Mapping[str, Any], jobs: Collection[str]
+    node: Cursor, dataclips: Mapping[str, Any], jobs: Collection[str]
 ) -> Iterator[ImportedExecution]:
     logs: dict[str, list[tuple[str, str, str]]] = {}
     for log in node.at("logs").elements():
@@ -115,8 +116,8 @@ def _lightning_steps(
             error=StepError(type=type or "JobError", message=message, job_id=job)
             if reason != "success"
             else None,
-            input=clips.get(step.at("input_dataclip_id").name("")),
-            output=clips.get(output),
+            input=dataclips.get(step.at("input_dataclip_id").name("")),
+            output=dataclips.get(output),
             started_us=_timestamp_us(step.at("started_at")),
             finished_us=_timestamp_us(step.at("finished_at")),
             logs=tuple(logs.get(step.at("id").name(""), ())),

@@ -106,13 +106,13 @@ class RecordingWriter:
     def begin(self, header: dict[str, Any], workflow: dict[str, Any], input: str) -> None:
         """Write the description of the run; ``input`` is JSON text."""
         (self._folder / "workflow.json").write_text(_readable(workflow), "utf-8")
-        fields = {"format": FORMAT, **header, "input": self._clip(input)}
+        fields = {"format": FORMAT, **header, "input": self._write_dataclip(input)}
         (self._folder / "recording.json").write_text(_readable(fields), "utf-8")
 
     def receive(self, event: AnyEvent) -> None:
-        clip = dataclip_of(event)
-        if clip is not None:
-            event = with_dataclip(event, Dataclip.of(self._clip(clip.text)))
+        dataclip = dataclip_of(event)
+        if dataclip is not None:
+            event = with_dataclip(event, Dataclip.of(self._write_dataclip(dataclip.text)))
         self._line(self._journal, self._json(to_json(event)))
 
     def exchange(self, exchange: Exchange) -> None:
@@ -131,7 +131,7 @@ class RecordingWriter:
         self._journal.close()
         self._http.close()
 
-    def _clip(self, text: str) -> str:
+    def _write_dataclip(self, text: str) -> str:
         # Named by its masked content: the name of a secret would let anybody check a guess of it.
         content = self._json(text).encode("utf-8", "surrogatepass")
         name = hashlib.sha256(content).hexdigest()
@@ -171,14 +171,14 @@ def read_recording(folder: Path) -> Recording:
     except (TypeError, ValueError) as error:
         raise LoadError(f"not a recording: {error}", file=str(folder)) from error
     damage: list[str] = []
-    clips = _Clips(folder, damage)
-    input = clips.text(header.input)
+    dataclips = _Dataclips(folder, damage)
+    input = dataclips.text(header.input)
     return Recording(
         folder=folder,
         header=header,
         workflow=load(folder / "workflow.json"),
         input=_input(input),
-        events=tuple(_events(folder / "journal.jsonl", clips, damage)),
+        events=tuple(_events(folder / "journal.jsonl", dataclips, damage)),
         exchanges=tuple(_exchanges(folder / "http.jsonl", damage)),
         damage=tuple(damage),
     )
@@ -221,7 +221,7 @@ def _input(text: str | None) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-class _Clips:
+class _Dataclips:
     """Dataclips by name. Each is read once, and checked against the hash that is its name."""
 
     def __init__(self, folder: Path, damage: list[str]) -> None:
@@ -250,7 +250,7 @@ class _Clips:
         return content.decode("utf-8", "surrogatepass")
 
 
-def _events(file: Path, clips: _Clips, damage: list[str]) -> Iterator[AnyEvent]:
+def _events(file: Path, dataclips: _Dataclips, damage: list[str]) -> Iterator[AnyEvent]:
     try:
         journal = recover_journal(file)
     except OSError as error:
@@ -258,15 +258,15 @@ def _events(file: Path, clips: _Clips, damage: list[str]) -> Iterator[AnyEvent]:
         return
     damage += journal.damage
     for event in journal.events:
-        yield _with_content(event, clips)
+        yield _with_content(event, dataclips)
 
 
-def _with_content(event: AnyEvent, clips: _Clips) -> AnyEvent:
+def _with_content(event: AnyEvent, dataclips: _Dataclips) -> AnyEvent:
     """Replace the name of a dataclip by its content."""
-    clip = dataclip_of(event)
-    if clip is None or not clip.text.startswith('"'):
+    dataclip = dataclip_of(event)
+    if dataclip is None or not dataclip.text.startswith('"'):
         return event
-    text = clips.text(json.loads(clip.text))
+    text = dataclips.text(json.loads(dataclip.text))
     return with_dataclip(event, None if text is None else Dataclip(text))
 
 

@@ -174,9 +174,9 @@ def _cannot_run(recording: Recording, step: Step, chosen: Mapping[str, object]) 
 
 
 def _scripted_step(run: Execution, complete: StepComplete) -> ScriptedStep:
-    clip = complete.output_dataclip
-    text = "null" if clip is None else clip.text
-    if complete.error is not None and clip is not None:
+    dataclip = complete.output_dataclip
+    text = "null" if dataclip is None else dataclip.text
+    if complete.error is not None and dataclip is not None:
         # The executor adds the error of the scripted outcome to the state again.
         text = _without_own_error(text, run.job_id)
     return ScriptedStep(

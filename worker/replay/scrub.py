@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.errors import UsageError
@@ -28,7 +29,7 @@ FIELDS = re.compile(
 )
 """Fields of JSON bodies whose values are always masked.
 
-The token that a login returns is part of no credential, so only its name tells that it is secret.
+The token that a login returns is part of no credential, so only its name shows that it is secret.
 """
 
 
@@ -171,7 +172,7 @@ def _masked_value(key: str, value: Any) -> Any:
         case bool() | None:
             return value
         case _:
-            # A number of up to five digits is rather a port or a version than a secret.
+            # A number of up to five digits is more likely a port or a version than a secret.
             return value if len(str(value)) <= 5 else MASK
 
 

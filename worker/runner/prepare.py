@@ -7,8 +7,9 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from worker.adaptors.choose import choose_adaptors
 from worker.core.compile_plan import compile_plan
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from worker.compiler.compiled_job import CompiledJob
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """Options of a run: its first and last step, its limits, and its credentials.
 
     ``credentials`` maps the names that steps use to the content of the credentials. ``modules``

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.core.event_stream import EventStream
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from worker.sinks.base import Sink
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathEntry:
+class PathEntry(Struct, frozen=True, kw_only=True):
     """One completed execution: its step, its status, and the steps that its edges selected."""
 
     step: str
@@ -31,8 +30,7 @@ class PathEntry:
     next: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """Result of a run. ``final_text`` is the final state as JSON, with secrets masked.
 
     ``duration`` is in microseconds.

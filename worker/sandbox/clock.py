@@ -60,7 +60,7 @@ class Clock:
         return self._skipped_s
 
     def now_us(self) -> int:
-        """Return the time, without moving the clock."""
+        """Return the time without moving the clock."""
         if self.kind is ClockKind.MACHINE:
             return now_us() + int(min(self._skipped_s, _FAR_S) * 1e6)
         return self._now_us

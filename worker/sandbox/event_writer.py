@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.core.error_json import error_to_dict
 from worker.core.outcome import StepError
@@ -34,7 +35,7 @@ class EventWriter:
     def next_id(self) -> str:
         return next(self._ids)
 
-    def emit(self, type: str, clip: str | None = None, **fields: Any) -> None:
+    def emit(self, type: str, dataclip: str | None = None, **fields: Any) -> None:
         """Write an event; it is sent with the next :meth:`flush`."""
         header = {
             "type": type,
@@ -44,7 +45,7 @@ class EventWriter:
             **fields,
         }
         self._seq += 1
-        self._sink.put(header, clip)
+        self._sink.put(header, dataclip)
 
     def flush(self) -> None:
         """Send what was written so far.
@@ -78,7 +79,7 @@ class EventWriter:
         self.flush()
 
     def error(self, error: StepError | None) -> dict[str, Any] | None:
-        """Return an error for the wire, masked and within the payload limit."""
+        """Convert an error to JSON data, masked and within the log payload limit."""
         if error is None:
             return None
         text = self._error_text(error)
@@ -94,8 +95,8 @@ class EventWriter:
     def _error_text(self, error: StepError) -> str:
         return self.mask.json(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
 
-    def clip(self, state: StateText | None) -> tuple[str | None, bool]:
-        """Return the masked text of a state, and whether it is withheld for its size."""
+    def dataclip(self, state: StateText | None) -> tuple[str | None, bool]:
+        """Return the dataclip of a state, masked, and True if its size withholds it."""
         if state is None:
             return None, False
         if self.too_large(state):

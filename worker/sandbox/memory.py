@@ -14,9 +14,13 @@ _HEADROOM_BYTES = 16 * MIB
 
 def peak_memory() -> int:
     """Return the process's peak resident memory, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # ru_maxrss counts bytes on macOS and KiB on Linux.
-    return peak if sys.platform == "darwin" else peak * 1024
+    return maxrss_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def maxrss_bytes(ru_maxrss: int) -> int:
+    """Convert the peak memory of ``getrusage`` or ``wait4`` to bytes."""
+    # macOS counts bytes and Linux KiB.
+    return ru_maxrss if sys.platform == "darwin" else ru_maxrss * 1024
 
 
 def data_ceiling(memory_bytes: int) -> int:

@@ -1,12 +1,13 @@
-"""Protocol between the parent and a run's process: frames of a JSON header and a JSON clip.
+"""Protocol between the parent and a run's process: frames of a JSON header and a body.
 
-A clip is a state. It travels as text beside its header, so that a state that is only passed on need
-not be parsed.
+The body is a dataclip, or the text of a host call or its reply. It travels as JSON text beside its
+header, so that a state that is only passed on need not be parsed.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -18,9 +19,10 @@ from worker.core.scripted import Script
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 
+REQUEST_LENGTH = struct.Struct("<Q")
 _LENGTHS = struct.Struct("<II")
 MAX_HEADER_BYTES = 64 * 1024 * 1024
-MAX_CLIP_BYTES = 1 << 31
+MAX_BODY_BYTES = 1 << 31
 READ_BYTES = 1 << 18
 """Bytes that both ends read from a channel at a time."""
 
@@ -77,30 +79,35 @@ class RunRequest:
 class ConditionRequest:
     """Conditions to evaluate over states that the parent sends, one request at a time.
 
-    The first reply is a frame ``{refused: error or null}``. Then each request is a frame
-    ``{step, now_us, seed}`` with a state. Its reply is ``{verdicts, error}``, with the state where
-    the conditions changed it. For a request with ``all``, a list of states, the reply lists a pair
-    of verdicts and error for each.
+    The first reply is a frame ``{error}`` with the error of a plan that cannot run, or null. Then
+    each request is a frame ``{step, now_us, seed}`` with a state. Its reply is ``{taken, error}``,
+    with the state where the conditions changed it. For a request with ``all``, a list of states,
+    the reply lists a pair of taken and error for each.
     """
 
     request: RunRequest
 
 
+def encode_request(request: RunRequest | ConditionRequest) -> bytes:
+    """Encode what the parent sends first: the length of a pickle, then the pickle."""
+    body = pickle.dumps(request, protocol=pickle.HIGHEST_PROTOCOL)
+    return REQUEST_LENGTH.pack(len(body)) + body
+
+
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def encode_frame(header: dict[str, Any], clip: str | None = None) -> bytes:
-    """Return the bytes of one frame."""
+def encode_frame(header: dict[str, Any], body: str | None = None) -> bytes:
     head = _compact(header).encode()
-    # A job's text may hold half a surrogate pair; its bytes must not fail here.
-    body = b"" if clip is None else clip.encode("utf-8", "surrogatepass")
-    return b"".join((_LENGTHS.pack(len(head), len(body)), head, body))
+    # A job's text may hold half a surrogate pair, which plain UTF-8 cannot encode.
+    tail = b"" if body is None else body.encode("utf-8", "surrogatepass")
+    return b"".join((_LENGTHS.pack(len(head), len(tail)), head, tail))
 
 
 class FrameSink(Protocol):
-    """Destination of a run's events: takes headers, each with a clip beside it."""
+    """Destination of a run's events: takes headers, each with its dataclip."""
 
-    def put(self, header: dict[str, Any], clip: str | None) -> None: ...
+    def put(self, header: dict[str, Any], dataclip: str | None) -> None: ...
 
     def flush(self) -> None:
         """Send the frames that were put so far."""
@@ -113,8 +120,8 @@ class FrameSender:
         self._channel = channel
         self._unsent: list[bytes] = []
 
-    def put(self, header: dict[str, Any], clip: str | None) -> None:
-        self._unsent.append(encode_frame(header, clip))
+    def put(self, header: dict[str, Any], dataclip: str | None) -> None:
+        self._unsent.append(encode_frame(header, dataclip))
 
     def flush(self) -> None:
         self._channel.sendall(b"".join(self._unsent))
@@ -122,7 +129,7 @@ class FrameSender:
 
 
 class FrameDecoder:
-    """Decodes a stream of bytes into pairs of header and clip (``None`` if absent)."""
+    """Decodes a stream of bytes into pairs of header and body (``None`` if absent)."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -132,24 +139,25 @@ class FrameDecoder:
         self._buffer += data
         position = 0
         while len(self._buffer) - position >= _LENGTHS.size:
-            head, body = _LENGTHS.unpack_from(self._buffer, position)
+            head_bytes, body_bytes = _LENGTHS.unpack_from(self._buffer, position)
             # Checked before the bytes arrive: garbage would have the parent buffer up to 8 GiB.
-            if head > MAX_HEADER_BYTES or body > MAX_CLIP_BYTES:
-                raise ProtocolError(f"a frame of {head} + {body} bytes is too large")
+            if head_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
+                raise ProtocolError(f"a frame of {head_bytes} + {body_bytes} bytes is too large")
             start = position + _LENGTHS.size
-            if len(self._buffer) - start < head + body:
+            if len(self._buffer) - start < head_bytes + body_bytes:
                 break
-            position = start + head + body
-            yield self._decode(start, head, body)
+            middle = start + head_bytes
+            position = middle + body_bytes
+            yield self._decode(start, middle, position)
         # Removed once for all frames: each removal moves the rest of the buffer.
         del self._buffer[:position]
 
-    def _decode(self, start: int, head: int, body: int) -> tuple[dict[str, Any], str | None]:
+    def _decode(self, start: int, middle: int, end: int) -> tuple[dict[str, Any], str | None]:
         try:
-            header = json.loads(self._buffer[start : start + head])
-            clip = self._buffer[start + head : start + head + body].decode() if body else None
+            header = json.loads(self._buffer[start:middle])
+            body = self._buffer[middle:end].decode() if middle < end else None
         except ValueError as error:
             raise ProtocolError(f"not a frame: {error}") from error
         if not isinstance(header, dict):
             raise ProtocolError("the header of a frame must be an object")
-        return header, clip
+        return header, body

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.core.driver import drive
 from worker.core.machine import (
@@ -100,7 +101,7 @@ class StepExecutor(ABC):
             outcome = Outcome(state=None, error=replace(error, job_id=effect.step.id))
         if outcome.error is not None and outcome.error.job_id == self._job_id:
             outcome = replace(outcome, error=replace(outcome.error, step_id=self._step_id))
-        return replace(outcome, state=self._clip(outcome.state))
+        return replace(outcome, state=self._state_text(outcome.state))
 
     def _outcome(self, effect: StartStep, state: str) -> Outcome:
         scripted = find_scripted_step(self._request.script, effect.step.id, effect.execution)
@@ -118,7 +119,7 @@ class StepExecutor(ABC):
             raise TimeLimitReached
 
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
-        """Return the outcome, or an abort where its state is too large."""
+        """Return the outcome, or one that aborts the run if the state is too large."""
         error = self._too_large(outcome.state)
         return Outcome(state=None, error=replace(error, job_id=step.id)) if error else outcome
 
@@ -130,19 +131,19 @@ class StepExecutor(ABC):
         text = f"the state is {size / MIB:.1f} MB, over its limit of {limit / MIB:.1f} MB"
         return StepError(type="StateTooLargeError", message=text)
 
-    def _clip(self, text: str | None) -> StateText | None:
+    def _state_text(self, text: str | None) -> StateText | None:
         return None if text is None else StateText(self._writer.next_id(), text)
 
     def evaluate_edges(self, effect: EvaluateEdges) -> EdgesEvaluated:
-        clip = effect.outcome.state
-        result = self.evaluate_conditions(effect, clip and clip.text)
+        state = effect.outcome.state
+        result = self.evaluate_conditions(effect, state and state.text)
         if result.error is not None:
             result = replace(result, error=replace(result.error, step_id=self._step_id or None))
-        if result.state is None or (clip is not None and result.state == clip.text):
-            return replace(result, state=clip)
+        if result.state is None or (state is not None and result.state == state.text):
+            return replace(result, state=state)
         # A condition that changes the state makes a new dataclip, under the same limit.
         error = result.error or self._too_large(result.state)
-        return replace(result, state=self._clip(result.state), error=error)
+        return replace(result, state=self._state_text(result.state), error=error)
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -150,8 +151,8 @@ class StepExecutor(ABC):
         outcome = effect.outcome
         aborted = outcome.error is not None and outcome.error.aborts
         # After an abort nothing reads the state, and it may be what broke the limit.
-        clip = None if aborted else outcome.state
-        text, withheld = self._writer.clip(clip)
+        state = None if aborted else outcome.state
+        text, withheld = self._writer.dataclip(state)
         if outcome.state is None and not aborted:
             self.log("warn", "R/T", "the step returned nothing: its output is empty")
         self._writer.emit(
@@ -161,7 +162,7 @@ class StepExecutor(ABC):
             job_id=effect.step.id,
             reason=outcome.error.reason if outcome.error else "success",
             error=self._writer.error(outcome.error),
-            output_dataclip_id=clip and clip.id,
+            output_dataclip_id=state and state.id,
             withheld=withheld,
             next=effect.next,
             mem=peak_memory(),
@@ -187,7 +188,7 @@ class StepExecutor(ABC):
         if len(states) <= 1:
             return next(iter(states.values()), None)
         # Joined as text: parsing large states only to write them again would double the memory.
-        members = (f"{json.dumps(key)}:{clip.text}" for key, clip in states.items())
+        members = (f"{json.dumps(key)}:{state.text}" for key, state in states.items())
         return StateText(self._writer.next_id(), "{" + ",".join(members) + "}")
 
     def log(self, level: str, source: str, message: str) -> None:

@@ -50,7 +50,7 @@ class Journal(EventLines):
 
 
 def is_journal(path: Path) -> bool:
-    """Return True for a file that is empty or begins with an event."""
+    """Return True if the file is empty or begins with an event."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

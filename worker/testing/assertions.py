@@ -152,5 +152,5 @@ def _output(output: ExpectedOutput, result: Result) -> Iterator[str]:
 def outputs_of(result: Result, step: str) -> list[Any]:
     """Collect the outputs of a step by execution; ``None`` for one without output."""
     ran = (event for event in result.events if isinstance(event, StepComplete))
-    clips = [event.output_dataclip for event in ran if event.job_id == step]
-    return [None if clip is None else clip.value for clip in clips]
+    dataclips = [event.output_dataclip for event in ran if event.job_id == step]
+    return [None if dataclip is None else dataclip.value for dataclip in dataclips]

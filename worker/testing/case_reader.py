@@ -93,7 +93,7 @@ class _Names:
     known: frozenset[str]
 
     def check(self, name: str, node: Cursor) -> str:
-        """Return the name, or fail at its place where the workflow has none such."""
+        """Return the name if the workflow has it; otherwise fail at the position of ``node``."""
         if name not in self.known:
             hint = did_you_mean(name, self.known)
             node.fail(f"stale: the workflow has no {self.kind} '{shorten(name)}'{hint}")

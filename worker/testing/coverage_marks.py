@@ -34,8 +34,8 @@ def _mark(coverage: Coverage, subject: str, outcomes: tuple[str, ...]) -> Annota
     if not expected:
         return None
     hit = [outcome for outcome in expected if f"{subject} {outcome}" in coverage.hits]
-    tone = "covered" if hit == expected else "partly" if hit else "missed"
+    style = "covered" if hit == expected else "partly" if hit else "missed"
     counts = (coverage.hits.get(f"{subject} {outcome}", 0) for outcome in expected)
     notes = (f"{_WORDS[name]} {count} times" for name, count in zip(expected, counts, strict=True))
     badge = "".join(_BADGES[outcome] if outcome in hit else "·" for outcome in expected)
-    return Annotation(style=tone, badge=badge, note=", ".join(notes))
+    return Annotation(style=style, badge=badge, note=", ".join(notes))

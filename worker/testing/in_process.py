@@ -98,8 +98,8 @@ class _EventReceiver:
         self._collector = collector
         self._stream = EventStream(collector.run_id)
 
-    def put(self, header: dict[str, Any], clip: str | None) -> None:
-        self._collector.receive(self._stream.accept(header, clip))
+    def put(self, header: dict[str, Any], dataclip: str | None) -> None:
+        self._collector.receive(self._stream.accept(header, dataclip))
 
     def flush(self) -> None:
         pass

@@ -41,7 +41,7 @@ def expand(node: Cursor) -> Iterator[Cursor]:
     _check_used(node, template, values)
     for combination in itertools.product(*values.values()):
         case = _fill(template, dict(zip(values, combination, strict=True)))
-        # Names tell cases apart in reports, and seed a run's ids: they must differ.
+        # Names identify cases in reports, and seed a run's ids: they must differ.
         if case.get("name") == template.get("name"):
             case["name"] = f"{template.get('name', '')} [{', '.join(map(_text, combination))}]"
         yield Cursor(node.document, case, node.path, node.warnings)

@@ -7,9 +7,10 @@ JSON or YAML, bare ``{steps}``, the legacy ``{start, jobs}``, and a Lightning ru
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 
 class EdgeKind(StrEnum):
@@ -30,10 +31,7 @@ class Language(StrEnum):
     PYTHON = "python"
 
 
-# Edges and steps have no slots: they are sent to a run's process, and a slotted dataclass is
-# pickled field by field in Python, which is slow in a plan of thousands of steps.
-@dataclass(frozen=True, kw_only=True)
-class Edge:
+class Edge(Struct, frozen=True, kw_only=True):
     """Edge from step ``source`` to step ``target``, taken under the condition ``kind``.
 
     ``expression`` is JavaScript over ``state`` and ``upstreamStepId``, present exactly if ``kind``
@@ -58,8 +56,7 @@ class Edge:
         return not self.disabled and self.kind is not EdgeKind.NEVER
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """Node of the graph.
 
     ``source`` is the job's code as written, and ``source_file`` the file that contains it (empty
@@ -93,16 +90,14 @@ class Step:
         return tuple(edge for edge in self.edges if edge.can_be_taken)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadWarning:
+class LoadWarning(Struct, frozen=True, kw_only=True):
     """Problem in a file that is not an error; ``path`` is the path of the value in it."""
 
     path: str
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workflow:
+class Workflow(Struct, frozen=True, kw_only=True):
     """Steps of a workflow in the order of the file, and its options.
 
     ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from worker.util.json import dumps
 
@@ -16,8 +17,7 @@ MAX_REDIRECTS = 20
 Pairs = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpRequest:
+class HttpRequest(Struct, frozen=True, kw_only=True):
     """An HTTP request; ``redirects`` is the number of redirects to follow."""
 
     method: str
@@ -28,8 +28,7 @@ class HttpRequest:
     redirects: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpReply:
+class HttpReply(Struct, frozen=True, kw_only=True):
     """A response, or an ``error`` (``{name, message, code}``) in its place."""
 
     status: int = 0
@@ -40,8 +39,7 @@ class HttpReply:
     error: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class Exchange(Struct, frozen=True, kw_only=True):
     """One request and its reply, with the run's time (microseconds) at which each was sent."""
 
     step: str

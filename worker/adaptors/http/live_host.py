@@ -117,7 +117,7 @@ def _error(name: str, message: str, code: str) -> HttpReply:
 
 
 def _describe(error: Exception, request: HttpRequest) -> tuple[str, str]:
-    """Return the message and the code of an error."""
+    """Return the message and the code by which Node.js reports such an error."""
     parts = urlsplit(request.url)
     place = f"{parts.hostname}:{port_of(parts)}" if parts.scheme in DEFAULT_PORTS else request.url
     text = str(error) or type(error).__name__

@@ -73,11 +73,13 @@ class ReplayHost:
             for exchange in left
         ]
 
-    def _add_divergence(self, call: HostCall, before: HttpRequest | None, now: HttpRequest) -> None:
-        if before is None:
-            message = f"{_name(now)} was not requested"
+    def _add_divergence(
+        self, call: HostCall, recorded: HttpRequest | None, replayed: HttpRequest
+    ) -> None:
+        if recorded is None:
+            message = f"{_name(replayed)} was not requested"
         else:
-            message = "; ".join(_differences(before, now))
+            message = "; ".join(_differences(recorded, replayed))
         self.divergences.append(
             RequestDivergence(step=call.step, execution=call.execution, message=message)
         )
@@ -87,25 +89,25 @@ def _name(request: HttpRequest) -> str:
     return f"{request.method} {request.url}"
 
 
-def _same(before: HttpRequest, now: HttpRequest) -> bool:
-    return not any(_differences(before, now))
+def _same(recorded: HttpRequest, replayed: HttpRequest) -> bool:
+    return not any(_differences(recorded, replayed))
 
 
-def _differences(before: HttpRequest, now: HttpRequest) -> list[str]:
+def _differences(recorded: HttpRequest, replayed: HttpRequest) -> list[str]:
     """List the differences of two requests."""
     lines = [
-        f"{name}: expected {was!r}, found {is_now!r}"
-        for name, was, is_now in (
-            ("method", before.method, now.method),
-            ("url", before.url, now.url),
+        f"{name}: expected {expected!r}, found {actual!r}"
+        for name, expected, actual in (
+            ("method", recorded.method, replayed.method),
+            ("url", recorded.url, replayed.url),
         )
-        if was != is_now
+        if expected != actual
     ]
-    headers = dict(_lower(before)), dict(_lower(now))
+    headers = dict(_lower(recorded)), dict(_lower(replayed))
     # Headers count too: a lost one breaks a service as a lost field does.
     lines += differences("headers", *headers, exact=True)
-    if before.body != now.body:
-        lines += differences("body", _content(before.body), _content(now.body), exact=True)
+    if recorded.body != replayed.body:
+        lines += differences("body", _content(recorded.body), _content(replayed.body), exact=True)
     return lines
 
 

@@ -259,7 +259,7 @@ def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
 
 
 def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
-    """Return a run with its steps, its workflow, and how far it was reported."""
+    """Return a run with its steps, its plan, and the number of the last event reported."""
     run = find_run(uow, ref.id)
     order = uow.transaction.order(run.order_id)
     assert order is not None

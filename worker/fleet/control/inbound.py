@@ -77,7 +77,7 @@ class MessageParser:
 
 
 def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
-    """Yield the ids of the runs that a message refers to."""
+    """Yield the ids of the runs whose rows the handler of a message reads."""
     match inbound.content:
         case wire.Reports(runs=reports):
             yield from (report.lease.run_id for report in reports)

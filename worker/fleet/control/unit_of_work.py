@@ -106,7 +106,7 @@ class UnitOfWork:
         return self.now_us + int(self.settings.lease_s * 1e6)
 
     def next_timestamp(self) -> int:
-        """Return a time close to now, never the same twice, so that arrivals have an order."""
+        """Return a time close to now, later than that of the call before: it orders runs."""
         self._timestamps += 1
         return self.now_us + self._timestamps
 

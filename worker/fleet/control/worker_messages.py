@@ -90,7 +90,7 @@ def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
     order = uow.transaction.order(run.order_id)
     assert order is not None and run.token is not None
     options = wire.decode(wire.RunOptions, order.options.encode())
-    # A retry from a step starts there, whatever the order asked for.
+    # A retry from a step starts there, whatever the order requested.
     if run.start:
         options = msgspec.structs.replace(options, start=run.start)
     owner, _, dataclip = run.input.partition("/")

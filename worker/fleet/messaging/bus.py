@@ -99,7 +99,8 @@ class Inbox:
         if not self._arrivals:
             self._not_empty.clear()
             try:
-                # Not wait_for: before Python 3.12 it loses a cancellation that comes together.
+                # Not wait_for: before Python 3.12 it can lose a cancellation that comes with the
+                # result.
                 async with asyncio.timeout(wait_s):
                     await self._not_empty.wait()
             except TimeoutError:

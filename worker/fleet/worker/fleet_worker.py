@@ -40,7 +40,7 @@ MAX_REMEMBERED = 10_000
 
 
 class Executor(Protocol):
-    """The interface of what executes a run."""
+    """Executes one run and passes its events to ``receive``."""
 
     async def execute(
         self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
@@ -111,7 +111,7 @@ class FleetWorker:
         return len(self._runs)
 
     async def run(self) -> None:
-        """Work until cancelled, or until drained."""
+        """Execute runs until cancelled or drained."""
         self._recover_outboxes()
         try:
             async with self._bus:

@@ -12,7 +12,6 @@ import msgspec
 from worker.fleet.messaging import messages as wire
 from worker.fleet.worker.outbox import RunOutbox
 
-# One message in flight was measured to be faster than several.
 MAX_MESSAGE_BYTES = 256 * 1024
 LEASE_BYTES = 256
 """The size of a run's entry in a message, without its events."""
@@ -43,6 +42,7 @@ class ReportSender:
 
         ``now`` is in seconds, by any monotonic clock.
         """
+        # One message in flight was measured to be faster than several.
         if self._sent_at is not None:
             return None
         runs, room = list[wire.RunReport](), self.max_bytes
@@ -79,7 +79,6 @@ class ReportSender:
         return refused
 
     def overdue(self, now: float) -> bool:
-        """Return whether the response to the message in flight is overdue."""
         return self._sent_at is not None and now - self._sent_at > RETRANSMIT_S
 
     def rewind(self) -> None:

@@ -41,7 +41,7 @@ class _CallbackSink:
 
 
 class RunExecutor:
-    """An executor of runs in a pool of processes, with a cache of loaded workflows."""
+    """Executes runs in a pool of processes, with a cache of loaded workflows."""
 
     def __init__(self, pool: Pool, allowance: Allowance) -> None:
         self._pool = pool

@@ -33,7 +33,7 @@ def serve_conditions(conditions: ConditionRequest, engine: Engine, channel: sock
         javascript = JavaScript(engine)
         jobs = {id: job for id, job in request.jobs.items() if isinstance(job, CompiledJob)}
         error = javascript.define(request.plan, jobs, request.conditions)
-        channel.sendall(encode_frame({"refused": _error_field(error)}))
+        channel.sendall(encode_frame({"error": _error_field(error)}))
         steps = {step.id: (step, step.open_edges) for step in request.plan.steps}
         decoder = FrameDecoder()
         while data := channel.recv(READ_BYTES):
@@ -50,7 +50,7 @@ def _handle(
     header: dict[str, Any],
     state: str | None,
 ) -> bytes:
-    """Return the reply frame to one request."""
+    """Evaluate the conditions that a request names, and encode the reply."""
     engine.date = lambda: header["now_us"]
     if header["seed"] is not None:
         engine.seed(header["seed"])
@@ -67,7 +67,7 @@ def _handle(
         result = javascript.evaluate(step, edges, state)
         changed = None if result.state == state else result.state
         error = _error_field(result.error)
-        return encode_frame({"verdicts": result.taken, "error": error}, changed)
+        return encode_frame({"taken": result.taken, "error": error}, changed)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 

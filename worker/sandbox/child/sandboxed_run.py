@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
@@ -92,7 +93,7 @@ class SandboxedRun(StepExecutor):
         return used > self._request.limits.memory_bytes * EXHAUSTED_SHARE
 
     def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
-        # Conditions do not move a stopped clock: a condition server, which cannot tell how often
+        # Conditions do not move a stopped clock: a condition server, which cannot know how often
         # they read it, must give the same times.
         self._engine.date = self._clock.now_us
         try:

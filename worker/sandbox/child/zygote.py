@@ -2,8 +2,8 @@
 
 It receives requests from its parent, one a line: ``run NAME`` with the channel of the run attached
 as a file descriptor, and ``kill NAME``. It sends the notices ``ready``, ``started NAME PID`` and
-``ended NAME STATUS PEAK``. Only the zygote reaps its children, so a kill never reaches a process id
-that was used again. When its parent goes, it kills its children and exits.
+``ended NAME STATUS RU_MAXRSS``. Only the zygote reaps its children, so a kill never reaches a
+process id that was used again. When its parent goes, it kills its children and exits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pickle
 import select
 import signal
 import socket
-import struct
 import sys
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from worker.sandbox.child.condition_server import serve_conditions
 from worker.sandbox.child.sandboxed_run import SandboxedRun
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import confine
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, ConditionRequest, RunRequest
+from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, REQUEST_LENGTH, ConditionRequest, RunRequest
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -113,7 +112,7 @@ class Zygote:
             # The parent's environment holds tokens and passwords that no job may read.
             os.environ.clear()
             channel = socket.socket(fileno=descriptor)
-            request = receive(channel)
+            request = receive_request(channel)
             # Limits come after the request: reading it may need more than a run is allowed.
             if isinstance(request, ConditionRequest):
                 confine(request.request.limits)
@@ -152,9 +151,9 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
 
 
-def receive(channel: socket.socket) -> RunRequest | ConditionRequest:
-    """Receive the parent's request: its length, then a pickle."""
-    (length,) = struct.unpack("<Q", _receive_exactly(channel, 8))
+def receive_request(channel: socket.socket) -> RunRequest | ConditionRequest:
+    """Receive what :func:`worker.sandbox.protocol.encode_request` encodes."""
+    (length,) = REQUEST_LENGTH.unpack(_receive_exactly(channel, REQUEST_LENGTH.size))
     # The parent is trusted, and nothing but the parent writes before the request is read.
     request = pickle.loads(_receive_exactly(channel, length))  # noqa: S301
     assert isinstance(request, RunRequest | ConditionRequest)

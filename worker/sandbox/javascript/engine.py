@@ -211,9 +211,9 @@ class Engine:
 
 
 _METHODS = (
-    "adaptor", "begin", "calls", "caught", "choose", "close", "condition", "due", "errored",
-    "exports", "failed", "fire", "install", "job", "judge", "judged", "names", "output", "poll",
-    "reply", "seed", "slot", "thrown",
+    "adaptor", "begin", "calls", "caught", "choose", "close", "condition", "due", "edges",
+    "errored", "evaluated", "exports", "failed", "fire", "install", "job", "names", "output",
+    "poll", "reply", "seed", "slot", "thrown",
 )  # fmt: skip
 
 

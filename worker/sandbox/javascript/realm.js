@@ -425,24 +425,24 @@
       }
     },
 
-    // Verdicts in order, ended by the report of a condition that threw; the state then lies in text().
-    judge(stepId, wanted, text) {
-      const verdicts = [];
+    // Per edge in order, whether it is taken, up to a condition that threw; evaluated() returns the state.
+    edges(stepId, wanted, text) {
+      const taken = [];
       const state = text === null ? undefined : JSON.parse(text);
       flags.security = false;
       let thrown = null;
       for (const condition of JSON.parse(wanted)) {
         try {
-          verdicts.push(holds(condition, state, stepId));
+          taken.push(holds(condition, state, stepId));
         } catch (error) {
           thrown = describe(error);
           break;
         }
       }
-      judged = state === undefined ? null : serialize(state);
-      return JSON.stringify({ verdicts, thrown });
+      evaluated = state === undefined ? null : serialize(state);
+      return JSON.stringify({ taken, thrown });
     },
-    judged: () => judged,
+    evaluated: () => evaluated,
 
     // Milliseconds until the next timer, or -1.
     due: () => (timers.length ? Math.max(0, timers[0].at - host.now()) : -1),
@@ -455,7 +455,7 @@
       return true;
     },
   };
-  let judged = null;
+  let evaluated = null;
 
   function holds(condition, state, stepId) {
     if (condition === "always") return true;

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from _quickjs import JSException
+from msgspec.structs import replace
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
@@ -172,20 +172,20 @@ class JavaScript:
             for edge in edges
         ]
         try:
-            result = json.loads(self._engine.judge(step.id, json.dumps(conditions), state))
+            result = json.loads(self._engine.edges(step.id, json.dumps(conditions), state))
         except JSException:
             return EdgesEvaluated(taken=(), state=state, error=OUT_OF_MEMORY)
-        verdicts = tuple(result["verdicts"])
+        taken = tuple(result["taken"])
         if result["thrown"] is None:
-            return EdgesEvaluated(taken=verdicts, state=self._engine.judged())
+            return EdgesEvaluated(taken=taken, state=self._engine.evaluated())
         report = json.loads(result["thrown"])
         if report["type"] == "OomError":
-            return EdgesEvaluated(taken=verdicts, state=state, error=OUT_OF_MEMORY)
-        edge = edges[len(verdicts)]
+            return EdgesEvaluated(taken=taken, state=state, error=OUT_OF_MEMORY)
+        edge = edges[len(taken)]
         thrown = f"{report['name'] or 'an error'}: {report['message']}"
         message = f"the condition of {edge.id} threw {thrown}"
         error = StepError(type="EdgeConditionError", message=message, name=report["name"])
-        return EdgesEvaluated(taken=verdicts, state=state, error=error)
+        return EdgesEvaluated(taken=taken, state=state, error=error)
 
     # --- errors ---------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ class ConditionEvaluator:
     """Evaluates the conditions of one plan, in a sandbox of its own.
 
     Its methods block: call them from a thread without an event loop. A condition over a limit ends
-    the process; ``cause`` returns why it ended.
+    the process; ``cause`` returns the error that it ended with.
     """
 
     def __init__(self, channel: socket.socket, cause: Callable[[], StepError]) -> None:
@@ -28,14 +28,14 @@ class ConditionEvaluator:
         self.closed = False
 
     def startup_error(self) -> StepError | None:
-        """Return why the plan cannot run at all (its code does not compile), or ``None``."""
+        """Return the error of a plan that does not compile and so cannot run, else ``None``."""
         if self._startup is None:
             try:
                 header, _ = self._receive()
             except (OSError, EOFError, ProtocolError):
                 self._startup = (self._end(),)
             else:
-                error = header["refused"]
+                error = header["error"]
                 self._startup = (error_from_dict(error) if error else None,)
         return self._startup[0]
 
@@ -56,7 +56,7 @@ class ConditionEvaluator:
             return EdgesEvaluated(taken=(), state=state, error=self._end())
         error = header["error"]
         return EdgesEvaluated(
-            taken=tuple(header["verdicts"]),
+            taken=tuple(header["taken"]),
             state=state if changed is None else changed,
             error=error_from_dict(error) if error else None,
         )
@@ -75,11 +75,11 @@ class ConditionEvaluator:
             return [EdgesEvaluated(taken=(), state=None, error=self._end())] * len(states)
         return [
             EdgesEvaluated(
-                taken=tuple(verdicts),
+                taken=tuple(taken),
                 state=None,
                 error=error_from_dict(error) if error else None,
             )
-            for verdicts, error in header["all"]
+            for taken, error in header["all"]
         ]
 
     def _receive(self) -> tuple[dict[str, Any], str | None]:

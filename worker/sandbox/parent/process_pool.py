@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
-import struct
 from collections.abc import Callable
 from typing import Self
 
@@ -20,7 +18,7 @@ from worker.sandbox.parent.zygote_client import (
     ZygoteError,
     cause_of_exit,
 )
-from worker.sandbox.protocol import ConditionRequest, RunRequest
+from worker.sandbox.protocol import ConditionRequest, RunRequest, encode_request
 from worker.util.machine_clock import now_us
 
 MAX_ZYGOTES = 4
@@ -112,14 +110,13 @@ class ProcessPool:
         return _complete_unstarted(request, ZYGOTE_GONE, receive)
 
     async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
-        """Return an evaluator of the conditions of a request's plan, in a new process."""
+        """Start a process that evaluates the conditions of the request's plan."""
         zygote = await self._ready_zygote(request.bundles)
         forked = zygote.fork()
         channel, exited = forked.channel, forked.exited
         channel.setblocking(False)
         loop = asyncio.get_running_loop()
-        body = pickle.dumps(ConditionRequest(request=request), protocol=pickle.HIGHEST_PROTOCOL)
-        await loop.sock_sendall(channel, struct.pack("<Q", len(body)) + body)
+        await loop.sock_sendall(channel, encode_request(ConditionRequest(request=request)))
 
         async def cause() -> StepError:
             try:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pickle
 import signal
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +32,7 @@ from worker.sandbox.protocol import (
     ProtocolError,
     RunRequest,
     encode_frame,
+    encode_request,
 )
 from worker.util.machine_clock import now_us
 
@@ -89,7 +88,7 @@ class RunProcess:
             try:
                 process_exit = await exited
             except ZygoteError:
-                # Raised further, it would have the cancelled run given to another zygote.
+                # If this were raised, the pool would start the cancelled run in another zygote.
                 process_exit = _KILLED
             self._complete(process_exit)
             raise
@@ -118,11 +117,10 @@ class RunProcess:
 
     async def _exchange_frames(self) -> None:
         """Send the request, and receive frames until the process closes the channel."""
-        body = pickle.dumps(self._request, protocol=pickle.HIGHEST_PROTOCOL)
         # Reading starts first: a process that fails early must not leave a large request blocked.
         self._loop.add_reader(self._channel, self._read)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            await self._loop.sock_sendall(self._channel, struct.pack("<Q", len(body)) + body)
+            await self._loop.sock_sendall(self._channel, encode_request(self._request))
         await self._drained
 
     def _read(self) -> None:
@@ -136,8 +134,8 @@ class RunProcess:
             self._stop_reading()
             return
         try:
-            for header, clip in self._decoder.feed(data):
-                self._handle_frame(header, clip)
+            for header, body in self._decoder.feed(data):
+                self._handle_frame(header, body)
         except (ProtocolError, ValueError) as error:
             self._kill(StepError(type="ProtocolError", message=f"the run's process: {error}"))
             self._stop_reading()
@@ -146,11 +144,11 @@ class RunProcess:
             self._kill(CANCELLED)
             self._drained.set_exception(error)
 
-    def _handle_frame(self, header: dict[str, Any], clip: str | None) -> None:
+    def _handle_frame(self, header: dict[str, Any], body: str | None) -> None:
         if header.get("type") == HOST_CALL:
-            self._handle_call(header, clip or "")
+            self._handle_call(header, body or "")
         else:
-            self._handle_event(self._stream.accept(header, clip))
+            self._handle_event(self._stream.accept(header, body))
 
     def _handle_call(self, header: dict[str, Any], text: str) -> None:
         try:
@@ -194,7 +192,7 @@ class RunProcess:
             self._timer.cancel()
 
     def _kill(self, cause: StepError) -> None:
-        # The first cause stands: what follows from a kill is not why the run ended.
+        # The first cause counts: later ones are consequences of the kill.
         self._cause = self._cause or cause
         self._zygote.kill(self._forked.name)
 

@@ -9,13 +9,13 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 
 from worker.core.outcome import OUT_OF_MEMORY, StepError
 from worker.errors import WorkerError
 from worker.sandbox import child_process
 from worker.sandbox.limits import Limits, timed_out
+from worker.sandbox.memory import maxrss_bytes
 from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY
 
 Bundles = tuple[tuple[str, str], ...]
@@ -105,10 +105,8 @@ class ZygoteClient:
     def _handle_notice(self, kind: str, name: str, *values: str) -> None:
         future = self._exits.pop(name, None) if kind == "ended" else None
         if future is not None and not future.done():
-            code, peak = map(int, values)
-            # ru_maxrss counts bytes on macOS and KiB on Linux.
-            scale = 1 if sys.platform == "darwin" else 1024
-            future.set_result(ProcessExit(code=code, peak_bytes=peak * scale))
+            code, ru_maxrss = map(int, values)
+            future.set_result(ProcessExit(code=code, peak_bytes=maxrss_bytes(ru_maxrss)))
 
     def fork(self) -> ForkedProcess:
         """Request a new process. Raises :class:`ZygoteError` where the zygote is gone."""
@@ -154,10 +152,10 @@ class ZygoteClient:
 
 
 def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
-    """Return why a process ended before its run was complete, when the parent did not kill it."""
+    """Return the error of a process that ended by itself before its run was complete."""
     if exit.code == EXIT_OUT_OF_MEMORY:
         return OUT_OF_MEMORY
-    # The kernel's OOM killer leaves no trace but SIGKILL; the peak tells it from other kills.
+    # The kernel's OOM killer leaves no trace but SIGKILL; the peak separates it from other kills.
     if exit.code == -signal.SIGKILL and exit.peak_bytes > limits.memory_bytes * 0.9:
         return StepError(type="OomError", message="the system killed the run for its memory")
     if exit.code == -signal.SIGALRM:

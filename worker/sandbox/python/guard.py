@@ -78,7 +78,6 @@ class GuardViolation(BaseException):
 
 
 def out_of_memory(error: object) -> bool:
-    """Return whether an exception means that memory ran out."""
     # Inside CPython a failed allocation can surface as a SystemError.
     if isinstance(error, SystemError):
         return "without" in str(error)  # "error return without exception set"
@@ -137,7 +136,7 @@ class Guard:
         self._views: dict[str, ModuleType] = {}
 
     def builtins(self) -> dict[str, Any]:
-        """Return the builtins of a step's module."""
+        """Return the builtins of a step; a call of a forbidden one ends the run."""
         names = {
             name: value
             for name, value in vars(builtins).items()

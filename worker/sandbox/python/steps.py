@@ -38,9 +38,11 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.core.outcome import Outcome, StepError, error_entry
 from worker.errors import PlanError

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from types import CodeType, TracebackType
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from worker.core.outcome import OUT_OF_MEMORY, Position, StepError
 from worker.core.status import aborts

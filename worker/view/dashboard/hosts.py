@@ -11,7 +11,6 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is the loopback interface."""
     return host == "localhost" or ((address := _parse_ip(host)) is not None and address.is_loopback)
 
 

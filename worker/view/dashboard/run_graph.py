@@ -46,7 +46,6 @@ def annotate_steps(workflow: Workflow, steps: Sequence[Step]) -> Annotations:
 
 
 def status_of_step(step: Step) -> Status:
-    """Return the status of an execution."""
     if "reason" not in step:
         return Status.RUNNING
     return STATUS_OF_REASON.get(step["reason"], Status.EXCEPTION)

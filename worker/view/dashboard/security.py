@@ -45,7 +45,6 @@ _PUBLIC_PATHS = ("/assets/", LOGIN)
 
 
 def cookie_name(port: int) -> str:
-    """Return the name of the session cookie."""
     # Cookies are shared between ports, and several dashboards may run on one machine.
     return f"worker-dashboard-{port}"
 

@@ -112,6 +112,5 @@ class SessionStore:
 
 
 def _key(cookie: str) -> str:
-    """Return the key of a cookie."""
     # A hash: the time of a lookup must not reveal parts of another cookie.
     return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()

@@ -21,7 +21,6 @@ FORMATS: Final[dict[str, Callable[[Drawing], str | bytes]]] = {
     "mmd": render_mermaid,
     "dot": render_dot,
 }
-# Other suffixes of the same formats.
 _ALIASES: Final = {"htm": "html", "mermaid": "mmd", "gv": "dot"}
 
 

@@ -48,12 +48,12 @@ def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
     evaluated = evaluate_edges(source.workflow, executions, source.start)
     began = source.events[0].timestamp if source.events else 0
     end = source.end
-    clips = EmbeddedDataclips(_texts(source, executions))
+    dataclips = EmbeddedDataclips(_texts(source, executions))
     status = end.status if end else Status.RUNNING
     # The same lines as the terminal shows, so that people recognize the run.
     lines = summarize(source.workflow, source.events) if end else [_unfinished()]
-    final, no_final = _final(source, end, clips)
-    views = _executions(source, executions, evaluated, clips, began)
+    final, no_final = _final(source, end, dataclips)
+    views = _executions(source, executions, evaluated, dataclips, began)
     view = RunView(
         name=source.name,
         workflow=source.workflow.name,
@@ -61,14 +61,14 @@ def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
         status=str(status),
         mark=STATUSES[status].mark,
         headline=lines[0],
-        verdict=tuple(lines[1:]),
+        summary=tuple(lines[1:]),
         began=_moment(began),
         duration_us=max([1, *(event.timestamp - began for event in source.events)]),
         notes=tuple(_notes(source)),
         steps=tuple(_step(step, source.workflow_known) for step in source.workflow.steps),
         executions=views,
         logs=tuple(_logs(source, executions, began)),
-        clips=tuple(clips.items),
+        clips=tuple(dataclips.items),
         final=final,
         no_final=no_final,
     )
@@ -132,19 +132,19 @@ def _texts(source: ReportSource, executions: Sequence[ReportedExecution]) -> dic
 
 
 def _final(
-    source: ReportSource, end: RunComplete | None, clips: EmbeddedDataclips
+    source: ReportSource, end: RunComplete | None, dataclips: EmbeddedDataclips
 ) -> tuple[int | None, str]:
     if end is None:
         return None, "the events stop before the run does"
     if end.withheld:
         return None, "withheld: it exceeds the payload limit"
-    return clips.index_of("final state"), "the run ended without one"
+    return dataclips.index_of("final state"), "the run ended without one"
 
 
-def _output(complete: StepComplete | None, clips: EmbeddedDataclips) -> int | None:
+def _output(complete: StepComplete | None, dataclips: EmbeddedDataclips) -> int | None:
     if complete is None or complete.output_dataclip is None:
         return None
-    return clips.index_of(complete.output_dataclip_id or complete.step_id)
+    return dataclips.index_of(complete.output_dataclip_id or complete.step_id)
 
 
 def _no_output(complete: StepComplete | None) -> str:
@@ -166,7 +166,7 @@ def _executions(
     source: ReportSource,
     executions: Sequence[ReportedExecution],
     evaluated: Sequence[EvaluatedEdge],
-    clips: EmbeddedDataclips,
+    dataclips: EmbeddedDataclips,
     began: int,
 ) -> tuple[ExecutionView, ...]:
     steps = {step.id: step for step in source.workflow.steps}
@@ -194,9 +194,9 @@ def _executions(
                 took=execution.took,
                 memory=_memory(execution.complete),
                 upstream=execution.upstream,
-                input=clips.index_of(execution.started.input_dataclip_id),
+                input=dataclips.index_of(execution.started.input_dataclip_id),
                 no_input=_no_input(execution),
-                output=_output(execution.complete, clips),
+                output=_output(execution.complete, dataclips),
                 no_output=_no_output(execution.complete),
                 edges=tuple(edges[number]),
                 error=error_view(error, steps.get(execution.step)) if error else None,

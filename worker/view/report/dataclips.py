@@ -1,6 +1,6 @@
 """States embedded in a report: each once, and truncated where it is too large.
 
-A truncated state contains texts that begin with the clip's ``cut`` marker.
+A truncated state contains texts that begin with the dataclip's ``cut`` marker.
 """
 
 from __future__ import annotations

@@ -93,7 +93,6 @@ def _reason_followed(edge: Edge) -> str:
 
 
 def reason_not_taken(edge: Edge) -> str:
-    """Return the reason why an evaluated edge was not taken."""
     if edge.disabled:
         return "it is disabled"
     match edge.kind:
@@ -146,7 +145,7 @@ def _evaluate_silent(edge: Edge, followed: bool) -> EvaluatedEdge:
 
 
 def _start(workflow: Workflow, start: str) -> str:
-    """Return the start step; empty for a workflow that cannot run."""
+    """Return the id of the start step; empty for a workflow that cannot run."""
     try:
         return compile_plan(workflow, start=start).start
     except PlanError:

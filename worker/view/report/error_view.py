@@ -30,7 +30,7 @@ def error_view(error: StepError, step: Step | None) -> ErrorView:
 def _place(error: StepError, step: Step | None) -> str:
     if error.position is None:
         return ""
-    name = (step.source_file or step.id) if step else (error.step_id or "")
+    name = (step.source_file or step.id) if step else (error.job_id or "")
     return f"{name}:{error.position.line}:{error.position.column}"
 
 

@@ -94,8 +94,8 @@ def _body(body: ET.Element, view: ReportView, frames: Sequence[EmbeddedGraph], s
     main = ET.SubElement(body, "main", {"class": "pair" if len(view.runs) > 1 else "single"})
     if len(view.runs) > 1:
         _first_difference(main, view.first)
-    _verdicts(main, view)
-    _tag(main, "noscript", "Without scripts there are only the verdict and the graph here.")
+    _summaries(main, view)
+    _tag(main, "noscript", "Without scripts there are only the summary and the graph here.")
     _graphs(main, view, frames)
     _section(main, "steps", "Steps and time")
     _section(main, "detail", "Step")
@@ -129,20 +129,20 @@ def _first_difference(main: ET.Element, first: FirstDifference | None) -> None:
         _tag(section, "button", "Show it", {"type": "button", "id": "show-first"})
 
 
-def _verdicts(main: ET.Element, view: ReportView) -> None:
+def _summaries(main: ET.Element, view: ReportView) -> None:
     holder = ET.SubElement(main, "div", {"class": "columns"})
     for number, run in enumerate(view.runs):
-        _verdict(holder, run, _LABELS[number] if len(view.runs) > 1 else "")
+        _summary(holder, run, _LABELS[number] if len(view.runs) > 1 else "")
 
 
-def _verdict(holder: ET.Element, run: RunView, label: str) -> None:
+def _summary(holder: ET.Element, run: RunView, label: str) -> None:
     section = ET.SubElement(holder, "section", {"class": f"verdict s-{run.status}"})
     headline = ET.SubElement(section, "h2")
     if label:
         _tag(headline, "span", label, {"class": "label"})
     _tag(headline, "span", run.headline, {"class": "chip"})
     # Lines of code are indented by four spaces; they keep their columns.
-    for deeper, lines in groupby(run.verdict, lambda line: line.startswith("    ")):
+    for deeper, lines in groupby(run.summary, lambda line: line.startswith("    ")):
         if deeper:
             _code(section, "\n".join(line[4:] for line in lines))
         else:

@@ -25,26 +25,27 @@ def annotate_run(
     by_edge: dict[str, list[EvaluatedEdge]] = defaultdict(list)
     for edge in evaluated:
         by_edge[edge.edge.id].append(edge)
-    edges = {id: _edge(several) for id, several in by_edge.items()}
+    annotated = {id: _edge(edges) for id, edges in by_edge.items()}
     return Annotations(
-        steps={id: _step(several) for id, several in by_step.items()},
-        edges={id: annotation for id, annotation in edges.items() if annotation is not None},
+        steps={id: _step(executions) for id, executions in by_step.items()},
+        edges={id: annotation for id, annotation in annotated.items() if annotation is not None},
     )
 
 
-def _step(several: list[ReportedExecution]) -> Annotation:
+def _step(executions: list[ReportedExecution]) -> Annotation:
     # One failed execution decides the color: a later success must not hide it.
     status = next(
-        (execution.status for execution in several if execution.status is not Status.SUCCESS), None
+        (execution.status for execution in executions if execution.status is not Status.SUCCESS),
+        None,
     )
-    times = f"×{len(several)} · " if len(several) > 1 else ""
-    spent = format_duration(sum(execution.spent for execution in several))
-    least = "≥ " if any(execution.open for execution in several) else ""
+    times = f"×{len(executions)} · " if len(executions) > 1 else ""
+    spent = format_duration(sum(execution.spent for execution in executions))
+    least = "≥ " if any(execution.open for execution in executions) else ""
     notes = [
         f"{number}. {_describe(execution)}"
-        for number, execution in enumerate(several[:_MAX_NOTES], start=1)
+        for number, execution in enumerate(executions[:_MAX_NOTES], start=1)
     ]
-    more = [f"and {len(several) - _MAX_NOTES} more"] if len(several) > _MAX_NOTES else []
+    more = [f"and {len(executions) - _MAX_NOTES} more"] if len(executions) > _MAX_NOTES else []
     return Annotation(
         style=str(status or Status.SUCCESS),
         badge=f"{times}{least}{spent}",
@@ -58,14 +59,14 @@ def _describe(execution: ReportedExecution) -> str:
     return f"{execution.status}{reason}"
 
 
-def _edge(several: list[EvaluatedEdge]) -> Annotation | None:
-    outcomes = Counter(edge.outcome for edge in several)
+def _edge(edges: list[EvaluatedEdge]) -> Annotation | None:
+    outcomes = Counter(edge.outcome for edge in edges)
     followed = outcomes[EdgeOutcome.FOLLOWED] + outcomes[EdgeOutcome.WAITING]
     # An edge that was never evaluated keeps its plain style.
     if not followed and not outcomes[EdgeOutcome.NOT_TAKEN]:
         return None
     style = "followed" if followed else "not-taken"
-    badge = f"{followed} of {len(several)}" if len(several) > 1 and followed else ""
-    reasons = Counter(f"{edge.outcome}: {edge.reason}" for edge in several)
+    badge = f"{followed} of {len(edges)}" if len(edges) > 1 and followed else ""
+    reasons = Counter(f"{edge.outcome}: {edge.reason}" for edge in edges)
     note = "\n".join(f"{reason}{f' (×{n})' if n > 1 else ''}" for reason, n in reasons.items())
     return Annotation(style=style, badge=badge, note=note)

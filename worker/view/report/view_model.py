@@ -96,7 +96,7 @@ class LogView:
 class RunView:
     """Run of a report.
 
-    ``headline`` and ``verdict`` are the lines that the terminal shows at the end of a run.
+    ``headline`` and ``summary`` are the lines that the terminal shows at the end of a run.
     ``notes`` list what is unknown and what could not be read.
     """
 
@@ -106,7 +106,7 @@ class RunView:
     status: str
     mark: str
     headline: str
-    verdict: tuple[str, ...]
+    summary: tuple[str, ...]
     began: str
     duration_us: int
     notes: tuple[str, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -43,6 +42,9 @@ def shorten(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a suggestion to append to a message about an unknown word; empty if none is close."""
+    # Only an error needs it.
+    import difflib
+
     # The comparison is quadratic in the word's length.
     near = difflib.get_close_matches(word, known, n=1) if len(word) <= _TEXT_LIMIT else []
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
+
+from msgspec import Struct, field
 
 from worker.errors import LoadError
 from worker.workflow.documents import json_reader
@@ -18,8 +19,7 @@ def _no_position(keys: KeyPath) -> LineColumn:
     return 0, 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Struct, frozen=True, kw_only=True):
     """Content of a file.
 
     ``locate`` returns (line, column), from 1, of the value under a path of keys and indices, or of

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import yaml
+from msgspec import Struct, field
 
 from worker.errors import LoadError
 from worker.workflow.documents.data import (
@@ -95,8 +95,7 @@ def _fail_unprintable(error: yaml.YAMLError, text: str, file: str) -> NoReturn:
     raise LoadError(message, file=file, line=line, column=column) from None
 
 
-@dataclass(slots=True)
-class _Collection:
+class _Collection(Struct):
     """Collection under construction; a mapping expects a key or that key's value.
 
     ``nodes_before`` counts the document's values before it, ``height`` its levels so far, ``lines``
@@ -118,8 +117,7 @@ class _Collection:
         return self.key is None and isinstance(self.value, dict)
 
 
-@dataclass(slots=True)
-class _Anchor:
+class _Anchor(Struct):
     """Value that an alias refers to, with its number of values and of levels."""
 
     value: Any

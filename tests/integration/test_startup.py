@@ -1,0 +1,200 @@
+"""The start of the command: which modules it imports, and how it ends. Times decide nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERRAL = ("run", "graphs/referral.yaml", "--input", "graphs/referral.input.json")
+PLAN = {
+    "workflow": {
+        "steps": [
+            {
+                "id": "a",
+                "adaptor": "common",
+                "expression": "fn(s => s);",
+                "next": {"b": "state.data"},
+            },
+            {"id": "b", "adaptor": "common", "expression": "fn(s => s);"},
+        ]
+    }
+}
+# Each takes longer to import than a run takes to start without it.
+NEVER = {
+    *("networkx", "networkx.generators", "importlib.metadata", "rich", "structlog"),
+    *("sqlalchemy", "alembic", "httpx", "aiomqtt", "ruamel.yaml", "jsonpath"),
+    *("starlette", "uvicorn", "jinja2", "email", "http.client"),
+    *("worker.fleet", "worker.replay", "worker.testing", "worker.view", "worker.lint"),
+    *("tempfile", "difflib", "click.shell_completion"),
+}
+COMPILER = {"tree_sitter", "tree_sitter_javascript", "worker.compiler.compile_job"}
+_IMPORT = re.compile(r"import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$", re.MULTILINE)
+
+
+def worker(
+    *arguments: str, options: tuple[str, ...] = (), env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *options, "-m", "worker", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=env or os.environ, capture_output=True, text=True, timeout=100
+    )
+
+
+def imported(*arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
+    """Return the modules that a command imports, those that it removes again too."""
+    done = worker(*arguments, options=("-X", "importtime"), env=env)
+    assert done.returncode == 0, done.stderr
+    return set(_IMPORT.findall(done.stderr))
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Mapping[str, str]:
+    """An environment whose cache holds the jobs of the referral."""
+    env = {**os.environ, "WORKER_CACHE": str(tmp_path)}
+    assert imported(*REFERRAL, env=env) >= COMPILER, "the first run compiles"
+    return env
+
+
+def test_a_run_imports_nothing_that_it_does_not_use(cached: Mapping[str, str]) -> None:
+    modules = imported(*REFERRAL, env=cached)
+    assert not modules & (NEVER | COMPILER)
+    # The graph is there, without the package around it.
+    assert "worker.core.graph" in modules and "networkx.classes.graph" in modules
+
+
+def test_a_json_plan_needs_no_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(PLAN))
+    assert "yaml" not in imported("run", str(file))
+
+
+def test_the_process_of_the_runs_starts_before_anything_else_is_imported() -> None:
+    code = (
+        "import subprocess, sys; sys.argv = ['worker', 'run', 'missing.yaml']\n"
+        "from worker.cli import entry\n"
+        "def started(*args, **options): print(*sys.modules); sys.exit(0)\n"
+        "subprocess.Popen = started; entry.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    assert not {"click", "asyncio", "msgspec", "json"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["", "run", "control-plane", "start"])
+def test_a_commands_help_imports_only_its_options(command: str) -> None:
+    modules = imported(*command.split(), "--help")
+    heavy = {"asyncio", "msgspec", "yaml", "subprocess", "dataclasses"}
+    assert not modules & (NEVER | COMPILER | heavy)
+
+
+# --- the graph ------------------------------------------------------------------------------------
+
+_COMPARE = """
+import random, sys
+from worker.core import graph
+assert "networkx" not in sys.modules, "the fall-back was taken"
+import networkx
+assert graph.DiGraph is not networkx.DiGraph
+for seed in range(300):
+    draw = random.Random(seed)
+    size = draw.randrange(1, 9)
+    edges = [(draw.randrange(size), draw.randrange(size), {"edge": n})
+             for n in range(draw.randrange(12))]
+    ours, theirs = graph.DiGraph(), networkx.DiGraph()
+    for one in (ours, theirs):
+        one.add_nodes_from((n, {"step": n}) for n in range(size))
+        one.add_edges_from(edges)
+    assert list(ours.nodes.items()) == list(theirs.nodes.items())
+    assert list(ours.edges.items()) == list(theirs.edges.items())
+    acyclic = graph.is_directed_acyclic_graph(ours)
+    assert acyclic == networkx.is_directed_acyclic_graph(theirs)
+    assert networkx.ancestors(ours, 0) == networkx.ancestors(theirs, 0)
+    if not acyclic:
+        assert list(networkx.find_cycle(ours)) == list(networkx.find_cycle(theirs))
+print("the same")
+"""
+
+_CHANGED = """
+import sys
+from importlib.abc import MetaPathFinder
+class Refuse(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "networkx.classes.digraph" and "networkx.lazy_imports" not in sys.modules:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+from worker.core import graph
+import networkx
+assert graph.DiGraph is networkx.DiGraph
+assert graph.is_directed_acyclic_graph is networkx.is_directed_acyclic_graph
+print("the same")
+"""
+
+_IMPORTED = """
+import networkx
+from worker.core import graph
+assert graph.DiGraph is networkx.DiGraph
+print("the same")
+"""
+
+
+@pytest.mark.parametrize("code", [_COMPARE, _CHANGED, _IMPORTED])
+def test_the_graph_is_that_of_networkx(code: str) -> None:
+    """Alone it behaves as in the package; a changed package, or an imported one, is taken whole."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("the same\n", "")
+
+
+# --- the exit -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [("fn(s => s);", 0), ("fn(s => { throw new Error('no') });", 1), ("fn(s => { x.y });", 3)],
+)
+def test_exit_codes_and_all_of_a_large_output_are_kept(
+    source: str, code: int, tmp_path: Path
+) -> None:
+    file, journal = tmp_path / "plan.json", tmp_path / "events.jsonl"
+    job = f"fn(s => ({{ x: 'y'.repeat(1e6) }}));\n{source}"
+    steps = [{"id": "a", "adaptor": "common", "expression": job}]
+    file.write_text(json.dumps({"workflow": {"steps": steps}}))
+    done = worker("run", str(file), "--json", "--quiet", "--journal", str(journal))
+    assert done.returncode == code and done.stderr == ""
+    assert done.stdout == journal.read_text()
+    assert json.loads(done.stdout.splitlines()[-1])["type"] == "run:complete"
+
+
+def test_exit_handlers_run_and_threads_are_waited_for() -> None:
+    for thread in (
+        "",
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n",
+    ):
+        code = (
+            "import atexit, threading, time; from worker.cli.entry import exit_at_once\n"
+            f"atexit.register(print, 'handler')\n{thread}"
+            "print('output', end=' '); exit_at_once(7); raise SystemExit(7)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=50
+        )
+        assert done.returncode == 7
+        expected = ["output", "thread", "handler"] if thread else ["output", "handler"]
+        assert done.stdout.split() == expected
+
+
+def test_output_that_nobody_reads_is_no_defect() -> None:
+    code = (
+        "import os, sys; from worker.cli.entry import exit_at_once\n"
+        "sys.stdout = open(os.open('/dev/full', os.O_WRONLY), 'w')\n"
+        "print('lost'); exit_at_once(0); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=50)
+    assert done.returncode == 9, "left to a regular exit"
