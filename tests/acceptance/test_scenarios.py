@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.acceptance.test_statuses import ROOT, WORKER
+from tests.support.command import ROOT, Done, call_worker
 from worker.core.status import ERROR_TYPES
 from worker.errors import LoadError
 from worker.testing.case_reader import load_cases
@@ -150,10 +150,8 @@ def test_a_mistake_in_a_case_is_found_before_anything_runs(
     assert message in str(caught.value)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*WORKER, "test", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=50
-    )
+def command(*arguments: str) -> Done:
+    return call_worker("test", *arguments, cwd=ROOT)
 
 
 def test_the_cases_of_the_samples_pass() -> None:
