@@ -22,6 +22,7 @@ from typing import get_args
 import click
 import pytest
 
+from tests.support.command import call_worker, start_worker
 from worker.cli.main import cli
 from worker.core.events import AnyEvent
 from worker.core.scripted import FAILURES
@@ -91,18 +92,6 @@ def pattern(lines: list[str]) -> str:
     return "".join(expressions)
 
 
-def run(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    assert words[0] == "worker"
-    return subprocess.run(
-        [WORKER, *words[1:]],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-
-
 @pytest.mark.parametrize("path", named("run", "session"), ids=lambda path: path.stem)
 @pytest.mark.timeout(TIMEOUT_S * 3)
 def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Path) -> None:
@@ -112,7 +101,8 @@ def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Pa
         if block.kind not in ("run", "session"):
             continue
         for words, shown in commands(block.text):
-            done = run(words, checkout)
+            assert words[0] == "worker"
+            done = call_worker(*words[1:], cwd=checkout)
             context = f"{' '.join(words)}\n{done.stdout}{done.stderr}"
             assert done.returncode == int(block.argument or 0), context
             assert re.search(pattern(shown), f"{done.stdout}\n"), context
@@ -144,7 +134,7 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
                 continue
             # The processes in the background may take long to start on a busy machine.
             patient = [*words, "--reply-timeout", str(TIMEOUT_S - 10)]
-            done = run(patient, checkout, WORKER_MQTT=broker)
+            done = start_worker(*patient[1:], cwd=checkout, WORKER_MQTT=broker)
             assert done.returncode == 0, f"{words}{done.stdout}{done.stderr}"
     finally:
         for process in reversed(background):

@@ -183,6 +183,7 @@ def test_no_cases_is_an_error(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_pytest_collects_cases_and_shows_what_is_wrong(tmp_path: Path) -> None:
     suite(tmp_path, {"expect": {"taken": ["a->bad"]}}, {"expect": {"status": "success"}})
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
@@ -191,6 +192,7 @@ def test_pytest_collects_cases_and_shows_what_is_wrong(tmp_path: Path) -> None:
     assert "expected edge a->bad to be taken; 'a' ended as success" in done.stdout
 
 
+@pytest.mark.slow
 def test_pytest_names_a_stale_case(tmp_path: Path) -> None:
     suite(tmp_path, {"steps": {"zz": {}}, "expect": {}})
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
