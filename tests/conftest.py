@@ -8,7 +8,7 @@ import tempfile
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.support.databases", "tests.support.benches"]
+pytest_plugins = ["tests.support.databases", "tests.support.control_plane_harness"]
 
 # Timings never decide a test.
 settings.register_profile("worker", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,4 +1,4 @@
-"""The command as its users meet it: real processes, real files, real pipes."""
+"""The command as its users meet it: real files, and real processes and pipes where these matter."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.test_statuses import ROOT, WORKER, worker_run
+from tests.acceptance.test_statuses import worker_run
+from tests.support.command import ROOT, WORKER, Done, call_worker
 from worker.sinks.journal import read_journal
 
 GOOD = ("graphs/referral.yaml", "--input", "graphs/referral.input.json")
 
 
-def worker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*WORKER, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=50
-    )
+def worker(*arguments: str) -> Done:
+    return call_worker(*arguments, cwd=ROOT)
 
 
 def test_help_shows_examples_and_exit_codes() -> None:
@@ -98,7 +97,9 @@ def test_output_to_stdout_keeps_the_report_apart() -> None:
 
 def test_input_comes_from_stdin() -> None:
     given = (ROOT / "graphs/referral.input.json").read_text()
-    assert worker_run("graphs/referral.yaml", "--input", "-", input=given).returncode == 0
+    command = [*WORKER, "run", "graphs/referral.yaml", "--input", "-"]
+    done = subprocess.run(command, cwd=ROOT, input=given, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_runs_one_step() -> None:

@@ -17,10 +17,27 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
 
+from tests.support.command import call_worker, start_worker
+from worker.cli.main import cli
+from worker.core.events import AnyEvent
+from worker.core.scripted import FAILURES
+from worker.core.status import Status
 from worker.fleet.messaging.broker import free_port
+from worker.lint.rules import RULES
+from worker.testing.case_keys import (
+    CASE_KEYS,
+    CRON_KEYS,
+    EXPECT_KEYS,
+    FILE_KEYS,
+    RETRY_KEYS,
+    STEP_KEYS,
+)
+from worker.testing.stub_reader import REPLY_KEYS, REQUEST_KEYS, STUB_KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -75,18 +92,6 @@ def pattern(lines: list[str]) -> str:
     return "".join(expressions)
 
 
-def run(words: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    assert words[0] == "worker"
-    return subprocess.run(
-        [WORKER, *words[1:]],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-
-
 @pytest.mark.parametrize("path", named("run", "session"), ids=lambda path: path.stem)
 @pytest.mark.timeout(TIMEOUT_S * 3)
 def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Path) -> None:
@@ -96,7 +101,8 @@ def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Pa
         if block.kind not in ("run", "session"):
             continue
         for words, shown in commands(block.text):
-            done = run(words, checkout)
+            assert words[0] == "worker"
+            done = call_worker(*words[1:], cwd=checkout)
             context = f"{' '.join(words)}\n{done.stdout}{done.stderr}"
             assert done.returncode == int(block.argument or 0), context
             assert re.search(pattern(shown), f"{done.stdout}\n"), context
@@ -126,7 +132,9 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
                     )
                 )
                 continue
-            done = run(words, checkout, WORKER_MQTT=broker)
+            # The processes in the background may take long to start on a busy machine.
+            patient = [*words, "--reply-timeout", str(TIMEOUT_S - 10)]
+            done = start_worker(*patient[1:], cwd=checkout, WORKER_MQTT=broker)
             assert done.returncode == 0, f"{words}{done.stdout}{done.stderr}"
     finally:
         for process in reversed(background):
@@ -175,6 +183,65 @@ def test_the_links_of_a_document_lead_somewhere(path: Path) -> None:
     targets = [link for link in _LINK.findall(path.read_text("utf-8")) if "://" not in link]
     missing = [link for link in targets if not (path.parent / link).exists()]
     assert not missing
+
+
+def test_the_how_to_of_cases_has_every_key() -> None:
+    text = (ROOT / "docs/how-to/cases.md").read_text()
+    keys = {*FILE_KEYS, *CASE_KEYS, *STEP_KEYS, *RETRY_KEYS, *CRON_KEYS, *EXPECT_KEYS}
+    keys |= {*STUB_KEYS, *REQUEST_KEYS, *REPLY_KEYS}
+    assert keys <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_the_reference_of_events_has_every_field() -> None:
+    text = (ROOT / "docs/reference/events.md").read_text()
+    fields = {name for kind in get_args(AnyEvent) for name in kind.__struct_fields__}
+    assert fields <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_the_reference_of_statuses_has_every_error_type() -> None:
+    text = (ROOT / "docs/reference/statuses.md").read_text()
+    assert {*FAILURES, *map(str, Status)} <= set(re.findall(r"\w+", text))
+
+
+def test_the_how_to_of_lint_has_a_heading_for_each_rule() -> None:
+    text = (ROOT / "docs/how-to/lint.md").read_text()
+    headings = re.findall(r"^## (W\d+) (\S+)\n\n(\w+)\.", text, re.MULTILINE)
+    rules = [(rule.code, rule.name, rule.severity.name.capitalize()) for rule in RULES]
+    assert headings == rules
+
+
+def test_the_how_to_of_fleets_has_every_environment_variable() -> None:
+    sources = [path.read_text() for path in (ROOT / "worker").rglob("*.py")]
+    used = {name for text in sources for name in re.findall(r"\"(WORKER_[A-Z_]+)\"", text)}
+    text = (ROOT / "docs/how-to/fleet.md").read_text()
+    assert used and used <= set(re.findall(r"`(\w+)`", text))
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+
+
+def test_the_documents_name_options_that_exist() -> None:
+    known = {option for command in all_commands(cli) for option in options_of(command)}
+    foreign = {"--team", "--start", "--end", "--cache-steps", "--log", "--log-json"}
+    for path in DOCUMENTS:
+        assert set(OPTION.findall(path.read_text())) <= known | foreign, path
+
+
+def all_commands(command: click.Command) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            subcommand = command.get_command(context, name)
+            assert subcommand is not None
+            yield from all_commands(subcommand)
+
+
+def options_of(command: click.Command) -> Iterator[str]:
+    yield "--help"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            yield from (*parameter.opts, *parameter.secondary_opts)
 
 
 def test_the_readme_is_short() -> None:

@@ -4,7 +4,6 @@ row of that comparison, by the command that a user would type."""
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.acceptance.test_statuses import WORKER
+from tests.support.command import Done, call_worker
 from worker.core.status import ERROR_TYPES, Status
 
 SPIN = "fn(state => { while (true) {} });"
@@ -32,13 +31,11 @@ steps:
 """
 
 
-def worker(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*WORKER, *arguments], cwd=folder, capture_output=True, text=True, timeout=55
-    )
+def worker(folder: Path, *arguments: str) -> Done:
+    return call_worker(*arguments, cwd=folder)
 
 
-def cases(folder: Path, *listed: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def cases(folder: Path, *listed: dict[str, Any]) -> Done:
     """Write a file of cases beside the workflow, and run it."""
     (folder / "w.yaml").write_text(WORKFLOW)
     named = [{"name": f"case {number}", **case} for number, case in enumerate(listed)]

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.acceptance.test_statuses import ROOT, WORKER
+from tests.support.command import ROOT, Done, call_worker
 from worker.core.status import ERROR_TYPES
 from worker.errors import LoadError
 from worker.testing.case_reader import load_cases
@@ -150,10 +150,8 @@ def test_a_mistake_in_a_case_is_found_before_anything_runs(
     assert message in str(caught.value)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*WORKER, "test", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=50
-    )
+def command(*arguments: str) -> Done:
+    return call_worker("test", *arguments, cwd=ROOT)
 
 
 def test_the_cases_of_the_samples_pass() -> None:
@@ -185,6 +183,7 @@ def test_no_cases_is_an_error(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_pytest_collects_cases_and_shows_what_is_wrong(tmp_path: Path) -> None:
     suite(tmp_path, {"expect": {"taken": ["a->bad"]}}, {"expect": {"status": "success"}})
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
@@ -193,6 +192,7 @@ def test_pytest_collects_cases_and_shows_what_is_wrong(tmp_path: Path) -> None:
     assert "expected edge a->bad to be taken; 'a' ended as success" in done.stdout
 
 
+@pytest.mark.slow
 def test_pytest_names_a_stale_case(tmp_path: Path) -> None:
     suite(tmp_path, {"steps": {"zz": {}}, "expect": {}})
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]

@@ -7,14 +7,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-WORKER = [sys.executable, "-m", "worker"]
+from tests.support.command import ROOT, WORKER, Done, call_worker
 
 ROWS = [
     # workflow in graphs/aborts.yaml, more arguments, status, error type, exit code
@@ -35,9 +32,8 @@ ROWS = [
 ]
 
 
-def worker_run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [*WORKER, "run", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, **options)
+def worker_run(*arguments: str) -> Done:
+    return call_worker("run", *arguments, cwd=ROOT)
 
 
 def events_of(output: str) -> list[dict[str, Any]]:

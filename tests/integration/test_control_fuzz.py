@@ -15,7 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.benches import ME, TOPICS, Bench, FakeWorker, dump, event, plan, violations
+from tests.support.control_plane_harness import (
+    ME,
+    TOPICS,
+    ControlPlaneHarness,
+    FakeWorker,
+    dump,
+    event,
+    plan,
+    violations,
+)
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
@@ -34,17 +43,17 @@ class Target:
     """A plane with runs in each phase, and a sample of each message that it would take."""
 
     def __init__(self, store: Store) -> None:
-        self.bench = Bench(store, settings=Settings(max_payload_bytes=LIMIT))
-        bench = self.bench
-        bench.ended("done")
-        bench.ended("failed", "exception")
-        FakeWorker(bench).birth(capacity=3)
-        _, self.started = bench.started("started")
-        _, self.claimed = bench.claimed("claimed")
-        bench.submit("waits", plan=plan("mine"))
-        bench.wait(2)
+        self.harness = ControlPlaneHarness(store, settings=Settings(max_payload_bytes=LIMIT))
+        harness = self.harness
+        harness.ended("done")
+        harness.ended("failed", "exception")
+        FakeWorker(harness).birth(capacity=3)
+        _, self.started = harness.started("started")
+        _, self.claimed = harness.claimed("claimed")
+        harness.submit("waits", plan=plan("mine"))
+        harness.wait(2)
         self.samples = self._samples()
-        self.before = bench.dump()
+        self.before = harness.dump()
         self.sent = 0
         self.refused: Counter[str] = Counter()
 
@@ -77,7 +86,7 @@ class Target:
 
     def attack(self, messages: list[Message]) -> Counter[str]:
         """Send messages, in one batch, that must be refused or change nothing."""
-        published = self.bench.send(*messages)
+        published = self.harness.send(*messages)
         kinds = Counter(published.kinds)
         self.sent += len(messages)
         self.refused += kinds
@@ -91,7 +100,7 @@ class Target:
         return kinds
 
     def check(self) -> None:
-        with self.bench.store.read() as connection:
+        with self.harness.store.read() as connection:
             assert dump(connection) == self.before
             assert list(violations(connection)) == []
 
@@ -371,7 +380,7 @@ def test_strange_questions_are_answered_and_change_nothing(target: Target) -> No
     @settings(max_examples=40, deadline=None)
     @given(message=question(target))
     def run(message: Message) -> None:
-        published = target.bench.send(message)
+        published = target.harness.send(message)
         assert len(published.replies) == 1 and "defect" not in published.kinds
 
     run()

@@ -145,6 +145,7 @@ def is_live(page: Page) -> None:
 # --- looking and doing ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_signing_in_and_out(browser: Browser, scene: Scene) -> None:
     with watched(browser, scene.on, signed_in=False) as found:
         page = found.page

@@ -67,7 +67,7 @@ def test_a_run_imports_nothing_that_it_does_not_use(cached: Mapping[str, str]) -
     modules = imported(*REFERRAL, env=cached)
     assert not modules & (NEVER | COMPILER)
     # The graph is there, without the package around it.
-    assert "worker.core.graph" in modules and "networkx.classes.graph" in modules
+    assert "worker.core.digraph" in modules and "networkx.classes.graph" in modules
 
 
 def test_a_json_plan_needs_no_yaml(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_commands_help_imports_only_its_options(command: str) -> None:
 
 _COMPARE = """
 import random, sys
-from worker.core import graph
+from worker.core import digraph as graph
 assert "networkx" not in sys.modules, "the fall-back was taken"
 import networkx
 assert graph.DiGraph is not networkx.DiGraph
@@ -130,7 +130,7 @@ class Refuse(MetaPathFinder):
         if name == "networkx.classes.digraph" and "networkx.lazy_imports" not in sys.modules:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
-from worker.core import graph
+from worker.core import digraph as graph
 import networkx
 assert graph.DiGraph is networkx.DiGraph
 assert graph.is_directed_acyclic_graph is networkx.is_directed_acyclic_graph
@@ -139,7 +139,7 @@ print("the same")
 
 _IMPORTED = """
 import networkx
-from worker.core import graph
+from worker.core import digraph as graph
 assert graph.DiGraph is networkx.DiGraph
 print("the same")
 """

@@ -16,7 +16,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 
-from tests.support.benches import Bench, FakeWorker, event, request, rows, submission, violations
+from tests.support.control_plane_harness import (
+    ControlPlaneHarness,
+    FakeWorker,
+    event,
+    request,
+    rows,
+    submission,
+    violations,
+)
 from worker.core.status import Status
 from worker.errors import UsageError
 from worker.fleet.control.entities import RunPhase
@@ -49,11 +57,11 @@ def test_migrated_tables_are_those_that_the_code_works_with(opened: Store) -> No
 
 def test_migrating_twice_is_harmless(opened: Store) -> None:
     opened.migrate()
-    bench = Bench(opened)
-    bench.submit("o")
-    before = bench.dump()
+    harness = ControlPlaneHarness(opened)
+    harness.submit("o")
+    before = harness.dump()
     opened.migrate()
-    assert bench.dump() == before
+    assert harness.dump() == before
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(opened: Store) -> None:
@@ -115,43 +123,43 @@ def test_a_database_that_cannot_be_opened_is_named_without_its_password(
 def test_sqlite_alone_is_kept_in_memory() -> None:
     store = Store("sqlite://")
     store.migrate()
-    Bench(store).submit("o")
+    ControlPlaneHarness(store).submit("o")
     store.close()
 
 
 # --- transactions ---------------------------------------------------------------------------------
 
 
-def test_a_transaction_that_fails_leaves_nothing(bench: Bench) -> None:
-    bench.submit("o")
-    before = bench.dump()
-    with pytest.raises(ZeroDivisionError), bench.store.transaction() as transaction:
+def test_a_transaction_that_fails_leaves_nothing(harness: ControlPlaneHarness) -> None:
+    harness.submit("o")
+    before = harness.dump()
+    with pytest.raises(ZeroDivisionError), harness.store.transaction() as transaction:
         run = transaction.run("o-1")
         assert run is not None
-        transaction.put_run(apply(run, CancelRequested(at=bench.now)))
+        transaction.put_run(apply(run, CancelRequested(at=harness.now)))
         transaction.put_plan("p", "{}")
         transaction.flush()
         raise ZeroDivisionError
-    assert bench.dump() == before
+    assert harness.dump() == before
 
 
-def test_a_final_run_never_changes_whatever_the_code_believes(bench: Bench) -> None:
-    bench.ended("o")
-    before = bench.dump()
-    with bench.store.transaction() as transaction:
+def test_a_final_run_never_changes_whatever_the_code_believes(harness: ControlPlaneHarness) -> None:
+    harness.ended("o")
+    before = harness.dump()
+    with harness.store.transaction() as transaction:
         run = transaction.run("o-1")
         assert run is not None and run.phase is RunPhase.FINAL
         transaction.put_run(replace(run, status=Status.LOST))
-    assert bench.dump() == before
+    assert harness.dump() == before
 
 
 def test_a_defect_in_one_message_stops_no_other(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker, lease = bench.started()
+    worker, lease = harness.started()
     monkeypatch.setattr("worker.fleet.control.worker_messages._store_event", lambda *_: 1 / 0)
     broken = worker.reports(lease, event("o-1", 1))
-    published = bench.send(submission("before"), broken, submission("after"))
+    published = harness.send(submission("before"), broken, submission("after"))
     assert published.kinds == ["defect"]
     assert len(published.replies) == 2 and published.statuses == ["pending", "pending"]
 
@@ -191,11 +199,11 @@ def test_a_transaction_that_fails_for_itself_is_not_done_again() -> None:
 
 
 @pytest.fixture
-def second(url: str, bench: Bench) -> Iterator[Bench]:
+def second(url: str, harness: ControlPlaneHarness) -> Iterator[ControlPlaneHarness]:
     """Another control plane on the same database, with its own connections."""
     store = Store(url)
-    made = Bench(store)
-    made.numbers = bench.numbers
+    made = ControlPlaneHarness(store)
+    made.numbers = harness.numbers
     yield made
     store.close()
 
@@ -212,16 +220,18 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
         return [one.result() for one in [threads.submit(begin, act) for act in acts]]
 
 
-def test_two_control_planes_give_each_run_once(bench: Bench, second: Bench) -> None:
-    bench.send(*(submission(f"o{n}", project=f"p{n % 3}") for n in range(200)))
+def test_two_control_planes_give_each_run_once(
+    harness: ControlPlaneHarness, second: ControlPlaneHarness
+) -> None:
+    harness.send(*(submission(f"o{n}", project=f"p{n % 3}") for n in range(200)))
 
-    def claim_all(bench: Bench, name: str) -> list[str]:
-        worker, mine = FakeWorker(bench, name), list[str]()
-        while _waiting(bench.store):
+    def claim_all(harness: ControlPlaneHarness, name: str) -> list[str]:
+        worker, mine = FakeWorker(harness, name), list[str]()
+        while _waiting(harness.store):
             mine += [run.lease.run_id for run in worker.claim(7)]
         return mine
 
-    north, south = at_once(lambda: claim_all(bench, "north"), lambda: claim_all(second, "south"))
+    north, south = at_once(lambda: claim_all(harness, "north"), lambda: claim_all(second, "south"))
     assert Counter(north + south) == Counter(f"o{n}-1" for n in range(200))
 
 
@@ -230,76 +240,84 @@ def _waiting(store: Store) -> int:
         return sum(row["available"] for row in rows(connection, tables.PARTITIONS))
 
 
-def test_two_control_planes_keep_an_order_once(bench: Bench, second: Bench) -> None:
+def test_two_control_planes_keep_an_order_once(
+    harness: ControlPlaneHarness, second: ControlPlaneHarness
+) -> None:
     messages = [submission(f"o{n}") for n in range(20)]
 
-    def submit(bench: Bench) -> list[Any]:
-        return [bench.send(message) for message in messages]
+    def submit(harness: ControlPlaneHarness) -> list[Any]:
+        return [harness.send(message) for message in messages]
 
-    one, other = at_once(lambda: submit(bench), lambda: submit(second))
+    one, other = at_once(lambda: submit(harness), lambda: submit(second))
     for published in one + other:
         assert not published.refusals
         assert [reply.error for reply in published.replies] == [None]
-    orders = bench.call("orders")
+    orders = harness.call("orders")
     assert sorted(order["order_id"] for order in orders) == sorted(f"o{n}" for n in range(20))
     assert [order["runs"] for order in orders] == [1] * 20
 
 
-def test_two_control_planes_do_not_exceed_a_limit(bench: Bench, second: Bench) -> None:
+def test_two_control_planes_do_not_exceed_a_limit(
+    harness: ControlPlaneHarness, second: ControlPlaneHarness
+) -> None:
     from tests.unit.test_admission import limited
 
-    for one in (bench, second):
+    for one in (harness, second):
         one.restart(policy=limited(concurrent=10, workflows={"flow": 3}))
 
-    def submit(bench: Bench, name: str) -> int:
+    def submit(harness: ControlPlaneHarness, name: str) -> int:
         for n in range(10):
-            bench.send(submission(f"{name}{n}"))
-        return len([run for _ in range(4) for run in FakeWorker(bench, name).claim(2)])
+            harness.send(submission(f"{name}{n}"))
+        return len([run for _ in range(4) for run in FakeWorker(harness, name).claim(2)])
 
-    given = at_once(lambda: submit(bench, "north"), lambda: submit(second, "south"))
+    given = at_once(lambda: submit(harness, "north"), lambda: submit(second, "south"))
     assert sum(given) == 3
-    statuses = Counter(order["status"] for order in bench.call("orders"))
+    statuses = Counter(order["status"] for order in harness.call("orders"))
     assert statuses == {"pending": 10, "rejected": 10}
 
 
-def test_two_control_planes_in_each_others_way_make_no_mistake(bench: Bench, second: Bench) -> None:
+def test_two_control_planes_in_each_others_way_make_no_mistake(
+    harness: ControlPlaneHarness, second: ControlPlaneHarness
+) -> None:
     """Orders, cancels, claims, reports and ticks at once, over the same runs."""
     orders = [f"o{n}" for n in range(30)]
-    bench.send(*map(submission, orders))
+    harness.send(*map(submission, orders))
 
-    def work(bench: Bench, name: str, cancels: list[str]) -> list[str]:
-        worker, kinds = FakeWorker(bench, name), list[str]()
+    def work(harness: ControlPlaneHarness, name: str, cancels: list[str]) -> list[str]:
+        worker, kinds = FakeWorker(harness, name), list[str]()
         given: list[wire.Assignment] = []
         for n in range(15):
             leases = [run.lease for run in worker.claim(2)]
             leases += [run.lease for answer in given for run in answer.runs]
             ends = [worker.reports(one, event(one.run_id, 0, "run:complete")) for one in leases]
             cancel = [request("cancel", id=id) for id in cancels[2 * n : 2 * n + 2]]
-            published = bench.send(*cancel, *ends, submission(f"{name}{n}"))
-            ticked = bench.tick()
+            published = harness.send(*cancel, *ends, submission(f"{name}{n}"))
+            ticked = harness.tick()
             kinds += published.kinds + ticked.kinds
             given = published.assignments + ticked.assignments
         return kinds
 
     one, other = at_once(
-        lambda: work(bench, "north", orders), lambda: work(second, "south", orders[::-1])
+        lambda: work(harness, "north", orders), lambda: work(second, "south", orders[::-1])
     )
     assert "defect" not in one + other
-    with bench.store.read() as connection:
+    with harness.store.read() as connection:
         runs = rows(connection, tables.RUNS)
     assert {row["status"] for row in runs if row["order_id"] in orders} <= {
         "success", "cancelled",
     }  # fmt: skip
 
 
-def test_a_lease_that_another_one_is_renewing_does_not_expire(bench: Bench, second: Bench) -> None:
-    bench.started("o")
-    for one in (bench, second):
+def test_a_lease_that_another_one_is_renewing_does_not_expire(
+    harness: ControlPlaneHarness, second: ControlPlaneHarness
+) -> None:
+    harness.started("o")
+    for one in (harness, second):
         one.pass_time(10 * Settings().lease_s)
         one.connect()
         one.pass_time(Settings().lease_s)
     with ThreadPoolExecutor(1) as threads:
-        with bench.store.transaction() as transaction:
+        with harness.store.transaction() as transaction:
             run = transaction.run("o-1")
             assert run is not None and run.expires < second.now
             transaction.put_run(apply(run, Renewed(expires=second.now + 1)))
@@ -308,25 +326,25 @@ def test_a_lease_that_another_one_is_renewing_does_not_expire(bench: Bench, seco
             with pytest.raises(TimeoutError):
                 ticked.result(0.2)
         assert not ticked.result().states
-    assert bench.status() == "running"
+    assert harness.status() == "running"
 
 
 @pytest.mark.parametrize("_", range(5))
 def test_an_order_that_is_retried_is_not_deleted_meanwhile(
-    bench: Bench, second: Bench, _: int
+    harness: ControlPlaneHarness, second: ControlPlaneHarness, _: int
 ) -> None:
-    bench.ended("o")
-    for one in (bench, second):
+    harness.ended("o")
+    for one in (harness, second):
         one.restart(settings=Settings(retain_s=1))
         one.pass_time(1000)
     retried, ticked = at_once(
-        lambda: bench.send(request("retry", id="o", run_id="again")),
+        lambda: harness.send(request("retry", id="o", run_id="again")),
         second.tick,
     )
     (reply,) = retried.replies
-    with bench.store.read() as connection:
+    with harness.store.read() as connection:
         assert list(violations(connection)) == []
-    left = {order["order_id"]: order["runs"] for order in bench.call("orders")}
+    left = {order["order_id"]: order["runs"] for order in harness.call("orders")}
     assert not ticked.refusals
     if reply.error is None:
         assert left == {"o": 2}
@@ -336,12 +354,12 @@ def test_an_order_that_is_retried_is_not_deleted_meanwhile(
 
 @pytest.mark.parametrize("_", range(5))
 def test_no_plan_is_deleted_of_an_order_that_comes_meanwhile(
-    bench: Bench, second: Bench, _: int
+    harness: ControlPlaneHarness, second: ControlPlaneHarness, _: int
 ) -> None:
-    bench.ended("old")
-    for one in (bench, second):
+    harness.ended("old")
+    for one in (harness, second):
         one.restart(settings=Settings(retain_s=1))
         one.pass_time(1000)
-    at_once(lambda: bench.submit("new"), second.tick)
-    (run,) = FakeWorker(bench).claim()
+    at_once(lambda: harness.submit("new"), second.tick)
+    (run,) = FakeWorker(harness).claim()
     assert run.order_id == "new"

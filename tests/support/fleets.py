@@ -137,7 +137,7 @@ class Fleet:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``worker`` on this broker, to its end."""
-        return self.alone(*arguments, "--mqtt", self.url)
+        return self.alone(*arguments, "--mqtt", self.url, "--reply-timeout", "60")
 
     def alone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``worker`` to its end."""

@@ -1,4 +1,4 @@
-"""Short ways to say what tests say often."""
+"""Shorthands for workflows of few steps, their runs and their events."""
 
 from __future__ import annotations
 

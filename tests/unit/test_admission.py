@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.benches import SECOND, Bench, FakeWorker, submission
+from tests.support.control_plane_harness import SECOND, ControlPlaneHarness, FakeWorker, submission
 from worker.errors import UsageError
 from worker.fleet.control.admission import admit
 from worker.fleet.control.entities import ProjectRecord
@@ -77,87 +77,93 @@ def test_a_wrong_policy_is_refused_with_its_place(tmp_path: Path, text: str) -> 
 # --- what comes of it -----------------------------------------------------------------------------
 
 
-def test_an_order_over_the_limit_is_rejected_and_kept_with_the_reason(bench: Bench) -> None:
-    bench.restart(policy=limited(concurrent=1))
-    bench.submit("first")
-    published = bench.send(submission("second"))
+def test_an_order_over_the_limit_is_rejected_and_kept_with_the_reason(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.restart(policy=limited(concurrent=1))
+    harness.submit("first")
+    published = harness.send(submission("second"))
     assert published.ended == {"rejected": 1}
     (state,) = published.orders
     assert (state.status, state.runs, state.last_run) == ("rejected", 0, None)
     assert state.reason == "project 'default' has 1 run under way, and its limit is 1"
-    kept = bench.order("second")
+    kept = harness.order("second")
     assert (kept["status"], kept["reason"]) == ("rejected", state.reason)
-    assert [run.lease.run_id for run in FakeWorker(bench).claim(5)] == ["first-1"]
+    assert [run.lease.run_id for run in FakeWorker(harness).claim(5)] == ["first-1"]
 
 
-def test_a_rejected_order_stays_rejected_when_there_is_room_again(bench: Bench) -> None:
-    bench.restart(policy=limited(concurrent=1))
-    bench.submit("first")
-    bench.send(submission("second"))
-    bench.call("cancel", id="first")
-    assert bench.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
-    assert bench.submit("third")
+def test_a_rejected_order_stays_rejected_when_there_is_room_again(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.restart(policy=limited(concurrent=1))
+    harness.submit("first")
+    harness.send(submission("second"))
+    harness.call("cancel", id="first")
+    assert harness.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
+    assert harness.submit("third")
 
 
-def test_a_rejected_order_has_no_run_to_cancel_or_to_retry(bench: Bench) -> None:
-    bench.restart(policy=limited(concurrent=0))
-    bench.send(submission("o"))
-    assert "it was rejected" in bench.failure("cancel", id="o").message
-    assert "it was rejected" in bench.failure("retry", id="o", run_id="again").message
+def test_a_rejected_order_has_no_run_to_cancel_or_to_retry(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(concurrent=0))
+    harness.send(submission("o"))
+    assert "it was rejected" in harness.failure("cancel", id="o").message
+    assert "it was rejected" in harness.failure("retry", id="o", run_id="again").message
 
 
-def test_orders_in_one_batch_count_for_each_other(bench: Bench) -> None:
-    bench.restart(policy=limited(concurrent=2))
-    published = bench.send(*(submission(f"o{n}") for n in range(5)))
+def test_orders_in_one_batch_count_for_each_other(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(concurrent=2))
+    published = harness.send(*(submission(f"o{n}") for n in range(5)))
     assert len(published.orders) == 3
 
 
-def test_a_project_has_room_again_when_a_run_ends_and_not_when_it_is_claimed(bench: Bench) -> None:
-    bench.restart(policy=limited(concurrent=1))
-    worker, lease = bench.started("first")
-    assert bench.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
+def test_a_project_has_room_again_when_a_run_ends_and_not_when_it_is_claimed(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.restart(policy=limited(concurrent=1))
+    worker, lease = harness.started("first")
+    assert harness.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
     worker.finish(lease)
-    bench.submit("third")
+    harness.submit("third")
 
 
-def test_runs_in_a_period_are_counted_and_forgotten_with_it(bench: Bench) -> None:
-    bench.restart(policy=limited(per_period=1, period_s=60))
-    bench.submit("first")
-    bench.call("cancel", id="first")
-    rejected = bench.call("submit", order_id="second", workflow="flow")
+def test_runs_in_a_period_are_counted_and_forgotten_with_it(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(per_period=1, period_s=60))
+    harness.submit("first")
+    harness.call("cancel", id="first")
+    rejected = harness.call("submit", order_id="second", workflow="flow")
     assert "in this period of 60 s" in rejected["reason"]
-    bench.pass_time(60)
-    bench.submit("third")
+    harness.pass_time(60)
+    harness.submit("third")
 
 
-def test_the_count_of_a_period_survives_a_restart(bench: Bench) -> None:
-    bench.restart(policy=limited(per_period=1))
-    bench.submit("first")
-    bench.restart()
-    assert bench.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
+def test_the_count_of_a_period_survives_a_restart(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(per_period=1))
+    harness.submit("first")
+    harness.restart()
+    assert harness.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
 
 
-def test_a_retry_counts_as_a_run(bench: Bench) -> None:
-    bench.restart(policy=limited(per_period=1))
-    bench.ended("o")
-    failure = bench.failure("retry", id="o", run_id="again")
+def test_a_retry_counts_as_a_run(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(per_period=1))
+    harness.ended("o")
+    failure = harness.failure("retry", id="o", run_id="again")
     assert failure.code == "rejected"
-    assert (bench.order()["status"], bench.order()["runs"]) == ("success", 1)
+    assert (harness.order()["status"], harness.order()["runs"]) == ("success", 1)
 
 
-def test_a_limit_of_one_project_does_not_apply_to_another(bench: Bench) -> None:
-    bench.restart(policy=limited(concurrent=0))
-    bench.submit("o", project="free")
-    rejected = bench.call("submit", order_id="limited", workflow="flow")
+def test_a_limit_of_one_project_does_not_apply_to_another(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(concurrent=0))
+    harness.submit("o", project="free")
+    rejected = harness.call("submit", order_id="limited", workflow="flow")
     assert (rejected["project"], rejected["status"]) == ("default", "rejected")
 
 
-def test_no_more_runs_of_a_workflow_go_at_once_than_its_limit(bench: Bench) -> None:
-    bench.restart(policy=limited(workflows={"flow": 2}))
+def test_no_more_runs_of_a_workflow_go_at_once_than_its_limit(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(workflows={"flow": 2}))
     for n in range(4):
-        bench.submit(f"o{n}")
-    bench.submit("free", workflow="other")
-    worker = FakeWorker(bench)
+        harness.submit(f"o{n}")
+    harness.submit("free", workflow="other")
+    worker = FakeWorker(harness)
     given = worker.claim(9)
     assert [run.lease.run_id for run in given] == ["o0-1", "o1-1", "free-1"]
     assert worker.claim(9) == [], "the others wait"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.benches import Bench, FakeWorker, event, request
+from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event, request
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 
@@ -18,17 +18,19 @@ def attempt(run_id: str, number: int = 1) -> wire.Attempt:
 # --- cancel ---------------------------------------------------------------------------------------
 
 
-def test_a_run_that_waits_is_cancelled_at_once(bench: Bench) -> None:
-    bench.submit("o")
-    published = bench.send(request("cancel", id="o"))
+def test_a_run_that_waits_is_cancelled_at_once(harness: ControlPlaneHarness) -> None:
+    harness.submit("o")
+    published = harness.send(request("cancel", id="o"))
     assert published.statuses == ["cancelled"] and not published.commands and not published.alerts
-    assert FakeWorker(bench).claim() == []
+    assert FakeWorker(harness).claim() == []
 
 
 @pytest.mark.parametrize("phase", ["claimed", "started"])
-def test_the_worker_of_a_leased_run_gets_a_command_and_confirms(bench: Bench, phase: str) -> None:
-    worker, lease = getattr(bench, phase)()
-    published = bench.send(request("cancel", id="o-1"))
+def test_the_worker_of_a_leased_run_gets_a_command_and_confirms(
+    harness: ControlPlaneHarness, phase: str
+) -> None:
+    worker, lease = getattr(harness, phase)()
+    published = harness.send(request("cancel", id="o-1"))
     assert published.commands == [wire.Command(cancel=[attempt("o-1")])] and not published.states
     published = worker.report(
         lease, *[event("o-1", n, "run:complete", reason="cancel") for n in (0, 1)][-_next(phase) :]
@@ -40,55 +42,59 @@ def _next(phase: str) -> int:
     return 2 if phase == "claimed" else 1
 
 
-def test_a_heartbeat_repeats_a_cancel_command_that_was_lost(bench: Bench) -> None:
-    worker, lease = bench.started()
-    bench.call("cancel", id="o")
-    bench.restart()
+def test_a_heartbeat_repeats_a_cancel_command_that_was_lost(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
+    harness.call("cancel", id="o")
+    harness.restart()
     assert worker.heartbeat(lease).commands == [wire.Command(cancel=[attempt("o-1")])]
-    assert bench.status() == "running"
+    assert harness.status() == "running"
 
 
-def test_a_run_that_ends_before_the_cancel_arrives_keeps_its_status(bench: Bench) -> None:
-    worker, lease = bench.started()
-    bench.call("cancel", id="o")
+def test_a_run_that_ends_before_the_cancel_arrives_keeps_its_status(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.started()
+    harness.call("cancel", id="o")
     worker.finish(lease)
-    assert bench.status() == "success"
+    assert harness.status() == "success"
 
 
 @pytest.mark.parametrize("back", ["expired", "released"])
 def test_a_claim_that_is_to_be_cancelled_is_cancelled_when_it_comes_back(
-    bench: Bench, back: str
+    harness: ControlPlaneHarness, back: str
 ) -> None:
-    worker, lease = bench.claimed()
-    bench.call("cancel", id="o")
-    published = bench.wait(LEASE_S) if back == "expired" else worker.release(lease)
+    worker, lease = harness.claimed()
+    harness.call("cancel", id="o")
+    published = harness.wait(LEASE_S) if back == "expired" else worker.release(lease)
     assert published.statuses == ["cancelled"] and not published.alerts
 
 
-def test_a_cancelled_run_whose_started_attempt_expires_is_lost(bench: Bench) -> None:
-    bench.started()
-    bench.call("cancel", id="o")
-    assert bench.wait(LEASE_S).statuses == ["lost"]
+def test_a_cancelled_run_whose_started_attempt_expires_is_lost(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.started()
+    harness.call("cancel", id="o")
+    assert harness.wait(LEASE_S).statuses == ["lost"]
 
 
 def test_a_repeated_cancel_returns_the_same_and_one_of_an_ended_run_is_a_conflict(
-    bench: Bench,
+    harness: ControlPlaneHarness,
 ) -> None:
-    bench.submit("o")
-    assert bench.call("cancel", id="o") == bench.call("cancel", id="o")
-    bench.ended("done")
-    assert bench.failure("cancel", id="done").code == "conflict"
-    assert bench.failure("cancel", id="nobody").code == "unknown"
+    harness.submit("o")
+    assert harness.call("cancel", id="o") == harness.call("cancel", id="o")
+    harness.ended("done")
+    assert harness.failure("cancel", id="done").code == "conflict"
+    assert harness.failure("cancel", id="nobody").code == "unknown"
 
 
 # --- retry ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def walked(bench: Bench) -> Bench:
+def walked(harness: ControlPlaneHarness) -> ControlPlaneHarness:
     """A run of two steps that failed at the second."""
-    bench.submit("o", input={"data": "first"})
-    worker = FakeWorker(bench)
+    harness.submit("o", input={"data": "first"})
+    worker = FakeWorker(harness)
     (run,) = worker.claim()
     worker.report(
         run.lease,
@@ -99,10 +105,10 @@ def walked(bench: Bench) -> Bench:
         event("o-1", 4, "step:complete", step_id="s2", job_id="b", reason="fail"),
         event("o-1", 5, "run:complete", reason="fail"),
     )
-    return bench
+    return harness
 
 
-def test_a_retry_is_a_new_run_with_the_input_of_the_order(walked: Bench) -> None:
+def test_a_retry_is_a_new_run_with_the_input_of_the_order(walked: ControlPlaneHarness) -> None:
     found = walked.call("retry", id="o", run_id="again")
     assert (found["status"], found["runs"], found["last_run"]) == ("pending", 2, "again")
     (run,) = FakeWorker(walked).claim()
@@ -111,20 +117,20 @@ def test_a_retry_is_a_new_run_with_the_input_of_the_order(walked: Bench) -> None
     assert walked.status("o-1") == "failed"
 
 
-def test_a_retry_from_a_step_has_its_recorded_input(walked: Bench) -> None:
+def test_a_retry_from_a_step_has_its_recorded_input(walked: ControlPlaneHarness) -> None:
     walked.call("retry", id="o", run_id="again", from_step="b")
     (run,) = FakeWorker(walked).claim()
     assert (bytes(run.input), run.options.start) == (b'{"data":2}', "b")
     assert walked.status("again") == "pending"
 
 
-def test_a_retry_from_the_first_step_has_the_input_of_the_run(walked: Bench) -> None:
+def test_a_retry_from_the_first_step_has_the_input_of_the_run(walked: ControlPlaneHarness) -> None:
     walked.call("retry", id="o", run_id="again", from_step="a")
     (run,) = FakeWorker(walked).claim()
     assert (bytes(run.input), run.options.start) == (b'{"data":"first"}', "a")
 
 
-def test_a_retry_of_a_retry_from_its_step_has_the_same_input(walked: Bench) -> None:
+def test_a_retry_of_a_retry_from_its_step_has_the_same_input(walked: ControlPlaneHarness) -> None:
     walked.call("retry", id="o", run_id="again", from_step="b")
     worker = FakeWorker(walked)
     (run,) = worker.claim()
@@ -135,10 +141,10 @@ def test_a_retry_of_a_retry_from_its_step_has_the_same_input(walked: Bench) -> N
     assert (bytes(third.input), third.options.start) == (b'{"data":2}', "b")
 
 
-def test_ids_as_long_as_uuids_can_be_retried_from_a_step(bench: Bench) -> None:
+def test_ids_as_long_as_uuids_can_be_retried_from_a_step(harness: ControlPlaneHarness) -> None:
     order_id, clip = "5" * 64, "c" * 64
-    bench.submit(order_id)
-    worker = FakeWorker(bench)
+    harness.submit(order_id)
+    worker = FakeWorker(harness)
     (run,) = worker.claim()
     id = run.lease.run_id
     worker.report(
@@ -148,20 +154,22 @@ def test_ids_as_long_as_uuids_can_be_retried_from_a_step(bench: Bench) -> None:
         event(id, 2, "step:start", job_id="b", input_dataclip_id=clip),
         event(id, 3, "run:complete", reason="fail"),
     )
-    bench.call("retry", id=order_id, run_id="again", from_step="b")
+    harness.call("retry", id=order_id, run_id="again", from_step="b")
     (again,) = worker.claim()
     assert bytes(again.input) == b'{"data":2}'
 
 
-def test_a_step_that_did_not_run_cannot_be_retried_from(walked: Bench) -> None:
+def test_a_step_that_did_not_run_cannot_be_retried_from(walked: ControlPlaneHarness) -> None:
     before = walked.dump()
     failure = walked.failure("retry", id="o", run_id="again", from_step="c")
     assert failure.code == "unknown" and "'c'" in failure.message
     assert walked.dump() == before
 
 
-def test_a_step_whose_input_was_withheld_cannot_be_retried_from(bench: Bench) -> None:
-    worker, lease = bench.started()
+def test_a_step_whose_input_was_withheld_cannot_be_retried_from(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.started()
     worker.report(
         lease,
         event("o-1", 1, "step:start"),
@@ -169,18 +177,20 @@ def test_a_step_whose_input_was_withheld_cannot_be_retried_from(bench: Bench) ->
         event("o-1", 3, "step:start", job_id="b", input_dataclip_id="clip-1"),
         event("o-1", 4, "run:complete", reason="fail"),
     )
-    assert bench.failure("retry", id="o", run_id="again", from_step="b").code == "unknown"
+    assert harness.failure("retry", id="o", run_id="again", from_step="b").code == "unknown"
 
 
 @pytest.mark.parametrize("phase", ["submit", "claimed", "started"])
-def test_a_retry_of_what_is_under_way_is_a_conflict(bench: Bench, phase: str) -> None:
-    getattr(bench, phase)("o")
-    before = bench.dump()
-    assert bench.failure("retry", id="o", run_id="again").code == "conflict"
-    assert bench.dump() == before
+def test_a_retry_of_what_is_under_way_is_a_conflict(
+    harness: ControlPlaneHarness, phase: str
+) -> None:
+    getattr(harness, phase)("o")
+    before = harness.dump()
+    assert harness.failure("retry", id="o", run_id="again").code == "conflict"
+    assert harness.dump() == before
 
 
-def test_the_same_retry_twice_makes_one_run(walked: Bench) -> None:
+def test_the_same_retry_twice_makes_one_run(walked: ControlPlaneHarness) -> None:
     first = walked.call("retry", id="o", run_id="again")
     assert walked.call("retry", id="o", run_id="again") == first
     published = walked.send(*[request("retry", id="o", run_id="again")] * 2)
@@ -188,12 +198,14 @@ def test_the_same_retry_twice_makes_one_run(walked: Bench) -> None:
     assert walked.order()["runs"] == 2
 
 
-def test_two_retries_at_once_make_one_run(walked: Bench) -> None:
+def test_two_retries_at_once_make_one_run(walked: ControlPlaneHarness) -> None:
     published = walked.send(*(request("retry", id="o", run_id=id) for id in ("again", "more")))
     assert [reply.error and reply.error.code for reply in published.replies] == [None, "conflict"]
 
 
-def test_a_retry_with_the_id_of_another_orders_run_is_a_conflict(walked: Bench) -> None:
+def test_a_retry_with_the_id_of_another_orders_run_is_a_conflict(
+    walked: ControlPlaneHarness,
+) -> None:
     walked.submit("other")
     before = walked.dump()
     for run_id in ("other-1", "other"):
@@ -201,7 +213,7 @@ def test_a_retry_with_the_id_of_another_orders_run_is_a_conflict(walked: Bench) 
     assert walked.dump() == before
 
 
-def test_an_order_has_the_status_of_its_last_run(walked: Bench) -> None:
+def test_an_order_has_the_status_of_its_last_run(walked: ControlPlaneHarness) -> None:
     walked.call("retry", id="o", run_id="again")
     assert walked.order()["status"] == "pending"
     worker = FakeWorker(walked)

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.support.benches import (
+from tests.support.control_plane_harness import (
     FINAL,
-    Bench,
+    ControlPlaneHarness,
     FakeWorker,
     Published,
     event,
@@ -58,8 +58,8 @@ class Fleet(RuleBasedStateMachine):
         super().__init__()
         self.store = Store("sqlite://")
         self.store.migrate()
-        self.bench = Bench(self.store, policy=POLICY)
-        self.workers = {name: FakeWorker(self.bench, name) for name in ("north", "south")}
+        self.harness = ControlPlaneHarness(self.store, policy=POLICY)
+        self.workers = {name: FakeWorker(self.harness, name) for name in ("north", "south")}
         self.lives = dict.fromkeys(self.workers, 1)
         self.orders: list[str] = []
         self.retries = 0
@@ -104,7 +104,7 @@ class Fleet(RuleBasedStateMachine):
         before.append(state.status)
 
     def send(self, *messages: Message) -> Published:
-        return self.hear(self.bench.send(*messages))
+        return self.hear(self.harness.send(*messages))
 
     # --- clients ---
 
@@ -174,7 +174,7 @@ class Fleet(RuleBasedStateMachine):
     def come_and_go(self, name: str, change: str) -> None:
         if change == "new":
             self.lives[name] += 1
-            self.workers[name] = FakeWorker(self.bench, name, f"i{self.lives[name]}")
+            self.workers[name] = FakeWorker(self.harness, name, f"i{self.lives[name]}")
         worker = self.workers[name]
         self.hear(worker.will() if change == "will" else worker.birth())
 
@@ -182,17 +182,17 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 1, 3, LEASE_S + 1]))
     def wait(self, seconds: float) -> None:
-        self.hear(self.bench.wait(seconds))
+        self.hear(self.harness.wait(seconds))
 
     @rule()
     def notice_alerts(self) -> None:
-        self.bench.processor.mark_notified(self.alerts, self.bench.now)
+        self.harness.processor.mark_notified(self.alerts, self.harness.now)
 
     @rule(restart=st.booleans())
     def reconnect(self, restart: bool) -> None:
-        self.bench.disconnect()
-        self.hear(self.bench.wait(1))
-        published = self.bench.restart() if restart else self.bench.connect()
+        self.harness.disconnect()
+        self.hear(self.harness.wait(1))
+        published = self.harness.restart() if restart else self.harness.connect()
         self.hear(published, again=True)
         assert {alert.run_id for alert in published.alerts} <= set(self.alerts)
 

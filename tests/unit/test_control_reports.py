@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.benches import Bench, FakeWorker, event, submission
+from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event, submission
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 
@@ -20,75 +20,77 @@ def attempt(run_id: str, number: int = 1) -> wire.Attempt:
 # --- order and repetition -------------------------------------------------------------------------
 
 
-def test_a_run_goes_from_pending_over_running_to_its_end(bench: Bench) -> None:
-    worker, lease = bench.claimed()
-    assert bench.status() == "pending"
+def test_a_run_goes_from_pending_over_running_to_its_end(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.claimed()
+    assert harness.status() == "pending"
     assert worker.report(lease, event("o-1", 0, "run:start")).statuses == ["running"]
-    assert bench.run()["started"] < bench.now
+    assert harness.run()["started"] < harness.now
     published = worker.report(
         lease, event("o-1", 1), event("o-1", 2, "run:complete", reason="fail")
     )
     assert (published.statuses, published.ended) == (["failed"], {"failed": 1})
     assert published.acks == [wire.Ack(run_id="o-1", attempt=1, upto=2)]
-    assert [order["status"] for order in bench.call("orders")] == ["failed"]
+    assert [order["status"] for order in harness.call("orders")] == ["failed"]
 
 
-def test_the_error_of_a_run_is_stored_within_limits(bench: Bench) -> None:
-    worker, lease = bench.started()
+def test_the_error_of_a_run_is_stored_within_limits(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
     end = event("o-1", 1, "run:complete", reason="fail")
     worker.report(lease, {**end, "error_type": "E\0" * 200, "error_message": "\0é" * 20_000})
-    run = bench.run()
+    run = harness.run()
     assert run["error_type"].startswith("E\ufffdE") and len(run["error_type"]) == 200
     assert run["error_message"].startswith("\ufffdé") and len(run["error_message"]) == 10_000
 
 
-def test_the_same_report_twice_is_acknowledged_twice_and_kept_once(bench: Bench) -> None:
-    worker, lease = bench.claimed()
+def test_the_same_report_twice_is_acknowledged_twice_and_kept_once(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.claimed()
     events = [event("o-1", 0, "run:start"), event("o-1", 1, message="hello")]
     first = worker.report(lease, *events)
-    before = bench.dump()
+    before = harness.dump()
     again = worker.report(lease, *events)
     assert again.acks == first.acks == [wire.Ack(run_id="o-1", attempt=1, upto=1)]
     assert len(first.events) == 1 and not again.events and not again.states
-    assert bench.dump() == before
+    assert harness.dump() == before
 
 
-def test_the_last_report_twice_is_acknowledged_twice(bench: Bench) -> None:
-    worker, lease = bench.ended()
-    before = bench.dump()
+def test_the_last_report_twice_is_acknowledged_twice(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.ended()
+    before = harness.dump()
     for _ in range(2):
         assert worker.finish(lease, 1) == wire.Ack(run_id="o-1", attempt=1, upto=1)
-    assert bench.dump() == before
+    assert harness.dump() == before
 
 
-def test_a_gap_is_not_taken(bench: Bench) -> None:
-    worker, lease = bench.started()
+def test_a_gap_is_not_taken(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
     assert worker.acked(lease, event("o-1", 2), event("o-1", 3)).upto == 0
     assert worker.acked(lease, event("o-1", 1), event("o-1", 3)).upto == 1
     assert worker.acked(lease, event("o-1", 1), event("o-1", 2), event("o-1", 3)).upto == 3
 
 
-def test_a_run_does_not_start_with_a_gap(bench: Bench) -> None:
-    worker, lease = bench.claimed()
+def test_a_run_does_not_start_with_a_gap(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.claimed()
     assert worker.finish(lease, 1).upto == -1
-    assert bench.status() == "pending"
+    assert harness.status() == "pending"
 
 
-def test_what_comes_after_the_completion_is_not_taken(bench: Bench) -> None:
-    worker, lease = bench.started()
+def test_what_comes_after_the_completion_is_not_taken(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
     ack = worker.acked(lease, event("o-1", 1, "run:complete"), event("o-1", 2))
     assert ack.upto == 1
 
 
-def test_a_run_that_could_not_start_ends_with_its_first_event(bench: Bench) -> None:
-    worker, lease = bench.claimed()
+def test_a_run_that_could_not_start_ends_with_its_first_event(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.claimed()
     published = worker.report(lease, event("o-1", 0, "run:complete", reason="exception"))
     assert published.statuses == ["exception"]
     assert [alert.status for alert in published.alerts] == ["exception"]
 
 
-def test_events_are_published_without_their_dataclips(bench: Bench) -> None:
-    worker, lease = bench.started()
+def test_events_are_published_without_their_dataclips(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
     published = worker.report(
         lease,
         event("o-1", 1, "step:start"),
@@ -98,23 +100,23 @@ def test_events_are_published_without_their_dataclips(bench: Bench) -> None:
     (told,) = published.events
     assert (told.run_id, told.attempt, len(told.events)) == ("o-1", 1, 3)
     assert b"secret" not in wire.encode(told)
-    shown = bench.call("events", run_id="o", clips=True)["events"]
+    shown = harness.call("events", run_id="o", clips=True)["events"]
     assert [event["seq"] for event in shown] == [0, 1, 2, 3]
     assert shown[2]["output_dataclip"] == shown[3]["final_state"] == {"secret": 1}
-    assert b"secret" not in wire.encode(bench.call("events", run_id="o", after=1))
+    assert b"secret" not in wire.encode(harness.call("events", run_id="o", after=1))
 
 
-def test_a_run_shows_its_steps(bench: Bench) -> None:
-    worker, lease = bench.started()
+def test_a_run_shows_its_steps(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
     worker.report(lease, event("o-1", 1, "step:start"), event("o-1", 2, "step:complete"))
-    (step,) = bench.run()["steps"]
+    (step,) = harness.run()["steps"]
     assert (step["job_id"], step["reason"], step["execution"]) == ("a", "success", 0)
 
 
-def test_reports_of_several_runs_come_in_one_message(bench: Bench) -> None:
-    bench.submit("o1")
-    bench.submit("o2")
-    worker = FakeWorker(bench)
+def test_reports_of_several_runs_come_in_one_message(harness: ControlPlaneHarness) -> None:
+    harness.submit("o1")
+    harness.submit("o2")
+    worker = FakeWorker(harness)
     leases = [run.lease for run in worker.claim(2)]
     events = [
         {"lease": one, "events": [event(one.run_id, 0, "run:complete")]}
@@ -132,50 +134,54 @@ def test_reports_of_several_runs_come_in_one_message(bench: Bench) -> None:
 # --- stale and forged reports ---------------------------------------------------------------------
 
 
-def test_a_late_report_is_kept_as_stale_and_refused(bench: Bench) -> None:
-    worker, lease = bench.started()
-    bench.wait(LEASE_S)
-    assert bench.status() == "lost"
+def test_a_late_report_is_kept_as_stale_and_refused(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
+    harness.wait(LEASE_S)
+    assert harness.status() == "lost"
     published = worker.report(lease, event("o-1", 1, "run:complete"))
     assert published.kinds == ["stale"] and not published.states
     (ack,) = published.acks
     assert (ack.upto, ack.refused) == (1, "stale: the run is lost")
-    run = bench.run()
+    run = harness.run()
     assert (run["status"], run["stale_reports"]) == ("lost", 1)
 
 
-def test_a_report_of_an_attempt_before_is_stale(bench: Bench) -> None:
-    worker, lease = bench.claimed()
+def test_a_report_of_an_attempt_before_is_stale(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.claimed()
     worker.release(lease)
-    (again,) = FakeWorker(bench, "south").claim()
+    (again,) = FakeWorker(harness, "south").claim()
     published = worker.report(lease, event("o-1", 0, "run:start"))
     assert published.kinds == ["stale"] and published.acks[0].refused
-    assert (again.lease.attempt, bench.status()) == (2, "pending")
+    assert (again.lease.attempt, harness.status()) == (2, "pending")
     assert again.lease.token != lease.token
-    assert bench.run()["stale_reports"] == 1
+    assert harness.run()["stale_reports"] == 1
 
 
-def test_a_stale_report_twice_is_kept_once(bench: Bench) -> None:
-    worker, lease = bench.started()
-    bench.wait(LEASE_S)
+def test_a_stale_report_twice_is_kept_once(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
+    harness.wait(LEASE_S)
     worker.finish(lease)
-    before = bench.dump()
+    before = harness.dump()
     assert worker.finish(lease).refused
-    assert bench.dump() == before
+    assert harness.dump() == before
 
 
 @pytest.mark.parametrize("phase", ["claimed", "started", "ended"])
-def test_a_forged_lease_is_refused_and_changes_nothing(bench: Bench, phase: str) -> None:
-    worker, lease = getattr(bench, phase)()
-    before = bench.dump()
-    _forge(bench, FakeWorker(bench, "south"), lease)
+def test_a_forged_lease_is_refused_and_changes_nothing(
+    harness: ControlPlaneHarness, phase: str
+) -> None:
+    worker, lease = getattr(harness, phase)()
+    before = harness.dump()
+    _forge(harness, FakeWorker(harness, "south"), lease)
     for changed in ({"token": "token-forged"}, {"attempt": 2}):
-        _forge(bench, worker, wire.Lease(**{**_fields(lease), **changed}))
-    _forge(bench, worker, wire.Lease(**{**_fields(lease), "run_id": "other"}), "unknown")
-    assert bench.dump() == before
+        _forge(harness, worker, wire.Lease(**{**_fields(lease), **changed}))
+    _forge(harness, worker, wire.Lease(**{**_fields(lease), "run_id": "other"}), "unknown")
+    assert harness.dump() == before
 
 
-def _forge(bench: Bench, worker: FakeWorker, false: wire.Lease, kind: str = "forged") -> None:
+def _forge(
+    harness: ControlPlaneHarness, worker: FakeWorker, false: wire.Lease, kind: str = "forged"
+) -> None:
     """Send every message that a worker can send with a lease that is not its own."""
     for seq in (0, 1, 5):
         published = worker.report(false, event(false.run_id, seq, "run:complete", reason="crash"))
@@ -192,12 +198,14 @@ def _fields(lease: wire.Lease) -> dict[str, Any]:
     return {name: getattr(lease, name) for name in lease.__struct_fields__}
 
 
-def test_an_event_of_another_run_is_forged_and_nothing_of_its_report_is_kept(bench: Bench) -> None:
-    worker, lease = bench.started()
-    before = bench.dump()
+def test_an_event_of_another_run_is_forged_and_nothing_of_its_report_is_kept(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.started()
+    before = harness.dump()
     published = worker.report(lease, event("o-1", 1), event("other", 2))
     assert published.kinds == ["forged"] and [one.upto for one in published.acks] == [-1]
-    assert bench.dump() == before
+    assert harness.dump() == before
 
 
 def broken_events() -> list[dict[str, object]]:
@@ -214,21 +222,21 @@ def broken_events() -> list[dict[str, object]]:
     ]
 
 
-def test_a_malformed_event_is_refused_with_all_of_its_report(bench: Bench) -> None:
-    worker, lease = bench.started()
-    before = bench.dump()
+def test_a_malformed_event_is_refused_with_all_of_its_report(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
+    before = harness.dump()
     for broken in broken_events():
         published = worker.report(lease, event("o-1", 1), broken)
         assert published.kinds == ["malformed"], broken
         (ack,) = published.acks
         assert (ack.upto, ack.refused[:10]) == (-1, "malformed:")
-    assert bench.dump() == before
-    assert bench.status() == "running"
+    assert harness.dump() == before
+    assert harness.status() == "running"
 
 
-def test_a_malformed_message_stops_no_other_of_its_batch(bench: Bench) -> None:
-    worker, lease = bench.started()
+def test_a_malformed_message_stops_no_other_of_its_batch(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
     bad = [worker.reports(lease, broken) for broken in broken_events()]
-    published = bench.send(*bad, submission("o2"))
+    published = harness.send(*bad, submission("o2"))
     assert published.kinds == ["malformed"] * len(bad)
     assert published.statuses == ["pending"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worker
-from tests.acceptance.test_statuses import ROOT, WORKER
+from tests.support.command import ROOT, Done, call_worker
 from worker.cli.explore import RestartingEvaluator
 from worker.errors import UsageError
 from worker.explore.explorer import (
@@ -344,9 +343,8 @@ def test_a_step_that_runs_twice_is_scripted_for_each_time() -> None:
 # --- the command ----------------------------------------------------------------------------------
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    line = [*WORKER, "explore", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=50)
+def command(*arguments: str | Path) -> Done:
+    return call_worker("explore", *arguments, cwd=ROOT)
 
 
 def test_the_command_prints_a_table_and_what_was_pruned() -> None:
@@ -374,8 +372,7 @@ def test_the_command_writes_json() -> None:
 def test_written_cases_pass_and_are_not_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "referral.cases.yaml"
     assert command("graphs/referral.yaml", "--write-cases", target).returncode == 0
-    line = [*WORKER, "test", str(target), "--fail-under", "100"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=50)
+    done = call_worker("test", target, "--fail-under", "100")
     assert done.returncode == 0 and "16 passed, 0 failed" in done.stdout
     again = command("graphs/referral.yaml", "--write-cases", target)
     assert again.returncode == 2 and "exists already" in again.stderr

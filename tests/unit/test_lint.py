@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.test_statuses import ROOT, WORKER
+from tests.support.command import ROOT, Done, call_worker
 from worker.lint.checks import lint
 
 COMMON = "@openfn/language-common@3.3.4"
@@ -178,10 +177,8 @@ def test_findings_have_their_place_in_yaml_and_json(tmp_path: Path) -> None:
     assert '"b": {' in file.read_text().splitlines()[places["W005"] - 1]
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*WORKER, "lint", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=50
-    )
+def command(*arguments: str) -> Done:
+    return call_worker("lint", *arguments, cwd=ROOT)
 
 
 def test_the_samples_are_clean() -> None:

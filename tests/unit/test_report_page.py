@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_statuses import WORKER
+from tests.support.command import WORKER
 from tests.support.report_pages import (
     ATTACKS,
     DEEP,

@@ -120,7 +120,7 @@ async def _run(
 
 
 def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
-    """Return a host that lets requests through to allowed hosts and to those of credentials."""
+    """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
     configured, _ = configurations(workflow, options.credentials or {})
     return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
 
@@ -130,7 +130,7 @@ def _cancel_on_signals(cancel: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
-        # A run that does not end must not keep its user from leaving.
+        # The second signal: the run may never end, so the command does not wait for it.
         if cancel.is_set():
             os._exit(STATUSES[Status.CANCELLED].exit_code)
         cancel.set()
@@ -160,7 +160,7 @@ def _sinks(workflow: Workflow, output: Output) -> list[Sink]:
 
 
 def _screen(workflow: Workflow, *, debug: bool, to_stderr: bool) -> Sink:
-    """Return a live tree where stdout is a terminal, else plain lines."""
+    """Return a live tree if stdout is a terminal, else plain lines."""
     from worker.sinks.terminal import TREE_LIMIT, LiveTree, PlainLines
 
     stream = sys.stderr if to_stderr else sys.stdout

@@ -20,7 +20,7 @@ from worker.runner.pool import Pool
 from worker.sandbox.limits import Limits
 from worker.sinks.log import LeveledLogger
 
-# A worker without a cap takes what orders request: a day and a terabyte are never reached.
+# Without a cap the limits of orders apply: none reaches a day or a terabyte.
 NO_MAX_TIMEOUT_S = 86_400.0
 NO_MAX_MEMORY_MB = 1_000_000
 

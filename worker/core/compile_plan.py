@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def build_graph(workflow: Workflow) -> nx.DiGraph[str]:
     """Build the graph: nodes by step id (attribute ``step``), edges (attribute ``edge``)."""
     # Imported late: commands that compile nothing need not pay for it.
-    from worker.core.graph import DiGraph
+    from worker.core.digraph import DiGraph
 
     graph: nx.DiGraph[str] = DiGraph()
     graph.add_nodes_from((step.id, {"step": step}) for step in workflow.steps)
@@ -73,7 +73,7 @@ def _check_targets(workflow: Workflow) -> None:
 
 
 def _check_cycles(workflow: Workflow) -> None:
-    from worker.core.graph import is_directed_acyclic_graph
+    from worker.core.digraph import is_directed_acyclic_graph
 
     graph = build_graph(workflow)
     if not is_directed_acyclic_graph(graph):

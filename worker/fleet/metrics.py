@@ -56,7 +56,7 @@ def serve_metrics(
 def _parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"expected HOST:PORT or PORT, samples '{text}'")
+        raise UsageError(f"expected HOST:PORT or PORT, found '{text}'")
     # Loopback by default: metrics name workflows and workers.
     return host or "127.0.0.1", int(port)
 

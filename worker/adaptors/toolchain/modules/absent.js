@@ -1,4 +1,5 @@
 // Stands in for a module of Node that the sandbox does not have: it loads, and throws when used.
+/** @returns {never} */
 function refuse(name) {
   throw new Error(`${name} is not available in the sandbox`);
 }

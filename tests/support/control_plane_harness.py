@@ -1,6 +1,6 @@
-"""A test bench for the message processor: its clock, fake workers and a client.
+"""A test harness for the message processor: its clock, fake workers and a client.
 
-The ``bench`` fixture checks the invariants after each test (see :func:`violations`).
+The ``harness`` fixture checks the invariants after each test (see :func:`violations`).
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def event(run_id: str, seq: int, type: str = "run:log", **fields: Any) -> dict[s
 # --- clients and workers --------------------------------------------------------------------------
 
 
-class Bench:
+class ControlPlaneHarness:
     """A processor on a store, with a clock that the test sets."""
 
     def __init__(self, store: Store, *, connect: bool = True, **options: Any) -> None:
@@ -272,8 +272,10 @@ class Bench:
 class FakeWorker:
     """A worker whose messages the test sends."""
 
-    def __init__(self, bench: Bench, name: str = "north", incarnation: str = "i1") -> None:
-        self._bench = bench
+    def __init__(
+        self, harness: ControlPlaneHarness, name: str = "north", incarnation: str = "i1"
+    ) -> None:
+        self._bench = harness
         self.name = name
         self.incarnation = incarnation
 
@@ -422,9 +424,9 @@ def _events(runs: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) ->
 
 
 @pytest.fixture
-def bench(store: Store) -> Iterator[Bench]:
-    """Provide a bench on a database of each kind; check its invariants after the test."""
-    bench = Bench(store)
-    yield bench
+def harness(store: Store) -> Iterator[ControlPlaneHarness]:
+    """Provide a harness on a database of each kind; check its invariants after the test."""
+    harness = ControlPlaneHarness(store)
+    yield harness
     with store.read() as connection:
         assert list(violations(connection)) == []
