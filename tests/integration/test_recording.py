@@ -49,22 +49,16 @@ class Service:
         self.seen.append(f"{method} {path}")
         if path.startswith("/patients"):
             page = int(path.partition("page=")[2] or 1)
-            return 200, {
-                "page": page,
-                "next": page + 1 if page < 3 else None,
-                "items": [page * 10, page * 10 + 1],
-            }
+            following = page + 1 if page < 3 else None
+            return 200, {"page": page, "next": following, "items": [page * 10, page * 10 + 1]}
         if path == "/flaky":
             self.failures += 1
             return (503, {"error": "busy"}) if self.failures % 3 else (200, {"ok": True})
         if path == "/login":
             return 200, {"access_token": f"token-{SECRET}", "user": "ann"}
         if path == "/echo":
-            return 200, {
-                "body": json.loads(body or "null"),
-                "auth": headers.get("authorization"),
-                "n": len(self.seen),
-            }
+            auth = headers.get("authorization")
+            return 200, {"body": json.loads(body or "null"), "auth": auth, "n": len(self.seen)}
         if path == "/text":
             return 200, "plain ☃ text"
         return 404, {"missing": path}  # fmt: skip
