@@ -84,9 +84,19 @@ main()
 CHILD = """
 end = os._exit
 os._exit = lambda status: write(end, status)
-from worker.sandbox.child import zygote
-# Files are forbidden to the process of a run, and it must write what was traced.
-zygote.confine = lambda limits: None
+from worker.sandbox.child import runner, zygote
+# Files are forbidden to a runner, and it must write what was traced. It does so before the end of
+# the run is sent, after which it is killed.
+runner.forbid_files = lambda: None
+runner.DELAY_S = 60
+execute = runner.RunnerRun.run
+
+def run(self):
+    execute(self)
+    write()
+    os._exit = end
+
+runner.RunnerRun.run = run
 zygote.main()
 """
 
