@@ -1,0 +1,203 @@
+"""The realm on an instance of the engine: the interface that JavaScript steps use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+from worker.sandbox.engine.cache import PreparedFiles, default_folder
+from worker.sandbox.engine.errors import EvaluationError, OutOfMemory, ScriptError
+from worker.sandbox.engine.image import Image
+from worker.sandbox.engine.instance import Instance, Runtime
+from worker.sandbox.engine.machine_code import MachineCode, module_hash
+from worker.sandbox.engine.values import REGISTER, Argument, Value
+
+COMMON = "@openfn/language-common"
+_SOURCES = Path(__file__).parent.parent / "javascript"
+_LIBRARIES = ("web", "lodash", "date-fns", "jsonpath", "collation")
+INTL_LIBRARIES = ("intl", "agreement")
+"""Libraries of the image for jobs that name a function with a locale (``uses_intl``)."""
+_OUT_OF_MEMORY = {
+    "type": "OomError",
+    "name": "InternalError",
+    "message": "out of memory",
+    "frames": [],
+    "details": {},
+}
+
+LOG, MONOTONIC_MS, DATE_MS = range(3)
+_DOUBLE = struct.Struct("<d")
+
+
+class Rejections:
+    """Promises that were rejected and that nobody handles (yet)."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    def take(self) -> str | None:
+        """Return the text of the first rejection that nobody handled, once."""
+        text = self._instance.call("take_rejection")
+        assert text is None or isinstance(text, str)
+        return text
+
+
+class WasmEngine:
+    """One instance with the realm in it, closed for jobs.
+
+    ``log(level, source, text)``, ``now()`` (milliseconds of a clock that only goes forward) and
+    ``date()`` (microseconds since the epoch) are all that the realm can call.
+    """
+
+    def __init__(self, image: Image | None = None) -> None:
+        """Start from an image of the realm, by default the one without installed adaptors."""
+        self.log: Callable[[str, str, str], None] = lambda level, source, text: None
+        self.now: Callable[[], float] = lambda: time.monotonic() * 1000
+        self.date: Callable[[], int] = lambda: time.time_ns() // 1000
+        self.instance = Instance(runtime(), image or realm_image(), self._serve)
+        self.rejections = Rejections(self.instance)
+
+    def _serve(self, operation: int, data: bytes) -> bytes:
+        if operation == MONOTONIC_MS:
+            return _DOUBLE.pack(self.now())
+        if operation == DATE_MS:
+            return _DOUBLE.pack(self.date() // 1000)
+        level, source, text = _strings(data)
+        self.log(level, source, json.loads(text))
+        return b""
+
+    def __getattr__(self, name: str) -> Callable[..., Value]:
+        """The realm's methods by name."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return partial(self._call, name)
+
+    def _call(self, name: str, *arguments: Argument) -> Value:
+        return self.instance.call("call_api", name, *arguments)
+
+    def limit_memory(self, limit: int) -> None:
+        """Let the heap, buffers included, grow by ``limit`` bytes beyond the realm's own."""
+        self.instance.limit_memory(limit)
+
+    def run_pending(self) -> None:
+        """Run every microtask. Raises ScriptError where one throws."""
+        self.instance.call("drain")
+
+    def evaluate(self, source: str, file: str) -> None:
+        """Evaluate an expression into the realm's slot, under ``file`` in stack traces."""
+        try:
+            evaluated = self.instance.evaluate(source, file)
+            self.instance.call("store_register", "value" if evaluated else "error")
+            if not evaluated:
+                raise EvaluationError(json.loads(str(self._call("thrown"))))
+        except OutOfMemory:
+            raise EvaluationError(dict(_OUT_OF_MEMORY)) from None
+
+    def exports(self, adaptor: str) -> list[str]:
+        """Return the names that an adaptor exports."""
+        names: list[str] = json.loads(str(self._call("exports", adaptor)))
+        return names
+
+    def names(
+        self, adaptors: Sequence[str], free: Sequence[str], called: Sequence[str]
+    ) -> list[str]:
+        """Return those of a job's free names that one of its adaptors gives it."""
+        texts = (json.dumps(list(names)) for names in (adaptors, free, called))
+        names: list[str] = json.loads(str(self._call("names", *texts)))
+        return names
+
+
+# --- images of the realm --------------------------------------------------------------------------
+
+
+@cache
+def prepared_files() -> PreparedFiles:
+    """The prepared files of this user."""
+    return PreparedFiles(default_folder())
+
+
+@cache
+def runtime() -> Runtime:
+    """The runtime of this process."""
+    return Runtime(MachineCode.load(prepared_files()))
+
+
+@cache
+def realm_image() -> Image:
+    """The image of the realm without installed adaptors."""
+    return image_with({})
+
+
+def image_with(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Image:
+    """Return the image of the realm with these bundles, by name and version of the adaptor.
+
+    ``libraries`` are loaded besides those that every image has.
+    """
+    files = prepared_files()
+    key = _image_key(adaptors, libraries)
+    descriptor = files.get(
+        f"image-{key}", lambda: bytes(_loaded(adaptors, libraries).snapshot().view)
+    )
+    try:
+        return Image(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
+    digest = hashlib.sha256(module_hash().encode())
+    for text in (
+        *map(_read, _source_names(libraries)),
+        *sorted(adaptors),
+        *map(adaptors.get, sorted(adaptors)),
+    ):
+        digest.update(hashlib.sha256(str(text).encode()).digest())
+    return digest.hexdigest()[:40]
+
+
+def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
+    names = (f"vendor/{name}.js" for name in (*_LIBRARIES, *libraries))
+    return (*names, "locale.js", "realm.js", "common.js")
+
+
+def _loaded(adaptors: Mapping[str, str], libraries: Sequence[str]) -> Instance:
+    """Return a new instance with the realm in it, closed for jobs."""
+    instance = Instance(runtime())
+    for name in (*_LIBRARIES, *libraries):
+        _run(instance, _read(f"vendor/{name}.js"), name)
+    for name in ("locale.js", "realm.js"):
+        _run(instance, _read(name), name)
+    instance.call("open_api")
+    _run(instance, _read("common.js"), "common.js")
+    instance.call("call_api", "adaptor", COMMON, REGISTER)
+    for name, bundle in adaptors.items():
+        _run(instance, bundle, name)
+        instance.call("call_api", "install", name)
+    instance.call("call_api", "close")
+    instance.call("collect")
+    return instance
+
+
+def _run(instance: Instance, source: str, file: str) -> None:
+    if not instance.evaluate(source, file):
+        raise ScriptError(f"{file}: {instance.call('read_register')}")
+
+
+@cache
+def _read(name: str) -> str:
+    return (_SOURCES / name).read_text("utf-8")
+
+
+def _strings(data: bytes) -> list[str]:
+    strings, at = [], 0
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "little")
+        strings.append(data[at + 4 : end].decode("utf-8", "replace"))
+        at = end
+    return strings
