@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import random
 import signal
 import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -121,7 +122,7 @@ class Fault:
 
     worker: str
     began: int
-    ended: int
+    ended: float = math.inf
 
 
 @dataclass
@@ -164,19 +165,25 @@ class Chaos:
 
     async def kill_worker(self) -> None:
         name = self.chance.choice(self.workers)
-        began = _now()
-        self.processes[name].kill()
-        await asyncio.sleep(self.chance.uniform(0.1, 1.5))
-        self.start(name)
-        self.disturbed.append(Fault(name, began, _now()))
+        with self._fault_of(name):
+            self.processes[name].kill()
+            await asyncio.sleep(self.chance.uniform(0.1, 1.5))
+            self.start(name)
 
     async def stop_worker(self) -> None:
         name = self.chance.choice(self.workers)
-        began = _now()
-        self.processes[name].send(signal.SIGSTOP)
-        await asyncio.sleep(self.chance.uniform(0.2, LEASE_S * 1.5))
-        self.processes[name].send(signal.SIGCONT)
-        self.disturbed.append(Fault(name, began, _now()))
+        with self._fault_of(name):
+            self.processes[name].send(signal.SIGSTOP)
+            await asyncio.sleep(self.chance.uniform(0.2, LEASE_S * 1.5))
+            self.processes[name].send(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def _fault_of(self, worker: str) -> Iterator[None]:
+        # Recorded when it begins: a run may be lost, and the test end, before a long fault does.
+        fault = Fault(worker, _now())
+        self.disturbed.append(fault)
+        yield
+        fault.ended = _now()
 
     async def cut(self) -> None:
         self.proxies[self.chance.choice(list(self.proxies))].cut()
