@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos bench adaptors browser schema vendor clean
+.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos bench adaptors browser schema vendor engine engine-check clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -87,6 +87,12 @@ vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
 	node tools/vendor/build.mjs
 	npm --prefix tools/dagre install --no-package-lock
 	node tools/dagre/build.mjs
+
+engine: $(STAMP)  ## Build the engine anew from its pinned sources (some minutes)
+	$(BIN)/python tools/engine/build.py
+
+engine-check: $(STAMP)  ## Check that the engine is what its sources build to
+	$(BIN)/python tools/engine/build.py --check
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from worker.engine.prepared_files import default_folder
 
 pytest_plugins = ["tests.support.databases", "tests.support.control_plane_harness"]
 
@@ -15,7 +19,11 @@ settings.register_profile("worker", deadline=None, suppress_health_check=[Health
 settings.load_profile("worker")
 
 # What this machine's user has installed must not decide one either.
+_engine = default_folder()
 os.environ["WORKER_CACHE"] = tempfile.mkdtemp(prefix="worker-tests-cache-")
+# But for the engine, whose preparation takes seconds: its files are named by what they are made of.
+with suppress(FileNotFoundError):
+    shutil.copytree(_engine, default_folder())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

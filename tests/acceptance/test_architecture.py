@@ -76,9 +76,9 @@ subprocess.Popen = popen
 main()
 """
 CHILD = """
-from worker.sandbox.child import zygote
-# Files are forbidden to the process of a run, and it must write what is traced.
-zygote.confine = lambda limits: None
+from worker.sandbox.child import runner, zygote
+# Files are forbidden to a runner, and it must write what is traced.
+runner.forbid_files = lambda: None
 zygote.main()
 """
 

@@ -240,7 +240,7 @@ class FakeRun:
         self.request = request_for(workflow(job("fn(s => s);")))
         self.zygote, self.host = FakeZygote(), SilentHost()
         self.events: list[AnyEvent] = []
-        process = RunProcess(self.zygote, self.request, self.events.append, self.host)  # type: ignore[arg-type]
+        process = RunProcess(self.zygote, self.request, self.events.append, self.host)
         self.task = asyncio.create_task(process.run(None))
 
     async def until(self, condition: Any) -> None:

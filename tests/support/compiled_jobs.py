@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import _quickjs
-
 from worker.compiler.compile_job import compile_job
 from worker.compiler.compiled_job import CompiledJob
+from worker.engine.instance import Instance
+from worker.engine.shared import blank_instance
+from worker.engine.values import Value
 
 HARNESS = """
 const traces = new WeakMap();
@@ -83,16 +84,24 @@ class CompletedJob:
 def run(source: str | CompiledJob, **state: Any) -> CompletedJob:
     """Compile a job, execute it as a run's process does, and return its result."""
     job = compile_job(source) if isinstance(source, str) else source
-    context = _quickjs.Context()
-    context.eval(HARNESS)
+    instance = blank_instance()
+    evaluate(instance, HARNESS)
     names = ", ".join(sorted(ADAPTOR & set(job.free)))
     head = f'(async function ($worker) {{"use strict"; const {{{names}}} = adaptor;\n'
-    context.eval(f"void run({head}{job.body}\n}}), {json.dumps(state)})")
-    while context.execute_pending_job():
-        pass
-    outcome = json.loads(context.eval("JSON.stringify(outcome ?? {error: 'never ended'})"))
+    evaluate(instance, f"void run({head}{job.body}\n}}), {json.dumps(state)})")
+    instance.call("drain")
+    text = evaluate(instance, "JSON.stringify(outcome ?? {error: 'never ended'})")
+    outcome = json.loads(str(text))
     return CompletedJob(**outcome)
 
 
 def body(source: str) -> str:
     return compile_job(source).body
+
+
+def evaluate(instance: Instance, source: str) -> Value:
+    """Return what a script evaluates to; fail with what it throws."""
+    succeeded = instance.evaluate(source)
+    value = instance.call("read_register")
+    assert succeeded, value
+    return value

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import _quickjs
 import pytest
 
-from tests.support.compiled_jobs import CompletedJob, body, run
+from tests.support.compiled_jobs import CompletedJob, body, evaluate, run
 from worker.compiler.compile_job import compile_condition, compile_job
+from worker.engine.shared import blank_instance
 from worker.errors import PlanError
 
 # --- syntax -----------------------------------------------------------------------------------
@@ -183,5 +183,4 @@ def test_the_conformance_jobs_compile_exactly_where_they_should(source: str, val
         with pytest.raises(PlanError, match=r"Unexpected end of input \(1:\d+\)"):
             compile_job(source)
         return
-    context = _quickjs.Context()
-    context.eval(f"(async function ($worker) {{'use strict';\n{body(source)}\n}})")
+    evaluate(blank_instance(), f"(async function ($worker) {{'use strict';\n{body(source)}\n}})")

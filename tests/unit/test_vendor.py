@@ -6,10 +6,11 @@ import json
 import re
 from pathlib import Path
 
-import _quickjs
 import pytest
 
 import worker
+from tests.support.compiled_jobs import evaluate
+from worker.engine.shared import blank_instance
 
 VENDOR = Path(worker.__file__).parent / "sandbox/javascript/vendor"
 TOOLS = Path(__file__).parents[2] / "tools/vendor"
@@ -28,12 +29,12 @@ NAMES = "JSON.stringify(Reflect.ownKeys(globalThis).map(String))"
 def test_a_bundle_adds_its_own_globals_and_changes_no_intrinsic(
     script: str, globals: set[str]
 ) -> None:
-    context = _quickjs.Context()
+    instance = blank_instance()
     prototypes = "JSON.stringify([Object, Array, String, Promise, Map, RegExp].map(c => Reflect.ownKeys(c.prototype).map(String)))"
-    before, intrinsics = json.loads(context.eval(NAMES)), context.eval(prototypes)
-    context.eval((VENDOR / f"{script}.js").read_text())
-    assert set(json.loads(context.eval(NAMES))) - set(before) == globals
-    assert context.eval(prototypes) == intrinsics
+    before, intrinsics = json.loads(str(evaluate(instance, NAMES))), evaluate(instance, prototypes)
+    evaluate(instance, (VENDOR / f"{script}.js").read_text())
+    assert set(json.loads(str(evaluate(instance, NAMES)))) - set(before) == globals
+    assert evaluate(instance, prototypes) == intrinsics
 
 
 def test_lines_are_short_enough_to_be_quoted_in_an_error() -> None:

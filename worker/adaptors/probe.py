@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 from pathlib import Path
 
-from worker.sandbox.javascript.engine import Engine
+from worker.sandbox.javascript.engine import load_realm
 
-MAX_MEMORY_BYTES = 2 * 1024**3
+MAX_MEMORY_BYTES = 1024**3
 MAX_CPU_S = 60
 
 
@@ -17,9 +16,8 @@ def main() -> None:
     """Probe the bundle whose path is the argument."""
     # A bundle is code of strangers that loads before the realm is closed: limit what it can use.
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    engine = Engine({"probe": Path(sys.argv[1]).read_text("utf-8")})
-    print(json.dumps(engine.exports("probe")))
+    bundle = Path(sys.argv[1]).read_text("utf-8")
+    print(load_realm({"probe": bundle}, MAX_MEMORY_BYTES).call("call_api", "exports", "probe"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs of workflows: each is compiled, executed in its own process, and returned as a result.
+"""Runs of workflows: each is compiled, executed in the sandbox, and returned as a result.
 
 :func:`run` and :func:`run_async` are the public functions; :class:`Pool` keeps processes ready
 between runs.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Pool of processes that runs at most ``size`` workflows at once, each in its own process.
+    """Pool of processes that runs at most ``size`` workflows at once.
 
     ``async with Pool(size=2) as pool: result = await pool.run(workflow, input)``
     """

@@ -92,17 +92,19 @@ def prepare(
     Raises :class:`PlanError` if the workflow cannot run, and :class:`UsageError` if the input is
     not a JSON object.
     """
-    plan = compile_plan(workflow, start=options.start, end=options.end, only=options.only)
+    compiled = _compiled_workflow(
+        Identical(workflow), options.start, options.end, options.only, options.allow_python
+    )
     resolved, missing = configurations(workflow, options.credentials or {})
     chosen = choose_adaptors(workflow)
     return RunRequest(
         run_id=run_id,
         seed=seed_of(run_id),
-        plan=plan,
+        plan=compiled.plan,
         input=input_text(input),
         limits=options.limits,
-        jobs={step.id: _job(step, options) for step in plan.steps if step.runs_code},
-        conditions=dict(_conditions(plan)),
+        jobs=compiled.jobs,
+        conditions=compiled.conditions,
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
         secrets=collect_secrets(resolved.values()),
         modules=options.modules,
@@ -114,6 +116,39 @@ def prepare(
         moments_us=options.moments_us,
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
         bundles=tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()})),
+    )
+
+
+class CompiledWorkflow(Struct, frozen=True):
+    """What all runs of a workflow with the same steps share."""
+
+    plan: Plan
+    jobs: dict[str, Any]
+    conditions: dict[str, str]
+
+
+class Identical:
+    """Key of a cache: a workflow itself, and none that equals it (comparing takes long)."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self.workflow = workflow
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identical) and self.workflow is other.workflow
+
+    def __hash__(self) -> int:
+        return id(self.workflow)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled_workflow(
+    key: Identical, start: str, end: str, only: str, allow_python: bool
+) -> CompiledWorkflow:
+    plan = compile_plan(key.workflow, start=start, end=end, only=only)
+    return CompiledWorkflow(
+        plan=plan,
+        jobs={step.id: _job(step, allow_python) for step in plan.steps if step.runs_code},
+        conditions=dict(_conditions(plan)),
     )
 
 
@@ -167,19 +202,19 @@ def _condition(edge: Edge) -> str:
         raise PlanError(message, type=error.type) from error
 
 
-def _job(step: Step, options: Options) -> CompiledJob | str:
+def _job(step: Step, allow_python: bool) -> CompiledJob | str:
     if step.language is Language.PYTHON:
-        return _python_job(step, options)
+        return _python_job(step, allow_python)
     try:
         return compiled_job(step.source)
     except PlanError as error:
         raise PlanError(f"{step.source_file or step.id}: {error}", type=error.type) from error
 
 
-def _python_job(step: Step, options: Options) -> str:
+def _python_job(step: Step, allow_python: bool) -> str:
     from worker.sandbox.python.steps import check_step
 
-    if not options.allow_python:
+    if not allow_python:
         message = f"step '{step.id}' is written in Python, which is not allowed here"
         raise PlanError(message, type="SecurityError")
     # Checked here as well as in the process: a step that is never reached must not hide an error.

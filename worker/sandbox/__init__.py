@@ -1,4 +1,4 @@
-"""The sandbox: each run executes in a process of its own, with its own limits.
+"""The sandbox: each run executes in a virtual machine or process of its own, with its own limits.
 
 ``parent`` is the end that runs in the caller's process: it has processes forked, keeps their time
 and turns their frames into events. ``child`` is the end that runs in the zygote and in the

@@ -6,10 +6,17 @@ import os
 import resource
 import sys
 
-from worker.sandbox.limits import MIB, Limits
+from worker.sandbox.limits import MIB
 
 _HEADROOM_BYTES = 16 * MIB
 """Memory that the interpreter itself may need beyond the run's limit."""
+
+JAVASCRIPT_SHARE = 3
+"""How much more memory than the engine's limit a process may use that runs JavaScript alone.
+
+The engine limits JavaScript by itself. What comes on top are the holes in its heap, and the texts
+of states on their way out of it.
+"""
 
 
 def peak_memory() -> int:
@@ -32,11 +39,21 @@ def data_ceiling(memory_bytes: int) -> int:
     return data_pages * resource.getpagesize() + memory_bytes + _HEADROOM_BYTES
 
 
-def confine(limits: Limits) -> None:
-    """Forbid this process to write files or core dumps, and to exceed its memory limit."""
+def confine(memory_bytes: int) -> None:
+    """Forbid this process to write files or core dumps, and to use more memory than this."""
+    forbid_files()
+    limit_data(memory_bytes)
+
+
+def forbid_files() -> None:
+    """Forbid this process to write files or core dumps."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def limit_data(memory_bytes: int) -> None:
+    """Let this process use so much memory beyond what it uses now."""
     # macOS accepts RLIMIT_DATA and does not enforce it; there the engine's own limit must do.
     if sys.platform == "linux":
-        ceiling = data_ceiling(limits.memory_bytes)
-        resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (data_ceiling(memory_bytes), hard))

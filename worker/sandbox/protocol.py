@@ -10,9 +10,12 @@ import json
 import pickle
 import socket
 import struct
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from worker.core.plan import Plan
 from worker.core.scripted import Script
@@ -88,7 +91,29 @@ class ConditionRequest:
     request: RunRequest
 
 
-def encode_request(request: RunRequest | ConditionRequest) -> bytes:
+PROGRAM_FIELDS = ("plan", "jobs", "conditions", "adaptors")
+"""Fields of a request that all runs of one workflow share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerRequest:
+    """Request to execute runs of JavaScript, one after the other, until the channel closes.
+
+    A frame ``{program}`` gives a program its key; its clip is a pickle of the fields
+    ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run}`` starts a run of a program;
+    ``run`` is a pickle of the request's other fields, the clip is its input. Pickles are in base64.
+    The events of the run follow, up to its ``run:complete``, or a frame of type ``RUN_STOPPED``.
+    """
+
+
+RUN_STOPPED = "runner:stopped"
+"""Type of a frame ``{mem}``, which is no event: the run's time is over, the parent completes it."""
+
+PROGRAMS_DROPPED = "runner:dropped"
+"""Type of a frame ``{programs}``, which is no event: they must be sent again before a next run."""
+
+
+def encode_request(request: RunRequest | ConditionRequest | RunnerRequest) -> bytes:
     """Encode what the parent sends first: the length of a pickle, then the pickle."""
     body = pickle.dumps(request, protocol=pickle.HIGHEST_PROTOCOL)
     return REQUEST_LENGTH.pack(len(body)) + body
@@ -118,20 +143,35 @@ class FrameSender:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._unsent: list[bytes] = []
+        self._unsent: deque[bytes] = deque()
 
     def put(self, header: dict[str, Any], dataclip: str | None) -> None:
         self._unsent.append(encode_frame(header, dataclip))
 
     def flush(self) -> None:
-        self._channel.sendall(b"".join(self._unsent))
-        self._unsent.clear()
+        self.send()
+
+    def send(self) -> None:
+        """Send the frames that were put so far, before this returns."""
+        frames = [self._unsent.popleft() for _ in range(len(self._unsent))]
+        if frames:
+            self._channel.sendall(b"".join(frames))
+
+
+def _decode_header(data: bytearray) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        # It refuses the escape of half a surrogate pair, which JavaScript's strings may hold.
+        return json.loads(data)
 
 
 class FrameDecoder:
     """Decodes a stream of bytes into pairs of header and body (``None`` if absent)."""
 
-    def __init__(self) -> None:
+    def __init__(self, errors: str = "strict") -> None:
+        """Take how errors in the bytes of clips are handled."""
+        self._errors = errors
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], str | None]]:
@@ -154,10 +194,13 @@ class FrameDecoder:
 
     def _decode(self, start: int, middle: int, end: int) -> tuple[dict[str, Any], str | None]:
         try:
-            header = json.loads(self._buffer[start:middle])
-            body = self._buffer[middle:end].decode() if middle < end else None
+            header = _decode_header(self._buffer[start:middle])
+            body = self._text(middle, end) if middle < end else None
         except ValueError as error:
             raise ProtocolError(f"not a frame: {error}") from error
         if not isinstance(header, dict):
             raise ProtocolError("the header of a frame must be an object")
         return header, body
+
+    def _text(self, start: int, end: int) -> str:
+        return self._buffer[start:end].decode("utf-8", self._errors)

@@ -62,6 +62,10 @@ class StepExecutor(ABC):
     def evaluate_conditions(self, effect: EvaluateEdges, state: str | None) -> EdgesEvaluated:
         """Evaluate conditions over a state; the state that they leave is JSON text."""
 
+    def peak_bytes(self) -> int:
+        """Return the most memory that the run had in use."""
+        return peak_memory()
+
     def run(self) -> None:
         """Execute the request's plan to its end."""
         self._writer.emit(
@@ -165,7 +169,7 @@ class StepExecutor(ABC):
             output_dataclip_id=state and state.id,
             withheld=withheld,
             next=effect.next,
-            mem=peak_memory(),
+            mem=self.peak_bytes(),
             duration=self._clock.now_us() - self._step_started,
         )
         self._step_id = self._job_id = ""
@@ -179,7 +183,7 @@ class StepExecutor(ABC):
             error=self._writer.error(effect.error),
             final_dataclip_id=final and final.id,
             withheld=self._writer.too_large(final),
-            mem=peak_memory(),
+            mem=self.peak_bytes(),
             duration=self._clock.now_us() - self._started,
         )
         self._writer.flush()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
-import select
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.clock import Clock, ClockKind
-from worker.sandbox.protocol import HOST_CALL, READ_BYTES, FrameDecoder, encode_frame
+from worker.sandbox.protocol import HOST_CALL, FrameSender
 
 Deliver = Callable[[int, str], None]
 
@@ -24,11 +22,17 @@ class HostBridge:
     raises when the run's time limit is reached. Set ``deliver(number, text)`` to receive replies.
     """
 
-    def __init__(self, channel: socket.socket, clock: Clock, skip: Callable[[float], None]) -> None:
-        self._channel = channel
+    def __init__(
+        self,
+        receiver: FrameReceiver,
+        sender: FrameSender,
+        clock: Clock,
+        skip: Callable[[float], None],
+    ) -> None:
+        self._receiver = receiver
+        self._sender = sender
         self._clock = clock
         self._skip = skip
-        self._decoder = FrameDecoder()
         self._open_calls = 0
         self._due: list[tuple[int, int, str]] = []
         self.deliver: Deliver = lambda number, text: None
@@ -38,7 +42,9 @@ class HostBridge:
         self._open_calls += 1
         now_us = self._clock.now_us()
         header = {"type": HOST_CALL, "number": number, "kind": kind, "now_us": now_us, **origin}
-        self._channel.sendall(encode_frame(header, text))
+        # With the events before it: what a run does outside must not be unknown to the parent.
+        self._sender.put(header, text)
+        self._sender.send()
 
     def wait(self, seconds: float | None) -> None:
         """Wait until a reply arrives or the time is over; ``None`` waits without end."""
@@ -72,13 +78,6 @@ class HostBridge:
 
     def _receive(self, seconds: float | None) -> Iterator[tuple[int, int, str]]:
         """Yield the replies that arrive within ``seconds``, each with its time and number."""
-        readable, _, _ = select.select([self._channel], [], [], seconds)
-        if not readable:
-            return
-        data = self._channel.recv(READ_BYTES)
-        if not data:
-            # The parent is gone, and with it everyone who would read this run's events.
-            os._exit(0)
-        for header, text in self._decoder.feed(data):
+        for header, text in self._receiver.receive(seconds):
             self._open_calls -= 1
             yield header["at_us"], header["number"], text or ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 
 from msgspec.structs import replace
 
@@ -11,6 +10,7 @@ from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, StepError
 from worker.core.scripted import build_input
+from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.host_bridge import HostBridge
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter
@@ -32,28 +32,32 @@ A refused allocation does not show in the peak, so the peak only comes close to 
 class SandboxedRun(StepExecutor):
     """Executes the code of one run on the engines of this process; its events go to a channel."""
 
-    def __init__(self, request: RunRequest, engine: Engine, channel: socket.socket) -> None:
+    def __init__(
+        self, request: RunRequest, engine: Engine, receiver: FrameReceiver, sender: FrameSender
+    ) -> None:
         clock = Clock(request.clock, request.clock_start_us, request.moments_us)
-        super().__init__(request, EventWriter(request, FrameSender(channel), clock), clock)
+        super().__init__(request, EventWriter(request, sender, clock), clock)
         self._engine = engine
-        self._bridge = HostBridge(channel, clock, self.skip)
-        self._javascript = JavaScript(engine, self._bridge.wait, self._call)
+        self._bridge = HostBridge(receiver, sender, clock, self.skip)
+        self._javascript = JavaScript(engine)
         self._python: dict[str, CompiledStep] = {}
         self._initial_memory = peak_memory()
 
     def prepare(self) -> StepError | None:
-        engine, clock, jobs = self._engine, self._clock, self._request.jobs
-        engine.limit_memory(self._request.limits.memory_bytes)
+        self._engine.limit_memory(self._request.limits.memory_bytes)
+        self._connect()
+        return define(self._javascript, self._engine, self._request)
+
+    def _connect(self) -> None:
+        """Connect the engine with this run's clock, log and host."""
+        engine, clock = self._engine, self._clock
         engine.log = self.log
         engine.date = clock.read
-        self._bridge.deliver = engine.reply
-        for specifier, name in self._request.adaptors.items():
-            engine.choose(specifier, name)
         if clock.stands_still:
             engine.now = lambda: clock.now_us() / 1000
         engine.seed(self._request.seed)
-        javascript = {id: job for id, job in jobs.items() if isinstance(job, CompiledJob)}
-        return self._javascript.define(self._request.plan, javascript, self._request.conditions)
+        self._bridge.deliver = engine.reply
+        self._javascript.wait, self._javascript.call = self._bridge.wait, self._call
 
     def execute(self, step: Step, state: str) -> Outcome:
         if step.id in self._request.missing:
@@ -83,8 +87,10 @@ class SandboxedRun(StepExecutor):
         )
 
     def within_limits(self, step: Step, outcome: Outcome) -> Outcome:
-        # A step may catch the error of a refused allocation; the run is killed all the same.
-        if not (outcome.error and outcome.error.aborts) and self._exhausted():
+        # A step may catch the error of a refused allocation; the run is killed all the same. The
+        # JavaScript engine counts by itself, and exactly.
+        aborts = outcome.error is not None and outcome.error.aborts
+        if step.language is Language.PYTHON and not aborts and self._exhausted():
             return Outcome(state=None, error=replace(OUT_OF_MEMORY, job_id=step.id))
         return super().within_limits(step, outcome)
 
@@ -103,6 +109,14 @@ class SandboxedRun(StepExecutor):
 
     def _call(self, number: int, kind: str, text: str) -> None:
         self._bridge.call(number, kind, text, step=self._job_id, execution=self._execution)
+
+
+def define(javascript: JavaScript, engine: Engine, request: RunRequest) -> StepError | None:
+    """Choose a request's adaptors, and compile its jobs and conditions; return the first error."""
+    for specifier, name in request.adaptors.items():
+        engine.choose(specifier, name)
+    jobs = {id: job for id, job in request.jobs.items() if isinstance(job, CompiledJob)}
+    return javascript.define(request.plan, jobs, request.conditions)
 
 
 def _no_credential(step: Step, name: str) -> StepError:

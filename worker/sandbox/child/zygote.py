@@ -20,11 +20,21 @@ import socket
 import sys
 from pathlib import Path
 
+from worker.engine.image import Image
 from worker.sandbox.child.condition_server import serve_conditions
+from worker.sandbox.child.frame_receiver import FrameReceiver
+from worker.sandbox.child.runner import serve_runs
 from worker.sandbox.child.sandboxed_run import SandboxedRun
-from worker.sandbox.javascript.engine import Engine
-from worker.sandbox.memory import confine
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, REQUEST_LENGTH, ConditionRequest, RunRequest
+from worker.sandbox.javascript.engine import Engine, image_with
+from worker.sandbox.memory import JAVASCRIPT_SHARE, confine
+from worker.sandbox.protocol import (
+    EXIT_OUT_OF_MEMORY,
+    REQUEST_LENGTH,
+    ConditionRequest,
+    FrameSender,
+    RunnerRequest,
+    RunRequest,
+)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -39,20 +49,23 @@ def main() -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     bundles = {name: Path(file).read_text("utf-8") for name, file in json.loads(sys.argv[2])}
-    engine = Engine(bundles)
+    # The instance of every run: a child inherits it, with the pages that only the image has.
+    image = image_with(bundles)
+    engine = Engine(image)
     # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()
     gc.freeze()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        Zygote(control, engine).serve()
+        Zygote(control, engine, image).serve()
 
 
 class Zygote:
     """Forks, kills and reaps processes; knows each by its name alone."""
 
-    def __init__(self, control: socket.socket, engine: Engine) -> None:
+    def __init__(self, control: socket.socket, engine: Engine, image: Image) -> None:
         self._control = control
         self._engine = engine
+        self._image = image
         self._children: dict[int, str] = {}
         self._buffer = b""
         self._wake, wake_writer = os.pipe()
@@ -115,11 +128,14 @@ class Zygote:
             request = receive_request(channel)
             # Limits come after the request: reading it may need more than a run is allowed.
             if isinstance(request, ConditionRequest):
-                confine(request.request.limits)
+                confine(memory_of(request.request))
                 serve_conditions(request, self._engine, channel)
+            elif isinstance(request, RunnerRequest):
+                serve_runs(channel, self._image)
             else:
-                confine(request.limits)
-                SandboxedRun(request, self._engine, channel).run()
+                confine(memory_of(request))
+                receiver, sender = FrameReceiver(channel), FrameSender(channel)
+                SandboxedRun(request, self._engine, receiver, sender).run()
             status = 0
         except MemoryError:
             status = EXIT_OUT_OF_MEMORY
@@ -151,12 +167,19 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
 
 
-def receive_request(channel: socket.socket) -> RunRequest | ConditionRequest:
+def memory_of(request: RunRequest) -> int:
+    """Return how much memory the process of a run may use, in bytes."""
+    # Python steps have the process's limit alone.
+    has_python = any(isinstance(job, str) for job in request.jobs.values())
+    return request.limits.memory_bytes * (1 if has_python else JAVASCRIPT_SHARE)
+
+
+def receive_request(channel: socket.socket) -> RunRequest | ConditionRequest | RunnerRequest:
     """Receive what :func:`worker.sandbox.protocol.encode_request` encodes."""
     (length,) = REQUEST_LENGTH.unpack(_receive_exactly(channel, REQUEST_LENGTH.size))
     # The parent is trusted, and nothing but the parent writes before the request is read.
     request = pickle.loads(_receive_exactly(channel, length))  # noqa: S301
-    assert isinstance(request, RunRequest | ConditionRequest)
+    assert isinstance(request, RunRequest | ConditionRequest | RunnerRequest)
     return request
 
 

@@ -1,221 +1,220 @@
-"""JavaScript engine: one QuickJS context with the realm loaded, and the calls into it.
-
-The Python binding evaluates text under one fixed file name and does not report unhandled
-rejections. The C interface of QuickJS does both; the binding's shared object exports it, so ctypes
-calls it there.
-"""
+"""The realm on an instance of the engine: the interface that JavaScript steps use."""
 
 from __future__ import annotations
 
-import ctypes
+import hashlib
 import json
+import os
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import _quickjs
-
-STACK_BYTES = 2 * 1024 * 1024
-_TAG_EXCEPTION = 6
+from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
+from worker.engine.image import Image
+from worker.engine.instance import Instance
+from worker.engine.machine_code import module_hash
+from worker.engine.shared import prepared_files, runtime
+from worker.engine.values import REGISTER, Argument, Value
 
 COMMON = "@openfn/language-common"
+_SOURCES = Path(__file__).parent
+_LIBRARIES = ("web", "lodash", "date-fns", "jsonpath")
+_OUT_OF_MEMORY = {
+    "type": "OomError",
+    "name": "InternalError",
+    "message": "out of memory",
+    "frames": [],
+    "details": {},
+}
 
+MAX_LOADS = 10_000
+"""Runs after which an instance is replaced by a new one."""
 
-class _Value(ctypes.Structure):
-    _fields_ = [("payload", ctypes.c_uint64), ("tag", ctypes.c_int64)]
-
-
-class _Object(ctypes.Structure):
-    """Memory layout of the binding's Object."""
-
-    _fields_ = [
-        ("header", ctypes.c_byte * object.__basicsize__),
-        ("runtime_data", ctypes.c_void_p),
-        ("value", _Value),
-    ]
-
-
-class _Context(ctypes.Structure):
-    """Memory layout of the binding's Context."""
-
-    _fields_ = [
-        ("header", ctypes.c_byte * object.__basicsize__),
-        ("runtime", ctypes.c_void_p),
-        ("context", ctypes.c_void_p),
-    ]
-
-
-_TRACKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p, _Value, _Value, ctypes.c_bool, ctypes.c_void_p)
-
-
-def _library() -> ctypes.PyDLL:
-    # PyDLL keeps the GIL: callbacks of the binding expect to hold it.
-    lib = ctypes.PyDLL(_quickjs.__file__)
-    pointer = ctypes.c_void_p
-    lib.JS_Eval.restype = _Value
-    lib.JS_Eval.argtypes = [
-        pointer,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.c_char_p,
-        ctypes.c_int,
-    ]
-    lib.JS_GetException.restype = _Value
-    lib.JS_GetException.argtypes = [pointer]
-    lib.JS_SetPropertyStr.argtypes = [pointer, _Value, ctypes.c_char_p, _Value]
-    lib.JS_UpdateStackTop.argtypes = [pointer]
-    lib.JS_ToCStringLen2.restype = pointer
-    lib.JS_ToCStringLen2.argtypes = [pointer, pointer, _Value, ctypes.c_bool]
-    lib.JS_FreeCString.argtypes = [pointer, pointer]
-    lib.JS_SetHostPromiseRejectionTracker.restype = None
-    lib.JS_SetHostPromiseRejectionTracker.argtypes = [pointer, _TRACKER, pointer]
-    return lib
-
-
-class EngineError(Exception):
-    """Source text that cannot be evaluated; ``report`` is the realm's description of the error."""
-
-    def __init__(self, report: dict[str, Any]) -> None:
-        super().__init__(report["message"])
-        self.report = report
-
-
-class Rejections:
-    """Rejected promises that have no handler (yet)."""
-
-    def __init__(self, lib: ctypes.PyDLL, context: _Context) -> None:
-        self._lib = lib
-        self._open: dict[int, str] = {}
-        self._callback = _TRACKER(self._track)
-        lib.JS_SetHostPromiseRejectionTracker(context.runtime, self._callback, None)
-
-    def _track(
-        self, context: int, promise: _Value, reason: _Value, handled: bool, _opaque: int
-    ) -> None:
-        if handled:
-            self._open.pop(promise.payload, None)
-        else:
-            self._open[promise.payload] = self._text(context, reason)
-
-    def _text(self, context: int, reason: _Value) -> str:
-        text = self._lib.JS_ToCStringLen2(context, None, reason, False)
-        if not text:
-            return "a value that cannot be read"
-        try:
-            return ctypes.string_at(text).decode("utf-8", "replace")
-        finally:
-            self._lib.JS_FreeCString(context, text)
-
-    def take(self) -> str | None:
-        """Return the text of the first rejection without a handler, and forget all."""
-        text = next(iter(self._open.values()), None)
-        self._open.clear()
-        return text
+LOG, MONOTONIC_MS, DATE_MS = range(3)
+_DOUBLE = struct.Struct("<d")
 
 
 class Engine:
-    """One QuickJS context with the realm in it, closed for jobs.
+    """One instance with the realm in it, closed for jobs.
 
-    The realm can call ``log(level, source, text)``, ``now()`` (milliseconds of a monotonic clock)
-    and ``date()`` (microseconds since the epoch), and nothing else. They are attributes that a run
-    sets after the fork: the zygote, which loads the realm, has no run to log for.
+    ``log(level, source, text)``, ``now()`` (milliseconds of a clock that only goes forward) and
+    ``date()`` (microseconds since the epoch) are all that the realm can call.
     """
 
-    def __init__(self, adaptors: Mapping[str, str] | None = None) -> None:
-        """Load the realm and ``adaptors``: the text of bundles by adaptor (``http@7.2.10``)."""
+    def __init__(self, image: Image | None = None) -> None:
+        """Start from an image of the realm, by default the one without installed adaptors."""
+        self._reset_host()
+        self.instance = Instance(runtime(), image or realm_image(), self._serve)
+        self._loads = 0
+        self._is_restored = True
+
+    def _reset_host(self) -> None:
         self.log: Callable[[str, str, str], None] = lambda level, source, text: None
         self.now: Callable[[], float] = lambda: time.monotonic() * 1000
         self.date: Callable[[], int] = lambda: time.time_ns() // 1000
-        self._context = _quickjs.Context()
-        self._context.set_max_stack_size(STACK_BYTES)
-        self._lib = _library()
-        self._raw = _Context.from_address(id(self._context))
-        self.rejections = Rejections(self._lib, self._raw)
-        self._load(adaptors or {})
 
-    def _load(self, adaptors: Mapping[str, str]) -> None:
-        for name in ("web", "lodash", "date-fns", "jsonpath"):
-            self._context.eval(_read(f"vendor/{name}.js"))
-        self._context.add_callable("__log", self._handle_log)
-        self._context.add_callable("__now", lambda: self.now())
-        # A float, as the binding truncates an int to 32 bits.
-        self._context.add_callable("__date", lambda: float(self.date() // 1000))
-        realm = self._context.eval(_read("realm.js"))
-        host = self._context.eval("({log: __log, now: __now, date: __date})")
-        # The realm keeps them in its closure; jobs must not find them.
-        for name in ("__log", "__now", "__date"):
-            self._context.eval(f"delete globalThis.{name}")
-        self.api = realm(host)
-        method = self._context.eval("(api, name) => api[name]")
-        self._methods = {name: method(self.api, name) for name in _METHODS}
-        self._call("adaptor", COMMON, self._context.eval(_read("common.js")))
-        for name, bundle in adaptors.items():
-            self._context.eval(bundle)
-            self._call("install", name)
-        self._slot = self._call("slot")
-        self._call("close")
-        # Collected before the figure is taken, so that a run's limit does not count the garbage.
-        self._context.gc()
-        self._realm_bytes = int(self._context.memory()["malloc_size"])
+    def load(self, image: Image) -> None:
+        """Make the memory that of an image, and forget the functions of the run before."""
+        self._reset_host()
+        if image is self.instance.image and self._is_restored:
+            return
+        self._is_restored = True
+        if not self.instance.load(image):
+            self._replace(image)
 
-    def _handle_log(self, level: str, source: str, text: str) -> None:
+    def restore(self) -> None:
+        """Remove from memory what a run left there."""
+        self._loads += 1
+        self._is_restored = True
+        if self._loads >= MAX_LOADS or not self.instance.restore():
+            self._replace(self.instance.image or realm_image())
+
+    def _replace(self, image: Image) -> None:
+        # The memory of the spent instance is freed before the new one needs as much.
+        del self.instance
+        self.instance = Instance(runtime(), image, self._serve)
+        self._loads = 0
+
+    def _serve(self, operation: int, data: bytes) -> bytes:
+        if operation == MONOTONIC_MS:
+            return _DOUBLE.pack(self.now())
+        if operation == DATE_MS:
+            return _DOUBLE.pack(self.date() // 1000)
+        level, source, text = _strings(data)
         self.log(level, source, json.loads(text))
+        return b""
 
-    def _call(self, name: str, *arguments: Any) -> Any:
-        return self._methods[name](*arguments)
-
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the realm by its name."""
-        try:
-            return self._methods[name]
-        except KeyError:
-            raise AttributeError(name) from None
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return partial(self._call, name)
 
-    def limit_memory(self, limit: int) -> None:
-        """Limit the heap, buffers included, to ``limit`` bytes beyond the realm's own."""
-        self._context.set_memory_limit(self._realm_bytes + limit)
+    def _call(self, name: str, *arguments: Argument) -> Value:
+        return self.instance.call("call_api", name, *arguments)
+
+    def limit_memory(self, limit_bytes: int) -> int:
+        """Let the heap, buffers included, grow so far beyond its size now, and return that."""
+        self._is_restored = False
+        return self.instance.limit_memory(limit_bytes)
+
+    def step(self, *arguments: str) -> str | None:
+        """Begin a step (with the arguments of the realm's ``begin``) and run its microtasks.
+
+        Return its output, or ``None`` where it is not done, or has not simply succeeded. Raises
+        :class:`ScriptError` where a microtask throws.
+        """
+        output = self.instance.call("step", *arguments)
+        assert output is None or isinstance(output, str)
+        return output
 
     def run_pending(self) -> None:
-        """Run all microtasks. Raises the binding's JSException where one throws."""
-        run = self._context.execute_pending_job
-        while run():
-            pass
+        """Run every microtask. Raises ScriptError where one throws."""
+        self.instance.call("drain")
+
+    def take_rejection(self) -> str | None:
+        """Return the text of the first rejection that nobody handled, once."""
+        text = self.instance.call("take_rejection")
+        assert text is None or isinstance(text, str)
+        return text
 
     def evaluate(self, source: str, file: str) -> None:
         """Evaluate an expression into the realm's slot, under ``file`` in stack traces."""
-        text = source.encode("utf-8", "surrogatepass")
-        # The stack limit counts from here; ctypes enters at another depth than the binding does.
-        self._lib.JS_UpdateStackTop(self._raw.runtime)
-        value = self._lib.JS_Eval(self._raw.context, text, len(text), file.encode(), 0)
-        slot = _Object.from_address(id(self._slot)).value
-        if value.tag != _TAG_EXCEPTION:
-            self._lib.JS_SetPropertyStr(self._raw.context, slot, b"value", value)
-            return
-        thrown = self._lib.JS_GetException(self._raw.context)
-        self._lib.JS_SetPropertyStr(self._raw.context, slot, b"error", thrown)
-        raise EngineError(json.loads(self._call("thrown")))
+        try:
+            evaluated = self.instance.evaluate(source, file)
+            self.instance.call("store_register", "value" if evaluated else "error")
+            if not evaluated:
+                raise EvaluationError(json.loads(str(self._call("thrown"))))
+        except OutOfMemory:
+            raise EvaluationError(dict(_OUT_OF_MEMORY)) from None
 
     def exports(self, adaptor: str) -> list[str]:
-        """List the names that an adaptor exports."""
-        names: list[str] = json.loads(self._call("exports", adaptor))
+        """Return the names that an adaptor exports."""
+        names: list[str] = json.loads(str(self._call("exports", adaptor)))
         return names
 
     def names(
         self, adaptors: Sequence[str], free: Sequence[str], called: Sequence[str]
     ) -> list[str]:
-        """List those of a job's free names that one of its adaptors exports."""
-        arguments = (json.dumps(list(texts)) for texts in (adaptors, free, called))
-        names: list[str] = json.loads(self._call("names", *arguments))
+        """Return those of a job's free names that one of its adaptors gives it."""
+        texts = (json.dumps(list(names)) for names in (adaptors, free, called))
+        names: list[str] = json.loads(str(self._call("names", *texts)))
         return names
 
 
-_METHODS = (
-    "adaptor", "begin", "calls", "caught", "choose", "close", "condition", "due", "edges",
-    "errored", "evaluated", "exports", "failed", "fire", "install", "job", "names", "output",
-    "poll", "reply", "seed", "slot", "thrown",
-)  # fmt: skip
+# --- images of the realm --------------------------------------------------------------------------
 
 
+@cache
+def realm_image() -> Image:
+    """Return the image of the realm without installed adaptors."""
+    return image_with({})
+
+
+def image_with(adaptors: Mapping[str, str]) -> Image:
+    """Return the image of the realm with these bundles, by name and version of the adaptor."""
+    files = prepared_files()
+    key = _image_key(adaptors)
+    descriptor = files.get(f"image-{key}", lambda: bytes(load_realm(adaptors).snapshot().view))
+    try:
+        return Image(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _image_key(adaptors: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(module_hash().encode())
+    for text in (
+        *map(_read, _source_names()),
+        *sorted(adaptors),
+        *map(adaptors.get, sorted(adaptors)),
+    ):
+        digest.update(hashlib.sha256(str(text).encode()).digest())
+    return digest.hexdigest()[:40]
+
+
+def _source_names() -> tuple[str, ...]:
+    return (*(f"vendor/{name}.js" for name in _LIBRARIES), "realm.js", "common.js")
+
+
+def load_realm(adaptors: Mapping[str, str], memory_bytes: int = 2**31) -> Instance:
+    """Return a new instance with the realm in it, closed for jobs.
+
+    Raises :class:`ScriptError` where a bundle throws, or uses more memory than it may.
+    """
+    instance = Instance(runtime())
+    instance.limit_memory(memory_bytes)
+    for name in _LIBRARIES:
+        _run(instance, _read(f"vendor/{name}.js"), name)
+    _run(instance, _read("realm.js"), "realm.js")
+    instance.call("open_api")
+    _run(instance, _read("common.js"), "common.js")
+    instance.call("call_api", "adaptor", COMMON, REGISTER)
+    for name, bundle in adaptors.items():
+        _run(instance, bundle, name)
+        instance.call("call_api", "install", name)
+    instance.call("call_api", "close")
+    instance.call("collect")
+    return instance
+
+
+def _run(instance: Instance, source: str, file: str) -> None:
+    if not instance.evaluate(source, file):
+        raise ScriptError(f"{file}: {instance.call('read_register')}")
+
+
+@cache
 def _read(name: str) -> str:
-    return (Path(__file__).parent / name).read_text("utf-8")
+    return (_SOURCES / name).read_text("utf-8")
+
+
+def _strings(data: bytes) -> list[str]:
+    strings, at = [], 0
+    while at < len(data):
+        end = at + 4 + int.from_bytes(data[at : at + 4], "little")
+        strings.append(data[at + 4 : end].decode("utf-8", "replace"))
+        at = end
+    return strings

@@ -408,6 +408,8 @@
     // The JSON text of the output, or null where the step returned nothing.
     output: () => step.text,
     errored: () => step.errored,
+    // The output of a step that is done and needs no closer look, else null.
+    completed: () => (step.settled && !step.error && !step.errored && !flags.oom && !flags.security ? step.text : null),
     // A forbidden operation, or memory that ran out, ends the step even where the job caught it.
     caught: () => (flags.oom ? "OomError" : flags.security ? "SecurityError" : ""),
 

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from _quickjs import JSException
 from msgspec.structs import replace
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, error_entry
 from worker.core.plan import Plan
-from worker.sandbox.javascript.engine import Engine, EngineError
+from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
+from worker.sandbox.javascript.engine import Engine
 from worker.workflow.model import Edge, EdgeKind, Step
 
 SOURCE_LINE_LIMIT = 500
@@ -23,18 +23,15 @@ _CODE_FROM_TEXT = "Code generation from strings disallowed for this context"
 class JavaScript:
     """Steps and conditions of one run.
 
-    ``wait(seconds)`` returns when the next timer is due or a call has its reply; ``None`` waits for
-    a reply alone. ``call(number, kind, text)`` sends an adaptor's call to the parent.
+    Set ``wait(seconds)``, which returns when the next timer is due or a call has its reply, and
+    waits for a reply alone where it gets ``None``; and ``call(number, kind, text)``, which sends an
+    adaptor's call to the parent.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        wait: Callable[[float | None], None] = lambda seconds: None,
-        call: Callable[[int, str, str], None] = lambda number, kind, text: None,
-    ) -> None:
+    def __init__(self, engine: Engine) -> None:
+        self.wait: Callable[[float | None], None] = lambda seconds: None
+        self.call: Callable[[int, str, str], None] = lambda number, kind, text: None
         self._engine = engine
-        self._wait, self._call = wait, call
         self._jobs: dict[str, CompiledJob] = {}
         self._sources: dict[str, Step] = {}
         self._conditions: dict[str, int] = {}
@@ -64,7 +61,7 @@ class JavaScript:
         head = f'(async function ($worker) {{"use strict";{self._prefix(step, job)}\n'
         try:
             self._engine.evaluate(f"{head}{job.body}\n}})", file)
-        except EngineError as error:
+        except EvaluationError as error:
             return self._error(error.report, step)
         description = {
             "adaptors": step.adaptors,
@@ -97,7 +94,7 @@ class JavaScript:
         source = f"{head}\n{compiled}\n);}})"
         try:
             self._engine.evaluate(source, f"edge:{edge.id}")
-        except EngineError as error:
+        except EvaluationError as error:
             message = f"the condition of {edge.id} does not compile: {error}"
             return StepError(type="EdgeConditionError", message=message, name="SyntaxError")
         self._conditions[edge.expression] = self._engine.condition()
@@ -108,20 +105,31 @@ class JavaScript:
     def run(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
         """Execute a step over its upstream state; all arguments and the result are JSON text."""
         try:
-            self._engine.begin(f"job:{step.id}", step.id, input, defaults, configuration)
-            result, escaped = self._settle()
-            # A job may have caught the error of a forbidden operation; it ends the step all the
-            # same.
-            if escaped is None and result == "ok":
-                escaped = self._caught()
-            if escaped is not None:
-                return Outcome(state=None, error=replace(escaped, job_id=step.id))
-            if result == "ok":
-                return Outcome(state=self._engine.output(), errored=self._engine.errored())
-            return self._failed(step, self._error(json.loads(result), step))
-        except JSException:
+            return self._execute(step, input, defaults, configuration)
+        except ScriptError:
             # Only an exhausted heap makes the realm itself throw.
-            return Outcome(state=None, error=replace(OUT_OF_MEMORY, job_id=step.id))
+            return _aborted(step, OUT_OF_MEMORY)
+
+    def _execute(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
+        try:
+            file = f"job:{step.id}"
+            output = self._engine.step(file, step.id, input, defaults, configuration)
+        except OutOfMemory:
+            raise
+        except ScriptError as error:
+            return _aborted(step, self._uncaught(error))
+        return self._settled(step) if output is None else Outcome(state=output)
+
+    def _settled(self, step: Step) -> Outcome:
+        result, escaped = self._settle()
+        # A job may have caught the error of a forbidden operation; it ends the step all the same.
+        if escaped is None and result == "ok":
+            escaped = self._caught()
+        if escaped is not None:
+            return _aborted(step, escaped)
+        if result == "ok":
+            return Outcome(state=self._engine.output(), errored=self._engine.errored())
+        return self._failed(step, self._error(json.loads(result), step))
 
     def _settle(self) -> tuple[str, StepError | None]:
         """Run microtasks and timers until the step is settled, or an error escapes from it.
@@ -132,7 +140,7 @@ class JavaScript:
             try:
                 self._engine.run_pending()
                 # Taken after all microtasks: a rejection may be handled later in the same turn.
-                rejected = self._engine.rejections.take()
+                rejected = self._engine.take_rejection()
                 result = self._engine.poll()
                 if rejected is not None:
                     return result, self._escaped(f"unhandled rejection: {rejected}")
@@ -140,13 +148,18 @@ class JavaScript:
                     return result, None
                 if calls := self._engine.calls():
                     for call in json.loads(calls):
-                        self._call(*call)
+                        self.call(*call)
                 due = self._engine.due()
                 if due != 0:
-                    self._wait(None if due < 0 else due / 1000)
+                    self.wait(None if due < 0 else due / 1000)
                 self._engine.fire()
-            except JSException as error:
-                return "", self._escaped(f"uncaught error: {str(error).partition(chr(10))[0]}")
+            except OutOfMemory:
+                return "", OUT_OF_MEMORY
+            except ScriptError as error:
+                return "", self._uncaught(error)
+
+    def _uncaught(self, error: ScriptError) -> StepError:
+        return self._escaped(f"uncaught error: {str(error).partition(chr(10))[0]}")
 
     def _caught(self) -> StepError | None:
         kind = self._engine.caught()
@@ -173,7 +186,7 @@ class JavaScript:
         ]
         try:
             result = json.loads(self._engine.edges(step.id, json.dumps(conditions), state))
-        except JSException:
+        except ScriptError:
             return EdgesEvaluated(taken=(), state=state, error=OUT_OF_MEMORY)
         taken = tuple(result["taken"])
         if result["thrown"] is None:
@@ -211,6 +224,10 @@ class JavaScript:
         if job is not None:
             line, column = job.origin(line, in_characters(job.body, line, column))
         return frame["name"], frame["file"], line, column
+
+
+def _aborted(step: Step, error: StepError) -> Outcome:
+    return Outcome(state=None, error=replace(error, job_id=step.id))
 
 
 def in_characters(text: str, line: int, column: int) -> int:

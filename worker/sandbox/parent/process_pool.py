@@ -1,8 +1,13 @@
-"""Pool of run processes: has a zygote fork one process per run, at most ``size`` at a time."""
+"""Pool of the processes that execute runs, at most ``size`` at a time.
+
+Runs of JavaScript alone are executed by runners, which live on; each other run gets a process of
+its own. A zygote forks both.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Self
 
@@ -12,6 +17,7 @@ from worker.core.outcome import StepError
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
 from worker.sandbox.parent.run_process import CANCELLED, ZYGOTE_GONE, RunProcess, ignore_exit
+from worker.sandbox.parent.runner_client import ProgramEncoder, RunnerClient, RunOnRunner
 from worker.sandbox.parent.zygote_client import (
     Bundles,
     ZygoteClient,
@@ -27,7 +33,7 @@ EXIT_TIMEOUT_S = 10.0
 
 
 class ProcessPool:
-    """Executes run requests, each in a process of its own."""
+    """Executes run requests in processes of its own."""
 
     def __init__(self, size: int = 2) -> None:
         if size < 1:
@@ -35,6 +41,8 @@ class ProcessPool:
         self._slots = asyncio.Semaphore(size)
         self._starting = asyncio.Lock()
         self._zygotes: dict[Bundles, ZygoteClient] = {}
+        self._idle: dict[ZygoteClient, list[RunnerClient]] = {}
+        self._encoder = ProgramEncoder()
 
     def boot(self, bundles: Bundles = ()) -> ZygoteClient:
         """Start the zygote that has these bundles loaded, without waiting until it is ready."""
@@ -58,13 +66,21 @@ class ProcessPool:
         """Kill running processes and stop the zygotes."""
         while self._zygotes:
             _, zygote = self._zygotes.popitem()
-            await zygote.close()
+            await self._close(zygote)
 
     async def _discard(self, bundles: Bundles) -> None:
         zygote = self._zygotes.get(bundles)
-        if zygote is not None and (zygote.gone or zygote.idle):
+        if zygote is not None and (zygote.gone or self._is_idle(zygote)):
             del self._zygotes[bundles]
-            await zygote.close()
+            await self._close(zygote)
+
+    async def _close(self, zygote: ZygoteClient) -> None:
+        for runner in self._idle.pop(zygote, ()):
+            runner.close()
+        await zygote.close()
+
+    def _is_idle(self, zygote: ZygoteClient) -> bool:
+        return zygote.forked <= len(self._idle.get(zygote, ()))
 
     async def _ready_zygote(self, bundles: Bundles) -> ZygoteClient:
         """Return the zygote with these bundles, ready to fork; start it again if it has died."""
@@ -82,7 +98,7 @@ class ProcessPool:
     async def _evict_idle(self, needed: Bundles) -> None:
         """Stop the oldest idle zygotes while there are more than ``MAX_ZYGOTES``."""
         for bundles, zygote in list(self._zygotes.items()):
-            if len(self._zygotes) > MAX_ZYGOTES and bundles != needed and zygote.idle:
+            if len(self._zygotes) > MAX_ZYGOTES and bundles != needed and self._is_idle(zygote):
                 await self._discard(bundles)
 
     async def execute(
@@ -103,11 +119,37 @@ class ProcessPool:
             for _ in range(2):
                 try:
                     zygote = await self._ready_zygote(request.bundles)
-                    return await RunProcess(zygote, request, receive, host).run(cancel)
+                    if not has_only_javascript(request):
+                        return await RunProcess(zygote, request, receive, host).run(cancel)
+                    runner = self._take_runner(zygote)
+                    try:
+                        return await RunOnRunner(runner, request, receive, host).run(cancel)
+                    finally:
+                        self._give_back(zygote, runner)
                 except ZygoteError:
                     # No event of the run was received, so no step of it can run twice.
                     await self._discard(request.bundles)
         return _complete_unstarted(request, ZYGOTE_GONE, receive)
+
+    def _take_runner(self, zygote: ZygoteClient) -> RunnerClient:
+        """Return a runner that is ready. Raises :class:`ZygoteError` where the zygote is gone."""
+        idle = self._idle.setdefault(zygote, [])
+        while idle:
+            runner = idle.pop()
+            if runner.is_usable:
+                return runner
+            runner.close()
+        return RunnerClient(zygote, self._encoder)
+
+    def _give_back(self, zygote: ZygoteClient, runner: RunnerClient) -> None:
+        idle = self._idle.get(zygote)
+        if runner.is_usable and idle is not None:
+            return idle.append(runner)
+        runner.close()
+        if idle is not None and zygote.listening:
+            # Started now, so that the next run need not wait for it.
+            with contextlib.suppress(ZygoteError):
+                idle.append(RunnerClient(zygote, self._encoder))
 
     async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
         """Start a process that evaluates the conditions of the request's plan."""
@@ -137,3 +179,8 @@ def _complete_unstarted(
 ) -> None:
     for event in EventStream(request.run_id).complete(error, now_us=now_us()):
         receive(event)
+
+
+def has_only_javascript(request: RunRequest) -> bool:
+    """Return True for a run that a runner can execute."""
+    return not any(isinstance(job, str) for job in request.jobs.values())

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart
@@ -20,14 +20,16 @@ from worker.core.outcome import StepError
 from worker.sandbox.limits import timed_out
 from worker.sandbox.parent.host import Host, HostCall, NoHost
 from worker.sandbox.parent.zygote_client import (
+    ForkedProcess,
     ProcessExit,
-    ZygoteClient,
     ZygoteError,
     cause_of_exit,
 )
 from worker.sandbox.protocol import (
     HOST_CALL,
+    PROGRAMS_DROPPED,
     READ_BYTES,
+    RUN_STOPPED,
     FrameDecoder,
     ProtocolError,
     RunRequest,
@@ -47,12 +49,23 @@ _KILLED = ProcessExit(code=-signal.SIGKILL, peak_bytes=0)
 _BOOT_FAILED = StepError(type="BootError", message="the run did not start")
 
 
+class Processes(Protocol):
+    """What starts the process of a run, and kills it by its name."""
+
+    def fork(self) -> ForkedProcess: ...
+
+    def kill(self, name: str) -> None: ...
+
+
 class RunProcess:
     """One run while its process lives."""
 
+    grace_s = 0.0
+    """Time after the time limit within which the process may end the run by itself."""
+
     def __init__(
         self,
-        zygote: ZygoteClient,
+        zygote: Processes,
         request: RunRequest,
         receive: Callable[[AnyEvent], None],
         host: Host | None,
@@ -69,6 +82,7 @@ class RunProcess:
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._cause: StepError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped: ProcessExit | None = None
 
     async def run(self, cancel: asyncio.Event | None) -> None:
         """Execute to the end. Raises :class:`ZygoteError` if no event of the run was received."""
@@ -82,7 +96,7 @@ class RunProcess:
             if self._stream.completed:
                 # The process has nothing left to do: the next run need not wait for its exit.
                 return exited.add_done_callback(ignore_exit)
-            process_exit = await exited
+            process_exit = self._stopped or await exited
         except asyncio.CancelledError:
             self._kill(CANCELLED)
             try:
@@ -106,10 +120,13 @@ class RunProcess:
     def _release(self, watcher: asyncio.Task[None] | None) -> None:
         self._stop_timer()
         self._loop.remove_reader(self._channel)
-        self._channel.close()
+        self._release_channel()
         for task in (watcher, *self._calls):
             if task is not None:
                 task.cancel()
+
+    def _release_channel(self) -> None:
+        self._channel.close()
 
     async def _watch(self, cancel: asyncio.Event) -> None:
         await cancel.wait()
@@ -120,8 +137,11 @@ class RunProcess:
         # Reading starts first: a process that fails early must not leave a large request blocked.
         self._loop.add_reader(self._channel, self._read)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            await self._loop.sock_sendall(self._channel, encode_request(self._request))
+            await self._loop.sock_sendall(self._channel, self._encode_request())
         await self._drained
+
+    def _encode_request(self) -> bytes:
+        return encode_request(self._request)
 
     def _read(self) -> None:
         try:
@@ -147,8 +167,14 @@ class RunProcess:
     def _handle_frame(self, header: dict[str, Any], body: str | None) -> None:
         if header.get("type") == HOST_CALL:
             self._handle_call(header, body or "")
+        elif header.get("type") in (RUN_STOPPED, PROGRAMS_DROPPED):
+            self._handle_notice(header)
         else:
             self._handle_event(self._stream.accept(header, body))
+
+    def _handle_notice(self, header: dict[str, Any]) -> None:
+        """Handle what only a runner sends."""
+        raise ProtocolError(f"{header['type']} from the process of one run")
 
     def _handle_call(self, header: dict[str, Any], text: str) -> None:
         try:
@@ -173,7 +199,8 @@ class RunProcess:
 
     def _handle_event(self, event: AnyEvent) -> None:
         if isinstance(event, RunStart):
-            self._start_timer(self._request.limits.timeout_s, timed_out(self._request.limits))
+            limits = self._request.limits
+            self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
         self._receive(event)
         if isinstance(event, RunComplete):
             self._stop_reading()

@@ -84,9 +84,9 @@ class ZygoteClient:
         return self._broken or (self._listener is not None and self._listener.done())
 
     @property
-    def idle(self) -> bool:
-        """True while no forked process runs."""
-        return not self._exits
+    def forked(self) -> int:
+        """The number of forked processes."""
+        return len(self._exits)
 
     @property
     def listening(self) -> bool:

@@ -7,18 +7,18 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import _quickjs
-
+from worker.engine.failures import Interrupted, ScriptError
 from worker.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.engine.instance import Instance
 
 # Measured on 100 steps with 130 labelled edges: dagre takes 0.1 s, is 50 kB and MIT, and reserves
 # room for edge labels. ELK takes 1.2 s and is 1.6 MB. grandalf takes 0.01 s, but it has no labels,
 # routes edges through boxes, and had its last release in 2023. Graphviz would have to be installed.
 
-# dagre recurses along paths: with a thread's usual stack a chain of 1,500 steps overflows.
-_STACK_BYTES = 64 * 1024 * 1024
 _TIME_LIMIT_S = 30.0
 _OPTIONS = {"rankdir": "TB", "nodesep": 26, "edgesep": 14, "ranksep": 60, "acyclicer": "greedy"}
 
@@ -61,11 +61,10 @@ def run_dagre(graphs: Sequence[DagreGraph]) -> list[DagreLayout]:
     """
     try:
         return [_parse(json.loads(output)) for output in _in_thread(graphs)]
-    except _quickjs.JSException as error:
+    except (ScriptError, Interrupted) as error:
         nodes = sum(len(graph.nodes) for graph in graphs)
-        reason = str(error).partition("\n")[0]
         raise UsageError(
-            f"{nodes} steps are too many to lay out ({reason}): write mmd or dot"
+            f"{nodes} steps are too many to lay out ({error}): write mmd or dot"
         ) from error
 
 
@@ -79,6 +78,9 @@ def _parse(output: dict[str, Any]) -> DagreLayout:
 
 def _in_thread(graphs: Sequence[DagreGraph]) -> list[str]:
     """Run dagre in a thread of its own, which has a larger stack."""
+    # dagre recurses along paths: with a thread's usual stack a chain of 1,500 steps overflows.
+    from worker.engine.deep import THREAD_STACK_BYTES
+
     results: list[list[str] | Exception] = []
 
     def work() -> None:
@@ -88,7 +90,7 @@ def _in_thread(graphs: Sequence[DagreGraph]) -> list[str]:
             results.append(error)
 
     # The stack size is a setting of the process: restore it as soon as the thread has started.
-    previous_size = threading.stack_size(_STACK_BYTES)
+    previous_size = threading.stack_size(THREAD_STACK_BYTES)
     try:
         thread = threading.Thread(target=work, name="layout")
         thread.start()
@@ -101,13 +103,24 @@ def _in_thread(graphs: Sequence[DagreGraph]) -> list[str]:
 
 
 def _evaluate(graphs: Sequence[DagreGraph]) -> list[str]:
-    context = _quickjs.Context()
-    context.set_max_stack_size(_STACK_BYTES // 2)
+    from worker.engine.deep import deep_instance
+
+    instance = deep_instance()
     # A graph of thousands of steps would block the caller for minutes.
-    context.set_time_limit(_TIME_LIMIT_S)
-    context.eval((Path(__file__).parent / "vendor/dagre.js").read_text("utf-8"))
-    layout = context.eval("__layout")
-    return [
-        layout(json.dumps({"nodes": graph.nodes, "edges": graph.edges, "options": _OPTIONS}))
-        for graph in graphs
-    ]
+    with instance.interrupt_after(_TIME_LIMIT_S):
+        _read(instance, (Path(__file__).parent / "vendor/dagre.js").read_text("utf-8"))
+        return [_layout(instance, graph) for graph in graphs]
+
+
+def _layout(instance: Instance, graph: DagreGraph) -> str:
+    text = json.dumps({"nodes": graph.nodes, "edges": graph.edges, "options": _OPTIONS})
+    return _read(instance, f"__layout({json.dumps(text)})")
+
+
+def _read(instance: Instance, source: str) -> str:
+    """Return what a source evaluates to, as text. Raises :class:`ScriptError` where it throws."""
+    succeeded = instance.evaluate(source)
+    text = str(instance.call("read_register"))
+    if not succeeded:
+        raise ScriptError(text)
+    return text

@@ -1,0 +1,76 @@
+"""Images: the linear memory of an initialised instance, from which other instances start.
+
+A base image is a file; a derived image is a base and the pages that differ from it. Globals and
+tables are no part of an image: the build makes sure that the stack pointer is the only mutable
+global, which has its first value between two calls, and that no table changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+from functools import cached_property
+
+PAGE = mmap.PAGESIZE
+
+Pages = tuple[tuple[int, bytes], ...]
+"""Runs of pages that differ: offset and content."""
+
+
+class Image:
+    """A memory's content, kept as a private view: base pages are shared with all processes."""
+
+    def __init__(self, descriptor: int, pages: Pages = ()) -> None:
+        """Take a duplicate of the descriptor of a base image, and the pages that differ."""
+        self.descriptor = os.dup(descriptor)
+        self.size = os.fstat(descriptor).st_size
+        # Their content is in the view alone: a runner holds the images of many workflows.
+        self._runs = tuple((offset, len(content)) for offset, content in pages)
+        self._view = mmap.mmap(
+            self.descriptor, self.size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE
+        )
+        for offset, content in pages:
+            self._view[offset : offset + len(content)] = content
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+    @property
+    def view(self) -> mmap.mmap:
+        """The whole content. Nobody writes it."""
+        return self._view
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The hash of the whole content."""
+        return hashlib.sha256(self._view).digest()
+
+    @property
+    def changed_bytes(self) -> int:
+        """What this image holds in memory beyond its base."""
+        return sum(length for _, length in self._runs)
+
+    def derive(self, memory: memoryview) -> Image:
+        """Return the image of a memory of the same size, as this one's base and what differs."""
+        assert len(memory) == self.size
+        base = mmap.mmap(self.descriptor, self.size, mmap.MAP_PRIVATE, mmap.PROT_READ)
+        return Image(self.descriptor, tuple(_differences(memoryview(base), memory)))
+
+    def page_runs(self) -> tuple[tuple[int, int], ...]:
+        """Return the offset and length of each run of pages that differ from the base."""
+        return self._runs
+
+
+def _differences(base: memoryview, memory: memoryview) -> Iterator[tuple[int, bytes]]:
+    start: int | None = None
+    for offset in range(0, len(memory), PAGE):
+        differs = memory[offset : offset + PAGE] != base[offset : offset + PAGE]
+        if differs and start is None:
+            start = offset
+        elif not differs and start is not None:
+            yield start, bytes(memory[start:offset])
+            start = None
+    if start is not None:
+        yield start, bytes(memory[start:])

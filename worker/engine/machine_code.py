@@ -1,0 +1,95 @@
+"""Machine code of the engine: compiled once per wasmtime version and processor, then loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import wasmtime
+
+from worker.engine.prepared_files import PreparedFiles
+
+MODULE_FILE = Path(__file__).with_name("quickjs.wasm")
+
+# The engine's own check ends recursion at 512 KiB of its shadow stack. The deepest machine stack
+# measured at that point is 1.9 MiB (tests/engine/test_stack.py); wasmtime allows no more than 2
+# MiB without its asynchronous stacks.
+MACHINE_STACK_BYTES = 2 * 1024 * 1024
+
+
+class MachineCode:
+    """The compiled module, in an engine of wasmtime of its own."""
+
+    def __init__(self, engine: wasmtime.Engine, module: wasmtime.Module) -> None:
+        self.engine = engine
+        self.module = module
+
+    @classmethod
+    def load(cls, files: PreparedFiles, settings: wasmtime.Config | None = None) -> MachineCode:
+        """Return the code from prepared files, compiling it where it is absent."""
+        descriptor = files.get(f"code-{code_key()}", compile_module)
+        try:
+            return cls.from_descriptor(descriptor, settings)
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def from_descriptor(
+        cls, descriptor: int, settings: wasmtime.Config | None = None
+    ) -> MachineCode:
+        """Return the code from a file that :func:`compile_module` filled."""
+        engine = wasmtime.Engine(settings or config())
+        if sys.platform == "linux":
+            # Mapped, not read: the pages are shared by all processes that load it.
+            path = f"/proc/self/fd/{descriptor}"
+            return cls(engine, wasmtime.Module.deserialize_file(engine, path))
+        with open(descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            return cls(engine, wasmtime.Module.deserialize(engine, file.read()))
+
+
+def compile_module() -> bytes:
+    """Return the serialized machine code; takes seconds."""
+    # The compiler starts threads, and the process that forks runs must have none.
+    command = [sys.executable, "-I", "-m", "worker.engine.compile"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+
+@cache
+def module_hash() -> str:
+    """Return the hash of the WebAssembly module."""
+    return hashlib.sha256(MODULE_FILE.read_bytes()).hexdigest()
+
+
+def code_key() -> str:
+    """Return the key of the code: of the module, of wasmtime, and of the processor."""
+    parts = (module_hash(), version("wasmtime"), str(MACHINE_STACK_BYTES), *_processor())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+def _processor() -> tuple[str, ...]:
+    features = ""
+    if sys.platform == "linux":
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            named = (line for line in file if line.startswith(("flags", "Features")))
+            features = next(named, "")
+    return sys.platform, platform.machine(), platform.processor(), features
+
+
+def config() -> wasmtime.Config:
+    """Return the settings that the code is compiled and run with."""
+    config = wasmtime.Config()
+    config.epoch_interruption = True
+    config.max_wasm_stack = MACHINE_STACK_BYTES
+    config.cranelift_opt_level = "speed"
+    # The address of a memory stays the same when it grows; images are mapped there.
+    config.memory_may_move = False
+    # The start check compiles a small module, and must not start threads either.
+    config.parallel_compilation = False
+    return config
