@@ -119,6 +119,25 @@ async def test_an_idle_runner_that_dies_costs_no_run() -> None:
         assert (await pool.run(NOTHING)).status == "success"
 
 
+async def test_a_runner_that_dies_before_it_reads_a_run_leaves_it_to_another() -> None:
+    async with Pool(size=1) as pool:
+        await pool.run(NOTHING)
+        (pid,) = children(pool.zygote_pid)
+        os.kill(pid, signal.SIGSTOP)
+        # Long enough to fill the channel, and short enough to be sent as a whole.
+        for text in ("x" * 10_000_000, "x"):
+            running = asyncio.create_task(pool.run(NOTHING, {"data": text}))
+            await asyncio.sleep(0.1)
+            os.kill(pid, signal.SIGKILL)
+            result = await running
+            check_events(result)
+            assert result.final_state == {"data": text}
+            assert [event.type for event in result.events].count("step:start") == 1
+            (pid,) = children(pool.zygote_pid)
+            os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)
+
+
 async def test_a_runner_that_does_not_react_is_killed() -> None:
     async with Pool(size=1) as pool:
 

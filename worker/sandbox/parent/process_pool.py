@@ -16,7 +16,14 @@ from worker.core.events import AnyEvent
 from worker.core.outcome import StepError
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
-from worker.sandbox.parent.run_process import CANCELLED, ZYGOTE_GONE, RunProcess, ignore_exit
+from worker.sandbox.parent.run_process import (
+    CANCELLED,
+    PROCESS_GONE,
+    ZYGOTE_GONE,
+    RequestUnreadError,
+    RunProcess,
+    ignore_exit,
+)
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunnerClient, RunOnRunner
 from worker.sandbox.parent.zygote_client import (
     Bundles,
@@ -30,6 +37,8 @@ from worker.util.machine_clock import now_us
 MAX_ZYGOTES = 4
 """Zygotes that stay loaded, each with other bundles. Busy ones are kept beyond this number."""
 EXIT_TIMEOUT_S = 10.0
+MAX_ATTEMPTS = 3
+"""Processes that a run is sent to, one after the other, while none of them begins it."""
 
 
 class ProcessPool:
@@ -116,7 +125,7 @@ class ProcessPool:
         if cancel is not None and cancel.is_set():
             return _complete_unstarted(request, CANCELLED, receive)
         async with self._slots:
-            for _ in range(2):
+            for _ in range(MAX_ATTEMPTS):
                 try:
                     zygote = await self._ready_zygote(request.bundles)
                     if not has_only_javascript(request):
@@ -126,10 +135,13 @@ class ProcessPool:
                         return await RunOnRunner(runner, request, receive, host).run(cancel)
                     finally:
                         self._give_back(zygote, runner)
+                # In both cases the process executed nothing, so no step of the run runs twice.
+                except RequestUnreadError:
+                    error = PROCESS_GONE
                 except ZygoteError:
-                    # No event of the run was received, so no step of it can run twice.
+                    error = ZYGOTE_GONE
                     await self._discard(request.bundles)
-        return _complete_unstarted(request, ZYGOTE_GONE, receive)
+        return _complete_unstarted(request, error, receive)
 
     def _take_runner(self, zygote: ZygoteClient) -> RunnerClient:
         """Return a runner that is ready. Raises :class:`ZygoteError` where the zygote is gone."""

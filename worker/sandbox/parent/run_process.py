@@ -45,8 +45,13 @@ _CALL_FIELDS = ("number", "kind", "step", "execution", "now_us")
 
 CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
 ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
+PROCESS_GONE = StepError(type="ProcessError", message="the run's process ended before the run")
 _KILLED = ProcessExit(code=-signal.SIGKILL, peak_bytes=0)
 _BOOT_FAILED = StepError(type="BootError", message="the run did not start")
+
+
+class RequestUnreadError(Exception):
+    """The process ended before it had read the request, so no step of the run was executed."""
 
 
 class Processes(Protocol):
@@ -83,9 +88,14 @@ class RunProcess:
         self._cause: StepError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: ProcessExit | None = None
+        self._is_unread = False
 
     async def run(self, cancel: asyncio.Event | None) -> None:
-        """Execute to the end. Raises :class:`ZygoteError` if no event of the run was received."""
+        """Execute to the end.
+
+        Raises :class:`ZygoteError` if no event of the run was received, and
+        :class:`RequestUnreadError` if the process ended before it could begin.
+        """
         self._forked = self._zygote.fork()
         self._channel, exited = self._forked.channel, self._forked.exited
         self._channel.setblocking(False)
@@ -96,6 +106,9 @@ class RunProcess:
             if self._stream.completed:
                 # The process has nothing left to do: the next run need not wait for its exit.
                 return exited.add_done_callback(ignore_exit)
+            if self._is_unread and self._cause is None and not self._stream.started:
+                exited.add_done_callback(ignore_exit)
+                raise RequestUnreadError
             process_exit = self._stopped or await exited
         except asyncio.CancelledError:
             self._kill(CANCELLED)
@@ -136,8 +149,10 @@ class RunProcess:
         """Send the request, and receive frames until the process closes the channel."""
         # Reading starts first: a process that fails early must not leave a large request blocked.
         self._loop.add_reader(self._channel, self._read)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
             await self._loop.sock_sendall(self._channel, self._encode_request())
+        except (BrokenPipeError, ConnectionResetError):
+            self._is_unread = True
         await self._drained
 
     def _encode_request(self) -> bytes:
@@ -149,6 +164,9 @@ class RunProcess:
         except BlockingIOError:
             return
         except ConnectionResetError:
+            # Linux resets a channel whose other end was closed with bytes unread. Before the first
+            # event these are the end of the request.
+            self._is_unread = True
             data = b""
         if not data:
             self._stop_reading()
