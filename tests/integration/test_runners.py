@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from tests.support.helpers import check_events, job, workflow
 from worker.core.events import RunComplete, StepStart
@@ -204,7 +205,7 @@ class InProcess:
             fields = {name: getattr(request, name) for name in PROGRAM_FIELDS}
             self.runner._programs[key] = Program(fields)
         shared = (*PROGRAM_FIELDS, "input")
-        fields = {name: value for name, value in vars(request).items() if name not in shared}
+        fields = {name: value for name, value in asdict(request).items() if name not in shared}
         run = base64.b64encode(pickle.dumps(fields)).decode()
         self.runner._run({"program": key, "run": run}, request.input)
         return [header for header, _ in FrameDecoder().feed(self._ours.recv(1 << 20))]

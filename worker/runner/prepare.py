@@ -20,6 +20,7 @@ from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 from worker.sandbox.protocol import RunRequest
+from worker.util.identity import Identical
 from worker.util.json import dumps
 from worker.util.masking import collect_secrets
 from worker.version import VERSION
@@ -127,24 +128,11 @@ class CompiledWorkflow(Struct, frozen=True):
     conditions: dict[str, str]
 
 
-class Identical:
-    """Key of a cache: a workflow itself, and none that equals it (comparing takes long)."""
-
-    def __init__(self, workflow: Workflow) -> None:
-        self.workflow = workflow
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identical) and self.workflow is other.workflow
-
-    def __hash__(self) -> int:
-        return id(self.workflow)
-
-
 @functools.lru_cache(maxsize=256)
 def _compiled_workflow(
-    key: Identical, start: str, end: str, only: str, allow_python: bool
+    key: Identical[Workflow], start: str, end: str, only: str, allow_python: bool
 ) -> CompiledWorkflow:
-    plan = compile_plan(key.workflow, start=start, end=end, only=only)
+    plan = compile_plan(key.value, start=start, end=end, only=only)
     return CompiledWorkflow(
         plan=plan,
         jobs={step.id: _job(step, allow_python) for step in plan.steps if step.runs_code},
