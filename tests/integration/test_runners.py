@@ -172,6 +172,15 @@ async def test_the_peak_is_that_of_the_run_itself() -> None:
         assert ends(await pool.run(NOTHING))[0].mem == small < 1e6
 
 
+async def test_the_images_of_workflows_take_nothing_of_a_runs_memory() -> None:
+    options = Options(limits=Limits(memory_mb=16))
+    async with Pool(size=1) as pool:
+        for number in range(40):
+            flow = workflow(job(f"fn(s => ({{ ...s, n: {number} }}));"))
+            assert (await pool.run(flow, {}, options)).status == "success"
+        assert len(children(pool.zygote_pid)) == 1
+
+
 # --- what a run leaves behind ---------------------------------------------------------------------
 
 LEAVES = {

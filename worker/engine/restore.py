@@ -16,7 +16,8 @@ import sys
 from collections.abc import Iterator
 from typing import Protocol
 
-from worker.engine.image import PAGE, Image
+from worker.engine.image import PAGE, Image, address_of
+from worker.engine.libc import libc
 
 _PRIVATE_FIXED = 0x12
 _READ_WRITE = 3
@@ -58,7 +59,7 @@ class CopiedMemory:
         self._source = 0
 
     def load(self, image: Image) -> None:
-        self._image, self._source = image, _address_of(image.view)
+        self._image, self._source = image, image.address
         self.restore()
 
     def restore(self) -> None:
@@ -84,7 +85,7 @@ class MappedMemory:
         if self._image is None or not _same_base(self._image, image):
             self._map(image)
             return
-        self._image, self._source = image, _address_of(image.view)
+        self._image, self._source = image, image.address
         self.restore()
         self._copy(image.page_runs())
 
@@ -102,16 +103,16 @@ class MappedMemory:
         self._faults = _page_faults()
 
     def clear(self, start: int, end: int) -> None:
-        if _libc().madvise(self._address + start, end - start, _DONT_NEED):
+        if libc().madvise(self._address + start, end - start, _DONT_NEED):
             raise OSError(ctypes.get_errno(), "cannot clear the engine's memory")
 
     def _map(self, image: Image) -> None:
-        address = _libc().mmap(
+        address = libc().mmap(
             self._address, image.size, _READ_WRITE, _PRIVATE_FIXED, image.descriptor, 0
         )
         if address != self._address:
             raise OSError(ctypes.get_errno(), "cannot map an image")
-        self._image, self._source = image, _address_of(image.view)
+        self._image, self._source = image, image.address
         self._faults = _NEVER_READ
         self._copy(image.page_runs())
 
@@ -173,7 +174,7 @@ def _mapping_works() -> bool:
     finally:
         os.close(descriptor)
     memory = mmap.mmap(-1, len(content), mmap.MAP_PRIVATE)
-    mapped = MappedMemory(_address_of(memory))
+    mapped = MappedMemory(address_of(memory))
     mapped.load(image)
     untouched = memory[:] == content
     memory[2 * PAGE + 5] = memory[7 * PAGE] = 99
@@ -191,22 +192,5 @@ def _mapping_works() -> bool:
     )
 
 
-def _address_of(view: mmap.mmap) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(view))
-
-
 def _same_base(one: Image, other: Image) -> bool:
     return one.size == other.size and os.path.sameopenfile(one.descriptor, other.descriptor)
-
-
-def _libc() -> ctypes.CDLL:
-    if not _libraries:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-        libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        _libraries.append(libc)
-    return _libraries[0]
-
-
-_libraries: list[ctypes.CDLL] = []

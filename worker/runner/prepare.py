@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from worker.adaptors.choose import choose_adaptors
+from worker.compiler.intl_names import uses_intl
 from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
@@ -19,7 +20,7 @@ from worker.errors import PlanError, UsageError
 from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
-from worker.sandbox.protocol import RunRequest
+from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.identity import Identical
 from worker.util.json import dumps
 from worker.util.masking import collect_secrets
@@ -98,6 +99,7 @@ def prepare(
     )
     resolved, missing = configurations(workflow, options.credentials or {})
     chosen = choose_adaptors(workflow)
+    bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
     return RunRequest(
         run_id=run_id,
         seed=seed_of(run_id),
@@ -116,7 +118,7 @@ def prepare(
         clock_start_us=options.clock_start_us,
         moments_us=options.moments_us,
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
-        bundles=tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()})),
+        realm=RealmContents(bundles, compiled.libraries),
     )
 
 
@@ -126,6 +128,7 @@ class CompiledWorkflow(Struct, frozen=True):
     plan: Plan
     jobs: dict[str, Any]
     conditions: dict[str, str]
+    libraries: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -137,6 +140,7 @@ def _compiled_workflow(
         plan=plan,
         jobs={step.id: _job(step, allow_python) for step in plan.steps if step.runs_code},
         conditions=dict(_conditions(plan)),
+        libraries=INTL_LIBRARIES if any(map(uses_intl, _scripts(plan))) else (),
     )
 
 
@@ -179,6 +183,14 @@ def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:
         for edge in step.edges:
             if edge.kind is EdgeKind.EXPRESSION:
                 yield edge.expression, _condition(edge)
+
+
+def _scripts(plan: Plan) -> Iterator[str]:
+    """Yield the JavaScript of a plan's jobs and conditions, as it was written."""
+    for step in plan.steps:
+        if step.runs_code and step.language is Language.JAVASCRIPT:
+            yield step.source
+        yield from (edge.expression for edge in step.edges if edge.kind is EdgeKind.EXPRESSION)
 
 
 def _condition(edge: Edge) -> str:

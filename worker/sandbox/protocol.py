@@ -12,7 +12,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct, field
@@ -43,6 +43,24 @@ class ProtocolError(Exception):
     """The bytes are not frames."""
 
 
+INTL_LIBRARIES = ("intl", "agreement")
+"""Libraries of the realm for workflows that name a function with a locale or a time zone."""
+
+
+class RealmContents(NamedTuple):
+    """Contents of a realm beyond the usual ones.
+
+    ``bundles`` lists installed adaptors (``name@version``), each with the path of its bundle, and
+    ``libraries`` the names of bundled scripts.
+    """
+
+    bundles: tuple[tuple[str, str], ...] = ()
+    libraries: tuple[str, ...] = ()
+
+
+USUAL_REALM = RealmContents()
+
+
 class RunRequest(Struct, frozen=True, kw_only=True):
     """One run, as the parent sends it.
 
@@ -53,8 +71,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
     executions of steps. ``clock`` is the kind of clock, ``clock_start_us`` the first time of a
     virtual one, and ``moments_us`` are the start times of a recording's executions. ``adaptors``
-    maps specifiers to installed adaptors (``name@version``), and ``bundles`` lists these with their
-    paths.
+    maps specifiers to installed adaptors (``name@version``), and ``realm`` has their bundles.
     """
 
     run_id: str
@@ -74,7 +91,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     clock_start_us: int = 0
     moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
     adaptors: Mapping[str, str] = field(default_factory=dict)
-    bundles: tuple[tuple[str, str], ...] = ()
+    realm: RealmContents = USUAL_REALM
 
 
 class ConditionRequest(Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from worker.sandbox.protocol import (
     REQUEST_LENGTH,
     ConditionRequest,
     FrameSender,
+    RealmContents,
     RunnerRequest,
     RunRequest,
 )
@@ -43,14 +44,15 @@ _PR_SET_NO_NEW_PRIVS = 38
 def main() -> None:
     """Serve the parent on the socket whose descriptor is the first argument.
 
-    The second argument lists the bundles of adaptors to load, as JSON pairs of name and path.
+    The second argument is the :class:`RealmContents` as JSON.
     """
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    bundles = {name: Path(file).read_text("utf-8") for name, file in json.loads(sys.argv[2])}
+    contents = RealmContents(*json.loads(sys.argv[2]))
+    bundles = {name: Path(file).read_text("utf-8") for name, file in contents.bundles}
     # The instance of every run: a child inherits it, with the pages that only the image has.
-    image = image_with(bundles)
+    image = image_with(bundles, contents.libraries)
     engine = Engine(image)
     # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Self
 
@@ -25,17 +26,18 @@ from worker.sandbox.parent.run_process import (
     ignore_exit,
 )
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunnerClient, RunOnRunner
-from worker.sandbox.parent.zygote_client import (
-    Bundles,
-    ZygoteClient,
-    ZygoteError,
-    cause_of_exit,
+from worker.sandbox.parent.zygote_client import ZygoteClient, ZygoteError, cause_of_exit
+from worker.sandbox.protocol import (
+    USUAL_REALM,
+    ConditionRequest,
+    RealmContents,
+    RunRequest,
+    encode_request,
 )
-from worker.sandbox.protocol import ConditionRequest, RunRequest, encode_request
 from worker.util.machine_clock import now_us
 
 MAX_ZYGOTES = 4
-"""Zygotes that stay loaded, each with other bundles. Busy ones are kept beyond this number."""
+"""Zygotes that stay loaded, each with another realm. Busy ones are kept beyond this number."""
 EXIT_TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 3
 """Processes that a run is sent to, one after the other, while none of them begins it."""
@@ -48,16 +50,16 @@ class ProcessPool:
         if size < 1:
             raise ValueError(f"the size of a pool must be at least 1, not {size}")
         self._slots = asyncio.Semaphore(size)
-        self._starting = asyncio.Lock()
-        self._zygotes: dict[Bundles, ZygoteClient] = {}
+        self._starting: defaultdict[RealmContents, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._zygotes: dict[RealmContents, ZygoteClient] = {}
         self._idle: dict[ZygoteClient, list[RunnerClient]] = {}
         self._encoder = ProgramEncoder()
 
-    def boot(self, bundles: Bundles = ()) -> ZygoteClient:
-        """Start the zygote that has these bundles loaded, without waiting until it is ready."""
-        if bundles not in self._zygotes:
-            self._zygotes[bundles] = ZygoteClient(bundles)
-        return self._zygotes[bundles]
+    def boot(self, realm: RealmContents = USUAL_REALM) -> ZygoteClient:
+        """Start the zygote that has this realm loaded, without waiting until it is ready."""
+        if realm not in self._zygotes:
+            self._zygotes[realm] = ZygoteClient(realm)
+        return self._zygotes[realm]
 
     async def __aenter__(self) -> Self:
         self.boot()
@@ -68,8 +70,8 @@ class ProcessPool:
 
     @property
     def zygote_pid(self) -> int:
-        """Process id of the zygote without bundles."""
-        return self._zygotes[()].pid
+        """Process id of the zygote whose realm has the usual contents alone."""
+        return self._zygotes[USUAL_REALM].pid
 
     async def close(self) -> None:
         """Kill running processes and stop the zygotes."""
@@ -77,10 +79,10 @@ class ProcessPool:
             _, zygote = self._zygotes.popitem()
             await self._close(zygote)
 
-    async def _discard(self, bundles: Bundles) -> None:
-        zygote = self._zygotes.get(bundles)
+    async def _discard(self, realm: RealmContents) -> None:
+        zygote = self._zygotes.get(realm)
         if zygote is not None and (zygote.gone or self._is_idle(zygote)):
-            del self._zygotes[bundles]
+            del self._zygotes[realm]
             await self._close(zygote)
 
     async def _close(self, zygote: ZygoteClient) -> None:
@@ -91,24 +93,26 @@ class ProcessPool:
     def _is_idle(self, zygote: ZygoteClient) -> bool:
         return zygote.forked <= len(self._idle.get(zygote, ()))
 
-    async def _ready_zygote(self, bundles: Bundles) -> ZygoteClient:
-        """Return the zygote with these bundles, ready to fork; start it again if it has died."""
-        # The lock keeps two runs from replacing the same dead zygote twice.
-        async with self._starting:
-            zygote = self._zygotes.get(bundles)
+    async def _ready_zygote(self, realm: RealmContents) -> ZygoteClient:
+        """Return the zygote with this realm, ready to fork; start it again if it has died."""
+        # The lock keeps two runs from replacing the same dead zygote twice. A realm that takes
+        # long to load delays only the runs that need it.
+        async with self._starting[realm]:
+            zygote = self._zygotes.get(realm)
             if zygote is not None and zygote.gone:
-                await self._discard(bundles)
-            zygote = self.boot(bundles)
+                await self._discard(realm)
+            zygote = self.boot(realm)
             if not zygote.listening:
                 await zygote.ready()
-            await self._evict_idle(bundles)
+            await self._evict_idle(realm)
             return zygote
 
-    async def _evict_idle(self, needed: Bundles) -> None:
+    async def _evict_idle(self, needed: RealmContents) -> None:
         """Stop the oldest idle zygotes while there are more than ``MAX_ZYGOTES``."""
-        for bundles, zygote in list(self._zygotes.items()):
-            if len(self._zygotes) > MAX_ZYGOTES and bundles != needed and self._is_idle(zygote):
-                await self._discard(bundles)
+        for realm, zygote in list(self._zygotes.items()):
+            is_unused = realm != needed and zygote.listening and self._is_idle(zygote)
+            if len(self._zygotes) > MAX_ZYGOTES and is_unused:
+                await self._discard(realm)
 
     async def execute(
         self,
@@ -127,7 +131,7 @@ class ProcessPool:
         async with self._slots:
             for _ in range(MAX_ATTEMPTS):
                 try:
-                    zygote = await self._ready_zygote(request.bundles)
+                    zygote = await self._ready_zygote(request.realm)
                     if not has_only_javascript(request):
                         return await RunProcess(zygote, request, receive, host).run(cancel)
                     runner = self._take_runner(zygote)
@@ -140,7 +144,7 @@ class ProcessPool:
                     error = PROCESS_GONE
                 except ZygoteError:
                     error = ZYGOTE_GONE
-                    await self._discard(request.bundles)
+                    await self._discard(request.realm)
         return _complete_unstarted(request, error, receive)
 
     def _take_runner(self, zygote: ZygoteClient) -> RunnerClient:
@@ -165,7 +169,7 @@ class ProcessPool:
 
     async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
         """Start a process that evaluates the conditions of the request's plan."""
-        zygote = await self._ready_zygote(request.bundles)
+        zygote = await self._ready_zygote(request.realm)
         forked = zygote.fork()
         channel, exited = forked.channel, forked.exited
         channel.setblocking(False)
