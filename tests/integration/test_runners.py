@@ -25,6 +25,7 @@ from worker.runner.pool import Pool
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.sandbox.child.runner import Program, Runner
+from worker.sandbox.isolation import Isolation
 from worker.sandbox.javascript.engine import realm_image
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.runner_client import ProgramEncoder
@@ -162,6 +163,17 @@ async def test_runs_with_python_steps_have_a_process_of_their_own() -> None:
         assert (await pool.run(flow)).final_state == {"data": {}, "a": 1, "b": 2}
         while children(pool.zygote_pid):
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("isolation", Isolation)
+async def test_a_pool_shares_processes_as_its_isolation_states(isolation: Isolation) -> None:
+    async with Pool(1, isolation) as pool:
+        used = set()
+        for _ in range(4):
+            assert (await pool.run(NOTHING)).status == "success"
+            used |= set(children(pool.zygote_pid))
+        # A process that was used is killed at the next chance, and its successor started at once.
+        assert (len(used) == 1) is (isolation is Isolation.RUNNER)
 
 
 async def test_the_peak_is_that_of_the_run_itself() -> None:

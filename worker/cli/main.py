@@ -93,6 +93,11 @@ SECTIONS = {
             "Install real adaptors from npm, list and remove them.",
         ),
     ),
+    "Engine": (
+        LazyCommand(
+            "engine", "worker.cli.engine:engine", "Prepare the engine before the first run."
+        ),
+    ),
     "Shell": (
         LazyCommand(
             "completion", "worker.cli.completion:completion",

@@ -18,14 +18,13 @@ import select
 import signal
 import socket
 import sys
-from pathlib import Path
 
 from worker.engine.image import Image
 from worker.sandbox.child.condition_server import serve_conditions
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.runner import serve_runs
 from worker.sandbox.child.sandboxed_run import SandboxedRun
-from worker.sandbox.javascript.engine import Engine, image_with
+from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import JAVASCRIPT_SHARE, confine
 from worker.sandbox.protocol import (
     EXIT_OUT_OF_MEMORY,
@@ -36,6 +35,7 @@ from worker.sandbox.protocol import (
     RunnerRequest,
     RunRequest,
 )
+from worker.sandbox.realms import is_engine_prepared, prepare_realm
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -49,10 +49,10 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    contents = RealmContents(*json.loads(sys.argv[2]))
-    bundles = {name: Path(file).read_text("utf-8") for name, file in contents.bundles}
+    if not is_engine_prepared():
+        print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
     # The instance of every run: a child inherits it, with the pages that only the image has.
-    image = image_with(bundles, contents.libraries)
+    image = prepare_realm(RealmContents(*json.loads(sys.argv[2])))
     engine = Engine(image)
     # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()
