@@ -113,3 +113,11 @@ async def test_many_workflows_with_locale_data_share_a_runner() -> None:
             flow: Any = workflow(job(f"{FORMATS}\nfn(s => ({{ ...s, n: {number} }}));"))
             result = await pool.run(flow, {}, SMALL)
             assert result.final_state == {"data": {}, "at": NAIROBI, "n": number}, result.error
+
+
+async def test_the_image_counts_neither_beside_python_steps() -> None:
+    async with Pool(size=1) as pool:
+        usual = await pool.run(workflow(job("fn(s => s);", next="p"), PYTHON), {}, SMALL)
+        result = await pool.run(workflow(job(FORMATS, next="p"), PYTHON), {}, SMALL)
+        assert result.final_state == {"data": {}, "at": NAIROBI, "python": True}, result.error
+        assert peak_bytes(result) - peak_bytes(usual) < 4e6
