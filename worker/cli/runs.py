@@ -31,8 +31,8 @@ SECTIONS = {
 def runs() -> None:
     """List, show, retry and cancel runs.
 
-    `worker runs` lists, `worker runs RUN` shows one; `worker retry` and `worker cancel` need no
-    `runs`.
+    `worker runs` lists. `worker runs ID` shows one: ID is that of a run, or that of an order for
+    its last run. `worker retry` and `worker cancel` need no `runs`.
 
     \b
     Examples:

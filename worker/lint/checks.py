@@ -278,7 +278,8 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
             # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
             if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
-                yield subject.finding(rules.UNPINNED, step.position, f"'{adaptor}' has no version")
+                text = f"'{adaptor}' fixes no version: the newest one is used"
+                yield subject.finding(rules.UNPINNED, step.position, text)
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -293,7 +294,9 @@ def check_names(subject: Subject) -> Iterator[Finding]:
             )
             continue
         for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls)):
-            text = f"'{step.id}' uses '{name}', which is not declared"
+            # Most often this is an operation such as fn.
+            hint = "" if step.adaptors else " (the step names no adaptor)"
+            text = f"'{step.id}' uses '{name}', which is not declared{hint}"
             yield subject.finding(rules.UNDECLARED, step.position, text)
 
 

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from worker.errors import PlanError
+from worker.errors import PlanError, UsageError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Collector, Result
 from worker.sandbox.limits import Limits
@@ -116,8 +116,12 @@ def run(
     """Run one workflow from code without an event loop, and return its result.
 
     ``timeout`` is in seconds. ``options`` are the fields of :class:`Options`. The processes stay
-    ready for the next call.
+    ready for the next call. Raises :class:`UsageError` for an unknown option.
     """
+    unknown = sorted(options.keys() - set(Options.__struct_fields__))
+    if unknown:
+        expected = ", ".join(Options.__struct_fields__)
+        raise UsageError(f"unknown option '{unknown[0]}' (expected one of {expected})")
     # timeout and memory_mb are shortcuts, and limits that are given as options win.
     options.setdefault("limits", Limits(timeout_s=timeout, memory_mb=memory_mb))
     return run_with(workflow, input, Options(**options), sinks=sinks)
