@@ -118,6 +118,14 @@ def test_names_that_nobody_declares(tmp_path: Path, source: str, undeclared: boo
     assert ("W009" in codes(tmp_path, job("a", source))) is undeclared
 
 
+def test_a_step_without_an_adaptor_is_named_as_the_cause(tmp_path: Path) -> None:
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps({"steps": [{"id": "a", "expression": "fn(s => s)"}]}))
+    assert [entry.message for entry in lint(file) if entry.rule.code == "W009"] == [
+        "'a' uses 'fn', which is not declared (the step names no adaptor)"
+    ]
+
+
 def test_another_adaptors_functions_are_taken_on_trust(tmp_path: Path) -> None:
     http = "@openfn/language-http@7.2.10"
     assert codes(tmp_path, job("a", "get('x', kilos);", adaptor=http)) == {"W009"}

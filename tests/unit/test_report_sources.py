@@ -157,7 +157,11 @@ def test_what_is_no_run_is_refused(content: bytes, tmp_path: Path) -> None:
         read_source(file)
     with pytest.raises(LoadError, match="no such"):
         read_source(tmp_path / "missing")
-    with pytest.raises(UsageError, match="contains no recording"):
+    with pytest.raises(UsageError, match=r"contains no recording.*--record"):
+        read_source(tmp_path)
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "monday" / "recording.json").touch()
+    with pytest.raises(UsageError, match=r"name one of .*monday\)"):
         read_source(tmp_path)
 
 
