@@ -78,7 +78,7 @@ def _run_fleet(broker: Broker, control: ControlOptions, worker: WorkerOptions) -
     hello = (
         f"a broker ({broker.kind}) at {broker.url}, a control plane and a worker have started\n"
         f"  try: worker submit WORKFLOW --input STATE --wait --mqtt {broker.url}\n"
-        "  Ctrl-C stops them (kill %1 where the shell started this in the background)"
+        "  Ctrl-C stops them (in the background, enter fg first)"
     )
     asyncio.run(_run(connection, plane, worker, log, hello))
     store.close()
