@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from worker.core.status import STATUSES, Status
+from worker.core.status import STATUS_OF_REASON, STATUSES, Status
 from worker.fleet.client import Client
 from worker.fleet.monitor.decode import events_from_reply
 from worker.sinks.terminal import PlainLines
@@ -81,7 +81,8 @@ def print_step(step: Mapping[str, Any]) -> None:
     leads = ", ".join(one_line(id, 60) for id in step.get("next") or ())
     error = f"  {one_line(step['error_type'], 60)}" if step.get("error_type") else ""
     arrow = f" → {leads}" if leads else ""
-    print(f"    {step['reason']:<9} {one_line(step['job_id'], 60)}{error}{arrow}")
+    status = STATUS_OF_REASON[step["reason"]].value
+    print(f"    {status:<9} {one_line(step['job_id'], 60)}{error}{arrow}")
 
 
 def _status(of: Mapping[str, Any]) -> str:

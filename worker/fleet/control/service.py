@@ -134,6 +134,7 @@ class ControlPlane:
     def _publish(self, outgoing: Outgoing) -> None:
         for message in outgoing.messages:
             self._bus.publish(self._encode(message))
+        self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
         self.ended.update({status.value: count for status, count in outgoing.ended.items()})
         if outgoing.alerts:
@@ -144,7 +145,6 @@ class ControlPlane:
 
     def _log_warnings(self, outgoing: Outgoing) -> None:
         for refusal in outgoing.refusals:
-            self.refused[refusal.kind] += 1
             self._log.warning(
                 "message.refused", kind=refusal.kind, topic=refusal.topic, error=refusal.message
             )
