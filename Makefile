@@ -47,6 +47,7 @@ tools/javascript/node_modules/.installed: tools/javascript/package-lock.json
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.14
 
 imports: $(STAMP)
 	$(BIN)/lint-imports

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and markers that all tests share."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_a_reader_that_leaves_early_is_no_crash() -> None:
 
 
 def on_a_terminal(*arguments: str) -> str:
-    """What the command draws where its stdout is a terminal."""
+    """Return what the command draws where its stdout is a terminal."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
     with subprocess.Popen(

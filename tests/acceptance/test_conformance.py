@@ -1,4 +1,4 @@
-"""What OpenFn's own worker did with each of these runs, and what ours does.
+"""Conformance: each run ends here as it did in OpenFn's own worker.
 
 ``data/conformance.jsonl`` holds one case a line: a plan, its input, and the path, the status and
 the final state that came out of OpenFn's engine, corrected where its status document disagrees.

@@ -1,4 +1,4 @@
-"""Scenarios: what a case can script, what it can expect, and how it says that it was wrong."""
+"""Scenarios: what a case can script, what it can expect, and how it reports mistakes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def suite(folder: Path, *cases: dict[str, Any], **fields: Any) -> Path:
 
 
 def check(folder: Path, **case: Any) -> list[str]:
-    """What is not as expected when one case runs."""
+    """Return what is not as expected when one case runs."""
     (one,) = load_cases(suite(folder, case))
     return list(run_case(one).mismatches)
 

@@ -1,4 +1,4 @@
-"""What a case can say beyond one run of scripted steps: matrices, time, retries, schedules, states."""
+"""Cases beyond one run of scripted steps: matrices, time, retries, schedules, states."""
 
 from __future__ import annotations
 

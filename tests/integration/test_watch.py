@@ -303,7 +303,7 @@ def test_on_a_terminal_it_is_a_screen(fleet: tuple[str, DashboardFleet]) -> None
 
 
 def read(leader: int, wanted: str) -> str:
-    """What is shown, until something is, or for a minute."""
+    """Read what is shown until ``wanted`` is, for a minute at most."""
     shown = b""
     deadline = time.monotonic() + 60
     while wanted not in shown.decode(errors="replace") and time.monotonic() < deadline:

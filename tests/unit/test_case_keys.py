@@ -14,9 +14,9 @@ import yaml
 from tests.acceptance.test_scenarios import suite
 from worker.errors import LoadError
 from worker.testing import load_cases, run_case, update_cases
-from worker.testing.case_keys import ALIASES, REMOVED_IN
+from worker.testing.case_keys import ALIASES
 from worker.testing.json_schema import case_schema
-from worker.version import VERSION
+from worker.version import REMOVED_IN, VERSION
 
 # A value for each key that has an old spelling; a row without one fails here.
 VALUES: dict[tuple[str, str], Any] = {

@@ -1,4 +1,4 @@
-"""Files as plain data: what is read, what is refused, and where an error says that it stands."""
+"""Files as plain data: what is read, what is refused, and the position that an error has."""
 
 from __future__ import annotations
 

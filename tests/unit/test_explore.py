@@ -58,7 +58,7 @@ def explorer(explored: worker.Workflow, input: Any = None) -> Explorer:
 
 
 def rows(explored: worker.Workflow, **options: Any) -> dict[str, str]:
-    """What there is in the table, less the aborts: label to path and status."""
+    """Return path and status by label, without the aborts."""
     found = decision_table(explorer(explored, options.pop("input", None)), **options).rows
     kept = [run for run in found if not run.choices[-1].aborts]
     return {describe_run(run): f"{' '.join(run.steps)}: {run.status}" for run in kept}
@@ -293,7 +293,7 @@ def check_by_brute_force(explored: worker.Workflow) -> None:
 @settings(max_examples=25)
 @given(small_workflows())
 def test_the_table_leaves_out_no_outcome_and_no_edge(explored: worker.Workflow) -> None:
-    """What some run shows of a step or an edge, some row of the pruned table shows."""
+    """Each result of a step or an edge in some run is in some row of the pruned table."""
     found = explorer(explored)
 
     def shown(runs: Any) -> set[Any]:

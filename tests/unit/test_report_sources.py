@@ -117,7 +117,7 @@ ODD = [None, True, -1, 1e308, float("nan"), "", "x", [], [["a"]], {}, {"type": 1
 
 
 def damaged(fields: list[dict[str, Any]], chance: random.Random) -> list[dict[str, Any]]:
-    """Some of the events, a few of whose fields say something else, or are gone."""
+    """Return some of the events, with a few fields changed or removed."""
     kept = [copy.deepcopy(chance.choice(fields)) for _ in range(chance.randint(1, 14))]
     for _ in range(chance.randint(1, 3)):
         inside: dict[str, Any] = chance.choice(kept)

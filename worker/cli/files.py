@@ -71,16 +71,18 @@ def write_state(target: str, state: Mapping[str, Any] | None) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
+    path = Path(target)
+    try:
+        _write_whole(path, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write_whole(path: Path, text: str) -> None:
     # A run that writes no file need not import it.
     import tempfile
 
-    path = Path(target)
     # A file is complete or absent: a reader never gets half a state.
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, delete=False, encoding="utf-8"
-        ) as part:
-            part.write(text)
-        Path(part.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
+        part.write(text)
+    Path(part.name).replace(path)

@@ -11,6 +11,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from worker.cli.renamed import warn_renamed
+
 PATH = click.Path(path_type=Path)
 
 
@@ -24,9 +26,6 @@ class WholeNumberRange(click.IntRange):
 
 
 POSITIVE = NumberRange(min=0, min_open=True)
-
-# Old names of options and of keys in case files work until this version.
-REMOVED_IN = "0.2.0"
 
 Body = Callable[..., int]
 Decorator = Callable[[Body], Body]
@@ -76,11 +75,6 @@ class Option(click.Option):
                 warn_renamed(old, new)
             opts = {**opts, self.name: opts[old]}
         return super().consume_value(ctx, opts)
-
-
-def warn_renamed(old: str, new: str) -> None:
-    """Print on stderr that ``old`` is now named ``new``."""
-    click.echo(f"warning: {old} is now {new}; the old name works until {REMOVED_IN}", err=True)
 
 
 def command(name: str | None = None, **attrs: Any) -> Callable[[Body], ExitCodeCommand]:
