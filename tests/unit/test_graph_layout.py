@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.support.examples import examples
 from tests.support.graph_checks import (
     check_layout,
     check_svg,
@@ -25,7 +26,7 @@ from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 ROOT = Path(__file__).parents[2]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(workflows())
 def test_nothing_lies_over_anything(workflow: Workflow) -> None:
     drawing = draw(workflow)
@@ -34,7 +35,7 @@ def test_nothing_lies_over_anything(workflow: Workflow) -> None:
         assert route[0][1] < route[-1][1], f"{edge} does not lead down"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(workflows(most=20, cycles=True))
 def test_nothing_lies_over_anything_with_cycles_and_marks(workflow: Workflow) -> None:
     drawing = draw(workflow, annotated(workflow))
