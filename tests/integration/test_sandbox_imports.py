@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SLOW = pytest.mark.slow
 CONTRACT = "The ends of the sandbox do not import each other"
 
 
@@ -35,9 +36,9 @@ def lint(folder: Path) -> tuple[int, str]:
     ("file", "imported"),
     [
         ("child/host_bridge.py", "worker.sandbox.parent.host"),
-        ("parent/run_process.py", "worker.sandbox.child.sandboxed_run"),
-        ("python/steps.py", "worker.sandbox.parent.process_pool"),
-        ("protocol.py", "worker.sandbox.child.zygote"),
+        pytest.param("parent/run_process.py", "worker.sandbox.child.sandboxed_run", marks=SLOW),
+        pytest.param("python/steps.py", "worker.sandbox.parent.process_pool", marks=SLOW),
+        pytest.param("protocol.py", "worker.sandbox.child.zygote", marks=SLOW),
     ],
 )
 def test_an_import_across_the_ends_of_the_sandbox_fails(

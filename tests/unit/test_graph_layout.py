@@ -43,7 +43,9 @@ def test_nothing_lies_over_anything_with_cycles_and_marks(workflow: Workflow) ->
     check_svg(render_svg(drawing))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=pytest.mark.slow if seed else ()) for seed in range(4)]
+)
 def test_nothing_lies_over_anything_where_edges_are_many(seed: int) -> None:
     chosen = random.Random(seed)
     edges: dict[int, list[Edge]] = {number: [] for number in range(60)}
@@ -81,11 +83,11 @@ def test_steps_stand_in_the_order_of_the_file() -> None:
     assert xs == sorted(xs)
 
 
-def test_a_long_chain_is_no_matter_of_the_stack() -> None:
-    steps = [{"id": f"s{i}", "next": {f"s{i + 1}": True}} for i in range(1500)]
-    check_svg(
-        render_svg(draw(load({"workflow": {"name": "long", "steps": [*steps, {"id": "s1500"}]}})))
-    )
+@pytest.mark.parametrize("length", [500, pytest.param(1500, marks=pytest.mark.slow)])
+def test_a_long_chain_is_no_matter_of_the_stack(length: int) -> None:
+    steps = [{"id": f"s{i}", "next": {f"s{i + 1}": True}} for i in range(length)]
+    last = {"id": f"s{length}"}
+    check_svg(render_svg(draw(load({"workflow": {"name": "long", "steps": [*steps, last]}}))))
 
 
 def test_too_large_a_graph_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
