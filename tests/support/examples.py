@@ -34,5 +34,5 @@ def register_profiles() -> None:
 
 def examples(full: int) -> int:
     """Return the number of examples of a test that has ``full`` of them in the profile ``full``."""
-    current = settings.default.max_examples
+    current = settings().max_examples
     return full if current == FULL else max(1, min(current, full * current // FULL))
