@@ -6,13 +6,12 @@ import os
 import tempfile
 
 import pytest
-from hypothesis import HealthCheck, settings
+
+from tests.support.examples import register_profiles
 
 pytest_plugins = ["tests.support.databases", "tests.support.control_plane_harness"]
 
-# Timings never decide a test.
-settings.register_profile("worker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("worker")
+register_profiles()
 
 # What this machine's user has installed must not decide one either.
 os.environ["WORKER_CACHE"] = tempfile.mkdtemp(prefix="worker-tests-cache-")

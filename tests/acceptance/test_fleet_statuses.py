@@ -55,6 +55,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 async def test_each_error_type_gives_its_status(there: Fleet) -> None:
     async with at(there) as (client, listener):
         orders = {

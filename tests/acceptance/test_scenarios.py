@@ -154,6 +154,8 @@ def command(*arguments: str) -> Done:
     return call_worker("test", *arguments, cwd=ROOT)
 
 
+# Every day pytest collects these cases itself; here the command runs them, with their coverage.
+@pytest.mark.slow
 def test_the_cases_of_the_samples_pass() -> None:
     done = command("graphs", "--fail-under", "100")
     assert done.returncode == 0, done.stdout + done.stderr

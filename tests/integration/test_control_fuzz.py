@@ -25,6 +25,7 @@ from tests.support.control_plane_harness import (
     plan,
     violations,
 )
+from tests.support.examples import examples
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
@@ -352,8 +353,8 @@ def attacks(target: Target) -> st.SearchStrategy[list[Message]]:
     return st.lists(st.one_of(*(damage(target) for damage in REFUSED)), min_size=20, max_size=40)
 
 
-def attack(target: Target, examples: int) -> None:
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+def attack(target: Target, count: int) -> None:
+    @settings(max_examples=count, suppress_health_check=list(HealthCheck))
     @given(messages=attacks(target))
     def run(messages: list[Message]) -> None:
         kinds = target.attack(messages)
@@ -368,7 +369,7 @@ def attack(target: Target, examples: int) -> None:
 
 @pytest.mark.parametrize("damage", REFUSED, ids=lambda damage: damage.__name__)
 def test_a_damaged_message_is_refused_and_changes_nothing(target: Target, damage: Any) -> None:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=examples(25))
     @given(message=damage(target))
     def run(message: Message) -> None:
         assert target.attack([message]).total() >= 1, "it is refused, and counted"
@@ -378,7 +379,7 @@ def test_a_damaged_message_is_refused_and_changes_nothing(target: Target, damage
 
 
 def test_strange_questions_are_answered_and_change_nothing(target: Target) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=examples(40))
     @given(message=question(target))
     def run(message: Message) -> None:
         published = target.harness.send(message)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 ROOT = Path(__file__).parents[2]
 NAMES = {
@@ -15,6 +16,11 @@ NAMES = {
     "core": "The core decides and does not act",
     "sandbox-ends": "The ends of the sandbox do not import each other",
 }
+
+
+def slow(*values: str) -> ParameterSet:
+    """Return a case for `make test-all`: each takes a second, and one of a kind is enough daily."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +46,14 @@ def lint(folder: Path, *contracts: str) -> tuple[int, str]:
     ("contract", "file", "imported"),
     [
         ("layers", "workflow/load.py", "worker.core.plan"),
-        ("layers", "core/machine.py", "worker.cli.main"),
-        ("layers", "a_package_without_a_layer.py", "worker.errors"),
+        slow("layers", "core/machine.py", "worker.cli.main"),
+        slow("layers", "a_package_without_a_layer.py", "worker.errors"),
         ("core", "core/machine.py", "time"),
-        ("core", "core/driver.py", "worker.sinks.base"),
+        slow("core", "core/driver.py", "worker.sinks.base"),
         ("sandbox-ends", "sandbox/child/host_bridge.py", "worker.sandbox.parent.host"),
-        ("sandbox-ends", "sandbox/parent/run_process.py", "worker.sandbox.child.sandboxed_run"),
-        ("sandbox-ends", "sandbox/python/steps.py", "worker.sandbox.parent.process_pool"),
-        ("sandbox-ends", "sandbox/protocol.py", "worker.sandbox.child.zygote"),
+        slow("sandbox-ends", "sandbox/parent/run_process.py", "worker.sandbox.child.sandboxed_run"),
+        slow("sandbox-ends", "sandbox/python/steps.py", "worker.sandbox.parent.process_pool"),
+        slow("sandbox-ends", "sandbox/protocol.py", "worker.sandbox.child.zygote"),
     ],
 )
 def test_a_forbidden_import_fails(copy: Path, contract: str, file: str, imported: str) -> None:

@@ -108,6 +108,7 @@ def test_without_a_receiver_the_line_goes_to_stderr(
     assert printed.err.count("\n") == 1 and "'not_taken'" in printed.err
 
 
+@pytest.mark.slow
 def test_pytest_shows_the_line_and_is_green_where_warnings_are_errors(tmp_path: Path) -> None:
     suite(tmp_path, {"expect": {"refused": ["a->bad"]}})
     line = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]

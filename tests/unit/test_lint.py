@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.command import ROOT, Done, call_worker
 from worker.lint.checks import lint
+from worker.runner.prepare import Options
+from worker.sandbox.limits import Limits
 
 COMMON = "@openfn/language-common@3.3.4"
 
@@ -51,11 +53,18 @@ def condition(folder: Path, expression: str) -> set[str]:
         ("!state.data.a === !state.data.b", set()),
         ("state.(", {"W010"}),
         ("nope > 1", {"W004"}),
-        ("(() => { while (true) {} })()", set()),
     ],
 )
 def test_conditions(tmp_path: Path, expression: str, found: set[str]) -> None:
     assert condition(tmp_path, expression) == found
+
+
+def test_a_condition_without_an_end_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brief = Options(limits=Limits(timeout_s=0.3, memory_mb=64))
+    monkeypatch.setattr("worker.lint.checks.PROBE", brief)
+    assert condition(tmp_path, "(() => { while (true) {} })()") == set()
 
 
 def test_handled_errors_linger_only_where_one_can_have_been_handled(tmp_path: Path) -> None:

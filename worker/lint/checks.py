@@ -22,7 +22,7 @@ from worker.errors import PlanError
 from worker.lint import rules
 from worker.lint.findings import Finding, unsuppressed
 from worker.lint.rules import Rule
-from worker.runner.pool import Pool
+from worker.runner.pool import Pool, background
 from worker.runner.prepare import Options, compiled_condition, compiled_job
 from worker.sandbox.limits import Limits
 from worker.workflow.documents.document import FILE_LIMIT, read_text
@@ -76,14 +76,15 @@ def lint(file: Path, workflow: str | None = None) -> list[Finding]:
     """
     names = (workflow,) if workflow else (workflow_names(file) or (None,))
     workflows = [load(file, workflow=name, located=True) for name in names]
-    findings = asyncio.run(_lint_all(workflows))
+    shared = background()
+    call = _lint_all(shared.pool, workflows)
+    findings = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
     return unsuppressed(findings, read_text(file, FILE_LIMIT).splitlines(), str(file))
 
 
-async def _lint_all(workflows: list[Workflow]) -> list[Finding]:
-    async with Pool(size=2) as pool:
-        names = await _names(pool)
-        return [item for workflow in workflows for item in await _lint(pool, workflow, names)]
+async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:
+    names = await _names(pool)
+    return [item for workflow in workflows for item in await _lint(pool, workflow, names)]
 
 
 async def _lint(pool: Pool, workflow: Workflow, names: Names) -> list[Finding]:
