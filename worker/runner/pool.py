@@ -138,6 +138,9 @@ def run_with(
     return background().run(workflow, input, options, sinks=sinks)
 
 
+CLOSE_TIMEOUT_S = 5.0
+
+
 class Background:
     """Event loop and pool in a thread, for callers without an event loop."""
 
@@ -154,9 +157,13 @@ class Background:
         return asyncio.run_coroutine_threadsafe(call, self.loop).result()
 
     def close(self) -> None:
-        # Bounded: this runs at exit, where a process that hangs must not hang the interpreter.
+        # Bounded: this runs at exit, where a process that hangs must not hang the interpreter. It
+        # ends with this one.
         closing = asyncio.run_coroutine_threadsafe(self.pool.__aexit__(), self.loop)
-        closing.result(timeout=5)
+        try:
+            closing.result(timeout=CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            return
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
         self.loop.close()
