@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,8 @@ def test_processes_that_do_not_close_keep_no_interpreter_from_its_end(
     monkeypatch.setattr(pool, "CLOSE_TIMEOUT_S", 0.05)
     background.close()
     background.loop.call_soon_threadsafe(never.set_result, None)
+    for _ in range(3):
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), background.loop).result(10)
     background.loop.call_soon_threadsafe(background.loop.stop)
     background._thread.join(10)
     background.loop.close()
