@@ -21,8 +21,8 @@ def choose_adaptors(workflow: Workflow) -> dict[str, Adaptor]:
     specifiers, folder = _named(Identical(workflow))
     locked = lock.read(folder) if specifiers else {}
     # Looked up in each run: an adaptor can be installed while a worker runs.
-    found = {text: cache.find(lock.resolve(specifier, locked)) for text, specifier in specifiers}
-    return {text: adaptor for text, adaptor in found.items() if adaptor is not None}
+    adaptors = {text: cache.find(lock.resolve(named, locked)) for text, named in specifiers}
+    return {text: adaptor for text, adaptor in adaptors.items() if adaptor is not None}
 
 
 @functools.lru_cache(maxsize=256)

@@ -62,7 +62,7 @@ def install(*, specifiers: tuple[str, ...], workflow_file: Path | None) -> int:
     if not wanted:
         raise UsageError("expected the names of adaptors, or --workflow-file FILE")
     # They import the engine itself, which the help of the command must not wait for.
-    from worker.cli.engine import realm_of
+    from worker.cli.prepare_engine import realm_of
     from worker.sandbox.realms import prepare_realm
 
     # The lock stays beside the file that it belongs to.

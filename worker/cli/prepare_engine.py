@@ -19,7 +19,9 @@ from worker.workflow.load import load, workflow_names
 
 SECTIONS = {
     "Commands": (
-        LazyCommand("prepare", "worker.cli.engine:prepare_engine", "Fill the cache of the engine."),
+        LazyCommand(
+            "prepare", "worker.cli.prepare_engine:prepare_engine", "Fill the cache of the engine."
+        ),
     )
 }
 
