@@ -95,7 +95,7 @@ SECTIONS = {
     ),
     "Engine": (
         LazyCommand(
-            "engine", "worker.cli.prepare_engine:engine", "Prepare the engine before the first run."
+            "engine", "worker.cli.prepare_engine:engine", "Prepare the engine that executes JavaScript."
         ),
     ),
     "Shell": (

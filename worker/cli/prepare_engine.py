@@ -20,7 +20,9 @@ from worker.workflow.load import load, workflow_names
 SECTIONS = {
     "Commands": (
         LazyCommand(
-            "prepare", "worker.cli.prepare_engine:prepare_engine", "Fill the cache of the engine."
+            "prepare",
+            "worker.cli.prepare_engine:prepare_engine",
+            "Fill the cache of the engine, so that no run waits for it.",
         ),
     )
 }
@@ -73,9 +75,8 @@ def realm_of(adaptor: cache.Adaptor) -> RealmContents:
     """Return the realm of a workflow that names this adaptor alone."""
     # A workflow always gets the installed common as well.
     common = cache.find(parse(COMMON))
-    adaptors = {adaptor, common} if common else {adaptor}
-    bundles = sorted((str(each.specifier), str(each.bundle)) for each in adaptors)
-    return RealmContents(bundles=tuple(bundles))
+    bundles = {(str(each.specifier), str(each.bundle)) for each in (adaptor, common) if each}
+    return RealmContents(bundles=tuple(sorted(bundles)))
 
 
 def _realms_of(file: Path | None) -> Iterator[tuple[str, RealmContents]]:

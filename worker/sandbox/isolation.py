@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Isolation(StrEnum):
-    """Whether runs of JavaScript share a process, one after the other.
+    """Sharing of processes by runs of JavaScript.
 
     ``RUNNER``   each run has a virtual machine of its own; a process executes run after run.
     ``PROCESS``  each run has a new process as well, which takes some milliseconds more.

@@ -55,7 +55,7 @@ class RequestUnreadError(Exception):
 
 
 class Processes(Protocol):
-    """What starts the process of a run, and kills it by its name."""
+    """Starter of the process of a run, which kills it by its name."""
 
     def fork(self) -> ForkedProcess: ...
 
