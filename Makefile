@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Tests start hundreds of processes: without bytecode files, each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos bench adaptors browser schema vendor engine engine-check clean
 
 help:  ## What can be made
@@ -26,8 +29,8 @@ run: $(STAMP)  ## Run a sample workflow to its end
 test: $(STAMP)  ## Run the tests of every day
 	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not slow'
 
-test-all: $(STAMP)  ## Run all tests, those that wait for a registry too
-	$(BIN)/pytest -q -n auto --dist loadgroup
+test-all: $(STAMP)  ## Run all tests, with all their generated examples
+	$(BIN)/pytest -q -n auto --dist loadgroup --hypothesis-profile full
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff format .
@@ -47,6 +50,7 @@ tools/javascript/node_modules/.installed: tools/javascript/package-lock.json
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.14
 
 imports: $(STAMP)
 	$(BIN)/lint-imports

@@ -101,7 +101,7 @@ def cost(*command: str, count: int = 10) -> tuple[float, float]:
 
 
 async def overshoot(pool: Pool, count: int = 30) -> list[float]:
-    """Milliseconds between a run's time limit and its end, as its own events tell."""
+    """Measure the milliseconds between a run's time limit and its end, by its own events."""
     workflow = chain(1, "fn(state => { while (true) {} });")
     options = Options(limits=Limits(timeout_s=0.1))
     results = [await pool.run(workflow, {}, options) for _ in range(count)]
@@ -162,7 +162,7 @@ CASES = {
 
 
 def scripted_cases(count: int) -> float:
-    """Cases a second, this process and its judge on one core."""
+    """Measure cases a second, with this process and its condition evaluator on one core."""
     next = {"a": {"b": "on_job_success", "x": "on_job_failure"},
             "b": {"c": {"condition": "state.data.ok"}, "x": {"condition": "!state.data.ok"}}}  # fmt: skip
     steps = [

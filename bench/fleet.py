@@ -1,4 +1,4 @@
-"""What the control plane and a fleet cost, over a real mosquitto. Needs mosquitto."""
+"""Costs of the control plane and of a fleet, over a real mosquitto. Needs mosquitto."""
 
 from __future__ import annotations
 
@@ -174,17 +174,20 @@ async def _rate(client: Client, plan: dict[str, Any], count: int) -> float:
 
 async def _raw(url: str, count: int = 20_000) -> float:
     """Messages a second of 256 bytes from one client to another, quality of service 0."""
-    async with MqttBus(parse_address(url), "raw") as hears, MqttBus(parse_address(url)) as says:
-        for bus in (hears, says):
+    async with (
+        MqttBus(parse_address(url), "raw") as receiver,
+        MqttBus(parse_address(url)) as sender,
+    ):
+        for bus in (receiver, sender):
             while Connected() not in await bus.receive():
                 pass
         began = time.perf_counter()
-        heard, said = 0, 0
-        while heard < count:
-            while said < count and said - heard < 2000:
-                says.publish(Message(topic="raw", payload=b"x" * 256))
-                said += 1
-            heard += sum(isinstance(one, Message) for one in await hears.receive())
+        received, sent = 0, 0
+        while received < count:
+            while sent < count and sent - received < 2000:
+                sender.publish(Message(topic="raw", payload=b"x" * 256))
+                sent += 1
+            received += sum(isinstance(each, Message) for each in await receiver.receive())
         return count / (time.perf_counter() - began)
 
 
@@ -195,7 +198,7 @@ async def _events(row: Row, client: Client, plan: dict[str, Any], raw: float) ->
         await client.wait(order["last_run"])
     rate = 4 * 5004 / (time.perf_counter() - began)
     row(
-        "events reported, kept and told",
+        "events reported, stored and published",
         f"{rate:,.0f} /s",
         f"{rate / raw:.2f} x raw client's {raw:,.0f}",
     )
@@ -286,7 +289,7 @@ def _resident(pid: int) -> float:
 
 
 def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) -> None:
-    """What a run costs the control plane while so many others are queued, in batches of 20."""
+    """Measure a run's cost to the control plane while ``count`` others are queued, in batches of 20."""
     plan = msgspec.Raw(msgspec.json.encode(_plan(load, "fn(s => s)")))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"sqlite:///{folder}/orders.db")
@@ -301,13 +304,13 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
             fresh = [_submit(f"p{round}-{index}", plan) for index in range(20)]
             spent["submit"] += _timed(plane, fresh)[0]
             claim = wire.Claim(claim_id=f"c{round}", demand=20, incarnation="i")
-            took, said = _timed(plane, [_word("claim", claim)])
+            took, published = _timed(plane, [_from_worker("claim", claim)])
             spent["claim"] += took
-            [answer] = [one for one in said if one.topic.endswith("/rsp")]
+            [answer] = [each for each in published if each.topic.endswith("/rsp")]
             runs = wire.decode(wire.Assignment, answer.payload).runs
-            took, said = _timed(plane, [_report(run.lease) for run in runs])
+            took, published = _timed(plane, [_report(run.lease) for run in runs])
             spent["report"] += took
-            assert not any(b"refused" in one.payload for one in said)
+            assert not any(b"refused" in each.payload for each in published)
         size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 2**20
         store.close()
     each = " + ".join(f"{value / 500 * 1000:.2f}" for value in spent.values())
@@ -351,8 +354,8 @@ async def _beside(
 
 def _timed(plane: MessageProcessor, messages: list[Message]) -> tuple[float, list[Message]]:
     began = time.perf_counter()
-    said = plane.process(messages, 2 * 10**15)
-    return time.perf_counter() - began, said.messages
+    outgoing = plane.process(messages, 2 * 10**15)
+    return time.perf_counter() - began, outgoing.messages
 
 
 def _submit(order_id: str, plan: msgspec.Raw) -> Message:
@@ -362,7 +365,7 @@ def _submit(order_id: str, plan: msgspec.Raw) -> Message:
     )
 
 
-def _word(what: str, shape: wire.Payload) -> Message:
+def _from_worker(what: str, shape: wire.Payload) -> Message:
     return Message(topic=TOPICS.worker("w", what), payload=wire.encode(shape))
 
 
@@ -385,4 +388,6 @@ def _report(lease: wire.Lease) -> Message:
         for seq, type in enumerate(types)
     ]
     raw = [msgspec.Raw(msgspec.json.encode(one)) for one in events]
-    return _word("reports", wire.Reports(number=1, runs=[wire.RunReport(lease=lease, events=raw)]))
+    return _from_worker(
+        "reports", wire.Reports(number=1, runs=[wire.RunReport(lease=lease, events=raw)])
+    )

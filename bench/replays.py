@@ -1,4 +1,4 @@
-"""What real adaptors, recordings and replays cost. Needs Node and npm for the adaptor, once."""
+"""Costs of real adaptors, recordings and replays. Needs Node and npm for the adaptor, once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from worker.runner.prepare import Options
 
 HTTP = "@openfn/language-http@7.2.10"
 STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
-ASK = "get('https://service.test/patients');"
+REQUEST = "get('https://service.test/patients');"
 Row = Callable[[str, str, str], None]
 
 
@@ -90,7 +90,7 @@ async def measure(row: Row, root: Path) -> None:
             f"{with_it:.1f} ms",
             f"without: {without:.1f} ms; {with_it / without:.2f} x (aim 1.5)",
         )
-        asking = three(HTTP, ASK)
+        asking = three(HTTP, REQUEST)
         from worker.adaptors.http.recording_host import RecordingHost
 
         bare = RecordingHost(Service(), lambda exchange: None)

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and markers that all tests share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import tempfile
 from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, settings
+
+from tests.support.examples import register_profiles
 
 from worker.engine.prepared_files import default_folder
 
 pytest_plugins = ["tests.support.databases", "tests.support.control_plane_harness"]
 
-# Timings never decide a test.
-settings.register_profile("worker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("worker")
+register_profiles()
 
 # What this machine's user has installed must not decide one either.
 _engine = default_folder()

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         OrderState,
         RunEvents,
         RunOptions,
+        RunQuery,
         RunState,
     )
     from worker.fleet.worker.run_executor import Allowance
@@ -124,6 +125,7 @@ _MODULES = {
     "RunEvents": "worker.fleet.messaging.messages",
     "RunLog": "worker.core.events",
     "RunOptions": "worker.fleet.messaging.messages",
+    "RunQuery": "worker.fleet.messaging.messages",
     "RunStart": "worker.core.events",
     "RunState": "worker.fleet.messaging.messages",
     "Script": "worker.core.scripted",
@@ -195,6 +197,7 @@ __all__ = [
     "RunEvents",
     "RunLog",
     "RunOptions",
+    "RunQuery",
     "RunStart",
     "RunState",
     "Script",

@@ -125,6 +125,8 @@ def write(path: Path, content: str) -> str:
         (("graphs/aborts.yaml",), "pick one with --workflow"),
         (("graphs/aborts.yaml", "--workflow", "nope"), "expected one workflow named 'nope'"),
         ((*GOOD, "--output", "/nowhere/x.json"), "/nowhere/x.json cannot be written"),
+        ((*GOOD, "--timeout", "60s"), "'60s' is not a valid number."),
+        ((*GOOD, "--memory", "1.5"), "'1.5' is not a valid whole number."),
     ],
 )
 def test_wrong_usage_is_said_in_a_line(arguments: tuple[str, ...], message: str) -> None:
@@ -141,7 +143,20 @@ def test_an_input_that_is_no_object_is_refused(tmp_path: Path) -> None:
 
 def test_a_typo_in_a_file_is_warned_of(tmp_path: Path) -> None:
     file = write(tmp_path / "w.yaml", "steps:\n- id: a\n  expresion: fn(s => s)\n")
-    assert "did you mean 'expression'?" in worker_run(file).stderr
+    warning = worker_run(file).stderr
+    assert f"{file}:3:14: " in warning and "did you mean 'expression'?" in warning
+
+
+def test_a_folder_of_the_output_that_is_missing_is_found_before_the_run(tmp_path: Path) -> None:
+    done = worker_run(*GOOD, "--output", str(tmp_path / "no" / "x.json"))
+    assert done.returncode == 2 and done.stdout == ""
+
+
+def test_a_wrong_shape_of_a_credential_is_named_without_its_value(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.yaml", "emr: {token: abc}\nregistry: hunter22\n")
+    done = worker_run(*GOOD, "--credentials", file)
+    assert done.returncode == 2 and "hunter22" not in done.stderr
+    assert "c.yaml:2:11: registry: expected the fields of a credential" in done.stderr
 
 
 def test_credentials_are_given_by_name_and_never_printed(tmp_path: Path) -> None:
@@ -177,7 +192,7 @@ def test_a_reader_that_leaves_early_is_no_crash() -> None:
 
 
 def on_a_terminal(*arguments: str) -> str:
-    """What the command draws where its stdout is a terminal."""
+    """Return what the command draws where its stdout is a terminal."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
     with subprocess.Popen(

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 import pytest
@@ -62,9 +62,18 @@ def blocks(document: Path) -> list[Block]:
     return [Block(*match) for match in _BLOCK.findall(document.read_text("utf-8"))]
 
 
-def named(*kinds: str) -> list[Path]:
+def is_slow(path: Path) -> bool:
+    # Their commands take seconds. Every day the commands of the other documents are run.
+    return path.stem in ("cases", "replay", "first-workflow")
+
+
+def named(*kinds: str) -> list[Any]:
     """Return the documents that have an example of one of these kinds."""
-    return [path for path in DOCUMENTS if any(block.kind in kinds for block in blocks(path))]
+    return [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if is_slow(path) else ())
+        for path in DOCUMENTS
+        if any(block.kind in kinds for block in blocks(path))
+    ]
 
 
 @pytest.fixture
@@ -92,7 +101,7 @@ def pattern(lines: list[str]) -> str:
     return "".join(expressions)
 
 
-@pytest.mark.parametrize("path", named("run", "session"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", named("run", "session"))
 @pytest.mark.timeout(TIMEOUT_S * 3)
 def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Path) -> None:
     for block in blocks(path):
@@ -161,6 +170,7 @@ def test_a_script_of_a_document_runs(path: Path, block: Block, checkout: Path) -
 TESTS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "pytest"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "block"), TESTS, ids=[path.stem for path, _ in TESTS])
 def test_a_test_of_a_document_passes(path: Path, block: Block, checkout: Path) -> None:
     (checkout / "test_example.py").write_text(block.text)

@@ -38,7 +38,7 @@ def _concerns(run_id: str, alert: dict[str, Any]) -> bool:
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet with a control plane that keeps what it told the superuser, and one worker."""
+    """A fleet of one worker, whose control plane stores the alerts that it sends."""
     folder = tmp_path_factory.mktemp("fleet")
     (folder / "policy.yaml").write_text(POLICY)
     told = f"{sys.executable} -c \"import sys; open('{folder}/told', 'a').write(sys.stdin.read() + chr(10))\""
@@ -55,6 +55,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 async def test_each_error_type_gives_its_status(there: Fleet) -> None:
     async with at(there) as (client, listener):
         orders = {

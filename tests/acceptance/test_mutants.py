@@ -50,7 +50,7 @@ def mutants(workflow: Workflow) -> Iterator[tuple[str, Workflow]]:
 
 
 def survives(cases: list[Case], mutant: Workflow) -> bool:
-    """Whether every case is as expected although the workflow is broken."""
+    """Return True if every case is as expected although the workflow is broken."""
     return not any(run_case(replace_case(case, workflow=mutant)).mismatches for case in cases)
 
 

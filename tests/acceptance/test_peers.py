@@ -1,5 +1,6 @@
-"""What users can do with other workflow engines' test kits, or with none of them: a test for each
-row of that comparison, by the command that a user would type."""
+"""Comparison with test kits of other workflow engines: a test for each row, by the command that a
+user would type.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios: what a case can script, what it can expect, and how it says that it was wrong."""
+"""Scenarios: what a case can script, what it can expect, and how it reports mistakes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def suite(folder: Path, *cases: dict[str, Any], **fields: Any) -> Path:
 
 
 def check(folder: Path, **case: Any) -> list[str]:
-    """What is not as expected when one case runs."""
+    """Return what is not as expected when one case runs."""
     (one,) = load_cases(suite(folder, case))
     return list(run_case(one).mismatches)
 
@@ -154,6 +154,8 @@ def command(*arguments: str) -> Done:
     return call_worker("test", *arguments, cwd=ROOT)
 
 
+# Every day pytest collects these cases itself; here the command runs them, with their coverage.
+@pytest.mark.slow
 def test_the_cases_of_the_samples_pass() -> None:
     done = command("graphs", "--fail-under", "100")
     assert done.returncode == 0, done.stdout + done.stderr

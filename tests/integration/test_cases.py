@@ -1,8 +1,9 @@
-"""What a case can say beyond one run of scripted steps: matrices, time, retries, schedules, states."""
+"""Cases beyond one run of scripted steps: matrices, time, retries, schedules, states."""
 
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,30 @@ def test_mistakes_are_found_before_anything_runs(
     tmp_path: Path, case: dict[str, Any], message: str
 ) -> None:
     assert message in messages(tmp_path, {"expect": {}, **case})
+
+
+def test_a_mistake_is_shown_with_its_line(tmp_path: Path) -> None:
+    file = suite(tmp_path, {"expect": {}})
+    place = re.escape(str(file))
+    text = file.read_text()
+    for old, new, message in [
+        ("expect:", "expct:", r":\d+:\d+: cases\[0\].expct: unknown key 'expct'; did you mean"),
+        ("workflow: ", "workflow: no-", r":\d+:\d+: workflow: there is no file '.*no-"),
+        ("cases:", "workflows:", r":1:1: this is no case file"),
+    ]:
+        file.write_text(text.replace(old, new, 1))
+        with pytest.raises(LoadError, match=f"^{place}{message}"):
+            load_cases(file)
+
+
+def test_an_edge_without_an_arrow_is_shown_how_to_write_it(tmp_path: Path) -> None:
+    text = messages(tmp_path, {"expect": {"not_taken": ["a"]}})
+    assert "no edge 'a'; an edge is written SOURCE->TARGET" in text
+
+
+def test_a_keyword_that_matches_nothing_is_repeated() -> None:
+    done = command("graphs/referral.cases.yaml", "-k", "zz")
+    assert done.returncode == 2 and "-k zz: no name of a case contains this" in done.stderr
 
 
 # --- schedules ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ STATE = {
 
 
 def value_of(expression: str, state: dict[str, Any] | None = None) -> Any:
-    """What an expression over ``state`` gives, inside of an operation."""
+    """Return what an expression over ``state`` gives, inside of an operation."""
     result = run_job(f"fn(async state => ({{ value: await ({expression}) }}));", state or STATE)
     assert result.status == "success", result.error
     return result.final_state.get("value")

@@ -1,6 +1,6 @@
 """Hostile messages: whatever arrives, nothing breaks and nothing changes.
 
-Every message here is one that has to be refused, or that asks and changes nothing. They are sent to
+Every message here is one that has to be refused, or a query, which changes nothing. They are sent to
 a plane with runs in each phase; at the end of an example, all tables are as they were.
 """
 
@@ -25,6 +25,7 @@ from tests.support.control_plane_harness import (
     plan,
     violations,
 )
+from tests.support.examples import examples
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
@@ -73,6 +74,7 @@ class Target:
             "retry": {"id": "done", "run_id": "again", "from_step": "a"},
             "orders": {"status": "success", "project": "default", "limit": 5, "before": 9},
             "order": {"order_id": "done"},
+            "runs": {"status": "success", "project": "default", "limit": 5, "before": 9},
             "run": {"id": "done-1"},
             "events": {"run_id": "done", "after": 0, "limit": 5, "clips": True},
             "workers": {},
@@ -191,7 +193,7 @@ FREE = ("plan", "input")
 
 
 def _typed_places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Where in a sample there are values of types that are fixed."""
+    """Yield the places in a sample that hold values of fixed types."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in items:
         if key in FREE:
@@ -291,7 +293,7 @@ def lost_way(draw: st.DrawFn, target: Target) -> Message:
 
 @st.composite
 def hostile_reply(draw: st.DrawFn, target: Target) -> Message:
-    """A request that is to be answered where only the control plane speaks."""
+    """A request whose reply topic is one that only the control plane publishes to."""
     what = draw(st.sampled_from(METHODS))
     client = draw(st.sampled_from(["", "+", "#", "a/b", "é", "\0", "me\n", "x" * 65, "\ud800"]))
     reply_to = draw(
@@ -331,7 +333,7 @@ def question(draw: st.DrawFn, target: Target) -> Message:
     what = draw(st.sampled_from([method for method in METHODS if method not in CHANGING]))
     text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
     body = dict(target.samples[what])
-    if what == "orders":
+    if what in ("orders", "runs"):
         body = {"search": draw(text), "workflow": draw(text), "limit": draw(st.integers(1, 1000)),
                 "before": draw(st.integers(0, 2**53))}  # fmt: skip
     if what == "events":
@@ -351,8 +353,8 @@ def attacks(target: Target) -> st.SearchStrategy[list[Message]]:
     return st.lists(st.one_of(*(damage(target) for damage in REFUSED)), min_size=20, max_size=40)
 
 
-def attack(target: Target, examples: int) -> None:
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+def attack(target: Target, count: int) -> None:
+    @settings(max_examples=count, suppress_health_check=list(HealthCheck))
     @given(messages=attacks(target))
     def run(messages: list[Message]) -> None:
         kinds = target.attack(messages)
@@ -367,7 +369,7 @@ def attack(target: Target, examples: int) -> None:
 
 @pytest.mark.parametrize("damage", REFUSED, ids=lambda damage: damage.__name__)
 def test_a_damaged_message_is_refused_and_changes_nothing(target: Target, damage: Any) -> None:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=examples(25))
     @given(message=damage(target))
     def run(message: Message) -> None:
         assert target.attack([message]).total() >= 1, "it is refused, and counted"
@@ -377,7 +379,7 @@ def test_a_damaged_message_is_refused_and_changes_nothing(target: Target, damage
 
 
 def test_strange_questions_are_answered_and_change_nothing(target: Target) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=examples(40))
     @given(message=question(target))
     def run(message: Message) -> None:
         published = target.harness.send(message)

@@ -407,7 +407,7 @@ def test_a_burst_of_200_events_a_second_is_followed(browser: Browser) -> None:
 
 @pytest.mark.slow
 def test_a_browser_that_takes_nothing_is_not_waited_for(scene: Scene) -> None:
-    """It costs what may wait for it, and no more; others are told as before."""
+    """It costs what may wait for it, and no more; others are updated as before."""
     import socket
 
     count = 30_000

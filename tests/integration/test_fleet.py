@@ -203,6 +203,8 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
     done = await asyncio.to_thread(made.command, "runs", "patient-7", "--json")
     [run] = [json.loads(line) for line in done.stdout.splitlines()]
     assert run["status"] == "success" and len(run["steps"]) == 4
+    done = await asyncio.to_thread(made.command, "runs", "list", "--status", "success", "--json")
+    assert run["run_id"] in [json.loads(line)["run_id"] for line in done.stdout.splitlines()]
     done = await asyncio.to_thread(
         made.command, "retry", "patient-7", "--start-at", "fetch-patient", "--wait", "--json"
     )

@@ -1,4 +1,4 @@
-"""Who may do what on a broker that knows its users: the shipped access list, TLS, forged messages."""
+"""Rights of users on a broker: the shipped access list, TLS, forged messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ ACL = Path(worker.fleet.messaging.__file__).parent / "mosquitto.acl"
 USERS = ("control", "north", "south", "alice", "intake", "superuser")
 TOPICS = Topics()
 WAITS = "fn(state => new Promise(done => setTimeout(() => done(state), 60000)))"
-INCARNATION = "0000000000000000-00000000"
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from worker.adaptors.http.live_host import LiveHost
 
 @contextmanager
 def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A server that redirects to where ``?to=`` says, and else sends 2 MB; its port."""
+    """Start a server that redirects to ``?to=``, or else sends 2 MB; yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -56,6 +56,8 @@ async def test_an_order_runs_to_its_end() -> None:
         assert (await client.wait(named["last_run"]))["status"] == "failed"
         listed = await client.orders(wire.OrderQuery(status="failed"))
         assert [one["order_id"] for one in listed] == [named["order_id"]]
+        (failed,) = await client.runs(worker.RunQuery(status="failed"))
+        assert failed["run_id"] == named["last_run"]
 
 
 async def test_a_workflow_that_cannot_be_read_is_refused_with_its_reason() -> None:

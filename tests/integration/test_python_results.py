@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.python_steps import Run, body, returned
 from worker.core.outcome import Outcome
 from worker.sandbox.python.steps import compile_step, run_step
@@ -192,7 +193,7 @@ _JSON = st.recursive(
 _IDENTITY = compile_step("def step(state):\n    return state", "identity.py")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.dictionaries(st.text(), _JSON, max_size=6))
 def test_any_state_passes_through_unchanged(state: dict[str, Any]) -> None:
     logged: list[str] = []

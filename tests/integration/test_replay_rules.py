@@ -1,4 +1,4 @@
-"""What a replay compares, and what it leaves out: runs of the built-in adaptor, without a server."""
+"""Rules of comparison of a replay, on runs of the built-in adaptor, without a server."""
 
 from __future__ import annotations
 

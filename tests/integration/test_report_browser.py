@@ -43,7 +43,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "hostile": lambda: page_of(hostile()),
     "large": lambda: page_of(large()),
 }
-pytestmark = in_chromium
+# Chromium and the pages take seconds to start. Every day test_report_page checks the pages' text.
+pytestmark = [*in_chromium, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,6 @@ def test_a_report_opens_at_what_went_wrong(browser: Browser, folder: Path) -> No
         assert detail.locator("td.outcome-followed").count() == 1
 
 
-@pytest.mark.slow
 def test_steps_are_chosen_in_the_list_and_on_the_graph(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html") as found:
         page = found.page
@@ -130,7 +130,6 @@ def test_steps_are_chosen_in_the_list_and_on_the_graph(browser: Browser, folder:
         assert current(page) == "Fetch patient"
 
 
-@pytest.mark.slow
 def test_a_join_is_stepped_through(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "join.html") as found:
         page = found.page
@@ -143,7 +142,6 @@ def test_a_join_is_stepped_through(browser: Browser, folder: Path) -> None:
         assert page.locator(".about").inner_text().count("1 of 2") == 1
 
 
-@pytest.mark.slow
 def test_states_fold_and_show_what_changed(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "join.html") as found:
         page = found.page
@@ -187,14 +185,12 @@ SHOW_DIFFERENCE = """([before, now]) => {
 }"""
 
 
-@pytest.mark.slow
 def test_differences(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "join.html") as found:
         for before, now, told in DIFFERENCES:
             assert found.page.evaluate(SHOW_DIFFERENCE, [before, now]) == told
 
 
-@pytest.mark.slow
 def test_bars_are_proportional_to_time(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "join.html") as found:
         view = json.loads(found.page.locator("#data").inner_text())["runs"][0]
@@ -209,7 +205,6 @@ def test_bars_are_proportional_to_time(browser: Browser, folder: Path) -> None:
             assert box["x"] == pytest.approx(begin, abs=1)
 
 
-@pytest.mark.slow
 def test_the_log_is_searched_and_filtered(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "large.html") as found:
         page = found.page
@@ -228,7 +223,6 @@ def test_the_log_is_searched_and_filtered(browser: Browser, folder: Path) -> Non
         assert "No line matches." in page.locator("#log").inner_text()
 
 
-@pytest.mark.slow
 def test_long_lists_come_in_portions(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "large.html") as found:
         page = found.page
@@ -242,7 +236,6 @@ def test_long_lists_come_in_portions(browser: Browser, folder: Path) -> None:
 # --- by keys alone --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_everything_is_reached_by_keys(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html") as found:
         page, press = found.page, found.page.keyboard.press
@@ -270,7 +263,6 @@ def test_everything_is_reached_by_keys(browser: Browser, folder: Path) -> None:
         assert current(page) == "Fetch patient"
 
 
-@pytest.mark.slow
 def test_the_list_and_the_graph_listen_to_keys(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html") as found:
         page = found.page
@@ -287,7 +279,6 @@ def test_the_list_and_the_graph_listen_to_keys(browser: Browser, folder: Path) -
         assert current(page) == "Alert nurse"
 
 
-@pytest.mark.slow
 def test_every_stop_of_the_tab_key_can_be_seen(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html") as found:
         page, seen = found.page, set[str]()
@@ -311,7 +302,6 @@ def test_every_stop_of_the_tab_key_can_be_seen(browser: Browser, folder: Path) -
 # --- two runs -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_two_runs_are_compared(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "two.html") as found:
         page = found.page
@@ -343,7 +333,6 @@ def brightness(page: Page) -> list[float]:
     return [sum(map(int, numbers[:3])) / 765 for numbers in colours]
 
 
-@pytest.mark.slow
 def test_the_theme_follows_the_system_and_the_button(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html", color_scheme="dark") as found:
         page = found.page
@@ -358,7 +347,6 @@ def test_the_theme_follows_the_system_and_the_button(browser: Browser, folder: P
         assert min(brightness(page)) > 0.9
 
 
-@pytest.mark.slow
 def test_printing_opens_what_matters(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "referral.html") as found:
         page = found.page
@@ -372,7 +360,6 @@ def test_printing_opens_what_matters(browser: Browser, folder: Path) -> None:
         assert len(page.pdf()) > 10_000
 
 
-@pytest.mark.slow
 def test_without_scripts_the_verdict_and_the_graph_are_there(
     browser: Browser, folder: Path
 ) -> None:
@@ -393,7 +380,6 @@ def watched_without_scripts(browser: Browser, file: Path) -> Iterator[Page]:
         context.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("name", PAGES)
@@ -417,7 +403,6 @@ def test_a_page_is_accessible(browser: Browser, folder: Path) -> None:
 
 
 @needs_axe
-@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("name", ["referral", "join", "killed", "two", "hostile"])
@@ -436,7 +421,6 @@ def test_pages_are_accessible_with_everything_open(
 # --- speed ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_run_of_5000_events_opens_in_time(browser: Browser, folder: Path) -> None:
     file = folder / "large.html"
     best = 60.0
@@ -474,7 +458,7 @@ def open_all(page: Page) -> None:
     "bypass_csp",
     [
         pytest.param(False, id="with its policy"),
-        pytest.param(True, id="without its policy", marks=pytest.mark.slow),
+        pytest.param(True, id="without its policy"),
     ],
 )
 def test_nothing_in_a_run_is_ever_executed(
@@ -499,7 +483,6 @@ def test_nothing_in_a_run_is_ever_executed(
         assert page.evaluate("document.querySelectorAll('script').length") == 2
 
 
-@pytest.mark.slow
 def test_attacks_are_shown_as_they_were_written(browser: Browser, folder: Path) -> None:
     with watched(browser, folder / "hostile.html") as found:
         page = found.page

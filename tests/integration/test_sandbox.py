@@ -1,4 +1,4 @@
-"""What a hostile job can reach, see and bend: nothing beyond its own state."""
+"""Hostile jobs: they reach, see and change nothing beyond their own state."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class _Error(Exception):
 
 
 def _stumble(times: int, state: str) -> Callable[[], int]:
-    """What fails so many times because another one was in the way."""
+    """Return a transaction that conflicts so many times before it succeeds."""
     cause = _Error()
     cause.sqlstate = state
     left = [times]

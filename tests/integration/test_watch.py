@@ -24,7 +24,7 @@ from tests.support.scripted_worker import LoggingExecutor
 from worker.core.events import StepStart
 from worker.fleet.client import MAX_QUEUED_NOTIFICATIONS, Client, Gap
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.broker import Broker
+from worker.fleet.messaging.broker import Broker, free_port
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
@@ -303,7 +303,7 @@ def test_on_a_terminal_it_is_a_screen(fleet: tuple[str, DashboardFleet]) -> None
 
 
 def read(leader: int, wanted: str) -> str:
-    """What is shown, until something is, or for a minute."""
+    """Read what is shown until ``wanted`` is, for a minute at most."""
     shown = b""
     deadline = time.monotonic() + 60
     while wanted not in shown.decode(errors="replace") and time.monotonic() < deadline:
@@ -368,3 +368,11 @@ def test_wrong_usage_is_told_in_a_line(
         main()
     assert left.value.code == 2
     assert expected in capsys.readouterr().err
+
+
+def test_without_a_broker_the_address_and_the_remedy_are_named() -> None:
+    broker = f"mqtt://127.0.0.1:{free_port()}"
+    line = [WORKER, "orders", "--mqtt", broker, "--reply-timeout", "1"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert f"(the broker is {broker}: --mqtt names another" in done.stderr

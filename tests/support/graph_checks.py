@@ -71,7 +71,7 @@ def check_layout(drawing: Drawing) -> Layout:
 
 
 def check_svg(text: str) -> ET.Element:
-    """It is XML, of nothing but the elements and attributes that draw, and asks for nothing."""
+    """Check that it is XML of elements and attributes that draw, and loads nothing."""
     root = ET.fromstring(text)
     for element in root.iter():
         assert element.tag.removeprefix(f"{{{NAMESPACE}}}") in TAGS
@@ -83,7 +83,7 @@ def check_svg(text: str) -> ET.Element:
 
 
 class Page(HTMLParser):
-    """What a browser would see."""
+    """A page as a browser parses it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What some tests need beside Python packages: each is a marker, and a test without it is skipped."""
+"""Needs of tests beside Python packages: each is a marker, and a test without it is skipped."""
 
 from __future__ import annotations
 

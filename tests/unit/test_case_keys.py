@@ -14,9 +14,9 @@ import yaml
 from tests.acceptance.test_scenarios import suite
 from worker.errors import LoadError
 from worker.testing import load_cases, run_case, update_cases
-from worker.testing.case_keys import ALIASES, REMOVED_IN
+from worker.testing.case_keys import ALIASES
 from worker.testing.json_schema import case_schema
-from worker.version import VERSION
+from worker.version import REMOVED_IN, VERSION
 
 # A value for each key that has an old spelling; a row without one fails here.
 VALUES: dict[tuple[str, str], Any] = {
@@ -108,6 +108,7 @@ def test_without_a_receiver_the_line_goes_to_stderr(
     assert printed.err.count("\n") == 1 and "'not_taken'" in printed.err
 
 
+@pytest.mark.slow
 def test_pytest_shows_the_line_and_is_green_where_warnings_are_errors(tmp_path: Path) -> None:
     suite(tmp_path, {"expect": {"refused": ["a->bad"]}})
     line = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]

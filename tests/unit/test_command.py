@@ -102,7 +102,7 @@ def test_the_help_of_the_command_imports_no_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert set(done.stdout.split()) == {
-        "worker.cli", "worker.cli.main", "worker.cli.groups",
+        "worker.cli", "worker.cli.main", "worker.cli.groups", "worker.cli.renamed",
         "worker.errors", "worker.sinks", "worker.sinks.terminal_text", "worker.version",
         "worker.util", "worker.util.lazy_exports",
     }  # fmt: skip
@@ -256,9 +256,10 @@ def test_one_name_of_an_option_means_one_thing() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("serve", "start"), ("control", "control-plane")])
-def test_an_alias_of_a_command_is_that_command(old: str, new: str) -> None:
+def test_the_old_name_of_a_command_is_that_command(old: str, new: str) -> None:
     result = invoke(old, "--help")
-    assert (result.stdout, result.stderr) == (invoke(new, "--help").stdout, "")
+    warning = f"warning: {old} is now {new}; the old name works until 0.2.0\n"
+    assert (result.stdout, result.stderr) == (invoke(new, "--help").stdout, warning)
 
 
 @pytest.mark.parametrize("path", ["replay", "report", "import"])

@@ -20,6 +20,7 @@ from tests.support.control_plane_harness import (
     submission,
     violations,
 )
+from tests.support.examples import examples
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
@@ -212,5 +213,5 @@ class Fleet(RuleBasedStateMachine):
         assert len(set(ends)) == len(ends), "a run was completed twice"
 
 
-Fleet.TestCase.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+Fleet.TestCase.settings = settings(max_examples=examples(15), stateful_step_count=40)
 test_whatever_happens_everything_is_right = Fleet.TestCase

@@ -36,8 +36,28 @@ def test_orders_are_listed_newest_first_and_found_by_what_they_are(
     assert ids(before=harness.order("two")["created"]) == ["one"]
 
 
+def test_runs_are_listed_by_their_own_status(harness: ControlPlaneHarness) -> None:
+    harness.submit("one", project="p")
+    first = harness.call("cancel", id="one")["run_id"]
+    harness.call("retry", id="one", run_id="again")
+    harness.submit("two", workflow="other")
+
+    def ids(**query: object) -> list[str]:
+        return [run["run_id"] for run in harness.call("runs", **query)]
+
+    (second,) = ids(workflow="other")
+    assert ids() == [second, "again", first]
+    assert ids(limit=2) == [second, "again"]
+    assert ids(status="cancelled") == [first], "the order is pending again"
+    assert ids(project="p") == ids(search="ONE") == ["again", first], "by the id of the order too"
+    assert ids(search="again") == ["again"]
+    newest = harness.call("runs", limit=1)[0]["created"]
+    assert ids(before=newest) == ["again", first]
+
+
 def test_queries_of_an_empty_database_are_answered(harness: ControlPlaneHarness) -> None:
-    assert harness.call("orders") == harness.call("workers") == harness.call("alerts") == []
+    for method in ("orders", "runs", "workers", "alerts"):
+        assert harness.call(method) == []
     assert harness.call("workflows") == ["flow", "other"]
     for method, fields in (("order", {"order_id": "o"}), ("run", {"id": "o"}),
                            ("events", {"run_id": "o"}), ("shutdown", {})):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files as plain data: what is read, what is refused, and where an error says that it stands."""
+"""Files as plain data: what is read, what is refused, and the position that an error has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import LoadError
-from worker.workflow.documents.data import NESTING_LIMIT, describe, format_path, to_plain_data
+from worker.workflow.documents.data import (
+    NESTING_LIMIT,
+    NODE_LIMIT,
+    describe,
+    format_path,
+    to_plain_data,
+)
 from worker.workflow.documents.document import parse_json, parse_yaml, read_document, read_text
 
 
@@ -276,11 +282,18 @@ def test_a_dict_is_copied_to_its_last_part() -> None:
     assert copy["a"] is not shared and copy["a"]["n"] is not copy["b"][0]["n"]
 
 
-def test_a_dict_whose_parts_are_shared_until_they_explode_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [(20_000, "20,000"), pytest.param(NODE_LIMIT, "2,000,000", marks=pytest.mark.slow)],
+)
+def test_a_dict_whose_parts_are_shared_until_they_explode_is_refused(
+    limit: int, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.workflow.documents.data.NODE_LIMIT", limit)
     bomb: list[Any] = ["x"] * 10
     for _ in range(20):
         bomb = [bomb] * 10
-    with pytest.raises(LoadError, match="more than 2,000,000 values"):
+    with pytest.raises(LoadError, match=f"more than {text} values"):
         to_plain_data({"a": bomb}, "<dict>")
 
 

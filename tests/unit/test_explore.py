@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import worker
 from tests.support.command import ROOT, Done, call_worker
+from tests.support.examples import examples
 from worker.cli.explore import RestartingEvaluator
 from worker.errors import UsageError
 from worker.explore.explorer import (
@@ -58,7 +59,7 @@ def explorer(explored: worker.Workflow, input: Any = None) -> Explorer:
 
 
 def rows(explored: worker.Workflow, **options: Any) -> dict[str, str]:
-    """What there is in the table, less the aborts: label to path and status."""
+    """Return path and status by label, without the aborts."""
     found = decision_table(explorer(explored, options.pop("input", None)), **options).rows
     kept = [run for run in found if not run.choices[-1].aborts]
     return {describe_run(run): f"{' '.join(run.steps)}: {run.status}" for run in kept}
@@ -257,7 +258,7 @@ def all_runs(found: Explorer) -> list[ExploredRun]:
     return ended
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(small_workflows(most=4))
 def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
     check_by_brute_force(explored)
@@ -266,7 +267,7 @@ def test_answers_are_those_of_brute_force(explored: worker.Workflow) -> None:
 # Five steps can have 200,000 runs, and an example visits each of them.
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(small_workflows())
 def test_answers_of_larger_workflows_are_those_of_brute_force(explored: worker.Workflow) -> None:
     check_by_brute_force(explored)
@@ -290,10 +291,10 @@ def check_by_brute_force(explored: worker.Workflow) -> None:
 # Five steps can have 200,000 runs, and an example visits each of them.
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(small_workflows())
 def test_the_table_leaves_out_no_outcome_and_no_edge(explored: worker.Workflow) -> None:
-    """What some run shows of a step or an edge, some row of the pruned table shows."""
+    """Each result of a step or an edge in some run is in some row of the pruned table."""
     found = explorer(explored)
 
     def shown(runs: Any) -> set[Any]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import worker
 from tests.support.command import WORKER
+from tests.support.examples import examples
 from tests.support.graph_checks import (
     CHECKS,
     check_layout,
@@ -91,7 +92,7 @@ def test_no_text_breaks_out(format: str) -> None:
         CHECKS[format](render(draw(alone, annotated(alone, text)), format))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.text(max_size=60))
 def test_no_text_at_all_breaks_out(text: str) -> None:
     workflow = chain({"one": text, "other": f"{text}\n{text}"})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.support.examples import examples
 from tests.support.graph_checks import (
     check_layout,
     check_svg,
@@ -25,7 +26,7 @@ from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 ROOT = Path(__file__).parents[2]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(workflows())
 def test_nothing_lies_over_anything(workflow: Workflow) -> None:
     drawing = draw(workflow)
@@ -34,7 +35,7 @@ def test_nothing_lies_over_anything(workflow: Workflow) -> None:
         assert route[0][1] < route[-1][1], f"{edge} does not lead down"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(workflows(most=20, cycles=True))
 def test_nothing_lies_over_anything_with_cycles_and_marks(workflow: Workflow) -> None:
     drawing = draw(workflow, annotated(workflow))
@@ -42,7 +43,9 @@ def test_nothing_lies_over_anything_with_cycles_and_marks(workflow: Workflow) ->
     check_svg(render_svg(drawing))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=pytest.mark.slow if seed else ()) for seed in range(4)]
+)
 def test_nothing_lies_over_anything_where_edges_are_many(seed: int) -> None:
     chosen = random.Random(seed)
     edges: dict[int, list[Edge]] = {number: [] for number in range(60)}
@@ -80,11 +83,11 @@ def test_steps_stand_in_the_order_of_the_file() -> None:
     assert xs == sorted(xs)
 
 
-def test_a_long_chain_is_no_matter_of_the_stack() -> None:
-    steps = [{"id": f"s{i}", "next": {f"s{i + 1}": True}} for i in range(1500)]
-    check_svg(
-        render_svg(draw(load({"workflow": {"name": "long", "steps": [*steps, {"id": "s1500"}]}})))
-    )
+@pytest.mark.parametrize("length", [500, pytest.param(1500, marks=pytest.mark.slow)])
+def test_a_long_chain_is_no_matter_of_the_stack(length: int) -> None:
+    steps = [{"id": f"s{i}", "next": {f"s{i + 1}": True}} for i in range(length)]
+    last = {"id": f"s{length}"}
+    check_svg(render_svg(draw(load({"workflow": {"name": "long", "steps": [*steps, last]}}))))
 
 
 def test_too_large_a_graph_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from worker.compiler.compile_job import compile_condition, compile_job
 from worker.compiler.compiled_job import CompiledJob
 from worker.runner import job_cache, prepare
@@ -88,7 +89,7 @@ def test_only_the_owner_can_read_and_write_it(cache: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_counts_as_absent(cache: Path, data: st.DataObject) -> None:
     before = compiled_anew()
     (entry,) = entries(cache)

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.command import ROOT, Done, call_worker
 from worker.lint.checks import lint
+from worker.runner.prepare import Options
+from worker.sandbox.limits import Limits
 
 COMMON = "@openfn/language-common@3.3.4"
 
@@ -51,11 +53,18 @@ def condition(folder: Path, expression: str) -> set[str]:
         ("!state.data.a === !state.data.b", set()),
         ("state.(", {"W010"}),
         ("nope > 1", {"W004"}),
-        ("(() => { while (true) {} })()", set()),
     ],
 )
 def test_conditions(tmp_path: Path, expression: str, found: set[str]) -> None:
     assert condition(tmp_path, expression) == found
+
+
+def test_a_condition_without_an_end_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brief = Options(limits=Limits(timeout_s=0.3, memory_mb=64))
+    monkeypatch.setattr("worker.lint.checks.PROBE", brief)
+    assert condition(tmp_path, "(() => { while (true) {} })()") == set()
 
 
 def test_handled_errors_linger_only_where_one_can_have_been_handled(tmp_path: Path) -> None:
@@ -116,6 +125,14 @@ def test_adaptors_without_a_version(tmp_path: Path, adaptor: str, unpinned: bool
 )
 def test_names_that_nobody_declares(tmp_path: Path, source: str, undeclared: bool) -> None:
     assert ("W009" in codes(tmp_path, job("a", source))) is undeclared
+
+
+def test_a_step_without_an_adaptor_is_named_as_the_cause(tmp_path: Path) -> None:
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps({"steps": [{"id": "a", "expression": "fn(s => s)"}]}))
+    assert [entry.message for entry in lint(file) if entry.rule.code == "W009"] == [
+        "'a' uses 'fn', which is not declared (the step names no adaptor)"
+    ]
 
 
 def test_another_adaptors_functions_are_taken_on_trust(tmp_path: Path) -> None:

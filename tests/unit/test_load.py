@@ -10,7 +10,7 @@ import pytest
 
 import worker
 from tests.support.workflow_files import edges_of, write_file
-from worker.errors import LoadError
+from worker.errors import LoadError, UsageError
 from worker.workflow.model import EdgeKind, Language, StepKind
 
 V3 = """
@@ -281,3 +281,20 @@ def test_options_of_wrong_types_are_refused(options: Any, message: str) -> None:
     with pytest.raises(LoadError) as caught:
         worker.load({"options": options, "workflow": {"steps": []}})
     assert message in str(caught.value)
+
+
+def test_a_mistaken_call_of_run_names_the_remedy() -> None:
+    loaded = worker.load({"steps": [{"id": "a", "expression": "export default []"}]})
+    with pytest.raises(UsageError, match=r"found a str: worker\.load"):
+        worker.run("graphs/referral.yaml")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="must be a JSON object, not a list"):
+        worker.run(loaded, [1])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"unknown option 'start_at' \(expected one of start,"):
+        worker.run(loaded, start_at="a")
+
+
+def test_an_expression_that_is_missing_is_warned_of() -> None:
+    edges = {"source_job": "a", "target_job": "b", "condition_type": "js_expression"}
+    jobs = {name: {"body": "export default []"} for name in "ab"}
+    loaded = worker.load({"workflows": {"w": {"jobs": jobs, "edges": {"a->b": edges}}}})
+    assert "there is no condition_expression" in loaded.warnings[0].message

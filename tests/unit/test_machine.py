@@ -9,6 +9,7 @@ from hypothesis import event as label
 from hypothesis import given, settings
 from msgspec.structs import replace
 
+from tests.support.examples import examples
 from tests.support.machine_runs import drive, job, plan_of, runs, to, walk_result
 from tests.support.reference_walk import World, reference_walk
 from worker.core.machine import (
@@ -31,7 +32,7 @@ from worker.workflow.model import EdgeKind, Step, StepKind
 # --- random workflows in random worlds ----------------------------------------------------------
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(runs())
 def test_a_walk_equals_the_reference_walk(run: tuple[Plan, World]) -> None:
     """Path, selected edges, states, status, error with its cause, and final state."""

@@ -43,7 +43,7 @@ JOIN = ("join.json", "join.input.json")
 
 
 def outcomes(source: ReportSource) -> dict[str, str]:
-    """What became of each edge at last, and why."""
+    """Return the last outcome of each edge, with its reason."""
     evaluated = evaluate_edges(source.workflow, executions_of(source.events), source.start)
     return {one.edge.id: f"{one.outcome}: {one.reason}" for one in evaluated}
 

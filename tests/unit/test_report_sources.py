@@ -117,7 +117,7 @@ ODD = [None, True, -1, 1e308, float("nan"), "", "x", [], [["a"]], {}, {"type": 1
 
 
 def damaged(fields: list[dict[str, Any]], chance: random.Random) -> list[dict[str, Any]]:
-    """Some of the events, a few of whose fields say something else, or are gone."""
+    """Return some of the events, with a few fields changed or removed."""
     kept = [copy.deepcopy(chance.choice(fields)) for _ in range(chance.randint(1, 14))]
     for _ in range(chance.randint(1, 3)):
         inside: dict[str, Any] = chance.choice(kept)
@@ -157,7 +157,11 @@ def test_what_is_no_run_is_refused(content: bytes, tmp_path: Path) -> None:
         read_source(file)
     with pytest.raises(LoadError, match="no such"):
         read_source(tmp_path / "missing")
-    with pytest.raises(UsageError, match="contains no recording"):
+    with pytest.raises(UsageError, match=r"contains no recording.*--record"):
+        read_source(tmp_path)
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "monday" / "recording.json").touch()
+    with pytest.raises(UsageError, match=r"name one of .*monday\)"):
         read_source(tmp_path)
 
 

@@ -40,7 +40,7 @@ JOIN = ("join.json", "join.input.json")
 
 
 def outcomes(source: ReportSource) -> dict[str, str]:
-    """What became of each edge at last, and why."""
+    """Return the last outcome of each edge, with its reason."""
     evaluated = evaluate_edges(source.workflow, executions_of(source.events), source.start)
     return {one.edge.id: f"{one.outcome}: {one.reason}" for one in evaluated}
 
@@ -48,7 +48,7 @@ def outcomes(source: ReportSource) -> dict[str, str]:
 # --- edges ----------------------------------------------------------------------------------------
 
 
-def test_edges_are_followed_and_refused_with_the_reason() -> None:
+def test_edges_are_followed_or_not_taken_with_the_reason() -> None:
     assert outcomes(sample(*REFERRAL)) == {
         "webhook->validate-referral": "followed: it is always followed",
         "validate-referral->fetch-patient": "followed: the step left no error",

@@ -19,6 +19,7 @@ def test_it(number, record_property):
 """
 
 
+@pytest.mark.slow
 def test_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
     # A session fixture of a group is built once only if xdist reads the marks of this pytest.
     (tmp_path / "test_grouped.py").write_text(GROUPED)

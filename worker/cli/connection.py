@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.fleet.client import Client, client_name
+from worker.fleet.client import Client, NoAnswer, client_name
 from worker.fleet.messaging.address import Address, parse_address
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.topics import Topics, check_name
@@ -41,6 +41,9 @@ class BrokerConnection:
 
         try:
             return asyncio.run(connected())
+        except NoAnswer as error:
+            hint = f"the broker is {self.address}: --mqtt names another, worker dev starts a fleet"
+            raise NoAnswer(f"{error} ({hint})") from error
         except KeyboardInterrupt:
             # As shells report a command that SIGINT ended.
             return 130

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from worker.cli.options import (
     PATH,
     POSITIVE,
+    NumberRange,
     broker_options,
     command,
     metrics_listen,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 @option("--disconnect-grace", type=POSITIVE, default=2.0, show_default=True, metavar="SECONDS",
         deprecated_names=["--grace"],
         help="Time that a worker has to reconnect before it has lost its runs.")  # fmt: skip
-@option("--retain-days", type=click.FloatRange(min=0), default=0.0, metavar="DAYS",
+@option("--retain-days", type=NumberRange(min=0), default=0.0, metavar="DAYS",
         deprecated_names=["--keep"],
         help="Delete ended orders after this time.  [default: never]")  # fmt: skip
 @option("--message-limit", type=POSITIVE, default=32.0, show_default=True, metavar="MB",

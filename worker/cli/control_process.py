@@ -124,6 +124,6 @@ def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
     )
     yield Metric(
         name="connected",
-        help="Whether the broker is there",
+        help="1 while connected to the broker, else 0",
         values={"": float(plane.connected.is_set())},
     )

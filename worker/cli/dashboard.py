@@ -8,10 +8,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import click
-
 from worker.cli.connection import BrokerConnection
-from worker.cli.options import PATH, client_options, command, option
+from worker.cli.options import PATH, WholeNumberRange, client_options, command, option
 from worker.errors import UsageError
 from worker.fleet.client import Client
 
@@ -27,7 +25,7 @@ EXPOSED = (
 @command()
 @option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
         help="Address to listen on. Other machines can reach all but loopback.")  # fmt: skip
-@option("--port", type=click.IntRange(0, 65535), default=8420, show_default=True, metavar="PORT",
+@option("--port", type=WholeNumberRange(0, 65535), default=8420, show_default=True, metavar="PORT",
         help="Port to listen on; 0 for any that is free.")  # fmt: skip
 @option("--token-file", type=PATH, metavar="FILE",
         help="File with the token to sign in with, instead of a new token each time."

@@ -7,11 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import click
-
 from worker.cli.connection import BrokerConnection
 from worker.cli.control_process import ControlOptions, build_control_plane
-from worker.cli.options import capacity, command, max_limits, option, permissions, store_workflows
+from worker.cli.options import (
+    WholeNumberRange,
+    capacity,
+    command,
+    max_limits,
+    option,
+    permissions,
+    store_workflows,
+)
 from worker.cli.services import on_signals, service_log
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
 from worker.fleet.control.service import ControlPlane
@@ -27,7 +33,7 @@ DRAIN_S = 5.0
 
 
 @command()
-@option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT",
+@option("--port", type=WholeNumberRange(0, 65535), default=0, metavar="PORT",
         help="Port of the broker.  [default: any that is free]")  # fmt: skip
 @option("--store", default="", metavar="URL", help="Database of the orders.  [default: in memory]")
 @store_workflows
@@ -71,8 +77,8 @@ def _run_fleet(broker: Broker, control: ControlOptions, worker: WorkerOptions) -
     plane = build_control_plane(connection, control, store, log)
     hello = (
         f"a broker ({broker.kind}) at {broker.url}, a control plane and a worker have started\n"
-        f"  try: worker submit graphs/referral.yaml --wait --mqtt {broker.url}\n"
-        "  Ctrl-C stops them"
+        f"  try: worker submit WORKFLOW --input STATE --wait --mqtt {broker.url}\n"
+        "  Ctrl-C stops them (in the background, enter fg first)"
     )
     asyncio.run(_run(connection, plane, worker, log, hello))
     store.close()

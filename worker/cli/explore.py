@@ -15,6 +15,7 @@ import click
 
 from worker.cli.options import (
     PATH,
+    WholeNumberRange,
     command,
     option,
     pick_workflow,
@@ -59,7 +60,7 @@ from worker.workflow.model import Workflow
 @option("--all", "everything", is_flag=True,
         help="Show every combination, not only those that differ.")  # fmt: skip
 @option("--aborts", is_flag=True, help="Show the rows in which a step ends the run.")
-@option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, metavar="N",
+@option("--limit", type=WholeNumberRange(min=1), default=10_000, show_default=True, metavar="N",
         help="Maximum number of rows.")  # fmt: skip
 @write_cases(help="Write the rows to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print rows and answers as JSON, one a line.")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import UsageError
+from worker.sinks.terminal_text import printable
 from worker.workflow.documents.document import parse_json, read_document, read_text
+from worker.workflow.model import Workflow
 
 INPUT_LIMIT_BYTES = 100 * 1024 * 1024
 
@@ -34,12 +36,33 @@ def read_credentials(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
     """Read credentials by the names that steps use; without a file there are none."""
     if file is None:
         return {}
-    credentials = read_document(file).root
-    if not isinstance(credentials, dict) or not all(
-        isinstance(content, dict) for content in credentials.values()
-    ):
-        raise UsageError(f"{file}: expected a mapping of credential names to their content")
-    return credentials
+    document = read_document(file)
+    if not isinstance(document.root, dict):
+        document.fail((), f"expected the names of credentials, found {_kind(document.root)}")
+    for name, content in document.root.items():
+        if not isinstance(content, dict):
+            document.fail((name,), f"expected the fields of a credential, found {_kind(content)}")
+    return document.root
+
+
+def _kind(value: object) -> str:
+    # Never the value itself: it can be a password under a wrong indentation.
+    return "nothing" if value is None else "a list" if isinstance(value, list) else "a single value"
+
+
+def print_warnings(workflow: Workflow) -> None:
+    """Print on stderr what is suspicious in a workflow's file, with its place."""
+    for warning in workflow.warnings:
+        place = f":{warning.line}:{warning.column}" if warning.line else ""
+        text = f"{workflow.file}{place}: {warning.path}: {warning.message}"
+        print(f"warning: {printable(text)}", file=sys.stderr)
+
+
+def check_target(target: str) -> None:
+    """Raise UsageError if the folder of a file that is written later does not exist."""
+    # Before the run: afterwards its requests are made, and its final state would be lost.
+    if target != "-" and not Path(target).parent.is_dir():
+        raise UsageError(f"{target} cannot be written: there is no folder {Path(target).parent}")
 
 
 def write_state(target: str, state: Mapping[str, Any] | None) -> None:
@@ -48,16 +71,18 @@ def write_state(target: str, state: Mapping[str, Any] | None) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
+    path = Path(target)
+    try:
+        _write_whole(path, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write_whole(path: Path, text: str) -> None:
     # A run that writes no file need not import it.
     import tempfile
 
-    path = Path(target)
     # A file is complete or absent: a reader never gets half a state.
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, delete=False, encoding="utf-8"
-        ) as part:
-            part.write(text)
-        Path(part.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
+        part.write(text)
+    Path(part.name).replace(path)

@@ -49,6 +49,7 @@ def graph(
         output.write_bytes(picture)
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+    print(f"wrote {printable(str(output))}")
     return 0
 
 

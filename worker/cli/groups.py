@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from worker.cli.renamed import warn_renamed
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -28,7 +30,7 @@ class LazyCommand(NamedTuple):
 class LazyGroup(click.Group):
     """Group that imports a command when it is used, and lists all of them in sections.
 
-    ``aliases`` maps other names of commands, which the help does not list, to their own.
+    ``aliases`` maps old names of commands, which the help does not list, to their own.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = self.aliases.get(args[0], args[0])
+        if name != args[0] and not ctx.resilient_parsing:
+            warn_renamed(args[0], name)
         # click would suggest only names of commands that are imported already.
         if name not in self._by_name and not ctx.resilient_parsing:
             from difflib import get_close_matches

@@ -134,11 +134,16 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("WORKER_DEBUG"):
             raise
-        if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-            extra = f"pip install 'workflow-worker[{EXTRAS[error.name]}]'"
-            fail(f"this needs an extra: {extra}", EXIT_USAGE)
-        text = f"a defect in worker, please report it: {type(error).__name__}: {error}"
-        fail(f"{text} (WORKER_DEBUG=1 shows where)", EXIT_DEFECT)
+        fail_unexpectedly(error)
+
+
+def fail_unexpectedly(error: Exception) -> NoReturn:
+    """Exit for an error that is no :class:`WorkerError`: an absent extra, or a defect."""
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        extra = f"pip install 'workflow-worker[{EXTRAS[error.name]}]'"
+        fail(f"this needs an extra: {extra}", EXIT_USAGE)
+    text = f"a defect in worker, please report it: {type(error).__name__}: {error}"
+    fail(f"{text} (WORKER_DEBUG=1 shows where)", EXIT_DEFECT)
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -11,11 +11,21 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-PATH = click.Path(path_type=Path)
-POSITIVE = click.FloatRange(min=0, min_open=True)
+from worker.cli.renamed import warn_renamed
 
-# Old names of options and of keys in case files work until this version.
-REMOVED_IN = "0.2.0"
+PATH = click.Path(path_type=Path)
+
+
+class NumberRange(click.FloatRange):
+    # The name that an error shows: click's own is "float range".
+    name = "number"
+
+
+class WholeNumberRange(click.IntRange):
+    name = "whole number"
+
+
+POSITIVE = NumberRange(min=0, min_open=True)
 
 Body = Callable[..., int]
 Decorator = Callable[[Body], Body]
@@ -65,11 +75,6 @@ class Option(click.Option):
                 warn_renamed(old, new)
             opts = {**opts, self.name: opts[old]}
         return super().consume_value(ctx, opts)
-
-
-def warn_renamed(old: str, new: str) -> None:
-    """Print on stderr that ``old`` is now named ``new``."""
-    click.echo(f"warning: {old} is now {new}; the old name works until {REMOVED_IN}", err=True)
 
 
 def command(name: str | None = None, **attrs: Any) -> Callable[[Body], ExitCodeCommand]:
@@ -157,7 +162,7 @@ def _check_picks(workflow: str, workflow_file: Path | None) -> None:
 
 # --- limits ---------------------------------------------------------------------------------------
 
-MEMORY_MB = click.IntRange(min=8)
+MEMORY_MB = WholeNumberRange(min=8)
 
 run_limits = options(
     option("--timeout", type=POSITIVE, metavar="SECONDS",
@@ -180,7 +185,7 @@ permissions = options(
     option("--no-python", is_flag=True, help="Refuse workflows that have Python steps."),
 )  # fmt: skip
 
-capacity = option("--capacity", type=click.IntRange(1, 1000), default=os.cpu_count() or 2,
+capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_count() or 2,
                   metavar="N",
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
 max_limits = options(
@@ -193,7 +198,7 @@ max_limits = options(
 # --- output ---------------------------------------------------------------------------------------
 
 as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-jobs = option("--jobs", "-j", type=click.IntRange(min=1), default=os.cpu_count() or 2,
+jobs = option("--jobs", "-j", type=WholeNumberRange(min=1), default=os.cpu_count() or 2,
               metavar="N", help="How many run at once.  [default: one for each core]")  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -10,8 +9,8 @@ import click
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command
-from worker.cli.order_query import order_filters
-from worker.cli.printing import print_order, print_run
+from worker.cli.printing import print_list, print_order, print_run
+from worker.cli.query_filters import query_filters
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import OrderQuery
 
@@ -42,15 +41,10 @@ def orders() -> None:
 
 
 @command("list")
-@order_filters
+@query_filters("orders")
 @as_json
 @client_options
-def list_orders(
-    *,
-    connection: BrokerConnection,
-    as_json: bool,
-    **filters: Any,
-) -> int:
+def list_orders(*, connection: BrokerConnection, as_json: bool, **filters: Any) -> int:
     """List work orders, newest first.
 
     \b
@@ -58,15 +52,13 @@ def list_orders(
       worker orders list --status failed
       worker orders list --project north --json | jq .status
     """
-    query = OrderQuery(**filters)
 
     async def request(client: Client) -> int:
-        orders = await client.orders(query)
-        for order in orders:
-            print_order(order, as_json=as_json)
-        if not orders and not as_json:
-            print("no orders", file=sys.stderr)
-        return 0
+        return print_list(
+            await client.orders(OrderQuery(**filters)),
+            lambda order: print_order(order, as_json=as_json),
+            if_empty="" if as_json else "no orders",
+        )
 
     return connection.run(request)
 

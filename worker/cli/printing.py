@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from worker.core.status import STATUSES, Status
+from worker.core.status import STATUS_OF_REASON, STATUSES, Status
 from worker.fleet.client import Client
 from worker.fleet.monitor.decode import events_from_reply
 from worker.sinks.terminal import PlainLines
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
 from worker.workflow.load import load
+
+T = TypeVar("T")
 
 
 async def follow(client: Client, id: str, *, as_json: bool) -> int:
@@ -35,6 +37,15 @@ async def follow(client: Client, id: str, *, as_json: bool) -> int:
     if as_json or not complete:
         print_run(run, as_json=as_json)
     return STATUSES[Status(run["status"])].exit_code
+
+
+def print_list(items: Sequence[T], print_item: Callable[[T], object], *, if_empty: str) -> int:
+    """Print the items of a list, or ``if_empty`` on stderr. Return the exit code."""
+    for item in items:
+        print_item(item)
+    if not items and if_empty:
+        print(if_empty, file=sys.stderr)
+    return 0
 
 
 def print_order(order: Mapping[str, Any], *, as_json: bool) -> None:
@@ -70,7 +81,8 @@ def print_step(step: Mapping[str, Any]) -> None:
     leads = ", ".join(one_line(id, 60) for id in step.get("next") or ())
     error = f"  {one_line(step['error_type'], 60)}" if step.get("error_type") else ""
     arrow = f" → {leads}" if leads else ""
-    print(f"    {step['reason']:<9} {one_line(step['job_id'], 60)}{error}{arrow}")
+    status = STATUS_OF_REASON[step["reason"]].value
+    print(f"    {status:<9} {one_line(step['job_id'], 60)}{error}{arrow}")
 
 
 def _status(of: Mapping[str, Any]) -> str:

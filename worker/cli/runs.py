@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from typing import Any
 
 import click
@@ -11,15 +9,15 @@ import click
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
-from worker.cli.order_query import order_filters
 from worker.cli.printing import follow as follow_run
-from worker.cli.printing import print_run, print_step
+from worker.cli.printing import print_list, print_run, print_step
+from worker.cli.query_filters import query_filters
 from worker.fleet.client import Client
-from worker.fleet.messaging.messages import OrderQuery
+from worker.fleet.messaging.messages import RunQuery
 
 SECTIONS = {
     "Commands": (
-        LazyCommand("list", "worker.cli.runs:list_runs", "List the runs of the newest orders."),
+        LazyCommand("list", "worker.cli.runs:list_runs", "List runs, newest first."),
         LazyCommand("show", "worker.cli.runs:show", "Show a run with its steps, or follow it."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
         LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
@@ -31,8 +29,8 @@ SECTIONS = {
 def runs() -> None:
     """List, show, retry and cancel runs.
 
-    `worker runs` lists, `worker runs RUN` shows one; `worker retry` and `worker cancel` need no
-    `runs`.
+    `worker runs` lists. `worker runs ID` shows one: ID is that of a run, or that of an order for
+    its last run. `worker retry` and `worker cancel` need no `runs`.
 
     \b
     Examples:
@@ -43,44 +41,26 @@ def runs() -> None:
 
 
 @command("list")
-@order_filters
+@query_filters("runs")
 @as_json
 @client_options
-def list_runs(
-    *,
-    connection: BrokerConnection,
-    as_json: bool,
-    **filters: Any,
-) -> int:
-    """List the runs of the newest orders.
-
-    The options choose the orders; the status of an order is that of its last run.
+def list_runs(*, connection: BrokerConnection, as_json: bool, **filters: Any) -> int:
+    """List runs, newest first.
 
     \b
     Examples:
       worker runs list --status running
       worker runs list --project north --json | jq .worker
     """
-    query = OrderQuery(**filters)
 
     async def request(client: Client) -> int:
-        runs = await _runs(client, query)
-        for run in runs:
-            print_run(run, as_json=as_json)
-        if not runs and not as_json:
-            print("no runs", file=sys.stderr)
-        return 0
+        return print_list(
+            await client.runs(RunQuery(**filters)),
+            lambda run: print_run(run, as_json=as_json),
+            if_empty="" if as_json else "no runs",
+        )
 
     return connection.run(request)
-
-
-async def _runs(client: Client, query: OrderQuery) -> list[dict[str, Any]]:
-    """Return the runs of the orders that match, newest first."""
-    orders = await client.orders(query)
-    # An order in a list names only its last run.
-    details = await asyncio.gather(*(client.order(order["order_id"]) for order in orders))
-    runs = [run for order in details for run in order["all_runs"]]
-    return sorted(runs, key=lambda run: (run["created"], run["run_id"]), reverse=True)
 
 
 @command()

@@ -15,12 +15,17 @@ import msgspec
 
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
-from worker.cli.files import read_credentials, read_input, write_state
+from worker.cli.files import (
+    check_target,
+    print_warnings,
+    read_credentials,
+    read_input,
+    write_state,
+)
 from worker.core.status import STATUSES, Status
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations, limits_of
 from worker.runner.result import Result
-from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -65,14 +70,13 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     """Run the workflow of a file to its end; return the exit code of its status."""
     if sys.platform != "linux":
         print(UNENFORCED, file=sys.stderr)
+    if output.final_state is not None:
+        check_target(output.final_state)
     pool = Pool(size=1)
     # The process that forks runs starts while the file is read and compiled.
     pool.boot()
     loaded = load(file, workflow=request.workflow)
-    for warning in loaded.warnings:
-        print(
-            f"warning: {printable(f'{file}: {warning.path}: {warning.message}')}", file=sys.stderr
-        )
+    print_warnings(loaded)
     options = Options(
         start=request.start,
         end=request.end,

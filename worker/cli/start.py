@@ -6,10 +6,9 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from worker.cli.options import (
     PATH,
+    NumberRange,
     broker_options,
     capacity,
     command,
@@ -39,7 +38,7 @@ def _hostname() -> str:
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
-@option("--drain", type=click.FloatRange(min=0), default=30.0, metavar="SECONDS",
+@option("--drain", type=NumberRange(min=0), default=30.0, metavar="SECONDS",
         show_default=True, help="Time that runs have to finish at shutdown.")  # fmt: skip
 @metrics_listen
 @quiet_log

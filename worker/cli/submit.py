@@ -10,6 +10,7 @@ from worker.cli.connection import BrokerConnection
 from worker.cli.files import read_input
 from worker.cli.options import (
     PATH,
+    WholeNumberRange,
     as_json,
     client_options,
     command,
@@ -39,7 +40,7 @@ from worker.workflow.save import to_execution_plan
 @input_state
 @option("--project", default="default", show_default=True, metavar="NAME",
         help="Project whose limits apply.")  # fmt: skip
-@option("--priority", type=click.IntRange(-100, 100), default=0, show_default=True, metavar="N",
+@option("--priority", type=WholeNumberRange(-100, 100), default=0, show_default=True, metavar="N",
         help="Runs with a higher priority start first.")  # fmt: skip
 @start_at("--start")
 @stop_after("--end")

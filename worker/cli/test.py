@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import click
 
-from worker.cli.options import PATH, command, jobs, option
+from worker.cli.options import PATH, NumberRange, command, jobs, option
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES, Case
@@ -28,7 +28,7 @@ from worker.workflow.model import Workflow
 @option("--junit", type=PATH, metavar="FILE", help="Write the results to FILE as JUnit XML.")
 @option("--coverage", type=PATH, metavar="FILE",
         help="Add the rules that were exercised to FILE, as JSON.")  # fmt: skip
-@option("--fail-under", type=click.FloatRange(0, 100), metavar="PERCENT",
+@option("--fail-under", type=NumberRange(0, 100), metavar="PERCENT",
         help="Exit 1 if a smaller part of a workflow's rules was exercised.")  # fmt: skip
 @option("--draw", type=PATH, metavar="FILE",
         help="Draw the coverage on the graph: .svg, .png, .html, .mmd or .dot.")  # fmt: skip
@@ -65,9 +65,7 @@ def test(
     if schema:
         return _print_schema()
     files = find_case_files(paths or (Path(),))
-    cases = [case for file in files for case in load_cases(file) if keyword in case.name]
-    if not cases:
-        raise UsageError(f"no cases found in {len(files)} files (they end in {SUFFIXES[0]})")
+    cases = _select([case for file in files for case in load_cases(file)], keyword)
     results = asyncio.run(_run_all(cases, jobs))
     updated = _update(results) if update else 0
     failed = sum(bool(result.mismatches) for result in results) - updated
@@ -77,6 +75,16 @@ def test(
     changed = f", {updated} updated" if updated else ""
     print(f"\n{len(results) - failed - updated} passed, {failed} failed{changed}")
     return int(bool(failed) or short)
+
+
+def _select(cases: list[Case], keyword: str) -> list[Case]:
+    """Return the cases whose name contains the keyword. Raises UsageError if there are none."""
+    if not cases:
+        raise UsageError(f"there are no cases (their files end in {SUFFIXES[0]})")
+    chosen = [case for case in cases if keyword in case.name]
+    if not chosen:
+        raise UsageError(f"-k {keyword}: no name of a case contains this (cases: {len(cases)})")
+    return chosen
 
 
 def _draw(file: Path, workflows: list[Workflow], coverages: list[Coverage]) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from worker.cli.files import print_warnings
 from worker.cli.options import PATH, command, pick_workflow
 from worker.errors import PlanError
 from worker.runner.prepare import Options, prepare
 from worker.sinks.terminal_text import printable
 from worker.workflow.load import load, workflow_names
-from worker.workflow.model import Workflow
+from worker.workflow.model import StepKind, Workflow
 
 
 @command()
@@ -35,12 +36,12 @@ def validate(*, file: Path, workflow: str | None) -> int:
 
 def _check(workflow: Workflow) -> int:
     name = printable(workflow.name)
-    for warning in workflow.warnings:
-        print(f"warning: {printable(f'{warning.path}: {warning.message}')}", file=sys.stderr)
+    print_warnings(workflow)
     try:
         prepare(workflow, None, Options(), run_id="validate")
     except PlanError as error:
         print(f"{name}: {error.type}: {printable(str(error))}", file=sys.stderr)
         return 2
-    print(f"{name}: {len(workflow.steps)} steps, could run")
+    jobs = sum(step.kind is StepKind.JOB for step in workflow.steps)
+    print(f"{name}: {jobs} {'step' if jobs == 1 else 'steps'}, could run")
     return 0

@@ -40,10 +40,10 @@ def watch(*, connection: BrokerConnection, as_json: bool) -> int:
     """
     client = connection.client()
     if as_json or not sys.stdout.isatty():
-        format_change = format_json if as_json else format_line
-        asyncio.run(_until_stopped(_lines(client, format_change)))
+        work = _lines(client, format_json if as_json else format_line)
     else:
-        asyncio.run(_until_stopped(_screen(client, str(connection))))
+        work = _screen(client, str(connection))
+    asyncio.run(_until_stopped(work))
     return 0
 
 

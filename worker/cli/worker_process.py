@@ -46,14 +46,13 @@ def allowance(
     max_memory: int | None,
 ) -> Allowance:
     """Build the allowance of a worker's runs from the options."""
-    most = Limits(
-        timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
-    )
     return Allowance(
         credentials=dict(read_credentials(credentials)),
         hosts=tuple(parse_host_pattern(text) for text in allow_hosts),
         allow_python=not no_python,
-        max_limits=most,
+        max_limits=Limits(
+            timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
+        ),
     )
 
 
@@ -104,6 +103,6 @@ def worker_metrics(fleet_worker: FleetWorker) -> Iterable[Metric]:
     )
     yield Metric(
         name="connected",
-        help="Whether the broker is there",
+        help="1 while connected to the broker, else 0",
         values={"": float(fleet_worker.connected.is_set())},
     )

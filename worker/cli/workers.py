@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command
+from worker.cli.printing import print_list
 from worker.fleet.client import Client
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
@@ -47,12 +47,11 @@ def list_workers(*, connection: BrokerConnection, as_json: bool) -> int:
     """
 
     async def request(client: Client) -> int:
-        workers = await client.workers()
-        for worker in workers:
-            print(dumps(worker) if as_json else _line(worker))
-        if not workers and not as_json:
-            print("no workers", file=sys.stderr)
-        return 0
+        return print_list(
+            await client.workers(),
+            lambda worker: print(dumps(worker) if as_json else _line(worker)),
+            if_empty="" if as_json else "no workers",
+        )
 
     return connection.run(request)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command
+from worker.cli.printing import print_list
 from worker.fleet.client import Client
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
 
+NO_WORKFLOWS = "no workflows (worker control-plane --workflows DIR adds some)"
 SECTIONS = {
     "Commands": (
         LazyCommand("list", "worker.cli.workflows:list_workflows", "List the workflows by name."),
@@ -45,11 +45,10 @@ def list_workflows(*, connection: BrokerConnection, as_json: bool) -> int:
     """
 
     async def request(client: Client) -> int:
-        names = await client.workflows()
-        for name in names:
-            print(dumps({"name": name}) if as_json else printable(name))
-        if not names and not as_json:
-            print("no workflows (worker control-plane --workflows DIR adds some)", file=sys.stderr)
-        return 0
+        return print_list(
+            await client.workflows(),
+            lambda name: print(dumps({"name": name}) if as_json else printable(name)),
+            if_empty="" if as_json else NO_WORKFLOWS,
+        )
 
     return connection.run(request)

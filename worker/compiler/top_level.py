@@ -76,6 +76,10 @@ def _bindings(walk: SyntaxWalk, clause: Node, module: bytes) -> bytes:
             case "named_imports":
                 specifiers = (n for n in child.named_children if n.type == "import_specifier")
                 names += [_specifier(walk, specifier) for specifier in specifiers]
+    return _destructured(names, namespace, module)
+
+
+def _destructured(names: list[bytes], namespace: bytes, module: bytes) -> bytes:
     pattern = b"{" + b", ".join(names) + b"}"
     if not namespace:
         return b"const " + pattern + b" = " + module

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from worker.core.outcome import StepError
 
 # Not part of `events`: its decoders would make every run's process larger.
@@ -16,12 +18,7 @@ def error_to_dict(error: StepError) -> dict[str, Any]:
         if value := getattr(error, name):
             fields[name] = value
     if error.position:
-        position = error.position
-        fields["position"] = {
-            "line": position.line,
-            "column": position.column,
-            "source_line": position.source_line,
-        }
+        fields["position"] = asdict(error.position)
     if error.details:
         fields["details"] = dict(error.details)
     if error.cause:

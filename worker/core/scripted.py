@@ -90,7 +90,10 @@ def scripted_outcome(script: ScriptedStep, step_id: str, state: Mapping[str, Any
     if script.error.aborts:
         return Outcome(state=None, error=script.error)
     output = rest if script.returns is None else json.loads(script.returns)
-    output = output if isinstance(output, dict) else {}
+    return _failed(script.error, step_id, output if isinstance(output, dict) else {})
+
+
+def _failed(error: StepError, step_id: str, output: Mapping[str, Any]) -> Outcome:
     before = output.get("errors")
-    errors = {**(before if isinstance(before, dict) else {}), step_id: error_entry(script.error)}
-    return Outcome(state=dumps({**output, "errors": errors}), errored=True, error=script.error)
+    errors = {**(before if isinstance(before, dict) else {}), step_id: error_entry(error)}
+    return Outcome(state=dumps({**output, "errors": errors}), errored=True, error=error)

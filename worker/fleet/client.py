@@ -24,7 +24,7 @@ from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
-from worker.fleet.messaging.messages import OrderQuery, RunOptions
+from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.util.json import dumps
 
@@ -176,6 +176,10 @@ class Client:
     async def orders(self, query: OrderQuery = OrderQuery()) -> list[dict[str, Any]]:
         """List orders, newest first."""
         return _objects(await self._request("orders", query))
+
+    async def runs(self, query: RunQuery = RunQuery()) -> list[dict[str, Any]]:
+        """List runs of all orders, newest first."""
+        return _objects(await self._request("runs", query))
 
     async def workers(self) -> list[dict[str, Any]]:
         """List the workers with their leases."""

@@ -22,7 +22,7 @@ from worker.errors import PlanError
 from worker.lint import rules
 from worker.lint.findings import Finding, unsuppressed
 from worker.lint.rules import Rule
-from worker.runner.pool import Pool
+from worker.runner.pool import Pool, background
 from worker.runner.prepare import Options, compiled_condition, compiled_job
 from worker.sandbox.limits import Limits
 from worker.workflow.documents.document import FILE_LIMIT, read_text
@@ -76,14 +76,15 @@ def lint(file: Path, workflow: str | None = None) -> list[Finding]:
     """
     names = (workflow,) if workflow else (workflow_names(file) or (None,))
     workflows = [load(file, workflow=name, located=True) for name in names]
-    findings = asyncio.run(_lint_all(workflows))
+    shared = background()
+    call = _lint_all(shared.pool, workflows)
+    findings = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
     return unsuppressed(findings, read_text(file, FILE_LIMIT).splitlines(), str(file))
 
 
-async def _lint_all(workflows: list[Workflow]) -> list[Finding]:
-    async with Pool(size=2) as pool:
-        names = await _names(pool)
-        return [item for workflow in workflows for item in await _lint(pool, workflow, names)]
+async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:
+    names = await _names(pool)
+    return [item for workflow in workflows for item in await _lint(pool, workflow, names)]
 
 
 async def _lint(pool: Pool, workflow: Workflow, names: Names) -> list[Finding]:
@@ -278,7 +279,8 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
             # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
             if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
-                yield subject.finding(rules.UNPINNED, step.position, f"'{adaptor}' has no version")
+                text = f"'{adaptor}' fixes no version: the newest one is used"
+                yield subject.finding(rules.UNPINNED, step.position, text)
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -293,7 +295,9 @@ def check_names(subject: Subject) -> Iterator[Finding]:
             )
             continue
         for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls)):
-            text = f"'{step.id}' uses '{name}', which is not declared"
+            # Most often this is an operation such as fn.
+            hint = "" if step.adaptors else " (the step names no adaptor)"
+            text = f"'{step.id}' uses '{name}', which is not declared{hint}"
             yield subject.finding(rules.UNDECLARED, step.position, text)
 
 

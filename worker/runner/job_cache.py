@@ -109,20 +109,24 @@ def _write(key: str | None, content: bytes) -> None:
     folder = _folder(root())
     if key is None or folder is None:
         return
+    # A full disk or a read-only folder costs time at each start, not the run.
+    with contextlib.suppress(OSError):
+        _write_file(folder / key, _digest(key, content) + content)
+        _prune(folder)
+
+
+def _write_file(path: Path, data: bytes) -> None:
     # Imported late: when all is cached, nothing is written.
     import tempfile
 
-    # A full disk or a read-only folder costs time at each start, not the run.
-    with contextlib.suppress(OSError):
-        # Written beside its place and renamed: a reader never gets half an entry.
-        descriptor, draft = tempfile.mkstemp(dir=folder, prefix=".new-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_digest(key, content) + content)
-            Path(draft).replace(folder / key)
-        except OSError:
-            Path(draft).unlink(missing_ok=True)
-        _prune(folder)
+    # Written beside its place and renamed: a reader never gets half an entry.
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        Path(draft).replace(path)
+    except OSError:
+        Path(draft).unlink(missing_ok=True)
 
 
 def _digest(key: str, content: bytes) -> bytes:

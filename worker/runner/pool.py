@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from worker.errors import PlanError
+from worker.errors import PlanError, UsageError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Collector, Result
 from worker.sandbox.limits import Limits
@@ -116,8 +116,12 @@ def run(
     """Run one workflow from code without an event loop, and return its result.
 
     ``timeout`` is in seconds. ``options`` are the fields of :class:`Options`. The processes stay
-    ready for the next call.
+    ready for the next call. Raises :class:`UsageError` for an unknown option.
     """
+    unknown = sorted(options.keys() - set(Options.__struct_fields__))
+    if unknown:
+        expected = ", ".join(Options.__struct_fields__)
+        raise UsageError(f"unknown option '{unknown[0]}' (expected one of {expected})")
     # timeout and memory_mb are shortcuts, and limits that are given as options win.
     options.setdefault("limits", Limits(timeout_s=timeout, memory_mb=memory_mb))
     return run_with(workflow, input, Options(**options), sinks=sinks)
@@ -132,6 +136,9 @@ def run_with(
 ) -> Result:
     """Run one workflow from code without an event loop, with its options in one value."""
     return background().run(workflow, input, options, sinks=sinks)
+
+
+CLOSE_TIMEOUT_S = 5.0
 
 
 class Background:
@@ -150,9 +157,13 @@ class Background:
         return asyncio.run_coroutine_threadsafe(call, self.loop).result()
 
     def close(self) -> None:
-        # Bounded: this runs at exit, where a process that hangs must not hang the interpreter.
+        # Bounded: this runs at exit, where a process that hangs must not hang the interpreter. It
+        # ends with this one.
         closing = asyncio.run_coroutine_threadsafe(self.pool.__aexit__(), self.loop)
-        closing.result(timeout=5)
+        try:
+            closing.result(timeout=CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            return
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
         self.loop.close()

@@ -92,6 +92,9 @@ def prepare(
     Raises :class:`PlanError` if the workflow cannot run, and :class:`UsageError` if the input is
     not a JSON object.
     """
+    if not isinstance(workflow, Workflow):
+        kind = type(workflow).__name__
+        raise UsageError(f"expected a Workflow, found a {kind}: worker.load reads one from a path")
     compiled = _compiled_workflow(
         Identical(workflow), options.start, options.end, options.only, options.allow_python
     )
@@ -160,6 +163,8 @@ def seed_of(run_id: str) -> str:
 
 def input_text(input: Mapping[str, Any] | None) -> str:
     """Encode an input as JSON text. Raises :class:`UsageError` if it is not a JSON object."""
+    if input is not None and not isinstance(input, Mapping):
+        raise UsageError(f"the input must be a JSON object, not a {type(input).__name__}")
     try:
         return dumps(dict(input or {}))
     except (TypeError, ValueError, RecursionError) as error:

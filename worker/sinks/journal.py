@@ -62,7 +62,7 @@ def is_journal(path: Path) -> bool:
 
 
 class JournalError(WorkerError):
-    """the journal is damaged"""
+    """The journal is damaged or incomplete."""
 
 
 def read_journal(path: Path) -> Iterator[AnyEvent]:

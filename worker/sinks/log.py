@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete
 from worker.core.outcome import StepError
-from worker.core.status import Status
+from worker.core.status import STATUS_OF_REASON, Status
 
 if TYPE_CHECKING:
     import structlog
@@ -63,7 +63,7 @@ class LogSink:
             case StepComplete():
                 level = logging.WARNING if event.error else logging.INFO
                 self._log.log(
-                    level, event.type, job=event.job_id, reason=event.reason,
+                    level, event.type, job=event.job_id, status=STATUS_OF_REASON[event.reason],
                     next=event.next, duration_us=event.duration, **_error(event.error), **fields,
                 )  # fmt: skip
             case RunComplete():

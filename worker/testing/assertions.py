@@ -83,17 +83,17 @@ def _edges(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[
         yield f"stale: the workflow has no edge {stale[0]}"
         return
     for name in expect.taken:
-        if not executions(result, edges[name], taken=True):
+        if not executions_before(result, edges[name], taken=True):
             yield f"expected edge {name} to be taken; {explain_not_taken(edges[name], result)}"
     for name in expect.not_taken:
-        if taken := executions(result, edges[name], taken=True):
+        if taken := executions_before(result, edges[name], taken=True):
             yield f"expected edge {name} not to be taken; it was, after {_outcome(taken[0])}"
-        elif not executions(result, edges[name], taken=False):
+        elif not executions_before(result, edges[name], taken=False):
             # Nothing was decided about the edge, so the expectation would hold by accident.
             yield f"expected edge {name} not to be taken; '{edges[name].source}' never ran"
 
 
-def executions(result: Result, edge: Edge, *, taken: bool) -> list[PathEntry]:
+def executions_before(result: Result, edge: Edge, *, taken: bool) -> list[PathEntry]:
     """Select the executions of an edge's source after which it was taken, or was not."""
     ran = (entry for entry in result.path if entry.step == edge.source)
     return [entry for entry in ran if (edge.target in entry.next) is taken]

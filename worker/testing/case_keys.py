@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from worker.version import REMOVED_IN
 from worker.workflow.documents.cursor import Cursor
 
 FILE_KEYS = ("workflow", "pick", "defaults", "cases")
@@ -29,7 +30,6 @@ ALIASES = {
     "retry": {"from": "start_at"},
     "expect": {"refused": "not_taken"},
 }
-REMOVED_IN = "0.2.0"
 
 
 def spellings(section: str, key: str) -> tuple[str, ...]:

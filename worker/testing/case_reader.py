@@ -62,6 +62,8 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     """
     document = read_document(file, located=True)
     node = Cursor(document, document.root).mapping(*FILE_KEYS)
+    if not node.has("cases"):
+        node.fail("this is no case file: it has no key 'cases'")
     keys = KeyReader()
     # Cached by workflow: the cases of a file mostly share one, and loading it costs more than
     # reading a case.
@@ -72,17 +74,30 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
         for index, entry in enumerate(node.at("cases").elements())
         for case in expand(entry.mapping())
     ]
-    if node.warnings:
-        # In a workflow an unknown key is a warning, as OpenFn ignores it. Here it is a mistyped
-        # expectation that would never fail.
-        first = node.warnings[0]
-        raise LoadError(first.message, file=str(file), path=first.path)
+    _fail_on_warnings(node)
     keys.report(str(file), notify)
     return cases
 
 
+def _fail_on_warnings(node: Cursor) -> None:
+    # In a workflow an unknown key is a warning, as OpenFn ignores it. Here it is a mistyped
+    # expectation that would never fail.
+    for first in node.warnings:
+        raise LoadError(
+            first.message,
+            file=node.document.file,
+            path=first.path,
+            line=first.line,
+            column=first.column,
+        )
+
+
 def _workflow(node: Cursor, file: Path, pick: str) -> Workflow:
-    return load(file.parent / node.at("workflow").name(), workflow=pick or None)
+    source = node.at("workflow")
+    target = file.parent / source.name()
+    if not target.is_file():
+        source.fail(f"there is no file '{target}'")
+    return load(target, workflow=pick or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,8 @@ class _Names:
         """Return the name if the workflow has it; otherwise fail at the position of ``node``."""
         if name not in self.known:
             hint = did_you_mean(name, self.known)
+            if self.kind == "edge" and "->" not in name:
+                hint = "; an edge is written SOURCE->TARGET"
             node.fail(f"stale: the workflow has no {self.kind} '{shorten(name)}'{hint}")
         return name
 
@@ -221,6 +238,8 @@ class _CaseReader:
 
     def _expectation(self, node: Cursor, keys: tuple[str, ...]) -> Expectation:
         if node.value is None:
+            # First, as `expect` may be there with a mistyped key.
+            _fail_on_warnings(node)
             # A case without expectations passes whatever happens; `expect: {}` states that.
             node.fail("expected an expectation (expect: {status: success}), found none")
         self._keys.check(node, "expect", keys)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from worker.adaptors.http.exchange import ExchangeError, HttpReply, reply_of
 from worker.adaptors.http.stub_host import Stub
@@ -60,10 +61,15 @@ def _reply(node: Cursor) -> HttpReply:
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     if "json" in fields:
         fields = {**fields, "text": dumps(fields["json"])}
-        # Adaptors parse a body only where its content type is JSON.
-        if not any(str(name).lower() == "content-type" for name, _ in pairs):
-            pairs.append(("content-type", "application/json"))
+        pairs += _json_content_type(pairs)
     try:
         return reply_of({"status": 200, **fields, "headers": pairs})
     except ExchangeError as error:
         node.fail(str(error))
+
+
+def _json_content_type(headers: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
+    # Adaptors parse a body only where its content type is JSON; a stub's own type is kept.
+    if any(str(name).lower() == "content-type" for name, _ in headers):
+        return []
+    return [("content-type", "application/json")]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.runner.result import Result
-from worker.testing.assertions import executions, first_not_passed, log_lines, outputs_of
+from worker.testing.assertions import executions_before, first_not_passed, log_lines, outputs_of
 from worker.testing.case_keys import spellings
 from worker.testing.case_reader import EXECUTIONS
 from worker.testing.case_runner import CaseResult
@@ -94,7 +94,7 @@ def _correct_run(expected: Expected, case_result: CaseResult, result: Result) ->
     edges = {edge.id: edge for step in case_result.case.workflow.steps for edge in step.edges}
 
     def decided(name: str, taken: bool) -> bool:
-        return bool(executions(result, edges[name.replace(" -> ", "->")], taken=taken))
+        return bool(executions_before(result, edges[name.replace(" -> ", "->")], taken=taken))
 
     def filter_list(key: str, holds: Callable[[str], bool]) -> None:
         if key in expected:

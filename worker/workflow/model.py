@@ -91,10 +91,15 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class LoadWarning(Struct, frozen=True, kw_only=True):
-    """Problem in a file that is not an error; ``path`` is the path of the value in it."""
+    """Problem in a file that is not an error; ``path`` is the path of the value in it.
+
+    ``line`` and ``column`` count from 1; they are 0 if unknown.
+    """
 
     path: str
     message: str
+    line: int = 0
+    column: int = 0
 
 
 class Workflow(Struct, frozen=True, kw_only=True):

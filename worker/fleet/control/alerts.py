@@ -31,9 +31,7 @@ class AlertNotifier:
         fields = msgspec.to_builtins(alert)
         log.critical(f"run.{alert.status}", **fields)
         body = wire.encode(alert)
-        deliveries = []
-        if self.command:
-            deliveries.append(_run(self.command, body))
+        deliveries = [_run(self.command, body)] if self.command else []
         if self.webhook:
             deliveries.append(_post(self.webhook, body))
         for delivery in deliveries:

@@ -43,6 +43,7 @@ class RequestHandler:
             "retry": self.retry,
             "orders": list_orders,
             "order": get_order,
+            "runs": list_runs,
             "run": get_run,
             "events": list_events,
             "workers": list_workers,
@@ -256,6 +257,10 @@ def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
     view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
     runs = queries.runs_of(uow.transaction.connection, order.id)
     return {**view, "all_runs": [views.run_state(run) for run in runs]}
+
+
+def list_runs(uow: UnitOfWork, query: wire.RunQuery) -> Any:
+    return [views.run_state(run) for run in queries.runs(uow.transaction.connection, query)]
 
 
 def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:

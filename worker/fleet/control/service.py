@@ -134,8 +134,17 @@ class ControlPlane:
     def _publish(self, outgoing: Outgoing) -> None:
         for message in outgoing.messages:
             self._bus.publish(self._encode(message))
+        self.refused.update(refusal.kind for refusal in outgoing.refusals)
+        self._log_warnings(outgoing)
+        self.ended.update({status.value: count for status, count in outgoing.ended.items()})
+        if outgoing.alerts:
+            # In a task of its own: a slow webhook must not delay the next batch.
+            task = asyncio.create_task(self._send_alerts(outgoing.alerts))
+            self._alert_tasks.add(task)
+            task.add_done_callback(self._alert_tasks.discard)
+
+    def _log_warnings(self, outgoing: Outgoing) -> None:
         for refusal in outgoing.refusals:
-            self.refused[refusal.kind] += 1
             self._log.warning(
                 "message.refused", kind=refusal.kind, topic=refusal.topic, error=refusal.message
             )
@@ -143,12 +152,6 @@ class ControlPlane:
             self._log.warning(
                 "lease.expired", run_id=run.id, attempt=run.attempt, worker=run.worker
             )
-        self.ended.update({status.value: count for status, count in outgoing.ended.items()})
-        if outgoing.alerts:
-            # In a task of its own: a slow webhook must not delay the next batch.
-            task = asyncio.create_task(self._send_alerts(outgoing.alerts))
-            self._alert_tasks.add(task)
-            task.add_done_callback(self._alert_tasks.discard)
 
     async def _send_alerts(self, alerts: Sequence[wire.Alert]) -> None:
         for alert in alerts:

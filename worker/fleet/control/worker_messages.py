@@ -195,6 +195,11 @@ def _store_report(
         return _ack(lease, -1, "the run is not leased to this worker")
     if check is LeaseCheck.STALE:
         return _store_stale(uow, worker, run, lease, events)
+    return _ack(lease, _accept_events(uow, run, events).reported)
+
+
+def _accept_events(uow: UnitOfWork, run: RunRecord, events: list[ParsedEvent]) -> RunRecord:
+    """Store and publish the events that come next. Return the run after the last of them."""
     accepted: list[bytes] = []
     for event, text in events:
         # Each event is taken once and in order: repeated ones and those after a gap are skipped.
@@ -203,7 +208,7 @@ def _store_report(
             accepted.append(_store_event(uow, run, event, text))
     if accepted:
         _publish_events(uow, run, accepted)
-    return _ack(lease, run.reported)
+    return run
 
 
 def _ack(lease: wire.Lease, upto: int, refused: str = "") -> wire.Ack:

@@ -274,6 +274,13 @@ class OrderQuery(Payload, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
+class RunQuery(OrderQuery, frozen=True):
+    """A query for runs, newest first, by their own fields instead of those of their orders.
+
+    For the next page ``before`` is the last run's ``created`` time and ``beyond`` its id.
+    """
+
+
 class OrderRef(Payload, frozen=True):
     """A reference to an order."""
 
@@ -332,6 +339,7 @@ REQUESTS: dict[str, type[Any]] = {
     "retry": RetryRequest,
     "orders": OrderQuery,
     "order": OrderRef,
+    "runs": RunQuery,
     "run": RunRef,
     "events": EventQuery,
     "workers": Empty,

@@ -53,13 +53,9 @@ class RunExecutor:
     ) -> None:
         """Execute a run and pass its events to ``receive``. Raises where it cannot begin."""
         workflow, host = self._load(run)
-        try:
-            state = json.loads(bytes(run.input))
-        except (ValueError, RecursionError) as error:
-            raise WorkerError(f"cannot read the input: {error}") from error
         await self._pool.run(
             workflow,
-            state,
+            _read_input(run),
             self._options(workflow, run.options),
             sinks=[_CallbackSink(receive)],
             cancel=cancel,
@@ -104,3 +100,10 @@ class RunExecutor:
     async def close(self) -> None:
         for _, host in self._cache.values():
             await host.close()
+
+
+def _read_input(run: wire.AssignedRun) -> Any:
+    try:
+        return json.loads(bytes(run.input))
+    except (ValueError, RecursionError) as error:
+        raise WorkerError(f"cannot read the input: {error}") from error

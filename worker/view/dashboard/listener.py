@@ -85,10 +85,7 @@ class Listener:
             return LiveUpdate()
         self._wakeup.clear()
         update = LiveUpdate(
-            reload=self._reload,
-            changed=self._changed,
-            lines=tuple(self._lines),
-            ended=self._ended,
+            reload=self._reload, changed=self._changed, lines=tuple(self._lines), ended=self._ended
         )
         self._lines.clear()
         self._characters = 0

@@ -58,13 +58,7 @@ class EdgeRouter:
     def layout(self) -> Layout:
         """Build the layout, moved to begin at (0, 0)."""
         routes = [self._route(edge) for edge in range(len(self.ends))]
-        drawn = [*self.boxes, *filter(None, self.labels)]
-        xs = [x for route in routes for x, _ in route]
-        ys = [y for route in routes for _, y in route]
-        left = min([*(box.left for box in drawn), *xs], default=0)
-        right = max([*(box.right for box in drawn), *xs], default=0)
-        top = min([*(box.top for box in drawn), *ys], default=0)
-        bottom = max([*(box.bottom for box in drawn), *ys], default=0)
+        left, top, right, bottom = _bounds([*self.boxes, *filter(None, self.labels)], routes)
         layout = Layout(
             width=right - left,
             height=bottom - top,
@@ -191,3 +185,16 @@ def _without_duplicates(points: Sequence[Point]) -> tuple[Point, ...]:
         if abs(point[0] - distinct[-1][0]) + abs(point[1] - distinct[-1][1]) > _NEAR:
             distinct.append(point)
     return tuple(distinct)
+
+
+def _bounds(
+    boxes: Sequence[Rectangle], routes: Sequence[Sequence[Point]]
+) -> tuple[float, float, float, float]:
+    """Return the left, top, right and bottom of all boxes and routes."""
+    xs = [x for route in routes for x, _ in route]
+    ys = [y for route in routes for _, y in route]
+    left = min([*(box.left for box in boxes), *xs], default=0)
+    right = max([*(box.right for box in boxes), *xs], default=0)
+    top = min([*(box.top for box in boxes), *ys], default=0)
+    bottom = max([*(box.bottom for box in boxes), *ys], default=0)
+    return left, top, right, bottom

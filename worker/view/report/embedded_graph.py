@@ -31,6 +31,11 @@ def embed_graph(drawing: Drawing) -> EmbeddedGraph:
         element = svg_element(drawing)
     except UsageError as error:
         return EmbeddedGraph(element=None, problem=str(error))
+    _make_steps_buttons(element, drawing)
+    return EmbeddedGraph(element=element)
+
+
+def _make_steps_buttons(element: ET.Element, drawing: Drawing) -> None:
     # An element with the role img hides its parts from screen readers; these are buttons.
     element.set("role", "group")
     boxes = [group for group in element.iter("g") if _is_box(group)]
@@ -40,7 +45,6 @@ def embed_graph(drawing: Drawing) -> EmbeddedGraph:
             continue
         group.attrib |= {"class": "node", "data-step": str(number), "role": "button"}
         group.set("tabindex", "0")
-    return EmbeddedGraph(element=element)
 
 
 def _is_box(group: ET.Element) -> bool:

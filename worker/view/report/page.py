@@ -87,6 +87,10 @@ def embedded_json(view: ReportView) -> str:
 
 # --- the page without its script ------------------------------------------------------------------
 
+_SECTIONS = (
+    ("steps", "Steps and time"), ("detail", "Step"), ("log", "Log"), ("final", "Final state"),
+)  # fmt: skip
+
 
 def _body(body: ET.Element, view: ReportView, frames: Sequence[EmbeddedGraph], script: str) -> None:
     _tag(body, "a", "Skip to the steps", {"class": "skip", "href": "#steps-title"})
@@ -97,10 +101,8 @@ def _body(body: ET.Element, view: ReportView, frames: Sequence[EmbeddedGraph], s
     _summaries(main, view)
     _tag(main, "noscript", "Without scripts there are only the summary and the graph here.")
     _graphs(main, view, frames)
-    _section(main, "steps", "Steps and time")
-    _section(main, "detail", "Step")
-    _section(main, "log", "Log")
-    _section(main, "final", "Final state")
+    for name, title in _SECTIONS:
+        _section(main, name, title)
     _footer(body, view)
     ET.SubElement(body, "script", {"type": "application/json", "id": "data"}).text = embedded_json(
         view
@@ -141,18 +143,22 @@ def _summary(holder: ET.Element, run: RunView, label: str) -> None:
     if label:
         _tag(headline, "span", label, {"class": "label"})
     _tag(headline, "span", run.headline, {"class": "chip"})
-    # Lines of code are indented by four spaces; they keep their columns.
-    for deeper, lines in groupby(run.summary, lambda line: line.startswith("    ")):
-        if deeper:
-            _code(section, "\n".join(line[4:] for line in lines))
-        else:
-            for line in lines:
-                _tag(section, "p", line.strip())
+    _summary_lines(section, run.summary)
     facts = ("began", run.began), ("run", run.run_id), ("from", run.name)
     text = " · ".join(f"{name} {printable(value)}" for name, value in facts if value)
     _tag(section, "p", text, {"class": "facts"})
     for note in run.notes:
         _tag(section, "p", printable(note), {"class": "note"})
+
+
+def _summary_lines(section: ET.Element, summary: Sequence[str]) -> None:
+    # Lines of code are indented by four spaces; they keep their columns.
+    for is_code, lines in groupby(summary, lambda line: line.startswith("    ")):
+        if is_code:
+            _code(section, "\n".join(line[4:] for line in lines))
+        else:
+            for line in lines:
+                _tag(section, "p", line.strip())
 
 
 def _code(section: ET.Element, text: str) -> None:

@@ -62,7 +62,9 @@ def read_source(path: Path, workflow: Workflow | None = None) -> ReportSource:
 
 def _recording(folder: Path) -> ReportSource:
     if not is_recording(folder):
-        raise UsageError(f"{folder} contains no recording (worker run --record DIR creates one)")
+        inside = ", ".join(sorted(str(p.parent) for p in folder.glob("*/recording.json"))[:5])
+        hint = f"name one of {inside}" if inside else "worker run --record DIR creates one"
+        raise UsageError(f"{folder} contains no recording of its own ({hint})")
     try:
         recording = read_recording(folder)
         input = Dataclip.of(recording.input)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from worker.core.status import Status
 from worker.sinks.terminal_text import format_duration
@@ -41,16 +41,18 @@ def _step(executions: list[ReportedExecution]) -> Annotation:
     times = f"×{len(executions)} · " if len(executions) > 1 else ""
     spent = format_duration(sum(execution.spent for execution in executions))
     least = "≥ " if any(execution.open for execution in executions) else ""
-    notes = [
-        f"{number}. {_describe(execution)}"
-        for number, execution in enumerate(executions[:_MAX_NOTES], start=1)
-    ]
-    more = [f"and {len(executions) - _MAX_NOTES} more"] if len(executions) > _MAX_NOTES else []
     return Annotation(
         style=str(status or Status.SUCCESS),
         badge=f"{times}{least}{spent}",
-        note="\n".join([*notes, *more]),
+        note="\n".join(_notes(executions)),
     )
+
+
+def _notes(executions: list[ReportedExecution]) -> Iterator[str]:
+    for number, execution in enumerate(executions[:_MAX_NOTES], start=1):
+        yield f"{number}. {_describe(execution)}"
+    if len(executions) > _MAX_NOTES:
+        yield f"and {len(executions) - _MAX_NOTES} more"
 
 
 def _describe(execution: ReportedExecution) -> str:

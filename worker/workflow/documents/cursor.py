@@ -47,7 +47,10 @@ class Cursor:
 
     def warn(self, message: str) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
-            self.warnings.append(LoadWarning(path=format_path(self.path), message=message))
+            line, column = self.position
+            self.warnings.append(
+                LoadWarning(path=format_path(self.path), message=message, line=line, column=column)
+            )
 
     def at(self, key: str) -> Cursor:
         """Move to the value under a key; it is ``None`` if the key is absent."""

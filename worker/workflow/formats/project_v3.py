@@ -204,6 +204,8 @@ def _condition(node: Cursor) -> tuple[EdgeKind, str]:
     if type.value is None and expression.value is None:
         return EdgeKind.ALWAYS, ""
     if type.value is None or type.value == "js_expression":
+        if expression.value is None:
+            type.warn("there is no condition_expression, so this edge is never taken")
         return read_condition(expression)
     if type.path[-1] == "condition_type" and type.value not in (*_CONDITION_TYPES, True, False):
         _fail_type(type)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, Table, func, or_, select
 
 from worker.core.events import DATACLIP_FIELDS, AnyEvent, decode_leniently
 from worker.core.execution import Execution, executions
@@ -14,7 +14,7 @@ from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import order_of, run_of
 from worker.fleet.control.store.transaction import Transaction
-from worker.fleet.messaging.messages import EventQuery, OrderQuery
+from worker.fleet.messaging.messages import EventQuery, OrderQuery, RunQuery
 
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
 MAX_ALERTS = 200
@@ -24,24 +24,32 @@ MAX_PAGE_BYTES = 8 * 1024 * 1024
 
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
     """List the orders that match a query, newest first."""
-    matching = select(tables.ORDERS).order_by(_ORDERS.created.desc(), _ORDERS.id).limit(query.limit)
-    if query.status is not None:
-        matching = matching.where(_ORDERS.status == query.status)
-    if query.project is not None:
-        matching = matching.where(_ORDERS.project == query.project)
-    if query.workflow is not None:
-        matching = matching.where(_ORDERS.workflow == query.workflow)
+    matching = _newest(tables.ORDERS, query, searched=("id", "workflow"))
+    return [order_of(row) for row in connection.execute(matching).mappings()]
+
+
+def runs(connection: Connection, query: RunQuery) -> list[RunRecord]:
+    """List the runs that match a query, newest first."""
+    matching = _newest(tables.RUNS, query, searched=("id", "order_id", "workflow"))
+    return [run_of(row) for row in connection.execute(matching).mappings()]
+
+
+def _newest(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
+    """Select a page of a table's rows; ``query.search`` is a part of one ``searched`` column."""
+    columns = table.c
+    matching = select(table).order_by(columns.created.desc(), columns.id).limit(query.limit)
+    for name in ("status", "project", "workflow"):
+        if (value := getattr(query, name)) is not None:
+            matching = matching.where(columns[name] == value)
     if query.before is not None:
-        older = _ORDERS.created < query.before
+        older = columns.created < query.before
         if query.beyond is not None:
-            older |= (_ORDERS.created == query.before) & (_ORDERS.id > query.beyond)
+            older |= (columns.created == query.before) & (columns.id > query.beyond)
         matching = matching.where(older)
     if query.search:
-        matching = matching.where(
-            _ORDERS.id.icontains(query.search, autoescape=True)
-            | _ORDERS.workflow.icontains(query.search, autoescape=True)
-        )
-    return [order_of(row) for row in connection.execute(matching).mappings()]
+        parts = (columns[name].icontains(query.search, autoescape=True) for name in searched)
+        matching = matching.where(or_(*parts))
+    return matching
 
 
 def runs_of(connection: Connection, order_id: str) -> list[RunRecord]:

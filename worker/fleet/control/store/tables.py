@@ -75,6 +75,8 @@ RUNS = Table(
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
     Index("runs_finished", "finished"),
+    Index("runs_created", "created"),
+    Index("runs_status", "status", "created"),
 )
 
 # In queue order, so that the first waiting runs are read without a sort.
