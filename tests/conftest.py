@@ -10,7 +10,6 @@ from contextlib import suppress
 import pytest
 
 from tests.support.examples import register_profiles
-
 from worker.engine.prepared_files import default_folder
 
 pytest_plugins = ["tests.support.databases", "tests.support.control_plane_harness"]
