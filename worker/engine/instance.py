@@ -30,7 +30,7 @@ SPARE_BYTES: Final = 4 * MIB
 """Zero pages at the end of a base image, so that a small run does not grow the memory."""
 
 SLACK_BYTES: Final = 8 * MIB
-"""Linear memory beyond the limit, for holes in the heap; with larger ones a run is out of memory."""
+"""Linear memory beyond the limit, for holes in the heap; with larger holes, a run is over it."""
 
 KEEP_GROWN_BYTES: Final = 16 * MIB
 """An instance whose memory grew by more than this is not used again: memory never shrinks."""
