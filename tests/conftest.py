@@ -20,8 +20,9 @@ register_profiles()
 _engine = default_folder()
 os.environ["WORKER_CACHE"] = tempfile.mkdtemp(prefix="worker-tests-cache-")
 # But for the engine, whose preparation takes seconds: its files are named by what they are made of.
-with suppress(FileNotFoundError):
-    shutil.copytree(_engine, default_folder())
+# Linked, as they are many and large. None is written in place: a new content is a new file.
+with suppress(OSError, shutil.Error):
+    shutil.copytree(_engine, default_folder(), copy_function=os.link)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

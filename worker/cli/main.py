@@ -95,7 +95,8 @@ SECTIONS = {
     ),
     "Engine": (
         LazyCommand(
-            "engine", "worker.cli.prepare_engine:engine", "Prepare the engine that executes JavaScript."
+            "engine", "worker.cli.prepare_engine:engine",
+            "Prepare the engine that executes JavaScript.",
         ),
     ),
     "Shell": (

@@ -30,10 +30,7 @@ SPARE_BYTES: Final = 4 * MIB
 """Zero pages at the end of a base image, so that a small run does not grow the memory."""
 
 SLACK_BYTES: Final = 8 * MIB
-"""What fragmentation may cost beyond the bytes that the engine counts, and half of the limit.
-
-A text that grows next to large texts leaves holes of its former sizes.
-"""
+"""Linear memory beyond the limit, for holes in the heap; with larger holes, a run is over it."""
 
 KEEP_GROWN_BYTES: Final = 16 * MIB
 """An instance whose memory grew by more than this is not used again: memory never shrinks."""
@@ -205,7 +202,7 @@ class Instance:
     def limit_memory(self, limit_bytes: int) -> int:
         """Allow so many bytes beyond those in use now, which are returned, and count the peak."""
         limit_bytes = min(limit_bytes, 2**31)
-        size = self.memory_bytes + limit_bytes + limit_bytes // 2 + SLACK_BYTES
+        size = self.memory_bytes + limit_bytes + SLACK_BYTES
         self._store.set_limits(memory_size=min(size, 2**32))
         self.peak_bytes = self._invoke("limit", limit_bytes)
         return self.peak_bytes
