@@ -22,7 +22,7 @@ from tests.support.real_adaptors import COMMON, HTTP, KEPT, install, needs_npm, 
 from worker.adaptors.http.allowlist import hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import StepComplete, to_json
-from worker.replay.recorder import Recorder
+from worker.replay.recorder import PreparedRecording, Recorder
 from worker.replay.recording import Recording, read_recording
 from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import background
@@ -216,10 +216,11 @@ def record(file: Path, target: Path, credentials: dict[str, Any], timeout_s: flo
         options = Options(limits=Limits(timeout_s=timeout_s), credentials=credentials)
         workflow = load(file)
         sender = LazyHost(hosts_in_credentials(credentials.values()))
-        recorder = Recorder(target, workflow, {}, options, sender)
+        prepared = PreparedRecording(workflow, options)
+        recorder = Recorder(target, prepared, {}, sender)
         try:
             await shared.pool.run(
-                workflow, {}, recorder.options, sinks=[recorder], host=recorder.host,
+                workflow, {}, prepared.options, sinks=[recorder], host=recorder.host,
                 run_id=recorder.run_id,
             )  # fmt: skip
         finally:

@@ -60,17 +60,17 @@ def read_source(path: Path, workflow: Workflow | None = None) -> ReportSource:
     return _journal(path, workflow)
 
 
-def _recording(folder: Path) -> ReportSource:
-    if not is_recording(folder):
-        raise UsageError(f"{folder} contains no recording (worker run --record DIR creates one)")
+def _recording(path: Path) -> ReportSource:
+    if not is_recording(path):
+        raise UsageError(f"{path} contains no recording (worker run --record FILE creates one)")
+    recording = read_recording(path)
     try:
-        recording = read_recording(folder)
         input = Dataclip.of(recording.input)
     except RecursionError as error:
-        raise LoadError("the input is nested too deeply", file=str(folder)) from error
+        raise LoadError("the input is nested too deeply", file=str(path)) from error
     _check_workflow(recording.workflow, recording.events)
     return ReportSource(
-        name=str(folder),
+        name=str(path),
         workflow=recording.workflow,
         workflow_known=True,
         events=recording.events,
