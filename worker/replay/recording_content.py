@@ -36,12 +36,12 @@ class Dataclips:
         self._texts: dict[str, str | None] = {}
 
     def add(self, id: str, content: bytes) -> None:
+        """Add a dataclip. Raises ``ValueError`` if its content is not what was written."""
         # A dataclip that was edited would make the replay differ, and nobody would see why.
         if dataclip_id(content) != id:
-            self._damage.append(f"dataclip {id[:12]} was changed: its hash is another")
             self._texts[id] = None
-        else:
-            self._texts[id] = content.decode("utf-8", "surrogatepass")
+            raise ValueError(f"dataclip {id[:12]} was changed: its hash is another")
+        self._texts[id] = content.decode("utf-8", "surrogatepass")
 
     def text(self, id: str) -> str | None:
         """Return the text of a dataclip; None where it could not be read."""

@@ -62,6 +62,8 @@ def _dataclips(folder: Path, damage: list[str]) -> Dataclips:
     for file in sorted(folder.glob("*.json")):
         try:
             dataclips.add(file.stem, file.read_bytes())
+        except ValueError as error:
+            damage.append(str(error))
         except OSError as error:
             damage.append(f"cannot read {file.name}: {error.strerror}")
     return dataclips
