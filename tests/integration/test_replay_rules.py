@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import yaml
 
 from tests.integration.test_recording import replayed
-from tests.support.command import call_worker
+from tests.support.command import WORKER, call_worker
 from worker.adaptors.http.exchange import HttpRequest
 from worker.errors import UsageError
 from worker.replay.recording import read_recording
@@ -134,3 +136,28 @@ def test_a_pattern_that_is_no_regular_expression_is_a_usage_error(tmp_path: Path
     done = call_worker("run", tmp_path / "w.yaml", "--record", tmp_path / "run", "--scrub", "(")
     assert done.returncode == 2 and "not a regular expression" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_is_killed_leaves_a_recording_of_what_had_happened(tmp_path: Path) -> None:
+    steps: list[dict[str, Any]] = [
+        {"id": "a", "adaptor": COMMON, "expression": "fn(s => ({ n: 1 }));", "next": {"b": True}},
+        {"id": "b", "adaptor": COMMON, "expression": "fn(s => { while (true) {} });"},
+    ]
+    (tmp_path / "w.yaml").write_text(yaml.safe_dump({"steps": steps}))
+    file = tmp_path / "run.jsonl"
+    process = subprocess.Popen([*WORKER, "run", tmp_path / "w.yaml", "--record", file, "-q"])
+    try:
+        while not file.exists() or b'"job_id":"b"' not in file.read_bytes():
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    read = read_recording(file)
+    assert read.damage == ("the recording ends before its run does",)
+    assert [event.type for event in read.events] == [
+        *("run:start", "step:start", "step:complete", "step:start"),
+    ]
+    done = call_worker("recording", "show", file)
+    assert done.returncode == 1
+    assert "▸ b  not ended" in done.stdout and 'output: {"n":1}' in done.stdout

@@ -54,24 +54,8 @@ def read_file(file: Path) -> RecordingContent:
         message = "not a recording (worker run --record FILE writes one)"
         raise LoadError(message, file=str(file))
     reader = _LineReader(str(file))
-    lines = content.removesuffix(b"\n").split(b"\n")
-    for number, line in enumerate(lines, 1):
-        try:
-            reader.read(line)
-        except ValueError as error:
-            cut = number == len(lines) and not content.endswith(b"\n")
-            problem = "cut off: the file ends within it" if cut else f"damaged: {error}"
-            reader.damage.append(f"line {number} is {problem}")
-    if not (reader.events and isinstance(reader.events[-1], RunComplete)):
-        reader.damage.append("the recording ends before its run does")
-    return build_content(
-        reader.header,
-        reader.plan,
-        reader.dataclips,
-        reader.events,
-        reader.exchanges,
-        reader.damage,
-    )
+    reader.read_all(content)
+    return reader.content()
 
 
 class _LineReader:
@@ -79,26 +63,50 @@ class _LineReader:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self.header: RecordingHeader | None = None
-        self.plan: dict[str, Any] | None = None
-        self.events: list[AnyEvent] = []
-        self.exchanges: list[Exchange] = []
-        self.damage: list[str] = []
-        self.dataclips = Dataclips(self.damage)
+        self._header: RecordingHeader | None = None
+        self._plan: dict[str, Any] | None = None
+        self._events: list[AnyEvent] = []
+        self._exchanges: list[Exchange] = []
+        self._damage: list[str] = []
+        self._dataclips = Dataclips(self._damage)
         self._next_seq = 0
         self._has_gap = False
 
-    def read(self, line: bytes) -> None:
+    def content(self) -> RecordingContent:
+        """Return what was read."""
+        return build_content(
+            self._header,
+            self._plan,
+            self._dataclips,
+            self._events,
+            self._exchanges,
+            self._damage,
+        )
+
+    def read_all(self, content: bytes) -> None:
+        """Read all lines, and note those that are damaged."""
+        lines = content.removesuffix(b"\n").split(b"\n")
+        for number, line in enumerate(lines, 1):
+            try:
+                self._read(line)
+            except ValueError as error:
+                cut = number == len(lines) and not content.endswith(b"\n")
+                problem = "cut off: the file ends within it" if cut else f"damaged: {error}"
+                self._damage.append(f"line {number} is {problem}")
+        if not (self._events and isinstance(self._events[-1], RunComplete)):
+            self._damage.append("the recording ends before its run does")
+
+    def _read(self, line: bytes) -> None:
         """Read the next line. Raises ``ValueError`` for a damaged one."""
         match type_of(line):
             case "recording":
-                self.header = header_of(fields_of(line), self._file)
+                self._header = header_of(fields_of(line), self._file)
             case "workflow":
-                self.plan = plan_of(fields_of(line))
+                self._plan = plan_of(fields_of(line))
             case "dataclip":
-                self.dataclips.add(*dataclip_of_line(line))
+                self._dataclips.add(*dataclip_of_line(line))
             case "exchange":
-                self.exchanges.append(exchange_of(fields_of(line)))
+                self._exchanges.append(exchange_of(fields_of(line)))
             case _:
                 self._read_event(line)
 
@@ -114,7 +122,7 @@ class _LineReader:
             raise ValueError(f"expected event {self._next_seq}, found {seq}; the rest is ignored")
         self._next_seq += 1
         if event is not None:
-            self.events.append(event)
+            self._events.append(event)
 
 
 def _sequence_number(line: bytes) -> int | None:

@@ -24,7 +24,7 @@ from worker.util.json import dumps
 
 SECTIONS = {
     "Commands": (
-        LazyCommand("show", "worker.cli.recording:show", "Print what a recording contains."),
+        LazyCommand("show", "worker.cli.recordings:show", "Print what a recording contains."),
     )
 }
 
