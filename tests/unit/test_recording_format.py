@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import stat
@@ -27,12 +29,16 @@ from worker.core.events import (
 )
 from worker.errors import LoadError, UsageError
 from worker.replay.importers import import_recording
+from worker.replay.recorder import PreparedRecording, Recorder
 from worker.replay.recording import Recording, is_recording, read_content, read_recording
 from worker.replay.recording_lines import FORMAT, RecordingHeader, workflow_line
 from worker.replay.recording_writer import RecordingWriter
+from worker.runner.prepare import Options
+from worker.sandbox.parent.host import HostCall
 from worker.util.json import dumps
 from worker.view.report.build_run_view import build_run_view
 from worker.view.report.report_source import read_source
+from worker.workflow.load import load
 
 OLD = Path(__file__).parents[1] / "data" / "recordings-format-1"
 PLAN = {
@@ -429,9 +435,69 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
         write(tmp_path / "old")
 
 
-def test_each_line_is_in_the_file_at_once(tmp_path: Path) -> None:
-    writer = RecordingWriter(tmp_path / "run", HEADER, workflow_line(PLAN), "{}", unmasked)
-    assert read_content(writer.file).plan == PLAN
-    writer.receive(RunStart(run_id="run-1", seq=0, timestamp=7, workflow="w", versions={}))
-    assert len(read_content(writer.file).events) == 1
-    writer.close()
+START = RunStart(run_id="run-1", seq=0, timestamp=7, workflow="w", versions={})
+
+
+class Service:
+    """Replies at once."""
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        return HttpReply(status=200, body=b'{"token": "x", "access_token": "correct-horse"}')
+
+
+def recorder(path: Path) -> Recorder:
+    return Recorder(path, PreparedRecording(load(PLAN), Options()), {}, Service())
+
+
+async def test_what_has_happened_is_in_the_file_before_anything_else_happens(
+    tmp_path: Path,
+) -> None:
+    record = recorder(tmp_path / "run")
+    assert read_content(record.file).plan is not None
+    record.receive(START)
+    text = json.dumps({"method": "GET", "url": "https://x.test/"})
+    await record.host.handle(
+        HostCall(number=1, kind="http", text=text, step="a", execution=0, now_us=7)
+    )
+    await asyncio.sleep(0)
+    read = read_content(record.file)
+    assert len(read.events) == 1
+    assert read.exchanges[0].reply.body == b'{"token":"x","access_token":"***"}'
+    # A token that a service returned is masked in all that follows.
+    record.receive(
+        RunLog(
+            run_id="run-1",
+            seq=1,
+            timestamp=7,
+            source="JOB",
+            level="info",
+            message="a correct-horse",
+        )
+    )
+    record.close()
+    await asyncio.sleep(0)
+    assert b"a ***" in record.file.read_bytes() and b"correct-horse" not in record.file.read_bytes()
+
+
+async def test_a_full_disk_does_not_end_the_run_and_is_said(tmp_path: Path) -> None:
+    record = recorder(tmp_path / "run")
+    stream = record._writer._stream
+
+    class Full:
+        def write(self, lines: bytes) -> int:
+            if len(lines) > 10:
+                return stream.write(lines[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self) -> None:
+            stream.close()
+
+    record._writer._stream = Full()  # type: ignore[assignment]
+    record.receive(START)
+    await asyncio.sleep(0)
+    record.receive(START)
+    await asyncio.sleep(0)
+    with pytest.raises(UsageError, match=r"cannot write .*run: No space left on device"):
+        record.close()
+    assert stream.closed
+    assert read_recording(record.file).damage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.exchange import Exchange
 from worker.adaptors.http.recording_host import RecordingHost, Sender
 from worker.core.events import AnyEvent
+from worker.errors import UsageError
 from worker.replay.recording_lines import RecordingHeader, workflow_line
 from worker.replay.recording_writer import RecordingWriter
 from worker.replay.scrub import Scrubber, mask_configuration
@@ -61,6 +63,7 @@ class Recorder:
 
     The run needs both, and must use the options of ``prepared`` and :attr:`run_id`. ``path`` is
     that of a :class:`RecordingWriter`, which raises :class:`UsageError` if it cannot write there.
+    Where writing fails later, the run goes on, and :meth:`close` raises it.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Recorder:
         text = input_text(input)
         self._writer = RecordingWriter(path, header, prepared.workflow, text, self._mask)
         self.host = RecordingHost(sender, self._exchange)
+        self._flush_is_due = False
+        self._failure: UsageError | None = None
 
     @property
     def file(self) -> Path:
@@ -81,9 +86,25 @@ class Recorder:
 
     def receive(self, event: AnyEvent) -> None:
         self._writer.receive(event)
+        self._flush_soon()
 
     def close(self) -> None:
         self._writer.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _flush_soon(self) -> None:
+        # The events of a short run arrive together: one write for all of them costs a tenth.
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        try:
+            self._writer.flush()
+        except UsageError as error:
+            self._failure = self._failure or error
 
     def _mask(self, text: str) -> str:
         return self._scrub.json(text)
@@ -97,3 +118,4 @@ class Recorder:
             reply=self._scrub.reply(exchange.reply),
         )
         self._writer.exchange(scrubbed)
+        self._flush_soon()

@@ -1,4 +1,4 @@
-"""Writer of recordings: appends each line when it happens, with secrets masked."""
+"""Writer of recordings: appends lines to a file, with secrets masked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from worker.replay.recording_lines import (
 class RecordingWriter:
     """Writes the recording of one run into one new file, :attr:`file`.
 
+    The first lines are written at once, all others by :meth:`flush` and :meth:`close`.
     ``path`` is the file, or an existing folder: then the run's id names the file in it.
     ``workflow`` is the line of the workflow, ``input`` JSON text. ``mask`` masks the secrets in
     JSON text. Raises :class:`UsageError` if the file exists or cannot be written.
@@ -41,23 +42,41 @@ class RecordingWriter:
     ) -> None:
         self._mask = mask
         self._dataclips: set[str] = set()
+        self._pending: list[bytes] = []
         self.file, self._stream = _create(path, header.run_id)
         id, dataclip = self._dataclip(input)
-        self._append(header_line(replace(header, input=id)) + workflow + dataclip)
+        self._pending += [header_line(replace(header, input=id)), workflow, dataclip]
+        self.flush()
 
     def receive(self, event: AnyEvent) -> None:
-        dataclip, line = dataclip_of(event), b""
+        dataclip = dataclip_of(event)
         if dataclip is not None:
             id, line = self._dataclip(dataclip.text)
+            self._pending.append(line)
             event = with_dataclip(event, Dataclip(f'"{id}"'))
-        self._append(line + _encoded(self._mask(to_json(event))) + b"\n")
+        self._pending += (_encoded(self._mask(to_json(event))), b"\n")
 
     def exchange(self, exchange: Exchange) -> None:
-        """Write a request and its reply."""
-        self._append(exchange_line(exchange))
+        """Add a request and its reply."""
+        self._pending.append(exchange_line(exchange))
+
+    def flush(self) -> None:
+        """Write the lines that were received. Raises :class:`UsageError` if that fails."""
+        lines = b"".join(self._pending)
+        self._pending.clear()
+        try:
+            # Without a buffer, which a killed process would lose. A full disk takes a part.
+            while lines:
+                lines = lines[self._stream.write(lines) :]
+        except OSError as error:
+            raise _cannot_write(self.file, error) from error
 
     def close(self) -> None:
-        self._stream.close()
+        """Write the rest, and close the file."""
+        try:
+            self.flush()
+        finally:
+            self._stream.close()
 
     def _dataclip(self, text: str) -> tuple[str, bytes]:
         """Return the id of a dataclip, and its line if it is not in the file yet."""
@@ -69,11 +88,6 @@ class RecordingWriter:
             return id, b""
         self._dataclips.add(id)
         return id, dataclip_line(id, content)
-
-    def _append(self, lines: bytes) -> None:
-        # Without a buffer: the process may be killed before the run ends.
-        while lines:
-            lines = lines[self._stream.write(lines) :]
 
 
 def _encoded(text: str) -> bytes:

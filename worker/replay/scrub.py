@@ -142,24 +142,28 @@ def _parsed_by_json(body: bytes) -> Any:
         return None
 
 
-# A run makes many requests to one service, whose headers have the same names.
+# A run makes many requests to one service, whose headers and fields have the same names.
 @functools.lru_cache(maxsize=1024)
 def _is_secret_header(name: str) -> bool:
     return HEADERS.fullmatch(name) is not None
 
 
+@functools.lru_cache(maxsize=4096)
+def _is_secret(field: str) -> bool:
+    return FIELDS.fullmatch(field) is not None
+
+
 def _secret_fields(value: Any) -> Iterator[str]:
     """Collect the texts that the secret fields of JSON data hold."""
-    match value:
-        case dict():
-            for key, item in value.items():
-                if isinstance(item, str) and FIELDS.fullmatch(key):
-                    yield item
-                else:
-                    yield from _secret_fields(item)
-        case list():
-            for item in value:
-                yield from _secret_fields(item)
+    if isinstance(value, dict):
+        yield from (
+            item for key, item in value.items() if isinstance(item, str) and _is_secret(key)
+        )
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        # Only what can hold fields: a list of numbers is passed over.
+        if isinstance(item, dict | list):
+            yield from _secret_fields(item)
 
 
 def mask_fields(value: Any) -> Any:
@@ -167,7 +171,7 @@ def mask_fields(value: Any) -> Any:
     match value:
         case dict():
             return {
-                key: MASK if isinstance(item, str) and FIELDS.fullmatch(key) else mask_fields(item)
+                key: MASK if isinstance(item, str) and _is_secret(key) else mask_fields(item)
                 for key, item in value.items()
             }
         case list():
