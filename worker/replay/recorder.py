@@ -74,7 +74,7 @@ class Recorder:
         self._scrub = prepared.scrubber
         header = replace(prepared.header, run_id=self.run_id)
         text = input_text(input)
-        self._writer = RecordingWriter(path, header, prepared.workflow, text, self._mask)
+        self._writer = RecordingWriter(path, header, prepared.workflow, text, self._scrub.json)
         self.host = RecordingHost(sender, self._exchange)
         self._flush_is_due = False
         self._failure: UsageError | None = None
@@ -106,12 +106,10 @@ class Recorder:
         except UsageError as error:
             self._failure = self._failure or error
 
-    def _mask(self, text: str) -> str:
-        return self._scrub.json(text)
-
     def _exchange(self, exchange: Exchange) -> None:
         # First, so that a token is masked in the reply that brings it too.
         self._scrub = self._scrub.with_secrets_of(exchange.reply)
+        self._writer.mask = self._scrub.json
         scrubbed = replace(
             exchange,
             request=self._scrub.request(exchange.request),

@@ -28,8 +28,8 @@ class RecordingWriter:
 
     The first lines are written at once, all others by :meth:`flush` and :meth:`close`.
     ``path`` is the file, or an existing folder: then the run's id names the file in it.
-    ``workflow`` is the line of the workflow, ``input`` JSON text. ``mask`` masks the secrets in
-    JSON text. Raises :class:`UsageError` if the file exists or cannot be written.
+    ``workflow`` is the line of the workflow, ``input`` JSON text. :attr:`mask` masks the secrets
+    in JSON text. Raises :class:`UsageError` if the file exists or cannot be written.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RecordingWriter:
         input: str,
         mask: Callable[[str], str],
     ) -> None:
-        self._mask = mask
+        self.mask = mask
         self._dataclips: set[str] = set()
         self._pending: list[bytes] = []
         self.file, self._stream = _create(path, header.run_id)
@@ -54,7 +54,7 @@ class RecordingWriter:
             id, line = self._dataclip(dataclip.text)
             self._pending.append(line)
             event = with_dataclip(event, Dataclip(f'"{id}"'))
-        self._pending += (_encoded(self._mask(to_json(event))), b"\n")
+        self._pending += (_encoded(self.mask(to_json(event))), b"\n")
 
     def exchange(self, exchange: Exchange) -> None:
         """Add a request and its reply."""
@@ -81,7 +81,7 @@ class RecordingWriter:
     def _dataclip(self, text: str) -> tuple[str, bytes]:
         """Return the id of a dataclip, and its line if it is not in the file yet."""
         # The id is that of the masked content: from the hash of a secret, guesses could be checked.
-        content = _encoded(self._mask(text))
+        content = _encoded(self.mask(text))
         id = dataclip_id(content)
         # The output of a step is the input of the next, so that most dataclips come twice.
         if id in self._dataclips:
