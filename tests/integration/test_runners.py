@@ -25,8 +25,9 @@ from worker.runner.pool import Pool
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.sandbox.child.runner import Program, Runner
+from worker.sandbox.child.warm_up import warm_up
 from worker.sandbox.isolation import Isolation
-from worker.sandbox.javascript.engine import realm_image
+from worker.sandbox.javascript.engine import Engine, realm_image
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.runner_client import ProgramEncoder
 from worker.sandbox.protocol import PROGRAM_FIELDS, FrameDecoder, RunRequest
@@ -279,6 +280,15 @@ def test_nothing_of_a_run_is_left_in_memory(
     image = in_process.runner._engine.instance.image
     assert image is not None and memory[: image.size] == bytes(image.view)
     assert not any(memory[image.size :])
+
+
+def test_the_warm_up_of_the_zygote_leaves_nothing_in_the_engine() -> None:
+    image = realm_image()
+    engine = Engine(image)
+    log = engine.log
+    warm_up(engine, image)
+    assert bytes(engine.instance.content()) == bytes(image.view)
+    assert engine.log.__qualname__ == log.__qualname__ and engine.instance.image is image
 
 
 def test_programs_that_were_dropped_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from worker.sandbox.child.condition_server import serve_conditions
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.runner import serve_runs
 from worker.sandbox.child.sandboxed_run import SandboxedRun
+from worker.sandbox.child.warm_up import warm_up
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import JAVASCRIPT_SHARE, confine
 from worker.sandbox.protocol import (
@@ -71,6 +72,7 @@ class Zygote:
         self._image = image
         self._children: dict[int, str] = {}
         self._buffer = b""
+        self._is_warm = False
         self._wake, wake_writer = os.pipe()
         os.set_blocking(wake_writer, False)
         self._wake_writer = wake_writer
@@ -87,6 +89,7 @@ class Zygote:
             if self._wake in readable:
                 os.read(self._wake, 4096)
                 self._reap()
+                self._warm_up()
             if control in readable and not self._handle_requests():
                 return self._kill_all()
 
@@ -164,6 +167,13 @@ class Zygote:
                     return
                 if name := self._children.pop(pid, None):
                     self._notify("ended", name, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+
+    def _warm_up(self) -> None:
+        # After the first child has ended: at the start, the first run would wait for it, and that
+        # may be the only one.
+        if not self._is_warm:
+            self._is_warm = True
+            warm_up(self._engine, self._image)
 
     def _kill_all(self) -> None:
         for pid in self._children:
