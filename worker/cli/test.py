@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import aclosing
 from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
-from worker.testing.case_runner import CaseResult, run_cases
+from worker.testing.case_runner import CaseResult, run_cases_in_parallel
 from worker.testing.coverage import Coverage, coverage_lines, measure, save
 from worker.testing.update import update_cases as update_file
 from worker.workflow.model import Workflow
@@ -57,6 +58,7 @@ def test(
       worker test graphs
       worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
       worker test . --coverage rules.json --fail-under 90
+      worker test . --jobs 1
 
     \b
     Exit code: 0 all passed, 1 a case failed or too few rules were exercised,
@@ -153,9 +155,10 @@ def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
 
 async def _run_all(cases: list[Case], jobs: int) -> list[CaseResult]:
     results = []
-    async for result in run_cases(cases, jobs):
-        _print(result)
-        results.append(result)
+    async with aclosing(run_cases_in_parallel(cases, jobs)) as completed:
+        async for result in completed:
+            _print(result)
+            results.append(result)
     return results
 
 
