@@ -23,6 +23,7 @@ from worker.sandbox import child_process
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
 Handler = Callable[[Sequence[Item]], AsyncIterator[Result]]
 """Handles items and yields their results in order. What goes wrong with an item is its result."""
@@ -36,14 +37,19 @@ _BATCHES_PER_PROCESS = 8
 _EXIT_TIMEOUT_S = 5.0
 
 
-class Work(Protocol[Item_contra, Result]):
+class Work(Protocol[Item_contra, Result_co]):
     """Way to handle the items of a command. It is pickled into each process."""
 
-    def open(self, slots: int) -> AbstractAsyncContextManager[Handler[Item_contra, Result]]:
+    def open(self, slots: int) -> AbstractAsyncContextManager[Handler[Item_contra, Result_co]]:
         """Return a context with a handler that executes ``slots`` runs at once."""
 
-    def lost(self, item: Item_contra, cause: str) -> Result:
+    def lost(self, item: Item_contra, cause: str) -> Result_co:
         """Return the result of an item that has ended its process."""
+
+
+def worthwhile_processes(items: int, jobs: int, estimate_s: float) -> int:
+    """Return how many processes are worth their start; up to 1, this process does the work."""
+    return min(jobs, items, int(estimate_s / START_S))
 
 
 async def results_in_order(
@@ -54,7 +60,7 @@ async def results_in_order(
     ``estimate_s`` is the processor time that one process would need. Closing the generator ends
     all processes.
     """
-    processes = min(jobs, len(items), int(estimate_s / START_S))
+    processes = worthwhile_processes(len(items), jobs, estimate_s)
     if processes > 1:
         results = _Sharing(work, items, processes).results()
     else:
