@@ -19,7 +19,7 @@ from typing import Any
 
 import worker
 from bench import fleet, replays
-from worker.cli.explore import RestartingEvaluator
+from worker.cli.parallel_exploration import RestartingEvaluator
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
 from worker.runner.pool import Pool

@@ -83,7 +83,7 @@ def replay_all(
     changed = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if write_cases is not None:
         return _write_cases(recordings, write_cases)
-    work = _ReplayWork(
+    work = ReplayWork(
         workflow=changed,
         part=ReplayPart(start=only or start_at, end=only or stop_after),
         as_json=as_json,
@@ -107,7 +107,7 @@ def find_recordings(folders: Sequence[Path]) -> list[Path]:
     return recordings
 
 
-async def _replay_all(folders: list[Path], work: _ReplayWork, jobs: int) -> int:
+async def _replay_all(folders: list[Path], work: ReplayWork, jobs: int) -> int:
     kinds: Counter[str] = Counter()
     reports = results_in_order(work, folders, jobs, _REPLAY_S * len(folders))
     async with aclosing(reports):
@@ -124,7 +124,7 @@ async def _replay_all(folders: list[Path], work: _ReplayWork, jobs: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Report:
+class ReplayReport:
     """Kind of the first difference, or ``same``, and the lines that describe it."""
 
     kind: str
@@ -132,7 +132,7 @@ class _Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ReplayWork:
+class ReplayWork:
     """Replays as parallel work; its items are the folders of recordings."""
 
     workflow: Workflow | None
@@ -141,19 +141,19 @@ class _ReplayWork:
     alone: bool
 
     @asynccontextmanager
-    async def open(self, slots: int) -> AsyncIterator[Handler[Path, _Report]]:
+    async def open(self, slots: int) -> AsyncIterator[Handler[Path, ReplayReport]]:
         async with Pool(size=slots) as pool:
             yield functools.partial(self._replay_in_order, pool, slots)
 
     async def _replay_in_order(
         self, pool: Pool, slots: int, folders: Sequence[Path]
-    ) -> AsyncIterator[_Report]:
+    ) -> AsyncIterator[ReplayReport]:
         # Recordings are read ahead of the pool, but never all of them into memory.
         ahead = asyncio.Semaphore(slots * 2)
         for task in [asyncio.create_task(self._replay(pool, ahead, f)) for f in folders]:
             yield await task
 
-    async def _replay(self, pool: Pool, ahead: asyncio.Semaphore, folder: Path) -> _Report:
+    async def _replay(self, pool: Pool, ahead: asyncio.Semaphore, folder: Path) -> ReplayReport:
         async with ahead:
             try:
                 return self._report(
@@ -165,11 +165,11 @@ class _ReplayWork:
                 # A recording that cannot be replayed must not end those after it.
                 return self.lost(folder, f"failed: {type(error).__name__}: {error}")
 
-    def _report(self, folder: Path, outcome: Replay | WorkerError) -> _Report:
+    def _report(self, folder: Path, outcome: Replay | WorkerError) -> ReplayReport:
         lines = _as_json(folder, outcome) if self.as_json else _as_text(folder, outcome, self.alone)
-        return _Report(_kind(outcome), lines)
+        return ReplayReport(_kind(outcome), lines)
 
-    def lost(self, item: Path, cause: str) -> _Report:
+    def lost(self, item: Path, cause: str) -> ReplayReport:
         return self._report(item, WorkerError(f"its replay {cause}"))
 
 

@@ -8,6 +8,7 @@ are the same either way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 from collections import deque
@@ -92,6 +93,7 @@ class _Sharing(Generic[Item, Result]):
     def __init__(self, work: Work[Item, Result], items: Sequence[Item], processes: int) -> None:
         self._work, self._items, self._processes = work, items, processes
         self._encoded_work = encode_frame(work)
+        self._is_broken = False
         loop = asyncio.get_running_loop()
         self._results: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
         self._size = max(1, min(_MAX_BATCH, len(items) // (processes * _BATCHES_PER_PROCESS)))
@@ -112,11 +114,12 @@ class _Sharing(Generic[Item, Result]):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        # Without this, a process that cannot start would leave the caller waiting for ever.
-        if not task.cancelled() and (error := task.exception()) is not None:
-            for result in self._results:
-                if not result.done():
-                    result.set_exception(error)
+        if task.cancelled() or (error := task.exception()) is None or self._is_broken:
+            return
+        self._is_broken = True
+        # The caller waits for the first of them, and would wait for ever.
+        if (first := next((r for r in self._results if not r.done()), None)) is not None:
+            first.set_exception(error)
 
     async def _serve(self) -> None:
         """Have processes handle batches, one process after the other, until no batch is left."""
@@ -163,20 +166,24 @@ class _BatchProcess:
 
     async def __aenter__(self) -> Self:
         self._process, channel = child_process.start("worker.runner.batch_process")
+        self._reader, self._writer = await asyncio.open_connection(sock=channel)
         try:
-            self._reader, self._writer = await asyncio.open_connection(sock=channel)
             self._writer.write(self._encoded_work)
             await self.receive()
         except (EOFError, ConnectionError) as error:
-            raise WorkerError(f"a process did not start: it {self.cause_of_end()}") from error
-        except BaseException:
-            self._kill()
+            cause = self.cause_of_end()
+            await self.__aexit__()
+            raise WorkerError(f"a process did not start: it {cause}") from error
+        except asyncio.CancelledError:
+            await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *reason: object) -> None:
         self._writer.close()
         self._kill()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     def _kill(self) -> None:
         # Not asked to end: nothing of it is wanted any more, and its sandbox ends with it.
