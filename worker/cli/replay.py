@@ -38,7 +38,7 @@ from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 # Processor time of one replay in this process, as measured: reading, comparing, formatting.
-_REPLAY_S = 0.002
+REPLAY_S = 0.002
 
 
 @command("replay")
@@ -109,7 +109,7 @@ def find_recordings(folders: Sequence[Path]) -> list[Path]:
 
 async def _replay_all(folders: list[Path], work: ReplayWork, jobs: int) -> int:
     kinds: Counter[str] = Counter()
-    reports = results_in_order(work, folders, jobs, _REPLAY_S * len(folders))
+    reports = results_in_order(work, folders, jobs, REPLAY_S * len(folders))
     async with aclosing(reports):
         with progress("replaying", len(folders)) as done:
             async for report in reports:
