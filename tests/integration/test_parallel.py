@@ -223,7 +223,7 @@ async def test_a_case_that_cannot_run_fails_alone(
     cases = load_cases(write_cases(tmp_path, 8))
     broken = {"data": {"n": {1, 2}}}
     cases = [*cases[:5], cases[5].__class__(**{**_fields(cases[5]), "input": broken}), *cases[6:]]
-    results = [result async for result in run_cases_in_parallel(cases, jobs)]
+    results = [result async for result in run_cases_in_parallel(cases, jobs, keep_runs=True)]
     failed = [result.case.name for result in results if not result.results]
     assert failed == ["case 5"]
     assert results[5].mismatches[0].startswith("the case could not be run: UsageError")

@@ -70,7 +70,9 @@ def test(
     cases = [case for file in files for case in load_cases(file) if keyword in case.name]
     if not cases:
         raise UsageError(f"no cases found in {len(files)} files (they end in {SUFFIXES[0]})")
-    results = asyncio.run(_run_all(cases, jobs))
+    # Only an update and the coverage read the runs themselves.
+    keep_runs = update or _needs_coverage(coverage, fail_under, draw)
+    results = asyncio.run(_run_all(cases, jobs, keep_runs=keep_runs))
     updated = _update(results) if update else 0
     failed = sum(bool(result.mismatches) for result in results) - updated
     if junit is not None:
@@ -112,11 +114,15 @@ def _update(results: list[CaseResult]) -> int:
     return len(names)
 
 
+def _needs_coverage(file: Path | None, fail_under: float | None, draw: Path | None) -> bool:
+    return file is not None or fail_under is not None or draw is not None
+
+
 def _cover(
     results: list[CaseResult], file: Path | None, fail_under: float | None, draw: Path | None
 ) -> bool:
     """Print the coverage of the rules if an option needs it; return True if it is too low."""
-    if file is None and fail_under is None and draw is None:
+    if not _needs_coverage(file, fail_under, draw):
         return False
     by_workflow: dict[str, list[CaseResult]] = {}
     for result in results:
@@ -153,9 +159,9 @@ def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
     return files
 
 
-async def _run_all(cases: list[Case], jobs: int) -> list[CaseResult]:
+async def _run_all(cases: list[Case], jobs: int, *, keep_runs: bool) -> list[CaseResult]:
     results = []
-    async with aclosing(run_cases_in_parallel(cases, jobs)) as completed:
+    async with aclosing(run_cases_in_parallel(cases, jobs, keep_runs=keep_runs)) as completed:
         async for result in completed:
             _print(result)
             results.append(result)

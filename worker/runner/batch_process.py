@@ -1,7 +1,7 @@
 """Process that handles batches of items for :mod:`worker.runner.parallel`.
 
 The channel carries frames of pickled objects. The parent sends the work, then batches of items; the
-process sends ``None`` when it is ready, then the results one by one.
+process sends an empty list when it is ready, then lists of results.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import sys
 from typing import Any
 
 _LENGTH = struct.Struct("!Q")
+# Results of this time go in one frame: a frame costs the parent more than a short result.
+_DELAY_S = 0.02
 
 
 def encode_frame(value: Any) -> bytes:
@@ -38,11 +40,33 @@ async def serve(channel: socket.socket) -> None:
     batches: asyncio.Queue[Any] = asyncio.Queue()
     async with work.open(1) as handle:
         receiving = asyncio.create_task(_receive(reader, batches))
-        writer.write(encode_frame(None))
+        sender = _ResultSender(writer)
+        writer.write(encode_frame([]))
         while not receiving.done():
             async for result in handle(await batches.get()):
-                writer.write(encode_frame(result))
-                await writer.drain()
+                sender.put(result)
+            sender.flush()
+            await writer.drain()
+
+
+class _ResultSender:
+    """Sends results to the parent, several at once."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._results: list[Any] = []
+
+    def put(self, result: Any) -> None:
+        """Send a result soon: the next item may take long."""
+        if not self._results:
+            asyncio.get_running_loop().call_later(_DELAY_S, self.flush)
+        self._results.append(result)
+
+    def flush(self) -> None:
+        """Send all results now."""
+        if self._results:
+            self._writer.write(encode_frame(self._results))
+            self._results = []
 
 
 async def _receive(reader: asyncio.StreamReader, batches: asyncio.Queue[Any]) -> None:

@@ -151,8 +151,8 @@ class _Sharing(Generic[Item, Result]):
                         batch = batches.popleft()
                         owed += batch
                         await process.send([self._items[index] for index in batch])
-                    result = await process.receive()
-                    self._results[owed.popleft()].set_result(result)
+                    for result in await process.receive():
+                        self._results[owed.popleft()].set_result(result)
             except (EOFError, ConnectionError):
                 return _Unfinished(tuple(owed), process.cause_of_end())
         return None
@@ -194,8 +194,9 @@ class _BatchProcess:
         self._writer.write(encode_frame(batch))
         await self._writer.drain()
 
-    async def receive(self) -> Any:
-        return await read_frame(self._reader)
+    async def receive(self) -> list[Any]:
+        results: list[Any] = await read_frame(self._reader)
+        return results
 
     def cause_of_end(self) -> str:
         """Describe how the process ended, after its channel was closed."""

@@ -47,10 +47,13 @@ async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[CaseResul
 
 
 async def run_cases_in_parallel(
-    cases: Sequence[Case], jobs: int
+    cases: Sequence[Case], jobs: int, *, keep_runs: bool
 ) -> AsyncGenerator[CaseResult, None]:
-    """Run cases like :func:`run_cases`, but many of them in processes of their own."""
-    work = _CaseWork(tuple(cases))
+    """Run cases like :func:`run_cases`, but many of them in processes of their own.
+
+    Without ``keep_runs``, the results of their runs are left out.
+    """
+    work = _CaseWork(tuple(cases), keep_runs)
     outcomes = results_in_order(work, range(len(cases)), jobs, _estimate_s(cases))
     async with aclosing(outcomes):
         left = iter(cases)
@@ -76,6 +79,8 @@ class _CaseWork:
     """Cases as parallel work. Its items are indices, as cases of a file share one workflow."""
 
     cases: tuple[Case, ...]
+    # To send the events of a scripted run to another process costs as much as the run itself.
+    keep_runs: bool
 
     @asynccontextmanager
     async def open(self, slots: int) -> AsyncIterator[Handler[int, _Outcome]]:
@@ -83,7 +88,8 @@ class _CaseWork:
 
             async def handle(indices: Sequence[int]) -> AsyncIterator[_Outcome]:
                 async for result in run([self.cases[index] for index in indices]):
-                    yield result.results, result.mismatches, result.seconds
+                    runs = result.results if self.keep_runs else ()
+                    yield runs, result.mismatches, result.seconds
 
             yield handle
 
