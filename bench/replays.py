@@ -12,14 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import worker
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
+from worker.cli.replay import REPLAY_S, ReplayWork
 from worker.replay.recorder import PreparedRecording, Recorder
-from worker.replay.recording import read_recording
-from worker.replay.replayer import replay
+from worker.replay.replayer import ReplayPart
+from worker.runner.parallel import results_in_order
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 
@@ -106,7 +108,7 @@ async def measure(row: Row, root: Path) -> None:
             f"{unrecorded:.1f} to {kept:.1f} ms; aim 10 %",
         )
         runs = [root / f"r{number}" for number in range(200)]
-        await replays(row, pool, [*runs] * 5)
+        await replays(row, [*runs] * 5)
         state = {"data": {"rows": [{"id": n, "text": "x" * 90} for n in range(100_000)]}}
         began = time.perf_counter()
         assert (await pool.run(plain, state)).status == "success"
@@ -118,17 +120,22 @@ async def measure(row: Row, root: Path) -> None:
         )
 
 
-async def replays(row: Row, pool: Pool, folders: list[Path]) -> None:
-    room = asyncio.Semaphore(4)
+async def replays(row: Row, folders: list[Path]) -> None:
+    """Replay as `worker replay` does, in one process and in two."""
+    rates = {jobs: await replay_rate(folders, jobs) for jobs in (1, 2)}
+    row(
+        "replays, two workers",
+        f"{rates[2]:.0f} /s",
+        f"{len(folders):,} recordings; in turn {rates[1]:.0f}; {rates[2] / rates[1]:.1f} x; aim 700",
+    )
 
-    async def one(folder: Path) -> None:
-        async with room:
-            assert (await replay(pool, read_recording(folder))).divergence is None
 
+async def replay_rate(folders: list[Path], jobs: int) -> float:
+    work = ReplayWork(workflow=None, part=ReplayPart(), as_json=False, alone=False)
     began = time.perf_counter()
-    await asyncio.gather(*(one(folder) for folder in folders))
-    rate = len(folders) / (time.perf_counter() - began)
-    row("replays, two at once", f"{rate:.0f} /s", f"{len(folders)} recordings; aim 300")
+    async with aclosing(results_in_order(work, folders, jobs, REPLAY_S * len(folders))) as reports:
+        assert all([report.kind == "same" async for report in reports])
+    return len(folders) / (time.perf_counter() - began)
 
 
 def main(row: Row) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import worker
 from tests.support.command import ROOT, Done, call_worker
 from tests.support.examples import examples
-from worker.cli.explore import RestartingEvaluator
+from worker.cli.parallel_exploration import RestartingEvaluator
 from worker.errors import UsageError
 from worker.explore.explorer import (
     Choice,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,14 +15,15 @@ from worker.cli.options import (
     PATH,
     WholeNumberRange,
     command,
+    jobs,
     option,
     pick_workflow,
     start_at,
     stop_after,
     write_cases,
 )
+from worker.cli.parallel_exploration import ParallelExploration, RestartingEvaluator
 from worker.cli.progress import progress
-from worker.core.machine import EdgesEvaluated
 from worker.errors import UsageError
 from worker.explore.explorer import (
     Choice,
@@ -36,10 +35,8 @@ from worker.explore.explorer import (
     decision_table,
 )
 from worker.explore.export_cases import case_file, describe_run
-from worker.explore.properties import PropertyResult, check_property, parse_property
-from worker.runner.pool import background, start_evaluator
-from worker.runner.prepare import Options, prepare
-from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
+from worker.explore.properties import PropertyResult, parse_property
+from worker.runner.prepare import Options
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES
 from worker.util.json import dumps
@@ -62,6 +59,7 @@ from worker.workflow.model import Workflow
 @option("--aborts", is_flag=True, help="Show the rows in which a step ends the run.")
 @option("--limit", type=WholeNumberRange(min=1), default=10_000, show_default=True, metavar="N",
         help="Maximum number of rows.")  # fmt: skip
+@jobs
 @write_cases(help="Write the rows to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print rows and answers as JSON, one a line.")
 def explore(
@@ -75,6 +73,7 @@ def explore(
     everything: bool,
     aborts: bool,
     limit: int,
+    jobs: int,
     write_cases: Path | None,
     as_json: bool,
 ) -> int:
@@ -95,6 +94,7 @@ def explore(
       worker explore graphs/referral.yaml
       worker explore graphs/referral.yaml --ask "no failure goes unhandled"
       worker explore graphs/router.yaml --write-cases router.cases.yaml
+      worker explore graphs/triage.yaml --ask "triage always runs" --jobs 1
 
     \b
     Exit code: 0 every sentence holds, 1 one does not,
@@ -107,38 +107,17 @@ def explore(
     options = Options(start=start_at, end=stop_after)
     with closing(RestartingEvaluator(explored, options)) as evaluator:
         explorer = Explorer(plan=evaluator.plan, evaluate=evaluator, input=_input(input_file))
+        parallel = ParallelExploration(workflow=explored, options=options, jobs=jobs)
         with progress("exploring"):
+            parallel.search_ahead(explorer)
             rows = decision_table(explorer, everything=everything, limit=limit)
-            results = [check_property(explorer, property) for property in properties]
+            results = parallel.check(explorer, properties)
         if write_cases is not None:
             _write(write_cases, file, explored, rows, workflow, explorer.input)
         lines = _as_json(rows, results) if as_json else _as_text(explorer, rows, results, aborts)
         for line in lines:
             print(line)
     return int(any(not result.holds for result in results))
-
-
-class RestartingEvaluator:
-    """Evaluator of conditions that starts a new process where the last one ended."""
-
-    def __init__(self, workflow: Workflow, options: Options) -> None:
-        self._request = prepare(workflow, {}, options, str(uuid.uuid4()))
-        self.plan = self._request.plan
-        self._evaluator: ConditionEvaluator | None = None
-
-    def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
-        if self._evaluator is None or self._evaluator.closed:
-            shared = background()
-            call = start_evaluator(shared.pool, self._request)
-            self._evaluator = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
-            if error := self._evaluator.startup_error():
-                raise UsageError(f"the workflow cannot run: {error.message}")
-        return self._evaluator.evaluate_all(step, states)
-
-    def close(self) -> None:
-        """Release the process."""
-        if self._evaluator is not None:
-            self._evaluator.close()
 
 
 def _input(file: Path | None) -> str | None:

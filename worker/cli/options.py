@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from worker.cli.renamed import warn_renamed
+from worker.util.cores import usable_cores
 
 PATH = click.Path(path_type=Path)
 
@@ -205,8 +206,9 @@ max_limits = options(
 # --- output ---------------------------------------------------------------------------------------
 
 as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-jobs = option("--jobs", "-j", type=WholeNumberRange(min=1), default=os.cpu_count() or 2,
-              metavar="N", help="How many run at once.  [default: one for each core]")  # fmt: skip
+jobs = option("--jobs", "-j", type=WholeNumberRange(min=1), default=usable_cores, metavar="N",
+              help="How many run at once; 1 is one after the other.  "
+                   "[default: one for each usable core]")  # fmt: skip
 
 
 def write_cases(*old: str, help: str) -> Decorator:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -26,12 +29,16 @@ from worker.errors import LoadError, UsageError, WorkerError
 from worker.replay.divergence import Divergence
 from worker.replay.recording import Recording, is_recording, read_recording
 from worker.replay.replayer import Replay, ReplayPart, replay
+from worker.runner.parallel import Handler, results_in_order
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
+
+# Processor time of one replay in this process, as measured: reading, comparing, formatting.
+REPLAY_S = 0.002
 
 
 @command("replay")
@@ -67,6 +74,7 @@ def replay_all(
       worker replay runs --workflow-file project.yaml --workflow "Case referral"
       worker replay runs/first.jsonl --start-at notify
       worker replay runs/first.jsonl --write-cases notify.cases.yaml
+      worker replay runs --json --jobs 4
 
     \b
     Exit code: 0 no difference, 1 a difference, 2 wrong usage or nothing to read.
@@ -76,8 +84,13 @@ def replay_all(
     changed = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if write_cases is not None:
         return _write_cases(recordings, write_cases)
-    part = ReplayPart(start=only or start_at, end=only or stop_after)
-    return asyncio.run(_replay_all(recordings, changed, part, jobs, as_json=as_json))
+    work = ReplayWork(
+        workflow=changed,
+        part=ReplayPart(start=only or start_at, end=only or stop_after),
+        as_json=as_json,
+        alone=len(recordings) == 1,
+    )
+    return asyncio.run(_replay_all(recordings, work, jobs))
 
 
 def find_recordings(paths: Sequence[Path]) -> list[Path]:
@@ -95,40 +108,70 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
     return recordings
 
 
-async def _replay_all(
-    folders: list[Path], workflow: Workflow | None, part: ReplayPart, jobs: int, *, as_json: bool
-) -> int:
+async def _replay_all(paths: list[Path], work: ReplayWork, jobs: int) -> int:
     kinds: Counter[str] = Counter()
-    alone = len(folders) == 1
-    async with Pool(size=jobs) as pool:
-        # Recordings are read ahead of the pool, but never all of them into memory.
-        slots = asyncio.Semaphore(jobs * 2)
-        tasks = [
-            asyncio.create_task(_replay(pool, folder, workflow, part, slots)) for folder in folders
-        ]
-        with progress("replaying", len(folders)) as done:
-            for folder, task in zip(folders, tasks, strict=True):
-                outcome = await task
-                kinds[_kind(outcome)] += 1
-                for line in (
-                    _as_json(folder, outcome) if as_json else _as_text(folder, outcome, alone)
-                ):
+    reports = results_in_order(work, paths, jobs, REPLAY_S * len(paths))
+    async with aclosing(reports):
+        with progress("replaying", len(paths)) as done:
+            async for report in reports:
+                kinds[report.kind] += 1
+                for line in report.lines:
                     print(line)
                 done()
-    if not alone and not as_json:
+    if not work.alone and not work.as_json:
         _summary(kinds)
-    bad = len(folders) - kinds["same"]
-    return 2 if kinds["unreadable"] == len(folders) else int(bad > 0)
+    bad = len(paths) - kinds["same"]
+    return 2 if kinds["unreadable"] == len(paths) else int(bad > 0)
 
 
-async def _replay(
-    pool: Pool, folder: Path, workflow: Workflow | None, part: ReplayPart, slots: asyncio.Semaphore
-) -> Replay | WorkerError:
-    async with slots:
-        try:
-            return await replay(pool, read_recording(folder), workflow, part)
-        except WorkerError as error:
-            return error
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """Kind of the first difference, or ``same``, and the lines that describe it."""
+
+    kind: str
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayWork:
+    """Replays as parallel work; its items are the paths of recordings."""
+
+    workflow: Workflow | None
+    part: ReplayPart
+    as_json: bool
+    alone: bool
+
+    @asynccontextmanager
+    async def open(self, slots: int) -> AsyncIterator[Handler[Path, ReplayReport]]:
+        async with Pool(size=slots) as pool:
+            yield functools.partial(self._replay_in_order, pool, slots)
+
+    async def _replay_in_order(
+        self, pool: Pool, slots: int, paths: Sequence[Path]
+    ) -> AsyncIterator[ReplayReport]:
+        # Recordings are read ahead of the pool, but never all of them into memory.
+        ahead = asyncio.Semaphore(slots * 2)
+        for task in [asyncio.create_task(self._replay(pool, ahead, f)) for f in paths]:
+            yield await task
+
+    async def _replay(self, pool: Pool, ahead: asyncio.Semaphore, path: Path) -> ReplayReport:
+        async with ahead:
+            try:
+                return self._report(
+                    path, await replay(pool, read_recording(path), self.workflow, self.part)
+                )
+            except WorkerError as error:
+                return self._report(path, error)
+            except Exception as error:
+                # A recording that cannot be replayed must not end those after it.
+                return self.lost(path, f"failed: {type(error).__name__}: {error}")
+
+    def _report(self, path: Path, outcome: Replay | WorkerError) -> ReplayReport:
+        lines = _as_json(path, outcome) if self.as_json else _as_text(path, outcome, self.alone)
+        return ReplayReport(_kind(outcome), lines)
+
+    def lost(self, item: Path, cause: str) -> ReplayReport:
+        return self._report(item, WorkerError(f"its replay {cause}"))
 
 
 def _kind(outcome: Replay | WorkerError) -> str:
@@ -142,8 +185,8 @@ def _kind(outcome: Replay | WorkerError) -> str:
 # --- as text --------------------------------------------------------------------------------------
 
 
-def _as_text(folder: Path, outcome: Replay | WorkerError, alone: bool) -> list[str]:
-    name = printable(str(folder))
+def _as_text(path: Path, outcome: Replay | WorkerError, alone: bool) -> list[str]:
+    name = printable(str(path))
     if isinstance(outcome, WorkerError):
         return [f"✗ {name}: {printable(str(outcome))}"]
     lines = [f"! {name}: {printable(damage)}" for damage in outcome.recording.damage]
@@ -151,9 +194,9 @@ def _as_text(folder: Path, outcome: Replay | WorkerError, alone: bool) -> list[s
         return [*lines, f"✗ {name}: {_difference(outcome.divergence)}"]
     if alone:
         steps = [entry.step for entry in outcome.result.path]
-        path = printable(" → ".join(steps) or "(no step)")
+        walked = printable(" → ".join(steps) or "(no step)")
         lines.append(f"{'!' if lines else '✓'} {name}: {outcome.result.status.value}, as recorded")
-        lines.append(f"  path: {path}")
+        lines.append(f"  path: {walked}")
         if outcome.scripted:
             lines.append(f"  from the recording: {printable(', '.join(outcome.scripted))}")
     return lines
@@ -186,8 +229,8 @@ _WORDS = {
 }
 
 
-def _as_json(folder: Path, outcome: Replay | WorkerError) -> list[str]:
-    fields: dict[str, object] = {"recording": str(folder), "kind": _kind(outcome)}
+def _as_json(path: Path, outcome: Replay | WorkerError) -> list[str]:
+    fields: dict[str, object] = {"recording": str(path), "kind": _kind(outcome)}
     if isinstance(outcome, WorkerError):
         return [dumps({**fields, "message": str(outcome)})]
     divergence = outcome.divergence
@@ -211,12 +254,12 @@ def _as_json(folder: Path, outcome: Replay | WorkerError) -> list[str]:
 # --- as cases -------------------------------------------------------------------------------------
 
 
-def _write_cases(folders: list[Path], target: Path) -> int:
+def _write_cases(paths: list[Path], target: Path) -> int:
     recordings: list[Recording] = []
-    for folder in folders:
-        recording = read_recording(folder)
+    for path in paths:
+        recording = read_recording(path)
         if recording.damage:
-            raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(folder))
+            raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(path))
         recordings.append(recording)
     write_case(recordings, target)
     print(f"wrote {len(recordings)} cases to {printable(str(target))}")

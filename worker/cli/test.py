@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import aclosing
 from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
-from worker.testing.case_runner import CaseResult, run_cases
+from worker.testing.case_runner import CaseResult, run_cases_in_parallel
 from worker.testing.coverage import Coverage, coverage_lines, measure, save
 from worker.testing.update import update_cases as update_file
 from worker.workflow.model import Workflow
@@ -57,6 +58,7 @@ def test(
       worker test graphs
       worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
       worker test . --coverage rules.json --fail-under 90
+      worker test . --jobs 1
 
     \b
     Exit code: 0 all passed, 1 a case failed or too few rules were exercised,
@@ -66,7 +68,9 @@ def test(
         return _print_schema()
     files = find_case_files(paths or (Path(),))
     cases = _select([case for file in files for case in load_cases(file)], keyword)
-    results = asyncio.run(_run_all(cases, jobs))
+    # Only an update and the coverage read the runs themselves.
+    keep_runs = update or _needs_coverage(coverage, fail_under, draw)
+    results = asyncio.run(_run_all(cases, jobs, keep_runs=keep_runs))
     updated = _update(results) if update else 0
     failed = sum(bool(result.mismatches) for result in results) - updated
     if junit is not None:
@@ -118,11 +122,15 @@ def _update(results: list[CaseResult]) -> int:
     return len(names)
 
 
+def _needs_coverage(file: Path | None, fail_under: float | None, draw: Path | None) -> bool:
+    return file is not None or fail_under is not None or draw is not None
+
+
 def _cover(
     results: list[CaseResult], file: Path | None, fail_under: float | None, draw: Path | None
 ) -> bool:
     """Print the coverage of the rules if an option needs it; return True if it is too low."""
-    if file is None and fail_under is None and draw is None:
+    if not _needs_coverage(file, fail_under, draw):
         return False
     by_workflow: dict[str, list[CaseResult]] = {}
     for result in results:
@@ -159,11 +167,12 @@ def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
     return files
 
 
-async def _run_all(cases: list[Case], jobs: int) -> list[CaseResult]:
+async def _run_all(cases: list[Case], jobs: int, *, keep_runs: bool) -> list[CaseResult]:
     results = []
-    async for result in run_cases(cases, jobs):
-        _print(result)
-        results.append(result)
+    async with aclosing(run_cases_in_parallel(cases, jobs, keep_runs=keep_runs)) as completed:
+        async for result in completed:
+            _print(result)
+            results.append(result)
     return results
 
 

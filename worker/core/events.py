@@ -327,7 +327,11 @@ def from_fields(fields: Mapping[str, Any], dataclip: str | None = None) -> AnyEv
         event = cast("AnyEvent", msgspec.convert(fields, kind))
     except msgspec.ValidationError as error:
         raise _not_an_event(error) from error
-    return event if dataclip is None else with_dataclip(event, Dataclip(dataclip))
+    name = DATACLIP_FIELDS.get(event.type)
+    if dataclip is not None and name is not None:
+        # In place, as nobody else has the event yet: a copy costs as much as the conversion.
+        force_setattr(event, name, Dataclip(dataclip))
+    return event
 
 
 def error_from_dict(fields: Mapping[str, Any]) -> StepError:

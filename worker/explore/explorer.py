@@ -115,6 +115,9 @@ class ExploredState:
         )
 
 
+Search = tuple[str, bool]
+"""Search for states of a step, by its id: those after it failed, or after it succeeded."""
+
 # Evaluates the open edges of a step (by id) over states, each JSON text.
 EvaluateStates = Callable[[str, Sequence[str]], Sequence[EdgesEvaluated]]
 
@@ -132,8 +135,10 @@ class Explorer:
     input: str | None = None
     # A dict for its order: each text once, in the order of the exploration.
     pruned: dict[str, None] = field(default_factory=dict)
-    # By step, and whether it failed: a search runs conditions in the sandbox, which is slow.
-    _witnesses: dict[tuple[str, bool], list[Witness]] = field(default_factory=dict)
+    # A search runs conditions in the sandbox, which is slow. Those in `searched` are the results of
+    # searches elsewhere, which may be of more than is reached here.
+    searched: Mapping[Search, list[Witness]] = field(default_factory=dict)
+    witnesses: dict[Search, list[Witness]] = field(default_factory=dict)
 
     def start(self) -> ExploredState:
         """Begin a run, up to its first choice."""
@@ -180,12 +185,34 @@ class Explorer:
 
     def _find_witnesses(self, step: Step, failed: bool) -> list[Witness]:
         key = (step.id, failed)
-        if key not in self._witnesses:
-            failure = error_entry(error_of(Ending.FAILS)) if failed else None
-            witnesses = find_witnesses(step, failure, lambda batch: self.evaluate(step.id, batch))
-            self._witnesses[key] = witnesses
+        if key not in self.witnesses:
+            witnesses = self.searched[key] if key in self.searched else self.search(key)
+            self.witnesses[key] = witnesses
             self.pruned |= dict.fromkeys(_values_without_state(step, failed, witnesses))
-        return self._witnesses[key]
+        return self.witnesses[key]
+
+    def search(self, search: Search) -> list[Witness]:
+        """Search for a state for every combination of values that a step's conditions can have."""
+        id, failed = search
+        failure = error_entry(error_of(Ending.FAILS)) if failed else None
+        step = self.plan.steps[self.plan.index[id]]
+        return find_witnesses(step, failure, lambda batch: self.evaluate(id, batch))
+
+
+def searches_of(plan: Plan) -> list[Search]:
+    """List the searches that an exploration of any input can come to."""
+    searches: list[Search] = []
+    waiting, reached = [plan.start], {plan.start}
+    while waiting:
+        step = plan.steps[plan.index[waiting.pop()]]
+        if any(edge.expression for edge in step.open_edges):
+            # A step without code cannot fail.
+            searches += [(step.id, failed) for failed in (False, True)[: 1 + step.runs_code]]
+        after = () if step.id == plan.end else step.open_edges
+        targets = dict.fromkeys(edge.target for edge in after if edge.target not in reached)
+        reached |= targets.keys()
+        waiting += targets
+    return searches
 
 
 def _values_without_state(step: Step, failed: bool, witnesses: list[Witness]) -> Iterator[str]:

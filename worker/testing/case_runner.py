@@ -6,15 +6,24 @@ import asyncio
 import atexit
 import functools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
+from worker.runner.parallel import Handler, results_in_order
 from worker.runner.pool import Pool, background
 from worker.runner.result import Result
 from worker.testing.assertions import mismatches
 from worker.testing.case import Case
 from worker.testing.in_process import InProcessRunner, NeedsSandbox
 from worker.testing.schedule import ScheduledRun, scheduled_runs
+
+# Processor time of one case, as measured: it decides how many processes are worth their start.
+_SCRIPTED_S = 0.0003
+_REAL_CODE_S = 0.001
+
+# Scripted cases that run before the first of them is reported.
+_SLICE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,22 +36,115 @@ class CaseResult:
     seconds: float
 
 
+# --- many cases -----------------------------------------------------------------------------------
+
+
 async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[CaseResult]:
     """Run cases, ``jobs`` of them at once, and yield their results in the order of the cases."""
-    async with Pool(size=jobs) as pool:
+    async with _open_runner(jobs) as run:
+        async for result in run(cases):
+            yield result
+
+
+async def run_cases_in_parallel(
+    cases: Sequence[Case], jobs: int, *, keep_runs: bool
+) -> AsyncGenerator[CaseResult, None]:
+    """Run cases like :func:`run_cases`, but many of them in processes of their own.
+
+    Without ``keep_runs``, the results of their runs are left out.
+    """
+    work = _CaseWork(tuple(cases), keep_runs)
+    outcomes = results_in_order(work, range(len(cases)), jobs, _estimate_s(cases))
+    async with aclosing(outcomes):
+        left = iter(cases)
+        async for results, texts, seconds in outcomes:
+            case = next(left)
+            yield CaseResult(case=case, results=results, mismatches=texts, seconds=seconds)
+
+
+def _estimate_s(cases: Sequence[Case]) -> float:
+    return sum(_SCRIPTED_S if _is_scripted(case) else _REAL_CODE_S for case in cases)
+
+
+def _is_scripted(case: Case) -> bool:
+    return all(step.id in case.script for step in case.workflow.steps if step.runs_code)
+
+
+# The fields of a CaseResult without the case itself, which the receiver has.
+_Outcome = tuple[tuple[Result, ...], tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _CaseWork:
+    """Cases as parallel work. Its items are indices, as cases of a file share one workflow."""
+
+    cases: tuple[Case, ...]
+    # To send the events of a scripted run to another process costs as much as the run itself.
+    keep_runs: bool
+
+    @asynccontextmanager
+    async def open(self, slots: int) -> AsyncIterator[Handler[int, _Outcome]]:
+        async with _open_runner(slots) as run:
+
+            async def handle(indices: Sequence[int]) -> AsyncIterator[_Outcome]:
+                async for result in run([self.cases[index] for index in indices]):
+                    runs = result.results if self.keep_runs else ()
+                    yield runs, result.mismatches, result.seconds
+
+            yield handle
+
+    def lost(self, item: int, cause: str) -> _Outcome:
+        return (), (f"the process that ran the case {cause}",), 0.0
+
+
+@asynccontextmanager
+async def _open_runner(slots: int) -> AsyncIterator[Handler[Case, CaseResult]]:
+    async with Pool(size=slots) as pool:
         runner = InProcessRunner(pool, asyncio.get_running_loop())
         try:
-            # One thread for all: an evaluator of conditions serves one request at a time.
-            scripted = await asyncio.to_thread(lambda: [_run_scripted(runner, c) for c in cases])
+            yield functools.partial(_run_in_order, pool, runner)
         finally:
             runner.close()
+
+
+async def _run_in_order(
+    pool: Pool, runner: InProcessRunner, cases: Sequence[Case]
+) -> AsyncIterator[CaseResult]:
+    for start in range(0, len(cases), _SLICE):
+        part = cases[start : start + _SLICE]
+        # One thread for all: an evaluator of conditions serves one request at a time.
+        scripted = await asyncio.to_thread(_run_all_scripted, runner, part)
         tasks = [
-            None if result else asyncio.create_task(_run_in_sandbox(pool, case))
-            for case, result in zip(cases, scripted, strict=True)
+            None if result else asyncio.create_task(_run_in_sandbox_or_fail(pool, case))
+            for case, result in zip(part, scripted, strict=True)
         ]
         for result, task in zip(scripted, tasks, strict=True):
             if completed := result or (await task if task else None):
                 yield completed
+
+
+def _run_all_scripted(runner: InProcessRunner, cases: Sequence[Case]) -> list[CaseResult | None]:
+    return [_run_scripted_or_fail(runner, case) for case in cases]
+
+
+def _run_scripted_or_fail(runner: InProcessRunner, case: Case) -> CaseResult | None:
+    try:
+        return _run_scripted(runner, case)
+    except Exception as error:
+        return _not_run(case, error)
+
+
+async def _run_in_sandbox_or_fail(pool: Pool, case: Case) -> CaseResult:
+    try:
+        return await _run_in_sandbox(pool, case)
+    except Exception as error:
+        return _not_run(case, error)
+
+
+def _not_run(case: Case, error: Exception) -> CaseResult:
+    # A case that cannot run must not end those after it.
+    text = f"the case could not be run: {type(error).__name__}: {error}"
+    return CaseResult(case=case, results=(), mismatches=(text,), seconds=0.0)
 
 
 def _run_scripted(runner: InProcessRunner, case: Case) -> CaseResult | None:
@@ -66,6 +168,9 @@ async def _run_in_sandbox(pool: Pool, case: Case) -> CaseResult:
             run = runs.send(result)
         except StopIteration as end:
             return _case_result(case, end.value, began)
+
+
+# --- one case -------------------------------------------------------------------------------------
 
 
 def run_case(case: Case) -> CaseResult:

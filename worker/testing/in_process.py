@@ -40,6 +40,7 @@ class InProcessRunner:
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool, self._loop = pool, loop
+        self._closed = False
         # By the identity of the workflow: hashing one for every run, with all its code, is slow.
         self._requests: dict[tuple[int, str, str], RunRequest | PlanError] = {}
         self._evaluators: dict[int, ConditionEvaluator] = {}
@@ -48,6 +49,8 @@ class InProcessRunner:
 
     def run(self, run: ScheduledRun) -> Result:
         """Run to the end. Raises :class:`NeedsSandbox` on a step that is not scripted."""
+        if self._closed:
+            raise RuntimeError("the runner of cases is closed")
         options = run.options
         collector = Collector(run.run_id, ())
         prepared = self._request(run.case.workflow, options)
@@ -87,7 +90,9 @@ class InProcessRunner:
         return evaluator
 
     def close(self) -> None:
-        """End the processes that evaluate conditions."""
+        """End the processes that evaluate conditions; later runs raise an error."""
+        # A thread that still runs cases would otherwise start new processes.
+        self._closed = True
         for evaluator in self._evaluators.values():
             evaluator.close()
 

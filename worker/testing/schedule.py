@@ -30,23 +30,26 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledRun:
-    """Run of a case that is due; ``number`` counts the runs of the case from 0."""
+    """Run of a case that is due.
+
+    ``run_id`` is the same each time, and with it the run's ids and random numbers.
+    """
 
     case: Case
     input: Mapping[str, Any]
     options: Options
-    number: int
+    run_id: str
     host: Host
 
-    @property
-    def run_id(self) -> str:
-        """Id that is the same each time, and with it the run's ids and random numbers."""
-        # The id of a recording belongs to its first run; retries need ids of their own.
-        if self.case.run_id and not self.number:
-            return self.case.run_id
-        name = f"{self.case.file}\0{self.case.index}\0{self.case.name}\0{self.number}"
-        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-        return str(uuid.UUID(bytes=digest[:16], version=4))
+
+def _run_id(case: Case, number: int) -> str:
+    """Derive the id of a run; ``number`` counts the runs of the case from 0."""
+    # The id of a recording belongs to its first run; retries need ids of their own.
+    if case.run_id and not number:
+        return case.run_id
+    name = f"{case.file}\0{case.index}\0{case.name}\0{number}"
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
 RunSchedule = Generator[ScheduledRun, Result, tuple[Result, ...]]
@@ -72,8 +75,9 @@ def _work_order(
     start_at, inputs = case.start_at, dict[str, Any]()
     for retries_left in range(case.retry.times, -1, -1):
         options = _options(case, start_at, begins_at_us, results)
+        run_id = _run_id(case, len(results))
         result = yield ScheduledRun(
-            case=case, input=input, options=options, number=len(results), host=host
+            case=case, input=input, options=options, run_id=run_id, host=host
         )
         results.append(result)
         if result.status is Status.SUCCESS or not retries_left:

@@ -16,6 +16,8 @@ def dumps(value: Any) -> str:
     Raises ``TypeError``, ``ValueError`` or ``RecursionError`` if the value is not JSON.
     """
     text = _encode(value)
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

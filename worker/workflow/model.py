@@ -87,7 +87,7 @@ class Step(Struct, frozen=True, kw_only=True):
     @property
     def open_edges(self) -> tuple[Edge, ...]:
         """Edges that can be taken: neither disabled nor ``NEVER``."""
-        return tuple(edge for edge in self.edges if edge.can_be_taken)
+        return tuple([edge for edge in self.edges if edge.can_be_taken])
 
 
 class LoadWarning(Struct, frozen=True, kw_only=True):

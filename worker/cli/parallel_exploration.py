@@ -1,0 +1,163 @@
+"""Exploration on all cores: searches for states, and checks of properties that take long."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, closing
+from dataclasses import dataclass
+from typing import Any
+
+from worker.core.machine import EdgesEvaluated
+from worker.errors import UsageError, WorkerError
+from worker.explore.explorer import Explorer, Search, searches_of
+from worker.explore.properties import Property, PropertyResult, check_property, parse_property
+from worker.explore.state_search import Witness
+from worker.runner.parallel import Handler, results_in_order, worthwhile_processes
+from worker.runner.pool import background, start_evaluator
+from worker.runner.prepare import Options, prepare
+from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
+from worker.workflow.model import Workflow
+
+# Processor time of a search in this process, as measured on conditions with a few paths.
+_SEARCH_S = 0.005
+# A check of so many situations takes as long as the start of a process, or longer.
+_SHORT_CHECK = 2_000
+_LONG_CHECK_S = 0.6
+
+Task = Callable[[Explorer], Any]
+"""Part of an exploration; it can be pickled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelExploration:
+    """Parts of an exploration that ``jobs`` processes execute where it is worth their start.
+
+    A part that is lost with its process is executed by this one, as without processes.
+    """
+
+    workflow: Workflow
+    options: Options
+    jobs: int
+
+    def search_ahead(self, explorer: Explorer) -> None:
+        """Make the searches that the exploration can come to, where they are many."""
+        searches = searches_of(explorer.plan) if explorer.input is None else []
+        if worthwhile_processes(len(searches), self.jobs, _SEARCH_S * len(searches)) > 1:
+            tasks = [functools.partial(_search, search=search) for search in searches]
+            witnesses = self._execute(explorer, tasks, _SEARCH_S)
+            explorer.searched = {
+                search: states
+                for search, states in zip(searches, witnesses, strict=True)
+                if states is not None
+            }
+
+    def check(self, explorer: Explorer, properties: Sequence[Property]) -> list[PropertyResult]:
+        """Check properties; those that take long in processes, if there are several."""
+        results = [check_property(explorer, prop, limit=_SHORT_CHECK) for prop in properties]
+        long = [number for number, result in enumerate(results) if not result.complete]
+        for number, result in zip(long, self._check_long(explorer, properties, long), strict=True):
+            results[number] = result
+        return results
+
+    def _check_long(
+        self, explorer: Explorer, properties: Sequence[Property], numbers: Sequence[int]
+    ) -> list[PropertyResult]:
+        tasks = [functools.partial(_check, text=properties[number].text) for number in numbers]
+        if min(self.jobs, len(tasks)) > 1:
+            checked = self._execute(explorer, tasks, _LONG_CHECK_S)
+        else:
+            checked = [None for _ in tasks]
+        results = []
+        for task, outcome in zip(tasks, checked, strict=True):
+            result, pruned = outcome or task(explorer)
+            explorer.pruned |= pruned
+            results.append(result)
+        return results
+
+    def _execute(self, explorer: Explorer, tasks: Sequence[Task], estimate_s: float) -> list[Any]:
+        work = _ExplorationWork(
+            workflow=self.workflow,
+            options=self.options,
+            input=explorer.input,
+            searched={**explorer.searched, **explorer.witnesses},
+        )
+        return asyncio.run(_collect(work, tasks, self.jobs, estimate_s * len(tasks)))
+
+
+async def _collect(
+    work: _ExplorationWork, tasks: Sequence[Task], jobs: int, estimate_s: float
+) -> list[Any]:
+    async with aclosing(results_in_order(work, tasks, jobs, estimate_s)) as results:
+        return [result async for result in results]
+
+
+def _search(explorer: Explorer, *, search: Search) -> list[Witness]:
+    return explorer.search(search)
+
+
+def _check(explorer: Explorer, *, text: str) -> tuple[PropertyResult, dict[str, None]]:
+    """Check a property; return the result, and what the exploration has pruned so far."""
+    prop = parse_property(text, tuple(step.id for step in explorer.plan.steps))
+    return check_property(explorer, prop), explorer.pruned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ExplorationWork:
+    """Exploration as parallel work. The result of a lost task is ``None``."""
+
+    workflow: Workflow
+    options: Options
+    input: str | None
+    searched: Mapping[Search, list[Witness]]
+
+    @asynccontextmanager
+    async def open(self, slots: int) -> AsyncIterator[Handler[Task, Any]]:
+        with closing(RestartingEvaluator(self.workflow, self.options)) as evaluator:
+            yield functools.partial(self._handle, evaluator)
+
+    async def _handle(
+        self, evaluator: RestartingEvaluator, tasks: Sequence[Task]
+    ) -> AsyncIterator[Any]:
+        for task in tasks:
+            # A new one each time: what an earlier task has pruned is not this one's.
+            explorer = Explorer(
+                plan=evaluator.plan, evaluate=evaluator, input=self.input, searched=self.searched
+            )
+            yield await asyncio.to_thread(_result_or_none, task, explorer)
+
+    def lost(self, item: Task, cause: str) -> None:
+        return None
+
+
+def _result_or_none(task: Task, explorer: Explorer) -> Any:
+    try:
+        return task(explorer)
+    except WorkerError:
+        # The main process meets the same error, at the place where it belongs.
+        return None
+
+
+class RestartingEvaluator:
+    """Evaluator of conditions that starts a new process where the last one ended."""
+
+    def __init__(self, workflow: Workflow, options: Options) -> None:
+        self._request = prepare(workflow, {}, options, str(uuid.uuid4()))
+        self.plan = self._request.plan
+        self._evaluator: ConditionEvaluator | None = None
+
+    def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
+        if self._evaluator is None or self._evaluator.closed:
+            shared = background()
+            call = start_evaluator(shared.pool, self._request)
+            self._evaluator = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
+            if error := self._evaluator.startup_error():
+                raise UsageError(f"the workflow cannot run: {error.message}")
+        return self._evaluator.evaluate_all(step, states)
+
+    def close(self) -> None:
+        """Release the process."""
+        if self._evaluator is not None:
+            self._evaluator.close()
