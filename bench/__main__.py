@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import worker
-from bench import fleet, locales, recordings, replays
+from bench import engine, fleet, locales, recordings, replays, runners
+from bench.table import row
 from worker.cli.parallel_exploration import RestartingEvaluator
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
@@ -32,16 +33,8 @@ from worker.util.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB = 2**20
+LONG_RUN = Options(limits=Limits(timeout_s=300))
 STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
-
-
-def row(name: str, figure: str, compared: str = "") -> None:
-    print(f"{name:<48} {figure:>14}  {compared}", flush=True)
-
-
-def quantile(values: Iterable[float], q: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * q))]
 
 
 def chain(length: int, source: str = STEP) -> worker.Workflow:
@@ -60,36 +53,6 @@ def star(rays: int) -> worker.Workflow:
     return worker.load({"workflow": {"name": "star", "steps": [hub, *leaves]}})
 
 
-INPUT = {"data": {"patient": {"id": 7, "name": "x" * 900}}}
-
-
-async def timed(call: Callable[[], Awaitable[Any]]) -> float:
-    began = time.perf_counter()
-    await call()
-    return time.perf_counter() - began
-
-
-async def throughput(pool: Pool, workflow: worker.Workflow, count: int, at_once: int) -> float:
-    """Runs a second with ``at_once`` runs under way."""
-    left = iter(range(count))
-
-    async def work() -> None:
-        for _ in left:
-            assert (await pool.run(workflow, INPUT)).status == "success"
-
-    return count / await timed(lambda: asyncio.gather(*(work() for _ in range(at_once))))
-
-
-def bare_fork(count: int = 200) -> float:
-    """Seconds to fork and reap a process that does nothing, from a process of this size."""
-    began = time.perf_counter()
-    for _ in range(count):
-        if (pid := os.fork()) == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-    return (time.perf_counter() - began) / count
-
-
 def cost(*command: str, count: int = 10) -> tuple[float, float]:
     """The median wall and processor time of a command and its children, in milliseconds."""
     walls, processor = [], []
@@ -100,38 +63,6 @@ def cost(*command: str, count: int = 10) -> tuple[float, float]:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return statistics.median(walls) * 1000, statistics.median(processor) * 1000
-
-
-async def overshoot(pool: Pool, count: int = 30) -> list[float]:
-    """Measure the milliseconds between a run's time limit and its end, by its own events."""
-    workflow = chain(1, "fn(state => { while (true) {} });")
-    options = Options(limits=Limits(timeout_s=0.1))
-    results = [await pool.run(workflow, {}, options) for _ in range(count)]
-    assert all(result.error_type == "TimeoutError" for result in results)
-    return [(result.duration / 1e6 - 0.1) * 1000 for result in results]
-
-
-HOGS = {
-    "objects": "const a = []; while (true) a.push({ n: a.length });",
-    "strings": "const a = []; while (true) a.push('x'.repeat(1e6) + a.length);",
-    "buffers": "const a = []; while (true) a.push(new Uint8Array(1e6).fill(1));",
-}
-
-
-async def out_of_memory(pool: Pool, kind: str, limit: int = 128) -> tuple[float, float]:
-    """Seconds until an OomError, and peak resident MB beyond the limit."""
-    workflow = chain(1, f"fn(state => {{ {HOGS[kind]} }});")
-    began = time.perf_counter()
-    result = await pool.run(workflow, {}, Options(limits=Limits(memory_mb=limit)))
-    assert result.error_type == "OomError", result.error
-    peak = max(getattr(event, "mem", 0) for event in result.events)
-    return time.perf_counter() - began, peak / MIB - limit
-
-
-def resident(pid: int) -> float:
-    """A process's resident memory in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 def lint_project(steps: int) -> float:
@@ -229,42 +160,35 @@ def exploration(branches: int) -> tuple[float, int, int]:
     return time.perf_counter() - began, rows, runs or 0
 
 
+async def run_s(pool: Pool, graph: worker.Workflow) -> float:
+    """Return the seconds that a run takes."""
+    began = time.perf_counter()
+    result = await pool.run(graph, {}, LONG_RUN)
+    assert result.status == "success", result.error
+    return time.perf_counter() - began
+
+
+async def graphs() -> None:
+    """Print what long graphs cost, and how that grows."""
+    async with Pool(size=1) as pool:
+        await pool.run(chain(3), {})
+        for name, make in (("chain", chain), ("star", star)):
+            small, large = make(5_000), make(100_000)
+            short, long = [await run_s(pool, graph) for graph in (small, large)]
+            row(f"5,000-step {name}", f"{short:.2f} s", "aim 0.4; OpenFn 22.6 / 29.7")
+            row(
+                f"100,000-step {name}",
+                f"{long:.1f} s",
+                f"aim 10; {long / short:.1f} x for 20 x the steps (aim 11 x for 10 x)",
+            )
+
+
 async def main() -> None:
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}, {platform.system()} {platform.release()}\n"
     )
-    three = chain(3)
-    async with Pool(size=2) as pool:
-        await throughput(pool, three, 50, 2)
-        rate = await throughput(pool, three, 1500, 2)
-        row("isolated 3-step runs, two at once", f"{rate:.0f} /s", "aim 500; OpenFn's worker 2.15")
-        latencies = [await timed(lambda: pool.run(three, INPUT)) * 1000 for _ in range(300)]
-        p50, p99 = quantile(latencies, 0.5), quantile(latencies, 0.99)
-        row(
-            "warm latency of one run, p50 / p99",
-            f"{p50:.1f} / {p99:.1f} ms",
-            "aim p50 5; OpenFn 618",
-        )
-        fork = bare_fork() * 1000
-        row("a run's cost over a bare fork", f"{p50 / fork:.1f} x", f"fork {fork:.2f} ms")
-        for name, graph in (("chain", chain(5000)), ("star", star(5000))):
-            took = await timed(lambda graph=graph: pool.run(graph, {}))  # type: ignore[misc]
-            row(f"5,000-step {name}", f"{took:.2f} s", "aim 1; OpenFn 22.6 / 29.7")
-        times = await overshoot(pool)
-        row("timeout overshoot, p99", f"{quantile(times, 0.99):.1f} ms", "aim 10")
-        for kind in HOGS:
-            took, over = await out_of_memory(pool, kind)
-            row(
-                f"out of memory at 128 MB: {kind}",
-                f"{took:.2f} s",
-                f"peak {over:+.0f} MB (aim +32)",
-            )
-        row(
-            "resident memory of the idle zygote",
-            f"{resident(pool.zygote_pid):.0f} MB",
-            "OpenFn 95 to 132 a child",
-        )
+    await graphs()
     rate = await asyncio.to_thread(scripted_cases, 4000)
     row("scripted cases on one core", f"{rate:.0f} /s", "3 of 4 steps run, 2 conditions; aim 5,000")
     cores = usable_cores()
@@ -292,6 +216,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    asyncio.run(runners.main())
+    engine.main()
     asyncio.run(main())
     recordings.main(row)
     replays.main(row)

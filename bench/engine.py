@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 import subprocess
@@ -13,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from bench.table import row
 from worker.engine.failures import Interrupted
 from worker.engine.instance import Instance, Runtime
 from worker.engine.machine_code import MachineCode, compile_module
@@ -54,10 +54,6 @@ for (let i = 0; i < 3; i++) {
 }
 console.log(Math.min(...times));
 """
-
-
-def row(name: str, figure: str, compared: str = "") -> None:
-    print(f"{name:<48} {figure:>14}  {compared}", flush=True)
 
 
 def median_us(work: Callable[[], object], times: int) -> float:
@@ -137,9 +133,13 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-if __name__ == "__main__":
-    print(json.dumps({"code": str(prepared_files()._folder)}))
+def main() -> None:
+    """Print all figures of the engine."""
     startup()
     instances()
     overshoot()
     scripts()
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import worker
+from bench.table import row
 from tests.support.locale_agreement import answer, expressions
 from worker.engine.instance import Instance
 from worker.engine.prepared_files import default_folder
@@ -32,10 +33,6 @@ NAMED = "fn(s => ({ ...s, at: new Date(0).toISOString().slice(0, 10), intl: type
 FORMATS = (
     "fn(s => ({ ...s, at: new Date(0).toLocaleDateString('sv', { timeZone: 'Africa/Nairobi' }) }));"
 )
-
-
-def row(name: str, figure: str, compared: str = "") -> None:
-    print(f"{name:<48} {figure:>14}  {compared}", flush=True)
 
 
 def workflow(source: str) -> worker.Workflow:
