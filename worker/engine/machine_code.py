@@ -8,7 +8,6 @@ import platform
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 import wasmtime
@@ -74,8 +73,19 @@ def module_hash() -> str:
 
 def code_key() -> str:
     """Return the key of the code: of the module, of wasmtime, and of the processor."""
-    parts = (module_hash(), version("wasmtime"), str(MACHINE_STACK_BYTES), *_processor())
+    parts = (module_hash(), _wasmtime_version(), str(MACHINE_STACK_BYTES), *_processor())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+
+
+def _wasmtime_version() -> str:
+    # Read from the name of its folder: importlib.metadata takes a tenth of the start of a process.
+    packages = Path(wasmtime.__file__).parent.parent
+    folder = next(packages.glob("wasmtime-*.dist-info"), None)
+    if folder is not None:
+        return folder.name
+    from importlib.metadata import version
+
+    return version("wasmtime")
 
 
 def _processor() -> tuple[str, ...]:
