@@ -39,6 +39,9 @@ class Memory(Protocol):
     def restore(self) -> None:
         """Make them those of the image loaded last; only the engine has written since."""
 
+    def written(self) -> list[tuple[int, int]]:
+        """Return the start and end of each stretch that may differ from the base of the image."""
+
     def clear(self, start: int, end: int) -> None:
         """Make the bytes from ``start`` to ``end``, beyond the image, zero."""
 
@@ -58,6 +61,10 @@ class CopiedMemory:
     def restore(self) -> None:
         assert self._image is not None
         ctypes.memmove(self._address, self._source, self._image.size)
+
+    def written(self) -> list[tuple[int, int]]:
+        assert self._image is not None
+        return [(0, self._image.size)]
 
     def clear(self, start: int, end: int) -> None:
         ctypes.memset(self._address + start, 0, end - start)
@@ -90,6 +97,11 @@ class MappedMemory:
             start, end = run.span()
             offset = start * PAGE
             ctypes.memmove(self._address + offset, self._source + offset, (end - start) * PAGE)
+
+    def written(self) -> list[tuple[int, int]]:
+        assert self._image is not None
+        runs = _WRITTEN_RUN.finditer(self._written_pages(self._image.size))
+        return [(run.start() * PAGE, run.end() * PAGE) for run in runs]
 
     def clear(self, start: int, end: int) -> None:
         if _libc().madvise(self._address + start, end - start, _DONT_NEED):
