@@ -89,6 +89,9 @@ schema: $(STAMP)  ## Write the JSON Schema of case files and the AsyncAPI docume
 vendor:  ## Rebuild the bundled JavaScript libraries (needs Node)
 	npm --prefix tools/vendor install --no-package-lock
 	node tools/vendor/build.mjs
+	node tools/vendor/collation.mjs
+	TZ=UTC node tools/vendor/agreement.mjs
+	TZ=UTC node tools/vendor/locale-expressions.mjs
 	npm --prefix tools/dagre install --no-package-lock
 	node tools/dagre/build.mjs
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench import fleet, replays
+from bench import fleet, locales, recordings, replays
 from worker.cli.explore import RestartingEvaluator
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
@@ -268,5 +268,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     asyncio.run(main())
+    recordings.main(row)
     replays.main(row)
+    locales.main(row)
     fleet.main(row, worker.load)

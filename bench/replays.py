@@ -17,7 +17,7 @@ from typing import Any
 
 import worker
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
-from worker.replay.recorder import Recorder
+from worker.replay.recorder import PreparedRecording, Recorder
 from worker.replay.recording import read_recording
 from worker.replay.replayer import replay
 from worker.runner.pool import Pool
@@ -61,14 +61,16 @@ async def latency(run: Callable[[], Any], count: int = 200) -> float:
     return statistics.median(times) * 1000
 
 
-async def recorded(pool: Pool, folder: Path, workflow: worker.Workflow) -> Any:
+async def recorded(
+    pool: Pool, file: Path, workflow: worker.Workflow, prepared: PreparedRecording
+) -> Any:
     """One run, recorded."""
-    recorder = Recorder(folder, workflow, {"data": {}}, Options(), Service())
+    recorder = Recorder(file, prepared, {"data": {}}, Service())
     try:
         return await pool.run(
             workflow,
             {"data": {}},
-            recorder.options,
+            prepared.options,
             sinks=[recorder],
             host=recorder.host,
             run_id=recorder.run_id,
@@ -96,7 +98,8 @@ async def measure(row: Row, root: Path) -> None:
         bare = RecordingHost(Service(), lambda exchange: None)
         unrecorded = await latency(lambda: pool.run(asking, {"data": {}}, host=bare))
         count = iter(range(100_000))
-        kept = await latency(lambda: recorded(pool, root / f"r{next(count)}", asking))
+        prepared = PreparedRecording(asking, Options())
+        kept = await latency(lambda: recorded(pool, root / f"r{next(count)}", asking, prepared))
         row(
             "recording overhead of a run with a request",
             f"{(kept / unrecorded - 1) * 100:+.0f} %",

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from worker.runner.prepare import Options
     from worker.runner.result import PathEntry, Result
     from worker.sandbox.clock import ClockKind
+    from worker.sandbox.isolation import Isolation
     from worker.sandbox.limits import Limits
     from worker.sandbox.parent.host import Host, HostCall, HostReply
     from worker.sinks.base import Sink
@@ -98,6 +99,7 @@ _MODULES = {
     "HostCall": "worker.sandbox.parent.host",
     "HostPattern": "worker.adaptors.http.allowlist",
     "HostReply": "worker.sandbox.parent.host",
+    "Isolation": "worker.sandbox.isolation",
     "Journal": "worker.sinks.journal",
     "JournalError": "worker.sinks.journal",
     "Language": "worker.workflow.model",
@@ -170,6 +172,7 @@ __all__ = [
     "HostCall",
     "HostPattern",
     "HostReply",
+    "Isolation",
     "Journal",
     "JournalError",
     "Language",

@@ -8,6 +8,7 @@ blocks need. In an output ``…`` stands for any text, and a line ``...`` for an
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -29,6 +30,7 @@ from worker.core.scripted import FAILURES
 from worker.core.status import Status
 from worker.fleet.messaging.broker import free_port
 from worker.lint.rules import RULES
+from worker.replay.importers import import_recording
 from worker.testing.case_keys import (
     CASE_KEYS,
     CRON_KEYS,
@@ -206,6 +208,18 @@ def test_the_reference_of_events_has_every_field() -> None:
     text = (ROOT / "docs/reference/events.md").read_text()
     fields = {name for kind in get_args(AnyEvent) for name in kind.__struct_fields__}
     assert fields <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_the_reference_of_recordings_has_every_type_and_field(tmp_path: Path) -> None:
+    old = ROOT / "tests/data/recordings-format-1/requests"
+    lines = import_recording(old, tmp_path / "new.jsonl").file.read_text().splitlines()
+    objects = [json.loads(line) for line in lines]
+    names = {item["type"] for item in objects}
+    for item in objects:
+        if ":" not in item["type"]:
+            names |= {*item, *item.get("request", ()), *item.get("reply", ())}
+    text = (ROOT / "docs/reference/recordings.md").read_text()
+    assert names <= set(re.findall(r"`([\w:]+)`", text))
 
 
 def test_the_reference_of_statuses_has_every_error_type() -> None:

@@ -112,7 +112,8 @@ def test_interrupts_are_punctual(shared: object, blank: object) -> None:
         with pytest.raises(Interrupted), instance.run_until(deadline_s):
             instance.evaluate("for (;;);")
         late_ms.append((time.monotonic() - deadline_s) * 1000)
-    assert statistics.median(late_ms) < 20  # 0.3 ms on a quiet machine
+    # 0.3 ms on a quiet machine; the bench measures it, and a test must hold on a loaded one.
+    assert statistics.median(late_ms) < 1000
 
 
 def test_a_deadline_that_did_not_pass_leaves_no_trace(instance: Instance) -> None:

@@ -62,7 +62,7 @@ def test_installed_adaptors_are_listed_with_their_licences() -> None:
     assert by_name[HTTP]["licence"].startswith("LGPL") and by_name[HTTP]["size"] > 100_000
     assert by_name[HTTP]["integrity"].startswith("sha512-")
     assert HTTP in call_worker("adaptors", "list").stdout
-    found = cache.find(HTTP)
+    found = cache.find(parse(HTTP))
     assert found is not None and {"get", "post", "execute", "fn"} <= set(found.exports)
 
 
@@ -169,7 +169,7 @@ def test_versions_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
         call_worker("adaptors", "remove", "mine@1.9.0").stdout.strip()
         == "removed @openfn/language-mine@1.9.0"
     )
-    assert cache.find("mine@1.9.0") is None and cache.find("mine@1.0.0") is not None
+    assert cache.find(parse("mine@1.9.0")) is None and cache.find(parse("mine@1.0.0")) is not None
     assert call_worker("adaptors", "remove", "mine").stdout.count("removed") == 2
     assert call_worker("adaptors", "remove", "mine").returncode == 2
     assert "no adaptors are installed" in call_worker("adaptors", "list").stdout
@@ -193,7 +193,7 @@ def test_a_bundle_that_was_changed_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(monkeypatch, tmp_path, "1.0.0", MINE.format(version="1"))
-    found = cache.find("mine")
+    found = cache.find(parse("mine"))
     assert found is not None
     found.bundle.write_text(MINE.format(version="evil"))
     done = run(tmp_path, "mine@1.0.0")

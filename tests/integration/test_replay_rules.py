@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import pytest
 import yaml
 
 from tests.integration.test_recording import replayed
-from tests.support.command import call_worker
+from tests.support.command import WORKER, call_worker
 from worker.adaptors.http.exchange import HttpRequest
 from worker.errors import UsageError
 from worker.replay.recording import read_recording
 from worker.replay.scrub import Scrubber
+from worker.util.json import dumps
 from worker.workflow.load import load
 
 COMMON = "common@1"
@@ -39,7 +42,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def edited(recording: Path, before: str, after: str) -> Any:
-    text = (recording / "workflow.json").read_text()
+    text = json.dumps(read_recording(recording).plan)
     assert before in text
     return load(json.loads(text.replace(before, after)))
 
@@ -65,34 +68,29 @@ def test_a_step_more_is_a_divergence_where_the_recording_ended_by_itself(recordi
 def test_a_run_that_was_ended_from_outside_is_compared_as_far_as_it_came(
     recording: Path, tmp_path: Path, reason: str, compared: bool
 ) -> None:
-    folder = tmp_path / "run"
-    lines = [json.loads(line) for line in (recording / "journal.jsonl").read_text().splitlines()]
+    file = tmp_path / "run"
+    lines = [json.loads(line) for line in recording.read_text().splitlines()]
     # As if the run had ended after c: its steps d and e never were, and nothing stands for them.
     last = next(
         n
         for n, line in enumerate(lines)
         if line["type"] == "step:complete" and line.get("job_id") == "c"
     )
-    end = {**lines[-1], "reason": reason, "seq": last + 1}
-    kept = [*lines[: last + 1], end]
-    _copy(recording, folder, kept)
-    read = read_recording(folder)
+    end = {**lines[-1], "reason": reason, "seq": lines[last]["seq"] + 1}
+    # As the writer spells JSON, or the dataclips would not have their hashes.
+    kept = [dumps(line) + "\n" for line in (*lines[: last + 1], *_dataclips(lines[last:]), end)]
+    file.write_text("".join(kept))
+    read = read_recording(file)
     assert read.complete and not read.damage
-    divergence = replayed(folder).divergence
+    divergence = replayed(file).divergence
     if compared:
         assert divergence is not None and divergence.kind == "path"
     else:
         assert divergence is None
 
 
-def _copy(recording: Path, folder: Path, lines: list[dict[str, Any]]) -> None:
-    folder.mkdir()
-    for file in recording.rglob("*"):
-        if file.is_file():
-            target = folder / file.relative_to(recording)
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(file.read_bytes())
-    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+def _dataclips(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in lines if line["type"] == "dataclip"]
 
 
 @pytest.mark.parametrize(
@@ -138,3 +136,28 @@ def test_a_pattern_that_is_no_regular_expression_is_a_usage_error(tmp_path: Path
     done = call_worker("run", tmp_path / "w.yaml", "--record", tmp_path / "run", "--scrub", "(")
     assert done.returncode == 2 and "not a regular expression" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_is_killed_leaves_a_recording_of_what_had_happened(tmp_path: Path) -> None:
+    steps: list[dict[str, Any]] = [
+        {"id": "a", "adaptor": COMMON, "expression": "fn(s => ({ n: 1 }));", "next": {"b": True}},
+        {"id": "b", "adaptor": COMMON, "expression": "fn(s => { while (true) {} });"},
+    ]
+    (tmp_path / "w.yaml").write_text(yaml.safe_dump({"steps": steps}))
+    file = tmp_path / "run.jsonl"
+    process = subprocess.Popen([*WORKER, "run", tmp_path / "w.yaml", "--record", file, "-q"])
+    try:
+        while not file.exists() or b'"job_id":"b"' not in file.read_bytes():
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    read = read_recording(file)
+    assert read.damage == ("the recording ends before its run does",)
+    assert [event.type for event in read.events] == [
+        *("run:start", "step:start", "step:complete", "step:start"),
+    ]
+    done = call_worker("recording", "show", file)
+    assert done.returncode == 1
+    assert "▸ b  not ended" in done.stdout and 'output: {"n":1}' in done.stdout

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from tests.support.helpers import check_events, job, workflow
 from worker.core.events import RunComplete, StepStart
@@ -25,6 +26,7 @@ from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.sandbox.child.runner import Program, Runner
 from worker.sandbox.child.warm_up import warm_up
+from worker.sandbox.isolation import Isolation
 from worker.sandbox.javascript.engine import Engine, realm_image
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunOnRunner
@@ -168,12 +170,32 @@ async def test_runs_with_python_steps_have_a_process_of_their_own() -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("isolation", Isolation)
+async def test_a_pool_shares_processes_as_its_isolation_states(isolation: Isolation) -> None:
+    async with Pool(1, isolation) as pool:
+        used = set()
+        for _ in range(4):
+            assert (await pool.run(NOTHING)).status == "success"
+            used |= set(children(pool.zygote_pid))
+        # A process that was used is killed at the next chance, and its successor started at once.
+        assert (len(used) == 1) is (isolation is Isolation.RUNNER)
+
+
 async def test_the_peak_is_that_of_the_run_itself() -> None:
     large = workflow(job("fn(s => { const a = new Uint8Array(3e7).fill(1); return s; });"))
     async with Pool(size=1) as pool:
         small = ends(await pool.run(NOTHING))[0].mem
         assert 3e7 < ends(await pool.run(large))[0].mem < 3.2e7
         assert ends(await pool.run(NOTHING))[0].mem == small < 1e6
+
+
+async def test_the_images_of_workflows_take_nothing_of_a_runs_memory() -> None:
+    options = Options(limits=Limits(memory_mb=16))
+    async with Pool(size=1) as pool:
+        for number in range(40):
+            flow = workflow(job(f"fn(s => ({{ ...s, n: {number} }}));"))
+            assert (await pool.run(flow, {}, options)).status == "success"
+        assert len(children(pool.zygote_pid)) == 1
 
 
 # --- what a run leaves behind ---------------------------------------------------------------------
@@ -209,7 +231,7 @@ class InProcess:
             fields = {name: getattr(request, name) for name in PROGRAM_FIELDS}
             self.runner._programs[key] = Program(fields)
         shared = (*PROGRAM_FIELDS, "input")
-        fields = {name: value for name, value in vars(request).items() if name not in shared}
+        fields = {name: value for name, value in asdict(request).items() if name not in shared}
         run = base64.b64encode(pickle.dumps(fields)).decode()
         self.runner._run({"program": key, "run": run}, request.input)
         return [header for header, _ in FrameDecoder().feed(self._ours.recv(1 << 20))]

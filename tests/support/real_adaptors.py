@@ -11,6 +11,7 @@ from filelock import FileLock
 from tests.support.command import start_worker
 from worker.adaptors import cache
 from worker.adaptors.install import toolchain_digest
+from worker.adaptors.names import parse
 
 HTTP = "@openfn/language-http@7.2.10"
 COMMON = "@openfn/language-common@3.3.4"
@@ -31,7 +32,7 @@ def install(*specifiers: str) -> None:
     """Install adaptors; other processes of the session may be about to do the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKER_CACHE", str(KEPT))
-        found = [cache.find(one) for one in specifiers]
+        found = [cache.find(parse(one)) for one in specifiers]
     if all(one is not None and one.toolchain == toolchain_digest() for one in found):
         return
     KEPT.mkdir(parents=True, exist_ok=True)

@@ -251,7 +251,7 @@ def test_one_name_of_an_option_means_one_thing() -> None:
     several = {name: sorted(kind) for name, kind in kinds.items() if len(kind) > 1}
     assert several == {
         "--input": ["FILE", "FILE|-"], "-i": ["FILE", "FILE|-"],
-        "--output": ["DIR", "FILE|-"], "-o": ["DIR", "FILE|-"],
+        "--output": ["FILE", "FILE|-"], "-o": ["FILE", "FILE|-"],
     }  # fmt: skip
 
 

@@ -24,6 +24,9 @@ NAMES = "JSON.stringify(Reflect.ownKeys(globalThis).map(String))"
         ("lodash", {"__lodash"}),
         ("date-fns", {"__dateFns"}),
         ("jsonpath", {"__jsonpath"}),
+        ("collation", {"__collation"}),
+        ("agreement", {"__agreement"}),
+        ("intl", {"__formatjs"}),
     ],
 )  # fmt: skip
 def test_a_bundle_adds_its_own_globals_and_changes_no_intrinsic(

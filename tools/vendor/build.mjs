@@ -4,11 +4,13 @@ import { readFile, readdir, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { localeData } from "./locale-data.mjs";
+
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "../../worker/sandbox/javascript/vendor");
 const packages = new Set();
 
-for (const name of ["web", "lodash", "date-fns", "jsonpath"]) {
+for (const name of ["web", "lodash", "date-fns", "jsonpath", "intl"]) {
   const { metafile } = await build({
     entryPoints: [join(here, "src", `${name}.js`)],
     outfile: join(out, `${name}.js`),
@@ -20,6 +22,8 @@ for (const name of ["web", "lodash", "date-fns", "jsonpath"]) {
     lineLimit: 200,
     legalComments: "none",
     metafile: true,
+    plugins: [localeData],
+    inject: name === "intl" ? [join(here, "src/intl-global.js")] : [],
     // Code cannot be made from text where these run, so nothing may look for the global that way.
     define: { global: "globalThis", "process.env.NODE_ENV": '"production"' },
     banner: { js: "/* Built by tools/vendor/build.mjs. Licences: LICENSES.txt. */" },
@@ -37,5 +41,8 @@ for (const name of [...packages].sort()) {
   const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
   licences.push(`${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}`);
 }
+// formatjs carries data of CLDR; the order of text comes from ICU.
+const unicode = await readFile(join(here, "LICENSE-unicode.txt"), "utf8");
+licences.push(`Unicode CLDR and ICU data (Unicode-3.0)\n\n${unicode.trim()}`);
 await writeFile(join(out, "LICENSES.txt"), `${licences.join(`\n\n${"=".repeat(80)}\n\n`)}\n`);
 console.log(`bundled ${[...packages].sort().join(", ")} into ${relative(process.cwd(), out)}`);

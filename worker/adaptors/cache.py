@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from worker.adaptors.names import LATEST, Specifier, parse, parse_or_none, version_key
+from worker.adaptors.names import LATEST, Specifier, parse, version_key
 from worker.errors import UsageError
 
 FORMAT = 1
@@ -88,16 +88,13 @@ def installed() -> list[Adaptor]:
     return sorted(adaptors, key=lambda adaptor: adaptor.name)
 
 
-def find(text: str) -> Adaptor | None:
+def find(specifier: Specifier) -> Adaptor | None:
     """Find the installed adaptor for a specifier; ``latest`` is the newest installed version.
 
     Raises :class:`UsageError` where its bundle does not match its manifest.
     """
-    specifier = parse_or_none(text)
-    if specifier is None:
-        return None
     # Strings instead of Path: every run calls this for each of its adaptors.
-    folder = os.path.join(root(), "adaptors", _folder_name(specifier.name))  # noqa: PTH118
+    folder = f"{root()}/adaptors/{_folder_name(specifier.name)}"
     try:
         mtime_ns = os.stat(folder).st_mtime_ns  # noqa: PTH116
     except OSError:

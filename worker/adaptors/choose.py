@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
 from pathlib import Path
 
 from worker.adaptors import cache, lock
 from worker.adaptors.cache import Adaptor
-from worker.adaptors.names import COMMON, parse_or_none
+from worker.adaptors.names import COMMON, Specifier, parse_or_none
+from worker.util.identity import Identical
 from worker.workflow.model import Language, Workflow
 
 
@@ -17,21 +18,22 @@ def choose_adaptors(workflow: Workflow) -> dict[str, Adaptor]:
     Adaptors that are not installed are left out: their steps fail when they use them, unless they
     are scripted. Without an installed ``common``, the built-in one serves.
     """
-    specifiers = {
-        specifier
+    specifiers, folder = _named(Identical(workflow))
+    locked = lock.read(folder) if specifiers else {}
+    # Looked up in each run: an adaptor can be installed while a worker runs.
+    adaptors = {text: cache.find(lock.resolve(named, locked)) for text, named in specifiers}
+    return {text: adaptor for text, adaptor in adaptors.items() if adaptor is not None}
+
+
+@functools.lru_cache(maxsize=256)
+def _named(key: Identical[Workflow]) -> tuple[tuple[tuple[str, Specifier], ...], Path]:
+    workflow = key.value
+    texts = {
+        text
         for step in workflow.steps
         if step.language is Language.JAVASCRIPT and step.source
-        for specifier in (*step.adaptors, COMMON)
+        for text in (*step.adaptors, COMMON)
     }
-    return dict(_installed(sorted(specifiers), Path(workflow.file).parent))
-
-
-def _installed(specifiers: Iterable[str], folder: Path) -> Iterator[tuple[str, Adaptor]]:
-    locked = lock.read(folder)
-    for text in specifiers:
-        specifier = parse_or_none(text)
-        if specifier is None:
-            continue
-        adaptor = cache.find(str(lock.resolve(specifier, locked)))
-        if adaptor is not None:
-            yield text, adaptor
+    parsed = ((text, parse_or_none(text)) for text in sorted(texts))
+    specifiers = tuple((text, specifier) for text, specifier in parsed if specifier is not None)
+    return specifiers, Path(workflow.file).parent

@@ -72,7 +72,7 @@ def install(specifiers: Sequence[Specifier], folder: Path, progress: Progress) -
 def _install(
     specifier: Specifier, locked: LockedVersion | None, tools: Path, progress: Progress
 ) -> Adaptor:
-    known = cache.find(str(specifier)) if specifier.version != LATEST else None
+    known = cache.find(specifier) if specifier.version != LATEST else None
     same = known is not None and (locked is None or known.integrity == locked.integrity)
     if known is not None and same and known.toolchain == tools.name:
         progress(f"{known.specifier} is installed already")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from msgspec import Struct
@@ -25,11 +26,12 @@ class LockedVersion(Struct, frozen=True, kw_only=True):
 
 def read(folder: Path) -> dict[str, LockedVersion]:
     """Read the lock file of a folder: versions by specifier; empty where there is no file."""
-    file = folder / NAME
-    if not file.is_file():
+    file = f"{folder}/{NAME}"
+    # Tried first: most folders have none, and every run looks for it.
+    if not os.path.isfile(file):  # noqa: PTH113
         return {}
     try:
-        adaptors = json.loads(file.read_text("utf-8"))["adaptors"]
+        adaptors = json.loads(Path(file).read_text("utf-8"))["adaptors"]
         return {specifier: LockedVersion(**fields) for specifier, fields in adaptors.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} is not a lock file of adaptors: remove or repair it") from error

@@ -17,7 +17,8 @@ def main() -> None:
     # A bundle is code of strangers that loads before the realm is closed: limit what it can use.
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     bundle = Path(sys.argv[1]).read_text("utf-8")
-    print(load_realm({"probe": bundle}, MAX_MEMORY_BYTES).call("call_api", "exports", "probe"))
+    realm = load_realm({"probe": bundle}, memory_bytes=MAX_MEMORY_BYTES)
+    print(realm.call("call_api", "exports", "probe"))
 
 
 if __name__ == "__main__":

@@ -61,10 +61,16 @@ def install(*, specifiers: tuple[str, ...], workflow_file: Path | None) -> int:
         wanted += [specifier for specifier in named_by(workflow_file) if specifier not in wanted]
     if not wanted:
         raise UsageError("expected the names of adaptors, or --workflow-file FILE")
+    # They import the engine itself, which the help of the command must not wait for.
+    from worker.cli.prepare_engine import realm_of
+    from worker.sandbox.realms import prepare_realm
+
     # The lock stays beside the file that it belongs to.
     folder = workflow_file.parent if workflow_file is not None else Path()
     for adaptor in install_all(wanted, folder, _print_progress):
         print(f"✓ {printable(str(adaptor.specifier))}  {_size(adaptor)}")
+        _print_progress(f"preparing {adaptor.specifier} for its first run")
+        prepare_realm(realm_of(adaptor))
     return 0
 
 

@@ -31,6 +31,7 @@ SECTIONS = {
             "import", "worker.cli.import_run:import_run",
             "Make a recording of a run of Lightning or the OpenFn CLI.",
         ),
+        LazyCommand("recording", "worker.cli.recordings:recording", "Look into recordings."),
         LazyCommand(
             "report", "worker.cli.report:report", "Write a run as one HTML page that opens offline."
         ),
@@ -91,6 +92,12 @@ SECTIONS = {
         LazyCommand(
             "adaptors", "worker.cli.adaptors:adaptors",
             "Install real adaptors from npm, list and remove them.",
+        ),
+    ),
+    "Engine": (
+        LazyCommand(
+            "engine", "worker.cli.prepare_engine:engine",
+            "Prepare the engine that executes JavaScript.",
         ),
     ),
     "Shell": (

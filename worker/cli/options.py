@@ -188,6 +188,13 @@ permissions = options(
 capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_count() or 2,
                   metavar="N",
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
+isolation = option(
+    "--isolation",
+    type=click.Choice(["runner", "process"]),
+    default="runner",
+    show_default=True,
+    help="Run after run in one process, or each in a new one.",
+)
 max_limits = options(
     option("--max-timeout", type=POSITIVE, metavar="SECONDS", deprecated_names=["--timeout"],
            help="Longest timeout that an order can set."),

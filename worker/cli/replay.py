@@ -35,7 +35,7 @@ from worker.workflow.model import Workflow
 
 
 @command("replay")
-@click.argument("folders", type=PATH, nargs=-1, required=True, metavar="DIR...")
+@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="FILE|DIR...")
 @workflow_file("Run this workflow instead of the recorded one.")
 @start_at("--from", help="Start at this step, with its recorded input.")
 @stop_after("--until")
@@ -45,7 +45,7 @@ from worker.workflow.model import Workflow
 @option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
 def replay_all(
     *,
-    folders: tuple[Path, ...],
+    paths: tuple[Path, ...],
     workflow_file: Path | None,
     workflow: str | None,
     start_at: str,
@@ -57,21 +57,22 @@ def replay_all(
 ) -> int:
     """Run recordings again, offline, and show the first difference.
 
-    The recording answers the requests, and gives the time and the random numbers.
+    The recording answers the requests, and gives the time and the random numbers. DIR stands for
+    all recordings in it.
 
     \b
     Examples:
-      worker run project.yaml --credentials secrets.yaml --record runs/first
-      worker replay runs/first
+      worker run project.yaml --credentials secrets.yaml --record runs/first.jsonl
+      worker replay runs/first.jsonl
       worker replay runs --workflow-file project.yaml --workflow "Case referral"
-      worker replay runs/first --start-at notify
-      worker replay runs/first --write-cases notify.cases.yaml
+      worker replay runs/first.jsonl --start-at notify
+      worker replay runs/first.jsonl --write-cases notify.cases.yaml
 
     \b
     Exit code: 0 no difference, 1 a difference, 2 wrong usage or nothing to read.
     """
     check_only(only, start_at, stop_after)
-    recordings = find_recordings(folders)
+    recordings = find_recordings(paths)
     changed = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if write_cases is not None:
         return _write_cases(recordings, write_cases)
@@ -79,18 +80,18 @@ def replay_all(
     return asyncio.run(_replay_all(recordings, changed, part, jobs, as_json=as_json))
 
 
-def find_recordings(folders: Sequence[Path]) -> list[Path]:
-    """Return the recordings among these folders and below them."""
+def find_recordings(paths: Sequence[Path]) -> list[Path]:
+    """Return these recordings, and those in these folders and below them."""
     recordings: list[Path] = []
-    for folder in folders:
-        if is_recording(folder):
-            recordings.append(folder)
-        elif folder.is_dir():
-            recordings += sorted(header.parent for header in folder.rglob("recording.json"))
+    for path in paths:
+        if path.is_dir() and not is_recording(path):
+            recordings += sorted(filter(is_recording, path.rglob("*")))
+        elif path.exists():
+            recordings.append(path)
         else:
-            raise UsageError(f"there is no folder {folder}")
+            raise UsageError(f"there is no recording {path}")
     if not recordings:
-        raise UsageError("no recordings found (worker run --record DIR makes one)")
+        raise UsageError("no recordings found (worker run --record FILE makes one)")
     return recordings
 
 

@@ -52,10 +52,10 @@ def report(
 
     \b
     Examples:
-      worker report runs/first -o report.html
+      worker report runs/first.jsonl -o report.html
       worker report run.jsonl --workflow-file project.yaml
-      worker report runs/first --against runs/second
-      worker report runs/first --replay
+      worker report runs/first.jsonl --against runs/second.jsonl
+      worker report runs/first.jsonl --replay
 
     \b
     Exit code: 0 written, whatever the run's status,
@@ -109,7 +109,7 @@ def _replayed(
 ) -> tuple[ReportSource, Divergence | None]:
     """Return the replay of a recording, and its first difference."""
     if before.recording is None:
-        raise UsageError("only a recording can be replayed (worker run --record DIR makes one)")
+        raise UsageError("only a recording can be replayed (worker run --record FILE makes one)")
     try:
         outcome = asyncio.run(_replay(before, workflow))
     except RecursionError as error:

@@ -45,8 +45,8 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @only_step
 @run_limits
 @permissions
-@option("--record", type=PATH, metavar="DIR",
-        help="Record the run and its requests in DIR, for worker replay.")  # fmt: skip
+@option("--record", type=PATH, metavar="FILE",
+        help="Record the run and its requests in FILE, for worker replay.")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
 @option("--output", "-o", metavar="FILE|-", help="Write the final state to FILE, as JSON.")
@@ -84,7 +84,7 @@ def run(
     if as_json and output == "-":
         raise UsageError("--json and --output - both write to stdout: choose a file for --output")
     if scrub and record is None:
-        raise UsageError("--scrub needs a recording: add --record DIR")
+        raise UsageError("--scrub needs a recording: add --record FILE")
     # The help needs none of what a run imports.
     from worker.cli.single_run import Output, RunInput, run_file
 

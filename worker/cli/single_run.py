@@ -55,7 +55,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """Options of the command about what it prints and writes.
 
-    ``recording`` is a folder, and the patterns of what is kept out of it.
+    ``recording`` is a path, and the patterns of what is kept out of the recording.
     """
 
     final_state: str | None
@@ -112,11 +112,13 @@ async def _run(
         async with pool:
             if recording is None:
                 return await run(options, host=sender)
-            from worker.replay.recorder import Recorder
+            from worker.replay.recorder import PreparedRecording, Recorder
 
-            recorder = Recorder(recording[0], workflow, state, options, sender, recording[1])
+            path, patterns = recording
+            prepared = PreparedRecording(workflow, options, patterns)
+            recorder = Recorder(path, prepared, state, sender)
             sinks.append(recorder)
-            return await run(recorder.options, host=recorder.host, run_id=recorder.run_id)
+            return await run(prepared.options, host=recorder.host, run_id=recorder.run_id)
     finally:
         await sender.close()
         for sink in sinks:

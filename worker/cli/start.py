@@ -12,6 +12,7 @@ from worker.cli.options import (
     broker_options,
     capacity,
     command,
+    isolation,
     max_limits,
     metrics_listen,
     option,
@@ -34,6 +35,7 @@ def _hostname() -> str:
 @option("--name", default=_hostname, metavar="NAME",
         help="Name that no other worker has.  [default: of this host]")  # fmt: skip
 @capacity
+@isolation
 @permissions
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
@@ -48,6 +50,7 @@ def start(
     connection: BrokerConnection,
     name: str,
     capacity: int,
+    isolation: str,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
     no_python: bool,
@@ -66,7 +69,7 @@ def start(
     \b
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
-      worker start --mqtt mqtts://broker.example.org --name north-1
+      worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -74,11 +77,13 @@ def start(
     from worker.adaptors.cache import root
     from worker.cli.worker_process import WorkerOptions, allowance, run_worker
     from worker.fleet.messaging.topics import check_name
+    from worker.sandbox.isolation import Isolation
 
     check_name(name, "--name")
     options = WorkerOptions(
         name=name,
         capacity=capacity,
+        isolation=Isolation(isolation),
         outbox=outbox or root() / "outbox" / name,
         allowance=allowance(
             credentials=credentials,

@@ -17,6 +17,7 @@ from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
+from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import Limits
 from worker.sinks.log import LeveledLogger
 
@@ -32,6 +33,7 @@ class WorkerOptions:
     name: str
     capacity: int
     outbox: Path
+    isolation: Isolation = Isolation.RUNNER
     allowance: Allowance = Allowance()
     drain_s: float = 30.0
     metrics_listen: str | None = None
@@ -59,7 +61,7 @@ def allowance(
 async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, quiet: bool) -> None:
     """Run a worker until a signal comes and its runs are finished or handed back."""
     log = service_log(quiet=quiet)
-    async with Pool(size=options.capacity) as pool:
+    async with Pool(options.capacity, options.isolation) as pool:
         executor = RunExecutor(pool, options.allowance)
         fleet_worker = build_worker(connection, options, executor, log)
         with serve_metrics(

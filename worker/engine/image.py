@@ -7,11 +7,14 @@ global, which has its first value between two calls, and that no table changes.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import mmap
 import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+
+from worker.engine.libc import libc
 
 PAGE = mmap.PAGESIZE
 
@@ -33,13 +36,18 @@ class Image:
         )
         for offset, content in pages:
             self._view[offset : offset + len(content)] = content
+        # The system counts a private view that can be written as the process's own memory, and a
+        # runner has little of it beside the images of many workflows.
+        self.address = address_of(self._view)
+        if libc().mprotect(self.address, self.size, mmap.PROT_READ):
+            raise OSError(ctypes.get_errno(), "cannot protect an image")
 
     def __del__(self) -> None:
         os.close(self.descriptor)
 
     @property
     def view(self) -> mmap.mmap:
-        """The whole content. Nobody writes it."""
+        """The whole content, which cannot be written."""
         return self._view
 
     @cached_property
@@ -67,6 +75,11 @@ class Image:
     def page_runs(self) -> tuple[tuple[int, int], ...]:
         """Return the offset and length of each run of pages that differ from the base."""
         return self._runs
+
+
+def address_of(view: mmap.mmap) -> int:
+    """Return the address of a mapping."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
 def _differences(

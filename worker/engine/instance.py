@@ -16,7 +16,7 @@ import wasmtime
 
 from worker.engine.calls import Bind, Trapped, checked, direct, direct_calls_work
 from worker.engine.failures import EngineFault, Interrupted, OutOfMemory, ScriptError
-from worker.engine.image import Image
+from worker.engine.image import PAGE, Image
 from worker.engine.machine_code import MachineCode
 from worker.engine.prepared_files import anonymous_file
 from worker.engine.restore import CopiedMemory, MappedMemory, Memory, mapping_works
@@ -160,6 +160,12 @@ class Instance:
         """Return a view of the linear memory, valid until the memory grows."""
         array = (ctypes.c_ubyte * self.memory_bytes).from_address(self._address)
         return memoryview(array).cast("B")
+
+    def touch_image(self) -> int:
+        """Have every page of the image count as resident memory; return the image's size."""
+        assert self.image is not None
+        self.content()[: self.image.size : PAGE].tobytes()
+        return self.image.size
 
     def load(self, image: Image) -> bool:
         """Make this the instance of an image; false where it cannot become one (again)."""

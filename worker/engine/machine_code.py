@@ -39,6 +39,11 @@ class MachineCode:
         finally:
             os.close(descriptor)
 
+    @staticmethod
+    def is_prepared(files: PreparedFiles) -> bool:
+        """Return True where the code need not be compiled."""
+        return files.has(f"code-{code_key()}")
+
     @classmethod
     def from_descriptor(
         cls, descriptor: int, settings: wasmtime.Config | None = None

@@ -40,6 +40,10 @@ class PreparedFiles:
         descriptor = self._open(key)
         return anonymous_file(content) if descriptor is None else descriptor
 
+    def has(self, key: str) -> bool:
+        """Return True where there is a file for the key, which may still prove damaged."""
+        return self._folder is not None and (self._folder / key).exists()
+
     def _open(self, key: str) -> int | None:
         if self._folder is None:
             return None

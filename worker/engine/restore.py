@@ -11,10 +11,13 @@ import ctypes
 import mmap
 import os
 import re
+import resource
 import sys
+from collections.abc import Iterator
 from typing import Protocol
 
-from worker.engine.image import PAGE, Image
+from worker.engine.image import PAGE, Image, address_of
+from worker.engine.libc import libc
 
 _PRIVATE_FIXED = 0x12
 _READ_WRITE = 3
@@ -28,6 +31,10 @@ _ENTRY_BYTES = 8
 # A page that was written once is copied back after every later run as well. Past so many, mapping
 # the image anew is cheaper.
 _REMAP_PAGES = 2048
+_NEVER_READ = -1
+
+Runs = tuple[tuple[int, int], ...]
+"""Runs of pages: offset and length of each, in bytes."""
 
 
 class Memory(Protocol):
@@ -55,7 +62,7 @@ class CopiedMemory:
         self._source = 0
 
     def load(self, image: Image) -> None:
-        self._image, self._source = image, _address_of(image.view)
+        self._image, self._source = image, image.address
         self.restore()
 
     def restore(self) -> None:
@@ -78,25 +85,29 @@ class MappedMemory:
         self._pagemap = _pagemap()
         self._image: Image | None = None
         self._source = 0
+        self._written: Runs = ()
+        self._faults = _NEVER_READ
 
     def load(self, image: Image) -> None:
         if self._image is None or not _same_base(self._image, image):
             self._map(image)
             return
-        self._image, self._source = image, _address_of(image.view)
+        self._image, self._source = image, image.address
         self.restore()
-        self._copy_pages(image)
+        self._copy(image.page_runs())
 
     def restore(self) -> None:
         assert self._image is not None
-        written = self._written_pages(self._image.size)
-        if written.count(1) > _REMAP_PAGES:
-            self._map(self._image)
-            return
-        for run in _WRITTEN_RUN.finditer(written):
-            start, end = run.span()
-            offset = start * PAGE
-            ctypes.memmove(self._address + offset, self._source + offset, (end - start) * PAGE)
+        # The first write to a page is a page fault. Where this process had none since the last
+        # time, the pages written are those of the last time, and the kernel need not list them.
+        if _page_faults() != self._faults:
+            written = self._written_pages(self._image.size)
+            if written.count(1) > _REMAP_PAGES:
+                self._map(self._image)
+                return
+            self._written = tuple(_runs(written))
+        self._copy(self._written)
+        self._faults = _page_faults()
 
     def written(self) -> list[tuple[int, int]]:
         assert self._image is not None
@@ -104,21 +115,23 @@ class MappedMemory:
         return [(run.start() * PAGE, run.end() * PAGE) for run in runs]
 
     def clear(self, start: int, end: int) -> None:
-        if _libc().madvise(self._address + start, end - start, _DONT_NEED):
+        if libc().madvise(self._address + start, end - start, _DONT_NEED):
             raise OSError(ctypes.get_errno(), "cannot clear the engine's memory")
 
     def _map(self, image: Image) -> None:
-        address = _libc().mmap(
+        address = libc().mmap(
             self._address, image.size, _READ_WRITE, _PRIVATE_FIXED, image.descriptor, 0
         )
         if address != self._address:
             raise OSError(ctypes.get_errno(), "cannot map an image")
-        self._image, self._source = image, _address_of(image.view)
-        self._copy_pages(image)
+        self._image, self._source = image, image.address
+        self._faults = _NEVER_READ
+        self._copy(image.page_runs())
 
-    def _copy_pages(self, image: Image) -> None:
-        for offset, length in image.page_runs():
-            ctypes.memmove(self._address + offset, self._source + offset, length)
+    def _copy(self, runs: Runs) -> None:
+        memory, source = self._address, self._source
+        for offset, length in runs:
+            _copy_bytes(memory + offset, source + offset, length)
 
     def _written_pages(self, size: int) -> bytes:
         count = size // PAGE
@@ -130,6 +143,17 @@ class MappedMemory:
         return entries[_ENTRY_BYTES - 1 :: _ENTRY_BYTES].translate(_WRITTEN)
 
 
+def _runs(written: bytes) -> Iterator[tuple[int, int]]:
+    for run in _WRITTEN_RUN.finditer(written):
+        start, end = run.span()
+        yield start * PAGE, (end - start) * PAGE
+
+
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+_copy_bytes = ctypes.memmove
 _descriptors: dict[int, int] = {}
 
 
@@ -162,31 +186,23 @@ def _mapping_works() -> bool:
     finally:
         os.close(descriptor)
     memory = mmap.mmap(-1, len(content), mmap.MAP_PRIVATE)
-    mapped = MappedMemory(_address_of(memory))
+    mapped = MappedMemory(address_of(memory))
     mapped.load(image)
     untouched = memory[:] == content
     memory[2 * PAGE + 5] = memory[7 * PAGE] = 99
     written = mapped._written_pages(image.size)
     mapped.restore()
-    return untouched and written == bytes([0, 0, 1, 0, 0, 0, 0, 1]) and memory[:] == content
-
-
-def _address_of(view: mmap.mmap) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+    restored = memory[:] == content
+    # A system that does not count page faults would leave the page of a second run written.
+    memory[2 * PAGE] = memory[4 * PAGE] = 98
+    mapped.restore()
+    return (
+        untouched
+        and restored
+        and written == bytes([0, 0, 1, 0, 0, 0, 0, 1])
+        and memory[:] == content
+    )
 
 
 def _same_base(one: Image, other: Image) -> bool:
     return one.size == other.size and os.path.sameopenfile(one.descriptor, other.descriptor)
-
-
-def _libc() -> ctypes.CDLL:
-    if not _libraries:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-        libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        _libraries.append(libc)
-    return _libraries[0]
-
-
-_libraries: list[ctypes.CDLL] = []

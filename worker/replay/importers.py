@@ -1,4 +1,4 @@
-"""Importers: recordings from runs of Lightning and of the ``openfn`` command.
+"""Importers: recordings from runs of Lightning and of the ``openfn`` command, and older recordings.
 
 A Lightning run is one JSON object: the run as Lightning sends it to its worker (``jobs``,
 ``triggers``, ``edges``, ``starting_node_id``), with its ``steps`` (``job_id``, ``exit_reason``,
@@ -7,7 +7,8 @@ A Lightning run is one JSON object: the run as Lightning sends it to its worker 
 The cache of the command is a folder of outputs, ``<step>.json``; the order of the steps follows
 from the workflow.
 
-Neither holds the requests that steps made, so the recordings have none.
+Neither holds the requests that steps made, so their recordings have none. A recording of an older
+format is written anew in today's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+
+import msgspec
 
 from worker.core.events import (
     AnyEvent,
@@ -32,14 +35,16 @@ from worker.core.events import (
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Reason
 from worker.errors import LoadError, UsageError
-from worker.replay.recording import RecordingWriter
+from worker.replay.recording import read_recording
+from worker.replay.recording_lines import FORMAT, RecordingHeader, workflow_line
+from worker.replay.recording_writer import RecordingWriter
 from worker.replay.scrub import Scrubber
 from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.document import read_document
 from worker.workflow.load import load
 from worker.workflow.model import Step, Workflow
-from worker.workflow.save import fingerprint, to_execution_plan
+from worker.workflow.save import to_execution_plan
 
 _RUN_KEYS = (
     "id",
@@ -70,8 +75,36 @@ class ImportedExecution:
     output_id: str = ""
 
 
-def import_lightning(file: Path, folder: Path) -> Workflow:
-    """Write the recording of a Lightning run, and return its workflow.
+class ImportedRecording(NamedTuple):
+    """The recording that was written, and the name of its workflow."""
+
+    file: Path
+    workflow: str
+
+
+def import_recording(source: Path, target: Path) -> ImportedRecording:
+    """Write a recording of any format in today's. Raises :class:`LoadError` if it is damaged."""
+    recording = read_recording(source)
+    if recording.damage:
+        raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(source))
+    writer = RecordingWriter(
+        target,
+        msgspec.structs.replace(recording.header, format=FORMAT),
+        workflow_line(recording.plan),
+        dumps(recording.input),
+        # Its secrets are masked already.
+        Scrubber().json,
+    )
+    for exchange in recording.exchanges:
+        writer.exchange(exchange)
+    for event in recording.events:
+        writer.receive(event)
+    writer.close()
+    return ImportedRecording(writer.file, recording.header.workflow)
+
+
+def import_lightning(file: Path, target: Path) -> ImportedRecording:
+    """Write the recording of a Lightning run.
 
     Raises :class:`LoadError` if ``file`` is not such a run.
     """
@@ -88,8 +121,7 @@ def import_lightning(file: Path, folder: Path) -> Workflow:
     runs = sorted(_lightning_steps(node, dataclips, jobs), key=lambda run: run.started_us)
     input = dataclips.get(node.at("dataclip_id").name(""), runs[0].input if runs else {})
     run_id = node.at("id").name(str(uuid.uuid4()))
-    _write(folder, workflow, run_id, input, runs, "lightning")
-    return workflow
+    return _write(target, workflow, run_id, input, runs, "lightning")
 
 
 def _lightning_steps(
@@ -138,11 +170,13 @@ def _timestamp_us(node: Cursor) -> int:
     return round(aware.timestamp() * 1e6)
 
 
-def import_cache(cache: Path, workflow_file: Path, pick: str | None, folder: Path) -> Workflow:
+def import_cache(
+    cache: Path, workflow_file: Path, pick: str | None, target: Path
+) -> ImportedRecording:
     """Write the recording of a run from the command's cache (``.cli-cache/<workflow>``).
 
-    Return the workflow, which is the workflow ``pick`` of ``workflow_file``. Raises
-    :class:`UsageError` if the cache holds no output of its steps.
+    Its workflow is the workflow ``pick`` of ``workflow_file``. Raises :class:`UsageError` if the
+    cache holds no output of its steps.
     """
     workflow = load(workflow_file, workflow=pick)
     # The cache has neither times nor an order: both follow from the graph.
@@ -150,8 +184,7 @@ def import_cache(cache: Path, workflow_file: Path, pick: str | None, folder: Pat
     runs = list(_walk(workflow, {id: state for id, state in outputs.items() if state is not None}))
     if not runs:
         raise UsageError(f"{cache} has no output of a step of this workflow")
-    _write(folder, workflow, str(uuid.uuid4()), {}, runs, "cli")
-    return workflow
+    return _write(target, workflow, str(uuid.uuid4()), {}, runs, "cli")
 
 
 def _cached(file: Path) -> Any:
@@ -204,27 +237,22 @@ def _cached_error(step: Step, output: Any) -> StepError | None:
 
 
 def _write(
-    folder: Path,
+    target: Path,
     workflow: Workflow,
     run_id: str,
     input: Any,
     runs: Sequence[ImportedExecution],
     origin: str,
-) -> None:
-    writer = RecordingWriter(folder, Scrubber().json)
-    header = {
-        "run_id": run_id,
-        "workflow": workflow.name,
-        "fingerprint": fingerprint(workflow),
-        "limits": {},
-        "origin": origin,
-    }
+) -> ImportedRecording:
+    header = RecordingHeader(run_id=run_id, workflow=workflow.name, origin=origin)
     # A state is an object, and the body of a dataclip may be any JSON.
     text = dumps(input if isinstance(input, dict) else {})
-    writer.begin(header, to_execution_plan(workflow), text)
+    plan = workflow_line(to_execution_plan(workflow))
+    writer = RecordingWriter(target, header, plan, text, Scrubber().json)
     for event in _events(workflow, run_id, runs):
         writer.receive(event)
     writer.close()
+    return ImportedRecording(writer.file, workflow.name)
 
 
 def _events(

@@ -1,10 +1,10 @@
-"""Recorder of a run: writes its events, dataclips and network requests to a folder."""
+"""Recorder of a run: writes its events, dataclips and network requests to a file."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,74 +14,106 @@ from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.exchange import Exchange
 from worker.adaptors.http.recording_host import RecordingHost, Sender
 from worker.core.events import AnyEvent
-from worker.replay.recording import RecordingWriter
+from worker.errors import UsageError
+from worker.replay.recording_lines import RecordingHeader, workflow_line
+from worker.replay.recording_writer import RecordingWriter
 from worker.replay.scrub import Scrubber, mask_configuration
 from worker.runner.prepare import Options, configurations, input_text
 from worker.sandbox.clock import ClockKind
 from worker.util.masking import collect_secrets
 from worker.workflow.model import Workflow
-from worker.workflow.save import fingerprint, to_execution_plan
+from worker.workflow.save import to_execution_plan
 
 
-class Recorder:
-    """Sink that records a run, with the :attr:`host` that records its requests.
+class PreparedRecording:
+    """Content that all recordings of a workflow with the same options share.
 
-    The run needs both, and must use :attr:`options` and :attr:`run_id`. Secrets and the texts that
-    match ``patterns`` (regular expressions) are masked. Raises :class:`UsageError` if the folder
-    cannot be written.
+    Secrets of its credentials and texts that match ``patterns`` (regular expressions) are masked.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        workflow: Workflow,
-        input: Mapping[str, Any],
-        options: Options,
-        sender: Sender,
-        patterns: Iterable[str] = (),
-    ) -> None:
-        # Ids and random numbers of a run follow from its id, so a replay needs the same one.
-        self.run_id = str(uuid.uuid4())
+    def __init__(self, workflow: Workflow, options: Options, patterns: Iterable[str] = ()) -> None:
+        # A replay waits for timers and replies on a clock of its own, as the run did.
         self.options = replace(options, clock=ClockKind.RECORDED)
         credentials = options.credentials or {}
         resolved, _ = configurations(workflow, credentials)
-        self._scrub = Scrubber(collect_secrets(resolved.values()), patterns)
-        self._writer = RecordingWriter(folder, self._scrub.json)
-        self.host = RecordingHost(sender, self._exchange)
-        header = {
-            "run_id": self.run_id,
-            "workflow": workflow.name,
-            "fingerprint": fingerprint(workflow),
-            "start": options.only or options.start,
-            "end": options.only or options.end,
-            "limits": asdict(options.limits),
-            "credentials": {
+        self.scrubber = Scrubber(collect_secrets(resolved.values()), patterns)
+        self.header = RecordingHeader(
+            run_id="",
+            workflow=workflow.name,
+            start=options.only or options.start,
+            end=options.only or options.end,
+            limits=options.limits,
+            credentials={
                 name: mask_configuration(credential) for name, credential in credentials.items()
             },
-            "adaptors": {
+            adaptors={
                 name: str(adaptor.specifier) for name, adaptor in choose_adaptors(workflow).items()
             },
-            "origin": "worker",
-        }
+        )
         inline = {
             step.id: mask_configuration(step.configuration)
             for step in workflow.steps
             if isinstance(step.configuration, Mapping)
         }
-        self._writer.begin(header, to_execution_plan(workflow, inline), input_text(input))
+        self.workflow = workflow_line(to_execution_plan(workflow, inline))
+
+
+class Recorder:
+    """Sink that records a run, with the :attr:`host` that records its requests.
+
+    The run needs both, and must use the options of ``prepared`` and :attr:`run_id`. ``path`` is
+    that of a :class:`RecordingWriter`, which raises :class:`UsageError` if it cannot write there.
+    Where writing fails later, the run goes on, and :meth:`close` raises it.
+    """
+
+    def __init__(
+        self, path: Path, prepared: PreparedRecording, input: Mapping[str, Any], sender: Sender
+    ) -> None:
+        # Ids and random numbers of a run follow from its id, so a replay needs the same one.
+        self.run_id = str(uuid.uuid4())
+        self._scrub = prepared.scrubber
+        header = replace(prepared.header, run_id=self.run_id)
+        text = input_text(input)
+        self._writer = RecordingWriter(path, header, prepared.workflow, text, self._scrub.json)
+        self.host = RecordingHost(sender, self._exchange)
+        self._flush_is_due = False
+        self._failure: UsageError | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file of the recording."""
+        return self._writer.file
 
     def receive(self, event: AnyEvent) -> None:
         self._writer.receive(event)
+        self._flush_soon()
 
     def close(self) -> None:
         self._writer.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _flush_soon(self) -> None:
+        # The events of a short run arrive together: one write for all of them costs a tenth.
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        try:
+            self._writer.flush()
+        except UsageError as error:
+            self._failure = self._failure or error
 
     def _exchange(self, exchange: Exchange) -> None:
         # First, so that a token is masked in the reply that brings it too.
-        self._scrub.add_secrets_of(exchange.reply)
+        self._scrub = self._scrub.with_secrets_of(exchange.reply)
+        self._writer.mask = self._scrub.json
         scrubbed = replace(
             exchange,
             request=self._scrub.request(exchange.request),
             reply=self._scrub.reply(exchange.reply),
         )
         self._writer.exchange(scrubbed)
+        self._flush_soon()

@@ -25,7 +25,6 @@ from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations
 from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
-from worker.sandbox.limits import Limits
 from worker.util.json import dumps
 from worker.util.masking import collect_secrets
 from worker.workflow.model import Language, Step, Workflow
@@ -70,7 +69,7 @@ async def replay(
     options = Options(
         start=part.start or header.start,
         end=part.end or header.end,
-        limits=Limits(**header.limits),
+        limits=header.limits,
         credentials=header.credentials,
         script=script,
         # Not the machine's clock: a step that reads the time must read the recorded time.
@@ -105,13 +104,13 @@ def _select(
             (e for e in events if isinstance(e, StepComplete) and e.job_id == part.end), None
         )
         if last is None:
-            raise UsageError(f"{recording.folder}: '{part.end}' did not run in this recording")
+            raise UsageError(f"{recording.path}: '{part.end}' did not run in this recording")
         events = events[: events.index(last) + 1]
     if not part.start:
         return recording.input, events
     first = next((run for run in recorded if run.job_id == part.start), None)
     if first is None:
-        raise UsageError(f"{recording.folder}: '{part.start}' did not run in this recording")
+        raise UsageError(f"{recording.path}: '{part.start}' did not run in this recording")
     # A run from a step onwards reaches no others, and their absence is no divergence.
     reached = _reached(recording.workflow, part.start)
     selected = tuple(

@@ -5,11 +5,13 @@ A recording is made to be shared, reviewed and committed, so that no secret may 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
@@ -36,8 +38,10 @@ The token that a login returns is part of no credential, so only its name shows 
 class Scrubber:
     """Masks secrets in texts, requests and replies. ``patterns`` are regular expressions."""
 
-    def __init__(self, secrets: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
-        self._secrets = set(secrets)
+    def __init__(
+        self, secrets: Iterable[str] = (), patterns: Iterable[str | re.Pattern[str]] = ()
+    ) -> None:
+        self._secrets = frozenset(secrets)
         self._mask = Mask(longest_first(self._secrets))
         self._patterns = [_compiled(pattern) for pattern in patterns]
 
@@ -66,17 +70,17 @@ class Scrubber:
             case _:
                 return value
 
-    def add_secrets_of(self, reply: HttpReply) -> None:
-        """Mask the reply's cookies and tokens from now on, wherever they occur."""
-        values = [value for name, value in reply.headers if HEADERS.fullmatch(name)]
-        values += _fields_of(_parsed(reply.body))
+    def with_secrets_of(self, reply: HttpReply) -> Scrubber:
+        """Return a scrubber that also masks the reply's cookies and tokens, wherever they occur."""
+        values = [value for name, value in reply.headers if _is_secret_header(name)]
+        values += _secret_fields(_parsed(reply.body))
         # Masking short values would tear holes into ordinary words.
         long = {value for value in values if len(value) >= MIN_SECRET_LENGTH and value != MASK}
-        if long - self._secrets:
-            # Events come with credentials masked already: a token that holds one is spelled so.
-            self._secrets |= long | {self._mask.text(value) for value in long}
-            self._secrets -= {MASK}
-            self._mask = Mask(longest_first(self._secrets))
+        if long <= self._secrets:
+            return self
+        # Events come with credentials masked already: a token that holds one is spelled so.
+        masked = {self._mask.text(value) for value in long}
+        return Scrubber((self._secrets | long | masked) - {MASK}, self._patterns)
 
     def request(self, request: HttpRequest) -> HttpRequest:
         return replace(
@@ -98,18 +102,20 @@ class Scrubber:
 
     def _headers(self, headers: Pairs) -> Pairs:
         return tuple(
-            (name, MASK if HEADERS.fullmatch(name) else self.text(value)) for name, value in headers
+            (name, MASK if _is_secret_header(name) else self.text(value)) for name, value in headers
         )
 
     def _body(self, body: bytes) -> bytes:
+        if not body:
+            return body
         try:
             text = body.decode()
         except UnicodeDecodeError:
             return body
         value = _parsed(body)
-        hidden = mask_fields(value)
         # A body without secret fields keeps its spelling: dumps() would change spaces and numbers.
-        masked = text if hidden == value else dumps(hidden)
+        has_secrets = any(field != MASK for field in _secret_fields(value))
+        masked = dumps(mask_fields(value)) if has_secrets else text
         return self.text(masked).encode("utf-8", "surrogatepass")
 
 
@@ -121,23 +127,43 @@ def longest_first(secrets: Iterable[str]) -> list[str]:
 
 def _parsed(body: bytes) -> Any:
     try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _parsed_by_json(body)
+    except RecursionError:
+        return None
+
+
+def _parsed_by_json(body: bytes) -> Any:
+    # It accepts NaN and halves of surrogate pairs, which services send too.
+    try:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
 
 
-def _fields_of(value: Any) -> Iterator[str]:
+# A run makes many requests to one service, whose headers and fields have the same names.
+@functools.lru_cache(maxsize=1024)
+def _is_secret_header(name: str) -> bool:
+    return HEADERS.fullmatch(name) is not None
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_secret(field: str) -> bool:
+    return FIELDS.fullmatch(field) is not None
+
+
+def _secret_fields(value: Any) -> Iterator[str]:
     """Collect the texts that the secret fields of JSON data hold."""
-    match value:
-        case dict():
-            for key, item in value.items():
-                if isinstance(item, str) and FIELDS.fullmatch(key):
-                    yield item
-                else:
-                    yield from _fields_of(item)
-        case list():
-            for item in value:
-                yield from _fields_of(item)
+    if isinstance(value, dict):
+        yield from (
+            item for key, item in value.items() if isinstance(item, str) and _is_secret(key)
+        )
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        # Only what can hold fields: a list of numbers is passed over.
+        if isinstance(item, dict | list):
+            yield from _secret_fields(item)
 
 
 def mask_fields(value: Any) -> Any:
@@ -145,7 +171,7 @@ def mask_fields(value: Any) -> Any:
     match value:
         case dict():
             return {
-                key: MASK if isinstance(item, str) and FIELDS.fullmatch(key) else mask_fields(item)
+                key: MASK if isinstance(item, str) and _is_secret(key) else mask_fields(item)
                 for key, item in value.items()
             }
         case list():
@@ -176,7 +202,7 @@ def _masked_value(key: str, value: Any) -> Any:
             return value if len(str(value)) <= 5 else MASK
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:

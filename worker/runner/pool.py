@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from worker.errors import PlanError, UsageError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Collector, Result
+from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
@@ -35,8 +36,9 @@ class Pool:
     ``async with Pool(size=2) as pool: result = await pool.run(workflow, input)``
     """
 
-    def __init__(self, size: int = 2) -> None:
-        self._processes = ProcessPool(size)
+    def __init__(self, size: int = 2, isolation: Isolation = Isolation.RUNNER) -> None:
+        """Set what runs share; ``Isolation.PROCESS`` gives each run a new process."""
+        self._processes = ProcessPool(size, isolation)
 
     def boot(self) -> None:
         """Start the processes and return at once; the caller can load files meanwhile."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from worker.adaptors.choose import choose_adaptors
+from worker.compiler.intl_names import uses_intl
 from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
 from worker.core.scripted import Script
@@ -19,7 +20,8 @@ from worker.errors import PlanError, UsageError
 from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
-from worker.sandbox.protocol import RunRequest
+from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
+from worker.util.identity import Identical
 from worker.util.json import dumps
 from worker.util.masking import collect_secrets
 from worker.version import VERSION
@@ -100,6 +102,7 @@ def prepare(
     )
     resolved, missing = configurations(workflow, options.credentials or {})
     chosen = choose_adaptors(workflow)
+    bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
     return RunRequest(
         run_id=run_id,
         seed=seed_of(run_id),
@@ -118,7 +121,7 @@ def prepare(
         clock_start_us=options.clock_start_us,
         moments_us=options.moments_us,
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
-        bundles=tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()})),
+        realm=RealmContents(bundles, compiled.libraries),
     )
 
 
@@ -128,30 +131,19 @@ class CompiledWorkflow(Struct, frozen=True):
     plan: Plan
     jobs: dict[str, Any]
     conditions: dict[str, str]
-
-
-class Identical:
-    """Key of a cache: a workflow itself, and none that equals it (comparing takes long)."""
-
-    def __init__(self, workflow: Workflow) -> None:
-        self.workflow = workflow
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identical) and self.workflow is other.workflow
-
-    def __hash__(self) -> int:
-        return id(self.workflow)
+    libraries: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=256)
 def _compiled_workflow(
-    key: Identical, start: str, end: str, only: str, allow_python: bool
+    key: Identical[Workflow], start: str, end: str, only: str, allow_python: bool
 ) -> CompiledWorkflow:
-    plan = compile_plan(key.workflow, start=start, end=end, only=only)
+    plan = compile_plan(key.value, start=start, end=end, only=only)
     return CompiledWorkflow(
         plan=plan,
         jobs={step.id: _job(step, allow_python) for step in plan.steps if step.runs_code},
         conditions=dict(_conditions(plan)),
+        libraries=INTL_LIBRARIES if any(map(uses_intl, _scripts(plan))) else (),
     )
 
 
@@ -196,6 +188,14 @@ def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:
         for edge in step.edges:
             if edge.kind is EdgeKind.EXPRESSION:
                 yield edge.expression, _condition(edge)
+
+
+def _scripts(plan: Plan) -> Iterator[str]:
+    """Yield the JavaScript of a plan's jobs and conditions, as it was written."""
+    for step in plan.steps:
+        if step.runs_code and step.language is Language.JAVASCRIPT:
+            yield step.source
+        yield from (edge.expression for edge in step.edges if edge.kind is EdgeKind.EXPRESSION)
 
 
 def _condition(edge: Edge) -> str:

@@ -10,8 +10,8 @@ import sys
 
 _ahead: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
 
-ZYGOTE = ("worker.sandbox.child.zygote", "[]")
-"""The zygote without bundles, which a run without installed adaptors needs."""
+ZYGOTE = ("worker.sandbox.child.zygote", "[[], []]")
+"""The zygote of most runs, whose realm has neither installed adaptors nor locale data."""
 
 
 def start_ahead(module: str, *arguments: str) -> None:

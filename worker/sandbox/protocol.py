@@ -12,10 +12,10 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from worker.core.plan import Plan
 from worker.core.scripted import Script
@@ -43,8 +43,25 @@ class ProtocolError(Exception):
     """The bytes are not frames."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
+INTL_LIBRARIES = ("intl", "agreement")
+"""Libraries of the realm for workflows that name a function with a locale or a time zone."""
+
+
+class RealmContents(NamedTuple):
+    """Contents of a realm beyond the usual ones.
+
+    ``bundles`` lists installed adaptors (``name@version``), each with the path of its bundle, and
+    ``libraries`` the names of bundled scripts.
+    """
+
+    bundles: tuple[tuple[str, str], ...] = ()
+    libraries: tuple[str, ...] = ()
+
+
+USUAL_REALM = RealmContents()
+
+
+class RunRequest(Struct, frozen=True, kw_only=True):
     """One run, as the parent sends it.
 
     ``seed`` (32 hexadecimal digits) determines the run's other ids and its random numbers.
@@ -54,8 +71,7 @@ class RunRequest:
     modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
     executions of steps. ``clock`` is the kind of clock, ``clock_start_us`` the first time of a
     virtual one, and ``moments_us`` are the start times of a recording's executions. ``adaptors``
-    maps specifiers to installed adaptors (``name@version``), and ``bundles`` lists these with their
-    paths.
+    maps specifiers to installed adaptors (``name@version``), and ``realm`` has their bundles.
     """
 
     run_id: str
@@ -75,11 +91,10 @@ class RunRequest:
     clock_start_us: int = 0
     moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
     adaptors: Mapping[str, str] = field(default_factory=dict)
-    bundles: tuple[tuple[str, str], ...] = ()
+    realm: RealmContents = USUAL_REALM
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConditionRequest:
+class ConditionRequest(Struct, frozen=True, kw_only=True):
     """Conditions to evaluate over states that the parent sends, one request at a time.
 
     The first reply is a frame ``{error}`` with the error of a plan that cannot run, or null. Then
@@ -95,8 +110,7 @@ PROGRAM_FIELDS = ("plan", "jobs", "conditions", "adaptors")
 """Fields of a request that all runs of one workflow share."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunnerRequest:
+class RunnerRequest(Struct, frozen=True):
     """Request to execute runs of JavaScript, one after the other, until the channel closes.
 
     A frame ``{program}`` gives a program its key; its clip is a pickle of the fields
@@ -119,14 +133,22 @@ def encode_request(request: RunRequest | ConditionRequest | RunnerRequest) -> by
     return REQUEST_LENGTH.pack(len(body)) + body
 
 
-_compact = json.JSONEncoder(separators=(",", ":")).encode
+_encode_json = msgspec.json.Encoder().encode
 
 
 def encode_frame(header: dict[str, Any], body: str | None = None) -> bytes:
-    head = _compact(header).encode()
+    head = _encode_header(header)
     # A job's text may hold half a surrogate pair, which plain UTF-8 cannot encode.
     tail = b"" if body is None else body.encode("utf-8", "surrogatepass")
     return b"".join((_LENGTHS.pack(len(head), len(tail)), head, tail))
+
+
+def _encode_header(header: dict[str, Any]) -> bytes:
+    try:
+        return _encode_json(header)
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which JavaScript's strings may hold: json can escape it.
+        return json.dumps(header, separators=(",", ":")).encode()
 
 
 class FrameSink(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from worker.replay.recording import Recording
 from worker.testing.case import SUFFIXES
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
+from worker.workflow.save import fingerprint
 
 
 def write_case(recordings: Sequence[Recording], target: Path) -> None:
@@ -27,14 +28,15 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
         raise UsageError(
             f"expected the name of a case file to end in {SUFFIXES[0]}, found {target}"
         )
-    if len({recording.header.fingerprint for recording in recordings}) > 1:
+    if len({fingerprint(recording.workflow) for recording in recordings}) > 1:
         raise UsageError("the recordings are of several workflows: write a file for each")
     name = f"{target.name.partition('.cases.')[0]}.workflow.json"
     for file in (target, target.with_name(name)):
         if file.exists():
             raise UsageError(f"{file} exists already: choose another name, or remove it first")
-    plan = (recordings[0].folder / "workflow.json").read_text("utf-8")
-    target.with_name(name).write_text(plan, "utf-8")
+    plan = _readable(recordings[0].plan)
+    # Half of a surrogate pair, which a job's text can hold, is written as its JSON escape.
+    target.with_name(name).write_text(plan, "utf-8", "backslashreplace")
     content: dict[str, Any] = {"workflow": name, "cases": [_case(item) for item in recordings]}
     target.write_text(_dumped(target, content), "utf-8")
     # A state that holds the time of a step is another one in a case, whose steps take no time.
@@ -47,25 +49,28 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
 
 def _dumped(target: Path, content: dict[str, Any]) -> str:
     if target.suffix == ".json":
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        return _readable(content)
     import yaml
 
     text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
+def _readable(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 def _case(recording: Recording) -> dict[str, Any]:
     first = recording.events[0]
     moment = datetime.fromtimestamp(first.timestamp / 1e6, UTC).isoformat()
     header = recording.header
-    limits = header.limits
     return {
         "name": f"{header.workflow}, run {header.run_id}",
         # With the run's id, its ids and random numbers are those of the recording.
         "run_id": header.run_id,
         "at": moment,
-        "timeout": limits.get("timeout_s", 300),
-        "memory": limits.get("memory_mb", 500),
+        "timeout": header.limits.timeout_s,
+        "memory": header.limits.memory_mb,
         **_start_and_stop(recording),
         **({"credentials": header.credentials} if header.credentials else {}),
         "input": dict(recording.input),

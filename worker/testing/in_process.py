@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from worker.core.event_stream import EventStream
 from worker.core.machine import EdgesEvaluated, EvaluateEdges

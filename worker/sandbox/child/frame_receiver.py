@@ -26,8 +26,8 @@ class FrameReceiver:
         Raises :class:`Interrupted` at the deadline, and :class:`ConnectionResetError` where the
         parent is gone.
         """
-        readable, _, _ = select.select([self._channel], [], [], self._bounded(seconds))
-        if not readable:
+        wait_s = self._bounded(seconds)
+        if wait_s is not None and not select.select([self._channel], [], [], wait_s)[0]:
             if self._rest_s() == 0:
                 raise Interrupted("the time is over")
             return []

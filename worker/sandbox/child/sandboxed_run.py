@@ -41,11 +41,15 @@ class SandboxedRun(StepExecutor):
         self._bridge = HostBridge(receiver, sender, clock, self.skip)
         self._javascript = JavaScript(engine)
         self._python: dict[str, CompiledStep] = {}
+        self._image_bytes = 0
         self._initial_memory = peak_memory()
 
     def prepare(self) -> StepError | None:
         if not self._needs_engine():
             return None
+        # First: what a step reads of the image must not count as memory that the run used.
+        self._image_bytes = self._engine.instance.touch_image()
+        self._initial_memory = peak_memory()
         self._engine.limit_memory(self._request.limits.memory_bytes)
         self._connect()
         return define(self._javascript, self._engine, self._request)
@@ -100,6 +104,9 @@ class SandboxedRun(StepExecutor):
         if step.language is Language.PYTHON and not aborts and self._exhausted():
             return Outcome(state=None, error=replace(OUT_OF_MEMORY, job_id=step.id))
         return super().within_limits(step, outcome)
+
+    def peak_bytes(self) -> int:
+        return peak_memory() - self._image_bytes
 
     def _exhausted(self) -> bool:
         used = peak_memory() - self._initial_memory

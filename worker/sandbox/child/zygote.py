@@ -19,7 +19,6 @@ import select
 import signal
 import socket
 import sys
-from pathlib import Path
 
 from worker.engine.image import Image
 from worker.sandbox.child.condition_server import serve_conditions
@@ -27,16 +26,18 @@ from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.runner import serve_runs
 from worker.sandbox.child.sandboxed_run import SandboxedRun
 from worker.sandbox.child.warm_up import warm_up
-from worker.sandbox.javascript.engine import Engine, image_with
+from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import JAVASCRIPT_SHARE, confine
 from worker.sandbox.protocol import (
     EXIT_OUT_OF_MEMORY,
     REQUEST_LENGTH,
     ConditionRequest,
     FrameSender,
+    RealmContents,
     RunnerRequest,
     RunRequest,
 )
+from worker.sandbox.realms import is_engine_prepared, prepare_realm
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -45,14 +46,15 @@ _PR_SET_NO_NEW_PRIVS = 38
 def main() -> None:
     """Serve the parent on the socket whose descriptor is the first argument.
 
-    The second argument lists the bundles of adaptors to load, as JSON pairs of name and path.
+    The second argument is the :class:`RealmContents` as JSON.
     """
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    bundles = {name: Path(file).read_text("utf-8") for name, file in json.loads(sys.argv[2])}
+    if not is_engine_prepared():
+        print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
     # The instance of every run: a child inherits it, with the pages that only the image has.
-    image = image_with(bundles)
+    image = prepare_realm(RealmContents(*json.loads(sys.argv[2])))
     engine = Engine(image)
     # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()

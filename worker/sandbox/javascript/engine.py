@@ -21,7 +21,7 @@ from worker.engine.values import REGISTER, Argument, Value
 
 COMMON = "@openfn/language-common"
 _SOURCES = Path(__file__).parent
-_LIBRARIES = ("web", "lodash", "date-fns", "jsonpath")
+_LIBRARIES = ("web", "lodash", "date-fns", "jsonpath", "collation")
 _OUT_OF_MEMORY = {
     "type": "OomError",
     "name": "InternalError",
@@ -154,21 +154,26 @@ def realm_image() -> Image:
     return image_with({})
 
 
-def image_with(adaptors: Mapping[str, str]) -> Image:
-    """Return the image of the realm with these bundles, by name and version of the adaptor."""
+def image_with(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Image:
+    """Return the image of the realm with these bundles, by name and version of the adaptor.
+
+    ``libraries`` are loaded besides those that every realm has.
+    """
     files = prepared_files()
-    key = _image_key(adaptors)
-    descriptor = files.get(f"image-{key}", lambda: bytes(load_realm(adaptors).snapshot().view))
+    key = _image_key(adaptors, libraries)
+    descriptor = files.get(
+        f"image-{key}", lambda: bytes(load_realm(adaptors, libraries).snapshot().view)
+    )
     try:
         return Image(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _image_key(adaptors: Mapping[str, str]) -> str:
+def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
     digest = hashlib.sha256(module_hash().encode())
     for text in (
-        *map(_read, _source_names()),
+        *map(_read, _source_names(libraries)),
         *sorted(adaptors),
         *map(adaptors.get, sorted(adaptors)),
     ):
@@ -176,20 +181,25 @@ def _image_key(adaptors: Mapping[str, str]) -> str:
     return digest.hexdigest()[:40]
 
 
-def _source_names() -> tuple[str, ...]:
-    return (*(f"vendor/{name}.js" for name in _LIBRARIES), "realm.js", "common.js")
+def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
+    names = (f"vendor/{name}.js" for name in (*_LIBRARIES, *libraries))
+    return (*names, "locale.js", "realm.js", "common.js")
 
 
-def load_realm(adaptors: Mapping[str, str], memory_bytes: int = 2**31) -> Instance:
+def load_realm(
+    adaptors: Mapping[str, str], libraries: Sequence[str] = (), memory_bytes: int = 2**31
+) -> Instance:
     """Return a new instance with the realm in it, closed for jobs.
 
     Raises :class:`ScriptError` where a bundle throws, or uses more memory than it may.
     """
     instance = Instance(runtime())
     instance.limit_memory(memory_bytes)
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
-    _run(instance, _read("realm.js"), "realm.js")
+    # The realm freezes what it finds, and removes what locale.js has read.
+    for name in ("locale.js", "realm.js"):
+        _run(instance, _read(name), name)
     instance.call("open_api")
     _run(instance, _read("common.js"), "common.js")
     instance.call("call_api", "adaptor", COMMON, REGISTER)

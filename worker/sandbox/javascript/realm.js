@@ -509,8 +509,15 @@
   define(globalThis, "Date", DateOfRun);
 
   // sfc32, a generator with four words of state, all from the seed.
-  let words = [1, 2, 3, 4];
+  // Most runs draw no number, so the words are made of the seed by the first one that does.
+  let seed = "";
+  let words = null;
+  function firstWords() {
+    words = [0, 8, 16, 24].map((at) => parseInt(seed.slice(at, at + 8), 16) | 0);
+    for (let round = 0; round < 12; round++) word();
+  }
   function word() {
+    if (words === null) firstWords();
     const [a, b, c, counter] = words;
     const sum = (((a + b) | 0) + counter) | 0;
     words = [b ^ (b >>> 9), (c + (c << 3)) | 0, (((c << 21) | (c >>> 11)) + sum) | 0, (counter + 1) | 0];
@@ -518,8 +525,8 @@
   }
   define(Math, "random", () => ((word() >>> 5) * 67108864 + (word() >>> 6)) / 9007199254740992);
   api.seed = (text) => {
-    words = [0, 8, 16, 24].map((at) => parseInt(text.slice(at, at + 8), 16) | 0);
-    for (let round = 0; round < 12; round++) word();
+    seed = text;
+    words = null;
   };
 
   // --- set-up and closing -----------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Self
 
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent
 from worker.core.outcome import StepError
+from worker.sandbox.isolation import Isolation
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
 from worker.sandbox.parent.run_process import (
@@ -25,17 +27,18 @@ from worker.sandbox.parent.run_process import (
     ignore_exit,
 )
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunnerClient, RunOnRunner
-from worker.sandbox.parent.zygote_client import (
-    Bundles,
-    ZygoteClient,
-    ZygoteError,
-    cause_of_exit,
+from worker.sandbox.parent.zygote_client import ZygoteClient, ZygoteError, cause_of_exit
+from worker.sandbox.protocol import (
+    USUAL_REALM,
+    ConditionRequest,
+    RealmContents,
+    RunRequest,
+    encode_request,
 )
-from worker.sandbox.protocol import ConditionRequest, RunRequest, encode_request
 from worker.util.machine_clock import now_us
 
 MAX_ZYGOTES = 4
-"""Zygotes that stay loaded, each with other bundles. Busy ones are kept beyond this number."""
+"""Zygotes that stay loaded, each with another realm. Busy ones are kept beyond this number."""
 EXIT_TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 3
 """Processes that a run is sent to, one after the other, while none of them begins it."""
@@ -44,20 +47,21 @@ MAX_ATTEMPTS = 3
 class ProcessPool:
     """Executes run requests in processes of its own."""
 
-    def __init__(self, size: int = 2) -> None:
+    def __init__(self, size: int = 2, isolation: Isolation = Isolation.RUNNER) -> None:
         if size < 1:
             raise ValueError(f"the size of a pool must be at least 1, not {size}")
+        self._isolation = isolation
         self._slots = asyncio.Semaphore(size)
-        self._starting = asyncio.Lock()
-        self._zygotes: dict[Bundles, ZygoteClient] = {}
+        self._starting: defaultdict[RealmContents, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._zygotes: dict[RealmContents, ZygoteClient] = {}
         self._idle: dict[ZygoteClient, list[RunnerClient]] = {}
         self._encoder = ProgramEncoder()
 
-    def boot(self, bundles: Bundles = ()) -> ZygoteClient:
-        """Start the zygote that has these bundles loaded, without waiting until it is ready."""
-        if bundles not in self._zygotes:
-            self._zygotes[bundles] = ZygoteClient(bundles)
-        return self._zygotes[bundles]
+    def boot(self, realm: RealmContents = USUAL_REALM) -> ZygoteClient:
+        """Start the zygote that has this realm loaded, without waiting until it is ready."""
+        if realm not in self._zygotes:
+            self._zygotes[realm] = ZygoteClient(realm)
+        return self._zygotes[realm]
 
     async def __aenter__(self) -> Self:
         self.boot()
@@ -68,8 +72,8 @@ class ProcessPool:
 
     @property
     def zygote_pid(self) -> int:
-        """Process id of the zygote without bundles."""
-        return self._zygotes[()].pid
+        """Process id of the zygote whose realm has the usual contents alone."""
+        return self._zygotes[USUAL_REALM].pid
 
     async def close(self) -> None:
         """Kill running processes and stop the zygotes."""
@@ -77,10 +81,10 @@ class ProcessPool:
             _, zygote = self._zygotes.popitem()
             await self._close(zygote)
 
-    async def _discard(self, bundles: Bundles) -> None:
-        zygote = self._zygotes.get(bundles)
+    async def _discard(self, realm: RealmContents) -> None:
+        zygote = self._zygotes.get(realm)
         if zygote is not None and (zygote.gone or self._is_idle(zygote)):
-            del self._zygotes[bundles]
+            del self._zygotes[realm]
             await self._close(zygote)
 
     async def _close(self, zygote: ZygoteClient) -> None:
@@ -91,24 +95,26 @@ class ProcessPool:
     def _is_idle(self, zygote: ZygoteClient) -> bool:
         return zygote.forked <= len(self._idle.get(zygote, ()))
 
-    async def _ready_zygote(self, bundles: Bundles) -> ZygoteClient:
-        """Return the zygote with these bundles, ready to fork; start it again if it has died."""
-        # The lock keeps two runs from replacing the same dead zygote twice.
-        async with self._starting:
-            zygote = self._zygotes.get(bundles)
+    async def _ready_zygote(self, realm: RealmContents) -> ZygoteClient:
+        """Return the zygote with this realm, ready to fork; start it again if it has died."""
+        # The lock keeps two runs from replacing the same dead zygote twice. A realm that takes
+        # long to load delays only the runs that need it.
+        async with self._starting[realm]:
+            zygote = self._zygotes.get(realm)
             if zygote is not None and zygote.gone:
-                await self._discard(bundles)
-            zygote = self.boot(bundles)
+                await self._discard(realm)
+            zygote = self.boot(realm)
             if not zygote.listening:
                 await zygote.ready()
-            await self._evict_idle(bundles)
+            await self._evict_idle(realm)
             return zygote
 
-    async def _evict_idle(self, needed: Bundles) -> None:
+    async def _evict_idle(self, needed: RealmContents) -> None:
         """Stop the oldest idle zygotes while there are more than ``MAX_ZYGOTES``."""
-        for bundles, zygote in list(self._zygotes.items()):
-            if len(self._zygotes) > MAX_ZYGOTES and bundles != needed and self._is_idle(zygote):
-                await self._discard(bundles)
+        for realm, zygote in list(self._zygotes.items()):
+            is_unused = realm != needed and zygote.listening and self._is_idle(zygote)
+            if len(self._zygotes) > MAX_ZYGOTES and is_unused:
+                await self._discard(realm)
 
     async def execute(
         self,
@@ -127,7 +133,7 @@ class ProcessPool:
         async with self._slots:
             for _ in range(MAX_ATTEMPTS):
                 try:
-                    zygote = await self._ready_zygote(request.bundles)
+                    zygote = await self._ready_zygote(request.realm)
                     if not has_only_javascript(request):
                         return await RunProcess(zygote, request, receive, host).run(cancel)
                     runner = self._take_runner(zygote)
@@ -140,7 +146,7 @@ class ProcessPool:
                     error = PROCESS_GONE
                 except ZygoteError:
                     error = ZYGOTE_GONE
-                    await self._discard(request.bundles)
+                    await self._discard(request.realm)
         return _complete_unstarted(request, error, receive)
 
     def _take_runner(self, zygote: ZygoteClient) -> RunnerClient:
@@ -155,6 +161,8 @@ class ProcessPool:
 
     def _give_back(self, zygote: ZygoteClient, runner: RunnerClient) -> None:
         idle = self._idle.get(zygote)
+        if self._isolation is Isolation.PROCESS:
+            runner.abandon()
         if runner.is_usable and idle is not None:
             return idle.append(runner)
         runner.close()
@@ -165,7 +173,7 @@ class ProcessPool:
 
     async def start_evaluator(self, request: RunRequest) -> ConditionEvaluator:
         """Start a process that evaluates the conditions of the request's plan."""
-        zygote = await self._ready_zygote(request.bundles)
+        zygote = await self._ready_zygote(request.realm)
         forked = zygote.fork()
         channel, exited = forked.channel, forked.exited
         channel.setblocking(False)

@@ -55,7 +55,7 @@ class RequestUnreadError(Exception):
 
 
 class Processes(Protocol):
-    """What starts the process of a run, and kills it by its name."""
+    """Starter of the process of a run, which kills it by its name."""
 
     def fork(self) -> ForkedProcess: ...
 
@@ -98,6 +98,8 @@ class RunProcess:
         """
         self._forked = self._zygote.fork()
         self._channel, exited = self._forked.channel, self._forked.exited
+        # As a number: asyncio formats what it does not know yet, and the text of a socket is slow.
+        self._descriptor = self._channel.fileno()
         self._channel.setblocking(False)
         self._start_timer(BOOT_TIMEOUT_S, _BOOT_FAILED)
         watcher = self._loop.create_task(self._watch(cancel)) if cancel else None
@@ -132,7 +134,7 @@ class RunProcess:
 
     def _release(self, watcher: asyncio.Task[None] | None) -> None:
         self._stop_timer()
-        self._loop.remove_reader(self._channel)
+        self._loop.remove_reader(self._descriptor)
         self._release_channel()
         for task in (watcher, *self._calls):
             if task is not None:
@@ -148,12 +150,21 @@ class RunProcess:
     async def _exchange_frames(self) -> None:
         """Send the request, and receive frames until the process closes the channel."""
         # Reading starts first: a process that fails early must not leave a large request blocked.
-        self._loop.add_reader(self._channel, self._read)
+        self._loop.add_reader(self._descriptor, self._read)
         try:
-            await self._loop.sock_sendall(self._channel, self._encode_request())
+            await self._send(self._encode_request())
         except (BrokenPipeError, ConnectionResetError):
             self._is_unread = True
         await self._drained
+
+    async def _send(self, data: bytes) -> None:
+        # Most frames fit into the channel at once, which needs no help of the event loop.
+        try:
+            sent = self._channel.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            await self._loop.sock_sendall(self._channel, memoryview(data)[sent:])
 
     def _encode_request(self) -> bytes:
         return encode_request(self._request)
@@ -213,7 +224,7 @@ class RunProcess:
         # Two replies at once would interleave their bytes on the channel.
         async with self._replying:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                await self._loop.sock_sendall(self._channel, encode_frame(header, reply.text))
+                await self._send(encode_frame(header, reply.text))
 
     def _handle_event(self, event: AnyEvent) -> None:
         if isinstance(event, RunStart):
@@ -224,7 +235,7 @@ class RunProcess:
             self._stop_reading()
 
     def _stop_reading(self) -> None:
-        self._loop.remove_reader(self._channel)
+        self._loop.remove_reader(self._descriptor)
         if not self._drained.done():
             self._drained.set_result(None)
 

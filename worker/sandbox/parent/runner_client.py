@@ -8,7 +8,6 @@ import pickle
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from worker.core.events import AnyEvent
@@ -32,7 +31,7 @@ from worker.sandbox.protocol import (
 
 MAX_ENCODED_PROGRAMS = 256
 _RUN_FIELDS = tuple(
-    field.name for field in fields(RunRequest) if field.name not in (*PROGRAM_FIELDS, "input")
+    name for name in RunRequest.__struct_fields__ if name not in (*PROGRAM_FIELDS, "input")
 )
 
 

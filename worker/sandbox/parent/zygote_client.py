@@ -16,10 +16,7 @@ from worker.errors import WorkerError
 from worker.sandbox import child_process
 from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.memory import maxrss_bytes
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY
-
-Bundles = tuple[tuple[str, str], ...]
-"""Adaptors (``name@version``), each with the path of its bundle."""
+from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, USUAL_REALM, RealmContents
 
 _STOP_TIMEOUT_S = 1.0
 
@@ -46,14 +43,14 @@ class ForkedProcess:
 
 
 class ZygoteClient:
-    """Starts one zygote process with bundles of adaptors loaded, and has it fork and kill.
+    """Starts one zygote process with a realm loaded, and has it fork and kill.
 
     The process boots in the background; :meth:`ready` waits for it.
     """
 
-    def __init__(self, bundles: Bundles = ()) -> None:
-        module, paths = "worker.sandbox.child.zygote", json.dumps(bundles)
-        self._process, self._control = child_process.start(module, paths)
+    def __init__(self, realm: RealmContents = USUAL_REALM) -> None:
+        module, contents = "worker.sandbox.child.zygote", json.dumps(realm)
+        self._process, self._control = child_process.start(module, contents)
         self._names = itertools.count()
         self._broken = False
         self._exits: dict[str, asyncio.Future[ProcessExit]] = {}

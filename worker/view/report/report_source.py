@@ -60,19 +60,20 @@ def read_source(path: Path, workflow: Workflow | None = None) -> ReportSource:
     return _journal(path, workflow)
 
 
-def _recording(folder: Path) -> ReportSource:
-    if not is_recording(folder):
-        inside = ", ".join(sorted(str(p.parent) for p in folder.glob("*/recording.json"))[:5])
-        hint = f"name one of {inside}" if inside else "worker run --record DIR creates one"
-        raise UsageError(f"{folder} contains no recording of its own ({hint})")
+def _recording(path: Path) -> ReportSource:
+    if not is_recording(path):
+        entries = sorted(path.iterdir()) if path.is_dir() else []
+        inside = ", ".join([str(entry) for entry in entries if is_recording(entry)][:5])
+        hint = f"name one of {inside}" if inside else "worker run --record FILE creates one"
+        raise UsageError(f"{path} contains no recording of its own ({hint})")
+    recording = read_recording(path)
     try:
-        recording = read_recording(folder)
         input = Dataclip.of(recording.input)
     except RecursionError as error:
-        raise LoadError("the input is nested too deeply", file=str(folder)) from error
+        raise LoadError("the input is nested too deeply", file=str(path)) from error
     _check_workflow(recording.workflow, recording.events)
     return ReportSource(
-        name=str(folder),
+        name=str(path),
         workflow=recording.workflow,
         workflow_known=True,
         events=recording.events,

@@ -238,5 +238,5 @@ t)}else r&&Array.isArray(r.selfEdges)&&r.selfEdges.forEach(i=>{if(!Array.isArray
 entries(e).forEach(([r,n])=>{typeof r=="string"&&(r=r.toLowerCase()),t[r]=n}),t}function yn(e){let t=$(e),r=new T({compound:!0,multigraph:!0}).setGraph({});return e.nodes().forEach(n=>{r.setNode(n,{label:n}),
 r.setParent(n,"layer"+e.node(n).rank)}),e.edges().forEach(n=>r.setEdge(n.v,n.w,{},n.name)),t.forEach((n,i)=>{let o="layer"+i;r.setNode(o,{rank:"same"}),n.reduce((s,l)=>(r.setEdge(s,l,{style:"invis"}),
 l))}),r}var _n={graphlib:Ie,version:Pt,layout:en,debug:yn,util:{time:Mt,notime:Ve}},se=_n;globalThis.structuredClone??=e=>JSON.parse(JSON.stringify(e));globalThis.__layout=e=>{let{nodes:t,edges:r,options:n}=JSON.parse(e),i=new se.graphlib.Graph({multigraph:!0});i.setGraph(n),t.forEach(([s,
-l],a)=>i.setNode(`n${a}`,{width:s,height:l})),r.forEach(([s,l,a,d],u)=>{i.setEdge(`n${s}`,`n${l}`,{width:a,height:d,labelpos:"c"},`e${u}`)}),se.layout(i);let o=({x:s,y:l})=>[s,l];return JSON.stringify(
+l],a)=>{i.setNode(`n${a}`,{width:s,height:l})}),r.forEach(([s,l,a,d],u)=>{i.setEdge(`n${s}`,`n${l}`,{width:a,height:d,labelpos:"c"},`e${u}`)}),se.layout(i);let o=({x:s,y:l})=>[s,l];return JSON.stringify(
 {nodes:t.map((s,l)=>o(i.node(`n${l}`))),edges:r.map(([s,l],a)=>{let d=i.edge(`n${s}`,`n${l}`,`e${a}`);return{points:d.points.map(o),label:"x"in d?o(d):null}})})};})();

@@ -1,0 +1,55 @@
+"""``worker engine prepare``, and what the first run on a machine prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKFLOW = {
+    "workflow": {
+        "name": "sum",
+        "steps": [{"id": "a", "adaptor": "common", "expression": "fn(s => ({ data: { n: 3 } }));"}],
+    }
+}
+
+
+def worker(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "WORKER_CACHE": str(cache)},
+        check=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_engine_is_prepared_once(tmp_path: Path) -> None:
+    file = tmp_path / "sum.json"
+    file.write_text(json.dumps(WORKFLOW))
+    cold, prepared = tmp_path / "cold", tmp_path / "prepared"
+    first = worker(cold, "run", str(file))
+    assert first.stderr.count("preparing the engine") == 1
+    assert "preparing" not in worker(cold, "run", str(file)).stderr
+    output = worker(prepared, "engine", "prepare", "--workflow-file", str(file))
+    assert output.stdout == "✓ the engine is prepared\n"
+    assert output.stderr.splitlines()[:2] == ["preparing the engine", "preparing locale data"]
+    files = {path.name: path.stat() for path in prepared.rglob("*") if path.is_file()}
+    assert "preparing" not in worker(prepared, "run", str(file)).stderr
+    after = {path.name: path.stat() for path in prepared.rglob("*") if path.is_file()}
+    assert {name: after[name].st_mtime_ns for name in files} == {
+        name: state.st_mtime_ns for name, state in files.items()
+    }
+    assert all(state.st_mode & 0o077 == 0 for state in files.values())
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "sum.json"
+    file.write_text(json.dumps(WORKFLOW))
+    nowhere = tmp_path / "a file"
+    nowhere.write_text("")
+    assert worker(nowhere, "engine", "prepare").stdout == "✓ the engine is prepared\n"
