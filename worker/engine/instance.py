@@ -148,7 +148,7 @@ class Instance:
         """Return the image of the memory as it is now, between two calls."""
         self._release_arguments()
         if self.image is not None and self.memory_bytes == self.image.size:
-            return self.image.derive(self.content())
+            return self.image.derive(self.content(), self._content.written())
         self._memory.grow(self._store, SPARE_BYTES // WASM_PAGE)
         descriptor = anonymous_file(bytes(self.content()))
         try:

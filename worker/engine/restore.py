@@ -46,6 +46,9 @@ class Memory(Protocol):
     def restore(self) -> None:
         """Make them those of the image loaded last; only the engine has written since."""
 
+    def written(self) -> list[tuple[int, int]]:
+        """Return the start and end of each stretch that may differ from the base of the image."""
+
     def clear(self, start: int, end: int) -> None:
         """Make the bytes from ``start`` to ``end``, beyond the image, zero."""
 
@@ -65,6 +68,10 @@ class CopiedMemory:
     def restore(self) -> None:
         assert self._image is not None
         ctypes.memmove(self._address, self._source, self._image.size)
+
+    def written(self) -> list[tuple[int, int]]:
+        assert self._image is not None
+        return [(0, self._image.size)]
 
     def clear(self, start: int, end: int) -> None:
         ctypes.memset(self._address + start, 0, end - start)
@@ -101,6 +108,11 @@ class MappedMemory:
             self._written = tuple(_runs(written))
         self._copy(self._written)
         self._faults = _page_faults()
+
+    def written(self) -> list[tuple[int, int]]:
+        assert self._image is not None
+        runs = _WRITTEN_RUN.finditer(self._written_pages(self._image.size))
+        return [(run.start() * PAGE, run.end() * PAGE) for run in runs]
 
     def clear(self, start: int, end: int) -> None:
         if libc().madvise(self._address + start, end - start, _DONT_NEED):
