@@ -26,6 +26,7 @@ HOGS = {
     "a map": "const m = new Map(); for (let i = 0;; i++) m.set(i, [i]);",
     "one array": "const a = []; for (let i = 0;; i++) a.push(i);",
 }
+EVERYDAY_HOGS = ("buffers", "regular expressions")
 PROMISES = "function f() { Promise.resolve().then(f); Promise.resolve().then(f); } f();"
 
 
@@ -34,7 +35,13 @@ def read(instance: Instance, source: str) -> object:
     return instance.call("read_register")
 
 
-@pytest.mark.parametrize("hog", HOGS.values(), ids=HOGS.keys())
+@pytest.mark.parametrize(
+    "hog",
+    [
+        pytest.param(hog, id=name, marks=() if name in EVERYDAY_HOGS else pytest.mark.slow)
+        for name, hog in HOGS.items()
+    ],
+)
 @pytest.mark.parametrize("form", ["{}", "try {{ {} }} catch {{}}; for (;;) {{}}"])
 def test_refused_memory_ends_the_run_even_if_the_script_catches_it(
     instance: Instance, hog: str, form: str

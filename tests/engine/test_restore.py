@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from worker.engine.failures import OutOfMemory, ScriptError
 from worker.engine.image import Image
 from worker.engine.instance import Instance, Runtime
@@ -72,7 +73,7 @@ def reused(request: pytest.FixtureRequest, shared: Runtime, blank: Image) -> Ins
 
 
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -155,6 +155,7 @@ def run(folder: Path, adaptor: str) -> Done:
     return call_worker("run", file, "--output", "-", "--quiet")
 
 
+@pytest.mark.slow
 def test_versions_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("1.0.0", "1.10.0", "1.9.0"):
         stored(monkeypatch, tmp_path, version, MINE.format(version=version))

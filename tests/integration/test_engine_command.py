@@ -47,6 +47,7 @@ def test_the_engine_is_prepared_once(tmp_path: Path) -> None:
     assert all(state.st_mode & 0o077 == 0 for state in files.values())
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     file = tmp_path / "sum.json"
     file.write_text(json.dumps(WORKFLOW))

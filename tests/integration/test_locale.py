@@ -16,6 +16,9 @@ from worker.sandbox.protocol import INTL_LIBRARIES
 
 EXPRESSIONS = list(expressions())
 
+# Each worker that runs one of them makes an image of its own; `test_locale_runs` is for every day.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("locale")]
+
 
 @pytest.fixture(scope="module")
 def image() -> Image:

@@ -97,6 +97,7 @@ def test_cases_in_processes_give_the_output_of_one_process(
     assert other_documents == documents
 
 
+@pytest.mark.slow
 def test_an_update_writes_the_same_file(tmp_path: Path, starts: list[str]) -> None:
     texts = []
     for jobs in ("1", "2"):
@@ -125,7 +126,7 @@ def record(folder: Path, count: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("form", [(), ("--json",)])
+@pytest.mark.parametrize("form", [(), pytest.param(("--json",), marks=pytest.mark.slow)])
 def test_replays_in_processes_give_the_output_of_one_process(
     tmp_path: Path, starts: list[str], form: tuple[str, ...]
 ) -> None:
@@ -147,6 +148,7 @@ def test_replays_in_processes_give_the_output_of_one_process(
     assert (alone.returncode == 1 and "unreadable" in alone.stdout) or not form
 
 
+@pytest.mark.slow
 def test_explorations_in_processes_give_the_output_of_one_process(
     tmp_path: Path, starts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ class Lethal:
         return os._exit, (3,)
 
 
+@pytest.mark.slow
 async def test_only_the_item_that_ends_its_process_is_lost(
     tmp_path: Path, starts: list[str]
 ) -> None:
@@ -217,7 +220,7 @@ async def test_a_process_that_does_not_start_is_an_error(
             _ = [report async for report in results]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 async def test_a_case_that_cannot_run_fails_alone(
     tmp_path: Path, starts: list[str], jobs: int
 ) -> None:
@@ -300,7 +303,14 @@ def long_test(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @linux
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_command_that_is_ended_leaves_no_process(
     long_test: subprocess.Popen[str], number: signal.Signals
 ) -> None:
@@ -316,6 +326,7 @@ def test_a_command_that_is_ended_leaves_no_process(
 
 
 @linux
+@pytest.mark.slow
 def test_a_process_that_is_killed_loses_no_result(tmp_path: Path) -> None:
     file = write_cases(tmp_path, 3000)
     command = [*WORKER, "test", str(file), "-j", "2"]

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import asdict
 
+from tests.support.examples import examples
 from tests.support.helpers import check_events, job, workflow
 from worker.core.events import RunComplete, StepStart
 from worker.runner.pool import Pool
@@ -255,7 +256,7 @@ def in_process() -> Iterator[InProcess]:
         runner.close()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(st.sampled_from(sorted(LEAVES)), min_size=1, max_size=3, unique=True),
     canary=st.uuids().map(lambda value: value.hex),
