@@ -24,6 +24,7 @@ from worker.replay.replayer import ReplayPart
 from worker.runner.parallel import results_in_order
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
+from worker.sandbox.parent.host import HostCall
 
 HTTP = "@openfn/language-http@7.2.10"
 STEP = "fn(state => { state.data.count = (state.data.count || 0) + 1; return state; });"
@@ -34,7 +35,7 @@ Row = Callable[[str, str, str], None]
 class Service:
     """Answers at once: what is measured is ours."""
 
-    async def send(self, request: HttpRequest) -> HttpReply:
+    async def send(self, request: HttpRequest, call: HostCall) -> HttpReply:
         headers = (("content-type", "application/json"),)
         return HttpReply(status=200, headers=headers, body=b'{"items":[1,2,3]}')
 

@@ -18,6 +18,9 @@ from worker.adaptors.http import live_host as module
 from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.adaptors.http.live_host import LiveHost
+from worker.sandbox.parent.host import HostCall
+
+CALL = HostCall(number=1, kind="http", text="", step="a", execution=0, now_us=0)
 
 
 @contextmanager
@@ -53,7 +56,7 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
 async def asked(url: str, *allowed: HostPattern, **fields: Any) -> HttpReply:
     host = LiveHost(allowed)
     try:
-        return await host.send(HttpRequest(method="GET", url=url, **fields))
+        return await host.send(HttpRequest(method="GET", url=url, **fields), CALL)
     finally:
         await host.close()
 

@@ -441,7 +441,7 @@ START = RunStart(run_id="run-1", seq=0, timestamp=7, workflow="w", versions={})
 class Service:
     """Replies at once."""
 
-    async def send(self, request: HttpRequest) -> HttpReply:
+    async def send(self, request: HttpRequest, call: HostCall) -> HttpReply:
         return HttpReply(status=200, body=b'{"token": "x", "access_token": "correct-horse"}')
 
 

@@ -26,6 +26,7 @@ REQUEST_LENGTH = struct.Struct("<Q")
 _LENGTHS = struct.Struct("<II")
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_BODY_BYTES = 1 << 31
+_PIECE_CHARACTERS = 1 << 18
 READ_BYTES = 1 << 18
 """Bytes that both ends read from a channel at a time."""
 
@@ -139,8 +140,16 @@ _encode_json = msgspec.json.Encoder().encode
 def encode_frame(header: dict[str, Any], body: str | None = None) -> bytes:
     head = _encode_header(header)
     # A job's text may hold half a surrogate pair, which plain UTF-8 cannot encode.
-    tail = b"" if body is None else body.encode("utf-8", "surrogatepass")
+    tail = b"" if body is None else _encode_body(body)
     return b"".join((_LENGTHS.pack(len(head), len(tail)), head, tail))
+
+
+def _encode_body(text: str) -> bytes:
+    if len(text) <= _PIECE_CHARACTERS:
+        return text.encode("utf-8", "surrogatepass")
+    # One call for a text of 50 MB would keep all other threads waiting.
+    starts = range(0, len(text), _PIECE_CHARACTERS)
+    return b"".join(_encode_body(text[start : start + _PIECE_CHARACTERS]) for start in starts)
 
 
 def _encode_header(header: dict[str, Any]) -> bytes:

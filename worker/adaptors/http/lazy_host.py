@@ -31,8 +31,8 @@ class LazyHost:
     async def handle(self, call: HostCall) -> HostReply:
         return await self._host().handle(call)
 
-    async def send(self, request: HttpRequest) -> HttpReply:
-        return await self._host().send(request)
+    async def send(self, request: HttpRequest, call: HostCall) -> HttpReply:
+        return await self._host().send(request, call)
 
     async def close(self) -> None:
         """Close the connections, if there are any."""

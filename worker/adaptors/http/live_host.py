@@ -1,80 +1,87 @@
-"""Host that performs HTTP requests, to allowed hosts only (protects from SSRF).
-
-A host that is allowed by its exact name may have any address. A host that only fits a pattern
-(``*.example.org``) must have a public address, so that a name that somebody else controls cannot
-lead into a private network. The address that was checked is the address that is connected to,
-which rules out DNS rebinding.
-"""
+"""Host that performs HTTP requests, to allowed hosts only (protects from SSRF)."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Iterable
+from http.cookiejar import CookieJar
+from typing import Any
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 from worker.adaptors.http.allowlist import DEFAULT_PORTS, HostPattern, port_of
-from worker.adaptors.http.exchange import (
-    ExchangeError,
-    HttpReply,
-    HttpRequest,
-    reply_text,
-    request_of,
-)
-from worker.sandbox.parent.host import HostCall, HostReply, error_reply
+from worker.adaptors.http.connections import Connections, RequestBlocked
+from worker.adaptors.http.content_coding import ACCEPTED, BodyDecoder, CodingError
+from worker.adaptors.http.conversion import format_reply, parse_request
+from worker.adaptors.http.exchange import ExchangeError, HttpReply, HttpRequest
+from worker.sandbox.parent.host import CallTraffic, HostCall, HostReply, error_reply, off_loop
 from worker.version import VERSION
 
 MAX_RESPONSE_BYTES = 50 * 1024 * 1024
-MAX_CONCURRENT_REQUESTS = 20
 CONNECT_TIMEOUT_S = 30.0
 
 
-class RequestBlocked(Exception):
-    """A request that is not allowed; the message names the option that allows it."""
+class _NoCookies(CookieJar):
+    """Jar that keeps nothing.
+
+    Kept cookies would carry a session from one step, run or credential to the next.
+    """
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Ignore the cookies that a response sets."""
 
 
 class LiveHost:
-    """Performs HTTP requests for the runs of one pool."""
+    """Performs HTTP requests for the runs of one workflow."""
 
     def __init__(self, allowed: Iterable[HostPattern]) -> None:
-        self._allowed = tuple(allowed)
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._client = httpx.AsyncClient(
-            transport=_GuardedTransport(self._allowed),
+            transport=Connections(allowed),
+            cookies=_NoCookies(),
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
             # A proxy from the environment would connect in our place, unchecked.
             trust_env=False,
-            headers={"user-agent": f"workflow-worker/{VERSION}"},
+            headers={"user-agent": f"workflow-worker/{VERSION}", "accept-encoding": ACCEPTED},
         )
 
     async def handle(self, call: HostCall) -> HostReply:
         try:
-            request = request_of(call.text)
+            request = await parse_request(call)
         except ExchangeError as error:
             return error_reply(call, "TypeError", str(error))
-        return HostReply(text=reply_text(await self.send(request)), at_us=call.now_us)
+        reply = await self.send(request, call)
+        return HostReply(text=await format_reply(reply, call), at_us=call.now_us)
 
-    async def send(self, request: HttpRequest) -> HttpReply:
-        """Send a request. Errors become replies, with the names and codes that Node has."""
+    async def send(self, request: HttpRequest, call: HostCall) -> HttpReply:
+        """Send a request. Errors become replies, with the names and codes that Node has.
+
+        Raises :class:`TrafficExceeded` where the run's replies hold too many bytes.
+        """
         try:
-            async with self._slots, asyncio.timeout(request.timeout_s):
-                return await self._send(request)
+            async with call.traffic.run.slots, asyncio.timeout(request.timeout_s):
+                return await self._send(request, call)
         except RequestBlocked as error:
             return _error("Error", str(error), "ERR_REFUSED")
+        except CodingError as error:
+            return _error("Error", str(error), "Z_DATA_ERROR")
         except TimeoutError:
             return _error("HeadersTimeoutError", "Headers Timeout Error", "UND_ERR_HEADERS_TIMEOUT")
         except socket.gaierror:
             host = urlsplit(request.url).hostname
             return _error("Error", f"getaddrinfo ENOTFOUND {host}", "ENOTFOUND")
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (*_CORE_ERRORS, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             return _error("Error", *_describe(error, request))
 
-    async def _send(self, request: HttpRequest) -> HttpReply:
+    async def _send(self, request: HttpRequest, call: HostCall) -> HttpReply:
         next_request = self._client.build_request(
-            request.method, request.url, headers=list(request.headers), content=request.body or None
+            request.method,
+            request.url,
+            headers=list(request.headers),
+            content=request.body or None,
+            extensions={"credential": call.credential},
         )
         redirects_left = request.redirects
         while True:
@@ -83,37 +90,58 @@ class LiveHost:
                 if redirects_left and response.next_request is not None:
                     redirects_left, next_request = redirects_left - 1, response.next_request
                     continue
-                return await _reply(response)
+                return await _read(response, call.traffic)
             finally:
                 # A response that is not closed keeps its connection out of the pool.
                 await response.aclose()
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.aclose()
 
 
-async def _reply(response: httpx.Response) -> HttpReply:
+async def _read(response: httpx.Response, traffic: CallTraffic) -> HttpReply:
+    decoder = BodyDecoder(response.headers.get("content-encoding", ""))
     body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MAX_RESPONSE_BYTES:
-            raise RequestBlocked(
-                f"the response is over the limit of {MAX_RESPONSE_BYTES // 2**20} MB"
-            )
-    # The body is decoded, so headers about its encoding would not be true any more.
-    dropped = ("content-encoding", "content-length", "transfer-encoding")
-    headers = [(n, v) for n, v in response.headers.multi_items() if n.lower() not in dropped]
+    async for chunk in response.aiter_raw():
+        async for piece in decoder.decode(chunk):
+            # Twice, for the copy that has a fixed size.
+            traffic.hold(2 * len(piece))
+            body += piece
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise RequestBlocked(
+                    f"the response is over the limit of {MAX_RESPONSE_BYTES // 2**20} MB"
+                )
     return HttpReply(
         status=response.status_code,
         reason=response.reason_phrase,
         url=str(response.request.url),
-        headers=(*headers, ("content-length", str(len(body)))),
-        body=bytes(body),
+        headers=_headers(response, decoder, len(body)),
+        body=await off_loop(bytes, body, size_bytes=len(body)),
     )
+
+
+def _headers(
+    response: httpx.Response, decoder: BodyDecoder, length: int
+) -> tuple[tuple[str, str], ...]:
+    dropped = {"content-length", "transfer-encoding"}
+    # Headers about the encoding of a body that is decoded would not be true any more.
+    if decoder.decodes:
+        dropped.add("content-encoding")
+    headers = [(n, v) for n, v in response.headers.multi_items() if n.lower() not in dropped]
+    return (*headers, ("content-length", str(length)))
 
 
 def _error(name: str, message: str, code: str) -> HttpReply:
     return HttpReply(error={"name": name, "message": message, "code": code})
+
+
+_CORE_ERRORS = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+)
 
 
 def _describe(error: Exception, request: HttpRequest) -> tuple[str, str]:
@@ -123,63 +151,8 @@ def _describe(error: Exception, request: HttpRequest) -> tuple[str, str]:
     text = str(error) or type(error).__name__
     if "CERTIFICATE" in text.upper():
         return f"{text} ({place})", "CERT_INVALID"
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, httpcore.ConnectError):
         return f"connect ECONNREFUSED {place}", "ECONNREFUSED"
-    if isinstance(error, httpx.TransportError):
+    if isinstance(error, (*_CORE_ERRORS, httpx.TransportError)):
         return f"{text} ({place})", "UND_ERR_SOCKET"
     return text, "ERR_INVALID_URL"
-
-
-class _GuardedTransport(httpx.AsyncBaseTransport):
-    """Transport that checks the target of every request, redirects included."""
-
-    def __init__(self, allowed: tuple[HostPattern, ...]) -> None:
-        self._allowed = allowed
-        # The transport reads SSL_CERT_FILE and SSL_CERT_DIR alone: ministries have their own CAs.
-        self._inner = httpx.AsyncHTTPTransport(trust_env=True)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        host, port = request.url.host, request.url.port or DEFAULT_PORTS.get(request.url.scheme)
-        if port is None:
-            raise RequestBlocked(f"only http and https can be requested, not {request.url.scheme}")
-        fitting = [pattern for pattern in self._allowed if pattern.fits(host, port)]
-        if not fitting:
-            raise RequestBlocked(_how_to_allow(host, port))
-        exact = any(pattern.exact for pattern in fitting)
-        address = await _resolve(host, port, allow_private=exact)
-        # The certificate is checked against the name, although the address is connected to.
-        guarded = httpx.Request(
-            request.method,
-            request.url.copy_with(host=address),
-            headers=request.headers,
-            stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": host},
-        )
-        return await self._inner.handle_async_request(guarded)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def _how_to_allow(host: str, port: int) -> str:
-    place = host if port in DEFAULT_PORTS.values() else f"{host}:{port}"
-    return (
-        f"a request to {place} was refused, as no credential names that host"
-        f" (--allow-host {place} lets it through)"
-    )
-
-
-async def _resolve(host: str, port: int, *, allow_private: bool) -> str:
-    """Return the address to connect to. Raises :class:`RequestBlocked` on a private address."""
-    loop = asyncio.get_running_loop()
-    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(info[4][0]) for info in infos]
-    if allow_private:
-        return addresses[0]
-    public = [address for address in addresses if ipaddress.ip_address(address).is_global]
-    if not public:
-        raise RequestBlocked(
-            f"{host} has the private address {addresses[0]}: name the host itself to reach it"
-            f" (--allow-host {host})"
-        )
-    return public[0]

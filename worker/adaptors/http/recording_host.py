@@ -7,24 +7,23 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from worker.adaptors.http.conversion import format_reply, parse_request
 from worker.adaptors.http.exchange import (
     Exchange,
     ExchangeError,
     HttpReply,
     HttpRequest,
-    reply_text,
-    request_of,
 )
-from worker.sandbox.parent.host import HostCall, HostReply, error_reply
+from worker.sandbox.parent.host import HostCall, HostReply, TrafficExceeded, error_reply
 
 NEVER_US = 10**16
 """Arrival time of a reply that never came: in some three hundred years."""
 
 
 class Sender(Protocol):
-    """Sends requests; errors are replies."""
+    """Sends the requests of calls; errors are replies."""
 
-    async def send(self, request: HttpRequest) -> HttpReply: ...
+    async def send(self, request: HttpRequest, call: HostCall) -> HttpReply: ...
 
 
 class RecordingHost:
@@ -36,13 +35,13 @@ class RecordingHost:
 
     async def handle(self, call: HostCall) -> HostReply:
         try:
-            request = request_of(call.text)
+            request = await parse_request(call)
         except ExchangeError as error:
             return error_reply(call, "TypeError", str(error))
         started = time.monotonic_ns()
         try:
-            reply = await self._sender.send(request)
-        except asyncio.CancelledError:
+            reply = await self._sender.send(request, call)
+        except (asyncio.CancelledError, TrafficExceeded):
             # The run ended before its reply. In a replay the reply must not arrive either.
             ended = {"name": "Error", "message": "the run ended before the reply came"}
             self._record(call, request, HttpReply(error=ended), NEVER_US)
@@ -51,7 +50,7 @@ class RecordingHost:
         arrived = max(call.now_us + (time.monotonic_ns() - started) // 1000, self._last_arrival + 1)
         self._last_arrival = arrived
         self._record(call, request, reply, arrived)
-        return HostReply(text=reply_text(reply), at_us=arrived)
+        return HostReply(text=await format_reply(reply, call), at_us=arrived)
 
     def _record(self, call: HostCall, request: HttpRequest, reply: HttpReply, arrived: int) -> None:
         self._write(

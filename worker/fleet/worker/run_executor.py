@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,40 +41,65 @@ class _CallbackSink:
         """Do nothing: the events belong to the caller."""
 
 
+@dataclass(slots=True, kw_only=True)
+class _LoadedPlan:
+    """Workflow of a plan, its host, and the number of runs that use them."""
+
+    workflow: Workflow
+    host: LazyHost
+    runs: int = 0
+
+
 class RunExecutor:
     """Executes runs in a pool of processes, with a cache of loaded workflows."""
 
     def __init__(self, pool: Pool, allowance: Allowance) -> None:
         self._pool = pool
         self._allowance = allowance
-        self._cache: dict[str, tuple[Workflow, LazyHost]] = {}
+        self._cache: dict[str, _LoadedPlan] = {}
 
     async def execute(
         self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         """Execute a run and pass its events to ``receive``. Raises where it cannot begin."""
-        workflow, host = self._load(run)
-        await self._pool.run(
-            workflow,
-            _read_input(run),
-            self._options(workflow, run.options),
-            sinks=[_CallbackSink(receive)],
-            cancel=cancel,
-            run_id=run.lease.run_id,
-            host=host,
-        )
+        async with self._loaded(run) as plan:
+            await self._pool.run(
+                plan.workflow,
+                _read_input(run),
+                self._options(plan.workflow, run.options),
+                sinks=[_CallbackSink(receive)],
+                cancel=cancel,
+                run_id=run.lease.run_id,
+                host=plan.host,
+            )
 
-    def _load(self, run: wire.AssignedRun) -> tuple[Workflow, LazyHost]:
+    @asynccontextmanager
+    async def _loaded(self, run: wire.AssignedRun) -> AsyncIterator[_LoadedPlan]:
         if run.plan_id not in self._cache:
-            workflow = load(json.loads(bytes(run.plan)))
-            credentials, _ = configurations(workflow, self._allowance.credentials)
-            # Credentials name the systems that they are for, so those hosts are allowed too.
-            allowed = [*self._allowance.hosts, *hosts_in_credentials(credentials.values())]
-            # The oldest goes first: dictionaries keep the order of insertion.
-            if len(self._cache) >= MAX_CACHED_WORKFLOWS:
-                self._cache.pop(next(iter(self._cache)))
-            self._cache[run.plan_id] = workflow, LazyHost(allowed)
-        return self._cache[run.plan_id]
+            self._cache[run.plan_id] = self._load(run)
+        plan = self._cache[run.plan_id]
+        plan.runs += 1
+        try:
+            await self._evict()
+            yield plan
+        finally:
+            plan.runs -= 1
+
+    async def _evict(self) -> None:
+        """Close the hosts of the oldest plans that no run uses, while there are too many plans."""
+        # The oldest goes first: dictionaries keep the order of insertion.
+        while len(self._cache) > MAX_CACHED_WORKFLOWS:
+            unused = (plan_id for plan_id, plan in self._cache.items() if not plan.runs)
+            if (plan_id := next(unused, None)) is None:
+                return
+            await self._cache.pop(plan_id).host.close()
+
+    def _load(self, run: wire.AssignedRun) -> _LoadedPlan:
+        workflow = load(json.loads(bytes(run.plan)))
+        credentials, _ = configurations(workflow, self._allowance.credentials)
+        # Credentials name the systems that they are for, so those hosts are allowed too.
+        allowed = [*self._allowance.hosts, *hosts_in_credentials(credentials.values())]
+        return _LoadedPlan(workflow=workflow, host=LazyHost(allowed))
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
         limits = limits_of(
@@ -98,8 +124,9 @@ class RunExecutor:
         )
 
     async def close(self) -> None:
-        for _, host in self._cache.values():
-            await host.close()
+        """Close the hosts of all plans."""
+        for plan in self._cache.values():
+            await plan.host.close()
 
 
 def _read_input(run: wire.AssignedRun) -> Any:

@@ -18,7 +18,16 @@ from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.outcome import StepError
 from worker.sandbox.limits import timed_out
-from worker.sandbox.parent.host import Host, HostCall, NoHost
+from worker.sandbox.parent.host import (
+    CallTraffic,
+    Host,
+    HostCall,
+    HostReply,
+    NoHost,
+    RunTraffic,
+    TrafficExceeded,
+    off_loop,
+)
 from worker.sandbox.parent.zygote_client import (
     ForkedProcess,
     ProcessExit,
@@ -46,6 +55,9 @@ _CALL_FIELDS = ("number", "kind", "step", "execution", "now_us")
 CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
 ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
 PROCESS_GONE = StepError(type="ProcessError", message="the run's process ended before the run")
+TRAFFIC_EXCEEDED = StepError(
+    type="OomError", message="requests and replies in flight are over the run's memory limit"
+)
 _KILLED = ProcessExit(code=-signal.SIGKILL, peak_bytes=0)
 _BOOT_FAILED = StepError(type="BootError", message="the run did not start")
 
@@ -79,6 +91,7 @@ class RunProcess:
         self._request = request
         self._receive = receive
         self._host = host or NoHost()
+        self._traffic = RunTraffic(request.limits.memory_bytes)
         self._replying = asyncio.Lock()
         self._calls: set[asyncio.Task[None]] = set()
         self._stream = EventStream(request.run_id)
@@ -207,7 +220,12 @@ class RunProcess:
 
     def _handle_call(self, header: dict[str, Any], text: str) -> None:
         try:
-            call = HostCall(text=text, **{name: header[name] for name in _CALL_FIELDS})
+            call = HostCall(
+                text=text,
+                credential=self._request.configurations.get(str(header["step"]), ""),
+                traffic=CallTraffic(self._traffic),
+                **{name: header[name] for name in _CALL_FIELDS},
+            )
         except KeyError as error:
             raise ProtocolError(f"a host call without {error}") from error
         # Without a bound, a job could fill the parent's memory with calls that nobody awaits.
@@ -219,12 +237,22 @@ class RunProcess:
         task.add_done_callback(self._calls.discard)
 
     async def _reply(self, call: HostCall) -> None:
-        reply = await self._host.handle(call)
+        try:
+            # The text, the body that is parsed from it, and that body as bytes.
+            call.traffic.hold(3 * len(call.text))
+            await self._send_reply(call, await self._host.handle(call))
+        except TrafficExceeded:
+            self._kill(TRAFFIC_EXCEEDED)
+        finally:
+            call.traffic.release()
+
+    async def _send_reply(self, call: HostCall, reply: HostReply) -> None:
         header = {"number": call.number, "at_us": reply.at_us}
         # Two replies at once would interleave their bytes on the channel.
         async with self._replying:
+            frame = await off_loop(encode_frame, header, reply.text, size_bytes=len(reply.text))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                await self._send(encode_frame(header, reply.text))
+                await self._send(frame)
 
     def _handle_event(self, event: AnyEvent) -> None:
         if isinstance(event, RunStart):
