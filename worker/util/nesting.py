@@ -56,15 +56,15 @@ def value_nests_deeper(value: Any, levels: int = NESTING_LIMIT) -> bool:
     # Level by level: recursion would be slower, and could itself exceed Python's limit.
     level = [value] if type(value) in _CONTAINERS else []
     for _ in range(levels):
+        if not level:
+            return False
         level = [
             child
             for container in level
             for child in (container.values() if type(container) is dict else container)
             if type(child) in _CONTAINERS
         ]
-        if not level:
-            return False
-    return True
+    return bool(level)
 
 
 _CONTAINERS: Final = frozenset((dict, list))
