@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.util.nesting import NESTING_LIMIT, nests_deeper, value_nests_deeper
+from worker.errors import LoadError
+from worker.util.nesting import (
+    NESTING_LIMIT,
+    VALUE_LIMIT,
+    has_more_values,
+    nests_deeper,
+    value_nests_deeper,
+)
+from worker.workflow.documents.json_reader import parse
 
 HARD = st.text(alphabet='"\\[]{}a,:\n\u00e9\ud800', max_size=6)
 JSON = st.recursive(
@@ -62,3 +70,22 @@ def test_a_value_that_contains_itself_is_nested_too_deeply() -> None:
     value: list[Any] = []
     value.append(value)
     assert value_nests_deeper(value)
+
+
+def values(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(values, value.values()))
+    return 1 + sum(map(values, value)) if isinstance(value, list) else 1
+
+
+@given(JSON)
+def test_the_values_of_any_json_are_counted(value: Any) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    # An empty container may count twice.
+    assert not has_more_values(text, 2 * values(value))
+    assert has_more_values(text, values(value) - 1)
+
+
+def test_a_file_of_too_many_values_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(LoadError, match="more than 2,000,000 values"):
+        parse("[" + "{}," * VALUE_LIMIT + "{}]", "f.json")

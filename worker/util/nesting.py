@@ -16,7 +16,11 @@ ENVELOPE_LEVELS: Final = 10
 SIZE_LIMIT_BYTES: Final = 1 << 30
 """Bytes of the largest state, file or frame. The limits of a run are lower by default."""
 
+VALUE_LIMIT: Final = 2_000_000
+"""Values in a file: as Python objects they take some hundred bytes each."""
+
 _OTHERS: Final = bytes(sorted(set(range(256)) - set(b'"[]{}')))
+_OTHERS_THAN_COMMAS: Final = bytes(sorted(set(_OTHERS) - set(b",")))
 _ALIKE: Final = bytes.maketrans(b"{}", b"[]")
 _STRING = re.compile(rb'"[^"]*"')
 
@@ -42,12 +46,20 @@ def nests_deeper(text: str | bytes, levels: int = NESTING_LIMIT) -> bool:
     return bool(rest)
 
 
-def _brackets(text: bytes) -> bytes:
+def has_more_values(text: str, limit: int = VALUE_LIMIT) -> bool:
+    """Return whether JSON text has more than so many values; an empty container counts twice."""
+    if text.count(",") + text.count("[") + text.count("{") < limit:
+        return False
+    rest = _brackets(text.encode("utf-8", "surrogatepass"), _OTHERS_THAN_COMMAS)
+    return 1 + rest.count(b",") + rest.count(b"[") > limit
+
+
+def _brackets(text: bytes, others: bytes = _OTHERS) -> bytes:
     """Return the brackets of JSON text, all as square ones, without those in its strings."""
     if b"\\" in text:
         # In this order: the second of two backslashes escapes nothing.
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    text = text.translate(_ALIKE, _OTHERS).replace(b'""', b"")
+    text = text.translate(_ALIKE, others).replace(b'""', b"")
     return _STRING.sub(b"", text) if b'"' in text else text
 
 
