@@ -293,7 +293,9 @@ async def test_what_is_too_large_for_a_message_is_withheld_or_cut(tmp_path: Path
         assert made.control.refused == {}
 
 
-async def test_a_run_whose_report_cannot_be_read_is_lost_and_not_repeated(tmp_path: Path) -> None:
+async def test_a_run_whose_report_cannot_be_read_ends_as_exception_and_is_not_repeated(
+    tmp_path: Path,
+) -> None:
     # On a machine under load a shorter lease would expire before the malformed report comes.
     async with small(tmp_path, Settings(lease_s=2.0, disconnect_grace_s=0.2)) as made:
         order = await made.client.submit(plan=QUICK)
@@ -304,8 +306,17 @@ async def test_a_run_whose_report_cannot_be_read_is_lost_and_not_repeated(tmp_pa
         async with asyncio.timeout(60):
             await cancel.wait()
         made.executor.ends[order["last_run"], 1].set()
-        assert (await made.client.wait(order["last_run"]))["status"] == "lost"
+        run = await made.client.wait(order["last_run"])
+        assert (run["status"], run["error_type"]) == ("exception", "ReportRefusedError")
         assert made.control.refused["malformed"] == 1
+        assert made.worker_.set_aside == 1
+        (alert,) = await made.client.alerts()
+        assert alert["error_type"] == "ReportRefusedError"
+        assert len(list(tmp_path.rglob("dead-letter/*.reason"))) == 1
+        # Others are not affected.
+        order = await made.client.submit(plan=QUICK)
+        made.executor.finish(*(await made.executor.runs.get())[:2])
+        assert (await made.client.wait(order["last_run"]))["status"] == "success"
 
 
 async def test_what_a_step_is_configured_with_is_for_its_worker_alone(tmp_path: Path) -> None:

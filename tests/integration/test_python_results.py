@@ -13,6 +13,7 @@ from tests.support.examples import examples
 from tests.support.python_steps import Run, body, returned
 from worker.core.outcome import Outcome
 from worker.sandbox.python.steps import compile_step, run_step
+from worker.util.nesting import NESTING_LIMIT
 
 
 def test_a_step_returns_the_next_state() -> None:
@@ -149,15 +150,29 @@ def test_a_lone_surrogate_travels_escaped() -> None:
     assert run.outcome.state == '{"x":"é\\ud800"}'
 
 
+# A set takes the converter, and a list the json module.
 @pytest.mark.parametrize("innermost", ["[]", "{1}"])
-def test_a_state_that_is_nested_too_deeply_fails_clearly(innermost: str) -> None:
+@pytest.mark.parametrize("levels", [NESTING_LIMIT + 1, 400, 9999])
+@pytest.mark.parametrize(
+    "end", ["return x", "raise ValueError", "e = ValueError(); e.x = x; raise e"]
+)
+def test_a_state_that_is_nested_too_deeply_kills_the_run(
+    innermost: str, levels: int, end: str
+) -> None:
+    change = "pass" if "e.x" in end else "state['x'] = x"
     run = Run(
-        body(f"x = {innermost}", "for _ in range(9999): x = [x]", "state['x'] = x", "return x")
+        body(f"x = {innermost}", f"for _ in range({levels - 1}): x = [x]", change, *end.split("; "))
     )
-    assert (run.error.type, run.error.name) == ("RangeError", "RecursionError")
-    assert run.error.message == "the state is nested too deeply to be JSON"
-    assert run.state["data"] == {"n": 1}
-    assert "x" not in run.state
+    assert run.error.type == "StateTooLargeError"
+    assert run.error.message.endswith("is nested more than 200 levels deep")
+    assert run.outcome.state is None
+
+
+@pytest.mark.parametrize("innermost", ["[]", "{1}"])
+def test_a_state_of_as_many_levels_as_allowed_is_a_state(innermost: str) -> None:
+    run = Run(body(f"x = {innermost}", f"for _ in range({NESTING_LIMIT - 1}): x = [x]", "return x"))
+    assert run.outcome.error is None
+    assert run.outcome.state.count("[") == NESTING_LIMIT
 
 
 def test_an_input_that_is_nested_too_deeply_fails_clearly() -> None:

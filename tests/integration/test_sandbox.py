@@ -188,7 +188,6 @@ def test_siblings_never_share_objects() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "fn(s => { const a = []; let x = a; for (let i = 0; i < 1e5; i++) { x.push([]); x = x[0]; } return { a }; });",
         "fn(s => ({ get a() { throw new Error('getter'); } }));",
         "fn(s => ({ toJSON() { throw new Error('toJSON'); } }));",
         "fn(s => new Proxy({}, { ownKeys() { throw new Error('proxy'); } }));",
@@ -246,9 +245,11 @@ def test_a_cut_never_leaves_half_a_secret_behind() -> None:
 
 
 def test_a_failure_whose_state_is_no_json_passes_its_input_on() -> None:
-    deep = "let x = s.data; for (let i = 0; i < 1e5; i++) { x.x = {}; x = x.x; }"
+    change = "s.data.n = 2; s.data.x = { toJSON() { throw new TypeError('no JSON'); } };"
     steps = (
-        job(f"fn(s => {{ {deep} throw new Error('deep'); }});", "a", next={"b": "on_job_failure"}),
+        job(
+            f"fn(s => {{ {change} throw new Error('deep'); }});", "a", next={"b": "on_job_failure"}
+        ),
         job("fn(s => ({ data: s.data, message: s.errors.a.message }));", "b"),
     )
     result = worker.run(workflow(*steps), {"data": {"n": 1}})

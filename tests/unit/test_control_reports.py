@@ -9,6 +9,7 @@ import pytest
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event, submission
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.bus import Message
 
 LEASE_S = Settings().lease_s
 
@@ -204,7 +205,7 @@ def test_an_event_of_another_run_is_forged_and_nothing_of_its_report_is_kept(
     worker, lease = harness.started()
     before = harness.dump()
     published = worker.report(lease, event("o-1", 1), event("other", 2))
-    assert published.kinds == ["forged"] and [one.upto for one in published.acks] == [-1]
+    assert published.kinds == ["forged"] and [one.upto for one in published.acks] == [0]
     assert harness.dump() == before
 
 
@@ -229,7 +230,7 @@ def test_a_malformed_event_is_refused_with_all_of_its_report(harness: ControlPla
         published = worker.report(lease, event("o-1", 1), broken)
         assert published.kinds == ["malformed"], broken
         (ack,) = published.acks
-        assert (ack.upto, ack.refused[:10]) == (-1, "malformed:")
+        assert (ack.upto, ack.refused[:10], ack.set_aside) == (0, "malformed:", True)
     assert harness.dump() == before
     assert harness.status() == "running"
 
@@ -240,3 +241,19 @@ def test_a_malformed_message_stops_no_other_of_its_batch(harness: ControlPlaneHa
     published = harness.send(*bad, submission("o2"))
     assert published.kinds == ["malformed"] * len(bad)
     assert published.statuses == ["pending"]
+
+
+def test_a_message_of_reports_that_cannot_be_read_has_a_response_with_its_number(
+    harness: ControlPlaneHarness,
+) -> None:
+    """A worker without a response would send it again for ever."""
+    worker, lease = harness.started()
+    deep = b'{"number":7,"runs":[' + b"[" * 1000 + b"]" * 1000 + b"]}"
+    topic = worker.reports(lease, event("o-1", 1)).topic
+    outgoing = harness.processor.process([Message(topic=topic, payload=deep)], harness.now)
+    assert [refusal.kind for refusal in outgoing.refusals] == ["malformed"]
+    (response,) = outgoing.messages
+    assert wire.decode(wire.Response, response.payload) == wire.Acks(  # type: ignore[arg-type]
+        number=7, acks=[], refused="malformed: nested too deeply"
+    )
+    assert harness.status() == "running"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import LoadError
+from worker.util.nesting import NESTING_LIMIT
 from worker.workflow.documents.data import (
-    NESTING_LIMIT,
     NODE_LIMIT,
     describe,
     format_path,

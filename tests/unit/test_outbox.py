@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
@@ -38,6 +41,10 @@ def filled(outbox: Outbox, *events: bytes, run_id: str = "r", attempt: int = 1) 
 
 def files(outbox_folder: Path) -> list[str]:
     return sorted(path.name for path in outbox_folder.glob("*.jsonl"))
+
+
+def dead_letters(outbox_folder: Path) -> list[str]:
+    return files(outbox_folder / "dead-letter")
 
 
 # --- on disk --------------------------------------------------------------------------------------
@@ -74,7 +81,7 @@ def test_a_torn_last_line_is_dropped_and_what_stands_before_it_stays(
 
 
 @pytest.mark.parametrize("head", [b"", b"{}", b'{"run_id": "r", "att', b"\xff", event(0)])
-def test_a_file_without_a_whole_lease_is_deleted(
+def test_a_file_without_a_whole_lease_is_set_aside_or_deleted_if_empty(
     outbox: Outbox, tmp_path: Path, head: bytes
 ) -> None:
     (tmp_path / "outbox" / "r.1.jsonl").write_bytes(head and head + b"\n" + event(0) + b"\n")
@@ -82,6 +89,8 @@ def test_a_file_without_a_whole_lease_is_deleted(
     (recovered,) = outbox.recover()
     assert recovered.lease.run_id == "s", "others are not affected"
     assert files(tmp_path / "outbox") == ["s.1.jsonl"]
+    assert dead_letters(tmp_path / "outbox") == (["r.1.jsonl"] if head else [])
+    assert len(outbox.unreadable) == len(dead_letters(tmp_path / "outbox"))
     recovered.close()
 
 
@@ -237,7 +246,8 @@ def test_a_partial_acknowledgement_repeats_the_rest_after_a_rewind(outbox: Outbo
 def test_a_refused_attempt_is_dropped_and_returned(outbox: Outbox, tmp_path: Path) -> None:
     sender = sender_of(filled(outbox, event(0)), filled(outbox, event(0), event(1), run_id="other"))
     sender.next(0.0)
-    assert sender.acknowledge(acks(1, 0, refused="stale: the run is lost")) == [("r", 1)]
+    refused = sender.acknowledge(acks(1, 0, refused="stale: the run is lost"))
+    assert [(refusal.key, refusal.set_aside) for refusal in refused] == [(("r", 1), False)]
     assert files(tmp_path / "outbox") == ["other.1.jsonl"]
     assert not sender.empty
     sender.rewind()
@@ -271,3 +281,173 @@ def test_a_sender_that_closes_leaves_the_events_on_disk(outbox: Outbox, tmp_path
     sender = sender_of(filled(outbox, event(0)))
     sender.close()
     assert files(tmp_path / "outbox") == ["r.1.jsonl"]
+
+
+# --- what cannot be sent --------------------------------------------------------------------------
+
+DEEP = b'{"seq":2,"final_state":' + b'{"o":' * 1000 + b"{}" + b"}" * 1001
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (DEEP, "line 4: nested too deeply"),
+        (event(3), "line 4: event 3 instead of 2"),
+        (event(-2), "line 4: event -2"),
+        (b'{"seq":"x"}', "line 4: Expected `int`, got `str` - at `$.seq`"),
+        (b"{}", "line 4: Object missing required field `seq`"),
+        (b"torn\n" + event(2), "line 4: not JSON"),
+    ],
+)
+def test_what_stands_before_an_unreadable_event_is_sent_and_its_reason_known(
+    outbox: Outbox, tmp_path: Path, line: bytes, reason: str
+) -> None:
+    filled(outbox, event(0), event(1), line).close()
+    filled(outbox, event(0), run_id="s").close()
+    first, second = outbox.recover()
+    assert first.take(1000, even_if_larger=False) == [event(0), event(1)]
+    assert (first.unreadable, first.next_seq) == (reason, 2)
+    assert (second.unreadable, second.next_seq) == ("", 1)
+    first.replace(b'{"seq":2,"end":1}', 2, first.unreadable)
+    assert first.take(1000, even_if_larger=False) == [b'{"seq":2,"end":1}']
+    first.close()
+    again, same = outbox.recover()
+    assert (again.lease, again.unreadable, again.first_seq) == (lease(), "", 2)
+    folder = tmp_path / "outbox" / "dead-letter"
+    assert line in (folder / "r.1.jsonl").read_bytes()
+    assert (folder / "r.1.jsonl.reason").read_text() == f"{reason}\n"
+    for box in (second, again, same):
+        box.close()
+
+
+def test_a_second_file_with_the_same_lease_is_set_aside(outbox: Outbox, tmp_path: Path) -> None:
+    filled(outbox, event(0)).close()
+    folder = tmp_path / "outbox"
+    (folder / "x.jsonl").write_bytes((folder / "r.1.jsonl").read_bytes())
+    (recovered,) = outbox.recover()
+    assert files(folder) == ["r.1.jsonl"] and dead_letters(folder) == ["x.jsonl"]
+    recovered.close()
+
+
+WHOLE = wire.encode(lease()) + b"\n" + b"\n".join(map(event, range(3))) + b"\n"
+
+
+def recovered_from(folder: Path, content: bytes) -> list[RunOutbox]:
+    """Recover a folder with a file of this content beside a good one, and close it."""
+    outbox = Outbox(folder)
+    for path in folder.rglob("*.*"):
+        path.unlink()
+    (folder / "a.1.jsonl").write_bytes(content)
+    (folder / "s.1.jsonl").write_bytes(WHOLE.replace(b'"r"', b'"s"'))
+    recovered = list(outbox.recover())
+    for run in recovered:
+        run.close()
+    outbox.close()
+    return recovered
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\n" + event(2) + b"\n"])
+def test_a_file_that_is_cut_anywhere_is_survived(tmp_path: Path, ending: bytes) -> None:
+    for cut in range(len(WHOLE)):
+        *rest, good = recovered_from(tmp_path, WHOLE[:cut] + ending)
+        assert good.take(1000, even_if_larger=False) == [event(0), event(1), event(2)]
+        for run in rest:
+            events = run.take(1000, even_if_larger=False)
+            numbers = range(run.first_seq, run.first_seq + len(events))
+            assert events == list(map(event, numbers)), "without a gap"
+
+
+OTHERS = st.sampled_from(
+    [b"\n", b"[", b"{", b'"', b"\\", b"\x00", b"\xff", b'{"seq":', b"1e999", DEEP]
+)
+
+
+@given(
+    st.lists(OTHERS | st.binary(max_size=4), max_size=4),
+    st.integers(0, len(WHOLE)),
+    st.integers(0, 40),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_bytes_in_a_file_are_survived(
+    tmp_path: Path, inserted: list[bytes], at: int, dropped: int
+) -> None:
+    content = WHOLE[:at] + b"".join(inserted) + WHOLE[at + dropped :]
+    *rest, good = recovered_from(tmp_path, content)
+    assert good.lease.run_id == "s"
+    for run in rest:
+        reports = sender_of(run).next(0.0)
+        assert reports is None or wire.decode(wire.Reports, wire.encode(reports))
+
+
+@pytest.mark.parametrize("change", [{"version": 9}, {"attempt": "1"}, {"token": None}])
+def test_a_lease_of_another_version_is_set_aside(tmp_path: Path, change: dict[str, Any]) -> None:
+    head, rest = WHOLE.split(b"\n", 1)
+    other = json.dumps({**json.loads(head), **change}).encode()
+    assert len(recovered_from(tmp_path, other + b"\n" + rest)) == 1
+    assert dead_letters(tmp_path) == ["a.1.jsonl"]
+
+
+# --- reports that are refused for good ------------------------------------------------------------
+
+
+def test_a_refused_content_is_returned_with_the_number_of_the_end_to_report(
+    outbox: Outbox,
+) -> None:
+    run = filled(outbox, event(0), event(1))
+    sender = sender_of(run)
+    sender.next(0.0)
+    ack = wire.Ack(run_id="r", attempt=1, upto=0, refused="malformed: x", set_aside=True)
+    (refusal,) = sender.acknowledge(wire.Acks(number=1, acks=[ack]))
+    assert (refusal.set_aside, refusal.reason, refusal.seq) == (True, "malformed: x", 1)
+    run.replace(event(1), 1, refusal.reason)
+    assert sent(sender.next(1.0)) == [("r", [event(1)])]
+    (again,) = sender.acknowledge(wire.Acks(number=2, acks=[ack]))
+    assert not again.set_aside and sender.empty, "nothing is set aside twice"
+
+
+def test_the_end_of_a_run_is_numbered_anew_where_more_had_arrived(outbox: Outbox) -> None:
+    run = filled(outbox, event(0))
+    sender = sender_of(run)
+    run.replace(event(0), 0, "unreadable")
+    sender.next(0.0)
+    (refusal,) = sender.acknowledge(acks(1, 4))
+    assert (refusal.seq, refusal.set_aside, refusal.reason) == (5, True, "unreadable")
+    run.replace(event(5), 5, refusal.reason)
+    assert sent(sender.next(1.0)) == [("r", [event(5)])]
+    assert sender.acknowledge(acks(2, 5)) == [] and sender.empty
+
+
+def test_of_a_message_that_is_refused_whole_the_run_to_blame_is_set_aside(outbox: Outbox) -> None:
+    sender = sender_of(*(filled(outbox, event(0), run_id=id) for id in "abc"))
+    sender.next(0.0)
+    refused = wire.Acks(number=1, acks=[], refused="malformed: nested too deeply")
+    assert sender.acknowledge(refused) == []
+    for number, id in enumerate("abc", 2):
+        assert [run for run, _ in sent(sender.next(0.1))] == [id], "each is sent alone"
+        if id == "b":
+            (refusal,) = sender.acknowledge(wire.Acks(number=number, acks=[], refused="malformed"))
+            assert refusal.key == ("b", 1) and refusal.set_aside
+        else:
+            assert sender.acknowledge(acks(number, 0, run_id=id)) == []
+    sender.close()
+
+
+def test_a_run_without_a_response_delays_no_other_for_ever(outbox: Outbox) -> None:
+    """A control plane that fails over one run's events gives no response at all."""
+    bad = filled(outbox, event(0), run_id="bad")
+    sender = sender_of(bad, *(filled(outbox, event(0), run_id=f"r{n}") for n in range(3)))
+    now, delivered = 0.0, set[str]()
+    for _ in range(40):
+        message = sender.next(now)
+        if message is not None:
+            ids = [run.lease.run_id for run in message.runs]
+            if "bad" not in ids:
+                delivered.update(ids)
+                answers = [wire.Ack(run_id=id, attempt=1, upto=0) for id in ids]
+                assert sender.acknowledge(wire.Acks(number=message.number, acks=answers)) == []
+        now += 0.5
+        if sender.overdue(now):
+            sender.give_up()
+    assert delivered == {"r0", "r1", "r2"}
+    assert not bad.empty
+    sender.close()

@@ -104,6 +104,12 @@ def worker_metrics(fleet_worker: FleetWorker) -> Iterable[Metric]:
         name="runs_finished", help="Runs finished", values={"": fleet_worker.finished}, counts=True
     )
     yield Metric(
+        name="reports_set_aside",
+        help="Runs and files whose events cannot be reported, and are in the dead letters",
+        values={"": fleet_worker.set_aside},
+        counts=True,
+    )
+    yield Metric(
         name="connected",
         help="1 while connected to the broker, else 0",
         values={"": float(fleet_worker.connected.is_set())},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.core.outcome import StepError
+from worker.util.nesting import NESTING_LIMIT, SIZE_LIMIT_BYTES
 
 MIB = 1024 * 1024
 
@@ -34,7 +35,8 @@ class Limits:
 
     @property
     def state_bytes(self) -> int:
-        return int((self.memory_mb / 4 if self.state_mb is None else self.state_mb) * MIB)
+        size = (self.memory_mb / 4 if self.state_mb is None else self.state_mb) * MIB
+        return int(min(size, SIZE_LIMIT_BYTES))
 
     @property
     def payload_bytes(self) -> int:
@@ -53,3 +55,9 @@ def timed_out(limits: Limits) -> StepError:
     """Return the error of a run that took longer than its time limit."""
     text = f"the run took longer than its limit of {limits.timeout_s:g} s"
     return StepError(type="TimeoutError", message=text)
+
+
+def too_deep(name: str = "the state") -> StepError:
+    """Return the error of a run whose state, or what else ``name`` says, is nested too deeply."""
+    text = f"{name} is nested more than {NESTING_LIMIT} levels deep"
+    return StepError(type="StateTooLargeError", message=text)

@@ -27,9 +27,10 @@ from worker.core.status import STATUSES
 from worker.sandbox.clock import Clock
 from worker.sandbox.dataclip import StateText
 from worker.sandbox.event_writer import EventWriter, size_of
-from worker.sandbox.limits import MIB, timed_out
+from worker.sandbox.limits import MIB, timed_out, too_deep
 from worker.sandbox.memory import peak_memory
 from worker.sandbox.protocol import RunRequest
+from worker.util.nesting import nests_deeper
 from worker.workflow.model import Step
 
 EMPTY = "{}"
@@ -76,7 +77,7 @@ class StepExecutor(ABC):
         drive(self._request.plan, self._start(), self)
 
     def _start(self) -> Started | StartFailed:
-        error = self.prepare()
+        error = too_deep("the input") if nests_deeper(self._request.input) else self.prepare()
         if error is not None:
             return StartFailed(error=error)
         return Started(input=StateText(self._writer.next_id(), self._request.input))
@@ -131,7 +132,7 @@ class StepExecutor(ABC):
         limit = self._request.limits.state_bytes
         size = 0 if state is None else size_of(state)
         if size <= limit:
-            return None
+            return too_deep() if state is not None and nests_deeper(state) else None
         text = f"the state is {size / MIB:.1f} MB, over its limit of {limit / MIB:.1f} MB"
         return StepError(type="StateTooLargeError", message=text)
 

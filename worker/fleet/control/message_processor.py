@@ -165,6 +165,10 @@ class MessageProcessor:
         if inbound.method:
             self._handle_request(uow, inbound)
         elif inbound.refusal is not None:
+            if inbound.channel == "reports":
+                reason = f"{inbound.refusal.kind}: {inbound.refusal.message}"
+                payload = inbound.message.payload
+                worker_messages.unreadable_reports(uow, inbound.worker, payload, reason)
             raise inbound.refusal
         else:
             _WORKER_HANDLERS[inbound.channel](uow, inbound.worker, inbound.content)

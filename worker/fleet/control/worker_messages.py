@@ -161,6 +161,15 @@ def reports(uow: UnitOfWork, worker: str, reports: wire.Reports) -> None:
     uow.publish(uow.topics.worker(worker, "rsp"), wire.Acks(number=reports.number, acks=acks))
 
 
+def unreadable_reports(uow: UnitOfWork, worker: str, payload: bytes, reason: str) -> None:
+    """Respond to a message of reports that cannot be read, so that it is not sent for ever."""
+    number = wire.report_number(payload)
+    if number is not None:
+        uow.publish(
+            uow.topics.worker(worker, "rsp"), wire.Acks(number=number, acks=[], refused=reason)
+        )
+
+
 ParsedEvent = tuple[AnyEvent, bytes]
 
 
@@ -182,7 +191,14 @@ def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
         events = [_parse_event(report, raw) for raw in report.events]
     except MessageRefused as refusal:
         uow.refuse(refusal)
-        return _ack(report.lease, -1, f"{refusal.kind}: {refusal.message}")
+        run = _leased_run(uow, worker, report.lease)
+        return wire.Ack(
+            run_id=report.lease.run_id,
+            attempt=report.lease.attempt,
+            upto=-1 if run is None else run.reported,
+            refused=f"{refusal.kind}: {refusal.message}",
+            set_aside=True,
+        )
     return _store_report(uow, worker, report.lease, events)
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart, decode_event
+from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 
 # ``$`` alone would match before a newline at the end.
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")
@@ -46,6 +47,9 @@ T = TypeVar("T")
 
 def decode(type: type[T], payload: bytes) -> T:
     """Decode a message. Raises :class:`WireError`, with the place of what does not match."""
+    # Before anything decodes it: the content is as trusted as whoever sent it.
+    if nests_deeper(payload, NESTING_LIMIT + ENVELOPE_LEVELS):
+        raise WireError("nested too deeply")
     try:
         payload.decode()  # msgspec does not check the encoding of Raw fields
         return _decoder(type).decode(payload)
@@ -208,20 +212,38 @@ class Assignment(Payload, frozen=True, tag="runs"):
 class Ack(Payload, frozen=True):
     """The acknowledgement of a run's events up to ``upto``; -1: none.
 
-    A text in ``refused`` means that no further events of the run are accepted, and why.
+    A text in ``refused`` means that no further events of the run are accepted, and why. With
+    ``set_aside`` the reason is their content: the worker stores them apart, and reports the run's
+    end as exception.
     """
 
     run_id: Id
     attempt: int
     upto: int
     refused: str = ""
+    set_aside: bool = False
 
 
 class Acks(Payload, frozen=True, tag="acks"):
-    """The response to reports."""
+    """The response to reports.
+
+    A text in ``refused`` means that the whole message cannot be read, and why: the worker sends its
+    runs one by one, and sets that one aside which is refused alone.
+    """
 
     number: Count
     acks: list[Ack]
+    refused: str = ""
+
+
+# The first field of a report's message, which can be read where the rest cannot.
+_NUMBER = re.compile(rb'\{"number":(\d{1,15})[,}]')
+
+
+def report_number(payload: bytes) -> int | None:
+    """Return the number of a message of reports that cannot be decoded, if it is there."""
+    match = _NUMBER.match(payload[:64])
+    return int(match[1]) if match else None
 
 
 Response = Assignment | Acks

@@ -15,7 +15,10 @@ from worker.core.events import (
 )
 from worker.core.outcome import StepError
 from worker.fleet.messaging import messages as wire
+from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 
+EVENT_LEVELS = ENVELOPE_LEVELS - 5
+"""Levels around a state in an event; a message of reports adds five."""
 MAX_TEXT = 10_000
 """How many characters of a text are left where it was too long."""
 
@@ -23,11 +26,12 @@ MAX_TEXT = 10_000
 def encode_within(event: AnyEvent, limit_bytes: int) -> bytes:
     """Encode an event as JSON of at most ``limit_bytes``.
 
-    An event that is larger loses its dataclip (``withheld``), then the ends of its texts.
+    An event that is larger, or nested too deeply for a message, loses its dataclip (``withheld``),
+    then the ends of its texts.
     """
     text = _encoded(event)
     for smaller in _smaller(event):
-        if len(text) <= limit_bytes:
+        if len(text) <= limit_bytes and not nests_deeper(text, NESTING_LIMIT + EVENT_LEVELS):
             break
         text = _encoded(smaller)
     return text

@@ -23,7 +23,12 @@ from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.outbox import Outbox, RunOutbox
-from worker.fleet.worker.report_sender import MAX_MESSAGE_BYTES, AttemptKey, ReportSender
+from worker.fleet.worker.report_sender import (
+    MAX_MESSAGE_BYTES,
+    AttemptKey,
+    Refusal,
+    ReportSender,
+)
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import now_us
 from worker.version import VERSION
@@ -105,6 +110,7 @@ class FleetWorker:
         self._drain_deadline: float | None = None
         self.connected = asyncio.Event()
         self.finished = 0
+        self.set_aside = 0
 
     @property
     def running(self) -> int:
@@ -129,10 +135,15 @@ class FleetWorker:
     def _recover_outboxes(self) -> None:
         for outbox in self._outbox.recover():
             self._log.info("outbox.recovered", run_id=outbox.lease.run_id)
+            if outbox.unreadable:
+                self._replace(outbox, outbox.next_seq, outbox.unreadable)
             if outbox.empty:
                 outbox.discard()
             else:
                 self._sender.add(outbox)
+        for reason in self._outbox.unreadable:
+            self.set_aside += 1
+            self._log.warning("report.set_aside", error=reason[:500])
 
     async def _stop(self) -> None:
         # The runs end because this process does. Nobody cancelled them, so their ends are not
@@ -199,11 +210,28 @@ class FleetWorker:
     def _on_response(self, response: wire.Response) -> None:
         match response:
             case wire.Acks():
-                for key in self._sender.acknowledge(response):
-                    self._abandon(key)
+                for refusal in self._sender.acknowledge(response):
+                    self._on_refusal(refusal)
                 self._send_reports()
             case wire.Assignment():
                 self._on_assignment(response)
+
+    def _on_refusal(self, refusal: Refusal) -> None:
+        # First: the run's own events must not follow the end that replaces them.
+        self._abandon(refusal.key, keep=refusal.set_aside)
+        if refusal.set_aside:
+            self._replace(refusal.outbox, refusal.seq, refusal.reason)
+
+    def _replace(self, outbox: RunOutbox, seq: int, reason: str) -> None:
+        """Set aside events that nobody can read, and end their run as exception."""
+        if not outbox.is_replaced:
+            self.set_aside += 1
+            run_id = outbox.lease.run_id
+            self._log.warning("report.set_aside", run_id=run_id, error=reason[:500])
+        message = f"the events of the run cannot be reported, and are set aside: {reason[:500]}"
+        error = StepError(type="ReportRefusedError", message=message)
+        event = _exception(outbox.lease, seq, error)
+        outbox.replace(encode_within(event, MAX_MESSAGE_BYTES), seq, reason)
 
     def _on_command(self, command: wire.Command) -> None:
         for attempt in command.cancel:
@@ -212,14 +240,15 @@ class FleetWorker:
         for attempt in command.abandon:
             self._abandon((attempt.run_id, attempt.attempt))
 
-    def _abandon(self, key: AttemptKey) -> None:
-        """Stop a run whose lease is over, and discard its events."""
+    def _abandon(self, key: AttemptKey, *, keep: bool = False) -> None:
+        """Stop a run whose events are accepted no more, and discard them unless ``keep``."""
         run = self._runs.get(key)
         if run is not None and run.wanted:
             self._log.warning("run.abandoned", run_id=key[0], attempt=key[1])
             run.wanted = False
             run.cancel.set()
-            self._sender.drop(run.lease)
+            if not keep:
+                self._sender.drop(run.lease)
 
     # --- claims and runs --------------------------------------------------------------------------
 
@@ -281,7 +310,7 @@ class FleetWorker:
         if not self.connected.is_set():
             return
         if self._sender.overdue(now):
-            self._sender.rewind()
+            self._sender.give_up()
         self._send_reports()
         self._send_claim_if_due(now)
         if self._runs and now - self._heartbeat_at > self._lease_s / HEARTBEATS_PER_LEASE:
@@ -289,7 +318,7 @@ class FleetWorker:
 
     def _retransmit(self) -> None:
         """Send everything again that was not acknowledged."""
-        self._sender.rewind()
+        self._sender.restart()
         self._send_reports()
         self._claimed_at = 0.0
         self._send_heartbeat(time.monotonic())
@@ -350,10 +379,11 @@ class FleetWorker:
 
 def _failure(run: LeasedRun, error: Exception) -> RunComplete:
     """Build the end of a run that could not be executed, for a reason outside the run."""
+    step_error = StepError(type=type(error).__name__, message=str(error) or "no message")
+    return _exception(run.lease, run.next_seq, step_error)
+
+
+def _exception(lease: wire.Lease, seq: int, error: StepError) -> RunComplete:
     return RunComplete(
-        run_id=run.lease.run_id,
-        seq=run.next_seq,
-        timestamp=now_us(),
-        reason="exception",
-        error=StepError(type=type(error).__name__, message=str(error) or "no message"),
+        run_id=lease.run_id, seq=seq, timestamp=now_us(), reason="exception", error=error
     )

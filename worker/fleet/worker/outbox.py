@@ -1,35 +1,60 @@
 """The outbox: events on disk until the control plane has acknowledged them.
 
 There is one file for each attempt of a run: its lease on the first line, then one event per line.
-Events are written before they are sent, and survive the process.
+Events are written before they are sent, and survive the process. What cannot be sent is set aside:
+its file is moved to the folder ``dead-letter``, with the reason in a file beside it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import json
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
+from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
+
+DEAD_LETTER = "dead-letter"
+_NOT_JSON = "not JSON"
 
 
 class RunOutbox:
     """The unacknowledged events of one attempt of a run."""
 
     def __init__(
-        self, path: Path, lease: wire.Lease, events: deque[bytes], file: IO[bytes]
+        self,
+        path: Path,
+        lease: wire.Lease,
+        events: deque[bytes],
+        file: IO[bytes],
+        first_seq: int = 0,
     ) -> None:
         self.lease = lease
         self._path = path
         self._file = file
         self._events = events
-        self._first = 0
-        self._sent = 0
+        self._first = self._sent = first_seq
         self.complete = False
+        self.unreadable = ""
+        """Why an earlier process's events after these cannot be read, if there are any."""
+        self.is_replaced = False
+        """True where the events were set aside, and those that are here took their place."""
+
+    @property
+    def next_seq(self) -> int:
+        """The number of the event that is added next."""
+        return self._first + len(self._events)
+
+    @property
+    def first_seq(self) -> int:
+        """The number of the first event that is not acknowledged."""
+        return self._first
 
     @property
     def empty(self) -> bool:
@@ -80,6 +105,18 @@ class RunOutbox:
         """Close the file and leave it on disk, for the next process."""
         self._file.close()
 
+    def replace(self, event: bytes, seq: int, reason: str) -> None:
+        """Set the events aside, and end the run with ``event``, number ``seq``, instead."""
+        self._file.close()
+        if not self.is_replaced:
+            set_aside(self._path, reason)
+        self.unreadable = reason
+        self._file = _create(self._path, self.lease)
+        self._events.clear()
+        self._first = self._sent = seq
+        self.is_replaced = True
+        self.add(event, last=True)
+
     def discard(self) -> None:
         """Delete the events and the file."""
         self._events.clear()
@@ -92,6 +129,8 @@ class Outbox:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.unreadable: list[str] = []
+        """Files that were set aside by :meth:`recover`, with their reasons."""
         try:
             # Events contain data of patients: nobody else may read them.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -108,34 +147,103 @@ class Outbox:
     def open(self, lease: wire.Lease) -> RunOutbox:
         """Create the outbox of an attempt."""
         path = self._folder / f"{lease.run_id}.{lease.attempt}.jsonl"
-        file = path.open("wb")
-        file.write(wire.encode(lease) + b"\n")
-        return RunOutbox(path, lease, deque(), file)
+        return RunOutbox(path, lease, deque(), _create(path, lease))
 
     def recover(self) -> Iterator[RunOutbox]:
-        """Yield the outboxes that an earlier process left; delete those without a lease."""
+        """Yield the outboxes that an earlier process left, whatever their content.
+
+        A file without a lease is set aside (see ``unreadable``), or deleted where it is empty.
+        """
+        leases: set[tuple[str, int]] = set()
         for path in sorted(self._folder.glob("*.jsonl")):
-            head, *lines = path.read_bytes().split(b"\n")
-            # A process that was killed may leave half a line. It was never sent, so never
-            # acknowledged, and the events before it are complete.
-            events = deque(line for line in lines[:-1] if _is_json(line))
             try:
-                lease = wire.decode(wire.Lease, head)
-            except wire.WireError:
-                path.unlink()
+                outbox = _read(path, leases)
+            except (OSError, wire.WireError) as error:
+                set_aside(path, str(error))
+                self.unreadable.append(f"{path.name}: {error}")
                 continue
-            outbox = RunOutbox(path, lease, events, path.open("ab"))
-            # Its process is gone, so no event follows, whatever the last one is.
-            outbox.complete = True
-            yield outbox
+            if outbox is not None:
+                yield outbox
 
     def close(self) -> None:
         self._lock.close()
 
 
-def _is_json(line: bytes) -> bool:
+class _Numbered(msgspec.Struct):
+    seq: int
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Move a file to the dead letters, with the reason beside it."""
+    folder = path.parent / DEAD_LETTER
+    # A full disk or a folder without permission must not keep the worker from its runs.
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True, mode=0o700)
+        target = _unused(folder, path.name)
+        path.rename(target)
+        target.with_name(f"{target.name}.reason").write_text(f"{reason}\n", "utf-8")
+
+
+def _unused(folder: Path, name: str) -> Path:
+    number = 1
+    while (target := folder / (name if number == 1 else f"{name}.{number}")).exists():
+        number += 1
+    return target
+
+
+def _create(path: Path, lease: wire.Lease) -> IO[bytes]:
+    file = path.open("wb")
+    file.write(wire.encode(lease) + b"\n")
+    return file
+
+
+def _read(path: Path, leases: set[tuple[str, int]]) -> RunOutbox | None:
+    head, *lines = path.read_bytes().split(b"\n")
+    if not lines:
+        # The process ended before the lease was written, so nothing was sent or executed.
+        path.unlink()
+        return None
+    lease = wire.decode(wire.Lease, head)
+    if (lease.run_id, lease.attempt) in leases:
+        raise wire.WireError("another file has the same lease")
+    # A process that was killed may leave half a line. It was never sent, so never acknowledged, and
+    # the events before it are complete.
+    events, reason = _readable(lines[:-1])
+    leases.add((lease.run_id, lease.attempt))
+    first = msgspec.json.decode(events[0], type=_Numbered).seq if events else 0
+    outbox = RunOutbox(path, lease, events, path.open("ab"), first)
+    # Its process is gone, so no event follows, whatever the last one is.
+    outbox.complete = True
+    outbox.unreadable = reason
+    return outbox
+
+
+def _readable(lines: list[bytes]) -> tuple[deque[bytes], str]:
+    """Return the events up to the first line that cannot be sent, and why it cannot."""
+    events: deque[bytes] = deque()
+    expected = -1
+    for number, line in enumerate(lines):
+        seq, reason = _number(line)
+        # The control plane takes events in order: those after a gap would be sent for ever.
+        if not reason and expected not in (-1, seq):
+            reason = f"event {seq} instead of {expected}"
+        if reason:
+            torn = reason == _NOT_JSON and number == len(lines) - 1
+            return events, "" if torn else f"line {number + 2}: {reason}"
+        events.append(line)
+        expected = seq + 1
+    return events, ""
+
+
+def _number(line: bytes) -> tuple[int, str]:
+    """Return the number of an event, or why there is none."""
+    if nests_deeper(line, NESTING_LIMIT + ENVELOPE_LEVELS):
+        return -1, "nested too deeply"
     try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
+        line.decode()
+        seq = msgspec.json.decode(line, type=_Numbered).seq
+    except msgspec.ValidationError as error:
+        return -1, str(error)
+    except (ValueError, RecursionError):
+        return -1, _NOT_JSON
+    return (seq, "") if seq >= 0 else (-1, f"event {seq}")

@@ -3,9 +3,15 @@
 Without load an event leaves at once. Under load the acknowledgements set the pace and messages grow
 (backpressure). Events that are not acknowledged in time, or were sent over a connection that broke,
 are retransmitted.
+
+A message without a response in time, or that cannot be read, may have one run to blame for it. Its
+runs are suspects: each is sent alone, and less and less often, until its message has a response.
+All other runs go on meanwhile.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import msgspec
 
@@ -16,9 +22,27 @@ MAX_MESSAGE_BYTES = 256 * 1024
 LEASE_BYTES = 256
 """The size of a run's entry in a message, without its events."""
 RETRANSMIT_S = 2.0
+MAX_SUSPECT_PAUSE_S = 16.0
 
 AttemptKey = tuple[str, int]
 """A run's id and the number of the attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A run whose events are accepted no more.
+
+    With ``set_aside`` the reason is their content, and an event ``seq`` takes their place.
+    """
+
+    outbox: RunOutbox
+    reason: str
+    set_aside: bool
+    seq: int
+
+    @property
+    def key(self) -> AttemptKey:
+        return self.outbox.lease.run_id, self.outbox.lease.attempt
 
 
 class ReportSender:
@@ -28,6 +52,9 @@ class ReportSender:
         self._outboxes: dict[AttemptKey, RunOutbox] = {}
         self._number = 0
         self._sent_at: float | None = None
+        self._in_flight: list[AttemptKey] = []
+        # When a suspect is sent again at the earliest, and the pause after that.
+        self._suspects: dict[AttemptKey, tuple[float, float]] = {}
         self.max_bytes = MAX_MESSAGE_BYTES
 
     def add(self, outbox: RunOutbox) -> None:
@@ -46,7 +73,7 @@ class ReportSender:
         if self._sent_at is not None:
             return None
         runs, room = list[wire.RunReport](), self.max_bytes
-        for outbox in self._outboxes.values():
+        for outbox in self._due(now):
             # Only the first event of a message may exceed its size: else it could never leave.
             if outbox.has_unsent and (events := outbox.take(room, even_if_larger=not runs)):
                 room -= sum(map(len, events)) + LEASE_BYTES
@@ -56,36 +83,90 @@ class ReportSender:
             return None
         self._number += 1
         self._sent_at = now
+        self._in_flight = [(run.lease.run_id, run.lease.attempt) for run in runs]
         return wire.Reports(number=self._number, runs=runs)
 
-    def acknowledge(self, acks: wire.Acks) -> list[AttemptKey]:
-        """Handle a response. Return the attempts of which no further events are accepted."""
+    def _due(self, now: float) -> list[RunOutbox]:
+        """Return the outboxes for the next message: a suspect, or all that are none."""
+        for key, (due, pause) in self._suspects.items():
+            outbox = self._outboxes.get(key)
+            if due <= now and outbox is not None and outbox.has_unsent:
+                self._suspects[key] = now + pause, min(2 * pause, MAX_SUSPECT_PAUSE_S)
+                return [outbox]
+        return [box for key, box in self._outboxes.items() if key not in self._suspects]
+
+    def _suspect(self) -> None:
+        for key in self._in_flight:
+            self._suspects.setdefault(key, (0.0, RETRANSMIT_S))
+
+    def acknowledge(self, acks: wire.Acks) -> list[Refusal]:
+        """Handle a response. Return the attempts of which no further events are accepted.
+
+        Those to set aside are still here, for :meth:`replace`; the others are dropped.
+        """
         # The response to an earlier transmission: the current one is still in flight.
         if acks.number != self._number or self._sent_at is None:
             return []
         self._sent_at = None
-        refused: list[AttemptKey] = []
+        if acks.refused:
+            return self._refuse_message(acks.refused)
+        for key in self._in_flight:
+            self._suspects.pop(key, None)
+        refused: list[Refusal] = []
         for ack in acks.acks:
             outbox = self._outboxes.get((ack.run_id, ack.attempt))
             if outbox is None:
                 continue
             if ack.refused:
-                refused.append((ack.run_id, ack.attempt))
-                self.drop(outbox.lease)
+                refused.append(self._refuse(outbox, ack.refused, ack.upto, set_aside=ack.set_aside))
+                continue
+            if outbox.is_replaced and ack.upto >= outbox.next_seq:
+                # A process that was restarted cannot know which events had arrived before.
+                refused.append(_renumbered(outbox, ack.upto + 1))
                 continue
             outbox.acknowledge(ack.upto)
             if outbox.complete and outbox.empty:
                 self.drop(outbox.lease)
         return refused
 
+    def _refuse_message(self, reason: str) -> list[Refusal]:
+        if len(self._in_flight) > 1:
+            self._suspect()
+            self.rewind()
+            return []
+        outboxes = (self._outboxes.get(key) for key in self._in_flight)
+        return [self._refuse(box, reason, -1, set_aside=True) for box in outboxes if box]
+
+    def _refuse(self, outbox: RunOutbox, reason: str, upto: int, *, set_aside: bool) -> Refusal:
+        # The end that replaced a run's events is refused too: there is nothing left to send.
+        refusal = Refusal(
+            outbox=outbox,
+            reason=reason,
+            set_aside=set_aside and not outbox.is_replaced,
+            seq=max(outbox.first_seq, upto + 1),
+        )
+        if not refusal.set_aside:
+            self.drop(outbox.lease)
+        return refusal
+
     def overdue(self, now: float) -> bool:
         return self._sent_at is not None and now - self._sent_at > RETRANSMIT_S
+
+    def give_up(self) -> None:
+        """Take the message in flight for lost, as its response is overdue."""
+        self._suspect()
+        self.rewind()
 
     def rewind(self) -> None:
         """Give up the message in flight, so that its events are sent again."""
         self._sent_at = None
         for outbox in self._outboxes.values():
             outbox.rewind()
+
+    def restart(self) -> None:
+        """Send all again that is not acknowledged: the control plane or the connection is new."""
+        self._suspects.clear()
+        self.rewind()
 
     def close(self) -> None:
         """Leave unacknowledged events on disk for the next process."""
@@ -94,6 +175,11 @@ class ReportSender:
 
     def drop(self, lease: wire.Lease) -> None:
         """Discard the events of an attempt."""
+        self._suspects.pop((lease.run_id, lease.attempt), None)
         outbox = self._outboxes.pop((lease.run_id, lease.attempt), None)
         if outbox is not None:
             outbox.discard()
+
+
+def _renumbered(outbox: RunOutbox, seq: int) -> Refusal:
+    return Refusal(outbox=outbox, reason=outbox.unreadable, set_aside=True, seq=seq)

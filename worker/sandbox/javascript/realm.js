@@ -167,6 +167,16 @@
     }
   }
 
+  // The engine's own recursion ends at some thousands of levels; the host counts those below.
+  function serializeState(value, original) {
+    try {
+      return serialize(value, original);
+    } catch (error) {
+      if (flags.oom || !(error instanceof RangeError) || !/call stack|stack overflow/.test(error.message)) throw error;
+      throw mark(new RangeError("the state is nested too deeply to be JSON"), "StateTooLargeError");
+    }
+  }
+
   const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
   // hasOwn, as a step's id may be "constructor".
@@ -363,7 +373,7 @@
     const returned = await execute(job, step.state);
     const result = withoutSecrets(returned);
     step.errored = hasError(result, step.id);
-    step.text = result ? (serialize(result, returned) ?? null) : null;
+    step.text = result ? (serializeState(result, returned) ?? null) : null;
   }
 
   // --- API for the host -----------------------------------------------------------------------------
@@ -413,16 +423,18 @@
     // A forbidden operation, or memory that ran out, ends the step even where the job caught it.
     caught: () => (flags.oom ? "OomError" : flags.security ? "SecurityError" : ""),
 
-    // State of a failed step: its input with its changes in place, and its error.
+    // State of a failed step: its input with its changes in place, and its error; null where it is
+    // nested too deeply.
     failed(entry) {
       const withError = (state) => {
         const { errors, ...rest } = withoutSecrets(state);
-        return serialize({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: JSON.parse(entry) } }, state);
+        return serializeState({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: JSON.parse(entry) } }, state);
       };
       try {
         return withError(step.state);
       } catch (error) {
         if (flags.oom) throw error;
+        if (kinds.get(error) === "StateTooLargeError") return null;
         return withError(JSON.parse(step.upstream)); // the changes are not JSON
       }
     },
@@ -441,7 +453,12 @@
           break;
         }
       }
-      evaluated = state === undefined ? null : serialize(state);
+      try {
+        evaluated = state === undefined ? null : serializeState(state);
+      } catch (error) {
+        if (kinds.get(error) !== "StateTooLargeError") throw error;
+        thrown = describe(error);
+      }
       return JSON.stringify({ taken, thrown });
     },
     evaluated: () => evaluated,

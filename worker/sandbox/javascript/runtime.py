@@ -14,6 +14,8 @@ from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, err
 from worker.core.plan import Plan
 from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
 from worker.sandbox.javascript.engine import Engine
+from worker.sandbox.limits import too_deep
+from worker.util.nesting import NESTING_LIMIT, nests_deeper
 from worker.workflow.model import Edge, EdgeKind, Step
 
 SOURCE_LINE_LIMIT = 500
@@ -129,7 +131,7 @@ class JavaScript:
             return _aborted(step, escaped)
         if result == "ok":
             return Outcome(state=self._engine.output(), errored=self._engine.errored())
-        return self._failed(step, self._error(json.loads(result), step))
+        return self._failed(step, self._error(_read_report(result), step))
 
     def _settle(self) -> tuple[str, StepError | None]:
         """Run microtasks and timers until the step is settled, or an error escapes from it.
@@ -174,6 +176,8 @@ class JavaScript:
         if error.aborts:
             return Outcome(state=None, error=error)
         state = self._engine.failed(json.dumps(error_entry(error)))
+        if state is None:
+            return _aborted(step, too_deep())
         return Outcome(state=state, errored=True, error=error)
 
     # --- conditions -----------------------------------------------------------------------------
@@ -191,9 +195,11 @@ class JavaScript:
         taken = tuple(result["taken"])
         if result["thrown"] is None:
             return EdgesEvaluated(taken=taken, state=self._engine.evaluated())
-        report = json.loads(result["thrown"])
+        report = _read_report(result["thrown"])
         if report["type"] == "OomError":
             return EdgesEvaluated(taken=taken, state=state, error=OUT_OF_MEMORY)
+        if report["type"] == "StateTooLargeError":
+            return EdgesEvaluated(taken=taken, state=state, error=self._error(report, step))
         edge = edges[len(taken)]
         thrown = f"{report['name'] or 'an error'}: {report['message']}"
         message = f"the condition of {edge.id} threw {thrown}"
@@ -224,6 +230,24 @@ class JavaScript:
         if job is not None:
             line, column = job.origin(line, in_characters(job.body, line, column))
         return frame["name"], frame["file"], line, column
+
+
+def _read_report(text: str) -> dict[str, Any]:
+    """Read the report of an error; too deep details, which a job may throw, make it another."""
+    # The details are one level inside the report.
+    if nests_deeper(text, NESTING_LIMIT + 1):
+        message = too_deep("a value of the error").message
+        text = json.dumps(
+            {
+                "type": "StateTooLargeError",
+                "name": "",
+                "message": message,
+                "frames": [],
+                "details": {},
+            }
+        )
+    report: dict[str, Any] = json.loads(text)
+    return report
 
 
 def _aborted(step: Step, error: StepError) -> Outcome:

@@ -27,12 +27,17 @@ from dataclasses import fields, is_dataclass
 from math import isfinite
 from typing import Any, Final
 
+from worker.util.nesting import NESTING_LIMIT, nests_deeper
+
 SECRET_KEYS: Final = frozenset(("configuration", "response"))
 """Keys that are removed from every output."""
 
 _LEFT_OUT: Final = object()
-_TOO_DEEP = "the state is nested too deeply to be JSON"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class TooDeepError(Exception):
+    """A value is nested in more levels than a state may have."""
 
 
 def is_nothing(value: Any) -> bool:
@@ -63,8 +68,8 @@ def to_json(value: Any, warn: Callable[[str], None], origin: object = None) -> s
 
     ``warn`` receives a message for each type that was left out. ``origin`` is the object that
     ``value`` is a shallow copy of: a reference back to it counts as a cycle. Raises
-    ``RecursionError`` on a value that is nested too deeply, and any exception that the value's own
-    methods raise.
+    :class:`TooDeepError` on a value that is nested too deeply, and any exception that the value's
+    own methods raise.
     """
     text: str | None
     try:
@@ -74,7 +79,9 @@ def to_json(value: Any, warn: Callable[[str], None], origin: object = None) -> s
         except (TypeError, ValueError):
             text = _convert(value, warn, origin)
     except RecursionError:
-        raise RecursionError(_TOO_DEEP) from None
+        raise TooDeepError from None
+    if text and nests_deeper(text):
+        raise TooDeepError
     # UTF-8 has no encoding for a lone surrogate, so it is written as an escape.
     return text and _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
@@ -108,6 +115,8 @@ class _Converter:
             return self.convert(write(value))
         if id(value) in self._ancestors:
             return "[Circular]"
+        if len(self._ancestors) > NESTING_LIMIT + 1:
+            raise TooDeepError
         self._ancestors.add(id(value))
         result = self._container(value)
         self._ancestors.discard(id(value))
@@ -116,13 +125,21 @@ class _Converter:
     def _container(self, value: Any) -> Any:
         members = fields_of(value)
         if members is not None:
-            named = ((_key(key), self._at(key, item)) for key, item in list(members.items()))
-            return {key: item for key, item in named if item is not _LEFT_OUT}
+            # No comprehensions: each would take one more frame of Python's stack for each level.
+            fields_left: dict[str, Any] = {}
+            for key, item in list(members.items()):
+                converted = self._at(key, item)
+                if converted is not _LEFT_OUT:
+                    fields_left[_key(key)] = converted
+            return fields_left
         if isinstance(value, Set):
             value = _in_order(value)
         if isinstance(value, Sequence | ValuesView):
-            items = [self._at(index, item) for index, item in enumerate(value)]
-            return [None if item is _LEFT_OUT else item for item in items]
+            items: list[Any] = []
+            for index, item in enumerate(value):
+                converted = self._at(index, item)
+                items.append(None if converted is _LEFT_OUT else converted)
+            return items
         self._left_out.setdefault(type(value).__name__, []).append(".".join(self._path))
         return _LEFT_OUT
 

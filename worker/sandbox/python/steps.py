@@ -20,6 +20,9 @@ a module that is not allowed, or not there          ImportError     killed
 ``MemoryError``                                     OomError        killed
 ==================================================  ==============  =======
 
+A state, or an attribute of the exception, that is nested too deeply is a StateTooLargeError
+(killed).
+
 Of a group of exceptions, the first that aborts the run counts, or the only one; otherwise the
 group is a JobError. The error's name is the exception's own class.
 
@@ -46,8 +49,15 @@ from msgspec.structs import replace
 
 from worker.core.outcome import Outcome, StepError, error_entry
 from worker.errors import PlanError
+from worker.sandbox.limits import too_deep
 from worker.sandbox.python.guard import ForbiddenName, Guard, harden
-from worker.sandbox.python.state import fields_of, is_nothing, to_json, without_secrets
+from worker.sandbox.python.state import (
+    TooDeepError,
+    fields_of,
+    is_nothing,
+    to_json,
+    without_secrets,
+)
 from worker.sandbox.python.tracebacks import SourceText, forbidden_error, step_error
 
 Log = Callable[[str, str], None]
@@ -166,8 +176,13 @@ class _PythonExecution:
             # The traceback keeps alive what filled the memory, so it must go first.
             raised.__traceback__ = None
             return self._failed(self._error(raised), input)
+        except TooDeepError:
+            return self._too_deep()
         except BaseException as raised:
             return self._failed(self._error(raised), input)
+
+    def _too_deep(self) -> Outcome:
+        return Outcome(state=None, error=replace(too_deep(), job_id=self._step_id))
 
     def _error(self, thrown: BaseException) -> StepError:
         try:
@@ -233,6 +248,8 @@ class _PythonExecution:
             return Outcome(state=None, error=error)
         try:
             return Outcome(state=self._failed_state(error, input), errored=True, error=error)
+        except TooDeepError:
+            return self._too_deep()
         except MemoryError as exhausted:
             return Outcome(state=None, error=self._error(exhausted))
 
@@ -242,7 +259,7 @@ class _PythonExecution:
             try:
                 state = json.loads(input) if pristine else self._state
                 return self._with_error(state, error)
-            except MemoryError:
+            except (MemoryError, TooDeepError):
                 raise
             except BaseException:  # noqa: S112
                 continue

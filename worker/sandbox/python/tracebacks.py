@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from worker.core.outcome import OUT_OF_MEMORY, Position, StepError
 from worker.core.status import aborts
+from worker.sandbox.limits import too_deep
 from worker.sandbox.python.guard import ForbiddenName, GuardViolation, out_of_memory
-from worker.sandbox.python.state import to_json
+from worker.sandbox.python.state import TooDeepError, to_json
 
 STACK_LIMIT: Final = 10
 SOURCE_LINE_LIMIT: Final = 500
@@ -52,6 +53,10 @@ def step_error(error: BaseException, source: SourceText, step_id: str) -> StepEr
     type = _type(error)
     if type == "OomError":
         return replace(OUT_OF_MEMORY, job_id=step_id)
+    try:
+        details = _details(error)
+    except TooDeepError:
+        return replace(too_deep("a value of the error"), job_id=step_id)
     frames = _own_frames(error.__traceback__, source)
     return StepError(
         type=type,
@@ -62,7 +67,7 @@ def step_error(error: BaseException, source: SourceText, step_id: str) -> StepEr
         stack=tuple(
             f"at {name} ({source.file}:{at.line}:{at.column})" for name, at in frames[:STACK_LIMIT]
         ),
-        details=_details(error),
+        details=details,
     )
 
 
@@ -141,13 +146,18 @@ def _position(code: CodeType, last: int, line: int, source: SourceText) -> Posit
 
 
 def _details(error: BaseException) -> dict[str, Any]:
-    """Return the public attributes of an error, as far as they are JSON."""
+    """Return the public attributes of an error, as far as they are JSON.
+
+    Raises :class:`TooDeepError` where they are nested too deeply.
+    """
     if isinstance(error, GuardViolation):
         return {}
     carried = {name: value for name, value in vars(error).items() if not name.startswith("_")}
     try:
         text = to_json(carried, lambda message: None) or "{}"
         details: dict[str, Any] = json.loads(text) if len(text) <= DETAILS_LIMIT else {}
+    except TooDeepError:
+        raise
     except Exception:
         return {}
     return details

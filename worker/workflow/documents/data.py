@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from worker.errors import LoadError
+from worker.util.nesting import NESTING_LIMIT, VALUE_LIMIT
 
-# Far above any real workflow, and far below what exhausts the stack or the memory.
-NESTING_LIMIT = 200
-NODE_LIMIT = 2_000_000
+NODE_LIMIT = VALUE_LIMIT
 _TEXT_LIMIT = 60
 _PATH_LIMIT = 20
 

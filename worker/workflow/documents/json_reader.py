@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from worker.errors import LoadError
-from worker.workflow.documents.data import NESTING_LIMIT, KeyPath, LineColumn, shorten
+from worker.util.nesting import NESTING_LIMIT, VALUE_LIMIT, has_more_values, value_nests_deeper
+from worker.workflow.documents.data import KeyPath, LineColumn, shorten
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_CONTAINERS = frozenset((dict, list))
 
 
 def parse(text: str, file: str) -> Any:
@@ -39,6 +39,9 @@ def parse(text: str, file: str) -> Any:
     def reject(text: str) -> NoReturn:
         raise LoadError(f"not JSON: the number {shorten(text)} is out of range", file=file)
 
+    # Before the parser makes objects of them: 15 MB of empty ones took 900 MB.
+    if has_more_values(text):
+        raise LoadError(f"more than {VALUE_LIMIT:,} values", file=file)
     try:
         value = json.loads(
             text, object_pairs_hook=unique, parse_float=number, parse_constant=reject
@@ -50,7 +53,8 @@ def parse(text: str, file: str) -> Any:
         raise LoadError("not JSON: a number is out of range", file=file) from None
     except RecursionError:
         raise LoadError("nested too deeply", file=file) from None
-    _check_nesting(value, file)
+    if value_nests_deeper(value):
+        raise LoadError(f"nested more than {NESTING_LIMIT} levels deep", file=file)
     return value
 
 
@@ -61,21 +65,6 @@ def _first_duplicate(keys: list[str]) -> str:
             return key
         seen.add(key)
     raise AssertionError("no key stands twice")
-
-
-def _check_nesting(value: Any, file: str) -> None:
-    # Level by level: recursion would be slower, and could itself exceed Python's limit.
-    level = [value] if type(value) in _CONTAINERS else []
-    for _ in range(NESTING_LIMIT):
-        level = [
-            child
-            for container in level
-            for child in (container.values() if type(container) is dict else container)
-            if type(child) in _CONTAINERS
-        ]
-        if not level:
-            return
-    raise LoadError(f"nested more than {NESTING_LIMIT} levels deep", file=file)
 
 
 class JsonPositions:

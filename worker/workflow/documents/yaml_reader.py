@@ -16,8 +16,8 @@ import yaml
 from msgspec import Struct, field
 
 from worker.errors import LoadError
+from worker.util.nesting import NESTING_LIMIT
 from worker.workflow.documents.data import (
-    NESTING_LIMIT,
     NODE_LIMIT,
     KeyPath,
     LineColumn,
