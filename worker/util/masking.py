@@ -35,8 +35,15 @@ def collect_secrets(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, .
 
     A :class:`Mask` recognises each of them also as JSON, URLs and forms spell it.
     """
+    texts = {json.dumps(dict(configuration), default=str) for configuration in configurations}
+    return _secrets_in(tuple(sorted(texts)))
+
+
+# Cached because all runs of a workflow have the same credentials: it would take a third of a run.
+@functools.lru_cache(maxsize=64)
+def _secrets_in(texts: tuple[str, ...]) -> tuple[str, ...]:
     secrets: set[str] = set()
-    for configuration in configurations:
+    for configuration in map(json.loads, texts):
         values = [part for value in _values("", configuration) for part in _parts(value)]
         for value in values:
             secrets.add(value)
@@ -267,6 +274,7 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._groups = _groups(tuple(secrets))
+        self._clean = ""
 
     def text(self, text: str) -> str:
         """Return plain text with its secrets masked."""
@@ -274,8 +282,12 @@ class Mask:
 
     def json(self, text: str) -> str:
         """Mask secrets in JSON text; if it is nested too deeply to decode, mask it as a whole."""
+        # The final state of a run is the output of its last step: it is not searched again.
+        if text is self._clean:
+            return text
         groups = _groups_in(text, self._groups)
         if not any(group.pattern.search(text) for group in groups):
+            self._clean = text
             return text
         # Decoded first: to mask a secret such as null or 1234 in the text would break the JSON.
         try:
