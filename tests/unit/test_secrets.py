@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.util.masking import MASK, Mask, collect_secrets
+from worker.core.error_json import mask_error
+from worker.core.outcome import Position, StepError
+from worker.util.masking import MASK, Mask, collect_secrets, javascript_number
 
 SECRETS = st.text(min_size=4, max_size=20)
 STATES = st.recursive(
@@ -92,3 +95,144 @@ def test_nested_and_listed_values_are_secrets_too() -> None:
 def test_a_state_nested_too_deeply_is_masked_as_a_whole() -> None:
     deep = "[" * 100_000 + '"hunter2!"' + "]" * 100_000
     assert mask_of({"password": "hunter2!"}).json(deep) == json.dumps(MASK)
+
+
+# --- spellings ------------------------------------------------------------------------------------
+
+AWKWARD = "P@ss w0rd!~*'()/\\+\"é\n%&=?#<>{}|^`🔑"
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        json.dumps(AWKWARD),
+        json.dumps(json.dumps(AWKWARD)),
+        json.dumps(json.dumps({"body": json.dumps(AWKWARD, ensure_ascii=False)})),
+        json.dumps(AWKWARD).replace("/", "\\/"),
+        quote(AWKWARD),
+        quote(AWKWARD, safe="!~*'()"),
+        quote(AWKWARD, safe="!~*'();,/?:@&=+$#"),
+        quote(AWKWARD, safe="*-._").replace("%20", "+"),
+        quote(AWKWARD).lower().replace("p@", "P@").replace("p%", "P%"),
+        quote(quote(AWKWARD)),
+        AWKWARD.replace("\n", "\r\n"),
+        AWKWARD.replace("\n", "").replace("\\", "/"),
+    ],
+)
+def test_every_escape_of_an_awkward_character_is_masked(spelled: str) -> None:
+    assert mask_of({"password": AWKWARD}).text(f"<{spelled}>").strip('<>"\\{}body: ') == MASK
+
+
+@pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])
+@pytest.mark.parametrize("after", ["", "x", "xy", "xyz"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_of_a_text_around_a_secret_is_masked(before: str, after: str, encode: Any) -> None:
+    secret = "»s3cr3t?>passw0rd~~"
+    text = encode(f"{before}{secret}{after}".encode()).decode()
+    masked = mask_of({"password": secret}).text(text)
+    # At either end, a character may stay that holds up to 4 bits of the secret.
+    assert MASK in masked and len(masked) <= len(MASK) + 10, masked
+
+
+def test_the_lines_of_a_key_are_secrets_but_not_its_first_line() -> None:
+    lines = [
+        "-----BEGIN PRIVATE KEY-----",
+        "MIIEvQIBADANBgkqhkiG9w0B",
+        "AQEFAASCBKcwggSjAgEAAoIB",
+        "x==",
+    ]
+    mask = mask_of({"privateKey": "\n".join(lines)})
+    assert mask.text("MIIEvQIBADANBgkqhkiG9w0B") == MASK
+    assert mask.text("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
+    assert mask.text("\r\n".join(lines)) == mask.text("\\n".join(lines)) == MASK
+
+
+def test_the_values_in_a_key_file_are_secrets() -> None:
+    mask = mask_of({"account": json.dumps({"private_key": "line-1\nline-2"})})
+    assert mask.text("line-1\nline-2") == mask.text(r"line-1\nline-2") == MASK
+
+
+@pytest.mark.parametrize(
+    ("key", "url", "text", "masked"),
+    [
+        ("url", "postgres://ann:hunter%202@db.test/x", "pw=hunter 2", "pw=***"),
+        ("dsn", "https://0a1b2c3d@sentry.test/1", "key 0a1b2c3d", "key ***"),
+        (
+            "url",
+            "https://hooks.test/services/T0001/AbCdEfGh12345678",
+            "POST https://hooks.test/services/T0001/AbCdEfGh12345678",
+            "POST https://hooks.test/services/T0001/***",
+        ),
+        ("baseUrl", "https://x.test/api?key=abcd&f=json", "abcd in json", "*** in json"),
+        ("baseUrl", "https://x.test/openmrs/ws/rest/v1", "/openmrs/ws/rest/v1", None),
+    ],
+)  # fmt: skip
+def test_the_secret_parts_of_a_url_are_masked_alone(
+    key: str, url: str, text: str, masked: str | None
+) -> None:
+    assert mask_of({key: url}).text(text) == (masked or text)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        *((1.5e21, "1.5e+21"), (1.5e-7, "1.5e-7"), (1234567.0, "1234567"), (1.5e300, "1.5e+300")),
+        *((123456789012345678901, "123456789012345680000"), (-0.000123, "-0.000123")),
+        *((1234.5678, "1234.5678"), (1e20, "100000000000000000000"), (1.25e-9, "1.25e-9")),
+        (-2.5e22, "-2.5e+22"),
+    ],
+)
+def test_a_number_is_masked_as_javascript_prints_it(number: float, text: str) -> None:
+    assert javascript_number(number) == text
+    assert mask_of({"pin": number}).text(f"pin={text}.") == "pin=***."
+    assert json.loads(mask_of({"pin": number}).json(f'{{"n": {text}}}')) == {"n": MASK}
+
+
+def test_digits_of_a_number_that_are_those_of_a_secret_by_chance_stay() -> None:
+    text = '{"id":91234567,"text":"91234567","pin":1234567}'
+    assert json.loads(mask_of({"pin": 1234567}).json(text)) == {
+        "id": 91234567,
+        "text": "9***",
+        "pin": MASK,
+    }
+
+
+def test_secrets_that_overlap_are_hidden_together() -> None:
+    mask = mask_of({"a": "abcdef", "b": "efghij", "c": "cdefgh"})
+    assert mask.text("<abcdefghij>") == "<***>"
+
+
+@pytest.mark.parametrize("secret", ["\\" * 12, '\\"' * 6, "\n" * 8 + "x" * 4, "+/ " * 9 + "x"])
+def test_no_text_makes_masking_slow(secret: str) -> None:
+    mask = mask_of({"password": secret})
+    begin = time.process_time()
+    for text in ("\\" * 50_000, '\\"' * 25_000, "\n" * 50_000, "+/ " * 20_000):
+        mask.text(text + "xxxx")
+    assert time.process_time() - begin < 5
+
+
+def test_the_ids_and_lines_of_an_error_stay() -> None:
+    position = Position(line=1234567, column=1, source_line="pin = 1234567")
+    cause = StepError(type="JobError", message="1234567", step_id="a-1234567")
+    error = StepError(
+        type="JobError",
+        message="pin 1234567",
+        name="Pin1234567",
+        step_id="b-1234567",
+        job_id="1234567",
+        position=position,
+        stack=("at 1234567",),
+        details={"pin": 1234567, "n": 12345678},
+        cause=cause,
+    )
+    assert mask_error(error, mask_of({"pin": 1234567}).json) == StepError(
+        type="JobError",
+        message="pin ***",
+        name="Pin***",
+        step_id="b-1234567",
+        job_id="1234567",
+        position=Position(line=1234567, column=1, source_line="pin = ***"),
+        stack=("at ***",),
+        details={"pin": MASK, "n": 12345678},
+        cause=StepError(type="JobError", message=MASK, step_id="a-1234567"),
+    )

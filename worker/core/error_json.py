@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from worker.core.outcome import StepError
 
@@ -24,3 +26,25 @@ def error_to_dict(error: StepError) -> dict[str, Any]:
     if error.cause:
         fields["cause"] = error_to_dict(error.cause)
     return fields
+
+
+def mask_error(error: StepError, mask: Callable[[str], str]) -> StepError:
+    """Mask what code and services wrote into an error; ``mask`` masks JSON text.
+
+    Ids and numbers of lines stay: their digits may be those of a secret by chance.
+    """
+
+    def masked(value: Any) -> Any:
+        return json.loads(mask(json.dumps(value, ensure_ascii=False)))
+
+    position, details = error.position, masked(dict(error.details))
+    return replace(
+        error,
+        message=masked(error.message),
+        name=masked(error.name),
+        position=position and replace(position, source_line=masked(position.source_line)),
+        stack=tuple(masked(line) for line in error.stack),
+        # Details that are nested too deeply are masked as a whole.
+        details=details if isinstance(details, dict) else {},
+        cause=error.cause and mask_error(error.cause, mask),
+    )

@@ -20,7 +20,7 @@ from worker.replay.recording_writer import RecordingWriter
 from worker.replay.scrub import Scrubber, mask_configuration
 from worker.runner.prepare import Options, configurations, input_text
 from worker.sandbox.clock import ClockKind
-from worker.util.masking import collect_secrets
+from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 
@@ -71,7 +71,7 @@ class Recorder:
     ) -> None:
         # Ids and random numbers of a run follow from its id, so a replay needs the same one.
         self.run_id = str(uuid.uuid4())
-        self._scrub = prepared.scrubber
+        self._scrub = prepared.scrubber.with_secrets(collect_input_secrets(input))
         header = replace(prepared.header, run_id=self.run_id)
         text = input_text(input)
         self._writer = RecordingWriter(path, header, prepared.workflow, text, self._scrub.json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -11,7 +12,18 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from worker.adaptors.http.exchange import Exchange
-from worker.core.events import AnyEvent, Dataclip, dataclip_of, to_json, with_dataclip
+from worker.core.error_json import mask_error
+from worker.core.events import (
+    AnyEvent,
+    Dataclip,
+    RunComplete,
+    RunLog,
+    StepComplete,
+    dataclip_of,
+    to_json,
+    with_dataclip,
+)
+from worker.core.outcome import StepError
 from worker.errors import UsageError
 from worker.replay.recording_folder import is_recording_folder
 from worker.replay.recording_lines import (
@@ -21,6 +33,7 @@ from worker.replay.recording_lines import (
     exchange_line,
     header_line,
 )
+from worker.util.json import dumps
 
 
 class RecordingWriter:
@@ -54,7 +67,17 @@ class RecordingWriter:
             id, line = self._dataclip(dataclip.text)
             self._pending.append(line)
             event = with_dataclip(event, Dataclip(f'"{id}"'))
-        self._pending += (_encoded(self.mask(to_json(event))), b"\n")
+        self._pending += (_encoded(to_json(self._masked(event))), b"\n")
+
+    def _masked(self, event: AnyEvent) -> AnyEvent:
+        # Not its other fields: an id or a time may contain the digits of a secret by chance.
+        match event:
+            case RunLog():
+                return replace(event, message=json.loads(self.mask(dumps(event.message))))
+            case StepComplete(error=StepError() as error) | RunComplete(error=StepError() as error):
+                return replace(event, error=mask_error(error, self.mask))
+            case _:
+                return event
 
     def exchange(self, exchange: Exchange) -> None:
         """Add a request and its reply."""

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.errors import UsageError
 from worker.util.json import dumps
-from worker.util.masking import MASK, MIN_SECRET_LENGTH, PUBLIC_KEYS, Mask
+from worker.util.masking import MASK, MIN_SECRET_LENGTH, Mask, collect_secrets, is_secret_number
 
 HEADERS = re.compile(
     r"authorization|proxy-authorization|cookie|set-cookie|.*(api[-_]?key|token|secret|password).*",
@@ -42,7 +42,7 @@ class Scrubber:
         self, secrets: Iterable[str] = (), patterns: Iterable[str | re.Pattern[str]] = ()
     ) -> None:
         self._secrets = frozenset(secrets)
-        self._mask = Mask(longest_first(self._secrets))
+        self._mask = Mask(self._secrets)
         self._patterns = [_compiled(pattern) for pattern in patterns]
 
     def text(self, text: str) -> str:
@@ -80,7 +80,11 @@ class Scrubber:
             return self
         # Events come with credentials masked already: a token that holds one is spelled so.
         masked = {self._mask.text(value) for value in long}
-        return Scrubber((self._secrets | long | masked) - {MASK}, self._patterns)
+        return self.with_secrets((long | masked) - {MASK})
+
+    def with_secrets(self, secrets: Iterable[str]) -> Scrubber:
+        """Return a scrubber that masks these secrets too."""
+        return Scrubber(self._secrets.union(secrets), self._patterns)
 
     def request(self, request: HttpRequest) -> HttpRequest:
         return replace(
@@ -117,12 +121,6 @@ class Scrubber:
         has_secrets = any(field != MASK for field in _secret_fields(value))
         masked = dumps(mask_fields(value)) if has_secrets else text
         return self.text(masked).encode("utf-8", "surrogatepass")
-
-
-def longest_first(secrets: Iterable[str]) -> list[str]:
-    """Sort secrets into the order of masking."""
-    # Of two secrets, the one that contains the other must be masked first, or a part remains.
-    return sorted(secrets, key=len, reverse=True)
 
 
 def _parsed(body: bytes) -> Any:
@@ -189,17 +187,15 @@ def _masked_value(key: str, value: Any) -> Any:
     match value:
         case str():
             # Addresses and names stay, or a replay's requests would go elsewhere than recorded.
-            is_open = key.lower().replace("_", "") in PUBLIC_KEYS and "@" not in value
-            return value if is_open or len(value) < 4 else MASK
+            return Mask(collect_secrets([{key: value}])).text(value)
         case dict():
             return mask_configuration(value)
         case list():
             return [_masked_value(key, item) for item in value]
-        case bool() | None:
-            return value
+        case int() | float():
+            return MASK if is_secret_number(value) else value
         case _:
-            # A number of up to five digits is more likely a port or a version than a secret.
-            return value if len(str(value)) <= 5 else MASK
+            return value
 
 
 def _compiled(pattern: str | re.Pattern[str]) -> re.Pattern[str]:

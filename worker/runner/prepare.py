@@ -23,7 +23,7 @@ from worker.sandbox.limits import Limits
 from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.identity import Identical
 from worker.util.json import dumps
-from worker.util.masking import collect_secrets
+from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.version import VERSION
 from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
 
@@ -112,7 +112,7 @@ def prepare(
         jobs=compiled.jobs,
         conditions=compiled.conditions,
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
-        secrets=collect_secrets(resolved.values()),
+        secrets=(*collect_secrets(resolved.values()), *collect_input_secrets(input)),
         modules=options.modules,
         versions=VERSIONS,
         missing=missing,

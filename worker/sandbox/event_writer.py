@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker.core.error_json import error_to_dict
+from worker.core.error_json import error_to_dict, mask_error
 from worker.core.outcome import StepError
 from worker.sandbox.clock import Clock
 from worker.sandbox.dataclip import StateText, generate_ids
@@ -89,11 +89,12 @@ class EventWriter:
                 error, message=cut(masked_message, SHORT_MESSAGE), details={}, cause=None
             )
             text = self._error_text(short)
-        masked: dict[str, Any] = json.loads(text)
-        return masked
+        fields: dict[str, Any] = json.loads(text)
+        return fields
 
     def _error_text(self, error: StepError) -> str:
-        return self.mask.json(printable(json.dumps(error_to_dict(error), ensure_ascii=False)))
+        masked = mask_error(error, lambda text: self.mask.json(printable(text)))
+        return printable(json.dumps(error_to_dict(masked), ensure_ascii=False))
 
     def dataclip(self, state: StateText | None) -> tuple[str | None, bool]:
         """Return the dataclip of a state, masked, and True if its size withholds it."""

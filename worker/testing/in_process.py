@@ -25,6 +25,7 @@ from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.protocol import RunRequest
 from worker.sandbox.step_executor import StepExecutor
 from worker.testing.schedule import ScheduledRun
+from worker.util.masking import collect_input_secrets
 from worker.workflow.model import Step, Workflow
 
 
@@ -62,6 +63,7 @@ class InProcessRunner:
             run_id=run.run_id,
             seed=seed_of(run.run_id),
             input=input_text(run.input),
+            secrets=(*prepared.secrets, *collect_input_secrets(run.input)),
             limits=options.limits,
             script=options.script,
             clock_start_us=options.clock_start_us,

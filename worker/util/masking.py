@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,8 @@ from worker.util.json import dumps
 MASK = "***"
 # A shorter value protects nothing, and masking it would make ordinary words unreadable.
 MIN_SECRET_LENGTH = 4
+# A shorter line of a secret of many lines may be an ordinary word or a heading.
+MIN_LINE_LENGTH = 16
 
 # These values are not secret, and a log is of little use without them.
 PUBLIC_KEYS = frozenset(
@@ -24,16 +27,47 @@ PUBLIC_KEYS = frozenset(
 """Keys of a credential that name hosts and users, in lower case and without underscores."""
 
 
+# --- the secrets of a credential ------------------------------------------------------------------
+
+
 def collect_secrets(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Collect the secret values of credentials in all their encodings, the longest first."""
+    """Collect the secret values of credentials, their parts, and their forms in base64.
+
+    A :class:`Mask` recognises each of them also as JSON, URLs and forms spell it.
+    """
+    texts = {json.dumps(dict(configuration), default=str) for configuration in configurations}
+    return _secrets_in(tuple(sorted(texts)))
+
+
+# Cached because all runs of a workflow have the same credentials: it would take a third of a run.
+@functools.lru_cache(maxsize=64)
+def _secrets_in(texts: tuple[str, ...]) -> tuple[str, ...]:
     secrets: set[str] = set()
-    for configuration in configurations:
-        values = tuple(_values("", configuration))
+    for configuration in map(json.loads, texts):
+        values = [part for value in _values("", configuration) for part in _parts(value)]
         for value in values:
-            secrets.update(_encodings(value))
+            secrets.add(value)
+            secrets.update(_base64_parts(value))
         secrets.update(_basic_auth(configuration, values))
-    # The pattern takes the first alternative that matches: a secret must not hide a longer one.
-    return tuple(sorted(secrets, key=len, reverse=True))
+    return tuple(sorted(secrets))
+
+
+def collect_input_secrets(input: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Collect the secrets of a credential that an input brings."""
+    # No step receives it, but it is part of the input's dataclip, and may be copied from there.
+    configuration = (input or {}).get("configuration")
+    return collect_secrets([configuration] if isinstance(configuration, Mapping) else [])
+
+
+def is_public(key: str, value: str) -> bool:
+    """Return True if the value of a credential's key is the name of a host or a user."""
+    # A URL with an @ after its scheme may contain a password (https://user:password@host).
+    return key.lower().replace("_", "") in PUBLIC_KEYS and "@" not in value.partition("://")[2]
+
+
+def is_secret_number(value: float) -> bool:
+    """Return True for a number that is more likely a secret than a port or a version."""
+    return not isinstance(value, bool) and len(javascript_number(value)) > 5
 
 
 def _values(key: str, value: Any) -> Iterator[str]:
@@ -43,69 +77,268 @@ def _values(key: str, value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _values(key, item)
-    elif isinstance(value, str) and _is_secret(key, value):
-        yield value
-    elif isinstance(value, int | float) and not isinstance(value, bool) and len(str(value)) > 5:
-        yield str(value)
+    elif isinstance(value, str):
+        # Spaces and line ends around a secret come from the file that it was pasted from.
+        yield from [] if is_public(key, value) else _texts(value.strip())
+        yield from _secrets_in_url(value)
+    elif isinstance(value, int | float) and is_secret_number(value):
+        yield from {str(value), javascript_number(value)}
 
 
-def _is_secret(key: str, value: str) -> bool:
-    # A URL with an @ after its scheme may contain a password (https://user:password@host).
-    public = key.lower().replace("_", "") in PUBLIC_KEYS and "@" not in value.partition("://")[2]
-    return len(value) >= MIN_SECRET_LENGTH and not public
-
-
-def _encodings(value: str) -> Iterator[str]:
-    from urllib.parse import quote, quote_plus  # not needed by a run's process
-
+def _texts(value: str) -> Iterator[str]:
     yield value
-    yield json.dumps(value)[1:-1]
-    yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield quote(value, safe="", errors="replace")
-    yield quote_plus(value, errors="replace")
-    yield from _base64(value)
+    # The key of a service account is often stored as the text of its JSON file.
+    if value.startswith("{"):
+        try:
+            yield from _values("", json.loads(value))
+        except (ValueError, RecursionError):
+            return
 
 
-def _base64(value: str) -> Iterator[str]:
-    raw = value.encode("utf-8", "surrogatepass")
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield encode(raw).decode().rstrip("=")
+def _parts(value: str) -> Iterator[str]:
+    if len(value) >= MIN_SECRET_LENGTH:
+        yield value
+    for line in map(str.strip, value.splitlines()[1:] and value.splitlines()):
+        # The first and the last line of a key in PEM are the same in all keys.
+        if len(line) >= MIN_LINE_LENGTH and not line.startswith("-----"):
+            yield line
 
 
-def _basic_auth(configuration: Mapping[str, Any], values: tuple[str, ...]) -> Iterator[str]:
+def _secrets_in_url(value: str) -> Iterator[str]:
+    """Yield the password of a URL, and what in its path and query looks like a token."""
+    from urllib.parse import unquote, unquote_plus
+
+    address = value.partition("://")[2]
+    authority = re.split(r"[/?#]", address, maxsplit=1)[0]
+    userinfo, _, host = authority.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    # Without a password, the name itself is a token (https://token@host).
+    yield unquote(password or user)
+    path, _, query = address[len(userinfo) + len(host) :].partition("#")[0].partition("?")
+    yield from (unquote(segment) for segment in path.split("/")[1:] if _is_token(segment))
+    for field in filter(None, query.split("&")):
+        name, _, text = field.partition("=")
+        if _SECRET_FIELD.search(name) or _is_token(text):
+            yield unquote_plus(text)
+
+
+_SECRET_FIELD = re.compile(r"key|token|secret|sig|pass|pwd|auth|code", re.IGNORECASE)
+
+
+def _is_token(text: str) -> bool:
+    """Return True for a text that is more likely random than a name."""
+    kinds = [any(test(char) for char in text) for test in (str.isdigit, str.islower, str.isupper)]
+    return (
+        (len(text) >= 8 and all(kinds))
+        or (len(text) >= 16 and kinds[0])
+        or (len(text) >= 20 and text.isalnum())
+    )
+
+
+def javascript_number(value: float) -> str:
+    """Format a number as JavaScript does: 1e21 as ``1e+21``, 1.0 as ``1``, 1e-7 as ``1e-7``."""
+    try:
+        sign, digits, exponent = _decimal(float(value))
+    except (OverflowError, ValueError):
+        return str(value)
+    point = len(digits) + exponent
+    if exponent >= 0 and point <= 21:
+        return sign + digits + "0" * exponent
+    if 0 < point <= 21:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    fraction = f".{digits[1:]}" if digits[1:] else ""
+    return f"{sign}{digits[0]}{fraction}e{point - 1:+d}"
+
+
+def _decimal(value: float) -> tuple[str, str, int]:
+    """Return the sign, the shortest digits and the exponent of ten of a number."""
+    mantissa, _, exponent = f"{value!r}".lstrip("-").partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0").rstrip("0") or "0"
+    trailing = len(whole + fraction) - len((whole + fraction).rstrip("0"))
+    power = int(exponent or 0) - len(fraction) + trailing
+    return "-" if value < 0 else "", digits, 0 if digits == "0" else power
+
+
+def _base64_parts(value: str) -> Iterator[str]:
+    """Yield the base64 of a value, and what of it any text around the value leaves unchanged."""
+    for raw in _bytes(value):
+        yield _base64(raw)
+        # Characters of base64 hold 6 bits: at either end one may hold bits of the neighbour too.
+        for offset in range(3):
+            text = _base64(b"\0" * offset + raw)
+            end = len(text) - ((offset + len(raw)) % 3 != 0)
+            yield text[(0, 2, 3)[offset] : end]
+
+
+def _bytes(value: str) -> Iterator[bytes]:
+    yield value.encode("utf-8", "surrogatepass")
+    # btoa() takes a character for a byte.
+    if not value.isascii() and all(char <= "\xff" for char in value):
+        yield value.encode("latin-1")
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode().rstrip("=")
+
+
+def _basic_auth(configuration: Mapping[str, Any], values: Iterable[str]) -> Iterator[str]:
     for key in ("username", "user", "email"):
         if isinstance(user := configuration.get(key), str):
             for value in values:
-                yield from _base64(f"{user}:{value}")
+                yield from (_base64(raw) for raw in _bytes(f"{user}:{value}"))
+
+
+# --- their spellings ------------------------------------------------------------------------------
+
+# No encoder changes these characters.
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+# Backslashes are doubled together, so that a run of them is one unit.
+_UNITS = re.compile(r"[A-Za-z0-9_.-]+|\\+|.", re.DOTALL)
+# JSON in JSON doubles the backslashes of escapes: so many stand for one at a depth of six. Without
+# a bound, and without possessive repeats, a text of backslashes would be searched for hours.
+_NESTED = 64
+_OTHER_CHARACTERS = {
+    " ": r"\+",  # in forms
+    "+": "-",  # in base64url
+    "/": "_",
+    "\n": r"\r\n|\\{1,64}+r\\{1,64}+n|%0[dD]%0[aA]",  # in forms and on Windows
+}
+# A URL drops them.
+_DROPPED_CHARACTERS = "\t\n\r"
+
+
+def _pattern(secret: str) -> str:
+    return "".join(_unit_pattern(unit) for unit in _UNITS.findall(secret))
+
+
+def _unit_pattern(unit: str) -> str:
+    if _PLAIN.fullmatch(unit):
+        return re.escape(unit)
+    if unit[0] == "\\":
+        count = len(unit)
+        # The path of a URL has slashes instead.
+        return (
+            rf"(?:\\{{{count},{_NESTED * count}}}|(?:%(?:25){{0,2}}5[cC]){{{count}}}|/{{{count}}})"
+        )
+    return _character_pattern(unit)
+
+
+@functools.lru_cache(maxsize=1024)
+def _character_pattern(char: str) -> str:
+    """Return a pattern of all spellings of a character in JSON, URLs and forms."""
+    spellings = [rf"\\{{0,{_NESTED - 1}}}+{re.escape(char)}", _percent(char)]
+    if char in _OTHER_CHARACTERS:
+        spellings.append(_OTHER_CHARACTERS[char])
+    for escape in {json.dumps(char)[1:-1], f"\\u{ord(char):04x}"}:
+        if escape[0] == "\\" and escape[1:] != char:
+            codes = re.split(r"\\", escape)[1:]
+            spellings.append("".join(rf"\\{{1,{_NESTED}}}+(?i:{code})" for code in codes))
+    if "\ud800" <= char <= "\udfff":
+        # UTF-8 has no half of a pair: encoders write the sign of replacement.
+        spellings += [r"\?", "\ufffd", _percent("\ufffd")]
+    dropped = "?" if char in _DROPPED_CHARACTERS else ""
+    return f"(?:{'|'.join(spellings)}){dropped}"
+
+
+def _percent(char: str) -> str:
+    # An address in the query of another is encoded twice: %2525 is the percent sign then.
+    codes = char.encode("utf-8", "surrogatepass")
+    return "".join(f"%(?:25){{0,2}}(?i:{code:02x})" for code in codes)
+
+
+# --- the mask -------------------------------------------------------------------------------------
+
+
+class _SecretGroup:
+    """Secrets whose spellings all contain the same text, :attr:`core`."""
+
+    # A search for a text costs a hundredth of a search for a pattern, and nearly always fails. So
+    # that a pattern is compiled only where its core was seen.
+
+    def __init__(self, core: str) -> None:
+        self.core = core
+        self.secrets: list[str] = []
+
+    @functools.cached_property
+    def pattern(self) -> re.Pattern[str]:
+        # The pattern takes the first alternative that matches: the longest must be tried first.
+        longest_first = sorted(self.secrets, key=len, reverse=True)
+        return re.compile("|".join(map(_pattern, longest_first)))
 
 
 class Mask:
-    """Replaces secrets by asterisks; without secrets it returns the same text."""
+    """Replaces secrets by asterisks, in all their spellings."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        alternatives = "|".join(re.escape(secret) for secret in secrets)
-        self._pattern = re.compile(alternatives) if alternatives else None
+        self._groups = _groups(tuple(secrets))
+        self._clean = ""
 
     def text(self, text: str) -> str:
         """Return plain text with its secrets masked."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        return _masked(text, self._groups)
 
     def json(self, text: str) -> str:
         """Mask secrets in JSON text; if it is nested too deeply to decode, mask it as a whole."""
-        if self._pattern is None or not self._pattern.search(text):
+        # The final state of a run is the output of its last step: it is not searched again.
+        if text is self._clean:
+            return text
+        groups = _groups_in(text, self._groups)
+        if not any(group.pattern.search(text) for group in groups):
+            self._clean = text
             return text
         # Decoded first: to mask a secret such as null or 1234 in the text would break the JSON.
         try:
-            return dumps(self._value(json.loads(text)))
+            return dumps(_masked_value(json.loads(text), groups))
         except RecursionError:
             return dumps(MASK)
 
-    def _value(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {self.text(key): self._value(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._value(item) for item in value]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return MASK if number and self.text(str(value)) != str(value) else value
+
+def _groups_in(text: str, groups: Iterable[_SecretGroup]) -> list[_SecretGroup]:
+    return [group for group in groups if group.core in text]
+
+
+def _masked(text: str, groups: Iterable[_SecretGroup]) -> str:
+    present = _groups_in(text, groups)
+    if not present:
+        return text
+    pieces, end = [], 0
+    # Where secrets overlap, one mask hides all of them.
+    spans = [match.span() for group in present for match in group.pattern.finditer(text)]
+    for start, stop in sorted(spans):
+        if start >= end:
+            pieces += [text[end:start], MASK]
+        end = max(end, stop)
+    return "".join((*pieces, text[end:]))
+
+
+def _masked_value(value: Any, groups: Iterable[_SecretGroup]) -> Any:
+    if isinstance(value, str):
+        return _masked(value, groups)
+    if isinstance(value, dict):
+        return {_masked(key, groups): _masked_value(item, groups) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked_value(item, groups) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # As a whole: the digits of a secret may stand within a time or a count by chance.
+        spellings = (str(value), javascript_number(value))
+        return MASK if any(_masked(text, groups) == MASK for text in spellings) else value
+    return value
+
+
+# Cached because a process has many runs with the same secrets. Few, as they stay in memory.
+@functools.lru_cache(maxsize=16)
+def _groups(secrets: tuple[str, ...]) -> tuple[_SecretGroup, ...]:
+    """Group secrets by cores, of which there are fewer: a secret contains its parts' cores."""
+    groups: dict[str, _SecretGroup] = {}
+    for secret in sorted(filter(None, secrets), key=len):
+        # A short core, such as the empty one of a secret that has no plain character, is in most
+        # texts: with it, the patterns of all its group would be tried each time.
+        long = (core for core in groups if len(core) >= MIN_SECRET_LENGTH)
+        core = next((core for core in long if core in secret), None)
+        if core is None:
+            core = max(_PLAIN.findall(secret), key=len, default="")
+        groups.setdefault(core, _SecretGroup(core)).secrets.append(secret)
+    return tuple(groups.values())
