@@ -25,6 +25,11 @@ with suppress(OSError, shutil.Error):
     shutil.copytree(_engine, default_folder(), copy_function=os.link)
 
 
+def pytest_unconfigure() -> None:
+    """Remove the cache of this process: it holds some 100 MB."""
+    shutil.rmtree(os.environ["WORKER_CACHE"], ignore_errors=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests that need what this machine does not have."""
     # Imported late: pytest rewrites the assertions of its plugins, tests.support.databases too.
