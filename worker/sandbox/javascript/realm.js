@@ -22,6 +22,7 @@
   const chosen = new Map(); // specifier as written -> module name with the version that serves it
   const traces = new WeakMap(); // error -> {frames, text}
   const kinds = new WeakMap(); // error -> the error type that the realm gave it
+  const isTooLarge = (error) => typeof error === "object" && error !== null && kinds.get(error) === "StateTooLargeError";
   let step = null; // the step that runs now
 
   const mark = (error, kind) => {
@@ -434,7 +435,7 @@
         return withError(step.state);
       } catch (error) {
         if (flags.oom) throw error;
-        if (kinds.get(error) === "StateTooLargeError") return null;
+        if (isTooLarge(error)) return null;
         return withError(JSON.parse(step.upstream)); // the changes are not JSON
       }
     },
@@ -456,7 +457,7 @@
       try {
         evaluated = state === undefined ? null : serializeState(state);
       } catch (error) {
-        if (kinds.get(error) !== "StateTooLargeError") throw error;
+        if (!isTooLarge(error)) throw error;
         thrown = describe(error);
       }
       return JSON.stringify({ taken, thrown });
