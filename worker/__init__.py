@@ -61,7 +61,14 @@ if TYPE_CHECKING:
     from worker.sandbox.clock import ClockKind
     from worker.sandbox.isolation import Isolation
     from worker.sandbox.limits import Limits
-    from worker.sandbox.parent.host import Host, HostCall, HostReply
+    from worker.sandbox.parent.host import (
+        CallTraffic,
+        Host,
+        HostCall,
+        HostReply,
+        RunTraffic,
+        TrafficExceeded,
+    )
     from worker.sinks.base import Sink
     from worker.sinks.journal import EventLines, Journal, JournalError, read_journal
     from worker.sinks.log import LeveledLogger, LogSink
@@ -86,6 +93,7 @@ _MODULES = {
     "AlertNotifier": "worker.fleet.control.alerts",
     "Allowance": "worker.fleet.worker.run_executor",
     "AnyEvent": "worker.core.events",
+    "CallTraffic": "worker.sandbox.parent.host",
     "Client": "worker.fleet.client",
     "ClockKind": "worker.sandbox.clock",
     "ControlError": "worker.fleet.client",
@@ -130,6 +138,7 @@ _MODULES = {
     "RunQuery": "worker.fleet.messaging.messages",
     "RunStart": "worker.core.events",
     "RunState": "worker.fleet.messaging.messages",
+    "RunTraffic": "worker.sandbox.parent.host",
     "Script": "worker.core.scripted",
     "ScriptedStep": "worker.core.scripted",
     "Settings": "worker.fleet.control.unit_of_work",
@@ -140,6 +149,7 @@ _MODULES = {
     "StepError": "worker.core.outcome",
     "StepKind": "worker.workflow.model",
     "StepStart": "worker.core.events",
+    "TrafficExceeded": "worker.sandbox.parent.host",
     "UsageError": "worker.errors",
     "WorkerError": "worker.errors",
     "Workflow": "worker.workflow.model",
@@ -159,6 +169,7 @@ __all__ = [
     "AlertNotifier",
     "Allowance",
     "AnyEvent",
+    "CallTraffic",
     "Client",
     "ClockKind",
     "ControlError",
@@ -203,6 +214,7 @@ __all__ = [
     "RunQuery",
     "RunStart",
     "RunState",
+    "RunTraffic",
     "Script",
     "ScriptedStep",
     "Settings",
@@ -213,6 +225,7 @@ __all__ = [
     "StepError",
     "StepKind",
     "StepStart",
+    "TrafficExceeded",
     "UsageError",
     "WorkerError",
     "Workflow",

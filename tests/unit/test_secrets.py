@@ -16,7 +16,8 @@ from worker.core.error_json import mask_error
 from worker.core.outcome import Position, StepError
 from worker.util.masking import MASK, Mask, collect_secrets, javascript_number
 
-SECRETS = st.text(min_size=4, max_size=20)
+# White space around a secret is no part of it.
+SECRETS = st.text(min_size=4, max_size=20).filter(lambda text: len(text.strip()) >= 4)
 STATES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10),
     lambda inner: (
