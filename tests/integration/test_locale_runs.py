@@ -107,6 +107,7 @@ async def test_the_limit_still_holds_above_the_image() -> None:
         assert peak_bytes(result) < 17 * 2**20
 
 
+@pytest.mark.slow
 async def test_many_workflows_with_locale_data_share_a_runner() -> None:
     async with Pool(size=1) as pool:
         for number in range(40):

@@ -31,7 +31,8 @@ from worker.sandbox.limits import Limits
 from worker.workflow.load import load
 
 SECRET = "correct-horse-battery"
-pytestmark = [needs_npm, pytest.mark.xdist_group("recordings")]
+# Twenty runs are recorded first; the format and the rules of replays have quick tests of their own.
+pytestmark = [needs_npm, pytest.mark.slow, pytest.mark.xdist_group("recordings")]
 
 
 # --- a service ------------------------------------------------------------------------------------

@@ -220,6 +220,7 @@ def test_a_recording_that_is_cut_at_any_byte_is_read_as_far_as_it_goes(tmp_path:
     assert count == len(events)
 
 
+@pytest.mark.slow
 def test_every_command_reads_a_recording_that_is_cut_off(recording: Path, tmp_path: Path) -> None:
     content, file = recording.read_bytes(), tmp_path / "cut.jsonl"
     for length in [0, 1, 30, *range(40, len(content), 397)]:

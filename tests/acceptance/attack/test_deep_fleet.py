@@ -45,6 +45,7 @@ async def test_an_input_that_no_parser_reads_is_refused_at_submission() -> None:
         assert (await client.wait(order["last_run"]))["status"] == "success"
 
 
+@pytest.mark.slow
 async def test_a_worker_starts_with_any_outbox_and_reports_its_runs(tmp_path: Path) -> None:
     """Tries to end the worker at each start, by what an earlier version left in its outbox."""
     outbox = tmp_path / "outbox-north"

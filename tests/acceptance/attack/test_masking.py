@@ -176,6 +176,7 @@ NUMBER = 1764200000
 DIGITS = [str(number) for number in range(1000000, 1000020)]
 
 
+@pytest.mark.slow
 def test_digits_of_a_secret_in_ids_and_times_damage_no_event(tmp_path: Path) -> None:
     """A credential is made of short digits, so that masking would tear up ids, times and counts."""
     numbers = [*range(100000, 100400), 1048576]
