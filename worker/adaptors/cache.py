@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from msgspec.structs import asdict
 
 from worker.adaptors.names import LATEST, Specifier, parse, version_key
 from worker.errors import UsageError
+from worker.util.cache_folder import root
 
 FORMAT = 1
 
@@ -49,21 +49,6 @@ class Adaptor(Struct, frozen=True, kw_only=True):
     def bundle(self) -> Path:
         """Path of the bundle."""
         return _bundle(root(), self.specifier)
-
-
-def root() -> Path:
-    """Return the user's cache folder; the variable ``WORKER_CACHE`` overrides it."""
-    return _root(os.environ.get("WORKER_CACHE"), os.environ.get("XDG_CACHE_HOME"))
-
-
-# Cached by the variables that it depends on, as tests and callers may change these.
-@functools.cache
-def _root(override: str | None, base: str | None) -> Path:
-    if override:
-        return Path(override)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "workflow-worker"
-    return (Path(base) if base else Path.home() / ".cache") / "workflow-worker"
 
 
 def folder_for(specifier: Specifier) -> Path:

@@ -25,6 +25,7 @@ from worker.adaptors.cache import Adaptor
 from worker.adaptors.lock import LockedVersion
 from worker.adaptors.names import COMMON, LATEST, Specifier
 from worker.errors import UsageError
+from worker.util.cache_folder import root
 
 COMMAND_TIMEOUT_S = 300
 _NPM_OPTIONS = (
@@ -168,7 +169,7 @@ def _forbidden_message(specifier: Specifier, forbidden: dict[str, str]) -> str:
 def _toolchain(progress: Progress) -> Path:
     """Install esbuild and our replacements of Node's modules, once; return their folder."""
     with resources.as_file(_source()) as source:
-        folder = cache.root() / "toolchain" / toolchain_digest()
+        folder = root() / "toolchain" / toolchain_digest()
         if folder.is_dir():
             return folder
         for program in ("node", "npm"):

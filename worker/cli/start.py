@@ -74,10 +74,10 @@ def start(
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
 
-    from worker.adaptors.cache import root
     from worker.cli.worker_process import WorkerOptions, allowance, run_worker
     from worker.fleet.messaging.topics import check_name
     from worker.sandbox.isolation import Isolation
+    from worker.util.cache_folder import root
 
     check_name(name, "--name")
     options = WorkerOptions(

@@ -10,6 +10,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from worker.util.cache_folder import root
+
 _DIGEST_BYTES = 32
 
 
@@ -113,8 +115,7 @@ def anonymous_file(content: bytes) -> int:
 
 def default_folder() -> Path:
     """Return the folder of prepared files in the user's cache."""
-    root = os.environ.get("WORKER_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "workflow-worker" / "engine"
+    return root() / "engine"
 
 
 def _private_folder(folder: Path) -> bool:

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 import msgspec.msgpack
 
-from worker.adaptors.cache import root
 from worker.compiler.compiled_job import CompiledJob
+from worker.util.cache_folder import root
 from worker.version import VERSION
 
 MAX_ENTRIES = 4096
