@@ -20,7 +20,7 @@ import pytest
 from tests.support.helpers import check_events, job, logs, workflow
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepStart
 from worker.runner.pool import Pool, start_evaluator
-from worker.runner.prepare import Options, prepare
+from worker.runner.prepare import VERSIONS, Options, prepare
 from worker.runner.result import Result
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.host import HostCall, HostReply
@@ -229,7 +229,7 @@ def request_for(flow: Any) -> RunRequest:
 
 
 def started(run_id: str, seq: int = 0) -> dict[str, Any]:
-    fields = {"workflow": "test", "versions": {}}
+    fields = {"workflow": "test", "versions": VERSIONS}
     return {"type": "run:start", "run_id": run_id, "seq": seq, "timestamp": 1, **fields}
 
 

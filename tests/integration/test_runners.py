@@ -31,7 +31,7 @@ from worker.sandbox.isolation import Isolation
 from worker.sandbox.javascript.engine import Engine, realm_image
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunOnRunner
-from worker.sandbox.protocol import PROGRAM_FIELDS, FrameDecoder, RunRequest
+from worker.sandbox.protocol import PROGRAM_FIELDS, FrameDecoder, RunRequest, decode_object
 
 NOTHING = workflow(job("fn(s => s);"))
 ENDLESS = workflow(job("fn(s => { for (;;); });"))
@@ -235,7 +235,8 @@ class InProcess:
         fields = {name: value for name, value in asdict(request).items() if name not in shared}
         run = base64.b64encode(pickle.dumps(fields)).decode()
         self.runner._run({"program": key, "run": run}, request.input)
-        return [header for header, _ in FrameDecoder().feed(self._ours.recv(1 << 20))]
+        decoder = FrameDecoder(decode_object)
+        return [header for header, _ in decoder.feed(self._ours.recv(1 << 20))]
 
     def close(self) -> None:
         self._ours.close()

@@ -176,12 +176,15 @@ class StepExecutor(ABC):
         self._step_id = self._job_id = ""
 
     def complete_run(self, effect: CompleteRun) -> None:
-        final = self._final(effect.final_states)
+        final, error = self._final(effect.final_states), effect.error
+        # Several states that are within the limit may together be over it.
+        if final is not None and size_of(final.text) > self._request.limits.state_bytes:
+            error, final = self._too_large(final.text), None
         self._writer.emit(
             "run:complete",
             self._writer.mask.json(final.text) if final else None,
-            reason=STATUSES[effect.status].reason,
-            error=self._writer.error(effect.error),
+            reason=error.reason if error else STATUSES[effect.status].reason,
+            error=self._writer.error(error),
             final_dataclip_id=final and final.id,
             withheld=self._writer.too_large(final),
             mem=self.peak_bytes(),

@@ -26,7 +26,13 @@ from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.limits import MIB
 from worker.sandbox.memory import JAVASCRIPT_SHARE, forbid_files, limit_data
-from worker.sandbox.protocol import PROGRAMS_DROPPED, RUN_STOPPED, FrameSender, RunRequest
+from worker.sandbox.protocol import (
+    PROGRAMS_DROPPED,
+    RUN_STOPPED,
+    RUNNER_IDLE,
+    FrameSender,
+    RunRequest,
+)
 
 MAX_IMAGE_BYTES = 64 * MIB
 """What the images of programs may hold beyond the realm; the oldest are dropped."""
@@ -170,6 +176,8 @@ class Runner:
         self._receiver.deadline_s = None
         self._sender.send()
         self._engine.restore()
+        self._sender.put({"type": RUNNER_IDLE}, None)
+        self._sender.send()
 
     def _limit_process(self, memory_bytes: int) -> None:
         # Measured only where the limit changes, as it takes some system calls.
