@@ -6,7 +6,6 @@ import asyncio
 import os
 import select
 import signal
-import socket
 import sys
 import time
 import uuid
@@ -17,16 +16,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.child_frames import ChildFrames, FakeZygote
 from tests.support.helpers import check_events, job, logs, workflow
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepStart
 from worker.runner.pool import Pool, start_evaluator
-from worker.runner.prepare import VERSIONS, Options, prepare
+from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.host import HostCall, HostReply
 from worker.sandbox.parent.run_process import MAX_PENDING_CALLS, RunProcess
-from worker.sandbox.parent.zygote_client import ForkedProcess, ProcessExit, ZygoteError
-from worker.sandbox.protocol import RunRequest, encode_frame
+from worker.sandbox.parent.zygote_client import ZygoteError
+from worker.sandbox.protocol import RunRequest
 
 IDLE = "fn(() => new Promise(() => {}));"
 
@@ -188,31 +188,6 @@ async def test_a_process_that_writes_garbage_ends_once_as_an_exception_and_is_ki
     assert types(result)["run:complete"] == 1
 
 
-class FakeZygote:
-    """Stands in for a zygote: the test writes the frames of the process that it forks."""
-
-    def __init__(self) -> None:
-        ours, self.channel = socket.socketpair()
-        self.exited: asyncio.Future[ProcessExit] = asyncio.get_running_loop().create_future()
-        self.forked = ForkedProcess(name="0", channel=ours, exited=self.exited)
-        self.killed: list[str] = []
-
-    def fork(self) -> ForkedProcess:
-        return self.forked
-
-    def kill(self, name: str) -> None:
-        self.killed.append(name)
-        self.end(ProcessExit(code=-signal.SIGKILL, peak_bytes=0))
-
-    def end(self, process_exit: ProcessExit) -> None:
-        if not self.exited.done():
-            self.exited.set_result(process_exit)
-            self.channel.close()
-
-    def send(self, *headers: dict[str, Any]) -> None:
-        self.channel.sendall(b"".join(map(encode_frame, headers)))
-
-
 class SilentHost:
     """A host that never replies."""
 
@@ -228,17 +203,13 @@ def request_for(flow: Any) -> RunRequest:
     return prepare(flow, {}, Options(), str(uuid.uuid4()))
 
 
-def started(run_id: str, seq: int = 0) -> dict[str, Any]:
-    fields = {"workflow": "test", "versions": VERSIONS}
-    return {"type": "run:start", "run_id": run_id, "seq": seq, "timestamp": 1, **fields}
-
-
 class FakeRun:
     """A run process whose frames the test writes."""
 
     def __init__(self) -> None:
         self.request = request_for(workflow(job("fn(s => s);")))
         self.zygote, self.host = FakeZygote(), SilentHost()
+        self.frames = ChildFrames(self.request)
         self.events: list[AnyEvent] = []
         process = RunProcess(self.zygote, self.request, self.events.append, self.host)
         self.task = asyncio.create_task(process.run(None))
@@ -254,31 +225,11 @@ class FakeRun:
         return event
 
 
-@pytest.mark.parametrize(
-    "second",
-    [
-        pytest.param(lambda run_id: started(str(uuid.uuid4()), 1), id="another run's event"),
-        pytest.param(lambda run_id: started(run_id, 2), id="a gap in seq"),
-        pytest.param(lambda run_id: started(run_id, 0), id="a seq again"),
-        pytest.param(lambda run_id: {"type": "run:start"}, id="fields missing"),
-        pytest.param(lambda run_id: {"type": "host:call", "number": 1}, id="an incomplete call"),
-    ],
-)
-async def test_a_frame_that_does_not_fit_ends_the_run_as_an_exception(second: Any) -> None:
-    run = FakeRun()
-    run.zygote.send(started(run.request.run_id), second(run.request.run_id))
-    await asyncio.wait_for(run.task, 10)
-    assert run.zygote.killed == ["0"]
-    error = run.complete().error
-    assert error is not None and error.type == "ProtocolError"
-    assert [event.type for event in run.events] == ["run:start", "run:complete"]
-
-
 async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_not_run_again() -> (
     None
 ):
     run = FakeRun()
-    run.zygote.send(started(run.request.run_id))
+    run.zygote.send(run.frames.run_start())
     await run.until(lambda: run.events)
     run.zygote.exited.set_exception(ZygoteError())
     run.task.cancel()
@@ -291,12 +242,11 @@ async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_no
 
 async def test_a_run_may_have_so_many_open_calls_and_no_more() -> None:
     run = FakeRun()
-    call = {"type": "host:call", "kind": "http", "step": "a", "execution": 0, "now_us": 0}
-    run.zygote.send(started(run.request.run_id))
-    run.zygote.send(*({**call, "number": number + 1} for number in range(1000)))
+    run.zygote.send(run.frames.run_start(), run.frames.step_start())
+    run.zygote.send(*(run.frames.call(number + 1) for number in range(1000)))
     await run.until(lambda: len(run.host.calls) == 1000)
     assert MAX_PENDING_CALLS == 1000 and run.zygote.killed == [] and not run.task.done()
-    run.zygote.send({**call, "number": 1001})
+    run.zygote.send(run.frames.call(1001))
     await asyncio.wait_for(run.task, 10)
     error = run.complete().error
     assert error is not None and error.type == "SecurityError" and run.zygote.killed
