@@ -222,6 +222,8 @@ class RunFrames:
         self._last_call = call.number
 
     def _check_event(self, event: AnyEvent, body: str | None) -> None:
+        is_first = isinstance(event, RunStart)
+        _require(is_first != self.stream.started, f"{event.type} {event.seq} out of order")
         try:
             self.stream.check(event)
         except ValueError as error:
@@ -244,12 +246,11 @@ class RunFrames:
 
     def _check_run_start(self, event: RunStart) -> None:
         request = self._request
-        _require(event.seq == 0, "a second run:start")
         _require(event.workflow == request.plan.name, "another workflow")
         _require(event.versions == request.versions, "other versions")
 
     def _check_step_start(self, event: StepStart) -> None:
-        _require(self.stream.started and self._open is None, "step:start while another step runs")
+        _require(self._open is None, "step:start while another step runs")
         index = self._request.plan.index.get(event.job_id)
         _require(index is not None, f"unknown step {event.job_id[:100]!r}")
         _require(event.job_name == self._request.plan.step(event.job_id).name, "another name")
@@ -260,7 +261,6 @@ class RunFrames:
         self._open = event
 
     def _check_log(self, event: RunLog) -> None:
-        _require(event.seq > 0, "run:log before run:start")
         step = self._open
         ids = ("", "") if step is None else (step.step_id, step.job_id)
         _require((event.step_id, event.job_id) in (ids, ("", "")), "a log line of another step")
