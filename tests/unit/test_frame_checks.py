@@ -321,6 +321,7 @@ def check_once(data: bytes, size: int) -> None:
         pass
     events += frames.stream.complete(StepError(type="ProtocolError", message="m"), now_us=2)
     assert [event.type for event in events].count("run:complete") == 1
+    assert [event.seq for event in events] == list(range(len(events)))
     for event in events:
         # All that a reader of the result or of a journal does with it.
         dataclip = getattr(event, "final_state", None) or getattr(event, "output_dataclip", None)

@@ -225,9 +225,9 @@ class RunFrames:
         is_first = isinstance(event, RunStart)
         _require(is_first != self.stream.started, f"{event.type} {event.seq} out of order")
         try:
-            self.stream.check(event)
+            self.stream.expect(event)
         except ValueError as error:
-            raise ProtocolError(str(error)[:1000]) from error
+            raise ProtocolError(str(error)) from error
         match event:
             case StepStart():
                 self._check_step_start(event)
@@ -237,12 +237,12 @@ class RunFrames:
                 self._check_step_complete(event)
                 _attach(event, body)
             case RunComplete():
-                _require(self._open is None, "run:complete while a step runs")
-                _require(self._ids.has(event.final_dataclip_id), "an unknown dataclip")
-                _check_end(event.reason, event.error)
+                self._check_run_complete(event)
                 _attach(event, body)
             case RunStart():
                 self._check_run_start(event)
+        # Last: an event that is refused was never received, and the parent completes the run.
+        self.stream.record(event)
 
     def _check_run_start(self, event: RunStart) -> None:
         request = self._request
@@ -280,6 +280,11 @@ class RunFrames:
         targets = {edge.target for edge in self._request.plan.step(event.job_id).edges}
         _require(targets.issuperset(event.next), "a next step without an edge")
         _require(self._ids.has(event.output_dataclip_id), "an unknown dataclip")
+        _check_end(event.reason, event.error)
+
+    def _check_run_complete(self, event: RunComplete) -> None:
+        _require(self._open is None, "run:complete while a step runs")
+        _require(self._ids.has(event.final_dataclip_id), "an unknown dataclip")
         _check_end(event.reason, event.error)
 
 
