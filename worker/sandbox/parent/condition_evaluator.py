@@ -120,8 +120,11 @@ class ConditionEvaluator:
             data = self._channel.recv(READ_BYTES)
             if not data:
                 raise EOFError
-            # Requests are sent one at a time, so there is at most one reply to read.
-            for reply, state in self._decoder.feed(data):
+            replies = list(self._decoder.feed(data))
+            # Requests are sent one at a time.
+            if len(replies) > 1:
+                raise ProtocolError("more replies than requests")
+            for reply, state in replies:
                 if state is not None:
                     check_json(state)
                 return reply, state

@@ -59,7 +59,7 @@ _MAX_DIGITS: Final = 4300
 _SOURCES: Final = frozenset(("JOB", "ADA", "R/T", "CMP", "VER"))
 _LOG_LEVELS: Final = frozenset(("debug", "info", "warn", "error"))
 _REASONS: Final = frozenset(("success", "fail", "crash", "kill", "exception"))
-"""Reasons that a process can end with. The parent alone cancels a run, or loses it."""
+"""Reasons that code can end with. The parent alone cancels a run, but a script may do all."""
 
 Number = Annotated[int, Meta(ge=1, le=2**53)]
 Name = Annotated[str, Meta(max_length=100)]
@@ -180,6 +180,8 @@ class RunFrames:
         )
         self.stream = EventStream(request.run_id)
         self._ids = IdSequence(request.seed)
+        errors = [step.error for steps in request.script.values() for step in steps]
+        self._reasons = _REASONS.union(error.reason for error in errors if error)
         self._executions: Counter[str] = Counter()
         self._open: StepStart | None = None
         self._last_call = self._log_lines = self._log_characters = 0
@@ -280,18 +282,17 @@ class RunFrames:
         targets = {edge.target for edge in self._request.plan.step(event.job_id).edges}
         _require(targets.issuperset(event.next), "a next step without an edge")
         _require(self._ids.has(event.output_dataclip_id), "an unknown dataclip")
-        _check_end(event.reason, event.error)
+        self._check_end(event.reason, event.error)
 
     def _check_run_complete(self, event: RunComplete) -> None:
         _require(self._open is None, "run:complete while a step runs")
         _require(self._ids.has(event.final_dataclip_id), "an unknown dataclip")
-        _check_end(event.reason, event.error)
+        self._check_end(event.reason, event.error)
 
-
-def _check_end(reason: str, error: StepError | None) -> None:
-    _require(reason in _REASONS, f"the reason {reason!r} of a process")
-    expected = "success" if error is None else error.reason
-    _require(reason == expected, f"the reason {reason!r} of an error that is {expected!r}")
+    def _check_end(self, reason: str, error: StepError | None) -> None:
+        _require(reason in self._reasons, f"the reason {reason!r} of a process")
+        expected = "success" if error is None else error.reason
+        _require(reason == expected, f"the reason {reason!r} of an error that is {expected!r}")
 
 
 def _attach(event: StepComplete | RunComplete, body: str | None) -> None:
