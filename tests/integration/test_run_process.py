@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from tests.support.child_frames import ChildFrames, FakeZygote
 from tests.support.helpers import check_events, job, logs, workflow
+from worker.adaptors.http.stub_host import StubHost
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepStart
 from worker.runner.pool import Pool, start_evaluator
 from worker.runner.prepare import Options, prepare
@@ -206,9 +208,9 @@ def request_for(flow: Any) -> RunRequest:
 class FakeRun:
     """A run process whose frames the test writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: SilentHost | None = None) -> None:
         self.request = request_for(workflow(job("fn(s => s);")))
-        self.zygote, self.host = FakeZygote(), SilentHost()
+        self.zygote, self.host = FakeZygote(), host or SilentHost()
         self.frames = ChildFrames(self.request)
         self.events: list[AnyEvent] = []
         process = RunProcess(self.zygote, self.request, self.events.append, self.host)
@@ -238,6 +240,29 @@ async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_no
     run.zygote.channel.close()
     error = run.complete().error
     assert error is not None and error.type == "CancelledError"
+
+
+async def test_a_host_that_fails_ends_the_run_as_an_exception() -> None:
+    class BrokenHost(SilentHost):
+        async def handle(self, call: HostCall) -> HostReply:
+            raise KeyError("defect")
+
+    run = FakeRun(BrokenHost())
+    run.zygote.send(run.frames.run_start(), run.frames.step_start(), run.frames.call())
+    await asyncio.wait_for(run.task, 10)
+    error = run.complete().error
+    assert error is not None and (error.type, error.reason) == ("HostError", "exception")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"method":1}', "[" * 100_000, '{"method":"GET","url":"u","redirects":1e999}'],
+    ids=lambda text: text[:12],
+)
+async def test_a_call_that_is_no_request_has_an_error_as_its_reply(text: str) -> None:
+    call = HostCall(number=1, kind="http", text=text, step="a", execution=0, now_us=0)
+    reply = await StubHost(()).handle(call)
+    assert json.loads(reply.text)["error"]["name"] == "TypeError"
 
 
 async def test_a_run_may_have_so_many_open_calls_and_no_more() -> None:

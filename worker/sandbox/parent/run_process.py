@@ -251,6 +251,9 @@ class RunProcess:
             await self._send_reply(call, await self._host.handle(call))
         except TrafficExceeded:
             self._kill(TRAFFIC_EXCEEDED)
+        except Exception as error:
+            # A defect of the host. The call would else wait until the run's time is over.
+            self._kill(StepError(type="HostError", message=f"the host failed: {error!r}"))
         finally:
             call.traffic.release()
 
