@@ -39,10 +39,10 @@ class IdSequence:
 
     def has(self, id: str | None) -> bool:
         """Return whether this is an id of the sequence, or none."""
-        if id is None:
-            return True
-        tail = id[24:]
-        return id[:24] == self._head and len(tail) == 12 and _HEXADECIMAL.issuperset(tail)
+        # The head is the same for all ids of a run, and each id is this long.
+        return id is None or (
+            len(id) == 36 and id.startswith(self._head) and _HEXADECIMAL.issuperset(id[24:])
+        )
 
     def advances(self, id: str) -> bool:
         """Return whether this is an id of the sequence, and later than those before."""

@@ -110,13 +110,17 @@ class ConditionRequest(Struct, frozen=True, kw_only=True):
 PROGRAM_FIELDS = ("plan", "jobs", "conditions", "adaptors")
 """Fields of a request that all runs of one workflow share."""
 
+OWN_FIELDS = ("run_id", "seed", "input")
+"""Fields of a request that each run has for itself."""
+
 
 class RunnerRequest(Struct, frozen=True):
     """Request to execute runs of JavaScript, one after the other, until the channel closes.
 
     A frame ``{program}`` gives a program its key; its clip is a pickle of the fields
-    ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run}`` starts a run of a program;
-    ``run`` is a pickle of the request's other fields, the clip is its input. Pickles are in base64.
+    ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run_id, seed, options}`` starts a run of
+    a program; ``options`` is a pickle of the request's other fields, the clip is its input. Pickles
+    are in base64.
     The events of the run follow, up to its ``run:complete``, or a frame of type ``RUN_STOPPED``.
     """
 

@@ -19,7 +19,6 @@ from msgspec.structs import force_setattr
 
 from worker.core.event_stream import EventStream
 from worker.core.events import (
-    DATACLIP_FIELDS,
     AnyEvent,
     Count,
     Dataclip,
@@ -157,12 +156,26 @@ def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
+class PlanSteps(Struct, frozen=True):
+    """What the frames of a plan's runs may name: each step's name, and the targets of its edges.
+
+    ``header_bytes`` is the size that ids and names may have in one header.
+    """
+
+    names: dict[str, str]
+    targets: dict[str, frozenset[str]]
+    header_bytes: int
+
+
 @functools.lru_cache(maxsize=256)
-def _plan_bytes(key: Identical[Plan]) -> int:
-    """Return the size that names and ids of a plan may have in one header."""
+def _plan_steps(key: Identical[Plan]) -> PlanSteps:
     plan = key.value
     characters = sum(len(step.id) + len(step.name) + 8 for step in plan.steps)
-    return _SPELLING * (len(plan.name) + characters)
+    return PlanSteps(
+        names={step.id: step.name for step in plan.steps},
+        targets={step.id: frozenset(edge.target for edge in step.edges) for step in plan.steps},
+        header_bytes=_SPELLING * (len(plan.name) + characters),
+    )
 
 
 class RunFrames:
@@ -171,11 +184,12 @@ class RunFrames:
     def __init__(self, request: RunRequest) -> None:
         self._request = request
         self._limits = limits = request.limits
+        self._plan = _plan_steps(Identical(request.plan))
         self._decoder = FrameDecoder(
             decode_frame,
             max_header_bytes=OVERHEAD_BYTES
             + _SPELLING * limits.log_payload_bytes
-            + _plan_bytes(Identical(request.plan)),
+            + self._plan.header_bytes,
             check_size=self._check_size,
         )
         self.stream = EventStream(request.run_id)
@@ -193,13 +207,15 @@ class RunFrames:
         the run's memory allows.
         """
         for frame, body in self._decoder.feed(data):
-            if isinstance(frame, CallFrame):
-                self._check_call(frame)
-            elif not isinstance(frame, Notice):
+            if not isinstance(frame, Notice):
                 self._check_event(frame, body)
+            elif isinstance(frame, CallFrame):
+                self._check_call(frame)
             yield frame, body or ""
 
     def _check_size(self, frame: Frame, size_bytes: int) -> None:
+        if not size_bytes:
+            return
         if isinstance(frame, CallFrame):
             # The text, the body that is parsed from it, and that body as bytes.
             if 3 * size_bytes > self._limits.memory_bytes:
@@ -224,42 +240,40 @@ class RunFrames:
         self._last_call = call.number
 
     def _check_event(self, event: AnyEvent, body: str | None) -> None:
-        is_first = isinstance(event, RunStart)
-        _require(is_first != self.stream.started, f"{event.type} {event.seq} out of order")
         try:
             self.stream.expect(event)
         except ValueError as error:
             raise ProtocolError(str(error)) from error
-        match event:
-            case StepStart():
-                self._check_step_start(event)
-            case RunLog():
-                self._check_log(event)
-            case StepComplete():
-                self._check_step_complete(event)
-                _attach(event, body)
-            case RunComplete():
-                self._check_run_complete(event)
-                _attach(event, body)
-            case RunStart():
-                self._check_run_start(event)
+        # Not isinstance(), which takes longer for a type that does not fit.
+        if type(event) is RunStart:
+            self._check_run_start(event)
+        elif not self.stream.started:
+            raise ProtocolError("an event before run:start")
+        elif type(event) is StepStart:
+            self._check_step_start(event)
+        elif type(event) is StepComplete:
+            self._check_step_complete(event, body)
+        elif type(event) is RunLog:
+            self._check_log(event)
+        elif type(event) is RunComplete:
+            self._check_run_complete(event, body)
         # Last: an event that is refused was never received, and the parent completes the run.
         self.stream.record(event)
 
     def _check_run_start(self, event: RunStart) -> None:
         request = self._request
+        _require(not self.stream.started, "a second run:start")
         _require(event.workflow == request.plan.name, "another workflow")
         _require(event.versions == request.versions, "other versions")
 
     def _check_step_start(self, event: StepStart) -> None:
+        job_id = event.job_id
         _require(self._open is None, "step:start while another step runs")
-        index = self._request.plan.index.get(event.job_id)
-        _require(index is not None, f"unknown step {event.job_id[:100]!r}")
-        _require(event.job_name == self._request.plan.step(event.job_id).name, "another name")
-        _require(event.execution == self._executions[event.job_id], "an execution out of order")
+        _require(self._plan.names.get(job_id) == event.job_name, "an unknown step")
+        _require(event.execution == self._executions[job_id], "an execution out of order")
         _require(self._ids.has(event.input_dataclip_id), "an unknown dataclip")
         _require(self._ids.advances(event.step_id), "a step_id out of order")
-        self._executions[event.job_id] += 1
+        self._executions[job_id] += 1
         self._open = event
 
     def _check_log(self, event: RunLog) -> None:
@@ -275,29 +289,31 @@ class RunFrames:
         _require(self._log_lines <= limits.log_lines + 1, "too many log lines")
         _require(self._log_characters <= limits.log_total_bytes + _CUT_NOTE, "too long a log")
 
-    def _check_step_complete(self, event: StepComplete) -> None:
-        step, self._open = self._open, None
-        ids = step and (step.step_id, step.job_id)
-        _require(ids == (event.step_id, event.job_id), "step:complete of a step that does not run")
-        targets = {edge.target for edge in self._request.plan.step(event.job_id).edges}
-        _require(targets.issuperset(event.next), "a next step without an edge")
+    def _check_step_complete(self, event: StepComplete, body: str | None) -> None:
+        step = self._open
+        if step is None or step.step_id != event.step_id or step.job_id != event.job_id:
+            raise ProtocolError("step:complete of a step that does not run")
+        _require(self._plan.targets[step.job_id].issuperset(event.next), "a step without an edge")
         _require(self._ids.has(event.output_dataclip_id), "an unknown dataclip")
-        self._check_end(event.reason, event.error)
+        _require(event.output_dataclip is None, "a dataclip within a header")
+        self._check_end(event)
+        _attach(event, "output_dataclip", body)
+        self._open = None
 
-    def _check_run_complete(self, event: RunComplete) -> None:
+    def _check_run_complete(self, event: RunComplete, body: str | None) -> None:
         _require(self._open is None, "run:complete while a step runs")
         _require(self._ids.has(event.final_dataclip_id), "an unknown dataclip")
-        self._check_end(event.reason, event.error)
+        _require(event.final_state is None, "a dataclip within a header")
+        self._check_end(event)
+        _attach(event, "final_state", body)
 
-    def _check_end(self, reason: str, error: StepError | None) -> None:
-        _require(reason in self._reasons, f"the reason {reason!r} of a process")
-        expected = "success" if error is None else error.reason
-        _require(reason == expected, f"the reason {reason!r} of an error that is {expected!r}")
+    def _check_end(self, event: StepComplete | RunComplete) -> None:
+        expected = "success" if event.error is None else event.error.reason
+        if event.reason != expected or expected not in self._reasons:
+            raise ProtocolError(f"the reason {event.reason!r} of an error that is {expected!r}")
 
 
-def _attach(event: StepComplete | RunComplete, body: str | None) -> None:
-    name = DATACLIP_FIELDS[event.type]
-    _require(getattr(event, name) is None, "a dataclip within a header")
+def _attach(event: StepComplete | RunComplete, name: str, body: str | None) -> None:
     if body is not None:
         check_json(body)
         # In place, as nobody else has the event yet.

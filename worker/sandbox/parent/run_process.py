@@ -214,12 +214,12 @@ class RunProcess:
                 self._drained.set_exception(error)
 
     def _handle_frame(self, frame: Frame, body: str) -> None:
-        if isinstance(frame, CallFrame):
-            self._handle_call(frame, body)
-        elif isinstance(frame, Notice):
-            self._handle_notice(frame)
-        else:
+        if not isinstance(frame, Notice):
             self._handle_event(frame)
+        elif isinstance(frame, CallFrame):
+            self._handle_call(frame, body)
+        else:
+            self._handle_notice(frame)
 
     def _handle_notice(self, notice: Notice) -> None:
         """Handle what only a runner sends."""
@@ -266,11 +266,11 @@ class RunProcess:
                 await self._send(frame)
 
     def _handle_event(self, event: AnyEvent) -> None:
-        if isinstance(event, RunStart):
+        if type(event) is RunStart:
             limits = self._request.limits
             self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
         self._receive(event)
-        if isinstance(event, RunComplete):
+        if type(event) is RunComplete:
             self._stop_reading()
 
     def _stop_reading(self) -> None:

@@ -21,6 +21,7 @@ from worker.sandbox.parent.zygote_client import (
     ZygoteClient,
 )
 from worker.sandbox.protocol import (
+    OWN_FIELDS,
     PROGRAM_FIELDS,
     RUNNER_IDLE,
     ProtocolError,
@@ -34,8 +35,8 @@ MAX_ENCODED_PROGRAMS = 256
 IDLE_TIMEOUT_S = 0.9
 """Time within which a runner must be idle after a run."""
 _IDLE = encode_frame({"type": RUNNER_IDLE})
-_RUN_FIELDS = tuple(
-    name for name in RunRequest.__struct_fields__ if name not in (*PROGRAM_FIELDS, "input")
+_OPTION_FIELDS = tuple(
+    name for name in RunRequest.__struct_fields__ if name not in (*PROGRAM_FIELDS, *OWN_FIELDS)
 )
 
 
@@ -141,8 +142,13 @@ class RunnerClient:
     def encode(self, request: RunRequest) -> bytes:
         """Return the bytes that start a run, with its program where the runner lacks it."""
         key, program = self._encoder.encode(request)
-        run = pickle.dumps({name: getattr(request, name) for name in _RUN_FIELDS})
-        header = {"program": key, "run": base64.b64encode(run).decode()}
+        options = pickle.dumps({name: getattr(request, name) for name in _OPTION_FIELDS})
+        header = {
+            "program": key,
+            "run_id": request.run_id,
+            "seed": request.seed,
+            "options": base64.b64encode(options).decode(),
+        }
         frame = encode_frame(header, request.input)
         if key in self._programs:
             return frame
@@ -209,7 +215,7 @@ class RunOnRunner(RunProcess):
             self._stop_reading()
 
     def _handle_event(self, event: AnyEvent) -> None:
-        if isinstance(event, RunStart):
+        if type(event) is RunStart:
             self._runner.begin()
         super()._handle_event(event)
 
