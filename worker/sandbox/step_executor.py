@@ -113,8 +113,10 @@ class StepExecutor(ABC):
         if scripted is None:
             return self.execute(effect.step, state)
         self.skip(scripted.takes_s)
-        full = build_input(json.loads(state), dict(effect.step.state), {})
-        return scripted_outcome(scripted, effect.step.id, full)
+        step = effect.step
+        return scripted_outcome(
+            scripted, step.id, lambda: build_input(json.loads(state), dict(step.state), {})
+        )
 
     def skip(self, seconds: float) -> None:
         """Skip time. Raises :class:`TimeLimitReached` where that exceeds the time limit."""
