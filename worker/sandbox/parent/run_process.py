@@ -267,11 +267,14 @@ class RunProcess:
 
     def _handle_event(self, event: AnyEvent) -> None:
         if type(event) is RunStart:
-            limits = self._request.limits
-            self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
+            self._begin()
         self._receive(event)
         if type(event) is RunComplete:
             self._stop_reading()
+
+    def _begin(self) -> None:
+        limits = self._request.limits
+        self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
 
     def _stop_reading(self) -> None:
         self._loop.remove_reader(self._descriptor)

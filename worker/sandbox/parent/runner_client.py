@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from worker.core.events import AnyEvent, RunStart
+from worker.core.events import AnyEvent
 from worker.sandbox.limits import timed_out
 from worker.sandbox.parent.frames import Notice, ProgramsDropped, RunStopped
 from worker.sandbox.parent.host import Host
@@ -185,11 +185,16 @@ class RunOnRunner(RunProcess):
     ) -> None:
         super().__init__(runner, request, receive, host)
         self._runner = runner
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def _encode_request(self) -> bytes:
+        if not self._runner.is_idle:
+            self._idle_timer = self._loop.call_later(IDLE_TIMEOUT_S, self._give_up)
         return self._runner.encode(self._request)
 
     def _release_channel(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         # A reply that was sent in part leaves the channel in the middle of a frame.
         if self._replying.locked():
             self._runner.abandon()
@@ -198,15 +203,6 @@ class RunOnRunner(RunProcess):
         # The runner lives on; the pool watches that it becomes idle.
         pass
 
-    async def run(self, cancel: asyncio.Event | None) -> None:
-        if self._runner.is_idle:
-            return await super().run(cancel)
-        timer = self._loop.call_later(IDLE_TIMEOUT_S, self._give_up)
-        try:
-            await super().run(cancel)
-        finally:
-            timer.cancel()
-
     def _give_up(self) -> None:
         # The runner is still busy with the run before, and has read nothing of this one.
         if not self._runner.is_idle and not self._stream.started:
@@ -214,10 +210,9 @@ class RunOnRunner(RunProcess):
             self._is_unread = True
             self._stop_reading()
 
-    def _handle_event(self, event: AnyEvent) -> None:
-        if type(event) is RunStart:
-            self._runner.begin()
-        super()._handle_event(event)
+    def _begin(self) -> None:
+        self._runner.begin()
+        super()._begin()
 
     def _handle_notice(self, notice: Notice) -> None:
         if isinstance(notice, RunStopped):
