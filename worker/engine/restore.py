@@ -26,8 +26,8 @@ _DONT_NEED = 4
 # The top byte of a pagemap entry: present (bit 63) or swapped (62), and no page of a file (61).
 _WRITTEN = bytes(bool(top & 0xC0) and not top & 0x20 for top in range(256))
 _WRITTEN_RUN = re.compile(b"\x01+")
-# Copying a few pages more takes less time than one more call.
-_COPIED_RUN = re.compile(b"\x01(?:\x00{0,4}\x01)*")
+# Copying a page more takes less time than one more call.
+_COPIED_RUN = re.compile(b"\x01(?:\x00?\x01)*")
 _ENTRY_BYTES = 8
 
 # A page that was written once is copied back after every later run as well. Past so many, mapping

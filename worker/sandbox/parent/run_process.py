@@ -44,6 +44,8 @@ from worker.sandbox.protocol import (
 from worker.util.machine_clock import now_us
 
 BOOT_TIMEOUT_S = 30.0
+WATCH_DELAY_S = 0.005
+"""Time after which a run can be cancelled. Most are over by then, and a task is not cheap."""
 MAX_PENDING_CALLS = 1000
 """Host calls of one run that may wait for a reply at one time."""
 EXIT_TIMEOUT_S = 0.9
@@ -97,6 +99,8 @@ class RunProcess:
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._cause: StepError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._stopped: ProcessExit | None = None
         self._is_unread = False
 
@@ -112,7 +116,8 @@ class RunProcess:
         self._descriptor = self._channel.fileno()
         self._channel.setblocking(False)
         self._start_timer(BOOT_TIMEOUT_S, _BOOT_FAILED)
-        watcher = self._loop.create_task(self._watch(cancel)) if cancel else None
+        if cancel is not None:
+            self._watch_timer = self._loop.call_later(WATCH_DELAY_S, self._start_watch, cancel)
         try:
             await self._exchange_frames()
             if self._stream.completed:
@@ -138,14 +143,16 @@ class RunProcess:
             self._cause = self._cause or ZYGOTE_GONE
             process_exit = _KILLED
         finally:
-            self._release(watcher)
+            self._release()
         self._complete(process_exit)
 
-    def _release(self, watcher: asyncio.Task[None] | None) -> None:
+    def _release(self) -> None:
         self._stop_timer()
+        if self._watch_timer is not None:
+            self._watch_timer.cancel()
         self._loop.remove_reader(self._descriptor)
         self._release_channel()
-        for task in (watcher, *self._calls):
+        for task in (self._watcher, *self._calls):
             if task is not None:
                 task.cancel()
 
@@ -158,6 +165,9 @@ class RunProcess:
         timer = self._loop.call_later(EXIT_TIMEOUT_S, self._zygote.kill, self._forked.name)
         exited.add_done_callback(ignore_exit)
         exited.add_done_callback(lambda _: timer.cancel())
+
+    def _start_watch(self, cancel: asyncio.Event) -> None:
+        self._watcher = self._loop.create_task(self._watch(cancel))
 
     async def _watch(self, cancel: asyncio.Event) -> None:
         await cancel.wait()
