@@ -35,7 +35,7 @@ def _start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socke
     command = [sys.executable, "-I", "-X", "utf8", "-m", module]
     with theirs:
         process = subprocess.Popen(
-            [*command, str(theirs.fileno()), *arguments, os.path.abspath(root())],
+            [*command, str(theirs.fileno()), *arguments, str(root().absolute())],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -19,6 +19,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from worker.engine.image import Image
 from worker.sandbox.child.condition_server import serve_conditions
@@ -88,12 +89,13 @@ def leave_world() -> None:
 
 def open_files() -> Iterator[int]:
     """Yield the descriptors of the engine's files: code and images."""
-    for name in os.listdir("/dev/fd"):
+    for descriptor in sorted(int(path.name) for path in Path("/dev/fd").iterdir()):
+        # One of them was that of the folder.
         with contextlib.suppress(OSError):
-            state = os.fstat(int(name))
+            state = os.fstat(descriptor)
             # Files of /proc, which are about this process and not its children, have no size.
-            if int(name) > 2 and stat.S_ISREG(state.st_mode) and state.st_size:
-                yield int(name)
+            if descriptor > 2 and stat.S_ISREG(state.st_mode) and state.st_size:
+                yield descriptor
 
 
 class Zygote:

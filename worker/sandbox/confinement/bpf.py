@@ -6,7 +6,7 @@ import errno
 import struct
 from collections.abc import Iterator
 
-from worker.sandbox.confinement.rules import MACHINES, Action, Profile, Rule, RULES, numbers
+from worker.sandbox.confinement.rules import MACHINES, RULES, Action, Profile, Rule, numbers
 
 # Field offsets of the kernel's struct seccomp_data; arguments have 8 bytes, the low ones first.
 _NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16

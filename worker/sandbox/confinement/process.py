@@ -7,7 +7,7 @@ import resource
 import sys
 import sysconfig
 import zoneinfo
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from worker.sandbox.confinement import system
@@ -73,11 +73,11 @@ class Confinement:
         return self._rulesets.values()
 
 
-def _has(check: object) -> bool:
+def _has(check: Callable[[], object]) -> bool:
     if sys.platform != "linux":
         return False
     try:
-        check()  # type: ignore[operator]
+        check()
     except OSError:
         return False
     return True
