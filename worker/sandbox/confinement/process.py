@@ -84,10 +84,11 @@ def _has(check: Callable[[], object]) -> bool:
 
 
 def close_all_but(kept: Iterable[int]) -> None:
-    """Close the descriptors of this process, and connect its standard streams to nothing."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):
-        os.dup2(null, stream)
+    """Close the descriptors of a process that the zygote forked, and its standard error.
+
+    Its standard input and output, which stay, are connected to nothing.
+    """
+    os.dup2(0, 2)
     start = 3
     for descriptor in sorted(kept):
         os.closerange(start, descriptor)
