@@ -20,6 +20,9 @@ _ACTIONS = {Action.ALLOW: 0x7FFF0000, Action.DENY: 0x00050000 | errno.EPERM, Act
 _FOREIGN_CALLS = 0x40000000
 """First number of the calls of x32, which the filter of x86_64 sees as well."""
 
+_FARTHEST = 255
+"""Instructions that a comparison can jump over."""
+
 _INSTRUCTION = struct.Struct("=HBBI")
 INSTRUCTION_BYTES = _INSTRUCTION.size
 
@@ -69,8 +72,10 @@ def _tree(ranges: Sequence[_Range]) -> _Code:
         return _leaf(ranges[0].rules)
     middle = len(ranges) // 2
     lower, upper = _tree(ranges[:middle]), _tree(ranges[middle:])
-    # Of two jumps, as the targets of a comparison are at most 255 instructions away.
-    return [_step(_NOT_LESS, ranges[middle].start, 0, 1), _step(_JUMP, len(lower)), *lower, *upper]
+    start = ranges[middle].start
+    if len(lower) <= _FARTHEST:
+        return [_step(_NOT_LESS, start, len(lower), 0), *lower, *upper]
+    return [_step(_NOT_LESS, start, 0, 1), _step(_JUMP, len(lower)), *lower, *upper]
 
 
 def _leaf(rules: Sequence[Rule]) -> _Code:

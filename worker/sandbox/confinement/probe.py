@@ -57,7 +57,7 @@ def _namespaces() -> None:
 
 def _landlock() -> None:
     _on_linux()
-    system.restrict_thread(system.make_ruleset(()))
+    system.restriction(system.make_ruleset(()))()
     _expect_denied(lambda: list(Path("/").iterdir()))
 
 

@@ -40,14 +40,17 @@ class Confinement:
                 Profile.JAVASCRIPT: system.make_ruleset(()),
                 Profile.PYTHON: system.make_ruleset(modules_and_zones()),
             }
+        self._restrictions = {
+            profile: system.restriction(ruleset) for profile, ruleset in self._rulesets.items()
+        }
         if _has(system.check_seccomp):
             machine = system.machine()
             self._filters = {each: system.Filter(program(each, machine)) for each in Profile}
 
     def restrict_files(self, profile: Profile) -> None:
         """Forbid this thread and those that it starts to open other files than the profile's."""
-        if self._rulesets:
-            system.restrict_thread(self._rulesets[profile])
+        if self._restrictions:
+            self._restrictions[profile]()
         for ruleset in self._rulesets.values():
             os.close(ruleset)
 

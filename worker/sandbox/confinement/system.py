@@ -6,8 +6,8 @@ import ctypes
 import os
 import struct
 import sys
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 
 from worker.sandbox.confinement.bpf import INSTRUCTION_BYTES
@@ -34,8 +34,14 @@ def _libc() -> ctypes.CDLL:
 
 
 def _call(name: str, number: int, *arguments: int | bytes | None) -> int:
-    result = int(_libc().syscall(ctypes.c_long(number), *map(_argument, arguments)))
-    return _checked(name, result)
+    return _prepared(name, number, *arguments)()
+
+
+def _prepared(name: str, number: int, *arguments: int | bytes | None) -> Callable[[], int]:
+    # Made by the zygote: in a forked process each object that is made or touched copies a page,
+    # and that takes longer than the call itself.
+    call = partial(_libc().syscall, ctypes.c_long(number), *map(_argument, arguments))
+    return lambda: _checked(name, call())
 
 
 def _argument(value: int | bytes | None) -> ctypes.c_long | bytes | None:
@@ -121,9 +127,9 @@ def _let_read(ruleset: int, path: Path) -> None:
         os.close(descriptor)
 
 
-def restrict_thread(ruleset: int) -> None:
-    """Apply a ruleset to this thread, and to the threads that it starts from now on."""
-    _call("landlock", _RESTRICT_SELF, ruleset, 0)
+def restriction(ruleset: int) -> Callable[[], int]:
+    """Return the call that applies a ruleset to its thread, and to those that it starts."""
+    return _prepared("landlock", _RESTRICT_SELF, ruleset, 0)
 
 
 # --- seccomp --------------------------------------------------------------------------------------
@@ -143,8 +149,9 @@ class Filter:
         self._program = ctypes.create_string_buffer(program, len(program))
         count = len(program) // INSTRUCTION_BYTES
         # As the kernel's struct sock_fprog, whose pointer is aligned.
-        self._header = struct.pack("@HP", count, ctypes.addressof(self._program))
+        header = struct.pack("@HP", count, ctypes.addressof(self._program))
+        self._apply = _prepared("seccomp", _SECCOMP[machine()], _SET_FILTER, _ALL_THREADS, header)
 
     def apply(self) -> None:
         """Filter the calls of all threads of this process from now on."""
-        _call("seccomp", _SECCOMP[machine()], _SET_FILTER, _ALL_THREADS, self._header)
+        self._apply()
