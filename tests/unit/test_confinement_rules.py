@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from worker.sandbox.confinement.bpf import program
-from worker.sandbox.confinement.rules import MACHINES, RULES, Action, Profile, numbers
+from worker.sandbox.confinement.call_rules import MACHINES, RULES, Action, Profile, numbers
 
 ALLOWED, DENIED, KILLED = 0x7FFF0000, 0x00050001, 0x80000000
 ACTIONS = {ALLOWED: Action.ALLOW, DENIED: Action.DENY, KILLED: Action.KILL}

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from worker.sandbox.confinement import system
+from worker.sandbox.confinement.call_rules import Profile
 from worker.sandbox.confinement.process import Confinement
-from worker.sandbox.confinement.rules import Profile
 from worker.sandbox.javascript.engine import load_realm
 
 MAX_MEMORY_BYTES = 1024**3

@@ -155,7 +155,7 @@ CONFINED = """
 import ctypes, json, mmap, os, sys
 from worker.sandbox.confinement import system
 from worker.sandbox.confinement.process import Confinement
-from worker.sandbox.confinement.rules import Profile, numbers
+from worker.sandbox.confinement.call_rules import Profile, numbers
 
 table = numbers(system.machine())
 table["a call of x32"] = 0x40000000 | table["getpid"]

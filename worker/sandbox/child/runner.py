@@ -23,8 +23,8 @@ from worker.engine.shared import runtime
 from worker.engine.ticker import Ticker
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.sandboxed_run import SandboxedRun, define
+from worker.sandbox.confinement.call_rules import Profile
 from worker.sandbox.confinement.process import Confinement
-from worker.sandbox.confinement.rules import Profile
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.limits import MIB

@@ -28,8 +28,8 @@ from worker.sandbox.child.runner import serve_runs
 from worker.sandbox.child.sandboxed_run import SandboxedRun
 from worker.sandbox.child.warm_up import warm_up
 from worker.sandbox.confinement import system
+from worker.sandbox.confinement.call_rules import Profile
 from worker.sandbox.confinement.process import Confinement, close_all_but
-from worker.sandbox.confinement.rules import Profile
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.memory import JAVASCRIPT_SHARE, forbid_files, limit_data
 from worker.sandbox.protocol import (

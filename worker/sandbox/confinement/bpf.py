@@ -11,7 +11,14 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from worker.sandbox.confinement.rules import MACHINES, RULES, Action, Profile, Rule, numbers
+from worker.sandbox.confinement.call_rules import (
+    MACHINES,
+    RULES,
+    Action,
+    CallRule,
+    Profile,
+    numbers,
+)
 
 # Field offsets of the kernel's struct seccomp_data; arguments have 8 bytes, the low ones first.
 _NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16
@@ -33,7 +40,7 @@ class _Range(NamedTuple):
     """Numbers from ``start`` up to the next range, and the rules for all of them, in order."""
 
     start: int
-    rules: tuple[Rule, ...]
+    rules: tuple[CallRule, ...]
 
 
 def program(profile: Profile, machine: str) -> bytes:
@@ -51,8 +58,8 @@ def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return _INSTRUCTION.pack(code, if_true, if_false, value)
 
 
-def _ranges(rules: Sequence[Rule], table: dict[str, int]) -> list[_Range]:
-    by_number: dict[int, tuple[Rule, ...]] = {_FOREIGN_CALLS: (_BARE[Action.KILL],)}
+def _ranges(rules: Sequence[CallRule], table: dict[str, int]) -> list[_Range]:
+    by_number: dict[int, tuple[CallRule, ...]] = {_FOREIGN_CALLS: (_BARE[Action.KILL],)}
     for rule in rules:
         for number in (table[name] for name in rule.names.split() if name in table):
             # Without its names: calls with the same consequence share a range.
@@ -64,7 +71,7 @@ def _ranges(rules: Sequence[Rule], table: dict[str, int]) -> list[_Range]:
     return [*ranges, _Range(_FOREIGN_CALLS, by_number[_FOREIGN_CALLS])]
 
 
-_BARE = {action: Rule(action, "") for action in Action}
+_BARE = {action: CallRule(action, "") for action in Action}
 
 
 def _tree(ranges: Sequence[_Range]) -> _Code:
@@ -78,7 +85,7 @@ def _tree(ranges: Sequence[_Range]) -> _Code:
     return [_step(_NOT_LESS, start, 0, 1), _step(_JUMP, len(lower)), *lower, *upper]
 
 
-def _leaf(rules: Sequence[Rule]) -> _Code:
+def _leaf(rules: Sequence[CallRule]) -> _Code:
     code: _Code = []
     for rule in rules:
         code += _check(rule)
@@ -88,7 +95,7 @@ def _leaf(rules: Sequence[Rule]) -> _Code:
     return [*code, _step(_RETURN, _ACTIONS[Action.DENY])]
 
 
-def _check(rule: Rule) -> _Code:
+def _check(rule: CallRule) -> _Code:
     """Return code that goes on behind the next instruction where the rule does not fit."""
     if not rule.values:
         return []

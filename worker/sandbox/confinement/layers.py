@@ -42,7 +42,7 @@ OPTIONAL: Final = frozenset(("namespaces",))
 @cache
 def layers() -> tuple[Layer, ...]:
     """Return all layers of this system."""
-    command = [sys.executable, "-I", "-m", "worker.sandbox.confinement.probe"]
+    command = [sys.executable, "-I", "-m", "worker.sandbox.confinement.layer_probe"]
     done = subprocess.run(
         command, env={}, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from worker.sandbox.confinement import system
 from worker.sandbox.confinement.bpf import program
-from worker.sandbox.confinement.rules import MAX_DESCRIPTORS, Profile
+from worker.sandbox.confinement.call_rules import MAX_DESCRIPTORS, Profile
 
 _PACKAGE = Path(__file__).parents[2]
 

@@ -68,7 +68,7 @@ class Action(Enum):
     KILL = auto()
 
 
-class Rule(NamedTuple):
+class CallRule(NamedTuple):
     """Action for the calls ``names``, where the argument, masked, equals one of ``values``.
 
     It equals none of them where the rule is negated. A rule with no ``values`` is for any argument.
@@ -101,19 +101,23 @@ _TCGETS, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = 0x5401, 0x541B, 0x5421, 0x54
 _WRITING = 0o1103
 
 _COMMON: Final = (
-    Rule(Action.KILL, "mmap", 3, _MAP_SHARED, (_MAP_SHARED,)),
-    Rule(Action.ALLOW, "read write close futex mmap munmap mprotect madvise mremap brk pread64"),
-    Rule(Action.ALLOW, "recvfrom sendto select pselect6 poll ppoll getrusage getpid gettid"),
-    Rule(Action.ALLOW, "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time"),
-    Rule(Action.ALLOW, "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall"),
-    Rule(Action.ALLOW, "exit exit_group sched_yield getrandom setitimer getitimer fstat"),
-    Rule(
+    CallRule(Action.KILL, "mmap", 3, _MAP_SHARED, (_MAP_SHARED,)),
+    CallRule(
+        Action.ALLOW, "read write close futex mmap munmap mprotect madvise mremap brk pread64"
+    ),
+    CallRule(Action.ALLOW, "recvfrom sendto select pselect6 poll ppoll getrusage getpid gettid"),
+    CallRule(
+        Action.ALLOW, "clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time"
+    ),
+    CallRule(Action.ALLOW, "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall"),
+    CallRule(Action.ALLOW, "exit exit_group sched_yield getrandom setitimer getitimer fstat"),
+    CallRule(
         Action.ALLOW, "newfstatat lseek readv writev getuid geteuid getgid getegid getppid sysinfo"
     ),
-    Rule(Action.ALLOW, "membarrier rseq set_robust_list sched_getaffinity"),
-    Rule(Action.ALLOW, "fcntl", 1, values=_FCNTL),
-    Rule(Action.ALLOW, "ioctl", 1, values=(_TCGETS, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX)),
-    Rule(Action.DENY, "prctl", 0, values=(_PR_SET_VMA,)),
+    CallRule(Action.ALLOW, "membarrier rseq set_robust_list sched_getaffinity"),
+    CallRule(Action.ALLOW, "fcntl", 1, values=_FCNTL),
+    CallRule(Action.ALLOW, "ioctl", 1, values=(_TCGETS, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX)),
+    CallRule(Action.DENY, "prctl", 0, values=(_PR_SET_VMA,)),
 )
 
 _ATTACKS: Final = (
@@ -133,21 +137,21 @@ RULES: Final = {
     Profile.JAVASCRIPT: (
         *_COMMON,
         # A runner changes its memory limit from run to run, up to the hard limit.
-        Rule(Action.ALLOW, "prlimit64", 0, values=(0,)),
-        Rule(Action.KILL, _ATTACKS),
+        CallRule(Action.ALLOW, "prlimit64", 0, values=(0,)),
+        CallRule(Action.KILL, _ATTACKS),
     ),
     Profile.PYTHON: (
         *_COMMON,
-        Rule(Action.ALLOW, "open", 1, _WRITING, (0,)),
-        Rule(Action.ALLOW, "openat", 2, _WRITING, (0,)),
-        Rule(Action.ALLOW, "stat lstat getdents64 getcwd uname"),
+        CallRule(Action.ALLOW, "open", 1, _WRITING, (0,)),
+        CallRule(Action.ALLOW, "openat", 2, _WRITING, (0,)),
+        CallRule(Action.ALLOW, "stat lstat getdents64 getcwd uname"),
         # The event loop of asynchronous steps wakes itself through a pair of sockets. Pairs of
         # datagrams would reach sockets of other processes by their paths.
-        Rule(Action.KILL, "socketpair", 0, values=(_AF_UNIX,), is_negated=True),
-        Rule(Action.ALLOW, "socketpair", 1, _SOCK_TYPE, (_SOCK_STREAM,)),
-        Rule(Action.ALLOW, "epoll_create1 epoll_ctl epoll_wait epoll_pwait"),
-        Rule(Action.ALLOW, "getsockname getsockopt"),
-        Rule(Action.KILL, _ATTACKS),
+        CallRule(Action.KILL, "socketpair", 0, values=(_AF_UNIX,), is_negated=True),
+        CallRule(Action.ALLOW, "socketpair", 1, _SOCK_TYPE, (_SOCK_STREAM,)),
+        CallRule(Action.ALLOW, "epoll_create1 epoll_ctl epoll_wait epoll_pwait"),
+        CallRule(Action.ALLOW, "getsockname getsockopt"),
+        CallRule(Action.KILL, _ATTACKS),
     ),
 }
 """Rules of each profile."""

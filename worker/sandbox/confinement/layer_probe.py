@@ -11,7 +11,7 @@ from pathlib import Path
 
 from worker.sandbox.confinement import system
 from worker.sandbox.confinement.bpf import program
-from worker.sandbox.confinement.rules import Profile
+from worker.sandbox.confinement.call_rules import Profile
 
 
 def main() -> None:
