@@ -71,9 +71,11 @@ async def run_us(adaptor: str) -> float:
 def sandbox_s(pool: Pool) -> float:
     """Return the processor time of a pool's zygote, its runners, and all processes that ended."""
     total = 0
-    for pid in (pool.zygote_pid, *runners_of(pool)):
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += sum(map(int, fields[11:15]))
+    for pid in (*runners_of(pool), pool.zygote_pid):
+        # A process that has ended since counts as waited for.
+        with contextlib.suppress(FileNotFoundError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += sum(map(int, fields[11:15]))
     return total / TICKS_PER_S
 
 
