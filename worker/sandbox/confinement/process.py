@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from worker.sandbox.confinement import system
@@ -34,37 +35,31 @@ class Confinement:
 
     def __init__(self) -> None:
         self._rulesets: dict[Profile, int] = {}
-        self._filters: dict[Profile, system.Filter] = {}
         if _has(system.landlock_version):
             self._rulesets = {
                 Profile.JAVASCRIPT: system.make_ruleset(()),
                 Profile.PYTHON: system.make_ruleset(modules_and_zones()),
             }
-        self._restrictions = {
-            profile: system.restriction(ruleset) for profile, ruleset in self._rulesets.items()
-        }
-        if _has(system.check_seccomp):
-            machine = system.machine()
-            self._filters = {each: system.Filter(program(each, machine)) for each in Profile}
+        # Made here with their arguments: in a forked process, each object that is made or touched
+        # copies a page, and that takes longer than the calls themselves.
+        self._about_files = {profile: tuple(self._file_calls(profile)) for profile in Profile}
+        self._about_calls = {profile: tuple(_limiting_calls(profile)) for profile in Profile}
+
+    def _file_calls(self, profile: Profile) -> Iterator[Callable[[], object]]:
+        if self._rulesets:
+            yield system.restriction(self._rulesets[profile])
+        for ruleset in self._rulesets.values():
+            yield partial(os.close, ruleset)
 
     def restrict_files(self, profile: Profile) -> None:
         """Forbid this thread and those that it starts to open other files than the profile's."""
-        if self._restrictions:
-            self._restrictions[profile]()
-        for ruleset in self._rulesets.values():
-            os.close(ruleset)
+        for call in self._about_files[profile]:
+            call()
 
     def restrict_calls(self, profile: Profile) -> None:
         """Forbid all system calls but the profile's to this process, new threads among them."""
-        # The hard limits too, so that a step cannot raise them again. Not of processes before the
-        # threads are there, which count as such.
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-        maximum = MAX_DESCRIPTORS[profile]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
-        if sys.platform == "linux":
-            system.set_dumpable(False)
-        if self._filters:
-            self._filters[profile].apply()
+        for call in self._about_calls[profile]:
+            call()
 
     def confine(self, profile: Profile) -> None:
         """Apply both to a process without threads."""
@@ -74,6 +69,18 @@ class Confinement:
     def descriptors(self) -> Iterable[int]:
         """Return the descriptors that :meth:`restrict_files` needs, and closes."""
         return self._rulesets.values()
+
+
+def _limiting_calls(profile: Profile) -> Iterator[Callable[[], object]]:
+    # The hard limits too, so that a step cannot raise them again. That of processes counts threads,
+    # so it comes after a runner has started its own.
+    yield partial(resource.setrlimit, resource.RLIMIT_NPROC, (0, 0))
+    maximum = MAX_DESCRIPTORS[profile]
+    yield partial(resource.setrlimit, resource.RLIMIT_NOFILE, (maximum, maximum))
+    if sys.platform == "linux":
+        yield partial(system.set_dumpable, False)
+    if _has(system.check_seccomp):
+        yield system.Filter(program(profile, system.machine())).apply
 
 
 def _has(check: Callable[[], object]) -> bool:

@@ -38,8 +38,6 @@ def _call(name: str, number: int, *arguments: int | bytes | None) -> int:
 
 
 def _prepared(name: str, number: int, *arguments: int | bytes | None) -> Callable[[], int]:
-    # Made by the zygote: in a forked process each object that is made or touched copies a page,
-    # and that takes longer than the call itself.
     call = partial(_libc().syscall, ctypes.c_long(number), *map(_argument, arguments))
     return lambda: _checked(name, call())
 
@@ -152,6 +150,7 @@ class Filter:
         header = struct.pack("@HP", count, ctypes.addressof(self._program))
         self._apply = _prepared("seccomp", _SECCOMP[machine()], _SET_FILTER, _ALL_THREADS, header)
 
+    # A method, so that who holds it holds the program as well.
     def apply(self) -> None:
         """Filter the calls of all threads of this process from now on."""
         self._apply()
