@@ -100,10 +100,14 @@ SECTIONS = {
             "Install real adaptors from npm, list and remove them.",
         ),
     ),
-    "Engine": (
+    "Machine": (
         LazyCommand(
             "engine", "worker.cli.prepare_engine:engine",
             "Prepare the engine that executes JavaScript.",
+        ),
+        LazyCommand(
+            "doctor", "worker.cli.doctor:doctor",
+            "Check what this machine has of what the worker needs.",
         ),
     ),
     "Shell": (

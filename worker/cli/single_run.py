@@ -26,6 +26,7 @@ from worker.core.status import STATUSES, Status
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations, limits_of
 from worker.runner.result import Result
+from worker.sandbox.isolation import Isolation
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -48,6 +49,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     only: str
     credentials: Path | None
     allow_python: bool
+    isolation: str
     allow_hosts: tuple[str, ...]
     limits: Mapping[str, Any]
 
@@ -72,7 +74,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         print(UNENFORCED, file=sys.stderr)
     if output.final_state is not None:
         check_target(output.final_state)
-    pool = Pool(size=1)
+    pool = Pool(1, Isolation(request.isolation))
     # The process that forks runs starts while the file is read and compiled.
     pool.boot()
     loaded = load(file, workflow=request.workflow)

@@ -15,6 +15,7 @@ from typing import Self
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent
 from worker.core.outcome import StepError
+from worker.sandbox.confinement.layers import require_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
@@ -51,6 +52,8 @@ class ProcessPool:
     def __init__(self, size: int = 2, isolation: Isolation = Isolation.RUNNER) -> None:
         if size < 1:
             raise ValueError(f"the size of a pool must be at least 1, not {size}")
+        if isolation is Isolation.STRICT:
+            require_layers("strict isolation")
         self._isolation = isolation
         self._slots = asyncio.Semaphore(size)
         self._starting: defaultdict[RealmContents, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -162,7 +165,7 @@ class ProcessPool:
 
     def _give_back(self, zygote: ZygoteClient, runner: RunnerClient) -> None:
         idle = self._idle.get(zygote)
-        if self._isolation is Isolation.PROCESS:
+        if self._isolation is not Isolation.RUNNER:
             runner.abandon()
         if runner.is_usable and idle is not None:
             runner.give_back()

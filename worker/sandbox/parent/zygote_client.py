@@ -21,6 +21,11 @@ from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, USUAL_REALM, RealmConten
 _STOP_TIMEOUT_S = 1.0
 
 
+FORBIDDEN_CALL = StepError(
+    type="SecurityError", message="the run made a system call that is not allowed"
+)
+
+
 class ZygoteError(WorkerError):
     """the process that forks runs is gone"""
 
@@ -157,6 +162,8 @@ def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
         return StepError(type="OomError", message="the system killed the run for its memory")
     if exit.code == -signal.SIGALRM:
         return timed_out(limits)
+    if exit.code == -signal.SIGSYS:
+        return FORBIDDEN_CALL
     if exit.code < 0:
         name = signal.Signals(-exit.code).name
         return StepError(type="ProcessError", message=f"the run's process was killed by {name}")
