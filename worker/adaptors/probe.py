@@ -8,7 +8,6 @@ from pathlib import Path
 
 from worker.sandbox.javascript.engine import load_realm
 
-MAX_MEMORY_BYTES = 1024**3
 MAX_CPU_S = 60
 
 
@@ -17,7 +16,7 @@ def main() -> None:
     # A bundle is code of strangers that loads before the realm is closed: limit what it can use.
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     bundle = Path(sys.argv[1]).read_text("utf-8")
-    realm = load_realm({"probe": bundle}, memory_bytes=MAX_MEMORY_BYTES)
+    realm = load_realm({"probe": bundle})
     print(realm.call("call_api", "exports", "probe"))
 
 

@@ -31,6 +31,9 @@ _OUT_OF_MEMORY = {
     "details": {},
 }
 
+MAX_REALM_BYTES = 512 * 1024 * 1024
+"""Memory in which a realm must load. Its image holds as much on disk."""
+
 MAX_LOADS = 10_000
 """Runs after which an instance is replaced by a new one."""
 
@@ -192,14 +195,14 @@ def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
 
 
 def load_realm(
-    adaptors: Mapping[str, str], libraries: Sequence[str] = (), memory_bytes: int = 2**31
+    adaptors: Mapping[str, str], libraries: Sequence[str] = ()
 ) -> Instance:
     """Return a new instance with the realm in it, closed for jobs.
 
     Raises :class:`ScriptError` where a bundle throws, or uses more memory than it may.
     """
     instance = Instance(runtime())
-    instance.limit_memory(memory_bytes)
+    instance.limit_memory(MAX_REALM_BYTES)
     for name in (*_LANGUAGE, *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
     for name in ("locale.js", "realm.js"):
