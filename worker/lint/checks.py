@@ -243,7 +243,9 @@ def _always_true(node: Node | None) -> str:
     return "a promise" if _is_promise(node) else ""
 
 
-_PROMISES = tuple(f"Promise.{name}" for name in ("all", "allSettled", "any", "race", "resolve", "reject"))
+_PROMISES = tuple(
+    f"Promise.{name}" for name in ("all", "allSettled", "any", "race", "resolve", "reject")
+)
 
 
 def _is_promise(node: Node) -> bool:

@@ -13,6 +13,7 @@ from worker.engine.shared import prepared_files, runtime
 from worker.sandbox.javascript.engine import image_with
 from worker.sandbox.protocol import MAX_LOAD_CPU_S, RealmContents
 
+
 def prepare_realm(contents: RealmContents) -> Image:
     """Return the image of a realm; it is made and kept where the cache has none.
 

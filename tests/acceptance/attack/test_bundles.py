@@ -120,7 +120,9 @@ def test_an_adaptor_makes_code_of_its_own() -> None:
       globalThis.__adaptor = { fits: (schema, value) => make(schema)(value), fn: (f) => f,
                                same: () => (() => {}) instanceof Function };"""
     store_bundle(EVIL, bundle)
-    source = "fn(() => ({ data: [fits({ type: 'number' }, 1), fits({ type: 'number' }, 'x'), same()] }))"
+    source = (
+        "fn(() => ({ data: [fits({ type: 'number' }, 1), fits({ type: 'number' }, 'x'), same()] }))"
+    )
     result = worker.run(workflow(step(source, "a", EVIL)), {})
     assert result.final_state == {"data": [True, False, True]}, result.error
 

@@ -2,8 +2,9 @@
 
 It receives requests from its parent, one a line: ``run NAME`` with the channel of the run attached
 as a file descriptor, and ``kill NAME``. It sends the notices ``ready``, ``started NAME PID`` and
-``ended NAME STATUS RU_MAXRSS``, or ``failed REASON`` alone where a bundle does not load. Only the zygote reaps its children, so a kill never reaches a
-process id that was used again. When its parent goes, it kills its children and exits.
+``ended NAME STATUS RU_MAXRSS``, or ``failed REASON`` alone where a bundle does not load. Only the
+zygote reaps its children, so a kill never reaches a process id that was used again. When its parent
+goes, it kills its children and exits.
 """
 
 from __future__ import annotations

@@ -194,9 +194,7 @@ def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
     return (*names, "locale.js", "realm.js", "common.js")
 
 
-def load_realm(
-    adaptors: Mapping[str, str], libraries: Sequence[str] = ()
-) -> Instance:
+def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Instance:
     """Return a new instance with the realm in it, closed for jobs.
 
     Raises :class:`ScriptError` where a bundle throws, or uses more memory than it may.

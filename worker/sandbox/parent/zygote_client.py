@@ -160,7 +160,7 @@ class ZygoteClient:
     async def close(self) -> None:
         """Stop the zygote, and with it all processes that it forked."""
         if not self.listening:
-            # It may be inside a bundle that does not return, and would not see the end of its input.
+            # Inside a bundle that does not return, it would not see the end of its input.
             self._process.kill()
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
