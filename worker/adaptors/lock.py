@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from worker.adaptors.names import Specifier
 from worker.errors import UsageError
+from worker.util.whole_files import write_whole
 
 NAME = "adaptors.lock.json"
 
@@ -45,7 +46,7 @@ def write(folder: Path, locked: dict[str, LockedVersion]) -> None:
         for specifier, entry in sorted(locked.items())
     }
     text = json.dumps({"version": 1, "adaptors": adaptors}, indent=2)
-    (folder / NAME).write_text(text + "\n", "utf-8")
+    write_whole(folder / NAME, f"{text}\n".encode())
 
 
 def resolve(specifier: Specifier, locked: dict[str, LockedVersion]) -> Specifier:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from worker.cli.files import write_file
 from worker.cli.options import (
     PATH,
     WholeNumberRange,
@@ -257,7 +258,7 @@ def _write(
     relative = os.path.relpath(file.resolve(), target.resolve().parent)
     known = None if input is None else json.loads(input)
     content = case_file(workflow, relative, rows.rows, pick, known)
-    target.write_text(_dumped(target, content), "utf-8")
+    write_file(target, _dumped(target, content).encode())
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
 
 

@@ -206,15 +206,20 @@ async def test_many_sets_of_bundles_take_turns(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(process_pool, "MAX_ZYGOTES", 2)
     for number in range(3):
         store_bundle(f"@evil/adaptor@1.0.{number}", EXPORTS)
+    cancel = asyncio.Event()
     async with Pool(size=2) as pool:
         usual = pool.zygote_pid
-        long = workflow(step("fn(() => new Promise((resolve) => setTimeout(resolve, 1500)))", "a"))
-        running = asyncio.create_task(pool.run(long, {}))
+        long = workflow(step("fn(() => new Promise((resolve) => setTimeout(resolve, 60000)))", "a"))
+        running = asyncio.create_task(pool.run(long, {}, cancel=cancel))
         for number in range(3):
             done = await run(pool, step("fn((state) => state)", "a", f"@evil/adaptor@1.0.{number}"))
             assert done.status == "success", done.error
-        assert not running.done() and pool.zygote_pid == usual
-        assert (await running).status == "success"
-        # Used last, so kept, whatever was used before it.
-        assert (await run(pool, step("fn((state) => state)", "a"))).status == "success"
+        # In use, so kept.
         assert pool.zygote_pid == usual
+        cancel.set()
+        assert (await running).status == "cancelled"
+        for number in range(3):
+            # Used last but for the others in turn, so kept.
+            assert (await run(pool, step("fn((state) => state)", "a"))).status == "success"
+            assert pool.zygote_pid == usual
+            await run(pool, step("fn((state) => state)", "a", f"@evil/adaptor@1.0.{number}"))

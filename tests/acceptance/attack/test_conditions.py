@@ -82,10 +82,11 @@ HOST = ["setTimeout", "setInterval", "setImmediate", "clearTimeout", "queueMicro
         "_", "lodash", "fn", "http", "configuration", "$worker"]  # fmt: skip
 
 
+USES = ["({name}, true)", "{name}", "{name}.x", "{name}(() => true)", "[1].some(() => {name})"]
+
+
 @pytest.mark.parametrize(
-    "uses",
-    ["{name}", "({name}, true)", "{name}.x", "{name}(() => true)", "[1].some(() => {name})"],
-    ids=["value", "sequence", "member", "call", "inside"],
+    "uses", [USES[0], *(pytest.param(uses, marks=pytest.mark.slow) for uses in USES[1:])]
 )
 def test_a_condition_names_what_only_jobs_have(uses: str) -> None:
     """Tries to reach timers, the web's interfaces, adaptors and Node from a condition."""

@@ -111,6 +111,8 @@ class RunProcess:
         """
         self._forked = self._zygote.fork()
         self._channel, exited = self._forked.channel, self._forked.exited
+        # Also where a receiver of events raises, and nobody waits for the exit.
+        exited.add_done_callback(ignore_exit)
         # As a number: asyncio formats what it does not know yet, and the text of a socket is slow.
         self._descriptor = self._channel.fileno()
         self._channel.setblocking(False)
@@ -120,9 +122,8 @@ class RunProcess:
             await self._exchange_frames()
             if self._stream.completed:
                 # The process has nothing left to do: the next run need not wait for its exit.
-                return exited.add_done_callback(ignore_exit)
+                return
             if self._is_unread and self._cause is None and not self._stream.started:
-                exited.add_done_callback(ignore_exit)
                 raise RequestUnreadError
             process_exit = self._stopped or await exited
         except asyncio.CancelledError:
