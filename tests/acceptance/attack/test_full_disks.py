@@ -47,8 +47,16 @@ def start(*arguments: str | Path, before: Callable[[], None] | None = None, shel
     command = [*WORKER, *map(str, arguments)]
     if shell:
         command = ["bash", "-c", shell, "bash", *command]
+    # Python itself writes bytecode files in part where the disk is full.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, preexec_fn=before
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        preexec_fn=before,
     )
     assert not any(text in done.stderr for text in DEFECTS), done.stderr
     return done
