@@ -143,10 +143,13 @@ def test_a_file_is_written_whole_or_not_at_all(
 ) -> None:
     target, link = tmp_path / "state.json", tmp_path / "link"
     write_whole(target, b"old")
+    target.chmod(0o644)
     link.symlink_to(target)
     write_whole(link, b"new", mode=0o600)
     assert link.is_symlink() and target.read_bytes() == b"new"
-    assert target.stat().st_mode & 0o777 == 0o600
+    assert target.stat().st_mode & 0o777 == 0o644
+    write_whole(tmp_path / "secret", b"new", mode=0o600)
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
     write_whole(Path(os.devnull), b"lost")
 
     def fails(*_: object) -> None:
@@ -156,7 +159,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     with pytest.raises(OSError, match="No space"):
         write_whole(target, b"newer")
     assert target.read_bytes() == b"new"
-    assert {file.name for file in tmp_path.iterdir()} == {"state.json", "link"}
+    assert {file.name for file in tmp_path.iterdir()} == {"state.json", "link", "secret"}
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
