@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -49,7 +50,7 @@ def write(folder: Path, locked: dict[str, LockedVersion]) -> None:
     write_whole(folder / NAME, f"{text}\n".encode())
 
 
-def resolve(specifier: Specifier, locked: dict[str, LockedVersion]) -> Specifier:
+def resolve(specifier: Specifier, locked: Mapping[str, LockedVersion]) -> Specifier:
     """Replace a specifier by the exact version that it is locked to, if there is one."""
     entry = locked.get(str(specifier))
     return Specifier(name=specifier.name, version=entry.version) if entry else specifier

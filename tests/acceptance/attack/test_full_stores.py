@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -144,4 +145,4 @@ def new_outbox(folder: Path) -> outboxes.RunOutbox:
     path = folder / "r.1.jsonl"
     file, error = outboxes._create(path, LEASE)
     assert error == ""
-    return outboxes.RunOutbox(path, LEASE, outboxes.deque(), file)
+    return outboxes.RunOutbox(path, LEASE, deque(), file)
