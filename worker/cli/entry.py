@@ -26,9 +26,9 @@ def main() -> None:
         run_command()
     except SystemExit as exit:
         if exit.code is None or isinstance(exit.code, int):
-            code = exit.code or 0
+            code = flushed(exit.code or 0)
             exit_at_once(code)
-            sys.exit(flushed(code))
+            sys.exit(code)
         raise
 
 
@@ -50,7 +50,6 @@ def exit_at_once(code: int) -> None:
 
     Return where only a regular exit is right: while threads run.
     """
-    code = flushed(code)
     if threading.active_count() > 1:
         return
     atexit._run_exitfuncs()

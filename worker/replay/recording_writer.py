@@ -94,6 +94,8 @@ class RecordingWriter:
         """Write the lines that were received. Raises :class:`UsageError` if that fails."""
         lines = b"".join(self._pending)
         self._pending.clear()
+        if not lines:
+            return
         size = os.fstat(self._stream.fileno()).st_size
         try:
             # Without a buffer, which a killed process would lose. A full disk takes a part.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import ROOT, TIMEOUT_S, WORKER
+from worker.sandbox.javascript.engine import realm_image
 from worker.util.whole_files import write_whole
 
 PLAN = {
@@ -32,6 +33,12 @@ DEFECTS = ("defect", "Traceback", "never retrieved", "Exception ignored")
 FULL_AFTER = 3000  # bytes: within the first events
 
 
+@pytest.fixture(scope="module", autouse=True)
+def prepared() -> None:
+    # With a full disk it would be made in each process anew, in files of memory, which count here.
+    realm_image()
+
+
 @pytest.fixture
 def flow(tmp_path: Path) -> Path:
     file = tmp_path / "flow.json"
@@ -49,6 +56,7 @@ def start(*arguments: str | Path, before: Callable[[], None] | None = None, shel
         command = ["bash", "-c", shell, "bash", *command]
     # Python itself writes bytecode files in part where the disk is full.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTHONUNBUFFERED", None)
     done = subprocess.run(
         command,
         cwd=ROOT,

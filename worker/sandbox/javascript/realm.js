@@ -298,7 +298,7 @@
   }
 
   const { get: traceLimit, set: setTraceLimit } = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit");
-  const TRACE_LIMIT = Error.stackTraceLimit;
+  const TRACE_LIMIT = traceLimit.call(Error);
   let sitesOf = null; // receives the call sites of the next error
 
   function isCaller(file) {
@@ -659,6 +659,7 @@
       if (hardened.has(object)) continue;
       hardened.add(object);
       added.push(object);
+      /** @type {Record<PropertyKey, PropertyDescriptor>} */
       const descriptors = Object.getOwnPropertyDescriptors(object);
       const values = [Object.getPrototypeOf(object)];
       for (const key of Reflect.ownKeys(descriptors)) values.push(descriptors[key].value, descriptors[key].get, descriptors[key].set);
@@ -677,7 +678,9 @@
 
   // Objects of the language that no property leads to.
   const hidden = () => {
-    const samples = [async function () {}, function* () {}, async function* () {}, [].values(), "".matchAll(/a/g), ""[Symbol.iterator](), new Map().entries(), new Set().entries(), [].values().map((value) => value), Iterator.from({ next() {} })];
+    /** @type {any} */
+    const { Iterator } = globalThis;
+    const samples = [async function () {}, function* () {}, async function* () {}, [].values(), "".matchAll(/a/g), ""[Symbol.iterator](), new Map().entries(), new Set().entries(), Iterator.from([1]).map((value) => value), Iterator.from({ next() {} })];
     return samples.map(Object.getPrototypeOf);
   };
 
@@ -705,7 +708,7 @@
     HOST_NAMES.forEach(hideFromConditions);
     harden([globalThis, api, ...adaptors.values(), ...hidden()]);
     for (const name of Reflect.ownKeys(globalThis))
-      if (!FOR_BUNDLES.includes(name)) Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
+      if (!FOR_BUNDLES.includes(String(name))) Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
   };
 
   api.close = () => {
