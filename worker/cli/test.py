@@ -93,7 +93,7 @@ def test(
 
 def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float | None) -> bool:
     """Test the cases by mutants; return True if they notice too few."""
-    from worker.cli.mutation import mutate
+    from worker.cli.mutation_report import mutate
 
     score = mutate(cases, jobs, target)
     if fail_under is not None and score < fail_under:
