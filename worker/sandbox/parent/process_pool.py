@@ -157,7 +157,23 @@ class ProcessPool:
             if error is not None:
                 return _complete_unstarted(request, error, receive)
             async with self._slots:
-                await self._execute(request, receive, cancel, host)
+                for _ in range(MAX_ATTEMPTS):
+                    try:
+                        zygote = await self._ready_zygote(request.realm)
+                        if not has_only_javascript(request):
+                            return await RunProcess(zygote, request, receive, host).run(cancel)
+                        runner = self._take_runner(zygote)
+                        try:
+                            return await RunOnRunner(runner, request, receive, host).run(cancel)
+                        finally:
+                            self._give_back(zygote, runner)
+                    # In both cases the process executed nothing, so no step of the run runs twice.
+                    except RequestUnreadError:
+                        error = PROCESS_GONE
+                    except ZygoteError:
+                        error = ZYGOTE_GONE
+                        await self._discard_gone(request.realm)
+        return _complete_unstarted(request, error, receive)
 
     async def _started(self, realm: RealmContents) -> StepError | None:
         """Wait until the realm's zygote can fork, for as long as that takes; return the error.
@@ -173,31 +189,6 @@ class ProcessPool:
             except ZygoteError:
                 continue
         return ZYGOTE_GONE
-
-    async def _execute(
-        self,
-        request: RunRequest,
-        receive: Callable[[AnyEvent], None],
-        cancel: asyncio.Event | None,
-        host: Host | None,
-    ) -> None:
-        for _ in range(MAX_ATTEMPTS):
-            try:
-                zygote = await self._ready_zygote(request.realm)
-                if not has_only_javascript(request):
-                    return await RunProcess(zygote, request, receive, host).run(cancel)
-                runner = self._take_runner(zygote)
-                try:
-                    return await RunOnRunner(runner, request, receive, host).run(cancel)
-                finally:
-                    self._give_back(zygote, runner)
-            # In both cases the process executed nothing, so no step of the run runs twice.
-            except RequestUnreadError:
-                error = PROCESS_GONE
-            except ZygoteError:
-                error = ZYGOTE_GONE
-                await self._discard_gone(request.realm)
-        return _complete_unstarted(request, error, receive)
 
     async def _discard_gone(self, realm: RealmContents) -> None:
         zygote = self._zygotes.get(realm)
