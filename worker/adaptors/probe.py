@@ -11,7 +11,6 @@ from worker.sandbox.confinement.call_rules import Profile
 from worker.sandbox.confinement.process import Confinement
 from worker.sandbox.javascript.engine import load_realm
 
-MAX_MEMORY_BYTES = 1024**3
 MAX_CPU_S = 60
 
 
@@ -23,7 +22,7 @@ def main() -> None:
     # Once without it: what the engine reads from files is in memory then.
     load_realm({})
     confine()
-    realm = load_realm({"probe": bundle}, memory_bytes=MAX_MEMORY_BYTES)
+    realm = load_realm({"probe": bundle})
     print(realm.call("call_api", "exports", "probe"))
 
 

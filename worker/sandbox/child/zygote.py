@@ -2,8 +2,9 @@
 
 It receives requests from its parent, one a line: ``run NAME`` with the channel of the run attached
 as a file descriptor, and ``kill NAME``. It sends the notices ``ready``, ``started NAME PID`` and
-``ended NAME STATUS RU_MAXRSS``. Only the zygote reaps its children, so a kill never reaches a
-process id that was used again. When its parent goes, it kills its children and exits.
+``ended NAME STATUS RU_MAXRSS``, or ``failed REASON`` alone where a bundle does not load. Only the
+zygote reaps its children, so a kill never reaches a process id that was used again. When its parent
+goes, it kills its children and exits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from worker.engine.failures import EngineFault, ScriptError
 from worker.engine.image import Image
 from worker.sandbox.child.condition_server import serve_conditions
 from worker.sandbox.child.frame_receiver import FrameReceiver
@@ -44,6 +46,9 @@ from worker.sandbox.protocol import (
 from worker.sandbox.python.imports import import_ahead
 from worker.sandbox.realms import is_engine_prepared, prepare_realm
 
+MAX_REASON = 500
+"""Characters of the error of a bundle that are reported."""
+
 
 def main() -> None:
     """Serve the parent on the socket whose descriptor is the first argument.
@@ -57,8 +62,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not is_engine_prepared():
         print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
+    contents = RealmContents(*json.loads(sys.argv[2]))
+    try:
+        image = prepare_realm(contents)
+    except (ScriptError, EngineFault, OSError, ValueError) as error:
+        if not contents.bundles:
+            raise
+        control.sendall(f"failed {json.dumps(str(error)[:MAX_REASON])}\n".encode())
+        return
     # The instance of every run: a child inherits it, with the pages that only the image has.
-    image = prepare_realm(RealmContents(*json.loads(sys.argv[2])))
     engine = Engine(image)
     leave_world()
     # A collection in a child would write to every object's header, and copy the shared pages.
