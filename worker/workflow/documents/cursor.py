@@ -104,13 +104,18 @@ class Cursor:
                 yield self._child(index, value)
 
     def text(self, default: str | None = None) -> str:
-        """Require a text; with a default it may be absent."""
+        """Require a text of whole characters; with a default it may be absent."""
+        text = self.any_text(default)
+        if _SURROGATE.search(text):
+            self.fail("expected text, found half of a character (a lone surrogate)")
+        return text
+
+    def any_text(self, default: str | None = None) -> str:
+        """Require a text such as a run logs: it may be cut in the middle of a character."""
         if self.value is None and default is not None:
             return default
         if not isinstance(self.value, str):
             self.fail(f"expected text, found {describe(self.value)}")
-        if _SURROGATE.search(self.value):
-            self.fail("expected text, found half of a character (a lone surrogate)")
         return self.value
 
     def name(self, default: str | None = None) -> str:
@@ -141,4 +146,4 @@ class Cursor:
 
     def data(self) -> dict[str, Any]:
         """Return a mapping as plain data; empty if it is absent."""
-        return {} if self.value is None else dict(self.mapping().value)
+        return {} if self.value is None else dict(self._mapping())
