@@ -45,11 +45,18 @@ class Cursor:
     def fail(self, message: str) -> NoReturn:
         self.document.fail(self.path, message)
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, *, unknown_key: bool = False) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
-            line, column = self.position
+            # Located in every document: warnings are few.
+            line, column = self.document.locate(self.path)
             self.warnings.append(
-                LoadWarning(path=format_path(self.path), message=message, line=line, column=column)
+                LoadWarning(
+                    path=format_path(self.path),
+                    message=message,
+                    unknown_key=unknown_key,
+                    line=line,
+                    column=column,
+                )
             )
 
     def at(self, key: str) -> Cursor:
@@ -87,7 +94,7 @@ class Cursor:
     def _unknown(self, key: str, known: tuple[str, ...]) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
             hint = did_you_mean(key, known)
-            self.at(key).warn(f"unknown key '{shorten(key)}'{hint}")
+            self.at(key).warn(f"unknown key '{shorten(key)}'{hint}", unknown_key=True)
 
     def items(self) -> Iterator[tuple[str, Cursor]]:
         """Yield the entries of a mapping, in the order of the file; none if it is absent."""
