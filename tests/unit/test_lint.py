@@ -131,7 +131,8 @@ def test_a_step_without_an_adaptor_is_named_as_the_cause(tmp_path: Path) -> None
     file = tmp_path / "w.json"
     file.write_text(json.dumps({"steps": [{"id": "a", "expression": "fn(s => s)"}]}))
     assert [entry.message for entry in lint(file) if entry.rule.code == "W009"] == [
-        "'a' uses 'fn', which is not declared (the step names no adaptor)"
+        "'a' uses 'fn', which is not declared (the step names no adaptor: "
+        "adaptor: '@openfn/language-common')"
     ]
 
 

@@ -48,7 +48,8 @@ def _matches(path: Path) -> list[Path]:
     if path.exists() or not glob.has_magic(str(path)):
         return []
     # Path.glob takes no absolute pattern.
-    return [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    matches = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    return [match for match in matches if not set(match.parts) & set(_SKIPPED_FOLDERS)]
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -321,7 +321,8 @@ def check_code(subject: Subject) -> Iterator[Finding]:
 
 def _undeclared(subject: Subject, step: Step, job: CompiledJob) -> Iterator[Finding]:
     # The input of the step is a name of every job, and what OpenFn lacks has a rule of its own.
-    known = _known(subject, step, job.free_calls) | LACKING | {"state"}
+    # Only jobs that name Intl get the image that has it, so the names here are without it.
+    known = _known(subject, step, job.free_calls) | LACKING | {"state", "Intl"}
     for name in sorted(set(job.free) - known):
         # Most often this is an operation such as fn.
         hint = "" if step.adaptors else f" (the step names no adaptor: adaptor: '{COMMON}')"
