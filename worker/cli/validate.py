@@ -21,7 +21,7 @@ from worker.workflow.model import StepKind, Workflow
 @click.argument("files", type=PATH, nargs=-1, required=True)
 @pick_workflow
 def validate(*, files: tuple[Path, ...], workflow: str | None) -> int:
-    """Check that the workflows of files can be read and run, and have no unknown keys.
+    """Check that workflows can be read and run, and have no unknown keys.
 
     FILES are workflows, folders and patterns; cases and other files among them are skipped.
 

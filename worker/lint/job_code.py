@@ -94,13 +94,13 @@ def job_mistakes(code: JobCode) -> Iterator[Mistake]:
     yield from sorted(unique.values(), key=lambda mistake: (mistake.line, mistake.rule.code))
 
 
-Found = Iterator[tuple[Place, Rule, str]]
+Reports = Iterator[tuple[Place, Rule, str]]
 
 
 # --- operations that never run --------------------------------------------------------------------
 
 
-def _dead_operations(code: JobCode, places: list[Place]) -> Found:
+def _dead_operations(code: JobCode, places: list[Place]) -> Reports:
     uses = Counter(text_of(place.node) for place in places if place.node.type == "identifier")
     for place in places:
         match place.node.type:
@@ -112,7 +112,7 @@ def _dead_operations(code: JobCode, places: list[Place]) -> Found:
                 yield from _unused(code, place, uses)
 
 
-def _dropped(code: JobCode, place: Place) -> Found:
+def _dropped(code: JobCode, place: Place) -> Reports:
     """Report a call in a function that makes an operation and drops it."""
     value = strip(first_of(place.node))
     if value is not None and value.type == "await_expression":
@@ -123,7 +123,7 @@ def _dropped(code: JobCode, place: Place) -> Found:
         yield place, rules.DEAD, f"{text}{root_name(value)}(...)(state)"
 
 
-def _misplaced(code: JobCode, place: Place) -> Found:
+def _misplaced(code: JobCode, place: Place) -> Reports:
     """Report operations that are not statements of their own at the top level."""
     value = strip(first_of(place.node))
     at_top = place.parent is not None and place.parent.node.type == "program"
@@ -137,7 +137,7 @@ def _misplaced(code: JobCode, place: Place) -> Found:
             return
 
 
-def _unused(code: JobCode, place: Place, uses: Counter[str]) -> Found:
+def _unused(code: JobCode, place: Place, uses: Counter[str]) -> Reports:
     name, value = (place.node.child_by_field_name(field) for field in ("name", "value"))
     while value is not None and value.type == "await_expression":
         value = strip(first_of(value))
@@ -146,7 +146,7 @@ def _unused(code: JobCode, place: Place, uses: Counter[str]) -> Found:
         yield place, rules.DEAD, text
 
 
-def _no_operation(code: JobCode, places: list[Place]) -> Found:
+def _no_operation(code: JobCode, places: list[Place]) -> Reports:
     """Report code without any statement that does something, as a folded comment is."""
     types = [child.type for child in code.root.named_children]
     if types and all(type in _DECLARATIONS for type in types):
@@ -157,7 +157,7 @@ def _no_operation(code: JobCode, places: list[Place]) -> Found:
 # --- $ --------------------------------------------------------------------------------------------
 
 
-def _lazy_state(code: JobCode, places: list[Place]) -> Found:
+def _lazy_state(code: JobCode, places: list[Place]) -> Reports:
     if "$" not in code.source or _OWN_DOLLAR.search(code.source):
         return
     for place in places:
@@ -167,7 +167,7 @@ def _lazy_state(code: JobCode, places: list[Place]) -> Found:
             yield from _dollar(code, place)
 
 
-def _dollar(code: JobCode, place: Place) -> Found:
+def _dollar(code: JobCode, place: Place) -> Reports:
     """Report a ``$`` that is not the state of an operation around it."""
     child = place
     for ancestor in place.ancestors():
@@ -192,7 +192,7 @@ def _dollar(code: JobCode, place: Place) -> Found:
 # --- what OpenFn lacks, or does otherwise ---------------------------------------------------------
 
 
-def _lacking(code: JobCode, places: list[Place]) -> Found:
+def _lacking(code: JobCode, places: list[Place]) -> Reports:
     for place in places:
         what = _lacks(code, place)
         if what:
@@ -220,7 +220,7 @@ def _lacks(code: JobCode, place: Place) -> str:
             return ""
 
 
-def _locale_calls(code: JobCode, places: list[Place]) -> Found:
+def _locale_calls(code: JobCode, places: list[Place]) -> Reports:
     for place in places:
         name = text_of(place.node)
         called = place.node.type == "property_identifier" and name in _LOCALE_CALLS
@@ -232,7 +232,7 @@ def _locale_calls(code: JobCode, places: list[Place]) -> Found:
 # --- state, and callbacks that nobody awaits ------------------------------------------------------
 
 
-def _early_state(code: JobCode, places: list[Place]) -> Found:
+def _early_state(code: JobCode, places: list[Place]) -> Reports:
     ends = [
         statement.end_byte
         for statement in code.root.named_children
@@ -282,7 +282,7 @@ def _names_state(pattern: Node) -> bool:
     )
 
 
-def _unawaited(code: JobCode, places: list[Place]) -> Found:
+def _unawaited(code: JobCode, places: list[Place]) -> Reports:
     for place in places:
         if place.node.type != "call_expression":
             continue
@@ -296,7 +296,7 @@ def _unawaited(code: JobCode, places: list[Place]) -> Found:
             yield place, rules.UNAWAITED, text
 
 
-_CHECKS: tuple[Callable[[JobCode, list[Place]], Found], ...] = (
+_CHECKS: tuple[Callable[[JobCode, list[Place]], Reports], ...] = (
     *(_dead_operations, _no_operation, _lazy_state, _lacking, _locale_calls),
     *(_early_state, _unawaited),
 )

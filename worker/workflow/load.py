@@ -56,7 +56,7 @@ def load(
     position also in a JSON file. Raises :class:`LoadError` with the file, the path inside it, the
     value found and the value expected.
     """
-    if _is_job(source):
+    if isinstance(source, str | Path) and _is_job(source):
         return _load_job(Path(source), adaptors)
     if adaptors:
         raise LoadError("adaptors can be chosen for a job alone (job.js); others name their own")
