@@ -116,8 +116,10 @@ def _read_file(registry: WorkflowRegistry, file: Path, *, others: bool = False) 
         # The inputs and credentials beside workflows are no problem.
         if others and not is_workflow(read_document(file).root):
             return
-        for workflow in load_all(file):
-            key = Path(workflow.file).stem if workflow.file else ""
-            registry.add(workflow, workflow.id, key)
+        workflows = load_all(file)
+        # The name of a file stands for one workflow.
+        alone = len(workflows) == 1 or file.is_dir()
+        for workflow in workflows:
+            registry.add(workflow, workflow.id, Path(workflow.file).stem if alone else "")
     except LoadError as error:
         registry.problems.append(str(error))
