@@ -139,6 +139,9 @@ def test_a_step_without_an_adaptor_is_named_as_the_cause(tmp_path: Path) -> None
 def test_another_adaptors_functions_are_taken_on_trust(tmp_path: Path) -> None:
     http = "@openfn/language-http@7.2.10"
     assert codes(tmp_path, job("a", "get('x', kilos);", adaptor=http)) == {"W009"}
+    assert codes(tmp_path, job("a", "http.get('x', util.attr('y'));", adaptor=http)) == set()
+    assert codes(tmp_path, job("a", "http.get('x');")) == {"W009"}
+    assert codes(tmp_path, job("a", "collections.get('x', 'y');")) == set()
     assert codes(tmp_path, job("a", "get('x');", adaptor=http)) == set()
 
 

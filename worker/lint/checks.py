@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -310,8 +311,9 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             text = f"'{step.id}' does not compile: {error}"
             yield subject.finding(rules.BROKEN, step.position, text)
             continue
-        yield from _undeclared(subject, step, job)
-        for mistake in job_mistakes(_job_code(subject, step, job)):
+        code = _job_code(subject, step, job)
+        yield from _undeclared(subject, step, job, code)
+        for mistake in job_mistakes(code):
             place = (
                 f"{step.source_file}:{mistake.line}" if step.source_file else f"line {mistake.line}"
             )
@@ -319,10 +321,14 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             yield subject.finding(mistake.rule, step.position, text)
 
 
-def _undeclared(subject: Subject, step: Step, job: CompiledJob) -> Iterator[Finding]:
+def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -> Iterator[Finding]:
     # The input of the step is a name of every job, and what OpenFn lacks has a rule of its own.
     # Only jobs that name Intl get the image that has it, so the names here are without it.
-    known = _known(subject, step, job.free_calls) | LACKING | {"state", "Intl"}
+    foreign = code.namespaces | {*job.free_calls}
+    known = _known(subject, step, foreign) | LACKING | {"state", "Intl"}
+    # OpenFn adds this adaptor to a job whose text has these letters.
+    if "collections." in step.source:
+        known |= {"collections"}
     for name in sorted(set(job.free) - known):
         # Most often this is an operation such as fn.
         hint = "" if step.adaptors else f" (the step names no adaptor: adaptor: '{COMMON}')"
@@ -343,8 +349,11 @@ def _job_code(subject: Subject, step: Step, job: CompiledJob) -> JobCode:
     )
 
 
-def _known(subject: Subject, step: Step, called: tuple[str, ...]) -> frozenset[str]:
-    """Return the names that a step can use without declaring them."""
+def _known(subject: Subject, step: Step, used: AbstractSet[str]) -> frozenset[str]:
+    """Return the names that a step can use without declaring them.
+
+    ``used`` are those that it calls, or uses as namespaces.
+    """
     names = subject.names
     known = names.globals | {"undefined", "globalThis", "arguments"}
     if not step.adaptors:
@@ -352,11 +361,10 @@ def _known(subject: Subject, step: Step, called: tuple[str, ...]) -> frozenset[s
     exported = {name for text in step.adaptors if text in subject.adaptors
                 for name in subject.adaptors[text].exports}  # fmt: skip
     absent = [text for text in step.adaptors if text not in subject.adaptors]
-    # The exports of an adaptor that is not installed are unknown: a name that is called may be
-    # one of them.
+    # The exports of an adaptor that is not installed are unknown: such a name may be one of them.
     foreign = any("common" not in adaptor for adaptor in absent)
     common = names.common if absent else frozenset()
-    return known | exported | common | (frozenset(called) if foreign else frozenset())
+    return known | exported | common | (frozenset(used) if foreign else frozenset())
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -390,9 +398,8 @@ def _cron_error(expression: str) -> str:
     """Return why an expression is no schedule; empty if it is one."""
     from cronsim import CronSim, CronSimError
 
-    if not expression:
-        return "a cron trigger without cron_expression never starts a run"
-    if expression in _CRON_WORDS:
+    # Checkouts leave the expression out.
+    if not expression or expression in _CRON_WORDS:
         return ""
     # The library accepts a field of seconds, which OpenFn does not have.
     if len(expression.split()) != 5:

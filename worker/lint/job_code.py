@@ -68,6 +68,16 @@ class JobCode:
     free: frozenset[str]
     operations: frozenset[str]
 
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """Undeclared names whose members are used: ``http`` in ``http.get(x)``."""
+        objects = (
+            text_of(place.node.child(0))
+            for place in walk(self.root)
+            if place.node.type == "member_expression"
+        )
+        return self.free.intersection(objects)
+
     def is_operation(self, node: Node | None) -> bool:
         """Return whether a node is a call that makes an operation, and does not apply it."""
         call = strip(node)
