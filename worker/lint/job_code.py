@@ -44,6 +44,7 @@ _OWN_DOLLAR = re.compile(
 )
 _MEMBERS = ("member_expression", "subscript_expression")
 _CALLS = ("call_expression", "new_expression")
+_CALL = re.compile(r"=>|\w\(")
 _DECLARATIONS = (
     *("lexical_declaration", "variable_declaration", "function_declaration", "class_declaration"),
     *("comment", "import_statement", "empty_statement", "generator_function_declaration"),
@@ -159,9 +160,12 @@ def _unused(code: JobCode, place: Place, uses: Counter[str]) -> Reports:
 def _no_operation(code: JobCode, places: list[Place]) -> Reports:
     """Report code without any statement that does something, as a folded comment is."""
     types = [child.type for child in code.root.named_children]
-    if types and all(type in _DECLARATIONS for type in types):
-        what = "is one comment" if set(types) == {"comment"} else "declares names"
-        yield places[0], rules.DEAD, f"the code {what} and has no operation, so it does nothing"
+    # Prose, or code on several lines, was commented by its author: the job waits to be written.
+    if types == ["comment"] and _CALL.search(code.source):
+        yield places[0], rules.DEAD, "all of the code is in one comment, so it does nothing"
+    elif {*types} - {"comment"} and all(type in _DECLARATIONS for type in types):
+        text = "the code declares names and has no operation, so it does nothing"
+        yield places[0], rules.DEAD, text
 
 
 # --- $ --------------------------------------------------------------------------------------------
