@@ -371,3 +371,13 @@ def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:
 def test_a_pipe_has_the_limit_of_a_file() -> None:
     with pytest.raises(LoadError, match="larger than its size, over the limit"):
         worker.load("/dev/zero")
+
+
+def test_an_option_raises_the_limit_of_files(tmp_path: Path) -> None:
+    (tmp_path / "job.js").write_text("fn(s => s) //" + "x" * (21 * 2**20))
+    done = call_worker("validate", "job.js", cwd=tmp_path)
+    assert done.returncode == 2 and "over the limit of 20 MB" in done.stderr
+    done = call_worker("validate", "job.js", "--file-limit", "22", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # The next command has the default again.
+    assert call_worker("validate", "job.js", cwd=tmp_path).returncode == 2

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import worker
 from tests.support.command import call_worker
 from worker.cli.files import write_state
 from worker.cli.test import write_junit
@@ -23,6 +24,8 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult
 from worker.testing.case_text import dump_cases
 from worker.testing.update import update_cases
+from worker.view.graph.drawing import draw
+from worker.view.graph.formats import render
 from worker.workflow.documents.document import parse_json, parse_yaml
 
 DATA = Path(__file__).parents[1] / "data"
@@ -184,6 +187,17 @@ def test_a_run_and_its_case_keep_odd_characters(folder: Path) -> None:
         assert written.returncode == 0, written.stderr
         done = call_worker("test", case, cwd=folder)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@few
+@given(TEXTS)
+def test_drawings_are_xml_whatever_names_hold(name: str) -> None:
+    whole = name.encode("utf-8", "replace").decode()
+    steps = [
+        {"id": whole or "a", "name": whole, "expression": "x", "next": {"b": {"label": whole}}}
+    ]
+    workflow = worker.load({"name": whole, "steps": [*steps, {"id": "b", "expression": "x"}]})
+    ElementTree.fromstring(render(draw(workflow), "svg"))
 
 
 @pytest.mark.parametrize("name", ["u.cases.yaml", "u.cases.json"])

@@ -56,7 +56,7 @@ SECTIONS = {
         ),
         LazyCommand(
             "validate", "worker.cli.validate:validate",
-            "Check that workflows can be read and run, and have no unknown keys.",
+            "Check that workflows can be read and run.",
         ),
     ),
     "Fleet": (

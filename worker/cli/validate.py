@@ -21,8 +21,9 @@ from worker.workflow.model import StepKind, Workflow
 @click.argument("files", type=PATH, nargs=-1, required=True)
 @pick_workflow
 def validate(*, files: tuple[Path, ...], workflow: str | None) -> int:
-    """Check that workflows can be read and run, and have no unknown keys.
+    """Check that workflows can be read and run.
 
+    A key that no tool of OpenFn writes is an error, as what it was meant to set is not set.
     FILES are workflows, folders and patterns; cases and other files among them are skipped.
 
     \b

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.errors import LoadError, UsageError
 from worker.workflow.checkout import is_workflow
-from worker.workflow.documents.document import FILE_LIMIT, read_document, read_text
+from worker.workflow.documents.document import read_document, read_text
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _SKIPPED_FOLDERS = ("node_modules", "__pycache__")
@@ -72,4 +72,4 @@ def _is_workflow_file(file: Path) -> bool:
     try:
         return is_workflow(read_document(file).root)
     except LoadError:
-        return _WORKFLOW_KEY.search(read_text(file, FILE_LIMIT)) is not None
+        return _WORKFLOW_KEY.search(read_text(file)) is not None

@@ -34,7 +34,7 @@ from worker.runner.pool import Pool, background
 from worker.runner.prepare import Options, compiled_condition, compiled_job
 from worker.sandbox.limits import Limits
 from worker.workflow.documents.data import did_you_mean, shorten
-from worker.workflow.documents.document import FILE_LIMIT, read_text
+from worker.workflow.documents.document import read_text
 from worker.workflow.load import load_all
 from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Workflow
 
@@ -100,9 +100,7 @@ def lint(file: Path, workflow: str | None = None) -> list[Finding]:
 def _unsuppressed(file: str, findings: list[Finding]) -> list[Finding]:
     # A pipe cannot be read twice: its comments are not seen.
     is_file = Path(file).is_file()
-    return unsuppressed(
-        findings, read_text(Path(file), FILE_LIMIT).splitlines() if is_file else (), file
-    )
+    return unsuppressed(findings, read_text(Path(file)).splitlines() if is_file else (), file)
 
 
 async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:

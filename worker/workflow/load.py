@@ -17,7 +17,7 @@ from worker.errors import LoadError
 from worker.workflow.checkout import checkout_folder, is_checkout, open_checkout
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten, to_plain_data
-from worker.workflow.documents.document import FILE_LIMIT, Document, read_document, read_text
+from worker.workflow.documents.document import Document, read_document, read_text
 from worker.workflow.formats import execution_plan, project_v3
 from worker.workflow.formats.common import detect_language
 from worker.workflow.model import Step, Workflow
@@ -130,7 +130,7 @@ def _load_job(file: Path, adaptors: Sequence[str]) -> Workflow:
         generated_id=True,
         language=detect_language(file.name, names),
         adaptors=names,
-        source=read_text(file, FILE_LIMIT),
+        source=read_text(file),
         source_file=file.name,
         position=(1, 1),
     )
