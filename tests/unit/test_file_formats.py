@@ -152,6 +152,7 @@ def test_a_legacy_workflow_is_still_read_as_one() -> None:
     assert loaded.steps[0].runs_code and loaded.start == "a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -170,6 +171,7 @@ def test_a_workflow_without_code_is_never_silent(source: dict[str, Any], tmp_pat
 # --- credentials ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["tmp/creds.json", "../creds.json", "/etc/x/creds.json", "\0.json"]
 )
@@ -242,6 +244,7 @@ def test_a_recording_masks_the_credentials_of_the_workflow(tmp_path: Path) -> No
 # --- a job alone ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["job.js", "my job (2).mjs", "é.cjs", "job.py"])
 def test_a_job_alone_runs_as_with_openfns_command(tmp_path: Path, name: str) -> None:
     python = "def step(state):\n    return {**state, 'n': 1}\n"
@@ -250,6 +253,20 @@ def test_a_job_alone_runs_as_with_openfns_command(tmp_path: Path, name: str) -> 
     done = call_worker("run", name, "-a", "common", "-s", "s.json", "-O", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"data": {"x": 2}, "n": 1}
+
+
+def test_a_job_alone_has_the_adaptors_that_are_chosen(tmp_path: Path) -> None:
+    (tmp_path / "job.js").write_text(JOB)
+    loaded = worker.load(tmp_path / "job.js", adaptors=["common"])
+    assert worker.run(loaded, {}).final_state["n"] == 1
+    assert loaded.name == "job" and loaded.steps[0].id == "job-1"
+
+
+def test_an_absent_credential_file_refuses_no_workflow(tmp_path: Path) -> None:
+    step = {"id": "a", "expression": JOB, "configuration": "../creds.json"}
+    (tmp_path / "w.json").write_text(json.dumps({"steps": [step]}))
+    loaded = worker.load(tmp_path / "w.json")
+    assert worker.run(loaded, {}).error_type == "CredentialError"
 
 
 def test_a_job_without_an_adaptor_gets_a_hint(tmp_path: Path) -> None:
@@ -286,6 +303,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -303,6 +321,16 @@ def test_a_workflow_of_a_checkout_runs_by_its_name(
     done = call_worker("run", *arguments, "-O", cwd=checkout)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["ran"] == "case-referral"
+
+
+def test_a_workflow_of_a_checkout_is_found_by_its_names(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    for name in ("case-referral", "Case referral"):
+        assert worker.load(name).id == "case-referral"
+        assert worker.load(".", workflow=name) == worker.load(name)
+    assert worker.run(worker.load("nightly"), {}).final_state["ran"] == "nightly"
 
 
 @pytest.mark.parametrize(
@@ -337,6 +365,7 @@ def test_a_checkout_is_validated_and_linted_whole(checkout: Path) -> None:
     assert done.returncode == 0 and "Nightly sync: 1 step, could run" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_checkout_of_one_project_file(tmp_path: Path) -> None:
     project = {"workflows": {"w": {"jobs": {"a": {"adaptor": COMMON, "body": JOB}}}}}
     (tmp_path / "project.yaml").write_text(json.dumps(project))
@@ -373,6 +402,7 @@ def test_a_pipe_has_the_limit_of_a_file() -> None:
         worker.load("/dev/zero")
 
 
+@pytest.mark.slow
 def test_an_option_raises_the_limit_of_files(tmp_path: Path) -> None:
     (tmp_path / "job.js").write_text("fn(s => s) //" + "x" * (21 * 2**20))
     done = call_worker("validate", "job.js", cwd=tmp_path)

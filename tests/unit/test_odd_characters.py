@@ -189,6 +189,7 @@ def test_a_run_and_its_case_keep_odd_characters(folder: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
+@pytest.mark.slow
 @few
 @given(TEXTS)
 def test_drawings_are_xml_whatever_names_hold(name: str) -> None:
@@ -200,6 +201,7 @@ def test_drawings_are_xml_whatever_names_hold(name: str) -> None:
     ElementTree.fromstring(render(draw(workflow), "svg"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["u.cases.yaml", "u.cases.json"])
 def test_an_update_keeps_the_file_readable(folder: Path, name: str) -> None:
     expect = {"status": "failed", "state_exact": {}, "logs": ["l"]}
@@ -211,13 +213,14 @@ def test_an_update_keeps_the_file_readable(folder: Path, name: str) -> None:
     assert update_cases(folder / name, []) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("character", ["\\u0000", "\\ud83d"])
 @pytest.mark.parametrize("place", ["source", "id", "name", "condition", "target", "state"])
 def test_odd_characters_in_a_workflow_are_errors_with_a_place(
     tmp_path: Path, character: str, place: str
 ) -> None:
     step = {"id": "a", "name": "n", "expression": "fn(s => s)", "state": {"x": 1}}
-    next = {"b": "state.data"}
+    next: dict[str, Any] = {"b": "state.data"}
     match place:
         case "source":
             step["expression"] = f"fn(s => s) // {character}"
