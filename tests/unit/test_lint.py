@@ -58,7 +58,7 @@ def condition(folder: Path, expression: str) -> set[str]:
         ("(async () => false)()", {"W015"}),
         ("Promise.resolve(state).then(() => false)", {"W015"}),
         ("new Promise(() => {})", {"W015"}),
-        ("!Promise.resolve(1)", set()),
+        ("!Promise.resolve(1)", {"W015"}),
         ("state.data.find((x) => x)", {"W004"}),
         ("(() => state.data.ok)()", set()),
         ("import('x')", {"W010"}),
