@@ -62,6 +62,7 @@ class Published:
 
     replies: list[wire.Reply] = field(default_factory=list)
     assignments: list[wire.Assignment] = field(default_factory=list)
+    starts: list[wire.Starts] = field(default_factory=list)
     acks: list[wire.Ack] = field(default_factory=list)
     commands: list[wire.Command] = field(default_factory=list)
     states: list[wire.RunState] = field(default_factory=list)
@@ -89,6 +90,8 @@ class Published:
                 response: wire.Response = wire.decode(wire.Response, message.payload)  # type: ignore[arg-type]
                 if isinstance(response, wire.Assignment):
                     self.assignments.append(response)
+                elif isinstance(response, wire.Starts):
+                    self.starts.append(response)
                 else:
                     self.acks += response.acks
             case ["workers", _, "cmd"]:
@@ -301,6 +304,10 @@ class FakeWorker:
         )
         assert not published.refusals
         return [run for assignment in published.assignments for run in assignment.runs]
+
+    def request_start(self, *leases: wire.Lease) -> Published:
+        """Request to execute claimed runs."""
+        return self.send("start", incarnation=self.incarnation, leases=list(leases))
 
     def reports(self, lease: wire.Lease, *events: dict[str, Any]) -> Message:
         return self.message("reports", number=1, runs=[{"lease": lease, "events": list(events)}])

@@ -81,7 +81,11 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
     match inbound.content:
         case wire.Reports(runs=reports):
             yield from (report.lease.run_id for report in reports)
-        case wire.Heartbeat(leases=leases) | wire.Release(leases=leases):
+        case (
+            wire.StartRequest(leases=leases)
+            | wire.Heartbeat(leases=leases)
+            | wire.Release(leases=leases)
+        ):
             yield from (lease.run_id for lease in leases)
         case wire.RunRef(id=id):
             yield id

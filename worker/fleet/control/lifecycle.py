@@ -4,9 +4,10 @@ Pure: tokens and times (microseconds since the epoch) come in with the events. T
 these rules:
 
 - A final run never changes: no event is legal for it. Late reports are stored apart, and refused.
-- A lease that expires before the run started returns the run to the queue, up to ``ATTEMPTS``
-  attempts; then the run is lost (LostAfterClaim). A run that started and whose lease expires is
-  lost (LostAfterStart) and never repeated, because its side effects are unknown.
+- A run starts when its worker requests that, and the worker executes nothing before the response.
+  A lease that expires before that returns the run to the queue, up to ``ATTEMPTS`` attempts; then
+  the run is lost (LostAfterClaim). A run that is handed back keeps its attempt. A run that started
+  and whose lease expires is lost (LostAfterStart), because its side effects are unknown.
 - A cancelled run ends at once while it waits. While it is leased, its worker is notified and has to
   confirm; if the lease ends before the run started, the run is cancelled instead of requeued.
 """
@@ -35,6 +36,14 @@ class Claimed:
     incarnation: str
     claim_id: str
     token: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartConfirmed:
+    """The worker requests to execute the run, and may as soon as this is committed."""
+
+    at: int
     expires: int
 
 
@@ -101,6 +110,7 @@ class CancelRequested:
 
 LifecycleEvent = (
     Claimed
+    | StartConfirmed
     | RunStarted
     | Progressed
     | Completed
@@ -144,6 +154,10 @@ def _lease(run: RunRecord, event: Claimed) -> Changes:
     }
 
 
+def _confirm_start(run: RunRecord, event: StartConfirmed) -> Changes:
+    return {"status": Status.RUNNING, "started": event.at, "expires": event.expires}
+
+
 def _start(run: RunRecord, event: RunStarted) -> Changes:
     return {"status": Status.RUNNING, "started": event.at, "reported": event.seq}
 
@@ -184,9 +198,12 @@ def _lose_started(run: RunRecord, event: Expired) -> Changes:
     return _end(Status.LOST, event.at, "LostAfterStart", message)
 
 
-def _requeue(run: RunRecord, event: Expired | HandedBack) -> Changes:
+def _requeue(run: RunRecord, event: Expired) -> Changes:
+    return {**_return(run, event), "attempt": run.attempt + 1}
+
+
+def _return(run: RunRecord, event: Expired | HandedBack) -> Changes:
     return {
-        "attempt": run.attempt + 1,
         "worker": None,
         "incarnation": None,
         "claim_id": None,
@@ -233,16 +250,18 @@ _AVAILABLE, _CLAIMED, _STARTED, _FINAL = RunPhase
 TABLE: tuple[Transition, ...] = (
     Transition(_AVAILABLE, Claimed, _CLAIMED, _lease),
     Transition(_AVAILABLE, CancelRequested, _FINAL, _cancel, note="cancelled"),
-    Transition(_CLAIMED, RunStarted, _STARTED, _start),
+    Transition(_CLAIMED, StartConfirmed, _STARTED, _confirm_start),
+    Transition(_CLAIMED, RunStarted, _STARTED, _start, note="not requested before"),
     Transition(_CLAIMED, Completed, _FINAL, _complete, note="never started"),
     Transition(_CLAIMED, Renewed, _CLAIMED, _renew),
     Transition(_CLAIMED, WorkerDisconnected, _CLAIMED, _shorten),
     Transition(_CLAIMED, CancelRequested, _CLAIMED, _mark_cancelling),
     Transition(_CLAIMED, HandedBack, _FINAL, _cancel, _cancelling, "cancelled"),
-    Transition(_CLAIMED, HandedBack, _AVAILABLE, _requeue, note="attempt + 1"),
+    Transition(_CLAIMED, HandedBack, _AVAILABLE, _return),
     Transition(_CLAIMED, Expired, _FINAL, _cancel, _cancelling, "cancelled"),
     Transition(_CLAIMED, Expired, _FINAL, _lose_claimed, _last_attempt, "LostAfterClaim"),
     Transition(_CLAIMED, Expired, _AVAILABLE, _requeue, note="attempt + 1"),
+    Transition(_STARTED, RunStarted, _STARTED, _start, note="first event"),
     Transition(_STARTED, Progressed, _STARTED, _progress),
     Transition(_STARTED, Completed, _FINAL, _complete),
     Transition(_STARTED, Renewed, _STARTED, _renew),

@@ -42,6 +42,7 @@ from worker.fleet.messaging.topics import Topics
 _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
     "status": worker_messages.presence,
     "claim": worker_messages.claim,
+    "start": worker_messages.start,
     "reports": worker_messages.reports,
     "beat": worker_messages.heartbeat,
     "release": worker_messages.release,

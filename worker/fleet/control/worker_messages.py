@@ -1,4 +1,4 @@
-"""Handlers of worker messages: presence, claims, heartbeats, releases and reports."""
+"""Handlers of worker messages: presence, claims, starts, heartbeats, releases and reports."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from worker.fleet.control.lifecycle import (
     Progressed,
     Renewed,
     RunStarted,
+    StartConfirmed,
     WorkerDisconnected,
     check_lease,
 )
@@ -104,6 +105,27 @@ def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
         input=msgspec.Raw((uow.transaction.dataclip(owner, dataclip) or "{}").encode()),
         options=options,
     )
+
+
+def start(uow: UnitOfWork, worker: str, request: wire.StartRequest) -> None:
+    """Start claimed runs, so that their worker may execute them. The commit comes before that."""
+    started, refused = list[wire.Attempt](), list[wire.Attempt]()
+    for lease in request.leases:
+        attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
+        run = _leased_run(uow, worker, lease)
+        (started if run is not None and _confirm_start(uow, run) else refused).append(attempt)
+    uow.publish(uow.topics.worker(worker, "rsp"), wire.Starts(started=started, refused=refused))
+
+
+def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
+    # The response to an earlier request was lost: the worker still waits for it.
+    if run.phase is RunPhase.STARTED:
+        return True
+    if run.cancelling:
+        uow.apply(run, HandedBack(at=uow.now_us))
+        return False
+    uow.apply(run, StartConfirmed(at=uow.now_us, expires=uow.lease_end))
+    return True
 
 
 def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
@@ -254,7 +276,7 @@ def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent) -> Lifecy
             error_type=_text(event.error_type, MAX_ERROR_TYPE),
             error_message=_text(event.error_message, MAX_ERROR_MESSAGE),
         )
-    if run.phase is RunPhase.CLAIMED:
+    if run.reported < 0:
         return RunStarted(seq=event.seq, at=uow.now_us)
     return Progressed(seq=event.seq)
 

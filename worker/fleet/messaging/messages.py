@@ -112,6 +112,16 @@ class Lease(Payload, frozen=True):
     token: Annotated[str, Meta(min_length=8, max_length=64)]
 
 
+class StartRequest(Payload, frozen=True):
+    """The leases of claimed runs that the worker is about to execute.
+
+    It executes none before :class:`Starts` confirms it, and repeats the request until then.
+    """
+
+    incarnation: Id
+    leases: Annotated[list[Lease], Meta(min_length=1, max_length=10_000)]
+
+
 class Heartbeat(Payload, frozen=True):
     """The leases that a worker renews."""
 
@@ -209,6 +219,24 @@ class Assignment(Payload, frozen=True, tag="runs"):
     runs: list[AssignedRun]
 
 
+class Attempt(Payload, frozen=True):
+    """One attempt of a run. A worker may still run an older one whose lease has expired."""
+
+    run_id: Id
+    attempt: int
+
+
+class Starts(Payload, frozen=True, tag="starts"):
+    """The response to a request to start runs. A repeated request gets the same response.
+
+    Those in ``started`` are running and belong to the worker until they end. Those in ``refused``
+    are leased to it no more, or cancelled: it must not execute them.
+    """
+
+    started: list[Attempt] = []
+    refused: list[Attempt] = []
+
+
 class Ack(Payload, frozen=True):
     """The acknowledgement of a run's events up to ``upto``; -1: none.
 
@@ -246,14 +274,7 @@ def report_number(payload: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
-Response = Assignment | Acks
-
-
-class Attempt(Payload, frozen=True):
-    """One attempt of a run. A worker may still run an older one whose lease has expired."""
-
-    run_id: Id
-    attempt: int
+Response = Assignment | Starts | Acks
 
 
 class Command(Payload, frozen=True):
@@ -373,6 +394,7 @@ REQUESTS: dict[str, type[Any]] = {
 FROM_WORKERS: dict[str, type[Any]] = {
     "status": Presence,
     "claim": Claim,
+    "start": StartRequest,
     "reports": Reports,
     "beat": Heartbeat,
     "release": Release,
