@@ -25,7 +25,7 @@ def mute(made: Small, *channels: str) -> asyncio.Event:
         else:
             publish(message)
 
-    made.bus.publish = publish_or_lose  # type: ignore[method-assign]
+    made.bus.publish = publish_or_lose
     return lost
 
 

@@ -40,7 +40,12 @@ class ControlOptions:
 
 
 def settings(
-    *, lease_s: float, disconnect_grace_s: float, retain_days: float, message_limit_mb: float
+    *,
+    lease_s: float,
+    disconnect_grace_s: float,
+    retain_days: float,
+    message_limit_mb: float,
+    lost_retries: int,
 ) -> Settings:
     """Build the settings of a control plane. Raises UsageError where they contradict."""
     if disconnect_grace_s > lease_s:
@@ -51,6 +56,7 @@ def settings(
         disconnect_grace_s=disconnect_grace_s,
         retain_s=retain_days * 86_400,
         max_payload_bytes=int(message_limit_mb * 2**20),
+        lost_retries=lost_retries,
     )
 
 

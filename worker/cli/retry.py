@@ -6,7 +6,7 @@ import click
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import as_json, client_options, command, start_at, wait_for_run
-from worker.cli.printing import follow, print_run
+from worker.cli.printing import follow_order, print_run
 from worker.fleet.client import Client
 
 
@@ -36,7 +36,7 @@ def retry(
     async def request(client: Client) -> int:
         retried = await client.retry(order, from_step=start_at)
         if wait:
-            return await follow(client, retried["last_run"], as_json=as_json)
+            return await follow_order(client, retried["last_run"], as_json=as_json)
         print_run(retried["run"], as_json=as_json)
         return 0
 

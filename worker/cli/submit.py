@@ -22,7 +22,7 @@ from worker.cli.options import (
     stop_after,
     wait_for_run,
 )
-from worker.cli.printing import follow, print_order
+from worker.cli.printing import follow_order, print_order
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -107,6 +107,6 @@ def submit(
         if not wait or order["last_run"] is None:
             print_order(order, as_json=as_json)
             return STATUSES[Status.REJECTED].exit_code if order["status"] == "rejected" else 0
-        return await follow(client, order["last_run"], as_json=as_json)
+        return await follow_order(client, order["last_run"], as_json=as_json)
 
     return connection.run(request)

@@ -107,7 +107,8 @@ class Workflow(Struct, frozen=True, kw_only=True):
 
     ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled
     trigger, or else the first step; an empty ``end`` means that runs do not stop early.
-    ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...).
+    ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...), and
+    ``idempotent`` where a run that was lost may be done again.
     """
 
     name: str

@@ -14,7 +14,7 @@ from worker.errors import LoadError
 from worker.fleet.control import views
 from worker.fleet.control.admission import admit
 from worker.fleet.control.entities import RunRecord, WorkOrder
-from worker.fleet.control.inbound import first_run_id
+from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.lifecycle import CancelRequested
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import queries
@@ -106,7 +106,7 @@ class RequestHandler:
         uow.transaction.put_dataclip(request.order_id, "input", input_text)
         uow.transaction.put_order(order)
         if reason is None:
-            order = add_run(uow, order, _first_run_id(uow, request.order_id))
+            order = add_run(uow, order, unused_run_id(uow, order))
         return order
 
     def _rejection(self, uow: UnitOfWork, project: str) -> str | None:
@@ -162,12 +162,13 @@ def _input_of_step(uow: UnitOfWork, run: RunRecord, step: str) -> str:
     return input
 
 
-def _first_run_id(uow: UnitOfWork, order_id: str) -> str:
-    """Choose an unused id for an order's first run: the same on every control plane."""
-    id = first_run_id(order_id)
+def unused_run_id(uow: UnitOfWork, order: WorkOrder) -> str:
+    """Choose an unused id for the next run of an order: the same on every control plane."""
+    id = numbered_run_id(order.id, order.runs + 1)
     if uow.transaction.run(id) is None and uow.transaction.order(id) is None:
         return id
-    return f"{order_id[:31]}-{hashlib.sha256(order_id.encode()).hexdigest()[:32]}"
+    unique = hashlib.sha256(f"{order.id}/{order.runs + 1}".encode()).hexdigest()
+    return f"{order.id[:31]}-{unique[:32]}"
 
 
 def _checked_input(raw: msgspec.Raw) -> str:

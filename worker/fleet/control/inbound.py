@@ -90,7 +90,7 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
         case wire.RunRef(id=id):
             yield id
         case wire.Submit(order_id=id):
-            yield from (id, first_run_id(id))
+            yield from (id, numbered_run_id(id))
         case _:
             return
 
@@ -98,12 +98,13 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
 def order_ids_of(inbound: InboundMessage) -> Iterator[str]:
     """Yield the ids of the orders that a message refers to, beside those of its runs."""
     if isinstance(inbound.content, wire.Submit):
-        yield from (inbound.content.order_id, first_run_id(inbound.content.order_id))
+        yield from (inbound.content.order_id, numbered_run_id(inbound.content.order_id))
 
 
-def first_run_id(order_id: str) -> str:
-    """Derive the id of an order's first run, for use unless it is taken.
+def numbered_run_id(order_id: str, number: int = 1) -> str:
+    """Derive the id of an order's first or later run, for use unless it is taken.
 
     Orders and runs never share an id, so that a request can name either.
     """
-    return f"{order_id[:62]}-1"
+    suffix = f"-{number}"
+    return f"{order_id[: 64 - len(suffix)]}{suffix}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from worker.core.status import Status
 from worker.fleet.control import worker_messages
 from worker.fleet.control.client_requests import RequestError, RequestHandler
 from worker.fleet.control.entities import QueuePartition, RunPhase
@@ -22,6 +23,7 @@ from worker.fleet.control.inbound import (
     run_ids_of,
 )
 from worker.fleet.control.lifecycle import Claimed, Expired
+from worker.fleet.control.lost_runs import repeat_lost_run
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import PartitionHead, distribute, pick_runs
 from worker.fleet.control.retention import delete_ended_orders
@@ -205,8 +207,10 @@ class MessageProcessor:
         for run in uow.transaction.expired_runs(uow.now_us):
             # A run that another control plane had locked may be renewed by now.
             if run.leased and run.expires <= uow.now_us:
-                uow.apply(run, Expired(at=uow.now_us))
+                expired = uow.apply(run, Expired(at=uow.now_us))
                 uow.outgoing.expired.append(run)
+                if expired.status is Status.LOST:
+                    repeat_lost_run(uow, self._policy, expired)
 
     def _write_checkpoint(self, uow: UnitOfWork) -> None:
         """Store a time before which all committed states are published, for the next start."""

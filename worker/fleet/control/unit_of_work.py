@@ -28,13 +28,15 @@ class Settings:
 
     ``lease_s``: how long a lease lasts without a heartbeat. ``disconnect_grace_s``: how long a
     worker has to come back after its connection broke. ``retain_s``: how long ended orders are
-    stored, 0 for ever. ``max_payload_bytes``: the largest message that is read.
+    stored, 0 for ever. ``max_payload_bytes``: the largest message that is read. ``lost_retries``:
+    how often an order of an idempotent workflow gets a new run after a lost one.
     """
 
     lease_s: float = 10.0
     disconnect_grace_s: float = 2.0
     retain_s: float = 0.0
     max_payload_bytes: int = 32 * 1024 * 1024
+    lost_retries: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

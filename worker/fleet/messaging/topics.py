@@ -8,7 +8,7 @@
     {root}/v1/workers/{worker}/reports   events of runs
     {root}/v1/workers/{worker}/beat      heartbeats of leases
     {root}/v1/workers/{worker}/release   leases of runs that were not started
-    {root}/v1/workers/{worker}/rsp       responses of the control plane: runs, starts, acknowledgements
+    {root}/v1/workers/{worker}/rsp       responses of the control plane: runs, starts, acks
     {root}/v1/workers/{worker}/cmd       commands of the control plane: cancel, abandon
     {root}/v1/control/status             presence of the control plane (retained, and the will)
     {root}/v1/runs/{run}/state           state of a run (retained), by the control plane alone

@@ -14,6 +14,7 @@ from worker.workflow.formats.common import (
     detect_language,
     read_body,
     read_condition,
+    read_idempotent,
     read_options,
     warn_about_globals,
 )
@@ -22,6 +23,7 @@ from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 _WORKFLOW_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "concurrency", "enable_job_logs", "deleted_at"),
     *("inserted_at", "updated_at", "lock_version", "positions", "version_history", "delete"),
+    "idempotent",
 )
 _RUN_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "dataclip_id", "starting_node_id", "options"),
@@ -60,6 +62,7 @@ def read_workflow(node: Cursor) -> Workflow:
         id=key or node.at("id").name(""),
         steps=parts.steps(),
         start=parts.start(),
+        options=read_idempotent(node),
     )
 
 
