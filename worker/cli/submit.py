@@ -46,7 +46,8 @@ from worker.workflow.save import to_execution_plan
 @stop_after("--end")
 @run_limits
 @option("--order-id", metavar="ID",
-        help="Idempotency key: submitting the same id twice makes one order.")  # fmt: skip
+        help="Idempotency key, such as patient-7: the same id twice makes one order, and is "
+        "refused with other content.")  # fmt: skip
 @wait_for_run
 @as_json
 @client_options

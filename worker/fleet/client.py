@@ -153,9 +153,17 @@ class Client:
         )
         return _object(await self._request("submit", request))
 
-    async def retry(self, id: str, *, from_step: str | None = None) -> dict[str, Any]:
-        """Start a new run of an order, given by its id or that of one of its runs."""
-        request = wire.RetryRequest(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
+    async def retry(
+        self, id: str, *, from_step: str | None = None, latest: bool = False
+    ) -> dict[str, Any]:
+        """Start a new run of an order, given by its id or that of one of its runs.
+
+        ``latest`` takes the workflow as the control plane has it by now. An order that was rejected
+        runs for the first time.
+        """
+        request = wire.RetryRequest(
+            id=id, run_id=uuid.uuid4().hex, from_step=from_step, latest=latest
+        )
         return _object(await self._request("retry", request))
 
     async def cancel(self, id: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A batch is parsed before any of it is handled, so that its rows are read in one 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,12 @@ class InboundMessage:
     channel: str = ""
     content: Any = None
     refusal: MessageRefused | None = None
+
+    @property
+    def request_id(self) -> str:
+        """An id that all transmissions of a request share; empty without correlation data."""
+        correlation = self.message.correlation
+        return hashlib.sha256(correlation).hexdigest() if correlation else ""
 
 
 class MessageParser:

@@ -30,13 +30,20 @@ def repeat_lost_run(uow: UnitOfWork, policy: Policy, run: RunRecord) -> None:
     if order is None or order.last_run != run.id or run.cancelling:
         return
     listed = order.workflow in policy.of(order.project).idempotent
-    if not listed and not _is_idempotent(uow.transaction.plan(order.plan_id)):
+    if not listed and not _is_idempotent(uow.transaction.plan(run.plan_id or order.plan_id)):
         return
     uow.transaction.flush()
     runs = queries.runs_of(uow.transaction.connection, order.id)
     if sum(each.status is Status.LOST for each in runs) > uow.settings.lost_retries:
         return
-    add_run(uow, order, unused_run_id(uow, order), start=run.start, input=run.input)
+    add_run(
+        uow,
+        order,
+        unused_run_id(uow, order),
+        start=run.start,
+        input=run.input,
+        plan_id=run.plan_id,
+    )
 
 
 def _is_idempotent(plan: str) -> bool:

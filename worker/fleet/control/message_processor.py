@@ -15,7 +15,7 @@ import msgspec
 from worker.core.status import Status
 from worker.fleet.control import worker_messages
 from worker.fleet.control.client_requests import RequestError, RequestHandler
-from worker.fleet.control.entities import QueuePartition, RunPhase
+from worker.fleet.control.entities import QueuePartition, RunPhase, RunRecord
 from worker.fleet.control.inbound import (
     InboundMessage,
     MessageParser,
@@ -137,11 +137,19 @@ class MessageProcessor:
             uow = self._unit_of_work(transaction, now_us)
             checkpoint = transaction.meta(_CHECKPOINT)
             self._last_checkpoint_us = max(self._last_checkpoint_us, checkpoint or 0)
-            for run in transaction.changed_since(checkpoint) if checkpoint is not None else ():
-                uow.publish_run_state(run)
+            if checkpoint is not None:
+                self._publish_states(uow, transaction.changed_since(checkpoint))
             for run in transaction.unnotified():
                 uow.alert(run)
         return self._committed(uow)
+
+    def _publish_states(self, uow: UnitOfWork, runs: Sequence[RunRecord]) -> None:
+        uow.transaction.load_orders(run.order_id for run in runs)
+        for run in runs:
+            uow.publish_run_state(run)
+            order = uow.transaction.order(run.order_id)
+            if order is not None and order.last_run == run.id:
+                uow.publish_order_state(order)
 
     def on_disconnected(self) -> None:
         """Suspend the expiry of leases: heartbeats cannot arrive without a connection."""
@@ -180,6 +188,7 @@ class MessageProcessor:
         try:
             if inbound.refusal is not None:
                 raise inbound.refusal
+            uow.request_id = inbound.request_id
             result = self._requests.methods[inbound.method](uow, inbound.content)
             reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
         except RequestError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from worker.core.status import Status
+from worker.core.status import STATUSES, Status
 from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import LifecycleEvent
@@ -83,7 +83,8 @@ class MessageRefused(Exception):
 class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
-    ``topic`` is the topic of the message that is being handled.
+    ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
+    transmissions of one request, and empty where that is not known.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class UnitOfWork:
         self.pending_claims = pending_claims
         self.outgoing = Outgoing()
         self.topic = ""
+        self.request_id = ""
         self._timestamps = 0
 
     @property
@@ -144,7 +146,9 @@ class UnitOfWork:
         self.publish_run_state(run)
         order = self.transaction.order(run.order_id)
         if order is not None and order.last_run == run.id:
-            self.transaction.put_order(replace(order, status=run.status))
+            order = replace(order, status=run.status)
+            self.transaction.put_order(order)
+            self.publish_order_state(order)
         if run.final:
             self.outgoing.ended[run.status] += 1
         if run.status in ALERTING:
@@ -159,9 +163,10 @@ class UnitOfWork:
         self.publish(topic, views.run_state(run), retain=True, expiry_s=expiry_s)
 
     def publish_order_state(self, order: WorkOrder) -> None:
-        """Publish the retained state of an order that has no run."""
+        """Publish the retained state of an order."""
+        expiry_s = STATE_EXPIRY_S if STATUSES[order.status].final else 0
         topic = self.topics.order(order.id)
-        self.publish(topic, views.order_state(order), retain=True, expiry_s=STATE_EXPIRY_S)
+        self.publish(topic, views.order_state(order), retain=True, expiry_s=expiry_s)
 
     def alert(self, run: RunRecord) -> None:
         """Send an alert for a run after the commit."""

@@ -94,14 +94,15 @@ def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
     # A retry from a step starts there, whatever the order requested.
     if run.start:
         options = msgspec.structs.replace(options, start=run.start)
+    plan_id = run.plan_id or order.plan_id
     owner, _, dataclip = run.input.partition("/")
     return wire.AssignedRun(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=uow.settings.lease_s,
         payload_limit=uow.settings.max_payload_bytes,
         order_id=run.order_id,
-        plan_id=order.plan_id,
-        plan=msgspec.Raw(uow.transaction.plan(order.plan_id).encode()),
+        plan_id=plan_id,
+        plan=msgspec.Raw(uow.transaction.plan(plan_id).encode()),
         input=msgspec.Raw((uow.transaction.dataclip(owner, dataclip) or "{}").encode()),
         options=options,
     )

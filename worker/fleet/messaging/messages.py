@@ -290,7 +290,9 @@ class Command(Payload, frozen=True):
 class Submit(Payload, frozen=True):
     """A work order, for the name of a registered workflow or for a plan.
 
-    The client chooses ``order_id``; it is the idempotency key of the request.
+    The client chooses ``order_id``; it is the idempotency key of the request. The same id with the
+    same content gets the order as it is; with other content it is a conflict. An order that was
+    rejected is submitted again.
     """
 
     order_id: Id
@@ -348,7 +350,8 @@ class EventQuery(Payload, frozen=True):
 class RetryRequest(Payload, frozen=True):
     """A request to run an order again: from the start, or from a step with its recorded input.
 
-    The client chooses ``run_id``; it is the idempotency key of the request.
+    The client chooses ``run_id``; it is the idempotency key of the request. With ``latest`` the
+    workflow is the one that the control plane knows by now, else that of the run before.
     """
 
     id: Id
@@ -356,6 +359,7 @@ class RetryRequest(Payload, frozen=True):
     from_step: Annotated[str, Meta(min_length=1, max_length=1000, pattern=WITHOUT_NUL)] | None = (
         None
     )
+    latest: bool = False
 
 
 class Empty(Payload, frozen=True):

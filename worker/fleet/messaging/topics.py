@@ -13,7 +13,7 @@
     {root}/v1/control/status             presence of the control plane (retained, and the will)
     {root}/v1/runs/{run}/state           state of a run (retained), by the control plane alone
     {root}/v1/runs/{run}/events          accepted events of a run, by the control plane alone
-    {root}/v1/orders/{order}/state       state of a rejected order (retained), which has no run
+    {root}/v1/orders/{order}/state       state of an order (retained), by the control plane alone
     {root}/v1/alerts                     runs that ended as exception or lost
 
 A worker may publish below ``workers/{its name}`` alone, so the topic proves who sent a report.

@@ -136,15 +136,15 @@ def _events(connection: Connection, run: RunRecord, types: Sequence[str]) -> lis
     return [event for event in events if event is not None]
 
 
-def input_of(transaction: Transaction, run: RunRecord, step: str) -> str:
+def input_of(transaction: Transaction, run: RunRecord, step: str) -> str | None:
     """Find where the input of a step's first execution is stored, as ``owner/id``.
 
-    Empty where the step did not run, or its input was withheld.
+    ``None`` where the step did not run; empty where its input was withheld.
     """
     started = executions(_events(transaction.connection, run, ("step:start",)))
     first = next((execution.start for execution in started if execution.job_id == step), None)
     if first is None:
-        return ""
+        return None
     dataclip_id = first.input_dataclip_id
     # The first step's input is that of the run, which belongs to the order.
     if dataclip_id == started[0].start.input_dataclip_id:

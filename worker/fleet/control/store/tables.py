@@ -39,6 +39,9 @@ ORDERS = Table(
     Column("created", BigInteger, nullable=False),
     Column("runs", Integer, nullable=False),
     Column("last_run", _ID),
+    Column("ref", String(200)),
+    Column("content", _ID),
+    Column("request", _ID),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
@@ -71,12 +74,15 @@ RUNS = Table(
     Column("finished", BigInteger),
     Column("error_type", String(200)),
     Column("error_message", Text),
+    Column("plan", _ID, ForeignKey("plans.id")),
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
     Index("runs_finished", "finished"),
     Index("runs_created", "created"),
     Index("runs_status", "status", "created"),
+    Index("runs_plan", "plan"),
+    Index("runs_project", "project", "created"),
 )
 
 # In queue order, so that the first waiting runs are read without a sort.
@@ -94,6 +100,8 @@ PARTITIONS = Table(
     PrimaryKeyConstraint("project", "workflow"),
 )
 
+# Rows to lock, so that two orders do not both take the last room of a project. The counts of
+# versions before 0003 are written as 0.
 PROJECTS = Table(
     "projects",
     METADATA,

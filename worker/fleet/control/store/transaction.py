@@ -92,7 +92,17 @@ _DATACLIP = select(tables.DATACLIPS.c.text).where(
     tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
 )
 _PLAN = select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan"))
-_PROJECT = select(tables.PROJECTS).where(tables.PROJECTS.c.name == bindparam("name"))
+_PROJECT = (
+    select(tables.PROJECTS.c.name)
+    .where(tables.PROJECTS.c.name == bindparam("name"))
+    .with_for_update()
+)
+_ACCEPTED = (
+    select(tables.RUNS.c.id)
+    .where(tables.RUNS.c.project == bindparam("name"), tables.RUNS.c.created > bindparam("since"))
+    .limit(bindparam("most"))
+)
+_COUNT_ACCEPTED = select(func.count()).select_from(_ACCEPTED.subquery())
 _UNFINISHED = select(func.sum(tables.PARTITIONS.c.available + tables.PARTITIONS.c.leased)).where(
     tables.PARTITIONS.c.project == bindparam("name")
 )
@@ -171,11 +181,12 @@ class Transaction:
         self._runs = _IdentityMap[RunRecord]()
         self._plans: dict[str, str] = {}
         self._dataclips: dict[tuple[str, str], str] = {}
-        self._projects: dict[str, ProjectRecord] = {}
+        self._projects: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._partitions: dict[tuple[str, str], list[int]] = {}
         # Changes of the counters that are not written yet: queries do not see them.
         self._unfinished: Counter[str] = Counter()
+        self._accepted: Counter[str] = Counter()
 
     # --- orders and runs --------------------------------------------------------------------------
 
@@ -210,6 +221,7 @@ class Transaction:
         """Add or replace a run, and update the counters of its partition."""
         before = self._runs.current.get(run.id)
         self._runs.current[run.id] = run
+        self._accepted[run.project] += before is None
         self._count(run, before)
 
     def _count(self, run: RunRecord, before: RunRecord | None) -> None:
@@ -257,26 +269,26 @@ class Transaction:
 
     # --- projects, plans, dataclips ---------------------------------------------------------------
 
-    def project(self, name: str) -> ProjectRecord:
-        """Lock a project until the transaction ends, and return its counts."""
+    def project(self, name: str, *, since: int, most: int) -> ProjectRecord:
+        """Lock a project until the transaction ends, and return its counts.
+
+        Runs are counted as accepted that were created after ``since``, up to ``most``.
+        """
         if name not in self._projects:
             # Inserted first, because a row that does not exist cannot be locked.
             zero = {"name": name, "period_began": 0, "accepted": 0}
             table = tables.PROJECTS
             self.connection.execute(self._insert(table).values(zero).on_conflict_do_nothing())
-            row = self.connection.execute(_PROJECT.with_for_update(), {"name": name}).one()
-            self._projects[name] = ProjectRecord(**row._mapping)
-        unfinished = self.connection.execute(_UNFINISHED, {"name": name}).scalar() or 0
-        stored = self._projects[name]
+            self.connection.execute(_PROJECT, {"name": name})
+            self._projects.add(name)
+        values = {"name": name, "since": since, "most": most}
+        unfinished = self.connection.execute(_UNFINISHED, values).scalar() or 0
+        accepted = self.connection.execute(_COUNT_ACCEPTED, values).scalar_one() if most else 0
         return ProjectRecord(
             name=name,
             unfinished=int(unfinished) + self._unfinished[name],
-            period_began=stored.period_began,
-            accepted=stored.accepted,
+            accepted=int(accepted) + self._accepted[name],
         )
-
-    def put_project(self, project: ProjectRecord) -> None:
-        self._projects[project.name] = project
 
     def plan(self, id: str) -> str:
         if id not in self._plans:
@@ -355,9 +367,9 @@ class Transaction:
         self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
         self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
         self._write_partitions()
-        self._write_projects()
         self._rows, self._partitions = {}, {}
         self._unfinished.clear()
+        self._accepted.clear()
 
     def _write(
         self, table: Table, change: Any, records: _IdentityMap[T], row_of: Callable[[T], Any]
@@ -377,14 +389,6 @@ class Transaction:
         ]
         if rows:
             self.connection.execute(_add_to_partitions(self._insert), rows)
-
-    def _write_projects(self) -> None:
-        for project in self._projects.values():
-            self.connection.execute(
-                update(tables.PROJECTS)
-                .where(tables.PROJECTS.c.name == project.name)
-                .values(period_began=project.period_began, accepted=project.accepted)
-            )
 
 
 @functools.cache
