@@ -69,9 +69,7 @@ def run_control_plane(
     # Before the first message: an older version may have made the tables.
     store.migrate()
     plane = build_control_plane(connection, options, store, log)
-    with serve_metrics(
-        options.metrics_listen, lambda: control_metrics(plane), plane.connected.is_set
-    ):
+    with serve_metrics(options.metrics_listen, lambda: control_metrics(plane), plane.problem):
         asyncio.run(until_signal(plane.run()))
     store.close()
 

@@ -67,7 +67,7 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
         with serve_metrics(
             options.metrics_listen,
             lambda: worker_metrics(fleet_worker),
-            fleet_worker.connected.is_set,
+            fleet_worker.problem,
         ):
             on_signals(lambda: fleet_worker.drain(options.drain_s))
             await fleet_worker.run()

@@ -27,7 +27,7 @@ from worker.fleet.control.lost_runs import repeat_lost_run
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import PartitionHead, distribute, pick_runs
 from worker.fleet.control.retention import delete_ended_orders
-from worker.fleet.control.store.store import Store, retry_on_conflict
+from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
@@ -79,15 +79,21 @@ class MessageProcessor:
         self._pending_claims: dict[str, PendingClaim] = {}
         self._connected_since_us: int | None = None
         self._last_tick_us = 0
+        self._store_was_away = False
         self._last_retention_us = 0
         self._last_checkpoint_us = 0
 
     # --- batches ----------------------------------------------------------------------------------
 
     def process(self, messages: Sequence[Message], now_us: int) -> Outgoing:
-        """Handle a batch of messages in one transaction. Return what to publish."""
+        """Handle a batch of messages in one transaction. Return what to publish.
+
+        Raises :class:`StoreUnavailable`; the batch can be repeated then, as can all calls.
+        """
         try:
-            return retry_on_conflict(lambda: self._process_batch(messages, now_us))
+            return self._in_store(lambda: self._process_batch(messages, now_us))
+        except StoreUnavailable:
+            raise
         except Exception as error:
             if len(messages) == 1:
                 text = f"{type(error).__name__}: {error}"[:500]
@@ -116,10 +122,22 @@ class MessageProcessor:
         """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
         late = self._last_tick_us and now_us - self._last_tick_us > LATE_TICK_US
         self._last_tick_us = now_us
-        # While this process was suspended, heartbeats piled up unread: leases start anew.
-        if late and self._connected_since_us is not None:
+        # While this process was suspended, or the database away, heartbeats piled up unread: leases
+        # start anew.
+        if (late or self._store_was_away) and self._connected_since_us is not None:
             self._connected_since_us = now_us
-        return retry_on_conflict(lambda: self._tick(now_us))
+        outgoing = self._in_store(lambda: self._tick(now_us))
+        self._store_was_away = False
+        return outgoing
+
+    def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
+        try:
+            return retry_on_conflict(run_transaction)
+        except StoreUnavailable:
+            self._store_was_away = True
+            # A commit may have assigned runs to them. A repeated claim gets these runs.
+            self._pending_claims.clear()
+            raise
 
     def _tick(self, now_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
@@ -133,6 +151,9 @@ class MessageProcessor:
     def on_connected(self, now_us: int) -> Outgoing:
         """Collect the states and alerts that may have been lost before this connection."""
         self._connected_since_us = now_us
+        return self._in_store(lambda: self._collect_states(now_us))
+
+    def _collect_states(self, now_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
             uow = self._unit_of_work(transaction, now_us)
             checkpoint = transaction.meta(_CHECKPOINT)

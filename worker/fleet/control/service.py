@@ -1,12 +1,14 @@
 """The control plane as a service: receives messages from a bus and publishes the results.
 
 The processor works in a thread of its own, one batch at a time; messages that arrive meanwhile form
-the next batch. So the higher the load, the more messages share one transaction.
+the next batch. So the higher the load, the more messages share one transaction. While the database
+is away, a batch is repeated with increasing pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ from typing import TypeVar
 
 from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.store.store import StoreUnavailable
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
@@ -29,6 +32,9 @@ TICK_S = 0.25
 # after each batch, for each of its messages, raises the throughput. The first message after a
 # quiet time is not delayed.
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
+STORE_BACKOFF_S, MAX_STORE_BACKOFF_S = 0.1, 5.0
+SLOW_STORE_S = 5.0
+"""A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
 
 
@@ -40,6 +46,12 @@ def control_will(topics: Topics, id: str) -> Message:
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
     presence = wire.Presence(incarnation=id, online=online, version=VERSION)
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
+
+
+def _store_backoff_s(failures: int) -> float:
+    # Random, so that several control planes do not return to a database at the same moment.
+    pause_s = min(MAX_STORE_BACKOFF_S, STORE_BACKOFF_S * 2.0 ** min(failures, 10))
+    return pause_s * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 class ControlPlane:
@@ -69,9 +81,20 @@ class ControlPlane:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self._alert_tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
+        self._store_problem = ""
+        self._call_began: float | None = None
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+
+    def problem(self) -> str:
+        """Describe why the control plane cannot work at present; empty while it can."""
+        if self._store_problem:
+            return self._store_problem
+        began = self._call_began
+        if began is not None and (waited_s := time.monotonic() - began) > SLOW_STORE_S:
+            return f"the database has not answered for {waited_s:.0f} s"
+        return "" if self.connected.is_set() else "not connected to the broker"
 
     async def run(self) -> None:
         """Work until cancelled; a batch that has begun is finished first."""
@@ -129,7 +152,24 @@ class ControlPlane:
             self._publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        """Make a call that uses the database, and repeat it until the database is available."""
+        failures = 0
+        while True:
+            self._call_began = time.monotonic()
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
+            except StoreUnavailable as error:
+                failures += 1
+                self._store_problem = str(error)
+                self._log.warning("store.unavailable", error=str(error)[:500], failures=failures)
+                await asyncio.sleep(_store_backoff_s(failures))
+                continue
+            finally:
+                self._call_began = None
+            if failures:
+                self._store_problem = ""
+                self._log.info("store.available", failures=failures)
+            return result
 
     def _publish(self, outgoing: Outgoing) -> None:
         for message in outgoing.messages:

@@ -120,6 +120,10 @@ class FleetWorker:
     def running(self) -> int:
         return len(self._runs)
 
+    def problem(self) -> str:
+        """Describe why the worker cannot work at present; empty while it can."""
+        return "" if self.connected.is_set() else "not connected to the broker"
+
     async def run(self) -> None:
         """Execute runs until cancelled or drained."""
         self._recover_outboxes()
