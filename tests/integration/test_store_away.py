@@ -153,10 +153,13 @@ def test_a_server_that_ends_all_connections_is_used_again(postgres: Postgres) ->
     harness = ControlPlaneHarness(store)
     harness.submit("before")
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-    with psycopg.connect(url, autocommit=True) as admin:
-        with pytest.raises(StoreUnavailable), store.transaction() as transaction:
-            admin.execute(f"{end} AND datname = current_database()")
-            transaction.connection.exec_driver_sql("SELECT 1")
+    with (
+        psycopg.connect(url, autocommit=True) as admin,
+        pytest.raises(StoreUnavailable),
+        store.transaction() as transaction,
+    ):
+        admin.execute(f"{end} AND datname = current_database()")
+        transaction.connection.exec_driver_sql("SELECT 1")
     harness.submit("after")
     assert [run.order_id for run in FakeWorker(harness).claim(2)] == ["before", "after"]
     store.close()

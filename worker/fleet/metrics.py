@@ -1,7 +1,7 @@
 """HTTP endpoint for Prometheus metrics and a health check.
 
-``/metrics`` returns the metrics. ``/health`` returns 200 while the process can work, else 503 and the
-reason.
+``/metrics`` returns the metrics. ``/health`` returns 200 while the process can work, else 503 and
+the reason.
 """
 
 from __future__ import annotations

@@ -80,6 +80,7 @@ class MessageProcessor:
         self._connected_since_us: int | None = None
         self._last_tick_us = 0
         self._store_was_away = False
+        self._leases_restart = False
         self._last_retention_us = 0
         self._last_checkpoint_us = 0
 
@@ -120,14 +121,16 @@ class MessageProcessor:
 
     def tick(self, now_us: int) -> Outgoing:
         """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
-        late = self._last_tick_us and now_us - self._last_tick_us > LATE_TICK_US
+        since_last = now_us - self._last_tick_us if self._last_tick_us else 0
+        late = not 0 <= since_last <= LATE_TICK_US
         self._last_tick_us = now_us
-        # While this process was suspended, or the database away, heartbeats piled up unread: leases
-        # start anew.
+        # While this process was suspended, or the database away, heartbeats piled up unread; and a
+        # clock that was set has made leases longer or shorter: they start anew.
         if (late or self._store_was_away) and self._connected_since_us is not None:
             self._connected_since_us = now_us
+            self._leases_restart = True
         outgoing = self._in_store(lambda: self._tick(now_us))
-        self._store_was_away = False
+        self._store_was_away = self._leases_restart = False
         return outgoing
 
     def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
@@ -142,6 +145,8 @@ class MessageProcessor:
     def _tick(self, now_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
             uow = self._unit_of_work(transaction, now_us)
+            if self._leases_restart:
+                transaction.cap_leases(uow.lease_end)
             self._expire_leases(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
@@ -156,10 +161,12 @@ class MessageProcessor:
     def _collect_states(self, now_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
             uow = self._unit_of_work(transaction, now_us)
+            # The clock may have been set back since: a lease must not last longer for that.
+            transaction.cap_leases(uow.lease_end)
             checkpoint = transaction.meta(_CHECKPOINT)
             self._last_checkpoint_us = max(self._last_checkpoint_us, checkpoint or 0)
             if checkpoint is not None:
-                self._publish_states(uow, transaction.changed_since(checkpoint))
+                self._publish_states(uow, transaction.changed_since(min(checkpoint, now_us)))
             for run in transaction.unnotified():
                 uow.alert(run)
         return self._committed(uow)
@@ -171,6 +178,10 @@ class MessageProcessor:
             order = uow.transaction.order(run.order_id)
             if order is not None and order.last_run == run.id:
                 uow.publish_order_state(order)
+
+    def store_time_us(self) -> int:
+        """Return the time of the store's clock in microseconds since the epoch."""
+        return self._store.now_us()
 
     def on_disconnected(self) -> None:
         """Suspend the expiry of leases: heartbeats cannot arrive without a connection."""
@@ -244,6 +255,8 @@ class MessageProcessor:
 
     def _write_checkpoint(self, uow: UnitOfWork) -> None:
         """Store a time before which all committed states are published, for the next start."""
+        # A clock that was set back must not stop the checkpoints until it has caught up.
+        self._last_checkpoint_us = min(self._last_checkpoint_us, uow.now_us)
         due = uow.now_us - self._last_checkpoint_us > CHECKPOINT_INTERVAL_US
         if self._connected_since_us is not None and due:
             # The time of the checkpoint before: what was committed since may still be in a queue.
@@ -252,6 +265,7 @@ class MessageProcessor:
 
     def _apply_retention(self, uow: UnitOfWork) -> None:
         retain_us = int(self._settings.retain_s * 1e6)
+        self._last_retention_us = min(self._last_retention_us, uow.now_us)
         if not retain_us or uow.now_us - self._last_retention_us <= RETENTION_INTERVAL_US:
             return
         # Until nothing is left, each tick deletes a part: one large transaction would block.

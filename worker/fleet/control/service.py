@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.store.store import StoreUnavailable
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.messaging import messages as wire
@@ -24,7 +25,6 @@ from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Me
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import LeveledLogger
-from worker.util.machine_clock import now_us
 from worker.version import VERSION
 
 TICK_S = 0.25
@@ -78,6 +78,7 @@ class ControlPlane:
         self._id = id or incarnation()
         self._notifier = notifier
         self._encode = encode
+        self._clock = PlaneClock(processor.store_time_us)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self._alert_tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
@@ -113,12 +114,15 @@ class ControlPlane:
                 began = time.monotonic()
                 await self._handle_arrivals(arrivals)
                 if time.monotonic() >= next_tick:
-                    self._publish(await self._on_thread(lambda: self._processor.tick(now_us())))
+                    self._publish(await self._on_thread(self._tick))
                     next_tick = time.monotonic() + TICK_S
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
                 await asyncio.sleep(began + pause_s - time.monotonic())
         finally:
             self._bus.publish(_presence(self._topics, self._id, online=False))
+
+    def _tick(self) -> Outgoing:
+        return self._processor.tick(self._clock.synchronise())
 
     async def _handle_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         # Messages are processed before a change of the connection that came after them.
@@ -140,7 +144,10 @@ class ControlPlane:
         await self._process(messages)
 
     async def _on_connected(self) -> None:
-        self._publish(await self._on_thread(lambda: self._processor.on_connected(now_us())))
+        clock = self._clock
+        self._publish(
+            await self._on_thread(lambda: self._processor.on_connected(clock.synchronise()))
+        )
         self._bus.publish(_presence(self._topics, self._id, online=True))
         self.connected.set()
         self._log.info("broker.connected", incarnation=self._id)
@@ -148,7 +155,9 @@ class ControlPlane:
     async def _process(self, messages: Sequence[Message]) -> None:
         if messages:
             self.handled += len(messages)
-            results = await self._on_thread(lambda: self._processor.process(messages, now_us()))
+            results = await self._on_thread(
+                lambda: self._processor.process(messages, self._clock.now_us())
+            )
             self._publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
@@ -199,4 +208,4 @@ class ControlPlane:
             self._bus.publish(self._encode(message))
             await self._notifier.notify(alert, self._log)
         run_ids = [alert.run_id for alert in alerts]
-        await self._on_thread(lambda: self._processor.mark_notified(run_ids, now_us()))
+        await self._on_thread(lambda: self._processor.mark_notified(run_ids, self._clock.now_us()))

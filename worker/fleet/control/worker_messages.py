@@ -38,9 +38,10 @@ MAX_ERROR_TYPE, MAX_ERROR_MESSAGE = 200, 10_000
 def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     """Record that a worker connected or disconnected, and cut the leases that it cannot renew."""
     known = uow.transaction.worker(worker)
-    # Incarnations begin with the time of their start, so they compare by age. An older one can
-    # still arrive: the will of a connection that was replaced comes late.
-    if known is not None and presence.incarnation < known.incarnation:
+    # The will of a connection that was replaced comes late. Incarnations are not compared by age:
+    # they begin with the time of the worker's clock, which may have been ahead before.
+    replaced = known is not None and presence.incarnation != known.incarnation
+    if replaced and not presence.online:
         raise MessageRefused("stale", f"incarnation {presence.incarnation} has been replaced")
     uow.transaction.put_worker(
         WorkerRow(

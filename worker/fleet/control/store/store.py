@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from worker.errors import UsageError, WorkerError
 from worker.fleet.control.store.transaction import Transaction
+from worker.util.machine_clock import now_us
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 5
@@ -38,6 +39,9 @@ _POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+
+
+_CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
 class StoreError(WorkerError):
@@ -102,6 +106,13 @@ class Store:
         """Open a connection for queries; nothing is committed."""
         with _unavailable(), self._engine.connect() as connection:
             yield connection
+
+    def now_us(self) -> int:
+        """Return the time in microseconds since the epoch: PostgreSQL's own, or the machine's."""
+        if self.dialect != "postgresql":
+            return now_us()
+        with self.read() as connection:
+            return int(connection.execute(_CLOCK).scalar_one())
 
     def close(self) -> None:
         self._engine.dispose()

@@ -259,6 +259,12 @@ class Transaction:
     def expired_runs(self, now_us: int) -> list[RunRecord]:
         return self._load(self.connection.execute(_EXPIRED, {"now_us": now_us}).scalars())
 
+    def cap_leases(self, expires: int) -> None:
+        """Let no lease end later than at a time."""
+        runs = tables.RUNS
+        later = update(runs).where(_LEASES, runs.c.expires > expires).values(expires=expires)
+        self.connection.execute(later)
+
     def leased_runs_of(self, worker: str) -> list[RunRecord]:
         return self._load(self.connection.execute(_OF_WORKER, {"worker": worker}).scalars())
 
