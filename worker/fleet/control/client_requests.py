@@ -140,7 +140,8 @@ class RequestHandler:
         if limit.concurrent is None and limit.per_period is None:
             return None
         since = uow.now_us - int(limit.period_s * 1e6)
-        counts = uow.transaction.project(project, since=since, most=limit.per_period or 0)
+        most = max(limit.per_period or 0, limit.concurrent or 0)
+        counts = uow.transaction.project(project, since=since, most=most)
         return rejection(counts, limit)
 
     # --- retry ------------------------------------------------------------------------------------

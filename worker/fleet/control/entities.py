@@ -1,4 +1,4 @@
-"""The records of a control plane: orders, runs, queue partitions, projects. Times in microseconds.
+"""The records of a control plane: orders, runs, projects. Times in microseconds.
 
 The fields of orders and runs are the columns of their tables.
 """
@@ -90,16 +90,6 @@ class RunRecord:
     @property
     def final(self) -> bool:
         return STATUSES[self.status].final
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuePartition:
-    """The runs of one workflow of one project: how many wait and how many are leased."""
-
-    project: str
-    workflow: str
-    available: int
-    leased: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,9 @@ import msgspec
 
 from worker.core.status import Status
 from worker.fleet.control import worker_messages
+from worker.fleet.control.claiming import RunSelector
 from worker.fleet.control.client_requests import RequestError, RequestHandler
-from worker.fleet.control.entities import QueuePartition, RunPhase, RunRecord
+from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.inbound import (
     InboundMessage,
     MessageParser,
@@ -25,7 +26,7 @@ from worker.fleet.control.inbound import (
 from worker.fleet.control.lifecycle import Claimed, Expired
 from worker.fleet.control.lost_runs import repeat_lost_run
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import PartitionHead, distribute, pick_runs
+from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
@@ -282,26 +283,12 @@ class MessageProcessor:
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
-        partitions = uow.transaction.partitions()
-        heads = [head for each in partitions if (head := self._head(uow, each, demand))]
-        if not heads:
-            return
-        picked = pick_runs(heads, uow.transaction.leases_by_project(), demand)
+        picked = RunSelector(uow.transaction, self._policy, uow.now_us).select(demand)
         assigned: dict[str, list[str]] = {}
         for worker, run_id in distribute(demands, picked):
             assigned.setdefault(worker, []).append(run_id)
         for worker, run_ids in assigned.items():
             self._lease_runs(uow, worker, run_ids)
-
-    def _head(
-        self, uow: UnitOfWork, partition: QueuePartition, demand: int
-    ) -> PartitionHead | None:
-        limit = self._policy.concurrency(partition.project, partition.workflow)
-        room = demand if limit is None else min(demand, limit - partition.leased)
-        if room <= 0:
-            return None
-        waiting = uow.transaction.waiting_runs(partition, room)
-        return PartitionHead(partition=partition, waiting=waiting, limit=limit)
 
     def _lease_runs(self, uow: UnitOfWork, worker: str, run_ids: Sequence[str]) -> None:
         claim = uow.pending_claims.pop(worker)

@@ -181,15 +181,14 @@ def alerts(connection: Connection) -> list[str]:
 def summary(connection: Connection) -> dict[str, Any]:
     """Count orders by status, waiting and leased runs, and workers online."""
     statuses = select(_ORDERS.status, func.count()).group_by(_ORDERS.status)
-    runs = select(
-        func.coalesce(func.sum(tables.PARTITIONS.c.available), 0),
-        func.coalesce(func.sum(tables.PARTITIONS.c.leased), 0),
+    phases = select(_RUNS.phase, func.count()).where(
+        _RUNS.phase.in_([phase.value for phase in RunPhase if phase is not RunPhase.FINAL])
     )
-    available, leased = connection.execute(runs).one()
+    runs = {row.phase: int(row[1]) for row in connection.execute(phases.group_by(_RUNS.phase))}
     online = select(func.count()).where(tables.WORKERS.c.online)
     return {
         "orders": {row.status: row[1] for row in connection.execute(statuses)},
-        "available": int(available),
-        "leased": int(leased),
+        "available": runs.get(RunPhase.AVAILABLE.value, 0),
+        "leased": runs.get(RunPhase.CLAIMED.value, 0) + runs.get(RunPhase.STARTED.value, 0),
         "workers": int(connection.execute(online).scalar_one()),
     }
