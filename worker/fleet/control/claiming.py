@@ -10,7 +10,7 @@ from worker.fleet.control.queue import Queue, share_slots
 from worker.fleet.control.store.transaction import Transaction, WaitingRun
 
 # The bound keeps the time of a batch constant, however many queues there are.
-PAGE_SIZE = 200
+PAGE_SIZE = 64
 
 
 class RunSelector:

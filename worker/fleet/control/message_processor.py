@@ -7,7 +7,7 @@ because workers repeat them.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -168,8 +168,9 @@ class MessageProcessor:
             self._last_checkpoint_us = max(self._last_checkpoint_us, checkpoint or 0)
             if checkpoint is not None:
                 self._publish_states(uow, transaction.changed_since(min(checkpoint, now_us)))
-            for run in transaction.unnotified():
+            for run, channels in transaction.unnotified():
                 uow.alert(run)
+                uow.outgoing.delivered[run.id] = channels
         return self._committed(uow)
 
     def _publish_states(self, uow: UnitOfWork, runs: Sequence[RunRecord]) -> None:
@@ -189,8 +190,13 @@ class MessageProcessor:
         self._connected_since_us = None
         self._pending_claims.clear()
 
+    def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
+        """Record the channels over which the alert of a run was delivered so far."""
+        with self._store.transaction() as transaction:
+            transaction.mark_delivered(run_id, channels)
+
     def mark_notified(self, run_ids: Sequence[str], now_us: int) -> None:
-        """Record that the alerts of runs were delivered."""
+        """Record that the alerts of runs were delivered over all channels."""
         with self._store.transaction() as transaction:
             transaction.mark_notified(run_ids, now_us)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.store.store import StoreUnavailable
@@ -76,17 +76,21 @@ class ControlPlane:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
-        self._notifier = notifier
         self._encode = encode
+        self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
         self._clock = PlaneClock(processor.store_time_us)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
-        self._alert_tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
         self._store_problem = ""
         self._call_began: float | None = None
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+
+    @property
+    def undelivered_alerts(self) -> int:
+        """The number of alerts that are not delivered over all channels yet."""
+        return self._alerts.undelivered
 
     def problem(self) -> str:
         """Describe why the control plane cannot work at present; empty while it can."""
@@ -101,7 +105,10 @@ class ControlPlane:
         """Work until cancelled; a batch that has begun is finished first."""
         try:
             async with self._bus:
-                await self._serve()
+                try:
+                    await self._serve()
+                finally:
+                    await self._alerts.close()
         finally:
             self._thread.shutdown(wait=True)
 
@@ -186,11 +193,8 @@ class ControlPlane:
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
         self.ended.update({status.value: count for status, count in outgoing.ended.items()})
-        if outgoing.alerts:
-            # In a task of its own: a slow webhook must not delay the next batch.
-            task = asyncio.create_task(self._send_alerts(outgoing.alerts))
-            self._alert_tasks.add(task)
-            task.add_done_callback(self._alert_tasks.discard)
+        for alert in outgoing.alerts:
+            self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))
 
     def _log_warnings(self, outgoing: Outgoing) -> None:
         for refusal in outgoing.refusals:
@@ -202,10 +206,15 @@ class ControlPlane:
                 "lease.expired", run_id=run.id, attempt=run.attempt, worker=run.worker
             )
 
-    async def _send_alerts(self, alerts: Sequence[wire.Alert]) -> None:
-        for alert in alerts:
-            message = Message(topic=self._topics.alerts, payload=wire.encode(alert), confirm=True)
-            self._bus.publish(self._encode(message))
-            await self._notifier.notify(alert, self._log)
-        run_ids = [alert.run_id for alert in alerts]
-        await self._on_thread(lambda: self._processor.mark_notified(run_ids, self._clock.now_us()))
+    async def _publish_alert(self, alert: wire.Alert) -> None:
+        message = Message(topic=self._topics.alerts, payload=wire.encode(alert))
+        await self._bus.confirm(self._encode(message))
+
+    async def _record_delivery(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
+        def record() -> None:
+            if complete:
+                self._processor.mark_notified([run_id], self._clock.now_us())
+            else:
+                self._processor.mark_delivered(run_id, channels)
+
+        await self._on_thread(record)

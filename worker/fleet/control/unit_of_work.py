@@ -53,6 +53,7 @@ class Outgoing:
     """The results of a batch, for use after the commit.
 
     ``ended`` counts final statuses; ``expired`` are runs as they were when their lease expired.
+    ``delivered`` are the channels over which an alert has been delivered already, by its run.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Outgoing:
     refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)
+    delivered: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def extend(self, other: Outgoing) -> None:
         self.messages += other.messages
@@ -67,6 +69,7 @@ class Outgoing:
         self.refusals += other.refusals
         self.ended += other.ended
         self.expired += other.expired
+        self.delivered |= other.delivered
 
 
 class MessageRefused(Exception):

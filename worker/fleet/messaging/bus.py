@@ -20,8 +20,7 @@ class Message:
     """A message.
 
     ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation data. A retained
-    message expires after ``expiry_s`` seconds, 0 for never. ``confirm`` requires an
-    acknowledgement by the broker (QoS 1), for messages that nobody retransmits.
+    message expires after ``expiry_s`` seconds, 0 for never.
     """
 
     topic: str
@@ -31,7 +30,6 @@ class Message:
     correlation: bytes = b""
     expiry_s: int = 0
     content_type: str = "application/json"
-    confirm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,9 @@ class Bus(Protocol):
 
     def publish(self, message: Message) -> None:
         """Send a message, or drop it while disconnected. Never waits."""
+
+    async def confirm(self, message: Message) -> None:
+        """Send a message, and wait until the broker has it. Raises :class:`ConnectionError`."""
 
     def subscribe(self, filter: str) -> None:
         """Add a topic filter, which holds for later connections too."""

@@ -28,6 +28,7 @@ MAX_BACKOFF_S = 5.0
 KEEPALIVE_S = 5
 MAX_PACKET_BYTES = 128 * 1024 * 1024
 _SESSION_TAKEN_OVER = 0x8E
+_Confirmation = asyncio.Future[None]
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
@@ -47,7 +48,7 @@ class MqttBus:
         self._id = id
         self._will = will
         self._inbox = Inbox()
-        self._outbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._outbox: asyncio.Queue[tuple[Message, _Confirmation | None]] = asyncio.Queue()
         self._client: aiomqtt.Client | None = None
         self._context = address.context()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +72,14 @@ class MqttBus:
 
     def publish(self, message: Message) -> None:
         if self._client is not None:
-            self._outbox.put_nowait(message)
+            self._outbox.put_nowait((message, None))
+
+    async def confirm(self, message: Message) -> None:
+        if self._client is None:
+            raise ConnectionError("not connected to the broker")
+        confirmation: _Confirmation = asyncio.get_running_loop().create_future()
+        self._outbox.put_nowait((message, confirmation))
+        await confirmation
 
     def subscribe(self, filter: str) -> None:
         self._filters.append(filter)
@@ -155,24 +163,39 @@ class MqttBus:
 
     async def _send(self, client: aiomqtt.Client) -> None:
         while True:
-            message = await self._outbox.get()
+            message, confirmation = await self._outbox.get()
+            failure = "the connection to the broker broke"
             try:
                 await client.publish(
                     message.topic,
                     message.payload,
-                    qos=1 if message.confirm or message.retain else 0,
+                    qos=1 if confirmation or message.retain else 0,
                     retain=message.retain,
                     properties=_properties(message),
                 )
+                failure = ""
             except (aiomqtt.MqttError, ValueError) as error:
+                failure = str(error)
                 _LOG.debug("message.not_sent: %s", error)
             finally:
+                # Also where this task is cancelled, as the connection is gone.
+                _settle(confirmation, failure)
                 self._outbox.task_done()
 
     def _drop_unsent(self) -> None:
         while not self._outbox.empty():
-            self._outbox.get_nowait()
+            _, confirmation = self._outbox.get_nowait()
+            _settle(confirmation, "the connection to the broker broke")
             self._outbox.task_done()
+
+
+def _settle(confirmation: _Confirmation | None, failure: str) -> None:
+    if confirmation is None or confirmation.done():
+        return
+    if failure:
+        confirmation.set_exception(ConnectionError(failure))
+    else:
+        confirmation.set_result(None)
 
 
 def _backoff_s(failures: int) -> float:

@@ -158,6 +158,7 @@ ALERTS = Table(
     Column("run_id", _ID, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("notified", BigInteger),
+    Column("delivered", String(200)),
     Index("alerts_notified", "notified", "at"),
 )
 

@@ -92,7 +92,9 @@ _CHANGED = select(tables.RUNS.c.id).where(
     | (tables.RUNS.c.started >= bindparam("time"))
     | (tables.RUNS.c.finished >= bindparam("time"))
 )
-_UNNOTIFIED = select(tables.ALERTS.c.run_id).where(tables.ALERTS.c.notified.is_(None))
+_UNNOTIFIED = select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered).where(
+    tables.ALERTS.c.notified.is_(None)
+)
 _WORKER = select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker"))
 _DATACLIP = select(tables.DATACLIPS.c.text).where(
     tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
@@ -392,9 +394,16 @@ class Transaction:
         """Load the runs whose status may have changed since a time."""
         return self._load(self.connection.execute(_CHANGED, {"time": time}).scalars())
 
-    def unnotified(self) -> list[RunRecord]:
-        """Load the runs whose alerts were not delivered yet."""
-        return self._load(self.connection.execute(_UNNOTIFIED).scalars())
+    def unnotified(self) -> list[tuple[RunRecord, frozenset[str]]]:
+        """Load the runs with open alerts, and the channels that have delivered each so far."""
+        alerts = {row.run_id: row.delivered for row in self.connection.execute(_UNNOTIFIED)}
+        return [(run, frozenset((alerts[run.id] or "").split())) for run in self._load(alerts)]
+
+    def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
+        """Record the channels over which an alert has been delivered so far."""
+        alerts = tables.ALERTS
+        delivered = update(alerts).where(alerts.c.run_id == run_id)
+        self.connection.execute(delivered.values(delivered=" ".join(sorted(channels))))
 
     def mark_notified(self, run_ids: Iterable[str], now_us: int) -> None:
         alerts = tables.ALERTS
