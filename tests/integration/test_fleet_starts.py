@@ -25,12 +25,12 @@ def mute(made: Small, *channels: str) -> asyncio.Event:
         else:
             publish(message)
 
-    made.bus.publish = publish_or_lose
+    made.bus.publish = publish_or_lose  # type: ignore[method-assign]
     return lost
 
 
 def listen(made: Small) -> None:
-    del made.bus.publish  # type: ignore[method-assign]
+    del made.bus.publish
 
 
 async def test_a_run_whose_start_is_not_heard_is_not_executed_and_waits_again(
@@ -89,3 +89,24 @@ async def test_a_worker_that_drains_hands_back_what_it_has_not_started(tmp_path:
         for order in (first, second):
             assert (await made.client.wait(order["last_run"]))["status"] == "success"
         assert (await made.client.run(third["last_run"]))["status"] == "pending"
+
+
+async def test_a_worker_that_drains_waits_for_its_runs_as_long_as_they_take(
+    tmp_path: Path,
+) -> None:
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        made.worker_.drain()
+        made.executor.finish(run, receive)
+        assert (await made.client.wait(order["last_run"]))["status"] == "success"
+
+
+async def test_a_run_that_a_drain_cuts_short_says_so(tmp_path: Path) -> None:
+    async with small(tmp_path) as made:
+        order = await made.client.submit(plan=QUICK)
+        await made.executor.runs.get()
+        made.worker_.drain(0.0)
+        lost = await made.client.wait(order["last_run"])
+        assert (lost["status"], lost["error_type"]) == ("lost", "LostAfterStart")
+        assert lost["error_message"].endswith("its drain time of 0 s was over")

@@ -28,14 +28,17 @@ NO_MAX_MEMORY_MB = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """Set-up of a worker. ``drain_s`` is how long its runs may take to end at shutdown."""
+    """Set-up of a worker.
+
+    ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
+    """
 
     name: str
     capacity: int
     outbox: Path
     isolation: Isolation = Isolation.RUNNER
     allowance: Allowance = Allowance()
-    drain_s: float = 30.0
+    drain_s: float | None = None
     metrics_listen: str | None = None
 
 

@@ -272,6 +272,7 @@ def add_run(
             start=start,
             input=input or order.input,
             created=created,
+            changed=created,
             plan_id=plan_id,
         )
     )

@@ -54,7 +54,9 @@ class RunRecord:
     current one, which ends at ``expires``. ``reported`` is the number of the last accepted event,
     -1 before the first. ``start`` and ``input`` differ from the order's in a retry from a step.
     ``cancelling`` is set between a cancel request and its confirmation. ``plan_id`` is ``None``
-    where it is the order's.
+    where it is the order's. ``started`` and ``finished`` are by the clock of the worker where it
+    has reported them; ``skew`` is how far that clock was ahead, if it was off by a second or more.
+    ``changed`` is when the status changed last, by the clock of the control plane.
     """
 
     id: str
@@ -82,6 +84,8 @@ class RunRecord:
     error_type: str | None = None
     error_message: str | None = None
     plan_id: str | None = None
+    changed: int = 0
+    skew: int | None = None
 
     @property
     def leased(self) -> bool:

@@ -88,12 +88,10 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
     match inbound.content:
         case wire.Reports(runs=reports):
             yield from (report.lease.run_id for report in reports)
-        case (
-            wire.StartRequest(leases=leases)
-            | wire.Heartbeat(leases=leases)
-            | wire.Release(leases=leases)
-        ):
+        case wire.StartRequest(leases=leases) | wire.Heartbeat(leases=leases):
             yield from (lease.run_id for lease in leases)
+        case wire.Release(leases=leases, aborted=aborted):
+            yield from (lease.run_id for lease in (*leases, *aborted))
         case wire.RunRef(id=id):
             yield id
         case wire.Submit(order_id=id):

@@ -1,7 +1,7 @@
 """The lifecycle of a run: one table of transitions, and ``apply``, the only way to change a run.
 
-Pure: tokens and times (microseconds since the epoch) come in with the events. The table states
-these rules:
+Pure: tokens and times (microseconds since the epoch) come in with the events; those of reports are
+by the clock of the worker. The table states these rules:
 
 - A final run never changes: no event is legal for it. Late reports are stored apart, and refused.
 - A run starts when its worker requests that, and the worker executes nothing before the response.
@@ -24,6 +24,8 @@ from worker.fleet.control.entities import RunPhase, RunRecord
 
 # Bounds the damage of a run that kills its workers before they can report its start.
 ATTEMPTS = 5
+# Less than this is the way of a message and the start of a process.
+MIN_SKEW_US = 1_000_000
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -89,9 +91,10 @@ class WorkerDisconnected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expired:
-    """The lease ended without a heartbeat."""
+    """The lease ended without a heartbeat, or for a ``reason`` that the worker gave."""
 
     at: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +162,18 @@ def _confirm_start(run: RunRecord, event: StartConfirmed) -> Changes:
 
 
 def _start(run: RunRecord, event: RunStarted) -> Changes:
-    return {"status": Status.RUNNING, "started": event.at, "reported": event.seq}
+    return {
+        "status": Status.RUNNING,
+        "started": event.at,
+        "reported": event.seq,
+        "skew": _skew(run, event),
+    }
+
+
+def _skew(run: RunRecord, event: RunStarted) -> int | None:
+    # The worker begins as soon as its start is confirmed, which is by the other clock.
+    skew = 0 if run.started is None else event.at - run.started
+    return skew if abs(skew) >= MIN_SKEW_US else None
 
 
 def _progress(run: RunRecord, event: Progressed) -> Changes:
@@ -194,7 +208,8 @@ def _lose_claimed(run: RunRecord, event: Expired) -> Changes:
 
 
 def _lose_started(run: RunRecord, event: Expired) -> Changes:
-    message = f"worker '{run.worker}' sent nothing more after the run had started"
+    silent = f"worker '{run.worker}' sent nothing more after the run had started"
+    message = f"worker '{run.worker}' {event.reason}" if event.reason else silent
     return _end(Status.LOST, event.at, "LostAfterStart", message)
 
 

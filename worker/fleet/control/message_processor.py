@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from worker.core.status import Status
 from worker.fleet.control import worker_messages
 from worker.fleet.control.claiming import RunSelector
 from worker.fleet.control.client_requests import RequestError, RequestHandler
@@ -117,6 +116,7 @@ class MessageProcessor:
                     self._handle(uow, inbound)
                 except MessageRefused as refusal:
                     uow.refuse(refusal)
+            self._repeat_lost_runs(uow)
             self._assign_runs(uow)
         return self._committed(uow)
 
@@ -149,6 +149,7 @@ class MessageProcessor:
             if self._leases_restart:
                 transaction.cap_leases(uow.lease_end)
             self._expire_leases(uow)
+            self._repeat_lost_runs(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
             self._assign_runs(uow)
@@ -255,10 +256,12 @@ class MessageProcessor:
         for run in uow.transaction.expired_runs(uow.now_us):
             # A run that another control plane had locked may be renewed by now.
             if run.leased and run.expires <= uow.now_us:
-                expired = uow.apply(run, Expired(at=uow.now_us))
+                uow.apply(run, Expired(at=uow.now_us))
                 uow.outgoing.expired.append(run)
-                if expired.status is Status.LOST:
-                    repeat_lost_run(uow, self._policy, expired)
+
+    def _repeat_lost_runs(self, uow: UnitOfWork) -> None:
+        for run in uow.lost:
+            repeat_lost_run(uow, self._policy, run)
 
     def _write_checkpoint(self, uow: UnitOfWork) -> None:
         """Store a time before which all committed states are published, for the next start."""

@@ -16,7 +16,7 @@ def delete_ended_orders(transaction: Transaction, before: int) -> int:
     """Delete up to ``BATCH_SIZE`` orders whose last run ended before a time; return the number."""
     connection, orders, runs = transaction.connection, tables.ORDERS.c, tables.RUNS.c
     last_end = (
-        select(func.coalesce(func.max(runs.finished), orders.created))
+        select(func.coalesce(func.max(runs.changed), orders.created))
         .where(runs.order_id == orders.id)
         .scalar_subquery()
     )

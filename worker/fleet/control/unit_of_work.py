@@ -87,7 +87,8 @@ class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
-    transmissions of one request, and empty where that is not known.
+    transmissions of one request, and empty where that is not known. ``lost`` are the runs that were
+    lost in this transaction.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class UnitOfWork:
         self.settings = settings
         self.pending_claims = pending_claims
         self.outgoing = Outgoing()
+        self.lost: list[RunRecord] = []
         self.topic = ""
         self.request_id = ""
         self._timestamps = 0
@@ -139,11 +141,14 @@ class UnitOfWork:
 
     def apply(self, run: RunRecord, event: LifecycleEvent) -> RunRecord:
         """Apply an event to a run; store and return the result. Publish a changed status."""
-        changed = lifecycle.apply(run, event)
-        self.transaction.put_run(changed)
-        if changed.status is not run.status:
-            self._status_changed(changed)
-        return changed
+        applied = lifecycle.apply(run, event)
+        if applied.status is run.status:
+            self.transaction.put_run(applied)
+            return applied
+        applied = replace(applied, changed=self.now_us)
+        self.transaction.put_run(applied)
+        self._status_changed(applied)
+        return applied
 
     def _status_changed(self, run: RunRecord) -> None:
         self.publish_run_state(run)
@@ -154,6 +159,8 @@ class UnitOfWork:
             self.publish_order_state(order)
         if run.final:
             self.outgoing.ended[run.status] += 1
+        if run.status is Status.LOST:
+            self.lost.append(run)
         if run.status in ALERTING:
             self.transaction.add("alerts", {"run_id": run.id, "at": self.now_us, "notified": None})
             self.alert(run)

@@ -17,6 +17,7 @@ from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import (
     Completed,
+    Expired,
     HandedBack,
     LeaseCheck,
     LifecycleEvent,
@@ -150,11 +151,18 @@ def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
 
 
 def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
-    """Put runs that the worker did not start back into the queue."""
+    """Put runs that the worker did not start back into the queue; lose those that it cut short."""
     for lease in release.leases:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.CLAIMED:
             uow.apply(run, HandedBack(at=uow.now_us))
+    for lease in release.aborted:
+        run = _leased_run(uow, worker, lease)
+        if run is not None and run.phase is RunPhase.STARTED:
+            reason = (
+                f"was stopped before the run had ended{release.reason and ': '}{release.reason}"
+            )
+            uow.apply(run, Expired(at=uow.now_us, reason=reason))
 
 
 def _leased_run(uow: UnitOfWork, worker: str, lease: wire.Lease) -> RunRecord | None:
@@ -273,13 +281,13 @@ def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent) -> Lifecy
     if isinstance(event, RunComplete):
         return Completed(
             seq=event.seq,
-            at=uow.now_us,
+            at=event.timestamp,
             status=STATUS_OF_REASON[event.reason],
             error_type=_text(event.error_type, MAX_ERROR_TYPE),
             error_message=_text(event.error_message, MAX_ERROR_MESSAGE),
         )
     if run.reported < 0:
-        return RunStarted(seq=event.seq, at=uow.now_us)
+        return RunStarted(seq=event.seq, at=event.timestamp)
     return Progressed(seq=event.seq)
 
 

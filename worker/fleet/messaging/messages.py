@@ -130,10 +130,16 @@ class Heartbeat(Payload, frozen=True):
 
 
 class Release(Payload, frozen=True):
-    """The leases of runs that the worker did not start, and will not."""
+    """The leases of runs that the worker did not start, and will not.
+
+    ``aborted`` are those of runs that it started and cut short, as it was stopped; ``reason`` is
+    why it did not wait for their end.
+    """
 
     incarnation: Id
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
+    aborted: Annotated[list[Lease], Meta(max_length=10_000)] = []
+    reason: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
 
 
 class RunReport(Payload, frozen=True):
@@ -410,7 +416,11 @@ FROM_WORKERS: dict[str, type[Any]] = {
 
 
 class RunState(Payload, frozen=True, omit_defaults=False):
-    """The state of a run, retained."""
+    """The state of a run, retained.
+
+    ``started`` and ``finished`` are by the clock of the worker where it has reported them. ``skew``
+    is how many microseconds that clock was ahead of the control plane's, if a second or more.
+    """
 
     run_id: Id
     order_id: Id
@@ -427,6 +437,7 @@ class RunState(Payload, frozen=True, omit_defaults=False):
     start: str | None = None
     error_type: str | None = None
     error_message: str | None = None
+    skew: int | None = None
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):

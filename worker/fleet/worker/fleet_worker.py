@@ -9,9 +9,10 @@ not begin, and ends when all events are acknowledged.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
@@ -39,6 +40,8 @@ REPEAT_CLAIM_S = 2.0
 # Two heartbeats in a row may be lost before a lease expires.
 HEARTBEATS_PER_LEASE = 4
 TICK_S = 0.25
+REPORT_DRAIN_S = 30.0
+"""How long a worker that drains waits for the acknowledgement of its reports."""
 MAX_DEMAND = 1000
 ENVELOPE_BYTES = 4096
 """The size of a message without its events."""
@@ -111,7 +114,8 @@ class FleetWorker:
         self._control_plane = ""
         self._send_scheduled = False
         self._draining = False
-        self._drain_deadline: float | None = None
+        self._drain_s: float | None = None
+        self._drain_deadline = math.inf
         self.connected = asyncio.Event()
         self.finished = 0
         self.set_aside = 0
@@ -154,22 +158,27 @@ class FleetWorker:
             self._log.warning("report.set_aside", error=reason[:500])
 
     async def _stop(self) -> None:
-        # The runs end because this process does. Nobody cancelled them, so their ends are not
-        # reported: the control plane will find them lost.
+        # The runs end because this process does. Nobody cancelled them, and their effects are
+        # unknown: they are lost, and not reported as ended.
+        aborted = [run.lease for run in self._runs.values() if run.wanted]
         for run in self._runs.values():
             run.wanted = False
         if self._runs:
             self._log.warning("runs.aborted", runs=sorted(run_id for run_id, _ in self._runs))
-        self._release(self._claimed.hand_back(time.monotonic(), all=True))
+        self._release(self._claimed.hand_back(time.monotonic(), all=True), aborted)
         self._publish_presence(online=False)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def drain(self, timeout_s: float) -> None:
-        """Claim nothing more, finish the runs within ``timeout_s`` seconds, and end."""
+    def drain(self, timeout_s: float | None = None) -> None:
+        """Claim nothing more, finish the runs within ``timeout_s`` seconds, and end.
+
+        By default the runs have as long as their own limits allow.
+        """
         self._draining = True
-        self._drain_deadline = time.monotonic() + timeout_s
+        self._drain_s = timeout_s
+        self._drain_deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         self._log.info("worker.draining", runs=len(self._runs))
         self._publish_presence(online=True)
         self._release(self._claimed.hand_back(time.monotonic(), all=True))
@@ -177,10 +186,15 @@ class FleetWorker:
             self._send_claim(0)
 
     def _drained(self) -> bool:
-        if not self._draining or self._drain_deadline is None:
+        if not self._draining:
             return False
-        done = not self._runs and not len(self._claimed) and self._sender.empty
-        return done or time.monotonic() > self._drain_deadline
+        now = time.monotonic()
+        if self._runs or len(self._claimed):
+            return now > self._drain_deadline
+        # Without a limit for the runs there is one for their reports: the broker may be away. They
+        # stay in the outbox, for the next start.
+        self._drain_deadline = min(self._drain_deadline, now + REPORT_DRAIN_S)
+        return self._sender.empty or now > self._drain_deadline
 
     # --- inbound messages -------------------------------------------------------------------------
 
@@ -376,9 +390,14 @@ class FleetWorker:
         self._claimed_at = time.monotonic()
         self._publish("claim", self._claim)
 
-    def _release(self, leases: list[wire.Lease]) -> None:
-        if leases:
-            self._publish("release", wire.Release(incarnation=self._id, leases=leases))
+    def _release(self, leases: list[wire.Lease], aborted: Sequence[wire.Lease] = ()) -> None:
+        if not leases and not aborted:
+            return
+        reason = "" if self._drain_s is None else f"its drain time of {self._drain_s:g} s was over"
+        release = wire.Release(
+            incarnation=self._id, leases=leases, aborted=list(aborted), reason=reason
+        )
+        self._publish("release", release)
 
     def _send_heartbeat(self, now: float) -> None:
         self._heartbeat_at = now

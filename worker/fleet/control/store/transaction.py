@@ -87,11 +87,7 @@ _EXPIRED = (
 )
 _OF_WORKER = select(tables.RUNS.c.id).where(_LEASES, tables.RUNS.c.worker == bindparam("worker"))
 _META = select(tables.META.c.value).where(tables.META.c.key == bindparam("name"))
-_CHANGED = select(tables.RUNS.c.id).where(
-    (tables.RUNS.c.created >= bindparam("time"))
-    | (tables.RUNS.c.started >= bindparam("time"))
-    | (tables.RUNS.c.finished >= bindparam("time"))
-)
+_CHANGED = select(tables.RUNS.c.id).where(tables.RUNS.c.changed >= bindparam("time"))
 _UNNOTIFIED = select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered).where(
     tables.ALERTS.c.notified.is_(None)
 )
