@@ -22,6 +22,9 @@ from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
 
+DEDUPLICATION_S = 60.0
+"""How long an order without an id is taken for a repetition of one with the same content."""
+
 
 class RequestError(Exception):
     """A request that is refused. ``code`` as in :class:`messages.Failure`."""
@@ -59,6 +62,8 @@ class RequestHandler:
 
     def submit(self, uow: UnitOfWork, request: wire.Submit) -> Any:
         """Accept or reject an order. A repeated request returns the order as it is by now."""
+        if not request.order_id:
+            request = msgspec.structs.replace(request, order_id=_derived_id(uow, request))
         order = uow.transaction.order(request.order_id)
         if order is not None:
             return order_view(uow, self._submitted_again(uow, order, request))
@@ -218,6 +223,16 @@ def content_hash(request: wire.Submit) -> str:
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise RequestError("invalid", f"the order cannot be read: {error}") from error
     return hashlib.sha256(encoded).hexdigest()
+
+
+def _derived_id(uow: UnitOfWork, request: wire.Submit) -> str:
+    """Return the id of an order without one: that of an equal order of the last minute, or new."""
+    content, window_us = content_hash(request)[:40], int(DEDUPLICATION_S * 1e6)
+    window = uow.now_us // window_us
+    before = uow.transaction.order(f"{content}-{window - 1}")
+    if before is not None and before.created > uow.now_us - window_us:
+        return before.id
+    return f"{content}-{window}"
 
 
 def _other_content(order: WorkOrder, content: str) -> str:

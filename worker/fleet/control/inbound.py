@@ -62,8 +62,10 @@ class MessageParser:
                 return InboundMessage(message=message, refusal=refusal)
 
     def _request(self, message: Message, method: str) -> InboundMessage:
+        # An order without a response topic needs no reply: MQTT 3.1.1 has no such topics.
+        needs_reply = message.reply_to or method != "submit"
         # Without a method there is no reply: a reply to a worker's topic would be a command.
-        if not self._topics.is_reply_topic(message.reply_to):
+        if needs_reply and not self._topics.is_reply_topic(message.reply_to):
             text = f"not a reply topic: {message.reply_to[:100]!r}"
             return InboundMessage(message=message, refusal=MessageRefused("reply_topic", text))
         if method not in wire.REQUESTS:
@@ -94,7 +96,7 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
             yield from (lease.run_id for lease in (*leases, *aborted))
         case wire.RunRef(id=id):
             yield id
-        case wire.Submit(order_id=id):
+        case wire.Submit(order_id=id) if id:
             yield from (id, numbered_run_id(id))
         case _:
             return
@@ -102,7 +104,7 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
 
 def order_ids_of(inbound: InboundMessage) -> Iterator[str]:
     """Yield the ids of the orders that a message refers to, beside those of its runs."""
-    if isinstance(inbound.content, wire.Submit):
+    if isinstance(inbound.content, wire.Submit) and inbound.content.order_id:
         yield from (inbound.content.order_id, numbered_run_id(inbound.content.order_id))
 
 

@@ -238,6 +238,11 @@ class MessageProcessor:
             code = {"oversized": "too_large", "unknown": "unknown"}.get(refusal.kind, "invalid")
             reply = _failure(code, refusal.message)
         message = inbound.message
+        if not message.reply_to:
+            # Nobody waits for the failure, so it is recorded as a refusal of the message.
+            if reply.error is not None and inbound.refusal is None:
+                uow.refuse(MessageRefused(reply.error.code, reply.error.message))
+            return
         uow.outgoing.messages.append(
             Message(
                 topic=message.reply_to,

@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from worker.errors import WorkerError
+
 MAX_BATCH = 256
 """The most messages that one ``receive`` returns."""
 
@@ -32,6 +34,10 @@ class Message:
     content_type: str = "application/json"
 
 
+class BrokerRefusal(WorkerError):
+    """A refusal of the broker: of a connection, or of a message by its access list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connected:
     """A connection was made: subscriptions are active, and earlier messages may be lost."""
@@ -39,7 +45,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection broke; the bus tries to reconnect."""
+    """The connection broke, or could not be made; the bus tries to reconnect."""
 
     reason: str
 
@@ -58,13 +64,19 @@ class Bus(Protocol):
         """Send a message, or drop it while disconnected. Never waits."""
 
     async def confirm(self, message: Message) -> None:
-        """Send a message, and wait until the broker has it. Raises :class:`ConnectionError`."""
+        """Send a message, and wait until the broker has it.
+
+        Raises :class:`ConnectionError`, and :class:`BrokerRefusal` where the broker refuses it.
+        """
 
     def subscribe(self, filter: str) -> None:
         """Add a topic filter, which holds for later connections too."""
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
-        """Wait up to ``wait_s`` seconds for an arrival. Return all there are; empty after that."""
+        """Wait up to ``wait_s`` seconds for an arrival. Return all there are; empty after that.
+
+        Raises :class:`BrokerRefusal` where the first connection is refused for its credentials.
+        """
 
 
 class Inbox:

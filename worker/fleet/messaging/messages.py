@@ -298,10 +298,11 @@ class Submit(Payload, frozen=True):
 
     The client chooses ``order_id``; it is the idempotency key of the request. The same id with the
     same content gets the order as it is; with other content it is a conflict. An order that was
-    rejected is submitted again.
+    rejected is submitted again. Without an id, the same content within a minute is one order. A
+    publisher that needs no reply sends no response topic: the state of the order is on its topic.
     """
 
-    order_id: Id
+    order_id: Id = ""
     workflow: Label | None = None
     plan: Raw = msgspec.field(default_factory=lambda: NULL)
     input: Raw = msgspec.field(default_factory=lambda: Raw(b"{}"))
