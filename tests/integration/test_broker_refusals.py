@@ -34,7 +34,7 @@ def websocket_port() -> int:
 def broker(tmp_path: Path, websocket_port: int) -> Iterator[Broker]:
     """Provide a broker with one user, who may publish on ``allowed`` alone."""
     (tmp_path / "passwords").touch(mode=0o600)
-    command = ["mosquitto_passwd", "-b", tmp_path / "passwords", "alice", "secret"]
+    command = ["mosquitto_passwd", "-b", str(tmp_path / "passwords"), "alice", "secret"]
     subprocess.run(command, check=True)
     access = "user alice\ntopic write allowed\npattern read worker/v1/clients/%c/rsp\n"
     (tmp_path / "access").write_text(access)
@@ -60,7 +60,7 @@ async def test_wrong_credentials_end_the_first_connection(broker: Broker) -> Non
         with pytest.raises(BrokerRefusal, match=f"127.0.0.1:{broker.port} refuses the connection"):
             await bus.receive()
     async with Client(bus_of(broker, "wrong"), wait_s=60) as client, asyncio.timeout(30):
-        with pytest.raises(NoAnswer, match="[Nn]ot authorized|[Bb]ad user"):
+        with pytest.raises(NoAnswer, match=r"[Nn]ot authorized|[Bb]ad user"):
             await client.summary()
 
 

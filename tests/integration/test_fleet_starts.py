@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.test_local_fleet import QUICK, Small, small
 from worker.fleet.control.unit_of_work import Settings
-from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.bus import BrokerRefusal, Message
 
 SHORT = Settings(lease_s=1.0, disconnect_grace_s=0.2)
 
@@ -110,3 +110,22 @@ async def test_a_run_that_a_drain_cuts_short_says_so(tmp_path: Path) -> None:
         lost = await made.client.wait(order["last_run"])
         assert (lost["status"], lost["error_type"]) == ("lost", "LostAfterStart")
         assert lost["error_message"].endswith("its drain time of 0 s was over")
+
+
+async def test_a_worker_whose_claims_the_broker_denies_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fleet.worker.fleet_worker.REPEAT_CLAIM_S", 0.0)
+
+    async def deny(message: Message) -> None:
+        raise BrokerRefusal(f"the broker refuses messages on {message.topic}")
+
+    async with small(tmp_path) as made:
+        confirm = made.bus.confirm
+        made.bus.confirm = deny  # type: ignore[method-assign]
+        async with asyncio.timeout(60):
+            while "refuses messages on worker/v1/workers/w/claim" not in made.worker_.problem():
+                await asyncio.sleep(0.01)
+            made.bus.confirm = confirm  # type: ignore[method-assign]
+            while made.worker_.problem():
+                await asyncio.sleep(0.01)

@@ -68,6 +68,7 @@ def run_control_plane(
     store = Store(options.store)
     # Before the first message: an older version may have made the tables.
     store.migrate()
+    store.reserve(shared=options.shared)
     plane = build_control_plane(connection, options, store, log)
     with serve_metrics(options.metrics_listen, lambda: control_metrics(plane), plane.problem):
         asyncio.run(until_signal(plane.run()))

@@ -20,7 +20,14 @@ from uuid import uuid4
 from worker.core.events import AnyEvent, RunComplete
 from worker.core.outcome import StepError
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
+from worker.fleet.messaging.bus import (
+    Arrival,
+    BrokerRefusal,
+    Bus,
+    Connected,
+    Disconnected,
+    Message,
+)
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
@@ -113,6 +120,7 @@ class FleetWorker:
         self._lease_s = 10.0
         self._control_plane = ""
         self._send_scheduled = False
+        self._refusal = ""
         self._draining = False
         self._drain_s: float | None = None
         self._drain_deadline = math.inf
@@ -126,7 +134,7 @@ class FleetWorker:
 
     def problem(self) -> str:
         """Describe why the worker cannot work at present; empty while it can."""
-        return "" if self.connected.is_set() else "not connected to the broker"
+        return self._refusal if self.connected.is_set() else "not connected to the broker"
 
     async def run(self) -> None:
         """Execute runs until cancelled or drained."""
@@ -382,13 +390,32 @@ class FleetWorker:
         if self._claim is None or demand > self._claim.demand:
             self._send_claim(demand)
         elif now - self._claimed_at > REPEAT_CLAIM_S:
-            self._send_claim(self._claim.demand)
+            self._send_claim(self._claim.demand, repeated=True)
 
-    def _send_claim(self, demand: int) -> None:
+    def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
         id = uuid4().hex if self._claim is None else self._claim.claim_id
         self._claim = wire.Claim(claim_id=id, demand=demand, incarnation=self._id)
         self._claimed_at = time.monotonic()
-        self._publish("claim", self._claim)
+        if not repeated:
+            self._publish("claim", self._claim)
+            return
+        # A claim without a response may be denied by the broker: with QoS 1 it reports that.
+        task = asyncio.create_task(self._confirm("claim", self._claim))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _confirm(self, channel: str, payload: wire.Payload) -> None:
+        topic = self._topics.worker(self._name, channel)
+        try:
+            await self._bus.confirm(Message(topic=topic, payload=wire.encode(payload)))
+        except ConnectionError:
+            return
+        except BrokerRefusal as refusal:
+            if not self._refusal:
+                self._log.warning("broker.refused", error=str(refusal))
+            self._refusal = str(refusal)
+        else:
+            self._refusal = ""
 
     def _release(self, leases: list[wire.Lease], aborted: Sequence[wire.Lease] = ()) -> None:
         if not leases and not aborted:

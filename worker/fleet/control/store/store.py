@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -21,6 +22,8 @@ MAX_ATTEMPTS = 5
 _CONFLICTS = ("23503", "23505", "40001", "40P01")
 # The key of the lock that keeps two control planes from creating the same tables.
 _MIGRATION_LOCK = 7_205_759_403
+# The key of the lock of the control plane that works with the database.
+_PLANE_LOCK = 7_205_759_404
 
 
 # SQLSTATE classes of a database that is away for now: connection, resources (a full disk),
@@ -61,6 +64,37 @@ class Store:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
+        self._reserved: IO[str] | Connection | None = None
+
+    def reserve(self, *, shared: bool) -> None:
+        """Keep other control planes out until the store is closed, unless all are ``shared``.
+
+        Raises :class:`UsageError` where that is not possible.
+        """
+        if self.dialect == "postgresql":
+            self._reserve_postgresql(shared=shared)
+        elif shared:
+            raise UsageError("--shared needs PostgreSQL: SQLite is for one control plane")
+        elif (file := self._engine.url.database) not in (None, "", ":memory:"):
+            # Held open until the store is closed: the lock goes with the file.
+            self._reserved = Path(f"{file}.lock").open("w")  # noqa: SIM115
+            try:
+                fcntl.flock(self._reserved, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._reserved.close()
+                raise UsageError(f"{file} is in use by another control plane") from error
+
+    def _reserve_postgresql(self, *, shared: bool) -> None:
+        # A lock of the session: it goes with the process, whatever becomes of it.
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        lock = "pg_try_advisory_lock" + ("_shared" if shared else "")
+        if not connection.execute(text(f"SELECT {lock}(:key)"), {"key": _PLANE_LOCK}).scalar():
+            connection.close()
+            raise UsageError(
+                f"{self._engine.url!s} is in use by another control plane: "
+                "start all of them with --shared"
+            )
+        self._reserved = connection
 
     def migrate(self) -> None:
         """Migrate the tables to this version. Raises :class:`StoreError` where that fails."""
@@ -115,6 +149,8 @@ class Store:
             return int(connection.execute(_CLOCK).scalar_one())
 
     def close(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
         self._engine.dispose()
 
 
