@@ -124,8 +124,8 @@ async def test_a_worker_whose_claims_the_broker_denies_says_so(
         confirm = made.bus.confirm
         made.bus.confirm = deny  # type: ignore[method-assign]
         async with asyncio.timeout(60):
-            while "refuses messages on worker/v1/workers/w/claim" not in made.worker_.problem():
+            while "refuses messages on worker/v1/workers/w/claim" not in made.worker_.problem:
                 await asyncio.sleep(0.01)
             made.bus.confirm = confirm  # type: ignore[method-assign]
-            while made.worker_.problem():
+            while made.worker_.problem:
                 await asyncio.sleep(0.01)

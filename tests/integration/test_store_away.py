@@ -103,7 +103,7 @@ def test_a_defect_is_not_taken_for_a_database_that_is_away(opened: Store) -> Non
 async def test_a_control_plane_waits_for_its_database_and_goes_on(
     file: Path, opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MAX_STORE_BACKOFF_S", 0.05)
+    monkeypatch.setattr(service, "MAX_STORE_PAUSE_S", 0.05)
     broker = LocalBroker()
     plane = ControlPlane(
         broker.bus(*TOPICS.for_control()), MessageProcessor(opened, topics=TOPICS),
@@ -113,17 +113,17 @@ async def test_a_control_plane_waits_for_its_database_and_goes_on(
     try:
         async with asyncio.timeout(60), Client(broker.bus(), TOPICS, wait_s=60) as client:
             await client.summary()
-            assert plane.problem() == ""
+            assert plane.problem == ""
             other = sqlite3.connect(file, isolation_level=None)
             other.execute("BEGIN IMMEDIATE")
             submitted = asyncio.create_task(client.submit(plan=QUICK))
-            while not plane.problem():
+            while not plane.problem:
                 await asyncio.sleep(0.001)
-            assert "locked" in plane.problem() and not running.done()
+            assert "locked" in plane.problem and not running.done()
             other.execute("ROLLBACK")
             other.close()
             assert (await submitted)["status"] == "pending"
-            assert plane.problem() == ""
+            assert plane.problem == ""
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -135,10 +135,10 @@ def test_a_call_that_hangs_is_a_problem(opened: Store, monkeypatch: pytest.Monke
         LocalBroker().bus(), MessageProcessor(opened), topics=TOPICS,
         log=stderr_logger(logging.CRITICAL),
     )  # fmt: skip
-    assert plane.problem() == "not connected to the broker"
+    assert plane.problem == "not connected to the broker"
 
     async def call() -> str:
-        return await plane._on_thread(plane.problem)
+        return await plane._on_thread(lambda: plane.problem)
 
     assert "has not answered for 0 s" in asyncio.run(call())
 

@@ -53,6 +53,15 @@ def condition(folder: Path, expression: str) -> set[str]:
         ("!state.data.a === !state.data.b", set()),
         ("state.(", {"W010"}),
         ("nope > 1", {"W004"}),
+        ("() => false", {"W011"}),
+        ("(function () { return false })", {"W011"}),
+        ("(async () => false)()", {"W011"}),
+        ("Promise.resolve(state).then(() => false)", {"W011"}),
+        ("new Promise(() => {})", {"W011"}),
+        ("!Promise.resolve(1)", set()),
+        ("state.data.find((x) => x)", {"W004"}),
+        ("(() => state.data.ok)()", set()),
+        ("import('x')", {"W010"}),
     ],
 )
 def test_conditions(tmp_path: Path, expression: str, found: set[str]) -> None:

@@ -183,18 +183,24 @@ permissions = options(
            help="Credentials by the names that steps use, as JSON or YAML."),
     option("--allow-host", "allow_hosts", multiple=True, metavar="HOST[:PORT]",
            help="Let adaptors make requests to this host too, or to *.DOMAIN."),
-    option("--no-python", is_flag=True, help="Refuse workflows that have Python steps."),
 )  # fmt: skip
+no_python = option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
+allow_python = options(
+    option("--allow-python", is_flag=True, help="Execute the Python steps of orders."),
+    # The default since then: the option stays for the units and scripts that name it.
+    option("--no-python", is_flag=True, hidden=True),
+)
 
 capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_count() or 2,
                   metavar="N",
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
 isolation = option(
     "--isolation",
-    type=click.Choice(["runner", "process"]),
+    type=click.Choice(["runner", "process", "strict"]),
     default="runner",
     show_default=True,
-    help="Run after run in one process, or each in a new one.",
+    help="Run after run in one process, or each in a new one; strict does not start without all "
+    "layers of confinement.",
 )
 max_limits = options(
     option("--max-timeout", type=POSITIVE, metavar="SECONDS", deprecated_names=["--timeout"],

@@ -12,6 +12,8 @@ from worker.cli.options import (
     check_only,
     command,
     input_state,
+    isolation,
+    no_python,
     only_step,
     option,
     permissions,
@@ -45,6 +47,8 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @only_step
 @run_limits
 @permissions
+@no_python
+@isolation
 @option("--record", type=PATH, metavar="FILE",
         help="Record the run and its requests in FILE, for worker replay.")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
@@ -70,6 +74,7 @@ def run(
     debug: bool,
     credentials: Path | None,
     no_python: bool,
+    isolation: str,
     record: Path | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
@@ -98,6 +103,7 @@ def run(
             only=only,
             credentials=credentials,
             allow_python=not no_python,
+            isolation=isolation,
             allow_hosts=allow_hosts,
             limits=limits,
         ),

@@ -211,8 +211,56 @@ def _condition(subject: Subject, edge: Edge) -> Iterator[tuple[Rule, str]]:
     if probe is not None and probe.threw:
         text = f"when '{edge.source}' fails, this condition can throw and crash the run"
         yield rules.THROWS, f"{text}: {probe.threw}"
-    for node in _nodes(parse(edge.expression.encode())):
+    root = parse(edge.expression.encode())
+    if kind := _always_true(_condition_value(root)):
+        yield rules.ALWAYS_TRUE, f"the condition of {edge.id} is {kind}, and so always true"
+    for node in _nodes(root):
         yield from _expression(subject, edge, node)
+
+
+_FUNCTIONS = {"arrow_function", "function_expression", "generator_function", "class"}
+
+
+def _condition_value(root: Node) -> Node | None:
+    """Return the expression of a condition, without the parentheses around it."""
+    node: Node | None = root
+    while node is not None and node.type in (
+        "program",
+        "expression_statement",
+        "parenthesized_expression",
+    ):
+        children = [child for child in node.named_children if child.type != "comment"]
+        node = children[0] if len(children) == 1 else None
+    return node
+
+
+def _always_true(node: Node | None) -> str:
+    """Return the kind of a value that is true because it is an object, else an empty string."""
+    if node is None:
+        return ""
+    if node.type in _FUNCTIONS:
+        return "a function"
+    return "a promise" if _is_promise(node) else ""
+
+
+_PROMISES = tuple(
+    f"Promise.{name}" for name in ("all", "allSettled", "any", "race", "resolve", "reject")
+)
+
+
+def _is_promise(node: Node) -> bool:
+    if node.type == "new_expression":
+        return _text(node.child_by_field_name("constructor")) == "Promise"
+    function = node.child_by_field_name("function") if node.type == "call_expression" else None
+    if function is None:
+        return False
+    called = _condition_value(function)
+    is_async = called is not None and any(child.type == "async" for child in called.children)
+    if called is not None and called.type == "member_expression":
+        # Promises of a chain: what begins as one goes on as one.
+        inner = called.child_by_field_name("object")
+        return _text(called) in _PROMISES or (inner is not None and _is_promise(inner))
+    return is_async and called is not None and called.type in _FUNCTIONS
 
 
 def _nodes(root: Node) -> Iterator[Node]:

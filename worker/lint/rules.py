@@ -67,8 +67,15 @@ UNDECLARED = _rule(
 )
 # Errors of the compiler, as findings: a file with several mistakes shows them all.
 BROKEN = _rule("W010", "cannot-run", Severity.ERROR, "Correct it: the workflow cannot run.")
+# An object is true, whatever it would become: the edge is taken in every run.
+ALWAYS_TRUE = _rule(
+    "W011",
+    "always-true-condition",
+    Severity.ERROR,
+    "Write the expression itself: conditions are not called, and not awaited.",
+)
 
 RULES = (
     *(BARE_SUPPRESSION, UNREACHABLE, CUT_OFF, UNHANDLED, THROWS, SINGULAR),
-    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN),
+    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN, ALWAYS_TRUE),
 )

@@ -16,6 +16,7 @@ from worker.replay.recording import Recording
 from worker.testing.case import SUFFIXES
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
+from worker.util.whole_files import write_whole
 from worker.workflow.save import fingerprint
 
 
@@ -36,15 +37,15 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
             raise UsageError(f"{file} exists already: choose another name, or remove it first")
     plan = _readable(recordings[0].plan)
     # Half of a surrogate pair, which a job's text can hold, is written as its JSON escape.
-    target.with_name(name).write_text(plan, "utf-8", "backslashreplace")
+    write_whole(target.with_name(name), plan.encode("utf-8", "backslashreplace"))
     content: dict[str, Any] = {"workflow": name, "cases": [_case(item) for item in recordings]}
-    target.write_text(_dumped(target, content), "utf-8")
+    write_whole(target, _dumped(target, content).encode())
     # A state that holds the time of a step is another one in a case, whose steps take no time.
     # Whether it does shows only when the case runs, which needs the file.
     for fields, case in zip(content["cases"], load_cases(target), strict=True):
         if any("state" in text for text in run_case(case).mismatches):
             del fields["expect"]["state_exact"]
-    target.write_text(_dumped(target, content), "utf-8")
+    write_whole(target, _dumped(target, content).encode())
 
 
 def _dumped(target: Path, content: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ TICK_S = 0.25
 # after each batch, for each of its messages, raises the throughput. The first message after a
 # quiet time is not delayed.
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
-STORE_BACKOFF_S, MAX_STORE_BACKOFF_S = 0.1, 5.0
+MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
@@ -48,9 +48,9 @@ def _presence(topics: Topics, id: str, *, online: bool) -> Message:
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
-def _store_backoff_s(failures: int) -> float:
+def _store_pause_s(failures: int) -> float:
     # Random, so that several control planes do not return to a database at the same moment.
-    pause_s = min(MAX_STORE_BACKOFF_S, STORE_BACKOFF_S * 2.0 ** min(failures, 10))
+    pause_s = min(MAX_STORE_PAUSE_S, MIN_STORE_PAUSE_S * 2.0 ** min(failures, 10))
     return pause_s * random.uniform(0.5, 1.0)  # noqa: S311
 
 
@@ -81,7 +81,8 @@ class ControlPlane:
         self._clock = PlaneClock(processor.store_time_us)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
-        self._store_problem = ""
+        self.store_outage = ""
+        """Why the database cannot be used; empty while it can."""
         self._call_began: float | None = None
         self.handled = 0
         self.refused: Counter[str] = Counter()
@@ -92,10 +93,11 @@ class ControlPlane:
         """The number of alerts that are not delivered over all channels yet."""
         return self._alerts.undelivered
 
+    @property
     def problem(self) -> str:
-        """Describe why the control plane cannot work at present; empty while it can."""
-        if self._store_problem:
-            return self._store_problem
+        """Why the control plane cannot work at present; empty while it can."""
+        if self.store_outage:
+            return self.store_outage
         began = self._call_began
         if began is not None and (waited_s := time.monotonic() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
@@ -176,15 +178,17 @@ class ControlPlane:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
             except StoreUnavailable as error:
                 failures += 1
-                self._store_problem = str(error)
-                self._log.warning("store.unavailable", error=str(error)[:500], failures=failures)
-                await asyncio.sleep(_store_backoff_s(failures))
+                # Once: a database that is away for an hour would else fill the log.
+                if not self.store_outage:
+                    self._log.critical("store.unavailable", error=str(error)[:500])
+                self.store_outage = str(error)
+                await asyncio.sleep(_store_pause_s(failures))
                 continue
             finally:
                 self._call_began = None
             if failures:
-                self._store_problem = ""
-                self._log.info("store.available", failures=failures)
+                self.store_outage = ""
+                self._log.warning("store.available", failures=failures)
             return result
 
     def _publish(self, outgoing: Outgoing) -> None:

@@ -125,6 +125,7 @@ class FleetWorker:
         self._drain_s: float | None = None
         self._drain_deadline = math.inf
         self.connected = asyncio.Event()
+        self._write_error = ""
         self.finished = 0
         self.set_aside = 0
 
@@ -132,8 +133,9 @@ class FleetWorker:
     def running(self) -> int:
         return len(self._runs)
 
+    @property
     def problem(self) -> str:
-        """Describe why the worker cannot work at present; empty while it can."""
+        """Why the worker cannot work at present; empty while it can."""
         return self._refusal if self.connected.is_set() else "not connected to the broker"
 
     async def run(self) -> None:
@@ -337,6 +339,7 @@ class FleetWorker:
                 run.next_seq = event.seq + 1
                 text = encode_within(event, assigned.payload_limit - ENVELOPE_BYTES)
                 run.outbox.add(text, last=isinstance(event, RunComplete))
+                self._report_write_error(run.outbox.write_error)
                 self._schedule_send()
 
         try:
@@ -345,6 +348,12 @@ class FleetWorker:
             receive(_failure(run, error))
         finally:
             self._finish(run)
+
+    def _report_write_error(self, error: str) -> None:
+        # Once per change: a full disk concerns every event of every run.
+        if error != self._write_error:
+            self._write_error = error
+            self._log.warning("outbox.unwritable" if error else "outbox.writable", error=error)
 
     def _finish(self, run: LeasedRun) -> None:
         now = time.monotonic()
