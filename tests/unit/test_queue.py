@@ -7,18 +7,18 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.fleet.control.queue import AGEING_S, Queue, distribute, rank, share_slots
+from worker.fleet.control.queue import AGEING_S, ProjectQueue, distribute, rank, share_slots
 
 AGEING_US = AGEING_S * 1_000_000
 NOW = 1000 * AGEING_US
 
 
-def queue(project: str, priority: int = 0, waited: float = 0.0) -> Queue:
+def queue(project: str, priority: int = 0, waited: float = 0.0) -> ProjectQueue:
     """Return a queue that has waited for so many ageing times."""
-    return Queue(project=project, priority=priority, since=NOW - int(waited * AGEING_US))
+    return ProjectQueue(project=project, priority=priority, since=NOW - int(waited * AGEING_US))
 
 
-def shared(queues: list[Queue], slots: int, **leased: int) -> list[str]:
+def shared(queues: list[ProjectQueue], slots: int, **leased: int) -> list[str]:
     return [queue.project for queue in share_slots(queues, leased, slots, NOW)]
 
 
@@ -35,8 +35,8 @@ def test_a_higher_priority_goes_before_age_and_fairness() -> None:
 def test_the_project_with_the_fewest_runs_goes_first_and_then_the_oldest() -> None:
     queues = [queue("busy", 0, 0.0), queue("idle")]
     assert shared(queues, 4, busy=1) == ["idle", "busy", "idle", "busy"]
-    older = Queue(project="older", priority=0, since=NOW + 1)
-    newer = Queue(project="newer", priority=0, since=NOW + 2)
+    older = ProjectQueue(project="older", priority=0, since=NOW + 1)
+    newer = ProjectQueue(project="newer", priority=0, since=NOW + 2)
     assert shared([newer, older], 2) == ["older", "newer"]
 
 
@@ -70,10 +70,10 @@ def test_a_rank_does_not_depend_on_the_present_time() -> None:
     slots=st.integers(0, 20),
 )
 def test_each_slot_goes_to_the_best_queue_of_all(
-    queues: list[Queue], leased: dict[str, int], slots: int
+    queues: list[ProjectQueue], leased: dict[str, int], slots: int
 ) -> None:
     """As by looking at all queues for each slot."""
-    leases, served, expected = Counter(leased), set[Queue](), list[Queue]()
+    leases, served, expected = Counter(leased), set[ProjectQueue](), list[ProjectQueue]()
     for _ in range(slots if queues else 0):
         best = min(
             queues,

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import Queue, share_slots
+from worker.fleet.control.queue import ProjectQueue, share_slots
 from worker.fleet.control.store.transaction import Transaction, WaitingRun
 
 # The bound keeps the time of a batch constant, however many queues there are.
@@ -28,7 +28,7 @@ class RunSelector:
         """Return the ids of up to ``demand`` runs, in queue order; mark their queues as served."""
         self._leased = self._transaction.leases_by_project()
         selected: list[str] = []
-        served: set[Queue] = set()
+        served: set[ProjectQueue] = set()
         offset = 0
         while len(selected) < demand:
             queues = self._transaction.queues(PAGE_SIZE, offset)
@@ -40,7 +40,9 @@ class RunSelector:
         self._transaction.mark_served(served, self._now_us)
         return selected
 
-    def _select_from(self, queues: Sequence[Queue], demand: int, served: set[Queue]) -> list[str]:
+    def _select_from(
+        self, queues: Sequence[ProjectQueue], demand: int, served: set[ProjectQueue]
+    ) -> list[str]:
         open_queues = list(queues)
         selected: list[str] = []
         # Each round selects a run, closes a queue, or uses up a limit: it ends.
@@ -57,7 +59,7 @@ class RunSelector:
                     served.add(queue)
         return selected
 
-    def _fetch(self, queue: Queue, count: int) -> list[WaitingRun]:
+    def _fetch(self, queue: ProjectQueue, count: int) -> list[WaitingRun]:
         room = self._room_of(queue.project)
         full = [workflow for workflow, left in room.items() if left <= 0]
         return self._transaction.waiting_runs(queue, count, full)

@@ -18,7 +18,7 @@ _AGEING_US = AGEING_S * 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Queue:
+class ProjectQueue:
     """The waiting runs of a project and priority.
 
     ``since``: when a run of it was leased last, or its first run came.
@@ -35,23 +35,23 @@ def rank(priority: int, since: int) -> int:
 
 
 def share_slots(
-    queues: Sequence[Queue], leased: Mapping[str, int], slots: int, now_us: int
-) -> list[Queue]:
+    queues: Sequence[ProjectQueue], leased: Mapping[str, int], slots: int, now_us: int
+) -> list[ProjectQueue]:
     """Return the queue that each slot goes to, as if none of the queues ever ended.
 
     ``leased`` is the number of leased runs of each project.
     """
     leases = Counter(leased)
-    served: set[Queue] = set()
+    served: set[ProjectQueue] = set()
 
-    def place(queue: Queue) -> tuple[int, int, int]:
+    def place(queue: ProjectQueue) -> tuple[int, int, int]:
         # A queue that has just been served has lost what it gained by age.
         since = now_us if queue in served else queue.since
         return rank(queue.priority, since), leases[queue.project], queue.since
 
     heap = [(place(queue), queue) for queue in queues]
     heapq.heapify(heap)
-    shared: list[Queue] = []
+    shared: list[ProjectQueue] = []
     while heap and len(shared) < slots:
         known, queue = heap[0]
         # Places only get worse, so one that is not worse than it was is the best.

@@ -21,7 +21,7 @@ from worker.fleet.control.entities import (
     RunRecord,
     WorkOrder,
 )
-from worker.fleet.control.queue import Queue, rank
+from worker.fleet.control.queue import ProjectQueue, rank
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import order_of, order_row, run_of, run_row, with_key
 
@@ -257,10 +257,10 @@ class Transaction:
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def queues(self, most: int, offset: int = 0) -> list[Queue]:
+    def queues(self, most: int, offset: int = 0) -> list[ProjectQueue]:
         """List the queues in their order, some of them perhaps empty by now."""
         rows = self.connection.execute(_QUEUES, {"most": most, "offset": offset})
-        return [Queue(**row._mapping) for row in rows]
+        return [ProjectQueue(**row._mapping) for row in rows]
 
     def leases_by_project(self) -> Counter[str]:
         return Counter({name: int(count) for name, count in self.connection.execute(_LEASED)})
@@ -269,7 +269,9 @@ class Transaction:
         rows = self.connection.execute(_LEASED_WORKFLOWS, {"name": project})
         return Counter({name: int(count) for name, count in rows})
 
-    def waiting_runs(self, queue: Queue, count: int, full: Sequence[str]) -> list[WaitingRun]:
+    def waiting_runs(
+        self, queue: ProjectQueue, count: int, full: Sequence[str]
+    ) -> list[WaitingRun]:
         """List and lock the oldest runs of a queue, without those of the workflows in ``full``."""
         values = {**_key(queue.project, queue.priority), "count": count}
         rows = self.connection.execute(
@@ -281,14 +283,14 @@ class Transaction:
         """Leave a run out of :meth:`waiting_runs` until its change is written."""
         self._reserved.append(run_id)
 
-    def drop_if_empty(self, queue: Queue) -> None:
+    def drop_if_empty(self, queue: ProjectQueue) -> None:
         """Delete a queue without runs, unless another transaction holds it."""
         key = _key(queue.project, queue.priority)
         # In two statements: the second sees what was committed before the lock.
         if self.connection.execute(_LOCK_QUEUE, key).first() is not None:
             self.connection.execute(_DROP_QUEUE, key)
 
-    def mark_served(self, queues: Iterable[Queue], now_us: int) -> None:
+    def mark_served(self, queues: Iterable[ProjectQueue], now_us: int) -> None:
         """Let queues age anew, except those that another transaction holds."""
         for queue in sorted(queues):
             key = _key(queue.project, queue.priority)
