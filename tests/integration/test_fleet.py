@@ -172,7 +172,7 @@ async def test_a_cancelled_run_has_no_process_left(made: Fleet) -> None:
     worker = made.worker("north", "--capacity", "1")
     async with at(made) as (client, listener):
         order = await client.submit(plan=plan("fn(state => { while (true) {} })"))
-        await listener.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+        await listener.until(f"{order['last_run']}/events", lambda one: bool(one["events"]))
         before = descendants(worker.process.pid)
         await client.cancel(order["last_run"])
         assert (await client.wait(order["last_run"]))["status"] == "cancelled"
