@@ -59,7 +59,7 @@ SECTIONS = {
         ),
         LazyCommand(
             "validate", "worker.cli.validate:validate",
-            "Check that the workflows of a file can be read and run.",
+            "Check that workflows can be read and run.",
         ),
     ),
     "Fleet": (

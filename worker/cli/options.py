@@ -102,10 +102,25 @@ def options(*decorators: Decorator) -> Decorator:
 
 # --- a workflow and its steps ---------------------------------------------------------------------
 
-pick_workflow = option(
-    "--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."
+
+def _set_file_limit(context: click.Context, parameter: click.Parameter, value: float) -> None:
+    # The help needs none of what reads files.
+    from worker.workflow.documents.document import set_file_limit
+
+    if not context.resilient_parsing:
+        set_file_limit(int(value * 2**20))
+
+
+file_limit = option(
+    "--file-limit", type=POSITIVE, default=20.0, metavar="MB", expose_value=False,
+    callback=_set_file_limit, help="Largest file of a workflow or a job.  [default: 20]",
+)  # fmt: skip
+pick_workflow = options(
+    option("--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."),
+    file_limit,
 )
-input_state = option("--input", "-i", "input_file", metavar="FILE|-", help="Input state, as JSON.")
+input_state = option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
+                     help="Input state, as JSON.")  # fmt: skip
 
 
 def start_at(*old: str, default: str | None = "", help: str = "Start at this step.") -> Decorator:

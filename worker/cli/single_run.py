@@ -47,6 +47,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     """Options of the command that say what runs, and what it may do."""
 
     workflow: str | None
+    adaptors: tuple[str, ...]
     input_file: str | None
     start: str
     end: str
@@ -81,7 +82,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     pool = Pool(1, Isolation(request.isolation))
     # The process that forks runs starts while the file is read and compiled.
     pool.boot()
-    loaded = load(file, workflow=request.workflow)
+    loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
     options = Options(
         start=request.start,
@@ -102,6 +103,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
             write_state(output.final_state, result.final_state)
         except UsageError as error:
             problems.append(str(error))
+    if hint := hint_for(loaded, result):
+        print(f"hint: {printable(hint)}", file=sys.stderr)
     return _exit_code(result.status, problems)
 
 
@@ -110,6 +113,16 @@ def _exit_code(status: Status, problems: list[str]) -> int:
     for problem in problems:
         print(f"error: {printable(problem)} (the run ended as {status})", file=sys.stderr)
     return STATUSES[status].exit_code or (EXIT_USAGE if problems else 0)
+
+
+def hint_for(workflow: Workflow, result: Result) -> str:
+    """Return the likely cause of an error that does not name it; empty if there is none."""
+    last = result.path[-1].step if result.path else ""
+    step = next((step for step in workflow.steps if step.id == last), None)
+    if result.error_type != "ReferenceError" or step is None or step.adaptors:
+        return ""
+    remedy = "adaptor: '@openfn/language-common', or --adaptor common for a job alone"
+    return f"step '{step.id}' names no adaptor, so it has no operations such as fn ({remedy})"
 
 
 async def _run(
