@@ -22,6 +22,7 @@ from worker.engine.values import REGISTER, Argument, Value
 COMMON = "@openfn/language-common"
 _SOURCES = Path(__file__).parent
 _LIBRARIES = ("web", "lodash", "date-fns", "jsonpath", "collation")
+_SCRIPTS = ("locale.js", "inspect.js", "realm.js")
 _OUT_OF_MEMORY = {
     "type": "OomError",
     "name": "InternalError",
@@ -181,7 +182,7 @@ def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
 
 def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
     names = (f"vendor/{name}.js" for name in (*_LIBRARIES, *libraries))
-    return (*names, "locale.js", "realm.js", "common.js")
+    return (*names, *_SCRIPTS, "common.js")
 
 
 def load_realm(
@@ -195,8 +196,8 @@ def load_realm(
     instance.limit_memory(memory_bytes)
     for name in (*_LIBRARIES, *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
-    # The realm freezes what it finds, and removes what locale.js has read.
-    for name in ("locale.js", "realm.js"):
+    # The realm freezes what it finds, and removes what the scripts before it have read.
+    for name in _SCRIPTS:
         _run(instance, _read(name), name)
     instance.call("open_api")
     _run(instance, _read("common.js"), "common.js")

@@ -207,14 +207,16 @@
 
   // --- console and timers -----------------------------------------------------------------------
 
+  const inspectValue = globalThis.__inspect;
+
+  // A line of the log is never a reason to fail a step.
   function inspect(value) {
-    if (typeof value === "string") return value;
-    if (typeof value === "function") return `[Function: ${value.name || "(anonymous)"}]`;
-    if (typeof value === "symbol" || typeof value === "bigint") return value.toString();
-    if (value instanceof Error) return value.stack ?? String(value);
-    if (value instanceof Map) return `Map(${value.size}) ${inspect([...value])}`;
-    if (value instanceof Set) return `Set(${value.size}) ${inspect([...value])}`;
-    return serialize(value) ?? String(value);
+    try {
+      return inspectValue(value);
+    } catch (error) {
+      if (flags.oom) throw error;
+      return "a value that cannot be inspected";
+    }
   }
 
   // As JSON, which keeps zero characters and halves of surrogate pairs intact on the way to Python.
@@ -625,7 +627,7 @@
   }
 
   api.close = () => {
-    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "__host", "__console", "InternalError"]) delete globalThis[name];
+    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__inspect", "__core-js_shared__", "__host", "__console", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
     takeAwayCodeGeneration();
     harden();
