@@ -27,6 +27,7 @@ EPILOG = """
 Examples:
   worker run graphs/referral.yaml --input graphs/referral.input.json
   worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
+  worker run sync.yaml --collections ./collections
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -70,6 +71,7 @@ def run(
     debug: bool,
     credentials: Path | None,
     no_python: bool,
+    collections: str | None,
     record: Path | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
@@ -99,6 +101,7 @@ def run(
             credentials=credentials,
             allow_python=not no_python,
             allow_hosts=allow_hosts,
+            collections=collections,
             limits=limits,
         ),
         Output(

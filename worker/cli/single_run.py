@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from worker.adaptors.collections.host import LiveHost, open_host
+from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
-from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.files import (
     check_target,
     print_warnings,
@@ -49,6 +50,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Path | None
     allow_python: bool
     allow_hosts: tuple[str, ...]
+    collections: str | None
     limits: Mapping[str, Any]
 
 
@@ -84,6 +86,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         limits=limits_of(loaded, **request.limits),
         credentials=read_credentials(request.credentials),
         allow_python=request.allow_python,
+        collections=parse_collections(request.collections),
     )
     state = read_input(request.input_file)
     allowed = [parse_host_pattern(text) for text in request.allow_hosts]
@@ -101,7 +104,7 @@ async def _run(
     state: dict[str, Any],
     options: Options,
     sinks: list[Sink],
-    live: Callable[[], LazyHost],
+    live: Callable[[], LiveHost],
     recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
     cancel = asyncio.Event()
@@ -125,10 +128,10 @@ async def _run(
             sink.close()
 
 
-def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
+def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LiveHost:
     """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
     configured, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
+    return open_host([*allowed, *hosts_in_credentials(configured.values())], options.collections)
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

@@ -54,6 +54,7 @@ def start(
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
     no_python: bool,
+    collections: str | None,
     max_timeout: float | None,
     max_memory: int | None,
     outbox: Path | None,
@@ -70,6 +71,7 @@ def start(
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
       worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
+      worker start --mqtt mqtt://localhost --collections /srv/shared/collections
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -89,6 +91,7 @@ def start(
             credentials=credentials,
             allow_hosts=allow_hosts,
             no_python=no_python,
+            collections=collections,
             max_timeout=max_timeout,
             max_memory=max_memory,
         ),

@@ -16,7 +16,7 @@ from worker.runner.result import Result
 from worker.testing.assertions import mismatches
 from worker.testing.case import Case
 from worker.testing.in_process import InProcessRunner, NeedsSandbox
-from worker.testing.schedule import ScheduledRun, scheduled_runs
+from worker.testing.schedule import CaseRuns, ScheduledRun, scheduled_runs
 
 # Processor time of one case, as measured: it decides how many processes are worth their start.
 _SCRIPTED_S = 0.0003
@@ -183,21 +183,21 @@ def _run(case: Case, run: Callable[[ScheduledRun], Result]) -> CaseResult:
     return _case_result(case, _results(case, run), began)
 
 
-def _case_result(case: Case, results: tuple[Result, ...], began: float) -> CaseResult:
-    texts = tuple(mismatches(case.workflow, case.expect, results))
+def _case_result(case: Case, runs: CaseRuns, began: float) -> CaseResult:
+    texts = tuple(mismatches(case.workflow, case.expect, runs.results, runs.collections))
     seconds = time.perf_counter() - began
-    return CaseResult(case=case, results=results, mismatches=texts, seconds=seconds)
+    return CaseResult(case=case, results=runs.results, mismatches=texts, seconds=seconds)
 
 
-def _results(case: Case, run: Callable[[ScheduledRun], Result]) -> tuple[Result, ...]:
+def _results(case: Case, run: Callable[[ScheduledRun], Result]) -> CaseRuns:
     runs = scheduled_runs(case)
     scheduled = next(runs)
     while True:
         try:
             scheduled = runs.send(run(scheduled))
         except StopIteration as end:
-            results: tuple[Result, ...] = end.value
-            return results
+            completed: CaseRuns = end.value
+            return completed
 
 
 def _run_in_background(run: ScheduledRun) -> Result:

@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from worker.compiler.collections_name import COLLECTIONS
 from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
 from worker.engine.image import Image
 from worker.engine.instance import Instance
@@ -22,6 +23,8 @@ from worker.engine.values import REGISTER, Argument, Value
 COMMON = "@openfn/language-common"
 _SOURCES = Path(__file__).parent
 _LIBRARIES = ("web", "lodash", "date-fns", "jsonpath", "collation")
+# Collections use functions of common.
+_BUILT_IN = {COMMON: "common.js", COLLECTIONS: "collections.js"}
 _SCRIPTS = ("locale.js", "inspect.js", "realm.js")
 _OUT_OF_MEMORY = {
     "type": "OomError",
@@ -182,7 +185,7 @@ def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
 
 def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
     names = (f"vendor/{name}.js" for name in (*_LIBRARIES, *libraries))
-    return (*names, *_SCRIPTS, "common.js")
+    return (*names, *_SCRIPTS, *_BUILT_IN.values())
 
 
 def load_realm(
@@ -200,8 +203,9 @@ def load_realm(
     for name in _SCRIPTS:
         _run(instance, _read(name), name)
     instance.call("open_api")
-    _run(instance, _read("common.js"), "common.js")
-    instance.call("call_api", "adaptor", COMMON, REGISTER)
+    for name, file in _BUILT_IN.items():
+        _run(instance, _read(file), file)
+        instance.call("call_api", "adaptor", name, REGISTER)
     for name, bundle in adaptors.items():
         _run(instance, bundle, name)
         instance.call("call_api", "install", name)

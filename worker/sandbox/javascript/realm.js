@@ -294,9 +294,10 @@
   // --- adaptors, and what a job's body receives ---------------------------------------------------
 
   const COMMON = "@openfn/language-common";
+  const BUILT_IN = [COMMON, "@openfn/language-collections"];
   const fullName = (name) => (name.includes("/") ? name : `@openfn/language-${name}`);
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
-  const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (baseOf(specifier) === COMMON ? adaptors.get(COMMON) : undefined);
+  const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (BUILT_IN.includes(baseOf(specifier)) ? adaptors.get(baseOf(specifier)) : undefined);
 
   function moduleFor(specifiers, name) {
     const wanted = baseOf(name);
@@ -312,6 +313,13 @@
       "AdaptorError",
     );
   };
+
+  function collectionsUnset() {
+    throw mark(
+      new Error("this run has no collections: give it --collections with a folder or the URL of the service, or `collections` in a case"),
+      "AdaptorError",
+    );
+  }
 
   // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
   function checkInstalled(specifiers) {
@@ -497,11 +505,12 @@
   const pending = new Map(); // number -> resolve
   let lastCall = 0;
 
-  define(globalThis, "__host", (kind, text) =>
+  const callHost = (kind, text) =>
     new Promise((resolve) => {
       pending.set(++lastCall, resolve);
       calls.push([lastCall, String(kind), String(text)]);
-    }));
+    });
+  define(globalThis, "__host", callHost);
   define(globalThis, "__console", consoleFor("ADA"));
 
   // Takes the calls that adaptors made since the last time, as JSON, or "".
@@ -571,6 +580,9 @@
         jsonpath: globalThis.__jsonpath,
         console: consoleFor("ADA"),
         absent: absentFromBuiltIn,
+        call: callHost,
+        unset: collectionsUnset,
+        util: adaptors.get(COMMON)?.util,
       }),
     );
 
