@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.names import COMMON, package_of
+from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan
 from worker.core.reachability import reachable_steps
@@ -299,6 +300,8 @@ def check_installed(subject: Subject) -> Iterator[Finding]:
 
 
 def _absent(adaptor: str, step: Step) -> Iterator[str]:
+    if package_of(adaptor) == COLLECTIONS:
+        return
     if package_of(adaptor) != COMMON:
         yield f"needs the adaptor {adaptor}, which is not installed"
     elif _compiles_job(step.source):
@@ -335,6 +338,8 @@ def check_names(subject: Subject) -> Iterator[Finding]:
 def _known(names: Names, step: Step, called: tuple[str, ...]) -> frozenset[str]:
     """Return the names that a step can use without declaring them."""
     known = names.globals | {"undefined", "globalThis", "arguments"}
+    if uses_collections(step.source):
+        known |= {"collections"}
     if not step.adaptors:
         return known
     # The exports of other adaptors are unknown here, as they may not be installed. So a name that

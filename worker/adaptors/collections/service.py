@@ -152,7 +152,10 @@ def _fields(key: str, item: Item) -> dict[str, Any]:
 
 def _reply(content: dict[str, Any]) -> HttpReply:
     body = dumps(content).encode("utf-8", "surrogatepass")
-    headers = (("content-type", "application/json; charset=utf-8"), ("content-length", str(len(body))))
+    headers = (
+        ("content-type", "application/json; charset=utf-8"),
+        ("content-length", str(len(body))),
+    )
     return HttpReply(status=200, reason="OK", headers=headers, body=body)
 
 
