@@ -11,7 +11,7 @@ import pytest
 
 import worker
 from tests.support.helpers import job, logs, run_job, workflow
-from worker.adaptors.collections.settings import LOCAL_URL, TOKEN_VARIABLE, Collections
+from worker.adaptors.collections.settings import LOCAL_URL, VARIABLE, Collections
 from worker.errors import UsageError
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
@@ -136,8 +136,8 @@ def test_a_workflow_without_the_name_gets_nothing(folder: Path) -> None:
 def test_places_that_cannot_be_used_are_usage_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
-    for place, message in ((tmp_path / "none", "no folder"), ("https://app.example.org", TOKEN_VARIABLE)):  # fmt: skip
+    monkeypatch.delenv(VARIABLE, raising=False)
+    for place, message in ((tmp_path / "none", "no folder"), ("https://app.example.org", VARIABLE)):  # fmt: skip
         with pytest.raises(UsageError, match=message):
             run_job("collections.get('people', 'a');", collections=place)
 

@@ -11,7 +11,7 @@ import worker
 from tests.support.command import call_worker
 from tests.support.helpers import job, workflow
 from tests.support.services import Asked, serving
-from worker.adaptors.collections.settings import TOKEN_VARIABLE, Collections, parse_collections
+from worker.adaptors.collections.settings import VARIABLE, Collections, parse_collections
 from worker.fleet.worker.run_executor import Allowance
 from worker.lint.checks import lint
 from worker.testing.fixtures import WorkflowUnderTest
@@ -80,7 +80,7 @@ def test_the_service_gets_the_token_which_is_masked(
         item = {"key": "a", "value": '{"n": 5}'} if asked.path.endswith("/a") else {"upserted": 1}
         return 200, {"content-type": "application/json"}, json.dumps(item).encode()
 
-    monkeypatch.setenv(TOKEN_VARIABLE, "s3cret-t0ken")
+    monkeypatch.setenv(VARIABLE, "s3cret-t0ken")
     show = job("fn(s => { console.log(s.configuration); return s; });", id="b")
     plan = {"steps": [{**STEP, "next": "b"}, show]}
     (folder / "w.json").write_text(json.dumps(plan))
@@ -95,7 +95,7 @@ def test_the_service_gets_the_token_which_is_masked(
     assert service.asked[0].headers["authorization"] == "Bearer s3cret-t0ken"
     recording = (folder / "r.jsonl").read_text()
     assert "s3cret-t0ken" not in run.stdout + run.stderr + recording
-    monkeypatch.delenv(TOKEN_VARIABLE)
+    monkeypatch.delenv(VARIABLE)
     replay = call_worker("replay", "r.jsonl", cwd=folder)
     assert replay.returncode == 0, replay.stdout + replay.stderr
 

@@ -32,8 +32,8 @@ class RecordingHeader(Struct, frozen=True, kw_only=True, tag_field="type", tag="
     """Description of the recorded run: the first line.
 
     ``input`` is the id of the dataclip that the run began with. ``credentials`` are masked, by
-    name. ``collections`` is the URL of the endpoint of collections, if the run had one. ``origin`` is ``worker``, ``lightning`` or ``cli``; the last two are imports, and have no
-    requests.
+    name. ``collections`` is the URL of the endpoint of collections, if the run had one. ``origin``
+    is ``worker``, ``lightning`` or ``cli``; the last two are imports, and have no requests.
     """
 
     format: int = FORMAT

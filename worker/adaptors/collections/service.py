@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from worker.adaptors.collections.store import CollectionStore, Item, Items
-from worker.adaptors.http.exchange import HttpReply, HttpRequest
+from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.util.json import dumps
 
 DEFAULT_LIMIT = 1000
@@ -152,15 +152,13 @@ def _fields(key: str, item: Item) -> dict[str, Any]:
 
 def _reply(content: dict[str, Any]) -> HttpReply:
     body = dumps(content).encode("utf-8", "surrogatepass")
-    headers = (
-        ("content-type", "application/json; charset=utf-8"),
-        ("content-length", str(len(body))),
-    )
-    return HttpReply(status=200, reason="OK", headers=headers, body=body)
+    return HttpReply(status=200, reason="OK", headers=_headers(body), body=body)
 
 
 def _error(status: int, message: str) -> HttpReply:
     body = dumps({"error": message}).encode()
-    return HttpReply(
-        status=status, reason=message, headers=(("content-type", "application/json"),), body=body
-    )
+    return HttpReply(status=status, reason=message, headers=_headers(body), body=body)
+
+
+def _headers(body: bytes) -> Pairs:
+    return ("content-type", "application/json"), ("content-length", str(len(body)))

@@ -6,21 +6,22 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from worker.errors import UsageError
 
 # No network has this host, so that a request cannot leave where no store answers it.
 LOCAL_URL = "https://collections.invalid/collections"
-LOCAL_TOKEN = "local-collections"
-TOKEN_VARIABLE = "WORKER_COLLECTIONS_TOKEN"
+# No secret: a local store needs none, but clients do.
+LOCAL = "local-collections"
+VARIABLE = "WORKER_COLLECTIONS_TOKEN"
 
 
 class Collections(Struct, frozen=True, kw_only=True):
-    """Place of the collections of a run: an endpoint with its token, and a folder if it is local."""
+    """Place of a run's collections: an endpoint with its token, and the folder of a local one."""
 
     url: str = LOCAL_URL
-    token: str = field(default=LOCAL_TOKEN)
+    token: str = LOCAL
     folder: Path | None = None
 
     @property
@@ -50,7 +51,7 @@ def parse_collections(place: str | Path | Collections | None) -> Collections | N
 
 
 def _token() -> str:
-    token = os.environ.get(TOKEN_VARIABLE, "")
+    token = os.environ.get(VARIABLE, "")
     if not token:
-        raise UsageError(f"the service of collections needs a token: set {TOKEN_VARIABLE}")
+        raise UsageError(f"the service of collections needs a token: set {VARIABLE}")
     return token

@@ -120,5 +120,5 @@ def _write(file: Path, content: Mapping[str, Any]) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as handle:
         handle.write(text)
     # mkstemp lets no other user read it, but workers may run as several users.
-    os.chmod(draft, 0o644)
-    os.replace(draft, file)
+    Path(draft).chmod(0o644)
+    Path(draft).replace(file)
