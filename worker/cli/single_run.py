@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.adaptors.collections.host import LiveHost, open_host
+from worker.adaptors.collections.open_host import open_host
 from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
+from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.files import (
     check_target,
     print_warnings,
@@ -31,6 +32,7 @@ from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 if TYPE_CHECKING:
+    from worker.adaptors.collections.local_host import CollectionsSender
     from worker.sinks.base import Sink
 
 UNENFORCED = (
@@ -104,7 +106,7 @@ async def _run(
     state: dict[str, Any],
     options: Options,
     sinks: list[Sink],
-    live: Callable[[], LiveHost],
+    live: Callable[[], LazyHost | CollectionsSender],
     recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
     cancel = asyncio.Event()
@@ -128,7 +130,9 @@ async def _run(
             sink.close()
 
 
-def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LiveHost:
+def _live(
+    workflow: Workflow, options: Options, allowed: list[HostPattern]
+) -> LazyHost | CollectionsSender:
     """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
     configured, _ = configurations(workflow, options.credentials or {})
     return open_host([*allowed, *hosts_in_credentials(configured.values())], options.collections)

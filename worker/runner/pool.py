@@ -91,8 +91,8 @@ def _local_collections(options: Options) -> Host | None:
     if place is None or place.folder is None:
         return None
     # Imported by the few runs that have collections and nothing else outside.
-    from worker.adaptors.collections.host import CollectionsHost
-    from worker.adaptors.collections.store import FolderStore
+    from worker.adaptors.collections.local_host import CollectionsHost
+    from worker.adaptors.collections.stores import FolderStore
 
     return CollectionsHost(FolderStore(place.folder))
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from worker.adaptors.collections.host import CollectionsHost
+from worker.adaptors.collections.local_host import CollectionsHost
 from worker.adaptors.collections.settings import LOCAL_URL, Collections
-from worker.adaptors.collections.store import MemoryStore
+from worker.adaptors.collections.stores import MemoryStore
 from worker.adaptors.http.stub_host import StubHost
 from worker.core.execution import executions
 from worker.core.scripted import remaining_script

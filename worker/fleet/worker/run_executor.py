@@ -7,11 +7,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from worker.adaptors.collections.host import LiveHost, open_host
+from worker.adaptors.collections.open_host import open_host
 from worker.adaptors.collections.settings import Collections
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
+from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
@@ -20,6 +21,9 @@ from worker.runner.prepare import Options, configurations, limits_of
 from worker.sandbox.limits import Limits
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
+
+if TYPE_CHECKING:
+    from worker.adaptors.collections.local_host import CollectionsSender
 
 MAX_CACHED_WORKFLOWS = 64
 
@@ -51,7 +55,7 @@ class _LoadedPlan:
     """Workflow of a plan, its host, and the number of runs that use them."""
 
     workflow: Workflow
-    host: LiveHost
+    host: LazyHost | CollectionsSender
     runs: int = 0
 
 

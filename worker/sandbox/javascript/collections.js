@@ -29,6 +29,7 @@
     return String(url);
   }
 
+  /** @type {(state: any, path: string, options?: {method?: string, query?: any, body?: string}) => Promise<any>} */
   async function request(state, path, { method = "GET", query, body } = {}) {
     const { collections_endpoint: endpoint, collections_token: token } = state.configuration ?? {};
     if (!endpoint) host.unset();
@@ -119,10 +120,10 @@
     });
   }
 
-  function set(name, keyGen, values) {
-    const isComplete = arguments.length >= 3;
+  function set(...args) {
+    const [name, keyGen, values] = args;
     return async (state) => {
-      if (!isComplete)
+      if (args.length < 3)
         throw Object.assign(new Error("ILLEGAL_ARGUMENTS"), {
           description: "Insufficient arguments passed to set()",
           fix: "Make sure to pass three arguments to: set(name, key/keygen, values)",
@@ -155,7 +156,7 @@
     return state;
   };
 
-  const each = (name, query = {}, callback = () => {}) => async (state) => {
+  const each = (name, query = {}, /** @type {Function} */ callback = () => {}) => async (state) => {
     const [collection, expanded] = expandReferences(state, name, query);
     const { key = "*", pageSize = 1000, limit = Infinity, ...rest } = expandQuery(expanded);
     let { cursor } = rest;

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from pathlib import Path
 
-from worker.adaptors.collections.service import answer
-from worker.adaptors.collections.settings import LOCAL_URL, Collections, parse_collections
-from worker.adaptors.collections.store import CollectionStore, FolderStore
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
+from worker.adaptors.collections.answers import answer
+from worker.adaptors.collections.settings import LOCAL_URL
+from worker.adaptors.collections.stores import CollectionStore
 from worker.adaptors.http.conversion import format_reply, parse_request
 from worker.adaptors.http.exchange import ExchangeError, HttpReply, HttpRequest
 from worker.adaptors.http.lazy_host import LazyHost
@@ -54,21 +51,6 @@ class CollectionsSender:
 
     async def close(self) -> None:
         await self._live.close()
-
-
-LiveHost = LazyHost | CollectionsSender
-
-
-def open_host(
-    allowed: Sequence[HostPattern], collections: str | Path | Collections | None
-) -> LiveHost:
-    """Return a live host that also serves the collections of a run, wherever they are."""
-    place = parse_collections(collections)
-    if place is None:
-        return LazyHost(allowed)
-    if place.folder is None:
-        return LazyHost([*allowed, *hosts_in_credentials([{"url": place.url}])])
-    return CollectionsSender(FolderStore(place.folder), LazyHost(allowed))
 
 
 def _is_local(request: HttpRequest) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from worker.adaptors.collections.store import CollectionStore, Item, Items
+from worker.adaptors.collections.stores import CollectionStore, Item, Items
 from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.util.json import dumps
 
