@@ -98,6 +98,7 @@ def test_times_are_those_of_the_first_and_the_last_set(folder: Path) -> None:
         ("collections.get('people', { key: '*', createdAfter: 'soon' });", "Bad Request", {"code": 400}),
         ("collections.get('people', { key: '*', cursor: '!' });", "Bad Request", {"code": 400}),
         ("collections.set('people', () => 'same', [1, 2]);", "duplicate_key", {"code": 422}),
+        ("fn(() => ({}));\ncollections.get('people', 'a');", "ERROR: collections_endpoint not set", {}),
         ("collections.set('people', 'k');", "ILLEGAL_ARGUMENTS", {}),
         ("collections.set('people', () => 5, [1]);", "KEYGEN_ERROR", {}),
         ("collections.set('people', 'k', 'x'.repeat(1e6));", "should be at most 1000000", {"code": 422}),

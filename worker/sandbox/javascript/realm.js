@@ -315,6 +315,8 @@
   };
 
   function collectionsUnset() {
+    // The step has them, and an operation returned a state without its configuration.
+    if (step.state.configuration?.collections_endpoint) throw new Error("ERROR: collections_endpoint not set");
     throw mark(
       new Error("this run has no collections: give it --collections with a folder or the URL of the service, or `collections` in a case"),
       "AdaptorError",
