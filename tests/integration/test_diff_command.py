@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.acceptance.test_mutants import GRAPHS, mutants
-from tests.support.command import call_worker
+from tests.support.command import ROOT, call_worker
 from worker import load
 from worker.comparison.versions import diff_versions
+from worker.testing.mutants import mutants_of
 
 JOB = {"adaptor": "common@1", "expression": "fn(s => s);"}
 
@@ -55,13 +55,15 @@ def test_the_same_workflow_in_other_words_does_not_differ(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("sample", ["referral", "cron-sync"])
 def test_every_mutant_of_a_sample_differs(sample: str) -> None:
-    (file,) = (f for f in GRAPHS.glob(f"{sample}.*") if f.suffixes in ([".yaml"], [".json"]))
+    (file,) = (
+        f for f in (ROOT / "graphs").glob(f"{sample}.*") if f.suffixes in ([".yaml"], [".json"])
+    )
     workflow = load(file)
     assert not diff_versions(workflow, workflow).differs
     assert [
-        change
-        for change, mutant in mutants(workflow)
-        if not diff_versions(workflow, mutant).comparison.scenarios
+        mutant.name
+        for mutant in mutants_of(workflow)
+        if not diff_versions(workflow, mutant.workflow).comparison.scenarios
     ] == []
 
 

@@ -7,22 +7,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.comparison.definitions import Change
-from worker.comparison.lockstep import Ended, Scenario
+from worker.comparison.describe import describe_ends, describe_scenario
+from worker.comparison.lockstep import Ended
 from worker.comparison.versions import VersionDiff
-from worker.core.status import Status
-from worker.explore.explorer import Choice, Ending, ExploredRun
-from worker.explore.export_cases import describe_run
+from worker.explore.explorer import Choice
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
-
-_STATE_LENGTH = 200
 
 
 def as_text(diff: VersionDiff) -> Iterator[str]:
     """Yield the lines that a terminal shows, the shortest scenario first."""
     for number, scenario in enumerate(diff.comparison.scenarios, start=1):
-        yield f"{number}. {_when(scenario)}"
-        old, new = _ends(scenario)
+        yield f"{number}. {describe_scenario(scenario)}"
+        old, new = describe_ends(scenario)
         yield from (f"   OLD {old}", f"   NEW {new}", "")
     for change in _all_changes(diff):
         yield f"{change.kind} {change.subject} {_details(change)}"
@@ -38,7 +35,8 @@ def as_markdown(diff: VersionDiff, old: str, new: str) -> Iterator[str]:
     if diff.comparison.scenarios:
         yield from ("", "| when | old | new |", "|---|---|---|")
     for scenario in diff.comparison.scenarios:
-        yield f"| {' | '.join(map(_cell, (_when(scenario), *_ends(scenario))))} |"
+        cells = describe_scenario(scenario), *describe_ends(scenario)
+        yield f"| {' | '.join(map(_cell, cells))} |"
     if diff.changes or diff.renamed:
         yield ""
     for change in _all_changes(diff):
@@ -51,7 +49,7 @@ def as_json(diff: VersionDiff) -> Iterator[str]:
         yield dumps(
             {
                 "type": "scenario",
-                "when": _when(scenario),
+                "when": describe_scenario(scenario),
                 "choices": [_choice(choice) for choice in scenario.choices],
                 "old": _ended(scenario.old),
                 "new": _ended(scenario.new),
@@ -93,48 +91,6 @@ def _all_changes(diff: VersionDiff) -> Iterator[Change]:
     for old, new in diff.renamed.items():
         yield Change(kind="renamed", subject="step", place=new, old=old, new=new)
     yield from diff.changes
-
-
-def _when(scenario: Scenario) -> str:
-    *before, last = scenario.choices or [None]
-    decided = last is not None and last.witness is not None
-    described = before if decided else [*before, *([last] if last else [])]
-    run = ExploredRun(
-        choices=tuple(filter(None, described)), path=(), status=Status.SUCCESS, error_type=None
-    )
-    when = [] if decided and not _describes_failure(run) else [describe_run(run)]
-    if last is not None and decided:
-        when.append(f"{last.step} gives {_state(last)}")
-    return one_line(f"when {', and '.join(when)}" if scenario.choices else "always", 400)
-
-
-def _describes_failure(run: ExploredRun) -> bool:
-    return any(choice.ending is not Ending.SUCCEEDS for choice in run.choices)
-
-
-def _ends(scenario: Scenario) -> tuple[str, str]:
-    old, new = scenario.old, scenario.new
-    same = old.path == new.path and old.status == new.status
-    return _ending(old, scenario.shared, same), _ending(new, scenario.shared, same)
-
-
-def _ending(end: Ended, shared: int, with_leaves: bool) -> str:
-    error = f" ({end.error_type})" if end.error_type else ""
-    rest = " → ".join(end.path[shared:])
-    way = f"runs {one_line(rest, 400)}, " if rest else "runs no other step, "
-    leaves = f", with the final state of {', '.join(end.leaves)}" if with_leaves else ""
-    handled = f", and handles the failure of {', '.join(end.handled)}" if end.handled else ""
-    return f"{way}ends as {end.status}{error}{printable(leaves)}{printable(handled)}"
-
-
-def _state(choice: Choice) -> str:
-    """Return the deciding state without the entry that a failing step adds itself."""
-    state = json.loads(choice.witness or "null")
-    if isinstance(state, dict) and isinstance(state.get("errors"), dict):
-        errors = {step: error for step, error in state["errors"].items() if step != choice.step}
-        state = {key: value for key, value in state.items() if key != "errors"}
-        state |= {"errors": errors} if errors else {}
-    return one_line(dumps(state), _STATE_LENGTH)
 
 
 def _details(change: Change) -> str:

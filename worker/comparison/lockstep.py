@@ -238,7 +238,8 @@ def _ended(run: ExploredState) -> Ended:
         error_type=explored.error_type,
         path=explored.steps,
         leaves=tuple(leaf.key for leaf in run.effect.leaves),
-        handled=_handled(run),
+        # A run that was aborted handled nothing for its end.
+        handled=_handled(run) if run.effect.leaves else (),
     )
 
 
