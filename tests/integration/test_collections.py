@@ -15,6 +15,7 @@ from worker.adaptors.collections.settings import LOCAL_URL, VARIABLE, Collection
 from worker.errors import UsageError
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
+from worker.testing.update import update_cases
 
 PEOPLE = {"ada-1": {"n": 1}, "ada-2": {"n": 2}, "bob_1": [1, 2], "bobx1": "text"}
 
@@ -176,8 +177,11 @@ def test_cases_have_their_own_collections(tmp_path: Path) -> None:
     file.write_text(CASES % "2")
     assert [run_case(case).mismatches for case in load_cases(file)] == [(), ()]
     file.write_text(CASES % "3")
-    [text] = run_case(load_cases(file)[0]).mismatches
+    wrong = run_case(load_cases(file)[0])
+    [text] = wrong.mismatches
     assert "collections" in text and "people" in text
+    assert update_cases(file, [wrong]) == ["values of a case"]
+    assert run_case(load_cases(file)[0]).mismatches == ()
 
 
 def test_console_lines_are_the_adaptors(folder: Path) -> None:

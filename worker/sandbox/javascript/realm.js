@@ -71,7 +71,7 @@
   // Most often the cause of "fn is not defined".
   function missingAdaptor(text, job) {
     const name = /^(.*) is not defined$/s.exec(text)?.[1];
-    const isCommon = name !== undefined && job?.adaptors.length === 0 && Object.hasOwn(adaptors.get(COMMON), name);
+    const isCommon = name !== undefined && job?.adaptors.every((specifier) => baseOf(specifier) === COLLECTIONS) && Object.hasOwn(adaptors.get(COMMON), name);
     return isCommon ? ` (the step names no adaptor; common has ${name})` : "";
   }
 
@@ -294,7 +294,8 @@
   // --- adaptors, and what a job's body receives ---------------------------------------------------
 
   const COMMON = "@openfn/language-common";
-  const BUILT_IN = [COMMON, "@openfn/language-collections"];
+  const COLLECTIONS = "@openfn/language-collections";
+  const BUILT_IN = [COMMON, COLLECTIONS];
   const fullName = (name) => (name.includes("/") ? name : `@openfn/language-${name}`);
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
   const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (BUILT_IN.includes(baseOf(specifier)) ? adaptors.get(baseOf(specifier)) : undefined);
