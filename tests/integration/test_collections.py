@@ -148,7 +148,6 @@ def test_many_runs_that_set_values_at_once_lose_none(folder: Path) -> None:
     async def run_all() -> None:
         async with worker.Pool(size=2) as pool:
             options = worker.Options(collections=folder)
-            source = "collections.set('people', $.key, 1);".replace("$.key", "`k${state.n}`")
             source = "collections.set('people', (value, state) => `k${state.n}`, [1]);"
             loaded = workflow(job(source))
             await asyncio.gather(*(pool.run(loaded, {"n": n}, options) for n in range(12)))

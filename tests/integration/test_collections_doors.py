@@ -60,6 +60,7 @@ async def test_the_workers_of_a_fleet_share_a_folder(folder: Path) -> None:
     assert people(folder) == {"a": {"n": 1}, "b": {"n": 1}}
 
 
+@pytest.mark.slow
 async def test_a_fleet_without_a_place_ends_the_run_as_exception() -> None:
     async with worker.local_fleet() as client:
         order = await client.submit(plan=to_execution_plan(workflow(STEP)), input={})

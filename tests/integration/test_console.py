@@ -48,7 +48,7 @@ def test_an_error_inside_an_object_is_written_with_its_place_code_and_response()
         "Proxy.revocable({}, {}).proxy",
         "(() => { const { proxy, revoke } = Proxy.revocable([], {}); revoke(); return proxy; })()",
         "(() => { let v = []; for (let i = 0; i < 20000; i++) v = [v]; return v; })()",
-        "Array.from({ length: 100000 }, (_, at) => ({ at }))",
+        pytest.param("Array.from({ length: 100000 }, (_, at) => ({ at }))", marks=pytest.mark.slow),
         "globalThis",
         "(function* () { yield 1; })()",
         "Promise.reject(new Error('handled')).catch(() => {}) && new Map().entries()",
