@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.files import (
     check_target,
@@ -24,8 +23,10 @@ from worker.cli.files import (
 )
 from worker.core.status import STATUSES, Status
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations, limits_of
+from worker.runner.prepare import Options
+from worker.runner.reach import local_reach
 from worker.runner.result import Result
+from worker.sandbox.limits import resolve_limits
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -81,14 +82,15 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         start=request.start,
         end=request.end,
         only=request.only,
-        limits=limits_of(loaded, **request.limits),
+        limits=resolve_limits(loaded.options, request.limits),
         credentials=read_credentials(request.credentials),
+        allow_hosts=request.allow_hosts,
         allow_python=request.allow_python,
     )
     state = read_input(request.input_file)
-    allowed = [parse_host_pattern(text) for text in request.allow_hosts]
+    reach = local_reach(loaded, state, options)
     sinks = _sinks(loaded, output)
-    live = functools.partial(_live, loaded, options, allowed)
+    live = functools.partial(LazyHost, reach)
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
     if output.final_state is not None:
         write_state(output.final_state, result.final_state)
@@ -123,12 +125,6 @@ async def _run(
         await sender.close()
         for sink in sinks:
             sink.close()
-
-
-def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
-    """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
-    configured, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

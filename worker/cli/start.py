@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.cli.options import (
     PATH,
@@ -54,12 +54,11 @@ def start(
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
     no_python: bool,
-    max_timeout: float | None,
-    max_memory: int | None,
     outbox: Path | None,
     drain: float,
     metrics_listen: str | None,
     quiet: bool,
+    **max_limits: Any,
 ) -> int:
     """Run a worker: claim runs, execute them and report them.
 
@@ -89,8 +88,7 @@ def start(
             credentials=credentials,
             allow_hosts=allow_hosts,
             no_python=no_python,
-            max_timeout=max_timeout,
-            max_memory=max_memory,
+            **max_limits,
         ),
         drain_s=drain,
         metrics_listen=metrics_listen,

@@ -19,7 +19,7 @@ from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
 from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
-from worker.sandbox.limits import Limits
+from worker.sandbox.limits import Limits, resolve_limits
 from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.identity import Identical
 from worker.util.json import dumps
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 class Options(Struct, frozen=True, kw_only=True):
     """Options of a run: its first and last step, its limits, and its credentials.
 
-    ``credentials`` maps the names that steps use to the content of the credentials. ``modules``
+    Without ``limits``, those of the workflow's file count, or the defaults. ``credentials`` maps
+    the names that steps use to the content of the credentials. ``allow_hosts`` lets adaptors make
+    requests: each step to the hosts that its credential names, and to these (``HOST[:PORT]`` or
+    ``*.DOMAIN``); with ``None``, requests fail. ``modules``
     are Python modules that Python steps may import beyond the safe ones. ``script`` replaces the
     code of some executions by a scripted outcome. ``clock`` is the kind of clock. A virtual one
     begins at ``clock_start_us``, and ``moments_us`` gives the times at which recorded executions
@@ -44,8 +47,9 @@ class Options(Struct, frozen=True, kw_only=True):
     start: str = ""
     end: str = ""
     only: str = ""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None
     credentials: Mapping[str, Mapping[str, Any]] | None = None
+    allow_hosts: tuple[str, ...] | None = None
     allow_python: bool = True
     modules: frozenset[str] = frozenset()
     script: Script = field(default_factory=dict)
@@ -54,36 +58,19 @@ class Options(Struct, frozen=True, kw_only=True):
     moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
-def limits_of(
-    workflow: Workflow,
-    *,
-    timeout: float | None,
-    memory: int | None,
-    state_limit: float | None = None,
-    payload_limit: float | None = None,
-) -> Limits:
-    """Resolve each limit: the argument if any, else the workflow's own, else the default.
-
-    ``timeout`` is in seconds, the others in MB.
-    """
-    own, standard = workflow.options, Limits()
-    own_timeout = _number(own.get("run_timeout_ms"))
-    # A timeout in the workflow's options is in milliseconds, as OpenFn has it.
-    return Limits(
-        timeout_s=timeout or (own_timeout / 1000 if own_timeout else standard.timeout_s),
-        memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
-        state_mb=state_limit,
-        payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
-    )
-
-
-def _number(value: Any) -> float | None:
-    # Options come from a workflow file, where any JSON may stand; True is an int in Python.
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if valid else None
+def limits_for(workflow: Workflow, options: Options) -> Limits:
+    """Return the limits of a run with these options. Raises :class:`UsageError`."""
+    return resolve_limits(workflow.options) if options.limits is None else options.limits
 
 
 VERSIONS = {"worker": VERSION, "python": platform.python_version()}
+
+
+def check_workflow(workflow: object) -> None:
+    """Raise :class:`UsageError` for what is no workflow."""
+    if not isinstance(workflow, Workflow):
+        kind = type(workflow).__name__
+        raise UsageError(f"expected a Workflow, found a {kind}: worker.load reads one from a path")
 
 
 def prepare(
@@ -94,9 +81,8 @@ def prepare(
     Raises :class:`PlanError` if the workflow cannot run, and :class:`UsageError` if the input is
     not a JSON object.
     """
-    if not isinstance(workflow, Workflow):
-        kind = type(workflow).__name__
-        raise UsageError(f"expected a Workflow, found a {kind}: worker.load reads one from a path")
+    check_workflow(workflow)
+    limits = limits_for(workflow, options)
     compiled = _compiled_workflow(
         Identical(workflow), options.start, options.end, options.only, options.allow_python
     )
@@ -108,7 +94,7 @@ def prepare(
         seed=seed_of(run_id),
         plan=compiled.plan,
         input=input_text(input),
-        limits=options.limits,
+        limits=limits,
         jobs=compiled.jobs,
         conditions=compiled.conditions,
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from worker.core.status import Status
-from worker.errors import LoadError
+from worker.errors import LoadError, UsageError
 from worker.fleet.control import views
 from worker.fleet.control.admission import admit
 from worker.fleet.control.entities import RunRecord, WorkOrder
@@ -21,6 +21,7 @@ from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.sandbox.limits import resolve_limits
 
 
 class RequestError(Exception):
@@ -63,7 +64,9 @@ class RequestHandler:
         if order is None:
             if uow.transaction.run(request.order_id) is not None:
                 raise RequestError("conflict", f"'{request.order_id}' is the id of a run already")
-            order = self._create_order(uow, request, self._workflow_of(request))
+            workflow = self._workflow_of(request)
+            _check_limits(request.options)
+            order = self._create_order(uow, request, workflow)
         return order_view(uow, order)
 
     def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
@@ -152,6 +155,13 @@ class RequestHandler:
             raise RequestError(
                 "conflict", f"run {newest.id} is {newest.status.value}: cancel it, or wait for it"
             )
+
+
+def _check_limits(options: wire.RunOptions) -> None:
+    try:
+        resolve_limits({}, options.limits())
+    except UsageError as error:
+        raise RequestError("invalid", f"options.{error}") from error
 
 
 def _input_of_step(uow: UnitOfWork, run: RunRecord, step: str) -> str:

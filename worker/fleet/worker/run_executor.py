@@ -6,17 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
+from worker.adaptors.http.allowlist import HostPattern, Reach
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations, limits_of
-from worker.sandbox.limits import Limits
+from worker.runner.prepare import Options
+from worker.runner.reach import reach_of
+from worker.sandbox.limits import Limits, resolve_limits
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -30,7 +31,7 @@ class Allowance:
     credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hosts: tuple[HostPattern, ...] = ()
     allow_python: bool = True
-    max_limits: Limits | None = None
+    max_limits: Limits = Limits()
 
 
 class _CallbackSink:
@@ -46,6 +47,7 @@ class _LoadedPlan:
     """Workflow of a plan, its host, and the number of runs that use them."""
 
     workflow: Workflow
+    reach: Reach
     host: LazyHost
     runs: int = 0
 
@@ -63,15 +65,39 @@ class RunExecutor:
     ) -> None:
         """Execute a run and pass its events to ``receive``. Raises where it cannot begin."""
         async with self._loaded(run) as plan:
-            await self._pool.run(
-                plan.workflow,
-                _read_input(run),
-                self._options(plan.workflow, run.options),
-                sinks=[_CallbackSink(receive)],
-                cancel=cancel,
-                run_id=run.lease.run_id,
-                host=plan.host,
-            )
+            input = _read_input(run)
+            async with self._host(plan, input, run.options.start) as host:
+                await self._pool.run(
+                    plan.workflow,
+                    input,
+                    self._options(plan.workflow, run.options),
+                    sinks=[_CallbackSink(receive)],
+                    cancel=cancel,
+                    run_id=run.lease.run_id,
+                    host=host,
+                )
+
+    @asynccontextmanager
+    async def _host(self, plan: _LoadedPlan, input: Any, start: str) -> AsyncIterator[LazyHost]:
+        """Return the host of the plan, or one of the run where its input opens hosts."""
+        reach = self._reach(plan.workflow, input, start)
+        if reach == plan.reach:
+            yield plan.host
+            return
+        host = LazyHost(reach)
+        try:
+            yield host
+        finally:
+            await host.close()
+
+    def _reach(self, workflow: Workflow, input: Any = None, start: str = "") -> Reach:
+        return reach_of(
+            workflow,
+            credentials=self._allowance.credentials,
+            allowed=self._allowance.hosts,
+            input=input if isinstance(input, Mapping) else None,
+            start=start,
+        )
 
     @asynccontextmanager
     async def _loaded(self, run: wire.AssignedRun) -> AsyncIterator[_LoadedPlan]:
@@ -96,29 +122,14 @@ class RunExecutor:
 
     def _load(self, run: wire.AssignedRun) -> _LoadedPlan:
         workflow = load(json.loads(bytes(run.plan)))
-        credentials, _ = configurations(workflow, self._allowance.credentials)
-        # Credentials name the systems that they are for, so those hosts are allowed too.
-        allowed = [*self._allowance.hosts, *hosts_in_credentials(credentials.values())]
-        return _LoadedPlan(workflow=workflow, host=LazyHost(allowed))
+        reach = self._reach(workflow)
+        return _LoadedPlan(workflow=workflow, reach=reach, host=LazyHost(reach))
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
-        limits = limits_of(
-            workflow,
-            timeout=requested.timeout_s,
-            memory=requested.memory_mb,
-            state_limit=requested.state_mb,
-            payload_limit=requested.payload_mb,
-        )
-        if cap := self._allowance.max_limits:
-            limits = replace(
-                limits,
-                timeout_s=min(limits.timeout_s, cap.timeout_s),
-                memory_mb=min(limits.memory_mb, cap.memory_mb),
-            )
         return Options(
             start=requested.start,
             end=requested.end,
-            limits=limits,
+            limits=resolve_limits(workflow.options, requested.limits(), self._allowance.max_limits),
             credentials=self._allowance.credentials,
             allow_python=self._allowance.allow_python,
         )

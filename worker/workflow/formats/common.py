@@ -11,6 +11,7 @@ from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, shorten
 from worker.workflow.documents.document import parse_json, read_text
+from worker.workflow.limit_ranges import FILE_OPTIONS, file_option_problem
 from worker.workflow.model import Edge, EdgeKind, Language
 
 BODY_LIMIT = 1024 * 1024
@@ -89,14 +90,16 @@ def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
 
 
 def read_options(node: Cursor) -> dict[str, Any]:
-    """Read a file's options; limits by OpenFn's names, each a number."""
+    """Read a file's options; limits by OpenFn's names, each within its range."""
     options: dict[str, Any] = {}
     for key, option in node.items():
         limit = _LIMITS.get(key, key)
-        if limit not in _LIMITS.values():
+        if limit not in FILE_OPTIONS:
             options[key] = option.value
         elif option.value is not None:
-            options[limit] = option.amount()
+            if problem := file_option_problem(limit, option.value):
+                option.fail(problem)
+            options[limit] = option.value
     return options
 
 
