@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from worker.core.machine import MAX_EXECUTIONS
 from worker.core.outcome import StepError
 from worker.errors import UsageError
 from worker.util.nesting import NESTING_LIMIT, SIZE_LIMIT_BYTES
@@ -33,7 +34,7 @@ class Limits:
     log_payload_mb: float = 1.0
     log_lines: int = 10_000
     log_total_mb: float = 50.0
-    executions: int = 250_000
+    executions: int = MAX_EXECUTIONS
     events_mb: float = 256.0
 
     # Here, so that nothing can hold a limit that no check has seen.

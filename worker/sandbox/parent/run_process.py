@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.outcome import StepError
-from worker.sandbox.limits import timed_out
+from worker.sandbox.event_writer import size_of
+from worker.sandbox.limits import timed_out, too_many_events
 from worker.sandbox.parent.host import (
     CallTraffic,
     Host,
@@ -102,6 +103,7 @@ class RunProcess:
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: ProcessExit | None = None
         self._is_unread = False
+        self._event_bytes = 0
 
     async def run(self, cancel: asyncio.Event | None) -> None:
         """Execute to the end.
@@ -195,9 +197,11 @@ class RunProcess:
         if not data:
             self._stop_reading()
             return
+        self._event_bytes += len(data)
         try:
             for header, body in self._decoder.feed(data):
                 self._handle_frame(header, body)
+            self._check_event_bytes()
         except (ProtocolError, ValueError) as error:
             self._kill(StepError(type="ProtocolError", message=f"the run's process: {error}"))
             self._stop_reading()
@@ -205,6 +209,14 @@ class RunProcess:
             # Raised by ``receive``: it belongs to the caller who awaits the run.
             self._kill(CANCELLED)
             self._drained.set_exception(error)
+
+    # Here and not in the run's process: whoever holds the events decides how many they are.
+    def _check_event_bytes(self) -> None:
+        limits = self._request.limits
+        if self._event_bytes > limits.events_bytes and not self._stream.completed:
+            self._kill(too_many_events(limits))
+            # What is in the channel still could complete the run.
+            self._stop_reading()
 
     def _handle_frame(self, header: dict[str, Any], body: str | None) -> None:
         if header.get("type") == HOST_CALL:
@@ -228,6 +240,7 @@ class RunProcess:
             )
         except KeyError as error:
             raise ProtocolError(f"a host call without {error}") from error
+        self._event_bytes -= size_of(text)
         # Without a bound, a job could fill the parent's memory with calls that nobody awaits.
         if len(self._calls) >= MAX_PENDING_CALLS:
             text = f"more than {MAX_PENDING_CALLS:,} requests wait for a reply"
