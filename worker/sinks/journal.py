@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, decode_event, decode_leniently, to_json
 from worker.errors import UsageError, WorkerError
+from worker.util.private_files import make_private_folder, open_private
 
 
 class EventLines:
@@ -40,8 +42,8 @@ class Journal(EventLines):
         if path.exists() and not is_journal(path):
             raise UsageError(f"{path} exists and is not a journal: choose another file")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(path.open("w", encoding="utf-8"))
+            make_private_folder(path.parent)
+            super().__init__(TextIOWrapper(open_private(path), "utf-8"))
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
 

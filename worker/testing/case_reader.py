@@ -44,7 +44,7 @@ from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import parse_json, read_document
-from worker.workflow.formats.common import BODY_LIMIT, read_adjacent_file
+from worker.workflow.formats.common import DATA_FILES, read_adjacent_file
 from worker.workflow.limit_ranges import RANGES
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -289,7 +289,7 @@ def _executions(key: str) -> tuple[int, int | None]:
 
 
 def _input_file(node: Cursor) -> Mapping[str, Any]:
-    content = parse_json(read_adjacent_file(node, node.name(), BODY_LIMIT), node.name())
+    content = parse_json(read_adjacent_file(node, node.name(), DATA_FILES), node.name())
     if not isinstance(content, dict):
         node.fail(f"expected an object in the file, found {describe(content)}")
     return content

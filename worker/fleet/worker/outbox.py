@@ -19,6 +19,7 @@ import msgspec
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
+from worker.util.private_files import make_private_folder, open_private
 
 DEAD_LETTER = "dead-letter"
 _NOT_JSON = "not JSON"
@@ -133,8 +134,8 @@ class Outbox:
         """Files that were set aside by :meth:`recover`, with their reasons."""
         try:
             # Events contain data of patients: nobody else may read them.
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (folder / "lock").open("w")
+            make_private_folder(folder)
+            self._lock = open_private(folder / "lock")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
@@ -181,7 +182,8 @@ def set_aside(path: Path, reason: str) -> None:
         folder.mkdir(exist_ok=True, mode=0o700)
         target = _unused(folder, path.name)
         path.rename(target)
-        target.with_name(f"{target.name}.reason").write_text(f"{reason}\n", "utf-8")
+        with open_private(target.with_name(f"{target.name}.reason")) as file:
+            file.write(f"{reason}\n".encode("utf-8", "replace"))
 
 
 def _unused(folder: Path, name: str) -> Path:
@@ -192,7 +194,7 @@ def _unused(folder: Path, name: str) -> Path:
 
 
 def _create(path: Path, lease: wire.Lease) -> IO[bytes]:
-    file = path.open("wb")
+    file = open_private(path)
     file.write(wire.encode(lease) + b"\n")
     return file
 

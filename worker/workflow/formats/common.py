@@ -15,6 +15,8 @@ from worker.workflow.limit_ranges import FILE_OPTIONS, file_option_problem
 from worker.workflow.model import Edge, EdgeKind, Language
 
 BODY_LIMIT = 1024 * 1024
+SOURCE_FILES = (".js", ".mjs", ".cjs", ".py")
+DATA_FILES = (".json",)
 _BODY_FILE = re.compile(r"[^\n(){};=]{1,300}\.(js|mjs|cjs|py)")
 _CONDITIONS = {
     "always": EdgeKind.ALWAYS,
@@ -41,18 +43,24 @@ def read_body(node: Cursor) -> tuple[str, str]:
     """
     if isinstance(node.value, Mapping):
         path = node.mapping("path").at("path")
-        return read_adjacent_file(path, path.name()), path.name()
+        return read_adjacent_file(path, path.name(), SOURCE_FILES), path.name()
     text = node.text("")
     if _BODY_FILE.fullmatch(text.strip()):
-        return read_adjacent_file(node, text.strip()), text.strip()
+        return read_adjacent_file(node, text.strip(), SOURCE_FILES), text.strip()
     if len(text) > BODY_LIMIT:
         node.fail(f"the source is over the limit of {BODY_LIMIT // 2**20} MB")
     return text, ""
 
 
-def read_adjacent_file(node: Cursor, name: str, limit_bytes: int = BODY_LIMIT) -> str:
-    """Read a text file in the workflow's folder, or below it."""
+def read_adjacent_file(
+    node: Cursor, name: str, kinds: tuple[str, ...], limit_bytes: int = BODY_LIMIT
+) -> str:
+    """Read a text file of one of these ``kinds`` in the workflow's folder, or below it."""
     quoted, document = repr(shorten(name)), node.document
+    # Before it is looked for: an error must not reveal what else the folder contains.
+    if not name.endswith(kinds):
+        expected = ", ".join(kinds)
+        node.fail(f"the file {quoted} is of a kind that no workflow needs (expected {expected})")
     if document.folder is None:
         node.fail(f"the file {quoted} cannot be read, as this workflow did not come from a file")
     try:
@@ -63,6 +71,9 @@ def read_adjacent_file(node: Cursor, name: str, limit_bytes: int = BODY_LIMIT) -
             node.fail(f"the file {quoted} lies outside of the workflow's folder")
         if not file.is_file():
             node.fail(f"there is no file {quoted} beside the workflow")
+        # A link can have another name than what it leads to.
+        if not file.name.endswith(kinds):
+            node.fail(f"the file {quoted} is a link to a file of another kind")
     except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a NUL
         node.fail(f"the file {quoted} cannot be looked for")
     try:
@@ -79,7 +90,7 @@ def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
         return None if node.value is None else node.data()
     if not node.value.endswith(".json"):
         return node.name()
-    text = read_adjacent_file(node, node.value)
+    text = read_adjacent_file(node, node.value, DATA_FILES)
     try:
         content = parse_json(text, shorten(node.value))
     except LoadError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from worker.errors import UsageError, WorkerError
 from worker.fleet.control.store.transaction import Transaction
+from worker.util.private_files import make_private_folder
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 5
@@ -117,7 +119,9 @@ def _sqlite(url: Any) -> Engine:
     memory = url.database in (None, "", ":memory:")
     if not memory:
         try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(Path(url.database).parent)
+            # SQLite gives the files of its log the mode of the database.
+            os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreError(f"{url!s} cannot be opened: {error.strerror}") from error
     engine = create_engine(
