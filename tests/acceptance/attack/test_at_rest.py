@@ -80,7 +80,7 @@ def test_a_path_reads_sources_alone(name: str, tmp_path: Path) -> None:
     """Tries to bring a secret file into a job, or into the error that quotes its source."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(SECRET)
-    refuse(tmp_path, {"expression": {"path": name}})
+    refuse(tmp_path, {"expression": {"path": name}}, "is of a kind that no workflow needs")
 
 
 @pytest.mark.parametrize("target", [".env", "creds.json", "../outside.js"])
@@ -113,11 +113,12 @@ def test_data_comes_from_json_alone(field: str, tmp_path: Path) -> None:
     refuse(tmp_path, {"expression": "fn(s => s);", field: "state.json"})
 
 
-def refuse(folder: Path, step: dict[str, Any]) -> None:
+def refuse(folder: Path, step: dict[str, Any], message: str = "") -> None:
     file = folder / "flow.json"
     file.write_text(json.dumps({"workflow": {"steps": [{"id": "a", **step}]}}))
     with pytest.raises(LoadError) as raised:
         worker.load(file)
+    assert message in str(raised.value)
     assert "secret" not in str(raised.value).replace("secret.js", "")
 
 

@@ -15,8 +15,9 @@ from worker.fleet.control import views
 from worker.fleet.control.admission import admit
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inbound import first_run_id
+from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.policy import Policy
+from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, Policy, Right
 from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
@@ -30,6 +31,10 @@ class RequestError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+
+
+# Everything else reads.
+_RIGHTS: dict[str, Right] = {"submit": "submit", "cancel": "cancel", "retry": "retry"}
 
 
 class RequestHandler:
@@ -53,6 +58,18 @@ class RequestHandler:
             "workflows": self.list_workflows,
         }
 
+    def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
+        """Handle the request of a user of the broker. Raises :class:`RequestError`."""
+        rights = self._policy.rights_of(client)
+        right = _RIGHTS.get(method, "read")
+        if right not in rights.may:
+            raise RequestError("denied", f"'{client}' may not {right} (policy: clients)")
+        if rights.projects is not None:
+            _check_projects(uow, rights.projects, method, content)
+        if method == "submit":
+            return self._submit_as(uow, rights, content)
+        return self.methods[method](uow, content)
+
     def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
         return sorted(self._registry.workflows)
 
@@ -60,14 +77,46 @@ class RequestHandler:
 
     def submit(self, uow: UnitOfWork, request: wire.Submit) -> Any:
         """Accept or reject an order. A repeated request returns the order as it is by now."""
+        return self._submit_as(uow, ALL_RIGHTS, request)
+
+    def _submit_as(self, uow: UnitOfWork, rights: ClientRights, request: wire.Submit) -> Any:
+        if bytes(request.plan) != b"null" and "plan" not in rights.may:
+            raise RequestError("denied", "a plan of your own is not allowed (policy: clients)")
         order = uow.transaction.order(request.order_id)
         if order is None:
             if uow.transaction.run(request.order_id) is not None:
-                raise RequestError("conflict", f"'{request.order_id}' is the id of a run already")
+                raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
             workflow = self._workflow_of(request)
             _check_limits(request.options)
+            self._check_credentials(request, workflow)
             order = self._create_order(uow, request, workflow)
-        return order_view(uow, order)
+        # Else whoever guesses an id would learn what has become of somebody's order.
+        elif not rights.may_read(order.project) and not self._is_repeated(uow, request, order):
+            raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
+        view = order_view(uow, order)
+        return view if rights.may_read(order.project) else _receipt(view)
+
+    def _is_repeated(self, uow: UnitOfWork, request: wire.Submit, order: WorkOrder) -> bool:
+        """Return True if an order was submitted by this very request."""
+        stored = uow.transaction.dataclip(order.id, "input") or ""
+        return (
+            request.project == order.project
+            and wire.encode(request.options).decode() == order.options
+            and self._workflow_of(request).plan_id == order.plan_id
+            and _same_json(uow.secrets.open_input(stored), bytes(request.input))
+        )
+
+    def _check_credentials(self, request: wire.Submit, workflow: RegisteredWorkflow) -> None:
+        # A plan of its own can have any name, so the name proves nothing.
+        name = None if request.workflow is None else workflow.name
+        for credential in sorted(workflow.credentials):
+            if not self._policy.may_name(credential, request.project, name):
+                place = "in an order with a plan of its own" if name is None else f"in '{name}'"
+                raise RequestError(
+                    "denied",
+                    f"the project '{request.project}' may not name the credential"
+                    f" '{credential[:100]}' {place} (policy: credentials)",
+                )
 
     def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
         has_plan = bytes(request.plan) != b"null"
@@ -99,13 +148,17 @@ class RequestHandler:
             created=uow.next_timestamp(),
         )
         # Checked before the run is counted: a request that fails must not use up the limit.
-        input_text = _checked_input(request.input)
+        try:
+            input_text = uow.secrets.seal_input(_checked_input(request.input))
+            plan = uow.secrets.seal_plan(workflow.plan)
+        except SecretRefused as error:
+            raise RequestError("invalid", str(error)) from error
         reason = self._rejection(uow, request.project)
         if reason is not None:
             order = replace(order, status=Status.REJECTED, reason=reason)
             uow.outgoing.ended[Status.REJECTED] += 1
             uow.publish_order_state(order)
-        uow.transaction.put_plan(workflow.plan_id, workflow.plan)
+        uow.transaction.put_plan(workflow.plan_id, plan)
         uow.transaction.put_dataclip(request.order_id, "input", input_text)
         uow.transaction.put_order(order)
         if reason is None:
@@ -155,6 +208,46 @@ class RequestHandler:
             raise RequestError(
                 "conflict", f"run {newest.id} is {newest.status.value}: cancel it, or wait for it"
             )
+
+
+def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
+    """Raise :class:`RequestError` where a request is about another project."""
+    match content:
+        case wire.Submit(project=project):
+            allowed = project in projects
+        case wire.OrderQuery(project=queried):
+            allowed = queried in projects
+        case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
+            # One that does not exist looks the same: ids of others cannot be tried out.
+            allowed = _project_of(uow, id) in projects
+        case wire.OrderRef(order_id=id):
+            allowed = _project_of(uow, id) in projects
+        case _:
+            # Summaries, alerts and workers are about all projects.
+            allowed = method == "workflows"
+    if not allowed:
+        text = f"only for the projects {', '.join(sorted(projects))} (policy: clients)"
+        raise RequestError("denied", text)
+
+
+def _project_of(uow: UnitOfWork, id: str) -> str | None:
+    run = uow.transaction.run(id)
+    if run is not None:
+        return run.project
+    order = uow.transaction.order(id)
+    return None if order is None else order.project
+
+
+def _receipt(view: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client may know of its order that may not read orders."""
+    rejected = view["status"] == Status.REJECTED.value
+    status = view["status"] if rejected else Status.PENDING.value
+    fields = {name: view[name] for name in ("order_id", "project", "workflow", "last_run")}
+    return {**fields, "status": status, "reason": view.get("reason"), "run": None}
+
+
+def _same_json(stored: str, submitted: bytes) -> bool:
+    return bool(msgspec.json.decode(stored) == msgspec.json.decode(submitted))
 
 
 def _check_limits(options: wire.RunOptions) -> None:

@@ -94,14 +94,16 @@ def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
     if run.start:
         options = msgspec.structs.replace(options, start=run.start)
     owner, _, dataclip = run.input.partition("/")
+    plan = uow.secrets.open_plan(uow.transaction.plan(order.plan_id))
+    input = uow.secrets.open_input(uow.transaction.dataclip(owner, dataclip) or "{}")
     return wire.AssignedRun(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=uow.settings.lease_s,
         payload_limit=uow.settings.max_payload_bytes,
         order_id=run.order_id,
         plan_id=order.plan_id,
-        plan=msgspec.Raw(uow.transaction.plan(order.plan_id).encode()),
-        input=msgspec.Raw((uow.transaction.dataclip(owner, dataclip) or "{}").encode()),
+        plan=msgspec.Raw(plan.encode()),
+        input=msgspec.Raw(input.encode()),
         options=options,
     )
 

@@ -23,11 +23,15 @@ _FILES = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredWorkflow:
-    """A workflow that can be run: its name, its plan as JSON, and the id of that plan."""
+    """A workflow that can be run: its name, its plan as JSON, and the id of that plan.
+
+    ``credentials`` are the names of those that its steps have.
+    """
 
     name: str
     plan_id: str
     plan: str
+    credentials: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -52,7 +56,10 @@ def register(workflow: Workflow) -> RegisteredWorkflow:
     # The id is a hash of the plan, so that orders with the same plan share one row.
     plan_id = hashlib.sha256(plan.encode()).hexdigest()[:32]
     name = (workflow.name or "unnamed")[:200]
-    return RegisteredWorkflow(name=name, plan_id=plan_id, plan=plan)
+    credentials = frozenset(
+        step.configuration for step in workflow.steps if isinstance(step.configuration, str)
+    )
+    return RegisteredWorkflow(name=name, plan_id=plan_id, plan=plan, credentials=credentials)
 
 
 def read_plan(plan: bytes) -> RegisteredWorkflow:

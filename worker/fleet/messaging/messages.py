@@ -351,7 +351,10 @@ class Empty(Payload, frozen=True):
 
 
 class Failure(Payload, frozen=True):
-    """The failure of a request. ``code``: invalid, unknown, conflict, rejected, too_large."""
+    """The failure of a request.
+
+    ``code``: invalid, unknown, conflict, rejected, too_large, denied.
+    """
 
     code: str
     message: str
