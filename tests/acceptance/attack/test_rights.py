@@ -102,6 +102,7 @@ def made(**options: Any) -> Iterator[Rights]:
         ({"prod": (CredentialUse(workflow="flow"),)}, {}, "pending"),
         ({"prod": (CredentialUse(workflow="flow"),)}, {"workflow": "other"}, "denied"),
         ({"prod": (CredentialUse(workflow="flow"),)}, {"plan": with_credential("flow", "prod")}, "denied"),
+        ({"prod": (CredentialUse(),)}, {"plan": with_credential("flow", "prod")}, "denied"),
         ({"prod": (CredentialUse(plans=True),)}, {"plan": with_credential("x", "prod")}, "pending"),
         ({"prod": (CredentialUse(plans=True, project="north"),)}, {"plan": with_credential("x", "prod")}, "denied"),
     ],

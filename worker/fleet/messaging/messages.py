@@ -189,7 +189,7 @@ class RunOptions(Payload, frozen=True):
     events_mb: float | None = None
 
     def limits(self) -> dict[str, float | None]:
-        """Return the requested limits, by the fields of :class:`worker.Limits`."""
+        """Return the requested limits, by the fields of :class:`Limits`."""
         fields = msgspec.structs.asdict(self)
         return {name: fields[name] for name in RANGES if name in fields}
 
