@@ -48,6 +48,9 @@ SECTIONS = {
             "List all paths of a workflow without running its steps.",
         ),
         LazyCommand(
+            "diff", "worker.cli.diff:diff", "Show where two versions of a workflow differ."
+        ),
+        LazyCommand(
             "lint", "worker.cli.lint:lint",
             "Find mistakes in edges, conditions, adaptors and names.",
         ),

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import click
 
-from worker.cli.options import PATH, NumberRange, command, jobs, option
+from worker.cli.options import PATH, NumberRange, command, jobs, option, write_cases
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES, Case
@@ -35,6 +35,10 @@ from worker.workflow.model import Workflow
         help="Draw the coverage on the graph: .svg, .png, .html, .mmd or .dot.")  # fmt: skip
 @option("--update", is_flag=True,
         help="Write the results into the cases that expected others.")  # fmt: skip
+@option("--mutate", is_flag=True,
+        help="Change edges and conditions one by one, and list the changes that no case notices. "
+             "--fail-under is then about these.")  # fmt: skip
+@write_cases(help="Write a case for each change that no case notices to FILE.")
 @option("--schema", is_flag=True, help="Print the JSON Schema of case files and exit.")
 def test(
     *,
@@ -46,6 +50,8 @@ def test(
     fail_under: float | None,
     update: bool,
     draw: Path | None,
+    mutate: bool,
+    write_cases: Path | None,
     schema: bool,
 ) -> int:
     """Run cases: what steps do, and where the run must go.
@@ -59,6 +65,7 @@ def test(
       worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
       worker test . --coverage rules.json --fail-under 90
       worker test . --jobs 1
+      worker test graphs/referral.cases.yaml --mutate --fail-under 100
 
     \b
     Exit code: 0 all passed, 1 a case failed or too few rules were exercised,
@@ -75,10 +82,23 @@ def test(
     failed = sum(bool(result.mismatches) for result in results) - updated
     if junit is not None:
         write_junit(junit, results)
-    short = _cover(results, coverage, fail_under, draw)
+    short = _cover(results, coverage, None if mutate else fail_under, draw)
     changed = f", {updated} updated" if updated else ""
     print(f"\n{len(results) - failed - updated} passed, {failed} failed{changed}")
-    return int(bool(failed) or short)
+    # Cases that fail on the workflow itself notice every mutant.
+    few = mutate and not failed and _mutate(cases, jobs, write_cases, fail_under)
+    return int(bool(failed) or short or few)
+
+
+def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float | None) -> bool:
+    """Test the cases by mutants; return True if they notice too few."""
+    from worker.cli.mutation import mutate
+
+    score = mutate(cases, jobs, target)
+    if fail_under is not None and score < fail_under:
+        print(f"error: {score:.0f} % of the mutants is less than {fail_under:g} %", file=sys.stderr)
+        return True
+    return False
 
 
 def _select(cases: list[Case], keyword: str) -> list[Case]:
