@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import platform
@@ -21,6 +20,7 @@ from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
+from worker.util.bounded_cache import cached_within
 from worker.util.identity import Identical
 from worker.util.json import dumps
 from worker.util.masking import collect_input_secrets, collect_secrets
@@ -29,6 +29,12 @@ from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
 
 if TYPE_CHECKING:
     from worker.compiler.compiled_job import CompiledJob
+
+
+MAX_COMPILED_BYTES = 128 * 1024 * 1024
+"""Memory of the compiled jobs of this process; as much for its conditions, and its workflows."""
+# What Python takes for a position or a name, and for a step without its source.
+_ENTRY_BYTES, _STEP_BYTES = 256, 2048
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -120,7 +126,13 @@ class CompiledWorkflow(Struct, frozen=True):
     libraries: tuple[str, ...]
 
 
-@functools.lru_cache(maxsize=256)
+def _workflow_bytes(compiled: CompiledWorkflow, *arguments: object) -> int:
+    # The workflow is kept alive by its key. Its jobs are counted where they are cached.
+    steps = compiled.plan.steps
+    return sum(_STEP_BYTES + 4 * len(step.source) for step in steps)
+
+
+@cached_within(MAX_COMPILED_BYTES, _workflow_bytes)
 def _compiled_workflow(
     key: Identical[Workflow], start: str, end: str, only: str, allow_python: bool
 ) -> CompiledWorkflow:
@@ -213,9 +225,15 @@ def _python_job(step: Step, allow_python: bool) -> str:
     return step.source
 
 
+def _job_bytes(job: CompiledJob, source: str) -> int:
+    texts = len(source) + len(job.body) + sum(map(len, (*job.sites, *job.sites.values())))
+    entries = len(job.positions) + len(job.sites) + len(job.free)
+    return 4 * texts + _ENTRY_BYTES * (entries + 1)
+
+
 # Cached because tests and fleets run the same workflow many times, and compiling is the costly part
 # of preparing. On disk as well: the parser is imported only for what was never compiled.
-@functools.lru_cache(maxsize=4096)
+@cached_within(MAX_COMPILED_BYTES, _job_bytes)
 def compiled_job(source: str) -> CompiledJob:
     job = job_cache.read_job(source)
     if job is None:
@@ -226,7 +244,9 @@ def compiled_job(source: str) -> CompiledJob:
     return job
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_within(
+    MAX_COMPILED_BYTES, lambda compiled, expression: 4 * len(compiled + expression) + _ENTRY_BYTES
+)
 def compiled_condition(expression: str) -> str:
     compiled = job_cache.read_condition(expression)
     if compiled is None:

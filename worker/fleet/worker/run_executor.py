@@ -22,6 +22,8 @@ from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 MAX_CACHED_WORKFLOWS = 64
+MAX_CACHED_BYTES = 256 * 1024 * 1024
+"""The largest size of the plans that are cached; those that runs use are kept beyond it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class _LoadedPlan:
     workflow: Workflow
     reach: Reach
     host: LazyHost
+    size_bytes: int
     runs: int = 0
 
 
@@ -114,16 +117,23 @@ class RunExecutor:
     async def _evict(self) -> None:
         """Close the hosts of the oldest plans that no run uses, while there are too many plans."""
         # The oldest goes first: dictionaries keep the order of insertion.
-        while len(self._cache) > MAX_CACHED_WORKFLOWS:
+        while len(self._cache) > MAX_CACHED_WORKFLOWS or self._cached_bytes() > MAX_CACHED_BYTES:
             unused = (plan_id for plan_id, plan in self._cache.items() if not plan.runs)
             if (plan_id := next(unused, None)) is None:
                 return
             await self._cache.pop(plan_id).host.close()
 
+    def _cached_bytes(self) -> int:
+        return sum(plan.size_bytes for plan in self._cache.values())
+
     def _load(self, run: wire.AssignedRun) -> _LoadedPlan:
         workflow = load(json.loads(bytes(run.plan)))
         reach = self._reach(workflow)
-        return _LoadedPlan(workflow=workflow, reach=reach, host=LazyHost(reach))
+        # Python objects take several times the space of their JSON.
+        size_bytes = 4 * len(bytes(run.plan))
+        return _LoadedPlan(
+            workflow=workflow, reach=reach, host=LazyHost(reach), size_bytes=size_bytes
+        )
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
         return Options(
