@@ -88,3 +88,23 @@ def test_a_run_is_killed_when_its_events_are_over_their_limit(source: str) -> No
     assert (result.status, result.error_type) == ("killed", "StepLimitError")
     assert result.error_message == "the events of the run are over their limit of 2 MB"
     assert run_job(source, limits=Limits()).status == "success"
+
+
+@pytest.mark.parametrize(
+    "thrown",
+    [
+        "new Error('x'.repeat(4e7))",
+        "Object.assign(new Error('m'), { name: 'x'.repeat(4e7) })",
+        "'x'.repeat(4e7)",
+        "new TypeError('x'.repeat(4e7))",
+    ],
+)
+def test_an_error_text_of_40_mb_is_cut_before_anything_is_done_with_it(
+    thrown: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Tries to use seconds of time, and all memory, by the text of an error."""
+    result = run_job(f"fn(() => {{ throw {thrown}; }});")
+    assert result.status == "failed", "and not killed for its memory"
+    assert len(result.error_message or "") < 110_000
+    assert len(result.final_text or "") < 210_000
+    assert capfd.readouterr().err == ""
