@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import worker
+from worker.audit.laws import first_breach
 
 CASES = [
     json.loads(line)
@@ -57,6 +58,7 @@ def test_runs_as_on_openfn(case: dict[str, Any]) -> None:
         else options["runTimeoutMs"] / 1000,
         memory_mb=options.get("memoryLimitMb", 500),
     )
+    assert first_breach(result.events) is None
     path = [
         {
             "step": entry.step,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.mutation import mutate
+from worker.cli.mutation_report import mutate
 from worker.testing.case_reader import load_cases
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
@@ -18,7 +18,7 @@ def test_the_cases_of_a_sample_notice_every_mutant(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A cache of its own: no mutant counts because an earlier run killed it.
-    monkeypatch.setattr("worker.cli.mutation.root", lambda: tmp_path)
+    monkeypatch.setattr("worker.cli.mutation_report.root", lambda: tmp_path)
     assert mutate(load_cases(suite), jobs=1, target=None) == 100
 
 

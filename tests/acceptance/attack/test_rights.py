@@ -161,11 +161,11 @@ def test_an_id_of_somebody_elses_order_tells_nothing(user: str) -> None:
         rights.submit("boss", input=state)
         rights.ask("boss", "cancel", id="o")
         fields: dict[str, Any] = {"project": "north"} if user == "north" else {}
-        for other in ({"data": {}}, {"data": {"patient": "P-2"}}):
+        others: list[dict[str, Any]] = [{"data": {}}, {"data": {"patient": "P-2"}}]
+        for other in others:
             answer = rights.submit(user, input=other, **fields)
             assert answer == "conflict: the id 'o' is in use already"
-        for run_id in ("o-1",):
-            assert "in use already" in rights.submit(user, run_id, **fields)
+        assert "in use already" in rights.submit(user, "o-1", **fields), "nor does a run's"
         if user == "intake":
             assert rights.submit(user, input=state)["status"] == "pending", "no status of others"
 
@@ -209,7 +209,7 @@ def test_a_policy_file_holds_all_of_it(tmp_path: Path) -> None:
     assert policy.may_name("prod", "north", "Referral") and policy.may_name("prod", "x", None)
     assert not policy.may_name("prod", "south", "Other") or policy.credentials["prod"][1].plans
     assert policy.rights_of("intake").may == {"submit"}
-    assert policy.rights_of("anybody").projects == {"open"}
+    assert policy.rights_of("anybody").projects == frozenset({"open"})
     for wrong in ("clients: {a: {may: [fly]}}", "credentials: {prod: [{who: me}]}", "client: {}"):
         file.write_text(wrong)
         with pytest.raises(UsageError, match=r"policy\.yaml: "):

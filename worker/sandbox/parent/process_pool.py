@@ -20,6 +20,7 @@ from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
 from worker.sandbox.parent.run_process import (
     CANCELLED,
+    EXIT_TIMEOUT_S,
     PROCESS_GONE,
     ZYGOTE_GONE,
     RequestUnreadError,
@@ -39,7 +40,7 @@ from worker.util.machine_clock import now_us
 
 MAX_ZYGOTES = 4
 """Zygotes that stay loaded, each with another realm. Busy ones are kept beyond this number."""
-EXIT_TIMEOUT_S = 10.0
+CAUSE_TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 3
 """Processes that a run is sent to, one after the other, while none of them begins it."""
 
@@ -154,7 +155,7 @@ class ProcessPool:
         idle = self._idle.setdefault(zygote, [])
         while idle:
             runner = idle.pop()
-            if runner.is_usable:
+            if runner.take():
                 return runner
             runner.close()
         return RunnerClient(zygote, self._encoder)
@@ -164,6 +165,7 @@ class ProcessPool:
         if self._isolation is Isolation.PROCESS:
             runner.abandon()
         if runner.is_usable and idle is not None:
+            runner.give_back()
             return idle.append(runner)
         runner.close()
         if idle is not None and zygote.listening:
@@ -182,7 +184,12 @@ class ProcessPool:
 
         async def cause() -> StepError:
             try:
-                return cause_of_exit(await exited, request.limits)
+                # A process that goes on without its channel is killed.
+                kill = loop.call_later(EXIT_TIMEOUT_S, zygote.kill, forked.name)
+                try:
+                    return cause_of_exit(await exited, request.limits)
+                finally:
+                    kill.cancel()
             except ZygoteError:
                 return ZYGOTE_GONE
 
@@ -190,7 +197,8 @@ class ProcessPool:
         # The evaluator is used in threads without an event loop, so it waits in this one.
         return ConditionEvaluator(
             channel,
-            lambda: asyncio.run_coroutine_threadsafe(cause(), loop).result(EXIT_TIMEOUT_S),
+            request,
+            lambda: asyncio.run_coroutine_threadsafe(cause(), loop).result(CAUSE_TIMEOUT_S),
         )
 
 
