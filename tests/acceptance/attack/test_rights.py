@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from cryptography.fernet import Fernet
 
+import worker
 from tests.support.command import call_worker
 from tests.support.control_plane_harness import (
     ME,
@@ -296,3 +297,17 @@ def test_wrong_keys_are_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(UsageError):
         read_secret_keys(tmp_path / "empty")
+
+
+async def test_a_fleet_in_one_process_allows_everything_and_logs_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "worker")
+    async with worker.local_fleet(capacity=1) as client:
+        order = await client.submit(plan=INLINE)
+        assert order["status"] == "pending"
+    assert "policy.allows_everything" in caplog.messages
+    async with worker.local_fleet(capacity=1, policy=Policy()) as client:
+        with pytest.raises(worker.ControlError, match="may not name the credential 'prod'"):
+            await client.submit(plan=with_credential("flow", "prod"))
+    assert caplog.messages.count("policy.allows_everything") == 1
