@@ -12,6 +12,7 @@ from worker.adaptors.http.allowlist import (
     parse_host_pattern,
 )
 from worker.runner.prepare import Options
+from worker.workflow.credential_names import split_configuration
 from worker.workflow.model import Workflow
 
 
@@ -59,11 +60,10 @@ def local_reach(workflow: Workflow, input: Mapping[str, Any] | None, options: Op
 def _hosts_of(
     configuration: Mapping[str, Any] | str | None, credentials: Mapping[str, Mapping[str, Any]]
 ) -> tuple[HostPattern, ...]:
-    if isinstance(configuration, Mapping):
-        # Whoever writes a workflow may not choose which private hosts the machine talks to.
-        return hosts_in_credentials([configuration], public_only=True)
-    credential = credentials.get(configuration or "")
-    return () if credential is None else hosts_in_credentials([credential])
+    name, own = split_configuration(configuration)
+    named = hosts_in_credentials([credentials[name]] if name in credentials else [])
+    # Whoever writes a workflow may not choose which private hosts the machine talks to.
+    return (*named, *hosts_in_credentials([own], public_only=True))
 
 
 def _first_steps(workflow: Workflow, start: str) -> set[str]:

@@ -95,6 +95,7 @@ def made(**options: Any) -> Iterator[Rights]:
     [
         (Policy(), {}, "pending"),
         (Policy(), {"plan": with_credential("flow", "prod")}, "denied"),
+        (Policy(), {"plan": with_credential("flow", {"$CREDENTIALS$": "prod"})}, "denied"),
         (Policy(), {"plan": plan("flow")}, "pending"),
         (Policy(allows_everything=True), {"plan": with_credential("flow", "prod")}, "pending"),
         ({"prod": ()}, {}, "denied"),

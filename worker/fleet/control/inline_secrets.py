@@ -15,6 +15,7 @@ import msgspec
 from worker.errors import UsageError
 from worker.util.json import dumps
 from worker.util.masking import is_public
+from worker.workflow.credential_names import split_configuration
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
@@ -112,7 +113,7 @@ _Places = Any
 
 def secret_key(configuration: Mapping[str, Any]) -> str | None:
     """Return the first key of a configuration whose value is not open, or ``None``."""
-    for key, value in configuration.items():
+    for key, value in split_configuration(configuration)[1].items():
         # An open key with an object below it may hold anything.
         if value is None or (isinstance(value, str | int | float) and is_public(key, str(value))):
             continue

@@ -13,6 +13,7 @@ import msgspec
 from worker.errors import LoadError, UsageError
 from worker.fleet.messaging.messages import well_formed
 from worker.util.json import dumps
+from worker.workflow.credential_names import split_configuration
 from worker.workflow.load import load, workflow_names
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
@@ -56,9 +57,8 @@ def register(workflow: Workflow) -> RegisteredWorkflow:
     # The id is a hash of the plan, so that orders with the same plan share one row.
     plan_id = hashlib.sha256(plan.encode()).hexdigest()[:32]
     name = (workflow.name or "unnamed")[:200]
-    credentials = frozenset(
-        step.configuration for step in workflow.steps if isinstance(step.configuration, str)
-    )
+    names = (split_configuration(step.configuration)[0] for step in workflow.steps)
+    credentials = frozenset(filter(None, names))
     return RegisteredWorkflow(name=name, plan_id=plan_id, plan=plan, credentials=credentials)
 
 
