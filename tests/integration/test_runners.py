@@ -229,7 +229,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
-        self.runner = Runner(self._theirs, realm_image())
+        self.runner = Runner(self._theirs, realm_image(), Engine())
         self._encoder = ProgramEncoder()
 
     def run(self, request: RunRequest) -> list[dict[str, Any]]:

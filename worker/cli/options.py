@@ -121,10 +121,25 @@ def options(*decorators: Decorator) -> Decorator:
 
 # --- a workflow and its steps ---------------------------------------------------------------------
 
-pick_workflow = option(
-    "--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."
+
+def _set_file_limit(context: click.Context, parameter: click.Parameter, value: float) -> None:
+    # The help needs none of what reads files.
+    from worker.workflow.documents.document import set_file_limit
+
+    if not context.resilient_parsing:
+        set_file_limit(int(value * 2**20))
+
+
+file_limit = option(
+    "--file-limit", type=POSITIVE, default=20.0, metavar="MB", expose_value=False,
+    callback=_set_file_limit, help="Largest file of a workflow or a job.  [default: 20]",
+)  # fmt: skip
+pick_workflow = options(
+    option("--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."),
+    file_limit,
 )
-input_state = option("--input", "-i", "input_file", metavar="FILE|-", help="Input state, as JSON.")
+input_state = option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
+                     help="Input state, as JSON.")  # fmt: skip
 
 
 def start_at(*old: str, default: str | None = "", help: str = "Start at this step.") -> Decorator:
@@ -205,18 +220,24 @@ permissions = options(
            help="Credentials by the names that steps use, as JSON or YAML."),
     option("--allow-host", "allow_hosts", multiple=True, metavar="HOST[:PORT]",
            help="Let adaptors make requests to this host too, or to *.DOMAIN."),
-    option("--no-python", is_flag=True, help="Refuse workflows that have Python steps."),
 )  # fmt: skip
+no_python = option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
+allow_python = options(
+    option("--allow-python", is_flag=True, help="Execute the Python steps of orders."),
+    # The default since then: the option stays for the units and scripts that name it.
+    option("--no-python", is_flag=True, hidden=True),
+)
 
 capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_count() or 2,
                   metavar="N",
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
 isolation = option(
     "--isolation",
-    type=click.Choice(["runner", "process"]),
+    type=click.Choice(["runner", "process", "strict"]),
     default="runner",
     show_default=True,
-    help="Run after run in one process, or each in a new one.",
+    help="Run after run in one process, or each in a new one; strict does not start without all "
+    "layers of confinement.",
 )
 max_limits = options(
     option("--max-timeout", "timeout_s", type=limit_type("timeout_s"), metavar="SECONDS",

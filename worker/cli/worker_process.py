@@ -17,6 +17,7 @@ from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
+from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import resolve_limits
 from worker.sinks.log import LeveledLogger
@@ -39,14 +40,14 @@ def allowance(
     *,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
-    no_python: bool,
+    allow_python: bool,
     **max_limits: float | None,
 ) -> Allowance:
     """Build the allowance of a worker's runs from the options; ``max_limits`` are its caps."""
     return Allowance(
         credentials=dict(read_credentials(credentials)),
         hosts=tuple(parse_host_pattern(text) for text in allow_hosts),
-        allow_python=not no_python,
+        allow_python=allow_python,
         max_limits=resolve_limits({}, max_limits),
     )
 
@@ -54,17 +55,26 @@ def allowance(
 async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, quiet: bool) -> None:
     """Run a worker until a signal comes and its runs are finished or handed back."""
     log = service_log(quiet=quiet)
+    log_confinement(log)
     async with Pool(options.capacity, options.isolation) as pool:
         executor = RunExecutor(pool, options.allowance)
         fleet_worker = build_worker(connection, options, executor, log)
         with serve_metrics(
             options.metrics_listen,
             lambda: worker_metrics(fleet_worker),
-            fleet_worker.connected.is_set,
+            lambda: "" if fleet_worker.connected.is_set() else "not connected",
         ):
             on_signals(lambda: fleet_worker.drain(options.drain_s))
             await fleet_worker.run()
         await executor.close()
+
+
+def log_confinement(log: LeveledLogger) -> None:
+    """Log which layers of confinement the processes of runs have here."""
+    applied = [layer.name for layer in layers() if layer.is_on]
+    missing = {layer.name: layer.missing for layer in layers() if not layer.is_on}
+    write = log.warning if missing_layers() else log.info
+    write("runs.confined", layers=applied, missing=missing)
 
 
 def build_worker(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from worker.cli.files import write_file
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES
+from worker.testing.case_text import dump_cases
 
 
 def write_case_file(
@@ -25,14 +26,5 @@ def write_case_file(
     if target.exists():
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     content = build(os.path.relpath(workflow_file.resolve(), target.resolve().parent))
-    target.write_text(_dumped(target, content), "utf-8")
+    write_file(target, dump_cases(target, content).encode())
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
-
-
-def _dumped(target: Path, content: Mapping[str, Any]) -> str:
-    if target.suffix == ".json":
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    import yaml
-
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    return text

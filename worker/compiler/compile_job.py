@@ -100,6 +100,8 @@ def compile_condition(expression: str) -> str:
     """
     text = encode_source(expression, "EdgeConditionError")
     root = parse(text)
+    if b"import" in text and _has_node(root, "import"):
+        raise PlanError("a condition cannot import modules", type="EdgeConditionError")
     if root.has_error or _has_jsx(text, root):
         stripped = expression.strip().removesuffix(";")
         check_expression(stripped)
@@ -122,10 +124,15 @@ def _is_comment(node: Node) -> bool:
 
 def _has_jsx(text: bytes, root: Node) -> bool:
     # The parser accepts JSX, which JavaScript does not have.
-    waiting = [root] if b"<" in text else []
+    return b"<" in text and _has_node(root, "jsx_")
+
+
+def _has_node(root: Node, prefix: str) -> bool:
+    """Return True where the type of a node below the root begins with ``prefix``."""
+    waiting = [root]
     while waiting:
         node = waiting.pop()
-        if node.type.startswith("jsx_"):
+        if node.is_named and node.type.startswith(prefix):
             return True
         waiting += node.named_children
     return False

@@ -55,7 +55,8 @@ class PreparedRecording:
             for step in workflow.steps
             if isinstance(step.configuration, Mapping)
         }
-        self.workflow = workflow_line(to_execution_plan(workflow, inline))
+        masked = replace(workflow, credentials=mask_configuration(workflow.credentials))
+        self.workflow = workflow_line(to_execution_plan(masked, inline))
 
 
 class Recorder:
@@ -85,8 +86,10 @@ class Recorder:
         return self._writer.file
 
     def receive(self, event: AnyEvent) -> None:
-        self._writer.receive(event)
-        self._flush_soon()
+        # Lines after a failure would follow a gap.
+        if self._failure is None:
+            self._writer.receive(event)
+            self._flush_soon()
 
     def close(self) -> None:
         self._writer.close()
@@ -107,6 +110,8 @@ class Recorder:
             self._failure = self._failure or error
 
     def _exchange(self, exchange: Exchange) -> None:
+        if self._failure is not None:
+            return
         # First, so that a token is masked in the reply that brings it too.
         self._scrub = self._scrub.with_secrets_of(exchange.reply)
         self._writer.mask = self._scrub.json

@@ -25,6 +25,7 @@ from worker.util.identity import Identical
 from worker.util.json import dumps
 from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.version import VERSION
+from worker.workflow.credential_names import split_configuration
 from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
 
 if TYPE_CHECKING:
@@ -168,16 +169,12 @@ def configurations(
     resolved: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
     for step in workflow.steps:
-        match step.configuration:
-            case None | "":
-                continue
-            case str(name) if name in credentials:
-                resolved[step.id] = credentials[name]
-            case str(name):
-                missing[step.id] = name
-            # The content of a credential, in the place of a name.
-            case inline:
-                resolved[step.id] = inline
+        name, own = split_configuration(step.configuration)
+        if name and name not in credentials:
+            missing[step.id] = name
+        elif name or own or (workflow.credentials and step.runs_code):
+            named = credentials[name] if name else {}
+            resolved[step.id] = {**workflow.credentials, **named, **own}
     return resolved, missing
 
 
@@ -218,7 +215,10 @@ def _python_job(step: Step, allow_python: bool) -> str:
     from worker.sandbox.python.steps import check_step
 
     if not allow_python:
-        message = f"step '{step.id}' is written in Python, which is not allowed here"
+        message = (
+            f"step '{step.id}' is written in Python, which is not allowed here "
+            "(the worker of a fleet needs --allow-python)"
+        )
         raise PlanError(message, type="SecurityError")
     # Checked here as well as in the process: a step that is never reached must not hide an error.
     check_step(step.source, step.source_file or f"{step.id}.py")

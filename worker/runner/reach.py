@@ -28,10 +28,15 @@ def reach_of(
     """Return the hosts that each step may reach.
 
     All steps reach the ``allowed`` hosts; each the hosts of its own credential, by its name in
-    ``credentials``; the first steps those of the input's ``configuration``. What stands in the
-    workflow opens public hosts alone, as does the input unless ``trusts_input``.
+    ``credentials``, and those of the workflow's own; the first steps those of the input's
+    ``configuration``. What stands in the workflow opens public hosts alone, as does the input
+    unless ``trusts_input``.
     """
-    by_step = {step.id: _hosts_of(step.configuration, credentials) for step in workflow.steps}
+    # They are merged under the configuration of every step.
+    shared = hosts_in_credentials([workflow.credentials], public_only=True)
+    by_step = {
+        step.id: (*shared, *_hosts_of(step.configuration, credentials)) for step in workflow.steps
+    }
     configuration = (input or {}).get("configuration")
     if isinstance(configuration, Mapping):
         hosts = hosts_in_credentials([configuration], public_only=not trusts_input)

@@ -33,6 +33,9 @@ READ_BYTES = 1 << 18
 EXIT_OUT_OF_MEMORY = 77
 """Exit code of a process that has no memory left to write an event."""
 
+MAX_LOAD_CPU_S = 10.0
+"""Processor time in which a realm must load, all its bundles included; then SIGPROF ends it."""
+
 HOST_CALL = "host:call"
 """Type of a frame that is no event but a call for the parent's host.
 

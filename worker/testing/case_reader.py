@@ -248,7 +248,7 @@ class _CaseReader:
         return Expectation(
             status=_status(node.at("status")),
             error_type=_error_type(node.at("error_type")) if node.has("error_type") else None,
-            error_message=node.at("error_message").text("") or None,
+            error_message=node.at("error_message").any_text("") or None,
             path=self._steps.list(node.at("path")) if node.has("path") else None,
             through=self._steps.list(node.at("through")),
             never=self._steps.list(node.at("never")),
@@ -258,7 +258,7 @@ class _CaseReader:
             state_exact=node.at("state_exact").value,
             state_at=_queries(node.at("state_at")),
             outputs=tuple(self._outputs(node.at("outputs"))),
-            logs=tuple(line.text() for line in node.at("logs").elements()),
+            logs=tuple(line.any_text() for line in node.at("logs").elements()),
             runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
         )
 
@@ -315,7 +315,7 @@ def _scripted_step(node: Cursor, first: int, last: int | None) -> ScriptedStep:
 
 def _error(node: Cursor) -> StepError:
     type = _error_type(node.at("fails"))
-    message = node.at("message").text("scripted")
+    message = node.at("message").any_text("scripted")
     return StepError(type=type, message=message, name=type, details=node.at("details").data())
 
 

@@ -20,13 +20,16 @@ from typing import Any
 from worker.core.outcome import StepError
 from worker.engine.failures import Interrupted
 from worker.engine.image import Image
+from worker.engine.shared import runtime
 from worker.engine.ticker import Ticker
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.sandboxed_run import SandboxedRun, define
+from worker.sandbox.confinement.call_rules import Profile
+from worker.sandbox.confinement.process import Confinement
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.limits import MIB
-from worker.sandbox.memory import JAVASCRIPT_SHARE, forbid_files, limit_data
+from worker.sandbox.memory import JAVASCRIPT_SHARE, limit_data, open_figures
 from worker.sandbox.protocol import (
     PROGRAMS_DROPPED,
     RUN_STOPPED,
@@ -142,9 +145,9 @@ class RunnerRun(SandboxedRun):
 class Runner:
     """Serves the requests of one channel."""
 
-    def __init__(self, channel: socket.socket, realm: Image) -> None:
+    def __init__(self, channel: socket.socket, realm: Image, engine: Engine) -> None:
         self._realm = realm
-        self._engine = Engine(realm)
+        self._engine = engine
         self._receiver = FrameReceiver(channel)
         self._sender = DelayedSender(channel)
         self._programs: OrderedDict[str, Program] = OrderedDict()
@@ -205,10 +208,18 @@ class Runner:
         self._programs[key] = Program(_unpickled(text))
 
 
-def serve_runs(channel: socket.socket, realm: Image) -> None:
+def serve_runs(channel: socket.socket, realm: Image, confinement: Confinement) -> None:
     """Execute runs until the parent closes the channel."""
-    forbid_files()
-    Runner(channel, realm).serve()
+    # It opens what it reads about this process's pages.
+    engine = Engine(realm)
+    open_figures()
+    # A thread inherits the rules about files that are there when it starts. Those about calls
+    # forbid to start one.
+    confinement.restrict_files(Profile.JAVASCRIPT)
+    runner = Runner(channel, realm, engine)
+    runtime().start_ticker()
+    confinement.restrict_calls(Profile.JAVASCRIPT)
+    runner.serve()
 
 
 # Most runs of a workflow have the same options, and unpickling costs as much as a short step.

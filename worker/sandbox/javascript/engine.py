@@ -21,7 +21,8 @@ from worker.engine.values import REGISTER, Argument, Value
 
 COMMON = "@openfn/language-common"
 _SOURCES = Path(__file__).parent
-_LIBRARIES = ("web", "lodash", "date-fns", "jsonpath", "collation")
+_LANGUAGE = ("web", "collation")
+_LIBRARIES = ("lodash", "date-fns", "jsonpath")
 _OUT_OF_MEMORY = {
     "type": "OomError",
     "name": "InternalError",
@@ -29,6 +30,9 @@ _OUT_OF_MEMORY = {
     "frames": [],
     "details": {},
 }
+
+MAX_REALM_BYTES = 512 * 1024 * 1024
+"""Memory in which a realm must load. Its image holds as much on disk."""
 
 MAX_LOADS = 10_000
 """Runs after which an instance is replaced by a new one."""
@@ -115,6 +119,10 @@ class Engine:
         """Run every microtask. Raises ScriptError where one throws."""
         self.instance.call("drain")
 
+    def drop_pending(self) -> None:
+        """Forget the microtasks that wait to run, and the rejections that nobody handled."""
+        self.instance.call("drop_pending")
+
     def take_rejection(self) -> str | None:
         """Return the text of the first rejection that nobody handled, once."""
         text = self.instance.call("take_rejection")
@@ -182,33 +190,43 @@ def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
 
 
 def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
-    names = (f"vendor/{name}.js" for name in (*_LIBRARIES, *libraries))
+    names = (f"vendor/{name}.js" for name in (*_LANGUAGE, *_LIBRARIES, *libraries))
     return (*names, "locale.js", "realm.js", "common.js")
 
 
-def load_realm(
-    adaptors: Mapping[str, str], libraries: Sequence[str] = (), memory_bytes: int = 2**31
-) -> Instance:
+def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Instance:
     """Return a new instance with the realm in it, closed for jobs.
 
     Raises :class:`ScriptError` where a bundle throws, or uses more memory than it may.
     """
     instance = Instance(runtime())
-    instance.limit_memory(memory_bytes)
-    for name in (*_LIBRARIES, *libraries):
+    instance.limit_memory(MAX_REALM_BYTES)
+    for name in (*_LANGUAGE, *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
-    # The realm freezes what it finds, and removes what locale.js has read.
     for name in ("locale.js", "realm.js"):
         _run(instance, _read(name), name)
+    # From here on nobody can make code from text, so the libraries that jobs use cannot either.
     instance.call("open_api")
+    for name in _LIBRARIES:
+        _run(instance, _read(f"vendor/{name}.js"), name)
     _run(instance, _read("common.js"), "common.js")
     instance.call("call_api", "adaptor", COMMON, REGISTER)
+    instance.call("call_api", "freeze")
     for name, bundle in adaptors.items():
-        _run(instance, bundle, name)
-        instance.call("call_api", "install", name)
+        _install(instance, name, bundle)
     instance.call("call_api", "close")
     instance.call("collect")
     return instance
+
+
+def _install(instance: Instance, name: str, bundle: str) -> None:
+    # A text that is a script by itself cannot close the function around it, and so declares no
+    # names that other bundles and jobs would see.
+    error = instance.parse(bundle, module=False)
+    if error is not None:
+        raise ScriptError(f"{name}: {error}")
+    _run(instance, f"(function (Function) {{{bundle}\n}})", name)
+    instance.call("call_api", "install", name, REGISTER)
 
 
 def _run(instance: Instance, source: str, file: str) -> None:

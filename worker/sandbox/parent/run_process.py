@@ -114,6 +114,8 @@ class RunProcess:
         """
         self._forked = self._zygote.fork()
         self._channel, exited = self._forked.channel, self._forked.exited
+        # Also where a receiver of events raises, and nobody waits for the exit.
+        exited.add_done_callback(ignore_exit)
         # As a number: asyncio formats what it does not know yet, and the text of a socket is slow.
         self._descriptor = self._channel.fileno()
         self._channel.setblocking(False)
@@ -125,7 +127,6 @@ class RunProcess:
             if self._stream.completed:
                 return self._leave_process(exited)
             if self._is_unread and self._cause is None and not self._stream.started:
-                exited.add_done_callback(ignore_exit)
                 raise RequestUnreadError
             process_exit = self._stopped or await exited
         except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,13 @@ from worker.workflow.documents import json_reader
 from worker.workflow.documents.data import KeyPath, LineColumn, format_path
 
 FILE_LIMIT = 20 * 1024 * 1024
+# Set once for a command, and not an argument: files refer to files, and each is read elsewhere.
+_file_limit: ContextVar[int] = ContextVar("file_limit", default=FILE_LIMIT)
+
+
+def set_file_limit(limit_bytes: int) -> None:
+    """Set the largest size of a file that this thread reads from now on."""
+    _file_limit.set(limit_bytes)
 
 
 def _no_position(keys: KeyPath) -> LineColumn:
@@ -48,7 +56,7 @@ def read_document(file: Path, *, located: bool = False) -> Document:
 
     ``located`` requests positions also for the valid values of JSON; errors always have theirs.
     """
-    text = read_text(file, FILE_LIMIT)
+    text = read_text(file)
     if file.suffix == ".json" or text.lstrip()[:1] in ("{", "["):
         # Tried first, as JSON is read much faster; YAML, too, can begin with a brace.
         try:
@@ -63,13 +71,19 @@ def _json_document(text: str, file: Path, located: bool) -> Document:
     root = parse_json(text, str(file))
     positions = json_reader.JsonPositions(text)
     return Document(
-        file=str(file), root=root, locate=positions, located=located, folder=file.parent
+        file=str(file), root=root, locate=positions, located=located, folder=_folder(file)
     )
 
 
 def _yaml_document(text: str, file: Path) -> Document:
     root, positions = parse_yaml(text, str(file))
-    return Document(file=str(file), root=root, locate=positions, located=True, folder=file.parent)
+    return Document(file=str(file), root=root, locate=positions, located=True, folder=_folder(file))
+
+
+def _folder(file: Path) -> Path:
+    """Return the folder whose files a workflow may refer to: the current one for a pipe."""
+    is_device = file.parts[:2] in (("/", "dev"), ("/", "proc"))
+    return Path() if is_device or not file.is_file() else file.parent
 
 
 def parse_json(text: str, file: str) -> Any:
@@ -85,22 +99,26 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Callable[[KeyPath], LineColum
     return yaml_reader.parse(text, file)
 
 
-def read_text(file: Path, limit_bytes: int) -> str:
-    """Read a text file of at most ``limit_bytes``. Raises :class:`LoadError` with the reason."""
+def read_text(file: Path, limit_bytes: int | None = None) -> str:
+    """Read a text of at most ``limit_bytes`` from a file or a pipe; None is the limit of files.
+
+    Raises :class:`LoadError` with the reason.
+    """
+    limit_bytes = _file_limit.get() if limit_bytes is None else limit_bytes
     try:
         size = file.stat().st_size
-        if not file.is_file():
-            raise LoadError("not a file", file=str(file))
+        if file.is_dir():
+            raise LoadError("not a file: a folder", file=str(file))
         if size > limit_bytes:
             _fail_size(file, f"{size / 2**20:.1f} MB", limit_bytes)
-        # A device or a growing file is larger than its size: never read more than the limit.
+        # A pipe, a device or a growing file is larger than its size: the limit holds here too.
         with file.open("rb") as stream:
             content = stream.read(limit_bytes + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LoadError(f"cannot be read: {reason}", file=str(file)) from None
     if len(content) > limit_bytes:
-        _fail_size(file, "still growing", limit_bytes)
+        _fail_size(file, "larger than its size", limit_bytes)
     return _decode(content, str(file))
 
 
