@@ -105,12 +105,16 @@ def test_a_path_does_not_lead_out_of_the_folder(name: str, tmp_path: Path) -> No
     refuse(folder, {"expression": {"path": name}})
 
 
-@pytest.mark.parametrize("field", ["state", "configuration"])
-def test_data_comes_from_json_alone(field: str, tmp_path: Path) -> None:
-    """Tries to bring a source with a secret into a state."""
+def test_data_comes_from_json_alone(tmp_path: Path) -> None:
+    """Tries to bring a source with a secret into a state, or into a credential."""
     (tmp_path / "state.json").symlink_to("secret.js")
     (tmp_path / "secret.js").write_text(json.dumps({"token": "very-secret-token"}))
-    refuse(tmp_path, {"expression": "fn(s => s);", field: "state.json"})
+    refuse(tmp_path, {"expression": "fn(s => s);", "state": "state.json"})
+    (tmp_path / "flow.json").write_text(
+        json.dumps({"workflow": {"steps": [{"expression": "1", "configuration": "state.json"}]}})
+    )
+    (step,) = worker.load(tmp_path / "flow.json").steps
+    assert step.configuration == "state.json", "the name of a credential, and not its content"
 
 
 def refuse(folder: Path, step: dict[str, Any], message: str = "") -> None:
