@@ -29,6 +29,7 @@ from worker.fleet.control.policy import ClientRights, CredentialUse, Policy, rea
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
+from worker.runner.prepare import configurations
 from worker.workflow.load import load
 
 SECRET = "hunter2-correct-horse"
@@ -244,6 +245,22 @@ def test_a_secret_that_would_be_stored_in_clear_is_refused(
         assert rights.ask("", "orders") == []
 
 
+def test_the_marked_name_of_a_credential_is_no_secret_and_nothing_else_may_stand_there() -> None:
+    """Tries to leave a secret in the place of the name."""
+    policy = Policy(credentials={"prod": (CredentialUse(plans=True),)})
+    for rights in made(policy=policy):
+        named = with_credential("flow", {"$CREDENTIALS$": "prod", "username": "nurse"})
+        assert rights.submit(plan=named)["status"] == "pending"
+        for value in ({"password": SECRET}, [SECRET], 5):
+            forged = with_credential("flow", {"$CREDENTIALS$": value})
+            answer = rights.submit(order_id="o2", plan=forged)
+            assert isinstance(answer, str) and answer.startswith(("invalid: ", "denied: "))
+        shared = plan("flow")
+        shared["workflow"]["credentials"] = {"$CREDENTIALS$": SECRET}
+        answer = rights.submit(order_id="o2", plan=shared)
+        assert "workflow.credentials holds '$CREDENTIALS$'" in answer
+
+
 def test_open_keys_are_stored_as_they_are() -> None:
     for rights in made():
         open_keys = {"baseUrl": "https://h/", "username": "nurse", "port": 5432}
@@ -274,6 +291,14 @@ def test_a_lost_key_is_no_defect_and_no_silent_run() -> None:
     for other in (InlineSecrets(), InlineSecrets(key=_multi())):
         opened = json.loads(other.open_plan(sealed))
         assert opened["workflow"]["steps"][0]["configuration"] == KEY_LOST
+    # Without the credentials of the workflow, no step may run either.
+    shared = plan("flow")
+    shared["workflow"]["credentials"] = {"password": SECRET}
+    sealed = InlineSecrets(key=_multi()).seal_plan(msgspec.json.encode(shared).decode())
+    assert SECRET not in sealed
+    loaded = load(json.loads(InlineSecrets().open_plan(sealed)))
+    _, missing = configurations(loaded, {})
+    assert missing == {step.id: KEY_LOST for step in loaded.steps}
     # What looks encrypted and is not is a configuration like any other.
     forged = with_credential("flow", {"$encrypted": "x"})
     vault = InlineSecrets(key=_multi())

@@ -6,9 +6,9 @@ A configuration with open keys alone (:data:`worker.util.masking.PUBLIC_KEYS`) i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -58,27 +58,31 @@ class InlineSecrets:
             return text
         document = msgspec.json.decode(text)
         has_secret = False
-        for place, holder, key in places(document):
-            if secret := secret_key(holder[key]):
-                self._seal(place, holder, key, secret)
+        for place in places(document):
+            if secret := _secret_key(place):
+                self._seal(place, secret)
                 has_secret = True
         return dumps(document) if has_secret else text
 
-    def _seal(self, place: str, holder: dict[str, Any], key: str, secret: str) -> None:
+    def _seal(self, place: _Place, secret: str) -> None:
         if self._key is None:
             raise SecretRefused(
-                f"{place} holds '{secret[:100]}', which would be stored in clear: name a credential"
-                " of the workers instead, or start the control plane with --secret-key-file"
+                f"{place.name} holds '{secret[:100]}', which would be stored in clear: name a"
+                " credential of the workers instead, or start the control plane with"
+                " --secret-key-file"
             )
-        holder[key] = {_SEALED: self._key.encrypt(dumps(holder[key]).encode()).decode()}
+        content = dumps(place.holder[place.key]).encode()
+        place.holder[place.key] = {_SEALED: self._key.encrypt(content).decode()}
 
     def _opened(self, text: str, places: _Places) -> str:
         if _SEALED not in text or not _PRESENT.search(text):
             return text
         document = msgspec.json.decode(text)
-        for _, holder, key in places(document):
+        for _, holder, key, _ in places(document):
             if isinstance(holder[key], dict) and holder[key].keys() == {_SEALED}:
                 holder[key] = self._open(holder[key][_SEALED])
+                if key == "credentials" and holder[key] == KEY_LOST:
+                    _close_steps(holder)
         return dumps(document)
 
     def _open(self, token: str) -> Any:
@@ -93,27 +97,46 @@ class InlineSecrets:
         return KEY_LOST
 
 
+class _Place(NamedTuple):
+    """Configuration in a document: its name in errors, and the object and key that hold it."""
+
+    name: str
+    holder: dict[str, Any]
+    key: str
+    names_credential: bool = False
+
+
+_Places = Callable[[dict[str, Any]], Iterator[_Place]]
+
+
 def _in_plan(document: dict[str, Any]) -> Iterator[_Place]:
     workflow = document["workflow"]
     for step in workflow["steps"]:
         if isinstance(step.get("configuration"), dict):
-            yield f"the configuration of step '{step.get('id', '')}'", step, "configuration"
+            name = f"the configuration of step '{step.get('id', '')}'"
+            yield _Place(name, step, "configuration", names_credential=True)
     if isinstance(workflow.get("credentials"), dict):
-        yield "workflow.credentials", workflow, "credentials"
+        yield _Place("workflow.credentials", workflow, "credentials")
 
 
 def _in_input(document: dict[str, Any]) -> Iterator[_Place]:
     if isinstance(document.get("configuration"), dict):
-        yield "the configuration of the input", document, "configuration"
+        yield _Place("the configuration of the input", document, "configuration")
 
 
-_Place = tuple[str, dict[str, Any], str]
-_Places = Any
+def _close_steps(workflow: dict[str, Any]) -> None:
+    # They are merged under the configuration of every step, so none may run without them.
+    del workflow["credentials"]
+    for step in workflow["steps"]:
+        step["configuration"] = KEY_LOST
 
 
-def secret_key(configuration: Mapping[str, Any]) -> str | None:
+def _secret_key(place: _Place) -> str | None:
     """Return the first key of a configuration whose value is not open, or ``None``."""
-    for key, value in split_configuration(configuration)[1].items():
+    fields: Mapping[str, Any] = place.holder[place.key]
+    if place.names_credential:
+        _, fields = split_configuration(fields)
+    for key, value in fields.items():
         # An open key with an object below it may hold anything.
         if value is None or (isinstance(value, str | int | float) and is_public(key, str(value))):
             continue
