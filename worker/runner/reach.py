@@ -27,23 +27,21 @@ def reach_of(
 ) -> Reach:
     """Return the hosts that each step may reach.
 
-    All steps reach the ``allowed`` hosts; each the hosts of its own credential, by its name in
-    ``credentials``, and those of the workflow's own; the first steps those of the input's
+    All steps reach the ``allowed`` hosts and those of ``workflow.credentials``; each the hosts of
+    its own credential, by its name in ``credentials``; the first steps those of the input's
     ``configuration``. What stands in the workflow opens public hosts alone, as does the input
     unless ``trusts_input``.
     """
-    # They are merged under the configuration of every step.
-    shared = hosts_in_credentials([workflow.credentials], public_only=True)
-    by_step = {
-        step.id: (*shared, *_hosts_of(step.configuration, credentials)) for step in workflow.steps
-    }
+    by_step = {step.id: _hosts_of(step.configuration, credentials) for step in workflow.steps}
     configuration = (input or {}).get("configuration")
     if isinstance(configuration, Mapping):
         hosts = hosts_in_credentials([configuration], public_only=not trusts_input)
         for step_id in _first_steps(workflow, start):
             by_step[step_id] = (*by_step[step_id], *hosts)
     return Reach(
-        everywhere=tuple(allowed), by_step={id: hosts for id, hosts in by_step.items() if hosts}
+        # Its credentials are merged under the configuration of every step.
+        everywhere=(*allowed, *hosts_in_credentials([workflow.credentials], public_only=True)),
+        by_step={id: hosts for id, hosts in by_step.items() if hosts},
     )
 
 

@@ -20,6 +20,7 @@ from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 from worker.runner.reach import local_reach
+from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 PASSES = "fn(s => s);"
@@ -96,6 +97,38 @@ async def test_a_configuration_in_the_workflow_opens_nothing_private(name: str, 
             assert await answer_of(host, service.url(), "inline") == "inside"
             assert await answer_of(host, service.url(), "none") == "inside"
         assert len(service.asked) == 2
+
+
+@pytest.mark.parametrize("name", ["local", "fleet"])
+async def test_a_marked_name_opens_what_the_credential_names_and_no_more(name: str) -> None:
+    """Tries to open a private host by a field of one's own beside the name of a credential."""
+    with serving(greet) as prod, serving(greet) as private:
+        own = {"$CREDENTIALS$": "prod", "url": private.url()}
+        async with door(name, three_steps(own), {"prod": {"baseUrl": prod.url()}}, {}) as host:
+            assert await answer_of(host, prod.url(), "inline") == "inside"
+            assert PRIVATE in await answer_of(host, private.url(), "inline")
+        assert private.asked == []
+
+
+@pytest.mark.parametrize("name", ["local", "fleet"])
+async def test_credentials_of_a_workflow_open_public_hosts_to_every_step(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to open a private host by what a workflow merges under all configurations."""
+    with serving(greet) as service:
+        url = f"http://api.example.org:{service.port}/"
+        steps = [job(PASSES, "a", next="b"), job(PASSES, "b", configuration="prod")]
+        shared = {"baseUrl": url, "server": "127.0.0.1"}
+        flow = load({"workflow": {"credentials": shared, "steps": steps}})
+        resolve_to(monkeypatch)
+        async with door(name, flow, {"prod": {}}, {}) as host:
+            for step in ("a", "b"):
+                assert PRIVATE in await answer_of(host, service.url(), step)
+                assert PRIVATE in await answer_of(host, url, step)
+            assert service.asked == []
+            monkeypatch.setattr("worker.adaptors.http.connections.is_public", lambda address: True)
+            for step in ("a", "b"):
+                assert await answer_of(host, url, step) == "inside"
 
 
 @pytest.mark.parametrize(("name", "is_open"), [("local", True), ("fleet", False)])
