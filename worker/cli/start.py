@@ -43,8 +43,9 @@ def _hostname() -> str:
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
-@option("--drain", type=NumberRange(min=0), default=30.0, metavar="SECONDS",
-        show_default=True, help="Time that runs have to finish at shutdown.")  # fmt: skip
+@option("--drain", type=NumberRange(min=0), metavar="SECONDS",
+        help="Time that runs have to finish at shutdown, such as 30.  "
+        "[default: as long as their limits allow]")  # fmt: skip
 @metrics_listen
 @quiet_log
 @broker_options
@@ -59,7 +60,7 @@ def start(
     allow_python: bool,
     no_python: bool,
     outbox: Path | None,
-    drain: float,
+    drain: float | None,
     metrics_listen: str | None,
     quiet: bool,
     **max_limits: Any,

@@ -126,6 +126,28 @@ def test_an_order_names_the_credentials_that_the_policy_grants(
             assert rights.ask("", "orders") == []
 
 
+def test_a_retry_with_the_latest_workflow_names_no_credential_that_the_order_may_not() -> None:
+    """Tries to have a plan of one's own replaced by a workflow of the same name."""
+    policy = Policy(credentials={"prod": (CredentialUse(project="north"),)})
+    for rights in made(policy=policy):
+        for project, order_id in (("default", "o"), ("north", "n")):
+            rights.submit("", order_id, plan=plan("flow"), project=project)
+            rights.ask("", "cancel", id=order_id)
+        denied = rights.ask("", "retry", id="o", run_id="o-9", latest=True)
+        assert "the project 'default' may not name the credential 'prod' in 'flow'" in denied
+        assert rights.ask("", "retry", id="n", run_id="n-9", latest=True)["last_run"] == "n-9"
+
+
+def test_a_retry_with_the_latest_workflow_stores_no_secret_in_clear() -> None:
+    registered = WorkflowRegistry()
+    registered.add(load(INLINE))
+    for rights in made(registry=registered):
+        rights.submit(plan=plan("flow"))
+        rights.ask("", "cancel", id="o")
+        answer = rights.ask("", "retry", id="o", run_id="o-9", latest=True)
+        assert answer.startswith("invalid: the configuration of step 'a' holds 'password'")
+
+
 # --- clients --------------------------------------------------------------------------------------
 
 CLIENTS = Policy(

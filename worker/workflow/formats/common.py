@@ -25,6 +25,7 @@ _CONDITIONS = {
     "on_upstream_success": EdgeKind.SUCCESS,
     "on_upstream_fail": EdgeKind.FAILURE,
 }
+IDEMPOTENT = "idempotent"
 _LIMITS = {
     "timeout": "run_timeout_ms",
     "runTimeoutMs": "run_timeout_ms",
@@ -135,17 +136,24 @@ def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
 
 
 def read_options(node: Cursor) -> dict[str, Any]:
-    """Read a file's options; limits by OpenFn's names, each within its range."""
+    """Read a file's options: limits by OpenFn's names, each in its range, and others."""
     options: dict[str, Any] = {}
     for key, option in node.items():
         limit = _LIMITS.get(key, key)
-        if limit not in FILE_OPTIONS:
+        if key == IDEMPOTENT:
+            options |= read_idempotent(node)
+        elif limit not in FILE_OPTIONS:
             options[key] = option.value
         elif option.value is not None:
             if problem := file_option_problem(limit, option.value):
                 option.fail(problem)
             options[limit] = option.value
     return options
+
+
+def read_idempotent(node: Cursor) -> dict[str, Any]:
+    """Read the key ``idempotent`` of a workflow or its options, as an option."""
+    return {IDEMPOTENT: True} if node.at(IDEMPOTENT).flag(default=False) else {}
 
 
 def warn_about_globals(node: Cursor) -> None:
