@@ -84,8 +84,16 @@
     column: site.isNative() ? 0 : site.getColumnNumber(),
   });
 
+  // Before anything is done with it: a message of 40 MB would be copied, searched and encoded for
+  // seconds, until the memory is used up.
+  const TEXT_LIMIT = 100_000;
+  const shortened = (text) =>
+    typeof text === "string" && text.length > TEXT_LIMIT
+      ? `${text.slice(0, TEXT_LIMIT)}… (cut: ${text.length} characters)`
+      : text;
+
   const stackText = (error, frames) =>
-    [`${error.name}: ${error.message}`, ...frames.map(frameText)].join("\n");
+    [`${shortened(error.name)}: ${shortened(error.message)}`, ...frames.map(frameText)].join("\n");
   const frameText = ({ name, file, line, column }) =>
     line ? `    at ${name || "<anonymous>"} (${file}:${line}:${column})` : `    at ${name} (native)`;
 
@@ -98,7 +106,8 @@
     const frames = sites.map(frameOf).filter(({ file }) => /^(job:|edge:|$)/.test(file));
     try {
       const message = error.message;
-      const worded = typeof message === "string" ? reword(error, frames) : message;
+      const isShort = typeof message === "string" && message.length <= TEXT_LIMIT;
+      const worded = isShort ? reword(error, frames) : message;
       if (worded !== message) error.message = worded;
     } catch {
       // A frozen or exotic error keeps its own message.
@@ -137,10 +146,10 @@
   function describe(error) {
     const report = { type: typeOf(error), name: "", message: "", frames: [], details: {} };
     try {
-      if (typeof error === "string") report.message = error;
+      if (typeof error === "string") report.message = shortened(error);
       else if (typeof error === "object" && error !== null) {
-        report.message = textOf(error.message);
-        report.name = textOf(error.name);
+        report.message = shortened(textOf(error.message));
+        report.name = shortened(textOf(error.name));
         report.frames = (traces.get(error)?.frames ?? []).slice(0, 10);
         report.details = detailsOf(error);
       }
