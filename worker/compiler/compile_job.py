@@ -85,7 +85,7 @@ def _compiled(walk: SyntaxWalk, wrapped: list[tuple[int, int]]) -> CompiledJob:
         positions=edited.positions(),
         free=_names(scope.used),
         free_calls=_names(scope.called),
-        sites=walk.sites.located(edited, wrapped),
+        sites=walk.sites.located(edited),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.compiler.error_sites import MarkKind
 from worker.compiler.scope import JS_GLOBALS
 from worker.compiler.visitor import Handler, LazyState, NodeContext, SyntaxWalk, children
 
@@ -62,13 +61,11 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if callee.type == "identifier" and walk.text(callee) != b"await":
         context.scope.called.add(walk.name(callee))
     walk.push(callee, context.as_value())
-    walk.sites.call(context.function.marks, arguments.start_byte, node.end_byte, callee)
+    walk.sites.call(callee, arguments)
     if context.deferring and not is_operation(walk, node):
         context = context.as_value()
     if arguments.type == "template_string":
-        context.function.marks.append((arguments.start_byte, MarkKind.TOKEN))
         return walk.push(arguments, context)
-    context.function.marks.append((arguments.start_byte, MarkKind.AFTER))
     return _arguments(walk, arguments, context)
 
 
@@ -137,9 +134,7 @@ def _write_link(walk: SyntaxWalk, callee: Node) -> None:
 def _new(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     constructor = node.child_by_field_name("constructor")
     if constructor is not None:
-        marks, start = context.function.marks, constructor.start_byte
-        marks.append((start, MarkKind.TOKEN))
-        walk.sites.call(marks, start, node.end_byte, constructor)
+        walk.sites.construction(node, constructor)
     children(walk, node, context)
 
 
@@ -147,8 +142,7 @@ def _spread(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     # Also in an object, where it cannot fail: the engine never reports that site.
     value = node.named_child(0)
     if value is not None:
-        marks = context.function.marks
-        walk.sites.iteration(marks, value.start_byte, value.end_byte, value)
+        walk.sites.iteration(value)
     children(walk, node, context)
 
 
@@ -162,25 +156,6 @@ def _yield(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
 def _await(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     context.mark_asynchronous()
     children(walk, node, context.as_value())
-
-
-def _binary(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
-    right = node.child_by_field_name("right")
-    if right is not None and walk.text(node.children[-2]) not in _UNMARKED:
-        context.function.marks.append((right.start_byte, MarkKind.TOKEN))
-    children(walk, node, context)
-
-
-# The engine compiles these operators without recording a position.
-_UNMARKED: Final = (b"&&", b"||", b"??", b"**")
-
-
-def _with_value(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
-    """Handle ``throw`` and expression statements."""
-    value = node.named_child(0)
-    if value is not None:
-        context.function.marks.append((value.start_byte, MarkKind.TOKEN))
-    children(walk, node, context)
 
 
 # --- nodes that a function's body cannot contain ------------------------------------------------
@@ -214,9 +189,6 @@ HANDLERS: Final[dict[str, Handler]] = {
     "spread_element": _spread,
     "yield_expression": _yield,
     "await_expression": _await,
-    "binary_expression": _binary,
-    "expression_statement": _with_value,
-    "throw_statement": _with_value,
     "return_statement": _return,
     "meta_property": _meta,
     "import_statement": _misplaced,

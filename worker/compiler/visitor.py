@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler.edits import Edits
-from worker.compiler.error_sites import ErrorSites, Marks
+from worker.compiler.error_sites import ErrorSites
 from worker.compiler.scope import Scope
 from worker.compiler.syntax import format_position
 from worker.errors import PlanError
@@ -49,10 +49,9 @@ StateReference = tuple[int, LazyState]
 
 @dataclass(slots=True, eq=False)
 class Function:
-    """Innermost function of a node: the scope of its ``var``, and the marks of its code."""
+    """Innermost function of a node, with the scope of its ``var``."""
 
     scope: Scope[StateReference]
-    marks: Marks = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)

@@ -53,20 +53,41 @@
     [/^unexpected end of (input|string)$/, "Unexpected end of JSON input"],
   ];
 
-  const NOT_ITERABLE = /^(value is not iterable|cannot read property 'Symbol.iterator' of (undefined|null))$/;
+  const NOT_ITERABLE = /^(.*) is not iterable$/s;
+  const NO_ITERATOR = /^cannot read property 'Symbol\.(iterator|asyncIterator)' of (undefined|null)$/;
+  const VALUE = (text) => (text === "null" ? "object null" : text);
+
+  // Node's words for what failed at a site that the compiler described.
+  function rewordAt(text, site) {
+    if (site.called !== undefined) {
+      if (text === "not a function") return `${site.called} is not a function`;
+      if (/(^|^\S+ is )not a constructor$/.test(text)) return `${site.called} is not a constructor`;
+    }
+    const nothing = /^Cannot destructure (undefined|null)$/.exec(text)?.[1];
+    if (nothing === undefined || site.pattern === undefined) return text;
+    if (site.of === "" && site.property) return `Cannot read properties of ${nothing} (reading '${site.property}')`;
+    const of = site.pattern === "parameter" ? VALUE(nothing) : site.of;
+    return `Cannot destructure ${site.property ? `property '${site.property}' of ` : ""}'${of}' as it is ${nothing}.`;
+  }
+
+  function rewordIterable(text, site) {
+    const none = NO_ITERATOR.exec(text);
+    const value = none ? VALUE(none[2]) : NOT_ITERABLE.exec(text)?.[1];
+    if (value === undefined) return text;
+    return site.iterated ? `${site.iterated} is not iterable` : `${value} is not iterable (cannot read property Symbol(Symbol.iterator))`;
+  }
 
   function reword(error, frames) {
-    const text = error.message;
     if (error instanceof URIError) return "URI malformed";
-    const sites = jobs.get(frames[0]?.file)?.sites ?? {};
-    const place = `${frames[0]?.line}:${frames[0]?.column}`;
-    if (text === "not a function") return sites[place] ? `${sites[place]} is not a function` : text;
-    if (NOT_ITERABLE.test(text))
-      return `${sites[`${place}:iterated`] ?? sites[place] ?? "value"} is not iterable`;
+    const site = siteOf(frames[0]);
+    const text = rewordIterable(rewordAt(error.message, site), site);
+    if (text !== error.message) return text;
     for (const [pattern, wording] of REWRITES)
       if (pattern.test(text)) return text.replace(pattern, wording);
     return text;
   }
+
+  const siteOf = (frame) => jobs.get(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
 
   // A job's body starts on the second line of what the engine evaluates.
   const frameOf = (site) => ({
