@@ -6,6 +6,7 @@ declare var Buffer: {
   from(value: any, encoding?: any, length?: number): Bytes;
   concat(parts: Uint8Array[]): Bytes;
   alloc(size: number): Bytes;
+  isBuffer(value: any): boolean;
 };
 declare class URLSearchParams {
   constructor(init?: any);

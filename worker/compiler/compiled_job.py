@@ -15,8 +15,8 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     ``positions`` maps them back: sorted (line, generated column, original column), each the start
     of a stretch that was copied as it stands; lines and columns count from 1, in code points.
     ``free`` are the names that the source uses and never declares, ``free_calls`` those of them
-    that it calls. ``sites`` maps the ``line:column`` at which the engine reports an error in
-    ``body`` to a description of what was called, iterated or destructured there.
+    that it calls, or whose members it calls. ``sites`` maps the ``line:column`` at which the engine
+    reports an error in ``body`` to a description of what was called, iterated or destructured there.
     """
 
     body: str

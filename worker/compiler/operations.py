@@ -58,8 +58,9 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if callee.type == "import":
         walk.edits.replace(callee.start_byte, callee.end_byte, b"$worker.dynamicImport")
         return _arguments(walk, arguments, context.as_value())
-    if callee.type == "identifier" and walk.text(callee) != b"await":
-        context.scope.called.add(walk.name(callee))
+    root = _root(callee)
+    if root.type == "identifier" and walk.text(root) != b"await":
+        context.scope.called.add(walk.name(root))
     walk.push(callee, context.as_value())
     walk.sites.call(callee, arguments)
     if context.deferring and not is_operation(walk, node):
@@ -67,6 +68,13 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if arguments.type == "template_string":
         return walk.push(arguments, context)
     return _arguments(walk, arguments, context)
+
+
+def _root(node: Node) -> Node:
+    """Return the object at the start of a chain of members (``http`` of ``http.get``)."""
+    while node.type == "member_expression" and (target := node.child(0)) is not None:
+        node = target
+    return node
 
 
 def _arguments(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from worker.adaptors.choose import choose_adaptors
+from worker.adaptors.names import COMMON, package_of
 from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan
 from worker.core.reachability import reachable_steps
@@ -32,7 +34,9 @@ from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Work
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-COMMON = "@openfn/language-common"
+ONLY_PUBLISHED = frozenset(("http", "parseCsv", "validate"))
+"""Names of common that need what the built-in one lacks: the network, parsers, schemas."""
+
 # Far below the limits of a run, as a file can have hundreds of conditions.
 PROBE = Options(limits=Limits(timeout_s=2, memory_mb=64))
 
@@ -283,6 +287,33 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding(rules.UNPINNED, step.position, text)
 
 
+def check_installed(subject: Subject) -> Iterator[Finding]:
+    """Report adaptors that are not installed, and functions that the built-in common lacks."""
+    installed = choose_adaptors(subject.workflow)
+    for step in subject.workflow.steps:
+        if step.language is not Language.JAVASCRIPT or not step.runs_code:
+            continue
+        for adaptor in step.adaptors:
+            for message in _absent(adaptor, step) if adaptor not in installed else ():
+                yield subject.finding(rules.NOT_INSTALLED, step.position, f"'{step.id}' {message}")
+
+
+def _absent(adaptor: str, step: Step) -> Iterator[str]:
+    if package_of(adaptor) != COMMON:
+        yield f"needs the adaptor {adaptor}, which is not installed"
+    elif _compiles_job(step.source):
+        for name in sorted(ONLY_PUBLISHED & set(compiled_job(step.source).free)):
+            yield f"uses '{name}', which the built-in common does not have"
+
+
+def _compiles_job(source: str) -> bool:
+    try:
+        compiled_job(source)
+    except PlanError:
+        return False
+    return True
+
+
 def check_names(subject: Subject) -> Iterator[Finding]:
     for step in subject.workflow.steps:
         if step.language is not Language.JAVASCRIPT or not step.runs_code:
@@ -308,12 +339,12 @@ def _known(names: Names, step: Step, called: tuple[str, ...]) -> frozenset[str]:
         return known
     # The exports of other adaptors are unknown here, as they may not be installed. So a name that
     # is called may be one of theirs.
-    foreign = any(COMMON not in adaptor and "common" not in adaptor for adaptor in step.adaptors)
+    foreign = any(package_of(adaptor) != COMMON for adaptor in step.adaptors)
     return known | names.common | (frozenset(called) if foreign else frozenset())
 
 
 Check = Callable[[Subject], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     *(check_plan, check_reach, check_failures),
-    *(check_conditions, check_adaptors, check_names),
+    *(check_conditions, check_adaptors, check_installed, check_names),
 )

@@ -67,8 +67,15 @@ UNDECLARED = _rule(
 )
 # Errors of the compiler, as findings: a file with several mistakes shows them all.
 BROKEN = _rule("W010", "cannot-run", Severity.ERROR, "Correct it: the workflow cannot run.")
+# A note: it concerns this machine, and a test can script the step.
+NOT_INSTALLED = _rule(
+    "W020",
+    "not-installed",
+    Severity.NOTE,
+    "Install the adaptor (worker adaptors install NAME@VERSION), or script the step in a case.",
+)
 
 RULES = (
     *(BARE_SUPPRESSION, UNREACHABLE, CUT_OFF, UNHANDLED, THROWS, SINGULAR),
-    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN),
+    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN, NOT_INSTALLED),
 )

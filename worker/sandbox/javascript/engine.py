@@ -136,11 +136,9 @@ class Engine:
         names: list[str] = json.loads(str(self._call("exports", adaptor)))
         return names
 
-    def names(
-        self, adaptors: Sequence[str], free: Sequence[str], called: Sequence[str]
-    ) -> list[str]:
+    def names(self, adaptors: Sequence[str], free: Sequence[str]) -> list[str]:
         """Return those of a job's free names that one of its adaptors gives it."""
-        texts = (json.dumps(list(names)) for names in (adaptors, free, called))
+        texts = (json.dumps(list(names)) for names in (adaptors, free))
         names: list[str] = json.loads(str(self._call("names", *texts)))
         return names
 

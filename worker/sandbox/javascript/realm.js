@@ -84,7 +84,14 @@
     if (text !== error.message) return text;
     for (const [pattern, wording] of REWRITES)
       if (pattern.test(text)) return text.replace(pattern, wording);
-    return text;
+    return text + missingAdaptor(text, jobs.get(frames[0]?.file));
+  }
+
+  // Most often the cause of "fn is not defined".
+  function missingAdaptor(text, job) {
+    const name = /^(.*) is not defined$/s.exec(text)?.[1];
+    const isCommon = name !== undefined && job?.adaptors.length === 0 && Object.hasOwn(adaptors.get(COMMON), name);
+    return isCommon ? ` (the step names no adaptor; common has ${name})` : "";
   }
 
   const siteOf = (frame) => jobs.get(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
@@ -315,34 +322,31 @@
     const own = specifiers.find((specifier) => baseOf(specifier) === wanted);
     if (own === undefined && wanted !== COMMON)
       throw mark(new Error(`module not allowed: ${name}`), "ImportError");
-    return find(own ?? name) ?? missing(own ?? name);
+    return find(own ?? name);
   }
 
-  // Every adaptor exports common's functions too, so a job that uses only those still runs.
-  const missing = (specifier) =>
-    new Proxy(adaptors.get(COMMON), {
-      get: (common, name) => common[name] ?? absent(specifier, name),
-      has: () => true,
-    });
-
-  const absent = (specifier, name) => () => {
+  const absentFromBuiltIn = (name) => () => {
     throw mark(
-      new Error(
-        `${String(name)}() belongs to the adaptor ${specifier}, which is not installed: worker adaptors install ${fullName(specifier)}`,
-      ),
+      new Error(`${name}() is not in the built-in common: install the published one with worker adaptors install ${COMMON}`),
       "AdaptorError",
     );
   };
 
+  // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
+  function checkInstalled(specifiers) {
+    const absent = specifiers.find((specifier) => !find(specifier));
+    if (absent === undefined) return;
+    const message = `the adaptor ${absent} is not installed: worker adaptors install ${fullName(absent)}`;
+    throw mark(new Error(message), "AdaptorError");
+  }
+
   // The value of a name that a job uses and never declares, or undefined where no adaptor has it.
-  function exported(specifiers, name, isCalled) {
+  function exported(specifiers, name) {
     for (const specifier of specifiers) {
       const exports = find(specifier);
       if (exports && name in exports) return exports[name];
     }
-    const foreign = specifiers.find((specifier) => !find(specifier));
-    if (foreign === undefined || name in globalThis) return undefined;
-    return adaptors.get(COMMON)[name] ?? (isCalled ? absent(foreign, name) : undefined);
+    return undefined;
   }
 
   const invalid = (message) => mark(new Error(message), "ValidationError");
@@ -373,6 +377,7 @@
   };
 
   async function execute(job, state) {
+    checkInstalled(job.adaptors);
     const thunks = [];
     const $worker = {
       default: [],
@@ -406,18 +411,18 @@
 
     // The engine has just evaluated the job's body into the slot, under the job's own file name.
     job(file, description) {
-      const { adaptors, sites, free, called } = JSON.parse(description);
+      const { adaptors, sites, free } = JSON.parse(description);
       const exports = {};
       for (const name of free) {
-        const value = exported(adaptors, name, called.includes(name));
+        const value = exported(adaptors, name);
         if (value !== undefined) exports[name] = value;
       }
-      if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute", false);
+      if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
       jobs.set(file, { run: slot.value, sites, exports, adaptors });
     },
     // Those of a job's free names that one of its adaptors exports.
-    names: (adaptors, free, called) =>
-      JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name, JSON.parse(called).includes(name)) !== undefined)),
+    names: (adaptors, free) =>
+      JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
 
     begin(file, stepId, upstream, defaults, configuration) {
@@ -584,7 +589,7 @@
         dateFns: globalThis.__dateFns,
         jsonpath: globalThis.__jsonpath,
         console: consoleFor("ADA"),
-        log: (level, ...values) => logger(level, "ADA")(...values),
+        absent: absentFromBuiltIn,
       }),
     );
 

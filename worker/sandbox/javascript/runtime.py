@@ -37,7 +37,7 @@ class JavaScript:
         self._jobs: dict[str, CompiledJob] = {}
         self._sources: dict[str, Step] = {}
         self._conditions: dict[str, int] = {}
-        self._prefixes: dict[tuple[tuple[str, ...], ...], str] = {}
+        self._prefixes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
 
     # --- before the first step ------------------------------------------------------------------
 
@@ -69,14 +69,13 @@ class JavaScript:
             "adaptors": step.adaptors,
             "sites": dict(job.sites),
             "free": job.free,
-            "called": job.free_calls,
         }
         self._engine.job(file, json.dumps(description))
         return None
 
     def _prefix(self, step: Step, job: CompiledJob) -> str:
         # Names that no adaptor exports must stay free, or they would be undefined and not an error.
-        key = (step.adaptors, job.free, job.free_calls)
+        key = (step.adaptors, job.free)
         if key not in self._prefixes:
             names = self._engine.names(*key) if step.adaptors else []
             self._prefixes[key] = f"const {{{', '.join(names)}}} = $worker.exports;"
