@@ -380,6 +380,15 @@ int EXPORT(step)(const char *p, size_t length) {
     return give_value(call_method("completed", p, p));
 }
 
+// Forget what scripts have started: their microtasks never run, their rejections count as handled.
+int EXPORT(drop_pending)(void) {
+    enter();
+    JS_DropPendingJobs(rt);
+    while (first_rejection)
+        forget(&first_rejection);
+    return give_value(JS_UNDEFINED);
+}
+
 // The text of the first rejection that nobody handled; all are forgotten.
 int EXPORT(take_rejection)(void) {
     enter();

@@ -21,7 +21,8 @@ from worker.engine.values import REGISTER, Argument, Value
 
 COMMON = "@openfn/language-common"
 _SOURCES = Path(__file__).parent
-_LIBRARIES = ("web", "lodash", "date-fns", "jsonpath", "collation")
+_LANGUAGE = ("web", "collation")
+_LIBRARIES = ("lodash", "date-fns", "jsonpath")
 _OUT_OF_MEMORY = {
     "type": "OomError",
     "name": "InternalError",
@@ -115,6 +116,10 @@ class Engine:
         """Run every microtask. Raises ScriptError where one throws."""
         self.instance.call("drain")
 
+    def drop_pending(self) -> None:
+        """Forget the microtasks that wait to run, and the rejections that nobody handled."""
+        self.instance.call("drop_pending")
+
     def take_rejection(self) -> str | None:
         """Return the text of the first rejection that nobody handled, once."""
         text = self.instance.call("take_rejection")
@@ -180,7 +185,7 @@ def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
 
 
 def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
-    names = (f"vendor/{name}.js" for name in (*_LIBRARIES, *libraries))
+    names = (f"vendor/{name}.js" for name in (*_LANGUAGE, *_LIBRARIES, *libraries))
     return (*names, "locale.js", "realm.js", "common.js")
 
 
@@ -193,20 +198,32 @@ def load_realm(
     """
     instance = Instance(runtime())
     instance.limit_memory(memory_bytes)
-    for name in (*_LIBRARIES, *libraries):
+    for name in (*_LANGUAGE, *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
-    # The realm freezes what it finds, and removes what locale.js has read.
     for name in ("locale.js", "realm.js"):
         _run(instance, _read(name), name)
+    # From here on nobody can make code from text, so the libraries that jobs use cannot either.
     instance.call("open_api")
+    for name in _LIBRARIES:
+        _run(instance, _read(f"vendor/{name}.js"), name)
     _run(instance, _read("common.js"), "common.js")
     instance.call("call_api", "adaptor", COMMON, REGISTER)
+    instance.call("call_api", "freeze")
     for name, bundle in adaptors.items():
-        _run(instance, bundle, name)
-        instance.call("call_api", "install", name)
+        _install(instance, name, bundle)
     instance.call("call_api", "close")
     instance.call("collect")
     return instance
+
+
+def _install(instance: Instance, name: str, bundle: str) -> None:
+    # A text that is a script by itself cannot close the function around it, and so declares no
+    # names that other bundles and jobs would see.
+    error = instance.parse(bundle, module=False)
+    if error is not None:
+        raise ScriptError(f"{name}: {error}")
+    _run(instance, f"(function (Function) {{{bundle}\n}})", name)
+    instance.call("call_api", "install", name, REGISTER)
 
 
 def _run(instance: Instance, source: str, file: str) -> None:

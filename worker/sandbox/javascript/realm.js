@@ -7,7 +7,8 @@
 // Three rules:
 // 1. A job can use the language, the web APIs that jobs expect, and its adaptor. Nothing else.
 // 2. Code cannot be made from text, and an attempt counts even where the job catches the error.
-// 3. Every intrinsic is frozen before the fork: a step cannot change what the next one uses.
+// 3. Every intrinsic is frozen before a bundle is loaded, and what bundles export after it: neither an
+//    adaptor, nor a step, nor a condition can change what others, or this file, use.
 (function (host) {
   "use strict";
 
@@ -111,6 +112,7 @@
 
   // The engine calls this again when an error is thrown again; only the first position counts.
   Error.prepareStackTrace = (error, sites) => {
+    if (sitesOf !== null) return sitesOf(sites);
     if (error instanceof InternalError && error.message === "out of memory") flags.oom = true;
     const known = traces.get(error);
     if (known) return known.text;
@@ -265,6 +267,7 @@
   let lastTimer = 0;
 
   function schedule(callback, delay, every, args) {
+    if (typeof callback === "string") forbid();
     if (typeof callback !== "function")
       throw new TypeError(`The "callback" argument must be of type function. Received ${inspect(callback)}`);
     const wait = Math.max(1, Math.min(Number(delay) || 0, 2 ** 31 - 1));
@@ -295,6 +298,8 @@
     throw new EvalError("Code generation from strings disallowed for this context");
   }
 
+  const EngineFunction = Function;
+
   function takeAwayCodeGeneration() {
     const kinds = [function () {}, async function () {}, function* () {}, async function* () {}];
     for (const sample of kinds) {
@@ -305,6 +310,32 @@
       if (stand_in.name === "Function") define(globalThis, "Function", stand_in);
     }
     define(globalThis, "eval", { eval: () => forbid() }.eval);
+  }
+
+  // Adaptors make code themselves, as ajv does of a schema. A bundle has this under the name Function,
+  // and only where its own code is the caller: a job that gets hold of it has nothing.
+  function compilerFor(file) {
+    const compiler = { Function: function (...texts) { return isCaller(file) ? new EngineFunction(...texts) : forbid(); } }.Function;
+    return Object.defineProperty(compiler, "prototype", { value: EngineFunction.prototype, writable: false });
+  }
+
+  const { get: traceLimit, set: setTraceLimit } = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit");
+  const TRACE_LIMIT = Error.stackTraceLimit;
+  let sitesOf = null; // receives the call sites of the next error
+
+  function isCaller(file) {
+    const limit = traceLimit.call(Error);
+    let sites = [];
+    setTraceLimit.call(Error, TRACE_LIMIT);
+    sitesOf = (all) => {
+      sites = all;
+    };
+    new Error();
+    sitesOf = null;
+    setTraceLimit.call(Error, limit);
+    // Native functions pass calls on: what counts is the script that called them. The first two
+    // sites are this function and the compiler.
+    return sites.slice(2).find((site) => !site.isNative())?.getFileName() === file;
   }
 
   const define = (target, name, value) =>
@@ -426,8 +457,7 @@
     condition: () => conditions.push(slot.value) - 1,
 
     begin(file, stepId, upstream, defaults, configuration) {
-      flags.oom = false;
-      flags.security = false;
+      reset();
       const mine = { id: stepId, upstream, state: {}, error: null, settled: false, text: null, errored: false };
       step = mine;
       perform(mine, jobs.get(file), upstream, defaults, configuration).then(
@@ -470,7 +500,6 @@
     edges(stepId, wanted, text) {
       const taken = [];
       const state = text === null ? undefined : JSON.parse(text);
-      flags.security = false;
       let thrown = null;
       for (const condition of JSON.parse(wanted)) {
         try {
@@ -507,7 +536,22 @@
     if (condition === "always") return true;
     if (condition === "on_job_success") return !hasError(state, stepId);
     if (condition === "on_job_failure") return hasError(state, stepId);
-    return Boolean(conditions[condition](state, stepId));
+    reset();
+    inCondition = true;
+    try {
+      const value = conditions[condition](state, stepId);
+      // An attempt to make code counts even where the condition catches the error.
+      return flags.security ? forbid() : Boolean(value);
+    } finally {
+      inCondition = false;
+      setTraceLimit.call(Error, TRACE_LIMIT);
+    }
+  }
+
+  function reset() {
+    flags.oom = false;
+    flags.security = false;
+    setTraceLimit.call(Error, TRACE_LIMIT);
   }
 
   // --- host calls -------------------------------------------------------------------------------------
@@ -529,10 +573,17 @@
     pending.get(number)(text);
     pending.delete(number);
   };
-  // The bundle that was just evaluated stored its exports in a global.
-  api.install = (name) => {
-    adaptors.set(name, globalThis.__adaptor);
-    delete globalThis.__adaptor;
+  // A bundle is a function of its compiler, which stores its exports in a global.
+  api.install = (name, bundle) => {
+    const names = new Set(Reflect.ownKeys(globalThis));
+    const prototype = Object.getPrototypeOf(globalThis);
+    bundle.call(undefined, compilerFor(name));
+    const exports = globalThis.__adaptor;
+    if (typeof exports !== "object" || exports === null) throw new TypeError("the bundle exports nothing");
+    adaptors.set(name, exports);
+    // What else it left there, the next bundle and all jobs would find.
+    for (const key of Reflect.ownKeys(globalThis)) if (!names.has(key)) delete globalThis[key];
+    Object.setPrototypeOf(globalThis, prototype);
   };
   api.exports = (name) => JSON.stringify(Object.keys(adaptors.get(name)).sort());
   api.choose = (specifier, name) => void chosen.set(specifier, name);
@@ -611,31 +662,25 @@
 
   const OFTEN_OVERRIDDEN = ["constructor", "toString", "valueOf", "toLocaleString", "toJSON", "name", "message", "then", "catch", "finally", "next"];
 
-  function harden() {
-    const seen = new Set();
-    const reached = [globalThis, api];
-    for (const exports of adaptors.values()) reached.push(exports);
-    const add = (value) => {
-      if ((typeof value === "object" && value !== null) || typeof value === "function") reached.push(value);
-    };
-    for (const sample of [async function () {}, function* () {}, async function* () {}, [][Symbol.iterator](), ""[Symbol.iterator](), new Map().entries(), new Set().entries(), "".matchAll(/a/g)]) add(Object.getPrototypeOf(sample));
+  const hardened = new Set();
+  const isReference = (value) => (typeof value === "object" && value !== null) || typeof value === "function";
+
+  /** Freezes all that is reachable from these objects, but the global object itself. */
+  function harden(roots) {
+    const reached = roots.filter(isReference);
+    const added = [];
     while (reached.length) {
       const object = reached.pop();
-      if (seen.has(object)) continue;
-      seen.add(object);
-      add(Object.getPrototypeOf(object));
-      for (const descriptor of Object.values(Object.getOwnPropertyDescriptors(object))) {
-        add(descriptor.value);
-        add(descriptor.get);
-        add(descriptor.set);
-      }
-      for (const symbol of Object.getOwnPropertySymbols(object)) {
-        const descriptor = Object.getOwnPropertyDescriptor(object, symbol);
-        add(descriptor.value);
-        add(descriptor.get);
-      }
+      if (hardened.has(object)) continue;
+      hardened.add(object);
+      added.push(object);
+      const descriptors = Object.getOwnPropertyDescriptors(object);
+      const values = [Object.getPrototypeOf(object)];
+      for (const key of Reflect.ownKeys(descriptors)) values.push(descriptors[key].value, descriptors[key].get, descriptors[key].set);
+      for (const value of values) if (isReference(value)) reached.push(value);
     }
-    for (const object of seen) {
+    for (const object of added) {
+      if (object === globalThis) continue;
       if (object === Object.prototype || object === Error.prototype || Object.prototype.isPrototypeOf.call(Error.prototype, object)) {
         for (const name of Object.getOwnPropertyNames(object)) if (name !== "__proto__") allowOverride(object, name);
       } else if (typeof object === "object" || object === Function.prototype) {
@@ -645,11 +690,45 @@
     }
   }
 
-  api.close = () => {
-    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "__host", "__console", "InternalError"]) delete globalThis[name];
-    Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
-    takeAwayCodeGeneration();
-    harden();
+  // Objects of the language that no property leads to.
+  const hidden = () => {
+    const samples = [async function () {}, function* () {}, async function* () {}, [].values(), "".matchAll(/a/g), ""[Symbol.iterator](), new Map().entries(), new Set().entries(), [].values().map((value) => value), Iterator.from({ next() {} })];
+    return samples.map(Object.getPrototypeOf);
   };
+
+  // What jobs have beyond the language. Conditions have none of it.
+  const HOST_NAMES = ["Buffer", "DOMException", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "atob", "btoa", "clearImmediate", "clearInterval", "clearTimeout", "performance", "queueMicrotask", "setImmediate", "setInterval", "setTimeout", "structuredClone"];
+  let inCondition = false;
+
+  function hideFromConditions(name) {
+    const { value } = Object.getOwnPropertyDescriptor(globalThis, name) ?? {};
+    if (value === undefined) return;
+    const get = () => {
+      if (inCondition) throw new ReferenceError(`${name} is not defined`);
+      return value;
+    };
+    Object.defineProperty(globalThis, name, { get, set: undefined, configurable: false });
+    harden([value]);
+  }
+
+  const FOR_BUNDLES = ["__host", "__console"];
+
+  // Before the first bundle: from here on nothing of the language changes any more.
+  api.freeze = () => {
+    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
+    HOST_NAMES.forEach(hideFromConditions);
+    harden([globalThis, api, ...adaptors.values(), ...hidden()]);
+    for (const name of Reflect.ownKeys(globalThis))
+      if (!FOR_BUNDLES.includes(name)) Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
+  };
+
+  api.close = () => {
+    for (const name of FOR_BUNDLES) delete globalThis[name];
+    harden([...adaptors.values()]);
+    Object.freeze(globalThis);
+  };
+
+  takeAwayCodeGeneration();
   return api;
 })

@@ -189,6 +189,8 @@ class JavaScript:
         ]
         try:
             result = json.loads(self._engine.edges(step.id, json.dumps(conditions), state))
+            # What a condition has started ends with it, and must not run in the next step.
+            self._engine.drop_pending()
         except ScriptError:
             return EdgesEvaluated(taken=(), state=state, error=OUT_OF_MEMORY)
         taken = tuple(result["taken"])
