@@ -39,6 +39,7 @@ from worker.explore.properties import PropertyResult, parse_property
 from worker.runner.prepare import Options
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES
+from worker.testing.case_text import dump_cases
 from worker.util.json import dumps
 from worker.workflow.documents.document import FILE_LIMIT, parse_json, read_text
 from worker.workflow.load import load
@@ -257,14 +258,5 @@ def _write(
     relative = os.path.relpath(file.resolve(), target.resolve().parent)
     known = None if input is None else json.loads(input)
     content = case_file(workflow, relative, rows.rows, pick, known)
-    target.write_text(_dumped(target, content), "utf-8")
+    target.write_text(dump_cases(target, content), "utf-8")
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
-
-
-def _dumped(target: Path, content: dict[str, Any]) -> str:
-    if target.suffix == ".json":
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    import yaml
-
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    return text

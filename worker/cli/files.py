@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
+from worker.util.json import dump_indented
 from worker.workflow.documents.document import parse_json, read_document, read_text
 from worker.workflow.model import Workflow
 
@@ -67,7 +67,7 @@ def check_target(target: str) -> None:
 
 def write_state(target: str, state: Mapping[str, Any] | None) -> None:
     """Write a state as JSON to a file or (``-``) to stdout; ``null`` for None."""
-    text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
+    text = dump_indented(state)
     if target == "-":
         sys.stdout.write(text)
         return

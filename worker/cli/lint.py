@@ -10,7 +10,6 @@ from worker.cli.options import PATH, command, option, pick_workflow
 from worker.lint.checks import lint as lint_file
 from worker.lint.output import FORMATS
 from worker.lint.rules import Severity
-from worker.sinks.terminal_text import printable
 
 
 @command()
@@ -37,8 +36,7 @@ def lint(*, files: tuple[Path, ...], workflow: str | None, format: str, fail_on:
     """
     findings = [finding for file in files for finding in lint_file(file, workflow)]
     for line in FORMATS[format](findings):
-        # The other formats are for programs, and escape control characters themselves.
-        print(printable(line) if format == "text" else line)
+        print(line)
     if format == "text" and not findings:
         print(f"nothing found in {len(files)} file{'s' if len(files) > 1 else ''}")
     limit = Severity[fail_on.upper()]

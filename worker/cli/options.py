@@ -105,7 +105,8 @@ def options(*decorators: Decorator) -> Decorator:
 pick_workflow = option(
     "--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."
 )
-input_state = option("--input", "-i", "input_file", metavar="FILE|-", help="Input state, as JSON.")
+input_state = option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
+                     help="Input state, as JSON.")  # fmt: skip
 
 
 def start_at(*old: str, default: str | None = "", help: str = "Start at this step.") -> Decorator:

@@ -27,6 +27,8 @@ EPILOG = """
 Examples:
   worker run graphs/referral.yaml --input graphs/referral.input.json
   worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
+  worker run job.js --adaptor http --input state.json --output -
+  worker run . --workflow case-referral     (a project checkout)
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -39,6 +41,8 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @command(epilog=EPILOG)
 @click.argument("file", type=PATH)
 @pick_workflow
+@option("--adaptor", "-a", "adaptors", multiple=True, metavar="NAME[@VERSION]",
+        help="Adaptor of a job alone (job.js).")  # fmt: skip
 @input_state
 @start_at("--start")
 @stop_after("--end")
@@ -50,6 +54,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
 @option("--output", "-o", metavar="FILE|-", help="Write the final state to FILE, as JSON.")
+@option("--output-stdout", "-O", is_flag=True, help="Print the final state: --output -.")
 @option("--journal", type=PATH, metavar="FILE", help="Write all events to FILE, one a line.")
 @option("--json", "as_json", is_flag=True,
         help="Print events to stdout, one a line, and logs to stderr.")  # fmt: skip
@@ -59,11 +64,13 @@ def run(
     *,
     file: Path,
     workflow: str | None,
+    adaptors: tuple[str, ...],
     input_file: str | None,
     start_at: str,
     stop_after: str,
     only: str,
     output: str | None,
+    output_stdout: bool,
     journal: Path | None,
     as_json: bool,
     quiet: bool,
@@ -78,9 +85,13 @@ def run(
     """Run a workflow to its end and show every step.
 
     FILE is a project.yaml (version 3 or 4.0), one workflow of it, an execution plan as JSON or
-    YAML, or a Lightning run.
+    YAML, a Lightning run, a deploy state, a project checkout (its folder, or the name of one of its
+    workflows), or a job alone (job.js).
     """
     check_only(only, start_at, stop_after)
+    if output_stdout and output not in (None, "-"):
+        raise UsageError("-O prints the final state and --output writes it: leave one out")
+    output = "-" if output_stdout else output
     if as_json and output == "-":
         raise UsageError("--json and --output - both write to stdout: choose a file for --output")
     if scrub and record is None:
@@ -92,6 +103,7 @@ def run(
         file,
         RunInput(
             workflow=workflow,
+            adaptors=adaptors,
             input_file=input_file,
             start=start_at,
             end=stop_after,

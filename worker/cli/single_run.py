@@ -26,6 +26,7 @@ from worker.core.status import STATUSES, Status
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations, limits_of
 from worker.runner.result import Result
+from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -42,6 +43,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     """Options of the command that say what runs, and what it may do."""
 
     workflow: str | None
+    adaptors: tuple[str, ...]
     input_file: str | None
     start: str
     end: str
@@ -75,7 +77,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     pool = Pool(size=1)
     # The process that forks runs starts while the file is read and compiled.
     pool.boot()
-    loaded = load(file, workflow=request.workflow)
+    loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
     options = Options(
         start=request.start,
@@ -92,7 +94,19 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
     if output.final_state is not None:
         write_state(output.final_state, result.final_state)
+    if hint := hint_for(loaded, result):
+        print(f"hint: {printable(hint)}", file=sys.stderr)
     return STATUSES[result.status].exit_code
+
+
+def hint_for(workflow: Workflow, result: Result) -> str:
+    """Return the likely cause of an error that does not name it; empty if there is none."""
+    last = result.path[-1].step if result.path else ""
+    step = next((step for step in workflow.steps if step.id == last), None)
+    if result.error_type != "ReferenceError" or step is None or step.adaptors:
+        return ""
+    remedy = "adaptor: '@openfn/language-common', or --adaptor common for a job alone"
+    return f"step '{step.id}' names no adaptor, so it has no operations such as fn ({remedy})"
 
 
 async def _run(

@@ -195,7 +195,7 @@ def write_junit(file: Path, results: list[CaseResult]) -> None:
             "testcase",
             name=printable(result.case.name),
             classname=printable(result.case.workflow.name),
-            file=result.case.file,
+            file=printable(result.case.file),
             time=f"{result.seconds:.3f}",
         )
         if result.mismatches:

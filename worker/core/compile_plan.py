@@ -61,7 +61,7 @@ def _check_steps(workflow: Workflow) -> None:
 
 
 def _check_targets(workflow: Workflow) -> None:
-    known = {step.id for step in workflow.steps}
+    known = {step.id for step in workflow.steps if not step.generated_id}
     for step in workflow.steps:
         for edge in step.edges:
             if edge.target not in known:
@@ -93,6 +93,9 @@ def _format_cycle(cycle: list[str]) -> str:
 
 def _start_id(workflow: Workflow, name: str) -> str:
     ids = _matching_ids(workflow, name)
+    # OpenFn generates ids after it has looked for the file's own start.
+    if name == workflow.start:
+        ids = [step.id for step in workflow.steps if step.id in ids and not step.generated_id]
     if len(ids) == 1:
         return ids[0]
     some = ", ".join(f"'{shorten(step.id)}'" for step in workflow.steps[:10])

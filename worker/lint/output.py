@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from worker.lint.findings import Finding
 from worker.lint.rules import RULES, Severity
+from worker.sinks.terminal_text import printable
 from worker.version import VERSION
 
 
@@ -16,7 +20,8 @@ def as_text(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         place = f"{finding.file}:{finding.line}:{finding.column}" if finding.line else finding.file
         level = finding.rule.severity.name.lower()
-        yield f"{place}: {level} {finding.rule.code} {finding.rule.name}: {finding.message}"
+        text = f"{place}: {level} {finding.rule.code} {finding.rule.name}: {finding.message}"
+        yield printable(text)
 
 
 def as_json(findings: Sequence[Finding]) -> Iterator[str]:
@@ -48,15 +53,19 @@ def as_github(findings: Sequence[Finding]) -> Iterator[str]:
         }
         fields = ",".join(f"{name}={_property(str(value))}" for name, value in place.items())
         # A command ends with its line, so a line break in its text must be escaped.
-        text = f"{finding.rule.code} {finding.message}".replace("%", "%25")
-        yield f"::{levels[finding.rule.severity]} {fields}::{text.replace(chr(10), '%0A')}"
+        text = _escaped(f"{finding.rule.code} {finding.message}", "%\n\r")
+        yield printable(f"::{levels[finding.rule.severity]} {fields}::{text}")
 
 
 def _property(value: str) -> str:
-    # The percent sign first: it would escape the escapes.
-    for character in "%:,\n\r":
-        value = value.replace(character, f"%{ord(character):02X}")
-    return value
+    return _escaped(value, "%:,\n\r")
+
+
+def _escaped(text: str, characters: str) -> str:
+    # The percent sign comes first: it would escape the escapes.
+    for character in characters:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
 
 
 def as_sarif(findings: Sequence[Finding]) -> Iterator[str]:
@@ -89,8 +98,23 @@ def as_sarif(findings: Sequence[Finding]) -> Iterator[str]:
     yield json.dumps(log, indent=2)
 
 
+def uri_reference(file: str) -> str:
+    """Write a path as a URI reference, relative to the current folder where it lies below it.
+
+    GitHub refuses a whole log for one path with a blank in it, and matches relative paths alone.
+    """
+    path = Path(file)
+    if path.is_absolute():
+        absolute = Path(os.path.normpath(path))
+        if not absolute.is_relative_to(Path.cwd()):
+            return absolute.as_uri()
+        path = absolute.relative_to(Path.cwd())
+    # A colon is escaped too: in the first name it would end a scheme.
+    return quote(os.fsencode(path.as_posix()))
+
+
 def _location(finding: Finding) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": finding.file}}
+    location: dict[str, Any] = {"artifactLocation": {"uri": uri_reference(finding.file)}}
     # SARIF counts from 1; a file without known places has no region.
     if finding.line:
         location["region"] = {"startLine": finding.line, "startColumn": finding.column}

@@ -55,7 +55,8 @@ class PreparedRecording:
             for step in workflow.steps
             if isinstance(step.configuration, Mapping)
         }
-        self.workflow = workflow_line(to_execution_plan(workflow, inline))
+        masked = replace(workflow, credentials=mask_configuration(workflow.credentials))
+        self.workflow = workflow_line(to_execution_plan(masked, inline))
 
 
 class Recorder:

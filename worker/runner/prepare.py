@@ -170,17 +170,25 @@ def configurations(
     resolved: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
     for step in workflow.steps:
-        match step.configuration:
-            case None | "":
-                continue
-            case str(name) if name in credentials:
-                resolved[step.id] = credentials[name]
-            case str(name):
-                missing[step.id] = name
-            # The content of a credential, in the place of a name.
-            case inline:
-                resolved[step.id] = inline
+        name, own = _credential(step)
+        if name and name not in credentials:
+            missing[step.id] = name
+        elif name or own or (workflow.credentials and step.runs_code):
+            named = credentials[name] if name else {}
+            resolved[step.id] = {**workflow.credentials, **named, **own}
     return resolved, missing
+
+
+# OpenFn's command marks so the name of a credential in a configuration that has fields of its own.
+_CREDENTIAL_NAME = "$CREDENTIALS$"
+
+
+def _credential(step: Step) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of a step's credential, and the fields of its own; both may be empty."""
+    if isinstance(step.configuration, Mapping):
+        own = dict(step.configuration)
+        return str(own.pop(_CREDENTIAL_NAME, None) or ""), own
+    return step.configuration or "", {}
 
 
 def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:

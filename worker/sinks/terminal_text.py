@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 
 # Control characters (but for tab and line feed), invisible and bidirectional formatting
-# characters, and halves of surrogate pairs, which cannot be encoded.
+# characters, halves of surrogate pairs, which cannot be encoded, and the two characters beyond
+# these that XML cannot hold: reports and drawings are XML.
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
+    "\ufffe\uffff]"
 )
 
 

@@ -44,7 +44,7 @@ from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import parse_json, read_document
-from worker.workflow.formats.common import BODY_LIMIT, read_adjacent_file
+from worker.workflow.formats.common import read_adjacent_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -246,7 +246,7 @@ class _CaseReader:
         return Expectation(
             status=_status(node.at("status")),
             error_type=_error_type(node.at("error_type")) if node.has("error_type") else None,
-            error_message=node.at("error_message").text("") or None,
+            error_message=node.at("error_message").any_text("") or None,
             path=self._steps.list(node.at("path")) if node.has("path") else None,
             through=self._steps.list(node.at("through")),
             never=self._steps.list(node.at("never")),
@@ -256,7 +256,7 @@ class _CaseReader:
             state_exact=node.at("state_exact").value,
             state_at=_queries(node.at("state_at")),
             outputs=tuple(self._outputs(node.at("outputs"))),
-            logs=tuple(line.text() for line in node.at("logs").elements()),
+            logs=tuple(line.any_text() for line in node.at("logs").elements()),
             runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
         )
 
@@ -287,7 +287,7 @@ def _executions(key: str) -> tuple[int, int | None]:
 
 
 def _input_file(node: Cursor) -> Mapping[str, Any]:
-    content = parse_json(read_adjacent_file(node, node.name(), BODY_LIMIT), node.name())
+    content = parse_json(read_adjacent_file(node, node.name()), node.name())
     if not isinstance(content, dict):
         node.fail(f"expected an object in the file, found {describe(content)}")
     return content
@@ -313,7 +313,7 @@ def _scripted_step(node: Cursor, first: int, last: int | None) -> ScriptedStep:
 
 def _error(node: Cursor) -> StepError:
     type = _error_type(node.at("fails"))
-    message = node.at("message").text("scripted")
+    message = node.at("message").any_text("scripted")
     return StepError(type=type, message=message, name=type, details=node.at("details").data())
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from worker.replay.recording import Recording
 from worker.testing.case import SUFFIXES
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
+from worker.testing.case_text import dump_cases
+from worker.util.json import dump_indented
 from worker.workflow.save import fingerprint
 
 
@@ -34,30 +35,15 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
     for file in (target, target.with_name(name)):
         if file.exists():
             raise UsageError(f"{file} exists already: choose another name, or remove it first")
-    plan = _readable(recordings[0].plan)
-    # Half of a surrogate pair, which a job's text can hold, is written as its JSON escape.
-    target.with_name(name).write_text(plan, "utf-8", "backslashreplace")
+    target.with_name(name).write_text(dump_indented(recordings[0].plan), "utf-8")
     content: dict[str, Any] = {"workflow": name, "cases": [_case(item) for item in recordings]}
-    target.write_text(_dumped(target, content), "utf-8")
+    target.write_text(dump_cases(target, content), "utf-8")
     # A state that holds the time of a step is another one in a case, whose steps take no time.
     # Whether it does shows only when the case runs, which needs the file.
     for fields, case in zip(content["cases"], load_cases(target), strict=True):
         if any("state" in text for text in run_case(case).mismatches):
             del fields["expect"]["state_exact"]
-    target.write_text(_dumped(target, content), "utf-8")
-
-
-def _dumped(target: Path, content: dict[str, Any]) -> str:
-    if target.suffix == ".json":
-        return _readable(content)
-    import yaml
-
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    return text
-
-
-def _readable(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    target.write_text(dump_cases(target, content), "utf-8")
 
 
 def _case(recording: Recording) -> dict[str, Any]:

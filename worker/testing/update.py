@@ -17,7 +17,9 @@ from worker.testing.assertions import executions_before, first_not_passed, log_l
 from worker.testing.case_keys import spellings
 from worker.testing.case_reader import EXECUTIONS
 from worker.testing.case_runner import CaseResult
+from worker.testing.case_text import represent_text
 from worker.testing.jsonpath import NO_MATCH, query
+from worker.util.json import dump_indented
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -50,7 +52,7 @@ def _open(file: Path) -> tuple[Any, Callable[[], None]]:
     """Read the cases of a file. Returns them with the function that writes them back."""
     if file.suffix == ".json":
         root = json.loads(file.read_text("utf-8"))
-        return root["cases"], lambda: _write(file, json.dumps(root, indent=2, ensure_ascii=False))
+        return root["cases"], lambda: _write(file, dump_indented(root))
     yaml = _yaml()
     tree = yaml.load(file.read_text("utf-8"))
     return tree["cases"], lambda: _write(file, _dumped(yaml, tree))
@@ -60,6 +62,7 @@ def _yaml() -> YAML:
     from ruamel.yaml import YAML
 
     yaml = YAML()
+    yaml.representer.add_representer(str, represent_text)
     yaml.preserve_quotes = True
     # The style of our own samples; ruamel.yaml keeps comments and quotes, but no indentation.
     yaml.width = 100

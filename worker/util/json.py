@@ -24,3 +24,10 @@ def dumps(value: Any) -> str:
         # Half of a surrogate pair has no UTF-8: only then is everything beyond ASCII escaped.
         return _encode_ascii(value)
     return text
+
+
+def dump_indented(value: Any) -> str:
+    """Encode a value as indented JSON text for a file, valid in UTF-8, with a final line feed."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Half of a surrogate pair, where a text was cut, has no UTF-8. Python's escape of it is JSON's.
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"

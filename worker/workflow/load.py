@@ -1,23 +1,26 @@
 """Loading of workflows from files and dicts, in any of the formats that describe one.
 
-These are project.yaml version 3 and 4.0 (a project, or one workflow), the CLI's execution plan as
-JSON or YAML, bare ``{steps}``, the legacy ``{start, jobs}``, and a Lightning run.
+These are project.yaml version 3 and 4.0 (a project, or one workflow), a deploy state, the CLI's
+execution plan as JSON or YAML, bare ``{steps}``, the legacy ``{start, jobs}``, a Lightning run, a
+project checkout (a folder), and one job alone (``job.js``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
 from worker.errors import LoadError
+from worker.workflow.checkout import checkout_folder, is_checkout, open_checkout
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import describe, shorten, to_plain_data
-from worker.workflow.documents.document import Document, read_document
+from worker.workflow.documents.data import describe, did_you_mean, shorten, to_plain_data
+from worker.workflow.documents.document import FILE_LIMIT, Document, read_document, read_text
 from worker.workflow.formats import execution_plan, project_v3
-from worker.workflow.model import Workflow
+from worker.workflow.formats.common import detect_language
+from worker.workflow.model import Step, Workflow
 
 Reader = Callable[[Cursor], Workflow]
 
@@ -25,6 +28,7 @@ EXPECTED = (
     "a project (workflows), a workflow (steps, or jobs and edges), an execution plan (workflow), "
     "or a Lightning run (jobs, triggers, edges)"
 )
+_JOB_SUFFIXES = (".js", ".mjs", ".cjs", ".py")
 _PROJECT_KEYS = (
     *("id", "uuid", "name", "description", "workflows", "credentials", "collections", "globals"),
     *("schema_version", "version", "cli", "openfn", "options", "allow_support_access", "channels"),
@@ -34,27 +38,146 @@ _PROJECT_KEYS = (
 )
 
 
+Source = str | Path | Mapping[str, Any]
+
+
 def load(
-    source: str | Path | Mapping[str, Any], *, workflow: str | None = None, located: bool = False
+    source: Source,
+    *,
+    workflow: str | None = None,
+    adaptors: Sequence[str] = (),
+    located: bool = False,
 ) -> Workflow:
     """Load a workflow from a path, or from a dict in any of the formats.
 
-    ``workflow`` selects one of a project's workflows by its key, id or name. With ``located``,
-    steps and edges have their position also in a JSON file. Raises
-    :class:`LoadError` with the file, the path inside it, the value found and the
-    value expected.
+    ``workflow`` selects one of a project's workflows by its key, id or name; a path that does not
+    exist is such a name in the project of the current folder. ``adaptors`` are those of a job
+    alone, a path that ends in ``.js`` or ``.py``. With ``located``, steps and edges have their
+    position also in a JSON file. Raises :class:`LoadError` with the file, the path inside it, the
+    value found and the value expected.
     """
-    document = _document(source, located=located)
+    if _is_job(source):
+        return _load_job(Path(source), adaptors)
+    if adaptors:
+        raise LoadError("adaptors can be chosen for a job alone (job.js); others name their own")
+    if isinstance(source, str | Path):
+        folder, workflow = _find_checkout(Path(source), workflow)
+        if folder is not None:
+            return _load_from_checkout(folder, workflow, located=located)
+    return _load_document(_document(source, located=located), workflow)
+
+
+def load_all(
+    source: Source, *, workflow: str | None = None, located: bool = False
+) -> list[Workflow]:
+    """Load all workflows of a project, or the one that is named; read each file once."""
+    if workflow is not None or _is_job(source):
+        return [load(source, workflow=workflow, located=located)]
+    folder = None
+    if isinstance(source, str | Path):
+        folder, workflow = _find_checkout(Path(source), None)
+    if workflow is not None:
+        return [load(source, located=located)]
+    documents = (
+        [_document(source, located=located)]
+        if folder is None
+        else [document for _, document in open_checkout(folder, located=located)]
+    )
+    return [
+        _load_document(document, name)
+        for document in documents
+        for name in (_project_names(document) or (None,))
+    ]
+
+
+def workflow_names(source: Source) -> tuple[str, ...]:
+    """Return the names that select the workflows of a project; none if the file is no project."""
+    folder = None if isinstance(source, Mapping) else checkout_folder(Path(source))
+    if folder is None:
+        return () if _is_job(source) else _project_names(_document(source))
+    documents = open_checkout(folder)
+    return tuple(
+        name for key, document in documents for name in (_project_names(document) or (key,))
+    )
+
+
+def _project_names(document: Document) -> tuple[str, ...]:
     node = Cursor(document, document.root)
-    loaded = _read(node, workflow)
+    return tuple(key for key, _ in _workflows(node)) if node.has("workflows") else ()
+
+
+def _load_document(document: Document, name: str | None) -> Workflow:
+    node = Cursor(document, document.root)
+    loaded = _read(node, name)
+    # Its run is a success that did nothing: a key such as `boddy` has taken the code away.
+    if loaded.steps and not any(step.runs_code for step in loaded.steps):
+        node.warn("no step has code, so a run executes none")
     return replace(loaded, file=document.file, warnings=tuple(node.warnings))
 
 
-def workflow_names(source: str | Path | Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names that select the workflows of a project; none if the file is no project."""
-    document = _document(source)
+# --- a job alone ----------------------------------------------------------------------------------
+
+
+def _is_job(source: object) -> bool:
+    return isinstance(source, str | Path) and Path(source).suffix in _JOB_SUFFIXES
+
+
+def _load_job(file: Path, adaptors: Sequence[str]) -> Workflow:
+    names = tuple(adaptors)
+    step = Step(
+        # As OpenFn's command names the only step, also in state.errors.
+        id="job-1",
+        generated_id=True,
+        language=detect_language(file.name, names),
+        adaptors=names,
+        source=read_text(file, FILE_LIMIT),
+        source_file=file.name,
+        position=(1, 1),
+    )
+    return Workflow(name=file.stem, steps=(step,), file=str(file))
+
+
+# --- a project checkout ---------------------------------------------------------------------------
+
+
+def _find_checkout(path: Path, name: str | None) -> tuple[Path | None, str | None]:
+    """Return the folder of the checkout that a path leads to, and the name of the workflow."""
+    folder = checkout_folder(path)
+    if folder is None and name is None and not path.exists() and is_checkout(Path()):
+        return Path(), str(path)
+    return folder, name
+
+
+def _load_from_checkout(folder: Path, name: str | None, *, located: bool) -> Workflow:
+    documents = open_checkout(folder, located=located)
+    if len(documents) == 1:
+        key, document = documents[0]
+        # One workflow is known by the name of its folder too.
+        return _load_document(document, None if name == key else name)
+    matching = [
+        (key, document) for key, document in documents if name in _checkout_names(key, document)
+    ]
+    if len(matching) == 1:
+        return _load_document(matching[0][1], None)
+    listed = ", ".join(f"'{shorten(key)}'" for key, _ in documents)
+    if name is None:
+        message = f"the project has several workflows: pick one with --workflow ({listed})"
+    elif matching:
+        places = " and ".join(document.file for _, document in matching)
+        message = f"several workflows are named '{shorten(name)}': {places}"
+    else:
+        hint = did_you_mean(name, [key for key, _ in documents])
+        message = f"there is no file and no workflow '{shorten(name)}'{hint} (there are: {listed})"
+    raise LoadError(message, file=str(folder))
+
+
+def _checkout_names(key: str, document: Document) -> tuple[str, ...]:
     node = Cursor(document, document.root)
-    return tuple(key for key, _ in _workflows(node)) if node.has("workflows") else ()
+    inner = node.at("workflow") if node.has("workflow") else node
+    return key, Path(document.file).stem, *_names(key, inner)
+
+
+# --- one document ---------------------------------------------------------------------------------
 
 
 def _document(source: object, *, located: bool = False) -> Document:
@@ -110,7 +233,8 @@ def _detect_reader(node: Cursor) -> Reader:
         node.fail(f"expected {EXPECTED}, found {describe(node.value)}")
     if node.has("workflow"):
         return execution_plan.read_plan
-    if node.has("steps"):
+    # A run that was exported has its recorded steps beside its jobs.
+    if node.has("steps") and not _is_run(node):
         return execution_plan.read_workflow
     if node.has("jobs"):
         return _detect_jobs_reader(node)
@@ -121,12 +245,20 @@ def _detect_reader(node: Cursor) -> Reader:
 def _detect_jobs_reader(node: Cursor) -> Reader:
     jobs = node.at("jobs")
     match jobs.value:
-        # A legacy workflow, too, lists its jobs: a run is known by its other keys.
         case list():
-            run_keys = ("edges", "triggers", "starting_node_id", "dataclip_id")
-            is_run = any(map(node.has, run_keys))
-            return project_v3.read_run if is_run else execution_plan.read_workflow
+            return project_v3.read_run if _is_run(node) else execution_plan.read_workflow
         case Mapping() | None:
             return project_v3.read_workflow
         case _:
             jobs.fail(f"expected a mapping of jobs, or a list, found {describe(jobs.value)}")
+
+
+def _is_run(node: Cursor) -> bool:
+    """Return whether a workflow with a list of jobs is a Lightning run, not a legacy workflow."""
+    jobs = node.at("jobs").value
+    if not isinstance(jobs, list):
+        return False
+    run_keys = ("edges", "triggers", "starting_node_id", "dataclip_id")
+    # Both list their jobs, and only those of a run have a body.
+    has_body = any(isinstance(job, Mapping) and "body" in job for job in jobs)
+    return has_body or any(map(node.has, run_keys))

@@ -62,11 +62,12 @@ class Step(Struct, frozen=True, kw_only=True):
     ``source`` is the job's code as written, and ``source_file`` the file that contains it (empty
     if inline). ``configuration`` is a credential's content, or the name of one. ``state`` is the
     step's default state. A job without code passes its state on and emits no events. ``cron`` is
-    the schedule of a cron trigger. ``position`` is its (line, column) in the file, or
-    (0, 0).
+    the schedule of a cron trigger. ``generated_id`` marks an id that is not in the file: no edge
+    can lead to it. ``position`` is its (line, column) in the file, or (0, 0).
     """
 
     id: str
+    generated_id: bool = False
     name: str = ""
     kind: StepKind = StepKind.JOB
     language: Language = Language.JAVASCRIPT
@@ -93,11 +94,13 @@ class Step(Struct, frozen=True, kw_only=True):
 class LoadWarning(Struct, frozen=True, kw_only=True):
     """Problem in a file that is not an error; ``path`` is the path of the value in it.
 
-    ``line`` and ``column`` count from 1; they are 0 if unknown.
+    ``line`` and ``column`` count from 1; they are 0 if unknown. ``unknown_key`` marks a key that no
+    tool of OpenFn writes.
     """
 
     path: str
     message: str
+    unknown_key: bool = False
     line: int = 0
     column: int = 0
 
@@ -107,7 +110,8 @@ class Workflow(Struct, frozen=True, kw_only=True):
 
     ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled
     trigger, or else the first step; an empty ``end`` means that runs do not stop early.
-    ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...).
+    ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...), and
+    ``credentials`` what is merged under the configuration of every step.
     """
 
     name: str
@@ -117,4 +121,5 @@ class Workflow(Struct, frozen=True, kw_only=True):
     start: str = ""
     end: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    credentials: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[LoadWarning, ...] = ()

@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Workflow
 
 
@@ -24,6 +26,7 @@ def to_execution_plan(
         "workflow": {
             "name": workflow.name,
             **({"id": workflow.id} if workflow.id else {}),
+            **({"credentials": dict(workflow.credentials)} if workflow.credentials else {}),
             "steps": [
                 _step(step, replacements.get(step.id, step.configuration))
                 for step in workflow.steps
@@ -34,12 +37,14 @@ def to_execution_plan(
 
 def fingerprint(workflow: Workflow) -> str:
     """Compute a hash that is equal for workflows that run alike, whatever their credentials."""
-    plan = to_execution_plan(workflow, {step.id: None for step in workflow.steps})
+    bare = replace(workflow, credentials={})
+    plan = to_execution_plan(bare, {step.id: None for step in workflow.steps})
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
 
 def _step(step: Step, configuration: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = {"id": step.id, "name": step.name}
+    # A generated id is left out, so that the plan generates it again.
+    fields: dict[str, Any] = {"id": "" if step.generated_id else step.id, "name": step.name}
     if step.kind is StepKind.TRIGGER:
         fields |= {"type": step.trigger_type, "cron_expression": step.cron}
     else:

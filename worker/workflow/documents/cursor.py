@@ -45,11 +45,18 @@ class Cursor:
     def fail(self, message: str) -> NoReturn:
         self.document.fail(self.path, message)
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, *, unknown_key: bool = False) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
-            line, column = self.position
+            # Located in every document: warnings are few.
+            line, column = self.document.locate(self.path)
             self.warnings.append(
-                LoadWarning(path=format_path(self.path), message=message, line=line, column=column)
+                LoadWarning(
+                    path=format_path(self.path),
+                    message=message,
+                    unknown_key=unknown_key,
+                    line=line,
+                    column=column,
+                )
             )
 
     def at(self, key: str) -> Cursor:
@@ -87,7 +94,7 @@ class Cursor:
     def _unknown(self, key: str, known: tuple[str, ...]) -> None:
         if len(self.warnings) < _WARNING_LIMIT:
             hint = did_you_mean(key, known)
-            self.at(key).warn(f"unknown key '{shorten(key)}'{hint}")
+            self.at(key).warn(f"unknown key '{shorten(key)}'{hint}", unknown_key=True)
 
     def items(self) -> Iterator[tuple[str, Cursor]]:
         """Yield the entries of a mapping, in the order of the file; none if it is absent."""
@@ -104,13 +111,18 @@ class Cursor:
                 yield self._child(index, value)
 
     def text(self, default: str | None = None) -> str:
-        """Require a text; with a default it may be absent."""
+        """Require a text of whole characters; with a default it may be absent."""
+        text = self.any_text(default)
+        if _SURROGATE.search(text):
+            self.fail("expected text, found half of a character (a lone surrogate)")
+        return text
+
+    def any_text(self, default: str | None = None) -> str:
+        """Require a text such as a run logs: it may be cut in the middle of a character."""
         if self.value is None and default is not None:
             return default
         if not isinstance(self.value, str):
             self.fail(f"expected text, found {describe(self.value)}")
-        if _SURROGATE.search(self.value):
-            self.fail("expected text, found half of a character (a lone surrogate)")
         return self.value
 
     def name(self, default: str | None = None) -> str:
@@ -141,4 +153,4 @@ class Cursor:
 
     def data(self) -> dict[str, Any]:
         """Return a mapping as plain data; empty if it is absent."""
-        return {} if self.value is None else dict(self.mapping().value)
+        return {} if self.value is None else dict(self._mapping())

@@ -63,13 +63,19 @@ def _json_document(text: str, file: Path, located: bool) -> Document:
     root = parse_json(text, str(file))
     positions = json_reader.JsonPositions(text)
     return Document(
-        file=str(file), root=root, locate=positions, located=located, folder=file.parent
+        file=str(file), root=root, locate=positions, located=located, folder=_folder(file)
     )
 
 
 def _yaml_document(text: str, file: Path) -> Document:
     root, positions = parse_yaml(text, str(file))
-    return Document(file=str(file), root=root, locate=positions, located=True, folder=file.parent)
+    return Document(file=str(file), root=root, locate=positions, located=True, folder=_folder(file))
+
+
+def _folder(file: Path) -> Path:
+    """Return the folder whose files a workflow may refer to: the current one for a pipe."""
+    is_device = file.parts[:2] in (("/", "dev"), ("/", "proc"))
+    return Path() if is_device or not file.is_file() else file.parent
 
 
 def parse_json(text: str, file: str) -> Any:
@@ -86,21 +92,24 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Callable[[KeyPath], LineColum
 
 
 def read_text(file: Path, limit_bytes: int) -> str:
-    """Read a text file of at most ``limit_bytes``. Raises :class:`LoadError` with the reason."""
+    """Read a text of at most ``limit_bytes`` from a file or a pipe.
+
+    Raises :class:`LoadError` with the reason.
+    """
     try:
         size = file.stat().st_size
-        if not file.is_file():
-            raise LoadError("not a file", file=str(file))
+        if file.is_dir():
+            raise LoadError("not a file: a folder", file=str(file))
         if size > limit_bytes:
             _fail_size(file, f"{size / 2**20:.1f} MB", limit_bytes)
-        # A device or a growing file is larger than its size: never read more than the limit.
+        # A pipe, a device or a growing file is larger than its size: the limit holds here too.
         with file.open("rb") as stream:
             content = stream.read(limit_bytes + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LoadError(f"cannot be read: {reason}", file=str(file)) from None
     if len(content) > limit_bytes:
-        _fail_size(file, "still growing", limit_bytes)
+        _fail_size(file, "larger than its size", limit_bytes)
     return _decode(content, str(file))
 
 

@@ -27,20 +27,28 @@ from worker.workflow.documents.data import (
 
 # Line and column are packed into one number: a file can have two million values.
 _COLUMNS = 1 << 32
+_HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# The parser in Python needs seconds for a megabyte.
+_HALVES_LIMIT = 1024 * 1024
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def parse(text: str, file: str) -> tuple[Any, YamlPositions]:
     """Parse one YAML document to plain data, with its positions. Raises :class:`LoadError`."""
-    builder = _Builder(file)
     try:
-        for event in _events(text):
-            builder.add(event)
+        builder = _build(_events(text), file)
     except yaml.MarkedYAMLError as error:
         _fail_marked(error, text, file)
     except yaml.YAMLError as error:
         _fail_unprintable(error, text, file)
     return builder.root, YamlPositions(builder.root, builder.start, builder.positions)
+
+
+def _build(events: Iterator[yaml.Event], file: str) -> _Builder:
+    builder = _Builder(file)
+    for event in events:
+        builder.add(event)
+    return builder
 
 
 _Positions = dict[str, int] | list[int]
@@ -66,9 +74,21 @@ class YamlPositions:
 
 
 def _events(text: str) -> Iterator[yaml.Event]:
-    # The parser in C is several times as fast, and some builds of PyYAML lack it.
+    # The parser in C is several times as fast, and some builds of PyYAML lack it. It refuses the
+    # escapes of JSON for characters beyond U+FFFF, which are two halves, and for a half alone.
+    if len(text) <= _HALVES_LIMIT and _HALF.search(text):
+        return map(_joined, yaml.parse(text, Loader=yaml.SafeLoader))
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.parse(text, Loader=loader)
+
+
+def _joined(event: yaml.Event) -> yaml.Event:
+    """Join the halves of each character in a scalar; a half alone stays."""
+    if isinstance(event, yaml.ScalarEvent):
+        event.value = event.value.encode("utf-16-le", "surrogatepass").decode(
+            "utf-16-le", "surrogatepass"
+        )
+    return event
 
 
 def _line_column(event: yaml.Event) -> LineColumn:

@@ -10,10 +10,9 @@ from typing import Any
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, shorten
-from worker.workflow.documents.document import parse_json, read_text
+from worker.workflow.documents.document import FILE_LIMIT, Document, parse_json, read_text
 from worker.workflow.model import Edge, EdgeKind, Language
 
-BODY_LIMIT = 1024 * 1024
 _BODY_FILE = re.compile(r"[^\n(){};=]{1,300}\.(js|mjs|cjs|py)")
 _CONDITIONS = {
     "always": EdgeKind.ALWAYS,
@@ -36,40 +35,75 @@ _LIMITS = {
 def read_body(node: Cursor) -> tuple[str, str]:
     """Read a job's source; return it with the file that contains it (empty if inline).
 
-    It is written as text, as the path of a file in the workflow's folder, or as ``{path: ...}``.
+    It is written as text, as the path of a file in the workflow's folder, or as ``{path: ...}``,
+    where a deploy state may have the text too, as ``content``.
     """
     if isinstance(node.value, Mapping):
-        path = node.mapping("path").at("path")
+        content = node.mapping("path", "content").at("content")
+        if isinstance(content.value, str):
+            return content.text(), node.at("path").name("")
+        path = node.at("path")
         return read_adjacent_file(path, path.name()), path.name()
     text = node.text("")
     if _BODY_FILE.fullmatch(text.strip()):
         return read_adjacent_file(node, text.strip()), text.strip()
-    if len(text) > BODY_LIMIT:
-        node.fail(f"the source is over the limit of {BODY_LIMIT // 2**20} MB")
     return text, ""
 
 
-def read_adjacent_file(node: Cursor, name: str, limit_bytes: int = BODY_LIMIT) -> str:
+def read_adjacent_file(node: Cursor, name: str) -> str:
     """Read a text file in the workflow's folder, or below it."""
-    quoted, document = repr(shorten(name)), node.document
+    quoted = repr(shorten(name))
+    try:
+        file = _find_adjacent(node.document, name)
+    except _NoFileError as error:
+        node.fail(str(error).format(quoted))
+    try:
+        # A file that thousands of steps refer to is read, and kept in memory, once.
+        texts = node.document.file_texts
+        return texts.get(file) or texts.setdefault(file, read_text(file, FILE_LIMIT))
+    except LoadError as error:
+        node.fail(f"the file {quoted}: {error.message}")
+
+
+class _NoFileError(Exception):
+    """Reason why a workflow cannot refer to a file, with ``{}`` for the file's name."""
+
+
+def _find_adjacent(document: Document, name: str) -> Path:
     if document.folder is None:
-        node.fail(f"the file {quoted} cannot be read, as this workflow did not come from a file")
+        raise _NoFileError("the file {} cannot be read, as this workflow did not come from a file")
     try:
         # Resolved: a symbolic link, too, must not lead out of the folder.
         root = document.folder.resolve()
         file = (root / name).resolve()
         if Path(name).is_absolute() or not file.is_relative_to(root):
-            node.fail(f"the file {quoted} lies outside of the workflow's folder")
+            raise _NoFileError("the file {} lies outside of the workflow's folder")
         if not file.is_file():
-            node.fail(f"there is no file {quoted} beside the workflow")
+            raise _NoFileError("there is no file {} beside the workflow")
     except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a NUL
-        node.fail(f"the file {quoted} cannot be looked for")
-    try:
-        # A file that thousands of steps refer to is read, and kept in memory, once.
-        texts = document.file_texts
-        return texts.get(file) or texts.setdefault(file, read_text(file, limit_bytes))
-    except LoadError as error:
-        node.fail(f"the file {quoted}: {error.message}")
+        raise _NoFileError("the file {} cannot be looked for") from None
+    return file
+
+
+def read_configuration(node: Cursor) -> Mapping[str, Any] | str | None:
+    """Read a credential's content, or its name; a file that is not there counts as a name.
+
+    Credentials are kept out of repositories: only a run of the step needs the file.
+    """
+    if isinstance(node.value, str) and node.value.endswith(".json"):
+        try:
+            _find_adjacent(node.document, node.value)
+        except _NoFileError:
+            return node.name()
+    return read_data_or_file(node)
+
+
+def read_credentials(node: Cursor) -> Mapping[str, Any]:
+    """Read what a workflow merges under the configuration of all its steps."""
+    if not isinstance(node.value, Mapping | None):
+        node.warn("expected a mapping of credentials, so this is not used")
+        return {}
+    return node.data()
 
 
 def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:

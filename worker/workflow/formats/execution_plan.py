@@ -12,6 +12,8 @@ from worker.workflow.formats.common import (
     detect_language,
     read_body,
     read_condition,
+    read_configuration,
+    read_credentials,
     read_data_or_file,
     read_options,
     warn_about_globals,
@@ -29,6 +31,7 @@ _STEP_KEYS = (
     *("id", "name", "adaptor", "adaptors", "expression", "state", "configuration", "next"),
     *("type", "enabled", "project_credential_id", "openfn", "cron_expression", "previous"),
     *("keychain_credential_id", "linker", "webhook_reply", "custom_path", "cron_cursor"),
+    *("webhook_response_config", "cron_cursor_job_id", "cron_cursor_job", "comment"),
 )
 _EDGE_KEYS = ("condition", "label", "disabled", "enabled", "openfn", "name", "id")
 
@@ -55,10 +58,11 @@ def read_workflow(node: Cursor, plan_options: Cursor | None = None) -> Workflow:
     return Workflow(
         name=node.at("name").name("") or node.at("id").name("") or "workflow",
         id=node.at("id").name(""),
-        steps=tuple(_read_step(step) for step in steps.elements()),
+        steps=tuple(_read_step(step, id) for step, id in _with_ids(steps)),
         start=_option(options, node, "start") or _default_start(steps),
         end=_option(options, node, "end"),
         options=_without_ends(read_options(options)),
+        credentials=read_credentials(node.at("credentials")),
     )
 
 
@@ -79,21 +83,31 @@ def _default_start(steps: Cursor) -> str:
     ]
     enabled = [trigger for trigger in triggers if trigger.at("enabled").flag(default=True)]
     # A disabled trigger keeps its edges: a run that is started by hand goes through it too.
-    return next((_id(trigger) for trigger in (*enabled, *triggers)), "")
+    # Without an id it cannot be named: the first step is then the start.
+    return next((trigger.at("id").name("") for trigger in (*enabled, *triggers)), "")
 
 
-def _id(node: Cursor) -> str:
-    return node.at("id").name("" if node.has("name") else None) or node.at("name").name()
+def _with_ids(steps: Cursor) -> Iterator[tuple[Cursor, str]]:
+    """Yield each step with its id; those without one are job-1, job-2, counting only these."""
+    count = 0
+    for step in steps.elements():
+        count += not _has_id(step)
+        yield step, step.at("id").name() if _has_id(step) else f"job-{count}"
 
 
-def _read_step(node: Cursor) -> Step:
+def _has_id(step: Cursor) -> bool:
+    return step.at("id").value not in (None, "")
+
+
+def _read_step(node: Cursor, id: str) -> Step:
     node.mapping(*_STEP_KEYS)
     adaptors = _adaptors(node)
     source, file = read_body(node.at("expression"))
     # Also an empty expression makes a job: in a plan it is the only mark of one.
     trigger = not node.has("expression")
     return Step(
-        id=_id(node),
+        id=id,
+        generated_id=not _has_id(node),
         name=node.at("name").name(""),
         kind=StepKind.TRIGGER if trigger else StepKind.JOB,
         language=detect_language(file, adaptors),
@@ -101,8 +115,8 @@ def _read_step(node: Cursor) -> Step:
         source=source,
         source_file=file,
         state=_state(node.at("state")),
-        configuration=read_data_or_file(node.at("configuration")),
-        edges=deduplicate_edges(_edges(_id(node), node.at("next"))),
+        configuration=read_configuration(node.at("configuration")),
+        edges=deduplicate_edges(_edges(id, node.at("next"))),
         trigger_type=node.at("type").name("") if trigger else "",
         cron=node.at("cron_expression").name("") if trigger else "",
         position=node.position,

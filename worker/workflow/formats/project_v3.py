@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from worker.workflow.formats.common import (
     detect_language,
     read_body,
     read_condition,
+    read_credentials,
     read_options,
     warn_about_globals,
 )
@@ -25,20 +26,28 @@ _WORKFLOW_KEYS = (
 )
 _RUN_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "dataclip_id", "starting_node_id", "options"),
-    *("project_id", "workflow_id", "workflow_name", "status", "globals"),
+    *("project_id", "workflow_id", "workflow_name", "status", "globals", "credentials"),
+    # A run that was exported with what it did.
+    *("steps", "logs", "dataclips", "state", "error_type", "priority", "starting_trigger_id"),
+    *("starting_job_id", "created_by_id", "work_order_id", "snapshot_id", "options_id"),
+    *("inserted_at", "updated_at", "claimed_at", "started_at", "finished_at", "final_dataclip_id"),
 )
 _JOB_KEYS = (
     *("id", "name", "adaptor", "credential", "credential_id", "body", "enabled", "state"),
     *("project_credential_id", "keychain_credential_id", "configuration", "delete"),
+    *("inserted_at", "updated_at", "workflow_id"),
 )
 _TRIGGER_KEYS = (
     *("id", "name", "type", "enabled", "cron_expression", "cron_cursor", "cron_cursor_job"),
     *("kafka_configuration", "webhook_reply", "custom_path", "comment", "delete"),
+    *("webhook_response_config", "cron_cursor_job_id", "has_auth_method", "inserted_at"),
+    *("updated_at", "workflow_id", "webhook_auth_methods"),
 )
 _EDGE_KEYS = (
     *("id", "source_trigger", "source_job", "target_job", "condition_type", "condition"),
     *("condition_expression", "condition_label", "label", "enabled", "errors_path", "delete"),
-    *("source_trigger_id", "source_job_id", "target_job_id"),
+    *("source_trigger_id", "source_job_id", "target_job_id", "inserted_at", "updated_at"),
+    "workflow_id",
 )
 _CONDITION_TYPES = ("always", "on_job_success", "on_job_failure", "js_expression")
 
@@ -78,6 +87,7 @@ def read_run(node: Cursor) -> Workflow:
         steps=parts.steps(),
         start=node.at("starting_node_id").name("") or parts.start(),
         options=read_options(node.at("options")),
+        credentials=read_credentials(node.at("credentials")),
     )
 
 
@@ -100,13 +110,15 @@ class _Parts(Struct, frozen=True, kw_only=True):
         )
 
     def ids(self) -> dict[tuple[str, str], str]:
-        """Return step ids by kind and name."""
+        """Return step ids by kind and name; in a deploy state, also by what it has as ids."""
         # A trigger and a job may share a name: the job keeps it, as other files refer to jobs.
-        jobs = {name for name, _ in self.jobs}
+        jobs = {name: name for name, _ in self.jobs}
         triggers = {name: f"trigger:{name}" if name in jobs else name for name, _ in self.triggers}
-        return {("job", name): name for name in jobs} | {
-            ("trigger", name): id for name, id in triggers.items()
-        }
+        ids: dict[tuple[str, str], str] = {}
+        for kind, parts, names in (("job", self.jobs, jobs), ("trigger", self.triggers, triggers)):
+            by_uuid = {node.at("id").name(""): names[name] for name, node in parts}
+            ids |= {(kind, name): id for name, id in {**by_uuid, **names}.items() if name}
+        return ids
 
     def start(self) -> str:
         """Find where runs start by default.
@@ -119,7 +131,8 @@ class _Parts(Struct, frozen=True, kw_only=True):
         enabled = [name for name, node in self.triggers if node.at("enabled").flag(default=True)]
         for name in (*enabled, *(name for name, _ in self.triggers)):
             return self.ids()["trigger", name]
-        targets = {_target(edge) for edge in self.edges}
+        ids = self.ids()
+        targets = {_target(edge, ids) for edge in self.edges}
         return next((name for name, _ in self.jobs if name not in targets), "")
 
 
@@ -166,7 +179,7 @@ def _edge(node: Cursor, ids: dict[tuple[str, str], str]) -> Edge:
     kind, expression = _condition(node)
     return Edge(
         source=_source(node, ids),
-        target=_target(node),
+        target=_target(node, ids),
         kind=kind,
         expression=expression,
         label=node.first("condition_label", "label").name(""),
@@ -175,8 +188,10 @@ def _edge(node: Cursor, ids: dict[tuple[str, str], str]) -> Edge:
     )
 
 
-def _target(node: Cursor) -> str:
-    return node.first("target_job", "target_job_id").name()
+def _target(node: Cursor, ids: Mapping[tuple[str, str], str]) -> str:
+    # An unknown target is left to the check of the plan, which refuses the run and not the file.
+    name = node.first("target_job", "target_job_id").name()
+    return ids.get(("job", name), name)
 
 
 def _source(node: Cursor, ids: dict[tuple[str, str], str]) -> str:
