@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler import bindings, operations
@@ -86,7 +87,13 @@ def _compiled(walk: SyntaxWalk, wrapped: list[tuple[int, int]]) -> CompiledJob:
         free=_names(scope.used),
         free_calls=_names(scope.called),
         sites=walk.sites.located(edited),
+        operations=tuple(_operations(walk)),
     )
+
+
+def _operations(walk: SyntaxWalk) -> Iterator[tuple[int, str]]:
+    for operation in sorted(walk.operations, key=lambda operation: operation.start):
+        yield walk.source.count(b"\n", 0, operation.start) + 1, operation.name
 
 
 def _names(names: set[bytes]) -> tuple[str, ...]:

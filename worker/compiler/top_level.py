@@ -58,9 +58,20 @@ def _statement(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         return walk.push(node, context)
     if not is_operation(walk, call):
         return walk.push(node, context)
-    operation = Operation(expression.start_byte, expression.end_byte)
+    operation = Operation(expression.start_byte, expression.end_byte, _operation_name(walk, call))
     walk.operations.append(operation)
     return walk.push(expression, context.with_deferring(operation))
+
+
+def _operation_name(walk: SyntaxWalk, call: Node) -> str:
+    callee = call.child_by_field_name("function")
+    if callee is None:
+        return ""
+    if callee.type == "identifier":
+        return walk.text(callee).decode()
+    # A chain of .then and .catch becomes a call of defer, also on OpenFn.
+    name = callee.child_by_field_name("property")
+    return "defer" if name is not None and walk.text(name) in (b"then", b"catch") else ""
 
 
 def _bindings(walk: SyntaxWalk, clause: Node, module: bytes) -> bytes:

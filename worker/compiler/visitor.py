@@ -37,10 +37,11 @@ class LazyState:
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """Range of a top-level operation, and whether it awaits."""
+    """Range of a top-level operation, the name that it calls, and whether it awaits."""
 
     start: int
     end: int
+    name: str
     asynchronous: bool = False
 
 

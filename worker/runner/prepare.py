@@ -112,8 +112,12 @@ def prepare(
         jobs=compiled.jobs,
         conditions=compiled.conditions,
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
-        secrets=(*collect_secrets(resolved.values()), *collect_input_secrets(input)),
+        secrets=(
+            *collect_secrets([*resolved.values(), workflow.credentials]),
+            *collect_input_secrets(input),
+        ),
         modules=options.modules,
+        credentials=json.dumps(dict(workflow.credentials)),
         versions=VERSIONS,
         missing=missing,
         script=options.script,
@@ -173,9 +177,8 @@ def configurations(
         name, own = _credential(step)
         if name and name not in credentials:
             missing[step.id] = name
-        elif name or own or (workflow.credentials and step.runs_code):
-            named = credentials[name] if name else {}
-            resolved[step.id] = {**workflow.credentials, **named, **own}
+        elif name or own:
+            resolved[step.id] = {**(credentials[name] if name else {}), **own}
     return resolved, missing
 
 

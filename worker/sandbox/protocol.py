@@ -68,7 +68,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     ``seed`` (32 hexadecimal digits) determines the run's other ids and its random numbers.
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
     and JavaScript by the expression as written. ``configurations`` holds each step's credential as
-    JSON text, ``missing`` the names of the credentials that are not there. ``modules`` are the
+    JSON text, ``credentials`` what is merged under each, and ``missing`` the names of the
+    credentials that are not there. ``modules`` are the
     modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
     executions of steps. ``clock`` is the kind of clock, ``clock_start_us`` the first time of a
     virtual one, and ``moments_us`` are the start times of a recording's executions. ``adaptors``
@@ -86,6 +87,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...]
     modules: frozenset[str]
     versions: dict[str, str]
+    credentials: str = "{}"
     missing: dict[str, str] = field(default_factory=dict)
     script: Script = field(default_factory=dict)
     clock: ClockKind = ClockKind.MACHINE

@@ -35,6 +35,13 @@ from worker.workflow.model import Step
 
 EMPTY = "{}"
 
+_EMPTY_STATES = ("{}", '{"data":{}}')
+
+# OpenFn's own words.
+_NOTHING_RETURNED = (
+    "WARNING: step {} did not return a state object. This may cause downstream jobs to fail."
+)
+
 
 class TimeLimitReached(Exception):
     """The run's virtual time is over its limit."""
@@ -113,7 +120,7 @@ class StepExecutor(ABC):
         if scripted is None:
             return self.execute(effect.step, state)
         self.skip(scripted.takes_s)
-        full = build_input(json.loads(state), dict(effect.step.state), {})
+        full = build_input(json.loads(state), effect.step.state, {})
         return scripted_outcome(scripted, effect.step.id, full)
 
     def skip(self, seconds: float) -> None:
@@ -158,8 +165,8 @@ class StepExecutor(ABC):
         # After an abort nothing reads the state, and it may be what broke the limit.
         state = None if aborted else outcome.state
         text, withheld = self._writer.dataclip(state)
-        if outcome.state is None and not aborted:
-            self.log("warn", "R/T", "the step returned nothing: its output is empty")
+        if outcome.state is None and not aborted and effect.next:
+            self.log("warn", "R/T", _NOTHING_RETURNED.format(effect.step.id))
         self._writer.emit(
             "step:complete",
             text,
@@ -192,6 +199,8 @@ class StepExecutor(ABC):
     def _final(self, states: Mapping[str, StateText]) -> StateText | None:
         if len(states) <= 1:
             return next(iter(states.values()), None)
+        # Like OpenFn, which drops empty states from a map alone.
+        states = {key: state for key, state in states.items() if state.text not in _EMPTY_STATES}
         # Joined as text: parsing large states only to write them again would double the memory.
         members = (f"{json.dumps(key)}:{state.text}" for key, state in states.items())
         return StateText(self._writer.next_id(), "{" + ",".join(members) + "}")

@@ -100,7 +100,7 @@
   // A job's body starts on the second line of what the engine evaluates.
   const frameOf = (site) => ({
     name: site.getFunctionName() ?? "",
-    file: site.getFileName() ?? "",
+    file: site.isNative() ? "" : (site.getFileName() ?? ""),
     line: site.isNative() ? 0 : site.getLineNumber() - 1,
     column: site.isNative() ? 0 : site.getColumnNumber(),
   });
@@ -116,7 +116,7 @@
     if (error instanceof InternalError && error.message === "out of memory") flags.oom = true;
     const known = traces.get(error);
     if (known) return known.text;
-    const frames = sites.map(frameOf).filter(({ file }) => /^(job:|edge:|$)/.test(file));
+    const frames = sites.map(frameOf);
     try {
       const message = error.message;
       const worded = typeof message === "string" ? reword(error, frames) : message;
@@ -124,7 +124,7 @@
     } catch {
       // A frozen or exotic error keeps its own message.
     }
-    const text = stackText(error, frames);
+    const text = stackText(error, frames.filter(({ file }) => /^(job:|edge:|globals$|$)/.test(file)));
     traces.set(error, { frames, text });
     return text;
   };
@@ -134,35 +134,44 @@
   function detailsOf(error) {
     try {
       const { message, stack, name, ...rest } = error;
-      const text = JSON.stringify(rest, decycled());
+      const text = JSON.stringify(rest, decycled(error));
       return text && text !== "{}" && text.length <= DETAILS_LIMIT ? JSON.parse(text) : {};
     } catch {
       return {};
     }
   }
 
+  // V8's frames of a stack, which decide what an entry of state.errors shows.
+  const TRACE_LENGTH = 10;
+
   function typeOf(error) {
+    if (error === null || error === undefined) return "TypeError";
     if (flags.oom) return "OomError";
     if (flags.security || error instanceof EvalError) return "SecurityError";
     if (typeof error !== "object" || error === null) return "JobError";
     if (kinds.has(error)) return kinds.get(error);
     if (error instanceof InternalError) return "RangeError";
-    for (const type of [TypeError, RangeError, SyntaxError, ReferenceError])
-      if (error instanceof type) return type.name;
+    for (const type of [SyntaxError, ReferenceError]) if (error instanceof type) return type.name;
+    // A class of the job's own that extends these is a JobError, as on OpenFn.
+    for (const type of [TypeError, RangeError]) if (error instanceof type && error.constructor === type) return type.name;
     return "JobError";
   }
+
+  const constructorName = (error) => (typeof error.constructor === "function" ? textOf(error.constructor.name) : "");
 
   const textOf = (value) => (typeof value === "string" ? value : value === undefined ? "" : String(value));
 
   // Describes a thrown value as JSON. Hostile getters and proxies must not break the report.
   function describe(error) {
-    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {} };
+    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", operation: step?.operation ?? -1 };
     try {
       if (typeof error === "string") report.message = error;
-      else if (typeof error === "object" && error !== null) {
+      else if (error === null || error === undefined) report.message = `Cannot read properties of ${error} (reading 'stack')`;
+      else if (typeof error === "object") {
         report.message = textOf(error.message);
         report.name = textOf(error.name);
-        report.frames = (traces.get(error)?.frames ?? []).slice(0, 10);
+        report.constructor = constructorName(error);
+        report.frames = (traces.get(error)?.frames ?? []).slice(0, TRACE_LENGTH);
         report.details = detailsOf(error);
       }
     } catch {
@@ -214,12 +223,17 @@
   const hasError = (state, stepId) =>
     isObject(state?.errors) && Object.hasOwn(state.errors, stepId) && Boolean(state.errors[stepId]);
 
-  function assemble(upstream, defaults, configuration) {
-    const state = { configuration: null, ...defaults, ...upstream };
-    if (isObject(defaults?.data) && isObject(upstream?.data)) state.data = { ...defaults.data, ...upstream.data };
-    state.data ??= {};
-    state.configuration = configuration;
-    return state;
+  // A step's input. `data` is merged one level deep; a list or a text stands alone.
+  function assemble(upstream, defaults, configuration, credentials) {
+    const above = upstream ?? {};
+    const { data } = above;
+    const standsAlone = Array.isArray(data) || (Boolean(data) && typeof data !== "object");
+    return {
+      ...defaults,
+      ...above,
+      configuration: { ...credentials, ...above.configuration, ...configuration },
+      data: standsAlone ? data : { ...defaults?.data, ...data },
+    };
   }
 
   function withoutSecrets(state) {
@@ -382,13 +396,13 @@
 
   const invalid = (message) => mark(new Error(message), "ValidationError");
 
-  function checked(operation) {
+  function checked(operation, index, written) {
     if (typeof operation !== "function")
       throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
     return async (state) => {
-      const result = await operation(state || {});
-      if (!result) writeLog("warn", "R/T", "an operation returned nothing: the next one receives an empty state");
-      return result;
+      if (step) step.operation = written;
+      if (!state) writeLog("warn", "R/T", `WARNING: No state was passed into operation ${index + 1}. Did the previous operation return state?`);
+      return await operation(state || {});
     };
   }
 
@@ -413,6 +427,7 @@
     const $worker = {
       default: [],
       exports: job.exports,
+      state,
       meta: Object.freeze({ url: "" }),
       op: (thunk) => void thunks.push(thunk),
       defer,
@@ -423,14 +438,16 @@
     if (!Array.isArray($worker.default)) throw invalid("a job's default export must be an array of operations");
     const operations = [...$worker.default];
     for (const thunk of thunks) operations.push(await thunk());
-    return await (job.exports.execute ?? inOrder)(...operations.map(checked))(state);
+    const first = $worker.default.length;
+    return await (job.exports.execute ?? inOrder)(...operations.map((operation, index) => checked(operation, index, index - first)))(state);
   }
 
-  async function perform(step, job, upstream, defaults, configuration) {
-    step.state = assemble(JSON.parse(upstream), JSON.parse(defaults), JSON.parse(configuration));
+  async function perform(step, job, upstream, ...more) {
+    step.state = assemble(JSON.parse(upstream), ...more.map((text) => JSON.parse(text)));
     const returned = await execute(job, step.state);
     const result = withoutSecrets(returned);
     step.errored = hasError(result, step.id);
+    if (step.errored) step.ownError = result.errors[step.id];
     step.text = result ? (serializeState(result, returned) ?? null) : null;
   }
 
@@ -456,16 +473,17 @@
       JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
 
-    begin(file, stepId, upstream, defaults, configuration) {
+    begin(file, stepId, upstream, defaults, configuration, credentials) {
       reset();
-      const mine = { id: stepId, upstream, state: {}, error: null, settled: false, text: null, errored: false };
+      const mine = { id: stepId, upstream, state: {}, error: null, thrown: undefined, operation: -1, settled: false, text: null, errored: false };
       step = mine;
-      perform(mine, jobs.get(file), upstream, defaults, configuration).then(
+      perform(mine, jobs.get(file), upstream, defaults, configuration, credentials).then(
         () => {
           mine.settled = true;
         },
         (error) => {
           mine.error = describe(error);
+          mine.thrown = error;
           mine.settled = true;
         },
       );
@@ -475,6 +493,8 @@
     // The JSON text of the output, or null where the step returned nothing.
     output: () => step.text,
     errored: () => step.errored,
+    // The entry that a step wrote for itself, as JSON.
+    own_error: () => JSON.stringify({ message: textOf(step.ownError?.message), name: textOf(step.ownError?.name) }),
     // The output of a step that is done and needs no closer look, else null.
     completed: () => (step.settled && !step.error && !step.errored && !flags.oom && !flags.security ? step.text : null),
     // A forbidden operation, or memory that ran out, ends the step even where the job caught it.
@@ -482,10 +502,11 @@
 
     // State of a failed step: its input with its changes in place, and its error; null where it is
     // nested too deeply.
-    failed(entry) {
+    failed(text) {
+      const entry = completeEntry(JSON.parse(text), step.thrown);
       const withError = (state) => {
         const { errors, ...rest } = withoutSecrets(state);
-        return serializeState({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: JSON.parse(entry) } }, state);
+        return serializeState({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: entry } }, state);
       };
       try {
         return withError(step.state);
@@ -531,6 +552,18 @@
     },
   };
   let evaluated = null;
+
+  // What the entry of state.errors takes of the thrown value itself: a message that is no text, and
+  // the own fields of what an adaptor or a named function threw.
+  function completeEntry(entry, error) {
+    try {
+      if (entry.name === "JobError" && isObject(error) && error.message) entry.message = JSON.parse(serialize(error.message));
+      if (entry.name === "AdaptorError") entry.details = { message: error.message, ...JSON.parse(JSON.stringify(error, decycled())) };
+    } catch {
+      // What cannot be JSON is left out.
+    }
+    return entry;
+  }
 
   function holds(condition, state, stepId) {
     if (condition === "always") return true;

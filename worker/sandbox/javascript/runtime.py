@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
-from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, error_entry
+from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, own_error
 from worker.core.plan import Plan
 from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
 from worker.sandbox.javascript.engine import Engine
+from worker.sandbox.javascript.error_entries import Frame, Thrown, write_entry
 from worker.sandbox.limits import too_deep
 from worker.util.nesting import NESTING_LIMIT, nests_deeper
 from worker.workflow.model import Edge, EdgeKind, Step
@@ -78,7 +79,8 @@ class JavaScript:
         key = (step.adaptors, job.free)
         if key not in self._prefixes:
             names = self._engine.names(*key) if step.adaptors else []
-            self._prefixes[key] = f"const {{{', '.join(names)}}} = $worker.exports;"
+            state = "let state = $worker.state;" if "state" in job.free else ""
+            self._prefixes[key] = f"const {{{', '.join(names)}}} = $worker.exports;{state}"
         return self._prefixes[key]
 
     def _define_conditions(self, step: Step, conditions: Mapping[str, str]) -> StepError | None:
@@ -103,18 +105,21 @@ class JavaScript:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def run(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
-        """Execute a step over its upstream state; all arguments and the result are JSON text."""
+    def run(self, step: Step, *texts: str) -> Outcome:
+        """Execute a step over its upstream state; the result is JSON text.
+
+        ``texts`` are JSON too: the upstream state, the step's default state, its configuration, and
+        the credentials of the workflow.
+        """
         try:
-            return self._execute(step, input, defaults, configuration)
+            return self._execute(step, *texts)
         except ScriptError:
             # Only an exhausted heap makes the realm itself throw.
             return _aborted(step, OUT_OF_MEMORY)
 
-    def _execute(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
+    def _execute(self, step: Step, *texts: str) -> Outcome:
         try:
-            file = f"job:{step.id}"
-            output = self._engine.step(file, step.id, input, defaults, configuration)
+            output = self._engine.step(f"job:{step.id}", step.id, *texts)
         except OutOfMemory:
             raise
         except ScriptError as error:
@@ -129,8 +134,14 @@ class JavaScript:
         if escaped is not None:
             return _aborted(step, escaped)
         if result == "ok":
-            return Outcome(state=self._engine.output(), errored=self._engine.errored())
-        return self._failed(step, self._error(_read_report(result), step))
+            return self._returned(step)
+        return self._failed(step, _read_report(result))
+
+    def _returned(self, step: Step) -> Outcome:
+        errored = self._engine.errored()
+        written = json.loads(self._engine.own_error()) if errored else None
+        error = own_error(written, step.id) if errored else None
+        return Outcome(state=self._engine.output(), errored=errored, error=error)
 
     def _settle(self) -> tuple[str, StepError | None]:
         """Run microtasks and timers until the step is settled, or an error escapes from it.
@@ -171,10 +182,12 @@ class JavaScript:
     def _escaped(self, message: str) -> StepError:
         return self._caught() or StepError(type="ExecutionError", message=message)
 
-    def _failed(self, step: Step, error: StepError) -> Outcome:
+    def _failed(self, step: Step, report: dict[str, Any]) -> Outcome:
+        error = self._error(report, step)
         if error.aborts:
             return Outcome(state=None, error=error)
-        state = self._engine.failed(json.dumps(error_entry(error)))
+        entry = write_entry(self._thrown(report, error, step), step)
+        state = self._engine.failed(json.dumps(entry))
         if state is None:
             return _aborted(step, too_deep())
         return Outcome(state=state, errored=True, error=error)
@@ -209,12 +222,26 @@ class JavaScript:
 
     # --- errors ---------------------------------------------------------------------------------
 
+    def _thrown(self, report: dict[str, Any], error: StepError, step: Step) -> Thrown:
+        operations = self._jobs[f"job:{step.id}"].operations
+        index = report["operation"]
+        # Operations of a default export have no line; they come before all others.
+        line, name = operations[index] if 0 <= index < len(operations) else (0, "")
+        return Thrown(
+            error=error,
+            class_name=report["constructor"],
+            frames=[self._frame(frame) for frame in report["frames"]],
+            line=line,
+            operation=name,
+        )
+
     def _error(self, report: dict[str, Any], step: Step) -> StepError:
         message = OUT_OF_MEMORY.message if report["type"] == "OomError" else report["message"]
-        frames = [self._place(frame) for frame in report["frames"] if frame["line"] > 0]
-        # The innermost frame of the step itself: adaptors' frames mean nothing to its author.
-        own = [frame for frame in frames if frame[1] == f"job:{step.id}"]
-        position = _position(step, *own[0][2:]) if own else None
+        frames = [self._frame(frame) for frame in report["frames"] if frame["line"] > 0]
+        # Adaptors' frames mean nothing to the author.
+        frames = [frame for frame in frames if frame.is_job or frame.file.startswith("edge:")]
+        own = [frame for frame in frames if frame.file == f"job:{step.id}"]
+        position = _position(step, own[0]) if own else None
         return StepError(
             type=report["type"],
             message=message,
@@ -225,12 +252,15 @@ class JavaScript:
             details=report["details"],
         )
 
-    def _place(self, frame: dict[str, Any]) -> tuple[str, str, int, int]:
+    def _frame(self, frame: dict[str, Any]) -> Frame:
         job = self._jobs.get(frame["file"])
         line, column = frame["line"], frame["column"]
         if job is not None:
+            site = job.sites.get(f"{line}:{column}", {})
             line, column = job.origin(line, in_characters(job.body, line, column))
-        return frame["name"], frame["file"], line, column
+            # V8 reports a pattern at what it reads first, not at its bracket.
+            line, column = int(site.get("line", line)), int(site.get("column", column))
+        return Frame(frame["name"], frame["file"], line, column)
 
 
 def _read_report(text: str) -> dict[str, Any]:
@@ -264,7 +294,8 @@ def in_characters(text: str, line: int, column: int) -> int:
     return len(before.decode(errors="ignore")) + 1
 
 
-def _position(step: Step, line: int, column: int) -> Position:
+def _position(step: Step, frame: Frame) -> Position:
+    line, column = frame.line, frame.column
     lines = step.source.split("\n")
     text = lines[line - 1] if 0 < line <= len(lines) else ""
     # A position in code that the compiler added may lie beyond the author's line.
@@ -272,6 +303,6 @@ def _position(step: Step, line: int, column: int) -> Position:
     return Position(line=line, column=within, source_line=text[:SOURCE_LINE_LIMIT])
 
 
-def _frame_text(frame: tuple[str, str, int, int]) -> str:
-    name, file, line, column = frame
-    return f"at {name or '<anonymous>'} ({file.partition(':')[2]}:{line}:{column})"
+def _frame_text(frame: Frame) -> str:
+    file = frame.file.partition(":")[2] or frame.file
+    return f"at {frame.name or '<anonymous>'} ({file}:{frame.line}:{frame.column})"
