@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler import bindings, operations
@@ -42,15 +43,15 @@ def compile_job(source: str) -> CompiledJob:
     if walk.needs_engine_check:
         check_module(source)
     resolve(walk.scopes)
-    wrapped = _write_lazy_state(walk)
+    _write_lazy_state(walk)
     _write_operations(walk)
     if top.imports or top.hashbang:
         walk.edits.head(top.hashbang, b" ".join(top.imports))
-    return _compiled(walk, wrapped)
+    return _compiled(walk, top)
 
 
-def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
-    """Replace each undeclared ``$`` by the state; return the ranges wrapped in functions."""
+def _write_lazy_state(walk: SyntaxWalk) -> None:
+    """Replace each undeclared ``$`` by the state."""
     wraps: set[LazyState] = set()
     # In the order of the source: the first error is the one reported.
     for offset, lazy in sorted(walk.top.scope.dollars, key=lambda dollar: dollar[0]):
@@ -61,7 +62,6 @@ def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
             wraps.add(lazy)
     for lazy in wraps:
         _write_arrow(walk.edits, lazy)
-    return [(lazy.start, lazy.end) for lazy in wraps]
 
 
 def _write_arrow(edits: Edits, lazy: LazyState) -> None:
@@ -78,17 +78,26 @@ def _write_operations(walk: SyntaxWalk) -> None:
         walk.edits.wrap(operation.start, operation.end, b"$worker.op(" + thunk, b")")
 
 
-def _compiled(walk: SyntaxWalk, wrapped: list[tuple[int, int]]) -> CompiledJob:
+def _compiled(walk: SyntaxWalk, top: TopLevel) -> CompiledJob:
     edited = walk.edits.apply()
     scope = walk.top.scope
     return CompiledJob(
-        body=edited.body.decode(),
+        body=edited.body.decode() + _collected(top.exports),
         positions=edited.positions(),
         free=_names(scope.used),
         free_calls=_names(scope.called),
         sites=walk.sites.located(edited),
         operations=tuple(_operations(walk)),
+        exports=_names(set(top.exports)),
     )
+
+
+def _collected(exports: Mapping[bytes, bytes]) -> str:
+    """Write the end of a body, which hands over what the source exports."""
+    members = [f"{json.dumps(name.decode())}: {local.decode()}" for name, local in exports.items()]
+    default = exports.get(b"default")
+    handed = f"\n;$worker.exported = {{{', '.join(members)}}};" if members else ""
+    return handed + (f"$worker.default = {default.decode()};" if default else "")
 
 
 def _operations(walk: SyntaxWalk) -> Iterator[tuple[int, str]]:

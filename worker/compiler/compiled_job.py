@@ -18,7 +18,8 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     that it calls, or whose members it calls. ``sites`` maps the ``line:column`` at which the engine
     reports an error in ``body`` to a description of what was called, iterated or destructured there.
     ``operations`` are the lines and the callees' names of the top-level operations, a name empty
-    where the callee is no plain name.
+    where the callee is no plain name. ``exports`` are the names that the source exports; the body
+    leaves their values in ``$worker.exported``.
     """
 
     body: str
@@ -27,6 +28,7 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     free_calls: tuple[str, ...] = ()
     sites: Mapping[str, Mapping[str, str | int | bool]] = field(default_factory=dict)
     operations: tuple[tuple[int, str], ...] = ()
+    exports: tuple[str, ...] = ()
 
     def origin(self, line: int, column: int) -> tuple[int, int]:
         """Map a (line, column) in ``body`` to that in the author's source."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from worker.compiler.operations import is_operation, strip_parentheses
@@ -15,10 +16,14 @@ _ANONYMOUS = ("class", "function_expression", "generator_function")
 
 
 class TopLevel:
-    """Starts the walk at each statement; collects ``imports``, to be hoisted in this order."""
+    """Starts the walk at each statement.
+
+    Collects ``imports``, to be hoisted in this order, and ``exports``, local names by exported ones.
+    """
 
     def __init__(self) -> None:
         self.imports: list[bytes] = []
+        self.exports: dict[bytes, bytes] = {}
         self.hashbang = 0
 
     def start(self, walk: SyntaxWalk, root: Node) -> None:
@@ -33,7 +38,7 @@ class TopLevel:
             case "import_statement":
                 self._import(walk, node)
             case "export_statement":
-                _export(walk, node, context)
+                self._export(walk, node, context)
             case "hash_bang_line":
                 self.hashbang = node.end_byte
             case kind:
@@ -48,6 +53,53 @@ class TopLevel:
         self.imports.append(_bindings(walk, clauses[0], module) if clauses else module)
         # The semicolon keeps the statement before it from continuing after the import.
         walk.edits.replace(node.start_byte, node.end_byte, b";")
+
+
+    def _export(self, walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+        declaration = node.child_by_field_name("declaration")
+        if node.child_by_field_name("source") is None:
+            if declaration is not None:
+                self.exports |= {name: name for name in _declared_names(walk, declaration)}
+            for clause in node.named_children:
+                if clause.type == "export_clause":
+                    self.exports |= dict(_exported(walk, clause))
+            # An exported declaration is a default one where that word stands before it.
+            if any(child.type == "default" for child in node.children):
+                self.exports.pop(b"default", None)
+                for name in _declared_names(walk, declaration) if declaration is not None else ():
+                    self.exports.pop(name, None)
+        _export(walk, node, context)
+
+
+def _declared_names(walk: SyntaxWalk, declaration: Node) -> Iterator[bytes]:
+    if declaration.type not in _DECLARATIONS:
+        name = declaration.child_by_field_name("name")
+        if name is not None:
+            yield walk.text(name)
+        return
+    waiting = [d.child_by_field_name("name") for d in declaration.named_children]
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        if node.type in ("identifier", "shorthand_property_identifier_pattern"):
+            yield walk.text(node)
+        elif node.type in ("object_assignment_pattern", "assignment_pattern"):
+            waiting.append(node.child_by_field_name("left"))
+        elif node.type == "pair_pattern":
+            waiting.append(node.child_by_field_name("value"))
+        else:
+            waiting += node.named_children
+
+
+def _exported(walk: SyntaxWalk, clause: Node) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the exported and the local name of each item of ``export {a as b}``."""
+    for item in clause.named_children:
+        name, alias = item.child_by_field_name("name"), item.child_by_field_name("alias")
+        if item.type == "export_specifier" and name is not None:
+            walk.top.scope.used.add(walk.name(name))
+            exported = walk.text(alias or name).strip(b"'\"")
+            yield exported, walk.text(name)
 
 
 def _statement(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -114,7 +166,7 @@ def _declared(walk: SyntaxWalk, node: Node) -> bytes:
 def _export(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     source = node.child_by_field_name("source")
     declaration = node.child_by_field_name("declaration")
-    # A job exports to nobody: only the effects of an export are kept.
+    # The exported values are collected at the end of the body.
     if source is not None:
         module = b"$worker.import(" + walk.text(source) + b");"
         walk.edits.replace(node.start_byte, node.end_byte, module)

@@ -111,6 +111,8 @@ def prepare(
         limits=options.limits,
         jobs=compiled.jobs,
         conditions=compiled.conditions,
+        shared=compiled.shared,
+        permissive=workflow.options.get("permissive_globals") is True,
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
         secrets=(
             *collect_secrets([*resolved.values(), workflow.credentials]),
@@ -136,6 +138,7 @@ class CompiledWorkflow(Struct, frozen=True):
     jobs: dict[str, Any]
     conditions: dict[str, str]
     libraries: tuple[str, ...]
+    shared: CompiledJob | None
 
 
 @functools.lru_cache(maxsize=256)
@@ -147,8 +150,21 @@ def _compiled_workflow(
         plan=plan,
         jobs={step.id: _job(step, allow_python) for step in plan.steps if step.runs_code},
         conditions=dict(_conditions(plan)),
-        libraries=INTL_LIBRARIES if any(map(uses_intl, _scripts(plan))) else (),
+        libraries=INTL_LIBRARIES
+        if any(map(uses_intl, (*_scripts(plan), key.value.globals)))
+        else (),
+        shared=_shared(key.value.globals) if key.value.globals.strip() else None,
     )
+
+
+def _shared(source: str) -> CompiledJob:
+    """Compile a workflow's global functions; what does not compile crashes the first step."""
+    from worker.compiler.compiled_job import CompiledJob
+
+    try:
+        return compiled_job(source)
+    except PlanError as error:
+        return CompiledJob(body=f"$worker.fail({dumps(str(error))})")
 
 
 def seed_of(run_id: str) -> str:

@@ -67,7 +67,9 @@ class RunRequest(Struct, frozen=True, kw_only=True):
 
     ``seed`` (32 hexadecimal digits) determines the run's other ids and its random numbers.
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
-    and JavaScript by the expression as written. ``configurations`` holds each step's credential as
+    and JavaScript by the expression as written. ``shared`` is the compiled module of the workflow's
+    global functions, if it has one; ``permissive`` lets jobs name what OpenFn's jobs cannot.
+    ``configurations`` holds each step's credential as
     JSON text, ``credentials`` what is merged under each, and ``missing`` the names of the
     credentials that are not there. ``modules`` are the
     modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
@@ -83,6 +85,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     limits: Limits
     jobs: dict[str, Any]
     conditions: dict[str, str]
+    shared: Any = None
+    permissive: bool = False
     configurations: dict[str, str]
     secrets: tuple[str, ...]
     modules: frozenset[str]
@@ -109,7 +113,7 @@ class ConditionRequest(Struct, frozen=True, kw_only=True):
     request: RunRequest
 
 
-PROGRAM_FIELDS = ("plan", "jobs", "conditions", "adaptors")
+PROGRAM_FIELDS = ("plan", "jobs", "conditions", "shared", "permissive", "adaptors")
 """Fields of a request that all runs of one workflow share."""
 
 

@@ -131,7 +131,9 @@ def define(javascript: JavaScript, engine: Engine, request: RunRequest) -> StepE
     for specifier, name in request.adaptors.items():
         engine.choose(specifier, name)
     jobs = {id: job for id, job in request.jobs.items() if isinstance(job, CompiledJob)}
-    return javascript.define(request.plan, jobs, request.conditions)
+    if request.permissive:
+        engine.permit()
+    return javascript.define(request.plan, jobs, request.conditions, request.shared)
 
 
 def _no_credential(step: Step, name: str) -> StepError:

@@ -206,23 +206,26 @@ def load_realm(
     instance.call("open_api")
     for name in _LIBRARIES:
         _run(instance, _read(f"vendor/{name}.js"), name)
-    _run(instance, _read("common.js"), "common.js")
+    names = instance.call("call_api", "host_names")
+    # Lexical names, as the global object that jobs and conditions can reach loses them.
+    _run(instance, f"(function ({names}) {{ return ({_read('common.js')}\n)}})", "common.js")
     instance.call("call_api", "adaptor", COMMON, REGISTER)
     instance.call("call_api", "freeze")
     for name, bundle in adaptors.items():
-        _install(instance, name, bundle)
+        _install(instance, name, bundle, str(names))
     instance.call("call_api", "close")
     instance.call("collect")
     return instance
 
 
-def _install(instance: Instance, name: str, bundle: str) -> None:
+def _install(instance: Instance, name: str, bundle: str, host_names: str) -> None:
     # A text that is a script by itself cannot close the function around it, and so declares no
     # names that other bundles and jobs would see.
     error = instance.parse(bundle, module=False)
     if error is not None:
         raise ScriptError(f"{name}: {error}")
-    _run(instance, f"(function (Function) {{{bundle}\n}})", name)
+    parameters = f"Function, globalThis, {host_names}"
+    _run(instance, f"(function ({parameters}) {{{bundle}\n}})", name)
     instance.call("call_api", "install", name, REGISTER)
 
 

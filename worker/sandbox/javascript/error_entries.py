@@ -26,7 +26,7 @@ class Frame(Struct, frozen=True):
 
     @property
     def is_job(self) -> bool:
-        return self.file.startswith(("job:", "globals"))
+        return self.file == "globals" or self.file.startswith("job:")
 
     @property
     def is_anonymous_job(self) -> bool:
@@ -45,6 +45,7 @@ class Thrown(Struct, frozen=True, kw_only=True):
 
     error: StepError
     class_name: str
+    is_error: bool
     frames: Sequence[Frame]
     line: int = 0
     operation: str = ""
@@ -63,16 +64,16 @@ class Thrown(Struct, frozen=True, kw_only=True):
 def write_entry(thrown: Thrown, step: Step) -> dict[str, Any]:
     """Write the entry; the realm adds the details of an adaptor's error."""
     innermost = thrown.innermost
-    if innermost is not None and not innermost.is_anonymous_job and thrown.class_name:
+    if thrown.is_error and innermost is not None and not innermost.is_anonymous_job:
         return _adaptor_entry(thrown, step)
     entry = job_entry(thrown.error)
     if not thrown.class_name and thrown.error.type == "TypeError":
         # Thrown null or undefined: OpenFn's own code failed at it.
-        return {**entry, "pos": {"line": None, "column": None}, "step": step.name or step.id}
+        return {**entry, "pos": _NOWHERE, "step": step.name or step.id}
     if "TypeError" in thrown.class_name or "RangeError" in thrown.class_name:
         message = f"{thrown.class_name}: {thrown.error.message}"
         entry |= {"name": "RuntimeError", "subtype": thrown.class_name, "message": message}
-        return {**entry, **_place(thrown.error.position, step)}
+        return {**entry, **_place_of(thrown, step)}
     return {**entry, "name": "JobError", "message": thrown.error.message}
 
 
@@ -84,9 +85,19 @@ def _adaptor_entry(thrown: Thrown, step: Step) -> dict[str, Any]:
         "message": thrown.error.message,
     }
     if any(frame.is_anonymous_job for frame in thrown.frames) or not thrown.line:
-        return {**entry, **_place(thrown.error.position, step)}
+        return {**entry, **_place_of(thrown, step)}
     entry["line"] = thrown.line
     return {**entry, "operationName": thrown.operation} if thrown.operation else entry
+
+
+_NOWHERE = {"line": None, "column": None}
+
+
+def _place_of(thrown: Thrown, step: Step) -> dict[str, Any]:
+    own = next((frame for frame in thrown.frames if frame.is_job), None)
+    if own is not None and own.file == "globals":
+        return {"pos": _NOWHERE, "step": step.name or step.id}
+    return _place(thrown.error.position, step)
 
 
 def _place(position: Position | None, step: Step) -> dict[str, Any]:

@@ -110,13 +110,21 @@
   const frameText = ({ name, file, line, column }) =>
     line ? `    at ${name || "<anonymous>"} (${file}:${line}:${column})` : `    at ${name} (native)`;
 
+  // An error is made where `new` stands, not in the constructors of its class.
+  function withoutConstructor(error, frames) {
+    const name = error?.constructor?.name;
+    const at = frames.findIndex((frame) => frame.name === name && frame.line > 0);
+    const inside = at >= 0 && frames.slice(0, at).every((frame) => frame.line === 0 || /^(job:|globals$)/.test(frame.file));
+    return inside && error.constructor !== Error ? frames.slice(at + 1) : frames;
+  }
+
   // The engine calls this again when an error is thrown again; only the first position counts.
   Error.prepareStackTrace = (error, sites) => {
     if (sitesOf !== null) return sitesOf(sites);
     if (error instanceof InternalError && error.message === "out of memory") flags.oom = true;
     const known = traces.get(error);
     if (known) return known.text;
-    const frames = sites.map(frameOf);
+    const frames = withoutConstructor(error, sites.map(frameOf));
     try {
       const message = error.message;
       const worded = typeof message === "string" ? reword(error, frames) : message;
@@ -163,7 +171,7 @@
 
   // Describes a thrown value as JSON. Hostile getters and proxies must not break the report.
   function describe(error) {
-    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", operation: step?.operation ?? -1 };
+    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", isError: false, operation: step?.operation ?? -1 };
     try {
       if (typeof error === "string") report.message = error;
       else if (error === null || error === undefined) report.message = `Cannot read properties of ${error} (reading 'stack')`;
@@ -171,6 +179,7 @@
         report.message = textOf(error.message);
         report.name = textOf(error.name);
         report.constructor = constructorName(error);
+        report.isError = error instanceof Error;
         report.frames = (traces.get(error)?.frames ?? []).slice(0, TRACE_LENGTH);
         report.details = detailsOf(error);
       }
@@ -355,6 +364,27 @@
   const define = (target, name, value) =>
     Object.defineProperty(target, name, { value, writable: true, configurable: true, enumerable: false });
 
+  // --- what a job can name beyond the language ------------------------------------------------------
+
+  const JOB_NAMES = ["Buffer", "clearInterval", "clearTimeout", "setInterval", "setTimeout"];
+  // For adaptors alone, unless a run is permissive. A job that names them crashes on OpenFn.
+  const ADAPTOR_NAMES = ["DOMException", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "atob", "btoa", "clearImmediate", "performance", "queueMicrotask", "setImmediate", "structuredClone"];
+  const HOST_NAMES = [...JOB_NAMES, ...ADAPTOR_NAMES];
+  const hostValues = {}; // taken from the global object, which conditions and jobs can reach
+  let isPermissive = false;
+
+  const hostValue = (name) => (Object.hasOwn(hostValues, name) && (isPermissive || JOB_NAMES.includes(name)) ? hostValues[name] : undefined);
+
+  // A step's own global object: what it adds or changes is gone in the next step.
+  function globalFor(state, shared) {
+    const own = Object.create(Object.prototype);
+    for (const name of Reflect.ownKeys(globalThis)) define(own, name, globalThis[name]);
+    for (const name of HOST_NAMES) if (hostValue(name) !== undefined) define(own, name, hostValue(name));
+    Object.assign(own, shared, { state });
+    define(own, "globalThis", own);
+    return own;
+  }
+
   // --- adaptors, and what a job's body receives ---------------------------------------------------
 
   const COMMON = "@openfn/language-common";
@@ -391,7 +421,7 @@
       const exports = find(specifier);
       if (exports && name in exports) return exports[name];
     }
-    return undefined;
+    return hostValue(name);
   }
 
   const invalid = (message) => mark(new Error(message), "ValidationError");
@@ -421,12 +451,45 @@
     }
   };
 
+  let sharedModule = null; // the workflow's own global functions: {run, exports}
+
+  const failedImport = (name) => {
+    throw mark(new Error(`Failed to import module "${name}"`), "ImportError");
+  };
+
+  // Runs anew for each step. Its exports are frozen one level deep.
+  async function sharedNames() {
+    if (sharedModule === null) return {};
+    const state = {};
+    const $worker = { exports: sharedModule.exports, exported: {}, state, default: undefined, import: failedImport, dynamicImport: async (name) => failedImport(name), meta: Object.freeze({ url: "" }), fail: failSyntax, op: () => {}, defer, get global() { return globalFor(state, {}); } };
+    try {
+      await sharedModule.run($worker);
+    } catch (error) {
+      if (isObject(error) && typeof error.message === "string") error.message = `[globals] ${error.message}`;
+      throw error;
+    }
+    const names = { ...$worker.exported };
+    if ($worker.default !== undefined) names.default = $worker.default;
+    for (const value of Object.values(names)) if (isReference(value)) Object.freeze(value);
+    return names;
+  }
+
+  const failSyntax = (message) => {
+    throw new SyntaxError(message);
+  };
+
   async function execute(job, state) {
     checkInstalled(job.adaptors);
+    const shared = await sharedNames();
     const thunks = [];
     const $worker = {
       default: [],
       exports: job.exports,
+      exported: {},
+      globals: shared,
+      get global() {
+        return globalFor(state, shared);
+      },
       state,
       meta: Object.freeze({ url: "" }),
       op: (thunk) => void thunks.push(thunk),
@@ -439,7 +502,8 @@
     const operations = [...$worker.default];
     for (const thunk of thunks) operations.push(await thunk());
     const first = $worker.default.length;
-    return await (job.exports.execute ?? inOrder)(...operations.map((operation, index) => checked(operation, index, index - first)))(state);
+    const compose = $worker.exported.execute ?? job.exports.execute ?? inOrder;
+    return await compose(...operations.map((operation, index) => checked(operation, index, index - first)))(state);
   }
 
   async function perform(step, job, upstream, ...more) {
@@ -468,7 +532,16 @@
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
       jobs.set(file, { run: slot.value, sites, exports, adaptors });
     },
-    // Those of a job's free names that one of its adaptors exports.
+    // The engine has just evaluated the workflow's own global functions into the slot.
+    shared(free) {
+      const exports = {};
+      for (const name of JSON.parse(free)) if (hostValue(name) !== undefined) exports[name] = hostValue(name);
+      sharedModule = { run: slot.value, exports };
+    },
+    permit: () => {
+      isPermissive = true;
+    },
+    // Those of a job's free names that one of its adaptors exports, or the host gives.
     names: (adaptors, free) =>
       JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
@@ -570,13 +643,11 @@
     if (condition === "on_job_success") return !hasError(state, stepId);
     if (condition === "on_job_failure") return hasError(state, stepId);
     reset();
-    inCondition = true;
     try {
       const value = conditions[condition](state, stepId);
       // An attempt to make code counts even where the condition catches the error.
       return flags.security ? forbid() : Boolean(value);
     } finally {
-      inCondition = false;
       setTraceLimit.call(Error, TRACE_LIMIT);
     }
   }
@@ -593,12 +664,12 @@
   const pending = new Map(); // number -> resolve
   let lastCall = 0;
 
-  define(globalThis, "__host", (kind, text) =>
+  const callHost = (kind, text) =>
     new Promise((resolve) => {
       pending.set(++lastCall, resolve);
       calls.push([lastCall, String(kind), String(text)]);
-    }));
-  define(globalThis, "__console", consoleFor("ADA"));
+    });
+  const adaptorConsole = consoleFor("ADA");
 
   // Takes the calls that adaptors made since the last time, as JSON, or "".
   api.calls = () => (calls.length ? JSON.stringify(calls.splice(0)) : "");
@@ -606,15 +677,20 @@
     pending.get(number)(text);
     pending.delete(number);
   };
-  // A bundle is a function of its compiler, which stores its exports in a global.
+  // The names that jobs do not have, as parameters of what may use them.
+  api.host_names = () => HOST_NAMES.filter((name) => name in globalThis).join(", ");
+
+  // A bundle is a function of its compiler, its global object and the host names.
   api.install = (name, bundle) => {
     const names = new Set(Reflect.ownKeys(globalThis));
     const prototype = Object.getPrototypeOf(globalThis);
-    bundle.call(undefined, compilerFor(name));
-    const exports = globalThis.__adaptor;
+    const global = Object.create(globalThis);
+    for (const [key, value] of Object.entries({ ...hostValues, __host: callHost, __console: adaptorConsole, globalThis: global })) define(global, key, value);
+    bundle.call(undefined, compilerFor(name), global, ...Object.values(hostValues));
+    const exports = global.__adaptor;
     if (typeof exports !== "object" || exports === null) throw new TypeError("the bundle exports nothing");
     adaptors.set(name, exports);
-    // What else it left there, the next bundle and all jobs would find.
+    // What it left on the real one, the next bundle and all jobs would find.
     for (const key of Reflect.ownKeys(globalThis)) if (!names.has(key)) delete globalThis[key];
     Object.setPrototypeOf(globalThis, prototype);
   };
@@ -668,7 +744,7 @@
   api.adaptor = (name, factory) =>
     void adaptors.set(
       name,
-      factory({
+      factory(...HOST_NAMES.filter((name) => name in globalThis).map((name) => globalThis[name]))({
         lodash: globalThis.__lodash,
         dateFns: globalThis.__dateFns,
         jsonpath: globalThis.__jsonpath,
@@ -729,35 +805,20 @@
     return samples.map(Object.getPrototypeOf);
   };
 
-  // What jobs have beyond the language. Conditions have none of it.
-  const HOST_NAMES = ["Buffer", "DOMException", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "atob", "btoa", "clearImmediate", "clearInterval", "clearTimeout", "performance", "queueMicrotask", "setImmediate", "setInterval", "setTimeout", "structuredClone"];
-  let inCondition = false;
-
-  function hideFromConditions(name) {
-    const { value } = Object.getOwnPropertyDescriptor(globalThis, name) ?? {};
-    if (value === undefined) return;
-    const get = () => {
-      if (inCondition) throw new ReferenceError(`${name} is not defined`);
-      return value;
-    };
-    Object.defineProperty(globalThis, name, { get, set: undefined, configurable: false });
-    harden([value]);
-  }
-
-  const FOR_BUNDLES = ["__host", "__console"];
-
   // Before the first bundle: from here on nothing of the language changes any more.
   api.freeze = () => {
     for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
-    HOST_NAMES.forEach(hideFromConditions);
-    harden([globalThis, api, ...adaptors.values(), ...hidden()]);
+    for (const name of HOST_NAMES) if (name in globalThis) {
+      hostValues[name] = globalThis[name];
+      delete globalThis[name];
+    }
+    harden([globalThis, api, ...Object.values(hostValues), ...adaptors.values(), ...hidden()]);
     for (const name of Reflect.ownKeys(globalThis))
-      if (!FOR_BUNDLES.includes(name)) Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
+      Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
   };
 
   api.close = () => {
-    for (const name of FOR_BUNDLES) delete globalThis[name];
     harden([...adaptors.values()]);
     Object.freeze(globalThis);
   };

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -38,17 +38,25 @@ class JavaScript:
         self._jobs: dict[str, CompiledJob] = {}
         self._sources: dict[str, Step] = {}
         self._conditions: dict[str, int] = {}
+        self._shared: frozenset[str] = frozenset()
         self._prefixes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
 
     # --- before the first step ------------------------------------------------------------------
 
     def define(
-        self, plan: Plan, jobs: Mapping[str, CompiledJob], conditions: Mapping[str, str]
+        self,
+        plan: Plan,
+        jobs: Mapping[str, CompiledJob],
+        conditions: Mapping[str, str],
+        shared: CompiledJob | None = None,
     ) -> StepError | None:
         """Compile every job and every condition; return the first error.
 
-        ``conditions`` maps each expression to what :func:`compile_condition` made of it.
+        ``conditions`` maps each expression to what :func:`compile_condition` made of it. ``shared``
+        is the module whose exports every job can name.
         """
+        if shared is not None:
+            self._define_shared(shared)
         for step in plan.steps:
             job = jobs.get(step.id)
             error = self._define_job(step, job) if job else None
@@ -57,13 +65,17 @@ class JavaScript:
                 return error
         return None
 
+    def _define_shared(self, shared: CompiledJob) -> None:
+        self._shared = frozenset(shared.exports) - _OWN_NAMES
+        names = self._engine.names([], shared.free)
+        self._engine.evaluate(_function_of(shared, _names_from(names, "exports")), "globals")
+        self._engine.shared(json.dumps(list(shared.free)))
+
     def _define_job(self, step: Step, job: CompiledJob) -> StepError | None:
         file = f"job:{step.id}"
         self._jobs[file], self._sources[file] = job, step
-        # The body starts on a line of its own, so that its lines are the author's plus one.
-        head = f'(async function ($worker) {{"use strict";{self._prefix(step, job)}\n'
         try:
-            self._engine.evaluate(f"{head}{job.body}\n}})", file)
+            self._engine.evaluate(_function_of(job, self._prefix(step, job)), file)
         except EvaluationError as error:
             return self._error(error.report, step)
         description = {
@@ -78,9 +90,9 @@ class JavaScript:
         # Names that no adaptor exports must stay free, or they would be undefined and not an error.
         key = (step.adaptors, job.free)
         if key not in self._prefixes:
-            names = self._engine.names(*key) if step.adaptors else []
-            state = "let state = $worker.state;" if "state" in job.free else ""
-            self._prefixes[key] = f"const {{{', '.join(names)}}} = $worker.exports;{state}"
+            names = self._engine.names(*key)
+            shared = self._shared.intersection(job.free).difference(names)
+            self._prefixes[key] = _names_from(names, "exports") + _names_from(shared, "globals")
         return self._prefixes[key]
 
     def _define_conditions(self, step: Step, conditions: Mapping[str, str]) -> StepError | None:
@@ -230,6 +242,7 @@ class JavaScript:
         return Thrown(
             error=error,
             class_name=report["constructor"],
+            is_error=report["isError"],
             frames=[self._frame(frame) for frame in report["frames"]],
             line=line,
             operation=name,
@@ -261,6 +274,26 @@ class JavaScript:
             # V8 reports a pattern at what it reads first, not at its bracket.
             line, column = int(site.get("line", line)), int(site.get("column", column))
         return Frame(frame["name"], frame["file"], line, column)
+
+
+# Names that the workflow's global functions cannot replace.
+_OWN_NAMES = frozenset(("console", "state", "parseInt", "parseFloat"))
+
+
+def _function_of(job: CompiledJob, prefix: str) -> str:
+    """Write the function of ``$worker`` whose body is a job's."""
+    # The body starts on a line of its own, so that its lines are the author's plus one.
+    if "globalThis" not in job.free:
+        state = "let state = $worker.state;" if "state" in job.free else ""
+        return f'(async function ($worker) {{"use strict";{prefix}{state}\n{job.body}\n}})'
+    # Names that the code adds to its global object are then names of the code.
+    head = f'(function ($worker) {{with ($worker.global) return (async () => {{"use strict";{prefix}\n'
+    return f"{head}{job.body}\n}})()}})"
+
+
+def _names_from(names: Iterable[str], source: str) -> str:
+    listed = ", ".join(sorted(names))
+    return f"const {{{listed}}} = $worker.{source};" if listed else ""
 
 
 def _read_report(text: str) -> dict[str, Any]:
