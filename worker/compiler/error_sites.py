@@ -25,7 +25,7 @@ _UNNAMED = "(intermediate value)"
 _LITERALS = ("number", "object", "regex", "true", "false")
 
 Site = dict[str, str | int | bool]
-"""Description of a site: ``called``, ``iterated``, or ``pattern`` with ``property`` and ``of``.
+"""Description of a site: ``called``, ``constructed``, ``iterated``, or ``pattern`` with ``property`` and ``of``.
 
 ``line`` and ``column`` are those of the author's source that V8 reports for a pattern.
 """
@@ -47,16 +47,16 @@ class ErrorSites:
 
     def construction(self, node: Node, constructor: Node) -> None:
         """Add a ``new`` expression."""
-        self._sites.append((node.start_byte, {"called": self._text(constructor)}))
+        self._sites.append((node.start_byte, {"constructed": self._text(constructor)}))
 
-    def iteration(self, iterable: Node) -> None:
-        """Add an expression that is spread or iterated."""
+    def iteration(self, iterable: Node, *, in_call: bool = False) -> None:
+        """Add an expression that is spread (into a call, or elsewhere) or iterated."""
         text = self._text(iterable)
         if iterable.type == "call_expression":
             callee = self._text(iterable.child_by_field_name("function") or iterable)
             text = f"{callee} is not a function or its return value"
         offset = reported_offset(iterable)
-        self._sites.append((offset, {"iterated": text}))
+        self._sites.append((offset, {"iterated": text, **({"spread": True} if in_call else {})}))
 
     def pattern(self, pattern: Node, value: Node | str, kind: str = "value") -> None:
         """Add a pattern with the value that is assigned to it, or what V8 calls that value.
@@ -69,6 +69,8 @@ class ErrorSites:
             name, has_default, at = self._first_property(pattern)
             site: Site = {"pattern": kind, "property": name, "of": "" if has_default else of}
             self._add(pattern, site, at)
+        elif pattern.type == "array_pattern" and value == ".for":
+            self._sites.append((pattern.start_byte, {"iterated": value}))
         elif pattern.type == "array_pattern" and not isinstance(value, str):
             literal = value.type in _LITERALS
             text = _capped(_slice(self.source, value)) if literal else ""
@@ -169,11 +171,11 @@ def expression_text(source: bytes, node: Node) -> str:
 def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
     """Split a chain into its last link and the expression before it."""
     match node.type:
-        case "identifier" | "this" | "undefined" | "number":
+        case "identifier" | "this" | "undefined" | "number" | "null" | "true" | "false":
             return _slice(source, node), None
         case "string":
             return f'"{_slice(source, node)[1:-1]}"', None
-        case "array" | "regex" if node.end_byte - node.start_byte <= 20:
+        case "array" | "object" | "regex" if node.end_byte - node.start_byte <= 20:
             return _slice(source, node), None
         case "member_expression":
             dot = "?." if node.child_by_field_name("optional_chain") else "."

@@ -150,7 +150,8 @@ def _spread(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     # Also in an object, where it cannot fail: the engine never reports that site.
     value = node.named_child(0)
     if value is not None:
-        walk.sites.iteration(value)
+        around = node.parent
+        walk.sites.iteration(value, in_call=around is not None and around.type == "arguments")
     children(walk, node, context)
 
 

@@ -35,7 +35,7 @@ from worker.workflow.model import Step
 
 EMPTY = "{}"
 
-_EMPTY_STATES = ("{}", '{"data":{}}')
+_EMPTY_DATA = '{"data":{}}'
 
 # OpenFn's own words.
 _NOTHING_RETURNED = (
@@ -199,8 +199,8 @@ class StepExecutor(ABC):
     def _final(self, states: Mapping[str, StateText]) -> StateText | None:
         if len(states) <= 1:
             return next(iter(states.values()), None)
-        # Like OpenFn, which drops empty states from a map alone.
-        states = {key: state for key, state in states.items() if state.text not in _EMPTY_STATES}
+        # The map of several leaves has none whose data is empty, but where all would be missing.
+        states = {key: s for key, s in states.items() if s.text != _EMPTY_DATA} or states
         # Joined as text: parsing large states only to write them again would double the memory.
         members = (f"{json.dumps(key)}:{state.text}" for key, state in states.items())
         return StateText(self._writer.next_id(), "{" + ",".join(members) + "}")

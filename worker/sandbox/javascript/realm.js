@@ -39,8 +39,14 @@
     [/^cannot set property '(.*)' of (undefined|null)$/s, "Cannot set properties of $2 (setting '$1')"],
     [/^Invalid scheme$/, "Invalid URL"],
     [/^invalid array length$/, "Invalid array length"],
-    [/^invalid repeat count$/, "Invalid count value"],
-    [/^'(.*)' is read-only$/s, "Cannot assign to '$1': it is a constant or read-only"],
+    [/^'(\d+)' is read-only$/, "Cannot assign to read only property '$1' of object '[object Array]'"],
+    [/^'(.*)' is read-only$/s, "Cannot assign to read only property '$1' of object '#<Object>'"],
+    [/^'this' is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
+    [/^this is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
+    [/^private class field '(.*)' does not exist$/, "Cannot read private member $1 from an object whose class did not declare it"],
+    [/^operand 'prototype' property is not an object$/, "Function has non-object prototype 'undefined' in instanceof check"],
+    [/^invalid value used as WeakMap key$/, "Invalid value used as weak map key"],
+    [/^bad normalization form$/, "The normalization form should be one of NFC, NFD, NFKC, NFKD."],
     [/^(.*) is not initialized$/s, "Cannot access '$1' before initialization"],
     [/^circular reference$/, "Converting circular structure to JSON"],
     [/^string too long$/, "Invalid string length"],
@@ -49,10 +55,31 @@
     [/^Date value is NaN$/, "Invalid time value"],
     [/^cannot convert BigInt to number$/, "Cannot mix BigInt and other types, use explicit conversions"],
     [/^cannot convert symbol to (number|string)$/, "Cannot convert a Symbol value to a $1"],
-    [/^class constructors must be invoked with 'new'$/, "Class constructor cannot be invoked without 'new'"],
     [/^unexpected token: '(.*)'$/s, "Unexpected token '$1' in JSON"],
     [/^unexpected end of (input|string)$/, "Unexpected end of JSON input"],
   ];
+
+  // Errors of the language's own functions name the function.
+  const DIGITS = { toFixed: "digits argument must be between 0 and 100", toExponential: "argument must be between 0 and 100", toPrecision: "argument must be between 1 and 100" };
+  const CALLBACKS = { sort: "The comparison function must be either a function or undefined", toSorted: "The comparison function must be either a function or undefined", flatMap: "flatMap mapper function is not callable" };
+  const OWNERS = { defineProperty: "Object.defineProperty", defineProperties: "Object.defineProperties", setPrototypeOf: "Object.setPrototypeOf", ownKeys: "Reflect.ownKeys", all: "Promise.all", allSettled: "Promise.allSettled", any: "Promise.any", race: "Promise.race" };
+  /** @type {Record<string, (name: string) => string | undefined>} */
+  const OF_FUNCTIONS = {
+    "invalid number of digits": (name) => `${name}() ${DIGITS[name]}`,
+    "regexp must have the 'g' flag": (name) => `String.prototype.${name} called with a non-global RegExp argument`,
+    "regexp not supported": (name) => `First argument to String.prototype.${name} must not be a regular expression`,
+    "null or undefined are forbidden": (name) => `String.prototype.${name} called on null or undefined`,
+    "not a number": (name) => `Number.prototype.${name} requires that 'this' be a Number`,
+    "not a constructor": (name) => `${name} is not a constructor`,
+    "not an object": (name) => OWNERS[name] && `${OWNERS[name]} called on non-object`,
+  };
+
+  function rewordOf(text, name) {
+    if (name === "fromEntries" && NO_ITERATOR.test(text)) return "undefined is not iterable";
+    if (Object.hasOwn(OF_FUNCTIONS, text)) return OF_FUNCTIONS[text](name) ?? text;
+    if (!/ is not a function$/.test(text)) return text;
+    return Object.hasOwn(CALLBACKS, name) ? CALLBACKS[name] : name === "Promise" ? `Promise resolver ${text}` : text;
+  }
 
   const NOT_ITERABLE = /^(.*) is not iterable$/s;
   const NO_ITERATOR = /^cannot read property 'Symbol\.(iterator|asyncIterator)' of (undefined|null)$/;
@@ -60,10 +87,8 @@
 
   // Node's words for what failed at a site that the compiler described.
   function rewordAt(text, site) {
-    if (site.called !== undefined) {
-      if (text === "not a function") return `${site.called} is not a function`;
-      if (/(^|^\S+ is )not a constructor$/.test(text)) return `${site.called} is not a constructor`;
-    }
+    if (site.constructed !== undefined && /(^| is )not a (function|constructor)$/.test(text)) return `${site.constructed} is not a constructor`;
+    if (text === "not a function") return site.called ? `${site.called} is not a function` : site.iterated ? `${site.iterated} is not async iterable` : text;
     const nothing = /^Cannot destructure (undefined|null)$/.exec(text)?.[1];
     if (nothing === undefined || site.pattern === undefined) return text;
     if (site.of === "" && site.property) return `Cannot read properties of ${nothing} (reading '${site.property}')`;
@@ -75,11 +100,21 @@
     const none = NO_ITERATOR.exec(text);
     const value = none ? VALUE(none[2]) : NOT_ITERABLE.exec(text)?.[1];
     if (value === undefined) return text;
+    if (site.spread) return none ? `${site.iterated} is not iterable (cannot read property undefined)` : "Spread syntax requires ...iterable[Symbol.iterator] to be a function";
     return site.iterated ? `${site.iterated} is not iterable` : `${value} is not iterable (cannot read property Symbol(Symbol.iterator))`;
   }
 
   function reword(error, frames) {
     if (error instanceof URIError) return "URI malformed";
+    if (error instanceof AggregateError && error.message === "") {
+      frames.length = 0; // V8 gives it no stack
+      return "All promises were rejected";
+    }
+    if (frames[0]?.line === 0 && frames[0].file === "") {
+      const text = rewordOf(error.message, frames[0].name);
+      if (text !== error.message) return text;
+    }
+    if (error.message === "class constructors must be invoked with 'new'") return `Class constructor ${frames.shift().name} cannot be invoked without 'new'`;
     const site = siteOf(frames[0]);
     const text = rewordIterable(rewordAt(error.message, site), site);
     if (text !== error.message) return text;
