@@ -17,7 +17,7 @@ from worker.compiler import bindings, operations
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.edits import Edits
 from worker.compiler.scope import resolve
-from worker.compiler.syntax import check_expression, check_module, encode_source, parse
+from worker.compiler.syntax import check_expression, check_module, encode_source, parse, with_line_feeds
 from worker.compiler.top_level import TopLevel
 from worker.compiler.visitor import LazyState, SyntaxWalk
 from worker.errors import PlanError
@@ -31,6 +31,7 @@ _HANDLERS: Final = bindings.HANDLERS | operations.HANDLERS
 
 def compile_job(source: str) -> CompiledJob:
     """Compile a job's source. Raises ``PlanError`` (SyntaxError) with line and column, from 1."""
+    source = with_line_feeds(source)
     text = encode_source(source, "SyntaxError")
     root = parse(text)
     # The parser has errors on some valid sources: the engine decides.

@@ -67,6 +67,9 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         context = context.as_value()
     if arguments.type == "template_string":
         return walk.push(arguments, context)
+    if walk.has_dollars and _hangs_on_state(walk, callee):
+        # The state function around the whole call has the arguments in it too.
+        return children(walk, arguments, context.as_value())
     return _arguments(walk, arguments, context)
 
 
@@ -75,6 +78,16 @@ def _root(node: Node) -> Node:
     while node.type == "member_expression" and (target := node.child(0)) is not None:
         node = target
     return node
+
+
+def _hangs_on_state(walk: SyntaxWalk, callee: Node) -> bool:
+    """Return whether a callee is a property of ``$``, directly or of what such a call returns."""
+    node: Node | None = callee
+    if callee.type == "identifier":
+        return False
+    while node is not None and node.type in _CHAIN:
+        node = strip_parentheses(node.child(0))
+    return node is not None and node.type == "identifier" and walk.text(node) == b"$"
 
 
 def _arguments(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:

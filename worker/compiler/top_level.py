@@ -48,8 +48,13 @@ class TopLevel:
         source = node.child_by_field_name("source")
         if source is None:
             raise walk.error("Unexpected token in an import", node.start_byte)
-        module = b"$worker.import(" + walk.text(source) + b");"
         clauses = [child for child in node.named_children if child.type == "import_clause"]
+        line_start = walk.source.rfind(b"\n", 0, node.start_byte) + 1
+        line = walk.source.count(b"\n", 0, node.start_byte) + 1
+        names = [_imported(walk, clause) for clause in clauses]
+        place = f", {line}, {node.start_byte - line_start + 1}, ".encode()
+        listed = b"[" + b", ".join(name for clause in names for name in clause) + b"]"
+        module = b"$worker.import(" + walk.text(source) + place + listed + b");"
         self.imports.append(_bindings(walk, clauses[0], module) if clauses else module)
         # The semicolon keeps the statement before it from continuing after the import.
         walk.edits.replace(node.start_byte, node.end_byte, b";")
@@ -148,6 +153,18 @@ def _destructured(names: list[bytes], namespace: bytes, module: bytes) -> bytes:
         return b"const " + pattern + b" = " + module
     rest = b" const " + pattern + b" = " + namespace + b";" if names else b""
     return b"const " + namespace + b" = " + module + rest
+
+
+def _imported(walk: SyntaxWalk, clause: Node) -> list[bytes]:
+    """Return the names that an import takes from its module, as texts of JavaScript."""
+    names: list[bytes] = []
+    for child in clause.named_children:
+        if child.type == "identifier":
+            names.append(b'"default"')
+        elif child.type == "named_imports":
+            specifiers = (n for n in child.named_children if n.type == "import_specifier")
+            names += [walk.text(n.child(0) or n).strip(b"'\"") for n in specifiers]
+    return [name if name.startswith(b'"') else b'"' + name + b'"' for name in names]
 
 
 def _specifier(walk: SyntaxWalk, node: Node) -> bytes:

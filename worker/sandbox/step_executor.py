@@ -35,10 +35,11 @@ from worker.workflow.model import Step
 
 EMPTY = "{}"
 
+_NOTHING_RETURNED = "the step returned nothing: its output is empty"
 _EMPTY_DATA = '{"data":{}}'
 
 # OpenFn's own words.
-_NOTHING_RETURNED = (
+_NOTHING_PASSED_ON = (
     "WARNING: step {} did not return a state object. This may cause downstream jobs to fail."
 )
 
@@ -165,8 +166,9 @@ class StepExecutor(ABC):
         # After an abort nothing reads the state, and it may be what broke the limit.
         state = None if aborted else outcome.state
         text, withheld = self._writer.dataclip(state)
-        if outcome.state is None and not aborted and effect.next:
-            self.log("warn", "R/T", _NOTHING_RETURNED.format(effect.step.id))
+        if outcome.state is None and not aborted:
+            nothing = _NOTHING_PASSED_ON if effect.next else _NOTHING_RETURNED
+            self.log("warn", "R/T", nothing.format(effect.step.id))
         self._writer.emit(
             "step:complete",
             text,

@@ -427,12 +427,20 @@
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
   const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (baseOf(specifier) === COMMON ? adaptors.get(COMMON) : undefined);
 
-  function moduleFor(specifiers, name) {
+  function moduleFor({ file, adaptors: specifiers }, name, line = 0, column = 0, names = []) {
     const wanted = baseOf(name);
     const own = specifiers.find((specifier) => baseOf(specifier) === wanted);
-    if (own === undefined && wanted !== COMMON)
-      throw mark(new Error(`module not allowed: ${name}`), "ImportError");
-    return find(own ?? name);
+    if (own === undefined && wanted !== COMMON) throw placed(mark(new Error(`module not allowed: ${name}`), "ImportError"), file, line, column);
+    const exports = find(own ?? name);
+    const missing = names.find((wantedName) => !(wantedName in exports));
+    if (missing === undefined) return exports;
+    throw placed(new SyntaxError(`The requested module '${name}' does not provide an export named '${missing}'`), file, line, column);
+  }
+
+  // Imports are moved to the first line of a body; their errors are reported where they were written.
+  function placed(error, file, line, column) {
+    if (line) traces.set(error, { frames: [{ name: "", file, line, column, isWritten: true }], text: String(error) });
+    return error;
   }
 
   const absentFromBuiltIn = (name) => () => {
@@ -529,8 +537,8 @@
       meta: Object.freeze({ url: "" }),
       op: (thunk) => void thunks.push(thunk),
       defer,
-      import: (name) => moduleFor(job.adaptors, name),
-      dynamicImport: async (name) => moduleFor(job.adaptors, String(name)),
+      import: (name, ...place) => moduleFor(job, name, ...place),
+      dynamicImport: async (name) => moduleFor(job, String(name)),
     };
     await job.run($worker);
     if (!Array.isArray($worker.default)) throw invalid("a job's default export must be an array of operations");
@@ -565,7 +573,7 @@
         if (value !== undefined) exports[name] = value;
       }
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
-      jobs.set(file, { run: slot.value, sites, exports, adaptors });
+      jobs.set(file, { file, run: slot.value, sites, exports, adaptors });
     },
     // The engine has just evaluated the workflow's own global functions into the slot.
     shared(free) {

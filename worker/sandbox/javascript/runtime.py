@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -234,11 +235,23 @@ class JavaScript:
 
     # --- errors ---------------------------------------------------------------------------------
 
-    def _thrown(self, report: dict[str, Any], error: StepError, step: Step) -> Thrown:
-        operations = self._jobs[f"job:{step.id}"].operations
-        index = report["operation"]
+    def _operation(self, report: dict[str, Any], step: Step) -> tuple[int, str]:
+        """Return the line and the name of the operation that ran; line 0 if it is not known."""
+        job = self._jobs.get(f"job:{step.id}")
+        operations, index = job.operations if job else (), report.get("operation", -1)
         # Operations of a default export have no line; they come before all others.
-        line, name = operations[index] if 0 <= index < len(operations) else (0, "")
+        return operations[index] if 0 <= index < len(operations) else (0, "")
+
+    def _operation_position(self, report: dict[str, Any], step: Step) -> Position | None:
+        line, _ = self._operation(report, step)
+        if not line:
+            return None
+        text = _lines(step)[line - 1]
+        column = len(text) - len(text.lstrip()) + 1
+        return _position(step, Frame("", f"job:{step.id}", line, column))
+
+    def _thrown(self, report: dict[str, Any], error: StepError, step: Step) -> Thrown:
+        line, name = self._operation(report, step)
         return Thrown(
             error=error,
             class_name=report["constructor"],
@@ -254,7 +267,7 @@ class JavaScript:
         # Adaptors' frames mean nothing to the author.
         frames = [frame for frame in frames if frame.is_job or frame.file.startswith("edge:")]
         own = [frame for frame in frames if frame.file == f"job:{step.id}"]
-        position = _position(step, own[0]) if own else None
+        position = _position(step, own[0]) if own else self._operation_position(report, step)
         return StepError(
             type=report["type"],
             message=message,
@@ -268,7 +281,7 @@ class JavaScript:
     def _frame(self, frame: dict[str, Any]) -> Frame:
         job = self._jobs.get(frame["file"])
         line, column = frame["line"], frame["column"]
-        if job is not None:
+        if job is not None and not frame.get("isWritten"):
             site = job.sites.get(f"{line}:{column}", {})
             line, column = job.origin(line, in_characters(job.body, line, column))
             # V8 reports a pattern at what it reads first, not at its bracket.
@@ -327,9 +340,13 @@ def in_characters(text: str, line: int, column: int) -> int:
     return len(before.decode(errors="ignore")) + 1
 
 
+def _lines(step: Step) -> list[str]:
+    return re.split(r"\n|\r(?!\n)", step.source)
+
+
 def _position(step: Step, frame: Frame) -> Position:
     line, column = frame.line, frame.column
-    lines = step.source.split("\n")
+    lines = _lines(step)
     text = lines[line - 1] if 0 < line <= len(lines) else ""
     # A position in code that the compiler added may lie beyond the author's line.
     within = min(column, len(text) + 1)
