@@ -13,6 +13,7 @@ from worker.cli.options import (
     command,
     input_state,
     only_step,
+    openfn_ways,
     option,
     permissions,
     pick_workflow,
@@ -49,6 +50,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @only_step
 @run_limits
 @permissions
+@openfn_ways
 @option("--record", type=PATH, metavar="FILE",
         help="Record the run and its requests in FILE, for worker replay.")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
@@ -77,6 +79,8 @@ def run(
     debug: bool,
     credentials: Path | None,
     no_python: bool,
+    permissive_globals: bool,
+    payload: str | None,
     record: Path | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
@@ -112,6 +116,10 @@ def run(
             allow_python=not no_python,
             allow_hosts=allow_hosts,
             limits=limits,
+            workflow_options={
+                **({"permissive_globals": True} if permissive_globals else {}),
+                **({"payload": payload} if payload else {}),
+            },
         ),
         Output(
             final_state=output,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
@@ -33,6 +34,9 @@ from worker.workflow.model import Workflow
 if TYPE_CHECKING:
     from worker.sinks.base import Sink
 
+_CONFIGURATION_OF_INPUT = (
+    "warning: the input has a configuration: the first step gets it, under its own credential"
+)
 UNENFORCED = (
     "warning: this system enforces the time limit and the JavaScript memory limit; the memory of "
     "Python steps is not limited, and a killed worker leaves its runs to end by themselves"
@@ -52,6 +56,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_python: bool
     allow_hosts: tuple[str, ...]
     limits: Mapping[str, Any]
+    workflow_options: Mapping[str, Any]
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +84,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     pool.boot()
     loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
+    if request.workflow_options:
+        loaded = replace(loaded, options={**loaded.options, **request.workflow_options})
     options = Options(
         start=request.start,
         end=request.end,
@@ -88,6 +95,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         allow_python=request.allow_python,
     )
     state = read_input(request.input_file)
+    if isinstance(state, dict) and state.get("configuration"):
+        print(_CONFIGURATION_OF_INPUT, file=sys.stderr)
     allowed = [parse_host_pattern(text) for text in request.allow_hosts]
     sinks = _sinks(loaded, output)
     live = functools.partial(_live, loaded, options, allowed)

@@ -31,9 +31,11 @@ def _identifier(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         context.binding.declared.add(name)
     # The parser takes `await (x)` for a call where it does not expect await.
     elif name == b"await":
-        context.mark_asynchronous()
+        walk.check_await(node.start_byte, context)
     else:
         context.scope.used.add(name)
+        if name == b"state" and context.function is walk.top and not context.lazy.end:
+            walk.early_states.append(node.start_byte)
 
 
 def _shorthand(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -136,7 +138,7 @@ def _enter(
 ) -> Scope[StateReference]:
     """Queue a function's parameters and body; ``lazy`` applies if its body is an expression."""
     scope = walk.scope(context.scope)
-    function = Function(scope)
+    function = Function(scope, can_await=any(child.type == "async" for child in node.children))
     single = node.child_by_field_name("parameter")
     if single is not None:
         scope.declared.add(walk.name(single))
@@ -174,6 +176,8 @@ def _for_in(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     walk.push(left, target)
     walk.push(right, inner)
     walk.push(node.child_by_field_name("body"), inner)
+    if any(child.type == "await" for child in node.children):
+        walk.check_await(node.start_byte, context)
     operator = node.child_by_field_name("operator")
     if right is not None and operator is not None and operator.type == "of":
         walk.sites.iteration(right)

@@ -90,7 +90,16 @@ def _compiled(walk: SyntaxWalk, top: TopLevel) -> CompiledJob:
         sites=walk.sites.located(edited),
         operations=tuple(_operations(walk)),
         exports=_names(set(top.exports)),
+        early_state=_early_state(walk),
     )
+
+
+def _early_state(walk: SyntaxWalk) -> int:
+    first = min((operation.end for operation in walk.operations), default=len(walk.source))
+    early = [offset for offset in walk.early_states if offset >= first]
+    if not early or b"state" not in walk.top.scope.used:
+        return 0
+    return walk.source.count(b"\n", 0, min(early)) + 1
 
 
 def _collected(exports: Mapping[bytes, bytes]) -> str:

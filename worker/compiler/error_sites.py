@@ -51,7 +51,7 @@ class ErrorSites:
 
     def iteration(self, iterable: Node, *, in_call: bool = False) -> None:
         """Add an expression that is spread (into a call, or elsewhere) or iterated."""
-        text = self._text(iterable)
+        text = "{}" if iterable.type == "object" else self._text(iterable)
         if iterable.type == "call_expression":
             callee = self._text(iterable.child_by_field_name("function") or iterable)
             text = f"{callee} is not a function or its return value"
@@ -175,7 +175,7 @@ def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
             return _slice(source, node), None
         case "string":
             return f'"{_slice(source, node)[1:-1]}"', None
-        case "array" | "object" | "regex" if node.end_byte - node.start_byte <= 20:
+        case "array" | "regex" if node.end_byte - node.start_byte <= 20:
             return _slice(source, node), None
         case "member_expression":
             dot = "?." if node.child_by_field_name("optional_chain") else "."

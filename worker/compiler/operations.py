@@ -176,7 +176,7 @@ def _yield(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
 
 
 def _await(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
-    context.mark_asynchronous()
+    walk.check_await(node.start_byte, context)
     children(walk, node, context.as_value())
 
 

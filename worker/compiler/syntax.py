@@ -25,14 +25,14 @@ _TOKEN = re.compile(
 
 # Users know the messages of Node, and OpenFn shows those.
 _INVALID = "Invalid or unexpected token"
-_AWAIT = "await is only valid in async functions and the top level bodies of modules"
+AWAIT = "await is only valid in async functions and the top level bodies of modules"
 _NODE_MESSAGES = (
     (r"unexpected end of (string|comment)|unexpected character|invalid first char.*", _INVALID),
     (r"unexpected (line terminator in|end of) regexp", "Invalid regular expression: missing /"),
     (r"invalid redefinition of .*", "Identifier has already been declared"),
     (r"missing initializer for .*", "Missing initializer in const declaration"),
     (r"invalid (assignment left-hand side|lvalue.*)", "Invalid left-hand side in assignment"),
-    (r"unexpected 'await' keyword", _AWAIT),
+    (r"unexpected 'await' keyword", AWAIT),
     (r"return not in a function", "Illegal return statement"),
     (r"break must be inside .*", "Illegal break statement"),
     (r"continue must be inside .*", "Illegal continue statement"),
@@ -117,7 +117,7 @@ def _node_message(error: str, source: str, lines_before: int) -> str:
     # Outside of async functions await is a name, so that the next token is the wrong one.
     before = source[:offset].rstrip()
     if re.search(r"(?<![\w$.])await$", before):
-        return f"{_AWAIT} {_position(source, len(before) - len('await'))}"
+        return f"{AWAIT} {_position(source, len(before) - len('await'))}"
     for pattern, node_message in _NODE_MESSAGES:
         if re.fullmatch(pattern, message):
             return f"{node_message} {_position(source, offset)}"

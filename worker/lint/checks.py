@@ -315,6 +315,7 @@ def _compiles_job(source: str) -> bool:
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
+    shared = _shared_names(subject.workflow)
     for step in subject.workflow.steps:
         if step.language is not Language.JAVASCRIPT or not step.runs_code:
             continue
@@ -325,16 +326,27 @@ def check_names(subject: Subject) -> Iterator[Finding]:
                 rules.BROKEN, step.position, f"'{step.id}' does not compile: {error}"
             )
             continue
-        for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls)):
+        if job.early_state:
+            text = f"'{step.id}' reads 'state' on line {job.early_state}, before an operation ran"
+            yield subject.finding(rules.EARLY_STATE, step.position, text)
+        for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls, shared)):
             # Most often this is an operation such as fn.
             hint = "" if step.adaptors else " (the step names no adaptor)"
             text = f"'{step.id}' uses '{name}', which is not declared{hint}"
             yield subject.finding(rules.UNDECLARED, step.position, text)
 
 
-def _known(names: Names, step: Step, called: tuple[str, ...]) -> frozenset[str]:
+def _shared_names(workflow: Workflow) -> frozenset[str]:
+    """Return the names that a workflow's own global functions export."""
+    compiles = workflow.globals.strip() and _compiles_job(workflow.globals)
+    return frozenset(compiled_job(workflow.globals).exports) if compiles else frozenset()
+
+
+def _known(
+    names: Names, step: Step, called: tuple[str, ...], shared: frozenset[str]
+) -> frozenset[str]:
     """Return the names that a step can use without declaring them."""
-    known = names.globals | {"undefined", "globalThis", "arguments"}
+    known = names.globals | shared | {"undefined", "globalThis", "arguments"}
     if not step.adaptors:
         return known
     # The exports of other adaptors are unknown here, as they may not be installed. So a name that

@@ -67,6 +67,12 @@ UNDECLARED = _rule(
 )
 # Errors of the compiler, as findings: a file with several mistakes shows them all.
 BROKEN = _rule("W010", "cannot-run", Severity.ERROR, "Correct it: the workflow cannot run.")
+EARLY_STATE = _rule(
+    "W040",
+    "early-state",
+    Severity.WARNING,
+    "Read it in a function, such as (state) => state.data: all arguments are evaluated first.",
+)
 # A note: it concerns this machine, and a test can script the step.
 NOT_INSTALLED = _rule(
     "W020",
@@ -77,5 +83,5 @@ NOT_INSTALLED = _rule(
 
 RULES = (
     *(BARE_SUPPRESSION, UNREACHABLE, CUT_OFF, UNHANDLED, THROWS, SINGULAR),
-    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN, NOT_INSTALLED),
+    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN, NOT_INSTALLED, EARLY_STATE),
 )

@@ -74,6 +74,7 @@ def limits_of(
         memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
         state_mb=state_limit,
         payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
+        redacts_payload=own.get("payload") == "openfn",
     )
 
 

@@ -30,12 +30,18 @@ from worker.sandbox.event_writer import EventWriter, size_of
 from worker.sandbox.limits import MIB, timed_out, too_deep
 from worker.sandbox.memory import peak_memory
 from worker.sandbox.protocol import RunRequest
+from worker.util.json import dumps
 from worker.util.nesting import nests_deeper
 from worker.workflow.model import Step
 
 EMPTY = "{}"
 
 _NOTHING_RETURNED = "the step returned nothing: its output is empty"
+_TOO_LARGE = "Dataclip exceeds payload limit: output will not be sent back to the app."
+_REDACTED_ON_OPENFN = (
+    "the next step receives this output; on OpenFn its data would be \"[REDACTED]\", "
+    "as with the option payload: openfn"
+)
 _EMPTY_DATA = '{"data":{}}'
 
 # OpenFn's own words.
@@ -57,6 +63,7 @@ class StepExecutor(ABC):
         self._clock = clock
         self._step_id = self._job_id = ""
         self._execution = 0
+        self._redacted: set[str] = set()
         self._step_started = self._started = clock.now_us()
 
     @abstractmethod
@@ -93,7 +100,7 @@ class StepExecutor(ABC):
     # --- steps ------------------------------------------------------------------------------------
 
     def run_step(self, effect: StartStep) -> Outcome:
-        state = effect.input or StateText(self._writer.next_id(), EMPTY)
+        state = self._passed_on(effect.input) or StateText(self._writer.next_id(), EMPTY)
         self._step_id, self._job_id = self._writer.next_id(), effect.step.id
         self._execution = effect.execution
         self._clock.begin_step(effect.step.id, effect.execution)
@@ -115,6 +122,12 @@ class StepExecutor(ABC):
         if outcome.error is not None and outcome.error.job_id == self._job_id:
             outcome = replace(outcome, error=replace(outcome.error, step_id=self._step_id))
         return replace(outcome, state=self._state_text(outcome.state))
+
+    def _passed_on(self, state: StateText | None) -> StateText | None:
+        """Return what OpenFn passes on of a state; without ``redacts_payload``, the state itself."""
+        if state is None or state.id not in self._redacted:
+            return state
+        return StateText(state.id, dumps({**json.loads(state.text), "data": "[REDACTED]"}))
 
     def _outcome(self, effect: StartStep, state: str) -> Outcome:
         scripted = find_scripted_step(self._request.script, effect.step.id, effect.execution)
@@ -169,6 +182,8 @@ class StepExecutor(ABC):
         if outcome.state is None and not aborted:
             nothing = _NOTHING_PASSED_ON if effect.next else _NOTHING_RETURNED
             self.log("warn", "R/T", nothing.format(effect.step.id))
+        if withheld and state is not None:
+            self._report_withheld(state, bool(effect.next))
         self._writer.emit(
             "step:complete",
             text,
@@ -183,6 +198,14 @@ class StepExecutor(ABC):
             duration=self._clock.now_us() - self._step_started,
         )
         self._step_id = self._job_id = ""
+
+    def _report_withheld(self, state: StateText, passes_on: bool) -> None:
+        limits = self._request.limits
+        self.log("info", "R/T", _TOO_LARGE)
+        if limits.redacts_payload:
+            self._redacted.add(state.id)
+        elif passes_on:
+            self.log("warn", "R/T", _REDACTED_ON_OPENFN)
 
     def complete_run(self, effect: CompleteRun) -> None:
         final = self._final(effect.final_states)
@@ -199,6 +222,7 @@ class StepExecutor(ABC):
         self._writer.flush()
 
     def _final(self, states: Mapping[str, StateText]) -> StateText | None:
+        states = {key: self._passed_on(state) or state for key, state in states.items()}
         if len(states) <= 1:
             return next(iter(states.values()), None)
         # The map of several leaves has none whose data is empty, but where all would be missing.
