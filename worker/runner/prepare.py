@@ -74,7 +74,6 @@ def limits_of(
         memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
         state_mb=state_limit,
         payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
-        redacts_payload=own.get("payload") == "openfn",
     )
 
 
@@ -114,6 +113,7 @@ def prepare(
         conditions=compiled.conditions,
         shared=compiled.shared,
         permissive=workflow.options.get("permissive_globals") is True,
+        redacts_payload=workflow.options.get("payload") == "openfn",
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
         secrets=(
             *collect_secrets([*resolved.values(), workflow.credentials]),

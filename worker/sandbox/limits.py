@@ -16,8 +16,7 @@ class Limits:
 
     ``timeout_s`` counts from ``run:start``. ``memory_mb`` counts everything that the run
     allocates, buffers included. A state over ``state_mb`` (default: a quarter of the memory)
-    kills the run; an output over ``payload_mb`` is withheld from the events, and with
-    ``redacts_payload`` its ``data`` from the next steps too, as on OpenFn; a log line over
+    kills the run; an output over ``payload_mb`` is withheld from the events; a log line over
     ``log_payload_mb`` is cut, and after ``log_lines`` lines, or ``log_total_mb`` of them, no more
     are reported.
     """
@@ -26,7 +25,6 @@ class Limits:
     memory_mb: int = 500
     state_mb: float | None = None
     payload_mb: float = 10.0
-    redacts_payload: bool = False
     log_payload_mb: float = 1.0
     log_lines: int = 10_000
     log_total_mb: float = 50.0

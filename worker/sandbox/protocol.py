@@ -68,8 +68,9 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     ``seed`` (32 hexadecimal digits) determines the run's other ids and its random numbers.
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
     and JavaScript by the expression as written. ``shared`` is the compiled module of the workflow's
-    global functions, if it has one; ``permissive`` lets jobs name what OpenFn's jobs cannot.
-    ``configurations`` holds each step's credential as
+    global functions, if it has one; ``permissive`` lets jobs name what OpenFn's jobs cannot,
+    and with ``redacts_payload`` the ``data`` of an output over the payload limit is withheld from
+    the next steps too. ``configurations`` holds each step's credential as
     JSON text, ``credentials`` what is merged under each, and ``missing`` the names of the
     credentials that are not there. ``modules`` are the
     modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
@@ -87,6 +88,7 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     conditions: dict[str, str]
     shared: Any = None
     permissive: bool = False
+    redacts_payload: bool = False
     configurations: dict[str, str]
     secrets: tuple[str, ...]
     modules: frozenset[str]

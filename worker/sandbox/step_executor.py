@@ -200,9 +200,8 @@ class StepExecutor(ABC):
         self._step_id = self._job_id = ""
 
     def _report_withheld(self, state: StateText, passes_on: bool) -> None:
-        limits = self._request.limits
         self.log("info", "R/T", _TOO_LARGE)
-        if limits.redacts_payload:
+        if self._request.redacts_payload:
             self._redacted.add(state.id)
         elif passes_on:
             self.log("warn", "R/T", _REDACTED_ON_OPENFN)
