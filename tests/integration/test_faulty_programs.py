@@ -24,7 +24,8 @@ def error_here(body: str) -> tuple[str, str, int | None]:
     )
     error = result.error
     assert error is not None, body
-    line = error.position.line - 1 if error.position else None
+    # Where the program has no place for its error, the operation's own line stands: the first.
+    line = error.position.line - 1 if error.position and error.position.line > 1 else None
     return error.name or error.type, without_json_place(error.message), line
 
 

@@ -198,16 +198,21 @@ def load_realm(
     """
     instance = Instance(runtime())
     instance.limit_memory(memory_bytes)
-    for name in (*_LANGUAGE, *libraries):
+    # What the language's own additions name stays in reach of them.
+    _run(instance, "globalThis.__web = {__proto__: null}", "web")
+    _run(instance, f"with (__web) {{{_read('vendor/web.js')}\n}}", "web")
+    for name in (*_LANGUAGE[1:], *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
     for name in ("locale.js", "realm.js"):
         _run(instance, _read(name), name)
     # From here on nobody can make code from text, so the libraries that jobs use cannot either.
     instance.call("open_api")
-    for name in _LIBRARIES:
-        _run(instance, _read(f"vendor/{name}.js"), name)
-    names = instance.call("call_api", "host_names")
     # Lexical names, as the global object that jobs and conditions can reach loses them.
+    names = instance.call("call_api", "host_names")
+    for name in _LIBRARIES:
+        source = _read(f"vendor/{name}.js")
+        _run(instance, f"(function (globalThis, {names}) {{{source}\n}})", name)
+        instance.call("call_api", "library", REGISTER)
     _run(instance, f"(function ({names}) {{ return ({_read('common.js')}\n)}})", "common.js")
     instance.call("call_api", "adaptor", COMMON, REGISTER)
     instance.call("call_api", "freeze")

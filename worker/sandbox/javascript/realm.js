@@ -105,7 +105,7 @@
   }
 
   function reword(error, frames) {
-    if (error instanceof URIError) return "URI malformed";
+    if (error instanceof URIError && frames[0]?.line === 0) return "URI malformed";
     if (error instanceof AggregateError && error.message === "") {
       frames.length = 0; // V8 gives it no stack
       return "All promises were rejected";
@@ -405,6 +405,7 @@
   // For adaptors alone, unless a run is permissive. A job that names them crashes on OpenFn.
   const ADAPTOR_NAMES = ["DOMException", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "atob", "btoa", "clearImmediate", "performance", "queueMicrotask", "setImmediate", "structuredClone"];
   const HOST_NAMES = [...JOB_NAMES, ...ADAPTOR_NAMES];
+  const web = globalThis.__web;
   const hostValues = {}; // taken from the global object, which conditions and jobs can reach
   let isPermissive = false;
 
@@ -504,9 +505,25 @@
   async function sharedNames() {
     if (sharedModule === null) return {};
     const state = {};
-    const $worker = { exports: sharedModule.exports, exported: {}, state, default: undefined, import: failedImport, dynamicImport: async (name) => failedImport(name), meta: Object.freeze({ url: "" }), fail: failSyntax, op: () => {}, defer, get global() { return globalFor(state, {}); } };
+    const calls = [];
+    const $worker = {
+      exports: sharedModule.exports,
+      exported: {},
+      state,
+      default: undefined,
+      import: failedImport,
+      dynamicImport: async (name) => failedImport(name),
+      meta: Object.freeze({ url: "" }),
+      fail: failSyntax,
+      op: (call) => void calls.push(call()), // a plain call, as the module has no operations
+      defer,
+      get global() {
+        return globalFor(state, {});
+      },
+    };
     try {
       await sharedModule.run($worker);
+      await Promise.all(calls);
     } catch (error) {
       if (isObject(error) && typeof error.message === "string") error.message = `[globals] ${error.message}`;
       throw error;
@@ -721,14 +738,28 @@
     pending.delete(number);
   };
   // The names that jobs do not have, as parameters of what may use them.
-  api.host_names = () => HOST_NAMES.filter((name) => name in globalThis).join(", ");
+  const hostNames = () => HOST_NAMES.filter((name) => name in globalThis);
+  api.host_names = () => hostNames().join(", ");
+
+  // A global object for code that may use the host names, so that it leaves nothing on the real one.
+  function globalWith(values) {
+    const global = Object.create(globalThis);
+    for (const [key, value] of Object.entries({ ...values, globalThis: global })) define(global, key, value);
+    return global;
+  }
+
+  let libraryGlobal = null;
+  api.library = (load) => {
+    const values = Object.fromEntries(hostNames().map((name) => [name, globalThis[name]]));
+    libraryGlobal ??= globalWith(values);
+    load(libraryGlobal, ...Object.values(values));
+  };
 
   // A bundle is a function of its compiler, its global object and the host names.
   api.install = (name, bundle) => {
     const names = new Set(Reflect.ownKeys(globalThis));
     const prototype = Object.getPrototypeOf(globalThis);
-    const global = Object.create(globalThis);
-    for (const [key, value] of Object.entries({ ...hostValues, __host: callHost, __console: adaptorConsole, globalThis: global })) define(global, key, value);
+    const global = globalWith({ ...hostValues, __host: callHost, __console: adaptorConsole });
     bundle.call(undefined, compilerFor(name), global, ...Object.values(hostValues));
     const exports = global.__adaptor;
     if (typeof exports !== "object" || exports === null) throw new TypeError("the bundle exports nothing");
@@ -787,10 +818,10 @@
   api.adaptor = (name, factory) =>
     void adaptors.set(
       name,
-      factory(...HOST_NAMES.filter((name) => name in globalThis).map((name) => globalThis[name]))({
-        lodash: globalThis.__lodash,
-        dateFns: globalThis.__dateFns,
-        jsonpath: globalThis.__jsonpath,
+      factory(...hostNames().map((name) => globalThis[name]))({
+        lodash: libraryGlobal.__lodash,
+        dateFns: libraryGlobal.__dateFns,
+        jsonpath: libraryGlobal.__jsonpath,
         console: consoleFor("ADA"),
         absent: absentFromBuiltIn,
       }),
@@ -850,12 +881,13 @@
 
   // Before the first bundle: from here on nothing of the language changes any more.
   api.freeze = () => {
-    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    for (const name of ["__web", "__core-js_shared__", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
-    for (const name of HOST_NAMES) if (name in globalThis) {
+    for (const name of hostNames()) {
       hostValues[name] = globalThis[name];
       delete globalThis[name];
     }
+    Object.assign(web, hostValues);
     harden([globalThis, api, ...Object.values(hostValues), ...adaptors.values(), ...hidden()]);
     for (const name of Reflect.ownKeys(globalThis))
       Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
