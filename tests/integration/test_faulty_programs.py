@@ -35,7 +35,8 @@ def without_json_place(message: str) -> str:
 
 
 def of_node(error: dict[str, Any]) -> tuple[str, str, int | None]:
-    return error["name"], without_json_place(error["message"]), error["line"]
+    # Line 0 is that of the program's own head.
+    return error["name"], without_json_place(error["message"]), error["line"] or None
 
 
 def test_errors_agree_with_node() -> None:

@@ -164,14 +164,13 @@ def test_an_operation_that_fails_by_itself_is_named_with_its_line() -> None:
 
 
 def test_an_output_over_the_payload_limit_is_redacted_only_on_request() -> None:
-    steps = [
-        job("fn(() => ({ data: 'x'.repeat(2000), kept: 1 }));", "a", next={"b": True}),
+    size = 11 * 1024 * 1024
+    steps = (
+        job(f"fn(() => ({{ data: 'x'.repeat({size}), kept: 1 }}));", "a", next={"b": True}),
         job("fn((s) => ({ size: s.data.length, kept: s.kept }));", "b"),
-    ]
-    real = worker.load({"workflow": {"steps": steps}, "options": {"payload_limit_mb": 0.001}})
-    result = worker.run(real, {})
-    assert result.final_state == {"size": 2000, "kept": 1}
+    )
+    result = worker.run(workflow(*steps), {})
+    assert result.final_state == {"size": size, "kept": 1}
     assert any("[REDACTED]" in getattr(event, "message", "") for event in result.events)
-    options = {"payload_limit_mb": 0.001, "payload": "openfn"}
-    openfn = worker.load({"workflow": {"steps": steps}, "options": options})
-    assert worker.run(openfn, {}).final_state == {"size": len("[REDACTED]"), "kept": 1}
+    openfn = worker.run(workflow(*steps, payload="openfn"), {})
+    assert openfn.final_state == {"size": len("[REDACTED]"), "kept": 1}

@@ -26,7 +26,35 @@ from worker.testing.update import update_cases
 from worker.workflow.documents.document import parse_json, parse_yaml
 
 DATA = Path(__file__).parents[1] / "data"
-ODD = ["\x00", "\x07", "\x1b", "\r", "\n", "\x85", "\u2028", "\u2029", "\ufeff", "\ufffe", "\uffff", "\ufdd0", "\U0001fffe", "�", "�", "]]>", "<a>", "&amp;", "\\ud83d", "'", '"', ":", "#", "😀", "é", "--", "%0A"]
+ODD = [
+    "\x00",
+    "\x07",
+    "\x1b",
+    "\r",
+    "\n",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "\ufeff",
+    "\ufffe",
+    "\uffff",
+    "\ufdd0",
+    "\U0001fffe",
+    "�",
+    "�",
+    "]]>",
+    "<a>",
+    "&amp;",
+    "\\ud83d",
+    "'",
+    '"',
+    ":",
+    "#",
+    "😀",
+    "é",
+    "--",
+    "%0A",
+]
 TEXTS = st.lists(st.sampled_from([*ODD, " "]), max_size=8).map("".join) | st.text(
     st.characters(codec=None), max_size=12
 )

@@ -17,7 +17,13 @@ from worker.compiler import bindings, operations
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.edits import Edits
 from worker.compiler.scope import resolve
-from worker.compiler.syntax import check_expression, check_module, encode_source, parse, with_line_feeds
+from worker.compiler.syntax import (
+    check_expression,
+    check_module,
+    encode_source,
+    parse,
+    with_line_feeds,
+)
 from worker.compiler.top_level import TopLevel
 from worker.compiler.visitor import LazyState, SyntaxWalk
 from worker.errors import PlanError

@@ -16,7 +16,7 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     of a stretch that was copied as it stands; lines and columns count from 1, in code points.
     ``free`` are the names that the source uses and never declares, ``free_calls`` those of them
     that it calls, or whose members it calls. ``sites`` maps the ``line:column`` at which the engine
-    reports an error in ``body`` to a description of what was called, iterated or destructured there.
+    reports an error in ``body`` to what was called, iterated or destructured there.
     ``operations`` are the lines and the callees' names of the top-level operations, a name empty
     where the callee is no plain name. ``exports`` are the names that the source exports; the body
     leaves their values in ``$worker.exported``. ``early_state`` is the first line that reads the

@@ -25,7 +25,9 @@ _UNNAMED = "(intermediate value)"
 _LITERALS = ("number", "object", "regex", "true", "false")
 
 Site = dict[str, str | int | bool]
-"""Description of a site: ``called``, ``constructed``, ``iterated``, or ``pattern`` with ``property`` and ``of``.
+"""Description of a site.
+
+It has ``called``, ``constructed`` or ``iterated``, or ``pattern`` with ``property`` and ``of``.
 
 ``line`` and ``column`` are those of the author's source that V8 reports for a pattern.
 """
@@ -70,7 +72,7 @@ class ErrorSites:
             site: Site = {"pattern": kind, "property": name, "of": "" if has_default else of}
             self._add(pattern, site, at)
         elif pattern.type == "array_pattern" and value == ".for":
-            self._sites.append((pattern.start_byte, {"iterated": value}))
+            self._sites.append((pattern.start_byte, {"iterated": ".for"}))
         elif pattern.type == "array_pattern" and not isinstance(value, str):
             literal = value.type in _LITERALS
             text = _capped(_slice(self.source, value)) if literal else ""

@@ -18,7 +18,7 @@ _ANONYMOUS = ("class", "function_expression", "generator_function")
 class TopLevel:
     """Starts the walk at each statement.
 
-    Collects ``imports``, to be hoisted in this order, and ``exports``, local names by exported ones.
+    Collects ``imports``, to be hoisted in this order, and ``exports``, local by exported names.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,6 @@ class TopLevel:
         self.imports.append(_bindings(walk, clauses[0], module) if clauses else module)
         # The semicolon keeps the statement before it from continuing after the import.
         walk.edits.replace(node.start_byte, node.end_byte, b";")
-
 
     def _export(self, walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         declaration = node.child_by_field_name("declaration")

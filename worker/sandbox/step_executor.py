@@ -39,7 +39,7 @@ EMPTY = "{}"
 _NOTHING_RETURNED = "the step returned nothing: its output is empty"
 _TOO_LARGE = "Dataclip exceeds payload limit: output will not be sent back to the app."
 _REDACTED_ON_OPENFN = (
-    "the next step receives this output; on OpenFn its data would be \"[REDACTED]\", "
+    'the next step receives this output; on OpenFn its data would be "[REDACTED]", '
     "as with the option payload: openfn"
 )
 _EMPTY_DATA = '{"data":{}}'
@@ -124,7 +124,7 @@ class StepExecutor(ABC):
         return replace(outcome, state=self._state_text(outcome.state))
 
     def _passed_on(self, state: StateText | None) -> StateText | None:
-        """Return what OpenFn passes on of a state; without ``redacts_payload``, the state itself."""
+        """Return a state as the next step receives it: its data may have to be redacted."""
         if state is None or state.id not in self._redacted:
             return state
         return StateText(state.id, dumps({**json.loads(state.text), "data": "[REDACTED]"}))

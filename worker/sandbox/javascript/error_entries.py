@@ -11,8 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from worker.core.outcome import Position, job_entry
-from worker.core.outcome import StepError
+from worker.core.outcome import Position, StepError, job_entry
 from worker.workflow.model import Step
 
 

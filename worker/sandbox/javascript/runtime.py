@@ -300,7 +300,9 @@ def _function_of(job: CompiledJob, prefix: str) -> str:
         state = "let state = $worker.state;" if "state" in job.free else ""
         return f'(async function ($worker) {{"use strict";{prefix}{state}\n{job.body}\n}})'
     # Names that the code adds to its global object are then names of the code.
-    head = f'(function ($worker) {{with ($worker.global) return (async () => {{"use strict";{prefix}\n'
+    head = (
+        f'(function ($worker) {{with ($worker.global) return (async () => {{"use strict";{prefix}\n'
+    )
     return f"{head}{job.body}\n}})()}})"
 
 

@@ -15,8 +15,8 @@ from worker.workflow.formats.common import (
     read_configuration,
     read_credentials,
     read_data_or_file,
-    read_options,
     read_globals,
+    read_options,
 )
 from worker.workflow.model import Edge, Step, StepKind, Workflow
 

@@ -15,8 +15,8 @@ from worker.workflow.formats.common import (
     read_body,
     read_condition,
     read_credentials,
-    read_options,
     read_globals,
+    read_options,
 )
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
