@@ -20,7 +20,7 @@ from typing import Any
 import worker
 from bench import engine, fleet, locales, recordings, replays, runners
 from bench.table import row
-from worker.cli.parallel_exploration import RestartingEvaluator
+from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
 from worker.runner.pool import Pool

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import worker
+from worker.audit.laws import first_breach
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -77,6 +78,7 @@ def run_case(case: dict[str, Any]) -> worker.Result:
         else options["runTimeoutMs"] / 1000,
         memory_mb=options.get("memoryLimitMb", 500),
     )
+    assert first_breach(result.events) is None
     path = [
         {
             "step": entry.step,

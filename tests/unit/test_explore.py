@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import worker
 from tests.support.command import ROOT, Done, call_worker
 from tests.support.examples import examples
-from worker.cli.parallel_exploration import RestartingEvaluator
 from worker.errors import UsageError
 from worker.explore.explorer import (
     Choice,
@@ -28,6 +27,7 @@ from worker.explore.explorer import (
 from worker.explore.export_cases import case_file, describe_run
 from worker.explore.properties import check_property, parse_property
 from worker.runner.prepare import Options
+from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
 from worker.testing.coverage import measure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,8 +21,9 @@ from worker.cli.options import (
     stop_after,
     write_cases,
 )
-from worker.cli.parallel_exploration import ParallelExploration, RestartingEvaluator
+from worker.cli.parallel_exploration import ParallelExploration
 from worker.cli.progress import progress
+from worker.cli.write_case_file import write_case_file
 from worker.errors import UsageError
 from worker.explore.explorer import (
     Choice,
@@ -37,9 +37,8 @@ from worker.explore.explorer import (
 from worker.explore.export_cases import case_file, describe_run
 from worker.explore.properties import PropertyResult, parse_property
 from worker.runner.prepare import Options
+from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.sinks.terminal_text import one_line, printable
-from worker.testing.case import SUFFIXES
-from worker.testing.case_text import dump_cases
 from worker.util.json import dumps
 from worker.workflow.documents.document import FILE_LIMIT, parse_json, read_text
 from worker.workflow.load import load
@@ -251,12 +250,7 @@ def _write(
     pick: str | None,
     input: str | None,
 ) -> None:
-    if not target.name.endswith(SUFFIXES):
-        raise UsageError(f"a file of cases ends in one of {', '.join(SUFFIXES)}, found {target}")
-    if target.exists():
-        raise UsageError(f"{target} exists already: choose another name, or remove it first")
-    relative = os.path.relpath(file.resolve(), target.resolve().parent)
     known = None if input is None else json.loads(input)
-    content = case_file(workflow, relative, rows.rows, pick, known)
-    target.write_text(dump_cases(target, content), "utf-8")
-    print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
+    write_case_file(
+        target, lambda relative: case_file(workflow, relative, rows.rows, pick, known), file
+    )

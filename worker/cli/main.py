@@ -31,6 +31,9 @@ SECTIONS = {
             "import", "worker.cli.import_run:import_run",
             "Make a recording of a run of Lightning or the OpenFn CLI.",
         ),
+        LazyCommand(
+            "audit", "worker.cli.audit:audit", "Check logs of runs against the rules of a run."
+        ),
         LazyCommand("recording", "worker.cli.recordings:recording", "Look into recordings."),
         LazyCommand(
             "report", "worker.cli.report:report", "Write a run as one HTML page that opens offline."
@@ -46,6 +49,9 @@ SECTIONS = {
         LazyCommand(
             "explore", "worker.cli.explore:explore",
             "List all paths of a workflow without running its steps.",
+        ),
+        LazyCommand(
+            "diff", "worker.cli.diff:diff", "Show where two versions of a workflow differ."
         ),
         LazyCommand(
             "lint", "worker.cli.lint:lint",

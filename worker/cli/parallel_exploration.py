@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
-from worker.core.machine import EdgesEvaluated
-from worker.errors import UsageError, WorkerError
+from worker.errors import WorkerError
 from worker.explore.explorer import Explorer, Search, searches_of
 from worker.explore.properties import Property, PropertyResult, check_property, parse_property
 from worker.explore.state_search import Witness
 from worker.runner.parallel import Handler, results_in_order, worthwhile_processes
-from worker.runner.pool import background, start_evaluator
-from worker.runner.prepare import Options, prepare
-from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
+from worker.runner.prepare import Options
+from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.workflow.model import Workflow
 
 # Processor time of a search in this process, as measured on conditions with a few paths.
@@ -138,26 +135,3 @@ def _result_or_none(task: Task, explorer: Explorer) -> Any:
     except WorkerError:
         # The main process meets the same error, at the place where it belongs.
         return None
-
-
-class RestartingEvaluator:
-    """Evaluator of conditions that starts a new process where the last one ended."""
-
-    def __init__(self, workflow: Workflow, options: Options) -> None:
-        self._request = prepare(workflow, {}, options, str(uuid.uuid4()))
-        self.plan = self._request.plan
-        self._evaluator: ConditionEvaluator | None = None
-
-    def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
-        if self._evaluator is None or self._evaluator.closed:
-            shared = background()
-            call = start_evaluator(shared.pool, self._request)
-            self._evaluator = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
-            if error := self._evaluator.startup_error():
-                raise UsageError(f"the workflow cannot run: {error.message}")
-        return self._evaluator.evaluate_all(step, states)
-
-    def close(self) -> None:
-        """Release the process."""
-        if self._evaluator is not None:
-            self._evaluator.close()

@@ -11,9 +11,17 @@ from xml.etree import ElementTree
 
 import click
 
-from worker.cli.options import PATH, NumberRange, command, jobs, option
+from worker.cli.options import (
+    PATH,
+    NumberRange,
+    WholeNumberRange,
+    command,
+    jobs,
+    option,
+    write_cases,
+)
 from worker.errors import UsageError
-from worker.sinks.terminal_text import printable
+from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult, run_cases_in_parallel
@@ -35,6 +43,13 @@ from worker.workflow.model import Workflow
         help="Draw the coverage on the graph: .svg, .png, .html, .mmd or .dot.")  # fmt: skip
 @option("--update", is_flag=True,
         help="Write the results into the cases that expected others.")  # fmt: skip
+@option("--mutate", is_flag=True,
+        help="Change edges and conditions one by one, and list the changes that no case notices. "
+             "--fail-under is then about these.")  # fmt: skip
+@option("--flaky", type=WholeNumberRange(1, 1000), metavar="N",
+        help="Run each case N times at other times, with other random numbers and with other "
+             "delays of replies, and list what differs.")  # fmt: skip
+@write_cases(help="Write a case for each change that no case notices to FILE.")
 @option("--schema", is_flag=True, help="Print the JSON Schema of case files and exit.")
 def test(
     *,
@@ -46,6 +61,9 @@ def test(
     fail_under: float | None,
     update: bool,
     draw: Path | None,
+    mutate: bool,
+    flaky: int | None,
+    write_cases: Path | None,
     schema: bool,
 ) -> int:
     """Run cases: what steps do, and where the run must go.
@@ -59,10 +77,12 @@ def test(
       worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
       worker test . --coverage rules.json --fail-under 90
       worker test . --jobs 1
+      worker test graphs/referral.cases.yaml --mutate --fail-under 100
+      worker test graphs --flaky 5
 
     \b
-    Exit code: 0 all passed, 1 a case failed or too few rules were exercised,
-    2 wrong usage or an unreadable file.
+    Exit code: 0 all passed, 1 a case failed (also under --flaky), or too few rules were
+    exercised or mutants noticed, 2 wrong usage or an unreadable file.
     """
     if schema:
         return _print_schema()
@@ -75,10 +95,41 @@ def test(
     failed = sum(bool(result.mismatches) for result in results) - updated
     if junit is not None:
         write_junit(junit, results)
-    short = _cover(results, coverage, fail_under, draw)
+    short = _cover(results, coverage, None if mutate else fail_under, draw)
     changed = f", {updated} updated" if updated else ""
     print(f"\n{len(results) - failed - updated} passed, {failed} failed{changed}")
-    return int(bool(failed) or short)
+    # Cases that fail on the workflow itself notice every mutant.
+    few = mutate and not failed and _mutate(cases, jobs, write_cases, fail_under)
+    flaking = flaky is not None and asyncio.run(_find_flaky(cases, flaky, jobs))
+    return int(bool(failed) or short or few or flaking)
+
+
+async def _find_flaky(cases: list[Case], count: int, jobs: int) -> bool:
+    """Print the cases that differ under variations; return True if one fails then."""
+    from worker.testing.flaky import find_flakiness
+
+    failing = 0
+    print()
+    async with aclosing(find_flakiness(cases, count, jobs)) as results:
+        async for flaky in results:
+            if flaky is not None:
+                failing += flaky.fails
+                print(f"{'✗' if flaky.fails else '~'} {printable(flaky.case.name)}")
+                print(f"    with {flaky.cause.value} ({printable(flaky.detail)}):")
+                print(f"    {one_line(flaky.message)}")
+    print(f"{failing} of {len(cases)} cases fail under {count} variations of each kind")
+    return failing > 0
+
+
+def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float | None) -> bool:
+    """Test the cases by mutants; return True if they notice too few."""
+    from worker.cli.mutation_report import mutate
+
+    score = mutate(cases, jobs, target)
+    if fail_under is not None and score < fail_under:
+        print(f"error: {score:.0f} % of the mutants is less than {fail_under:g} %", file=sys.stderr)
+        return True
+    return False
 
 
 def _select(cases: list[Case], keyword: str) -> list[Case]:

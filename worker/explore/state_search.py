@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 1500
 
 # One message to the sandbox evaluates this many: a round trip costs more than an evaluation.
-_BATCH = 150
+BATCH = 150
 # Paths, and values, of one step's conditions. More would leave too few attempts for each.
 _PLENTY = 24
 _MISSING: Any = object()
@@ -72,14 +72,14 @@ def find_witnesses(
     witnesses: dict[tuple[object, ...], Witness] = {}
     expressions = [edge for edge in step.open_edges if edge.kind is EdgeKind.EXPRESSION]
     combinations = 2 ** len(expressions)
-    states = _states(expressions, step.id, failure)
-    while batch := list(itertools.islice(states, _BATCH)):
+    states = candidate_states(expressions, step.id, failure)
+    while batch := list(itertools.islice(states, BATCH)):
         evaluated = evaluate(batch)
         # Each batch over a limit costs a process and its time limit: one is enough to know.
-        if all(map(_over_limit, evaluated)):
+        if all(map(over_limit, evaluated)):
             break
         for state, result in zip(batch, evaluated, strict=False):
-            if not _over_limit(result):
+            if not over_limit(result):
                 throws = len(result.taken) if result.error else None
                 witness = Witness(state=state, taken=result.taken, throws=throws)
                 # A run ends where a condition throws, whatever the results before it were.
@@ -89,7 +89,7 @@ def find_witnesses(
     return list(witnesses.values())
 
 
-def _over_limit(result: EdgesEvaluated) -> bool:
+def over_limit(result: EdgesEvaluated) -> bool:
     return result.error is not None and result.error.type != "EdgeConditionError"
 
 
@@ -103,8 +103,10 @@ class _Vocabulary:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def _states(edges: Sequence[Edge], step: str, failure: Mapping[str, Any] | None) -> Iterator[str]:
-    """Generate the states to try, each once."""
+def candidate_states(
+    edges: Sequence[Edge], step: str, failure: Mapping[str, Any] | None
+) -> Iterator[str]:
+    """Generate the states to try for conditions of a step, each once, the plainest first."""
     vocabulary = _Vocabulary()
     for edge in edges:
         _collect(parse(edge.expression.encode()), vocabulary)

@@ -102,14 +102,15 @@ async def _open_runner(slots: int) -> AsyncIterator[Handler[Case, CaseResult]]:
     async with Pool(size=slots) as pool:
         runner = InProcessRunner(pool, asyncio.get_running_loop())
         try:
-            yield functools.partial(_run_in_order, pool, runner)
+            yield functools.partial(run_in_order, pool, runner)
         finally:
             runner.close()
 
 
-async def _run_in_order(
+async def run_in_order(
     pool: Pool, runner: InProcessRunner, cases: Sequence[Case]
-) -> AsyncIterator[CaseResult]:
+) -> AsyncGenerator[CaseResult, None]:
+    """Run cases with this pool and this runner, and yield their results in order."""
     for start in range(0, len(cases), _SLICE):
         part = cases[start : start + _SLICE]
         # One thread for all: an evaluator of conditions serves one request at a time.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from worker.view.graph.drawing import Drawing, DrawnEdge
@@ -20,8 +21,17 @@ _HEADINGS = ("From", "To", "Condition")
 
 def render_html(drawing: Drawing) -> str:
     """Render a page with the graph and its edges as a table."""
-    graph = svg_element(drawing)
-    styles = _page_styles(float(graph.get("width", "0")))
+    return _render_page(f"{drawing.title}: workflow", [drawing], ())
+
+
+def render_side_by_side(old: Drawing, new: Drawing, lines: Sequence[str]) -> str:
+    """Render a page with two versions of a workflow beside each other, above lines of text."""
+    return _render_page(f"{new.title}: two versions", [old, new], lines)
+
+
+def _render_page(title: str, drawings: Sequence[Drawing], lines: Sequence[str]) -> str:
+    graphs = [svg_element(drawing) for drawing in drawings]
+    styles = _page_styles(max(float(graph.get("width", "0")) for graph in graphs))
     page = ET.Element("html", {"lang": "en"})
     head = ET.SubElement(page, "head")
     ET.SubElement(head, "meta", {"charset": "utf-8"})
@@ -29,11 +39,16 @@ def render_html(drawing: Drawing) -> str:
     ET.SubElement(head, "meta", policy)
     viewport = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
     ET.SubElement(head, "meta", viewport)
-    ET.SubElement(head, "title").text = f"{drawing.title}: workflow"
+    ET.SubElement(head, "title").text = title
     ET.SubElement(head, "style").text = styles
     main = ET.SubElement(ET.SubElement(page, "body"), "main")
-    _frame(main, drawing).append(graph)
-    _table(main, drawing)
+    versions = ET.SubElement(main, "div", {"class": "versions"})
+    for drawing, graph in zip(drawings, graphs, strict=True):
+        version = ET.SubElement(versions, "div")
+        _frame(version, drawing).append(graph)
+        _table(version, drawing)
+    if lines:
+        ET.SubElement(main, "pre").text = "\n".join(lines)
     return f"<!doctype html>\n{ET.tostring(page, encoding='unicode', method='html')}\n"
 
 
@@ -52,6 +67,9 @@ def _page_styles(width: float) -> str:
         ":root { color-scheme: light dark; }",
         f"body {{ margin: 0; font: 14px/1.45 {SANS}; background: {LIGHT.back}; "
         f"color: {LIGHT.ink}; }}",
+        ".versions { display: flex; flex-wrap: wrap; }",
+        ".versions > div { flex: 1 1 20em; min-width: 0; }",
+        "pre { margin: 0 20px 24px; white-space: pre-wrap; overflow-wrap: anywhere; }",
         ".frame { overflow-x: auto; }",
         ".frame svg { display: block; margin: 0 auto; width: 100%; height: auto; "
         f"max-width: {width:g}px; min-width: {min_width:g}px; }}",
