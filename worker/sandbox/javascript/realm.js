@@ -525,9 +525,10 @@
       await sharedModule.run($worker);
       await Promise.all(calls);
     } catch (error) {
-      if (isObject(error) && typeof error.message === "string") error.message = `[globals] ${error.message}`;
+      if (error instanceof Error) error.message = `[globals] ${error.message}`;
       throw error;
     }
+    /** @type {Record<string, any>} */
     const names = { ...$worker.exported };
     if ($worker.default !== undefined) names.default = $worker.default;
     for (const value of Object.values(names)) if (isReference(value)) Object.freeze(value);
