@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench import engine, fleet, locales, recordings, replays, runners
+from bench import confinement, engine, fleet, locales, recordings, replays, runners
 from bench.table import row
-from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
+from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.sandbox.limits import Limits
 from worker.testing.case import Case
 from worker.testing.case_reader import load_cases
@@ -217,6 +217,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     asyncio.run(runners.main())
+    asyncio.run(confinement.main())
     engine.main()
     asyncio.run(main())
     recordings.main(row)

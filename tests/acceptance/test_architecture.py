@@ -76,9 +76,10 @@ subprocess.Popen = popen
 main()
 """
 CHILD = """
-from worker.sandbox.child import runner, zygote
-# Files are forbidden to a runner, and it must write what is traced.
-runner.forbid_files = lambda: None
+from worker.sandbox.child import zygote
+# Files are closed and forbidden to a runner, and it must write what is traced.
+zygote.forbid_files = lambda: None
+zygote.close_all_but = lambda kept: None
 zygote.main()
 """
 

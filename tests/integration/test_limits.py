@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import worker
@@ -275,3 +276,21 @@ def test_a_condition_cannot_blow_the_state_up() -> None:
 def test_a_state_is_measured_in_bytes() -> None:
     source = "fn(s => ({ data: 'ሰ'.repeat(5e5) }));"
     assert run_job(source, limits=Limits(state_mb=1)).error_type == "StateTooLargeError"
+
+
+def test_final_states_that_are_together_over_the_state_limit_kill_the_run() -> None:
+    leaf = "fn(s => ({ data: 'x'.repeat(600000) }));"
+    start = job("fn(s => s);", "a", next={"b": True, "c": True})
+    flow = workflow(start, job(leaf, "b"), job(leaf, "c"))
+    result = worker.run(flow, {}, limits=Limits(state_mb=1))
+    check_events(result)
+    assert (result.status, result.error_type) == ("killed", "StateTooLargeError")
+    assert worker.run(flow, {}, limits=Limits(state_mb=2)).status == "success"
+
+
+@pytest.mark.parametrize("part", ["e.name = long", "e.message = long", "e.details = long"])
+def test_an_error_of_any_length_is_a_failure_with_a_short_error(part: str) -> None:
+    source = f"const long = 'x'.repeat(4e6); const e = new Error('m'); {part}; throw e;"
+    result = run_job(f"fn(s => {{ {source} }});", limits=Limits(log_payload_mb=0.5))
+    assert (result.status, result.error_type) == ("failed", "JobError"), result.error
+    assert len(msgspec.json.encode(result.error)) < 1_000_000

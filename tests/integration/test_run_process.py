@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import signal
-import socket
 import sys
 import time
 import uuid
@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.child_frames import ChildFrames, FakeZygote
 from tests.support.helpers import check_events, job, logs, workflow
+from worker.adaptors.http.stub_host import StubHost
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepStart
 from worker.runner.pool import Pool, start_evaluator
 from worker.runner.prepare import Options, prepare
@@ -25,8 +27,8 @@ from worker.runner.result import Result
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.host import HostCall, HostReply
 from worker.sandbox.parent.run_process import MAX_PENDING_CALLS, RunProcess
-from worker.sandbox.parent.zygote_client import ForkedProcess, ProcessExit, ZygoteError
-from worker.sandbox.protocol import RunRequest, encode_frame
+from worker.sandbox.parent.zygote_client import ZygoteError
+from worker.sandbox.protocol import RunRequest
 
 IDLE = "fn(() => new Promise(() => {}));"
 
@@ -188,31 +190,6 @@ async def test_a_process_that_writes_garbage_ends_once_as_an_exception_and_is_ki
     assert types(result)["run:complete"] == 1
 
 
-class FakeZygote:
-    """Stands in for a zygote: the test writes the frames of the process that it forks."""
-
-    def __init__(self) -> None:
-        ours, self.channel = socket.socketpair()
-        self.exited: asyncio.Future[ProcessExit] = asyncio.get_running_loop().create_future()
-        self.forked = ForkedProcess(name="0", channel=ours, exited=self.exited)
-        self.killed: list[str] = []
-
-    def fork(self) -> ForkedProcess:
-        return self.forked
-
-    def kill(self, name: str) -> None:
-        self.killed.append(name)
-        self.end(ProcessExit(code=-signal.SIGKILL, peak_bytes=0))
-
-    def end(self, process_exit: ProcessExit) -> None:
-        if not self.exited.done():
-            self.exited.set_result(process_exit)
-            self.channel.close()
-
-    def send(self, *headers: dict[str, Any]) -> None:
-        self.channel.sendall(b"".join(map(encode_frame, headers)))
-
-
 class SilentHost:
     """A host that never replies."""
 
@@ -228,17 +205,13 @@ def request_for(flow: Any) -> RunRequest:
     return prepare(flow, {}, Options(), str(uuid.uuid4()))
 
 
-def started(run_id: str, seq: int = 0) -> dict[str, Any]:
-    fields = {"workflow": "test", "versions": {}}
-    return {"type": "run:start", "run_id": run_id, "seq": seq, "timestamp": 1, **fields}
-
-
 class FakeRun:
     """A run process whose frames the test writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: SilentHost | None = None) -> None:
         self.request = request_for(workflow(job("fn(s => s);")))
-        self.zygote, self.host = FakeZygote(), SilentHost()
+        self.zygote, self.host = FakeZygote(), host or SilentHost()
+        self.frames = ChildFrames(self.request)
         self.events: list[AnyEvent] = []
         process = RunProcess(self.zygote, self.request, self.events.append, self.host)
         self.task = asyncio.create_task(process.run(None))
@@ -254,31 +227,11 @@ class FakeRun:
         return event
 
 
-@pytest.mark.parametrize(
-    "second",
-    [
-        pytest.param(lambda run_id: started(str(uuid.uuid4()), 1), id="another run's event"),
-        pytest.param(lambda run_id: started(run_id, 2), id="a gap in seq"),
-        pytest.param(lambda run_id: started(run_id, 0), id="a seq again"),
-        pytest.param(lambda run_id: {"type": "run:start"}, id="fields missing"),
-        pytest.param(lambda run_id: {"type": "host:call", "number": 1}, id="an incomplete call"),
-    ],
-)
-async def test_a_frame_that_does_not_fit_ends_the_run_as_an_exception(second: Any) -> None:
-    run = FakeRun()
-    run.zygote.send(started(run.request.run_id), second(run.request.run_id))
-    await asyncio.wait_for(run.task, 10)
-    assert run.zygote.killed == ["0"]
-    error = run.complete().error
-    assert error is not None and error.type == "ProtocolError"
-    assert [event.type for event in run.events] == ["run:start", "run:complete"]
-
-
 async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_not_run_again() -> (
     None
 ):
     run = FakeRun()
-    run.zygote.send(started(run.request.run_id))
+    run.zygote.send(run.frames.run_start())
     await run.until(lambda: run.events)
     run.zygote.exited.set_exception(ZygoteError())
     run.task.cancel()
@@ -289,14 +242,36 @@ async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_no
     assert error is not None and error.type == "CancelledError"
 
 
+async def test_a_host_that_fails_ends_the_run_as_an_exception() -> None:
+    class BrokenHost(SilentHost):
+        async def handle(self, call: HostCall) -> HostReply:
+            raise KeyError("defect")
+
+    run = FakeRun(BrokenHost())
+    run.zygote.send(run.frames.run_start(), run.frames.step_start(), run.frames.call())
+    await asyncio.wait_for(run.task, 10)
+    error = run.complete().error
+    assert error is not None and (error.type, error.reason) == ("HostError", "exception")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"method":1}', "[" * 100_000, '{"method":"GET","url":"u","redirects":1e999}'],
+    ids=lambda text: text[:12],
+)
+async def test_a_call_that_is_no_request_has_an_error_as_its_reply(text: str) -> None:
+    call = HostCall(number=1, kind="http", text=text, step="a", execution=0, now_us=0)
+    reply = await StubHost(()).handle(call)
+    assert json.loads(reply.text)["error"]["name"] == "TypeError"
+
+
 async def test_a_run_may_have_so_many_open_calls_and_no_more() -> None:
     run = FakeRun()
-    call = {"type": "host:call", "kind": "http", "step": "a", "execution": 0, "now_us": 0}
-    run.zygote.send(started(run.request.run_id))
-    run.zygote.send(*({**call, "number": number + 1} for number in range(1000)))
+    run.zygote.send(run.frames.run_start(), run.frames.step_start())
+    run.zygote.send(*(run.frames.call(number + 1) for number in range(1000)))
     await run.until(lambda: len(run.host.calls) == 1000)
     assert MAX_PENDING_CALLS == 1000 and run.zygote.killed == [] and not run.task.done()
-    run.zygote.send({**call, "number": 1001})
+    run.zygote.send(run.frames.call(1001))
     await asyncio.wait_for(run.task, 10)
     error = run.complete().error
     assert error is not None and error.type == "SecurityError" and run.zygote.killed

@@ -31,7 +31,13 @@ from worker.sandbox.isolation import Isolation
 from worker.sandbox.javascript.engine import Engine, realm_image
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunOnRunner
-from worker.sandbox.protocol import PROGRAM_FIELDS, FrameDecoder, RunRequest
+from worker.sandbox.protocol import (
+    OWN_FIELDS,
+    PROGRAM_FIELDS,
+    FrameDecoder,
+    RunRequest,
+    decode_object,
+)
 
 NOTHING = workflow(job("fn(s => s);"))
 ENDLESS = workflow(job("fn(s => { for (;;); });"))
@@ -223,7 +229,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
-        self.runner = Runner(self._theirs, realm_image())
+        self.runner = Runner(self._theirs, realm_image(), Engine())
         self._encoder = ProgramEncoder()
 
     def run(self, request: RunRequest) -> list[dict[str, Any]]:
@@ -231,11 +237,13 @@ class InProcess:
         if key not in self.runner._programs:
             fields = {name: getattr(request, name) for name in PROGRAM_FIELDS}
             self.runner._programs[key] = Program(fields)
-        shared = (*PROGRAM_FIELDS, "input")
+        shared = (*PROGRAM_FIELDS, *OWN_FIELDS)
         fields = {name: value for name, value in asdict(request).items() if name not in shared}
-        run = base64.b64encode(pickle.dumps(fields)).decode()
-        self.runner._run({"program": key, "run": run}, request.input)
-        return [header for header, _ in FrameDecoder().feed(self._ours.recv(1 << 20))]
+        options = base64.b64encode(pickle.dumps(fields)).decode()
+        own = {"run_id": request.run_id, "seed": request.seed}
+        self.runner._run({"program": key, "options": options, **own}, request.input)
+        decoder = FrameDecoder(decode_object)
+        return [header for header, _ in decoder.feed(self._ours.recv(1 << 20))]
 
     def close(self) -> None:
         self._ours.close()

@@ -102,7 +102,7 @@ def test_the_help_of_the_command_imports_no_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert set(done.stdout.split()) == {
-        "worker.cli", "worker.cli.main", "worker.cli.groups", "worker.cli.renamed",
+        "worker.cli", "worker.cli.entry", "worker.cli.main", "worker.cli.groups", "worker.cli.renamed",
         "worker.errors", "worker.sinks", "worker.sinks.terminal_text", "worker.version",
         "worker.util", "worker.util.lazy_exports",
     }  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.compiled_jobs import CompletedJob, body, evaluate, run
 from worker.compiler.compile_job import compile_condition, compile_job
+from worker.compiler.syntax import MARK_LIMIT, _count_marks
 from worker.engine.shared import blank_instance
 from worker.errors import PlanError
 
@@ -102,10 +103,27 @@ def test_a_long_chain_compiles(link: str) -> None:
     assert job.body.count("defer") == (20_000 if link == ".then(f)" else 0)
 
 
-def test_a_source_over_the_limit_is_refused() -> None:
-    with pytest.raises(PlanError, match=r"1,000,006 bytes, expected at most 1,000,000") as caught:
-        compile_job("'" + "x" * 1_000_004 + "'")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("a(1);" * 400_000, r"1,200,000 marks and words, expected at most 1,000,000"),
+        ("a\n" * 1_000_001, r"1,000,001 marks and words"),
+        ("a " * 1_000_001, r"1,000,001 marks and words"),
+    ],
+    ids=["marks", "lines", "words"],
+)
+def test_a_source_over_a_limit_is_refused(source: str, message: str) -> None:
+    with pytest.raises(PlanError, match=message) as caught:
+        compile_job(source)
     assert caught.value.type == "SyntaxError"
+
+
+def test_long_texts_in_a_source_are_no_reason_to_refuse_it() -> None:
+    source = (
+        "const codes = {\n" + "  'AB-12': 'a long name of a ward',\n" * 60_000 + "};\nfn(s => s)"
+    )
+    assert len(source) > 2_000_000 and _count_marks(source.encode()) < MARK_LIMIT
+    assert len(compile_job("const x = '" + "y" * 3_000_000 + "';\nfn(s => s)").body) > 3_000_000
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:

@@ -53,6 +53,15 @@ def condition(folder: Path, expression: str) -> set[str]:
         ("!state.data.a === !state.data.b", set()),
         ("state.(", {"W010"}),
         ("nope > 1", {"W004"}),
+        ("() => false", {"W015"}),
+        ("(function () { return false })", {"W015"}),
+        ("(async () => false)()", {"W015"}),
+        ("Promise.resolve(state).then(() => false)", {"W015"}),
+        ("new Promise(() => {})", {"W015"}),
+        ("!Promise.resolve(1)", {"W015"}),
+        ("state.data.find((x) => x)", {"W004"}),
+        ("(() => state.data.ok)()", set()),
+        ("import('x')", {"W010"}),
     ],
 )
 def test_conditions(tmp_path: Path, expression: str, found: set[str]) -> None:
@@ -131,14 +140,18 @@ def test_a_step_without_an_adaptor_is_named_as_the_cause(tmp_path: Path) -> None
     file = tmp_path / "w.json"
     file.write_text(json.dumps({"steps": [{"id": "a", "expression": "fn(s => s)"}]}))
     assert [entry.message for entry in lint(file) if entry.rule.code == "W009"] == [
-        "'a' uses 'fn', which is not declared (the step names no adaptor)"
+        "'a' uses 'fn', which is not declared (the step names no adaptor: "
+        "adaptor: '@openfn/language-common')"
     ]
 
 
 def test_another_adaptors_functions_are_taken_on_trust(tmp_path: Path) -> None:
     http = "@openfn/language-http@7.2.10"
-    assert codes(tmp_path, job("a", "get('x', kilos);", adaptor=http)) == {"W009", "W020"}
-    assert codes(tmp_path, job("a", "http.post('x'); util.attr()", adaptor=http)) == {"W020"}
+    assert codes(tmp_path, job("a", "get('x', kilos);", adaptor=http)) == {"W009", "W022"}
+    assert codes(tmp_path, job("a", "http.get('x', util.attr('y'));", adaptor=http)) == {"W022"}
+    assert codes(tmp_path, job("a", "http.get('x');")) == {"W022"}
+    assert codes(tmp_path, job("a", "collections.get('x', 'y');")) == set()
+    assert codes(tmp_path, job("a", "get('x');", adaptor=http)) == {"W022"}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +167,7 @@ def test_functions_that_only_the_published_common_has(
 ) -> None:
     file = tmp_path / "w.json"
     file.write_text(json.dumps({"steps": [job("a", source)]}))
-    messages = [finding.message for finding in lint(file) if finding.rule.code == "W020"]
+    messages = [finding.message for finding in lint(file) if finding.rule.code == "W022"]
     assert messages == ([message] if message else [])
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import worker
 from tests.support.command import call_worker
 from worker.cli.files import write_state
 from worker.cli.test import write_junit
@@ -23,6 +24,8 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult
 from worker.testing.case_text import dump_cases
 from worker.testing.update import update_cases
+from worker.view.graph.drawing import draw
+from worker.view.graph.formats import render
 from worker.workflow.documents.document import parse_json, parse_yaml
 
 DATA = Path(__file__).parents[1] / "data"
@@ -186,6 +189,19 @@ def test_a_run_and_its_case_keep_odd_characters(folder: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
+@pytest.mark.slow
+@few
+@given(TEXTS)
+def test_drawings_are_xml_whatever_names_hold(name: str) -> None:
+    whole = name.encode("utf-8", "replace").decode()
+    steps = [
+        {"id": whole or "a", "name": whole, "expression": "x", "next": {"b": {"label": whole}}}
+    ]
+    workflow = worker.load({"name": whole, "steps": [*steps, {"id": "b", "expression": "x"}]})
+    ElementTree.fromstring(render(draw(workflow), "svg"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["u.cases.yaml", "u.cases.json"])
 def test_an_update_keeps_the_file_readable(folder: Path, name: str) -> None:
     expect = {"status": "failed", "state_exact": {}, "logs": ["l"]}
@@ -197,13 +213,14 @@ def test_an_update_keeps_the_file_readable(folder: Path, name: str) -> None:
     assert update_cases(folder / name, []) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("character", ["\\u0000", "\\ud83d"])
 @pytest.mark.parametrize("place", ["source", "id", "name", "condition", "target", "state"])
 def test_odd_characters_in_a_workflow_are_errors_with_a_place(
     tmp_path: Path, character: str, place: str
 ) -> None:
     step = {"id": "a", "name": "n", "expression": "fn(s => s)", "state": {"x": 1}}
-    next = {"b": "state.data"}
+    next: dict[str, Any] = {"b": "state.data"}
     match place:
         case "source":
             step["expression"] = f"fn(s => s) // {character}"

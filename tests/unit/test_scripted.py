@@ -43,7 +43,31 @@ def test_no_scripted_state_holds_a_credential() -> None:
     state = {"configuration": {"password": SECRET}, "response": {"body": SECRET}, "data": {}}
     error = StepError(type="JobError", message="no", name="JobError")
     for script in (ScriptedStep(), ScriptedStep(error=error)):
-        assert SECRET not in str(scripted_outcome(script, "a", state).state)
+        assert SECRET not in str(scripted_outcome(script, "a", lambda: state).state)
+
+
+@pytest.mark.parametrize(
+    ("returns", "state", "errored"),
+    [
+        ('{"data":1}', '{"data":1}', False),
+        ("{}", "{}", False),
+        ("[]", "[]", False),
+        ("0", None, False),
+        ("null", None, False),
+        ('{"errors":{"a":{}}}', '{"errors":{"a":{}}}', True),
+        ('{"errors":{"b":{}}}', '{"errors":{"b":{}}}', False),
+        ('{"errors":{"a":null}}', '{"errors":{"a":null}}', False),
+        ('{"\\u0065rrors":{"a":1}}', '{"\\u0065rrors":{"a":1}}', True),
+    ],
+)
+def test_what_a_step_returns_decides_whether_it_errored(
+    returns: str, state: str | None, errored: bool
+) -> None:
+    def unused() -> dict[str, object]:
+        pytest.fail("the input is not needed, and parsing it takes time")
+
+    outcome = scripted_outcome(ScriptedStep(returns=returns), "a", unused)
+    assert (outcome.state, outcome.errored) == (state, errored)
 
 
 def test_a_scripted_run_never_shows_the_credential_of_its_step() -> None:

@@ -113,11 +113,14 @@ def store(adaptor: Adaptor, bundle: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written beside its place and renamed: a run must never find half a bundle.
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
-    shutil.copyfile(bundle, draft / "bundle.js")
-    text = json.dumps({"format": FORMAT, **asdict(adaptor)}, indent=2)
-    (draft / "manifest.json").write_text(text, "utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    try:
+        shutil.copyfile(bundle, draft / "bundle.js")
+        text = json.dumps({"format": FORMAT, **asdict(adaptor)}, indent=2)
+        (draft / "manifest.json").write_text(text, "utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def remove(text: str) -> list[Adaptor]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 from worker.adaptors import cache, lock
 from worker.adaptors.cache import Adaptor
+from worker.adaptors.lock import LockedVersion
 from worker.adaptors.names import COMMON, Specifier, parse_or_none
+from worker.errors import UsageError
 from worker.util.identity import Identical
 from worker.workflow.model import Language, Workflow
 
@@ -21,8 +24,20 @@ def choose_adaptors(workflow: Workflow) -> dict[str, Adaptor]:
     specifiers, folder = _named(Identical(workflow))
     locked = lock.read(folder) if specifiers else {}
     # Looked up in each run: an adaptor can be installed while a worker runs.
-    adaptors = {text: cache.find(lock.resolve(named, locked)) for text, named in specifiers}
+    adaptors = {text: _locked(named, locked) for text, named in specifiers}
     return {text: adaptor for text, adaptor in adaptors.items() if adaptor is not None}
+
+
+def _locked(specifier: Specifier, locked: Mapping[str, LockedVersion]) -> Adaptor | None:
+    adaptor = cache.find(lock.resolve(specifier, locked))
+    entry = locked.get(str(specifier))
+    if adaptor is not None and entry is not None and adaptor.integrity != entry.integrity:
+        name = adaptor.specifier
+        raise UsageError(
+            f"{name}: the installed package is not the one in {lock.NAME} (its integrity differs):"
+            f" remove it, and install it again: worker adaptors remove {name}"
+        )
+    return adaptor
 
 
 @functools.lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ outside of an engine.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -28,6 +29,7 @@ from worker.errors import UsageError
 from worker.util.cache_folder import root
 
 COMMAND_TIMEOUT_S = 300
+MAX_BUNDLE_BYTES = 32 * 1024 * 1024
 _NPM_OPTIONS = (
     "--ignore-scripts",
     "--no-audit",
@@ -133,6 +135,11 @@ def _bundle(package: _Package, folder: Path, tools: Path) -> Adaptor:
     report = json.loads(_run(script, tools, f"{package.specifier} cannot be bundled"))
     if forbidden := report["forbidden"]:
         raise UsageError(_forbidden_message(package.specifier, forbidden))
+    if out.stat().st_size > MAX_BUNDLE_BYTES:
+        raise UsageError(
+            f"{package.specifier} is too large: {out.stat().st_size / 2**20:.1f} MB bundled"
+            f" (the limit is {MAX_BUNDLE_BYTES // 2**20} MB)"
+        )
     code = out.read_bytes()
     # A process of its own: a bundle that crashes the engine must not end the installation.
     probe = [sys.executable, "-I", "-m", "worker.adaptors.probe", str(out)]
@@ -177,14 +184,15 @@ def _toolchain(progress: Progress) -> Path:
         progress("installing the tool chain (once)")
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
-        shutil.copytree(source, draft, dirs_exist_ok=True)
-    command = [_program("npm"), "install", *_NPM_OPTIONS]
-    _run(command, draft, "the tool chain cannot be installed: npm")
-    try:
-        draft.rename(folder)
-    except OSError:
-        # Another command installed the same tool chain meanwhile.
-        shutil.rmtree(draft)
+        try:
+            shutil.copytree(source, draft, dirs_exist_ok=True)
+            command = [_program("npm"), "install", *_NPM_OPTIONS]
+            _run(command, draft, "the tool chain cannot be installed: npm")
+            # It fails where another command installed the same tool chain meanwhile.
+            with contextlib.suppress(OSError):
+                draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

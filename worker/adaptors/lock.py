@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from worker.adaptors.names import Specifier
 from worker.errors import UsageError
+from worker.util.whole_files import write_whole
 
 NAME = "adaptors.lock.json"
 
@@ -45,10 +47,10 @@ def write(folder: Path, locked: dict[str, LockedVersion]) -> None:
         for specifier, entry in sorted(locked.items())
     }
     text = json.dumps({"version": 1, "adaptors": adaptors}, indent=2)
-    (folder / NAME).write_text(text + "\n", "utf-8")
+    write_whole(folder / NAME, f"{text}\n".encode())
 
 
-def resolve(specifier: Specifier, locked: dict[str, LockedVersion]) -> Specifier:
+def resolve(specifier: Specifier, locked: Mapping[str, LockedVersion]) -> Specifier:
     """Replace a specifier by the exact version that it is locked to, if there is one."""
     entry = locked.get(str(specifier))
     return Specifier(name=specifier.name, version=entry.version) if entry else specifier

@@ -6,9 +6,11 @@ import resource
 import sys
 from pathlib import Path
 
+from worker.sandbox.confinement import system
+from worker.sandbox.confinement.call_rules import Profile
+from worker.sandbox.confinement.process import Confinement
 from worker.sandbox.javascript.engine import load_realm
 
-MAX_MEMORY_BYTES = 1024**3
 MAX_CPU_S = 60
 
 
@@ -17,8 +19,18 @@ def main() -> None:
     # A bundle is code of strangers that loads before the realm is closed: limit what it can use.
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     bundle = Path(sys.argv[1]).read_text("utf-8")
-    realm = load_realm({"probe": bundle}, memory_bytes=MAX_MEMORY_BYTES)
+    # Once without it: what the engine reads from files is in memory then.
+    load_realm({})
+    confine()
+    realm = load_realm({"probe": bundle})
     print(realm.call("call_api", "exports", "probe"))
+
+
+def confine() -> None:
+    """Forbid this process all that runs of JavaScript may not do."""
+    if sys.platform == "linux":
+        system.forbid_privileges()
+    Confinement().confine(Profile.JAVASCRIPT)
 
 
 if __name__ == "__main__":

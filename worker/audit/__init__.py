@@ -1,3 +1,4 @@
-"""Audit of logs: the rules of a run, checked against what was written down."""
+"""Audit of logs: the rules of a run, checked against what was written down.
 
-from __future__ import annotations
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

@@ -64,7 +64,7 @@ def run_control_plane(
     store.migrate()
     plane = build_control_plane(connection, options, store, log)
     with serve_metrics(
-        options.metrics_listen, lambda: control_metrics(plane), plane.connected.is_set
+        options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
     ):
         asyncio.run(until_signal(plane.run()))
     store.close()
@@ -126,4 +126,9 @@ def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
         name="connected",
         help="1 while connected to the broker, else 0",
         values={"": float(plane.connected.is_set())},
+    )
+    yield Metric(
+        name="store_available",
+        help="1 while the database can be used, else 0",
+        values={"": float(not plane.store_outage)},
     )

@@ -13,7 +13,9 @@ from worker.cli.options import (
     WholeNumberRange,
     capacity,
     command,
+    isolation,
     max_limits,
+    no_python,
     option,
     permissions,
     store_workflows,
@@ -27,6 +29,7 @@ from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.run_executor import RunExecutor
 from worker.runner.pool import Pool
+from worker.sandbox.isolation import Isolation
 from worker.sinks.log import LeveledLogger
 
 DRAIN_S = 5.0
@@ -39,14 +42,23 @@ DRAIN_S = 5.0
 @store_workflows
 @capacity
 @permissions
+@no_python
+@isolation
 @max_limits
 def dev(
-    *, port: int, store: str, workflows: tuple[Path, ...], capacity: int, **allowed: Any
+    *,
+    port: int,
+    store: str,
+    workflows: tuple[Path, ...],
+    capacity: int,
+    isolation: str,
+    no_python: bool,
+    **allowed: Any,
 ) -> int:
     """Run a broker, a control plane and a worker, for a first try.
 
     The broker is mosquitto where it is installed, else the one of
-    pip install 'workflow-worker[broker]'. It listens on loopback only.
+    pip install 'workflow-worker[broker]'. It listens on loopback only. Python steps are allowed.
 
     \b
     Examples:
@@ -61,7 +73,8 @@ def dev(
             name="dev",
             capacity=capacity,
             outbox=Path(folder) / "outbox",
-            allowance=allowance(**allowed),
+            isolation=Isolation(isolation),
+            allowance=allowance(allow_python=not no_python, **allowed),
             drain_s=DRAIN_S,
         )
         with Broker(port=port) as broker:
@@ -92,7 +105,7 @@ async def _run(
     hello: str,
 ) -> None:
     control_task = asyncio.create_task(plane.run())
-    async with Pool(size=options.capacity) as pool:
+    async with Pool(options.capacity, options.isolation) as pool:
         executor = RunExecutor(pool, options.allowance)
         fleet_worker = build_worker(connection, options, executor, log)
         on_signals(lambda: fleet_worker.drain(options.drain_s))

@@ -11,6 +11,7 @@ import click
 from worker.cli.diff_output import as_json, as_markdown, as_text
 from worker.cli.diff_recordings import recorded_lines, replay_recordings
 from worker.cli.diff_sources import load_version
+from worker.cli.files import write_file
 from worker.cli.options import PATH, WholeNumberRange, command, jobs, option, write_cases
 from worker.cli.progress import progress
 from worker.cli.replay import find_recordings
@@ -112,8 +113,5 @@ def _write_cases(
 
 def _write_page(target: Path, old: Workflow, new: Workflow, diff: VersionDiff) -> None:
     page = render_side_by_side(draw(old), draw(new), list(as_text(diff)))
-    try:
-        target.write_text(page, "utf-8")
-    except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+    write_file(target, page.encode())
     print(f"wrote {printable(str(target))}")

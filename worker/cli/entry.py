@@ -6,10 +6,14 @@ import atexit
 import os
 import sys
 import threading
+from typing import TextIO
+
+EXIT_USAGE = 2
 
 
 def main() -> None:
     """Run the command and exit with its code."""
+    _open_missing_streams()
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and not {"--help", "-h"} & set(arguments):
         from worker.sandbox.child_process import ZYGOTE, start_ahead
@@ -22,28 +26,54 @@ def main() -> None:
         run_command()
     except SystemExit as exit:
         if exit.code is None or isinstance(exit.code, int):
-            exit_at_once(exit.code or 0)
+            code = flushed(exit.code or 0)
+            exit_at_once(code)
+            sys.exit(code)
         raise
+
+
+def _open_missing_streams() -> None:
+    """Open what the caller has closed (``>&-``), as a place where output is lost."""
+    # First of all: the next file or socket would get the number of a standard stream, and what is
+    # printed would be written there.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def exit_at_once(code: int) -> None:
     """Exit without the interpreter's teardown, which takes as long as its start.
 
-    Return where only a regular exit is right: while threads run, or if the output is refused.
+    Return where only a regular exit is right: while threads run.
     """
     if threading.active_count() > 1:
         return
-    try:
-        _flush()
-        atexit._run_exitfuncs()
-        _flush()
-    except OSError:
-        return
-    os._exit(code)
+    atexit._run_exitfuncs()
+    os._exit(flushed(code))
 
 
-def _flush() -> None:
+def flushed(code: int) -> int:
+    """Write what is buffered for the standard streams; return the code to exit with.
+
+    That is ``code``, but 2 for a success whose output cannot be written.
+    """
     for stream in (sys.stdout, sys.stderr):
-        # A process without a terminal may have neither.
-        if stream is not None:
+        try:
             stream.flush()
+        except BrokenPipeError:
+            # Whoever read it has seen enough.
+            _silence(stream)
+        except OSError as error:
+            _silence(stream)
+            code = code or EXIT_USAGE
+            print(f"error: cannot write {stream.name}: {error.strerror}", file=sys.stderr)
+    return code
+
+
+def _silence(stream: TextIO) -> None:
+    # What stays in its buffer would be written, and refused, once more at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -40,7 +40,7 @@ from worker.runner.prepare import Options
 from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
-from worker.workflow.documents.document import FILE_LIMIT, parse_json, read_text
+from worker.workflow.documents.document import parse_json, read_text
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -123,7 +123,7 @@ def explore(
 def _input(file: Path | None) -> str | None:
     if file is None:
         return None
-    state = parse_json(read_text(file, FILE_LIMIT), str(file))
+    state = parse_json(read_text(file), str(file))
     if not isinstance(state, dict):
         raise UsageError(f"{file}: expected the input to be a JSON object")
     return dumps(state)

@@ -10,6 +10,7 @@ from typing import Any
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.util.json import dump_indented
+from worker.util.whole_files import write_whole
 from worker.workflow.documents.document import parse_json, read_document, read_text
 from worker.workflow.model import Workflow
 
@@ -71,18 +72,13 @@ def write_state(target: str, state: Mapping[str, Any] | None) -> None:
     if target == "-":
         sys.stdout.write(text)
         return
-    path = Path(target)
+    # A state holds data of patients.
+    write_file(Path(target), text.encode(), mode=0o600)
+
+
+def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file whole, or raise UsageError and leave what was there."""
     try:
-        _write_whole(path, text)
+        write_whole(path, content, mode)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    # A run that writes no file need not import it.
-    import tempfile
-
-    # A file is complete or absent: a reader never gets half a state.
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
-        part.write(text)
-    Path(part.name).replace(path)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from worker.cli.files import write_file
 from worker.cli.options import PATH, command, option, pick_workflow
 from worker.core.compile_plan import compile_plan
-from worker.errors import PlanError, UsageError
+from worker.errors import PlanError
 from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw
 from worker.view.graph.formats import format_from_name, render
@@ -45,10 +46,7 @@ def graph(
         sys.stdout.buffer.write(picture)
         sys.stdout.flush()
         return 0
-    try:
-        output.write_bytes(picture)
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+    write_file(output, picture)
     print(f"wrote {printable(str(output))}")
     return 0
 

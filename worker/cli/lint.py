@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from worker.cli.options import PATH, command, option, pick_workflow
+from worker.cli.workflow_files import find_workflow_files
+from worker.errors import LoadError
 from worker.lint.checks import lint as lint_file
+from worker.lint.findings import Finding
 from worker.lint.output import FORMATS
 from worker.lint.rules import Severity
+from worker.sinks.terminal_text import printable
 
 
 @command()
@@ -25,19 +30,44 @@ def lint(*, files: tuple[Path, ...], workflow: str | None, format: str, fail_on:
     A comment with a reason suppresses a finding, on its line or above it:
     # worker-lint: ignore W008 -- the newest is wanted
 
+    FILES are workflows, folders and patterns; cases and other files among them are skipped.
+
     \b
     Examples:
       worker lint graphs/referral.yaml
+      worker lint .
+      worker lint graphs/*.yaml
       worker lint project.yaml --format sarif > lint.sarif
 
     \b
     Exit code: 0 no finding of that severity, 1 a finding,
     2 wrong usage or an unreadable file.
     """
-    findings = [finding for file in files for finding in lint_file(file, workflow)]
+    findings, unreadable, read = _lint_all(files, workflow)
     for line in FORMATS[format](findings):
         print(line)
-    if format == "text" and not findings:
-        print(f"nothing found in {len(files)} file{'s' if len(files) > 1 else ''}")
+    if format == "text" and not findings and not unreadable:
+        print(f"nothing found in {read} file{'' if read == 1 else 's'}")
+    for error in unreadable:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
     limit = Severity[fail_on.upper()]
-    return int(any(finding.rule.severity >= limit for finding in findings))
+    failed = any(finding.rule.severity >= limit for finding in findings)
+    return 2 if unreadable else int(failed)
+
+
+def _lint_all(
+    paths: tuple[Path, ...], workflow: str | None
+) -> tuple[list[Finding], list[LoadError], int]:
+    """Return the findings of all files, the errors of those that cannot be read, and their number.
+
+    A broken file must not hide what the others have.
+    """
+    findings: list[Finding] = []
+    unreadable: list[LoadError] = []
+    files = find_workflow_files(paths)
+    for file in files:
+        try:
+            findings += lint_file(file, workflow)
+        except LoadError as error:
+            unreadable.append(error)
+    return findings, unreadable, len(files)

@@ -8,12 +8,12 @@ from typing import NoReturn
 
 import click
 
+from worker.cli.entry import EXIT_USAGE
 from worker.cli.groups import LazyCommand, LazyGroup
 from worker.errors import WorkerError
 from worker.sinks.terminal_text import printable
 from worker.version import VERSION
 
-EXIT_USAGE = 2
 EXIT_DEFECT = 5
 
 EXTRAS = {"alembic": "fleet", "sqlalchemy": "fleet"}
@@ -59,7 +59,7 @@ SECTIONS = {
         ),
         LazyCommand(
             "validate", "worker.cli.validate:validate",
-            "Check that the workflows of a file can be read and run.",
+            "Check that workflows can be read and run.",
         ),
     ),
     "Fleet": (
@@ -100,10 +100,14 @@ SECTIONS = {
             "Install real adaptors from npm, list and remove them.",
         ),
     ),
-    "Engine": (
+    "Machine": (
         LazyCommand(
             "engine", "worker.cli.prepare_engine:engine",
             "Prepare the engine that executes JavaScript.",
+        ),
+        LazyCommand(
+            "doctor", "worker.cli.doctor:doctor",
+            "Check what this machine has of what the worker needs.",
         ),
     ),
     "Shell": (
@@ -140,10 +144,10 @@ def main() -> None:
         cli.main(prog_name="worker", standalone_mode=True)
     except WorkerError as error:
         fail(str(error), EXIT_USAGE)
-    except BrokenPipeError:
-        # The reader of stdout has gone. Python flushes stdout at exit and would fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_DEFECT)
+    except OSError as error:
+        # A full disk, a missing permission: of the machine, and not of this program.
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}", EXIT_USAGE)
     except Exception as error:
         if os.environ.get("WORKER_DEBUG"):
             raise

@@ -102,8 +102,22 @@ def options(*decorators: Decorator) -> Decorator:
 
 # --- a workflow and its steps ---------------------------------------------------------------------
 
-pick_workflow = option(
-    "--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."
+
+def _set_file_limit(context: click.Context, parameter: click.Parameter, value: float) -> None:
+    # The help needs none of what reads files.
+    from worker.workflow.documents.document import set_file_limit
+
+    if not context.resilient_parsing:
+        set_file_limit(int(value * 2**20))
+
+
+file_limit = option(
+    "--file-limit", type=POSITIVE, default=20.0, metavar="MB", expose_value=False,
+    callback=_set_file_limit, help="Largest file of a workflow or a job.  [default: 20]",
+)  # fmt: skip
+pick_workflow = options(
+    option("--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."),
+    file_limit,
 )
 input_state = option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
                      help="Input state, as JSON.")  # fmt: skip
@@ -184,8 +198,13 @@ permissions = options(
            help="Credentials by the names that steps use, as JSON or YAML."),
     option("--allow-host", "allow_hosts", multiple=True, metavar="HOST[:PORT]",
            help="Let adaptors make requests to this host too, or to *.DOMAIN."),
-    option("--no-python", is_flag=True, help="Refuse workflows that have Python steps."),
 )  # fmt: skip
+no_python = option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
+allow_python = options(
+    option("--allow-python", is_flag=True, help="Execute the Python steps of orders."),
+    # The default since then: the option stays for the units and scripts that name it.
+    option("--no-python", is_flag=True, hidden=True),
+)
 
 openfn_ways = options(
     option("--permissive-globals", is_flag=True,
@@ -199,10 +218,11 @@ capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_c
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
 isolation = option(
     "--isolation",
-    type=click.Choice(["runner", "process"]),
+    type=click.Choice(["runner", "process", "strict"]),
     default="runner",
     show_default=True,
-    help="Run after run in one process, or each in a new one.",
+    help="Run after run in one process, or each in a new one; strict does not start without all "
+    "layers of confinement.",
 )
 max_limits = options(
     option("--max-timeout", type=POSITIVE, metavar="SECONDS", deprecated_names=["--timeout"],

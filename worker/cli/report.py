@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from worker.cli.files import write_file
 from worker.cli.options import PATH, command, option, workflow_file
 from worker.cli.progress import progress
 from worker.errors import UsageError
@@ -137,8 +138,5 @@ def _write(output: Path, text: str) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from error
+    write_file(output, content)
     print(f"wrote {printable(str(output))}")

@@ -12,6 +12,8 @@ from worker.cli.options import (
     check_only,
     command,
     input_state,
+    isolation,
+    no_python,
     only_step,
     openfn_ways,
     option,
@@ -51,6 +53,8 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @run_limits
 @permissions
 @openfn_ways
+@no_python
+@isolation
 @option("--record", type=PATH, metavar="FILE",
         help="Record the run and its requests in FILE, for worker replay.")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
@@ -79,6 +83,7 @@ def run(
     debug: bool,
     credentials: Path | None,
     no_python: bool,
+    isolation: str,
     permissive_globals: bool,
     payload: str | None,
     record: Path | None,
@@ -114,6 +119,7 @@ def run(
             only=only,
             credentials=credentials,
             allow_python=not no_python,
+            isolation=isolation,
             allow_hosts=allow_hosts,
             limits=limits,
             workflow_options={

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
+from worker.cli.entry import EXIT_USAGE
 from worker.cli.files import (
     check_target,
     print_warnings,
@@ -24,9 +25,12 @@ from worker.cli.files import (
     write_state,
 )
 from worker.core.status import STATUSES, Status
+from worker.errors import UsageError
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations, limits_of
 from worker.runner.result import Result
+from worker.sandbox.isolation import Isolation
+from worker.sinks.guarded import GuardedSink
 from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -54,6 +58,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     only: str
     credentials: Path | None
     allow_python: bool
+    isolation: str
     allow_hosts: tuple[str, ...]
     limits: Mapping[str, Any]
     workflow_options: Mapping[str, Any]
@@ -79,7 +84,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         print(UNENFORCED, file=sys.stderr)
     if output.final_state is not None:
         check_target(output.final_state)
-    pool = Pool(size=1)
+    pool = Pool(1, Isolation(request.isolation))
     # The process that forks runs starts while the file is read and compiled.
     pool.boot()
     loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
@@ -101,11 +106,22 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     sinks = _sinks(loaded, output)
     live = functools.partial(_live, loaded, options, allowed)
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
+    problems = [sink.problem for sink in sinks if sink.problem]
     if output.final_state is not None:
-        write_state(output.final_state, result.final_state)
+        try:
+            write_state(output.final_state, result.final_state)
+        except UsageError as error:
+            problems.append(str(error))
     if hint := hint_for(loaded, result):
         print(f"hint: {printable(hint)}", file=sys.stderr)
-    return STATUSES[result.status].exit_code
+    return _exit_code(result.status, problems)
+
+
+def _exit_code(status: Status, problems: list[str]) -> int:
+    """Report what could not be written, with the status, which may be among it."""
+    for problem in problems:
+        print(f"error: {printable(problem)} (the run ended as {status})", file=sys.stderr)
+    return STATUSES[status].exit_code or (EXIT_USAGE if problems else 0)
 
 
 def hint_for(workflow: Workflow, result: Result) -> str:
@@ -123,7 +139,7 @@ async def _run(
     workflow: Workflow,
     state: dict[str, Any],
     options: Options,
-    sinks: list[Sink],
+    sinks: list[GuardedSink],
     live: Callable[[], LazyHost],
     recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
@@ -140,7 +156,7 @@ async def _run(
             path, patterns = recording
             prepared = PreparedRecording(workflow, options, patterns)
             recorder = Recorder(path, prepared, state, sender)
-            sinks.append(recorder)
+            sinks.append(GuardedSink(recorder, str(path)))
             return await run(prepared.options, host=recorder.host, run_id=recorder.run_id)
     finally:
         await sender.close()
@@ -168,23 +184,25 @@ def _cancel_on_signals(cancel: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal)
 
 
-def _sinks(workflow: Workflow, output: Output) -> list[Sink]:
-    sinks: list[Sink] = []
+def _sinks(workflow: Workflow, output: Output) -> list[GuardedSink]:
+    sinks: list[GuardedSink] = []
     if output.journal is not None:
         from worker.sinks.journal import Journal
 
-        sinks.append(Journal(output.journal))
+        sinks.append(GuardedSink(Journal(output.journal), str(output.journal)))
     if output.as_json:
         from worker.sinks.journal import EventLines
 
-        sinks.append(EventLines(sys.stdout))
+        sinks.append(GuardedSink(EventLines(sys.stdout), "stdout"))
         if not output.quiet:
             from worker.sinks.log import LogSink
 
-            sinks.append(LogSink())
+            sinks.append(GuardedSink(LogSink(), "stderr"))
     elif not output.quiet:
         to_stderr = output.final_state == "-"
-        sinks.append(_screen(workflow, debug=output.debug, to_stderr=to_stderr))
+        name = "stderr" if to_stderr else "stdout"
+        screen = _screen(workflow, debug=output.debug, to_stderr=to_stderr)
+        sinks.append(GuardedSink(screen, name))
     return sinks
 
 

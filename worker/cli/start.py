@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from worker.cli.options import (
     PATH,
     NumberRange,
+    allow_python,
     broker_options,
     capacity,
     command,
@@ -19,6 +20,7 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
+from worker.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.cli.connection import BrokerConnection
@@ -37,6 +39,7 @@ def _hostname() -> str:
 @capacity
 @isolation
 @permissions
+@allow_python
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
@@ -53,6 +56,7 @@ def start(
     isolation: str,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
+    allow_python: bool,
     no_python: bool,
     max_timeout: float | None,
     max_memory: int | None,
@@ -64,7 +68,8 @@ def start(
     """Run a worker: claim runs, execute them and report them.
 
     On SIGTERM or Ctrl-C it claims nothing more, finishes its runs, hands back those that have not
-    started, and exits. A second signal exits at once.
+    started, and exits. A second signal exits at once. Runs with Python steps end as SecurityError
+    unless --allow-python is given.
 
     \b
     Examples:
@@ -76,10 +81,16 @@ def start(
 
     from worker.cli.worker_process import WorkerOptions, allowance, run_worker
     from worker.fleet.messaging.topics import check_name
+    from worker.sandbox.confinement.layers import require_layers
     from worker.sandbox.isolation import Isolation
     from worker.util.cache_folder import root
 
     check_name(name, "--name")
+    if allow_python and no_python:
+        raise UsageError("--no-python is the default: leave out --allow-python or --no-python")
+    if allow_python:
+        # The guard of Python steps is no boundary: only the system confines code of others.
+        require_layers("--allow-python")
     options = WorkerOptions(
         name=name,
         capacity=capacity,
@@ -88,7 +99,7 @@ def start(
         allowance=allowance(
             credentials=credentials,
             allow_hosts=allow_hosts,
-            no_python=no_python,
+            allow_python=allow_python,
             max_timeout=max_timeout,
             max_memory=max_memory,
         ),

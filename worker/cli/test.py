@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import click
 
+from worker.cli.files import write_file
 from worker.cli.options import (
     PATH,
     NumberRange,
@@ -150,9 +151,8 @@ def _draw(file: Path, workflows: list[Workflow], coverages: list[Coverage]) -> N
 
     for number, (workflow, coverage) in enumerate(zip(workflows, coverages, strict=True), start=1):
         target = file if len(workflows) == 1 else file.with_stem(f"{file.stem}-{number}")
-        target.write_bytes(
-            render(draw(workflow, marks_of(workflow, coverage)), format_from_name(target))
-        )
+        drawn = draw(workflow, marks_of(workflow, coverage))
+        write_file(target, render(drawn, format_from_name(target)))
         print(f"drew {printable(workflow.name)}: {printable(str(target))}")
 
 

@@ -9,29 +9,44 @@ import click
 
 from worker.cli.files import print_warnings
 from worker.cli.options import PATH, command, pick_workflow
-from worker.errors import PlanError
+from worker.cli.workflow_files import find_workflow_files
+from worker.errors import LoadError, PlanError
 from worker.runner.prepare import Options, prepare
 from worker.sinks.terminal_text import printable
-from worker.workflow.load import load, workflow_names
+from worker.workflow.load import load_all
 from worker.workflow.model import StepKind, Workflow
 
 
 @command()
-@click.argument("file", type=PATH)
+@click.argument("files", type=PATH, nargs=-1, required=True)
 @pick_workflow
-def validate(*, file: Path, workflow: str | None) -> int:
-    """Check that the workflows of a file can be read and run.
+def validate(*, files: tuple[Path, ...], workflow: str | None) -> int:
+    """Check that workflows can be read and run.
+
+    A key that no tool of OpenFn writes is an error, as what it was meant to set is not set.
+    FILES are workflows, folders and patterns; cases and other files among them are skipped.
 
     \b
     Examples:
       worker validate project.yaml
       worker validate project.yaml --workflow "Case referral"
+      worker validate .
 
     \b
-    Exit code: 0 all could run, 2 one could not, or the file is unreadable.
+    Exit code: 0 all could run, 2 one could not, has an unknown key,
+    or a file is unreadable.
     """
-    names = (workflow,) if workflow else (workflow_names(file) or (None,))
-    return max([_check(load(file, workflow=name)) for name in names], default=0)
+    return max([_check_file(file, workflow) for file in find_workflow_files(files)])
+
+
+def _check_file(file: Path, workflow: str | None) -> int:
+    try:
+        workflows = load_all(file, workflow=workflow, located=True)
+    except LoadError as error:
+        # The other files are checked too.
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return 2
+    return max([_check(loaded) for loaded in workflows], default=0)
 
 
 def _check(workflow: Workflow) -> int:
@@ -41,6 +56,12 @@ def _check(workflow: Workflow) -> int:
         prepare(workflow, None, Options(), run_id="validate")
     except PlanError as error:
         print(f"{name}: {error.type}: {printable(str(error))}", file=sys.stderr)
+        return 2
+    unknown = sum(warning.unknown_key for warning in workflow.warnings)
+    if unknown:
+        keys = "an unknown key" if unknown == 1 else f"{unknown} unknown keys"
+        # What such a key was meant to set is not set, so the workflow runs otherwise than it reads.
+        print(f"{name}: could run, but has {keys}", file=sys.stderr)
         return 2
     jobs = sum(step.kind is StepKind.JOB for step in workflow.steps)
     print(f"{name}: {jobs} {'step' if jobs == 1 else 'steps'}, could run")

@@ -17,6 +17,7 @@ from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
+from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import Limits
 from worker.sinks.log import LeveledLogger
@@ -43,7 +44,7 @@ def allowance(
     *,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
-    no_python: bool,
+    allow_python: bool,
     max_timeout: float | None,
     max_memory: int | None,
 ) -> Allowance:
@@ -51,7 +52,7 @@ def allowance(
     return Allowance(
         credentials=dict(read_credentials(credentials)),
         hosts=tuple(parse_host_pattern(text) for text in allow_hosts),
-        allow_python=not no_python,
+        allow_python=allow_python,
         max_limits=Limits(
             timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
         ),
@@ -61,17 +62,26 @@ def allowance(
 async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, quiet: bool) -> None:
     """Run a worker until a signal comes and its runs are finished or handed back."""
     log = service_log(quiet=quiet)
+    log_confinement(log)
     async with Pool(options.capacity, options.isolation) as pool:
         executor = RunExecutor(pool, options.allowance)
         fleet_worker = build_worker(connection, options, executor, log)
         with serve_metrics(
             options.metrics_listen,
             lambda: worker_metrics(fleet_worker),
-            fleet_worker.connected.is_set,
+            lambda: "" if fleet_worker.connected.is_set() else "not connected",
         ):
             on_signals(lambda: fleet_worker.drain(options.drain_s))
             await fleet_worker.run()
         await executor.close()
+
+
+def log_confinement(log: LeveledLogger) -> None:
+    """Log which layers of confinement the processes of runs have here."""
+    applied = [layer.name for layer in layers() if layer.is_on]
+    missing = {layer.name: layer.missing for layer in layers() if not layer.is_on}
+    write = log.warning if missing_layers() else log.info
+    write("runs.confined", layers=applied, missing=missing)
 
 
 def build_worker(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from worker.cli.files import write_file
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES
@@ -25,5 +26,5 @@ def write_case_file(
     if target.exists():
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     content = build(os.path.relpath(workflow_file.resolve(), target.resolve().parent))
-    target.write_text(dump_cases(target, content), "utf-8")
+    write_file(target, dump_cases(target, content).encode())
     print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")

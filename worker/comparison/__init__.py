@@ -1,3 +1,4 @@
-"""Comparison of two versions of a workflow, proved by walking both."""
+"""Comparison of two versions of a workflow, proved by walking both.
 
-from __future__ import annotations
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""

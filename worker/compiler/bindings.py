@@ -34,8 +34,6 @@ def _identifier(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         walk.check_await(node.start_byte, context)
     else:
         context.scope.used.add(name)
-        if name == b"state" and context.function is walk.top and not context.lazy.end:
-            walk.early_states.append(node.start_byte)
 
 
 def _shorthand(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:

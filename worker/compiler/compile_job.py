@@ -96,16 +96,7 @@ def _compiled(walk: SyntaxWalk, top: TopLevel) -> CompiledJob:
         sites=walk.sites.located(edited),
         operations=tuple(_operations(walk)),
         exports=_names(set(top.exports)),
-        early_state=_early_state(walk),
     )
-
-
-def _early_state(walk: SyntaxWalk) -> int:
-    first = min((operation.end for operation in walk.operations), default=len(walk.source))
-    early = [offset for offset in walk.early_states if offset >= first]
-    if not early or b"state" not in walk.top.scope.used:
-        return 0
-    return walk.source.count(b"\n", 0, min(early)) + 1
 
 
 def _collected(exports: Mapping[bytes, bytes]) -> str:
@@ -132,6 +123,8 @@ def compile_condition(expression: str) -> str:
     """
     text = encode_source(expression, "EdgeConditionError")
     root = parse(text)
+    if b"import" in text and _has_node(root, "import"):
+        raise PlanError("a condition cannot import modules", type="EdgeConditionError")
     if root.has_error or _has_jsx(text, root):
         stripped = expression.strip().removesuffix(";")
         check_expression(stripped)
@@ -154,10 +147,15 @@ def _is_comment(node: Node) -> bool:
 
 def _has_jsx(text: bytes, root: Node) -> bool:
     # The parser accepts JSX, which JavaScript does not have.
-    waiting = [root] if b"<" in text else []
+    return b"<" in text and _has_node(root, "jsx_")
+
+
+def _has_node(root: Node, prefix: str) -> bool:
+    """Return True where the type of a node below the root begins with ``prefix``."""
+    waiting = [root]
     while waiting:
         node = waiting.pop()
-        if node.type.startswith("jsx_"):
+        if node.is_named and node.type.startswith(prefix):
             return True
         waiting += node.named_children
     return False

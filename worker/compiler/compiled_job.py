@@ -19,8 +19,7 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     reports an error in ``body`` to what was called, iterated or destructured there.
     ``operations`` are the lines and the callees' names of the top-level operations, a name empty
     where the callee is no plain name. ``exports`` are the names that the source exports; the body
-    leaves their values in ``$worker.exported``. ``early_state`` is the first line that reads the
-    name ``state`` after an operation, yet before any operation runs (0: none does).
+    leaves their values in ``$worker.exported``.
     """
 
     body: str
@@ -30,7 +29,6 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     sites: Mapping[str, Mapping[str, str | int | bool]] = field(default_factory=dict)
     operations: tuple[tuple[int, str], ...] = ()
     exports: tuple[str, ...] = ()
-    early_state: int = 0
 
     def origin(self, line: int, column: int) -> tuple[int, int]:
         """Map a (line, column) in ``body`` to that in the author's source."""

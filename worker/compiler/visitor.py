@@ -102,7 +102,6 @@ class SyntaxWalk:
         self.sites = ErrorSites(source)
         self.operations: list[Operation] = []
         self.needs_engine_check = False
-        self.early_states: list[int] = []
         # Few sources use $: without one, no argument needs a context of its own.
         self.has_dollars = b"$" in source
         self.statement = LazyState(error=IN_STATEMENT)

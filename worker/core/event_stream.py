@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from worker.core.events import (
     AnyEvent,
@@ -11,7 +10,6 @@ from worker.core.events import (
     RunStart,
     StepComplete,
     StepStart,
-    from_fields,
 )
 from worker.core.outcome import StepError
 
@@ -31,18 +29,13 @@ class EventStream:
         """True after the first event."""
         return self._next_seq > 0
 
-    def accept(self, fields: Mapping[str, Any], dataclip: str | None) -> AnyEvent:
-        """Validate JSON data and the text of its dataclip as the next event.
-
-        Raises ``ValueError`` if it is malformed or out of order.
-        """
-        # The process of a run executes code of strangers, and may send anything.
-        event = from_fields(fields, dataclip)
-        self.check(event)
-        return event
-
     def check(self, event: AnyEvent) -> None:
         """Take the next event. Raises ``ValueError`` if it is of another run or out of order."""
+        self.expect(event)
+        self.record(event)
+
+    def expect(self, event: AnyEvent) -> None:
+        """Raise ``ValueError`` for an event that is of another run or out of order."""
         if self.completed:
             raise ValueError(f"event {event.type} {event.seq} after the end of the run")
         if event.run_id != self.run_id or event.seq != self._next_seq:
@@ -50,21 +43,19 @@ class EventStream:
                 f"event {event.type} {event.seq} of run {event.run_id} "
                 f"(expected event {self._next_seq} of run {self.run_id})"
             )
-        self._record(event)
 
-    def _record(self, event: AnyEvent) -> None:
+    def record(self, event: AnyEvent) -> None:
+        """Take the next event, which was checked."""
         self._next_seq += 1
-        match event:
-            case RunStart():
-                self._started_at = event.timestamp
-            case StepStart():
-                self._running = event
-            case StepComplete():
-                self._running = None
-            case RunComplete():
-                self.completed = True
-            case _:
-                pass
+        # Not isinstance(), which takes longer for a type that does not fit.
+        if type(event) is StepStart:
+            self._running = event
+        elif type(event) is StepComplete:
+            self._running = None
+        elif type(event) is RunStart:
+            self._started_at = event.timestamp
+        elif type(event) is RunComplete:
+            self.completed = True
 
     def complete(
         self, error: StepError, *, now_us: int, memory_bytes: int = 0
@@ -87,7 +78,7 @@ class EventStream:
             mem=memory_bytes,
             duration=_elapsed_us(self._started_at or now_us, now_us),
         )
-        self._record(event)
+        self.record(event)
         yield event
 
     def _complete_step(
@@ -104,7 +95,7 @@ class EventStream:
             mem=memory_bytes,
             duration=_elapsed_us(started.timestamp, now_us),
         )
-        self._record(event)
+        self.record(event)
         return event
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -90,23 +90,36 @@ def truthy(value: Any) -> bool:
     return bool(value) or isinstance(value, dict | list)
 
 
-def scripted_outcome(script: ScriptedStep, step_id: str, state: Mapping[str, Any]) -> Outcome:
-    """Apply a script to the full input state of an execution."""
-    # OpenFn removes these two keys from every output; credentials would leave the run otherwise.
-    rest = {key: value for key, value in state.items() if key not in ("configuration", "response")}
+def scripted_outcome(
+    script: ScriptedStep, step_id: str, state: Callable[[], Mapping[str, Any]]
+) -> Outcome:
+    """Apply a script to an execution; ``state`` returns its full input state."""
     if script.error is None:
-        text = dumps(rest) if script.returns is None else script.returns
-        returned = json.loads(text)
-        errors = returned.get("errors") if isinstance(returned, dict) else None
-        written = errors.get(step_id) if isinstance(errors, dict) else None
-        errored = truthy(written)
-        error = own_error(written, step_id) if errored else None
-        # As with real code, a falsy value counts as nothing returned.
-        return Outcome(state=text if truthy(returned) else None, errored=errored, error=error)
+        return _succeeded(
+            step_id, dumps(_rest(state())) if script.returns is None else script.returns
+        )
     if script.error.aborts:
         return Outcome(state=None, error=script.error)
-    output = rest if script.returns is None else json.loads(script.returns)
+    output = _rest(state()) if script.returns is None else json.loads(script.returns)
     return _failed(script.error, step_id, output if isinstance(output, dict) else {})
+
+
+def _rest(state: Mapping[str, Any]) -> dict[str, Any]:
+    # OpenFn removes these two keys from every output; credentials would leave the run otherwise.
+    return {key: value for key, value in state.items() if key not in ("configuration", "response")}
+
+
+def _succeeded(step_id: str, text: str) -> Outcome:
+    # Most states need not be parsed: an object is true, and has no errors without the word.
+    if text.startswith("{") and "errors" not in text and "\\u" not in text:
+        return Outcome(state=text)
+    returned = json.loads(text)
+    errors = returned.get("errors") if isinstance(returned, dict) else None
+    written = errors.get(step_id) if isinstance(errors, dict) else None
+    errored = truthy(written)
+    error = own_error(written, step_id) if errored else None
+    # As with real code, a falsy value counts as nothing returned.
+    return Outcome(state=text if truthy(returned) else None, errored=errored, error=error)
 
 
 def _failed(error: StepError, step_id: str, output: Mapping[str, Any]) -> Outcome:

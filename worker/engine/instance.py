@@ -63,6 +63,10 @@ class Runtime:
         """The ticker, whose thread is started by the first use."""
         return Ticker(self.code.engine.increment_epoch)
 
+    def start_ticker(self) -> None:
+        """Start the thread now, in a process that may start none later."""
+        self.ticker  # noqa: B018
+
     @cached_property
     def bind(self) -> Bind:
         """The way to call an exported function."""

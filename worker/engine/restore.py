@@ -26,6 +26,8 @@ _DONT_NEED = 4
 # The top byte of a pagemap entry: present (bit 63) or swapped (62), and no page of a file (61).
 _WRITTEN = bytes(bool(top & 0xC0) and not top & 0x20 for top in range(256))
 _WRITTEN_RUN = re.compile(b"\x01+")
+# Copying a page more takes less time than one more call.
+_COPIED_RUN = re.compile(b"\x01(?:\x00?\x01)*")
 _ENTRY_BYTES = 8
 
 # A page that was written once is copied back after every later run as well. Past so many, mapping
@@ -85,7 +87,8 @@ class MappedMemory:
         self._pagemap = _pagemap()
         self._image: Image | None = None
         self._source = 0
-        self._written: Runs = ()
+        self._written = b""
+        self._runs: Runs = ()
         self._faults = _NEVER_READ
 
     def load(self, image: Image) -> None:
@@ -105,8 +108,9 @@ class MappedMemory:
             if written.count(1) > _REMAP_PAGES:
                 self._map(self._image)
                 return
-            self._written = tuple(_runs(written))
-        self._copy(self._written)
+            if written != self._written:
+                self._written, self._runs = written, tuple(_runs(written))
+        self._copy(self._runs)
         self._faults = _page_faults()
 
     def written(self) -> list[tuple[int, int]]:
@@ -144,7 +148,7 @@ class MappedMemory:
 
 
 def _runs(written: bytes) -> Iterator[tuple[int, int]]:
-    for run in _WRITTEN_RUN.finditer(written):
+    for run in _COPIED_RUN.finditer(written):
         start, end = run.span()
         yield start * PAGE, (end - start) * PAGE
 

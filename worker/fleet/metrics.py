@@ -1,6 +1,7 @@
 """HTTP endpoint for Prometheus metrics and a health check.
 
-``/metrics`` returns the metrics. ``/health`` returns 200 while the process is connected, else 503.
+``/metrics`` returns the metrics. ``/health`` returns 200 while the process works, else 503 and
+the reason.
 """
 
 from __future__ import annotations
@@ -28,18 +29,19 @@ class Metric:
 
 @contextlib.contextmanager
 def serve_metrics(
-    address: str | None, metrics: Callable[[], Iterable[Metric]], healthy: Callable[[], bool]
+    address: str | None, metrics: Callable[[], Iterable[Metric]], problem: Callable[[], str]
 ) -> Iterator[None]:
     """Serve metrics and health at ``HOST:PORT`` (or ``PORT`` on loopback) within the context.
 
-    Without an address, do nothing.
+    ``problem`` returns why the process does not work, or an empty string. Without an address, do
+    nothing.
     """
     if address is None:
         yield
         return
     host, port = _parse_address(address)
     try:
-        server = make_server(host, port, _app(metrics, healthy), WSGIServer, _SilentHandler)
+        server = make_server(host, port, _app(metrics, problem), WSGIServer, _SilentHandler)
     except OSError as error:
         raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
     # A thread of its own: a scrape must work while the event loop is busy.
@@ -66,7 +68,7 @@ class _SilentHandler(WSGIRequestHandler):
         pass  # a line per scrape would fill the log
 
 
-def _app(metrics: Callable[[], Iterable[Metric]], healthy: Callable[[], bool]) -> Any:
+def _app(metrics: Callable[[], Iterable[Metric]], problem: Callable[[], str]) -> Any:
     metrics_app = _metrics_app(metrics)
 
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -75,9 +77,9 @@ def _app(metrics: Callable[[], Iterable[Metric]], healthy: Callable[[], bool]) -
                 body: Iterable[bytes] = metrics_app(environ, start)
                 return body
             case "/health":
-                is_healthy = healthy()
-                start("200 OK" if is_healthy else "503 Service Unavailable", [_TEXT])
-                return [b"ok\n" if is_healthy else b"not connected\n"]
+                reason = problem()
+                start("503 Service Unavailable" if reason else "200 OK", [_TEXT])
+                return [f"{reason or 'ok'}\n".encode()]
             case _:
                 start("404 Not Found", [_TEXT])
                 return [b"/metrics or /health\n"]

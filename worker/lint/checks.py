@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from worker.adaptors.cache import Adaptor
 from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.names import COMMON, package_of
+from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan
 from worker.core.reachability import reachable_steps
 from worker.errors import PlanError
 from worker.lint import rules
+from worker.lint.condition_values import constant_parts
 from worker.lint.findings import Finding, unsuppressed
+from worker.lint.job_code import LACKING, JobCode, job_mistakes
 from worker.lint.rules import Rule
+from worker.lint.source_tree import text_of, walk
 from worker.runner.pool import Pool, background
 from worker.runner.prepare import Options, compiled_condition, compiled_job
 from worker.sandbox.limits import Limits
-from worker.workflow.documents.document import FILE_LIMIT, read_text
-from worker.workflow.load import load, workflow_names
+from worker.workflow.documents.data import did_you_mean, shorten
+from worker.workflow.documents.document import read_text
+from worker.workflow.load import load_all
 from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Workflow
 
 if TYPE_CHECKING:
@@ -59,10 +67,16 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Workflow under check, with the results of its conditions by source and expression."""
+    """Workflow under check, with the results of its conditions by source and expression.
+
+    ``adaptors`` are the installed ones, by the text that steps name them with, and ``shared`` the
+    names that the workflow's own global functions export.
+    """
 
     workflow: Workflow
     names: Names
+    adaptors: Mapping[str, Adaptor]
+    shared: frozenset[str]
     probes: dict[tuple[str, str], Probe]
 
     def finding(self, rule: Rule, place: tuple[int, int], message: str) -> Finding:
@@ -78,12 +92,20 @@ def lint(file: Path, workflow: str | None = None) -> list[Finding]:
     Suppressed findings are left out. Raises :class:`worker.errors.LoadError` where the file cannot
     be read.
     """
-    names = (workflow,) if workflow else (workflow_names(file) or (None,))
-    workflows = [load(file, workflow=name, located=True) for name in names]
+    workflows = load_all(file, workflow=workflow, located=True)
     shared = background()
     call = _lint_all(shared.pool, workflows)
     findings = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
-    return unsuppressed(findings, read_text(file, FILE_LIMIT).splitlines(), str(file))
+    by_file: dict[str, list[Finding]] = {loaded.file: [] for loaded in workflows}
+    for finding in dict.fromkeys(findings):
+        by_file[finding.file].append(finding)
+    return [item for name, group in by_file.items() for item in _unsuppressed(name, group)]
+
+
+def _unsuppressed(file: str, findings: list[Finding]) -> list[Finding]:
+    # A pipe cannot be read twice: its comments are not seen.
+    is_file = Path(file).is_file()
+    return unsuppressed(findings, read_text(Path(file)).splitlines() if is_file else (), file)
 
 
 async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:
@@ -92,7 +114,15 @@ async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:
 
 
 async def _lint(pool: Pool, workflow: Workflow, names: Names) -> list[Finding]:
-    subject = Subject(workflow=workflow, names=names, probes=await _probes(pool, workflow))
+    adaptors = choose_adaptors(workflow)
+    probes = await _probes(pool, workflow)
+    subject = Subject(
+        workflow=workflow,
+        names=names,
+        adaptors=adaptors,
+        shared=_shared_names(workflow),
+        probes=probes,
+    )
     return [finding for check in CHECKS for finding in check(subject)]
 
 
@@ -215,34 +245,25 @@ def _condition(subject: Subject, edge: Edge) -> Iterator[tuple[Rule, str]]:
     if probe is not None and probe.threw:
         text = f"when '{edge.source}' fails, this condition can throw and crash the run"
         yield rules.THROWS, f"{text}: {probe.threw}"
-    for node in _nodes(parse(edge.expression.encode())):
-        yield from _expression(subject, edge, node)
-
-
-def _nodes(root: Node) -> Iterator[Node]:
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting += reversed(node.children)
-
-
-def _text(node: Node | None) -> str:
-    return node.text.decode() if node is not None and node.text is not None else ""
+    root = parse(edge.expression.encode())
+    for place in walk(root):
+        yield from _expression(subject, edge, place.node)
+    for message in constant_parts(root):
+        yield rules.CONSTANT, message
 
 
 def _expression(subject: Subject, edge: Edge, node: Node) -> Iterator[tuple[Rule, str]]:
     match node.type:
-        case "member_expression" if _text(node) in ("state.error", "state?.error"):
+        case "member_expression" if text_of(node) in ("state.error", "state?.error"):
             yield rules.SINGULAR, "state.error is never set; errors are in state.errors"
         # Only where the state can carry an error of a step further up: elsewhere the condition is
         # the same as on_job_success.
-        case "unary_expression" if _text(node) in ("!state.errors", "!state?.errors"):
-            if _may_carry_errors(subject.workflow, edge.source):
+        case "unary_expression" if text_of(node) in ("!state.errors", "!state?.errors"):
+            if _may_carry_errors(subject, edge.source):
                 text = "!state.errors stays false after an error further up was handled"
                 yield rules.LINGERING, text
         case "binary_expression" if _negates_before_comparing(node):
-            yield rules.PRECEDENCE, f"in '{_text(node)}' the negation comes before the comparison"
+            yield rules.PRECEDENCE, f"in '{text_of(node)}' the negation comes before the comparison"
         case _:
             pass
 
@@ -254,23 +275,24 @@ def _negates_before_comparing(node: Node) -> bool:
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
     if left is None or right is None or left.type != "unary_expression":
         return False
-    compares = _text(node.child_by_field_name("operator")) in _COMPARISONS
-    negates = _text(left.child_by_field_name("operator")) == "!"
+    compares = text_of(node.child_by_field_name("operator")) in _COMPARISONS
+    negates = text_of(left.child_by_field_name("operator")) == "!"
     # `!a === !b` and `!a === true` compare booleans on purpose; `!a === "Yes"` is always false.
-    boolean = right.type in ("true", "false") or _text(right).startswith("!")
+    boolean = right.type in ("true", "false") or text_of(right).startswith("!")
     return compares and negates and not boolean
 
 
-def _may_carry_errors(workflow: Workflow, id: str) -> bool:
-    """Test that a step before this one can fail and still lead here."""
+def _may_carry_errors(subject: Subject, id: str) -> bool:
+    """Test that a step before this one can fail and still lead here, with its error."""
     import networkx as nx
 
-    kinds = (EdgeKind.ALWAYS, EdgeKind.FAILURE, EdgeKind.EXPRESSION)
-    above = nx.ancestors(build_graph(workflow), id)
+    graph = build_graph(subject.workflow)
     return any(
-        step.runs_code and any(edge.can_be_taken and edge.kind in kinds for edge in step.edges)
-        for step in workflow.steps
-        if step.id in above
+        nx.has_path(graph, edge.target, id)
+        for step in subject.workflow.steps
+        if step.runs_code and step.id != id
+        for edge in step.edges
+        if edge.can_be_taken and edge.target in graph and _handles(subject, edge)
     )
 
 
@@ -289,12 +311,11 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
 
 def check_installed(subject: Subject) -> Iterator[Finding]:
     """Report adaptors that are not installed, and functions that the built-in common lacks."""
-    installed = choose_adaptors(subject.workflow)
     for step in subject.workflow.steps:
         if step.language is not Language.JAVASCRIPT or not step.runs_code:
             continue
         for adaptor in step.adaptors:
-            for message in _absent(adaptor, step) if adaptor not in installed else ():
+            for message in _absent(adaptor, step) if adaptor not in subject.adaptors else ():
                 yield subject.finding(rules.NOT_INSTALLED, step.position, f"'{step.id}' {message}")
 
 
@@ -314,49 +335,132 @@ def _compiles_job(source: str) -> bool:
     return True
 
 
-def check_names(subject: Subject) -> Iterator[Finding]:
-    shared = _shared_names(subject.workflow)
+def check_code(subject: Subject) -> Iterator[Finding]:
+    """Report what the code of JavaScript jobs uses and does not have, and what it never runs."""
     for step in subject.workflow.steps:
         if step.language is not Language.JAVASCRIPT or not step.runs_code:
             continue
         try:
             job = compiled_job(step.source)
         except PlanError as error:
-            yield subject.finding(
-                rules.BROKEN, step.position, f"'{step.id}' does not compile: {error}"
-            )
+            text = f"'{step.id}' does not compile: {error}"
+            yield subject.finding(rules.BROKEN, step.position, text)
             continue
-        if job.early_state:
-            text = f"'{step.id}' reads 'state' on line {job.early_state}, before an operation ran"
-            yield subject.finding(rules.EARLY_STATE, step.position, text)
-        for name in sorted(set(job.free) - _known(subject.names, step, job.free_calls, shared)):
-            # Most often this is an operation such as fn.
-            hint = "" if step.adaptors else " (the step names no adaptor)"
-            text = f"'{step.id}' uses '{name}', which is not declared{hint}"
-            yield subject.finding(rules.UNDECLARED, step.position, text)
+        code = _job_code(subject, step, job)
+        yield from _undeclared(subject, step, job, code)
+        for mistake in job_mistakes(code):
+            place = (
+                f"{step.source_file}:{mistake.line}" if step.source_file else f"line {mistake.line}"
+            )
+            text = f"'{step.id}' ({place}): {mistake.message}"
+            yield subject.finding(mistake.rule, step.position, text)
 
 
 def _shared_names(workflow: Workflow) -> frozenset[str]:
-    """Return the names that a workflow's own global functions export."""
     compiles = workflow.globals.strip() and _compiles_job(workflow.globals)
     return frozenset(compiled_job(workflow.globals).exports) if compiles else frozenset()
 
 
-def _known(
-    names: Names, step: Step, called: tuple[str, ...], shared: frozenset[str]
-) -> frozenset[str]:
-    """Return the names that a step can use without declaring them."""
-    known = names.globals | shared | {"undefined", "globalThis", "arguments"}
+def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -> Iterator[Finding]:
+    # The input of the step is a name of every job, and what OpenFn lacks has a rule of its own.
+    # Only jobs that name Intl get the image that has it, so the names here are without it.
+    foreign = code.namespaces | {*job.free_calls}
+    known = _known(subject, step, foreign) | LACKING | {"state", "Intl"}
+    # OpenFn adds this adaptor to a job whose text has these letters.
+    if "collections." in step.source:
+        known |= {"collections"}
+    for name in sorted(set(job.free) - known):
+        # Most often this is an operation such as fn.
+        hint = "" if step.adaptors else f" (the step names no adaptor: adaptor: '{COMMON}')"
+        lacks = [text for text in step.adaptors if text in subject.adaptors]
+        if lacks and name in job.free_calls:
+            hint = f", and {' or '.join(lacks)} has no such function{did_you_mean(name, known)}"
+        text = f"'{step.id}' uses '{name}', which is not declared{hint}"
+        yield subject.finding(rules.UNDECLARED, step.position, text)
+
+
+def _job_code(subject: Subject, step: Step, job: CompiledJob) -> JobCode:
+    return JobCode(
+        source=step.source,
+        root=parse(step.source.encode()),
+        free=frozenset(job.free),
+        # What a job calls without declaring it is an operation, or a function of the language.
+        operations=frozenset(job.free)
+        - subject.names.globals
+        - subject.shared
+        - LACKING
+        - {"state", "$"},
+        helpers=subject.shared,
+    )
+
+
+def _known(subject: Subject, step: Step, used: AbstractSet[str]) -> frozenset[str]:
+    """Return the names that a step can use without declaring them.
+
+    ``used`` are those that it calls, or uses as namespaces.
+    """
+    names = subject.names
+    known = names.globals | subject.shared | {"undefined", "globalThis", "arguments"}
     if not step.adaptors:
         return known
-    # The exports of other adaptors are unknown here, as they may not be installed. So a name that
-    # is called may be one of theirs.
-    foreign = any(package_of(adaptor) != COMMON for adaptor in step.adaptors)
-    return known | names.common | (frozenset(called) if foreign else frozenset())
+    exported = {name for text in step.adaptors if text in subject.adaptors
+                for name in subject.adaptors[text].exports}  # fmt: skip
+    absent = [text for text in step.adaptors if text not in subject.adaptors]
+    # The exports of an adaptor that is not installed are unknown: such a name may be one of them.
+    foreign = any(package_of(adaptor) != COMMON for adaptor in absent)
+    common = names.common if absent else frozenset()
+    return known | exported | common | (frozenset(used) if foreign else frozenset())
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def check_file(subject: Subject) -> Iterator[Finding]:
+    """Report the keys and entries that are read past."""
+    for warning in subject.workflow.warnings:
+        rule = rules.UNKNOWN_KEY if warning.unknown_key else rules.QUESTIONABLE
+        place = (warning.line, warning.column)
+        yield subject.finding(rule, place, f"{warning.path}: {warning.message}")
+
+
+_TRIGGERS = ("webhook", "cron", "kafka")
+_CRON_WORDS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+
+
+def check_triggers(subject: Subject) -> Iterator[Finding]:
+    for step in subject.workflow.steps:
+        if step.kind is not StepKind.TRIGGER:
+            continue
+        if step.trigger_type and step.trigger_type not in _TRIGGERS:
+            hint = did_you_mean(step.trigger_type, _TRIGGERS)
+            text = f"'{shorten(step.trigger_type)}' is no type of a trigger{hint}"
+            yield subject.finding(rules.UNKNOWN_TRIGGER, step.position, text)
+        if step.trigger_type == "cron" and (reason := _cron_error(step.cron)):
+            yield subject.finding(rules.CRON, step.position, reason)
+
+
+def _cron_error(expression: str) -> str:
+    """Return why an expression is no schedule; empty if it is one."""
+    from cronsim import CronSim, CronSimError
+
+    # Checkouts leave the expression out.
+    if not expression or expression in _CRON_WORDS:
+        return ""
+    # The library accepts a field of seconds, which OpenFn does not have.
+    if len(expression.split()) != 5:
+        return f"'{shorten(expression)}' has {len(expression.split())} fields instead of 5"
+    try:
+        CronSim(expression, _EPOCH)
+    except CronSimError as error:
+        return f"'{shorten(expression)}' is no schedule: {error}"
+    return ""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 Check = Callable[[Subject], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
-    *(check_plan, check_reach, check_failures),
-    *(check_conditions, check_adaptors, check_installed, check_names),
+    *(check_file, check_triggers, check_plan, check_reach, check_failures),
+    *(check_conditions, check_adaptors, check_installed, check_code),
 )

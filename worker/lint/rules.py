@@ -67,15 +67,42 @@ UNDECLARED = _rule(
 )
 # Errors of the compiler, as findings: a file with several mistakes shows them all.
 BROKEN = _rule("W010", "cannot-run", Severity.ERROR, "Correct it: the workflow cannot run.")
+# An error: the author meant a key that would have changed the run.
+UNKNOWN_KEY = _rule(
+    "W011", "unknown-key", Severity.ERROR, "Correct the key: what it holds is not used."
+)
+QUESTIONABLE = _rule(
+    "W012", "questionable-entry", Severity.WARNING, "Correct the entry: it is not used as written."
+)
+UNKNOWN_TRIGGER = _rule("W013", "unknown-trigger", Severity.ERROR, "Write webhook, cron or kafka.")
+CRON = _rule(
+    "W014", "invalid-cron", Severity.ERROR, "Write five fields: minute hour day month weekday."
+)
+CONSTANT = _rule(
+    "W015", "constant-condition", Severity.WARNING, "Write an expression over state, or always."
+)
+DEAD = _rule(
+    "W016", "dead-operation", Severity.ERROR, "Call the operation on its own, at the top level."
+)
+LAZY_STATE = _rule(
+    "W017", "lost-lazy-state", Severity.ERROR, "Write state => ... and use state in it."
+)
+LACKING = _rule(
+    "W018", "not-on-openfn", Severity.ERROR, "Use what OpenFn has: the run would fail there."
+)
+# A note: what a call answers here is right, and on another server it can differ.
+LOCALE = _rule(
+    "W019", "locale-call", Severity.NOTE, "Use dateFns.format or toFixed, or accept the locale."
+)
 EARLY_STATE = _rule(
-    "W040",
-    "early-state",
-    Severity.WARNING,
-    "Read it in a function, such as (state) => state.data: all arguments are evaluated first.",
+    "W020", "early-state", Severity.WARNING, "Write state => ..., or $: it is the current state."
+)
+UNAWAITED = _rule(
+    "W021", "unawaited-callback", Severity.WARNING, "Use for (... of ...) with await, or each."
 )
 # A note: it concerns this machine, and a test can script the step.
 NOT_INSTALLED = _rule(
-    "W020",
+    "W022",
     "not-installed",
     Severity.NOTE,
     "Install the adaptor (worker adaptors install NAME@VERSION), or script the step in a case.",
@@ -83,5 +110,7 @@ NOT_INSTALLED = _rule(
 
 RULES = (
     *(BARE_SUPPRESSION, UNREACHABLE, CUT_OFF, UNHANDLED, THROWS, SINGULAR),
-    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN, NOT_INSTALLED, EARLY_STATE),
+    *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN),
+    *(UNKNOWN_KEY, QUESTIONABLE, UNKNOWN_TRIGGER, CRON, CONSTANT, DEAD),
+    *(LAZY_STATE, LACKING, LOCALE, EARLY_STATE, UNAWAITED, NOT_INSTALLED),
 )

@@ -86,8 +86,10 @@ class Recorder:
         return self._writer.file
 
     def receive(self, event: AnyEvent) -> None:
-        self._writer.receive(event)
-        self._flush_soon()
+        # Lines after a failure would follow a gap.
+        if self._failure is None:
+            self._writer.receive(event)
+            self._flush_soon()
 
     def close(self) -> None:
         self._writer.close()
@@ -108,6 +110,8 @@ class Recorder:
             self._failure = self._failure or error
 
     def _exchange(self, exchange: Exchange) -> None:
+        if self._failure is not None:
+            return
         # First, so that a token is masked in the reply that brings it too.
         self._scrub = self._scrub.with_secrets_of(exchange.reply)
         self._writer.mask = self._scrub.json

@@ -13,6 +13,7 @@ A run that crashes leaves a recording too. A reader uses what is whole, and repo
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,11 +91,17 @@ def read_recording(path: Path) -> Recording:
 
 def _workflow(plan: Mapping[str, Any], path: Path) -> Workflow:
     try:
-        # Versions of adaptors are locked beside a workflow's file.
-        return replace(load(plan), file=str(path))
+        return _load_plan(json.dumps(plan), path.parent)
     except LoadError as error:
         message = f"the workflow cannot be loaded: {error.path}: {error.message}"
         raise LoadError(message, file=str(path)) from error
+
+
+# Recordings of one workflow share it: what is compiled for one object is compiled once.
+@functools.lru_cache(maxsize=64)
+def _load_plan(text: str, folder: Path) -> Workflow:
+    # Versions of adaptors are locked beside a workflow's file.
+    return replace(load(json.loads(text)), file=str(folder / "workflow"))
 
 
 def _input(text: str | None, path: Path) -> dict[str, Any]:

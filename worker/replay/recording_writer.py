@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -59,7 +60,13 @@ class RecordingWriter:
         self.file, self._stream = _create(path, header.run_id)
         id, dataclip = self._dataclip(input)
         self._pending += [header_line(replace(header, input=id)), workflow, dataclip]
-        self.flush()
+        try:
+            self.flush()
+        except UsageError:
+            # Without its first lines it is no recording.
+            self._stream.close()
+            self.file.unlink(missing_ok=True)
+            raise
 
     def receive(self, event: AnyEvent) -> None:
         dataclip = dataclip_of(event)
@@ -87,11 +94,16 @@ class RecordingWriter:
         """Write the lines that were received. Raises :class:`UsageError` if that fails."""
         lines = b"".join(self._pending)
         self._pending.clear()
+        if not lines:
+            return
+        size = os.fstat(self._stream.fileno()).st_size
         try:
             # Without a buffer, which a killed process would lose. A full disk takes a part.
             while lines:
                 lines = lines[self._stream.write(lines) :]
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._stream.truncate(size)
             raise _cannot_write(self.file, error) from error
 
     def close(self) -> None:

@@ -125,7 +125,7 @@ def _write_file(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         Path(draft).replace(path)
-    except OSError:
+    finally:
         Path(draft).unlink(missing_ok=True)
 
 

@@ -37,7 +37,11 @@ class Pool:
     """
 
     def __init__(self, size: int = 2, isolation: Isolation = Isolation.RUNNER) -> None:
-        """Set what runs share; ``Isolation.PROCESS`` gives each run a new process."""
+        """Set what runs share; ``Isolation.PROCESS`` gives each run a new process.
+
+        ``Isolation.STRICT`` raises :class:`UsageError` where the system lacks a layer of
+        confinement.
+        """
         self._processes = ProcessPool(size, isolation)
 
     def boot(self) -> None:

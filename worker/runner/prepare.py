@@ -248,7 +248,10 @@ def _python_job(step: Step, allow_python: bool) -> str:
     from worker.sandbox.python.steps import check_step
 
     if not allow_python:
-        message = f"step '{step.id}' is written in Python, which is not allowed here"
+        message = (
+            f"step '{step.id}' is written in Python, which is not allowed here "
+            "(the worker of a fleet needs --allow-python)"
+        )
         raise PlanError(message, type="SecurityError")
     # Checked here as well as in the process: a step that is never reached must not hide an error.
     check_step(step.source, step.source_file or f"{step.id}.py")

@@ -86,7 +86,7 @@ class Collector:
         self._held = 0
 
     def receive(self, event: AnyEvent) -> None:
-        if isinstance(event, RunComplete) and event.final_state is not None:
+        if type(event) is RunComplete and event.final_state is not None:
             # The caller gets the whole state; the payload limit is for what leaves the process.
             self._final_text = event.final_state.text
             event = without_withheld(event)
@@ -96,7 +96,7 @@ class Collector:
 
     def _bounded(self, event: AnyEvent) -> AnyEvent:
         # A long loop over a large state would otherwise fill the memory of the parent.
-        if not isinstance(event, StepComplete) or event.output_dataclip is None:
+        if type(event) is not StepComplete or event.output_dataclip is None:
             return event
         self._held += len(event.output_dataclip.text)
         if self._held <= HELD_LIMIT:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+
+from worker.util.cache_folder import root
 
 # Imported before anything else of a command: each import here delays the child.
 
@@ -22,16 +25,18 @@ def start_ahead(module: str, *arguments: str) -> None:
 def start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start a module of Python in a process of its own; return it and our end of a socket.
 
-    Its first argument is the descriptor of its end, ``arguments`` follow.
+    Its first argument is the descriptor of its end, ``arguments`` and the cache folder follow.
     """
     return _ahead.pop((module, *arguments), None) or _start(module, *arguments)
 
 
 def _start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
+    command = [sys.executable, "-I", "-X", "utf8", "-m", module]
     with theirs:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", module, str(theirs.fileno()), *arguments],
+            [*command, str(theirs.fileno()), *arguments, str(root().absolute())],
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
@@ -39,3 +44,10 @@ def _start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socke
             start_new_session=True,
         )
     return process, ours
+
+
+def _environment() -> dict[str, str]:
+    # Tokens and passwords in the environment stay readable under /proc, whatever the process does
+    # later. An interpreter that needs this variable does not start without it.
+    name = "LD_LIBRARY_PATH"
+    return {name: os.environ[name]} if name in os.environ else {}

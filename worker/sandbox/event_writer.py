@@ -16,6 +16,8 @@ from worker.util.masking import Mask
 
 SHORT_MESSAGE = 10_000
 """Characters that stay of the message of an error over the payload limit."""
+SHORT_NAME = 200
+"""Characters that stay of the name of such an error, if it is still too long."""
 
 
 class EventWriter:
@@ -89,6 +91,9 @@ class EventWriter:
                 error, message=cut(masked_message, SHORT_MESSAGE), details={}, cause=None
             )
             text = self._error_text(short)
+            if len(text) > self._limits.log_payload_bytes:
+                name = cut(self.mask.text(error.name), SHORT_NAME)
+                text = self._error_text(replace(short, name=name, position=None, stack=()))
         fields: dict[str, Any] = json.loads(text)
         return fields
 

@@ -33,16 +33,25 @@ def maxrss_bytes(ru_maxrss: int) -> int:
 def data_ceiling(memory_bytes: int) -> int:
     """Return the data limit for this process that leaves a run ``memory_bytes``, and headroom."""
     # Read without a file object: its buffer is an allocation, and the figure is taken here.
-    statm = os.open("/proc/self/statm", os.O_RDONLY)
-    data_pages = int(os.read(statm, 200).split()[5])
-    os.close(statm)
+    data_pages = int(os.pread(_statm(), 200, 0).split()[5])
     return data_pages * resource.getpagesize() + memory_bytes + _HEADROOM_BYTES
 
 
-def confine(memory_bytes: int) -> None:
-    """Forbid this process to write files or core dumps, and to use more memory than this."""
-    forbid_files()
-    limit_data(memory_bytes)
+_descriptors: dict[int, int] = {}
+
+
+def open_figures() -> None:
+    """Open what :func:`limit_data` reads, in a process that may open no files later."""
+    if sys.platform == "linux":
+        _statm()
+
+
+def _statm() -> int:
+    # One for each process: a forked one inherits the descriptor of its parent's figures.
+    process = os.getpid()
+    if process not in _descriptors:
+        _descriptors[process] = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    return _descriptors[process]
 
 
 def forbid_files() -> None:

@@ -11,8 +11,8 @@ import pickle
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -32,6 +32,9 @@ READ_BYTES = 1 << 18
 
 EXIT_OUT_OF_MEMORY = 77
 """Exit code of a process that has no memory left to write an event."""
+
+MAX_LOAD_CPU_S = 10.0
+"""Processor time in which a realm must load, all its bundles included; then SIGPROF ends it."""
 
 HOST_CALL = "host:call"
 """Type of a frame that is no event but a call for the parent's host.
@@ -118,19 +121,26 @@ class ConditionRequest(Struct, frozen=True, kw_only=True):
 PROGRAM_FIELDS = ("plan", "jobs", "conditions", "shared", "permissive", "adaptors")
 """Fields of a request that all runs of one workflow share."""
 
+OWN_FIELDS = ("run_id", "seed", "input")
+"""Fields of a request that each run has for itself."""
+
 
 class RunnerRequest(Struct, frozen=True):
     """Request to execute runs of JavaScript, one after the other, until the channel closes.
 
     A frame ``{program}`` gives a program its key; its clip is a pickle of the fields
-    ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run}`` starts a run of a program;
-    ``run`` is a pickle of the request's other fields, the clip is its input. Pickles are in base64.
+    ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run_id, seed, options}`` starts a run of
+    a program; ``options`` is a pickle of the request's other fields, the clip is its input. Pickles
+    are in base64.
     The events of the run follow, up to its ``run:complete``, or a frame of type ``RUN_STOPPED``.
     """
 
 
 RUN_STOPPED = "runner:stopped"
 """Type of a frame ``{mem}``, which is no event: the run's time is over, the parent completes it."""
+
+RUNNER_IDLE = "runner:idle"
+"""Type of a frame, which is no event: the runner has removed a run from its memory."""
 
 PROGRAMS_DROPPED = "runner:dropped"
 """Type of a frame ``{programs}``, which is no event: they must be sent again before a next run."""
@@ -197,7 +207,18 @@ class FrameSender:
             self._channel.sendall(b"".join(frames))
 
 
-def _decode_header(data: bytearray) -> Any:
+def decode_object(head: bytes) -> dict[str, Any]:
+    """Decode a header as a JSON object. Raises :class:`ProtocolError` for anything else."""
+    try:
+        header = _decode_json(head)
+    except ValueError as error:
+        raise ProtocolError(f"not a frame: {error}") from error
+    if not isinstance(header, dict):
+        raise ProtocolError("the header of a frame must be an object")
+    return header
+
+
+def _decode_json(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
     except msgspec.DecodeError:
@@ -205,41 +226,71 @@ def _decode_header(data: bytearray) -> Any:
         return json.loads(data)
 
 
-class FrameDecoder:
-    """Decodes a stream of bytes into pairs of header and body (``None`` if absent)."""
+def _allow(header: object, size_bytes: int) -> None:
+    """Allow a body of any size up to ``MAX_BODY_BYTES``."""
 
-    def __init__(self, errors: str = "strict") -> None:
-        """Take how errors in the bytes of clips are handled."""
+
+Header = TypeVar("Header")
+
+
+class FrameDecoder(Generic[Header]):
+    """Decodes a stream of bytes into pairs of header and body (``None`` if absent).
+
+    ``decode`` decodes a header. ``check_size`` gets a header and the size of its body before the
+    body is buffered, and raises where that is too large.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], Header],
+        *,
+        max_header_bytes: int = MAX_HEADER_BYTES,
+        check_size: Callable[[Header, int], None] = _allow,
+        errors: str = "strict",
+    ) -> None:
+        """Take how headers are decoded, and how errors in the bytes of bodies are handled."""
+        self._decode = decode
+        self._max_header_bytes = max_header_bytes
+        self._check_size = check_size
         self._errors = errors
         self._buffer = bytearray()
+        self._open: tuple[Header, int] | None = None
 
-    def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], str | None]]:
+    def feed(self, data: bytes) -> Iterator[tuple[Header, str | None]]:
         """Yield the frames that ``data`` completes. Raises :class:`ProtocolError`."""
         self._buffer += data
         position = 0
-        while len(self._buffer) - position >= _LENGTHS.size:
-            head_bytes, body_bytes = _LENGTHS.unpack_from(self._buffer, position)
-            # Checked before the bytes arrive: garbage would have the parent buffer up to 8 GiB.
-            if head_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
-                raise ProtocolError(f"a frame of {head_bytes} + {body_bytes} bytes is too large")
-            start = position + _LENGTHS.size
-            if len(self._buffer) - start < head_bytes + body_bytes:
+        while True:
+            if self._open is None:
+                position = self._open_frame(position)
+            if self._open is None or len(self._buffer) - position < self._open[1]:
                 break
-            middle = start + head_bytes
-            position = middle + body_bytes
-            yield self._decode(start, middle, position)
+            (header, body_bytes), self._open = self._open, None
+            start, position = position, position + body_bytes
+            yield header, self._text(start, position) if body_bytes else None
         # Removed once for all frames: each removal moves the rest of the buffer.
         del self._buffer[:position]
 
-    def _decode(self, start: int, middle: int, end: int) -> tuple[dict[str, Any], str | None]:
-        try:
-            header = _decode_header(self._buffer[start:middle])
-            body = self._text(middle, end) if middle < end else None
-        except ValueError as error:
-            raise ProtocolError(f"not a frame: {error}") from error
-        if not isinstance(header, dict):
-            raise ProtocolError("the header of a frame must be an object")
-        return header, body
+    def _open_frame(self, position: int) -> int:
+        """Decode the header that begins at a position, if all of it is there; return its end."""
+        start = position + _LENGTHS.size
+        if len(self._buffer) < start:
+            return position
+        lengths: tuple[int, int] = _LENGTHS.unpack_from(self._buffer, position)
+        head_bytes, body_bytes = lengths
+        # Checked before the bytes arrive: garbage would have the parent buffer up to 8 GiB.
+        if head_bytes > self._max_header_bytes or body_bytes > MAX_BODY_BYTES:
+            raise ProtocolError(f"a frame of {head_bytes} + {body_bytes} bytes is too large")
+        end = start + head_bytes
+        if len(self._buffer) < end:
+            return position
+        header = self._decode(bytes(self._buffer[start:end]))
+        self._check_size(header, body_bytes)
+        self._open = header, body_bytes
+        return end
 
     def _text(self, start: int, end: int) -> str:
-        return self._buffer[start:end].decode("utf-8", self._errors)
+        try:
+            return self._buffer[start:end].decode("utf-8", self._errors)
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"not a frame: {error}") from error

@@ -134,8 +134,10 @@ class StepExecutor(ABC):
         if scripted is None:
             return self.execute(effect.step, state)
         self.skip(scripted.takes_s)
-        full = build_input(json.loads(state), effect.step.state, {})
-        return scripted_outcome(scripted, effect.step.id, full)
+        step = effect.step
+        return scripted_outcome(
+            scripted, step.id, lambda: build_input(json.loads(state), step.state, {})
+        )
 
     def skip(self, seconds: float) -> None:
         """Skip time. Raises :class:`TimeLimitReached` where that exceeds the time limit."""
@@ -207,12 +209,15 @@ class StepExecutor(ABC):
             self.log("warn", "R/T", _REDACTED_ON_OPENFN)
 
     def complete_run(self, effect: CompleteRun) -> None:
-        final = self._final(effect.final_states)
+        final, error = self._final(effect.final_states), effect.error
+        # Several states that are within the limit may together be over it.
+        if final is not None and size_of(final.text) > self._request.limits.state_bytes:
+            error, final = self._too_large(final.text), None
         self._writer.emit(
             "run:complete",
             self._writer.mask.json(final.text) if final else None,
-            reason=STATUSES[effect.status].reason,
-            error=self._writer.error(effect.error),
+            reason=error.reason if error else STATUSES[effect.status].reason,
+            error=self._writer.error(error),
             final_dataclip_id=final and final.id,
             withheld=self._writer.too_large(final),
             mem=self.peak_bytes(),

@@ -6,8 +6,10 @@ must be whole, the second for people who look into what is left of one, or of an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
@@ -31,7 +33,7 @@ class EventLines:
         """Leave the stream open: its owner closes it."""
 
 
-class Journal(EventLines):
+class Journal:
     """Sink that writes a file. It overwrites an earlier journal, but no other file."""
 
     def __init__(self, path: Path) -> None:
@@ -41,12 +43,24 @@ class Journal(EventLines):
             raise UsageError(f"{path} exists and is not a journal: choose another file")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            super().__init__(path.open("w", encoding="utf-8"))
+            # Without a buffer: what a full disk refuses must not be written later.
+            self._file = FileIO(path, "w")
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
+    def receive(self, event: AnyEvent) -> None:
+        line, size = f"{to_json(event)}\n".encode(), self._file.tell()
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError:
+            # A full disk takes a part: a journal has whole lines.
+            with contextlib.suppress(OSError):
+                self._file.truncate(size)
+            raise
+
     def close(self) -> None:
-        self._stream.close()
+        self._file.close()
 
 
 def is_journal(path: Path) -> bool:

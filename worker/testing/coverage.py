@@ -16,6 +16,7 @@ from worker.errors import PlanError, UsageError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.util.json import dumps
+from worker.util.whole_files import write_whole
 from worker.workflow.model import EdgeKind, Workflow
 
 # Only after these the edges of a step are evaluated; every other outcome ends the run.
@@ -136,7 +137,7 @@ def save(file: Path, coverages: Iterable[Coverage]) -> list[Coverage]:
             sums[name] = merge(coverage, before[name])
     # Workflows that this session did not run keep what earlier sessions counted.
     fields = [_fields(coverage) for coverage in (before | sums).values()]
-    file.write_text(dumps({"version": 1, "workflows": fields}))
+    write_whole(file, dumps({"version": 1, "workflows": fields}).encode())
     return list(sums.values())
 
 

@@ -17,6 +17,7 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
 from worker.testing.case_text import dump_cases
 from worker.util.json import dump_indented
+from worker.util.whole_files import write_whole
 from worker.workflow.save import fingerprint
 
 
@@ -35,15 +36,15 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
     for file in (target, target.with_name(name)):
         if file.exists():
             raise UsageError(f"{file} exists already: choose another name, or remove it first")
-    target.with_name(name).write_text(dump_indented(recordings[0].plan), "utf-8")
+    write_whole(target.with_name(name), dump_indented(recordings[0].plan).encode())
     content: dict[str, Any] = {"workflow": name, "cases": [_case(item) for item in recordings]}
-    target.write_text(dump_cases(target, content), "utf-8")
+    write_whole(target, dump_cases(target, content).encode())
     # A state that holds the time of a step is another one in a case, whose steps take no time.
     # Whether it does shows only when the case runs, which needs the file.
     for fields, case in zip(content["cases"], load_cases(target), strict=True):
         if any("state" in text for text in run_case(case).mismatches):
             del fields["expect"]["state_exact"]
-    target.write_text(dump_cases(target, content), "utf-8")
+    write_whole(target, dump_cases(target, content).encode())
 
 
 def _case(recording: Recording) -> dict[str, Any]:

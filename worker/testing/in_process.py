@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from worker.core.event_stream import EventStream
+from worker.core.events import from_fields
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import Outcome, StepError
 from worker.errors import PlanError
@@ -107,7 +108,9 @@ class _EventReceiver:
         self._stream = EventStream(collector.run_id)
 
     def put(self, header: dict[str, Any], dataclip: str | None) -> None:
-        self._collector.receive(self._stream.accept(header, dataclip))
+        event = from_fields(header, dataclip)
+        self._stream.check(event)
+        self._collector.receive(event)
 
     def flush(self) -> None:
         pass

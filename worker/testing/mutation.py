@@ -23,6 +23,7 @@ from worker.testing.case import Case
 from worker.testing.case_runner import run_in_order
 from worker.testing.in_process import InProcessRunner
 from worker.testing.mutants import Mutant
+from worker.util.whole_files import write_whole
 from worker.version import VERSION
 
 # Processor time of a mutant, as measured: the start of what evaluates its conditions, and a case.
@@ -146,9 +147,7 @@ class KilledBefore:
         if self._file is None:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(".new")
-        temporary.write_text(json.dumps({self._cases: sorted(self._killed)}), "utf-8")
-        temporary.replace(self._file)
+        write_whole(self._file, json.dumps({self._cases: sorted(self._killed)}).encode())
 
 
 def _read(file: Path) -> Mapping[str, list[str]]:

@@ -20,6 +20,7 @@ from worker.testing.case_runner import CaseResult
 from worker.testing.case_text import represent_text
 from worker.testing.jsonpath import NO_MATCH, query
 from worker.util.json import dump_indented
+from worker.util.whole_files import write_whole
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -77,11 +78,7 @@ def _dumped(yaml: YAML, tree: Any) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    # Replaced as a whole: a file that took an hour to write must not be half gone when the disk
-    # is full.
-    draft = file.with_name(f".{file.name}.new")
-    draft.write_text(text.rstrip() + "\n", "utf-8")
-    draft.replace(file)
+    write_whole(file, f"{text.rstrip()}\n".encode())
 
 
 def _correct(expected: Expected, case_result: CaseResult) -> None:

@@ -33,6 +33,11 @@ def checkout_folder(path: Path) -> Path | None:
     return path.parent if is_configuration and not is_workflow(read_document(path).root) else None
 
 
+def is_configured(folder: Path) -> bool:
+    """Return whether a folder has the configuration that current tools of OpenFn write."""
+    return any((folder / name).is_file() for name in _CONFIGURATIONS)
+
+
 def is_checkout(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (*_CONFIGURATIONS, *_PROJECTS))
 

@@ -17,7 +17,7 @@ from worker.errors import LoadError
 from worker.workflow.checkout import checkout_folder, is_checkout, open_checkout
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten, to_plain_data
-from worker.workflow.documents.document import FILE_LIMIT, Document, read_document, read_text
+from worker.workflow.documents.document import Document, read_document, read_text
 from worker.workflow.formats import execution_plan, project_v3
 from worker.workflow.formats.common import detect_language
 from worker.workflow.model import Step, Workflow
@@ -56,7 +56,7 @@ def load(
     position also in a JSON file. Raises :class:`LoadError` with the file, the path inside it, the
     value found and the value expected.
     """
-    if _is_job(source):
+    if isinstance(source, str | Path) and _is_job(source):
         return _load_job(Path(source), adaptors)
     if adaptors:
         raise LoadError("adaptors can be chosen for a job alone (job.js); others name their own")
@@ -130,7 +130,7 @@ def _load_job(file: Path, adaptors: Sequence[str]) -> Workflow:
         generated_id=True,
         language=detect_language(file.name, names),
         adaptors=names,
-        source=read_text(file, FILE_LIMIT),
+        source=read_text(file),
         source_file=file.name,
         position=(1, 1),
     )

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.support.child_frames import ChildFrames
 from tests.support.helpers import job, workflow
 from tests.support.services import Asked, Service, call, get, resolve_to, serving
 from worker.adaptors.http import connections
@@ -219,7 +220,7 @@ class Attacker:
         request = prepare(flow, {}, Options(limits=Limits(**limits)), str(uuid.uuid4()))
         process = RunProcess(self, request, self.events.append, host)
         self.task = asyncio.create_task(process.run(None))
-        self._started = {"run_id": request.run_id, "seq": 0, "timestamp": 1}
+        self._frames = ChildFrames(request)
         self._number = 0
 
     def fork(self) -> ForkedProcess:
@@ -231,14 +232,14 @@ class Attacker:
             self.channel.close()
 
     async def start(self) -> None:
-        await self._send({"type": "run:start", "workflow": "w", "versions": {}, **self._started})
+        await self._send(self._frames.run_start())
+        await self._send(self._frames.step_start())
 
     async def get(self, url: str, times: int = 1, body: str = "") -> None:
         text = json.dumps({"method": "GET", "url": url, "text": body})
         for _ in range(times):
             self._number += 1
-            header = {"kind": "http", "step": "a", "execution": 0, "now_us": 0}
-            await self._send({"type": "host:call", "number": self._number, **header}, text)
+            await self._send(self._frames.call(self._number), text)
 
     async def _send(self, header: dict[str, Any], text: str | None = None) -> None:
         await asyncio.get_running_loop().sock_sendall(self.channel, encode_frame(header, text))

@@ -55,6 +55,9 @@ class Exchange(Struct, frozen=True, kw_only=True):
     reply: HttpReply
 
 
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+
+
 class ExchangeError(ValueError):
     """Text that is not a valid request or reply."""
 
@@ -71,7 +74,7 @@ def request_of(text: str) -> HttpRequest:
             timeout_s=min(MAX_TIMEOUT_S, float(fields.get("timeout") or MAX_TIMEOUT_S * 1e3) / 1e3),
             redirects=min(MAX_REDIRECTS, int(fields.get("redirects") or 0)),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _MALFORMED as error:
         raise ExchangeError(f"not a request: {error}") from error
 
 

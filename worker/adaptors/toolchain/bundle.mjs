@@ -1,10 +1,12 @@
 // Bundles one adaptor into a script for the sandbox: node bundle.mjs ADAPTOR FOLDER OUT
 //
+// Only files of FOLDER and of the tool chain get into the bundle, whatever an import or a link leads to.
 // Modules of Node are replaced by packages of npm, by our modules, or by errors; all network access
 // goes through one function of the host. Prints, as JSON, the forbidden modules and their importers.
 import { build } from "esbuild";
+import { realpathSync } from "node:fs";
 import { builtinModules, createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const [name, folder, out] = process.argv.slice(2);
@@ -27,6 +29,20 @@ const OURS = ["buffer", "crypto", "perf_hooks", "process", "timers", "undici"];
 // Adaptors that import one of these cannot be installed. Other modules throw when they are used.
 const FORBIDDEN = ["child_process", "cluster", "dgram", "net", "tls", "worker_threads"];
 const refused = new Map();
+
+const roots = [folder, here].map((root) => realpathSync(root) + sep);
+
+/** Refuses to read any other file: an adaptor's imports are a stranger's, and this reads with the user's rights. */
+const inside = {
+  name: "inside",
+  setup({ onLoad }) {
+    onLoad({ filter: /.*/, namespace: "file" }, ({ path }) => {
+      const real = realpathSync(path);
+      if (roots.some((root) => real.startsWith(root))) return undefined;
+      return { errors: [{ text: `the package imports a file from outside of it: ${path}` }] };
+    });
+  },
+};
 
 const node = {
   name: "node",
@@ -70,7 +86,8 @@ await build({
   legalComments: "none",
   inject: [join(modules, "globals.js")],
   define: { global: "globalThis", "process.env.NODE_ENV": '"production"', "import.meta.url": '"file:///adaptor.js"' },
-  plugins: [node],
+  plugins: [inside, node],
+  tsconfigRaw: "{}",
   logLevel: "error",
 });
 console.log(JSON.stringify({ forbidden: Object.fromEntries(refused) }));

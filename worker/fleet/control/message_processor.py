@@ -25,7 +25,7 @@ from worker.fleet.control.lifecycle import Claimed, Expired
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import PartitionHead, distribute, pick_runs
 from worker.fleet.control.retention import delete_ended_orders
-from worker.fleet.control.store.store import Store, retry_on_conflict
+from worker.fleet.control.store.store import Store, outage, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
@@ -82,10 +82,15 @@ class MessageProcessor:
     # --- batches ----------------------------------------------------------------------------------
 
     def process(self, messages: Sequence[Message], now_us: int) -> Outgoing:
-        """Handle a batch of messages in one transaction. Return what to publish."""
+        """Handle a batch of messages in one transaction. Return what to publish.
+
+        Raises ``OperationalError`` where the database cannot be used; nothing is changed then.
+        """
         try:
             return retry_on_conflict(lambda: self._process_batch(messages, now_us))
         except Exception as error:
+            if outage(error):
+                raise
             if len(messages) == 1:
                 text = f"{type(error).__name__}: {error}"[:500]
                 return Outgoing(refusals=[MessageRefused("defect", text, messages[0].topic)])

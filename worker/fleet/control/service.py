@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.store.store import outage
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
@@ -29,6 +30,7 @@ TICK_S = 0.25
 # after each batch, for each of its messages, raises the throughput. The first message after a
 # quiet time is not delayed.
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
+MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.2, 10.0
 T = TypeVar("T")
 
 
@@ -69,6 +71,8 @@ class ControlPlane:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self._alert_tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
+        self.store_outage = ""
+        """Why the database cannot be used; empty while it can."""
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
@@ -129,7 +133,32 @@ class ControlPlane:
             self._publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        """Call in the processor's thread; where the database fails, until it works again."""
+        pause_s = MIN_STORE_PAUSE_S
+        while True:
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
+            except Exception as error:
+                if not (reason := outage(error)):
+                    raise
+                if not self.store_outage:
+                    self._log.critical("store.unavailable", error=reason)
+                self.store_outage = reason
+            else:
+                if self.store_outage:
+                    self._log.warning("store.available")
+                self.store_outage = ""
+                return result
+            # Messages wait meanwhile: answered by nobody, they are retransmitted.
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_STORE_PAUSE_S)
+
+    @property
+    def problem(self) -> str:
+        """Why this control plane does not work now; empty where it does."""
+        if self.store_outage:
+            return f"cannot use the database: {self.store_outage}"
+        return "" if self.connected.is_set() else "not connected"
 
     def _publish(self, outgoing: Outgoing) -> None:
         for message in outgoing.messages:

@@ -13,12 +13,16 @@ import msgspec
 from worker.errors import LoadError, UsageError
 from worker.fleet.messaging.messages import well_formed
 from worker.util.json import dumps
-from worker.workflow.load import load, workflow_names
+from worker.workflow.checkout import is_configured, is_workflow
+from worker.workflow.documents.data import shorten
+from worker.workflow.documents.document import read_document
+from worker.workflow.load import load, load_all
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 
 MAX_CACHED_BYTES = 64 * 1024
 _FILES = (".yaml", ".yml", ".json")
+DEFAULT_NAMES = ("workflow", "run", "unnamed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +40,23 @@ class WorkflowRegistry:
 
     workflows: dict[str, RegisteredWorkflow] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    _files: dict[str, str] = field(default_factory=dict)
 
     def add(self, workflow: Workflow, *names: str) -> None:
-        """Add a workflow under its own name and others; a name that is taken stays as it is."""
+        """Add a workflow under its own name and others; another name that is taken stays so.
+
+        Raises :class:`UsageError` if another workflow has the same name of its own: an order would
+        run one of the two by chance.
+        """
         registered = register(workflow)
+        before = self.workflows.get(registered.name)
+        if registered.name in self._files and before and before.plan_id != registered.plan_id:
+            places = f"{self._files[registered.name]} and {workflow.file}"
+            raise UsageError(f"two workflows are named '{shorten(registered.name)}': {places}")
+        # Without a name of their own, all have the same one.
+        if registered.name not in DEFAULT_NAMES:
+            self._files[registered.name] = workflow.file
+            self.workflows[registered.name] = registered
         for name in {registered.name, *names} - {""}:
             self.workflows.setdefault(name, registered)
 
@@ -84,20 +101,25 @@ def read_workflows(paths: Iterable[Path]) -> WorkflowRegistry:
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path} does not exist")
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        for file in files:
-            if file.suffix in _FILES and ".cases." not in file.name and ".input." not in file.name:
-                _read_file(registry, file)
+        if path.is_dir() and not is_configured(path):
+            for file in sorted(path.iterdir()):
+                if file.suffix in _FILES and ".cases." not in file.name:
+                    _read_file(registry, file, others=True)
+        else:
+            _read_file(registry, path)
     return registry
 
 
-def _read_file(registry: WorkflowRegistry, file: Path) -> None:
+def _read_file(registry: WorkflowRegistry, file: Path, *, others: bool = False) -> None:
+    """Add the workflows of a file or a checkout; ``others`` skips a file of something else."""
     try:
-        keys = workflow_names(file)
-        for key in keys:
-            registry.add(load(file, workflow=key), key)
-        if not keys:
-            workflow = load(file)
-            registry.add(workflow, workflow.id, file.stem)
+        # The inputs and credentials beside workflows are no problem.
+        if others and not is_workflow(read_document(file).root):
+            return
+        workflows = load_all(file)
+        # The name of a file stands for one workflow.
+        alone = len(workflows) == 1 or file.is_dir()
+        for workflow in workflows:
+            registry.add(workflow, workflow.id, Path(workflow.file).stem if alone else "")
     except LoadError as error:
         registry.problems.append(str(error))

@@ -109,6 +109,7 @@ class FleetWorker:
         self._draining = False
         self._drain_deadline: float | None = None
         self.connected = asyncio.Event()
+        self._write_error = ""
         self.finished = 0
         self.set_aside = 0
 
@@ -285,6 +286,7 @@ class FleetWorker:
                 run.next_seq = event.seq + 1
                 text = encode_within(event, assigned.payload_limit - ENVELOPE_BYTES)
                 run.outbox.add(text, last=isinstance(event, RunComplete))
+                self._report_write_error(run.outbox.write_error)
                 self._schedule_send()
 
         try:
@@ -293,6 +295,12 @@ class FleetWorker:
             receive(_failure(run, error))
         finally:
             self._finish(run)
+
+    def _report_write_error(self, error: str) -> None:
+        # Once per change: a full disk concerns every event of every run.
+        if error != self._write_error:
+            self._write_error = error
+            self._log.warning("outbox.unwritable" if error else "outbox.writable", error=error)
 
     def _finish(self, run: LeasedRun) -> None:
         self.finished += 1

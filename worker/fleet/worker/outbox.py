@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 from collections import deque
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +42,8 @@ class RunOutbox:
         self._events = events
         self._first = self._sent = first_seq
         self.complete = False
+        self.write_error = ""
+        """Why events are in memory alone, where the file cannot be written."""
         self.unreadable = ""
         """Why an earlier process's events after these cannot be read, if there are any."""
         self.is_replaced = False
@@ -66,12 +69,22 @@ class RunOutbox:
 
     def add(self, event: bytes, *, last: bool) -> None:
         """Append an event; ``last`` marks the run as complete."""
-        self._file.write(event + b"\n")
-        # Flushed to the system but not to the disk: a machine that loses its power loses its runs
-        # too, and those are reported lost.
-        self._file.flush()
+        self._write(event + b"\n")
         self._events.append(event)
         self.complete = last
+
+    def _write(self, line: bytes) -> None:
+        if self.write_error:
+            return
+        try:
+            _write_all(self._file, line)
+            # Flushed to the system but not to the disk: a machine that loses its power loses its
+            # runs too, and those are reported lost.
+            self._file.flush()
+        except OSError as error:
+            # The events are in memory too, and are sent. Should this process end before, the run is
+            # lost; what is in the file then is a beginning, which the next process reads as one.
+            self.write_error = error.strerror or str(error)
 
     def take(self, limit_bytes: int, *, even_if_larger: bool) -> list[bytes]:
         """Return the next events to send, within ``limit_bytes``, and mark them as sent.
@@ -103,15 +116,15 @@ class RunOutbox:
 
     def close(self) -> None:
         """Close the file and leave it on disk, for the next process."""
-        self._file.close()
+        _close(self._file)
 
     def replace(self, event: bytes, seq: int, reason: str) -> None:
         """Set the events aside, and end the run with ``event``, number ``seq``, instead."""
-        self._file.close()
+        _close(self._file)
         if not self.is_replaced:
             set_aside(self._path, reason)
         self.unreadable = reason
-        self._file = _create(self._path, self.lease)
+        self._file, self.write_error = _create(self._path, self.lease)
         self._events.clear()
         self._first = self._sent = seq
         self.is_replaced = True
@@ -120,8 +133,10 @@ class RunOutbox:
     def discard(self) -> None:
         """Delete the events and the file."""
         self._events.clear()
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        _close(self._file)
+        # A folder that has become read-only: the file is recovered, and its events refused.
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 class Outbox:
@@ -147,7 +162,10 @@ class Outbox:
     def open(self, lease: wire.Lease) -> RunOutbox:
         """Create the outbox of an attempt."""
         path = self._folder / f"{lease.run_id}.{lease.attempt}.jsonl"
-        return RunOutbox(path, lease, deque(), _create(path, lease))
+        file, error = _create(path, lease)
+        outbox = RunOutbox(path, lease, deque(), file)
+        outbox.write_error = error
+        return outbox
 
     def recover(self) -> Iterator[RunOutbox]:
         """Yield the outboxes that an earlier process left, whatever their content.
@@ -191,10 +209,28 @@ def _unused(folder: Path, name: str) -> Path:
     return target
 
 
-def _create(path: Path, lease: wire.Lease) -> IO[bytes]:
-    file = path.open("wb")
-    file.write(wire.encode(lease) + b"\n")
-    return file
+def _create(path: Path, lease: wire.Lease) -> tuple[IO[bytes], str]:
+    """Create a file with its lease; return it, or a file in memory and why it is one."""
+    file: IO[bytes] = BytesIO()
+    try:
+        # Without a buffer: what a full disk refuses must not be written later.
+        file = path.open("wb", buffering=0)
+        _write_all(file, wire.encode(lease) + b"\n")
+    except OSError as error:
+        _close(file)
+        return BytesIO(), error.strerror or str(error)
+    return file, ""
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    # Without a buffer, a full disk takes a part before it refuses.
+    while data:
+        data = data[file.write(data) :]
+
+
+def _close(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def _read(path: Path, leases: set[tuple[str, int]]) -> RunOutbox | None:

@@ -17,6 +17,7 @@ from worker.sandbox.protocol import (
     READ_BYTES,
     ConditionRequest,
     FrameDecoder,
+    decode_object,
     encode_frame,
 )
 from worker.workflow.model import Edge, Step
@@ -35,7 +36,7 @@ def serve_conditions(conditions: ConditionRequest, engine: Engine, channel: sock
         error = javascript.define(request.plan, jobs, request.conditions)
         channel.sendall(encode_frame({"error": _error_field(error)}))
         steps = {step.id: (step, step.open_edges) for step in request.plan.steps}
-        decoder = FrameDecoder()
+        decoder = FrameDecoder(decode_object)
         while data := channel.recv(READ_BYTES):
             for header, state in decoder.feed(data):
                 channel.sendall(_handle(javascript, engine, steps, header, state))

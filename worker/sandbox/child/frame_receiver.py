@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from worker.engine.failures import Interrupted
-from worker.sandbox.protocol import READ_BYTES, FrameDecoder
+from worker.sandbox.protocol import READ_BYTES, FrameDecoder, decode_object
 
 
 class FrameReceiver:
@@ -17,7 +17,7 @@ class FrameReceiver:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         # A job's text may hold half a surrogate pair, and so may the input of a run.
-        self._decoder = FrameDecoder(errors="surrogatepass")
+        self._decoder = FrameDecoder(decode_object, errors="surrogatepass")
         self.deadline_s: float | None = None
 
     def receive(self, seconds: float | None) -> list[tuple[dict[str, Any], str | None]]:

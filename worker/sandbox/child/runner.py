@@ -8,6 +8,7 @@ is made the image again, byte for byte, so no run can read anything of another.
 from __future__ import annotations
 
 import base64
+import functools
 import pickle
 import socket
 import threading
@@ -19,14 +20,23 @@ from typing import Any
 from worker.core.outcome import StepError
 from worker.engine.failures import Interrupted
 from worker.engine.image import Image
+from worker.engine.shared import runtime
 from worker.engine.ticker import Ticker
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.sandboxed_run import SandboxedRun, define
+from worker.sandbox.confinement.call_rules import Profile
+from worker.sandbox.confinement.process import Confinement
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
 from worker.sandbox.limits import MIB
-from worker.sandbox.memory import JAVASCRIPT_SHARE, forbid_files, limit_data
-from worker.sandbox.protocol import PROGRAMS_DROPPED, RUN_STOPPED, FrameSender, RunRequest
+from worker.sandbox.memory import JAVASCRIPT_SHARE, limit_data, open_figures
+from worker.sandbox.protocol import (
+    PROGRAMS_DROPPED,
+    RUN_STOPPED,
+    RUNNER_IDLE,
+    FrameSender,
+    RunRequest,
+)
 
 MAX_IMAGE_BYTES = 64 * MIB
 """What the images of programs may hold beyond the realm; the oldest are dropped."""
@@ -135,9 +145,9 @@ class RunnerRun(SandboxedRun):
 class Runner:
     """Serves the requests of one channel."""
 
-    def __init__(self, channel: socket.socket, realm: Image) -> None:
+    def __init__(self, channel: socket.socket, realm: Image, engine: Engine) -> None:
         self._realm = realm
-        self._engine = Engine(realm)
+        self._engine = engine
         self._receiver = FrameReceiver(channel)
         self._sender = DelayedSender(channel)
         self._programs: OrderedDict[str, Program] = OrderedDict()
@@ -148,7 +158,7 @@ class Runner:
         while True:
             for header, clip in self._receiver.receive(None):
                 # Everything else is a reply to a call whose run is over.
-                if "run" in header:
+                if "run_id" in header:
                     self._run(header, clip or "{}")
                 elif "program" in header:
                     self._add_program(header["program"], clip or "")
@@ -157,8 +167,13 @@ class Runner:
         key = header["program"]
         program = self._programs[key]
         self._programs.move_to_end(key)
-        fields = _unpickled(header["run"])
-        request = RunRequest(input=input, **program.fields, **fields)
+        request = RunRequest(
+            run_id=header["run_id"],
+            seed=header["seed"],
+            input=input,
+            **program.fields,
+            **_options(header["options"]),
+        )
         self._limit_process(request.limits.memory_bytes * JAVASCRIPT_SHARE)
         run = RunnerRun(request, program, self._realm, self._engine, self._receiver, self._sender)
         try:
@@ -170,6 +185,8 @@ class Runner:
         self._receiver.deadline_s = None
         self._sender.send()
         self._engine.restore()
+        self._sender.put({"type": RUNNER_IDLE}, None)
+        self._sender.send()
 
     def _limit_process(self, memory_bytes: int) -> None:
         # Measured only where the limit changes, as it takes some system calls.
@@ -191,10 +208,25 @@ class Runner:
         self._programs[key] = Program(_unpickled(text))
 
 
-def serve_runs(channel: socket.socket, realm: Image) -> None:
+def serve_runs(channel: socket.socket, realm: Image, confinement: Confinement) -> None:
     """Execute runs until the parent closes the channel."""
-    forbid_files()
-    Runner(channel, realm).serve()
+    # It opens what it reads about this process's pages.
+    engine = Engine(realm)
+    open_figures()
+    # A thread inherits the rules about files that are there when it starts. Those about calls
+    # forbid to start one.
+    confinement.restrict_files(Profile.JAVASCRIPT)
+    runner = Runner(channel, realm, engine)
+    runtime().start_ticker()
+    confinement.restrict_calls(Profile.JAVASCRIPT)
+    runner.serve()
+
+
+# Most runs of a workflow have the same options, and unpickling costs as much as a short step.
+@functools.lru_cache(maxsize=16)
+def _options(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = _unpickled(text)
+    return fields
 
 
 def _unpickled(text: str) -> Any:

@@ -2,15 +2,14 @@
 
 It receives requests from its parent, one a line: ``run NAME`` with the channel of the run attached
 as a file descriptor, and ``kill NAME``. It sends the notices ``ready``, ``started NAME PID`` and
-``ended NAME STATUS RU_MAXRSS``. Only the zygote reaps its children, so a kill never reaches a
-process id that was used again. When its parent goes, it kills its children and exits.
+``ended NAME STATUS RU_MAXRSS``, or ``failed REASON`` alone where a bundle does not load. Only the
+zygote reaps its children, so a kill never reaches a process id that was used again. When its parent
+goes, it kills its children and exits.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import gc
 import json
 import os
@@ -18,16 +17,23 @@ import pickle
 import select
 import signal
 import socket
+import stat
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
+from worker.engine.failures import EngineFault, ScriptError
 from worker.engine.image import Image
 from worker.sandbox.child.condition_server import serve_conditions
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.runner import serve_runs
 from worker.sandbox.child.sandboxed_run import SandboxedRun
 from worker.sandbox.child.warm_up import warm_up
+from worker.sandbox.confinement import system
+from worker.sandbox.confinement.call_rules import Profile
+from worker.sandbox.confinement.process import Confinement, close_all_but
 from worker.sandbox.javascript.engine import Engine
-from worker.sandbox.memory import JAVASCRIPT_SHARE, confine
+from worker.sandbox.memory import JAVASCRIPT_SHARE, forbid_files, limit_data
 from worker.sandbox.protocol import (
     EXIT_OUT_OF_MEMORY,
     REQUEST_LENGTH,
@@ -37,30 +43,71 @@ from worker.sandbox.protocol import (
     RunnerRequest,
     RunRequest,
 )
+from worker.sandbox.python.imports import import_ahead
 from worker.sandbox.realms import is_engine_prepared, prepare_realm
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
+MAX_REASON = 500
+"""Characters of the error of a bundle that are reported."""
 
 
 def main() -> None:
     """Serve the parent on the socket whose descriptor is the first argument.
 
-    The second argument is the :class:`RealmContents` as JSON.
+    The second argument is the :class:`RealmContents` as JSON, the third the user's cache folder.
     """
+    # Not in the environment that this process is started with: it stays readable under /proc.
+    os.environ["WORKER_CACHE"] = sys.argv[3]
     control = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent()
+    harden()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not is_engine_prepared():
         print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
+    contents = RealmContents(*json.loads(sys.argv[2]))
+    try:
+        image = prepare_realm(contents)
+    except (ScriptError, EngineFault, OSError, ValueError) as error:
+        if not contents.bundles:
+            raise
+        control.sendall(f"failed {json.dumps(str(error)[:MAX_REASON])}\n".encode())
+        return
     # The instance of every run: a child inherits it, with the pages that only the image has.
-    image = prepare_realm(RealmContents(*json.loads(sys.argv[2])))
     engine = Engine(image)
+    leave_world()
     # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()
     gc.freeze()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         Zygote(control, engine, image).serve()
+
+
+def harden() -> None:
+    """Have the kernel end this process with its parent, and grant no privileges on exec."""
+    if sys.platform == "linux":
+        system.die_with_parent(signal.SIGKILL)
+        system.forbid_privileges()
+
+
+def leave_world() -> None:
+    """Leave the folder, the environment and, where allowed, the namespaces of the parent."""
+    os.chdir("/")
+    os.environ.clear()
+    if sys.platform == "linux":
+        # Containers often forbid it. What counts is also forbidden to each child by itself.
+        with contextlib.suppress(OSError):
+            system.leave_namespaces()
+        # A change of privileges has cleared it.
+        system.die_with_parent(signal.SIGKILL)
+
+
+def open_files() -> Iterator[int]:
+    """Yield the descriptors of the engine's files: code and images."""
+    for descriptor in sorted(int(path.name) for path in Path("/dev/fd").iterdir()):
+        # One of them was that of the folder.
+        with contextlib.suppress(OSError):
+            state = os.fstat(descriptor)
+            # Files of /proc, which are about this process and not its children, have no size.
+            if descriptor > 2 and stat.S_ISREG(state.st_mode) and state.st_size:
+                yield descriptor
 
 
 class Zygote:
@@ -70,6 +117,8 @@ class Zygote:
         self._control = control
         self._engine = engine
         self._image = image
+        self._files = tuple(open_files())
+        self._confinement = Confinement()
         self._children: dict[int, str] = {}
         self._buffer = b""
         self._is_warm = False
@@ -125,23 +174,9 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             # fork() clears the parent-death signal, so it is set again here.
-            die_with_parent()
-            for inherited in (self._control.fileno(), self._wake, self._wake_writer):
-                os.close(inherited)
-            # The parent's environment holds tokens and passwords that no job may read.
-            os.environ.clear()
-            channel = socket.socket(fileno=descriptor)
-            request = receive_request(channel)
-            # Limits come after the request: reading it may need more than a run is allowed.
-            if isinstance(request, ConditionRequest):
-                confine(memory_of(request.request))
-                serve_conditions(request, self._engine, channel)
-            elif isinstance(request, RunnerRequest):
-                serve_runs(channel, self._image)
-            else:
-                confine(memory_of(request))
-                receiver, sender = FrameReceiver(channel), FrameSender(channel)
-                SandboxedRun(request, self._engine, receiver, sender).run()
+            harden()
+            close_all_but({descriptor, *self._files, *self._confinement.descriptors()})
+            self._serve(socket.socket(fileno=descriptor))
             status = 0
         except MemoryError:
             status = EXIT_OUT_OF_MEMORY
@@ -152,6 +187,23 @@ class Zygote:
         finally:
             # Not sys.exit: handlers and buffers of the zygote must not run in its child.
             os._exit(status)
+
+    def _serve(self, channel: socket.socket) -> None:
+        request = receive_request(channel)
+        forbid_files()
+        # Limits come after the request: reading it may need more than a run is allowed.
+        if isinstance(request, RunnerRequest):
+            serve_runs(channel, self._image, self._confinement)
+        elif isinstance(request, ConditionRequest):
+            limit_data(memory_of(request.request))
+            self._confinement.confine(Profile.JAVASCRIPT)
+            serve_conditions(request, self._engine, channel)
+        else:
+            import_ahead(request.jobs.values(), request.modules)
+            limit_data(memory_of(request))
+            self._confinement.confine(Profile.PYTHON)
+            receiver, sender = FrameReceiver(channel), FrameSender(channel)
+            SandboxedRun(request, self._engine, receiver, sender).run()
 
     def _kill(self, name: str) -> None:
         for pid, child in self._children.items():
@@ -205,20 +257,6 @@ def _receive_exactly(channel: socket.socket, length: int) -> bytearray:
             raise ConnectionResetError("the parent closed the channel")
         view = view[count:]
     return data
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    # Loaded once, by the zygote: it takes each child a tenth of the time of a run.
-    return ctypes.CDLL(None)
-
-
-def die_with_parent() -> None:
-    """Have Linux kill this process when its parent dies, and grant no privileges on exec."""
-    if sys.platform == "linux":
-        libc = _libc()
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ _OUT_OF_MEMORY = {
     "details": {},
 }
 
+MAX_REALM_BYTES = 512 * 1024 * 1024
+"""Memory in which a realm must load. Its image holds as much on disk."""
+
 MAX_LOADS = 10_000
 """Runs after which an instance is replaced by a new one."""
 
@@ -189,15 +192,13 @@ def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
     return (*names, "locale.js", "realm.js", "common.js")
 
 
-def load_realm(
-    adaptors: Mapping[str, str], libraries: Sequence[str] = (), memory_bytes: int = 2**31
-) -> Instance:
+def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Instance:
     """Return a new instance with the realm in it, closed for jobs.
 
     Raises :class:`ScriptError` where a bundle throws, or uses more memory than it may.
     """
     instance = Instance(runtime())
-    instance.limit_memory(memory_bytes)
+    instance.limit_memory(MAX_REALM_BYTES)
     # What the language's own additions name stays in reach of them.
     _run(instance, "globalThis.__web = {__proto__: null}", "web")
     _run(instance, f"with (__web) {{{_read('vendor/web.js')}\n}}", "web")

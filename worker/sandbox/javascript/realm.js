@@ -373,12 +373,18 @@
   // Adaptors make code themselves, as ajv does of a schema. A bundle has this under the name Function,
   // and only where its own code is the caller: a job that gets hold of it has nothing.
   function compilerFor(file) {
-    const compiler = { Function: function (...texts) { return isCaller(file) ? new EngineFunction(...texts) : forbid(); } }.Function;
+    const compiler = {
+      Function: function (...texts) {
+        // A subclass would call it from the bundle for whoever makes an instance.
+        const isOwn = new.target === undefined || new.target === compiler;
+        return isOwn && isCaller(file) ? new EngineFunction(...texts) : forbid();
+      },
+    }.Function;
     return Object.defineProperty(compiler, "prototype", { value: EngineFunction.prototype, writable: false });
   }
 
   const { get: traceLimit, set: setTraceLimit } = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit");
-  const TRACE_LIMIT = Error.stackTraceLimit;
+  const TRACE_LIMIT = traceLimit.call(Error);
   let sitesOf = null; // receives the call sites of the next error
 
   function isCaller(file) {
@@ -652,25 +658,13 @@
     },
 
     // Per edge in order, whether it is taken, up to a condition that threw; evaluated() returns the state.
+    // Getters and toJSON of the state that a condition leaves are the condition's code too.
     edges(stepId, wanted, text) {
-      const taken = [];
-      const state = text === null ? undefined : JSON.parse(text);
-      let thrown = null;
-      for (const condition of JSON.parse(wanted)) {
-        try {
-          taken.push(holds(condition, state, stepId));
-        } catch (error) {
-          thrown = describe(error);
-          break;
-        }
-      }
       try {
-        evaluated = state === undefined ? null : serializeState(state);
-      } catch (error) {
-        if (!isTooLarge(error)) throw error;
-        thrown = describe(error);
+        return evaluateEdges(stepId, JSON.parse(wanted), text);
+      } finally {
+        reset();
       }
-      return JSON.stringify({ taken, thrown });
     },
     evaluated: () => evaluated,
 
@@ -699,18 +693,35 @@
     return entry;
   }
 
+  function evaluateEdges(stepId, wanted, text) {
+    const taken = [];
+    const state = text === null ? undefined : JSON.parse(text);
+    let thrown = null;
+    for (const condition of wanted) {
+      try {
+        taken.push(holds(condition, state, stepId));
+      } catch (error) {
+        thrown = describe(error);
+        break;
+      }
+    }
+    try {
+      evaluated = state === undefined ? null : serializeState(state);
+    } catch (error) {
+      if (!isTooLarge(error)) throw error;
+      thrown = describe(error);
+    }
+    return JSON.stringify({ taken, thrown });
+  }
+
   function holds(condition, state, stepId) {
     if (condition === "always") return true;
     if (condition === "on_job_success") return !hasError(state, stepId);
     if (condition === "on_job_failure") return hasError(state, stepId);
     reset();
-    try {
-      const value = conditions[condition](state, stepId);
-      // An attempt to make code counts even where the condition catches the error.
-      return flags.security ? forbid() : Boolean(value);
-    } finally {
-      setTraceLimit.call(Error, TRACE_LIMIT);
-    }
+    const value = conditions[condition](state, stepId);
+    // An attempt to make code counts even where the condition catches the error.
+    return flags.security ? forbid() : Boolean(value);
   }
 
   function reset() {
@@ -858,6 +869,7 @@
       if (hardened.has(object)) continue;
       hardened.add(object);
       added.push(object);
+      /** @type {Record<PropertyKey, PropertyDescriptor>} */
       const descriptors = Object.getOwnPropertyDescriptors(object);
       const values = [Object.getPrototypeOf(object)];
       for (const key of Reflect.ownKeys(descriptors)) values.push(descriptors[key].value, descriptors[key].get, descriptors[key].set);
@@ -876,7 +888,9 @@
 
   // Objects of the language that no property leads to.
   const hidden = () => {
-    const samples = [async function () {}, function* () {}, async function* () {}, [].values(), "".matchAll(/a/g), ""[Symbol.iterator](), new Map().entries(), new Set().entries(), [].values().map((value) => value), Iterator.from({ next() {} })];
+    /** @type {any} */
+    const { Iterator } = globalThis;
+    const samples = [async function () {}, function* () {}, async function* () {}, [].values(), "".matchAll(/a/g), ""[Symbol.iterator](), new Map().entries(), new Set().entries(), Iterator.from([1]).map((value) => value), Iterator.from({ next() {} })];
     return samples.map(Object.getPrototypeOf);
   };
 

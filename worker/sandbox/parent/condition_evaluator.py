@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from worker.core.events import error_from_dict
+import msgspec
+from msgspec import Struct
+
 from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import StepError
-from worker.sandbox.protocol import READ_BYTES, FrameDecoder, ProtocolError, encode_frame
+from worker.sandbox.parent.frames import OVERHEAD_BYTES, check_json, protocol_error, typed
+from worker.sandbox.protocol import (
+    READ_BYTES,
+    FrameDecoder,
+    ProtocolError,
+    RunRequest,
+    encode_frame,
+)
+
+
+class ConditionReply(Struct, frozen=True, forbid_unknown_fields=True):
+    """The reply to any request for conditions. ``all`` has a pair for each of many states."""
+
+    error: StepError | None = None
+    taken: tuple[bool, ...] = ()
+    all: tuple[tuple[tuple[bool, ...], StepError | None], ...] = ()
+
+
+_decode = msgspec.json.Decoder(ConditionReply).decode
+
+
+def _decode_reply(head: bytes) -> ConditionReply:
+    reply: ConditionReply = typed(_decode, ConditionReply, head)
+    return reply
 
 
 class ConditionEvaluator:
     """Evaluates the conditions of one plan, in a sandbox of its own.
 
     Its methods block: call them from a thread without an event loop. A condition over a limit ends
-    the process; ``cause`` returns the error that it ended with.
+    the process; ``cause`` returns the error that it ended with, and ends it where it has not.
     """
 
-    def __init__(self, channel: socket.socket, cause: Callable[[], StepError]) -> None:
+    def __init__(
+        self, channel: socket.socket, request: RunRequest, cause: Callable[[], StepError]
+    ) -> None:
         channel.setblocking(True)
         self._channel = channel
+        self._plan = request.plan
+        self._max_state_bytes = 3 * request.limits.state_bytes + OVERHEAD_BYTES
         self._cause = cause
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(_decode_reply, check_size=self._check_size)
         self._startup: tuple[StepError | None] | None = None
         self.closed = False
 
@@ -31,12 +59,9 @@ class ConditionEvaluator:
         """Return the error of a plan that does not compile and so cannot run, else ``None``."""
         if self._startup is None:
             try:
-                header, _ = self._receive()
-            except (OSError, EOFError, ProtocolError):
-                self._startup = (self._end(),)
-            else:
-                error = header["error"]
-                self._startup = (error_from_dict(error) if error else None,)
+                self._startup = (self._receive()[0].error,)
+            except (OSError, EOFError, ProtocolError) as error:
+                self._startup = (self._end(error),)
         return self._startup[0]
 
     def evaluate(
@@ -51,14 +76,14 @@ class ConditionEvaluator:
             self._channel.sendall(
                 encode_frame({"step": step, "now_us": now_us, "seed": seed}, state)
             )
-            header, changed = self._receive()
-        except (OSError, EOFError, ProtocolError):
-            return EdgesEvaluated(taken=(), state=state, error=self._end())
-        error = header["error"]
+            reply, changed = self._receive()
+            self._check_count(step, reply.taken, reply.error)
+        except (OSError, EOFError, ProtocolError) as error:
+            return EdgesEvaluated(taken=(), state=state, error=self._end(error))
         return EdgesEvaluated(
-            taken=tuple(header["taken"]),
+            taken=reply.taken,
             state=state if changed is None else changed,
-            error=error_from_dict(error) if error else None,
+            error=reply.error,
         )
 
     def evaluate_all(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
@@ -70,30 +95,44 @@ class ConditionEvaluator:
             self._channel.sendall(
                 encode_frame({"step": step, "now_us": 0, "seed": None, "all": list(states)})
             )
-            header, _ = self._receive()
-        except (OSError, EOFError, ProtocolError):
-            return [EdgesEvaluated(taken=(), state=None, error=self._end())] * len(states)
+            reply, _ = self._receive()
+            if len(reply.all) != len(states):
+                raise ProtocolError(f"{len(reply.all)} replies for {len(states)} states")
+            for taken, failure in reply.all:
+                self._check_count(step, taken, failure)
+        except (OSError, EOFError, ProtocolError) as error:
+            return [EdgesEvaluated(taken=(), state=None, error=self._end(error))] * len(states)
         return [
-            EdgesEvaluated(
-                taken=tuple(taken),
-                state=None,
-                error=error_from_dict(error) if error else None,
-            )
-            for taken, error in header["all"]
+            EdgesEvaluated(taken=taken, state=None, error=failure) for taken, failure in reply.all
         ]
 
-    def _receive(self) -> tuple[dict[str, Any], str | None]:
+    def _check_size(self, reply: ConditionReply, size_bytes: int) -> None:
+        if size_bytes > self._max_state_bytes:
+            raise ProtocolError(f"a state of {size_bytes:,} bytes is too large")
+
+    def _check_count(self, step: str, taken: tuple[bool, ...], error: StepError | None) -> None:
+        edges = len(self._plan.step(step).open_edges)
+        if len(taken) != edges and error is None:
+            raise ProtocolError(f"{len(taken)} results for {edges} edges")
+
+    def _receive(self) -> tuple[ConditionReply, str | None]:
         while True:
             data = self._channel.recv(READ_BYTES)
             if not data:
                 raise EOFError
-            # Requests are sent one at a time, so there is at most one reply to read.
-            for reply in list(self._decoder.feed(data)):
-                return reply
+            replies = list(self._decoder.feed(data))
+            # Requests are sent one at a time.
+            if len(replies) > 1:
+                raise ProtocolError("more replies than requests")
+            for reply, state in replies:
+                if state is not None:
+                    check_json(state)
+                return reply, state
 
-    def _end(self) -> StepError:
+    def _end(self, error: Exception) -> StepError:
         self.close()
-        return self._cause()
+        cause = self._cause()
+        return protocol_error(error) if isinstance(error, ProtocolError) else cause
 
     def close(self) -> None:
         """Close the channel, which ends the process."""

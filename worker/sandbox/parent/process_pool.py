@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent
 from worker.core.outcome import StepError
+from worker.sandbox.confinement.layers import require_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
 from worker.sandbox.parent.run_process import (
     CANCELLED,
+    EXIT_TIMEOUT_S,
     PROCESS_GONE,
     ZYGOTE_GONE,
     RequestUnreadError,
@@ -27,7 +29,12 @@ from worker.sandbox.parent.run_process import (
     ignore_exit,
 )
 from worker.sandbox.parent.runner_client import ProgramEncoder, RunnerClient, RunOnRunner
-from worker.sandbox.parent.zygote_client import ZygoteClient, ZygoteError, cause_of_exit
+from worker.sandbox.parent.zygote_client import (
+    BundleError,
+    ZygoteClient,
+    ZygoteError,
+    cause_of_exit,
+)
 from worker.sandbox.protocol import (
     USUAL_REALM,
     ConditionRequest,
@@ -39,7 +46,7 @@ from worker.util.machine_clock import now_us
 
 MAX_ZYGOTES = 4
 """Zygotes that stay loaded, each with another realm. Busy ones are kept beyond this number."""
-EXIT_TIMEOUT_S = 10.0
+CAUSE_TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 3
 """Processes that a run is sent to, one after the other, while none of them begins it."""
 
@@ -50,18 +57,21 @@ class ProcessPool:
     def __init__(self, size: int = 2, isolation: Isolation = Isolation.RUNNER) -> None:
         if size < 1:
             raise ValueError(f"the size of a pool must be at least 1, not {size}")
+        if isolation is Isolation.STRICT:
+            require_layers("strict isolation")
         self._isolation = isolation
         self._slots = asyncio.Semaphore(size)
-        self._starting: defaultdict[RealmContents, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # The one that was used last is the last.
         self._zygotes: dict[RealmContents, ZygoteClient] = {}
+        self._users: Counter[RealmContents] = Counter()
         self._idle: dict[ZygoteClient, list[RunnerClient]] = {}
         self._encoder = ProgramEncoder()
 
     def boot(self, realm: RealmContents = USUAL_REALM) -> ZygoteClient:
         """Start the zygote that has this realm loaded, without waiting until it is ready."""
-        if realm not in self._zygotes:
-            self._zygotes[realm] = ZygoteClient(realm)
-        return self._zygotes[realm]
+        zygote = self._zygotes.pop(realm, None) or ZygoteClient(realm)
+        self._zygotes[realm] = zygote
+        return zygote
 
     async def __aenter__(self) -> Self:
         self.boot()
@@ -81,11 +91,12 @@ class ProcessPool:
             _, zygote = self._zygotes.popitem()
             await self._close(zygote)
 
-    async def _discard(self, realm: RealmContents) -> None:
-        zygote = self._zygotes.get(realm)
-        if zygote is not None and (zygote.gone or self._is_idle(zygote)):
-            del self._zygotes[realm]
-            await self._close(zygote)
+    async def _discard(self, zygote: ZygoteClient) -> None:
+        # Before the first await: another run that sees the same zygote gone must not do it again.
+        for realm, current in list(self._zygotes.items()):
+            if current is zygote:
+                del self._zygotes[realm]
+        await self._close(zygote)
 
     async def _close(self, zygote: ZygoteClient) -> None:
         for runner in self._idle.pop(zygote, ()):
@@ -96,25 +107,40 @@ class ProcessPool:
         return zygote.forked <= len(self._idle.get(zygote, ()))
 
     async def _ready_zygote(self, realm: RealmContents) -> ZygoteClient:
-        """Return the zygote with this realm, ready to fork; start it again if it has died."""
-        # The lock keeps two runs from replacing the same dead zygote twice. A realm that takes
-        # long to load delays only the runs that need it.
-        async with self._starting[realm]:
-            zygote = self._zygotes.get(realm)
-            if zygote is not None and zygote.gone:
-                await self._discard(realm)
-            zygote = self.boot(realm)
-            if not zygote.listening:
-                await zygote.ready()
-            await self._evict_idle(realm)
-            return zygote
+        """Return the zygote with this realm, ready to fork; start it again if it has died.
 
-    async def _evict_idle(self, needed: RealmContents) -> None:
-        """Stop the oldest idle zygotes while there are more than ``MAX_ZYGOTES``."""
+        Raises :class:`ZygoteError` where it does not start. All who wait for the same start share
+        its result, and a realm that takes long to load delays only them.
+        """
+        await self._discard_gone(realm)
+        zygote = self.boot(realm)
+        if not zygote.listening:
+            try:
+                await zygote.ready()
+            except ZygoteError:
+                await self._discard(zygote)
+                raise
+        await self._evict_idle()
+        return zygote
+
+    async def _evict_idle(self) -> None:
+        """Stop the zygotes that nobody uses, down to ``MAX_ZYGOTES``; used longest ago first."""
         for realm, zygote in list(self._zygotes.items()):
-            is_unused = realm != needed and zygote.listening and self._is_idle(zygote)
+            is_unused = not self._users[realm] and zygote.listening and self._is_idle(zygote)
             if len(self._zygotes) > MAX_ZYGOTES and is_unused:
-                await self._discard(realm)
+                await self._discard(zygote)
+
+    @contextlib.contextmanager
+    def _using(self, realm: RealmContents) -> Iterator[None]:
+        """Keep the zygote with this realm from being stopped for others."""
+        self._users[realm] += 1
+        try:
+            yield
+        finally:
+            self._users[realm] -= 1
+            # A Counter keeps zeros, and a worker may see many realms.
+            if not self._users[realm]:
+                del self._users[realm]
 
     async def execute(
         self,
@@ -130,40 +156,65 @@ class ProcessPool:
         """
         if cancel is not None and cancel.is_set():
             return _complete_unstarted(request, CANCELLED, receive)
-        async with self._slots:
-            for _ in range(MAX_ATTEMPTS):
-                try:
-                    zygote = await self._ready_zygote(request.realm)
-                    if not has_only_javascript(request):
-                        return await RunProcess(zygote, request, receive, host).run(cancel)
-                    runner = self._take_runner(zygote)
+        with self._using(request.realm):
+            unloaded = await self._started(request.realm)
+            if unloaded is not None:
+                return _complete_unstarted(request, unloaded, receive)
+            async with self._slots:
+                for _ in range(MAX_ATTEMPTS):
                     try:
-                        return await RunOnRunner(runner, request, receive, host).run(cancel)
-                    finally:
-                        self._give_back(zygote, runner)
-                # In both cases the process executed nothing, so no step of the run runs twice.
-                except RequestUnreadError:
-                    error = PROCESS_GONE
-                except ZygoteError:
-                    error = ZYGOTE_GONE
-                    await self._discard(request.realm)
+                        zygote = await self._ready_zygote(request.realm)
+                        if not has_only_javascript(request):
+                            return await RunProcess(zygote, request, receive, host).run(cancel)
+                        runner = self._take_runner(zygote)
+                        try:
+                            return await RunOnRunner(runner, request, receive, host).run(cancel)
+                        finally:
+                            self._give_back(zygote, runner)
+                    # In both cases the process executed nothing, so no step of the run runs twice.
+                    except RequestUnreadError:
+                        error = PROCESS_GONE
+                    except ZygoteError:
+                        error = ZYGOTE_GONE
+                        await self._discard_gone(request.realm)
         return _complete_unstarted(request, error, receive)
+
+    async def _started(self, realm: RealmContents) -> StepError | None:
+        """Wait until the realm's zygote can fork, for as long as that takes; return the error.
+
+        A run waits here and not in a slot, which another run could use meanwhile.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                await self._ready_zygote(realm)
+                return None
+            except BundleError as error:
+                return StepError(type="AdaptorError", message=str(error))
+            except ZygoteError:
+                continue
+        return ZYGOTE_GONE
+
+    async def _discard_gone(self, realm: RealmContents) -> None:
+        zygote = self._zygotes.get(realm)
+        if zygote is not None and zygote.gone:
+            await self._discard(zygote)
 
     def _take_runner(self, zygote: ZygoteClient) -> RunnerClient:
         """Return a runner that is ready. Raises :class:`ZygoteError` where the zygote is gone."""
         idle = self._idle.setdefault(zygote, [])
         while idle:
             runner = idle.pop()
-            if runner.is_usable:
+            if runner.take():
                 return runner
             runner.close()
         return RunnerClient(zygote, self._encoder)
 
     def _give_back(self, zygote: ZygoteClient, runner: RunnerClient) -> None:
         idle = self._idle.get(zygote)
-        if self._isolation is Isolation.PROCESS:
+        if self._isolation is not Isolation.RUNNER:
             runner.abandon()
         if runner.is_usable and idle is not None:
+            runner.give_back()
             return idle.append(runner)
         runner.close()
         if idle is not None and zygote.listening:
@@ -182,7 +233,12 @@ class ProcessPool:
 
         async def cause() -> StepError:
             try:
-                return cause_of_exit(await exited, request.limits)
+                # A process that goes on without its channel is killed.
+                kill = loop.call_later(EXIT_TIMEOUT_S, zygote.kill, forked.name)
+                try:
+                    return cause_of_exit(await exited, request.limits)
+                finally:
+                    kill.cancel()
             except ZygoteError:
                 return ZYGOTE_GONE
 
@@ -190,7 +246,8 @@ class ProcessPool:
         # The evaluator is used in threads without an event loop, so it waits in this one.
         return ConditionEvaluator(
             channel,
-            lambda: asyncio.run_coroutine_threadsafe(cause(), loop).result(EXIT_TIMEOUT_S),
+            request,
+            lambda: asyncio.run_coroutine_threadsafe(cause(), loop).result(CAUSE_TIMEOUT_S),
         )
 
 

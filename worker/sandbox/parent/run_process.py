@@ -12,12 +12,12 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.outcome import StepError
 from worker.sandbox.limits import timed_out
+from worker.sandbox.parent.frames import CallFrame, Frame, Notice, RunFrames, protocol_error
 from worker.sandbox.parent.host import (
     CallTraffic,
     Host,
@@ -35,11 +35,7 @@ from worker.sandbox.parent.zygote_client import (
     cause_of_exit,
 )
 from worker.sandbox.protocol import (
-    HOST_CALL,
-    PROGRAMS_DROPPED,
     READ_BYTES,
-    RUN_STOPPED,
-    FrameDecoder,
     ProtocolError,
     RunRequest,
     encode_frame,
@@ -48,9 +44,12 @@ from worker.sandbox.protocol import (
 from worker.util.machine_clock import now_us
 
 BOOT_TIMEOUT_S = 30.0
+WATCH_DELAY_S = 0.005
+"""Time after which a run can be cancelled. Most are over by then, and a task is not cheap."""
 MAX_PENDING_CALLS = 1000
 """Host calls of one run that may wait for a reply at one time."""
-_CALL_FIELDS = ("number", "kind", "step", "execution", "now_us")
+EXIT_TIMEOUT_S = 0.9
+"""Time for which a process may live on after its run is complete."""
 
 CANCELLED = StepError(type="CancelledError", message="the run was cancelled")
 ZYGOTE_GONE = StepError(type="ZygoteError", message="the process that forks runs is gone")
@@ -94,12 +93,14 @@ class RunProcess:
         self._traffic = RunTraffic(request.limits.memory_bytes)
         self._replying = asyncio.Lock()
         self._calls: set[asyncio.Task[None]] = set()
-        self._stream = EventStream(request.run_id)
-        self._decoder = FrameDecoder()
+        self._frames = RunFrames(request)
+        self._stream = self._frames.stream
         self._loop = asyncio.get_running_loop()
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._cause: StepError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._stopped: ProcessExit | None = None
         self._is_unread = False
 
@@ -111,18 +112,19 @@ class RunProcess:
         """
         self._forked = self._zygote.fork()
         self._channel, exited = self._forked.channel, self._forked.exited
+        # Also where a receiver of events raises, and nobody waits for the exit.
+        exited.add_done_callback(ignore_exit)
         # As a number: asyncio formats what it does not know yet, and the text of a socket is slow.
         self._descriptor = self._channel.fileno()
         self._channel.setblocking(False)
         self._start_timer(BOOT_TIMEOUT_S, _BOOT_FAILED)
-        watcher = self._loop.create_task(self._watch(cancel)) if cancel else None
+        if cancel is not None:
+            self._watch_timer = self._loop.call_later(WATCH_DELAY_S, self._start_watch, cancel)
         try:
             await self._exchange_frames()
             if self._stream.completed:
-                # The process has nothing left to do: the next run need not wait for its exit.
-                return exited.add_done_callback(ignore_exit)
+                return self._leave_process(exited)
             if self._is_unread and self._cause is None and not self._stream.started:
-                exited.add_done_callback(ignore_exit)
                 raise RequestUnreadError
             process_exit = self._stopped or await exited
         except asyncio.CancelledError:
@@ -142,19 +144,31 @@ class RunProcess:
             self._cause = self._cause or ZYGOTE_GONE
             process_exit = _KILLED
         finally:
-            self._release(watcher)
+            self._release()
         self._complete(process_exit)
 
-    def _release(self, watcher: asyncio.Task[None] | None) -> None:
+    def _release(self) -> None:
         self._stop_timer()
+        if self._watch_timer is not None:
+            self._watch_timer.cancel()
         self._loop.remove_reader(self._descriptor)
         self._release_channel()
-        for task in (watcher, *self._calls):
+        for task in (self._watcher, *self._calls):
             if task is not None:
                 task.cancel()
 
     def _release_channel(self) -> None:
         self._channel.close()
+
+    def _leave_process(self, exited: asyncio.Future[ProcessExit]) -> None:
+        # The process has nothing left to do, and the next run need not wait for its exit. But code
+        # of a job that goes on would do so without limits.
+        timer = self._loop.call_later(EXIT_TIMEOUT_S, self._zygote.kill, self._forked.name)
+        exited.add_done_callback(ignore_exit)
+        exited.add_done_callback(lambda _: timer.cancel())
+
+    def _start_watch(self, cancel: asyncio.Event) -> None:
+        self._watcher = self._loop.create_task(self._watch(cancel))
 
     async def _watch(self, cancel: asyncio.Event) -> None:
         await cancel.wait()
@@ -196,38 +210,43 @@ class RunProcess:
             self._stop_reading()
             return
         try:
-            for header, body in self._decoder.feed(data):
-                self._handle_frame(header, body)
-        except (ProtocolError, ValueError) as error:
-            self._kill(StepError(type="ProtocolError", message=f"the run's process: {error}"))
+            for frame, body in self._frames.feed(data):
+                self._handle_frame(frame, body)
+        except ProtocolError as error:
+            self._kill(protocol_error(error))
+            self._stop_reading()
+        except TrafficExceeded:
+            self._kill(TRAFFIC_EXCEEDED)
             self._stop_reading()
         except Exception as error:
             # Raised by ``receive``: it belongs to the caller who awaits the run.
             self._kill(CANCELLED)
-            self._drained.set_exception(error)
+            if not self._drained.done():
+                self._drained.set_exception(error)
 
-    def _handle_frame(self, header: dict[str, Any], body: str | None) -> None:
-        if header.get("type") == HOST_CALL:
-            self._handle_call(header, body or "")
-        elif header.get("type") in (RUN_STOPPED, PROGRAMS_DROPPED):
-            self._handle_notice(header)
+    def _handle_frame(self, frame: Frame, body: str) -> None:
+        if not isinstance(frame, Notice):
+            self._handle_event(frame)
+        elif isinstance(frame, CallFrame):
+            self._handle_call(frame, body)
         else:
-            self._handle_event(self._stream.accept(header, body))
+            self._handle_notice(frame)
 
-    def _handle_notice(self, header: dict[str, Any]) -> None:
+    def _handle_notice(self, notice: Notice) -> None:
         """Handle what only a runner sends."""
-        raise ProtocolError(f"{header['type']} from the process of one run")
+        raise ProtocolError(f"{type(notice).__name__} from the process of one run")
 
-    def _handle_call(self, header: dict[str, Any], text: str) -> None:
-        try:
-            call = HostCall(
-                text=text,
-                credential=self._request.configurations.get(str(header["step"]), ""),
-                traffic=CallTraffic(self._traffic),
-                **{name: header[name] for name in _CALL_FIELDS},
-            )
-        except KeyError as error:
-            raise ProtocolError(f"a host call without {error}") from error
+    def _handle_call(self, frame: CallFrame, text: str) -> None:
+        call = HostCall(
+            text=text,
+            credential=self._request.configurations.get(frame.step, ""),
+            traffic=CallTraffic(self._traffic),
+            number=frame.number,
+            kind=frame.kind,
+            step=frame.step,
+            execution=frame.execution,
+            now_us=frame.now_us,
+        )
         # Without a bound, a job could fill the parent's memory with calls that nobody awaits.
         if len(self._calls) >= MAX_PENDING_CALLS:
             text = f"more than {MAX_PENDING_CALLS:,} requests wait for a reply"
@@ -243,6 +262,9 @@ class RunProcess:
             await self._send_reply(call, await self._host.handle(call))
         except TrafficExceeded:
             self._kill(TRAFFIC_EXCEEDED)
+        except Exception as error:
+            # A defect of the host. The call would else wait until the run's time is over.
+            self._kill(StepError(type="HostError", message=f"the host failed: {error!r}"))
         finally:
             call.traffic.release()
 
@@ -255,12 +277,15 @@ class RunProcess:
                 await self._send(frame)
 
     def _handle_event(self, event: AnyEvent) -> None:
-        if isinstance(event, RunStart):
-            limits = self._request.limits
-            self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
+        if type(event) is RunStart:
+            self._begin()
         self._receive(event)
-        if isinstance(event, RunComplete):
+        if type(event) is RunComplete:
             self._stop_reading()
+
+    def _begin(self) -> None:
+        limits = self._request.limits
+        self._start_timer(limits.timeout_s + self.grace_s, timed_out(limits))
 
     def _stop_reading(self) -> None:
         self._loop.remove_reader(self._descriptor)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import pickle
-import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from worker.core.events import AnyEvent
 from worker.sandbox.limits import timed_out
+from worker.sandbox.parent.frames import Notice, ProgramsDropped, RunStopped
 from worker.sandbox.parent.host import Host
 from worker.sandbox.parent.run_process import RunProcess, ignore_exit
 from worker.sandbox.parent.zygote_client import (
@@ -20,8 +21,9 @@ from worker.sandbox.parent.zygote_client import (
     ZygoteClient,
 )
 from worker.sandbox.protocol import (
+    OWN_FIELDS,
     PROGRAM_FIELDS,
-    RUN_STOPPED,
+    RUNNER_IDLE,
     ProtocolError,
     RunnerRequest,
     RunRequest,
@@ -30,8 +32,11 @@ from worker.sandbox.protocol import (
 )
 
 MAX_ENCODED_PROGRAMS = 256
-_RUN_FIELDS = tuple(
-    name for name in RunRequest.__struct_fields__ if name not in (*PROGRAM_FIELDS, "input")
+IDLE_TIMEOUT_S = 0.9
+"""Time within which a runner must be idle after a run."""
+_IDLE = encode_frame({"type": RUNNER_IDLE})
+_OPTION_FIELDS = tuple(
+    name for name in RunRequest.__struct_fields__ if name not in (*PROGRAM_FIELDS, *OWN_FIELDS)
 )
 
 
@@ -68,6 +73,8 @@ class RunnerClient:
         self._forked.exited.add_done_callback(ignore_exit)
         self._programs: set[str] = set()
         self._is_spent = False
+        self._is_idle = True
+        self._idle_timer: asyncio.TimerHandle | None = None
         # A new socket takes so few bytes at once.
         self._forked.channel.send(encode_request(RunnerRequest()))
         self._forked.channel.setblocking(False)
@@ -75,18 +82,54 @@ class RunnerClient:
     @property
     def is_usable(self) -> bool:
         """True while the process lives, and nothing is left of a run that was broken off."""
-        return not (self._is_spent or self._forked.exited.done() or self._is_closed())
+        self._poll()
+        return not (self._is_spent or self._forked.exited.done())
 
-    def _is_closed(self) -> bool:
+    @property
+    def is_idle(self) -> bool:
+        """True from the end of a run, when the runner waits for the next one, to its start."""
+        return self._is_idle
+
+    def _poll(self) -> None:
         # The zygote reports an exit late, or never where it has died as well.
         try:
-            self._forked.channel.recv(1, socket.MSG_PEEK)
+            data = self._forked.channel.recv(len(_IDLE) + 1)
         except BlockingIOError:
-            return False
+            return
         except ConnectionError:
-            pass
-        # The runner sends nothing between two runs.
-        return True
+            data = b""
+        # Between two runs the runner sends this one frame, and nothing else.
+        if data == _IDLE and not self._is_idle:
+            self._is_idle = True
+        else:
+            self._is_spent = True
+
+    def become_idle(self) -> None:
+        """Take note that the runner waits for a run. Raises :class:`ProtocolError` if it did."""
+        if self._is_idle:
+            raise ProtocolError("a runner that becomes idle twice")
+        self._is_idle = True
+
+    def begin(self) -> None:
+        """Take note that a run has started. Raises :class:`ProtocolError` if another one runs."""
+        if not self._is_idle:
+            raise ProtocolError("a run that starts on a runner that is not idle")
+        self._is_idle = False
+
+    def take(self) -> bool:
+        """Return whether the runner can execute the next run, and stop to watch it."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        return self.is_usable
+
+    def give_back(self) -> None:
+        """Kill the runner if it does not become idle at once."""
+        loop = asyncio.get_running_loop()
+        self._idle_timer = loop.call_later(IDLE_TIMEOUT_S, self._kill_if_busy)
+
+    def _kill_if_busy(self) -> None:
+        if not (self.is_usable and self._is_idle):
+            self.kill(self._forked.name)
 
     def fork(self) -> ForkedProcess:
         """Return the process, for the next run."""
@@ -99,15 +142,20 @@ class RunnerClient:
     def encode(self, request: RunRequest) -> bytes:
         """Return the bytes that start a run, with its program where the runner lacks it."""
         key, program = self._encoder.encode(request)
-        run = pickle.dumps({name: getattr(request, name) for name in _RUN_FIELDS})
-        header = {"program": key, "run": base64.b64encode(run).decode()}
+        options = pickle.dumps({name: getattr(request, name) for name in _OPTION_FIELDS})
+        header = {
+            "program": key,
+            "run_id": request.run_id,
+            "seed": request.seed,
+            "options": base64.b64encode(options).decode(),
+        }
         frame = encode_frame(header, request.input)
         if key in self._programs:
             return frame
         self._programs.add(key)
         return program + frame
 
-    def forget(self, programs: list[str]) -> None:
+    def forget(self, programs: tuple[str, ...]) -> None:
         """Take note that the runner has dropped programs."""
         self._programs.difference_update(programs)
 
@@ -117,6 +165,8 @@ class RunnerClient:
 
     def close(self) -> None:
         """End the process."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         self._zygote.kill(self._forked.name)
         self._forked.channel.close()
 
@@ -135,24 +185,41 @@ class RunOnRunner(RunProcess):
     ) -> None:
         super().__init__(runner, request, receive, host)
         self._runner = runner
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def _encode_request(self) -> bytes:
+        if not self._runner.is_idle:
+            self._idle_timer = self._loop.call_later(IDLE_TIMEOUT_S, self._give_up)
         return self._runner.encode(self._request)
 
     def _release_channel(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         # A reply that was sent in part leaves the channel in the middle of a frame.
         if self._replying.locked():
             self._runner.abandon()
 
-    def _handle_notice(self, header: dict[str, Any]) -> None:
-        if header["type"] == RUN_STOPPED:
-            self._handle_stop(header.get("mem"))
-        else:
-            self._runner.forget(header["programs"])
+    def _leave_process(self, exited: asyncio.Future[ProcessExit]) -> None:
+        # The runner lives on; the pool watches that it becomes idle.
+        pass
 
-    def _handle_stop(self, memory_bytes: object) -> None:
-        if not isinstance(memory_bytes, int):
-            raise ProtocolError(f"memory of {memory_bytes!r} bytes")
-        self._cause = self._cause or timed_out(self._request.limits)
-        self._stopped = ProcessExit(code=0, peak_bytes=memory_bytes)
-        self._stop_reading()
+    def _give_up(self) -> None:
+        # The runner is still busy with the run before, and has read nothing of this one.
+        if not self._runner.is_idle and not self._stream.started:
+            self._runner.kill(self._forked.name)
+            self._is_unread = True
+            self._stop_reading()
+
+    def _begin(self) -> None:
+        self._runner.begin()
+        super()._begin()
+
+    def _handle_notice(self, notice: Notice) -> None:
+        if isinstance(notice, RunStopped):
+            self._cause = self._cause or timed_out(self._request.limits)
+            self._stopped = ProcessExit(code=0, peak_bytes=notice.mem)
+            self._stop_reading()
+        elif isinstance(notice, ProgramsDropped):
+            self._runner.forget(notice.programs)
+        else:
+            self._runner.become_idle()

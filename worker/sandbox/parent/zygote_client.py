@@ -16,13 +16,30 @@ from worker.errors import WorkerError
 from worker.sandbox import child_process
 from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.memory import maxrss_bytes
-from worker.sandbox.protocol import EXIT_OUT_OF_MEMORY, USUAL_REALM, RealmContents
+from worker.sandbox.protocol import (
+    EXIT_OUT_OF_MEMORY,
+    MAX_LOAD_CPU_S,
+    USUAL_REALM,
+    RealmContents,
+)
+
+READY_TIMEOUT_S = 120.0
+"""Time for the start, in which the machine code may have to be made."""
 
 _STOP_TIMEOUT_S = 1.0
 
 
+FORBIDDEN_CALL = StepError(
+    type="SecurityError", message="the run made a system call that is not allowed"
+)
+
+
 class ZygoteError(WorkerError):
     """the process that forks runs is gone"""
+
+
+class BundleError(ZygoteError):
+    """an adaptor's bundle does not load"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +83,26 @@ class ZygoteClient:
 
     async def _boot(self) -> None:
         self._reader, self._writer = await asyncio.open_connection(sock=self._control)
-        if await self._reader.readline() != b"ready\n":
-            raise ZygoteError("the process that forks runs did not start")
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                notice = (await self._reader.readline()).decode()
+        except (TimeoutError, ConnectionError):
+            notice = ""
+        if notice != "ready\n":
+            self._broken = True
+            raise await self._boot_error(notice)
         self._listener = asyncio.create_task(self._listen())
+
+    async def _boot_error(self, notice: str) -> ZygoteError:
+        kind, _, reason = notice.partition(" ")
+        if kind == "failed":
+            return BundleError(f"the adaptor could not be loaded: {json.loads(reason)}")
+        self._process.kill()
+        code = await asyncio.to_thread(self._process.wait)
+        if code == -signal.SIGPROF:
+            text = f"it took more than {MAX_LOAD_CPU_S:g} s of processor time"
+            return BundleError(f"the adaptor could not be loaded: {text}")
+        return ZygoteError("the process that forks runs did not start")
 
     @property
     def pid(self) -> int:
@@ -130,6 +164,9 @@ class ZygoteClient:
 
     async def close(self) -> None:
         """Stop the zygote, and with it all processes that it forked."""
+        if not self.listening:
+            # Inside a bundle that does not return, it would not see the end of its input.
+            self._process.kill()
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         try:
@@ -157,6 +194,8 @@ def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
         return StepError(type="OomError", message="the system killed the run for its memory")
     if exit.code == -signal.SIGALRM:
         return timed_out(limits)
+    if exit.code == -signal.SIGSYS:
+        return FORBIDDEN_CALL
     if exit.code < 0:
         name = signal.Signals(-exit.code).name
         return StepError(type="ProcessError", message=f"the run's process was killed by {name}")

@@ -123,6 +123,16 @@ def _check_caught(handler: ast.ExceptHandler) -> ast.stmt:
     return statement
 
 
+def is_allowed(name: str, allowed: frozenset[str]) -> bool:
+    """Return True for a module that a step may import, where the user allows some modules."""
+    return name in ALLOWED_MODULES or _is_under(name, allowed)
+
+
+def _is_under(name: str, allowed: frozenset[str]) -> bool:
+    # The dots keep an allowed "yaml" from allowing "yamllint".
+    return any(f"{name}.".startswith(f"{entry}.") for entry in allowed)
+
+
 class Guard:
     """Guards one execution of a step.
 
@@ -234,11 +244,10 @@ class Guard:
         return module if self._is_trusted(name) else self._view(module)
 
     def _is_open(self, name: str) -> bool:
-        return name in ALLOWED_MODULES or self._is_trusted(name)
+        return is_allowed(name, self._allowed)
 
     def _is_trusted(self, name: str) -> bool:
-        # The dots keep an allowed "yaml" from allowing "yamllint".
-        return any(f"{name}.".startswith(f"{entry}.") for entry in self._allowed)
+        return _is_under(name, self._allowed)
 
     def _empty(self, name: str) -> ModuleType:
         return self._views.setdefault(name, ModuleType(name))

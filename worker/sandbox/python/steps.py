@@ -15,7 +15,8 @@ the author's own, ``SystemExit``
 an error in a task that nothing awaits              ExecutionError  crashed
 no function ``step`` in the file                    ValidationError crashed
 ``eval``, ``exec``, ``compile``, ``open`` and kin,  SecurityError   killed
-names such as ``__globals__``
+names such as ``__globals__``, ``PermissionError``
+of the system
 a module that is not allowed, or not there          ImportError     killed
 ``MemoryError``                                     OomError        killed
 ==================================================  ==============  =======

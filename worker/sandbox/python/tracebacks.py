@@ -101,9 +101,17 @@ def _type(error: BaseException) -> str:
     # The table is in the docstring of worker.sandbox.python.steps.
     if isinstance(error, GuardViolation):
         return error.type
+    if is_denied(error):
+        return "SecurityError"
     if out_of_memory(error):
         return "OomError"
     return next((type for kinds, type in _TYPES if isinstance(error, kinds)), "JobError")
+
+
+def is_denied(error: BaseException) -> bool:
+    """Return True for the error of a system call that the process may not make."""
+    # A PermissionError that a step raises by itself has no number.
+    return isinstance(error, PermissionError) and error.errno is not None
 
 
 def _name(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,13 @@ from worker.workflow.documents import json_reader
 from worker.workflow.documents.data import KeyPath, LineColumn, format_path
 
 FILE_LIMIT = 20 * 1024 * 1024
+# Set once for a command, and not an argument: files refer to files, and each is read elsewhere.
+_file_limit: ContextVar[int] = ContextVar("file_limit", default=FILE_LIMIT)
+
+
+def set_file_limit(limit_bytes: int) -> None:
+    """Set the largest size of a file that this thread reads from now on."""
+    _file_limit.set(limit_bytes)
 
 
 def _no_position(keys: KeyPath) -> LineColumn:
@@ -48,7 +56,7 @@ def read_document(file: Path, *, located: bool = False) -> Document:
 
     ``located`` requests positions also for the valid values of JSON; errors always have theirs.
     """
-    text = read_text(file, FILE_LIMIT)
+    text = read_text(file)
     if file.suffix == ".json" or text.lstrip()[:1] in ("{", "["):
         # Tried first, as JSON is read much faster; YAML, too, can begin with a brace.
         try:
@@ -91,11 +99,12 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Callable[[KeyPath], LineColum
     return yaml_reader.parse(text, file)
 
 
-def read_text(file: Path, limit_bytes: int) -> str:
-    """Read a text of at most ``limit_bytes`` from a file or a pipe.
+def read_text(file: Path, limit_bytes: int | None = None) -> str:
+    """Read a text of at most ``limit_bytes`` from a file or a pipe; None is the limit of files.
 
     Raises :class:`LoadError` with the reason.
     """
+    limit_bytes = _file_limit.get() if limit_bytes is None else limit_bytes
     try:
         size = file.stat().st_size
         if file.is_dir():

@@ -10,7 +10,7 @@ from typing import Any
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, shorten
-from worker.workflow.documents.document import FILE_LIMIT, Document, parse_json, read_text
+from worker.workflow.documents.document import Document, parse_json, read_text
 from worker.workflow.model import Edge, EdgeKind, Language
 
 _BODY_FILE = re.compile(r"[^\n(){};=]{1,300}\.(js|mjs|cjs|py)")
@@ -60,7 +60,7 @@ def read_adjacent_file(node: Cursor, name: str) -> str:
     try:
         # A file that thousands of steps refer to is read, and kept in memory, once.
         texts = node.document.file_texts
-        return texts.get(file) or texts.setdefault(file, read_text(file, FILE_LIMIT))
+        return texts.get(file) or texts.setdefault(file, read_text(file))
     except LoadError as error:
         node.fail(f"the file {quoted}: {error.message}")
 

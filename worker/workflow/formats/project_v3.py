@@ -23,6 +23,7 @@ from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 _WORKFLOW_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "concurrency", "enable_job_logs", "deleted_at"),
     *("inserted_at", "updated_at", "lock_version", "positions", "version_history", "delete"),
+    "project_id",
 )
 _RUN_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "dataclip_id", "starting_node_id", "options"),

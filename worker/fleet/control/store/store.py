@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from worker.errors import UsageError, WorkerError
 from worker.fleet.control.store.transaction import Transaction
@@ -85,6 +85,14 @@ def retry_on_conflict(run_transaction: Callable[[], T]) -> T:
             if getattr(error.orig, "sqlstate", None) not in _CONFLICTS:
                 raise
     return run_transaction()
+
+
+def outage(error: BaseException) -> str:
+    """Return the reason where the database cannot be used for now, else an empty string.
+
+    It is full, read-only, locked, or away. A transaction that failed so changed nothing.
+    """
+    return str(error.orig) if isinstance(error, OperationalError) else ""
 
 
 def _engine(url: str) -> Engine:
