@@ -294,7 +294,7 @@
     if (response instanceof Error) {
       console.error(message);
       console.error("response body: ");
-      console.error(response.body || "[no body]");
+      console.error(/** @type {any} */ (response).body || "[no body]");
     } else console.log(message);
     return response;
   }
