@@ -32,6 +32,7 @@ Examples:
   worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
   worker run job.js --adaptor http --input state.json --output -
   worker run . --workflow case-referral     (a project checkout)
+  worker run sync.yaml --collections ./collections
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -84,6 +85,7 @@ def run(
     credentials: Path | None,
     no_python: bool,
     isolation: str,
+    collections: str | None,
     permissive_globals: bool,
     payload: str | None,
     record: Path | None,
@@ -121,6 +123,7 @@ def run(
             allow_python=not no_python,
             isolation=isolation,
             allow_hosts=allow_hosts,
+            collections=collections,
             limits=limits,
             workflow_options={
                 **({"permissive_globals": True} if permissive_globals else {}),

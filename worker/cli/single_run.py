@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from worker.adaptors.collections.open_host import open_host
+from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.entry import EXIT_USAGE
@@ -36,6 +38,7 @@ from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 if TYPE_CHECKING:
+    from worker.adaptors.collections.local_host import CollectionsSender
     from worker.sinks.base import Sink
 
 _CONFIGURATION_OF_INPUT = (
@@ -60,6 +63,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_python: bool
     isolation: str
     allow_hosts: tuple[str, ...]
+    collections: str | None
     limits: Mapping[str, Any]
     workflow_options: Mapping[str, Any]
 
@@ -98,6 +102,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         limits=limits_of(loaded, **request.limits),
         credentials=read_credentials(request.credentials),
         allow_python=request.allow_python,
+        collections=parse_collections(request.collections),
     )
     state = read_input(request.input_file)
     if isinstance(state, dict) and state.get("configuration"):
@@ -140,7 +145,7 @@ async def _run(
     state: dict[str, Any],
     options: Options,
     sinks: list[GuardedSink],
-    live: Callable[[], LazyHost],
+    live: Callable[[], LazyHost | CollectionsSender],
     recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
     cancel = asyncio.Event()
@@ -164,10 +169,12 @@ async def _run(
             sink.close()
 
 
-def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
+def _live(
+    workflow: Workflow, options: Options, allowed: list[HostPattern]
+) -> LazyHost | CollectionsSender:
     """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
     configured, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
+    return open_host([*allowed, *hosts_in_credentials(configured.values())], options.collections)
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

@@ -58,6 +58,7 @@ def start(
     allow_hosts: tuple[str, ...],
     allow_python: bool,
     no_python: bool,
+    collections: str | None,
     max_timeout: float | None,
     max_memory: int | None,
     outbox: Path | None,
@@ -75,6 +76,7 @@ def start(
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
       worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
+      worker start --mqtt mqtt://localhost --collections /srv/shared/collections
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -100,6 +102,7 @@ def start(
             credentials=credentials,
             allow_hosts=allow_hosts,
             allow_python=allow_python,
+            collections=collections,
             max_timeout=max_timeout,
             max_memory=max_memory,
         ),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import read_credentials
@@ -47,12 +48,14 @@ def allowance(
     allow_python: bool,
     max_timeout: float | None,
     max_memory: int | None,
+    collections: str | None,
 ) -> Allowance:
     """Build the allowance of a worker's runs from the options."""
     return Allowance(
         credentials=dict(read_credentials(credentials)),
         hosts=tuple(parse_host_pattern(text) for text in allow_hosts),
         allow_python=allow_python,
+        collections=parse_collections(collections),
         max_limits=Limits(
             timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
         ),

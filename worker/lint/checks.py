@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from worker.adaptors.cache import Adaptor
 from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.names import COMMON, package_of
+from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan
@@ -300,31 +301,18 @@ def _may_carry_errors(subject: Subject, id: str) -> bool:
 
 
 def check_adaptors(subject: Subject) -> Iterator[Finding]:
+    """Report adaptors without a version, and those that are not installed."""
     for step in subject.workflow.steps:
-        for adaptor in step.adaptors:
+        for adaptor in step.adaptors if step.language is Language.JAVASCRIPT else ():
             # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
-            if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
+            if version in ("", "latest", "next"):
                 text = f"'{adaptor}' fixes no version: the newest one is used"
                 yield subject.finding(rules.UNPINNED, step.position, text)
-
-
-def check_installed(subject: Subject) -> Iterator[Finding]:
-    """Report adaptors that are not installed, and functions that the built-in common lacks."""
-    for step in subject.workflow.steps:
-        if step.language is not Language.JAVASCRIPT or not step.runs_code:
-            continue
-        for adaptor in step.adaptors:
-            for message in _absent(adaptor, step) if adaptor not in subject.adaptors else ():
-                yield subject.finding(rules.NOT_INSTALLED, step.position, f"'{step.id}' {message}")
-
-
-def _absent(adaptor: str, step: Step) -> Iterator[str]:
-    if package_of(adaptor) != COMMON:
-        yield f"needs the adaptor {adaptor}, which is not installed"
-    elif _compiles_job(step.source):
-        for name in sorted(ONLY_PUBLISHED & set(compiled_job(step.source).free)):
-            yield f"uses '{name}', which the built-in common does not have"
+            is_built_in = package_of(adaptor) in (COMMON, COLLECTIONS)
+            if step.runs_code and not is_built_in and adaptor not in subject.adaptors:
+                text = f"'{step.id}' needs the adaptor {adaptor}, which is not installed"
+                yield subject.finding(rules.NOT_INSTALLED, step.position, text)
 
 
 def _compiles_job(source: str) -> bool:
@@ -348,6 +336,7 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             continue
         code = _job_code(subject, step, job)
         yield from _undeclared(subject, step, job, code)
+        yield from _only_published(subject, step, job)
         for mistake in job_mistakes(code):
             place = (
                 f"{step.source_file}:{mistake.line}" if step.source_file else f"line {mistake.line}"
@@ -366,9 +355,6 @@ def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -
     # Only jobs that name Intl get the image that has it, so the names here are without it.
     foreign = code.namespaces | {*job.free_calls}
     known = _known(subject, step, foreign) | LACKING | {"state", "Intl"}
-    # OpenFn adds this adaptor to a job whose text has these letters.
-    if "collections." in step.source:
-        known |= {"collections"}
     for name in sorted(set(job.free) - known):
         # Most often this is an operation such as fn.
         hint = "" if step.adaptors else f" (the step names no adaptor: adaptor: '{COMMON}')"
@@ -377,6 +363,15 @@ def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -
             hint = f", and {' or '.join(lacks)} has no such function{did_you_mean(name, known)}"
         text = f"'{step.id}' uses '{name}', which is not declared{hint}"
         yield subject.finding(rules.UNDECLARED, step.position, text)
+
+
+def _only_published(subject: Subject, step: Step, job: CompiledJob) -> Iterator[Finding]:
+    """Report functions that the built-in common lacks, where it serves the step."""
+    serving = [text for text in step.adaptors if package_of(text) == COMMON]
+    if serving and not any(text in subject.adaptors for text in serving):
+        for name in sorted(ONLY_PUBLISHED.intersection(job.free)):
+            text = f"'{step.id}' uses '{name}', which the built-in common does not have"
+            yield subject.finding(rules.NOT_INSTALLED, step.position, text)
 
 
 def _job_code(subject: Subject, step: Step, job: CompiledJob) -> JobCode:
@@ -401,6 +396,8 @@ def _known(subject: Subject, step: Step, used: AbstractSet[str]) -> frozenset[st
     """
     names = subject.names
     known = names.globals | subject.shared | {"undefined", "globalThis", "arguments"}
+    if uses_collections(step.source):
+        known |= {"collections"}
     if not step.adaptors:
         return known
     exported = {name for text in step.adaptors if text in subject.adaptors
@@ -462,5 +459,5 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Check = Callable[[Subject], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     *(check_file, check_triggers, check_plan, check_reach, check_failures),
-    *(check_conditions, check_adaptors, check_installed, check_code),
+    *(check_conditions, check_adaptors, check_code),
 )

@@ -78,7 +78,8 @@ await build({
   bundle: true,
   format: "iife",
   platform: "browser",
-  mainFields: ["module", "main"],
+  // As Node: a package without exports is what its `main` names. Others export differently there.
+  mainFields: ["main"],
   conditions: ["import", "module", "default"],
   target: "es2022",
   minify: true,

@@ -126,7 +126,7 @@
   // Most often the cause of "fn is not defined".
   function missingAdaptor(text, job) {
     const name = /^(.*) is not defined$/s.exec(text)?.[1];
-    const isCommon = name !== undefined && job?.adaptors.length === 0 && Object.hasOwn(adaptors.get(COMMON), name);
+    const isCommon = name !== undefined && job?.adaptors.every((specifier) => baseOf(specifier) === COLLECTIONS) && Object.hasOwn(adaptors.get(COMMON), name);
     return isCommon ? ` (the step names no adaptor; common has ${name})` : "";
   }
 
@@ -288,14 +288,16 @@
 
   // --- console and timers -----------------------------------------------------------------------
 
+  const inspectValue = globalThis.__inspect;
+
+  // A line of the log is never a reason to fail a step.
   function inspect(value) {
-    if (typeof value === "string") return value;
-    if (typeof value === "function") return `[Function: ${value.name || "(anonymous)"}]`;
-    if (typeof value === "symbol" || typeof value === "bigint") return value.toString();
-    if (value instanceof Error) return value.stack ?? String(value);
-    if (value instanceof Map) return `Map(${value.size}) ${inspect([...value])}`;
-    if (value instanceof Set) return `Set(${value.size}) ${inspect([...value])}`;
-    return serialize(value) ?? String(value);
+    try {
+      return inspectValue(value);
+    } catch (error) {
+      if (flags.oom) throw error;
+      return "a value that cannot be inspected";
+    }
   }
 
   // As JSON, which keeps zero characters and halves of surrogate pairs intact on the way to Python.
@@ -430,9 +432,11 @@
   // --- adaptors, and what a job's body receives ---------------------------------------------------
 
   const COMMON = "@openfn/language-common";
+  const COLLECTIONS = "@openfn/language-collections";
+  const BUILT_IN = [COMMON, COLLECTIONS];
   const fullName = (name) => (name.includes("/") ? name : `@openfn/language-${name}`);
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
-  const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (baseOf(specifier) === COMMON ? adaptors.get(COMMON) : undefined);
+  const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (BUILT_IN.includes(baseOf(specifier)) ? adaptors.get(baseOf(specifier)) : undefined);
 
   function moduleFor({ file, adaptors: specifiers }, name, line = 0, column = 0, names = []) {
     const wanted = baseOf(name);
@@ -456,6 +460,15 @@
       "AdaptorError",
     );
   };
+
+  function collectionsUnset() {
+    // The step has them, and an operation returned a state without its configuration.
+    if (step.state.configuration?.collections_endpoint) throw new Error("ERROR: collections_endpoint not set");
+    throw mark(
+      new Error("this run has no collections: give it --collections with a folder or the URL of the service, or `collections` in a case"),
+      "AdaptorError",
+    );
+  }
 
   // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
   function checkInstalled(specifiers) {
@@ -836,6 +849,9 @@
         jsonpath: libraryGlobal.__jsonpath,
         console: consoleFor("ADA"),
         absent: absentFromBuiltIn,
+        call: callHost,
+        unset: collectionsUnset,
+        util: adaptors.get(COMMON)?.util,
       }),
     );
 
@@ -896,7 +912,7 @@
 
   // Before the first bundle: from here on nothing of the language changes any more.
   api.freeze = () => {
-    for (const name of ["__web", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    for (const name of ["__web", "__inspect", "__core-js_shared__", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
     for (const name of hostNames()) {
       hostValues[name] = globalThis[name];

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, own_error
@@ -80,7 +81,7 @@ class JavaScript:
         except EvaluationError as error:
             return self._error(error.report, step)
         description = {
-            "adaptors": step.adaptors,
+            "adaptors": _adaptors(step),
             "sites": dict(job.sites),
             "free": job.free,
         }
@@ -89,7 +90,7 @@ class JavaScript:
 
     def _prefix(self, step: Step, job: CompiledJob) -> str:
         # Names that no adaptor exports must stay free, or they would be undefined and not an error.
-        key = (step.adaptors, job.free)
+        key = (_adaptors(step), job.free)
         if key not in self._prefixes:
             names = self._engine.names(*key)
             shared = self._shared.intersection(job.free).difference(names)
@@ -309,6 +310,11 @@ def _function_of(job: CompiledJob, prefix: str) -> str:
 def _names_from(names: Iterable[str], source: str) -> str:
     listed = ", ".join(sorted(names))
     return f"const {{{listed}}} = $worker.{source};" if listed else ""
+
+
+def _adaptors(step: Step) -> tuple[str, ...]:
+    # After the step's own, which may be the collections adaptor in another version.
+    return (*step.adaptors, COLLECTIONS) if uses_collections(step.source) else step.adaptors
 
 
 def _read_report(text: str) -> dict[str, Any]:
