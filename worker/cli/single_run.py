@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from worker.adaptors.collections.open_host import open_host
 from worker.adaptors.collections.settings import parse_collections
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from worker.adaptors.collections.local_host import CollectionsSender
     from worker.sinks.base import Sink
 
+_CONFIGURATION_OF_INPUT = (
+    "warning: the input has a configuration: the first step gets it, under its own credential"
+)
 UNENFORCED = (
     "warning: this system enforces the time limit and the JavaScript memory limit; the memory of "
     "Python steps is not limited, and a killed worker leaves its runs to end by themselves"
@@ -62,6 +66,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...]
     collections: str | None
     limits: Mapping[str, Any]
+    workflow_options: Mapping[str, Any]
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +94,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     pool.boot()
     loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
+    if request.workflow_options:
+        loaded = replace(loaded, options={**loaded.options, **request.workflow_options})
     options = Options(
         start=request.start,
         end=request.end,
@@ -100,6 +107,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         collections=parse_collections(request.collections),
     )
     state = read_input(request.input_file)
+    if isinstance(state, dict) and state.get("configuration"):
+        print(_CONFIGURATION_OF_INPUT, file=sys.stderr)
     reach = local_reach(loaded, state, options)
     sinks = _sinks(loaded, output)
     live = functools.partial(open_host, reach, options.collections)
