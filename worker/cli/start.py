@@ -43,8 +43,9 @@ def _hostname() -> str:
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
-@option("--drain", type=NumberRange(min=0), default=30.0, metavar="SECONDS",
-        show_default=True, help="Time that runs have to finish at shutdown.")  # fmt: skip
+@option("--drain", type=NumberRange(min=0), metavar="SECONDS",
+        help="Time that runs have to finish at shutdown, such as 30.  "
+        "[default: as long as their limits allow]")  # fmt: skip
 @metrics_listen
 @quiet_log
 @broker_options
@@ -62,7 +63,7 @@ def start(
     max_timeout: float | None,
     max_memory: int | None,
     outbox: Path | None,
-    drain: float,
+    drain: float | None,
     metrics_listen: str | None,
     quiet: bool,
 ) -> int:

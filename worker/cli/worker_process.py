@@ -30,14 +30,17 @@ NO_MAX_MEMORY_MB = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """Set-up of a worker. ``drain_s`` is how long its runs may take to end at shutdown."""
+    """Set-up of a worker.
+
+    ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
+    """
 
     name: str
     capacity: int
     outbox: Path
     isolation: Isolation = Isolation.RUNNER
     allowance: Allowance = Allowance()
-    drain_s: float = 30.0
+    drain_s: float | None = None
     metrics_listen: str | None = None
 
 
@@ -72,7 +75,7 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
         with serve_metrics(
             options.metrics_listen,
             lambda: worker_metrics(fleet_worker),
-            lambda: "" if fleet_worker.connected.is_set() else "not connected",
+            lambda: fleet_worker.problem,
         ):
             on_signals(lambda: fleet_worker.drain(options.drain_s))
             await fleet_worker.run()

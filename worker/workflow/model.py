@@ -110,9 +110,10 @@ class Workflow(Struct, frozen=True, kw_only=True):
 
     ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled
     trigger, or else the first step; an empty ``end`` means that runs do not stop early.
-    ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...), ``credentials``
-    what is merged under the configuration of every step, and ``globals`` the source of a module
-    whose exports every job can name.
+    ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...), and
+    ``idempotent`` where a run that was lost may be done again. ``credentials`` are merged under the
+    configuration of every step, and ``globals`` is the source of a module whose exports every job
+    can name.
     """
 
     name: str
