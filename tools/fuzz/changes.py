@@ -28,15 +28,19 @@ SPELLINGS = (
 )  # fmt: skip
 DEPTHS = (1, 2, 60, 195, 199, 200, 201, 206, 210, 211, 400, 900, 1000, 3000, 20_000, 200_000)
 COUNTS = (0, 2, 3, 10, 100, 1000, 20_000)
-FLOODS = (1000, 100_000, 2_500_000)
+FLOODS = (1000, 20_000)
+FILE_BYTES = 20_000_000
+"""The size of a large flood, which is that of the largest file."""
 BYTES = (b"\0", b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\x1b", b"\n", b"\r", b"\xef\xbb\xbf", b"}")
 
 
 class Changer:
     """Maker of inputs from inputs, by one source of chance."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, *, large: bool = False) -> None:
+        """Take the source of chance; ``large`` inputs are refused quickly, or should be."""
         self._chance = chance
+        self._large = large
 
     def change(self, parts: Parts, other: Parts) -> Parts:
         """Return an input with a few changes; ``other`` is one to borrow parts and values from."""
@@ -117,9 +121,10 @@ class Changer:
         return Verbatim(opened * depth + to_json(node) + closed * depth)
 
     def _flooded(self, node: Any) -> Any:
-        # The largest one has the size of the largest file, and takes a second: it is rare.
-        count = self._chance.choices(FLOODS, weights=(50, 20, 2))[0]
         child = self._chance.choice(("{}", "[]", "0", '""', '{"a":0}'))
+        count = self._chance.choice(FLOODS)
+        if self._large and self._chance.random() < 0.1:
+            count = FILE_BYTES // (len(child) + 1)
         return Verbatim("[" + ",".join([child] * count) + "]")
 
     def _borrowed(self, other: Parts, node: Any) -> Any:

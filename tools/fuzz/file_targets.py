@@ -21,7 +21,8 @@ from worker.adaptors import lock
 from worker.adaptors.http.allowlist import hosts_in_credentials
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.cli.files import read_credentials
-from worker.core.events import decode_event, to_json as event_json
+from worker.core.events import decode_event
+from worker.core.events import to_json as event_json
 from worker.errors import PlanError
 from worker.fleet.control.policy import read_policy
 from worker.replay.recorder import PreparedRecording, Recorder
@@ -53,6 +54,7 @@ class FileTarget(ABC):
     """A file that is read from a folder of its own."""
 
     name = ""
+    large = False
     file_name = "input.yaml"
 
     def __init__(self) -> None:
@@ -80,6 +82,7 @@ class FileTarget(ABC):
 class JsonFile(FileTarget):
     """A file of one JSON value, or of one a line."""
 
+    large = True
     file_name = "input.json"
 
     def encode(self, parts: Parts) -> bytes:
@@ -313,5 +316,3 @@ def _runs() -> Iterator[tuple[worker.Workflow, dict[str, Any]]]:
         file = next(GRAPHS.glob(f"{name}.[yj]*"))
         text = (GRAPHS / f"{name}.input.json").read_text("utf-8")
         yield worker.load(file), parse_yaml(text, name)[0]
-
-

@@ -63,8 +63,12 @@ def _messages(data: bytes) -> list[Message]:
 def _record(part: Any) -> bytes:
     if not isinstance(part, Pairs):
         part = Pairs((("topic", ""), ("reply_to", ""), ("payload", part)))
-    lines = [str(part.get(name)).encode("utf-8", "replace") for name in ("topic", "reply_to")]
-    return b"\n".join((*(line.replace(b"\n", b"") for line in lines), _payload(part.get("payload"))))
+    values = part.get("topic"), part.get("reply_to")
+    texts = [value if isinstance(value, str) else to_json(value) for value in values]
+    lines = [text.encode("utf-8", "replace") for text in texts]
+    return b"\n".join(
+        (*(line.replace(b"\n", b"") for line in lines), _payload(part.get("payload")))
+    )
 
 
 class _Messages:
@@ -377,7 +381,10 @@ class Outboxes(_WorkerTarget):
         events[3] |= {"output_dataclip": {"data": {"a": [1, {"b": 2}]}}, "output_dataclip_id": "c1"}
         events[4] |= {"final_state": {"data": {}}, "final_dataclip_id": "c1"}
         lease = {"run_id": "@run", "attempt": 1, "token": "@token"}
-        return [tuple(map(from_data, (lease, *events))), tuple(map(from_data, (lease, *events[:3])))]
+        return [
+            tuple(map(from_data, (lease, *events))),
+            tuple(map(from_data, (lease, *events[:3]))),
+        ]
 
     def encode(self, parts: Parts) -> bytes:
         return b"".join(_payload(part) + b"\n" for part in parts)
@@ -417,4 +424,3 @@ class Outboxes(_WorkerTarget):
         decode_outgoing(outgoing)
         prefix = TOPICS.worker("north", "")
         return [each for each in outgoing.messages if each.topic.startswith(prefix)]
-

@@ -31,6 +31,7 @@ class Frames:
     """A run whose process is hostile. Whatever it sends, the run ends once, as one that is read."""
 
     name = "frames"
+    large = False
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

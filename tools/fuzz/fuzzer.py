@@ -29,6 +29,8 @@ class Target(Protocol):
     """Reader of one kind of input."""
 
     name: str
+    large: bool
+    """True where an input of the size of the largest file is worth a try."""
 
     def seeds(self) -> Sequence[Parts]:
         """Return valid inputs."""
@@ -77,7 +79,7 @@ class Session:
 
     def fuzz(self, until: float) -> None:
         """Execute changed inputs until a time of ``time.monotonic``."""
-        changer, began = Changer(self.chance), time.monotonic()
+        changer, began = Changer(self.chance, large=self.target.large), time.monotonic()
         while time.monotonic() < until:
             # What was kept last reaches what few inputs reach.
             recent = self.chance.random() < 0.5
@@ -121,7 +123,9 @@ class Session:
         self.findings.setdefault(place, finding)
 
 
-def fuzz(targets: Sequence[Target], seconds: float, seed: int, *, first: bool = False) -> list[Session]:
+def fuzz(
+    targets: Sequence[Target], seconds: float, seed: int, *, first: bool = False
+) -> list[Session]:
     """Fuzz targets in turn for so many seconds; with ``first``, until there is a finding."""
     end = time.monotonic() + seconds
     sessions = [Session(target, random.Random(f"{seed} {target.name}")) for target in targets]

@@ -110,8 +110,7 @@ class ReportSender:
         self._sent_at = None
         if acks.refused:
             return self._refuse_message(acks.refused)
-        for key in self._in_flight:
-            self._suspects.pop(key, None)
+        self._repeat_unanswered(acks)
         refused: list[Refusal] = []
         for ack in acks.acks:
             outbox = self._outboxes.get((ack.run_id, ack.attempt))
@@ -128,6 +127,16 @@ class ReportSender:
             if outbox.complete and outbox.empty:
                 self.drop(outbox.lease)
         return refused
+
+    def _repeat_unanswered(self, acks: wire.Acks) -> None:
+        """Send the runs again that a response leaves out; those in it are no suspects."""
+        answered = {(ack.run_id, ack.attempt) for ack in acks.acks}
+        for key in self._in_flight:
+            if key in answered:
+                self._suspects.pop(key, None)
+            elif key in self._outboxes:
+                self._suspects.setdefault(key, (0.0, RETRANSMIT_S))
+                self._outboxes[key].rewind()
 
     def _refuse_message(self, reason: str) -> list[Refusal]:
         if len(self._in_flight) > 1:
