@@ -26,8 +26,8 @@ SPELLINGS = (
     '"\\ud800"', '"\\udc00\\ud800"', '"\\x"', '"\x01"', '{"a":1,"a":2}', "[,]", "{,}", "nul", "",
     "// x", "&a [*a]", "*missing", "!!python/object:os.system x", "{<<: [1]}", "? x", "'", "@", "%",
 )  # fmt: skip
-DEPTHS = (1, 2, 60, 195, 199, 200, 201, 206, 210, 211, 400, 900, 1000, 3000, 20_000, 200_000)
-COUNTS = (0, 2, 3, 10, 100, 1000, 20_000)
+DEPTHS = (1, 2, 60, 195, 199, 200, 201, 206, 210, 211, 400, 900, 1000, 3000, 30_000)
+COUNTS = (2, 3, 10, 100, 1000, 5000)
 FLOODS = (1000, 20_000)
 FILE_BYTES = 20_000_000
 """The size of a large flood, which is that of the largest file."""
@@ -69,9 +69,15 @@ class Changer:
         if not parts:
             return other
         index = self._chance.randrange(len(parts))
-        paths = list(_paths(parts[index]))
-        changed = _replace(parts[index], self._chance.choice(paths), self._change_node(other))
+        changed = _replace(parts[index], self._path(parts[index]), self._change_node(other))
         return *parts[:index], changed, *parts[index + 1 :]
+
+    def _path(self, part: Any) -> Path:
+        """Choose a node: first its type, as a few numbers stand among hundreds of texts."""
+        by_type: dict[type, list[Path]] = {}
+        for path in _paths(part):
+            by_type.setdefault(type(_at(part, path)), []).append(path)
+        return self._chance.choice(self._chance.choice(list(by_type.values())))
 
     def _rearrange(self, parts: Parts, other: Parts) -> Parts:
         """Drop, repeat, swap, cut or insert whole parts."""
@@ -102,6 +108,8 @@ class Changer:
         """Return a value of any type and spelling."""
         if isinstance(node, int | float) and self._chance.random() < 0.3:
             return self._chance.choice((node + 1, node - 1, -node, str(node), node * 1000))
+        if isinstance(node, int | float) and self._chance.random() < 0.5:
+            return Verbatim(self._chance.choice(NUMBERS))
         if isinstance(node, str) and self._chance.random() < 0.3:
             return self._chance.choice((node + self._chance.choice(TEXTS), node[1:], node * 20))
         match self._chance.randrange(5):
@@ -123,7 +131,7 @@ class Changer:
     def _flooded(self, node: Any) -> Any:
         child = self._chance.choice(("{}", "[]", "0", '""', '{"a":0}'))
         count = self._chance.choice(FLOODS)
-        if self._large and self._chance.random() < 0.1:
+        if self._large and self._chance.random() < 0.25:
             count = FILE_BYTES // (len(child) + 1)
         return Verbatim("[" + ",".join([child] * count) + "]")
 
@@ -172,7 +180,7 @@ class Changer:
                 items.insert(index, self._hostile(items[index]))
             case _:
                 text = to_json(items[index])
-                count = min(self._chance.choice(COUNTS), 2_000_000 // (len(text) + 1))
+                count = min(self._chance.choice(COUNTS), 400_000 // (len(text) + 1))
                 return [*items[:index], Verbatim(",".join([text] * max(1, count)))]
         return items
 

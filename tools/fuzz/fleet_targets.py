@@ -74,6 +74,8 @@ def _record(part: Any) -> bytes:
 class _Messages:
     """A batch of messages."""
 
+    large = False
+
     def encode(self, parts: Parts) -> bytes:
         return SEPARATOR.join(map(_record, parts))
 
@@ -242,6 +244,8 @@ class _Silent:
 
 class _WorkerTarget:
     """A worker with an outbox of its own for each input."""
+
+    large = False
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
