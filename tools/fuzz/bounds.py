@@ -36,7 +36,11 @@ def bounded(size_bytes: int) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-    growth_mb = (_peak_kb() - before) / 1024
+        # Also of an input that was refused in the end.
+        _check_growth((_peak_kb() - before) / 1024)
+
+
+def _check_growth(growth_mb: float) -> None:
     if growth_mb > GROWTH_MB:
         raise Exceeded(f"the memory grew by {growth_mb:.0f} MB (limit {GROWTH_MB})")
 
