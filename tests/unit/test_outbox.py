@@ -277,6 +277,18 @@ def test_a_run_that_a_response_leaves_out_is_sent_again(outbox: Outbox) -> None:
     sender.close()
 
 
+def test_events_after_a_gap_are_set_aside(outbox: Outbox) -> None:
+    # A file that was edited, or a control plane whose database was restored.
+    sender = sender_of(filled(outbox, event(3), event(4)))
+    run = sender._outboxes["r", 1]
+    run._first = run._sent = 3
+    sender.next(0.0)
+    (refusal,) = sender.acknowledge(acks(1, 1))
+    assert (refusal.set_aside, refusal.seq, refusal.reason) == (True, 2, "event 2 is missing")
+    assert not sender.empty, "the end that takes their place is sent"
+    sender.close()
+
+
 def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
     one, two, three = (filled(outbox, event(0, 300), run_id=id) for id in ("a", "b", "c"))
     sender = sender_of(one, two, three)

@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.helpers import job, workflow
+from worker.core.outcome import StepError
 from worker.runner.prepare import limits_of
-from worker.sandbox.limits import MIB, Limits
+from worker.sandbox.limits import MIB, Limits, timed_out, too_deep
 
 
 def limits(options: dict[str, Any], **arguments: Any) -> Limits:
@@ -47,6 +48,25 @@ def test_an_option_that_is_no_positive_number_falls_back_to_the_default(
     # The loader rejects such files; a workflow that was built in Python reaches this function.
     flow = replace(workflow(job("fn(s => s);")), options={name: value})
     assert limits_of(flow, timeout=None, memory=None) == Limits()
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    assert vars(Limits()) == {
+        "timeout_s": 300.0,
+        "memory_mb": 500,
+        "state_mb": None,
+        "payload_mb": 10.0,
+        "log_payload_mb": 1.0,
+        "log_lines": 10_000,
+        "log_total_mb": 50.0,
+    }
+    limits = Limits(log_total_mb=2.0, log_payload_mb=0.5, payload_mb=0.25)
+    sizes = limits.log_total_bytes, limits.log_payload_bytes, limits.payload_bytes
+    assert sizes == (2 * MIB, MIB // 2, MIB // 4)
+    assert timed_out(limits).type == "TimeoutError"
+    assert too_deep("x") == StepError(
+        type="StateTooLargeError", message="x is nested more than 200 levels deep"
+    )
 
 
 def test_the_default_state_limit_is_a_quarter_of_the_memory() -> None:

@@ -71,8 +71,8 @@ def _changes(tree: ast.AST) -> Iterator[Change]:
                 yield node.lineno, f"{value} to {not value}", _setter(node, "value", not value)
             case ast.Constant(value=int(number) | float(number)):
                 yield node.lineno, f"{number} to {number + 1}", _setter(node, "value", number + 1)
-            case ast.Return(value=ast.expr()):
-                text = f"return {ast.unparse(node.value)[:30]} to None"
+            case ast.Return(value=ast.expr() as value):
+                text = f"return {ast.unparse(value)[:30]} to None"
                 yield node.lineno, text, _setter(node, "value", ast.Constant(None))
             case ast.Call(args=[ast.expr() as first, ast.expr() as second, *rest]):
                 text = f"arguments of {ast.unparse(node.func)[:30]} swapped"

@@ -123,6 +123,11 @@ class ReportSender:
                 # A process that was restarted cannot know which events had arrived before.
                 refused.append(_renumbered(outbox, ack.upto + 1))
                 continue
+            if ack.upto + 1 < outbox.first_seq:
+                # What the control plane misses is here no more, and it takes nothing after a gap.
+                outbox.unreadable = f"event {ack.upto + 1} is missing"
+                refused.append(_renumbered(outbox, ack.upto + 1))
+                continue
             outbox.acknowledge(ack.upto)
             if outbox.complete and outbox.empty:
                 self.drop(outbox.lease)
