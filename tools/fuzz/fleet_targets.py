@@ -126,6 +126,7 @@ class ControlMessages(_Messages):
             "claim": {"claim_id": "c1", "demand": 2, "incarnation": "i1"},
             "reports": {"number": 3, "runs": [{"lease": lease, "events": events}]},
             "beat": {"incarnation": "i1", "leases": [lease]},
+            "start": {"incarnation": "i1", "leases": [claimed]},
             "release": {"incarnation": "i1", "leases": [claimed]},
         }
         options = {"timeout_s": 3.5, "memory_mb": 100, "start": "a"}
@@ -313,6 +314,7 @@ class WorkerMessages(_Messages, _WorkerTarget):
         attempt = {"run_id": "r1", "attempt": 1}
         parts = [
             _part(rsp, {"type": "runs", "claim_id": "@claim", "runs": [_assigned("r1")]}),
+            _part(rsp, {"type": "starts", "started": [attempt], "refused": []}),
             _part(rsp, {"type": "acks", "number": 1, "acks": [{**attempt, "upto": 1}]}),
             _part(rsp, {"type": "acks", "number": 2, "acks": [{**attempt, "upto": 0,
                         "refused": "late", "set_aside": True}], "refused": ""}),
@@ -338,6 +340,10 @@ class WorkerMessages(_Messages, _WorkerTarget):
                     body = {"type": "runs", "claim_id": claim.claim_id, "runs": [_assigned("h")]}
                     answers.append(Message(topic=TOPICS.worker("north", "rsp"),
                                            payload=json.dumps(body).encode()))  # fmt: skip
+            elif message.topic == TOPICS.worker("north", "start"):
+                request = wire.decode(wire.StartRequest, message.payload)
+                attempts = [_attempt(lease) for lease in request.leases]
+                answers.append(_response(wire.Starts(started=attempts)))
             elif reports := self.reports(message):
                 answers += [hostile.popleft()] if hostile else []
                 acks = [_ack(report) for report in reports.runs]
@@ -352,6 +358,10 @@ class WorkerMessages(_Messages, _WorkerTarget):
         self.run(answer, drain=False)
         if list(self.folder.glob("*.jsonl")):
             raise Fault("reports remain")
+
+
+def _attempt(lease: wire.Lease) -> wire.Attempt:
+    return wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
 
 
 def _with_claim(message: Message, claim_id: str) -> Message:
