@@ -27,7 +27,7 @@ from worker.errors import PlanError
 from worker.fleet.control.policy import read_policy
 from worker.replay.recorder import PreparedRecording, Recorder
 from worker.replay.recording import is_recording, read_recording
-from worker.runner.prepare import Options, limits_of, prepare
+from worker.runner.prepare import Options, limits_for, prepare
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.host import HostCall
 from worker.sinks.journal import JournalError, read_journal, recover_journal
@@ -111,7 +111,7 @@ class YamlWorkflow(FileTarget):
 
     def read(self) -> None:
         for workflow in load_all(self.file, located=True):
-            limits = limits_of(workflow, timeout=None, memory=None)
+            limits = limits_for(workflow, Options())
             check_limits(limits)
             dumps(to_execution_plan(workflow))
             try:

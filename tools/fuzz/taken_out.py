@@ -53,7 +53,7 @@ def _believe(self: Any, event: AnyEvent, body: str | None) -> None:
     self.stream.record(event)
 
 
-def _any_limits(workflow: Any, **arguments: Any) -> Limits:
+def _any_limits(workflow: Any, options: Any) -> Limits:
     memory = workflow.options.get("run_memory_limit_mb") or 500
     timeout = workflow.options.get("run_timeout_ms") or 300_000
     return Limits(timeout_s=timeout / 1000, memory_mb=int(memory))
@@ -77,7 +77,11 @@ MENDS: Final[Mapping[str, Mend]] = {
     "B8": Mend(
         "a workflow states limits that no system takes",
         "workflow-json",
-        {"tools.fuzz.file_targets.limits_of": _any_limits},
+        {
+            "worker.workflow.formats.common.file_option_problem": _nothing,
+            "tools.fuzz.file_targets.limits_for": _any_limits,
+            "worker.sandbox.limits.Limits.__post_init__": _nothing,
+        },
     ),
     "C8": Mend(
         "a file of many small values takes all memory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.cli.options import (
     PATH,
@@ -60,12 +60,11 @@ def start(
     allow_python: bool,
     no_python: bool,
     collections: str | None,
-    max_timeout: float | None,
-    max_memory: int | None,
     outbox: Path | None,
     drain: float | None,
     metrics_listen: str | None,
     quiet: bool,
+    **max_limits: Any,
 ) -> int:
     """Run a worker: claim runs, execute them and report them.
 
@@ -104,8 +103,7 @@ def start(
             allow_hosts=allow_hosts,
             allow_python=allow_python,
             collections=collections,
-            max_timeout=max_timeout,
-            max_memory=max_memory,
+            **max_limits,
         ),
         drain_s=drain,
         metrics_listen=metrics_listen,
