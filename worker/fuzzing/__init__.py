@@ -1,0 +1,4 @@
+"""Generated inputs: the shape of samples, inputs in and around it, and the search for new endings.
+
+Everything but :mod:`worker.fuzzing.campaign` is pure.
+"""
