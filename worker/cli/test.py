@@ -21,6 +21,7 @@ from worker.cli.options import (
     option,
     write_cases,
 )
+from worker.cli.record_option import failure_folder, make_folder
 from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES, Case
@@ -50,6 +51,9 @@ from worker.workflow.model import Workflow
 @option("--flaky", type=WholeNumberRange(1, 1000), metavar="N",
         help="Run each case N times at other times, with other random numbers and with other "
              "delays of replies, and list what differs.")  # fmt: skip
+@option("--record", metavar="on-failure[:DIR]",
+        help="Keep a recording of each case that fails in DIR, for worker report.  "
+             "[default of DIR: recordings]")  # fmt: skip
 @write_cases(help="Write a case for each change that no case notices to FILE.")
 @option("--schema", is_flag=True, help="Print the JSON Schema of case files and exit.")
 def test(
@@ -64,6 +68,7 @@ def test(
     draw: Path | None,
     mutate: bool,
     flaky: int | None,
+    record: str | None,
     write_cases: Path | None,
     schema: bool,
 ) -> int:
@@ -80,6 +85,7 @@ def test(
       worker test . --jobs 1
       worker test graphs/referral.cases.yaml --mutate --fail-under 100
       worker test graphs --flaky 5
+      worker test graphs --record on-failure
 
     \b
     Exit code: 0 all passed, 1 a case failed (also under --flaky), or too few rules were
@@ -87,11 +93,16 @@ def test(
     """
     if schema:
         return _print_schema()
+    folder = failure_folder(record)
+    if record is not None and folder is None:
+        raise UsageError("--record keeps cases that fail: write --record on-failure[:DIR]")
     files = find_case_files(paths or (Path(),))
     cases = _select([case for file in files for case in load_cases(file)], keyword)
-    # Only an update and the coverage read the runs themselves.
-    keep_runs = update or _needs_coverage(coverage, fail_under, draw)
+    # Only these read the runs themselves.
+    keep_runs = update or folder is not None or _needs_coverage(coverage, fail_under, draw)
     results = asyncio.run(_run_all(cases, jobs, keep_runs=keep_runs))
+    if folder is not None:
+        _record_failures(results, folder)
     updated = _update(results) if update else 0
     failed = sum(bool(result.mismatches) for result in results) - updated
     if junit is not None:
@@ -120,6 +131,16 @@ async def _find_flaky(cases: list[Case], count: int, jobs: int) -> bool:
                 print(f"    {one_line(flaky.message)}")
     print(f"{failing} of {len(cases)} cases fail under {count} variations of each kind")
     return failing > 0
+
+
+def _record_failures(results: list[CaseResult], folder: Path) -> None:
+    from worker.testing.failure_recording import record_failure
+
+    failing = [result for result in results if result.mismatches]
+    if failing:
+        make_folder(folder)
+    for file in filter(None, (record_failure(result, folder) for result in failing)):
+        print(f"recorded {printable(str(file))} (open it: worker report FILE)")
 
 
 def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float | None) -> bool:

@@ -32,7 +32,7 @@ class RecordingHeader(Struct, frozen=True, kw_only=True, tag_field="type", tag="
     """Description of the recorded run: the first line.
 
     ``input`` is the id of the dataclip that the run began with. ``credentials`` are masked, by
-    name. ``origin`` is ``worker``, ``lightning`` or ``cli``; the last two are imports, and have no
+    name. ``origin`` is ``worker``, ``lightning``, ``cli`` or ``case``: all but the first have no
     requests.
     """
 
