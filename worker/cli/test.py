@@ -51,6 +51,8 @@ from worker.workflow.model import Workflow
 @option("--flaky", type=WholeNumberRange(1, 1000), metavar="N",
         help="Run each case N times at other times, with other random numbers and with other "
              "delays of replies, and list what differs.")  # fmt: skip
+@option("--watch", is_flag=True,
+        help="Run the cases again that a saved file concerns, until Ctrl-C.")  # fmt: skip
 @option("--record", metavar="on-failure[:DIR]",
         help="Keep a recording of each case that fails in DIR, for worker report.  "
              "[default of DIR: recordings]")  # fmt: skip
@@ -68,6 +70,7 @@ def test(
     draw: Path | None,
     mutate: bool,
     flaky: int | None,
+    watch: bool,
     record: str | None,
     write_cases: Path | None,
     schema: bool,
@@ -86,6 +89,7 @@ def test(
       worker test graphs/referral.cases.yaml --mutate --fail-under 100
       worker test graphs --flaky 5
       worker test graphs --record on-failure
+      worker test graphs --watch
 
     \b
     Exit code: 0 all passed, 1 a case failed (also under --flaky), or too few rules were
@@ -97,6 +101,10 @@ def test(
     if record is not None and folder is None:
         raise UsageError("--record keeps cases that fail: write --record on-failure[:DIR]")
     files = find_case_files(paths or (Path(),))
+    if watch:
+        from worker.cli.watch_cases import watch_cases
+
+        return watch_cases(files, keyword, jobs, print_result)
     cases = _select([case for file in files for case in load_cases(file)], keyword)
     # Only these read the runs themselves.
     keep_runs = update or folder is not None or _needs_coverage(coverage, fail_under, draw)
@@ -243,12 +251,12 @@ async def _run_all(cases: list[Case], jobs: int, *, keep_runs: bool) -> list[Cas
     results = []
     async with aclosing(run_cases_in_parallel(cases, jobs, keep_runs=keep_runs)) as completed:
         async for result in completed:
-            _print(result)
+            print_result(result)
             results.append(result)
     return results
 
 
-def _print(result: CaseResult) -> None:
+def print_result(result: CaseResult) -> None:
     case = result.case
     print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}")
     for mismatch in result.mismatches:
