@@ -117,6 +117,28 @@ def test_a_keyword_that_is_a_name_elsewhere_is_no_keyword() -> None:
     assert learn(samples).fields["kind"].shape.keywords == ()  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("samples", "keywords"),
+    [
+        ([{"who": "open"}] * 3, ("open",)),
+        ([{"who": "open"}] * 2, ()),
+        ([{"who": "Amina"}] * 3, ()),
+        ([{"name": "open"}] * 3, ()),
+        ([{"who": "code1234"}] * 3, ()),
+    ],
+)
+def test_what_counts_as_an_enumeration(samples: list[Any], keywords: tuple[str, ...]) -> None:
+    fields = learn(samples).fields
+    assert fields is not None
+    assert next(iter(fields.values())).shape.keywords == keywords
+
+
+def test_a_text_that_only_one_sample_repeats_is_no_keyword() -> None:
+    samples = [{"visits": [{"who": "amina"}] * 5}, {"visits": [{"who": "otieno"}] * 5}]
+    generated = json.dumps([SyntheticInputs(learn(samples), seed).next() for seed in range(5)])
+    assert "amina" not in generated and "otieno" not in generated
+
+
 def test_keys_that_are_data_do_not_survive() -> None:
     samples = [{"visits": {"2547001": {"n": 1}, "2547002": {"n": 2}}}]
     generated = SyntheticInputs(learn(samples), 0).next()

@@ -18,7 +18,8 @@ _SIZE_LIMIT_BYTES = 100 * 2**20
 _SCHEMA_SAMPLES = 50
 # What a fuzzed run takes from a case; the rest is about the one run of the case.
 _CONTEXT_KEYS = (
-    "at", "timeout", "memory", "start_at", "stop_after", "credentials", "http", "steps",
+    *("at", "timeout", "memory", "start_at", "stop_after"),
+    *("credentials", "http", "steps", "collections"),
 )  # fmt: skip
 
 

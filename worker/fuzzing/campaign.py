@@ -22,9 +22,9 @@ from worker.testing.in_process import InProcessRunner
 
 # Small enough to stop soon after the time is up; the same whatever the number of jobs is, as what a
 # batch brings decides the next.
-_BATCH = 64
+_BATCH = 16
 _SHRINK_BATCH = 16
-_SHRINK_RUNS_LIMIT = 1_000
+_SHRINK_RUNS_LIMIT = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

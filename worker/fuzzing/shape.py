@@ -121,7 +121,18 @@ def _keywords(texts: Sequence[str], name: str) -> list[str]:
 
 def _personal_texts(samples: Sequence[Any]) -> frozenset[str]:
     """Return the texts that are no keywords at some place, so that they are none anywhere."""
-    return frozenset(_texts_outside_enumerations(_learn(samples, "", frozenset())))
+    # In one sample a text can come often and still be about a person: a name in a list of visits.
+    counts = Counter(text for sample in samples for text in set(_texts(sample)))
+    rare = frozenset(text for text, count in counts.items() if count < _KEYWORD_COUNT)
+    return rare | frozenset(_texts_outside_enumerations(_learn(samples, "", rare)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    children = value.values() if isinstance(value, dict) else value
+    for item in children if isinstance(value, dict | list) else ():
+        yield from _texts(item)
 
 
 def _texts_outside_enumerations(shape: Shape) -> Iterator[str]:

@@ -84,7 +84,9 @@ def other_dates(text: str) -> Iterator[str]:
 
 def is_keyword(text: str) -> bool:
     """Return True for a text that can be a value of an enumeration: a short word of a program."""
-    return bool(_KEYWORD.fullmatch(text)) and not re.search(r"\d{3}", text)
+    # A word with a capital letter alone is the name of somebody, more often than not.
+    is_name = text.istitle() and text.isalpha() and len(text) > 1
+    return bool(_KEYWORD.fullmatch(text)) and not is_name and not re.search(r"\d{3}", text)
 
 
 def is_personal_field(name: str) -> bool:
