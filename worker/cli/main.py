@@ -54,6 +54,10 @@ SECTIONS = {
             "diff", "worker.cli.diff:diff", "Show where two versions of a workflow differ."
         ),
         LazyCommand(
+            "fuzz", "worker.cli.fuzz:fuzz",
+            "Generate inputs from samples; show new endings.",
+        ),
+        LazyCommand(
             "lint", "worker.cli.lint:lint",
             "Find mistakes in edges, conditions, adaptors and names.",
         ),

@@ -32,6 +32,7 @@ Examples:
   worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
   worker run job.js --adaptor http --input state.json --output -
   worker run . --workflow case-referral     (a project checkout)
+  worker run project.yaml --record on-failure
   worker run sync.yaml --collections ./collections
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
@@ -56,8 +57,9 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @openfn_ways
 @no_python
 @isolation
-@option("--record", type=PATH, metavar="FILE",
-        help="Record the run and its requests in FILE, for worker replay.")  # fmt: skip
+@option("--record", metavar="FILE|on-failure[:DIR]",
+        help="Record the run and its requests in FILE, for worker replay; or, if it does not "
+             "succeed, in DIR.  [default of DIR: recordings]")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
 @option("--output", "-o", metavar="FILE|-", help="Write the final state to FILE, as JSON.")
@@ -88,7 +90,7 @@ def run(
     collections: str | None,
     permissive_globals: bool,
     payload: str | None,
-    record: Path | None,
+    record: str | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
     **limits: Any,
@@ -108,7 +110,7 @@ def run(
     if scrub and record is None:
         raise UsageError("--scrub needs a recording: add --record FILE")
     # The help needs none of what a run imports.
-    from worker.cli.single_run import Output, RunInput, run_file
+    from worker.cli.single_run import Output, RecordingOutput, RunInput, run_file
 
     return run_file(
         file,
@@ -136,6 +138,6 @@ def run(
             as_json=as_json,
             quiet=quiet,
             debug=debug,
-            recording=None if record is None else (record, scrub),
+            recording=None if record is None else RecordingOutput.parse(record, scrub),
         ),
     )
