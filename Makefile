@@ -72,6 +72,9 @@ release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
 chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
 	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1
 
+simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
+	.venv/bin/worker simulate --seeds 1000 --orders 200
+
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench
 
