@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean
+.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,9 @@ fuzz: $(STAMP)  ## Send changed inputs to everything that reads one, for ten min
 
 mutants: $(STAMP)  ## Change the code and list the changes that no test notices, for twenty minutes
 	$(BIN)/python -m tools.mutants --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
+
+simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
+	$(BIN)/worker simulate --seeds 1000 --orders 200
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

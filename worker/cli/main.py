@@ -79,6 +79,10 @@ SECTIONS = {
             "start", "worker.cli.start:start",
             "Run a worker: claim runs, execute them and report them.",
         ),
+        LazyCommand(
+            "simulate", "worker.cli.simulate:simulate_fleet",
+            "Simulate a fleet under faults, and check that nothing is lost or done twice.",
+        ),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
         LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),

@@ -11,7 +11,6 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.util.json import dumps
+from worker.util.machine_clock import random_hex
 
 RETRANSMIT_S = 2.0
 PAGE_SIZE = 500
@@ -91,7 +91,7 @@ class _NotificationQueue:
 
 def client_name() -> str:
     """Generate a unique name that nobody can guess: replies are published to it."""
-    return f"c-{uuid.uuid4().hex}"
+    return f"c-{random_hex(16)}"
 
 
 class Client:
@@ -152,7 +152,7 @@ class Client:
         Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
         """
         request = wire.Submit(
-            order_id=order_id or uuid.uuid4().hex,
+            order_id=order_id or random_hex(16),
             workflow=workflow,
             plan=wire.NULL if plan is None else _raw(plan),
             input=_raw(input or {}),
@@ -171,7 +171,7 @@ class Client:
         runs for the first time.
         """
         request = wire.RetryRequest(
-            id=id, run_id=uuid.uuid4().hex, from_step=from_step, latest=latest
+            id=id, run_id=random_hex(16), from_step=from_step, latest=latest
         )
         return _object(await self._request("retry", request))
 
@@ -228,7 +228,7 @@ class Client:
         Raises :class:`ControlError` for an error reply, and :class:`NoAnswer` after ``wait_s``.
         """
         # One correlation id for all retransmissions: any reply completes the request.
-        correlation = uuid.uuid4().bytes
+        correlation = bytes.fromhex(random_hex(16))
         message = Message(
             topic=self._topics.request(method, self._user),
             payload=wire.encode(payload),
