@@ -153,9 +153,14 @@ class Client:
         )
         return _object(await self._request("submit", request))
 
-    async def retry(self, id: str, *, from_step: str | None = None) -> dict[str, Any]:
-        """Start a new run of an order, given by its id or that of one of its runs."""
-        request = wire.RetryRequest(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
+    async def retry(
+        self, id: str, *, from_step: str | None = None, run_id: str | None = None
+    ) -> dict[str, Any]:
+        """Start a new run of an order, given by its id or that of one of its runs.
+
+        ``run_id`` is the id of the new run; requests with the same id make one run.
+        """
+        request = wire.RetryRequest(id=id, run_id=run_id or uuid.uuid4().hex, from_step=from_step)
         return _object(await self._request("retry", request))
 
     async def cancel(self, id: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _routes() -> list[Route]:
     get, post = ["GET"], ["POST"]
     return [
         Route("/", actions.home, methods=get),
-        Route(LOGIN, actions.login, methods=post),
+        Route(LOGIN, actions.login, methods=[*get, *post]),
         Route("/logout", actions.logout, methods=post),
         Route("/orders", pages.orders, methods=get),
         Route("/orders/{id}", pages.order, methods=get),
@@ -49,12 +49,11 @@ def application(
     hub: Hub,
     renderer: GraphRenderer,
     *,
-    token: str,
+    sessions: SessionStore,
     hosts: AllowedHosts,
     title: str = "",
 ) -> ASGIApp:
     """Build the application. The caller runs the hub, and closes client and renderer."""
-    sessions = SessionStore(token)
     app = Starlette(
         routes=_routes(),
         exception_handlers={

@@ -60,6 +60,7 @@ def render_template(
     text = app.templates.get_template(template).render(
         csrf=session.csrf if session else "",
         signed_in=session is not None,
+        read_only=session is not None and session.read_only,
         notice=notice,
         is_error=is_error,
         path=request.url.path,
