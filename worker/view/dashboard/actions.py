@@ -58,7 +58,12 @@ async def _open_session(request: Request, token: str, next_path: str) -> Respons
     # Not strict: links in mails and chats must reach their page. Actions are POST, and have a
     # secret of the session.
     response.set_cookie(
-        context.cookie_name, cookie, httponly=True, samesite="lax", path="/", secure=_is_tls(request)
+        context.cookie_name,
+        cookie,
+        httponly=True,
+        samesite="lax",
+        path="/",
+        secure=_is_tls(request),
     )
     return response
 

@@ -9,8 +9,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # A browser sends its request within this time, and then waits for the response.
 IDLE_TIMEOUT_S = 10.0
-# Over this many connections each new one replaces the one that has been idle for longest:
-# clients without a session must not exhaust the file descriptors, nor keep others out.
+# Over this many connections each new one replaces an idle one: clients without a session must not
+# exhaust the file descriptors, nor keep others out.
 MAX_CONNECTIONS = 500
 
 
@@ -51,7 +51,8 @@ class Connection(H11Protocol):
         others: list[Any] = [each for each in self.connections if each is not self]
         idle = [each for each in others if each.idle_since is not None]
         if idle:
-            oldest = min(idle, key=lambda each: each.idle_since)
+            # First those that never sent a request; then those that have been idle for longest.
+            oldest = min(idle, key=lambda each: (each.cycle is not None, each.idle_since))
             oldest.transport.abort()
             # Now, not when the loop reports it: a burst must not choose the same one again.
             self.connections.discard(oldest)

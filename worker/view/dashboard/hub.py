@@ -89,9 +89,9 @@ class Hub:
     def full(self) -> bool:
         return len(self._listeners) >= MAX_LISTENERS
 
-    def runs_ended(self) -> tuple[int, ...]:
-        """Return how many runs ended in each of the last seconds."""
-        return self.tracker.runs_ended(int(time.monotonic()))
+    def runs_ended(self) -> dict[str, tuple[int, ...]]:
+        """Return how many runs ended in each of the last seconds, by status."""
+        return self.tracker.ended_by_status(int(time.monotonic()))
 
     def close(self) -> None:
         """End the streams of all browsers."""
