@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from urllib.parse import quote
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest

@@ -23,12 +23,11 @@ from tests.support.dashboard_fleet import (
     real_worker,
     sample_input,
 )
-from tests.support.scripted_worker import LoggingExecutor
-from worker.view.dashboard import connections, hub, stream
+from worker.view.dashboard import browser_connection, hub, stream
 from worker.view.dashboard import sessions as sessions_module
 from worker.view.dashboard.actions import retry_id
 from worker.view.dashboard.order_list import read_filter
-from worker.view.dashboard.run_view import Dataclip, changed_rows, execution_rows, json_text
+from worker.view.dashboard.run_view import DataclipText, changed_rows, execution_rows, json_text
 from worker.view.dashboard.security import local_path
 from worker.view.dashboard.sessions import SessionStore
 
@@ -72,7 +71,7 @@ def test_cookies_of_other_servers_do_no_harm(foreign: str, visitor: httpx.Client
     own = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
     visitor.cookies.clear()
     for cookies in (f"{foreign}; {own}", f"{own}; {foreign}"):
-        page = visitor.get("/orders", headers={"cookie": cookies.encode()})
+        page = visitor.get("/orders", headers={b"cookie": cookies.encode()})
         assert page.status_code == 200 and "Sign out" in page.text
 
 
@@ -266,7 +265,7 @@ def test_dataclips_are_downloaded_and_paged(on: DashboardFleet, visitor: httpx.C
     assert file.headers["content-type"] == "application/json"
     assert file.headers["content-disposition"].startswith('attachment; filename="')
     assert "data" in file.json()
-    large = Dataclip(title="Output", step="a", text="x" * 450_000)
+    large = DataclipText(title="Output", step="a", text="x" * 450_000)
     assert large.parts == 3 and len(large.part(3)) == 50_000
 
 
@@ -367,20 +366,18 @@ def test_a_head_request_of_a_stream_returns(visitor: httpx.Client) -> None:
 
 
 def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch, on: DashboardFleet) -> None:
-    monkeypatch.setattr(connections, "IDLE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(browser_connection, "IDLE_TIMEOUT_S", 0.1)
     for start in (b"", b"GET / HT", f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{on.port}\r\n".encode()):
         with socket.create_connection(("127.0.0.1", on.port), timeout=20) as client:
             client.sendall(start)
-            try:
+            with contextlib.suppress(ConnectionResetError):
                 assert client.recv(1) == b""
-            except ConnectionResetError:
-                pass
 
 
 def test_idle_connections_keep_nobody_out(
     monkeypatch: pytest.MonkeyPatch, on: DashboardFleet, visitor: httpx.Client
 ) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(browser_connection, "MAX_CONNECTIONS", 20)
     with contextlib.ExitStack() as idle:
         for _ in range(60):
             idle.enter_context(socket.create_connection(("127.0.0.1", on.port)))

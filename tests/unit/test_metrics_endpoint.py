@@ -66,7 +66,7 @@ def test_clients_that_send_nothing_hold_nobody_up(port: int) -> None:
 def test_the_end_of_the_process_waits_for_no_client() -> None:
     number = free_port()
     with contextlib.ExitStack() as silent:
-        with serve_metrics(str(number), lambda: [], lambda: ""):
+        with serve_metrics(str(number), list, lambda: ""):
             client = silent.enter_context(socket.create_connection(("127.0.0.1", number)))
             assert get(number, "/health").endswith("ok\n")
             threads = threading.active_count()
@@ -114,9 +114,9 @@ def test_the_own_name_is_accepted(monkeypatch: pytest.MonkeyPatch, port: int) ->
 @pytest.mark.parametrize("address", ["x", "127.0.0.1:70000", "127.0.0.1:²", ""])
 def test_an_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="expected HOST:PORT"):
-        serve_metrics(address, lambda: [], lambda: "").__enter__()
+        serve_metrics(address, list, lambda: "").__enter__()
 
 
 def test_an_occupied_port_is_reported(port: int) -> None:
     with pytest.raises(UsageError, match=f"cannot listen on {port}"):
-        serve_metrics(str(port), lambda: [], lambda: "").__enter__()
+        serve_metrics(str(port), list, lambda: "").__enter__()

@@ -89,7 +89,7 @@ def _read_time(text: str) -> int | None:
 async def orders(request: Request) -> Response:
     """Show the orders that match the filters, newest first, with their last runs."""
     client, query = app_context(request).client, request.query_params
-    given = {name: query[name] for name in FILTERS if query.get(name)}
+    filters = {name: query[name] for name in FILTERS if query.get(name)}
     page, problem = Page(), ""
     try:
         page = await find_orders(client, read_filter(query), *_position(query))
@@ -100,11 +100,11 @@ async def orders(request: Request) -> Response:
         "orders.html",
         orders=page.orders,
         last_runs=await last_runs(client, page.orders),
-        filters={name: given.get(name, "") for name in FILTERS},
-        filtered=bool(given),
+        filters={name: filters.get(name, "") for name in FILTERS},
+        filtered=bool(filters),
         first_page="before" not in query,
-        newest=f"/orders?{urlencode(given)}",
-        older=f"/orders?{urlencode(given | page.older)}" if page.older else "",
+        newest=f"/orders?{urlencode(filters)}",
+        older=f"/orders?{urlencode({**filters, **page.older})}" if page.older else "",
         here=f"{request.url.path}?{request.url.query}",
         problem=problem,
     )

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlencode
-
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.messaging.messages import OrderQuery
 from worker.fleet.monitor.snapshot import take_snapshot
 from worker.view.dashboard.context import (
     LIVE_HEADER,
@@ -26,7 +20,7 @@ from worker.view.dashboard.log_lines import LEVELS
 from worker.view.dashboard.run_view import (
     LOG_TAIL,
     MAX_ROWS,
-    Dataclip,
+    DataclipText,
     changed_rows,
     execution_rows,
     load_dataclip,
@@ -130,7 +124,7 @@ async def download_clip(request: Request) -> Response:
     return Response(dataclip.text, media_type="application/json", headers=attachment(name))
 
 
-async def _dataclip(request: Request) -> Dataclip:
+async def _dataclip(request: Request) -> DataclipText:
     params = request.path_params
     return await load_dataclip(app_context(request).client, params["id"], params["seq"])
 

@@ -63,8 +63,8 @@ class ExecutionRow:
 class Rows:
     """Rows of executions ``first`` to ``last`` of ``total``, counted from 1.
 
-    ``axis`` is the length of the time axis in microseconds. ``actions``: the run can be retried from
-    a row. ``partial``: only what changed since a page was rendered.
+    ``axis`` is the length of the time axis in microseconds. ``actions``: the run can be retried
+    from a row. ``partial``: only what changed since a page was rendered.
     """
 
     rows: tuple[ExecutionRow, ...]
@@ -215,7 +215,7 @@ async def load_errors(client: Client, run: Mapping[str, Any], rows: Rows) -> dic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dataclip:
+class DataclipText:
     """Dataclip as JSON text."""
 
     title: str
@@ -231,14 +231,14 @@ class Dataclip:
         return self.text[(number - 1) * PART_CHARACTERS : number * PART_CHARACTERS]
 
 
-async def load_dataclip(client: Client, run_id: str, seq: int) -> Dataclip:
+async def load_dataclip(client: Client, run_id: str, seq: int) -> DataclipText:
     """Fetch the dataclip of an event. Raises :class:`ControlError` where it has none."""
     events = await client.events(run_id, after=seq - 1, clips=True, limit=1)
     for event in events:
         for name, title in _CLIPS.items():
             if event["seq"] == seq and name in event:
                 text = json_text(event[name])
-                return Dataclip(title=title, step=event.get("job_id") or "", text=text)
+                return DataclipText(title=title, step=event.get("job_id") or "", text=text)
     raise ControlError("unknown", f"event {seq} of run {run_id} has no dataclip")
 
 

@@ -151,7 +151,7 @@ def destination(request: Request) -> str:
 
 def local_path(text: str) -> str:
     """Return a path of this server; the overview for anything else (open redirects)."""
-    # Browsers take "\\" for "/", and remove tabs and line feeds: "/\t/evil.example" is another host.
+    # Browsers take "\\" for "/", and remove tabs and line feeds: "/\t/evil.example" is a host.
     is_clean = "\\" not in text and text.isascii() and text.isprintable() and " " not in text
     return text if is_clean and text.startswith("/") and not text.startswith("//") else "/"
 

@@ -7,16 +7,16 @@ export function seen() {
 }
 
 /** Show the rows of a fetched page: all of them, or those that changed. */
-export function merge(fresh) {
+export function merge(page) {
   const list = /** @type {HTMLElement | null} */ (document.querySelector("#steps"));
-  if (!list || !fresh) return;
-  list.dataset.seen = fresh.dataset.seen;
-  if (!("partial" in fresh.dataset)) {
-    list.replaceChildren(...fresh.children);
+  if (!list || !page) return;
+  list.dataset.seen = page.dataset.seen;
+  if (!("partial" in page.dataset)) {
+    list.replaceChildren(...page.children);
     return;
   }
   const known = new Map();
-  for (const row of fresh.children) known.set(row.dataset.key, row);
+  for (const row of page.children) known.set(row.dataset.key, row);
   // Rows that change are at the end.
   let row = /** @type {HTMLElement | null} */ (list.lastElementChild);
   for (let left = known.size; row && left > 0; row = previous(row)) {
@@ -24,7 +24,10 @@ export function merge(fresh) {
     if (!changed) continue;
     left -= 1;
     known.delete(row.dataset.key);
-    if (!row.isEqualNode(changed)) row.replaceWith((row = document.importNode(changed, true)));
+    if (row.isEqualNode(changed)) continue;
+    const fresh = document.importNode(changed, true);
+    row.replaceWith(fresh);
+    row = fresh;
   }
   list.append(...known.values());
   while (list.childElementCount > Number(list.dataset.most)) list.firstElementChild.remove();
