@@ -9,6 +9,7 @@ from worker.cli.options import (
     PATH,
     POSITIVE,
     NumberRange,
+    WholeNumberRange,
     broker_options,
     command,
     metrics_listen,
@@ -16,6 +17,7 @@ from worker.cli.options import (
     quiet_log,
     store_workflows,
 )
+from worker.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.cli.connection import BrokerConnection
@@ -26,7 +28,12 @@ if TYPE_CHECKING:
         envvar="WORKER_STORE", show_envvar=True,
         help="Database: sqlite:///FILE, or postgresql://USER@HOST/NAME.")  # fmt: skip
 @store_workflows
-@option("--policy", type=PATH, metavar="FILE", help="Limits of projects, as YAML.")
+@option("--policy", type=PATH, metavar="FILE",
+        help="Limits of projects, use of credentials and rights of clients, as YAML.")  # fmt: skip
+@option("--secret-key-file", type=PATH, metavar="FILE",
+        help="Encrypt configurations of orders with the Fernet keys of this file.")  # fmt: skip
+@option("--allow-inline-secrets", is_flag=True,
+        help="Store configurations of plans and inputs in clear, for tests.")  # fmt: skip
 @option("--lease", type=POSITIVE, default=10.0, show_default=True, metavar="SECONDS",
         help="Time without a message after which a worker has lost its runs.")  # fmt: skip
 @option("--disconnect-grace", type=POSITIVE, default=2.0, show_default=True, metavar="SECONDS",
@@ -37,6 +44,9 @@ if TYPE_CHECKING:
         help="Delete ended orders after this time.  [default: never]")  # fmt: skip
 @option("--message-limit", type=POSITIVE, default=32.0, show_default=True, metavar="MB",
         deprecated_names=["--payload-limit"], help="Refuse larger messages.")  # fmt: skip
+@option("--lost-retries", type=WholeNumberRange(0, 1000), default=3, show_default=True,
+        metavar="N",
+        help="New runs of an order whose workflow is idempotent, after lost ones.")  # fmt: skip
 @option("--shared", is_flag=True,
         help="Share the messages with other control planes of this store.")  # fmt: skip
 @option("--alert-command", default="", metavar="COMMAND",
@@ -54,10 +64,13 @@ def control_plane(
     store: str,
     workflows: tuple[Path, ...],
     policy: Path | None,
+    secret_key_file: Path | None,
+    allow_inline_secrets: bool,
     lease: float,
     disconnect_grace: float,
     retain_days: float,
     message_limit: float,
+    lost_retries: int,
     shared: bool,
     alert_command: str,
     alert_webhook: str,
@@ -76,29 +89,43 @@ def control_plane(
       default: {concurrent: 5}
       projects:
         north: {concurrent: 20, per_period: 1000, period_s: 3600,
-                workflows: {Referral: 1}}
+                workflows: {Referral: 1}, idempotent: [Referral]}
+      credentials:
+        prod: [{project: north, workflow: Referral}]
+      clients:
+        alice: {may: [submit, plan, cancel, retry, read], projects: [north]}
+        intake: {may: [submit]}
 
     \b
     Examples:
       worker control-plane --mqtt mqtt://localhost --workflows graphs
       worker control-plane --mqtt mqtts://broker.example.org --ca ca.pem \\
-        --store postgresql://worker@db/orders
+        --store postgresql://worker@db/orders --secret-key-file keys
     """
     if asyncapi or acl:
         return _print_document("asyncapi.json" if asyncapi else "mosquitto.acl")
     # The database's library takes longer to import than the rest of the command.
     from worker.cli.control_process import ControlOptions, run_control_plane, settings
     from worker.fleet.control.alerts import AlertNotifier
+    from worker.fleet.control.inline_secrets import InlineSecrets, read_secret_keys
+    from worker.fleet.control.policy import Policy, read_policy
 
+    if secret_key_file and allow_inline_secrets:
+        raise UsageError("--allow-inline-secrets stores in clear what --secret-key-file encrypts")
     options = ControlOptions(
         store=store,
         workflows=workflows,
-        policy=policy,
+        policy=read_policy(policy) if policy else Policy(),
+        secrets=InlineSecrets(
+            key=read_secret_keys(secret_key_file) if secret_key_file else None,
+            allow=allow_inline_secrets,
+        ),
         settings=settings(
             lease_s=lease,
             disconnect_grace_s=disconnect_grace,
             retain_days=retain_days,
             message_limit_mb=message_limit,
+            lost_retries=lost_retries,
         ),
         notifier=AlertNotifier(command=alert_command, webhook=alert_webhook),
         cloudevents=cloudevents,

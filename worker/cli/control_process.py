@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.services import service_log, until_signal
 from worker.errors import UsageError
 from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
-from worker.fleet.control.policy import Policy, read_policy
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
@@ -31,7 +32,8 @@ class ControlOptions:
 
     store: str
     workflows: tuple[Path, ...] = ()
-    policy: Path | None = None
+    policy: Policy = Policy()
+    secrets: InlineSecrets = field(default_factory=InlineSecrets)
     settings: Settings = Settings()
     notifier: AlertNotifier = AlertNotifier()
     cloudevents: bool = False
@@ -40,7 +42,12 @@ class ControlOptions:
 
 
 def settings(
-    *, lease_s: float, disconnect_grace_s: float, retain_days: float, message_limit_mb: float
+    *,
+    lease_s: float,
+    disconnect_grace_s: float,
+    retain_days: float,
+    message_limit_mb: float,
+    lost_retries: int,
 ) -> Settings:
     """Build the settings of a control plane. Raises UsageError where they contradict."""
     if disconnect_grace_s > lease_s:
@@ -51,6 +58,7 @@ def settings(
         disconnect_grace_s=disconnect_grace_s,
         retain_s=retain_days * 86_400,
         max_payload_bytes=int(message_limit_mb * 2**20),
+        lost_retries=lost_retries,
     )
 
 
@@ -62,6 +70,7 @@ def run_control_plane(
     store = Store(options.store)
     # Before the first message: an older version may have made the tables.
     store.migrate()
+    store.reserve(shared=options.shared)
     plane = build_control_plane(connection, options, store, log)
     with serve_metrics(
         options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
@@ -79,7 +88,8 @@ def build_control_plane(
         store,
         topics=topics,
         settings=options.settings,
-        policy=read_policy(options.policy) if options.policy else Policy(),
+        policy=options.policy,
+        secrets_at_rest=options.secrets,
         registry=_registry(options, log),
     )
     bus = MqttBus(
@@ -121,6 +131,11 @@ def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
         values=dict(plane.ended),
         label="status",
         counts=True,
+    )
+    yield Metric(
+        name="alerts_undelivered",
+        help="Alerts that are not delivered over all channels yet",
+        values={"": plane.undelivered_alerts},
     )
     yield Metric(
         name="connected",

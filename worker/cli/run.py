@@ -15,6 +15,7 @@ from worker.cli.options import (
     isolation,
     no_python,
     only_step,
+    openfn_ways,
     option,
     permissions,
     pick_workflow,
@@ -31,6 +32,7 @@ Examples:
   worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
   worker run job.js --adaptor http --input state.json --output -
   worker run . --workflow case-referral     (a project checkout)
+  worker run sync.yaml --collections ./collections
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -51,6 +53,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @only_step
 @run_limits
 @permissions
+@openfn_ways
 @no_python
 @isolation
 @option("--record", type=PATH, metavar="FILE",
@@ -82,6 +85,9 @@ def run(
     credentials: Path | None,
     no_python: bool,
     isolation: str,
+    collections: str | None,
+    permissive_globals: bool,
+    payload: str | None,
     record: Path | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
@@ -117,7 +123,12 @@ def run(
             allow_python=not no_python,
             isolation=isolation,
             allow_hosts=allow_hosts,
+            collections=collections,
             limits=limits,
+            workflow_options={
+                **({"permissive_globals": True} if permissive_globals else {}),
+                **({"payload": payload} if payload else {}),
+            },
         ),
         Output(
             final_state=output,

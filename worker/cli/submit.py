@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ from worker.cli.options import (
     stop_after,
     wait_for_run,
 )
-from worker.cli.printing import follow, print_order
+from worker.cli.printing import follow_order, print_order
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -46,7 +47,8 @@ from worker.workflow.save import to_execution_plan
 @stop_after("--end")
 @run_limits
 @option("--order-id", metavar="ID",
-        help="Idempotency key: submitting the same id twice makes one order.")  # fmt: skip
+        help="Idempotency key, such as patient-7: the same id twice makes one order, and is "
+        "refused with other content.")  # fmt: skip
 @wait_for_run
 @as_json
 @client_options
@@ -61,13 +63,10 @@ def submit(
     priority: int,
     start_at: str,
     stop_after: str,
-    timeout: float | None,
-    memory: int | None,
-    state_limit: float | None,
-    payload_limit: float | None,
     order_id: str | None,
     wait: bool,
     as_json: bool,
+    **limits: Any,
 ) -> int:
     """Submit a work order for a workflow.
 
@@ -90,14 +89,7 @@ def submit(
     # The order carries the whole plan: the control plane does not read the client's files.
     plan = None if file is None else to_execution_plan(load(file, workflow=workflow))
     state = read_input(input_file)
-    options = RunOptions(
-        start=start_at,
-        end=stop_after,
-        timeout_s=timeout,
-        memory_mb=memory,
-        state_mb=state_limit,
-        payload_mb=payload_limit,
-    )
+    options = RunOptions(start=start_at, end=stop_after, **limits)
 
     async def request(client: Client) -> int:
         order = await client.submit(
@@ -107,6 +99,6 @@ def submit(
         if not wait or order["last_run"] is None:
             print_order(order, as_json=as_json)
             return STATUSES[Status.REJECTED].exit_code if order["status"] == "rejected" else 0
-        return await follow(client, order["last_run"], as_json=as_json)
+        return await follow_order(client, order["last_run"], as_json=as_json)
 
     return connection.run(request)

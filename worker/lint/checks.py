@@ -19,6 +19,8 @@ from msgspec.structs import replace
 
 from worker.adaptors.cache import Adaptor
 from worker.adaptors.choose import choose_adaptors
+from worker.adaptors.names import COMMON, package_of
+from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan
@@ -41,7 +43,9 @@ from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Work
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-COMMON = "@openfn/language-common"
+ONLY_PUBLISHED = frozenset(("http", "parseCsv", "validate"))
+"""Names of common that need what the built-in one lacks: the network, parsers, schemas."""
+
 # Far below the limits of a run, as a file can have hundreds of conditions.
 PROBE = Options(limits=Limits(timeout_s=2, memory_mb=64))
 
@@ -66,12 +70,14 @@ class Probe:
 class Subject:
     """Workflow under check, with the results of its conditions by source and expression.
 
-    ``adaptors`` are the installed ones, by the text that steps name them with.
+    ``adaptors`` are the installed ones, by the text that steps name them with, and ``shared`` the
+    names that the workflow's own global functions export.
     """
 
     workflow: Workflow
     names: Names
     adaptors: Mapping[str, Adaptor]
+    shared: frozenset[str]
     probes: dict[tuple[str, str], Probe]
 
     def finding(self, rule: Rule, place: tuple[int, int], message: str) -> Finding:
@@ -111,7 +117,13 @@ async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:
 async def _lint(pool: Pool, workflow: Workflow, names: Names) -> list[Finding]:
     adaptors = choose_adaptors(workflow)
     probes = await _probes(pool, workflow)
-    subject = Subject(workflow=workflow, names=names, adaptors=adaptors, probes=probes)
+    subject = Subject(
+        workflow=workflow,
+        names=names,
+        adaptors=adaptors,
+        shared=_shared_names(workflow),
+        probes=probes,
+    )
     return [finding for check in CHECKS for finding in check(subject)]
 
 
@@ -289,13 +301,26 @@ def _may_carry_errors(subject: Subject, id: str) -> bool:
 
 
 def check_adaptors(subject: Subject) -> Iterator[Finding]:
+    """Report adaptors without a version, and those that are not installed."""
     for step in subject.workflow.steps:
-        for adaptor in step.adaptors:
+        for adaptor in step.adaptors if step.language is Language.JAVASCRIPT else ():
             # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
-            if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
+            if version in ("", "latest", "next"):
                 text = f"'{adaptor}' fixes no version: the newest one is used"
                 yield subject.finding(rules.UNPINNED, step.position, text)
+            is_built_in = package_of(adaptor) in (COMMON, COLLECTIONS)
+            if step.runs_code and not is_built_in and adaptor not in subject.adaptors:
+                text = f"'{step.id}' needs the adaptor {adaptor}, which is not installed"
+                yield subject.finding(rules.NOT_INSTALLED, step.position, text)
+
+
+def _compiles_job(source: str) -> bool:
+    try:
+        compiled_job(source)
+    except PlanError:
+        return False
+    return True
 
 
 def check_code(subject: Subject) -> Iterator[Finding]:
@@ -311,6 +336,7 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             continue
         code = _job_code(subject, step, job)
         yield from _undeclared(subject, step, job, code)
+        yield from _only_published(subject, step, job)
         for mistake in job_mistakes(code):
             place = (
                 f"{step.source_file}:{mistake.line}" if step.source_file else f"line {mistake.line}"
@@ -319,14 +345,16 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             yield subject.finding(mistake.rule, step.position, text)
 
 
+def _shared_names(workflow: Workflow) -> frozenset[str]:
+    compiles = workflow.globals.strip() and _compiles_job(workflow.globals)
+    return frozenset(compiled_job(workflow.globals).exports) if compiles else frozenset()
+
+
 def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -> Iterator[Finding]:
     # The input of the step is a name of every job, and what OpenFn lacks has a rule of its own.
     # Only jobs that name Intl get the image that has it, so the names here are without it.
     foreign = code.namespaces | {*job.free_calls}
     known = _known(subject, step, foreign) | LACKING | {"state", "Intl"}
-    # OpenFn adds this adaptor to a job whose text has these letters.
-    if "collections." in step.source:
-        known |= {"collections"}
     for name in sorted(set(job.free) - known):
         # Most often this is an operation such as fn.
         hint = "" if step.adaptors else f" (the step names no adaptor: adaptor: '{COMMON}')"
@@ -337,13 +365,27 @@ def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -
         yield subject.finding(rules.UNDECLARED, step.position, text)
 
 
+def _only_published(subject: Subject, step: Step, job: CompiledJob) -> Iterator[Finding]:
+    """Report functions that the built-in common lacks, where it serves the step."""
+    serving = [text for text in step.adaptors if package_of(text) == COMMON]
+    if serving and not any(text in subject.adaptors for text in serving):
+        for name in sorted(ONLY_PUBLISHED.intersection(job.free)):
+            text = f"'{step.id}' uses '{name}', which the built-in common does not have"
+            yield subject.finding(rules.NOT_INSTALLED, step.position, text)
+
+
 def _job_code(subject: Subject, step: Step, job: CompiledJob) -> JobCode:
     return JobCode(
         source=step.source,
         root=parse(step.source.encode()),
         free=frozenset(job.free),
         # What a job calls without declaring it is an operation, or a function of the language.
-        operations=frozenset(job.free) - subject.names.globals - LACKING - {"state", "$"},
+        operations=frozenset(job.free)
+        - subject.names.globals
+        - subject.shared
+        - LACKING
+        - {"state", "$"},
+        helpers=subject.shared,
     )
 
 
@@ -353,14 +395,16 @@ def _known(subject: Subject, step: Step, used: AbstractSet[str]) -> frozenset[st
     ``used`` are those that it calls, or uses as namespaces.
     """
     names = subject.names
-    known = names.globals | {"undefined", "globalThis", "arguments"}
+    known = names.globals | subject.shared | {"undefined", "globalThis", "arguments"}
+    if uses_collections(step.source):
+        known |= {"collections"}
     if not step.adaptors:
         return known
     exported = {name for text in step.adaptors if text in subject.adaptors
                 for name in subject.adaptors[text].exports}  # fmt: skip
     absent = [text for text in step.adaptors if text not in subject.adaptors]
     # The exports of an adaptor that is not installed are unknown: such a name may be one of them.
-    foreign = any("common" not in adaptor for adaptor in absent)
+    foreign = any(package_of(adaptor) != COMMON for adaptor in absent)
     common = names.common if absent else frozenset()
     return known | exported | common | (frozenset(used) if foreign else frozenset())
 

@@ -10,17 +10,22 @@ from typing import Any
 import msgspec
 
 from worker.core.status import Status
-from worker.errors import LoadError
+from worker.errors import LoadError, UsageError
 from worker.fleet.control import views
-from worker.fleet.control.admission import admit
+from worker.fleet.control.admission import rejection
 from worker.fleet.control.entities import RunRecord, WorkOrder
-from worker.fleet.control.inbound import first_run_id
+from worker.fleet.control.inbound import numbered_run_id
+from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.policy import Policy
+from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, Policy, Right
 from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.sandbox.limits import resolve_limits
+
+DEDUPLICATION_S = 60.0
+"""How long an order without an id is taken for a repetition of one with the same content."""
 
 
 class RequestError(Exception):
@@ -29,6 +34,10 @@ class RequestError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+
+
+# Everything else reads.
+_RIGHTS: dict[str, Right] = {"submit": "submit", "cancel": "cancel", "retry": "retry"}
 
 
 class RequestHandler:
@@ -52,6 +61,18 @@ class RequestHandler:
             "workflows": self.list_workflows,
         }
 
+    def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
+        """Handle the request of a user of the broker. Raises :class:`RequestError`."""
+        rights = self._policy.rights_of(client)
+        right = _RIGHTS.get(method, "read")
+        if right not in rights.may:
+            raise RequestError("denied", f"'{client}' may not {right} (policy: clients)")
+        if rights.projects is not None:
+            _check_projects(uow, rights.projects, method, content)
+        if method == "submit":
+            return self._submit_as(uow, rights, content)
+        return self.methods[method](uow, content)
+
     def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
         return sorted(self._registry.workflows)
 
@@ -59,12 +80,68 @@ class RequestHandler:
 
     def submit(self, uow: UnitOfWork, request: wire.Submit) -> Any:
         """Accept or reject an order. A repeated request returns the order as it is by now."""
+        return self._submit_as(uow, ALL_RIGHTS, request)
+
+    def _submit_as(self, uow: UnitOfWork, rights: ClientRights, request: wire.Submit) -> Any:
+        if bytes(request.plan) != b"null" and "plan" not in rights.may:
+            raise RequestError("denied", "a plan of your own is not allowed (policy: clients)")
+        if not request.order_id:
+            request = msgspec.structs.replace(request, order_id=_derived_id(uow, request))
         order = uow.transaction.order(request.order_id)
+        may_read = rights.may_read(request.project if order is None else order.project)
         if order is None:
-            if uow.transaction.run(request.order_id) is not None:
-                raise RequestError("conflict", f"'{request.order_id}' is the id of a run already")
-            order = self._create_order(uow, request, self._workflow_of(request))
-        return order_view(uow, order)
+            order = self._first_submitted(uow, request)
+        # Else whoever guesses an id would learn what has become of somebody's order.
+        elif not may_read and order.content != content_hash(request):
+            raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
+        else:
+            order = self._submitted_again(uow, order, request)
+        view = order_view(uow, order)
+        return view if may_read else _receipt(view)
+
+    def _first_submitted(self, uow: UnitOfWork, request: wire.Submit) -> WorkOrder:
+        if uow.transaction.run(request.order_id) is not None:
+            raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
+        workflow = self._workflow_of(request)
+        _check_limits(request.options)
+        # A plan of its own can have any name, so the name proves nothing.
+        name = None if request.workflow is None else workflow.name
+        self._check_credentials(request.project, workflow, name)
+        return self._create_order(uow, request, workflow)
+
+    def _check_credentials(
+        self, project: str, workflow: RegisteredWorkflow, name: str | None
+    ) -> None:
+        """Raise :class:`RequestError` where a project may not name a credential.
+
+        ``name`` is that of a registered workflow; ``None`` is a plan of an order's own.
+        """
+        for credential in sorted(workflow.credentials):
+            if not self._policy.may_name(credential, project, name):
+                place = "in an order with a plan of its own" if name is None else f"in '{name}'"
+                raise RequestError(
+                    "denied",
+                    f"the project '{project}' may not name the credential"
+                    f" '{credential[:100]}' {place} (policy: credentials)",
+                )
+
+    def _submitted_again(
+        self, uow: UnitOfWork, order: WorkOrder, request: wire.Submit
+    ) -> WorkOrder:
+        content = content_hash(request)
+        # Orders of earlier versions have no hash.
+        if order.content not in (None, content):
+            raise RequestError("conflict", _other_content(order, content))
+        # A retransmission gets the rejection again: its client may have received that already.
+        if order.last_run is not None or (uow.request_id and uow.request_id == order.request):
+            return order
+        reason = self._rejection(uow, order.project)
+        if reason is None:
+            return add_run(uow, order, unused_run_id(uow, order))
+        order = replace(order, reason=reason, request=uow.request_id or None)
+        uow.transaction.put_order(order)
+        uow.publish_order_state(order)
+        return order
 
     def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
         has_plan = bytes(request.plan) != b"null"
@@ -75,7 +152,9 @@ class RequestHandler:
                 return read_plan(bytes(request.plan))
             except LoadError as error:
                 raise RequestError("invalid", f"the workflow cannot be read: {error}") from error
-        name = request.workflow or ""
+        return self._registered(request.workflow or "")
+
+    def _registered(self, name: str) -> RegisteredWorkflow:
         if name not in self._registry.workflows:
             names = ", ".join(sorted(self._registry.workflows)[:20]) or "none"
             raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
@@ -84,6 +163,9 @@ class RequestHandler:
     def _create_order(
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
+        # Checked before the run is counted: a request that fails must not use up the limit.
+        input_text = _sealed(uow.secrets.seal_input, _checked_input(request.input))
+        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
         order = WorkOrder(
             id=request.order_id,
             project=request.project,
@@ -94,38 +176,39 @@ class RequestHandler:
             priority=request.priority,
             status=Status.PENDING,
             created=uow.next_timestamp(),
+            ref=request.workflow,
+            content=content_hash(request),
         )
-        # Checked before the run is counted: a request that fails must not use up the limit.
-        input_text = _checked_input(request.input)
         reason = self._rejection(uow, request.project)
         if reason is not None:
-            order = replace(order, status=Status.REJECTED, reason=reason)
+            order = replace(
+                order, status=Status.REJECTED, reason=reason, request=uow.request_id or None
+            )
             uow.outgoing.ended[Status.REJECTED] += 1
             uow.publish_order_state(order)
-        uow.transaction.put_plan(workflow.plan_id, workflow.plan)
+        uow.transaction.put_plan(workflow.plan_id, plan)
         uow.transaction.put_dataclip(request.order_id, "input", input_text)
         uow.transaction.put_order(order)
         if reason is None:
-            order = add_run(uow, order, _first_run_id(uow, request.order_id))
+            order = add_run(uow, order, unused_run_id(uow, order))
         return order
 
     def _rejection(self, uow: UnitOfWork, project: str) -> str | None:
-        """Count one more run of a project. Return why it is rejected, or ``None``."""
+        """Return why one more run of a project is rejected, or ``None``."""
         limit = self._policy.of(project)
         # Reading a project locks its row: projects without limits need not wait for each other.
         if limit.concurrent is None and limit.per_period is None:
             return None
-        counted, reason = admit(uow.transaction.project(project), limit, uow.now_us)
-        uow.transaction.put_project(counted)
-        return reason
+        since = uow.now_us - int(limit.period_s * 1e6)
+        most = max(limit.per_period or 0, limit.concurrent or 0)
+        counts = uow.transaction.project(project, since=since, most=most)
+        return rejection(counts, limit)
 
     # --- retry ------------------------------------------------------------------------------------
 
     def retry(self, uow: UnitOfWork, request: wire.RetryRequest) -> Any:
         """Add a run to an order, from the start or from a step. A repeated request adds none."""
-        last = find_run(uow, request.id)
-        order = uow.transaction.order(last.order_id)
-        assert order is not None
+        order, last = find_order(uow, request.id)
         existing = uow.transaction.run(request.run_id)
         # The request is a retransmission: its first arrival has added the run.
         if existing is not None and existing.order_id == order.id:
@@ -133,10 +216,26 @@ class RequestHandler:
         self._check_retry(uow, request, order, existing)
         start, input = "", order.input
         if request.from_step is not None:
-            start, input = request.from_step, _input_of_step(uow, last, request.from_step)
+            start, input = request.from_step, _input_of_step(uow, order, last, request.from_step)
+        plan_id = last.plan_id if last is not None else None
+        if request.latest:
+            plan_id = self._latest_plan(uow, order, start)
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
-        return order_view(uow, add_run(uow, order, request.run_id, start=start, input=input))
+        order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
+        return order_view(uow, order)
+
+    def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
+        """Store the plan of an order's workflow as it is by now, and return its id."""
+        workflow = self._registered(order.ref or order.workflow)
+        steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
+        if start and all(step.get("id") != start for step in steps):
+            raise RequestError("invalid", f"workflow '{workflow.name}' has no step '{start}' now")
+        # The order may have had a plan of its own, or the policy other rules.
+        self._check_credentials(order.project, workflow, workflow.name)
+        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
+        uow.transaction.put_plan(workflow.plan_id, plan)
+        return workflow.plan_id
 
     def _check_retry(
         self,
@@ -154,20 +253,111 @@ class RequestHandler:
             )
 
 
-def _input_of_step(uow: UnitOfWork, run: RunRecord, step: str) -> str:
+def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
+    """Raise :class:`RequestError` where a request is about another project."""
+    match content:
+        case wire.Submit(project=project):
+            allowed = project in projects
+        case wire.OrderQuery(project=queried):
+            allowed = queried in projects
+        case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
+            # One that does not exist looks the same: ids of others cannot be tried out.
+            allowed = _project_of(uow, id) in projects
+        case wire.OrderRef(order_id=id):
+            allowed = _project_of(uow, id) in projects
+        case _:
+            # Summaries, alerts and workers are about all projects.
+            allowed = method == "workflows"
+    if not allowed:
+        text = f"only for the projects {', '.join(sorted(projects))} (policy: clients)"
+        raise RequestError("denied", text)
+
+
+def _project_of(uow: UnitOfWork, id: str) -> str | None:
+    run = uow.transaction.run(id)
+    if run is not None:
+        return run.project
+    order = uow.transaction.order(id)
+    return None if order is None else order.project
+
+
+def _receipt(view: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client may know of its order that may not read orders."""
+    rejected = view["status"] == Status.REJECTED.value
+    status = view["status"] if rejected else Status.PENDING.value
+    fields = {name: view[name] for name in ("order_id", "project", "workflow", "last_run")}
+    return {**fields, "status": status, "reason": view.get("reason"), "run": None}
+
+
+def _sealed(seal: Callable[[str], str], text: str) -> str:
+    try:
+        return seal(text)
+    except SecretRefused as error:
+        raise RequestError("invalid", str(error)) from error
+
+
+def _check_limits(options: wire.RunOptions) -> None:
+    try:
+        resolve_limits({}, options.limits())
+    except UsageError as error:
+        raise RequestError("invalid", f"options.{error}") from error
+
+
+def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, step: str) -> str:
+    if run is None:
+        raise RequestError("unknown", f"order {order.id} has no run: it was {order.status.value}")
     input = queries.input_of(uow.transaction, run, step)
-    if not input:
-        text = f"no input of '{step}' is stored for run {run.id}: it did not run there"
-        raise RequestError("unknown", text)
-    return input
+    if input:
+        return input
+    reason = "it did not run there"
+    if input is not None:
+        reason = "it was withheld, as it was over the payload limit; retry from a step before it"
+    raise RequestError("unknown", f"no input of '{step}' is stored for run {run.id}: {reason}")
 
 
-def _first_run_id(uow: UnitOfWork, order_id: str) -> str:
-    """Choose an unused id for an order's first run: the same on every control plane."""
-    id = first_run_id(order_id)
+def content_hash(request: wire.Submit) -> str:
+    """Compute a hash of what an order was submitted with, apart from its id."""
+    try:
+        content = [
+            request.workflow,
+            msgspec.json.decode(bytes(request.plan)),
+            msgspec.json.decode(bytes(request.input)),
+            request.project,
+            request.priority,
+            msgspec.to_builtins(request.options),
+        ]
+        # Sorted, because objects with the same members are the same content.
+        encoded = msgspec.json.encode(content, order="sorted")
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise RequestError("invalid", f"the order cannot be read: {error}") from error
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def _derived_id(uow: UnitOfWork, request: wire.Submit) -> str:
+    """Return the id of an order without one: that of an equal order of the last minute, or new."""
+    content, window_us = content_hash(request)[:40], int(DEDUPLICATION_S * 1e6)
+    window = uow.now_us // window_us
+    before = uow.transaction.order(f"{content}-{window - 1}")
+    if before is not None and before.created > uow.now_us - window_us:
+        return before.id
+    return f"{content}-{window}"
+
+
+def _other_content(order: WorkOrder, content: str) -> str:
+    return (
+        f"order {order.id} was submitted with other content: {(order.content or '')[:16]}, and "
+        f"here it is {content[:16]} (hashes of workflow, input, project, options and priority): "
+        "choose another id"
+    )
+
+
+def unused_run_id(uow: UnitOfWork, order: WorkOrder) -> str:
+    """Choose an unused id for the next run of an order: the same on every control plane."""
+    id = numbered_run_id(order.id, order.runs + 1)
     if uow.transaction.run(id) is None and uow.transaction.order(id) is None:
         return id
-    return f"{order_id[:31]}-{hashlib.sha256(order_id.encode()).hexdigest()[:32]}"
+    unique = hashlib.sha256(f"{order.id}/{order.runs + 1}".encode()).hexdigest()
+    return f"{order.id[:31]}-{unique[:32]}"
 
 
 def _checked_input(raw: msgspec.Raw) -> str:
@@ -181,7 +371,13 @@ def _checked_input(raw: msgspec.Raw) -> str:
 
 
 def add_run(
-    uow: UnitOfWork, order: WorkOrder, run_id: str, *, start: str = "", input: str = ""
+    uow: UnitOfWork,
+    order: WorkOrder,
+    run_id: str,
+    *,
+    start: str = "",
+    input: str = "",
+    plan_id: str | None = None,
 ) -> WorkOrder:
     """Add a run to an order and to the queue. Return the order with the run as its last."""
     order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
@@ -199,6 +395,8 @@ def add_run(
             start=start,
             input=input or order.input,
             created=created,
+            changed=created,
+            plan_id=plan_id,
         )
     )
     return order
@@ -224,17 +422,22 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
 # --- queries --------------------------------------------------------------------------------------
 
 
+def find_order(uow: UnitOfWork, id: str) -> tuple[WorkOrder, RunRecord | None]:
+    """Find the run with an id and its order, or the order with that id and its last run."""
+    run = uow.transaction.run(id)
+    order = uow.transaction.order(id if run is None else run.order_id)
+    if order is None:
+        raise RequestError("unknown", f"there is no run and no order '{id}'")
+    if run is None and order.last_run is not None:
+        run = uow.transaction.run(order.last_run)
+    return order, run
+
+
 def find_run(uow: UnitOfWork, id: str) -> RunRecord:
     """Find the run with an id, or the last run of the order with that id."""
-    run = uow.transaction.run(id)
+    order, run = find_order(uow, id)
     if run is None:
-        order = uow.transaction.order(id)
-        if order is None:
-            raise RequestError("unknown", f"there is no run and no order '{id}'")
-        if order.last_run is None:
-            raise RequestError("unknown", f"order {id} has no run: it was {order.status.value}")
-        run = uow.transaction.run(order.last_run)
-    assert run is not None
+        raise RequestError("unknown", f"order {id} has no run: it was {order.status.value}")
     return run
 
 
@@ -275,7 +478,7 @@ def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
         "steps": queries.steps_of(connection, run),
         "reported": run.reported,
         "stale_reports": queries.count_stale_reports(connection, run.id),
-        "plan": views.plan_without_secrets(uow.transaction.plan(order.plan_id)),
+        "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
     }
 
 

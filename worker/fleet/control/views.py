@@ -27,6 +27,7 @@ def run_state(run: RunRecord) -> wire.RunState:
         start=run.start or None,
         error_type=run.error_type,
         error_message=run.error_message,
+        skew=run.skew,
     )
 
 
@@ -50,6 +51,7 @@ def plan_without_secrets(plan: str) -> dict[str, Any]:
     for step in document["workflow"]["steps"]:
         if isinstance(step.get("configuration"), dict):
             del step["configuration"]
+    document["workflow"].pop("credentials", None)
     return document
 
 
@@ -60,7 +62,7 @@ def alert(run: RunRecord) -> wire.Alert:
         project=run.project,
         workflow=run.workflow,
         status=run.status.value,
-        at=run.finished or 0,
+        at=run.changed,
         error_type=run.error_type,
         error_message=run.error_message,
         worker=run.worker,

@@ -15,8 +15,9 @@ from worker.workflow.formats.common import (
     read_configuration,
     read_credentials,
     read_data_or_file,
+    read_globals,
+    read_idempotent,
     read_options,
-    warn_about_globals,
 )
 from worker.workflow.model import Edge, Step, StepKind, Workflow
 
@@ -25,7 +26,7 @@ _PLAN_KEYS = ("options", "workflow", "id", "sourcePath", "version", "schema_vers
 _WORKFLOW_KEYS = (
     *("id", "name", "start", "end", "steps", "jobs", "globals", "options", "credentials"),
     *("schema_version", "version", "openfn", "history", "lock_version", "uuid", "cli"),
-    *("concurrency", "description"),
+    *("concurrency", "description", "idempotent"),
 )
 _STEP_KEYS = (
     *("id", "name", "adaptor", "adaptors", "expression", "state", "configuration", "next"),
@@ -48,7 +49,6 @@ def read_workflow(node: Cursor, plan_options: Cursor | None = None) -> Workflow:
     ``plan_options`` are the options of the plan around it, used instead of the workflow's own.
     """
     node.mapping(*_WORKFLOW_KEYS)
-    warn_about_globals(node)
     options = plan_options
     if options is None or options.value is None:
         options = node.at("options")
@@ -61,8 +61,9 @@ def read_workflow(node: Cursor, plan_options: Cursor | None = None) -> Workflow:
         steps=tuple(_read_step(step, id) for step, id in _with_ids(steps)),
         start=_option(options, node, "start") or _default_start(steps),
         end=_option(options, node, "end"),
-        options=_without_ends(read_options(options)),
+        options=_without_ends({**read_idempotent(node), **read_options(options)}),
         credentials=read_credentials(node.at("credentials")),
+        globals=read_globals(node.at("globals")),
     )
 
 

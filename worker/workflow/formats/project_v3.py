@@ -15,14 +15,16 @@ from worker.workflow.formats.common import (
     read_body,
     read_condition,
     read_credentials,
+    read_globals,
+    read_idempotent,
     read_options,
-    warn_about_globals,
 )
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
 _WORKFLOW_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "concurrency", "enable_job_logs", "deleted_at"),
     *("inserted_at", "updated_at", "lock_version", "positions", "version_history", "delete"),
+    "idempotent",
     "project_id",
 )
 _RUN_KEYS = (
@@ -70,13 +72,13 @@ def read_workflow(node: Cursor) -> Workflow:
         id=key or node.at("id").name(""),
         steps=parts.steps(),
         start=parts.start(),
+        options=read_idempotent(node),
     )
 
 
 def read_run(node: Cursor) -> Workflow:
     """Read a Lightning run; jobs, triggers and edges are lists, and refer to each other by ids."""
     node.mapping(*_RUN_KEYS)
-    warn_about_globals(node)
     parts = _Parts(
         triggers=tuple((item.at("id").name(), item) for item in node.at("triggers").elements()),
         jobs=tuple((item.at("id").name(), item) for item in node.at("jobs").elements()),
@@ -89,6 +91,7 @@ def read_run(node: Cursor) -> Workflow:
         start=node.at("starting_node_id").name("") or parts.start(),
         options=read_options(node.at("options")),
         credentials=read_credentials(node.at("credentials")),
+        globals=read_globals(node.at("globals")),
     )
 
 
