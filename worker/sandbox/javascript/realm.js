@@ -707,8 +707,8 @@
   // the own fields of what an adaptor or a named function threw.
   function completeEntry(entry, error) {
     try {
-      if (entry.name === "JobError" && isObject(error) && error.message) entry.message = JSON.parse(serialize(error.message));
-      if (entry.name === "AdaptorError") entry.details = { message: error.message, ...JSON.parse(JSON.stringify(error, decycled())) };
+      if (entry.name === "JobError" && isObject(error) && error.message && typeof error.message !== "string") entry.message = JSON.parse(serialize(error.message));
+      if (entry.name === "AdaptorError") entry.details = { message: shortened(error.message), ...JSON.parse(JSON.stringify(error, decycled())) };
     } catch {
       // What cannot be JSON is left out.
     }
