@@ -41,6 +41,8 @@ def test_five_tabs_of_a_growing_run_stay_idle() -> None:
         on.call(on.serve())
         order = on.call(on.client.submit(plan=chain()))
         context = browser.new_context()
+        # The fleet, the dashboard and the test share a process: a page may take long to arrive.
+        context.set_default_timeout(100_000)
         sessions = []
         for number in range(TABS):
             page = context.new_page()
