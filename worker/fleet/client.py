@@ -163,15 +163,21 @@ class Client:
         return _object(await self._request("submit", request))
 
     async def retry(
-        self, id: str, *, from_step: str | None = None, latest: bool = False
+        self,
+        id: str,
+        *,
+        from_step: str | None = None,
+        latest: bool = False,
+        run_id: str | None = None,
     ) -> dict[str, Any]:
         """Start a new run of an order, given by its id or that of one of its runs.
 
         ``latest`` takes the workflow as the control plane has it by now. An order that was rejected
-        runs for the first time.
+        runs for the first time. ``run_id`` is the id of the new run; requests with the same id make
+        one run.
         """
         request = wire.RetryRequest(
-            id=id, run_id=random_hex(16), from_step=from_step, latest=latest
+            id=id, run_id=run_id or random_hex(16), from_step=from_step, latest=latest
         )
         return _object(await self._request("retry", request))
 
