@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 from worker.cli.options import (
     PATH,
     NumberRange,
+    WholeNumberRange,
     allow_python,
     broker_options,
-    capacity,
     command,
     isolation,
     max_limits,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from worker.cli.connection import BrokerConnection
 
 
+DRAIN_S = 30.0
+
+
 def _hostname() -> str:
     name = "".join(
         letter if letter.isalnum() or letter in "._-" else "-" for letter in socket.gethostname()
@@ -34,17 +38,29 @@ def _hostname() -> str:
 
 
 @command()
-@option("--name", default=_hostname, metavar="NAME",
+@option("--name", default=_hostname, envvar="WORKER_NAME", metavar="NAME",
         help="Name that no other worker has.  [default: of this host]")  # fmt: skip
-@capacity
+@option("--capacity", type=WholeNumberRange(1, 1000), metavar="N",
+        help="How many runs execute at once.  "
+             "[default: one for each core; with --lightning 5]")  # fmt: skip
 @isolation
 @permissions
 @allow_python
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
-@option("--drain", type=NumberRange(min=0), default=30.0, metavar="SECONDS",
-        show_default=True, help="Time that runs have to finish at shutdown.")  # fmt: skip
+@option("--drain", type=NumberRange(min=0), metavar="SECONDS",
+        help="Time that runs have to finish at shutdown.  "
+             "[default: 30; with --lightning no limit]")  # fmt: skip
+@option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
+        metavar="URL", help="Work for this OpenFn Lightning, in place of a fleet: ws[s]://HOST/worker.")  # fmt: skip
+@option("--secret-file", type=PATH, metavar="FILE",
+        help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
+@option("--no-public-hosts", is_flag=True,
+        help="Let Lightning's runs reach only the hosts of --allow-host and credentials.")  # fmt: skip
+@option("--record", type=PATH, metavar="DIR",
+        help="Record Lightning's runs in DIR, with secrets masked, for worker replay.")  # fmt: skip
+@option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
 @broker_options
@@ -52,7 +68,7 @@ def start(
     *,
     connection: BrokerConnection,
     name: str,
-    capacity: int,
+    capacity: int | None,
     isolation: str,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
@@ -61,7 +77,12 @@ def start(
     max_timeout: float | None,
     max_memory: int | None,
     outbox: Path | None,
-    drain: float,
+    drain: float | None,
+    lightning: str | None,
+    secret_file: Path | None,
+    no_public_hosts: bool,
+    record: Path | None,
+    batch_logs: bool,
     metrics_listen: str | None,
     quiet: bool,
 ) -> int:
@@ -75,6 +96,7 @@ def start(
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
       worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
+      worker start --lightning wss://lightning.example.org/worker --secret-file secret.txt
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -86,6 +108,38 @@ def start(
     from worker.util.cache_folder import root
 
     check_name(name, "--name")
+    if lightning:
+        from worker.cli.lightning_process import LightningOptions, run_lightning
+
+        if allow_python or credentials or max_timeout or max_memory:
+            raise UsageError(
+                "with --lightning, leave out --allow-python, --credentials, --max-timeout and "
+                "--max-memory: Lightning sends credentials and limits, and has no Python steps"
+            )
+        asyncio.run(
+            run_lightning(
+                LightningOptions(
+                    url=lightning,
+                    name=name,
+                    capacity=capacity,
+                    secret_file=secret_file,
+                    isolation=Isolation(isolation),
+                    allow_hosts=allow_hosts,
+                    public_hosts=not no_public_hosts,
+                    outbox=outbox or root() / "lightning" / name,
+                    record=record,
+                    batch_logs=batch_logs,
+                    drain_s=drain,
+                    metrics_listen=metrics_listen,
+                    quiet=quiet,
+                )
+            )
+        )
+        return 0
+    if secret_file or no_public_hosts or record or batch_logs:
+        raise UsageError(
+            "--secret-file, --no-public-hosts, --record and --batch-logs need --lightning URL"
+        )
     if allow_python and no_python:
         raise UsageError("--no-python is the default: leave out --allow-python or --no-python")
     if allow_python:
@@ -93,7 +147,7 @@ def start(
         require_layers("--allow-python")
     options = WorkerOptions(
         name=name,
-        capacity=capacity,
+        capacity=capacity or os.cpu_count() or 2,
         isolation=Isolation(isolation),
         outbox=outbox or root() / "outbox" / name,
         allowance=allowance(
@@ -103,7 +157,7 @@ def start(
             max_timeout=max_timeout,
             max_memory=max_memory,
         ),
-        drain_s=drain,
+        drain_s=DRAIN_S if drain is None else drain,
         metrics_listen=metrics_listen,
     )
     asyncio.run(run_worker(connection, options, quiet=quiet))

@@ -23,10 +23,8 @@ DEFAULT_CAPACITY = 5
 class EnvironmentSettings(Struct, frozen=True, kw_only=True):
     """Settings of the environment, with OpenFn's defaults."""
 
-    url: str
     secret: str
     public_key: str
-    name: str
     workloops: tuple[Workloop, ...]
     backoff: Backoff
     defaults: RunDefaults
@@ -44,10 +42,8 @@ def read_environment(
     """
     number = _numbers(variables)
     return EnvironmentSettings(
-        url=variables.get("WORKER_LIGHTNING_SERVICE_URL", ""),
         secret=variables.get("WORKER_SECRET", ""),
         public_key=variables.get("WORKER_LIGHTNING_PUBLIC_KEY", ""),
-        name=variables.get("WORKER_NAME", ""),
         workloops=_workloops(variables, capacity),
         backoff=parse_backoff(variables.get("WORKER_BACKOFF") or "1/10"),
         defaults=RunDefaults(

@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
@@ -31,15 +32,16 @@ class MissingAdaptor(WorkerError):
     """An adaptor of the run is not installed here."""
 
 
-class Recording(Protocol):
-    """What records one run: its sinks, its host and the options that it needs."""
+@dataclass(frozen=True, slots=True)
+class RunRecording:
+    """What a run needs while it is recorded: its options, its host, and the sinks beside ours."""
 
     options: Options
-    sinks: Sequence[Sink]
     host: Host
+    sinks: tuple[Sink, ...] = ()
 
 
-StartRecording = Callable[[str, Workflow, Options, Mapping[str, Any], LazyHost], Recording]
+StartRecording = Callable[[str, Workflow, Options, Mapping[str, Any], LazyHost], RunRecording]
 
 
 class _EventSink:
