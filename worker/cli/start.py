@@ -53,11 +53,11 @@ def _hostname() -> str:
         help="Time that runs have to finish at shutdown.  "
              "[default: 30; with --lightning no limit]")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
-        metavar="URL", help="Work for this OpenFn Lightning, in place of a fleet: ws[s]://HOST/worker.")  # fmt: skip
+        metavar="URL", help="Claim from this OpenFn Lightning, not a fleet: ws[s]://HOST/worker.")  # fmt: skip
 @option("--secret-file", type=PATH, metavar="FILE",
         help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
 @option("--no-public-hosts", is_flag=True,
-        help="Let Lightning's runs reach only the hosts of --allow-host and credentials.")  # fmt: skip
+        help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
 @option("--record", type=PATH, metavar="DIR",
         help="Record Lightning's runs in DIR, with secrets masked, for worker replay.")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import time
 import uuid
@@ -53,6 +54,14 @@ QUEUE = "worker:queue"
 DEFAULT_TIMEOUT_MS = 300_000
 
 
+def _new_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+# To generate one takes longer than most tests.
+_shared_key = functools.cache(_new_key)
+
+
 @dataclass(eq=False, slots=True)
 class _Client:
     """A connection, and the join_ref of each topic that is joined on it."""
@@ -66,9 +75,14 @@ class _Client:
 
 
 class Server:
-    """The stand-in. ``grace_s`` is how long after its time limit the token of a run is valid."""
+    """The stand-in. ``grace_s`` is how long after its time limit the token of a run is valid.
 
-    def __init__(self, *, secret: str = "s" * 32, grace_s: float = 10.0) -> None:
+    With ``new_key`` it signs tokens with a key that no other stand-in of this process has.
+    """
+
+    def __init__(
+        self, *, secret: str = "s" * 32, grace_s: float = 10.0, new_key: bool = False
+    ) -> None:
         self.secret = secret
         self.runs: dict[str, ServerRun] = {}
         """All runs, by their ids."""
@@ -82,7 +96,7 @@ class Server:
         """All frames that were received, if ``keep_frames`` is set."""
         self.keep_frames = False
         self._grace_s = grace_s
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._key = _new_key() if new_key else _shared_key()
         self._queue: list[str] = []
         self._clients: set[_Client] = set()
         self._faults = Faults()
