@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,7 +54,7 @@ def plan(
         "target_job_id": jobs[0]["id"], "condition": "always", "enabled": True,
     }  # fmt: skip
     if edges is None:
-        edges = [edge(a, b) for a, b in zip(jobs, jobs[1:], strict=False)]
+        edges = [edge(a, b) for a, b in itertools.pairwise(jobs)]
     named = {"triggers": [{"id": trigger}], "jobs": list(jobs), "edges": [first, *edges]}
     return {**named, "starting_node_id": trigger, **fields}
 
@@ -103,7 +104,6 @@ async def attached(
     timings: ChannelTimings = QUICK,
     defaults: RunDefaults | None = None,
     start_recording: StartRecording | None = None,
-    backoff: Backoff = Backoff(0.02, 0.05),
 ) -> AsyncIterator[Attached]:
     """Run a worker of the stand-in within the context; it is stopped without a drain."""
     log = LogLines()
@@ -119,7 +119,7 @@ async def attached(
     settings = WorkerSettings(
         name=name,
         workloops=workloops or (Workloop(("manual", "*"), capacity),),
-        backoff=backoff,
+        backoff=Backoff(0.02, 0.05),
         public_key=read_public_key(server.public_key) if public_key == "" else public_key,
     )
     worker = LightningWorker(settings, context)

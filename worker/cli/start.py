@@ -53,7 +53,8 @@ def _hostname() -> str:
         help="Time that runs have to finish at shutdown.  "
              "[default: 30; with --lightning no limit]")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
-        metavar="URL", help="Claim from this OpenFn Lightning, not a fleet: ws[s]://HOST/worker.")  # fmt: skip
+        metavar="URL",
+        help="Claim from this OpenFn Lightning, not a fleet: ws[s]://HOST/worker.")  # fmt: skip
 @option("--secret-file", type=PATH, metavar="FILE",
         help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
 @option("--no-public-hosts", is_flag=True,
