@@ -15,7 +15,7 @@ from tests.support.lightning import attached, edge, job, plan
 from worker.cli.lightning_process import _recordings
 from worker.lightning.claim_loop import Workloop
 from worker.lightning.run_plan import RunDefaults
-from worker.lightning.tokens import read_public_key
+from worker.lightning.worker_tokens import read_public_key
 from worker.replay.recording import read_recording
 from worker.replay.replayer import replay
 from worker.runner.pool import Pool

@@ -18,7 +18,7 @@ from worker.lightning.run_plan import RunDefaults
 from worker.lightning.run_session import RunContext
 from worker.lightning.run_store import RunStore
 from worker.lightning.sandbox_runs import SandboxRuns, StartRecording
-from worker.lightning.tokens import read_public_key, worker_token
+from worker.lightning.worker_tokens import read_public_key, worker_token
 from worker.runner.pool import Pool
 from worker.testing.lightning import Server
 

@@ -21,7 +21,7 @@ from worker.lightning.lightning_worker import LightningWorker, WorkerSettings
 from worker.lightning.run_session import RunContext
 from worker.lightning.run_store import RunStore
 from worker.lightning.sandbox_runs import PUBLIC_HOSTS, RunRecording, SandboxRuns, StartRecording
-from worker.lightning.tokens import read_public_key, worker_token
+from worker.lightning.worker_tokens import read_public_key, worker_token
 from worker.replay.recorder import PreparedRecording, Recorder
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options

@@ -101,8 +101,8 @@ def _after_refusal(event: OutgoingEvent, response: Any, *, repeated: bool) -> Ne
 def simplified(event: OutgoingEvent) -> OutgoingEvent:
     """Remove the state from ``run:complete``, then all but how the run ended."""
     without = {"final_dataclip_id"} if "final_dataclip_id" in event.payload else {"final_state"}
-    kept = {name: value for name, value in event.payload.items() if name not in without}
-    return event if kept == event.payload else replace(event, payload=kept, uses="")
+    fields = {name: value for name, value in event.payload.items() if name not in without}
+    return event if fields == event.payload else replace(event, payload=fields, uses="")
 
 
 def without_references(
@@ -111,11 +111,11 @@ def without_references(
     """Remove what an event refers to and the server does not have."""
     if event.uses and event.uses in lost_dataclips:
         names = ("input_dataclip_id", "final_dataclip_id")
-        kept = {name: value for name, value in event.payload.items() if name not in names}
-        return replace(event, payload=kept, uses="")
+        fields = {name: value for name, value in event.payload.items() if name not in names}
+        return replace(event, payload=fields, uses="")
     if event.is_log and event.step_id in lost_steps:
-        kept = {name: value for name, value in event.payload.items() if name != "step_id"}
-        return replace(event, payload=kept, step_id="")
+        fields = {name: value for name, value in event.payload.items() if name != "step_id"}
+        return replace(event, payload=fields, step_id="")
     return event
 
 

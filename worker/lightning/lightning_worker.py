@@ -16,7 +16,7 @@ from worker.lightning.channels import ChannelClosed, ReplyLost, RequestRefused
 from worker.lightning.claim_loop import Backoff, ClaimRequest, Workloop
 from worker.lightning.run_session import RunContext, RunSession
 from worker.lightning.serializer import encode_json
-from worker.lightning.tokens import RunTokenError, read_run_token
+from worker.lightning.worker_tokens import RunTokenError, read_run_token
 
 QUEUE = "worker:queue"
 REJOIN_QUEUE_S = 10.0

@@ -23,7 +23,7 @@ from worker.lightning.run_reports import RunReports, failed, run_start
 from worker.lightning.run_store import RunFile, RunStore
 from worker.lightning.sandbox_runs import MissingAdaptor, SandboxRuns
 from worker.lightning.serializer import encode_json
-from worker.lightning.tokens import RunToken
+from worker.lightning.worker_tokens import RunToken
 from worker.runner.prepare import VERSIONS
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import now_us

@@ -38,7 +38,7 @@ from worker.lightning.serializer import (
     decode_frame,
     encode_binary_reply,
 )
-from worker.lightning.tokens import RUN_ISSUER
+from worker.lightning.worker_tokens import RUN_ISSUER
 from worker.testing.lightning_faults import Fault, Faults, Refuse
 from worker.testing.lightning_rules import (
     EventRefused,
@@ -273,8 +273,10 @@ class Server:
         try:
             return "ok", self._handle(client, frame)
         except EventRefused as refused:
-            shown = json.dumps(frame.payload)[:200]
-            self._violate(f"{frame.topic} {frame.event}: {json.dumps(refused.response)} <- {shown}")
+            payload = json.dumps(frame.payload)[:200]
+            self._violate(
+                f"{frame.topic} {frame.event}: {json.dumps(refused.response)} <- {payload}"
+            )
             return "error", refused.response
         finally:
             await self._notify()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 
-from worker.lightning.tokens import WORKER_ISSUER
+from worker.lightning.worker_tokens import WORKER_ISSUER
 
 STATES = {
     "success": "success",
