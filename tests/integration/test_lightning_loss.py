@@ -318,6 +318,7 @@ async def test_heartbeat_that_is_not_answered_reconnects(server: Server, pool: P
 
 
 async def many_runs(server: Server, pools: list[Pool], count: int, seed: int) -> None:
+    server.credentials["c"] = {"user": "u"}
     chance = random.Random(seed)
     faults = (Fault.CUT_BEFORE, Fault.CUT_AFTER, Fault.CRASH_CHANNEL)
     ids = [server.add_run(two_steps(), {"data": {}}) for _ in range(count)]
@@ -336,10 +337,12 @@ async def many_runs(server: Server, pools: list[Pool], count: int, seed: int) ->
     assert not [text for text in server.violations if not had_arrived(text)]
 
 
-async def test_many_runs_over_two_workers_with_cuts(server: Server, pool: Pool) -> None:
-    await many_runs(server, [pool, pool], 30, seed=1)
+async def test_many_runs_over_two_workers_with_cuts(pool: Pool) -> None:
+    async with Server(requeue_s=5) as server:
+        await many_runs(server, [pool, pool], 30, seed=1)
 
 
 @pytest.mark.slow
-async def test_a_thousand_runs_over_four_workers_with_cuts(server: Server, pool: Pool) -> None:
-    await many_runs(server, [pool] * 4, 1000, seed=int(os.environ.get("SEED", "2")))
+async def test_a_thousand_runs_over_four_workers_with_cuts(pool: Pool) -> None:
+    async with Server(requeue_s=5) as server:
+        await many_runs(server, [pool] * 4, 1000, seed=int(os.environ.get("SEED", "2")))

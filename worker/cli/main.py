@@ -40,6 +40,10 @@ SECTIONS = {
         LazyCommand(
             "audit", "worker.cli.audit:audit", "Check logs of runs against the rules of a run."
         ),
+        LazyCommand(
+            "fetch", "worker.cli.fetch:fetch",
+            "Get a project of Lightning as it is deployed, by its UUID.",
+        ),
         LazyCommand("recording", "worker.cli.recordings:recording", "Look into recordings."),
         LazyCommand(
             "report", "worker.cli.report:report", "Write a run as one HTML page that opens offline."

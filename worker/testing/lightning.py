@@ -77,11 +77,17 @@ class _Client:
 class Server:
     """The stand-in. ``grace_s`` is how long after its time limit the token of a run is valid.
 
-    With ``new_key`` it signs tokens with a key that no other stand-in of this process has.
+    Claimed runs that nobody joins within ``requeue_s`` seconds are queued again, as newer servers
+    do; without it they stay claimed. With ``new_key`` it signs tokens with a key that no other stand-in of this process has.
     """
 
     def __init__(
-        self, *, secret: str = "s" * 32, grace_s: float = 10.0, new_key: bool = False
+        self,
+        *,
+        secret: str = "s" * 32,
+        grace_s: float = 10.0,
+        requeue_s: float | None = None,
+        new_key: bool = False,
     ) -> None:
         self.secret = secret
         self.runs: dict[str, ServerRun] = {}
@@ -96,6 +102,7 @@ class Server:
         """All frames that were received, if ``keep_frames`` is set."""
         self.keep_frames = False
         self._grace_s = grace_s
+        self._requeue_s = requeue_s
         self._key = _new_key() if new_key else _shared_key()
         self._queue: list[str] = []
         self._clients: set[_Client] = set()
@@ -329,6 +336,7 @@ class Server:
             claims = {}
         if claims.get("id") != run_id or claims.get("sub") != f"run:{run_id}":
             raise EventRefused({"reason": "unauthorized"})
+        self.runs[run_id].joined = True
 
     def _claim(self, frame: ChannelFrame) -> dict[str, Any]:
         if frame.event != "claim" or (problem := claim_problem(frame.payload)):
@@ -340,6 +348,11 @@ class Server:
         return {
             "runs": [{"id": id, "token": self.runs[id].token or self.token(id)} for id in taken]
         }
+
+    def _requeue(self, run_id: str, run: ServerRun) -> None:
+        if run.state == "claimed" and not run.joined:
+            run.state = "available"
+            self._queue.append(run_id)
 
     async def _end_channel(self, topic: str, event: str) -> None:
         for client in [client for client in self._clients if topic in client.joins]:

@@ -40,6 +40,7 @@ class ServerRun:
     save_dataclips: bool = True
     token: str = ""
     state: str = "available"
+    joined: bool = False
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The payloads of each step, its end over its start, by step id."""
     logs: list[dict[str, Any]] = field(default_factory=list)
