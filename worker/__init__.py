@@ -24,6 +24,7 @@ from worker.util.lazy_exports import lazy_exports
 from worker.version import VERSION
 
 if TYPE_CHECKING:
+    from worker.adaptors.collections.settings import Collections
     from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
     from worker.core.events import (
         AnyEvent,
@@ -96,6 +97,7 @@ _MODULES = {
     "CallTraffic": "worker.sandbox.parent.host",
     "Client": "worker.fleet.client",
     "ClockKind": "worker.sandbox.clock",
+    "Collections": "worker.adaptors.collections.settings",
     "ControlError": "worker.fleet.client",
     "Dataclip": "worker.core.events",
     "Edge": "worker.workflow.model",
@@ -172,6 +174,7 @@ __all__ = [
     "CallTraffic",
     "Client",
     "ClockKind",
+    "Collections",
     "ControlError",
     "Dataclip",
     "Edge",

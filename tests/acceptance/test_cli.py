@@ -40,7 +40,7 @@ def test_completion_prints_a_script(shell: str) -> None:
         ("worker co", ["control-plane", "completion"]),
         ("worker orders ", ["list", "show", "submit", "retry", "cancel"]),
         ("worker orders li", ["list"]),
-        ("worker run --st", ["--start-at", "--state-limit", "--stop-after"]),
+        ("worker run --st", ["--start-at", "--state-limit", "--state-path", "--stop-after"]),
         ("worker serve --metrics", ["--metrics-listen"]),
         ("worker orders 5f0c9e --js", ["--json"]),
         ("worker orders list --status cra", ["crashed"]),

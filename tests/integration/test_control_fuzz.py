@@ -298,7 +298,9 @@ def hostile_reply(draw: st.DrawFn, target: Target) -> Message:
     client = draw(st.sampled_from(["", "+", "#", "a/b", "é", "\0", "me\n", "x" * 65, "\ud800"]))
     reply_to = draw(
         st.sampled_from(
-            ["", "worker/v1/workers/north/cmd", "worker/v1/alerts", "worker/v1/runs/done-1/state",
+            # An order without a reply topic is accepted.
+            ["worker/v1/workers/north/cmd" if what == "submit" else "",
+             "worker/v1/workers/north/cmd", "worker/v1/alerts", "worker/v1/runs/done-1/state",
              f"worker/v1/clients/{client}/rsp", "worker/v1/clients/me/cmd", "clients/me/rsp",
              "worker/v1/clients/me/rsp/", "/worker/v1/clients/me/rsp", ME + "\n", ME + "\0"]
         )
@@ -311,7 +313,7 @@ def hostile_reply(draw: st.DrawFn, target: Target) -> Message:
 @st.composite
 def forged(draw: st.DrawFn, target: Target) -> Message:
     """A word about a run from who does not have its lease."""
-    what = draw(st.sampled_from(["reports", "beat", "release"]))
+    what = draw(st.sampled_from(["reports", "start", "beat", "release"]))
     name = draw(st.sampled_from(["north", "south"]))
     run_id = draw(st.sampled_from(["done-1", "failed-1", "started-1", "waits-1", "nobody"]))
     token = draw(st.text("abc", min_size=8, max_size=64))

@@ -77,7 +77,8 @@ async def ended_in(made: Fleet, run_id: str) -> Path:
     """Wait until the end of a run is in its worker's outbox, and return its file there."""
     box = made.folder / "outbox-north" / f"{run_id}.1.jsonl"
     async with asyncio.timeout(60):
-        while '"run:complete"' not in box.read_text():
+        # It is opened when the response to the start has arrived, after the state is published.
+        while not box.exists() or '"run:complete"' not in box.read_text():
             await asyncio.sleep(0.02)
     return box
 
@@ -88,7 +89,7 @@ async def test_a_run_whose_worker_hangs_is_lost_and_its_report_comes_too_late(ma
     async with at(made) as (client, listener):
         order = await client.submit(plan=plan(waits(0.5)))
         run_id = order["last_run"]
-        await listener.until(f"{run_id}/state", lambda one: one["status"] == "running")
+        await listener.until(f"{run_id}/events", lambda one: one["run_id"] == run_id)
         worker.send(signal.SIGSTOP)
         await listener.until(f"{run_id}/state", lambda one: one["status"] == "lost")
         worker.send(signal.SIGCONT)
@@ -171,7 +172,7 @@ async def test_a_cancelled_run_has_no_process_left(made: Fleet) -> None:
     worker = made.worker("north", "--capacity", "1")
     async with at(made) as (client, listener):
         order = await client.submit(plan=plan("fn(state => { while (true) {} })"))
-        await listener.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+        await listener.until(f"{order['last_run']}/events", lambda one: bool(one["events"]))
         before = descendants(worker.process.pid)
         await client.cancel(order["last_run"])
         assert (await client.wait(order["last_run"]))["status"] == "cancelled"

@@ -250,14 +250,17 @@ async def test_webhook_response(server: Server, pool: Pool) -> None:
     assert step["webhook_response"] == {"status": 202, "body": {"ok": True}}
 
 
-async def test_collections_get_the_token_of_the_run(server: Server, pool: Pool) -> None:
-    body = """fn(s => { const {collections_token: t, ...c} = s.configuration;
-        return {data: {keys: Object.keys(s.configuration), c}}; }) // collections.get"""
+async def test_collections_have_the_token_of_the_run(server: Server, pool: Pool) -> None:
+    body = """fn(s => ({data: {url: s.configuration.collections_endpoint,
+        size: s.configuration.collections_token.length, user: s.configuration.user}}));
+        // collections.get"""
     server.credentials["c"] = {"user": "u"}
     defaults = RunDefaults(collections_url="https://c.example/collections")
     run = await completed(server, pool, plan(job(body, credential_id="c")), defaults=defaults)
-    # The adaptor is not installed here, so the run does not start without it.
-    assert run.complete is not None and "language-collections" in run.complete["error_message"]
+    assert run.complete is not None
+    data = run.complete["final_state"]["data"]
+    assert (data["url"], data["user"]) == ("https://c.example/collections", "u")
+    assert data["size"] > 300 and not server.violations
 
 
 # --- claims, tokens and channels ------------------------------------------------------------------

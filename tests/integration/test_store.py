@@ -25,6 +25,7 @@ from tests.support.control_plane_harness import (
     submission,
     violations,
 )
+from tests.support.databases import is_postgresql
 from worker.core.status import Status
 from worker.errors import UsageError
 from worker.fleet.control.entities import RunPhase
@@ -195,6 +196,30 @@ def test_a_transaction_that_fails_for_itself_is_not_done_again() -> None:
         retry_on_conflict(_stumble(1, "08006"))
 
 
+def test_one_control_plane_keeps_a_store_to_itself_unless_it_is_shared(url: str) -> None:
+    first, second = Store(url), Store(url)
+    first.reserve(shared=False)
+    with pytest.raises(UsageError, match="in use by another control plane"):
+        second.reserve(shared=False)
+    first.close()
+    second.reserve(shared=False)
+    second.close()
+
+
+def test_only_postgresql_is_shared(url: str) -> None:
+    first, second, third = Store(url), Store(url), Store(url)
+    if not is_postgresql(url):
+        with pytest.raises(UsageError, match="needs PostgreSQL"):
+            first.reserve(shared=True)
+        return
+    first.reserve(shared=True)
+    second.reserve(shared=True)
+    with pytest.raises(UsageError, match="start all of them with --shared"):
+        third.reserve(shared=False)
+    for store in (first, second, third):
+        store.close()
+
+
 # --- two control planes ---------------------------------------------------------------------------
 
 
@@ -237,7 +262,7 @@ def test_two_control_planes_give_each_run_once(
 
 def _waiting(store: Store) -> int:
     with store.read() as connection:
-        return sum(row["available"] for row in rows(connection, tables.PARTITIONS))
+        return sum(row["phase"] == "available" for row in rows(connection, tables.RUNS))
 
 
 def test_two_control_planes_keep_an_order_once(

@@ -305,9 +305,7 @@ def check(database: Path, runs: int, disturbed: list[Fault], cancelled: set[str]
             completed[row["run_id"]] += row["type"] == "run:complete"
         alerts = {row["run_id"] for row in store.execute("SELECT run_id FROM alerts")}
         stale = store.execute("SELECT count(*) FROM stale_reports").fetchone()[0]
-        lanes = store.execute("SELECT sum(available), sum(leased) FROM lanes").fetchone()
     assert len(orders) == len(found) == runs, "each accepted order is there once, with one run"
-    assert tuple(lanes) == (0, 0), "the counts of the queue come out even"
     struck = 0
     for order in orders:
         run = found[order["last_run"]]

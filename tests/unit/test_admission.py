@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.control_plane_harness import SECOND, ControlPlaneHarness, FakeWorker, submission
+from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, submission
 from worker.errors import UsageError
-from worker.fleet.control.admission import admit
+from worker.fleet.control.admission import rejection
 from worker.fleet.control.entities import ProjectRecord
 from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
 
@@ -23,32 +24,26 @@ def limited(**fields: object) -> Policy:
 
 
 def test_a_project_without_limits_is_only_counted() -> None:
-    project, reason = admit(FREE, ProjectLimits(), 10)
-    assert reason is None
-    assert (project.unfinished, project.accepted) == (1, 1)
+    assert rejection(ProjectRecord(name="p", unfinished=9, accepted=9), ProjectLimits()) is None
 
 
 def test_a_project_has_no_more_unfinished_runs_than_its_limit() -> None:
     full = ProjectRecord(name="p", unfinished=2)
-    project, reason = admit(full, ProjectLimits(concurrent=2), 10)
+    reason = rejection(full, ProjectLimits(concurrent=2))
     assert reason == "project 'p' has 2 runs under way, and its limit is 2"
-    assert project.accepted == 0
-    assert admit(full, ProjectLimits(concurrent=3), 10)[1] is None
+    assert rejection(full, ProjectLimits(concurrent=3)) is None
 
 
 def test_a_project_has_no_more_runs_in_a_period_than_its_limit() -> None:
     limit = ProjectLimits(per_period=1, period_s=60)
-    project, reason = admit(FREE, limit, 61 * SECOND)
-    assert (reason, project.period_began) == (None, 60 * SECOND)
-    same, reason = admit(project, limit, 119 * SECOND)
+    assert rejection(FREE, limit) is None
+    reason = rejection(ProjectRecord(name="p", accepted=1), limit)
     assert reason == "project 'p' has had 1 run in this period of 60 s, and its limit is 1"
-    assert same == project
-    assert admit(project, limit, 120 * SECOND)[1] is None, "the next period has begun"
 
 
 def test_a_limit_of_nothing_refuses_everything() -> None:
-    assert admit(FREE, ProjectLimits(concurrent=0), 10)[1] is not None
-    assert admit(FREE, ProjectLimits(per_period=0), 10)[1] is not None
+    assert rejection(FREE, ProjectLimits(concurrent=0)) is not None
+    assert rejection(FREE, ProjectLimits(per_period=0)) is not None
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -92,28 +87,52 @@ def test_an_order_over_the_limit_is_rejected_and_kept_with_the_reason(
     assert [run.lease.run_id for run in FakeWorker(harness).claim(5)] == ["first-1"]
 
 
-def test_a_rejected_order_stays_rejected_when_there_is_room_again(
+def test_a_rejected_order_runs_when_it_is_submitted_again_and_there_is_room(
     harness: ControlPlaneHarness,
 ) -> None:
     harness.restart(policy=limited(concurrent=1))
     harness.submit("first")
-    harness.send(submission("second"))
+    harness.send(submission("second", input={"data": 2}))
+    still = harness.call("submit", order_id="second", workflow="flow", input={"data": 2})
+    assert still["status"] == "rejected"
     harness.call("cancel", id="first")
-    assert harness.call("submit", order_id="second", workflow="flow")["status"] == "rejected"
-    assert harness.submit("third")
+    assert harness.submit("second", input={"data": 2}) == "second-1"
+    (run,) = FakeWorker(harness).claim()
+    assert bytes(run.input) == b'{"data":2}'
 
 
-def test_a_rejected_order_has_no_run_to_cancel_or_to_retry(harness: ControlPlaneHarness) -> None:
-    harness.restart(policy=limited(concurrent=0))
+def test_a_retransmission_of_a_rejected_submit_gets_the_same_answer(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.restart(policy=limited(concurrent=1))
+    harness.submit("first")
+    message = replace(submission("second"), correlation=b"once")
+    rejected = harness.send(message).replies
+    harness.call("cancel", id="first")
+    assert harness.send(message).replies == rejected
+    (accepted,) = harness.send(replace(message, correlation=b"again")).replies
+    assert b'"status":"pending"' in bytes(accepted.ok)
+
+
+def test_a_rejected_order_can_be_retried_when_there_is_room(harness: ControlPlaneHarness) -> None:
+    harness.restart(policy=limited(concurrent=1))
+    harness.submit("first")
     harness.send(submission("o"))
+    before = harness.dump()
     assert "it was rejected" in harness.failure("cancel", id="o").message
-    assert "it was rejected" in harness.failure("retry", id="o", run_id="again").message
+    assert harness.failure("retry", id="o", run_id="again").code == "rejected"
+    assert harness.dump() == before
+    harness.call("cancel", id="first")
+    failure = harness.failure("retry", id="o", run_id="again", from_step="b")
+    assert "it was rejected" in failure.message
+    order = harness.call("retry", id="o", run_id="again")
+    assert (order["status"], order["last_run"], order["reason"]) == ("pending", "again", None)
 
 
 def test_orders_in_one_batch_count_for_each_other(harness: ControlPlaneHarness) -> None:
     harness.restart(policy=limited(concurrent=2))
     published = harness.send(*(submission(f"o{n}") for n in range(5)))
-    assert len(published.orders) == 3
+    assert [order.status for order in published.orders].count("rejected") == 3
 
 
 def test_a_project_has_room_again_when_a_run_ends_and_not_when_it_is_claimed(
@@ -134,6 +153,21 @@ def test_runs_in_a_period_are_counted_and_forgotten_with_it(harness: ControlPlan
     assert "in this period of 60 s" in rejected["reason"]
     harness.pass_time(60)
     harness.submit("third")
+
+
+def test_a_period_is_a_window_that_slides(harness: ControlPlaneHarness) -> None:
+    """Two runs a minute: not two before and two after the full minute."""
+    harness.restart(policy=limited(per_period=2, period_s=60))
+    harness.submit("o1")
+    harness.pass_time(50)
+    harness.submit("o2")
+    harness.pass_time(9)
+    assert harness.call("submit", order_id="o3", workflow="flow")["status"] == "rejected"
+    harness.pass_time(2)
+    harness.submit("o3")
+    assert harness.call("submit", order_id="o4", workflow="flow")["status"] == "rejected"
+    harness.pass_time(49)
+    harness.submit("o4")
 
 
 def test_the_count_of_a_period_survives_a_restart(harness: ControlPlaneHarness) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control import alerts
+from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.messaging import messages as wire
 
 ALERT = wire.Alert(
@@ -50,14 +51,19 @@ def python(code: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def webhook(status: str = "204 No Content") -> AsyncIterator[tuple[str, list[Any]]]:
-    """Provide the URL of a server, and the requests (head, JSON body) that it has received."""
+async def webhook(*statuses: str) -> AsyncIterator[tuple[str, list[Any]]]:
+    """Provide the URL of a server, and the requests (head, JSON body) that it has received.
+
+    It responds with each status in turn, and with the last one from then on.
+    """
+    replies = list(statuses or ["204 No Content"])
     received: list[Any] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.partition("content-length: ")[2].split("\r\n")[0])
         received.append((head, json.loads(await reader.readexactly(length))))
+        status = replies.pop(0) if len(replies) > 1 else replies[0]
         writer.write(
             f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
         )
@@ -68,18 +74,101 @@ async def webhook(status: str = "204 No Content") -> AsyncIterator[tuple[str, li
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/alerts", received
 
 
-async def test_without_channels_an_alert_is_logged() -> None:
-    log = RecordingLog()
-    await AlertNotifier().notify(ALERT, log)
-    ((level, event, fields),) = log.entries
+class Dispatch:
+    """A dispatcher whose bus and records the test sees."""
+
+    def __init__(self, **channels: str) -> None:
+        self.log = RecordingLog()
+        self.published: list[wire.Alert] = []
+        self.bus_failures = 0
+        self.records: list[tuple[set[str], bool]] = []
+        notifier = AlertNotifier(**channels)
+        self.dispatcher = AlertDispatcher(notifier, self.publish, self.record, self.log)
+
+    async def publish(self, alert: wire.Alert) -> None:
+        if self.bus_failures:
+            self.bus_failures -= 1
+            raise ConnectionError("not connected")
+        self.published.append(alert)
+
+    async def record(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
+        assert run_id == "r"
+        self.records.append((set(channels), complete))
+
+    async def until_delivered(self, delivered: frozenset[str] = frozenset()) -> None:
+        self.dispatcher.add(ALERT, delivered)
+        async with asyncio.timeout(60):
+            while self.dispatcher.undelivered:
+                await asyncio.sleep(0.002)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(alerts, "MAX_BACKOFF_S", 0.01)
+
+
+async def test_without_channels_an_alert_is_logged_and_published() -> None:
+    dispatch = Dispatch()
+    await dispatch.until_delivered()
+    ((level, event, fields),) = dispatch.log.entries
     assert (level, event) == ("critical", "run.exception")
     assert (fields["run_id"], fields["error_type"]) == ("r", "OomError")
+    assert dispatch.published == [ALERT] and dispatch.records == [({"bus"}, True)]
+
+
+async def test_each_channel_is_repeated_by_itself_until_it_succeeds(tmp_path: Path) -> None:
+    """The webhook fails three times, the bus twice, the command once."""
+    file = tmp_path / "tries"
+    code = f"import pathlib; f = pathlib.Path({str(file)!r}); had = f.exists(); f.touch(); exit(not had)"
+    statuses = ["503 Service Unavailable"] * 3 + ["204 No Content"]
+    async with webhook(*statuses) as (url, received):
+        dispatch = Dispatch(webhook=url, command=python(code))
+        dispatch.bus_failures = 2
+        await dispatch.until_delivered()
+    failed = [fields["channel"] for _, event, fields in dispatch.log.entries if "failed" in event]
+    assert sorted(failed) == ["bus"] * 2 + ["command"] + ["webhook"] * 3
+    assert len(received) == 4 and dispatch.published == [ALERT]
+    assert [complete for _, complete in dispatch.records] == [False, False, True]
+
+
+async def test_what_was_delivered_before_a_restart_is_not_repeated() -> None:
+    async with webhook() as (url, received):
+        dispatch = Dispatch(webhook=url)
+        await dispatch.until_delivered(frozenset({"bus"}))
+        assert dispatch.published == [] and len(received) == 1
+        await dispatch.until_delivered(frozenset({"bus", "webhook"}))
+    assert len(received) == 1
+    assert dispatch.records == [({"bus", "webhook"}, True)] * 2
+
+
+async def test_an_alert_under_way_is_not_begun_again_and_stops_with_the_dispatcher() -> None:
+    dispatch = Dispatch()
+    dispatch.bus_failures = 10**9
+    dispatch.dispatcher.add(ALERT)
+    dispatch.dispatcher.add(ALERT)
+    await asyncio.sleep(0)
+    assert dispatch.dispatcher.undelivered == 1
+    await dispatch.dispatcher.close()
+    await asyncio.sleep(0)
+    assert dispatch.dispatcher.undelivered == 0 and dispatch.records == []
+
+
+async def deliver(notifier: AlertNotifier, log: RecordingLog) -> None:
+    """Deliver an alert once over each channel, and log the failures as the dispatcher does."""
+    for channel in notifier.channels:
+        try:
+            async with asyncio.timeout(alerts.TIMEOUT_S):
+                await notifier.deliver(channel, ALERT)
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            log.warning("alert.delivery_failed", error=reason)
 
 
 async def test_a_webhook_gets_the_alert_as_the_body_of_a_post() -> None:
     log = RecordingLog()
     async with webhook() as (url, received):
-        await AlertNotifier(webhook=url).notify(ALERT, log)
+        await deliver(AlertNotifier(webhook=url), log)
     ((head, body),) = received
     assert head.startswith("post /alerts ") and "content-type: application/json" in head
     assert body == json.loads(wire.encode(ALERT))
@@ -90,7 +179,7 @@ async def test_a_command_gets_the_alert_on_its_stdin(tmp_path: Path) -> None:
     file = tmp_path / "alert.json"
     log = RecordingLog()
     code = f"import sys; open({str(file)!r}, 'wb').write(sys.stdin.buffer.read())"
-    await AlertNotifier(command=python(code)).notify(ALERT, log)
+    await deliver(AlertNotifier(command=python(code)), log)
     assert json.loads(file.read_bytes()) == json.loads(wire.encode(ALERT))
     assert log.failures == []
 
@@ -108,7 +197,7 @@ async def test_a_command_that_hangs_is_killed_after_its_time(
     async with webhook() as (url, received):
         notifier = AlertNotifier(command=python(code), webhook=url)
         async with asyncio.timeout(60):
-            await notifier.notify(ALERT, log)
+            await deliver(notifier, log)
     assert log.failures == ["TimeoutError"]
     assert len(received) == 1, "the webhook comes after the command, and has its own time"
     if file.exists():  # on a machine under load it may be killed before it begins
@@ -129,7 +218,7 @@ async def test_a_command_that_hangs_is_killed_after_its_time(
 async def test_a_command_that_fails_stops_no_webhook(command: str, reason: str) -> None:
     log = RecordingLog()
     async with webhook() as (url, received):
-        await AlertNotifier(command=command, webhook=url).notify(ALERT, log)
+        await deliver(AlertNotifier(command=command, webhook=url), log)
     (failure,) = log.failures
     assert reason in failure
     assert len(received) == 1
@@ -140,7 +229,7 @@ async def test_a_webhook_that_fails_stops_no_command(tmp_path: Path) -> None:
     log = RecordingLog()
     code = f"import pathlib; pathlib.Path({str(file)!r}).touch()"
     async with webhook("500 Internal Server Error") as (url, _):
-        await AlertNotifier(command=python(code), webhook=url).notify(ALERT, log)
+        await deliver(AlertNotifier(command=python(code), webhook=url), log)
     (failure,) = log.failures
     assert "500" in failure
     assert file.exists()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event, request
 from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
+from worker.workflow.load import load
 
 LEASE_S = Settings().lease_s
 
@@ -177,7 +180,10 @@ def test_a_step_whose_input_was_withheld_cannot_be_retried_from(
         event("o-1", 3, "step:start", job_id="b", input_dataclip_id="clip-1"),
         event("o-1", 4, "run:complete", reason="fail"),
     )
-    assert harness.failure("retry", id="o", run_id="again", from_step="b").code == "unknown"
+    failure = harness.failure("retry", id="o", run_id="again", from_step="b")
+    assert failure.code == "unknown"
+    assert "withheld" in failure.message and "payload limit" in failure.message
+    assert "did not run" not in failure.message
 
 
 @pytest.mark.parametrize("phase", ["submit", "claimed", "started"])
@@ -223,3 +229,65 @@ def test_an_order_has_the_status_of_its_last_run(walked: ControlPlaneHarness) ->
     worker.finish(run.lease)
     assert walked.order()["status"] == "success"
     assert [run["status"] for run in walked.order()["all_runs"]] == ["failed", "success"]
+
+
+# --- the workflow of a retry ----------------------------------------------------------------------
+
+
+def mended(*steps: str) -> WorkflowRegistry:
+    """A registry whose workflow 'flow' has other steps."""
+    registry = WorkflowRegistry()
+    nodes = [{"id": step, "expression": "fn(s => s)"} for step in steps]
+    registry.add(load({"workflow": {"name": "flow", "steps": nodes}}))
+    return registry
+
+
+def _steps(run: wire.AssignedRun) -> list[str]:
+    plan = msgspec.json.decode(bytes(run.plan))
+    return [step["id"] for step in plan["workflow"]["steps"]]
+
+
+def test_a_retry_runs_the_workflow_as_it_ran_or_as_it_is_now(walked: ControlPlaneHarness) -> None:
+    walked.restart(registry=mended("a", "c"))
+    worker = FakeWorker(walked)
+    plan_ids = []
+    for run_id, latest, steps in (
+        ("as-it-ran", False, ["a", "b"]),
+        ("mended", True, ["a", "c"]),
+        ("as-it-ran-last", False, ["a", "c"]),
+    ):
+        walked.call("retry", id="o", run_id=run_id, latest=latest)
+        (run,) = worker.claim()
+        assert (_steps(run), bytes(run.input)) == (steps, b'{"data":"first"}')
+        worker.finish(run.lease, 0, "fail")
+        plan_ids.append(run.plan_id)
+        shown = walked.call("run", id=run_id)["plan"]["workflow"]["steps"]
+        assert [step["id"] for step in shown] == steps
+    assert plan_ids[1] == plan_ids[2] != plan_ids[0]
+    assert [step["id"] for step in walked.call("run", id="o-1")["plan"]["workflow"]["steps"]] == [
+        "a", "b",
+    ]  # fmt: skip
+
+
+def test_a_retry_of_an_older_run_runs_its_workflow(walked: ControlPlaneHarness) -> None:
+    walked.restart(registry=mended("a", "c"))
+    walked.call("retry", id="o", run_id="mended", latest=True)
+    worker = FakeWorker(walked)
+    (run,) = worker.claim()
+    worker.finish(run.lease, 0, "fail")
+    walked.call("retry", id="o-1", run_id="third")
+    (run,) = worker.claim()
+    assert _steps(run) == ["a", "b"]
+
+
+def test_a_retry_from_a_step_that_is_gone_or_of_a_workflow_that_is_gone_changes_nothing(
+    walked: ControlPlaneHarness,
+) -> None:
+    walked.restart(registry=mended("a", "c"))
+    before = walked.dump()
+    fields = {"id": "o", "run_id": "again", "latest": True}
+    failure = walked.failure("retry", **fields, from_step="b")
+    assert failure.code == "invalid" and "no step 'b'" in failure.message
+    walked.restart(registry=WorkflowRegistry())
+    assert walked.failure("retry", **fields).code == "unknown"
+    assert walked.dump() == before

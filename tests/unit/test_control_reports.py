@@ -149,7 +149,7 @@ def test_a_late_report_is_kept_as_stale_and_refused(harness: ControlPlaneHarness
 
 def test_a_report_of_an_attempt_before_is_stale(harness: ControlPlaneHarness) -> None:
     worker, lease = harness.claimed()
-    worker.release(lease)
+    harness.wait(LEASE_S + 1)
     (again,) = FakeWorker(harness, "south").claim()
     published = worker.report(lease, event("o-1", 0, "run:start"))
     assert published.kinds == ["stale"] and published.acks[0].refused

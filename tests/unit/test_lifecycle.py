@@ -27,6 +27,7 @@ from worker.fleet.control.lifecycle import (
     Progressed,
     Renewed,
     RunStarted,
+    StartConfirmed,
     WorkerDisconnected,
     apply,
     check_lease,
@@ -100,8 +101,16 @@ def test_a_cancelled_claim_is_not_assigned_again(event: LifecycleEvent) -> None:
     assert (run.status, run.error_type, run.finished) == (Status.CANCELLED, "CancelledError", 60)
 
 
-def test_a_run_that_is_handed_back_waits_again() -> None:
-    assert apply(CLAIMED, HandedBack(at=60)) == replace(WAITING, attempt=2)
+def test_a_run_that_is_handed_back_waits_again_as_the_same_attempt() -> None:
+    assert apply(CLAIMED, HandedBack(at=60)) == WAITING
+
+
+def test_a_confirmed_start_makes_a_run_running_and_its_first_event_has_the_time() -> None:
+    run = apply(CLAIMED, StartConfirmed(at=15, expires=90))
+    assert (run.phase, run.status, run.started) == (RunPhase.STARTED, Status.RUNNING, 15)
+    assert (run.reported, run.expires) == (-1, 90)
+    assert apply(run, RunStarted(seq=0, at=20)) == replace(STARTED, expires=90)
+    assert apply(run, Expired(at=100)).error_type == "LostAfterStart"
 
 
 def test_a_cancel_ends_a_waiting_run_and_marks_a_leased_one() -> None:
@@ -126,6 +135,7 @@ texts = st.none() | st.text(max_size=5)
 ids = st.text("abc", min_size=1, max_size=5)
 events: st.SearchStrategy[LifecycleEvent] = st.one_of(
     st.builds(Claimed, worker=ids, incarnation=ids, claim_id=ids, token=ids, expires=times),
+    st.builds(StartConfirmed, at=times, expires=times),
     st.builds(RunStarted, seq=times, at=times),
     st.builds(Progressed, seq=times),
     st.builds(

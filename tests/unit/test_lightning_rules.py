@@ -180,19 +180,6 @@ def test_plans_that_are_none(data: Any) -> None:
         read_run_plan(data)
 
 
-def test_collections_have_the_token_of_the_run() -> None:
-    defaults = RunDefaults(collections_url="https://l.example/collections")
-    the_plan = plan(job("collections.get('x')", credential_id="c"), job("fn(s => s)"))
-    first, second = read_run_plan(the_plan, defaults, token="tok").document["jobs"]
-    assert first["configuration"] == {
-        "collections_token": "tok",
-        "collections_endpoint": "https://l.example/collections",
-        "project_id": None,
-        "$CREDENTIALS$": "c",
-    }
-    assert "configuration" not in second
-
-
 @pytest.mark.parametrize("content", [b"", b"[1]", b"1", b'"x"', b"\xff", b"[" * 100_000])
 def test_dataclips_that_are_none(content: bytes) -> None:
     with pytest.raises(RunPlanError):

@@ -490,8 +490,8 @@ async def test_a_full_disk_does_not_end_the_run_and_is_said(tmp_path: Path) -> N
                 return stream.write(lines[:10])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        def close(self) -> None:
-            stream.close()
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stream, name)
 
     record._writer._stream = Full()  # type: ignore[assignment]
     record.receive(START)

@@ -9,6 +9,7 @@ from worker.cli.options import (
     PATH,
     POSITIVE,
     NumberRange,
+    WholeNumberRange,
     broker_options,
     command,
     metrics_listen,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
         help="Delete ended orders after this time.  [default: never]")  # fmt: skip
 @option("--message-limit", type=POSITIVE, default=32.0, show_default=True, metavar="MB",
         deprecated_names=["--payload-limit"], help="Refuse larger messages.")  # fmt: skip
+@option("--lost-retries", type=WholeNumberRange(0, 1000), default=3, show_default=True,
+        metavar="N",
+        help="New runs of an order whose workflow is idempotent, after lost ones.")  # fmt: skip
 @option("--shared", is_flag=True,
         help="Share the messages with other control planes of this store.")  # fmt: skip
 @option("--alert-command", default="", metavar="COMMAND",
@@ -58,6 +62,7 @@ def control_plane(
     disconnect_grace: float,
     retain_days: float,
     message_limit: float,
+    lost_retries: int,
     shared: bool,
     alert_command: str,
     alert_webhook: str,
@@ -76,7 +81,7 @@ def control_plane(
       default: {concurrent: 5}
       projects:
         north: {concurrent: 20, per_period: 1000, period_s: 3600,
-                workflows: {Referral: 1}}
+                workflows: {Referral: 1}, idempotent: [Referral]}
 
     \b
     Examples:
@@ -99,6 +104,7 @@ def control_plane(
             disconnect_grace_s=disconnect_grace,
             retain_days=retain_days,
             message_limit_mb=message_limit,
+            lost_retries=lost_retries,
         ),
         notifier=AlertNotifier(command=alert_command, webhook=alert_webhook),
         cloudevents=cloudevents,

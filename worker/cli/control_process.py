@@ -40,7 +40,12 @@ class ControlOptions:
 
 
 def settings(
-    *, lease_s: float, disconnect_grace_s: float, retain_days: float, message_limit_mb: float
+    *,
+    lease_s: float,
+    disconnect_grace_s: float,
+    retain_days: float,
+    message_limit_mb: float,
+    lost_retries: int,
 ) -> Settings:
     """Build the settings of a control plane. Raises UsageError where they contradict."""
     if disconnect_grace_s > lease_s:
@@ -51,6 +56,7 @@ def settings(
         disconnect_grace_s=disconnect_grace_s,
         retain_s=retain_days * 86_400,
         max_payload_bytes=int(message_limit_mb * 2**20),
+        lost_retries=lost_retries,
     )
 
 
@@ -62,6 +68,7 @@ def run_control_plane(
     store = Store(options.store)
     # Before the first message: an older version may have made the tables.
     store.migrate()
+    store.reserve(shared=options.shared)
     plane = build_control_plane(connection, options, store, log)
     with serve_metrics(
         options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
@@ -121,6 +128,11 @@ def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
         values=dict(plane.ended),
         label="status",
         counts=True,
+    )
+    yield Metric(
+        name="alerts_undelivered",
+        help="Alerts that are not delivered over all channels yet",
+        values={"": plane.undelivered_alerts},
     )
     yield Metric(
         name="connected",

@@ -88,7 +88,6 @@ def build_lightning_worker(
     sandbox = SandboxRuns(
         pool,
         hosts=_hosts(options),
-        collections_version=settings.defaults.collections_version,
         start_recording=_recordings(options.record, log) if options.record else None,
     )
     context = RunContext(

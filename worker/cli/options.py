@@ -198,6 +198,9 @@ permissions = options(
            help="Credentials by the names that steps use, as JSON or YAML."),
     option("--allow-host", "allow_hosts", multiple=True, metavar="HOST[:PORT]",
            help="Let adaptors make requests to this host too, or to *.DOMAIN."),
+    option("--collections", metavar="DIR|URL",
+           help="Collections: a folder of JSON files, or OpenFn's service, such as "
+                "https://app.openfn.org/collections with its token in WORKER_COLLECTIONS_TOKEN."),
 )  # fmt: skip
 no_python = option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
 allow_python = options(

@@ -18,6 +18,22 @@ from worker.workflow.load import load
 T = TypeVar("T")
 
 
+async def follow_order(client: Client, run_id: str, *, as_json: bool) -> int:
+    """Print the events of an order's last run; return the exit code of its status.
+
+    Where a run is lost and another one takes its place, that one is followed.
+    """
+    while True:
+        code = await follow(client, run_id, as_json=as_json)
+        run = await client.run(run_id)
+        if run["status"] != "lost":
+            return code
+        order = await client.order(run["order_id"])
+        if order["last_run"] == run_id:
+            return code
+        run_id = order["last_run"]
+
+
 async def follow(client: Client, id: str, *, as_json: bool) -> int:
     """Print the events of a run until it ends; return the exit code of its status."""
     run = await client.run(id)

@@ -5,38 +5,47 @@ from __future__ import annotations
 import click
 
 from worker.cli.connection import BrokerConnection
-from worker.cli.options import as_json, client_options, command, start_at, wait_for_run
-from worker.cli.printing import follow, print_run
+from worker.cli.options import as_json, client_options, command, option, start_at, wait_for_run
+from worker.cli.printing import follow_order, print_run
 from worker.fleet.client import Client
 
 
 @command()
 @click.argument("order")
 @start_at("--from", default=None, help="Start at this step, with its recorded input.")
+@option("--latest", is_flag=True,
+        help="Use the workflow as the control plane has it by now.")  # fmt: skip
 @wait_for_run
 @as_json
 @client_options
 def retry(
-    *, connection: BrokerConnection, order: str, start_at: str | None, wait: bool, as_json: bool
+    *,
+    connection: BrokerConnection,
+    order: str,
+    start_at: str | None,
+    latest: bool,
+    wait: bool,
+    as_json: bool,
 ) -> int:
     """Run a work order again.
 
     ORDER is the id of an order or of one of its runs. The status of the order is that of the new
-    run.
+    run. An order that was rejected runs for the first time, if its project has room by now.
 
     \b
     Examples:
       worker retry 5f0c9e
       worker retry 5f0c9e --start-at upsert-record --wait
+      worker retry 5f0c9e --latest
 
     \b
     Exit code with --wait: that of the run, as of worker run.
     """
 
     async def request(client: Client) -> int:
-        retried = await client.retry(order, from_step=start_at)
+        retried = await client.retry(order, from_step=start_at, latest=latest)
         if wait:
-            return await follow(client, retried["last_run"], as_json=as_json)
+            return await follow_order(client, retried["last_run"], as_json=as_json)
         print_run(retried["run"], as_json=as_json)
         return 0
 

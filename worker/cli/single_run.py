@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from worker.adaptors.collections.open_host import open_host
+from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.entry import EXIT_USAGE
@@ -35,6 +37,7 @@ from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 if TYPE_CHECKING:
+    from worker.adaptors.collections.local_host import CollectionsSender
     from worker.sinks.base import Sink
 
 UNENFORCED = (
@@ -56,6 +59,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_python: bool
     isolation: str
     allow_hosts: tuple[str, ...]
+    collections: str | None
     limits: Mapping[str, Any]
 
 
@@ -91,6 +95,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         limits=limits_of(loaded, **request.limits),
         credentials=read_credentials(request.credentials),
         allow_python=request.allow_python,
+        collections=parse_collections(request.collections),
     )
     state = read_input(request.input_file)
     allowed = [parse_host_pattern(text) for text in request.allow_hosts]
@@ -131,7 +136,7 @@ async def _run(
     state: dict[str, Any],
     options: Options,
     sinks: list[GuardedSink],
-    live: Callable[[], LazyHost],
+    live: Callable[[], LazyHost | CollectionsSender],
     recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
     cancel = asyncio.Event()
@@ -155,10 +160,12 @@ async def _run(
             sink.close()
 
 
-def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
+def _live(
+    workflow: Workflow, options: Options, allowed: list[HostPattern]
+) -> LazyHost | CollectionsSender:
     """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
     configured, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
+    return open_host([*allowed, *hosts_in_credentials(configured.values())], options.collections)
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

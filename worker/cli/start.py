@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from worker.cli.connection import BrokerConnection
 
 
-DRAIN_S = 30.0
-
-
 def _hostname() -> str:
     name = "".join(
         letter if letter.isalnum() or letter in "._-" else "-" for letter in socket.gethostname()
@@ -50,8 +47,8 @@ def _hostname() -> str:
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
 @option("--drain", type=NumberRange(min=0), metavar="SECONDS",
-        help="Time that runs have to finish at shutdown.  "
-             "[default: 30; with --lightning no limit]")  # fmt: skip
+        help="Time that runs have to finish at shutdown, such as 30.  "
+             "[default: as long as their limits allow]")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
         metavar="URL",
         help="Claim from this OpenFn Lightning, not a fleet: ws[s]://HOST/worker.")  # fmt: skip
@@ -75,6 +72,7 @@ def start(
     allow_hosts: tuple[str, ...],
     allow_python: bool,
     no_python: bool,
+    collections: str | None,
     max_timeout: float | None,
     max_memory: int | None,
     outbox: Path | None,
@@ -98,6 +96,7 @@ def start(
       worker start --mqtt mqtt://localhost --capacity 4
       worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
       worker start --lightning wss://lightning.example.org/worker --secret-file secret.txt
+      worker start --mqtt mqtt://localhost --collections /srv/shared/collections
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -155,10 +154,11 @@ def start(
             credentials=credentials,
             allow_hosts=allow_hosts,
             allow_python=allow_python,
+            collections=collections,
             max_timeout=max_timeout,
             max_memory=max_memory,
         ),
-        drain_s=DRAIN_S if drain is None else drain,
+        drain_s=drain,
         metrics_listen=metrics_listen,
     )
     asyncio.run(run_worker(connection, options, quiet=quiet))

@@ -22,7 +22,7 @@ from worker.cli.options import (
     stop_after,
     wait_for_run,
 )
-from worker.cli.printing import follow, print_order
+from worker.cli.printing import follow_order, print_order
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -46,7 +46,8 @@ from worker.workflow.save import to_execution_plan
 @stop_after("--end")
 @run_limits
 @option("--order-id", metavar="ID",
-        help="Idempotency key: submitting the same id twice makes one order.")  # fmt: skip
+        help="Idempotency key, such as patient-7: the same id twice makes one order, and is "
+        "refused with other content.")  # fmt: skip
 @wait_for_run
 @as_json
 @client_options
@@ -107,6 +108,6 @@ def submit(
         if not wait or order["last_run"] is None:
             print_order(order, as_json=as_json)
             return STATUSES[Status.REJECTED].exit_code if order["status"] == "rejected" else 0
-        return await follow(client, order["last_run"], as_json=as_json)
+        return await follow_order(client, order["last_run"], as_json=as_json)
 
     return connection.run(request)

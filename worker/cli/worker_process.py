@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import read_credentials
@@ -29,14 +30,17 @@ NO_MAX_MEMORY_MB = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """Set-up of a worker. ``drain_s`` is how long its runs may take to end at shutdown."""
+    """Set-up of a worker.
+
+    ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
+    """
 
     name: str
     capacity: int
     outbox: Path
     isolation: Isolation = Isolation.RUNNER
     allowance: Allowance = Allowance()
-    drain_s: float = 30.0
+    drain_s: float | None = None
     metrics_listen: str | None = None
 
 
@@ -47,12 +51,14 @@ def allowance(
     allow_python: bool,
     max_timeout: float | None,
     max_memory: int | None,
+    collections: str | None,
 ) -> Allowance:
     """Build the allowance of a worker's runs from the options."""
     return Allowance(
         credentials=dict(read_credentials(credentials)),
         hosts=tuple(parse_host_pattern(text) for text in allow_hosts),
         allow_python=allow_python,
+        collections=parse_collections(collections),
         max_limits=Limits(
             timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
         ),
@@ -69,7 +75,7 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
         with serve_metrics(
             options.metrics_listen,
             lambda: worker_metrics(fleet_worker),
-            lambda: "" if fleet_worker.connected.is_set() else "not connected",
+            lambda: fleet_worker.problem,
         ):
             on_signals(lambda: fleet_worker.drain(options.drain_s))
             await fleet_worker.run()

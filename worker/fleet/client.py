@@ -22,7 +22,7 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import Bus, Connected, Disconnected, Message
+from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
@@ -113,6 +113,7 @@ class Client:
         self._queues: list[_NotificationQueue] = []
         self._connected = asyncio.Event()
         self._disconnect_reason = ""
+        self._failure: WorkerError | None = None
 
     async def __aenter__(self) -> Self:
         await self._bus.__aenter__()
@@ -153,9 +154,17 @@ class Client:
         )
         return _object(await self._request("submit", request))
 
-    async def retry(self, id: str, *, from_step: str | None = None) -> dict[str, Any]:
-        """Start a new run of an order, given by its id or that of one of its runs."""
-        request = wire.RetryRequest(id=id, run_id=uuid.uuid4().hex, from_step=from_step)
+    async def retry(
+        self, id: str, *, from_step: str | None = None, latest: bool = False
+    ) -> dict[str, Any]:
+        """Start a new run of an order, given by its id or that of one of its runs.
+
+        ``latest`` takes the workflow as the control plane has it by now. An order that was rejected
+        runs for the first time.
+        """
+        request = wire.RetryRequest(
+            id=id, run_id=uuid.uuid4().hex, from_step=from_step, latest=latest
+        )
         return _object(await self._request("retry", request))
 
     async def cancel(self, id: str) -> dict[str, Any]:
@@ -222,6 +231,9 @@ class Client:
         self._waiting[correlation] = message, reply_future
         try:
             async with asyncio.timeout(self._wait_s):
+                await self._connected.wait()
+                if self._failure is not None:
+                    raise self._failure
                 reply = await self._retransmit_until_reply(message, reply_future)
         except TimeoutError:
             reason = self._disconnect_reason or "is `worker control-plane` running there?"
@@ -236,12 +248,26 @@ class Client:
     async def _retransmit_until_reply(
         self, message: Message, reply_future: asyncio.Future[wire.Reply]
     ) -> wire.Reply:
-        await self._connected.wait()
         while True:
-            self._bus.publish(message)
+            await self._publish_request(message, reply_future)
             done, _ = await asyncio.wait([reply_future], timeout=RETRANSMIT_S)
             if done:
                 return reply_future.result()
+
+    async def _publish_request(
+        self, message: Message, reply_future: asyncio.Future[wire.Reply]
+    ) -> None:
+        sent = asyncio.ensure_future(self._bus.confirm(message))
+        try:
+            # The reply may overtake the acknowledgement of the broker.
+            waiting: list[asyncio.Future[Any]] = [reply_future, sent]
+            await asyncio.wait(waiting, timeout=RETRANSMIT_S, return_when=asyncio.FIRST_COMPLETED)
+            failure = sent.exception() if sent.done() else None
+        finally:
+            sent.cancel()
+        # Without the connection the request is repeated; a denied one gets no reply, ever.
+        if isinstance(failure, BrokerRefusal):
+            raise NoAnswer(str(failure))
 
     # --- following --------------------------------------------------------------------------------
 
@@ -311,7 +337,13 @@ class Client:
 
     async def _listen(self) -> None:
         while True:
-            for arrival in await self._bus.receive():
+            try:
+                arrivals = await self._bus.receive()
+            except BrokerRefusal as refusal:
+                self._failure = NoAnswer(str(refusal))
+                self._connected.set()
+                return
+            for arrival in arrivals:
                 match arrival:
                     case Connected():
                         self._connected.set()

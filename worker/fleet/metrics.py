@@ -1,6 +1,6 @@
 """HTTP endpoint for Prometheus metrics and a health check.
 
-``/metrics`` returns the metrics. ``/health`` returns 200 while the process works, else 503 and
+``/metrics`` returns the metrics. ``/health`` returns 200 while the process can work, else 503 and
 the reason.
 """
 
@@ -33,8 +33,7 @@ def serve_metrics(
 ) -> Iterator[None]:
     """Serve metrics and health at ``HOST:PORT`` (or ``PORT`` on loopback) within the context.
 
-    ``problem`` returns why the process does not work, or an empty string. Without an address, do
-    nothing.
+    ``problem`` describes why the process cannot work, or is empty. Without an address, do nothing.
     """
     if address is None:
         yield

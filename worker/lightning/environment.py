@@ -54,7 +54,6 @@ def read_environment(
                 log_payload_mb=number("WORKER_MAX_LOG_PAYLOAD_MB", 1),
             ),
             collections_url=variables.get("WORKER_COLLECTIONS_URL", ""),
-            collections_version=variables.get("WORKER_COLLECTIONS_VERSION", ""),
         ),
         reply_s=number("WORKER_MESSAGE_TIMEOUT_SECONDS", 30),
         claim_s=number("WORKER_CLAIM_TIMEOUT_SECONDS", 3600),

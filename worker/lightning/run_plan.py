@@ -7,16 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from worker.errors import WorkerError
 from worker.sandbox.limits import Limits
-from worker.workflow.model import Workflow
 
-_COLLECTIONS = "@openfn/language-collections"
-_TOKEN = "collections_token"  # noqa: S105 (the name of a field)
-# The key under which a step's configuration names its credential beside fields of its own.
-_CREDENTIAL_NAME = "$CREDENTIALS$"
 _MAX_TIMEOUT_S = 86_400.0
 
 
@@ -25,14 +19,10 @@ class RunPlanError(WorkerError):
 
 
 class RunDefaults(Struct, frozen=True, kw_only=True):
-    """Limits of runs whose plan sets none, and where collections are.
-
-    ``collections_url`` is empty where runs cannot use collections.
-    """
+    """Limits of runs whose plan sets none, and the service of collections, if there is one."""
 
     limits: Limits = field(default_factory=Limits)
     collections_url: str = ""
-    collections_version: str = ""
 
 
 class RunPlan(Struct, frozen=True, kw_only=True):
@@ -52,14 +42,14 @@ class RunPlan(Struct, frozen=True, kw_only=True):
     versions: Mapping[str, list[str]]
 
 
-def read_run_plan(data: Any, defaults: RunDefaults = RunDefaults(), *, token: str = "") -> RunPlan:
-    """Read a plan; ``token`` is that of the run, for its collections.
+def read_run_plan(data: Any, defaults: RunDefaults = RunDefaults()) -> RunPlan:
+    """Read a plan.
 
     Raises :class:`RunPlanError` if a part that the worker itself needs is missing or malformed.
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("jobs"), list):
         raise RunPlanError("expected a plan with a list of jobs")
-    jobs = [_job(job, data, defaults, token) for job in data["jobs"]]
+    jobs = [_job(job) for job in data["jobs"]]
     options = data.get("options") or {}
     if not isinstance(options, Mapping):
         raise RunPlanError("expected options to be an object")
@@ -83,39 +73,10 @@ def _document(data: Mapping[str, Any], jobs: list[dict[str, Any]]) -> dict[str, 
     return {"triggers": [], "edges": [], **shared, "jobs": jobs}
 
 
-def _job(job: Any, data: Mapping[str, Any], defaults: RunDefaults, token: str) -> dict[str, Any]:
+def _job(job: Any) -> dict[str, Any]:
     if not isinstance(job, Mapping):
         raise RunPlanError("expected each job to be an object")
-    fields = {name: value for name, value in job.items() if value is not None}
-    if defaults.collections_url and "collections." in _text(job.get("body")):
-        return _with_collections(fields, data, defaults, token)
-    return fields
-
-
-def _with_collections(
-    job: dict[str, Any], data: Mapping[str, Any], defaults: RunDefaults, token: str
-) -> dict[str, Any]:
-    configuration = {
-        _TOKEN: token,
-        "collections_endpoint": defaults.collections_url,
-        "project_id": data.get("project_id"),
-    }
-    if name := next(_credential_ids([job]), None):
-        configuration[_CREDENTIAL_NAME] = name
-    without = {name: value for name, value in job.items() if not name.startswith("credential")}
-    return {**without, "configuration": configuration}
-
-
-def add_collections(workflow: Workflow, version: str) -> Workflow:
-    """Add the adaptor for collections to the steps that have a token for them."""
-    adaptor = f"{_COLLECTIONS}@{version}" if version else _COLLECTIONS
-    steps = [
-        replace(step, adaptors=(*step.adaptors, adaptor))
-        if isinstance(step.configuration, Mapping) and _TOKEN in step.configuration
-        else step
-        for step in workflow.steps
-    ]
-    return replace(workflow, steps=tuple(steps))
+    return {name: value for name, value in job.items() if value is not None}
 
 
 def _credential_ids(jobs: list[Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.adaptors.collections.settings import Collections
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.lightning.channels import (
@@ -93,9 +94,7 @@ class RunSession:
             await self._channel.leave()
 
     async def _perform_joined(self) -> None:
-        plan = read_run_plan(
-            await self._fetch("fetch:plan"), self._context.defaults, token=self._token.text
-        )
+        plan = read_run_plan(await self._fetch("fetch:plan"), self._context.defaults)
         token = self._token
         self._file = self._context.store.open(token.run_id, token.text, token.expires_s)
         if self._file.error:
@@ -173,7 +172,7 @@ class RunSession:
         execution = asyncio.create_task(
             self._context.sandbox.execute(
                 self.run_id, run.workflow, run.plan, run.input, run.credentials, receive,
-                self.cancel,
+                self.cancel, self._collections(),
             )
         )  # fmt: skip
         sending = asyncio.create_task(sender.run())
@@ -196,6 +195,11 @@ class RunSession:
                 await asyncio.shield(execution)
         if sender.dropped_lines:
             self._log.warning("log.dropped", run_id=self.run_id, lines=sender.dropped_lines)
+
+    def _collections(self) -> Collections | None:
+        url = self._context.defaults.collections_url
+        # The service takes the token of the run, which gives access to its project alone.
+        return Collections(url=url, token=self._token.text) if url else None
 
     def _end_of(self, execution: asyncio.Task[None], sender: EventSender) -> None:
         """Report a run that the sandbox could not execute."""

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.adaptors.choose import choose_adaptors
+from worker.adaptors.collections.settings import Collections
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.adaptors.names import COMMON, parse_or_none
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
-from worker.lightning.run_plan import RunPlan, add_collections
+from worker.lightning.run_plan import RunPlan
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations
 from worker.sandbox.parent.host import Host
@@ -63,12 +64,10 @@ class SandboxRuns:
         pool: Pool,
         *,
         hosts: Sequence[HostPattern] = (PUBLIC_HOSTS,),
-        collections_version: str = "",
         start_recording: StartRecording | None = None,
     ) -> None:
         self._pool = pool
         self._hosts = tuple(hosts)
-        self._collections_version = collections_version
         self._start_recording = start_recording
         self._workflows: OrderedDict[str, Workflow] = OrderedDict()
 
@@ -80,9 +79,7 @@ class SandboxRuns:
         key = json.dumps(plan.document)
         workflow = self._workflows.get(key)
         if workflow is None:
-            workflow = self._workflows[key] = add_collections(
-                load(plan.document), self._collections_version
-            )
+            workflow = self._workflows[key] = load(plan.document)
             if len(self._workflows) > MAX_CACHED_WORKFLOWS:
                 self._workflows.popitem(last=False)
         else:
@@ -99,13 +96,20 @@ class SandboxRuns:
         credentials: Mapping[str, Mapping[str, Any]],
         receive: Callable[[AnyEvent], None],
         cancel: asyncio.Event,
+        collections: Collections | None = None,
     ) -> None:
         """Execute a run and pass its events to ``receive``."""
         resolved, _ = configurations(workflow, credentials)
+        configured = [*resolved.values(), *([collections.configuration] if collections else ())]
         # A private address is reached only where the run's own credential names its host.
-        host = LazyHost([*self._hosts, *hosts_in_credentials(resolved.values())])
+        host = LazyHost([*self._hosts, *hosts_in_credentials(configured)])
         # Python steps have no boundary but the system's, and Lightning's users write none.
-        options = Options(limits=plan.limits, credentials=credentials, allow_python=False)
+        options = Options(
+            limits=plan.limits,
+            credentials=credentials,
+            allow_python=False,
+            collections=collections,
+        )
         sinks: list[Sink] = [_EventSink(receive)]
         performing: Host = host
         if self._start_recording is not None:

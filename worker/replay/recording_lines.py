@@ -32,8 +32,8 @@ class RecordingHeader(Struct, frozen=True, kw_only=True, tag_field="type", tag="
     """Description of the recorded run: the first line.
 
     ``input`` is the id of the dataclip that the run began with. ``credentials`` are masked, by
-    name. ``origin`` is ``worker``, ``lightning`` or ``cli``; the last two are imports, and have no
-    requests.
+    name. ``collections`` is the URL of the endpoint of collections, if the run had one. ``origin``
+    is ``worker``, ``lightning`` or ``cli``; the last two are imports, and have no requests.
     """
 
     format: int = FORMAT
@@ -45,6 +45,7 @@ class RecordingHeader(Struct, frozen=True, kw_only=True, tag_field="type", tag="
     limits: Limits = field(default_factory=Limits)
     credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     adaptors: Mapping[str, str] = field(default_factory=dict)
+    collections: str = ""
     origin: str = "worker"
 
 

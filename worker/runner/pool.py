@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from worker.adaptors.collections.settings import parse_collections
 from worker.errors import PlanError, UsageError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Collector, Result
@@ -84,8 +85,20 @@ class Pool:
             # Like any other failure of a workflow: callers look at the status, not at exceptions.
             collector.reject(workflow.name, error)
         else:
+            host = host or _local_collections(options)
             await self._processes.execute(request, collector.receive, cancel, host)
         return collector.result()
+
+
+def _local_collections(options: Options) -> Host | None:
+    place = parse_collections(options.collections)
+    if place is None or place.folder is None:
+        return None
+    # Imported by the few runs that have collections and nothing else outside.
+    from worker.adaptors.collections.local_host import CollectionsHost
+    from worker.adaptors.collections.stores import FolderStore
+
+    return CollectionsHost(FolderStore(place.folder))
 
 
 async def start_evaluator(pool: Pool, request: RunRequest) -> ConditionEvaluator:

@@ -7,11 +7,14 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from worker.adaptors.choose import choose_adaptors
+from worker.adaptors.collections.settings import Collections, parse_collections
+from worker.compiler.collections_name import uses_collections
 from worker.compiler.intl_names import uses_intl
 from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
@@ -38,7 +41,9 @@ class Options(Struct, frozen=True, kw_only=True):
     are Python modules that Python steps may import beyond the safe ones. ``script`` replaces the
     code of some executions by a scripted outcome. ``clock`` is the kind of clock. A virtual one
     begins at ``clock_start_us``, and ``moments_us`` gives the times at which recorded executions
-    started, by step and execution; both are in microseconds since the epoch.
+    started, by step and execution; both are in microseconds since the epoch. ``collections`` is a
+    folder with a JSON file for each collection, or the URL of the service, whose token is in the
+    variable ``WORKER_COLLECTIONS_TOKEN``.
     """
 
     start: str = ""
@@ -52,6 +57,7 @@ class Options(Struct, frozen=True, kw_only=True):
     clock: ClockKind = ClockKind.MACHINE
     clock_start_us: int = 0
     moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    collections: str | Path | Collections | None = None
 
 
 def limits_of(
@@ -101,6 +107,9 @@ def prepare(
         Identical(workflow), options.start, options.end, options.only, options.allow_python
     )
     resolved, missing = configurations(workflow, options.credentials or {})
+    collections = collections_of(workflow, options)
+    # Every step, as on OpenFn, which keeps them among the workflow's credentials.
+    shared = collections.configuration if collections else {}
     chosen = choose_adaptors(workflow)
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
     return RunRequest(
@@ -111,8 +120,15 @@ def prepare(
         limits=options.limits,
         jobs=compiled.jobs,
         conditions=compiled.conditions,
-        configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
-        secrets=(*collect_secrets(resolved.values()), *collect_input_secrets(input)),
+        configurations={
+            step.id: json.dumps({**shared, **resolved.get(step.id, {})})
+            for step in workflow.steps
+            if shared or step.id in resolved
+        },
+        secrets=(
+            *collect_secrets([*resolved.values(), *(collections.secrets if collections else ())]),
+            *collect_input_secrets(input),
+        ),
         modules=options.modules,
         versions=VERSIONS,
         missing=missing,
@@ -145,6 +161,20 @@ def _compiled_workflow(
         conditions=dict(_conditions(plan)),
         libraries=INTL_LIBRARIES if any(map(uses_intl, _scripts(plan))) else (),
     )
+
+
+def collections_of(workflow: Workflow, options: Options) -> Collections | None:
+    """Return the collections that a run gets; ``None`` where it has no job that uses them.
+
+    Raises :class:`UsageError` where their folder or token is missing.
+    """
+    if options.collections is None or not any(map(_uses_collections, workflow.steps)):
+        return None
+    return parse_collections(options.collections)
+
+
+def _uses_collections(step: Step) -> bool:
+    return step.language is Language.JAVASCRIPT and uses_collections(step.source)
 
 
 def seed_of(run_id: str) -> str:

@@ -155,6 +155,7 @@ class _CaseReader:
             schedule=self._schedule(self._own_or_default(node, "cron")),
             http=tuple(map(self._stub, self._stubs(node))),
             credentials=_credentials(self._own_or_default(node, "credentials")),
+            collections=_collections(self._own_or_default(node, "collections")),
             run_id=node.at("run_id").name(""),
             file=node.document.file,
             line=node.position[0],
@@ -257,6 +258,7 @@ class _CaseReader:
             state_at=_queries(node.at("state_at")),
             outputs=tuple(self._outputs(node.at("outputs"))),
             logs=tuple(line.any_text() for line in node.at("logs").elements()),
+            collections=node.at("collections").data() if node.has("collections") else {},
             runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
         )
 
@@ -319,6 +321,12 @@ def _error(node: Cursor) -> StepError:
 
 def _credentials(node: Cursor) -> dict[str, Any]:
     return {name: credential.data() for name, credential in node.items()}
+
+
+def _collections(node: Cursor) -> dict[str, dict[str, Any]] | None:
+    if node.value is None:
+        return None
+    return {name: values.data() for name, values in node.items()}
 
 
 def _error_type(node: Cursor) -> str:

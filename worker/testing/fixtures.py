@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from worker.core.outcome import StepError
@@ -57,6 +58,7 @@ class WorkflowUnderTest:
     workflow: Workflow
     limits: Limits = Limits()
     script: Mapping[str, tuple[ScriptedStep, ...]] = field(default_factory=dict)
+    collections: Path | None = None
 
     def with_step(
         self,
@@ -98,6 +100,13 @@ class WorkflowUnderTest:
         """Set the limits of a run; ``timeout`` is in seconds. Returns a new workflow."""
         return replace(self, limits=Limits(timeout_s=timeout, memory_mb=memory_mb))
 
+    def with_collections(self, folder: str | Path) -> WorkflowUnderTest:
+        """Set the folder of the collections, as ``worker run --collections``.
+
+        Returns a new workflow.
+        """
+        return replace(self, collections=Path(folder))
+
     def run(self, input: Mapping[str, Any] | None = None) -> RunUnderTest:
         """Run the workflow to its end, and return the run.
 
@@ -110,7 +119,7 @@ class WorkflowUnderTest:
         return RunUnderTest(self.workflow, await run_async(self.workflow, input, self._options()))
 
     def _options(self) -> Options:
-        return Options(limits=self.limits, script=self.script)
+        return Options(limits=self.limits, script=self.script, collections=self.collections)
 
     def _check_step(self, name: str) -> None:
         known = [step.id for step in self.workflow.steps]

@@ -78,7 +78,8 @@ class Server:
     """The stand-in. ``grace_s`` is how long after its time limit the token of a run is valid.
 
     Claimed runs that nobody joins within ``requeue_s`` seconds are queued again, as newer servers
-    do; without it they stay claimed. With ``new_key`` it signs tokens with a key that no other stand-in of this process has.
+    do; without it they stay claimed. With ``new_key`` it signs tokens with a key that no other
+    stand-in of this process has.
     """
 
     def __init__(

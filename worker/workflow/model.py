@@ -111,7 +111,8 @@ class Workflow(Struct, frozen=True, kw_only=True):
     ``start`` and ``end`` are the file's own options. An empty ``start`` means the first enabled
     trigger, or else the first step; an empty ``end`` means that runs do not stop early.
     ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...), and
-    ``credentials`` what is merged under the configuration of every step.
+    ``idempotent`` where a run that was lost may be done again. ``credentials`` are merged under the
+    configuration of every step.
     """
 
     name: str

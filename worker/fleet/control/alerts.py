@@ -1,13 +1,16 @@
-"""Alert notifications for runs that ended as exception or lost: a log line, a command, a webhook.
+"""Alerts for runs that ended as exception or lost: on the bus, through a command, to a webhook.
 
-The command gets the alert as JSON on its stdin, the webhook as the body of a POST. The alert on the
-bus is published by the control plane.
+Each is delivered at least once over each channel: until the broker acknowledges, the command exits
+with 0, the webhook responds with 2xx. The command gets the alert as JSON on its stdin, the webhook
+as the body of a POST.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import shlex
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -16,32 +19,113 @@ from worker.fleet.messaging import messages as wire
 from worker.sinks.log import LeveledLogger
 
 TIMEOUT_S = 30.0
-"""The time limit of a command or a webhook."""
+"""The time limit of one delivery."""
+BACKOFF_S, MAX_BACKOFF_S = 1.0, 300.0
+# Enough to get through many alerts, and few enough not to overload who receives them.
+MAX_AT_ONCE = 8
+BUS = "bus"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertNotifier:
-    """The channels for alerts beside the log: a command line, a URL. Empty means none."""
+    """The channels for alerts beside the log and the bus: a command line, a URL. Empty: none."""
 
     command: str = ""
     webhook: str = ""
 
-    async def notify(self, alert: wire.Alert, log: LeveledLogger) -> None:
-        """Deliver an alert over all channels. A failure is logged and stops no other channel."""
-        fields = msgspec.to_builtins(alert)
-        log.critical(f"run.{alert.status}", **fields)
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return tuple(name for name in ("command", "webhook") if getattr(self, name))
+
+    async def deliver(self, channel: str, alert: wire.Alert) -> None:
+        """Deliver an alert over a channel. Raises where that fails."""
         body = wire.encode(alert)
-        deliveries = [_run(self.command, body)] if self.command else []
-        if self.webhook:
-            deliveries.append(_post(self.webhook, body))
-        for delivery in deliveries:
+        await (_run(self.command, body) if channel == "command" else _post(self.webhook, body))
+
+
+class AlertDispatcher:
+    """Delivers alerts, each over all channels, and repeats what fails.
+
+    ``publish`` delivers an alert on the bus; ``record`` stores over which channels the alert of a
+    run was delivered, with ``True`` where these are all.
+    """
+
+    def __init__(
+        self,
+        notifier: AlertNotifier,
+        publish: Callable[[wire.Alert], Awaitable[None]],
+        record: Callable[[str, frozenset[str], bool], Awaitable[None]],
+        log: LeveledLogger,
+    ) -> None:
+        self._notifier = notifier
+        self._publish = publish
+        self._record = record
+        self._log = log
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._channels = (BUS, *notifier.channels)
+        self._limits = {channel: asyncio.Semaphore(MAX_AT_ONCE) for channel in self._channels}
+
+    @property
+    def undelivered(self) -> int:
+        """The number of alerts that are not delivered over all channels yet."""
+        return len(self._tasks)
+
+    def add(self, alert: wire.Alert, delivered: frozenset[str] = frozenset()) -> None:
+        """Begin to deliver an alert over the channels that are not among ``delivered``."""
+        # A reconnect collects all open alerts again, also those that are under way.
+        if alert.run_id in self._tasks:
+            return
+        self._log.critical(f"run.{alert.status}", **msgspec.to_builtins(alert))
+        task = asyncio.create_task(self._deliver(alert, delivered))
+        self._tasks[alert.run_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(alert.run_id, None))
+
+    async def close(self) -> None:
+        """Stop; what is not delivered stays open in the database."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _deliver(self, alert: wire.Alert, delivered: frozenset[str]) -> None:
+        done = set(delivered)
+
+        async def deliver(channel: str) -> None:
+            await self._until_delivered(channel, alert)
+            done.add(channel)
+            complete = done.issuperset(self._channels)
+            await self._record(alert.run_id, frozenset(done), complete)
+
+        missing = [channel for channel in self._channels if channel not in done]
+        if not missing:
+            await self._record(alert.run_id, delivered, True)
+        await asyncio.gather(*map(deliver, missing))
+
+    async def _until_delivered(self, channel: str, alert: wire.Alert) -> None:
+        failures = 0
+        while True:
             try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    await delivery
+                async with self._limits[channel], asyncio.timeout(TIMEOUT_S):
+                    if channel == BUS:
+                        return await self._publish(alert)
+                    return await self._notifier.deliver(channel, alert)
             except Exception as error:
+                failures += 1
                 # TimeoutError has no text of its own.
                 reason = str(error) or type(error).__name__
-                log.warning("alert.delivery_failed", run_id=alert.run_id, error=reason)
+                self._log.warning(
+                    "alert.delivery_failed",
+                    run_id=alert.run_id,
+                    channel=channel,
+                    failures=failures,
+                    error=reason,
+                )
+            await asyncio.sleep(_backoff_s(failures))
+
+
+def _backoff_s(failures: int) -> float:
+    pause_s = min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** min(failures - 1, 20))
+    return pause_s * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 async def _run(command: str, body: bytes) -> None:

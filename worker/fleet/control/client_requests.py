@@ -12,15 +12,18 @@ import msgspec
 from worker.core.status import Status
 from worker.errors import LoadError
 from worker.fleet.control import views
-from worker.fleet.control.admission import admit
+from worker.fleet.control.admission import rejection
 from worker.fleet.control.entities import RunRecord, WorkOrder
-from worker.fleet.control.inbound import first_run_id
+from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.lifecycle import CancelRequested
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+
+DEDUPLICATION_S = 60.0
+"""How long an order without an id is taken for a repetition of one with the same content."""
 
 
 class RequestError(Exception):
@@ -59,12 +62,32 @@ class RequestHandler:
 
     def submit(self, uow: UnitOfWork, request: wire.Submit) -> Any:
         """Accept or reject an order. A repeated request returns the order as it is by now."""
+        if not request.order_id:
+            request = msgspec.structs.replace(request, order_id=_derived_id(uow, request))
         order = uow.transaction.order(request.order_id)
-        if order is None:
-            if uow.transaction.run(request.order_id) is not None:
-                raise RequestError("conflict", f"'{request.order_id}' is the id of a run already")
-            order = self._create_order(uow, request, self._workflow_of(request))
-        return order_view(uow, order)
+        if order is not None:
+            return order_view(uow, self._submitted_again(uow, order, request))
+        if uow.transaction.run(request.order_id) is not None:
+            raise RequestError("conflict", f"'{request.order_id}' is the id of a run already")
+        return order_view(uow, self._create_order(uow, request, self._workflow_of(request)))
+
+    def _submitted_again(
+        self, uow: UnitOfWork, order: WorkOrder, request: wire.Submit
+    ) -> WorkOrder:
+        content = content_hash(request)
+        # Orders of earlier versions have no hash.
+        if order.content not in (None, content):
+            raise RequestError("conflict", _other_content(order, content))
+        # A retransmission gets the rejection again: its client may have received that already.
+        if order.last_run is not None or (uow.request_id and uow.request_id == order.request):
+            return order
+        reason = self._rejection(uow, order.project)
+        if reason is None:
+            return add_run(uow, order, unused_run_id(uow, order))
+        order = replace(order, reason=reason, request=uow.request_id or None)
+        uow.transaction.put_order(order)
+        uow.publish_order_state(order)
+        return order
 
     def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
         has_plan = bytes(request.plan) != b"null"
@@ -75,7 +98,9 @@ class RequestHandler:
                 return read_plan(bytes(request.plan))
             except LoadError as error:
                 raise RequestError("invalid", f"the workflow cannot be read: {error}") from error
-        name = request.workflow or ""
+        return self._registered(request.workflow or "")
+
+    def _registered(self, name: str) -> RegisteredWorkflow:
         if name not in self._registry.workflows:
             names = ", ".join(sorted(self._registry.workflows)[:20]) or "none"
             raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
@@ -84,6 +109,8 @@ class RequestHandler:
     def _create_order(
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
+        # Checked before the run is counted: a request that fails must not use up the limit.
+        input_text = _checked_input(request.input)
         order = WorkOrder(
             id=request.order_id,
             project=request.project,
@@ -94,38 +121,39 @@ class RequestHandler:
             priority=request.priority,
             status=Status.PENDING,
             created=uow.next_timestamp(),
+            ref=request.workflow,
+            content=content_hash(request),
         )
-        # Checked before the run is counted: a request that fails must not use up the limit.
-        input_text = _checked_input(request.input)
         reason = self._rejection(uow, request.project)
         if reason is not None:
-            order = replace(order, status=Status.REJECTED, reason=reason)
+            order = replace(
+                order, status=Status.REJECTED, reason=reason, request=uow.request_id or None
+            )
             uow.outgoing.ended[Status.REJECTED] += 1
             uow.publish_order_state(order)
         uow.transaction.put_plan(workflow.plan_id, workflow.plan)
         uow.transaction.put_dataclip(request.order_id, "input", input_text)
         uow.transaction.put_order(order)
         if reason is None:
-            order = add_run(uow, order, _first_run_id(uow, request.order_id))
+            order = add_run(uow, order, unused_run_id(uow, order))
         return order
 
     def _rejection(self, uow: UnitOfWork, project: str) -> str | None:
-        """Count one more run of a project. Return why it is rejected, or ``None``."""
+        """Return why one more run of a project is rejected, or ``None``."""
         limit = self._policy.of(project)
         # Reading a project locks its row: projects without limits need not wait for each other.
         if limit.concurrent is None and limit.per_period is None:
             return None
-        counted, reason = admit(uow.transaction.project(project), limit, uow.now_us)
-        uow.transaction.put_project(counted)
-        return reason
+        since = uow.now_us - int(limit.period_s * 1e6)
+        most = max(limit.per_period or 0, limit.concurrent or 0)
+        counts = uow.transaction.project(project, since=since, most=most)
+        return rejection(counts, limit)
 
     # --- retry ------------------------------------------------------------------------------------
 
     def retry(self, uow: UnitOfWork, request: wire.RetryRequest) -> Any:
         """Add a run to an order, from the start or from a step. A repeated request adds none."""
-        last = find_run(uow, request.id)
-        order = uow.transaction.order(last.order_id)
-        assert order is not None
+        order, last = find_order(uow, request.id)
         existing = uow.transaction.run(request.run_id)
         # The request is a retransmission: its first arrival has added the run.
         if existing is not None and existing.order_id == order.id:
@@ -133,10 +161,23 @@ class RequestHandler:
         self._check_retry(uow, request, order, existing)
         start, input = "", order.input
         if request.from_step is not None:
-            start, input = request.from_step, _input_of_step(uow, last, request.from_step)
+            start, input = request.from_step, _input_of_step(uow, order, last, request.from_step)
+        plan_id = last.plan_id if last is not None else None
+        if request.latest:
+            plan_id = self._latest_plan(uow, order, start)
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
-        return order_view(uow, add_run(uow, order, request.run_id, start=start, input=input))
+        order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
+        return order_view(uow, order)
+
+    def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
+        """Store the plan of an order's workflow as it is by now, and return its id."""
+        workflow = self._registered(order.ref or order.workflow)
+        steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
+        if start and all(step.get("id") != start for step in steps):
+            raise RequestError("invalid", f"workflow '{workflow.name}' has no step '{start}' now")
+        uow.transaction.put_plan(workflow.plan_id, workflow.plan)
+        return workflow.plan_id
 
     def _check_retry(
         self,
@@ -154,20 +195,61 @@ class RequestHandler:
             )
 
 
-def _input_of_step(uow: UnitOfWork, run: RunRecord, step: str) -> str:
+def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, step: str) -> str:
+    if run is None:
+        raise RequestError("unknown", f"order {order.id} has no run: it was {order.status.value}")
     input = queries.input_of(uow.transaction, run, step)
-    if not input:
-        text = f"no input of '{step}' is stored for run {run.id}: it did not run there"
-        raise RequestError("unknown", text)
-    return input
+    if input:
+        return input
+    reason = "it did not run there"
+    if input is not None:
+        reason = "it was withheld, as it was over the payload limit; retry from a step before it"
+    raise RequestError("unknown", f"no input of '{step}' is stored for run {run.id}: {reason}")
 
 
-def _first_run_id(uow: UnitOfWork, order_id: str) -> str:
-    """Choose an unused id for an order's first run: the same on every control plane."""
-    id = first_run_id(order_id)
+def content_hash(request: wire.Submit) -> str:
+    """Compute a hash of what an order was submitted with, apart from its id."""
+    try:
+        content = [
+            request.workflow,
+            msgspec.json.decode(bytes(request.plan)),
+            msgspec.json.decode(bytes(request.input)),
+            request.project,
+            request.priority,
+            msgspec.to_builtins(request.options),
+        ]
+        # Sorted, because objects with the same members are the same content.
+        encoded = msgspec.json.encode(content, order="sorted")
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise RequestError("invalid", f"the order cannot be read: {error}") from error
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def _derived_id(uow: UnitOfWork, request: wire.Submit) -> str:
+    """Return the id of an order without one: that of an equal order of the last minute, or new."""
+    content, window_us = content_hash(request)[:40], int(DEDUPLICATION_S * 1e6)
+    window = uow.now_us // window_us
+    before = uow.transaction.order(f"{content}-{window - 1}")
+    if before is not None and before.created > uow.now_us - window_us:
+        return before.id
+    return f"{content}-{window}"
+
+
+def _other_content(order: WorkOrder, content: str) -> str:
+    return (
+        f"order {order.id} was submitted with other content: {(order.content or '')[:16]}, and "
+        f"here it is {content[:16]} (hashes of workflow, input, project, options and priority): "
+        "choose another id"
+    )
+
+
+def unused_run_id(uow: UnitOfWork, order: WorkOrder) -> str:
+    """Choose an unused id for the next run of an order: the same on every control plane."""
+    id = numbered_run_id(order.id, order.runs + 1)
     if uow.transaction.run(id) is None and uow.transaction.order(id) is None:
         return id
-    return f"{order_id[:31]}-{hashlib.sha256(order_id.encode()).hexdigest()[:32]}"
+    unique = hashlib.sha256(f"{order.id}/{order.runs + 1}".encode()).hexdigest()
+    return f"{order.id[:31]}-{unique[:32]}"
 
 
 def _checked_input(raw: msgspec.Raw) -> str:
@@ -181,7 +263,13 @@ def _checked_input(raw: msgspec.Raw) -> str:
 
 
 def add_run(
-    uow: UnitOfWork, order: WorkOrder, run_id: str, *, start: str = "", input: str = ""
+    uow: UnitOfWork,
+    order: WorkOrder,
+    run_id: str,
+    *,
+    start: str = "",
+    input: str = "",
+    plan_id: str | None = None,
 ) -> WorkOrder:
     """Add a run to an order and to the queue. Return the order with the run as its last."""
     order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
@@ -199,6 +287,8 @@ def add_run(
             start=start,
             input=input or order.input,
             created=created,
+            changed=created,
+            plan_id=plan_id,
         )
     )
     return order
@@ -224,17 +314,22 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
 # --- queries --------------------------------------------------------------------------------------
 
 
+def find_order(uow: UnitOfWork, id: str) -> tuple[WorkOrder, RunRecord | None]:
+    """Find the run with an id and its order, or the order with that id and its last run."""
+    run = uow.transaction.run(id)
+    order = uow.transaction.order(id if run is None else run.order_id)
+    if order is None:
+        raise RequestError("unknown", f"there is no run and no order '{id}'")
+    if run is None and order.last_run is not None:
+        run = uow.transaction.run(order.last_run)
+    return order, run
+
+
 def find_run(uow: UnitOfWork, id: str) -> RunRecord:
     """Find the run with an id, or the last run of the order with that id."""
-    run = uow.transaction.run(id)
+    order, run = find_order(uow, id)
     if run is None:
-        order = uow.transaction.order(id)
-        if order is None:
-            raise RequestError("unknown", f"there is no run and no order '{id}'")
-        if order.last_run is None:
-            raise RequestError("unknown", f"order {id} has no run: it was {order.status.value}")
-        run = uow.transaction.run(order.last_run)
-    assert run is not None
+        raise RequestError("unknown", f"order {id} has no run: it was {order.status.value}")
     return run
 
 
@@ -275,7 +370,7 @@ def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
         "steps": queries.steps_of(connection, run),
         "reported": run.reported,
         "stale_reports": queries.count_stale_reports(connection, run.id),
-        "plan": views.plan_without_secrets(uow.transaction.plan(order.plan_id)),
+        "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
     }
 
 

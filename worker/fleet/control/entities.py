@@ -1,4 +1,4 @@
-"""The records of a control plane: orders, runs, queue partitions, projects. Times in microseconds.
+"""The records of a control plane: orders, runs, projects. Times in microseconds.
 
 The fields of orders and runs are the columns of their tables.
 """
@@ -24,7 +24,9 @@ class RunPhase(StrEnum):
 class WorkOrder:
     """A work order. Its status is that of its last run; ``reason`` explains a rejection.
 
-    ``input`` is where its input dataclip is stored, as ``owner/id``.
+    ``input`` is where its input dataclip is stored, as ``owner/id``. ``ref`` is the name by which
+    its workflow was requested, ``content`` a hash of what it was submitted with, ``request`` the id
+    of the request that was answered with the rejection; each is ``None`` where unknown.
     """
 
     id: str
@@ -39,6 +41,9 @@ class WorkOrder:
     created: int
     runs: int = 0
     last_run: str | None = None
+    ref: str | None = None
+    content: str | None = None
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,10 @@ class RunRecord:
     ``age`` orders runs by arrival. ``attempt`` counts the leases of the run, ``token`` proves the
     current one, which ends at ``expires``. ``reported`` is the number of the last accepted event,
     -1 before the first. ``start`` and ``input`` differ from the order's in a retry from a step.
-    ``cancelling`` is set between a cancel request and its confirmation.
+    ``cancelling`` is set between a cancel request and its confirmation. ``plan_id`` is ``None``
+    where it is the order's. ``started`` and ``finished`` are by the clock of the worker where it
+    has reported them; ``skew`` is how far that clock was ahead, if it was off by a second or more.
+    ``changed`` is when the status changed last, by the clock of the control plane.
     """
 
     id: str
@@ -75,6 +83,9 @@ class RunRecord:
     finished: int | None = None
     error_type: str | None = None
     error_message: str | None = None
+    plan_id: str | None = None
+    changed: int = 0
+    skew: int | None = None
 
     @property
     def leased(self) -> bool:
@@ -86,20 +97,9 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueuePartition:
-    """The runs of one workflow of one project: how many wait and how many are leased."""
-
-    project: str
-    workflow: str
-    available: int
-    leased: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectRecord:
-    """The counts for admission: runs that have not ended, and those accepted in this period."""
+    """The counts for admission: runs that have not ended, and those accepted in the last period."""
 
     name: str
     unfinished: int = 0
-    period_began: int = 0
     accepted: int = 0

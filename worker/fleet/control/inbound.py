@@ -5,6 +5,7 @@ A batch is parsed before any of it is handled, so that its rows are read in one 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,12 @@ class InboundMessage:
     channel: str = ""
     content: Any = None
     refusal: MessageRefused | None = None
+
+    @property
+    def request_id(self) -> str:
+        """An id that all transmissions of a request share; empty without correlation data."""
+        correlation = self.message.correlation
+        return hashlib.sha256(correlation).hexdigest() if correlation else ""
 
 
 class MessageParser:
@@ -55,8 +62,10 @@ class MessageParser:
                 return InboundMessage(message=message, refusal=refusal)
 
     def _request(self, message: Message, method: str) -> InboundMessage:
+        # An order without a response topic needs no reply: MQTT 3.1.1 has no such topics.
+        needs_reply = message.reply_to or method != "submit"
         # Without a method there is no reply: a reply to a worker's topic would be a command.
-        if not self._topics.is_reply_topic(message.reply_to):
+        if needs_reply and not self._topics.is_reply_topic(message.reply_to):
             text = f"not a reply topic: {message.reply_to[:100]!r}"
             return InboundMessage(message=message, refusal=MessageRefused("reply_topic", text))
         if method not in wire.REQUESTS:
@@ -81,25 +90,28 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
     match inbound.content:
         case wire.Reports(runs=reports):
             yield from (report.lease.run_id for report in reports)
-        case wire.Heartbeat(leases=leases) | wire.Release(leases=leases):
+        case wire.StartRequest(leases=leases) | wire.Heartbeat(leases=leases):
             yield from (lease.run_id for lease in leases)
+        case wire.Release(leases=leases, aborted=aborted):
+            yield from (lease.run_id for lease in (*leases, *aborted))
         case wire.RunRef(id=id):
             yield id
-        case wire.Submit(order_id=id):
-            yield from (id, first_run_id(id))
+        case wire.Submit(order_id=id) if id:
+            yield from (id, numbered_run_id(id))
         case _:
             return
 
 
 def order_ids_of(inbound: InboundMessage) -> Iterator[str]:
     """Yield the ids of the orders that a message refers to, beside those of its runs."""
-    if isinstance(inbound.content, wire.Submit):
-        yield from (inbound.content.order_id, first_run_id(inbound.content.order_id))
+    if isinstance(inbound.content, wire.Submit) and inbound.content.order_id:
+        yield from (inbound.content.order_id, numbered_run_id(inbound.content.order_id))
 
 
-def first_run_id(order_id: str) -> str:
-    """Derive the id of an order's first run, for use unless it is taken.
+def numbered_run_id(order_id: str, number: int = 1) -> str:
+    """Derive the id of an order's first or later run, for use unless it is taken.
 
     Orders and runs never share an id, so that a request can name either.
     """
-    return f"{order_id[:62]}-1"
+    suffix = f"-{number}"
+    return f"{order_id[: 64 - len(suffix)]}{suffix}"

@@ -1,12 +1,13 @@
 """The lifecycle of a run: one table of transitions, and ``apply``, the only way to change a run.
 
-Pure: tokens and times (microseconds since the epoch) come in with the events. The table states
-these rules:
+Pure: tokens and times (microseconds since the epoch) come in with the events; those of reports are
+by the clock of the worker. The table states these rules:
 
 - A final run never changes: no event is legal for it. Late reports are stored apart, and refused.
-- A lease that expires before the run started returns the run to the queue, up to ``ATTEMPTS``
-  attempts; then the run is lost (LostAfterClaim). A run that started and whose lease expires is
-  lost (LostAfterStart) and never repeated, because its side effects are unknown.
+- A run starts when its worker requests that, and the worker executes nothing before the response.
+  A lease that expires before that returns the run to the queue, up to ``ATTEMPTS`` attempts; then
+  the run is lost (LostAfterClaim). A run that is handed back keeps its attempt. A run that started
+  and whose lease expires is lost (LostAfterStart), because its side effects are unknown.
 - A cancelled run ends at once while it waits. While it is leased, its worker is notified and has to
   confirm; if the lease ends before the run started, the run is cancelled instead of requeued.
 """
@@ -23,6 +24,8 @@ from worker.fleet.control.entities import RunPhase, RunRecord
 
 # Bounds the damage of a run that kills its workers before they can report its start.
 ATTEMPTS = 5
+# Less than this is the way of a message and the start of a process.
+MIN_SKEW_US = 1_000_000
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -35,6 +38,14 @@ class Claimed:
     incarnation: str
     claim_id: str
     token: str
+    expires: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartConfirmed:
+    """The worker requests to execute the run, and may as soon as this is committed."""
+
+    at: int
     expires: int
 
 
@@ -80,9 +91,10 @@ class WorkerDisconnected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expired:
-    """The lease ended without a heartbeat."""
+    """The lease ended without a heartbeat, or for a ``reason`` that the worker gave."""
 
     at: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +113,7 @@ class CancelRequested:
 
 LifecycleEvent = (
     Claimed
+    | StartConfirmed
     | RunStarted
     | Progressed
     | Completed
@@ -144,8 +157,23 @@ def _lease(run: RunRecord, event: Claimed) -> Changes:
     }
 
 
+def _confirm_start(run: RunRecord, event: StartConfirmed) -> Changes:
+    return {"status": Status.RUNNING, "started": event.at, "expires": event.expires}
+
+
 def _start(run: RunRecord, event: RunStarted) -> Changes:
-    return {"status": Status.RUNNING, "started": event.at, "reported": event.seq}
+    return {
+        "status": Status.RUNNING,
+        "started": event.at,
+        "reported": event.seq,
+        "skew": _skew(run, event),
+    }
+
+
+def _skew(run: RunRecord, event: RunStarted) -> int | None:
+    # The worker begins as soon as its start is confirmed, which is by the other clock.
+    skew = 0 if run.started is None else event.at - run.started
+    return skew if abs(skew) >= MIN_SKEW_US else None
 
 
 def _progress(run: RunRecord, event: Progressed) -> Changes:
@@ -180,13 +208,17 @@ def _lose_claimed(run: RunRecord, event: Expired) -> Changes:
 
 
 def _lose_started(run: RunRecord, event: Expired) -> Changes:
-    message = f"worker '{run.worker}' sent nothing more after the run had started"
+    silent = f"worker '{run.worker}' sent nothing more after the run had started"
+    message = f"worker '{run.worker}' {event.reason}" if event.reason else silent
     return _end(Status.LOST, event.at, "LostAfterStart", message)
 
 
-def _requeue(run: RunRecord, event: Expired | HandedBack) -> Changes:
+def _requeue(run: RunRecord, event: Expired) -> Changes:
+    return {**_return(run, event), "attempt": run.attempt + 1}
+
+
+def _return(run: RunRecord, event: Expired | HandedBack) -> Changes:
     return {
-        "attempt": run.attempt + 1,
         "worker": None,
         "incarnation": None,
         "claim_id": None,
@@ -233,16 +265,18 @@ _AVAILABLE, _CLAIMED, _STARTED, _FINAL = RunPhase
 TABLE: tuple[Transition, ...] = (
     Transition(_AVAILABLE, Claimed, _CLAIMED, _lease),
     Transition(_AVAILABLE, CancelRequested, _FINAL, _cancel, note="cancelled"),
-    Transition(_CLAIMED, RunStarted, _STARTED, _start),
+    Transition(_CLAIMED, StartConfirmed, _STARTED, _confirm_start),
+    Transition(_CLAIMED, RunStarted, _STARTED, _start, note="not requested before"),
     Transition(_CLAIMED, Completed, _FINAL, _complete, note="never started"),
     Transition(_CLAIMED, Renewed, _CLAIMED, _renew),
     Transition(_CLAIMED, WorkerDisconnected, _CLAIMED, _shorten),
     Transition(_CLAIMED, CancelRequested, _CLAIMED, _mark_cancelling),
     Transition(_CLAIMED, HandedBack, _FINAL, _cancel, _cancelling, "cancelled"),
-    Transition(_CLAIMED, HandedBack, _AVAILABLE, _requeue, note="attempt + 1"),
+    Transition(_CLAIMED, HandedBack, _AVAILABLE, _return),
     Transition(_CLAIMED, Expired, _FINAL, _cancel, _cancelling, "cancelled"),
     Transition(_CLAIMED, Expired, _FINAL, _lose_claimed, _last_attempt, "LostAfterClaim"),
     Transition(_CLAIMED, Expired, _AVAILABLE, _requeue, note="attempt + 1"),
+    Transition(_STARTED, RunStarted, _STARTED, _start, note="first event"),
     Transition(_STARTED, Progressed, _STARTED, _progress),
     Transition(_STARTED, Completed, _FINAL, _complete),
     Transition(_STARTED, Renewed, _STARTED, _renew),

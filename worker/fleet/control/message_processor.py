@@ -7,14 +7,15 @@ because workers repeat them.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from worker.fleet.control import worker_messages
+from worker.fleet.control.claiming import RunSelector
 from worker.fleet.control.client_requests import RequestError, RequestHandler
-from worker.fleet.control.entities import QueuePartition, RunPhase
+from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.inbound import (
     InboundMessage,
     MessageParser,
@@ -22,10 +23,11 @@ from worker.fleet.control.inbound import (
     run_ids_of,
 )
 from worker.fleet.control.lifecycle import Claimed, Expired
+from worker.fleet.control.lost_runs import repeat_lost_run
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import PartitionHead, distribute, pick_runs
+from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
-from worker.fleet.control.store.store import Store, outage, retry_on_conflict
+from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
@@ -42,6 +44,7 @@ from worker.fleet.messaging.topics import Topics
 _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
     "status": worker_messages.presence,
     "claim": worker_messages.claim,
+    "start": worker_messages.start,
     "reports": worker_messages.reports,
     "beat": worker_messages.heartbeat,
     "release": worker_messages.release,
@@ -76,6 +79,8 @@ class MessageProcessor:
         self._pending_claims: dict[str, PendingClaim] = {}
         self._connected_since_us: int | None = None
         self._last_tick_us = 0
+        self._store_was_away = False
+        self._leases_restart = False
         self._last_retention_us = 0
         self._last_checkpoint_us = 0
 
@@ -84,13 +89,13 @@ class MessageProcessor:
     def process(self, messages: Sequence[Message], now_us: int) -> Outgoing:
         """Handle a batch of messages in one transaction. Return what to publish.
 
-        Raises ``OperationalError`` where the database cannot be used; nothing is changed then.
+        Raises :class:`StoreUnavailable`; the batch can be repeated then, as can all calls.
         """
         try:
-            return retry_on_conflict(lambda: self._process_batch(messages, now_us))
+            return self._in_store(lambda: self._process_batch(messages, now_us))
+        except StoreUnavailable:
+            raise
         except Exception as error:
-            if outage(error):
-                raise
             if len(messages) == 1:
                 text = f"{type(error).__name__}: {error}"[:500]
                 return Outgoing(refusals=[MessageRefused("defect", text, messages[0].topic)])
@@ -111,22 +116,40 @@ class MessageProcessor:
                     self._handle(uow, inbound)
                 except MessageRefused as refusal:
                     uow.refuse(refusal)
+            self._repeat_lost_runs(uow)
             self._assign_runs(uow)
         return self._committed(uow)
 
     def tick(self, now_us: int) -> Outgoing:
         """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
-        late = self._last_tick_us and now_us - self._last_tick_us > LATE_TICK_US
+        since_last = now_us - self._last_tick_us if self._last_tick_us else 0
+        late = not 0 <= since_last <= LATE_TICK_US
         self._last_tick_us = now_us
-        # While this process was suspended, heartbeats piled up unread: leases start anew.
-        if late and self._connected_since_us is not None:
+        # While this process was suspended, or the database away, heartbeats piled up unread; and a
+        # clock that was set has made leases longer or shorter: they start anew.
+        if (late or self._store_was_away) and self._connected_since_us is not None:
             self._connected_since_us = now_us
-        return retry_on_conflict(lambda: self._tick(now_us))
+            self._leases_restart = True
+        outgoing = self._in_store(lambda: self._tick(now_us))
+        self._store_was_away = self._leases_restart = False
+        return outgoing
+
+    def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
+        try:
+            return retry_on_conflict(run_transaction)
+        except StoreUnavailable:
+            self._store_was_away = True
+            # A commit may have assigned runs to them. A repeated claim gets these runs.
+            self._pending_claims.clear()
+            raise
 
     def _tick(self, now_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
             uow = self._unit_of_work(transaction, now_us)
+            if self._leases_restart:
+                transaction.cap_leases(uow.lease_end)
             self._expire_leases(uow)
+            self._repeat_lost_runs(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
             self._assign_runs(uow)
@@ -135,23 +158,46 @@ class MessageProcessor:
     def on_connected(self, now_us: int) -> Outgoing:
         """Collect the states and alerts that may have been lost before this connection."""
         self._connected_since_us = now_us
+        return self._in_store(lambda: self._collect_states(now_us))
+
+    def _collect_states(self, now_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
             uow = self._unit_of_work(transaction, now_us)
+            # The clock may have been set back since: a lease must not last longer for that.
+            transaction.cap_leases(uow.lease_end)
             checkpoint = transaction.meta(_CHECKPOINT)
             self._last_checkpoint_us = max(self._last_checkpoint_us, checkpoint or 0)
-            for run in transaction.changed_since(checkpoint) if checkpoint is not None else ():
-                uow.publish_run_state(run)
-            for run in transaction.unnotified():
+            if checkpoint is not None:
+                self._publish_states(uow, transaction.changed_since(min(checkpoint, now_us)))
+            for run, channels in transaction.unnotified():
                 uow.alert(run)
+                uow.outgoing.delivered[run.id] = channels
         return self._committed(uow)
+
+    def _publish_states(self, uow: UnitOfWork, runs: Sequence[RunRecord]) -> None:
+        uow.transaction.load_orders(run.order_id for run in runs)
+        for run in runs:
+            uow.publish_run_state(run)
+            order = uow.transaction.order(run.order_id)
+            if order is not None and order.last_run == run.id:
+                uow.publish_order_state(order)
+
+    def store_time_us(self) -> int:
+        """Return the time of the store's clock in microseconds since the epoch."""
+        return self._store.now_us()
 
     def on_disconnected(self) -> None:
         """Suspend the expiry of leases: heartbeats cannot arrive without a connection."""
         self._connected_since_us = None
         self._pending_claims.clear()
 
+    def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
+        """Record the channels over which the alert of a run was delivered so far."""
+        with self._store.transaction() as transaction:
+            transaction.mark_delivered(run_id, channels)
+
     def mark_notified(self, run_ids: Sequence[str], now_us: int) -> None:
-        """Record that the alerts of runs were delivered."""
+        """Record that the alerts of runs were delivered over all channels."""
         with self._store.transaction() as transaction:
             transaction.mark_notified(run_ids, now_us)
 
@@ -182,6 +228,7 @@ class MessageProcessor:
         try:
             if inbound.refusal is not None:
                 raise inbound.refusal
+            uow.request_id = inbound.request_id
             result = self._requests.methods[inbound.method](uow, inbound.content)
             reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
         except RequestError as error:
@@ -191,6 +238,11 @@ class MessageProcessor:
             code = {"oversized": "too_large", "unknown": "unknown"}.get(refusal.kind, "invalid")
             reply = _failure(code, refusal.message)
         message = inbound.message
+        if not message.reply_to:
+            # Nobody waits for the failure, so it is recorded as a refusal of the message.
+            if reply.error is not None and inbound.refusal is None:
+                uow.refuse(MessageRefused(reply.error.code, reply.error.message))
+            return
         uow.outgoing.messages.append(
             Message(
                 topic=message.reply_to,
@@ -212,8 +264,14 @@ class MessageProcessor:
                 uow.apply(run, Expired(at=uow.now_us))
                 uow.outgoing.expired.append(run)
 
+    def _repeat_lost_runs(self, uow: UnitOfWork) -> None:
+        for run in uow.lost:
+            repeat_lost_run(uow, self._policy, run)
+
     def _write_checkpoint(self, uow: UnitOfWork) -> None:
         """Store a time before which all committed states are published, for the next start."""
+        # A clock that was set back must not stop the checkpoints until it has caught up.
+        self._last_checkpoint_us = min(self._last_checkpoint_us, uow.now_us)
         due = uow.now_us - self._last_checkpoint_us > CHECKPOINT_INTERVAL_US
         if self._connected_since_us is not None and due:
             # The time of the checkpoint before: what was committed since may still be in a queue.
@@ -222,6 +280,7 @@ class MessageProcessor:
 
     def _apply_retention(self, uow: UnitOfWork) -> None:
         retain_us = int(self._settings.retain_s * 1e6)
+        self._last_retention_us = min(self._last_retention_us, uow.now_us)
         if not retain_us or uow.now_us - self._last_retention_us <= RETENTION_INTERVAL_US:
             return
         # Until nothing is left, each tick deletes a part: one large transaction would block.
@@ -238,26 +297,12 @@ class MessageProcessor:
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
-        partitions = uow.transaction.partitions()
-        heads = [head for each in partitions if (head := self._head(uow, each, demand))]
-        if not heads:
-            return
-        picked = pick_runs(heads, uow.transaction.leases_by_project(), demand)
+        picked = RunSelector(uow.transaction, self._policy, uow.now_us).select(demand)
         assigned: dict[str, list[str]] = {}
         for worker, run_id in distribute(demands, picked):
             assigned.setdefault(worker, []).append(run_id)
         for worker, run_ids in assigned.items():
             self._lease_runs(uow, worker, run_ids)
-
-    def _head(
-        self, uow: UnitOfWork, partition: QueuePartition, demand: int
-    ) -> PartitionHead | None:
-        limit = self._policy.concurrency(partition.project, partition.workflow)
-        room = demand if limit is None else min(demand, limit - partition.leased)
-        if room <= 0:
-            return None
-        waiting = uow.transaction.waiting_runs(partition, room)
-        return PartitionHead(partition=partition, waiting=waiting, limit=limit)
 
     def _lease_runs(self, uow: UnitOfWork, worker: str, run_ids: Sequence[str]) -> None:
         claim = uow.pending_claims.pop(worker)

@@ -19,13 +19,15 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     ``concurrent`` is how many of its runs may be unfinished, ``per_period`` how many are accepted
     in ``period_s`` seconds; orders above that are rejected. ``workflows`` limits, by name, how many
-    runs of a workflow are leased at once; further ones wait.
+    runs of a workflow are leased at once; further ones wait. ``idempotent`` names the workflows
+    whose lost runs are done again, besides those that have this option themselves.
     """
 
     concurrent: Annotated[int, Meta(ge=0)] | None = None
     per_period: Annotated[int, Meta(ge=0)] | None = None
     period_s: Annotated[float, Meta(gt=0)] = 3600.0
     workflows: Mapping[str, Annotated[int, Meta(ge=0)]] = {}
+    idempotent: frozenset[str] = frozenset()
 
 
 class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

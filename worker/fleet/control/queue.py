@@ -1,63 +1,68 @@
-"""Queue order: by priority, then the project with the fewest leased runs, then by age. Pure."""
+"""Order of the queue: priority, then the project with the fewest leased runs, then age. Pure.
+
+A queue holds the waiting runs of one project and priority, the oldest first. A queue that is not
+served for ``AGEING_S`` rises by one priority, and by one more for each further ``AGEING_S``, until
+a run of it is leased. So no queue is passed over for ever, and a long backlog that is being served
+gains nothing by its age.
+"""
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.fleet.control.entities import QueuePartition
+AGEING_S = 300
+_AGEING_US = AGEING_S * 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingRun:
-    """A run in the queue, with what its place depends on."""
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ProjectQueue:
+    """The waiting runs of a project and priority.
 
-    run_id: str
-    priority: int
-    age: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionHead:
-    """The first runs of a partition, in queue order.
-
-    ``limit`` is how many runs of the partition may be leased at once.
+    ``since``: when a run of it was leased last, or its first run came.
     """
 
-    partition: QueuePartition
-    waiting: Sequence[WaitingRun]
-    limit: int | None = None
+    project: str
+    priority: int
+    since: int
 
 
-def pick_runs(heads: Sequence[PartitionHead], leased: Mapping[str, int], demand: int) -> list[str]:
-    """Pick up to ``demand`` runs, in queue order, and return their ids.
+def rank(priority: int, since: int) -> int:
+    """Return the place of a queue, lowest first. It does not depend on the present time."""
+    return since // _AGEING_US - priority
+
+
+def share_slots(
+    queues: Sequence[ProjectQueue], leased: Mapping[str, int], slots: int, now_us: int
+) -> list[ProjectQueue]:
+    """Return the queue that each slot goes to, as if none of the queues ever ended.
 
     ``leased`` is the number of leased runs of each project.
     """
     leases = Counter(leased)
-    taken = [0] * len(heads)
-    picked: list[str] = []
-    while len(picked) < demand:
-        ready = [index for index in range(len(heads)) if _has_next(heads[index], taken[index])]
-        if not ready:
-            break
-        best = min(ready, key=lambda index: _rank(heads[index], taken[index], leases))
-        picked.append(heads[best].waiting[taken[best]].run_id)
-        taken[best] += 1
+    served: set[ProjectQueue] = set()
+
+    def place(queue: ProjectQueue) -> tuple[int, int, int]:
+        # A queue that has just been served has lost what it gained by age.
+        since = now_us if queue in served else queue.since
+        return rank(queue.priority, since), leases[queue.project], queue.since
+
+    heap = [(place(queue), queue) for queue in queues]
+    heapq.heapify(heap)
+    shared: list[ProjectQueue] = []
+    while heap and len(shared) < slots:
+        known, queue = heap[0]
+        # Places only get worse, so one that is not worse than it was is the best.
+        if (current := place(queue)) > known:
+            heapq.heapreplace(heap, (current, queue))
+            continue
+        shared.append(queue)
+        served.add(queue)
         # Counted at once: else one project would get all of a large demand.
-        leases[heads[best].partition.project] += 1
-    return picked
-
-
-def _has_next(head: PartitionHead, taken: int) -> bool:
-    below_limit = head.limit is None or head.partition.leased + taken < head.limit
-    return below_limit and taken < len(head.waiting)
-
-
-def _rank(head: PartitionHead, taken: int, leases: Mapping[str, int]) -> tuple[int, int, int]:
-    first = head.waiting[taken]
-    return -first.priority, leases[head.partition.project], first.age
+        leases[queue.project] += 1
+    return shared
 
 
 def distribute(demands: Mapping[str, int], run_ids: Iterable[str]) -> Iterator[tuple[str, str]]:

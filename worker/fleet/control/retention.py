@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, union
 
 from worker.core.status import STATUSES
 from worker.fleet.control.store import tables
@@ -16,7 +16,7 @@ def delete_ended_orders(transaction: Transaction, before: int) -> int:
     """Delete up to ``BATCH_SIZE`` orders whose last run ended before a time; return the number."""
     connection, orders, runs = transaction.connection, tables.ORDERS.c, tables.RUNS.c
     last_end = (
-        select(func.coalesce(func.max(runs.finished), orders.created))
+        select(func.coalesce(func.max(runs.changed), orders.created))
         .where(runs.order_id == orders.id)
         .scalar_subquery()
     )
@@ -39,6 +39,6 @@ def delete_ended_orders(transaction: Transaction, before: int) -> int:
     connection.execute(delete(tables.DATACLIPS).where(tables.DATACLIPS.c.owner.in_(order_ids)))
     connection.execute(delete(tables.ORDERS).where(orders.id.in_(order_ids)))
     # Plans are shared between orders, so they go only when no order refers to them.
-    used = select(orders.plan)
+    used = union(select(orders.plan), select(runs.plan).where(runs.plan.is_not(None)))
     connection.execute(delete(tables.PLANS).where(tables.PLANS.c.id.not_in(used)))
     return len(order_ids)

@@ -1,28 +1,30 @@
 """The control plane as a service: receives messages from a bus and publishes the results.
 
 The processor works in a thread of its own, one batch at a time; messages that arrive meanwhile form
-the next batch. So the higher the load, the more messages share one transaction.
+the next batch. So the higher the load, the more messages share one transaction. While the database
+is away, a batch is repeated with increasing pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
-from worker.fleet.control.store.store import outage
+from worker.fleet.control.plane_clock import PlaneClock
+from worker.fleet.control.store.store import StoreUnavailable
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import LeveledLogger
-from worker.util.machine_clock import now_us
 from worker.version import VERSION
 
 TICK_S = 0.25
@@ -30,7 +32,9 @@ TICK_S = 0.25
 # after each batch, for each of its messages, raises the throughput. The first message after a
 # quiet time is not delayed.
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
-MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.2, 10.0
+MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
+SLOW_STORE_S = 5.0
+"""A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
 
 
@@ -42,6 +46,12 @@ def control_will(topics: Topics, id: str) -> Message:
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
     presence = wire.Presence(incarnation=id, online=online, version=VERSION)
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
+
+
+def _store_pause_s(failures: int) -> float:
+    # Random, so that several control planes do not return to a database at the same moment.
+    pause_s = min(MAX_STORE_PAUSE_S, MIN_STORE_PAUSE_S * 2.0 ** min(failures, 10))
+    return pause_s * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 class ControlPlane:
@@ -66,22 +76,41 @@ class ControlPlane:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
-        self._notifier = notifier
         self._encode = encode
+        self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
+        self._clock = PlaneClock(processor.store_time_us)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
-        self._alert_tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
         self.store_outage = ""
         """Why the database cannot be used; empty while it can."""
+        self._call_began: float | None = None
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+
+    @property
+    def undelivered_alerts(self) -> int:
+        """The number of alerts that are not delivered over all channels yet."""
+        return self._alerts.undelivered
+
+    @property
+    def problem(self) -> str:
+        """Why the control plane cannot work at present; empty while it can."""
+        if self.store_outage:
+            return self.store_outage
+        began = self._call_began
+        if began is not None and (waited_s := time.monotonic() - began) > SLOW_STORE_S:
+            return f"the database has not answered for {waited_s:.0f} s"
+        return "" if self.connected.is_set() else "not connected to the broker"
 
     async def run(self) -> None:
         """Work until cancelled; a batch that has begun is finished first."""
         try:
             async with self._bus:
-                await self._serve()
+                try:
+                    await self._serve()
+                finally:
+                    await self._alerts.close()
         finally:
             self._thread.shutdown(wait=True)
 
@@ -94,12 +123,15 @@ class ControlPlane:
                 began = time.monotonic()
                 await self._handle_arrivals(arrivals)
                 if time.monotonic() >= next_tick:
-                    self._publish(await self._on_thread(lambda: self._processor.tick(now_us())))
+                    self._publish(await self._on_thread(self._tick))
                     next_tick = time.monotonic() + TICK_S
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
                 await asyncio.sleep(began + pause_s - time.monotonic())
         finally:
             self._bus.publish(_presence(self._topics, self._id, online=False))
+
+    def _tick(self) -> Outgoing:
+        return self._processor.tick(self._clock.synchronise())
 
     async def _handle_arrivals(self, arrivals: Sequence[Arrival]) -> None:
         # Messages are processed before a change of the connection that came after them.
@@ -121,7 +153,10 @@ class ControlPlane:
         await self._process(messages)
 
     async def _on_connected(self) -> None:
-        self._publish(await self._on_thread(lambda: self._processor.on_connected(now_us())))
+        clock = self._clock
+        self._publish(
+            await self._on_thread(lambda: self._processor.on_connected(clock.synchronise()))
+        )
         self._bus.publish(_presence(self._topics, self._id, online=True))
         self.connected.set()
         self._log.info("broker.connected", incarnation=self._id)
@@ -129,36 +164,32 @@ class ControlPlane:
     async def _process(self, messages: Sequence[Message]) -> None:
         if messages:
             self.handled += len(messages)
-            results = await self._on_thread(lambda: self._processor.process(messages, now_us()))
+            results = await self._on_thread(
+                lambda: self._processor.process(messages, self._clock.now_us())
+            )
             self._publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
-        """Call in the processor's thread; where the database fails, until it works again."""
-        pause_s = MIN_STORE_PAUSE_S
+        """Make a call that uses the database, and repeat it until the database is available."""
+        failures = 0
         while True:
+            self._call_began = time.monotonic()
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
-            except Exception as error:
-                if not (reason := outage(error)):
-                    raise
+            except StoreUnavailable as error:
+                failures += 1
+                # Once: a database that is away for an hour would else fill the log.
                 if not self.store_outage:
-                    self._log.critical("store.unavailable", error=reason)
-                self.store_outage = reason
-            else:
-                if self.store_outage:
-                    self._log.warning("store.available")
+                    self._log.critical("store.unavailable", error=str(error)[:500])
+                self.store_outage = str(error)
+                await asyncio.sleep(_store_pause_s(failures))
+                continue
+            finally:
+                self._call_began = None
+            if failures:
                 self.store_outage = ""
-                return result
-            # Messages wait meanwhile: answered by nobody, they are retransmitted.
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, MAX_STORE_PAUSE_S)
-
-    @property
-    def problem(self) -> str:
-        """Why this control plane does not work now; empty where it does."""
-        if self.store_outage:
-            return f"cannot use the database: {self.store_outage}"
-        return "" if self.connected.is_set() else "not connected"
+                self._log.warning("store.available", failures=failures)
+            return result
 
     def _publish(self, outgoing: Outgoing) -> None:
         for message in outgoing.messages:
@@ -166,11 +197,8 @@ class ControlPlane:
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
         self.ended.update({status.value: count for status, count in outgoing.ended.items()})
-        if outgoing.alerts:
-            # In a task of its own: a slow webhook must not delay the next batch.
-            task = asyncio.create_task(self._send_alerts(outgoing.alerts))
-            self._alert_tasks.add(task)
-            task.add_done_callback(self._alert_tasks.discard)
+        for alert in outgoing.alerts:
+            self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))
 
     def _log_warnings(self, outgoing: Outgoing) -> None:
         for refusal in outgoing.refusals:
@@ -182,10 +210,15 @@ class ControlPlane:
                 "lease.expired", run_id=run.id, attempt=run.attempt, worker=run.worker
             )
 
-    async def _send_alerts(self, alerts: Sequence[wire.Alert]) -> None:
-        for alert in alerts:
-            message = Message(topic=self._topics.alerts, payload=wire.encode(alert), confirm=True)
-            self._bus.publish(self._encode(message))
-            await self._notifier.notify(alert, self._log)
-        run_ids = [alert.run_id for alert in alerts]
-        await self._on_thread(lambda: self._processor.mark_notified(run_ids, now_us()))
+    async def _publish_alert(self, alert: wire.Alert) -> None:
+        message = Message(topic=self._topics.alerts, payload=wire.encode(alert))
+        await self._bus.confirm(self._encode(message))
+
+    async def _record_delivery(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
+        def record() -> None:
+            if complete:
+                self._processor.mark_notified([run_id], self._clock.now_us())
+            else:
+                self._processor.mark_delivered(run_id, channels)
+
+        await self._on_thread(record)

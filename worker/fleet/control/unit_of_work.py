@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from worker.core.status import Status
+from worker.core.status import STATUSES, Status
 from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import LifecycleEvent
@@ -28,13 +28,15 @@ class Settings:
 
     ``lease_s``: how long a lease lasts without a heartbeat. ``disconnect_grace_s``: how long a
     worker has to come back after its connection broke. ``retain_s``: how long ended orders are
-    stored, 0 for ever. ``max_payload_bytes``: the largest message that is read.
+    stored, 0 for ever. ``max_payload_bytes``: the largest message that is read. ``lost_retries``:
+    how often an order of an idempotent workflow gets a new run after a lost one.
     """
 
     lease_s: float = 10.0
     disconnect_grace_s: float = 2.0
     retain_s: float = 0.0
     max_payload_bytes: int = 32 * 1024 * 1024
+    lost_retries: int = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Outgoing:
     """The results of a batch, for use after the commit.
 
     ``ended`` counts final statuses; ``expired`` are runs as they were when their lease expired.
+    ``delivered`` are the channels over which an alert has been delivered already, by its run.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -58,6 +61,7 @@ class Outgoing:
     refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)
+    delivered: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def extend(self, other: Outgoing) -> None:
         self.messages += other.messages
@@ -65,12 +69,14 @@ class Outgoing:
         self.refusals += other.refusals
         self.ended += other.ended
         self.expired += other.expired
+        self.delivered |= other.delivered
 
 
 class MessageRefused(Exception):
     """A message that is refused, and changes nothing.
 
-    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, defect.
+    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, defect; of an order without
+    a response topic also the code of its failure: invalid, conflict.
     """
 
     def __init__(self, kind: str, message: str, topic: str = "") -> None:
@@ -81,7 +87,9 @@ class MessageRefused(Exception):
 class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
-    ``topic`` is the topic of the message that is being handled.
+    ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
+    transmissions of one request, and empty where that is not known. ``lost`` are the runs that were
+    lost in this transaction.
     """
 
     def __init__(
@@ -98,7 +106,9 @@ class UnitOfWork:
         self.settings = settings
         self.pending_claims = pending_claims
         self.outgoing = Outgoing()
+        self.lost: list[RunRecord] = []
         self.topic = ""
+        self.request_id = ""
         self._timestamps = 0
 
     @property
@@ -132,19 +142,26 @@ class UnitOfWork:
 
     def apply(self, run: RunRecord, event: LifecycleEvent) -> RunRecord:
         """Apply an event to a run; store and return the result. Publish a changed status."""
-        changed = lifecycle.apply(run, event)
-        self.transaction.put_run(changed)
-        if changed.status is not run.status:
-            self._status_changed(changed)
-        return changed
+        applied = lifecycle.apply(run, event)
+        if applied.status is run.status:
+            self.transaction.put_run(applied)
+            return applied
+        applied = replace(applied, changed=self.now_us)
+        self.transaction.put_run(applied)
+        self._status_changed(applied)
+        return applied
 
     def _status_changed(self, run: RunRecord) -> None:
         self.publish_run_state(run)
         order = self.transaction.order(run.order_id)
         if order is not None and order.last_run == run.id:
-            self.transaction.put_order(replace(order, status=run.status))
+            order = replace(order, status=run.status)
+            self.transaction.put_order(order)
+            self.publish_order_state(order)
         if run.final:
             self.outgoing.ended[run.status] += 1
+        if run.status is Status.LOST:
+            self.lost.append(run)
         if run.status in ALERTING:
             self.transaction.add("alerts", {"run_id": run.id, "at": self.now_us, "notified": None})
             self.alert(run)
@@ -157,9 +174,10 @@ class UnitOfWork:
         self.publish(topic, views.run_state(run), retain=True, expiry_s=expiry_s)
 
     def publish_order_state(self, order: WorkOrder) -> None:
-        """Publish the retained state of an order that has no run."""
+        """Publish the retained state of an order."""
+        expiry_s = STATE_EXPIRY_S if STATUSES[order.status].final else 0
         topic = self.topics.order(order.id)
-        self.publish(topic, views.order_state(order), retain=True, expiry_s=STATE_EXPIRY_S)
+        self.publish(topic, views.order_state(order), retain=True, expiry_s=expiry_s)
 
     def alert(self, run: RunRecord) -> None:
         """Send an alert for a run after the commit."""

@@ -27,6 +27,7 @@ def run_state(run: RunRecord) -> wire.RunState:
         start=run.start or None,
         error_type=run.error_type,
         error_message=run.error_message,
+        skew=run.skew,
     )
 
 
@@ -60,7 +61,7 @@ def alert(run: RunRecord) -> wire.Alert:
         project=run.project,
         workflow=run.workflow,
         status=run.status.value,
-        at=run.finished or 0,
+        at=run.changed,
         error_type=run.error_type,
         error_message=run.error_message,
         worker=run.worker,

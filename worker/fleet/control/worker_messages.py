@@ -1,4 +1,4 @@
-"""Handlers of worker messages: presence, claims, heartbeats, releases and reports."""
+"""Handlers of worker messages: presence, claims, starts, heartbeats, releases and reports."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import (
     Completed,
+    Expired,
     HandedBack,
     LeaseCheck,
     LifecycleEvent,
     Progressed,
     Renewed,
     RunStarted,
+    StartConfirmed,
     WorkerDisconnected,
     check_lease,
 )
@@ -37,9 +39,10 @@ MAX_ERROR_TYPE, MAX_ERROR_MESSAGE = 200, 10_000
 def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     """Record that a worker connected or disconnected, and cut the leases that it cannot renew."""
     known = uow.transaction.worker(worker)
-    # Incarnations begin with the time of their start, so they compare by age. An older one can
-    # still arrive: the will of a connection that was replaced comes late.
-    if known is not None and presence.incarnation < known.incarnation:
+    # The will of a connection that was replaced comes late. Incarnations are not compared by age:
+    # they begin with the time of the worker's clock, which may have been ahead before.
+    replaced = known is not None and presence.incarnation != known.incarnation
+    if replaced and not presence.online:
         raise MessageRefused("stale", f"incarnation {presence.incarnation} has been replaced")
     uow.transaction.put_worker(
         WorkerRow(
@@ -93,17 +96,39 @@ def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
     # A retry from a step starts there, whatever the order requested.
     if run.start:
         options = msgspec.structs.replace(options, start=run.start)
+    plan_id = run.plan_id or order.plan_id
     owner, _, dataclip = run.input.partition("/")
     return wire.AssignedRun(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=uow.settings.lease_s,
         payload_limit=uow.settings.max_payload_bytes,
         order_id=run.order_id,
-        plan_id=order.plan_id,
-        plan=msgspec.Raw(uow.transaction.plan(order.plan_id).encode()),
+        plan_id=plan_id,
+        plan=msgspec.Raw(uow.transaction.plan(plan_id).encode()),
         input=msgspec.Raw((uow.transaction.dataclip(owner, dataclip) or "{}").encode()),
         options=options,
     )
+
+
+def start(uow: UnitOfWork, worker: str, request: wire.StartRequest) -> None:
+    """Start claimed runs, so that their worker may execute them. The commit comes before that."""
+    started, refused = list[wire.Attempt](), list[wire.Attempt]()
+    for lease in request.leases:
+        attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
+        run = _leased_run(uow, worker, lease)
+        (started if run is not None and _confirm_start(uow, run) else refused).append(attempt)
+    uow.publish(uow.topics.worker(worker, "rsp"), wire.Starts(started=started, refused=refused))
+
+
+def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
+    # The response to an earlier request was lost: the worker still waits for it.
+    if run.phase is RunPhase.STARTED:
+        return True
+    if run.cancelling:
+        uow.apply(run, HandedBack(at=uow.now_us))
+        return False
+    uow.apply(run, StartConfirmed(at=uow.now_us, expires=uow.lease_end))
+    return True
 
 
 def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
@@ -126,11 +151,18 @@ def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
 
 
 def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
-    """Put runs that the worker did not start back into the queue."""
+    """Put runs that the worker did not start back into the queue; lose those that it cut short."""
     for lease in release.leases:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.CLAIMED:
             uow.apply(run, HandedBack(at=uow.now_us))
+    for lease in release.aborted:
+        run = _leased_run(uow, worker, lease)
+        if run is not None and run.phase is RunPhase.STARTED:
+            reason = (
+                f"was stopped before the run had ended{release.reason and ': '}{release.reason}"
+            )
+            uow.apply(run, Expired(at=uow.now_us, reason=reason))
 
 
 def _leased_run(uow: UnitOfWork, worker: str, lease: wire.Lease) -> RunRecord | None:
@@ -249,13 +281,13 @@ def _lifecycle_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent) -> Lifecy
     if isinstance(event, RunComplete):
         return Completed(
             seq=event.seq,
-            at=uow.now_us,
+            at=event.timestamp,
             status=STATUS_OF_REASON[event.reason],
             error_type=_text(event.error_type, MAX_ERROR_TYPE),
             error_message=_text(event.error_message, MAX_ERROR_MESSAGE),
         )
-    if run.phase is RunPhase.CLAIMED:
-        return RunStarted(seq=event.seq, at=uow.now_us)
+    if run.reported < 0:
+        return RunStarted(seq=event.seq, at=event.timestamp)
     return Progressed(seq=event.seq)
 
 

@@ -12,12 +12,15 @@ from worker.errors import UsageError
 
 # An environment variable, because a password in a URL shows in the list of processes.
 PASSWORD_VARIABLE = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """The address of a broker: host and port, user name and password, certificates for TLS."""
+    """The address of a broker: host and port, user name and password, certificates for TLS.
+
+    ``websocket_path`` is the path of MQTT over WebSockets, and empty for MQTT over TCP.
+    """
 
     host: str
     port: int
@@ -27,9 +30,11 @@ class Address:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    websocket_path: str = ""
 
     def __str__(self) -> str:
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+        scheme = ("ws" if self.websocket_path else "mqtt") + ("s" if self.tls else "")
+        return f"{scheme}://{self.host}:{self.port}{self.websocket_path}"
 
     def context(self) -> ssl.SSLContext | None:
         """Create the TLS context; ``None`` without TLS.
@@ -53,6 +58,8 @@ def parse_address(
 ) -> Address:
     """Parse ``mqtt://name:password@host:1883``, or ``mqtts://`` for TLS.
 
+    ``ws://host/path`` and ``wss://host/path`` are MQTT over WebSockets, for brokers behind proxies.
+
     A URL without a password takes it from the environment variable ``WORKER_MQTT_PASSWORD``.
     Raises :class:`UsageError` on an invalid URL, or one that does not fit the certificates.
     """
@@ -61,13 +68,16 @@ def parse_address(
         port = parts.port
     except ValueError as error:
         raise UsageError(f"'{url}' is not a broker URL: {error}") from error
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/"):
+    websocket = parts.scheme in ("ws", "wss")
+    has_path = bool(parts.path.strip("/"))
+    if parts.scheme not in _PORTS or not parts.hostname or (has_path and not websocket):
         raise UsageError(
-            f"'{_without_password(url)}' is not a broker URL (expected mqtt://HOST or mqtts://HOST)"
+            f"'{_without_password(url)}' is not a broker URL (expected mqtt://HOST, mqtts://HOST, "
+            "ws://HOST/PATH or wss://HOST/PATH)"
         )
-    tls = parts.scheme == "mqtts"
+    tls = parts.scheme in ("mqtts", "wss")
     if (ca or cert or key) and not tls:
-        raise UsageError("certificates need TLS: write mqtts://HOST")
+        raise UsageError("certificates need TLS: write mqtts://HOST or wss://HOST/PATH")
     if (cert is None) is not (key is None):
         raise UsageError("a client certificate needs both --cert and --key")
     return Address(
@@ -79,6 +89,8 @@ def parse_address(
         ca=ca,
         cert=cert,
         key=key,
+        # By convention, where a URL has no path.
+        websocket_path=(parts.path if has_path else "/mqtt") if websocket else "",
     )
 
 

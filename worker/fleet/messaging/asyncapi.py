@@ -57,7 +57,12 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
             (f"workers.{channel}", topics.worker("{worker}", channel), (type,), "receive")
             for channel, type in wire.FROM_WORKERS.items()
         ),
-        ("workers.rsp", topics.worker("{worker}", "rsp"), (wire.Assignment, wire.Acks), "send"),
+        (
+            "workers.rsp",
+            topics.worker("{worker}", "rsp"),
+            (wire.Assignment, wire.Starts, wire.Acks),
+            "send",
+        ),
         ("workers.cmd", topics.worker("{worker}", "cmd"), (wire.Command,), "send"),
         ("control.status", topics.control, (wire.Presence,), "send"),
         ("runs.state", topics.run("{run}", "state"), (wire.RunState,), "send"),

@@ -11,6 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from worker.errors import WorkerError
+
 MAX_BATCH = 256
 """The most messages that one ``receive`` returns."""
 
@@ -20,8 +22,7 @@ class Message:
     """A message.
 
     ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation data. A retained
-    message expires after ``expiry_s`` seconds, 0 for never. ``confirm`` requires an
-    acknowledgement by the broker (QoS 1), for messages that nobody retransmits.
+    message expires after ``expiry_s`` seconds, 0 for never.
     """
 
     topic: str
@@ -31,7 +32,10 @@ class Message:
     correlation: bytes = b""
     expiry_s: int = 0
     content_type: str = "application/json"
-    confirm: bool = False
+
+
+class BrokerRefusal(WorkerError):
+    """A refusal of the broker: of a connection, or of a message by its access list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection broke; the bus tries to reconnect."""
+    """The connection broke, or could not be made; the bus tries to reconnect."""
 
     reason: str
 
@@ -59,11 +63,20 @@ class Bus(Protocol):
     def publish(self, message: Message) -> None:
         """Send a message, or drop it while disconnected. Never waits."""
 
+    async def confirm(self, message: Message) -> None:
+        """Send a message, and wait until the broker has it.
+
+        Raises :class:`ConnectionError`, and :class:`BrokerRefusal` where the broker refuses it.
+        """
+
     def subscribe(self, filter: str) -> None:
         """Add a topic filter, which holds for later connections too."""
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
-        """Wait up to ``wait_s`` seconds for an arrival. Return all there are; empty after that."""
+        """Wait up to ``wait_s`` seconds for an arrival. Return all there are; empty after that.
+
+        Raises :class:`BrokerRefusal` where the first connection is refused for its credentials.
+        """
 
 
 class Inbox:

@@ -69,6 +69,11 @@ class LocalBus:
         if self._online:
             self._broker.route(message)
 
+    async def confirm(self, message: Message) -> None:
+        if not self._online:
+            raise ConnectionError("not connected to the broker")
+        self._broker.route(message)
+
     def subscribe(self, filter: str) -> None:
         self.filters.append(filter)
         self._broker.deliver_retained(self, [filter])

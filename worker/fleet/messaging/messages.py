@@ -112,6 +112,16 @@ class Lease(Payload, frozen=True):
     token: Annotated[str, Meta(min_length=8, max_length=64)]
 
 
+class StartRequest(Payload, frozen=True):
+    """The leases of claimed runs that the worker is about to execute.
+
+    It executes none before :class:`Starts` confirms it, and repeats the request until then.
+    """
+
+    incarnation: Id
+    leases: Annotated[list[Lease], Meta(min_length=1, max_length=10_000)]
+
+
 class Heartbeat(Payload, frozen=True):
     """The leases that a worker renews."""
 
@@ -120,10 +130,16 @@ class Heartbeat(Payload, frozen=True):
 
 
 class Release(Payload, frozen=True):
-    """The leases of runs that the worker did not start, and will not."""
+    """The leases of runs that the worker did not start, and will not.
+
+    ``aborted`` are those of runs that it started and cut short, as it was stopped; ``reason`` is
+    why it did not wait for their end.
+    """
 
     incarnation: Id
     leases: Annotated[list[Lease], Meta(max_length=10_000)]
+    aborted: Annotated[list[Lease], Meta(max_length=10_000)] = []
+    reason: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
 
 
 class RunReport(Payload, frozen=True):
@@ -209,6 +225,24 @@ class Assignment(Payload, frozen=True, tag="runs"):
     runs: list[AssignedRun]
 
 
+class Attempt(Payload, frozen=True):
+    """One attempt of a run. A worker may still run an older one whose lease has expired."""
+
+    run_id: Id
+    attempt: int
+
+
+class Starts(Payload, frozen=True, tag="starts"):
+    """The response to a request to start runs. A repeated request gets the same response.
+
+    Those in ``started`` are running and belong to the worker until they end. Those in ``refused``
+    are leased to it no more, or cancelled: it must not execute them.
+    """
+
+    started: list[Attempt] = []
+    refused: list[Attempt] = []
+
+
 class Ack(Payload, frozen=True):
     """The acknowledgement of a run's events up to ``upto``; -1: none.
 
@@ -246,14 +280,7 @@ def report_number(payload: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
-Response = Assignment | Acks
-
-
-class Attempt(Payload, frozen=True):
-    """One attempt of a run. A worker may still run an older one whose lease has expired."""
-
-    run_id: Id
-    attempt: int
+Response = Assignment | Starts | Acks
 
 
 class Command(Payload, frozen=True):
@@ -269,10 +296,13 @@ class Command(Payload, frozen=True):
 class Submit(Payload, frozen=True):
     """A work order, for the name of a registered workflow or for a plan.
 
-    The client chooses ``order_id``; it is the idempotency key of the request.
+    The client chooses ``order_id``; it is the idempotency key of the request. The same id with the
+    same content gets the order as it is; with other content it is a conflict. An order that was
+    rejected is submitted again. Without an id, the same content within a minute is one order. A
+    publisher that needs no reply sends no response topic: the state of the order is on its topic.
     """
 
-    order_id: Id
+    order_id: Id = ""
     workflow: Label | None = None
     plan: Raw = msgspec.field(default_factory=lambda: NULL)
     input: Raw = msgspec.field(default_factory=lambda: Raw(b"{}"))
@@ -327,7 +357,8 @@ class EventQuery(Payload, frozen=True):
 class RetryRequest(Payload, frozen=True):
     """A request to run an order again: from the start, or from a step with its recorded input.
 
-    The client chooses ``run_id``; it is the idempotency key of the request.
+    The client chooses ``run_id``; it is the idempotency key of the request. With ``latest`` the
+    workflow is the one that the control plane knows by now, else that of the run before.
     """
 
     id: Id
@@ -335,6 +366,7 @@ class RetryRequest(Payload, frozen=True):
     from_step: Annotated[str, Meta(min_length=1, max_length=1000, pattern=WITHOUT_NUL)] | None = (
         None
     )
+    latest: bool = False
 
 
 class Empty(Payload, frozen=True):
@@ -373,6 +405,7 @@ REQUESTS: dict[str, type[Any]] = {
 FROM_WORKERS: dict[str, type[Any]] = {
     "status": Presence,
     "claim": Claim,
+    "start": StartRequest,
     "reports": Reports,
     "beat": Heartbeat,
     "release": Release,
@@ -384,7 +417,11 @@ FROM_WORKERS: dict[str, type[Any]] = {
 
 
 class RunState(Payload, frozen=True, omit_defaults=False):
-    """The state of a run, retained."""
+    """The state of a run, retained.
+
+    ``started`` and ``finished`` are by the clock of the worker where it has reported them. ``skew``
+    is how many microseconds that clock was ahead of the control plane's, if a second or more.
+    """
 
     run_id: Id
     order_id: Id
@@ -401,6 +438,7 @@ class RunState(Payload, frozen=True, omit_defaults=False):
     start: str | None = None
     error_type: str | None = None
     error_message: str | None = None
+    skew: int | None = None
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):

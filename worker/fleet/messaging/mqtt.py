@@ -11,26 +11,68 @@ import asyncio
 import logging
 import random
 import socket
+import time
 from contextlib import suppress
 from typing import Any, Self
 
 import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from worker.fleet.messaging.address import Address
-from worker.fleet.messaging.bus import Arrival, Connected, Disconnected, Inbox, Message
+from worker.fleet.messaging.bus import (
+    Arrival,
+    BrokerRefusal,
+    Connected,
+    Disconnected,
+    Inbox,
+    Message,
+)
 
 # The number of unacknowledged messages with the highest measured throughput.
 MAX_IN_FLIGHT = 20
 MAX_BACKOFF_S = 5.0
+STABLE_S = 10.0
 # A broken connection is noticed within twice this time, before a lease of 10 s expires.
 KEEPALIVE_S = 5
 MAX_PACKET_BYTES = 128 * 1024 * 1024
 _SESSION_TAKEN_OVER = 0x8E
+# Bad user name or password, not authorized, banned, bad authentication method: no repetition helps.
+_CREDENTIALS_REFUSED = (0x86, 0x87, 0x8A, 0x8C)
+_Confirmation = asyncio.Future[None]
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
+
+
+class _Client(aiomqtt.Client):
+    """A client that reports why the broker refuses a message; aiomqtt drops these reasons."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._refused: dict[int, Any] = {}
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
+    ) -> None:
+        if reason_code.is_failure:
+            self._refused[mid] = reason_code
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    async def publish_acknowledged(self, message: Message) -> None:
+        """Publish with QoS 1. Raises :class:`BrokerRefusal` where the broker refuses that."""
+        info = self._client.publish(
+            message.topic, message.payload, 1, message.retain, _properties(message)
+        )
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "cannot publish")
+        acknowledged = asyncio.Event()
+        with self._pending_call(info.mid, acknowledged, self._pending_publishes):
+            await self._wait_for(acknowledged.wait(), timeout=None)
+        if (reason := self._refused.pop(info.mid, None)) is not None:
+            raise BrokerRefusal(f"the broker refuses messages on {message.topic}: {reason}")
 
 
 class MqttBus:
@@ -47,8 +89,9 @@ class MqttBus:
         self._id = id
         self._will = will
         self._inbox = Inbox()
-        self._outbox: asyncio.Queue[Message] = asyncio.Queue()
-        self._client: aiomqtt.Client | None = None
+        self._outbox: asyncio.Queue[tuple[Message, _Confirmation | None]] = asyncio.Queue()
+        self._client: _Client | None = None
+        self._refusal: BrokerRefusal | None = None
         self._context = address.context()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,7 +114,14 @@ class MqttBus:
 
     def publish(self, message: Message) -> None:
         if self._client is not None:
-            self._outbox.put_nowait(message)
+            self._outbox.put_nowait((message, None))
+
+    async def confirm(self, message: Message) -> None:
+        if self._client is None:
+            raise ConnectionError("not connected to the broker")
+        confirmation: _Confirmation = asyncio.get_running_loop().create_future()
+        self._outbox.put_nowait((message, confirmation))
+        await confirmation
 
     def subscribe(self, filter: str) -> None:
         self._filters.append(filter)
@@ -80,32 +130,53 @@ class MqttBus:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _subscribe(self, client: aiomqtt.Client, filter: str) -> None:
+    async def _subscribe(self, client: _Client, filter: str) -> None:
         with suppress(aiomqtt.MqttError):  # repeated with the next connection
-            await client.subscribe(filter, qos=1)
+            await self._subscribe_or_raise(client, filter)
+
+    async def _subscribe_or_raise(self, client: _Client, filter: str) -> None:
+        (code,) = await client.subscribe(filter, qos=1)
+        if getattr(code, "is_failure", False):
+            raise aiomqtt.MqttError(f"the broker refuses the subscription to {filter}: {code}")
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
-        return await self._inbox.take(wait_s)
+        arrivals = await self._inbox.take(wait_s)
+        if self._refusal is not None:
+            raise self._refusal
+        return arrivals
 
     # --- the connection ---------------------------------------------------------------------------
 
     async def _stay_connected(self) -> None:
-        failures = 0
+        failures, connected_before = 0, False
         while True:
+            began = time.monotonic()
             try:
                 async with self._connection() as client:
                     for filter in self._filters:
-                        await client.subscribe(filter, qos=1)
-                    failures = 0
+                        await self._subscribe_or_raise(client, filter)
+                    connected_before = True
                     await self._serve(client)
+            except MqttConnectError as error:
+                reason = f"the broker {self._address} refuses the connection: {error}"
+                # After a first success the reason may be temporary, such as a change of passwords.
+                if not connected_before and _code(error) in _CREDENTIALS_REFUSED:
+                    self._refusal = BrokerRefusal(reason)
+                self._inbox.put(Disconnected(reason))
             except (aiomqtt.MqttError, OSError) as error:
-                self._inbox.put(Disconnected(_reason(error)))
+                self._inbox.put(Disconnected(self._describe(error, connected_before)))
             # Unsent messages are dropped: their senders retransmit what still matters.
             self._drop_unsent()
-            failures += 1
+            # A connection that does not last counts as a failure: another process of the same name
+            # would else make both reconnect without a pause.
+            failures = 1 if time.monotonic() - began > STABLE_S else failures + 1
             await asyncio.sleep(_backoff_s(failures))
 
-    def _connection(self) -> aiomqtt.Client:
+    def _describe(self, error: Exception, connected_before: bool) -> str:
+        reason = _reason(error)
+        return reason if connected_before else f"cannot connect to {self._address}: {reason}"
+
+    def _connection(self) -> _Client:
         inbox = self._inbox
 
         class Tap(asyncio.Queue[aiomqtt.Message]):
@@ -120,7 +191,7 @@ class MqttBus:
         connect.MaximumPacketSize = MAX_PACKET_BYTES
         # Without it the system delays small messages by up to 40 ms.
         nodelay = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-        return aiomqtt.Client(
+        return _Client(
             self._address.host,
             self._address.port,
             username=self._address.username,
@@ -136,10 +207,12 @@ class MqttBus:
             socket_options=nodelay,
             queue_type=Tap,
             timeout=10,
+            transport="websockets" if self._address.websocket_path else "tcp",
+            websocket_path=self._address.websocket_path or None,
             logger=_LOG,
         )
 
-    async def _serve(self, client: aiomqtt.Client) -> None:
+    async def _serve(self, client: _Client) -> None:
         self._client = client
         self._inbox.put(Connected())
         # One task for each message in flight, because a publish waits for its acknowledgement.
@@ -153,26 +226,42 @@ class MqttBus:
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
 
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _send(self, client: _Client) -> None:
         while True:
-            message = await self._outbox.get()
+            message, confirmation = await self._outbox.get()
+            failure: Exception | None = ConnectionError("the connection to the broker broke")
             try:
-                await client.publish(
-                    message.topic,
-                    message.payload,
-                    qos=1 if message.confirm or message.retain else 0,
-                    retain=message.retain,
-                    properties=_properties(message),
-                )
+                if confirmation is not None or message.retain:
+                    await client.publish_acknowledged(message)
+                else:
+                    await client.publish(
+                        message.topic, message.payload, properties=_properties(message)
+                    )
+                failure = None
             except (aiomqtt.MqttError, ValueError) as error:
+                failure = ConnectionError(str(error))
                 _LOG.debug("message.not_sent: %s", error)
+            except BrokerRefusal as error:
+                failure = error
             finally:
+                # Also where this task is cancelled, as the connection is gone.
+                _settle(confirmation, failure)
                 self._outbox.task_done()
 
     def _drop_unsent(self) -> None:
         while not self._outbox.empty():
-            self._outbox.get_nowait()
+            _, confirmation = self._outbox.get_nowait()
+            _settle(confirmation, ConnectionError("the connection to the broker broke"))
             self._outbox.task_done()
+
+
+def _settle(confirmation: _Confirmation | None, failure: Exception | None) -> None:
+    if confirmation is None or confirmation.done():
+        return
+    if failure is not None:
+        confirmation.set_exception(failure)
+    else:
+        confirmation.set_result(None)
 
 
 def _backoff_s(failures: int) -> float:
@@ -213,8 +302,13 @@ def _will(message: Message | None) -> aiomqtt.Will | None:
     return aiomqtt.Will(message.topic, message.payload, qos=1, retain=message.retain)
 
 
+def _code(error: Any) -> int | None:
+    """Return the MQTT reason code of an error, if it has one."""
+    return getattr(getattr(error, "rc", None), "value", None)
+
+
 def _reason(error: Any) -> str:
-    code = getattr(getattr(error, "rc", None), "value", None)
-    if code == _SESSION_TAKEN_OVER:
+    # aiomqtt raises a general error, whose cause has the reason code of the broker.
+    if _SESSION_TAKEN_OVER in (_code(error), _code(error.__cause__)):
         return "another process connected with the same name"
     return str(error) or type(error).__name__

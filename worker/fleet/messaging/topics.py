@@ -4,15 +4,16 @@
     {root}/v1/clients/{client}/rsp       replies of the control plane
     {root}/v1/workers/{worker}/status    presence (retained, and the will)
     {root}/v1/workers/{worker}/claim     claims for runs
+    {root}/v1/workers/{worker}/start     requests to start claimed runs
     {root}/v1/workers/{worker}/reports   events of runs
     {root}/v1/workers/{worker}/beat      heartbeats of leases
     {root}/v1/workers/{worker}/release   leases of runs that were not started
-    {root}/v1/workers/{worker}/rsp       responses of the control plane: runs, acknowledgements
+    {root}/v1/workers/{worker}/rsp       responses of the control plane: runs, starts, acks
     {root}/v1/workers/{worker}/cmd       commands of the control plane: cancel, abandon
     {root}/v1/control/status             presence of the control plane (retained, and the will)
     {root}/v1/runs/{run}/state           state of a run (retained), by the control plane alone
     {root}/v1/runs/{run}/events          accepted events of a run, by the control plane alone
-    {root}/v1/orders/{order}/state       state of a rejected order (retained), which has no run
+    {root}/v1/orders/{order}/state       state of an order (retained), by the control plane alone
     {root}/v1/alerts                     runs that ended as exception or lost
 
 A worker may publish below ``workers/{its name}`` alone, so the topic proves who sent a report.
@@ -27,7 +28,7 @@ from worker.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = "worker"
-FROM_WORKERS = ("status", "claim", "reports", "beat", "release")
+FROM_WORKERS = ("status", "claim", "start", "reports", "beat", "release")
 
 
 def check_name(text: str, what: str) -> str:

@@ -19,7 +19,8 @@ def format_line(notification: Notification) -> str:
     match notification:
         case wire.RunState():
             return " ".join(filter(None, _run(notification)))
-        case wire.OrderState():
+        # The states of other orders are those of their runs.
+        case wire.OrderState(last_run=None):
             symbol = STATUSES[Status(notification.status)].mark
             reason = one_line(notification.reason or "", 200)
             workflow = one_line(notification.workflow, 60)

@@ -1,16 +1,18 @@
 """The fleet worker: claims as many runs as it has capacity for, executes and reports them.
 
-Claims, reports and heartbeats are retransmitted until they are acknowledged; responses and commands
-are idempotent. A worker that drains claims no more, finishes its runs, hands back those that did
+A run is executed only after the control plane has confirmed its start. Claims, requests to start,
+reports and heartbeats are retransmitted until they are acknowledged; responses and commands are
+idempotent. A worker that drains claims no more, finishes its runs, hands back those that did
 not begin, and ends when all events are acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
@@ -18,9 +20,17 @@ from uuid import uuid4
 from worker.core.events import AnyEvent, RunComplete
 from worker.core.outcome import StepError
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
+from worker.fleet.messaging.bus import (
+    Arrival,
+    BrokerRefusal,
+    Bus,
+    Connected,
+    Disconnected,
+    Message,
+)
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
 from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import (
@@ -37,6 +47,8 @@ REPEAT_CLAIM_S = 2.0
 # Two heartbeats in a row may be lost before a lease expires.
 HEARTBEATS_PER_LEASE = 4
 TICK_S = 0.25
+REPORT_DRAIN_S = 30.0
+"""How long a worker that drains waits for the acknowledgement of its reports."""
 MAX_DEMAND = 1000
 ENVELOPE_BYTES = 4096
 """The size of a message without its events."""
@@ -58,6 +70,7 @@ class LeasedRun:
 
     lease: wire.Lease
     outbox: RunOutbox
+    began: float
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     next_seq: int = 0
     wanted: bool = True
@@ -97,6 +110,7 @@ class FleetWorker:
         self._log = log
         self._id = id or incarnation()
         self._sender = ReportSender()
+        self._claimed = ClaimedRuns(capacity)
         self._runs: dict[AttemptKey, LeasedRun] = {}
         self._finished: OrderedDict[AttemptKey, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,8 +120,10 @@ class FleetWorker:
         self._lease_s = 10.0
         self._control_plane = ""
         self._send_scheduled = False
+        self._refusal = ""
         self._draining = False
-        self._drain_deadline: float | None = None
+        self._drain_s: float | None = None
+        self._drain_deadline = math.inf
         self.connected = asyncio.Event()
         self._write_error = ""
         self.finished = 0
@@ -116,6 +132,11 @@ class FleetWorker:
     @property
     def running(self) -> int:
         return len(self._runs)
+
+    @property
+    def problem(self) -> str:
+        """Why the worker cannot work at present; empty while it can."""
+        return self._refusal if self.connected.is_set() else "not connected to the broker"
 
     async def run(self) -> None:
         """Execute runs until cancelled or drained."""
@@ -147,31 +168,43 @@ class FleetWorker:
             self._log.warning("report.set_aside", error=reason[:500])
 
     async def _stop(self) -> None:
-        # The runs end because this process does. Nobody cancelled them, so their ends are not
-        # reported: the control plane will find them lost.
+        # The runs end because this process does. Nobody cancelled them, and their effects are
+        # unknown: they are lost, and not reported as ended.
+        aborted = [run.lease for run in self._runs.values() if run.wanted]
         for run in self._runs.values():
             run.wanted = False
         if self._runs:
             self._log.warning("runs.aborted", runs=sorted(run_id for run_id, _ in self._runs))
+        self._release(self._claimed.hand_back(time.monotonic(), all=True), aborted)
         self._publish_presence(online=False)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def drain(self, timeout_s: float) -> None:
-        """Claim nothing more, finish the runs within ``timeout_s`` seconds, and end."""
+    def drain(self, timeout_s: float | None = None) -> None:
+        """Claim nothing more, finish the runs within ``timeout_s`` seconds, and end.
+
+        By default the runs have as long as their own limits allow.
+        """
         self._draining = True
-        self._drain_deadline = time.monotonic() + timeout_s
+        self._drain_s = timeout_s
+        self._drain_deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         self._log.info("worker.draining", runs=len(self._runs))
         self._publish_presence(online=True)
+        self._release(self._claimed.hand_back(time.monotonic(), all=True))
         if self._claim is not None:
             self._send_claim(0)
 
     def _drained(self) -> bool:
-        if not self._draining or self._drain_deadline is None:
+        if not self._draining:
             return False
-        done = not self._runs and self._sender.empty
-        return done or time.monotonic() > self._drain_deadline
+        now = time.monotonic()
+        if self._runs or len(self._claimed):
+            return now > self._drain_deadline
+        # Without a limit for the runs there is one for their reports: the broker may be away. They
+        # stay in the outbox, for the next start.
+        self._drain_deadline = min(self._drain_deadline, now + REPORT_DRAIN_S)
+        return self._sender.empty or now > self._drain_deadline
 
     # --- inbound messages -------------------------------------------------------------------------
 
@@ -216,6 +249,8 @@ class FleetWorker:
                 self._send_reports()
             case wire.Assignment():
                 self._on_assignment(response)
+            case wire.Starts():
+                self._on_starts(response)
 
     def _on_refusal(self, refusal: Refusal) -> None:
         # First: the run's own events must not follow the end that replaces them.
@@ -236,10 +271,11 @@ class FleetWorker:
 
     def _on_command(self, command: wire.Command) -> None:
         for attempt in command.cancel:
-            if run := self._runs.get((attempt.run_id, attempt.attempt)):
+            if run := self._runs.get(attempt_key(attempt)):
                 run.cancel.set()
         for attempt in command.abandon:
-            self._abandon((attempt.run_id, attempt.attempt))
+            self._claimed.drop(attempt_key(attempt))
+            self._abandon(attempt_key(attempt))
 
     def _abandon(self, key: AttemptKey, *, keep: bool = False) -> None:
         """Stop a run whose events are accepted no more, and discard them unless ``keep``."""
@@ -263,18 +299,35 @@ class FleetWorker:
             self._release([run.lease for run in new])
         else:
             for run in new:
-                self._start(run)
-        self._send_claim_if_due(time.monotonic())
+                self._lease_s = run.lease_s
+                self._claimed.add(run, time.monotonic())
+        self._fill_slots(time.monotonic())
 
     def _is_new(self, lease: wire.Lease) -> bool:
-        key = (lease.run_id, lease.attempt)
-        return key not in self._runs and key not in self._finished
+        key = attempt_key(lease)
+        return not (key in self._runs or key in self._claimed or key in self._finished)
 
-    def _start(self, assigned: wire.AssignedRun) -> None:
-        self._lease_s = assigned.lease_s
+    def _fill_slots(self, now: float) -> None:
+        """Request the start of claimed runs for free slots, and claim more."""
+        self._request_starts(now)
+        self._send_claim_if_due(now)
+
+    def _request_starts(self, now: float, *, repeat: bool = False) -> None:
+        free = 0 if self._draining else self._capacity - len(self._runs) - self._claimed.requested
+        # Requested while disconnected, a start would wait for its first repetition.
+        if self.connected.is_set() and (leases := self._claimed.due(free, now, repeat=repeat)):
+            self._publish("start", wire.StartRequest(incarnation=self._id, leases=leases))
+
+    def _on_starts(self, starts: wire.Starts) -> None:
+        now = time.monotonic()
+        for run in self._claimed.answer(starts, now):
+            self._execute_started(run, now)
+        self._fill_slots(now)
+
+    def _execute_started(self, assigned: wire.AssignedRun, now: float) -> None:
         self._sender.max_bytes = min(MAX_MESSAGE_BYTES, assigned.payload_limit - ENVELOPE_BYTES)
-        run = LeasedRun(assigned.lease, self._outbox.open(assigned.lease))
-        self._runs[assigned.lease.run_id, assigned.lease.attempt] = run
+        run = LeasedRun(assigned.lease, self._outbox.open(assigned.lease), now)
+        self._runs[attempt_key(assigned.lease)] = run
         self._sender.add(run.outbox)
         task = asyncio.create_task(self._execute(assigned, run))
         self._tasks.add(task)
@@ -303,13 +356,15 @@ class FleetWorker:
             self._log.warning("outbox.unwritable" if error else "outbox.writable", error=error)
 
     def _finish(self, run: LeasedRun) -> None:
+        now = time.monotonic()
         self.finished += 1
-        key = (run.lease.run_id, run.lease.attempt)
+        self._claimed.ended(now - run.began)
+        key = attempt_key(run.lease)
         del self._runs[key]
         self._finished[key] = None
         if len(self._finished) > MAX_REMEMBERED:
             self._finished.popitem(last=False)
-        self._send_claim_if_due(time.monotonic())
+        self._fill_slots(now)
 
     # --- outbound messages ------------------------------------------------------------------------
 
@@ -320,8 +375,11 @@ class FleetWorker:
         if self._sender.overdue(now):
             self._sender.give_up()
         self._send_reports()
-        self._send_claim_if_due(now)
-        if self._runs and now - self._heartbeat_at > self._lease_s / HEARTBEATS_PER_LEASE:
+        self._release(self._claimed.hand_back(now))
+        self._fill_slots(now)
+        if (
+            self._runs or len(self._claimed)
+        ) and now - self._heartbeat_at > self._lease_s / HEARTBEATS_PER_LEASE:
             self._send_heartbeat(now)
 
     def _retransmit(self) -> None:
@@ -329,31 +387,58 @@ class FleetWorker:
         self._sender.restart()
         self._send_reports()
         self._claimed_at = 0.0
+        self._request_starts(time.monotonic(), repeat=True)
         self._send_heartbeat(time.monotonic())
 
     def _send_claim_if_due(self, now: float) -> None:
-        demand = min(self._capacity - len(self._runs), MAX_DEMAND)
+        taken = len(self._runs) + len(self._claimed)
+        demand = min(self._capacity + self._claimed.ahead - taken, MAX_DEMAND)
         if self._draining or demand <= 0 or not self.connected.is_set():
             return
         # A pending claim is never reduced: the control plane may be answering it right now.
         if self._claim is None or demand > self._claim.demand:
             self._send_claim(demand)
         elif now - self._claimed_at > REPEAT_CLAIM_S:
-            self._send_claim(self._claim.demand)
+            self._send_claim(self._claim.demand, repeated=True)
 
-    def _send_claim(self, demand: int) -> None:
+    def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
         id = uuid4().hex if self._claim is None else self._claim.claim_id
         self._claim = wire.Claim(claim_id=id, demand=demand, incarnation=self._id)
         self._claimed_at = time.monotonic()
-        self._publish("claim", self._claim)
+        if not repeated:
+            self._publish("claim", self._claim)
+            return
+        # A claim without a response may be denied by the broker: with QoS 1 it reports that.
+        task = asyncio.create_task(self._confirm("claim", self._claim))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _release(self, leases: list[wire.Lease]) -> None:
-        if leases:
-            self._publish("release", wire.Release(incarnation=self._id, leases=leases))
+    async def _confirm(self, channel: str, payload: wire.Payload) -> None:
+        topic = self._topics.worker(self._name, channel)
+        try:
+            await self._bus.confirm(Message(topic=topic, payload=wire.encode(payload)))
+        except ConnectionError:
+            return
+        except BrokerRefusal as refusal:
+            if not self._refusal:
+                self._log.warning("broker.refused", error=str(refusal))
+            self._refusal = str(refusal)
+        else:
+            self._refusal = ""
+
+    def _release(self, leases: list[wire.Lease], aborted: Sequence[wire.Lease] = ()) -> None:
+        if not leases and not aborted:
+            return
+        reason = "" if self._drain_s is None else f"its drain time of {self._drain_s:g} s was over"
+        release = wire.Release(
+            incarnation=self._id, leases=leases, aborted=list(aborted), reason=reason
+        )
+        self._publish("release", release)
 
     def _send_heartbeat(self, now: float) -> None:
         self._heartbeat_at = now
-        leases = [run.lease for run in self._runs.values() if run.wanted]
+        executed = [run.lease for run in self._runs.values() if run.wanted]
+        leases = executed + self._claimed.leases
         self._publish("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
 
     def _schedule_send(self) -> None:

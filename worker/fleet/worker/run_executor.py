@@ -7,8 +7,10 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from worker.adaptors.collections.open_host import open_host
+from worker.adaptors.collections.settings import Collections
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import AnyEvent
@@ -20,17 +22,24 @@ from worker.sandbox.limits import Limits
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
+if TYPE_CHECKING:
+    from worker.adaptors.collections.local_host import CollectionsSender
+
 MAX_CACHED_WORKFLOWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """The resources that runs may use here. ``max_limits`` cap the limits of orders."""
+    """The resources that runs may use here. ``max_limits`` cap the limits of orders.
+
+    ``collections`` is a folder that all workers share, or the service.
+    """
 
     credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hosts: tuple[HostPattern, ...] = ()
     allow_python: bool = True
     max_limits: Limits | None = None
+    collections: Collections | None = None
 
 
 class _CallbackSink:
@@ -46,7 +55,7 @@ class _LoadedPlan:
     """Workflow of a plan, its host, and the number of runs that use them."""
 
     workflow: Workflow
-    host: LazyHost
+    host: LazyHost | CollectionsSender
     runs: int = 0
 
 
@@ -99,7 +108,7 @@ class RunExecutor:
         credentials, _ = configurations(workflow, self._allowance.credentials)
         # Credentials name the systems that they are for, so those hosts are allowed too.
         allowed = [*self._allowance.hosts, *hosts_in_credentials(credentials.values())]
-        return _LoadedPlan(workflow=workflow, host=LazyHost(allowed))
+        return _LoadedPlan(workflow=workflow, host=open_host(allowed, self._allowance.collections))
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
         limits = limits_of(
@@ -121,6 +130,7 @@ class RunExecutor:
             limits=limits,
             credentials=self._allowance.credentials,
             allow_python=self._allowance.allow_python,
+            collections=self._allowance.collections,
         )
 
     async def close(self) -> None:

@@ -136,6 +136,9 @@ _ATTACKS: Final = (
 RULES: Final = {
     Profile.JAVASCRIPT: (
         *_COMMON,
+        # The C library looks into /proc before it gives memory of a thread back, and does without.
+        CallRule(Action.DENY, "open", 1, _WRITING, (0,)),
+        CallRule(Action.DENY, "openat", 2, _WRITING, (0,)),
         # A runner changes its memory limit from run to run, up to the hard limit.
         CallRule(Action.ALLOW, "prlimit64", 0, values=(0,)),
         CallRule(Action.KILL, _ATTACKS),

@@ -22,6 +22,7 @@ _CONDITIONS = {
     "on_upstream_success": EdgeKind.SUCCESS,
     "on_upstream_fail": EdgeKind.FAILURE,
 }
+IDEMPOTENT = "idempotent"
 _LIMITS = {
     "timeout": "run_timeout_ms",
     "runTimeoutMs": "run_timeout_ms",
@@ -123,15 +124,22 @@ def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
 
 
 def read_options(node: Cursor) -> dict[str, Any]:
-    """Read a file's options; limits by OpenFn's names, each a number."""
+    """Read a file's options; limits by OpenFn's names, each a number; ``idempotent`` is a flag."""
     options: dict[str, Any] = {}
     for key, option in node.items():
         limit = _LIMITS.get(key, key)
-        if limit not in _LIMITS.values():
+        if key == IDEMPOTENT:
+            options |= read_idempotent(node)
+        elif limit not in _LIMITS.values():
             options[key] = option.value
         elif option.value is not None:
             options[limit] = option.amount()
     return options
+
+
+def read_idempotent(node: Cursor) -> dict[str, Any]:
+    """Read the key ``idempotent`` of a workflow or its options, as an option."""
+    return {IDEMPOTENT: True} if node.at(IDEMPOTENT).flag(default=False) else {}
 
 
 def warn_about_globals(node: Cursor) -> None:

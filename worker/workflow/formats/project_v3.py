@@ -15,6 +15,7 @@ from worker.workflow.formats.common import (
     read_body,
     read_condition,
     read_credentials,
+    read_idempotent,
     read_options,
     warn_about_globals,
 )
@@ -23,6 +24,7 @@ from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 _WORKFLOW_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "concurrency", "enable_job_logs", "deleted_at"),
     *("inserted_at", "updated_at", "lock_version", "positions", "version_history", "delete"),
+    "idempotent",
     "project_id",
 )
 _RUN_KEYS = (
@@ -70,6 +72,7 @@ def read_workflow(node: Cursor) -> Workflow:
         id=key or node.at("id").name(""),
         steps=parts.steps(),
         start=parts.start(),
+        options=read_idempotent(node),
     )
 
 

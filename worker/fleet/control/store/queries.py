@@ -136,15 +136,15 @@ def _events(connection: Connection, run: RunRecord, types: Sequence[str]) -> lis
     return [event for event in events if event is not None]
 
 
-def input_of(transaction: Transaction, run: RunRecord, step: str) -> str:
+def input_of(transaction: Transaction, run: RunRecord, step: str) -> str | None:
     """Find where the input of a step's first execution is stored, as ``owner/id``.
 
-    Empty where the step did not run, or its input was withheld.
+    ``None`` where the step did not run; empty where its input was withheld.
     """
     started = executions(_events(transaction.connection, run, ("step:start",)))
     first = next((execution.start for execution in started if execution.job_id == step), None)
     if first is None:
-        return ""
+        return None
     dataclip_id = first.input_dataclip_id
     # The first step's input is that of the run, which belongs to the order.
     if dataclip_id == started[0].start.input_dataclip_id:
@@ -181,15 +181,14 @@ def alerts(connection: Connection) -> list[str]:
 def summary(connection: Connection) -> dict[str, Any]:
     """Count orders by status, waiting and leased runs, and workers online."""
     statuses = select(_ORDERS.status, func.count()).group_by(_ORDERS.status)
-    runs = select(
-        func.coalesce(func.sum(tables.PARTITIONS.c.available), 0),
-        func.coalesce(func.sum(tables.PARTITIONS.c.leased), 0),
+    phases = select(_RUNS.phase, func.count()).where(
+        _RUNS.phase.in_([phase.value for phase in RunPhase if phase is not RunPhase.FINAL])
     )
-    available, leased = connection.execute(runs).one()
+    runs = {row.phase: int(row[1]) for row in connection.execute(phases.group_by(_RUNS.phase))}
     online = select(func.count()).where(tables.WORKERS.c.online)
     return {
         "orders": {row.status: row[1] for row in connection.execute(statuses)},
-        "available": int(available),
-        "leased": int(leased),
+        "available": runs.get(RunPhase.AVAILABLE.value, 0),
+        "leased": runs.get(RunPhase.CLAIMED.value, 0) + runs.get(RunPhase.STARTED.value, 0),
         "workers": int(connection.execute(online).scalar_one()),
     }

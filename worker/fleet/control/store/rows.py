@@ -21,7 +21,9 @@ def order_of(row: RowMapping) -> WorkOrder:
 
 
 def run_of(row: RowMapping) -> RunRecord:
-    return RunRecord(**{**row, "status": Status(row["status"]), "phase": RunPhase(row["phase"])})
+    values = {**row, "status": Status(row["status"]), "phase": RunPhase(row["phase"])}
+    values["plan_id"] = values.pop("plan")
+    return RunRecord(**values)
 
 
 def order_row(order: WorkOrder) -> dict[str, Any]:
@@ -34,6 +36,7 @@ def order_row(order: WorkOrder) -> dict[str, Any]:
 def run_row(run: RunRecord) -> dict[str, Any]:
     row = {name: getattr(run, name) for name in _RUN}
     row["status"], row["phase"] = run.status.value, run.phase.value
+    row["plan"] = row.pop("plan_id")
     return row
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from worker.errors import UsageError, WorkerError
 from worker.fleet.control.store.transaction import Transaction
+from worker.util.machine_clock import now_us
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 5
@@ -20,10 +22,37 @@ MAX_ATTEMPTS = 5
 _CONFLICTS = ("23503", "23505", "40001", "40P01")
 # The key of the lock that keeps two control planes from creating the same tables.
 _MIGRATION_LOCK = 7_205_759_403
+# The key of the lock of the control plane that works with the database.
+_PLANE_LOCK = 7_205_759_404
+
+
+# SQLSTATE classes of a database that is away for now: connection, resources (a full disk),
+# intervention of the operator (a restart, a timeout), system error; and a lock that is not free.
+_AWAY = ("08", "53", "57", "58", "55P03")
+_AWAY_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN",
+                "SQLITE_READONLY")  # fmt: skip
+# Short, as a process that ends waits for it; whoever wants to wait longer repeats the transaction.
+SQLITE_BUSY_TIMEOUT_S = 5.0
+START_ATTEMPTS = 12
+# A server that is gone without a word is noticed by these, and not after two hours.
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
+_CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
 class StoreError(WorkerError):
     """The database cannot be used."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is away for now: restarted, locked, full. A repeated transaction may succeed."""
 
 
 class Store:
@@ -35,6 +64,37 @@ class Store:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
+        self._reserved: IO[str] | Connection | None = None
+
+    def reserve(self, *, shared: bool) -> None:
+        """Keep other control planes out until the store is closed, unless all are ``shared``.
+
+        Raises :class:`UsageError` where that is not possible.
+        """
+        if self.dialect == "postgresql":
+            self._reserve_postgresql(shared=shared)
+        elif shared:
+            raise UsageError("--shared needs PostgreSQL: SQLite is for one control plane")
+        elif (file := self._engine.url.database) not in (None, "", ":memory:"):
+            # Held open until the store is closed: the lock goes with the file.
+            self._reserved = Path(f"{file}.lock").open("w")  # noqa: SIM115
+            try:
+                fcntl.flock(self._reserved, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._reserved.close()
+                raise UsageError(f"{file} is in use by another control plane") from error
+
+    def _reserve_postgresql(self, *, shared: bool) -> None:
+        # A lock of the session: it goes with the process, whatever becomes of it.
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        lock = "pg_try_advisory_lock" + ("_shared" if shared else "")
+        if not connection.execute(text(f"SELECT {lock}(:key)"), {"key": _PLANE_LOCK}).scalar():
+            connection.close()
+            raise UsageError(
+                f"{self._engine.url!s} is in use by another control plane: "
+                "start all of them with --shared"
+            )
+        self._reserved = connection
 
     def migrate(self) -> None:
         """Migrate the tables to this version. Raises :class:`StoreError` where that fails."""
@@ -44,24 +104,33 @@ class Store:
 
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        try:
-            with self._engine.begin() as connection:
-                if self.dialect == "postgresql":
-                    lock = text("SELECT pg_advisory_xact_lock(:key)")
-                    connection.execute(lock, {"key": _MIGRATION_LOCK})
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-        except CommandError as error:
-            raise StoreError(
-                f"{self._engine.url!s}: its tables were made by a newer version: {error}"
-            ) from error
-        except DBAPIError as error:
-            raise StoreError(f"{self._engine.url!s} cannot be opened: {error.orig}") from error
+        attempts = START_ATTEMPTS
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    if self.dialect == "postgresql":
+                        lock = text("SELECT pg_advisory_xact_lock(:key)")
+                        connection.execute(lock, {"key": _MIGRATION_LOCK})
+                    config.attributes["connection"] = connection
+                    return command.upgrade(config, "head")
+            except CommandError as error:
+                raise StoreError(
+                    f"{self._engine.url!s}: its tables were made by a newer version: {error}"
+                ) from error
+            except DBAPIError as error:
+                attempts -= 1
+                # A backup may hold the file for a minute.
+                if attempts and _sqlite_error(error).startswith("SQLITE_BUSY"):
+                    continue
+                raise StoreError(f"{self._engine.url!s} cannot be opened: {error.orig}") from error
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Begin a transaction; its changes are written and committed when the ``with`` ends."""
-        with self._engine.begin() as connection:
+        """Begin a transaction; its changes are written and committed when the ``with`` ends.
+
+        Raises :class:`StoreUnavailable`; then nobody knows whether it was committed.
+        """
+        with _unavailable(), self._engine.begin() as connection:
             transaction = Transaction(connection)
             yield transaction
             transaction.flush()
@@ -69,11 +138,46 @@ class Store:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection for queries; nothing is committed."""
-        with self._engine.connect() as connection:
+        with _unavailable(), self._engine.connect() as connection:
             yield connection
 
+    def now_us(self) -> int:
+        """Return the time in microseconds since the epoch: PostgreSQL's own, or the machine's."""
+        if self.dialect != "postgresql":
+            return now_us()
+        with self.read() as connection:
+            return int(connection.execute(_CLOCK).scalar_one())
+
     def close(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
         self._engine.dispose()
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_away(error):
+            raise
+        raise StoreUnavailable(f"the database is not available: {error.orig}") from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    # psycopg has no code for a connection that cannot be made or that breaks.
+    state = getattr(error.orig, "sqlstate", None) or ""
+    broken = error.connection_invalidated or type(error.orig).__name__ == "OperationalError"
+    return (
+        state.startswith(_AWAY)
+        or _sqlite_error(error).startswith(_AWAY_SQLITE)
+        or (broken and not state and not _sqlite_error(error))
+    )
+
+
+def _sqlite_error(error: DBAPIError) -> str:
+    """Return SQLite's name of an error, such as ``SQLITE_BUSY``; empty for other databases."""
+    return getattr(error.orig, "sqlite_errorname", "")
 
 
 def retry_on_conflict(run_transaction: Callable[[], T]) -> T:
@@ -85,14 +189,6 @@ def retry_on_conflict(run_transaction: Callable[[], T]) -> T:
             if getattr(error.orig, "sqlstate", None) not in _CONFLICTS:
                 raise
     return run_transaction()
-
-
-def outage(error: BaseException) -> str:
-    """Return the reason where the database cannot be used for now, else an empty string.
-
-    It is full, read-only, locked, or away. A transaction that failed so changed nothing.
-    """
-    return str(error.orig) if isinstance(error, OperationalError) else ""
 
 
 def _engine(url: str) -> Engine:
@@ -112,7 +208,8 @@ def _engine(url: str) -> Engine:
             raise UsageError(
                 f"unknown database '{parsed.drivername}' (expected sqlite or postgresql)"
             )
-        return create_engine(parsed, pool_pre_ping=True)
+        defaults = {key: value for key, value in _POSTGRESQL.items() if key not in parsed.query}
+        return create_engine(parsed, pool_pre_ping=True, connect_args=defaults)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise UsageError(
             f"{error}: PostgreSQL needs an extra, pip install 'workflow-worker[postgresql]'"
@@ -130,7 +227,7 @@ def _sqlite(url: Any) -> Engine:
             raise StoreError(f"{url!s} cannot be opened: {error.strerror}") from error
     engine = create_engine(
         url,
-        connect_args={"check_same_thread": False, "timeout": 30},
+        connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_S},
         **({"poolclass": StaticPool} if memory else {}),
     )
 

@@ -39,6 +39,9 @@ ORDERS = Table(
     Column("created", BigInteger, nullable=False),
     Column("runs", Integer, nullable=False),
     Column("last_run", _ID),
+    Column("ref", String(200)),
+    Column("content", _ID),
+    Column("request", _ID),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
@@ -71,29 +74,36 @@ RUNS = Table(
     Column("finished", BigInteger),
     Column("error_type", String(200)),
     Column("error_message", Text),
+    Column("plan", _ID, ForeignKey("plans.id")),
+    Column("changed", BigInteger, nullable=False, server_default="0"),
+    Column("skew", BigInteger),
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
-    Index("runs_finished", "finished"),
+    Index("runs_changed", "changed"),
     Index("runs_created", "created"),
     Index("runs_status", "status", "created"),
+    Index("runs_plan", "plan"),
+    # In the order of a queue, with the workflow, as runs over its limit are passed over.
+    Index("runs_waiting", "phase", "project", "priority", "age", "workflow"),
+    Index("runs_project", "project", "created"),
 )
 
-# In queue order, so that the first waiting runs are read without a sort.
-Index("runs_queue", *(RUNS.c[name] for name in ("phase", "project", "workflow")),
-      RUNS.c.priority.desc(), RUNS.c.age)  # fmt: skip
-
-# Counters beside the runs: to count the runs of a long queue for each batch would be slow.
-PARTITIONS = Table(
-    "lanes",
+# The queues that have runs, or had some a moment ago. They are not counted: a counter would be
+# written by each transaction, and control planes would wait for each other's.
+QUEUES = Table(
+    "queues",
     METADATA,
     Column("project", _ID, nullable=False),
-    Column("workflow", _NAME, nullable=False),
-    Column("available", Integer, nullable=False),
-    Column("leased", Integer, nullable=False),
-    PrimaryKeyConstraint("project", "workflow"),
+    Column("priority", Integer, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    PrimaryKeyConstraint("project", "priority"),
+    Index("queues_rank", "rank", "since"),
 )
 
+# Rows to lock, so that two orders do not both take the last room of a project. The counts of
+# versions before 0003 are written as 0.
 PROJECTS = Table(
     "projects",
     METADATA,
@@ -150,6 +160,7 @@ ALERTS = Table(
     Column("run_id", _ID, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("notified", BigInteger),
+    Column("delivered", String(200)),
     Index("alerts_notified", "notified", "at"),
 )
 

@@ -1,28 +1,27 @@
 """A transaction: an identity map of orders and runs, whose changes are written in few statements.
 
 Orders and runs are locked when they are read (where the database has row locks). Changes are
-collected and written together at the end. The counters of partitions follow from changes of runs.
+collected and written together at the end.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.fleet.control.entities import (
     ProjectRecord,
-    QueuePartition,
     RunPhase,
     RunRecord,
     WorkOrder,
 )
-from worker.fleet.control.queue import WaitingRun
+from worker.fleet.control.queue import ProjectQueue, rank
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import order_of, order_row, run_of, run_row, with_key
 
@@ -44,29 +43,36 @@ _SET_ORDER = update(tables.ORDERS).where(tables.ORDERS.c.id == bindparam("key"))
 _SET_RUN = update(tables.RUNS).where(
     tables.RUNS.c.id == bindparam("key"), tables.RUNS.c.phase != RunPhase.FINAL.value
 )
-MAX_PARTITIONS = 200
-"""The most partitions that a batch reads, those with the fewest leased runs first."""
-# Beyond that number, priorities are compared within these partitions alone. The bound keeps the
-# time of a batch constant, however many workflows have waiting runs.
-_PARTITIONS = (
-    select(tables.PARTITIONS)
-    .where(tables.PARTITIONS.c.available > 0)
-    .order_by(tables.PARTITIONS.c.leased, tables.PARTITIONS.c.project, tables.PARTITIONS.c.workflow)
-    .limit(MAX_PARTITIONS)
-    .with_for_update(skip_locked=True)
+_QUEUES = (
+    select(tables.QUEUES.c.project, tables.QUEUES.c.priority, tables.QUEUES.c.since)
+    .order_by(tables.QUEUES.c.rank, tables.QUEUES.c.since, tables.QUEUES.c.project)
+    .limit(bindparam("most"))
+    .offset(bindparam("offset"))
 )
-_LEASED = select(tables.PARTITIONS.c.project, func.sum(tables.PARTITIONS.c.leased)).group_by(
-    tables.PARTITIONS.c.project
+_QUEUE = (tables.QUEUES.c.project == bindparam("p")) & (tables.QUEUES.c.priority == bindparam("q"))
+# Whoever adds a run holds its queue until the commit, so that nobody drops it as empty meanwhile.
+_HOLD_QUEUE = select(tables.QUEUES.c.priority).where(_QUEUE).with_for_update(read=True)
+_LOCK_QUEUE = select(tables.QUEUES.c.priority).where(_QUEUE).with_for_update(skip_locked=True)
+_SERVED = update(tables.QUEUES).where(_QUEUE).values(since=bindparam("now"), rank=bindparam("r"))
+_IN_QUEUE = (
+    (tables.RUNS.c.phase == RunPhase.AVAILABLE.value)
+    & (tables.RUNS.c.project == bindparam("p"))
+    & (tables.RUNS.c.priority == bindparam("q"))
+)
+_DROP_QUEUE = delete(tables.QUEUES).where(
+    _QUEUE, ~select(tables.RUNS.c.id).where(_IN_QUEUE).exists()
 )
 _WAITING = (
-    select(tables.RUNS.c.id, tables.RUNS.c.priority, tables.RUNS.c.age)
+    select(tables.RUNS.c.id, tables.RUNS.c.workflow)
     .where(
-        tables.RUNS.c.phase == RunPhase.AVAILABLE.value,
-        tables.RUNS.c.project == bindparam("project"),
-        tables.RUNS.c.workflow == bindparam("workflow"),
+        _IN_QUEUE,
+        tables.RUNS.c.workflow.not_in(bindparam("full", expanding=True)),
+        tables.RUNS.c.id.not_in(bindparam("reserved", expanding=True)),
     )
-    .order_by(tables.RUNS.c.priority.desc(), tables.RUNS.c.age)
+    .order_by(tables.RUNS.c.age)
     .limit(bindparam("count"))
+    # Runs that another control plane is leasing or cancelling are not waited for.
+    .with_for_update(skip_locked=True)
 )
 _CLAIMED = select(tables.RUNS.c.id).where(tables.RUNS.c.claim_id == bindparam("claim"))
 _LEASES = (tables.RUNS.c.phase == RunPhase.CLAIMED.value) | (
@@ -81,24 +87,52 @@ _EXPIRED = (
 )
 _OF_WORKER = select(tables.RUNS.c.id).where(_LEASES, tables.RUNS.c.worker == bindparam("worker"))
 _META = select(tables.META.c.value).where(tables.META.c.key == bindparam("name"))
-_CHANGED = select(tables.RUNS.c.id).where(
-    (tables.RUNS.c.created >= bindparam("time"))
-    | (tables.RUNS.c.started >= bindparam("time"))
-    | (tables.RUNS.c.finished >= bindparam("time"))
+_CHANGED = select(tables.RUNS.c.id).where(tables.RUNS.c.changed >= bindparam("time"))
+_UNNOTIFIED = select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered).where(
+    tables.ALERTS.c.notified.is_(None)
 )
-_UNNOTIFIED = select(tables.ALERTS.c.run_id).where(tables.ALERTS.c.notified.is_(None))
 _WORKER = select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker"))
 _DATACLIP = select(tables.DATACLIPS.c.text).where(
     tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
 )
 _PLAN = select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan"))
-_PROJECT = select(tables.PROJECTS).where(tables.PROJECTS.c.name == bindparam("name"))
-_UNFINISHED = select(func.sum(tables.PARTITIONS.c.available + tables.PARTITIONS.c.leased)).where(
-    tables.PARTITIONS.c.project == bindparam("name")
+_PROJECT = (
+    select(tables.PROJECTS.c.name)
+    .where(tables.PROJECTS.c.name == bindparam("name"))
+    .with_for_update()
+)
+_ACCEPTED = (
+    select(tables.RUNS.c.id)
+    .where(tables.RUNS.c.project == bindparam("name"), tables.RUNS.c.created > bindparam("since"))
+    .limit(bindparam("most"))
+)
+_COUNT_ACCEPTED = select(func.count()).select_from(_ACCEPTED.subquery())
+_UNFINISHED = (
+    select(tables.RUNS.c.id)
+    .where(
+        tables.RUNS.c.phase.in_([phase.value for phase in RunPhase if phase is not RunPhase.FINAL]),
+        tables.RUNS.c.project == bindparam("name"),
+    )
+    .limit(bindparam("most"))
+)
+_COUNT_UNFINISHED = select(func.count()).select_from(_UNFINISHED.subquery())
+_LEASED = select(tables.RUNS.c.project, func.count()).where(_LEASES).group_by(tables.RUNS.c.project)
+_LEASED_WORKFLOWS = (
+    select(tables.RUNS.c.workflow, func.count())
+    .where(_LEASES, tables.RUNS.c.project == bindparam("name"))
+    .group_by(tables.RUNS.c.workflow)
 )
 
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRun:
+    """A run in a queue."""
+
+    run_id: str
+    workflow: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +205,14 @@ class Transaction:
         self._runs = _IdentityMap[RunRecord]()
         self._plans: dict[str, str] = {}
         self._dataclips: dict[tuple[str, str], str] = {}
-        self._projects: dict[str, ProjectRecord] = {}
+        self._projects: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
-        self._partitions: dict[tuple[str, str], list[int]] = {}
-        # Changes of the counters that are not written yet: queries do not see them.
+        # The queues of runs that are not written yet, each with the age of its oldest run.
+        self._queued: dict[tuple[str, int], int] = {}
+        self._reserved: list[str] = []
+        # Changes of the counts that are not written yet: queries do not see them.
         self._unfinished: Counter[str] = Counter()
+        self._accepted: Counter[str] = Counter()
 
     # --- orders and runs --------------------------------------------------------------------------
 
@@ -207,38 +244,59 @@ class Transaction:
         self._orders.current[order.id] = order
 
     def put_run(self, run: RunRecord) -> None:
-        """Add or replace a run, and update the counters of its partition."""
+        """Add or replace a run."""
         before = self._runs.current.get(run.id)
         self._runs.current[run.id] = run
-        self._count(run, before)
-
-    def _count(self, run: RunRecord, before: RunRecord | None) -> None:
-        available = (run.phase is RunPhase.AVAILABLE) - (
-            before is not None and before.phase is RunPhase.AVAILABLE
+        self._accepted[run.project] += before is None
+        self._unfinished[run.project] += (run.phase is not RunPhase.FINAL) - (
+            before is not None and before.phase is not RunPhase.FINAL
         )
-        leased = run.leased - (before is not None and before.leased)
-        if available or leased:
-            counts = self._partitions.setdefault((run.project, run.workflow), [0, 0])
-            counts[0] += available
-            counts[1] += leased
-            self._unfinished[run.project] += available + leased
+        if run.phase is RunPhase.AVAILABLE:
+            key = run.project, run.priority
+            self._queued[key] = min(run.age, self._queued.get(key, run.age))
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def partitions(self) -> list[QueuePartition]:
-        """Lock and list partitions with waiting runs, except those locked by others."""
-        return [QueuePartition(**row._mapping) for row in self.connection.execute(_PARTITIONS)]
+    def queues(self, most: int, offset: int = 0) -> list[ProjectQueue]:
+        """List the queues in their order, some of them perhaps empty by now."""
+        rows = self.connection.execute(_QUEUES, {"most": most, "offset": offset})
+        return [ProjectQueue(**row._mapping) for row in rows]
 
     def leases_by_project(self) -> Counter[str]:
         return Counter({name: int(count) for name, count in self.connection.execute(_LEASED)})
 
-    def waiting_runs(self, partition: QueuePartition, count: int) -> list[WaitingRun]:
-        """List the first runs of a partition, in queue order."""
-        values = {"project": partition.project, "workflow": partition.workflow, "count": count}
-        return [
-            WaitingRun(run_id=row.id, priority=row.priority, age=row.age)
-            for row in self.connection.execute(_WAITING, values)
-        ]
+    def leases_by_workflow(self, project: str) -> Counter[str]:
+        rows = self.connection.execute(_LEASED_WORKFLOWS, {"name": project})
+        return Counter({name: int(count) for name, count in rows})
+
+    def waiting_runs(
+        self, queue: ProjectQueue, count: int, full: Sequence[str]
+    ) -> list[WaitingRun]:
+        """List and lock the oldest runs of a queue, without those of the workflows in ``full``."""
+        values = {**_key(queue.project, queue.priority), "count": count}
+        rows = self.connection.execute(
+            _WAITING, {**values, "full": list(full), "reserved": self._reserved}
+        )
+        return [WaitingRun(run_id=row.id, workflow=row.workflow) for row in rows]
+
+    def reserve(self, run_id: str) -> None:
+        """Leave a run out of :meth:`waiting_runs` until its change is written."""
+        self._reserved.append(run_id)
+
+    def drop_if_empty(self, queue: ProjectQueue) -> None:
+        """Delete a queue without runs, unless another transaction holds it."""
+        key = _key(queue.project, queue.priority)
+        # In two statements: the second sees what was committed before the lock.
+        if self.connection.execute(_LOCK_QUEUE, key).first() is not None:
+            self.connection.execute(_DROP_QUEUE, key)
+
+    def mark_served(self, queues: Iterable[ProjectQueue], now_us: int) -> None:
+        """Let queues age anew, except those that another transaction holds."""
+        for queue in sorted(queues):
+            key = _key(queue.project, queue.priority)
+            if self.connection.execute(_LOCK_QUEUE, key).first() is not None:
+                place = {"now": now_us, "r": rank(queue.priority, now_us)}
+                self.connection.execute(_SERVED, {**key, **place})
 
     def runs_of_claim(self, claim_id: str) -> list[RunRecord]:
         """Load the runs that were assigned to a claim."""
@@ -246,6 +304,12 @@ class Transaction:
 
     def expired_runs(self, now_us: int) -> list[RunRecord]:
         return self._load(self.connection.execute(_EXPIRED, {"now_us": now_us}).scalars())
+
+    def cap_leases(self, expires: int) -> None:
+        """Let no lease end later than at a time."""
+        runs = tables.RUNS
+        later = update(runs).where(_LEASES, runs.c.expires > expires).values(expires=expires)
+        self.connection.execute(later)
 
     def leased_runs_of(self, worker: str) -> list[RunRecord]:
         return self._load(self.connection.execute(_OF_WORKER, {"worker": worker}).scalars())
@@ -257,26 +321,30 @@ class Transaction:
 
     # --- projects, plans, dataclips ---------------------------------------------------------------
 
-    def project(self, name: str) -> ProjectRecord:
-        """Lock a project until the transaction ends, and return its counts."""
+    def project(self, name: str, *, since: int, most: int) -> ProjectRecord:
+        """Lock a project until the transaction ends, and return its counts, up to ``most``.
+
+        Runs are counted as accepted that were created after ``since``.
+        """
+        self.lock_project(name)
+        values = {"name": name, "since": since, "most": most}
+        unfinished = self.connection.execute(_COUNT_UNFINISHED, values).scalar_one()
+        accepted = self.connection.execute(_COUNT_ACCEPTED, values).scalar_one()
+        return ProjectRecord(
+            name=name,
+            unfinished=int(unfinished) + self._unfinished[name],
+            accepted=int(accepted) + self._accepted[name],
+        )
+
+    def lock_project(self, name: str) -> None:
+        """Lock a project until the transaction ends."""
         if name not in self._projects:
             # Inserted first, because a row that does not exist cannot be locked.
             zero = {"name": name, "period_began": 0, "accepted": 0}
             table = tables.PROJECTS
             self.connection.execute(self._insert(table).values(zero).on_conflict_do_nothing())
-            row = self.connection.execute(_PROJECT.with_for_update(), {"name": name}).one()
-            self._projects[name] = ProjectRecord(**row._mapping)
-        unfinished = self.connection.execute(_UNFINISHED, {"name": name}).scalar() or 0
-        stored = self._projects[name]
-        return ProjectRecord(
-            name=name,
-            unfinished=int(unfinished) + self._unfinished[name],
-            period_began=stored.period_began,
-            accepted=stored.accepted,
-        )
-
-    def put_project(self, project: ProjectRecord) -> None:
-        self._projects[project.name] = project
+            self.connection.execute(_PROJECT, {"name": name})
+            self._projects.add(name)
 
     def plan(self, id: str) -> str:
         if id not in self._plans:
@@ -324,9 +392,16 @@ class Transaction:
         """Load the runs whose status may have changed since a time."""
         return self._load(self.connection.execute(_CHANGED, {"time": time}).scalars())
 
-    def unnotified(self) -> list[RunRecord]:
-        """Load the runs whose alerts were not delivered yet."""
-        return self._load(self.connection.execute(_UNNOTIFIED).scalars())
+    def unnotified(self) -> list[tuple[RunRecord, frozenset[str]]]:
+        """Load the runs with open alerts, and the channels that have delivered each so far."""
+        alerts = {row.run_id: row.delivered for row in self.connection.execute(_UNNOTIFIED)}
+        return [(run, frozenset((alerts[run.id] or "").split())) for run in self._load(alerts)]
+
+    def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
+        """Record the channels over which an alert has been delivered so far."""
+        alerts = tables.ALERTS
+        delivered = update(alerts).where(alerts.c.run_id == run_id)
+        self.connection.execute(delivered.values(delivered=" ".join(sorted(channels))))
 
     def mark_notified(self, run_ids: Iterable[str], now_us: int) -> None:
         alerts = tables.ALERTS
@@ -354,10 +429,10 @@ class Transaction:
             self.connection.execute(_insert_missing(self._insert, name), rows)
         self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
         self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
-        self._write_partitions()
-        self._write_projects()
-        self._rows, self._partitions = {}, {}
+        self._write_queues()
+        self._rows, self._queued, self._reserved = {}, {}, []
         self._unfinished.clear()
+        self._accepted.clear()
 
     def _write(
         self, table: Table, change: Any, records: _IdentityMap[T], row_of: Callable[[T], Any]
@@ -368,38 +443,21 @@ class Transaction:
             self.connection.execute(change, [with_key(row_of(record)) for record in changed])
         records.mark_stored()
 
-    def _write_partitions(self) -> None:
-        # Sorted, so that concurrent transactions lock the counters in the same order.
-        rows = [
-            {"project": project, "workflow": workflow, "available": available, "leased": leased}
-            for (project, workflow), (available, leased) in sorted(self._partitions.items())
-            if available or leased
-        ]
-        if rows:
-            self.connection.execute(_add_to_partitions(self._insert), rows)
+    def _write_queues(self) -> None:
+        # Sorted, so that concurrent transactions hold the queues in the same order.
+        for (project, priority), age in sorted(self._queued.items()):
+            row = {"project": project, "priority": priority}
+            row |= {"since": age, "rank": rank(priority, age)}
+            self.connection.execute(_insert_missing(self._insert, "queues"), row)
+            # Dropped by another transaction since the insertion: once more.
+            while self.connection.execute(_HOLD_QUEUE, _key(project, priority)).first() is None:
+                self.connection.execute(_insert_missing(self._insert, "queues"), row)
 
-    def _write_projects(self) -> None:
-        for project in self._projects.values():
-            self.connection.execute(
-                update(tables.PROJECTS)
-                .where(tables.PROJECTS.c.name == project.name)
-                .values(period_began=project.period_began, accepted=project.accepted)
-            )
+
+def _key(project: str, priority: int) -> dict[str, Any]:
+    return {"p": project, "q": priority}
 
 
 @functools.cache
 def _insert_missing(insert: Callable[[Table], Any], table: str) -> Any:
     return insert(tables.METADATA.tables[table]).on_conflict_do_nothing()
-
-
-@functools.cache
-def _add_to_partitions(insert: Callable[[Table], Any]) -> Any:
-    counters = tables.PARTITIONS.c
-    statement = insert(tables.PARTITIONS)
-    return statement.on_conflict_do_update(
-        index_elements=["project", "workflow"],
-        set_={
-            "available": counters.available + statement.excluded.available,
-            "leased": counters.leased + statement.excluded.leased,
-        },
-    )

@@ -1,0 +1,118 @@
+"""Starts of runs: what a worker may execute, and what happens to what it may have executed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, event
+from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.messaging import messages as wire
+
+LEASE_S = Settings().lease_s
+
+
+def attempt(run_id: str = "o-1", number: int = 1) -> wire.Attempt:
+    return wire.Attempt(run_id=run_id, attempt=number)
+
+
+STARTED = [wire.Starts(started=[attempt()])]
+REFUSED = [wire.Starts(refused=[attempt()])]
+
+
+def test_a_start_is_confirmed_and_the_run_is_running(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.claimed()
+    published = worker.request_start(lease)
+    assert published.starts == STARTED and published.statuses == ["running"]
+    assert worker.start(lease).upto == 0
+
+
+def test_a_repeated_request_gets_the_same_response_and_changes_nothing(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.claimed()
+    worker.request_start(lease)
+    harness.restart()
+    before = harness.dump()
+    published = worker.request_start(lease)
+    assert published.starts == STARTED and not published.states
+    worker.start(lease)
+    assert worker.request_start(lease).starts == STARTED
+    worker.finish(lease)
+    assert worker.request_start(lease).starts == REFUSED
+    assert harness.dump() != before
+
+
+def test_a_confirmed_start_without_a_word_after_it_is_lost_for_good(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.claimed()
+    worker.request_start(lease)
+    published = harness.wait(LEASE_S + 1)
+    assert published.statuses == ["lost"]
+    assert [alert.error_type for alert in published.alerts] == ["LostAfterStart"]
+    assert worker.claim() == [] and worker.request_start(lease).starts == REFUSED
+
+
+def test_a_claim_whose_request_never_arrived_is_pending_and_refused_to_its_first_worker(
+    harness: ControlPlaneHarness,
+) -> None:
+    first, lease = harness.claimed()
+    harness.wait(LEASE_S + 1)
+    second = FakeWorker(harness, "south")
+    (again,) = second.claim()
+    assert first.request_start(lease).starts == REFUSED
+    assert second.request_start(again.lease).starts == [wire.Starts(started=[attempt("o-1", 2)])]
+
+
+def test_a_start_that_is_late_but_before_anybody_noticed_renews_the_lease(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.claimed()
+    harness.pass_time(LEASE_S + 1)
+    assert worker.request_start(lease).starts == STARTED
+    assert not harness.tick().states
+
+
+def test_a_run_that_is_to_be_cancelled_does_not_start(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.claimed()
+    harness.call("cancel", id="o")
+    published = worker.request_start(lease)
+    assert published.starts == REFUSED and published.statuses == ["cancelled"]
+
+
+@pytest.mark.parametrize("field", ["token", "attempt", "run_id"])
+def test_the_lease_of_another_starts_nothing(harness: ControlPlaneHarness, field: str) -> None:
+    worker, lease = harness.claimed()
+    wrong = {"token": "token-999999", "attempt": 2, "run_id": "o-2"}[field]
+    forged = wire.decode(wire.Lease, wire.encode({**_fields(lease), field: wrong}))
+    assert worker.request_start(forged).starts[0].started == []
+    assert FakeWorker(harness, "south").request_start(lease).starts == REFUSED
+    assert harness.status() == "pending"
+
+
+def _fields(lease: wire.Lease) -> dict[str, object]:
+    return {name: getattr(lease, name) for name in lease.__struct_fields__}
+
+
+def test_runs_that_are_handed_back_are_not_lost_for_having_been_claimed_often(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.submit()
+    worker = FakeWorker(harness)
+    for _ in range(10):
+        (run,) = worker.claim()
+        assert run.lease.attempt == 1
+        worker.release(run.lease)
+    worker.claim()
+    harness.wait(LEASE_S + 1)
+    assert harness.status() == "pending"
+    assert harness.run()["attempt"] == 2
+
+
+def test_a_run_that_reports_without_a_request_has_started_all_the_same(
+    harness: ControlPlaneHarness,
+) -> None:
+    worker, lease = harness.claimed()
+    worker.report(lease, event("o-1", 0, "run:start"))
+    assert harness.status() == "running"
+    assert worker.request_start(lease).starts == STARTED
