@@ -39,11 +39,14 @@ _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 
 
 class ReplyLost(WorkerError):
-    """No reply came. ``written`` is false where the request was not sent."""
+    """No reply came. ``written`` is false where the request was not sent.
 
-    def __init__(self, message: str, *, written: bool = True) -> None:
+    ``timed_out`` is true where the server had its time, and false where a connection was lost.
+    """
+
+    def __init__(self, message: str, *, written: bool = True, timed_out: bool = False) -> None:
         super().__init__(message)
-        self.written = written
+        self.written, self.timed_out = written, timed_out
 
 
 class RequestRefused(WorkerError):
@@ -109,6 +112,8 @@ class ChannelSocket:
         self._pending: dict[str, PendingReply] = {}
         self._channels: dict[str, Channel] = {}
         self._connection: ClientConnection | None = None
+        self.connections = 0
+        """The number of the connection: each has another."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.connected = asyncio.Event()
 
@@ -168,6 +173,7 @@ class ChannelSocket:
 
     async def _serve(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self.connections += 1
         self.connected.set()
         self._log.info("lightning.connected", url=self._shown_url)
         for channel in list(self._channels.values()):
@@ -231,7 +237,9 @@ class ChannelSocket:
                 await connection.send(encode_frame(join_ref, ref, topic, event, payload))
                 reply = await future
         except TimeoutError as error:
-            raise ReplyLost(f"no reply to {event} within {timeout_s:g} s") from error
+            raise ReplyLost(
+                f"no reply to {event} within {timeout_s:g} s", timed_out=True
+            ) from error
         except websockets.ConnectionClosed as error:
             raise ReplyLost("the connection was lost") from error
         finally:
@@ -320,10 +328,14 @@ class Channel:
 
     async def _join(self) -> None:
         socket = self._socket
+        number = socket.connections
         self._join_ref = ref = socket.new_ref()
         await socket.request(
             ref, ref, self.topic, "phx_join", self._parameters, socket.timings.reply_s
         )
+        # The connection may be lost between the reply and this line.
+        if number != socket.connections or not socket.connected.is_set():
+            raise ReplyLost("the connection was lost")
         self.joined.set()
 
     def rejoin(self, delays_s: tuple[float, ...] = ()) -> None:

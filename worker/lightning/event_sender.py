@@ -163,7 +163,7 @@ class EventSender:
         except RequestRefused as error:
             return Refused(error.response)
         except ReplyLost as error:
-            if self._channel.joined.is_set():
+            if error.timed_out:
                 self._log.warning("reply.lost", run_id=self._run_id, event_type=event)
                 await asyncio.sleep(RETRY_S)
             return Unanswered(written=error.written)

@@ -155,9 +155,9 @@ class RunSession:
         while True:
             try:
                 return await self._channel.request(event, encode_json(payload or {}))
-            except ReplyLost:
-                # Without an answer on a connection that is up, another request gets none either.
-                if self._channel.joined.is_set():
+            except ReplyLost as error:
+                # A server that has not answered in time would not answer another request either.
+                if error.timed_out:
                     raise
 
     async def _execute(self, run: FetchedRun, sender: EventSender) -> None:
