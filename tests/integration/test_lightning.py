@@ -68,7 +68,13 @@ OPENFN_ENDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("cause", OPENFN_ENDS)
+@pytest.mark.parametrize(
+    "cause",
+    [
+        pytest.param(cause, marks=pytest.mark.slow) if cause in ("time", "memory") else cause
+        for cause in OPENFN_ENDS
+    ],
+)
 async def test_end_of_a_run_in_openfns_words(server: Server, pool: Pool, cause: str) -> None:
     body, state, run_type, step_type = OPENFN_ENDS[cause]
     the_job = job(body) if body else job("def main(state): return state", adaptor="python")
@@ -157,6 +163,7 @@ async def test_withheld_output(server: Server, pool: Pool, leaf: bool) -> None:
     assert not server.violations
 
 
+@pytest.mark.slow
 async def test_output_whose_frame_would_be_too_large(server: Server, pool: Pool) -> None:
     # Within the limit of payloads, but each quote takes two bytes in the frame.
     body = "fn(s => { s.data = {q: '\"'.repeat(4.5 * 1024 * 1024)}; return s; })"

@@ -65,7 +65,13 @@ def had_arrived(violation: str) -> bool:
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER])
-@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize(
+    "event",
+    [
+        event if event.endswith("complete") else pytest.param(event, marks=pytest.mark.slow)
+        for event in EVENTS
+    ],
+)
 async def test_connection_cut_at_an_event(
     server: Server, pool: Pool, event: str, fault: Fault
 ) -> None:
@@ -80,7 +86,9 @@ async def test_connection_cut_at_an_event(
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE_REQUEST, Fault.LOSE_REPLY])
-@pytest.mark.parametrize("event", ["step:start", "step:complete", "run:complete"])
+@pytest.mark.parametrize(
+    "event", [pytest.param("step:start", marks=pytest.mark.slow), "step:complete", "run:complete"]
+)
 async def test_event_that_is_not_answered(
     server: Server, pool: Pool, event: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +114,7 @@ async def test_fetch_that_is_not_answered(server: Server, pool: Pool) -> None:
     assert server.runs[no_plan].state == "claimed" and "run.abandoned" in worker.log.names
 
 
-@pytest.mark.parametrize("event", ["run:start", "step:start", "step:complete", "run:complete"])
+@pytest.mark.parametrize("event", ["phx_join", "step:start", "step:complete", "run:complete"])
 async def test_channel_crashes_and_is_joined_again(server: Server, pool: Pool, event: str) -> None:
     run_id = server.add_run(two_steps(), {"data": {}})
     server.inject(event, Fault.CRASH_CHANNEL, run_id=run_id)
@@ -149,6 +157,7 @@ async def test_server_restarts_with_its_state(server: Server, pool: Pool, tmp_pa
     assert not [text for text in server.violations if not had_arrived(text)]
 
 
+@pytest.mark.slow
 async def test_token_that_expires_while_the_server_is_away(server: Server, pool: Pool) -> None:
     run_id = server.add_run(plan(job(ENDLESS)), {"data": {}})
     server.runs[run_id].token = server.token(run_id, exp=int(time.time()) + 2)
@@ -293,15 +302,16 @@ async def test_disk_that_cannot_be_written(server: Server, pool: Pool, tmp_path:
 
 
 async def test_flood_of_lines_while_the_server_is_away(
-    server: Server, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    server: Server, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.lightning.event_sender.MAX_WAITING_BYTES", 20_000)
     body = "fn(s => { for (let i = 0; i < 2000; i++) console.log('x'.repeat(100)); return s; })"
     run_id = server.add_run(plan(job(SLOW), job(body)), {"data": {}})
-    async with attached(server, pool) as worker:
+    async with attached(server, pool, outbox=tmp_path) as worker:
         await server.wait_for(lambda: bool(server.runs[run_id].steps))
         await server.stop()
-        await asyncio.sleep(0.5)
+        (file,) = tmp_path.glob("*.jsonl")
+        await _until(lambda: "run:complete" in file.read_text())
         await server.start()
         run = await server.wait(run_id)
         await worker.drained()
@@ -337,6 +347,7 @@ async def many_runs(server: Server, pools: list[Pool], count: int, seed: int) ->
     assert not [text for text in server.violations if not had_arrived(text)]
 
 
+@pytest.mark.slow
 async def test_many_runs_over_two_workers_with_cuts(pool: Pool) -> None:
     async with Server(requeue_s=5) as server:
         await many_runs(server, [pool, pool], 30, seed=1)

@@ -307,6 +307,8 @@ class Channel:
         self._parameters = parameters
         self._on_push = on_push
         self._join_ref = ""
+        self._was_joined = False
+        self._failures = 0
         self._rejoining: asyncio.Task[None] | None = None
         self.joined = asyncio.Event()
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -316,30 +318,34 @@ class Channel:
 
         Raises :class:`RequestRefused` if the server refuses it.
         """
-        while True:
+        # Before the reply, which an error of the channel may follow at once.
+        self._socket.add(self)
+        while not self._was_joined:
             await self._socket.connected.wait()
             try:
                 await self._join()
             except ReplyLost:
                 await asyncio.sleep(self._socket.timings.rejoin_s[0])
-            else:
-                self._socket.add(self)
-                return
 
     async def _join(self) -> None:
         socket = self._socket
-        number = socket.connections
+        number, failures = socket.connections, self._failures
         self._join_ref = ref = socket.new_ref()
         await socket.request(
             ref, ref, self.topic, "phx_join", self._parameters, socket.timings.reply_s
         )
-        # The connection may be lost between the reply and this line.
-        if number != socket.connections or not socket.connected.is_set():
+        # The connection or the channel may be lost between the reply and this line.
+        is_same = (number, failures) == (socket.connections, self._failures)
+        if not is_same or not socket.connected.is_set():
             raise ReplyLost("the connection was lost")
+        self._was_joined = True
         self.joined.set()
 
     def rejoin(self, delays_s: tuple[float, ...] = ()) -> None:
         """Join again after a delay, and again after the next, until it succeeds."""
+        if not self._was_joined:
+            # The first join tries again by itself.
+            return
         if self._rejoining is not None:
             # One at a time: a reconnect must not add to the attempts of an earlier error.
             self._rejoining.cancel()
@@ -398,6 +404,7 @@ class Channel:
             self._on_push(frame.event, frame.payload)
 
     def _fail(self) -> None:
+        self._failures += 1
         self.joined.clear()
         # The channel's process has died, and replies to what it received will not come.
         self._socket.lose_replies("the channel was lost", self.topic)
