@@ -105,7 +105,7 @@ async def test_two_steps(server: Server, pool: Pool) -> None:
     assert one["input_dataclip_id"] == run.plan["dataclip_id"]
     assert two["input_dataclip_id"] == one["output_dataclip_id"]
     assert run.complete["final_dataclip_id"] == two["output_dataclip_id"]
-    assert run.lines == ['hi {"n":1}']
+    assert run.lines == ["hi { n: 1 }"]
     versions = next(payload for event, payload in run.events if event == "run:start")["versions"]
     assert versions["@openfn/language-common"] == ["3.3.4"] and versions["worker"]
     assert not server.violations
@@ -226,7 +226,7 @@ async def test_logs_of_jobs(server: Server, pool: Pool) -> None:
         run = await completed(server, pool, plan(job(body), options=options))
         by_policy[str(options)] = run.lines
     assert list(by_policy.values()) == [
-        ['x {"name":"Ada"} [1]'],
+        ["x { name: 'Ada' } [ 1 ]"],
         [],
         ["x (object with keys name) (array of length 1)"],
         ["x  "],

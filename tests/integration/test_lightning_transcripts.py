@@ -29,6 +29,8 @@ TRANSCRIPTS = {
 }
 # The differences that the documentation of "Attach to Lightning" lists.
 ALLOWED = {
+    "01-success-two-steps-logs": "objects in a line are printed as Node prints them",
+    "02-fail-handled-by-failure-edge": "objects in a line are printed as Node prints them",
     "08-kill-security-error": "OpenFn's worker reports the step twice",
     "11-credential-ok": "the log has no secrets of credentials",
     "14-dataclip-withheld-payload-limit": "the next step has the output, and not [REDACTED]",
