@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from click.core import ParameterSource
 
 from worker.cli.renamed import warn_renamed
 from worker.util.cores import usable_cores
+from worker.workflow.limit_ranges import RANGES
 
 PATH = click.Path(path_type=Path)
 
@@ -21,12 +23,29 @@ class NumberRange(click.FloatRange):
     # The name that an error shows: click's own is "float range".
     name = "number"
 
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = super().convert(value, param, ctx)
+        # Every comparison with NaN is false, so click finds it within any range.
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
+
 
 class WholeNumberRange(click.IntRange):
     name = "whole number"
 
 
-POSITIVE = NumberRange(min=0, min_open=True)
+# Bounded, as an event loop or a lock cannot wait longer than a few centuries.
+POSITIVE = NumberRange(min=0, min_open=True, max=10**9)
+
+
+def limit_type(name: str) -> NumberRange | WholeNumberRange:
+    """Return the type of an option for a field of ``Limits``, with its range."""
+    limit = RANGES[name]
+    if limit.is_whole:
+        return WholeNumberRange(limit.minimum, limit.maximum)
+    return NumberRange(min=0, min_open=True, max=limit.maximum)
+
 
 Body = Callable[..., int]
 Decorator = Callable[[Body], Body]
@@ -178,17 +197,20 @@ def _check_picks(workflow: str, workflow_file: Path | None) -> None:
 
 # --- limits ---------------------------------------------------------------------------------------
 
-MEMORY_MB = WholeNumberRange(min=8)
-
+# The names of the parameters are the fields of Limits.
 run_limits = options(
-    option("--timeout", type=POSITIVE, metavar="SECONDS",
-           help="Kill the run after this time.  [default: 300]"),
-    option("--memory", type=MEMORY_MB, metavar="MB",
-           help="Kill the run above this memory.  [default: 500]"),
-    option("--state-limit", type=POSITIVE, metavar="MB",
-           help="Kill the run for a larger state.  [default: memory / 4]"),
-    option("--payload-limit", type=POSITIVE, metavar="MB",
-           help="Withhold larger outputs from the events.  [default: 10]"),
+    option("--timeout", "timeout_s", type=limit_type("timeout_s"), metavar="SECONDS",
+           help="Kill the run after this time.  [default: the file's, else 300]"),
+    option("--memory", "memory_mb", type=limit_type("memory_mb"), metavar="MB",
+           help="Kill the run above this memory.  [default: the file's, else 500]"),
+    option("--state-limit", "state_mb", type=limit_type("state_mb"), metavar="MB",
+           help="Kill the run for a larger state.  [default: the file's, else memory / 4]"),
+    option("--payload-limit", "payload_mb", type=limit_type("payload_mb"), metavar="MB",
+           help="Withhold larger outputs from the events.  [default: the file's, else 10]"),
+    option("--max-executions", "executions", type=limit_type("executions"), metavar="N",
+           help="Kill the run after so many executions of steps.  [default: 250000]"),
+    option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
+           help="Kill the run when its events are larger.  [default: 256]"),
 )  # fmt: skip
 
 # --- what a run may do ----------------------------------------------------------------------------
@@ -209,6 +231,13 @@ allow_python = options(
     option("--no-python", is_flag=True, hidden=True),
 )
 
+openfn_ways = options(
+    option("--permissive-globals", is_flag=True,
+           help="Let jobs name URL, structuredClone and others that crash on OpenFn."),
+    option("--payload", type=click.Choice(["real", "openfn"]), default=None,
+           help="What follows an output over the payload limit: openfn redacts its data."),
+)  # fmt: skip
+
 capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_count() or 2,
                   metavar="N",
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
@@ -221,10 +250,22 @@ isolation = option(
     "layers of confinement.",
 )
 max_limits = options(
-    option("--max-timeout", type=POSITIVE, metavar="SECONDS", deprecated_names=["--timeout"],
-           help="Longest timeout that an order can set."),
-    option("--max-memory", type=MEMORY_MB, metavar="MB", deprecated_names=["--memory"],
-           help="Largest memory limit that an order can set."),
+    option("--max-timeout", "timeout_s", type=limit_type("timeout_s"), metavar="SECONDS",
+           deprecated_names=["--timeout"],
+           help="Longest timeout that an order or a file can set.  [default: 300]"),
+    option("--max-memory", "memory_mb", type=limit_type("memory_mb"), metavar="MB",
+           deprecated_names=["--memory"],
+           help="Largest memory limit that an order or a file can set.  [default: 500]"),
+    option("--max-state", "state_mb", type=limit_type("state_mb"), metavar="MB",
+           help="Largest state limit.  [default: a quarter of --max-memory]"),
+    option("--max-payload", "payload_mb", type=limit_type("payload_mb"), metavar="MB",
+           help="Largest payload limit.  [default: 10]"),
+    option("--max-log-payload", "log_payload_mb", type=limit_type("log_payload_mb"), metavar="MB",
+           help="Largest limit of one log line.  [default: 1]"),
+    option("--max-executions", "executions", type=limit_type("executions"), metavar="N",
+           help="Kill a run after so many executions of steps.  [default: 250000]"),
+    option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
+           help="Kill a run when its events are larger.  [default: 256]"),
 )  # fmt: skip
 
 # --- output ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from worker.cli.options import (
     isolation,
     no_python,
     only_step,
+    openfn_ways,
     option,
     permissions,
     pick_workflow,
@@ -52,6 +53,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @only_step
 @run_limits
 @permissions
+@openfn_ways
 @no_python
 @isolation
 @option("--record", type=PATH, metavar="FILE",
@@ -84,6 +86,8 @@ def run(
     no_python: bool,
     isolation: str,
     collections: str | None,
+    permissive_globals: bool,
+    payload: str | None,
     record: Path | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
@@ -121,6 +125,10 @@ def run(
             allow_hosts=allow_hosts,
             collections=collections,
             limits=limits,
+            workflow_options={
+                **({"permissive_globals": True} if permissive_globals else {}),
+                **({"payload": payload} if payload else {}),
+            },
         ),
         Output(
             final_state=output,

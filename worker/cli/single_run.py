@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from worker.adaptors.collections.open_host import open_host
 from worker.adaptors.collections.settings import parse_collections
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.entry import EXIT_USAGE
 from worker.cli.files import (
@@ -28,9 +28,11 @@ from worker.cli.files import (
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations, limits_of
+from worker.runner.prepare import Options
+from worker.runner.reach import local_reach
 from worker.runner.result import Result
 from worker.sandbox.isolation import Isolation
+from worker.sandbox.limits import resolve_limits
 from worker.sinks.guarded import GuardedSink
 from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from worker.adaptors.collections.local_host import CollectionsSender
     from worker.sinks.base import Sink
 
+_CONFIGURATION_OF_INPUT = (
+    "warning: the input has a configuration: the first step gets it, under its own credential"
+)
 UNENFORCED = (
     "warning: this system enforces the time limit and the JavaScript memory limit; the memory of "
     "Python steps is not limited, and a killed worker leaves its runs to end by themselves"
@@ -61,6 +66,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...]
     collections: str | None
     limits: Mapping[str, Any]
+    workflow_options: Mapping[str, Any]
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,19 +94,24 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     pool.boot()
     loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
+    if request.workflow_options:
+        loaded = replace(loaded, options={**loaded.options, **request.workflow_options})
     options = Options(
         start=request.start,
         end=request.end,
         only=request.only,
-        limits=limits_of(loaded, **request.limits),
+        limits=resolve_limits(loaded.options, request.limits),
         credentials=read_credentials(request.credentials),
+        allow_hosts=request.allow_hosts,
         allow_python=request.allow_python,
         collections=parse_collections(request.collections),
     )
     state = read_input(request.input_file)
-    allowed = [parse_host_pattern(text) for text in request.allow_hosts]
+    if isinstance(state, dict) and state.get("configuration"):
+        print(_CONFIGURATION_OF_INPUT, file=sys.stderr)
+    reach = local_reach(loaded, state, options)
     sinks = _sinks(loaded, output)
-    live = functools.partial(_live, loaded, options, allowed)
+    live = functools.partial(open_host, reach, options.collections)
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
     problems = [sink.problem for sink in sinks if sink.problem]
     if output.final_state is not None:
@@ -158,14 +169,6 @@ async def _run(
         await sender.close()
         for sink in sinks:
             sink.close()
-
-
-def _live(
-    workflow: Workflow, options: Options, allowed: list[HostPattern]
-) -> LazyHost | CollectionsSender:
-    """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
-    configured, _ = configurations(workflow, options.credentials or {})
-    return open_host([*allowed, *hosts_in_credentials(configured.values())], options.collections)
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

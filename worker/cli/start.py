@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.cli.options import (
     PATH,
@@ -73,8 +73,6 @@ def start(
     allow_python: bool,
     no_python: bool,
     collections: str | None,
-    max_timeout: float | None,
-    max_memory: int | None,
     outbox: Path | None,
     drain: float | None,
     lightning: str | None,
@@ -84,6 +82,7 @@ def start(
     batch_logs: bool,
     metrics_listen: str | None,
     quiet: bool,
+    **max_limits: Any,
 ) -> int:
     """Run a worker: claim runs, execute them and report them.
 
@@ -155,8 +154,7 @@ def start(
             allow_hosts=allow_hosts,
             allow_python=allow_python,
             collections=collections,
-            max_timeout=max_timeout,
-            max_memory=max_memory,
+            **max_limits,
         ),
         drain_s=drain,
         metrics_listen=metrics_listen,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,13 +63,10 @@ def submit(
     priority: int,
     start_at: str,
     stop_after: str,
-    timeout: float | None,
-    memory: int | None,
-    state_limit: float | None,
-    payload_limit: float | None,
     order_id: str | None,
     wait: bool,
     as_json: bool,
+    **limits: Any,
 ) -> int:
     """Submit a work order for a workflow.
 
@@ -91,14 +89,7 @@ def submit(
     # The order carries the whole plan: the control plane does not read the client's files.
     plan = None if file is None else to_execution_plan(load(file, workflow=workflow))
     state = read_input(input_file)
-    options = RunOptions(
-        start=start_at,
-        end=stop_after,
-        timeout_s=timeout,
-        memory_mb=memory,
-        state_mb=state_limit,
-        payload_mb=payload_limit,
-    )
+    options = RunOptions(start=start_at, end=stop_after, **limits)
 
     async def request(client: Client) -> int:
         order = await client.submit(

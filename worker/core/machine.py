@@ -14,10 +14,13 @@ The rules, all of them:
    evaluated, nothing more runs.
 6. A condition that throws crashes the step that it leaves (EdgeConditionError; its limits kill
    it as they would a step), with the step's own error as the cause, and so the run.
-7. The run succeeds when every leaf succeeded. Otherwise the first failing leaf in plan order
-   gives it its error. The final state is the leaf's bare state, or a map by leaf key where there
-   are several; a leaf that returned nothing is dropped.
+7. The run succeeds when every leaf succeeded, and every execution whose targets ``end`` kept from
+   running. Otherwise the first that failed, in plan order, gives it its error. The final state is
+   the leaf's bare state, or a map by leaf key where there are several; a leaf that returned nothing
+   is dropped.
 8. Exactly one ``CompleteRun``, always last.
+9. A run that has used up its activations, and needs another, is killed (StepLimitError): a chain
+   of diamonds has exponentially many. Steps without code count too.
 
 A driver performs the effects. Only the last effect of a decision waits for an answer
 (``StartStep`` or ``EvaluateEdges``), which the driver feeds back as the next event. A step's state
@@ -38,6 +41,9 @@ from worker.core.persistent import Counts, LinkedList, Queue, iterate
 from worker.core.plan import Plan
 from worker.core.status import Status, status_of
 from worker.workflow.model import Edge, EdgeKind, Step
+
+MAX_EXECUTIONS = 250_000
+"""How often a run may execute steps, unless its limits set another number."""
 
 # --- events ---------------------------------------------------------------------------------
 
@@ -161,10 +167,14 @@ class IllegalEvent(Exception):
 
 
 class Activation(Struct, frozen=True):
-    """A step that waits in the queue, with its input."""
+    """A step that waits in the queue, with its input.
+
+    ``source`` is the execution that led to it, for the first target of that execution only.
+    """
 
     step: str
     input: Any
+    source: Leaf | None = None
 
 
 # Compared by identity: to compare plans and queues by value costs more than any caller needs.
@@ -181,6 +191,7 @@ class MachineState(Struct, frozen=True, kw_only=True, eq=False):
     outcome: Outcome | None = None
     queue: Queue[Activation] = Queue()
     executions: Counts
+    activations_left: int = MAX_EXECUTIONS
     leaves: LinkedList[Leaf] = None
 
     def __repr__(self) -> str:
@@ -193,9 +204,10 @@ Transition = tuple[MachineState, MachineEvent | None, tuple[Effect, ...]]
 """The state after an event, the event that follows from it without a driver, and the effects."""
 
 
-def initial_state(plan: Plan) -> MachineState:
-    """Create the state of a run that has not started."""
-    return MachineState(plan=plan, executions=Counts.of(len(plan.steps)))
+def initial_state(plan: Plan, max_executions: int = MAX_EXECUTIONS) -> MachineState:
+    """Create the state of a run that has not started; it is killed after ``max_executions``."""
+    executions = Counts.of(len(plan.steps))
+    return MachineState(plan=plan, executions=executions, activations_left=max_executions)
 
 
 def decide(state: MachineState, event: MachineEvent) -> Decision:
@@ -248,6 +260,8 @@ def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
     if not state.queue:
         return _complete(state, None, effects)
     activation, queue = state.queue.pop()
+    if not state.activations_left:
+        return _complete(state, _too_many(state.plan, activation.step), effects)
     index = state.plan.index[activation.step]
     step = state.plan.steps[index]
     execution = state.executions[index]
@@ -258,12 +272,21 @@ def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
         outcome=None,
         queue=queue,
         executions=state.executions.increment(index),
+        activations_left=state.activations_left - 1,
     )
     if not step.runs_code:
         # Finished here, so that the driver gets only steps that it must execute.
         return state, StepFinished(outcome=Outcome(state=activation.input)), effects
     start = StartStep(step=step, input=activation.input, execution=execution)
     return state, None, (*effects, start)
+
+
+def _too_many(plan: Plan, next_step: str) -> StepError:
+    text = (
+        f"the run has used up its limit of executions, and '{next_step}' would follow: where "
+        f"paths of the workflow join, its {len(plan.steps):,} steps run once for each path"
+    )
+    return StepError(type="StepLimitError", message=text)
 
 
 def _evaluate_edges(state: MachineState, outcome: Outcome) -> Transition:
@@ -298,12 +321,15 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
     effects: tuple[Effect, ...] = ()
     if step.runs_code:
         effects = (CompleteStep(step=step, outcome=outcome, next=targets),)
-    ends_here = step.id == state.plan.end
+    ends_here, leaf = step.id == state.plan.end, _leaf(state, step, outcome)
     if ends_here or not targets:
-        state = replace(state, leaves=(_leaf(state, step, outcome), state.leaves))
+        state = replace(state, leaves=(leaf, state.leaves))
     if ends_here:
         return _complete(state, None, effects)
-    activations = (Activation(target, outcome.state) for target in targets)
+    activations = (
+        Activation(target, outcome.state, leaf if index == 0 else None)
+        for index, target in enumerate(targets)
+    )
     return _advance(replace(state, queue=state.queue.push(activations)), effects)
 
 
@@ -343,7 +369,9 @@ def _complete(
     """End the run (rules 7 and 8)."""
     # An abort leaves no final state: what earlier leaves returned is not the run's result.
     leaves = () if abort else tuple(iterate(state.leaves))[::-1]
-    error = abort or _first_failure(state.plan, leaves)
+    # Executions whose first target still waits have led to no other.
+    stranded = [waiting.source for waiting in state.queue if waiting.source is not None]
+    error = abort or _first_failure(state.plan, (*leaves, *stranded))
     status = Status.SUCCESS if error is None else status_of(error.type)
     state = replace(state, phase=Phase.COMPLETED, step=None, outcome=None, queue=Queue())
     return state, None, (*effects, CompleteRun(status=status, error=error, leaves=leaves))

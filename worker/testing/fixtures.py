@@ -22,7 +22,7 @@ from worker.errors import UsageError
 from worker.runner.pool import run_async, run_with
 from worker.runner.prepare import Options
 from worker.runner.result import PathEntry, Result
-from worker.sandbox.limits import Limits
+from worker.sandbox.limits import Limits, resolve_limits
 from worker.testing.assertions import explain_not_taken, log_lines
 from worker.util.json import dumps
 from worker.workflow.documents.data import did_you_mean
@@ -56,7 +56,7 @@ class WorkflowUnderTest:
     """
 
     workflow: Workflow
-    limits: Limits = Limits()
+    limits: Limits | None = None
     script: Mapping[str, tuple[ScriptedStep, ...]] = field(default_factory=dict)
     collections: Path | None = None
 
@@ -96,9 +96,17 @@ class WorkflowUnderTest:
         )
         return replace(self, script={**self.script, step: (scripted, *self.script.get(step, ()))})
 
-    def with_limits(self, *, timeout: float = 300.0, memory_mb: int = 500) -> WorkflowUnderTest:
-        """Set the limits of a run; ``timeout`` is in seconds. Returns a new workflow."""
-        return replace(self, limits=Limits(timeout_s=timeout, memory_mb=memory_mb))
+    def with_limits(
+        self, *, timeout: float | None = None, memory_mb: int | None = None
+    ) -> WorkflowUnderTest:
+        """Set limits of a run, ``timeout`` in seconds; others are those of the workflow's file.
+
+        Returns a new workflow. Raises :class:`UsageError` for a limit out of its range.
+        """
+        limits = resolve_limits(
+            self.workflow.options, {"timeout_s": timeout, "memory_mb": memory_mb}
+        )
+        return replace(self, limits=limits)
 
     def with_collections(self, folder: str | Path) -> WorkflowUnderTest:
         """Set the folder of the collections, as ``worker run --collections``.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from worker.adaptors.collections.settings import Collections, parse_collections
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
+from worker.adaptors.http.allowlist import Reach, hosts_in_credentials
 from worker.adaptors.http.lazy_host import LazyHost
 
 if TYPE_CHECKING:
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
 
 
 def open_host(
-    allowed: Sequence[HostPattern], collections: str | Path | Collections | None
+    reach: Reach, collections: str | Path | Collections | None
 ) -> LazyHost | CollectionsSender:
     """Return a live host that also serves the collections of a run, wherever they are."""
     place = parse_collections(collections)
     if place is None:
-        return LazyHost(allowed)
+        return LazyHost(reach)
     if place.folder is None:
-        return LazyHost([*allowed, *hosts_in_credentials([{"url": place.url}])])
+        service = hosts_in_credentials([{"url": place.url}])
+        return LazyHost(replace(reach, everywhere=(*reach.everywhere, *service)))
     # Imported by the few runs that have a folder: most have no collections.
     from worker.adaptors.collections.local_host import CollectionsSender
     from worker.adaptors.collections.stores import FolderStore
 
-    return CollectionsSender(FolderStore(place.folder), LazyHost(allowed))
+    return CollectionsSender(FolderStore(place.folder), LazyHost(reach))
