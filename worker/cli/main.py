@@ -16,7 +16,13 @@ from worker.version import VERSION
 
 EXIT_DEFECT = 5
 
-EXTRAS = {"alembic": "fleet", "sqlalchemy": "fleet"}
+EXTRAS = {
+    "alembic": "fleet",
+    "sqlalchemy": "fleet",
+    "jwt": "lightning",
+    "cryptography": "lightning",
+    "websockets": "lightning",
+}
 """Packages that only an extra installs, with its name."""
 
 # A table and no import: `worker --help` and the start of a command load nothing else.
@@ -33,6 +39,10 @@ SECTIONS = {
         ),
         LazyCommand(
             "audit", "worker.cli.audit:audit", "Check logs of runs against the rules of a run."
+        ),
+        LazyCommand(
+            "fetch", "worker.cli.fetch:fetch",
+            "Get a project of Lightning as it is deployed, by its UUID.",
         ),
         LazyCommand("recording", "worker.cli.recordings:recording", "Look into recordings."),
         LazyCommand(
