@@ -17,8 +17,8 @@ from worker.view.dashboard.hub import Hub
 from worker.view.dashboard.listener import Listener, LiveUpdate
 from worker.view.dashboard.sessions import Session
 
-# Updates within this time are sent together.
-PAUSE_S = 0.1
+# Updates within this time are sent together: each costs the browser a layout of the page.
+PAUSE_S = 1.0
 # Without updates a comment is sent this often, so that a closed connection is detected.
 HEARTBEAT_S = 15.0
 # Tabs of one person: without a limit one session could take all streams.
