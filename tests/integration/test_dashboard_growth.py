@@ -32,7 +32,7 @@ def chain() -> dict[str, Any]:
 def busy_s(session: CDPSession) -> float:
     """Return how long the main thread of a tab has worked."""
     metrics = session.send("Performance.getMetrics")["metrics"]
-    return next(each["value"] for each in metrics if each["name"] == "TaskDuration")
+    return next(float(each["value"]) for each in metrics if each["name"] == "TaskDuration")
 
 
 @pytest.mark.slow

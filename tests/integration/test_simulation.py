@@ -12,10 +12,10 @@ from tests.support.command import call_worker
 from worker.fleet.messaging import messages as wire
 from worker.fleet.worker.claimed_runs import attempt_key
 from worker.fleet.worker.fleet_worker import FleetWorker
-from worker.testing.simulation.checks import breaches
-from worker.testing.simulation.faults import CONTROL, Fault, FaultKind
-from worker.testing.simulation.shrink import shrink
-from worker.testing.simulation.simulate import Simulation, simulate
+from worker.testing.simulation.breaches import breaches
+from worker.testing.simulation.faults import CONTROL, FaultKind, InjectedFault
+from worker.testing.simulation.fewest_faults import shrink
+from worker.testing.simulation.run_simulation import Simulation, simulate
 
 SHORT = Simulation(seed=3, orders=8, duration_s=60.0)
 LONG = Simulation(seed=1, duration_s=240.0)
@@ -31,7 +31,7 @@ def test_a_seed_is_the_same_simulation_to_the_byte() -> None:
 def test_a_fleet_is_clean_under_each_kind_of_fault() -> None:
     targets = {FaultKind.MUTE: "w1", FaultKind.DEAF: "w2", FaultKind.CUT: "w3"}
     faults = tuple(
-        Fault(at_s=4.0 + 9 * n, target=targets.get(kind, CONTROL), kind=kind, lasts_s=5.0)
+        InjectedFault(at_s=4.0 + 9 * n, target=targets.get(kind, CONTROL), kind=kind, lasts_s=5.0)
         for n, kind in enumerate(FaultKind)
     )
     history = simulate(replace(SHORT, faults=faults))
@@ -93,6 +93,6 @@ def test_a_failing_simulation_shrinks_to_the_fault_that_matters(
     monkeypatch.setattr(FleetWorker, "_send_heartbeat", lambda self, now: None)
     quiet = Simulation(seed=3, orders=8, duration_s=20.0, faults=())
     assert any(breaches(simulate(quiet)))
-    harmless = Fault(at_s=2.0, target="w2", kind=FaultKind.CUT, lasts_s=0.3)
+    harmless = InjectedFault(at_s=2.0, target="w2", kind=FaultKind.CUT, lasts_s=0.3)
     # Without heartbeats, long runs are lost without any fault.
     assert shrink(replace(quiet, faults=(harmless,))).faults == ()

@@ -56,7 +56,7 @@ dateFns.format(new Date(2024, 1, 29, 22, 30), FORMAT) | dateFns.parse('29/02/202
 _.get(state, 'data.items[1].x', VALUE) | _.groupBy(VALUE, 'k') | _.isEmpty(VALUE) | _.merge({a: 1}, VALUE) | Object.keys(dateFns).sort()
 """
 _FORMATS = "'d MMM yyyy' | 'dd/MM/yy' | 'EEEE do' | \"yyyy-MM-dd'T'HH:mm\" | 'YYYY' | 'PPpp' | 'I w Q' | 'n'"
-_STATES = (
+_STATES: Any = (
     {
         "data": {"items": [{"x": 1, "k": "p"}, {"x": 2, "k": "q"}], "n": 4, "s": "text"},
         "references": [{"r": 9, "n": 1}],

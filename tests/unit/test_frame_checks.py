@@ -311,7 +311,8 @@ def test_whatever_is_sent_is_valid_or_a_protocol_error_and_the_run_ends_once(
 
 
 def check_once(data: bytes, size: int) -> None:
-    frames, events = RunFrames(REQUEST), []
+    frames = RunFrames(REQUEST)
+    events: list[Any] = []
     try:
         for at in range(0, len(data), size):
             for frame, _ in frames.feed(data[at : at + size]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_the_configuration_is_merged_from_the_workflow_the_input_and_the_step() 
         ({"data": None}, {"data": {"d": 1}}),
     ],
 )
-def test_upstream_states_of_any_kind_are_merged(upstream: object, input: object) -> None:
+def test_upstream_states_of_any_kind_are_merged(upstream: Any, input: dict[str, Any]) -> None:
     assert build_input(upstream, {"data": {"d": 1}}, {}) == {"configuration": {}, **input}
 
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from worker.cli.options import NumberRange, WholeNumberRange, command, option
 from worker.cli.progress import progress
 from worker.sinks.terminal_text import one_line
-from worker.testing.simulation.checks import breaches
+from worker.testing.simulation.breaches import breaches
+from worker.testing.simulation.fewest_faults import shrink
 from worker.testing.simulation.history import History
-from worker.testing.simulation.shrink import shrink
-from worker.testing.simulation.simulate import Simulation, simulate
+from worker.testing.simulation.run_simulation import Simulation, simulate
 
 
 @command("simulate")

@@ -1,4 +1,4 @@
-"""What Lightning accepts of a worker, and what it keeps of a run."""
+"""Rules of Lightning: messages that it accepts of a worker, and the run that it keeps."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from worker.fleet.messaging.in_memory import LocalBroker
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker import outbox as outboxes
 from worker.fleet.worker.outbox import Outbox
+from worker.util.private_files import open_private
 from worker.workflow.save import to_execution_plan
 
 PLAN = to_execution_plan(workflow(job("fn((state) => state);")))
@@ -104,7 +105,7 @@ class FullFile:
 @pytest.mark.parametrize("room_bytes", [0, 10, 200, 500])
 async def test_the_outbox_is_full(room_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries to keep a run from being executed, and its end from being reported."""
-    opened, full = outboxes.open_private, list[Path]()
+    opened, full = open_private, list[Path]()
 
     def open_on_full_disk(path: Path, buffering: int = -1) -> Any:
         file = opened(path, buffering)

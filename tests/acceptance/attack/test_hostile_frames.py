@@ -67,7 +67,7 @@ class Processes:
         options = Options(modules=frozenset({"os"}), limits=Limits(timeout_s=30, memory_mb=100))
         flow = hostile(data)
         result = await self._pool.run(flow, {}, options, sinks=[self], run_id=RUN_ID)
-        exited = await asyncio.to_thread(select.select, [self._pidfd], [], [], 5)
+        exited: Any = await asyncio.to_thread(select.select, [self._pidfd], [], [], 5)
         os.close(self._pidfd)
         assert exited[0], "the process lives on"
         return result

@@ -54,6 +54,7 @@ async def door(
         plan = json.dumps(to_execution_plan(flow)).encode()
         assigned: Any = SimpleNamespace(plan_id="p", plan=plan)
         async with executor._loaded(assigned) as loaded, executor._host(loaded, input, "") as host:
+            assert isinstance(host, LazyHost)
             yield host._host()
         await executor.close()
     else:

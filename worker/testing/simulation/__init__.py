@@ -2,7 +2,7 @@
 
 One thread executes them; nothing waits. A seed draws the orders, the faults and all chance, so the
 same seed is the same run, to the byte. Effects of steps are counted outside of the fleet, and
-:mod:`worker.testing.simulation.checks` judges what happened.
+:mod:`worker.testing.simulation.breaches` judges what happened.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ _MAX_CONTROL_S = 12.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Fault:
-    """Fault of ``target`` that begins at ``at_s`` and lasts ``lasts_s`` seconds.
+class InjectedFault:
+    """InjectedFault of ``target`` that begins at ``at_s`` and lasts ``lasts_s`` seconds.
 
     For a jump of the clock, ``lasts_s`` is how far it jumps forth; the next one is back.
     """
@@ -46,7 +46,7 @@ class Fault:
 
 def draw_faults(
     chance: random.Random, workers: list[str], duration_s: float, pause_s: float = 15.0
-) -> tuple[Fault, ...]:
+) -> tuple[InjectedFault, ...]:
     """Draw faults that follow each other after ``pause_s`` seconds in the mean."""
     faults = []
     at_s = chance.expovariate(1 / pause_s)
@@ -58,6 +58,6 @@ def draw_faults(
             lasts_s = min(lasts_s, _MAX_CONTROL_S)
         if kind is FaultKind.CLOCK:
             lasts_s = chance.choice((1.0, 60.0, 3600.0))
-        faults.append(Fault(at_s=at_s, target=target, kind=kind, lasts_s=lasts_s))
+        faults.append(InjectedFault(at_s=at_s, target=target, kind=kind, lasts_s=lasts_s))
         at_s += chance.expovariate(1 / pause_s)
     return tuple(faults)

@@ -24,7 +24,7 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
-from worker.testing.simulation.faults import CONTROL, Fault, FaultKind
+from worker.testing.simulation.faults import CONTROL, FaultKind, InjectedFault
 from worker.testing.simulation.history import History
 from worker.testing.simulation.network import Link, SimulatedBroker
 from worker.testing.simulation.virtual_time import VirtualClock
@@ -194,7 +194,7 @@ class SimulatedFleet:
         process.task.cancel()
         await asyncio.gather(process.task, return_exceptions=True)
 
-    async def inject(self, fault: Fault) -> None:
+    async def inject(self, fault: InjectedFault) -> None:
         """Cause a fault, wait until it is over, and repair what it broke."""
         match fault.kind:
             case FaultKind.MUTE | FaultKind.DEAF:

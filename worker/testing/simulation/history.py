@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.testing.simulation.faults import Fault
+from worker.testing.simulation.faults import InjectedFault
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class History:
     """
 
     seed: int
-    faults: tuple[Fault, ...]
+    faults: tuple[InjectedFault, ...]
     accepted: set[str] = field(default_factory=set)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What an order was submitted with, and the plan of a run that differs from its order's."""
+"""Content of an order, and the plan of a run that differs from its order's."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
-from worker.testing.simulation.faults import CONTROL, Fault, draw_faults
+from worker.testing.simulation.faults import CONTROL, InjectedFault, draw_faults
 from worker.testing.simulation.fleet import SimulatedFleet, SimulatedStore
 from worker.testing.simulation.history import History
 from worker.testing.simulation.network import OBSERVER, SimulatedBroker
@@ -37,9 +37,9 @@ class Simulation:
     seed: int
     orders: int = 20
     duration_s: float = 600.0
-    faults: tuple[Fault, ...] | None = None
+    faults: tuple[InjectedFault, ...] | None = None
 
-    def drawn_faults(self) -> tuple[Fault, ...]:
+    def drawn_faults(self) -> tuple[InjectedFault, ...]:
         if self.faults is not None:
             return self.faults
         chance = random.Random(self.seed)  # noqa: S311 -- the same every time
@@ -111,7 +111,7 @@ def _registry() -> WorkflowRegistry:
     return registry
 
 
-async def _inject_all(fleet: SimulatedFleet, faults: Sequence[Fault]) -> None:
+async def _inject_all(fleet: SimulatedFleet, faults: Sequence[InjectedFault]) -> None:
     for fault in faults:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, fault.at_s - loop.time()))

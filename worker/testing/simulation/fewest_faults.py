@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from worker.testing.simulation.checks import breaches
-from worker.testing.simulation.faults import Fault
-from worker.testing.simulation.simulate import Simulation, simulate
+from worker.testing.simulation.breaches import breaches
+from worker.testing.simulation.faults import InjectedFault
+from worker.testing.simulation.run_simulation import Simulation, simulate
 
-Faults = tuple[Fault, ...]
+Faults = tuple[InjectedFault, ...]
 
 
 def shrink(simulation: Simulation) -> Simulation:
