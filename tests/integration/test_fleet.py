@@ -313,11 +313,11 @@ async def test_a_rejected_order_ends_the_wait_for_its_run(made: Fleet) -> None:
     (made.folder / "policy.yaml").write_text("default: {concurrent: 0}")
     made.control("--policy", str(made.folder / "policy.yaml"))
     done = await asyncio.to_thread(made.command, "submit", "graphs/referral.yaml", "--wait")
-    assert done.returncode == 5, done.stderr
+    assert done.returncode == 7, done.stderr
     assert "rejected" in done.stdout and "its limit is 0" in done.stdout
 
 
 def test_a_port_that_is_in_use_is_an_error(made: Fleet) -> None:
     done = made.alone("dev", "--port", str(made.broker.port))
-    assert done.returncode == 2
+    assert done.returncode == 71
     assert done.stderr == f"error: port {made.broker.port} is in use: choose another one\n"

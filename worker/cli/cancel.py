@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import as_json, client_options, command
 from worker.cli.printing import print_run
@@ -15,7 +16,7 @@ from worker.sinks.terminal_text import printable
 
 
 @command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete.run_ids)
 @as_json
 @client_options
 def cancel(*, connection: BrokerConnection, run: str, as_json: bool) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 from worker.cli.connection import BrokerConnection
 from worker.cli.control_process import ControlOptions, build_control_plane
 from worker.cli.options import (
-    WholeNumberRange,
     capacity,
     command,
     isolation,
@@ -21,6 +20,7 @@ from worker.cli.options import (
     store_workflows,
 )
 from worker.cli.services import on_signals, service_log
+from worker.cli.values import WholeNumberRange
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store

@@ -11,22 +11,17 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from worker.cli import complete
 from worker.cli.renamed import warn_renamed
+from worker.cli.values import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
 
 PATH = click.Path(path_type=Path)
 
 
-class NumberRange(click.FloatRange):
-    # The name that an error shows: click's own is "float range".
-    name = "number"
-
-
-class WholeNumberRange(click.IntRange):
-    name = "whole number"
-
-
 POSITIVE = NumberRange(min=0, min_open=True)
+DURATION = NumberRange(min=0, min_open=True, units=SECONDS)
+SIZE = NumberRange(min=0, min_open=True, units=MEGABYTES)
 
 Body = Callable[..., int]
 Decorator = Callable[[Body], Body]
@@ -112,11 +107,16 @@ def _set_file_limit(context: click.Context, parameter: click.Parameter, value: f
 
 
 file_limit = option(
-    "--file-limit", type=POSITIVE, default=20.0, metavar="MB", expose_value=False,
+    "--file-limit", type=SIZE, default=20.0, metavar="MB", expose_value=False,
     callback=_set_file_limit, help="Largest file of a workflow or a job.  [default: 20]",
 )  # fmt: skip
 pick_workflow = options(
-    option("--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."),
+    option(
+        "--workflow",
+        metavar="NAME",
+        help="Workflow of a project, by key, id or name.",
+        shell_complete=complete.workflow_names,
+    ),
     file_limit,
 )
 input_state = option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
@@ -125,18 +125,22 @@ input_state = option("--input", "-i", "--state-path", "-s", "input_file", metava
 
 def start_at(*old: str, default: str | None = "", help: str = "Start at this step.") -> Decorator:
     """Add ``--start-at``, with the names that it had before."""
-    return option("--start-at", metavar="STEP", default=default, deprecated_names=old, help=help)
+    return option(
+        "--start-at", metavar="STEP", default=default, deprecated_names=old, help=help,
+        shell_complete=complete.step_ids,
+    )  # fmt: skip
 
 
 def stop_after(*old: str) -> Decorator:
     """Add ``--stop-after``, with the names that it had before."""
     return option(
         "--stop-after", metavar="STEP", default="", deprecated_names=old,
-        help="Stop after this step.",
+        help="Stop after this step.", shell_complete=complete.step_ids,
     )  # fmt: skip
 
 
-only_step = option("--only", metavar="STEP", default="", help="Run this step alone.")
+only_step = option("--only", metavar="STEP", default="", help="Run this step alone.",
+                   shell_complete=complete.step_ids)  # fmt: skip
 
 
 def check_only(only: str, start_at: str, stop_after: str) -> None:
@@ -160,6 +164,7 @@ def workflow_file(help: str) -> Decorator:
         return options(
             option("--workflow-file", type=PATH, metavar="FILE", help=help),
             option("--workflow", metavar="NAME", deprecated_names=["--pick"],
+                   shell_complete=complete.workflow_names,
                    help="Workflow of that file, by key, id or name."),
         )(checked)  # fmt: skip
 
@@ -178,16 +183,16 @@ def _check_picks(workflow: str, workflow_file: Path | None) -> None:
 
 # --- limits ---------------------------------------------------------------------------------------
 
-MEMORY_MB = WholeNumberRange(min=8)
+MEMORY_MB = WholeNumberRange(min=8, units=MEGABYTES)
 
 run_limits = options(
-    option("--timeout", type=POSITIVE, metavar="SECONDS",
+    option("--timeout", type=DURATION, metavar="SECONDS",
            help="Kill the run after this time.  [default: 300]"),
     option("--memory", type=MEMORY_MB, metavar="MB",
            help="Kill the run above this memory.  [default: 500]"),
-    option("--state-limit", type=POSITIVE, metavar="MB",
+    option("--state-limit", type=SIZE, metavar="MB",
            help="Kill the run for a larger state.  [default: memory / 4]"),
-    option("--payload-limit", type=POSITIVE, metavar="MB",
+    option("--payload-limit", type=SIZE, metavar="MB",
            help="Withhold larger outputs from the events.  [default: 10]"),
 )  # fmt: skip
 
@@ -211,14 +216,14 @@ capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_c
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
 isolation = option(
     "--isolation",
-    type=click.Choice(["runner", "process", "strict"]),
+    type=OneOf(["runner", "process", "strict"]),
     default="runner",
     show_default=True,
     help="Run after run in one process, or each in a new one; strict does not start without all "
     "layers of confinement.",
 )
 max_limits = options(
-    option("--max-timeout", type=POSITIVE, metavar="SECONDS", deprecated_names=["--timeout"],
+    option("--max-timeout", type=DURATION, metavar="SECONDS", deprecated_names=["--timeout"],
            help="Longest timeout that an order can set."),
     option("--max-memory", type=MEMORY_MB, metavar="MB", deprecated_names=["--memory"],
            help="Largest memory limit that an order can set."),
@@ -247,7 +252,7 @@ def broker_options(function: Body) -> Body:
 
 def client_options(function: Body) -> Body:
     """Add the options of a client: those of a broker, and ``--reply-timeout``."""
-    reply_timeout = option("--reply-timeout", type=POSITIVE, default=10.0, show_default=True,
+    reply_timeout = option("--reply-timeout", type=DURATION, default=10.0, show_default=True,
                            metavar="SECONDS", deprecated_names=["--patience"],
                            help="How long the control plane may take to answer.")  # fmt: skip
     return _connected(options(_broker_options, reply_timeout))(function)

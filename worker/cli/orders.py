@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command
@@ -64,7 +65,7 @@ def list_orders(*, connection: BrokerConnection, as_json: bool, **filters: Any) 
 
 
 @command()
-@click.argument("order")
+@click.argument("order", shell_complete=complete.order_ids)
 @as_json
 @client_options
 def show(*, connection: BrokerConnection, order: str, as_json: bool) -> int:

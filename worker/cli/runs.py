@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
@@ -64,7 +65,7 @@ def list_runs(*, connection: BrokerConnection, as_json: bool, **filters: Any) ->
 
 
 @command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete.run_ids)
 @option("--follow", "-f", is_flag=True, help="Show its events until it ends.")
 @as_json
 @client_options

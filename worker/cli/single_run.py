@@ -15,16 +15,16 @@ import msgspec
 
 from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
-from worker.cli.entry import EXIT_USAGE
+from worker.cli.entry import EXIT_MACHINE
 from worker.cli.files import (
-    check_target,
+    prepare_target,
     print_warnings,
     read_credentials,
     read_input,
     write_state,
 )
 from worker.core.status import STATUSES, Status
-from worker.errors import UsageError
+from worker.errors import WorkerError
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, configurations, limits_of
 from worker.runner.result import Result
@@ -33,6 +33,7 @@ from worker.sinks.guarded import GuardedSink
 from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
+from worker.workflow.step_names import find_step
 
 if TYPE_CHECKING:
     from worker.sinks.base import Sink
@@ -78,16 +79,16 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     if sys.platform != "linux":
         print(UNENFORCED, file=sys.stderr)
     if output.final_state is not None:
-        check_target(output.final_state)
+        prepare_target(output.final_state)
     pool = Pool(1, Isolation(request.isolation))
     # The process that forks runs starts while the file is read and compiled.
     pool.boot()
     loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
     options = Options(
-        start=request.start,
-        end=request.end,
-        only=request.only,
+        start=find_step(loaded, request.start, "--start-at"),
+        end=find_step(loaded, request.end, "--stop-after"),
+        only=find_step(loaded, request.only, "--only"),
         limits=limits_of(loaded, **request.limits),
         credentials=read_credentials(request.credentials),
         allow_python=request.allow_python,
@@ -101,7 +102,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     if output.final_state is not None:
         try:
             write_state(output.final_state, result.final_state)
-        except UsageError as error:
+        except WorkerError as error:
             problems.append(str(error))
     if hint := hint_for(loaded, result):
         print(f"hint: {printable(hint)}", file=sys.stderr)
@@ -112,7 +113,7 @@ def _exit_code(status: Status, problems: list[str]) -> int:
     """Report what could not be written, with the status, which may be among it."""
     for problem in problems:
         print(f"error: {printable(problem)} (the run ended as {status})", file=sys.stderr)
-    return STATUSES[status].exit_code or (EXIT_USAGE if problems else 0)
+    return STATUSES[status].exit_code or (EXIT_MACHINE if problems else 0)
 
 
 def hint_for(workflow: Workflow, result: Result) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import read_input
 from worker.cli.options import (
     PATH,
-    WholeNumberRange,
     as_json,
     client_options,
     command,
@@ -23,6 +23,7 @@ from worker.cli.options import (
     wait_for_run,
 )
 from worker.cli.printing import follow_order, print_order
+from worker.cli.values import WholeNumberRange
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -30,11 +31,12 @@ from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import check_name
 from worker.workflow.load import load
 from worker.workflow.save import to_execution_plan
+from worker.workflow.step_names import find_step
 
 
 @command()
 @click.argument("file", type=PATH, required=False)
-@option("--ref", "reference", metavar="NAME",
+@option("--ref", "reference", metavar="NAME", shell_complete=complete.known_workflows,
         help="Workflow that the control plane knows, instead of FILE.")  # fmt: skip
 @pick_workflow
 @input_state
@@ -89,7 +91,11 @@ def submit(
     if (file is None) is (reference is None):
         raise UsageError("expected either a workflow FILE, or --ref NAME")
     # The order carries the whole plan: the control plane does not read the client's files.
-    plan = None if file is None else to_execution_plan(load(file, workflow=workflow))
+    loaded = None if file is None else load(file, workflow=workflow)
+    if loaded is not None:
+        start_at = find_step(loaded, start_at, "--start-at")
+        stop_after = find_step(loaded, stop_after, "--stop-after")
+    plan = None if loaded is None else to_execution_plan(loaded)
     state = read_input(input_file)
     options = RunOptions(
         start=start_at,

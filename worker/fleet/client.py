@@ -26,7 +26,7 @@ from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnect
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
-from worker.util.json import dumps
+from worker.util.json_input import encode_object
 
 RETRANSMIT_S = 2.0
 PAGE_SIZE = 500
@@ -47,6 +47,9 @@ class ControlError(WorkerError):
 
 class NoAnswer(WorkerError):
     """No reply from a control plane within the timeout."""
+
+    # Of sysexits.h, "service unavailable": the same command may succeed later.
+    exit_code = 69
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Client:
         self._queues: list[_NotificationQueue] = []
         self._connected = asyncio.Event()
         self._disconnect_reason = ""
+        self._was_connected = False
         self._failure: WorkerError | None = None
 
     async def __aenter__(self) -> Self:
@@ -146,8 +150,8 @@ class Client:
         request = wire.Submit(
             order_id=order_id or uuid.uuid4().hex,
             workflow=workflow,
-            plan=wire.NULL if plan is None else _raw(plan),
-            input=_raw(input or {}),
+            plan=wire.NULL if plan is None else _raw(plan, "plan"),
+            input=_raw(input, "input"),
             project=project,
             priority=priority,
             options=options,
@@ -346,16 +350,26 @@ class Client:
             for arrival in arrivals:
                 match arrival:
                     case Connected():
+                        self._was_connected = True
+                        self._failure = None
                         self._connected.set()
                         # Requests sent before the connection broke may be lost.
                         for message, _ in self._waiting.values():
                             self._bus.publish(message)
                         self._notify(Gap())
                     case Disconnected(reason):
-                        self._disconnect_reason = reason
-                        self._connected.clear()
+                        self._on_disconnect(reason)
                     case Message():
                         self._on_message(arrival)
+
+    def _on_disconnect(self, reason: str) -> None:
+        self._disconnect_reason = reason
+        self._connected.clear()
+        # An address that never worked is likely wrong, so requests fail at once. One that worked
+        # before is likely to come back: requests wait for it.
+        if not self._was_connected:
+            self._failure = NoAnswer(reason)
+            self._connected.set()
 
     def _on_message(self, message: Message) -> None:
         try:
@@ -406,8 +420,8 @@ _NOTIFICATIONS: dict[str, Any] = {
 }
 
 
-def _raw(value: Mapping[str, Any]) -> msgspec.Raw:
-    return msgspec.Raw(wire.well_formed(dumps(dict(value))).encode())
+def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
+    return msgspec.Raw(wire.well_formed(encode_object(value, name)).encode())
 
 
 def _object(value: Any) -> dict[str, Any]:

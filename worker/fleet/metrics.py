@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from worker.errors import UsageError
+from worker.errors import MachineError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def serve_metrics(
     try:
         server = make_server(host, port, _app(metrics, problem), WSGIServer, _SilentHandler)
     except OSError as error:
-        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+        raise MachineError(f"cannot listen on {address}: {error.strerror}") from error
     # A thread of its own: a scrape must work while the event loop is busy.
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import functools
 import os
 import threading
 import uuid
@@ -43,6 +42,7 @@ class Pool:
         confinement.
         """
         self._processes = ProcessPool(size, isolation)
+        self._pid = os.getpid()
 
     def boot(self) -> None:
         """Start the processes and return at once; the caller can load files meanwhile."""
@@ -77,6 +77,8 @@ class Pool:
         makes the network requests of adaptors; without one, requests fail. Raises
         :class:`UsageError` if ``input`` is not a JSON object.
         """
+        if os.getpid() != self._pid:
+            raise UsageError("a pool does not work in a fork of its process: create one there")
         collector = Collector(run_id or str(uuid.uuid4()), sinks)
         try:
             request = prepare(workflow, input, options, collector.run_id)
@@ -151,6 +153,7 @@ class Background:
     """Event loop and pool in a thread, for callers without an event loop."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         # A daemon, so that a run that never ends does not keep the interpreter from exiting.
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -159,10 +162,21 @@ class Background:
 
     def run(self, *arguments: Any, **options: Any) -> Result:
         """Run a workflow and wait for its result. The arguments are those of :meth:`Pool.run`."""
+        if threading.current_thread() is self._thread:
+            raise UsageError("a sink cannot start a run and wait for it: the event would wait too")
         call = self.pool.run(*arguments, **options)
-        return asyncio.run_coroutine_threadsafe(call, self.loop).result()
+        future = asyncio.run_coroutine_threadsafe(call, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C, or the stop button of a notebook: without this, the run would go on.
+            future.cancel()
+            raise
 
     def close(self) -> None:
+        # The threads of a process are not copied to its forks, but its exit handlers are.
+        if os.getpid() != self._pid:
+            return
         # Bounded: this runs at exit, where a process that hangs must not hang the interpreter. It
         # ends with this one.
         closing = asyncio.run_coroutine_threadsafe(self.pool.__aexit__(), self.loop)
@@ -175,9 +189,29 @@ class Background:
         self.loop.close()
 
 
-@functools.cache
+_shared: list[Background] = []
+_lock = threading.Lock()
+
+
 def background() -> Background:
     """Return the pool that all callers without an event loop share."""
-    shared = Background()
-    atexit.register(shared.close)
-    return shared
+    with _lock:
+        if not _shared:
+            _shared.append(Background())
+            atexit.register(_shared[0].close)
+        return _shared[0]
+
+
+def _forget_background() -> None:
+    # A fork has its own threads and processes. What is inherited is not collected as garbage
+    # either: that would unregister the parent's sockets from the selector that both share.
+    _inherited.extend(_shared)
+    _shared.clear()
+    _lock.release()
+
+
+_inherited: list[Background] = []
+# The lock is held during a fork, so that no other thread of the parent has it for ever in a child.
+os.register_at_fork(
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forget_background
+)

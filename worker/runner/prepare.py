@@ -22,7 +22,7 @@ from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits
 from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.identity import Identical
-from worker.util.json import dumps
+from worker.util.json_input import encode_object
 from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.version import VERSION
 from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
@@ -155,12 +155,7 @@ def seed_of(run_id: str) -> str:
 
 def input_text(input: Mapping[str, Any] | None) -> str:
     """Encode an input as JSON text. Raises :class:`UsageError` if it is not a JSON object."""
-    if input is not None and not isinstance(input, Mapping):
-        raise UsageError(f"the input must be a JSON object, not a {type(input).__name__}")
-    try:
-        return dumps(dict(input or {}))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the input must be a JSON object: {error}") from error
+    return encode_object(input, "input")
 
 
 def configurations(

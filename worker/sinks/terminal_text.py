@@ -22,6 +22,9 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
+NO_LIMIT = 1_000_000
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """Make the text one printable line of at most ``limit`` characters."""
     flat = printable(text.replace("\n", " ⏎ ").replace("\t", " "))

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from worker.errors import WorkerError
+from worker.errors import MachineError
 
 START_TIMEOUT_S = 10.0
 MAX_START_ATTEMPTS = 5
@@ -54,7 +54,7 @@ dynamic_filters = true
 """
 
 
-class BrokerError(WorkerError):
+class BrokerError(MachineError):
     """A broker cannot be started."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from worker.errors import UsageError
+from worker.errors import MachineError
 from worker.fleet.client import Client
 from worker.view.dashboard.app import application
 from worker.view.dashboard.hosts import AllowedHosts
@@ -19,14 +19,14 @@ from worker.view.dashboard.run_graph import GraphRenderer
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind a socket. Raises :class:`UsageError` where the address is in use."""
+    """Bind a socket. Raises :class:`MachineError` where the address is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
     except OSError as error:
         reason = error.strerror or error
         text = f"cannot listen on {host}:{port}: {reason} (choose another --port)"
-        raise UsageError(text) from error
+        raise MachineError(text) from error
 
 
 class _Server(uvicorn.Server):
