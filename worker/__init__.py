@@ -24,6 +24,7 @@ from worker.util.lazy_exports import lazy_exports
 from worker.version import VERSION
 
 if TYPE_CHECKING:
+    from worker.adaptors.collections.settings import Collections
     from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
     from worker.core.events import (
         AnyEvent,
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
     from worker.fleet.client import Client, ControlError, Gap, NoAnswer, Notification
     from worker.fleet.connect import connect
     from worker.fleet.control.alerts import AlertNotifier
-    from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
+    from worker.fleet.control.policy import (
+        ClientRights,
+        CredentialUse,
+        Policy,
+        ProjectLimits,
+        read_policy,
+    )
     from worker.fleet.control.unit_of_work import Settings
     from worker.fleet.local_fleet import local_fleet
     from worker.fleet.messaging.messages import (
@@ -95,8 +102,11 @@ _MODULES = {
     "AnyEvent": "worker.core.events",
     "CallTraffic": "worker.sandbox.parent.host",
     "Client": "worker.fleet.client",
+    "ClientRights": "worker.fleet.control.policy",
     "ClockKind": "worker.sandbox.clock",
+    "Collections": "worker.adaptors.collections.settings",
     "ControlError": "worker.fleet.client",
+    "CredentialUse": "worker.fleet.control.policy",
     "Dataclip": "worker.core.events",
     "Edge": "worker.workflow.model",
     "EdgeKind": "worker.workflow.model",
@@ -171,8 +181,11 @@ __all__ = [
     "AnyEvent",
     "CallTraffic",
     "Client",
+    "ClientRights",
     "ClockKind",
+    "Collections",
     "ControlError",
+    "CredentialUse",
     "Dataclip",
     "Edge",
     "EdgeKind",

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,7 +101,13 @@ def samples() -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 @pytest.mark.parametrize(("file", "given", "pick"), samples(), ids=[s[1] for s in samples()])
-def test_every_sample_runs_to_a_handled_end(file: str, given: str, pick: tuple[str, ...]) -> None:
+def test_every_sample_runs_to_a_handled_end(
+    tmp_path: Path, file: str, given: str, pick: tuple[str, ...]
+) -> None:
+    collections = (ROOT / file).with_suffix("") / "collections"
+    if collections.is_dir():
+        # A copy, as the run writes there.
+        pick = (*pick, "--collections", str(shutil.copytree(collections, tmp_path / "copy")))
     done = worker_run(file, "--input", given, *pick)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""

@@ -281,3 +281,75 @@ def test_a_job_sees_nothing_of_what_its_adaptor_may(tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text(yaml.safe_dump({"steps": [step]}))
     done = call_worker("run", tmp_path / "w.yaml", "--output", "-", "--quiet")
     assert json.loads(done.stdout)["seen"] == []
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+
+@needs_npm
+@pytest.mark.slow
+def test_several_major_versions_run_in_one_workflow(tmp_path: Path) -> None:
+    """Those that import date-fns 2 without ``exports`` need the entry point that Node takes."""
+    jobs = {
+        "@openfn/language-common@1.15.2": "fn(s => ({ ...s, one: dateFns.format(new Date(0), 'yyyy') }));",
+        "@openfn/language-common@2.1.1": "fn(s => ({ ...s, two: dateFns.format(new Date(0), 'yyyy') }));",
+        "@openfn/language-http@6.4.3": "get('http://refused.example/').catch((e, s) => ({ ...s, six: e.message }));",
+        HTTP: "get('http://refused.example/').catch((e, s) => ({ ...s, seven: e.message }));",
+        COMMON: "fn(s => ({ ...s, three: Object.keys(dateFns) }));",
+    }
+    install(*jobs)
+    steps = [
+        {"id": f"s{at}", "adaptor": adaptor, "expression": source, "next": f"s{at + 1}"}
+        for at, (adaptor, source) in enumerate(jobs.items())
+    ]
+    del steps[-1]["next"]
+    (tmp_path / "w.json").write_text(json.dumps({"steps": steps}))
+    done = call_worker("run", tmp_path / "w.json", "--output", tmp_path / "out.json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    state = json.loads((tmp_path / "out.json").read_text())
+    assert (state["one"], state["two"], state["three"]) == ("1970", "1970", ["format", "parse"])
+    assert "refused.example" in state["six"] and "refused.example" in state["seven"]
+
+
+COLLECTIONS = "@openfn/language-collections@0.8.0"
+PEOPLE = {"ada-1": {"n": 1}, "ada-2": {"n": 2}, "bob": [1]}
+
+
+@needs_npm
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "source",
+    [
+        "collections.get('people', 'ada-1');",
+        "collections.get('people', 'none');",
+        "collections.get('people', { key: '*', limit: 2 });",
+        "collections.get('people');",
+        "collections.each('people', { key: 'a*', pageSize: 1 }, (s, v, k) => { (s.all ??= []).push([k, v]); });",
+        "collections.set('people', 'new', { a: [1] });",
+        "collections.set('people', 'list', [1, 2]);",
+        "collections.set('people', (v, s, i) => `k${v}${i}`, [1, 2]);",
+        "collections.remove('people', 'ada*');",
+        "collections.remove('people', 'bob');",
+        "collections.remove('people', 'none');",
+        "collections.set('people', 'x');",
+        "collections.set('people', () => 1, [1]);",
+        "collections.get('none', 'x');",
+        "collections.get('people', { key: '*', updatedBefore: 'x' });",
+        "collections.remove('people', {});",
+    ],
+)
+def test_the_built_in_collections_do_what_the_published_ones_do(
+    tmp_path: Path, source: str
+) -> None:
+    install(COLLECTIONS)
+    ends = []
+    for adaptor in (COLLECTIONS, COMMON):
+        (tmp_path / "people.json").write_text(json.dumps(PEOPLE))
+        step = {"id": "a", "adaptor": adaptor, "expression": source}
+        (tmp_path / "w.json").write_text(json.dumps({"steps": [step]}))
+        done = call_worker("run", tmp_path / "w.json", "--collections", tmp_path, "--output", "-")
+        # Times of steps differ.
+        log = [line for line in done.stderr.splitlines() if "[ADA]" in line]
+        left = json.loads((tmp_path / "people.json").read_text())
+        ends.append((done.returncode, done.stdout, log, left))
+    assert ends[0] == ends[1]

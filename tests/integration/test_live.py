@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from worker.adaptors.http import live_host as module
-from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
+from worker.adaptors.http.allowlist import HostPattern, Reach, parse_host_pattern
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.adaptors.http.live_host import LiveHost
 from worker.sandbox.parent.host import HostCall
@@ -54,7 +54,7 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
 
 
 async def asked(url: str, *allowed: HostPattern, **fields: Any) -> HttpReply:
-    host = LiveHost(allowed)
+    host = LiveHost(Reach(everywhere=tuple(allowed)))
     try:
         return await host.send(HttpRequest(method="GET", url=url, **fields), CALL)
     finally:

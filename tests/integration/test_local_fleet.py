@@ -24,6 +24,7 @@ from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComp
 from worker.core.outcome import StepError
 from worker.errors import UsageError
 from worker.fleet.client import Client, ControlError
+from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
 from worker.fleet.control.service import ControlPlane
@@ -147,7 +148,12 @@ class Small:
         self.broker = LocalBroker()
         self.store = Store("sqlite://")
         self.store.migrate()
-        processor = MessageProcessor(self.store, topics=TOPICS, settings=settings)
+        processor = MessageProcessor(
+            self.store,
+            topics=TOPICS,
+            settings=settings,
+            secrets_at_rest=InlineSecrets(allow=True),
+        )
         log = stderr_logger(logging.CRITICAL)
         self.control = ControlPlane(
             self.broker.bus(*TOPICS.for_control()), processor, topics=TOPICS, log=log, encode=encode

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.command import TIMEOUT_S, WORKER, Done, call_worker
+from worker.adaptors.http.allowlist import Reach
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.replay import ReplayWork
 from worker.errors import WorkerError
@@ -113,7 +114,7 @@ def record(folder: Path, count: int) -> Path:
     workflow = load({"workflow": {"name": "recorded", "steps": [{"id": "a", **JOB}]}})
     prepared = PreparedRecording(workflow, Options())
     for n in range(count):
-        recorder = Recorder(folder / f"r{n:02}", prepared, {"data": {"n": n}}, LazyHost(()))
+        recorder = Recorder(folder / f"r{n:02}", prepared, {"data": {"n": n}}, LazyHost(Reach()))
         background().run(
             workflow,
             {"data": {"n": n}},

@@ -19,7 +19,7 @@ import yaml
 
 from tests.support.command import call_worker, start_worker
 from tests.support.real_adaptors import COMMON, HTTP, KEPT, install, needs_npm, real_adaptors  # noqa: F401
-from worker.adaptors.http.allowlist import hosts_in_credentials, parse_host_pattern
+from worker.adaptors.http.allowlist import Reach, hosts_in_credentials, parse_host_pattern
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import StepComplete, to_json
 from worker.replay.recorder import PreparedRecording, Recorder
@@ -216,7 +216,7 @@ def record(file: Path, target: Path, credentials: dict[str, Any], timeout_s: flo
     async def run() -> None:
         options = Options(limits=Limits(timeout_s=timeout_s), credentials=credentials)
         workflow = load(file)
-        sender = LazyHost(hosts_in_credentials(credentials.values()))
+        sender = LazyHost(Reach(everywhere=hosts_in_credentials(credentials.values())))
         prepared = PreparedRecording(workflow, options)
         recorder = Recorder(target, prepared, {}, sender)
         try:
@@ -482,7 +482,7 @@ def test_a_step_without_its_adaptor_does_what_was_recorded(
     [
         ((), "--allow-host 127.0.0.1"),
         (("*",), "has the private address 127.0.0.1"),
-        (("example.org",), "no credential names that host"),
+        (("example.org",), "no credential of the step names that host"),
     ],
 )
 def test_requests_go_nowhere_else(

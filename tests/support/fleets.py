@@ -130,7 +130,9 @@ class Fleet:
 
     def client(self, *, url: str = "", **options: Any) -> Client:
         name = client_name()
-        return Client(MqttBus(parse_address(url or self.url), id=name), name=name, **options)
+        address = parse_address(url or self.url)
+        bus = MqttBus(address, id=name)
+        return Client(bus, name=name, user=address.client_user, **options)
 
     def listener(self, url: str = "") -> Listener:
         return Listener(url or self.url)

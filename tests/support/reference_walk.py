@@ -26,7 +26,14 @@ CRASHED = {
     "EdgeConditionError",
     "ExecutionError",
 }
-KILLED = {"SecurityError", "ImportError", "OomError", "TimeoutError", "StateTooLargeError"}
+KILLED = {
+    "SecurityError",
+    "ImportError",
+    "OomError",
+    "TimeoutError",
+    "StateTooLargeError",
+    "StepLimitError",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

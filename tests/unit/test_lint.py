@@ -147,11 +147,28 @@ def test_a_step_without_an_adaptor_is_named_as_the_cause(tmp_path: Path) -> None
 
 def test_another_adaptors_functions_are_taken_on_trust(tmp_path: Path) -> None:
     http = "@openfn/language-http@7.2.10"
-    assert codes(tmp_path, job("a", "get('x', kilos);", adaptor=http)) == {"W009"}
-    assert codes(tmp_path, job("a", "http.get('x', util.attr('y'));", adaptor=http)) == set()
-    assert codes(tmp_path, job("a", "http.get('x');")) == {"W009"}
+    assert codes(tmp_path, job("a", "get('x', kilos);", adaptor=http)) == {"W009", "W022"}
+    assert codes(tmp_path, job("a", "http.get('x', util.attr('y'));", adaptor=http)) == {"W022"}
+    assert codes(tmp_path, job("a", "get('x');", adaptor=http)) == {"W022"}
+    assert codes(tmp_path, job("a", "http.get('x');")) == {"W022"}
     assert codes(tmp_path, job("a", "collections.get('x', 'y');")) == set()
-    assert codes(tmp_path, job("a", "get('x');", adaptor=http)) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("parseCsv($.data)", "'a' uses 'parseCsv', which the built-in common does not have"),
+        ("fn(s => http.get('x')(s))", "'a' uses 'http', which the built-in common does not have"),
+        ("fn(s => s)", None),
+    ],
+)
+def test_functions_that_only_the_published_common_has(
+    tmp_path: Path, source: str, message: str | None
+) -> None:
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps({"steps": [job("a", source)]}))
+    messages = [finding.message for finding in lint(file) if finding.rule.code == "W022"]
+    assert messages == ([message] if message else [])
 
 
 @pytest.mark.parametrize(

@@ -271,8 +271,14 @@ def test_limits_go_by_openfns_names_and_are_numbers() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timeout": "5"}, "options.timeout: expected a number, found the text '5'"),
-        ({"memoryLimitMb": -1}, "options.memoryLimitMb: expected a number from 0, found -1"),
+        (
+            {"timeout": "5"},
+            "options.timeout: expected a number above 0 and up to 86,400,000, found '5'",
+        ),
+        (
+            {"memoryLimitMb": -1},
+            "options.memoryLimitMb: expected a whole number from 8 to 1,000,000, found -1",
+        ),
         ({"start": {"a": True}}, "options.start: expected text, found a mapping"),
         ([], "options: expected a mapping, found a list"),
     ],

@@ -42,7 +42,7 @@ WRONG = [
     ("---\na: 1\n---\nb: 2", "more than one YAML document"),
     ("? [a, b]\n: 1", "a key must be a word"),
     ("jobs: {a: {body: {path: ../../secret.js}}}", "lies outside of the workflow's folder"),
-    ("jobs: {a: {body: {path: /etc/passwd}}}", "lies outside of the workflow's folder"),
+    ("jobs: {a: {body: {path: /etc/passwd.js}}}", "lies outside of the workflow's folder"),
     ("jobs: {a: {body: {path: nowhere.js}}}", "there is no file 'nowhere.js'"),
     ("jobs: {a: {body: x}}\nedges: {e: {source_job: z, target_job: a}}", "there is no job 'z'"),
     ("jobs: {a: {body: x}}\nedges: {e: {target_job: a}}", "expected source_trigger or source_job"),

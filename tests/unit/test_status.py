@@ -46,6 +46,7 @@ OURS = [
     ("ExecutionError", "crashed", "crash", True),
     ("CancelledError", "cancelled", "cancel", True),
     ("StateTooLargeError", "killed", "kill", True),
+    ("StepLimitError", "killed", "kill", True),
     ("LostAfterClaim", "lost", "lost", True),
     ("LostAfterStart", "lost", "lost", True),
 ]

@@ -6,6 +6,7 @@ declare var Buffer: {
   from(value: any, encoding?: any, length?: number): Bytes;
   concat(parts: Uint8Array[]): Bytes;
   alloc(size: number): Bytes;
+  isBuffer(value: any): boolean;
 };
 declare class URLSearchParams {
   constructor(init?: any);
@@ -33,6 +34,7 @@ declare var File: undefined;
 declare var __adaptor: Record<string, any> | undefined;
 declare var __console: Record<string, (...values: unknown[]) => void>;
 declare var __host: (kind: string, text: string) => Promise<string>;
+declare var __inspect: (value: unknown) => string;
 declare var __lodash: any;
 declare var __dateFns: any;
 declare var __jsonpath: (path: string, json: any) => any[];

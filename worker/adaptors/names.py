@@ -51,12 +51,17 @@ def parse_or_none(text: str) -> Specifier | None:
     """Parse a specifier; return ``None`` where it is invalid."""
     # The first character may be the scope's "@", which begins no version.
     name, at, version = text.rpartition("@") if "@" in text[1:] else (text, "", "")
-    full_name = name if "/" in name else f"{PREFIX}{name}"
     version = version if at else LATEST
     # Names become folders of the cache, so nothing like ".." may pass.
     if len(text) > _MAX_LENGTH or not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
         return None
-    return Specifier(name=full_name, version=version)
+    return Specifier(name=package_of(text), version=version)
+
+
+def package_of(text: str) -> str:
+    """Return the full name in a specifier, whatever its version is."""
+    name = text.rpartition("@")[0] if "@" in text[1:] else text
+    return name if "/" in name else f"{PREFIX}{name}"
 
 
 def version_key(version: str) -> tuple[tuple[int, ...], bool, str]:

@@ -31,7 +31,8 @@ class BrokerConnection:
         """Build a client that is not connected yet."""
         name = client_name()
         bus = MqttBus(self.address, id=name)
-        return Client(bus, self.topics, wait_s=self.reply_timeout_s, name=name)
+        user = self.address.client_user
+        return Client(bus, self.topics, wait_s=self.reply_timeout_s, name=name, user=user)
 
     def run(self, request: Request) -> int:
         """Connect a client for one request and return the exit code."""

@@ -17,6 +17,7 @@ from worker.cli.options import (
     store_workflows,
 )
 from worker.cli.values import NumberRange, WholeNumberRange
+from worker.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.cli.connection import BrokerConnection
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
         envvar="WORKER_STORE", show_envvar=True,
         help="Database: sqlite:///FILE, or postgresql://USER@HOST/NAME.")  # fmt: skip
 @store_workflows
-@option("--policy", type=PATH, metavar="FILE", help="Limits of projects, as YAML.")
+@option("--policy", type=PATH, metavar="FILE",
+        help="Limits of projects, use of credentials and rights of clients, as YAML.")  # fmt: skip
+@option("--secret-key-file", type=PATH, metavar="FILE",
+        help="Encrypt configurations of orders with the Fernet keys of this file.")  # fmt: skip
+@option("--allow-inline-secrets", is_flag=True,
+        help="Store configurations of plans and inputs in clear, for tests.")  # fmt: skip
 @option("--lease", type=DURATION, default=10.0, show_default=True, metavar="SECONDS",
         help="Time without a message after which a worker has lost its runs.")  # fmt: skip
 @option("--disconnect-grace", type=DURATION, default=2.0, show_default=True, metavar="SECONDS",
@@ -58,6 +64,8 @@ def control_plane(
     store: str,
     workflows: tuple[Path, ...],
     policy: Path | None,
+    secret_key_file: Path | None,
+    allow_inline_secrets: bool,
     lease: float,
     disconnect_grace: float,
     retain_days: float,
@@ -82,23 +90,36 @@ def control_plane(
       projects:
         north: {concurrent: 20, per_period: 1000, period_s: 3600,
                 workflows: {Referral: 1}, idempotent: [Referral]}
+      credentials:
+        prod: [{project: north, workflow: Referral}]
+      clients:
+        alice: {may: [submit, plan, cancel, retry, read], projects: [north]}
+        intake: {may: [submit]}
 
     \b
     Examples:
       worker control-plane --mqtt mqtt://localhost --workflows graphs
       worker control-plane --mqtt mqtts://broker.example.org --ca ca.pem \\
-        --store postgresql://worker@db/orders
+        --store postgresql://worker@db/orders --secret-key-file keys
     """
     if asyncapi or acl:
         return _print_document("asyncapi.json" if asyncapi else "mosquitto.acl")
     # The database's library takes longer to import than the rest of the command.
     from worker.cli.control_process import ControlOptions, run_control_plane, settings
     from worker.fleet.control.alerts import AlertNotifier
+    from worker.fleet.control.inline_secrets import InlineSecrets, read_secret_keys
+    from worker.fleet.control.policy import Policy, read_policy
 
+    if secret_key_file and allow_inline_secrets:
+        raise UsageError("--allow-inline-secrets stores in clear what --secret-key-file encrypts")
     options = ControlOptions(
         store=store,
         workflows=workflows,
-        policy=policy,
+        policy=read_policy(policy) if policy else Policy(),
+        secrets=InlineSecrets(
+            key=read_secret_keys(secret_key_file) if secret_key_file else None,
+            allow=allow_inline_secrets,
+        ),
         settings=settings(
             lease_s=lease,
             disconnect_grace_s=disconnect_grace,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.services import service_log, until_signal
 from worker.errors import UsageError
 from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
-from worker.fleet.control.policy import Policy, read_policy
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
@@ -31,7 +32,8 @@ class ControlOptions:
 
     store: str
     workflows: tuple[Path, ...] = ()
-    policy: Path | None = None
+    policy: Policy = Policy()
+    secrets: InlineSecrets = field(default_factory=InlineSecrets)
     settings: Settings = Settings()
     notifier: AlertNotifier = AlertNotifier()
     cloudevents: bool = False
@@ -86,7 +88,8 @@ def build_control_plane(
         store,
         topics=topics,
         settings=options.settings,
-        policy=read_policy(options.policy) if options.policy else Policy(),
+        policy=options.policy,
+        secrets_at_rest=options.secrets,
         registry=_registry(options, log),
     )
     bus = MqttBus(

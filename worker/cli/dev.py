@@ -22,6 +22,8 @@ from worker.cli.options import (
 from worker.cli.services import on_signals, service_log
 from worker.cli.values import WholeNumberRange
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
+from worker.fleet.control.inline_secrets import InlineSecrets
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging.address import parse_address
@@ -67,7 +69,10 @@ def dev(
     """
     with tempfile.TemporaryDirectory(prefix="worker-dev-") as folder:
         control = ControlOptions(
-            store=store or f"sqlite:///{folder}/orders.db", workflows=workflows
+            store=store or f"sqlite:///{folder}/orders.db",
+            workflows=workflows,
+            policy=Policy(allows_everything=True),
+            secrets=InlineSecrets(allow=True),
         )
         worker = WorkerOptions(
             name="dev",
@@ -91,6 +96,7 @@ def _run_fleet(broker: Broker, control: ControlOptions, worker: WorkerOptions) -
     hello = (
         f"a broker ({broker.kind}) at {broker.url}, a control plane and a worker have started\n"
         f"  try: worker submit WORKFLOW --input STATE --wait --mqtt {broker.url}\n"
+        "  the policy allows everything: all orders may use all credentials of this worker\n"
         "  Ctrl-C stops them (in the background, enter fg first)"
     )
     asyncio.run(_run(connection, plane, worker, log, hello))

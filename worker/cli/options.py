@@ -15,13 +15,25 @@ from worker.cli import complete
 from worker.cli.renamed import warn_renamed
 from worker.cli.values import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
+from worker.workflow.limit_ranges import RANGES
 
 PATH = click.Path(path_type=Path)
 
 
-POSITIVE = NumberRange(min=0, min_open=True)
-DURATION = NumberRange(min=0, min_open=True, units=SECONDS)
-SIZE = NumberRange(min=0, min_open=True, units=MEGABYTES)
+# Bounded, as an event loop or a lock cannot wait longer than a few centuries.
+POSITIVE = NumberRange(min=0, min_open=True, max=10**9)
+DURATION = NumberRange(min=0, min_open=True, max=10**9, units=SECONDS)
+SIZE = NumberRange(min=0, min_open=True, max=10**9, units=MEGABYTES)
+
+
+def limit_type(name: str) -> NumberRange:
+    """Return the type of an option for a field of ``Limits``, with its range and units."""
+    limit = RANGES[name]
+    units = SECONDS if name.endswith("_s") else MEGABYTES if name.endswith("_mb") else None
+    if limit.is_whole:
+        return WholeNumberRange(limit.minimum, limit.maximum, units=units)
+    return NumberRange(min=0, min_open=True, max=limit.maximum, units=units)
+
 
 Body = Callable[..., int]
 Decorator = Callable[[Body], Body]
@@ -183,17 +195,20 @@ def _check_picks(workflow: str, workflow_file: Path | None) -> None:
 
 # --- limits ---------------------------------------------------------------------------------------
 
-MEMORY_MB = WholeNumberRange(min=8, units=MEGABYTES)
-
+# The names of the parameters are the fields of Limits.
 run_limits = options(
-    option("--timeout", type=DURATION, metavar="SECONDS",
-           help="Kill the run after this time.  [default: 300]"),
-    option("--memory", type=MEMORY_MB, metavar="MB",
-           help="Kill the run above this memory.  [default: 500]"),
-    option("--state-limit", type=SIZE, metavar="MB",
-           help="Kill the run for a larger state.  [default: memory / 4]"),
-    option("--payload-limit", type=SIZE, metavar="MB",
-           help="Withhold larger outputs from the events.  [default: 10]"),
+    option("--timeout", "timeout_s", type=limit_type("timeout_s"), metavar="SECONDS",
+           help="Kill the run after this time.  [default: the file's, else 300]"),
+    option("--memory", "memory_mb", type=limit_type("memory_mb"), metavar="MB",
+           help="Kill the run above this memory.  [default: the file's, else 500]"),
+    option("--state-limit", "state_mb", type=limit_type("state_mb"), metavar="MB",
+           help="Kill the run for a larger state.  [default: the file's, else memory / 4]"),
+    option("--payload-limit", "payload_mb", type=limit_type("payload_mb"), metavar="MB",
+           help="Withhold larger outputs from the events.  [default: the file's, else 10]"),
+    option("--max-executions", "executions", type=limit_type("executions"), metavar="N",
+           help="Kill the run after so many executions of steps.  [default: 250000]"),
+    option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
+           help="Kill the run when its events are larger.  [default: 256]"),
 )  # fmt: skip
 
 # --- what a run may do ----------------------------------------------------------------------------
@@ -203,6 +218,9 @@ permissions = options(
            help="Credentials by the names that steps use, as JSON or YAML."),
     option("--allow-host", "allow_hosts", multiple=True, metavar="HOST[:PORT]",
            help="Let adaptors make requests to this host too, or to *.DOMAIN."),
+    option("--collections", metavar="DIR|URL",
+           help="Collections: a folder of JSON files, or OpenFn's service, such as "
+                "https://app.openfn.org/collections with its token in WORKER_COLLECTIONS_TOKEN."),
 )  # fmt: skip
 no_python = option("--no-python", is_flag=True, help="Refuse workflows that have Python steps.")
 allow_python = options(
@@ -223,10 +241,22 @@ isolation = option(
     "layers of confinement.",
 )
 max_limits = options(
-    option("--max-timeout", type=DURATION, metavar="SECONDS", deprecated_names=["--timeout"],
-           help="Longest timeout that an order can set."),
-    option("--max-memory", type=MEMORY_MB, metavar="MB", deprecated_names=["--memory"],
-           help="Largest memory limit that an order can set."),
+    option("--max-timeout", "timeout_s", type=limit_type("timeout_s"), metavar="SECONDS",
+           deprecated_names=["--timeout"],
+           help="Longest timeout that an order or a file can set.  [default: 300]"),
+    option("--max-memory", "memory_mb", type=limit_type("memory_mb"), metavar="MB",
+           deprecated_names=["--memory"],
+           help="Largest memory limit that an order or a file can set.  [default: 500]"),
+    option("--max-state", "state_mb", type=limit_type("state_mb"), metavar="MB",
+           help="Largest state limit.  [default: a quarter of --max-memory]"),
+    option("--max-payload", "payload_mb", type=limit_type("payload_mb"), metavar="MB",
+           help="Largest payload limit.  [default: 10]"),
+    option("--max-log-payload", "log_payload_mb", type=limit_type("log_payload_mb"), metavar="MB",
+           help="Largest limit of one log line.  [default: 1]"),
+    option("--max-executions", "executions", type=limit_type("executions"), metavar="N",
+           help="Kill a run after so many executions of steps.  [default: 250000]"),
+    option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
+           help="Kill a run when its events are larger.  [default: 256]"),
 )  # fmt: skip
 
 # --- output ---------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ Examples:
   worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
   worker run job.js --adaptor http --input state.json --output -
   worker run . --workflow case-referral     (a project checkout)
+  worker run sync.yaml --collections ./collections
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -82,6 +83,7 @@ def run(
     credentials: Path | None,
     no_python: bool,
     isolation: str,
+    collections: str | None,
     record: Path | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
@@ -117,6 +119,7 @@ def run(
             allow_python=not no_python,
             isolation=isolation,
             allow_hosts=allow_hosts,
+            collections=collections,
             limits=limits,
         ),
         Output(

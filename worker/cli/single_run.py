@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials, parse_host_pattern
+from worker.adaptors.collections.open_host import open_host
+from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.entry import EXIT_MACHINE
 from worker.cli.files import (
@@ -26,9 +27,11 @@ from worker.cli.files import (
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations, limits_of
+from worker.runner.prepare import Options
+from worker.runner.reach import local_reach
 from worker.runner.result import Result
 from worker.sandbox.isolation import Isolation
+from worker.sandbox.limits import resolve_limits
 from worker.sinks.guarded import GuardedSink
 from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
@@ -36,6 +39,7 @@ from worker.workflow.model import Workflow
 from worker.workflow.step_names import find_step
 
 if TYPE_CHECKING:
+    from worker.adaptors.collections.local_host import CollectionsSender
     from worker.sinks.base import Sink
 
 UNENFORCED = (
@@ -57,6 +61,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_python: bool
     isolation: str
     allow_hosts: tuple[str, ...]
+    collections: str | None
     limits: Mapping[str, Any]
 
 
@@ -89,14 +94,16 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         start=find_step(loaded, request.start, "--start-at"),
         end=find_step(loaded, request.end, "--stop-after"),
         only=find_step(loaded, request.only, "--only"),
-        limits=limits_of(loaded, **request.limits),
+        limits=resolve_limits(loaded.options, request.limits),
         credentials=read_credentials(request.credentials),
+        allow_hosts=request.allow_hosts,
         allow_python=request.allow_python,
+        collections=parse_collections(request.collections),
     )
     state = read_input(request.input_file)
-    allowed = [parse_host_pattern(text) for text in request.allow_hosts]
+    reach = local_reach(loaded, state, options)
     sinks = _sinks(loaded, output)
-    live = functools.partial(_live, loaded, options, allowed)
+    live = functools.partial(open_host, reach, options.collections)
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
     problems = [sink.problem for sink in sinks if sink.problem]
     if output.final_state is not None:
@@ -132,7 +139,7 @@ async def _run(
     state: dict[str, Any],
     options: Options,
     sinks: list[GuardedSink],
-    live: Callable[[], LazyHost],
+    live: Callable[[], LazyHost | CollectionsSender],
     recording: tuple[Path, tuple[str, ...]] | None,
 ) -> Result:
     cancel = asyncio.Event()
@@ -154,12 +161,6 @@ async def _run(
         await sender.close()
         for sink in sinks:
             sink.close()
-
-
-def _live(workflow: Workflow, options: Options, allowed: list[HostPattern]) -> LazyHost:
-    """Build a host that allows requests to ``allowed`` and to the hosts of credentials."""
-    configured, _ = configurations(workflow, options.credentials or {})
-    return LazyHost([*allowed, *hosts_in_credentials(configured.values())])
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker.cli.options import (
     PATH,
@@ -59,12 +59,12 @@ def start(
     allow_hosts: tuple[str, ...],
     allow_python: bool,
     no_python: bool,
-    max_timeout: float | None,
-    max_memory: int | None,
+    collections: str | None,
     outbox: Path | None,
     drain: float | None,
     metrics_listen: str | None,
     quiet: bool,
+    **max_limits: Any,
 ) -> int:
     """Run a worker: claim runs, execute them and report them.
 
@@ -76,6 +76,7 @@ def start(
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
       worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
+      worker start --mqtt mqtt://localhost --collections /srv/shared/collections
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -101,8 +102,8 @@ def start(
             credentials=credentials,
             allow_hosts=allow_hosts,
             allow_python=allow_python,
-            max_timeout=max_timeout,
-            max_memory=max_memory,
+            collections=collections,
+            **max_limits,
         ),
         drain_s=drain,
         metrics_listen=metrics_listen,

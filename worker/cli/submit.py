@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,13 +65,10 @@ def submit(
     priority: int,
     start_at: str,
     stop_after: str,
-    timeout: float | None,
-    memory: int | None,
-    state_limit: float | None,
-    payload_limit: float | None,
     order_id: str | None,
     wait: bool,
     as_json: bool,
+    **limits: Any,
 ) -> int:
     """Submit a work order for a workflow.
 
@@ -97,14 +95,7 @@ def submit(
         stop_after = find_step(loaded, stop_after, "--stop-after")
     plan = None if loaded is None else to_execution_plan(loaded)
     state = read_input(input_file)
-    options = RunOptions(
-        start=start_at,
-        end=stop_after,
-        timeout_s=timeout,
-        memory_mb=memory,
-        state_mb=state_limit,
-        payload_mb=payload_limit,
-    )
+    options = RunOptions(start=start_at, end=stop_after, **limits)
 
     async def request(client: Client) -> int:
         order = await client.submit(

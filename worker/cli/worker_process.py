@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import read_credentials
@@ -19,12 +20,8 @@ from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
 from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
-from worker.sandbox.limits import Limits
+from worker.sandbox.limits import resolve_limits
 from worker.sinks.log import LeveledLogger
-
-# Without a cap the limits of orders apply: none reaches a day or a terabyte.
-NO_MAX_TIMEOUT_S = 86_400.0
-NO_MAX_MEMORY_MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +45,16 @@ def allowance(
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
     allow_python: bool,
-    max_timeout: float | None,
-    max_memory: int | None,
+    collections: str | None,
+    **max_limits: float | None,
 ) -> Allowance:
-    """Build the allowance of a worker's runs from the options."""
+    """Build the allowance of a worker's runs from the options; ``max_limits`` are its caps."""
     return Allowance(
         credentials=dict(read_credentials(credentials)),
         hosts=tuple(parse_host_pattern(text) for text in allow_hosts),
         allow_python=allow_python,
-        max_limits=Limits(
-            timeout_s=max_timeout or NO_MAX_TIMEOUT_S, memory_mb=max_memory or NO_MAX_MEMORY_MB
-        ),
+        collections=parse_collections(collections),
+        max_limits=resolve_limits({}, max_limits),
     )
 
 

@@ -15,8 +15,9 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     ``positions`` maps them back: sorted (line, generated column, original column), each the start
     of a stretch that was copied as it stands; lines and columns count from 1, in code points.
     ``free`` are the names that the source uses and never declares, ``free_calls`` those of them
-    that it calls. ``sites`` maps the ``line:column`` at which the engine reports an error in
-    ``body`` to the source text of what was called or iterated there (``state.data.items``).
+    that it calls, or whose members it calls. ``sites`` maps the ``line:column`` at which the engine
+    reports an error in ``body`` to the source text of what was called or iterated there
+    (``state.data.items``).
     """
 
     body: str

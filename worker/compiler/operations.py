@@ -59,8 +59,9 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if callee.type == "import":
         walk.edits.replace(callee.start_byte, callee.end_byte, b"$worker.dynamicImport")
         return _arguments(walk, arguments, context.as_value())
-    if callee.type == "identifier" and walk.text(callee) != b"await":
-        context.scope.called.add(walk.name(callee))
+    root = _root(callee)
+    if root.type == "identifier" and walk.text(root) != b"await":
+        context.scope.called.add(walk.name(root))
     walk.push(callee, context.as_value())
     walk.sites.call(context.function.marks, arguments.start_byte, node.end_byte, callee)
     if context.deferring and not is_operation(walk, node):
@@ -70,6 +71,13 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         return walk.push(arguments, context)
     context.function.marks.append((arguments.start_byte, MarkKind.AFTER))
     return _arguments(walk, arguments, context)
+
+
+def _root(node: Node) -> Node:
+    """Return the object at the start of a chain of members (``http`` of ``http.get``)."""
+    while node.type == "member_expression" and (target := node.child(0)) is not None:
+        node = target
+    return node
 
 
 def _arguments(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:

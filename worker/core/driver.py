@@ -34,9 +34,14 @@ class EffectHandler(Protocol):
     def complete_run(self, effect: CompleteRun) -> None: ...
 
 
-def drive(plan: Plan, start: Started | StartFailed, handler: EffectHandler) -> None:
-    """Run a plan to its end. ``complete_run`` is called exactly once, and last."""
-    state = initial_state(plan)
+def drive(
+    plan: Plan, start: Started | StartFailed, handler: EffectHandler, max_executions: int
+) -> None:
+    """Run a plan to its end. ``complete_run`` is called exactly once, and last.
+
+    A run that needs more than ``max_executions`` of steps is killed.
+    """
+    state = initial_state(plan, max_executions)
     event: MachineEvent = start
     # The last effect of a decision gives the next event, so the loop never lacks one.
     while state.phase is not Phase.COMPLETED:

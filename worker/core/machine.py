@@ -18,6 +18,8 @@ The rules, all of them:
    gives it its error. The final state is the leaf's bare state, or a map by leaf key where there
    are several; a leaf that returned nothing is dropped.
 8. Exactly one ``CompleteRun``, always last.
+9. A run that has used up its activations, and needs another, is killed (StepLimitError): a chain
+   of diamonds has exponentially many. Steps without code count too.
 
 A driver performs the effects. Only the last effect of a decision waits for an answer
 (``StartStep`` or ``EvaluateEdges``), which the driver feeds back as the next event. A step's state
@@ -38,6 +40,9 @@ from worker.core.persistent import Counts, LinkedList, Queue, iterate
 from worker.core.plan import Plan
 from worker.core.status import Status, status_of
 from worker.workflow.model import Edge, EdgeKind, Step
+
+MAX_EXECUTIONS = 250_000
+"""How often a run may execute steps, unless its limits set another number."""
 
 # --- events ---------------------------------------------------------------------------------
 
@@ -181,6 +186,7 @@ class MachineState(Struct, frozen=True, kw_only=True, eq=False):
     outcome: Outcome | None = None
     queue: Queue[Activation] = Queue()
     executions: Counts
+    activations_left: int = MAX_EXECUTIONS
     leaves: LinkedList[Leaf] = None
 
     def __repr__(self) -> str:
@@ -193,9 +199,10 @@ Transition = tuple[MachineState, MachineEvent | None, tuple[Effect, ...]]
 """The state after an event, the event that follows from it without a driver, and the effects."""
 
 
-def initial_state(plan: Plan) -> MachineState:
-    """Create the state of a run that has not started."""
-    return MachineState(plan=plan, executions=Counts.of(len(plan.steps)))
+def initial_state(plan: Plan, max_executions: int = MAX_EXECUTIONS) -> MachineState:
+    """Create the state of a run that has not started; it is killed after ``max_executions``."""
+    executions = Counts.of(len(plan.steps))
+    return MachineState(plan=plan, executions=executions, activations_left=max_executions)
 
 
 def decide(state: MachineState, event: MachineEvent) -> Decision:
@@ -248,6 +255,8 @@ def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
     if not state.queue:
         return _complete(state, None, effects)
     activation, queue = state.queue.pop()
+    if not state.activations_left:
+        return _complete(state, _too_many(state.plan, activation.step), effects)
     index = state.plan.index[activation.step]
     step = state.plan.steps[index]
     execution = state.executions[index]
@@ -258,12 +267,21 @@ def _advance(state: MachineState, effects: tuple[Effect, ...]) -> Transition:
         outcome=None,
         queue=queue,
         executions=state.executions.increment(index),
+        activations_left=state.activations_left - 1,
     )
     if not step.runs_code:
         # Finished here, so that the driver gets only steps that it must execute.
         return state, StepFinished(outcome=Outcome(state=activation.input)), effects
     start = StartStep(step=step, input=activation.input, execution=execution)
     return state, None, (*effects, start)
+
+
+def _too_many(plan: Plan, next_step: str) -> StepError:
+    text = (
+        f"the run has used up its limit of executions, and '{next_step}' would follow: where "
+        f"paths of the workflow join, its {len(plan.steps):,} steps run once for each path"
+    )
+    return StepError(type="StepLimitError", message=text)
 
 
 def _evaluate_edges(state: MachineState, outcome: Outcome) -> Transition:

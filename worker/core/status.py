@@ -85,6 +85,7 @@ ERROR_TYPES: Final[dict[str, Status]] = {
     "OomError": Status.KILLED,
     "TimeoutError": Status.KILLED,
     "StateTooLargeError": Status.KILLED,
+    "StepLimitError": Status.KILLED,
     "LostAfterClaim": Status.LOST,
     "LostAfterStart": Status.LOST,
 }

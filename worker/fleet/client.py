@@ -101,16 +101,24 @@ class Client:
     """Client of a control plane: :func:`connect` and :func:`local_fleet` create one.
 
     ``wait_s`` is the timeout of a reply. ``name`` is the client id on a broker whose access list
-    depends on it; by default it is generated.
+    depends on it; by default it is generated. ``user`` is the name on the broker by which a policy
+    knows the client.
     """
 
     def __init__(
-        self, bus: Bus, topics: Topics = Topics(), *, wait_s: float = 10.0, name: str = ""
+        self,
+        bus: Bus,
+        topics: Topics = Topics(),
+        *,
+        wait_s: float = 10.0,
+        name: str = "",
+        user: str = "",
     ) -> None:
         self._bus = bus
         self._topics = topics
         self._wait_s = wait_s
         self._name = name or client_name()
+        self._user = user
         self._waiting: dict[bytes, tuple[Message, asyncio.Future[wire.Reply]]] = {}
         self._followers: dict[str, _Follower] = {}
         self._queues: list[_NotificationQueue] = []
@@ -226,7 +234,7 @@ class Client:
         # One correlation id for all retransmissions: any reply completes the request.
         correlation = uuid.uuid4().bytes
         message = Message(
-            topic=self._topics.request(method),
+            topic=self._topics.request(method, self._user),
             payload=wire.encode(payload),
             reply_to=self._topics.client(self._name),
             correlation=correlation,

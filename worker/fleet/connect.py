@@ -31,5 +31,6 @@ def connect(
     :class:`UsageError` on a wrong url.
     """
     name = client_name()
-    bus = MqttBus(parse_address(url, ca=ca, cert=cert, key=key), id=name)
-    return Client(bus, Topics(topic_prefix), wait_s=wait_s, name=name)
+    address = parse_address(url, ca=ca, cert=cert, key=key)
+    bus = MqttBus(address, id=name)
+    return Client(bus, Topics(topic_prefix), wait_s=wait_s, name=name, user=address.client_user)

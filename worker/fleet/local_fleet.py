@@ -15,6 +15,7 @@ from pathlib import Path
 
 from worker.fleet.client import Client
 from worker.fleet.control.alerts import AlertNotifier
+from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
@@ -38,7 +39,7 @@ async def local_fleet(
     capacity: int = 2,
     store: str = "sqlite://",
     workflows: Iterable[str | Path] = (),
-    policy: Policy = Policy(),
+    policy: Policy = Policy(allows_everything=True),
     allowance: Allowance = Allowance(),
     settings: Settings = Settings(),
     notifier: AlertNotifier = AlertNotifier(),
@@ -46,15 +47,23 @@ async def local_fleet(
     """Run a control plane and a worker in this process and yield a client of them.
 
     ``capacity`` is how many runs execute at once, ``store`` the URL of the database (in memory by
-    default), ``workflows`` the files that orders can name. Runs that have not ended when the
-    ``async with`` block does are killed.
+    default), ``workflows`` the files that orders can name. The default policy allows everything,
+    and is logged; configurations with secrets are stored as they are in a database in memory, and
+    refused for any other. Runs that have not ended when the ``async with`` block does are killed.
     """
     topics, broker, log = Topics(), LocalBroker(), stderr_logger(QUIET)
     database = Store(store)
     database.migrate()
     registry = read_workflows(map(Path, workflows))
+    if policy.allows_everything:
+        logging.getLogger(__name__).info("policy.allows_everything")
     processor = MessageProcessor(
-        database, topics=topics, settings=settings, policy=policy, registry=registry
+        database,
+        topics=topics,
+        settings=settings,
+        policy=policy,
+        registry=registry,
+        secrets_at_rest=InlineSecrets(allow=store == "sqlite://"),
     )
     control = ControlPlane(
         broker.bus(*topics.for_control()), processor, topics=topics, log=log, notifier=notifier

@@ -19,6 +19,8 @@ from msgspec.structs import replace
 
 from worker.adaptors.cache import Adaptor
 from worker.adaptors.choose import choose_adaptors
+from worker.adaptors.names import COMMON, package_of
+from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.syntax import parse
 from worker.core.compile_plan import build_graph, compile_plan
@@ -41,7 +43,9 @@ from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Work
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-COMMON = "@openfn/language-common"
+ONLY_PUBLISHED = frozenset(("http", "parseCsv", "validate"))
+"""Names of common that need what the built-in one lacks: the network, parsers, schemas."""
+
 # Far below the limits of a run, as a file can have hundreds of conditions.
 PROBE = Options(limits=Limits(timeout_s=2, memory_mb=64))
 
@@ -289,13 +293,18 @@ def _may_carry_errors(subject: Subject, id: str) -> bool:
 
 
 def check_adaptors(subject: Subject) -> Iterator[Finding]:
+    """Report adaptors without a version, and those that are not installed."""
     for step in subject.workflow.steps:
-        for adaptor in step.adaptors:
+        for adaptor in step.adaptors if step.language is Language.JAVASCRIPT else ():
             # The first character may be the @ of a scope.
             version = adaptor.rpartition("@")[2] if "@" in adaptor[1:] else ""
-            if step.language is Language.JAVASCRIPT and version in ("", "latest", "next"):
+            if version in ("", "latest", "next"):
                 text = f"'{adaptor}' fixes no version: the newest one is used"
                 yield subject.finding(rules.UNPINNED, step.position, text)
+            is_built_in = package_of(adaptor) in (COMMON, COLLECTIONS)
+            if step.runs_code and not is_built_in and adaptor not in subject.adaptors:
+                text = f"'{step.id}' needs the adaptor {adaptor}, which is not installed"
+                yield subject.finding(rules.NOT_INSTALLED, step.position, text)
 
 
 def check_code(subject: Subject) -> Iterator[Finding]:
@@ -311,6 +320,7 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             continue
         code = _job_code(subject, step, job)
         yield from _undeclared(subject, step, job, code)
+        yield from _only_published(subject, step, job)
         for mistake in job_mistakes(code):
             place = (
                 f"{step.source_file}:{mistake.line}" if step.source_file else f"line {mistake.line}"
@@ -324,9 +334,6 @@ def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -
     # Only jobs that name Intl get the image that has it, so the names here are without it.
     foreign = code.namespaces | {*job.free_calls}
     known = _known(subject, step, foreign) | LACKING | {"state", "Intl"}
-    # OpenFn adds this adaptor to a job whose text has these letters.
-    if "collections." in step.source:
-        known |= {"collections"}
     for name in sorted(set(job.free) - known):
         # Most often this is an operation such as fn.
         hint = "" if step.adaptors else f" (the step names no adaptor: adaptor: '{COMMON}')"
@@ -335,6 +342,15 @@ def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -
             hint = f", and {' or '.join(lacks)} has no such function{did_you_mean(name, known)}"
         text = f"'{step.id}' uses '{name}', which is not declared{hint}"
         yield subject.finding(rules.UNDECLARED, step.position, text)
+
+
+def _only_published(subject: Subject, step: Step, job: CompiledJob) -> Iterator[Finding]:
+    """Report functions that the built-in common lacks, where it serves the step."""
+    serving = [text for text in step.adaptors if package_of(text) == COMMON]
+    if serving and not any(text in subject.adaptors for text in serving):
+        for name in sorted(ONLY_PUBLISHED.intersection(job.free)):
+            text = f"'{step.id}' uses '{name}', which the built-in common does not have"
+            yield subject.finding(rules.NOT_INSTALLED, step.position, text)
 
 
 def _job_code(subject: Subject, step: Step, job: CompiledJob) -> JobCode:
@@ -354,13 +370,15 @@ def _known(subject: Subject, step: Step, used: AbstractSet[str]) -> frozenset[st
     """
     names = subject.names
     known = names.globals | {"undefined", "globalThis", "arguments"}
+    if uses_collections(step.source):
+        known |= {"collections"}
     if not step.adaptors:
         return known
     exported = {name for text in step.adaptors if text in subject.adaptors
                 for name in subject.adaptors[text].exports}  # fmt: skip
     absent = [text for text in step.adaptors if text not in subject.adaptors]
     # The exports of an adaptor that is not installed are unknown: such a name may be one of them.
-    foreign = any("common" not in adaptor for adaptor in absent)
+    foreign = any(package_of(adaptor) != COMMON for adaptor in absent)
     common = names.common if absent else frozenset()
     return known | exported | common | (frozenset(used) if foreign else frozenset())
 

@@ -100,10 +100,17 @@ EARLY_STATE = _rule(
 UNAWAITED = _rule(
     "W021", "unawaited-callback", Severity.WARNING, "Use for (... of ...) with await, or each."
 )
+# A note: it concerns this machine, and a test can script the step.
+NOT_INSTALLED = _rule(
+    "W022",
+    "not-installed",
+    Severity.NOTE,
+    "Install the adaptor (worker adaptors install NAME@VERSION), or script the step in a case.",
+)
 
 RULES = (
     *(BARE_SUPPRESSION, UNREACHABLE, CUT_OFF, UNHANDLED, THROWS, SINGULAR),
     *(LINGERING, PRECEDENCE, UNPINNED, UNDECLARED, BROKEN),
     *(UNKNOWN_KEY, QUESTIONABLE, UNKNOWN_TRIGGER, CRON, CONSTANT, DEAD),
-    *(LAZY_STATE, LACKING, LOCALE, EARLY_STATE, UNAWAITED),
+    *(LAZY_STATE, LACKING, LOCALE, EARLY_STATE, UNAWAITED, NOT_INSTALLED),
 )

@@ -18,7 +18,13 @@ from worker.errors import UsageError
 from worker.replay.recording_lines import RecordingHeader, workflow_line
 from worker.replay.recording_writer import RecordingWriter
 from worker.replay.scrub import Scrubber, mask_configuration
-from worker.runner.prepare import Options, configurations, input_text
+from worker.runner.prepare import (
+    Options,
+    collections_of,
+    configurations,
+    input_text,
+    limits_for,
+)
 from worker.sandbox.clock import ClockKind
 from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.workflow.model import Workflow
@@ -36,13 +42,16 @@ class PreparedRecording:
         self.options = replace(options, clock=ClockKind.RECORDED)
         credentials = options.credentials or {}
         resolved, _ = configurations(workflow, credentials)
-        self.scrubber = Scrubber(collect_secrets(resolved.values()), patterns)
+        collections = collections_of(workflow, options)
+        secrets = [*resolved.values(), *(collections.secrets if collections else ())]
+        self.scrubber = Scrubber(collect_secrets(secrets), patterns)
         self.header = RecordingHeader(
             run_id="",
             workflow=workflow.name,
             start=options.only or options.start,
             end=options.only or options.end,
-            limits=options.limits,
+            limits=limits_for(workflow, options),
+            collections=collections.url if collections else "",
             credentials={
                 name: mask_configuration(credential) for name, credential in credentials.items()
             },

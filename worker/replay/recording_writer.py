@@ -35,6 +35,7 @@ from worker.replay.recording_lines import (
     header_line,
 )
 from worker.util.json import dumps
+from worker.util.private_files import make_private_folder
 
 
 class RecordingWriter:
@@ -149,7 +150,7 @@ def _create(path: Path, run_id: str) -> tuple[Path, FileIO]:
 
 def _create_in_new_folder(file: Path) -> FileIO:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(file.parent)
         return _open(file)
     except OSError as error:
         raise cannot_write(file, error) from error

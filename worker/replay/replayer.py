@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.adaptors.choose import choose_adaptors
+from worker.adaptors.collections.settings import Collections
 from worker.adaptors.http.replay_host import ReplayHost
 from worker.adaptors.names import COMMON, parse_or_none
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart
@@ -72,6 +73,8 @@ async def replay(
         limits=header.limits,
         credentials=header.credentials,
         script=script,
+        # The token of the service is not recorded; the header that held it is masked there too.
+        collections=Collections(url=header.collections) if header.collections else None,
         # Not the machine's clock: a step that reads the time must read the recorded time.
         clock=ClockKind.VIRTUAL,
         clock_start_us=recording.events[0].timestamp if recording.events else 0,

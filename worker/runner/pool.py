@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from worker.adaptors.collections.open_host import open_host
+from worker.adaptors.collections.settings import parse_collections
 from worker.errors import PlanError, UsageError
-from worker.runner.prepare import Options, prepare
+from worker.runner.prepare import Options, check_workflow, prepare
+from worker.runner.reach import local_reach
 from worker.runner.result import Collector, Result
 from worker.sandbox.isolation import Isolation
-from worker.sandbox.limits import Limits
+from worker.sandbox.limits import resolve_limits
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
 from worker.sandbox.parent.process_pool import ProcessPool
@@ -74,7 +78,7 @@ class Pool:
         """Run a workflow to its end, and return its result, even if the workflow fails.
 
         ``sinks`` receive the events as they happen; setting ``cancel`` ends the run. ``host``
-        makes the network requests of adaptors; without one, requests fail. Raises
+        makes the network requests of adaptors; without one, ``options.allow_hosts`` decides. Raises
         :class:`UsageError` if ``input`` is not a JSON object.
         """
         if os.getpid() != self._pid:
@@ -86,8 +90,37 @@ class Pool:
             # Like any other failure of a workflow: callers look at the status, not at exceptions.
             collector.reject(workflow.name, error)
         else:
-            await self._processes.execute(request, collector.receive, cancel, host)
+            async with _host_or_default(host, workflow, input, options) as performer:
+                await self._processes.execute(request, collector.receive, cancel, performer)
         return collector.result()
+
+
+@contextlib.asynccontextmanager
+async def _host_or_default(
+    host: Host | None, workflow: Workflow, input: Mapping[str, Any] | None, options: Options
+) -> AsyncIterator[Host | None]:
+    if host is not None:
+        yield host
+        return
+    if options.allow_hosts is None:
+        yield _local_collections(options)
+        return
+    live = open_host(local_reach(workflow, input, options), options.collections)
+    try:
+        yield live
+    finally:
+        await live.close()
+
+
+def _local_collections(options: Options) -> Host | None:
+    place = parse_collections(options.collections)
+    if place is None or place.folder is None:
+        return None
+    # Imported by the few runs that have collections and nothing else outside.
+    from worker.adaptors.collections.local_host import CollectionsHost
+    from worker.adaptors.collections.stores import FolderStore
+
+    return CollectionsHost(FolderStore(place.folder))
 
 
 async def start_evaluator(pool: Pool, request: RunRequest) -> ConditionEvaluator:
@@ -116,22 +149,25 @@ def run(
     workflow: Workflow,
     input: Mapping[str, Any] | None = None,
     *,
-    timeout: float = 300.0,
-    memory_mb: int = 500,
+    timeout: float | None = None,
+    memory_mb: int | None = None,
     sinks: Sequence[Sink] = (),
     **options: Any,
 ) -> Result:
     """Run one workflow from code without an event loop, and return its result.
 
-    ``timeout`` is in seconds. ``options`` are the fields of :class:`Options`. The processes stay
-    ready for the next call. Raises :class:`UsageError` for an unknown option.
+    ``timeout`` is in seconds; it and ``memory_mb`` count before the limits of the workflow's file.
+    ``options`` are the fields of :class:`Options`. The processes stay ready for the next call.
+    Raises :class:`UsageError` for an unknown option, and for a limit out of its range.
     """
     unknown = sorted(options.keys() - set(Options.__struct_fields__))
     if unknown:
         expected = ", ".join(Options.__struct_fields__)
         raise UsageError(f"unknown option '{unknown[0]}' (expected one of {expected})")
     # timeout and memory_mb are shortcuts, and limits that are given as options win.
-    options.setdefault("limits", Limits(timeout_s=timeout, memory_mb=memory_mb))
+    check_workflow(workflow)
+    limits = resolve_limits(workflow.options, {"timeout_s": timeout, "memory_mb": memory_mb})
+    options.setdefault("limits", limits)
     return run_with(workflow, input, Options(**options), sinks=sinks)
 
 

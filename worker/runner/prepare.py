@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from worker.adaptors.choose import choose_adaptors
+from worker.adaptors.collections.settings import Collections, parse_collections
+from worker.compiler.collections_name import uses_collections
 from worker.compiler.intl_names import uses_intl
 from worker.core.compile_plan import compile_plan
 from worker.core.plan import Plan
@@ -19,71 +21,69 @@ from worker.core.scripted import Script
 from worker.errors import PlanError, UsageError
 from worker.runner import job_cache
 from worker.sandbox.clock import ClockKind
-from worker.sandbox.limits import Limits
+from worker.sandbox.limits import Limits, resolve_limits
 from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
+from worker.util.bounded_cache import cached_within
 from worker.util.identity import Identical
 from worker.util.json_input import encode_object
 from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.version import VERSION
+from worker.workflow.credential_names import split_configuration
 from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
 
 if TYPE_CHECKING:
     from worker.compiler.compiled_job import CompiledJob
 
 
+MAX_COMPILED_BYTES = 128 * 1024 * 1024
+"""Memory of the compiled jobs of this process; as much for its conditions, and its workflows."""
+# What Python takes for a position or a name, and for a step without its source.
+_ENTRY_BYTES, _STEP_BYTES = 256, 2048
+
+
 class Options(Struct, frozen=True, kw_only=True):
     """Options of a run: its first and last step, its limits, and its credentials.
 
-    ``credentials`` maps the names that steps use to the content of the credentials. ``modules``
+    Without ``limits``, those of the workflow's file count, or the defaults. ``credentials`` maps
+    the names that steps use to the content of the credentials. ``allow_hosts`` lets adaptors make
+    requests: each step to the hosts that its credential names, and to these (``HOST[:PORT]`` or
+    ``*.DOMAIN``); with ``None``, requests fail. ``modules``
     are Python modules that Python steps may import beyond the safe ones. ``script`` replaces the
     code of some executions by a scripted outcome. ``clock`` is the kind of clock. A virtual one
     begins at ``clock_start_us``, and ``moments_us`` gives the times at which recorded executions
-    started, by step and execution; both are in microseconds since the epoch.
+    started, by step and execution; both are in microseconds since the epoch. ``collections`` is a
+    folder with a JSON file for each collection, or the URL of the service, whose token is in the
+    variable ``WORKER_COLLECTIONS_TOKEN``.
     """
 
     start: str = ""
     end: str = ""
     only: str = ""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None
     credentials: Mapping[str, Mapping[str, Any]] | None = None
+    allow_hosts: tuple[str, ...] | None = None
     allow_python: bool = True
     modules: frozenset[str] = frozenset()
     script: Script = field(default_factory=dict)
     clock: ClockKind = ClockKind.MACHINE
     clock_start_us: int = 0
     moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    collections: str | Path | Collections | None = None
 
 
-def limits_of(
-    workflow: Workflow,
-    *,
-    timeout: float | None,
-    memory: int | None,
-    state_limit: float | None = None,
-    payload_limit: float | None = None,
-) -> Limits:
-    """Resolve each limit: the argument if any, else the workflow's own, else the default.
-
-    ``timeout`` is in seconds, the others in MB.
-    """
-    own, standard = workflow.options, Limits()
-    own_timeout = _number(own.get("run_timeout_ms"))
-    # A timeout in the workflow's options is in milliseconds, as OpenFn has it.
-    return Limits(
-        timeout_s=timeout or (own_timeout / 1000 if own_timeout else standard.timeout_s),
-        memory_mb=memory or int(_number(own.get("run_memory_limit_mb")) or standard.memory_mb),
-        state_mb=state_limit,
-        payload_mb=payload_limit or _number(own.get("payload_limit_mb")) or standard.payload_mb,
-    )
-
-
-def _number(value: Any) -> float | None:
-    # Options come from a workflow file, where any JSON may stand; True is an int in Python.
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if valid else None
+def limits_for(workflow: Workflow, options: Options) -> Limits:
+    """Return the limits of a run with these options. Raises :class:`UsageError`."""
+    return resolve_limits(workflow.options) if options.limits is None else options.limits
 
 
 VERSIONS = {"worker": VERSION, "python": platform.python_version()}
+
+
+def check_workflow(workflow: object) -> None:
+    """Raise :class:`UsageError` for what is no workflow."""
+    if not isinstance(workflow, Workflow):
+        kind = type(workflow).__name__
+        raise UsageError(f"expected a Workflow, found a {kind}: worker.load reads one from a path")
 
 
 def prepare(
@@ -94,13 +94,15 @@ def prepare(
     Raises :class:`PlanError` if the workflow cannot run, and :class:`UsageError` if the input is
     not a JSON object.
     """
-    if not isinstance(workflow, Workflow):
-        kind = type(workflow).__name__
-        raise UsageError(f"expected a Workflow, found a {kind}: worker.load reads one from a path")
+    check_workflow(workflow)
+    limits = limits_for(workflow, options)
     compiled = _compiled_workflow(
         Identical(workflow), options.start, options.end, options.only, options.allow_python
     )
     resolved, missing = configurations(workflow, options.credentials or {})
+    collections = collections_of(workflow, options)
+    # Every step, as on OpenFn, which keeps them among the workflow's credentials.
+    shared = collections.configuration if collections else {}
     chosen = choose_adaptors(workflow)
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
     return RunRequest(
@@ -108,11 +110,18 @@ def prepare(
         seed=seed_of(run_id),
         plan=compiled.plan,
         input=input_text(input),
-        limits=options.limits,
+        limits=limits,
         jobs=compiled.jobs,
         conditions=compiled.conditions,
-        configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
-        secrets=(*collect_secrets(resolved.values()), *collect_input_secrets(input)),
+        configurations={
+            step.id: json.dumps({**shared, **resolved.get(step.id, {})})
+            for step in workflow.steps
+            if shared or step.id in resolved
+        },
+        secrets=(
+            *collect_secrets([*resolved.values(), *(collections.secrets if collections else ())]),
+            *collect_input_secrets(input),
+        ),
         modules=options.modules,
         versions=VERSIONS,
         missing=missing,
@@ -134,7 +143,13 @@ class CompiledWorkflow(Struct, frozen=True):
     libraries: tuple[str, ...]
 
 
-@functools.lru_cache(maxsize=256)
+def _workflow_bytes(compiled: CompiledWorkflow, *arguments: object) -> int:
+    # The workflow is kept alive by its key. Its jobs are counted where they are cached.
+    steps = compiled.plan.steps
+    return sum(_STEP_BYTES + 4 * len(step.source) for step in steps)
+
+
+@cached_within(MAX_COMPILED_BYTES, _workflow_bytes)
 def _compiled_workflow(
     key: Identical[Workflow], start: str, end: str, only: str, allow_python: bool
 ) -> CompiledWorkflow:
@@ -145,6 +160,20 @@ def _compiled_workflow(
         conditions=dict(_conditions(plan)),
         libraries=INTL_LIBRARIES if any(map(uses_intl, _scripts(plan))) else (),
     )
+
+
+def collections_of(workflow: Workflow, options: Options) -> Collections | None:
+    """Return the collections that a run gets; ``None`` where it has no job that uses them.
+
+    Raises :class:`UsageError` where their folder or token is missing.
+    """
+    if options.collections is None or not any(map(_uses_collections, workflow.steps)):
+        return None
+    return parse_collections(options.collections)
+
+
+def _uses_collections(step: Step) -> bool:
+    return step.language is Language.JAVASCRIPT and uses_collections(step.source)
 
 
 def seed_of(run_id: str) -> str:
@@ -165,25 +194,13 @@ def configurations(
     resolved: dict[str, Mapping[str, Any]] = {}
     missing: dict[str, str] = {}
     for step in workflow.steps:
-        name, own = _credential(step)
+        name, own = split_configuration(step.configuration)
         if name and name not in credentials:
             missing[step.id] = name
         elif name or own or (workflow.credentials and step.runs_code):
             named = credentials[name] if name else {}
             resolved[step.id] = {**workflow.credentials, **named, **own}
     return resolved, missing
-
-
-# OpenFn's command marks so the name of a credential in a configuration that has fields of its own.
-_CREDENTIAL_NAME = "$CREDENTIALS$"
-
-
-def _credential(step: Step) -> tuple[str, Mapping[str, Any]]:
-    """Return the name of a step's credential, and the fields of its own; both may be empty."""
-    if isinstance(step.configuration, Mapping):
-        own = dict(step.configuration)
-        return str(own.pop(_CREDENTIAL_NAME, None) or ""), own
-    return step.configuration or "", {}
 
 
 def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -233,9 +250,15 @@ def _python_job(step: Step, allow_python: bool) -> str:
     return step.source
 
 
+def _job_bytes(job: CompiledJob, source: str) -> int:
+    texts = len(source) + len(job.body) + sum(map(len, (*job.sites, *job.sites.values())))
+    entries = len(job.positions) + len(job.sites) + len(job.free)
+    return 4 * texts + _ENTRY_BYTES * (entries + 1)
+
+
 # Cached because tests and fleets run the same workflow many times, and compiling is the costly part
 # of preparing. On disk as well: the parser is imported only for what was never compiled.
-@functools.lru_cache(maxsize=4096)
+@cached_within(MAX_COMPILED_BYTES, _job_bytes)
 def compiled_job(source: str) -> CompiledJob:
     job = job_cache.read_job(source)
     if job is None:
@@ -246,7 +269,9 @@ def compiled_job(source: str) -> CompiledJob:
     return job
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_within(
+    MAX_COMPILED_BYTES, lambda compiled, expression: 4 * len(compiled + expression) + _ENTRY_BYTES
+)
 def compiled_condition(expression: str) -> str:
     compiled = job_cache.read_condition(expression)
     if compiled is None:

@@ -74,7 +74,7 @@ class StepExecutor(ABC):
         )
         # The parent's time limit starts with run:start, and preparing may take long already.
         self._writer.flush()
-        drive(self._request.plan, self._start(), self)
+        drive(self._request.plan, self._start(), self, self._request.limits.executions)
 
     def _start(self) -> Started | StartFailed:
         error = too_deep("the input") if nests_deeper(self._request.input) else self.prepare()

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, decode_event, decode_leniently, to_json
 from worker.errors import UsageError, WorkerError, cannot_write
+from worker.util.private_files import make_private_folder, open_private
 
 
 class EventLines:
@@ -42,9 +42,9 @@ class Journal:
         if path.exists() and not is_journal(path):
             raise UsageError(f"{path} exists and is not a journal: choose another file")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             # Without a buffer: what a full disk refuses must not be written later.
-            self._file = FileIO(path, "w")
+            self._file = open_private(path, buffering=0)
         except OSError as error:
             raise cannot_write(path, error) from error
 

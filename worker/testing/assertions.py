@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.core.events import RunLog, StepComplete
@@ -13,9 +13,18 @@ from worker.util.state_diff import differences, format_value
 from worker.workflow.model import Edge, EdgeKind, Workflow
 
 
-def mismatches(workflow: Workflow, expect: Expectation, results: Sequence[Result]) -> Iterator[str]:
-    """Compare the runs of a case with its expectation, and yield a text for each mismatch."""
+def mismatches(
+    workflow: Workflow,
+    expect: Expectation,
+    results: Sequence[Result],
+    collections: Mapping[str, Mapping[str, Any]],
+) -> Iterator[str]:
+    """Compare the runs of a case with its expectation, and yield a text for each mismatch.
+
+    ``collections`` are the values by name and key after all runs.
+    """
     yield from _of_run(workflow, expect, results[-1])
+    yield from differences("collections", expect.collections, collections, exact=False)
     if expect.runs and len(expect.runs) != len(results):
         yield f"expected {len(expect.runs)} runs, found {len(results)}"
     for number, (run, result) in enumerate(zip(expect.runs, results, strict=False), start=1):

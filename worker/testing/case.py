@@ -59,8 +59,8 @@ class Expectation:
     ``path`` is exact, ``through`` must be passed in this order, ``never`` not at all. ``taken``
     and ``not_taken`` are ids of edges (``a->b``). ``state`` is a part of the final state,
     ``state_exact`` all of it, ``state_at`` the values at JSONPaths. ``logs`` are parts of log
-    lines. ``runs`` are checked against the runs of a case one by one, in order; everything else is
-    checked against the last of them.
+    lines, ``collections`` parts of the collections after all runs. ``runs`` are checked against the
+    runs of a case one by one, in order; everything else is checked against the last of them.
     """
 
     status: Status | None = None
@@ -76,6 +76,7 @@ class Expectation:
     state_at: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[ExpectedOutput, ...] = ()
     logs: tuple[str, ...] = ()
+    collections: Mapping[str, Any] = field(default_factory=dict)
     runs: tuple[Expectation, ...] = ()
 
 
@@ -110,8 +111,9 @@ class Case:
 
     ``begins_at_us`` is its virtual start, in microseconds since the epoch. ``start_at`` and
     ``stop_after`` are steps. ``http`` holds the stubbed replies to requests of adaptors;
-    ``credentials`` are by name. ``run_id``, where it is not empty, seeds ids and random numbers.
-    ``index`` is the position among the cases of the file; the cases of one matrix share it.
+    ``credentials`` are by name, ``collections`` by name and key. ``run_id``, where it is not empty,
+    seeds ids and random numbers. ``index`` is the position among the cases of the file; the cases
+    of one matrix share it.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Case:
     schedule: CronSchedule | None = None
     http: tuple[Stub, ...] = ()
     credentials: Mapping[str, Any] = field(default_factory=dict)
+    collections: Mapping[str, Mapping[str, Any]] | None = None
     run_id: str = ""
     file: str = ""
     line: int = 0

@@ -11,7 +11,7 @@ from worker.workflow.documents.cursor import Cursor
 FILE_KEYS = ("workflow", "pick", "defaults", "cases")
 DEFAULT_KEYS = (
     *("input", "input_file", "steps", "timeout", "memory", "start_at", "stop_after", "at"),
-    *("retry", "cron", "http", "credentials"),
+    *("retry", "cron", "http", "credentials", "collections"),
 )
 CASE_KEYS = ("name", "pick", "matrix", "run_id", *DEFAULT_KEYS, "expect")
 STEP_KEYS = ("returns", "leaves", "fails", "message", "details", "takes", "hangs")
@@ -21,7 +21,7 @@ RUN_KEYS = (
     *("status", "error_type", "error_message", "path", "through", "never", "taken", "not_taken"),
     *("state", "state_exact", "state_at", "outputs", "logs"),
 )
-EXPECT_KEYS = (*RUN_KEYS, "runs")
+EXPECT_KEYS = (*RUN_KEYS, "collections", "runs")
 
 # Old spelling to key, by section. They are hidden: neither the schema nor a suggestion names them.
 # Remove the table, and what reads it, in REMOVED_IN.

@@ -16,7 +16,7 @@ from worker.core.outcome import StepError
 from worker.core.scripted import FAILURES, ScriptedStep
 from worker.core.status import Status
 from worker.errors import LoadError
-from worker.sandbox.limits import Limits
+from worker.sandbox.limits import Limits, resolve_limits
 from worker.testing.case import (
     DEFAULT_START_US,
     Case,
@@ -44,7 +44,8 @@ from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import parse_json, read_document
-from worker.workflow.formats.common import read_adjacent_file
+from worker.workflow.formats.common import DATA_FILES, read_adjacent_file
+from worker.workflow.limit_ranges import RANGES
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -155,6 +156,7 @@ class _CaseReader:
             schedule=self._schedule(self._own_or_default(node, "cron")),
             http=tuple(map(self._stub, self._stubs(node))),
             credentials=_credentials(self._own_or_default(node, "credentials")),
+            collections=_collections(self._own_or_default(node, "collections")),
             run_id=node.at("run_id").name(""),
             file=node.document.file,
             line=node.position[0],
@@ -185,10 +187,11 @@ class _CaseReader:
         return {}
 
     def _limits(self, node: Cursor) -> Limits:
-        standard = Limits()
-        timeout_s = _number(self._own_or_default(node, "timeout"), standard.timeout_s)
-        memory_mb = _number(self._own_or_default(node, "memory"), standard.memory_mb)
-        return Limits(timeout_s=timeout_s, memory_mb=int(memory_mb))
+        requested = {
+            field: _limit(self._own_or_default(node, key), field)
+            for key, field in (("timeout", "timeout_s"), ("memory", "memory_mb"))
+        }
+        return resolve_limits(self._workflow.options, requested)
 
     # --- several runs -----------------------------------------------------------------------------
 
@@ -257,6 +260,7 @@ class _CaseReader:
             state_at=_queries(node.at("state_at")),
             outputs=tuple(self._outputs(node.at("outputs"))),
             logs=tuple(line.any_text() for line in node.at("logs").elements()),
+            collections=node.at("collections").data() if node.has("collections") else {},
             runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
         )
 
@@ -287,7 +291,7 @@ def _executions(key: str) -> tuple[int, int | None]:
 
 
 def _input_file(node: Cursor) -> Mapping[str, Any]:
-    content = parse_json(read_adjacent_file(node, node.name()), node.name())
+    content = parse_json(read_adjacent_file(node, node.name(), DATA_FILES), node.name())
     if not isinstance(content, dict):
         node.fail(f"expected an object in the file, found {describe(content)}")
     return content
@@ -321,6 +325,12 @@ def _credentials(node: Cursor) -> dict[str, Any]:
     return {name: credential.data() for name, credential in node.items()}
 
 
+def _collections(node: Cursor) -> dict[str, dict[str, Any]] | None:
+    if node.value is None:
+        return None
+    return {name: values.data() for name, values in node.items()}
+
+
 def _error_type(node: Cursor) -> str:
     type = node.name()
     if type not in FAILURES:
@@ -335,6 +345,13 @@ def _status(node: Cursor) -> Status | None:
     if name not in set(Status):
         node.fail(f"unknown status '{shorten(name)}' (expected one of {', '.join(Status)})")
     return Status(name)
+
+
+def _limit(node: Cursor, field: str) -> float | None:
+    value: float | None = node.value
+    if value is not None and (problem := RANGES[field].problem(value)):
+        node.fail(problem)
+    return value
 
 
 def _number(node: Cursor, default: float) -> float:

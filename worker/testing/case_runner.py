@@ -6,9 +6,10 @@ import asyncio
 import atexit
 import functools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from worker.runner.parallel import Handler, results_in_order
 from worker.runner.pool import Pool, background
@@ -16,7 +17,7 @@ from worker.runner.result import Result
 from worker.testing.assertions import mismatches
 from worker.testing.case import Case
 from worker.testing.in_process import InProcessRunner, NeedsSandbox
-from worker.testing.schedule import ScheduledRun, scheduled_runs
+from worker.testing.schedule import CaseRuns, ScheduledRun, scheduled_runs
 
 # Processor time of one case, as measured: it decides how many processes are worth their start.
 _SCRIPTED_S = 0.0003
@@ -28,12 +29,16 @@ _SLICE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
-    """Runs of a case, the expectations that they do not meet, and the seconds that they took."""
+    """Runs of a case, the expectations that they do not meet, and the seconds that they took.
+
+    ``collections`` are the values by name and key after all runs.
+    """
 
     case: Case
     results: tuple[Result, ...]
     mismatches: tuple[str, ...]
     seconds: float
+    collections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 # --- many cases -----------------------------------------------------------------------------------
@@ -57,9 +62,14 @@ async def run_cases_in_parallel(
     outcomes = results_in_order(work, range(len(cases)), jobs, _estimate_s(cases))
     async with aclosing(outcomes):
         left = iter(cases)
-        async for results, texts, seconds in outcomes:
-            case = next(left)
-            yield CaseResult(case=case, results=results, mismatches=texts, seconds=seconds)
+        async for runs, texts, seconds in outcomes:
+            yield CaseResult(
+                case=next(left),
+                results=runs.results,
+                mismatches=texts,
+                seconds=seconds,
+                collections=runs.collections,
+            )
 
 
 def _estimate_s(cases: Sequence[Case]) -> float:
@@ -71,7 +81,8 @@ def _is_scripted(case: Case) -> bool:
 
 
 # The fields of a CaseResult without the case itself, which the receiver has.
-_Outcome = tuple[tuple[Result, ...], tuple[str, ...], float]
+_Outcome = tuple[CaseRuns, tuple[str, ...], float]
+_NO_RUNS = CaseRuns(results=(), collections={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +99,13 @@ class _CaseWork:
 
             async def handle(indices: Sequence[int]) -> AsyncIterator[_Outcome]:
                 async for result in run([self.cases[index] for index in indices]):
-                    runs = result.results if self.keep_runs else ()
-                    yield runs, result.mismatches, result.seconds
+                    runs = CaseRuns(results=result.results, collections=result.collections)
+                    yield runs if self.keep_runs else _NO_RUNS, result.mismatches, result.seconds
 
             yield handle
 
     def lost(self, item: int, cause: str) -> _Outcome:
-        return (), (f"the process that ran the case {cause}",), 0.0
+        return _NO_RUNS, (f"the process that ran the case {cause}",), 0.0
 
 
 @asynccontextmanager
@@ -184,21 +195,27 @@ def _run(case: Case, run: Callable[[ScheduledRun], Result]) -> CaseResult:
     return _case_result(case, _results(case, run), began)
 
 
-def _case_result(case: Case, results: tuple[Result, ...], began: float) -> CaseResult:
-    texts = tuple(mismatches(case.workflow, case.expect, results))
+def _case_result(case: Case, runs: CaseRuns, began: float) -> CaseResult:
+    texts = tuple(mismatches(case.workflow, case.expect, runs.results, runs.collections))
     seconds = time.perf_counter() - began
-    return CaseResult(case=case, results=results, mismatches=texts, seconds=seconds)
+    return CaseResult(
+        case=case,
+        results=runs.results,
+        mismatches=texts,
+        seconds=seconds,
+        collections=runs.collections,
+    )
 
 
-def _results(case: Case, run: Callable[[ScheduledRun], Result]) -> tuple[Result, ...]:
+def _results(case: Case, run: Callable[[ScheduledRun], Result]) -> CaseRuns:
     runs = scheduled_runs(case)
     scheduled = next(runs)
     while True:
         try:
             scheduled = runs.send(run(scheduled))
         except StopIteration as end:
-            results: tuple[Result, ...] = end.value
-            return results
+            completed: CaseRuns = end.value
+            return completed
 
 
 def _run_in_background(run: ScheduledRun) -> Result:

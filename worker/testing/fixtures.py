@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from worker.core.outcome import StepError
@@ -21,7 +22,7 @@ from worker.errors import UsageError
 from worker.runner.pool import run_async, run_with
 from worker.runner.prepare import Options
 from worker.runner.result import PathEntry, Result
-from worker.sandbox.limits import Limits
+from worker.sandbox.limits import Limits, resolve_limits
 from worker.testing.assertions import explain_not_taken, log_lines
 from worker.util.json import dumps
 from worker.workflow.documents.data import did_you_mean
@@ -55,8 +56,9 @@ class WorkflowUnderTest:
     """
 
     workflow: Workflow
-    limits: Limits = Limits()
+    limits: Limits | None = None
     script: Mapping[str, tuple[ScriptedStep, ...]] = field(default_factory=dict)
+    collections: Path | None = None
 
     def with_step(
         self,
@@ -94,9 +96,24 @@ class WorkflowUnderTest:
         )
         return replace(self, script={**self.script, step: (scripted, *self.script.get(step, ()))})
 
-    def with_limits(self, *, timeout: float = 300.0, memory_mb: int = 500) -> WorkflowUnderTest:
-        """Set the limits of a run; ``timeout`` is in seconds. Returns a new workflow."""
-        return replace(self, limits=Limits(timeout_s=timeout, memory_mb=memory_mb))
+    def with_limits(
+        self, *, timeout: float | None = None, memory_mb: int | None = None
+    ) -> WorkflowUnderTest:
+        """Set limits of a run, ``timeout`` in seconds; others are those of the workflow's file.
+
+        Returns a new workflow. Raises :class:`UsageError` for a limit out of its range.
+        """
+        limits = resolve_limits(
+            self.workflow.options, {"timeout_s": timeout, "memory_mb": memory_mb}
+        )
+        return replace(self, limits=limits)
+
+    def with_collections(self, folder: str | Path) -> WorkflowUnderTest:
+        """Set the folder of the collections, as ``worker run --collections``.
+
+        Returns a new workflow.
+        """
+        return replace(self, collections=Path(folder))
 
     def run(self, input: Mapping[str, Any] | None = None) -> RunUnderTest:
         """Run the workflow to its end, and return the run.
@@ -110,7 +127,7 @@ class WorkflowUnderTest:
         return RunUnderTest(self.workflow, await run_async(self.workflow, input, self._options()))
 
     def _options(self) -> Options:
-        return Options(limits=self.limits, script=self.script)
+        return Options(limits=self.limits, script=self.script, collections=self.collections)
 
     def _check_step(self, name: str) -> None:
         known = [step.id for step in self.workflow.steps]

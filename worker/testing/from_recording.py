@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from worker.adaptors.collections.settings import LOCAL_URL
 from worker.adaptors.http.exchange import Exchange, reply_fields
 from worker.core.events import RunComplete, StepComplete
 from worker.core.execution import executions
@@ -61,7 +62,7 @@ def _case(recording: Recording) -> dict[str, Any]:
         **_start_and_stop(recording),
         **({"credentials": header.credentials} if header.credentials else {}),
         "input": dict(recording.input),
-        **({"http": [_stub(item) for item in recording.exchanges]} if recording.exchanges else {}),
+        **({"http": _stubs(recording)} if recording.exchanges else {}),
         **_steps(recording),
         "expect": dict(_expected(recording)),
     }
@@ -72,8 +73,16 @@ def _start_and_stop(recording: Recording) -> dict[str, str]:
     return {key: step for key, step in steps.items() if step}
 
 
-def _stub(exchange: Exchange) -> dict[str, Any]:
-    request = {"method": exchange.request.method, "url": exchange.request.url}
+def _stubs(recording: Recording) -> list[dict[str, Any]]:
+    return [_stub(exchange, recording.header.collections) for exchange in recording.exchanges]
+
+
+def _stub(exchange: Exchange, collections: str) -> dict[str, Any]:
+    url = exchange.request.url
+    if collections and url.startswith(collections):
+        # Cases have no other endpoint.
+        url = LOCAL_URL + url.removeprefix(collections)
+    request = {"method": exchange.request.method, "url": url}
     return {
         "step": exchange.step,
         "request": request,

@@ -18,7 +18,7 @@ from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import Outcome, StepError
 from worker.errors import PlanError
 from worker.runner.pool import Pool, start_evaluator
-from worker.runner.prepare import Options, input_text, prepare, seed_of
+from worker.runner.prepare import Options, input_text, limits_for, prepare, seed_of
 from worker.runner.result import Collector, Result
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter
@@ -65,7 +65,7 @@ class InProcessRunner:
             seed=seed_of(run.run_id),
             input=input_text(run.input),
             secrets=(*prepared.secrets, *collect_input_secrets(run.input)),
-            limits=options.limits,
+            limits=limits_for(run.case.workflow, options),
             script=options.script,
             clock_start_us=options.clock_start_us,
         )

@@ -76,6 +76,10 @@ _FIELDS: dict[str, tuple[str, Schema]] = {
         "Content of the credentials that steps name, by name. No real ones: this file is shared.",
         {"type": "object", "additionalProperties": _OBJECT},
     ),
+    "collections": (
+        "Values of collections by key, by name: those before the runs, or a part of those after.",
+        {"type": "object", "additionalProperties": _OBJECT},
+    ),
     "http": (
         "Stubbed replies of services; the first that matches the request.",
         {"type": "array", "items": {"$ref": "#/$defs/stub"}},

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from worker.adaptors.collections.local_host import CollectionsHost
+from worker.adaptors.collections.settings import LOCAL_URL, Collections
+from worker.adaptors.collections.stores import MemoryStore
 from worker.adaptors.http.stub_host import StubHost
 from worker.core.execution import executions
 from worker.core.scripted import remaining_script
@@ -52,20 +55,40 @@ def _run_id(case: Case, number: int) -> str:
     return str(uuid.UUID(bytes=digest[:16], version=4))
 
 
-RunSchedule = Generator[ScheduledRun, Result, tuple[Result, ...]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseRuns:
+    """Results of all runs of a case, and its collections after them."""
+
+    results: tuple[Result, ...]
+    collections: Mapping[str, Mapping[str, Any]]
+
+
+RunSchedule = Generator[ScheduledRun, Result, CaseRuns]
 
 
 def scheduled_runs(case: Case) -> RunSchedule:
     """Schedule the runs of a case, each after the result of the one before."""
     results: list[Result] = []
     # One host for all runs: a stub's replies, and its `times`, are counted through the case.
-    host = StubHost(case.http)
+    store = MemoryStore(case.collections or {})
+    host = _host(case, store)
     input = case.input
     for begins_at_us in _starts_us(case):
         result = yield from _work_order(case, input, begins_at_us, results, host)
         if result.status is Status.SUCCESS and isinstance(result.final_state, dict):
             input = result.final_state
-    return tuple(results)
+    return CaseRuns(results=tuple(results), collections=store.values())
+
+
+def _host(case: Case, store: MemoryStore) -> Host:
+    stubs = StubHost(case.http)
+    return stubs if case.collections is None else CollectionsHost(store, stubs)
+
+
+def _collections(case: Case) -> Collections | None:
+    # A case that was written from a recording has the replies as stubs.
+    is_stubbed = any(stub.url.startswith(LOCAL_URL) for stub in case.http)
+    return Collections() if is_stubbed or case.collections is not None else None
 
 
 def _work_order(
@@ -97,6 +120,7 @@ def _options(case: Case, start_at: str, begins_at_us: int, results: list[Result]
     return Options(
         limits=case.limits,
         credentials=case.credentials,
+        collections=_collections(case),
         script=script,
         start=start_at,
         end=case.stop_after,

@@ -82,6 +82,9 @@ def _write(file: Path, text: str) -> None:
 
 
 def _correct(expected: Expected, case_result: CaseResult) -> None:
+    if "collections" in expected:
+        part = _corrected_part(expected["collections"], dict(case_result.collections))
+        _set(expected, "collections", part or None)
     _correct_run(expected, case_result, case_result.results[-1])
     if "runs" in expected:
         runs = expected["runs"]

@@ -232,7 +232,11 @@ def _character_pattern(char: str) -> str:
     spellings = [rf"\\{{0,{_NESTED - 1}}}+{re.escape(char)}", _percent(char)]
     if char in _OTHER_CHARACTERS:
         spellings.append(_OTHER_CHARACTERS[char])
-    for escape in {json.dumps(char)[1:-1], f"\\u{ord(char):04x}"}:
+    escapes = {json.dumps(char)[1:-1], f"\\u{ord(char):04x}"}
+    # As objects in a log line write control characters.
+    if not char.isprintable() and char <= "\x9f":
+        escapes.add(f"\\x{ord(char):02x}")
+    for escape in escapes:
         if escape[0] == "\\" and escape[1:] != char:
             codes = re.split(r"\\", escape)[1:]
             spellings.append("".join(rf"\\{{1,{_NESTED}}}+(?i:{code})" for code in codes))

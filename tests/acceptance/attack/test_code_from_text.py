@@ -13,7 +13,7 @@ from worker.adaptors import cache
 
 GENERATED = {
     "a template of the library": "_.template('<%= 6 * 7 %>')()",
-    "the library's other name": "lodash.template('<%= 6 * 7 %>')()",
+    "a template by itself": "(({ template }) => template('<%= 6 * 7 %>'))(_)()",
     "a template in a chain": "_.chain('<%= 6 * 7 %>').template().value()()",
     "a template of a wrapped value": "_('<%= 6 * 7 %>').template()()",
     "a second library": "_.runInContext().template('<%= 6 * 7 %>')()",

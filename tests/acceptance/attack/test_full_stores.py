@@ -104,16 +104,20 @@ class FullFile:
 @pytest.mark.parametrize("room_bytes", [0, 10, 200, 500])
 async def test_the_outbox_is_full(room_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries to keep a run from being executed, and its end from being reported."""
-    opened = Path.open
+    opened, full = outboxes.open_private, list[Path]()
 
-    def open_on_full_disk(path: Path, *args: Any, **options: Any) -> Any:
-        file = opened(path, *args, **options)
-        return FullFile(file, room_bytes) if path.suffix == ".jsonl" else file
+    def open_on_full_disk(path: Path, buffering: int = -1) -> Any:
+        file = opened(path, buffering)
+        if path.suffix != ".jsonl":
+            return file
+        full.append(path)
+        return FullFile(file, room_bytes)
 
-    monkeypatch.setattr(Path, "open", open_on_full_disk)
+    monkeypatch.setattr(outboxes, "open_private", open_on_full_disk)
     async with local_fleet() as client:
         order = await client.submit(plan=PLAN)
         assert (await client.wait(order["last_run"]))["status"] == "success"
+    assert len(full) == 1
 
 
 def test_what_a_full_outbox_holds_is_a_beginning(
@@ -123,7 +127,7 @@ def test_what_a_full_outbox_holds_is_a_beginning(
     head = len(wire.encode(LEASE)) + 1
     events = [json.dumps({"seq": seq}).encode() for seq in range(3)]
     full = FullFile((tmp_path / "r.1.jsonl").open("wb", buffering=0), head + len(events[0]) + 5)
-    monkeypatch.setattr(Path, "open", lambda *_, **__: full)
+    monkeypatch.setattr(outboxes, "open_private", lambda *_, **__: full)
     box = new_outbox(tmp_path)
     for event in events:
         box.add(event, last=False)

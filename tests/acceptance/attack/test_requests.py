@@ -25,7 +25,7 @@ from tests.support.helpers import job, workflow
 from tests.support.services import Asked, Service, call, get, resolve_to, serving
 from worker.adaptors.http import connections
 from worker.adaptors.http.addresses import is_public
-from worker.adaptors.http.allowlist import parse_host_pattern
+from worker.adaptors.http.allowlist import Reach, parse_host_pattern
 from worker.adaptors.http.live_host import LiveHost
 from worker.core.events import AnyEvent, RunComplete
 from worker.fleet.worker import run_executor
@@ -43,7 +43,7 @@ MB = 1024 * 1024
 
 @asynccontextmanager
 async def open_host(*allowed: str) -> AsyncIterator[LiveHost]:
-    host = LiveHost(map(parse_host_pattern, allowed or ("127.0.0.1",)))
+    host = LiveHost(Reach(everywhere=tuple(map(parse_host_pattern, allowed or ("127.0.0.1",)))))
     try:
         yield host
     finally:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from worker.adaptors.http.allowlist import HostPattern
+from worker.adaptors.http.allowlist import Reach
 from worker.adaptors.http.exchange import HttpReply, HttpRequest
 from worker.sandbox.parent.host import HostCall, HostReply
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 class LazyHost:
     """Creates a :class:`LiveHost` when the first request arrives, and delegates to it."""
 
-    def __init__(self, allowed: Sequence[HostPattern]) -> None:
-        self._allowed = allowed
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
         self._live: LiveHost | None = None
 
     def _host(self) -> LiveHost:
@@ -25,7 +24,7 @@ class LazyHost:
             # Its HTTP library takes 0.2 s to import, and most runs make no request.
             from worker.adaptors.http.live_host import LiveHost
 
-            self._live = LiveHost(self._allowed)
+            self._live = LiveHost(self._reach)
         return self._live
 
     async def handle(self, call: HostCall) -> HostReply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +11,8 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from worker.adaptors.http.allowlist import DEFAULT_PORTS, HostPattern, port_of
-from worker.adaptors.http.connections import Connections, RequestBlocked
+from worker.adaptors.http.allowlist import DEFAULT_PORTS, Reach, port_of
+from worker.adaptors.http.connections import Connections, ConnectionUser, RequestBlocked
 from worker.adaptors.http.content_coding import ACCEPTED, BodyDecoder, CodingError
 from worker.adaptors.http.conversion import format_reply, parse_request
 from worker.adaptors.http.exchange import ExchangeError, HttpReply, HttpRequest
@@ -37,9 +36,10 @@ class _NoCookies(CookieJar):
 class LiveHost:
     """Performs HTTP requests for the runs of one workflow."""
 
-    def __init__(self, allowed: Iterable[HostPattern]) -> None:
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
         self._client = httpx.AsyncClient(
-            transport=Connections(allowed),
+            transport=Connections(),
             cookies=_NoCookies(),
             timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),
             # A proxy from the environment would connect in our place, unchecked.
@@ -81,7 +81,7 @@ class LiveHost:
             request.url,
             headers=list(request.headers),
             content=request.body or None,
-            extensions={"credential": call.credential},
+            extensions={"user": ConnectionUser(call.credential, self._reach.of(call.step))},
         )
         redirects_left = request.redirects
         while True:

@@ -10,17 +10,19 @@ from typing import Any
 import msgspec
 
 from worker.core.status import Status
-from worker.errors import LoadError
+from worker.errors import LoadError, UsageError
 from worker.fleet.control import views
 from worker.fleet.control.admission import rejection
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
+from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.policy import Policy
+from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, Policy, Right
 from worker.fleet.control.store import queries
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.sandbox.limits import resolve_limits
 
 DEDUPLICATION_S = 60.0
 """How long an order without an id is taken for a repetition of one with the same content."""
@@ -32,6 +34,10 @@ class RequestError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+
+
+# Everything else reads.
+_RIGHTS: dict[str, Right] = {"submit": "submit", "cancel": "cancel", "retry": "retry"}
 
 
 class RequestHandler:
@@ -55,6 +61,18 @@ class RequestHandler:
             "workflows": self.list_workflows,
         }
 
+    def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
+        """Handle the request of a user of the broker. Raises :class:`RequestError`."""
+        rights = self._policy.rights_of(client)
+        right = _RIGHTS.get(method, "read")
+        if right not in rights.may:
+            raise RequestError("denied", f"'{client}' may not {right} (policy: clients)")
+        if rights.projects is not None:
+            _check_projects(uow, rights.projects, method, content)
+        if method == "submit":
+            return self._submit_as(uow, rights, content)
+        return self.methods[method](uow, content)
+
     def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
         return sorted(self._registry.workflows)
 
@@ -62,14 +80,50 @@ class RequestHandler:
 
     def submit(self, uow: UnitOfWork, request: wire.Submit) -> Any:
         """Accept or reject an order. A repeated request returns the order as it is by now."""
+        return self._submit_as(uow, ALL_RIGHTS, request)
+
+    def _submit_as(self, uow: UnitOfWork, rights: ClientRights, request: wire.Submit) -> Any:
+        if bytes(request.plan) != b"null" and "plan" not in rights.may:
+            raise RequestError("denied", "a plan of your own is not allowed (policy: clients)")
         if not request.order_id:
             request = msgspec.structs.replace(request, order_id=_derived_id(uow, request))
         order = uow.transaction.order(request.order_id)
-        if order is not None:
-            return order_view(uow, self._submitted_again(uow, order, request))
+        may_read = rights.may_read(request.project if order is None else order.project)
+        if order is None:
+            order = self._first_submitted(uow, request)
+        # Else whoever guesses an id would learn what has become of somebody's order.
+        elif not may_read and order.content != content_hash(request):
+            raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
+        else:
+            order = self._submitted_again(uow, order, request)
+        view = order_view(uow, order)
+        return view if may_read else _receipt(view)
+
+    def _first_submitted(self, uow: UnitOfWork, request: wire.Submit) -> WorkOrder:
         if uow.transaction.run(request.order_id) is not None:
-            raise RequestError("conflict", f"'{request.order_id}' is the id of a run already")
-        return order_view(uow, self._create_order(uow, request, self._workflow_of(request)))
+            raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
+        workflow = self._workflow_of(request)
+        _check_limits(request.options)
+        # A plan of its own can have any name, so the name proves nothing.
+        name = None if request.workflow is None else workflow.name
+        self._check_credentials(request.project, workflow, name)
+        return self._create_order(uow, request, workflow)
+
+    def _check_credentials(
+        self, project: str, workflow: RegisteredWorkflow, name: str | None
+    ) -> None:
+        """Raise :class:`RequestError` where a project may not name a credential.
+
+        ``name`` is that of a registered workflow; ``None`` is a plan of an order's own.
+        """
+        for credential in sorted(workflow.credentials):
+            if not self._policy.may_name(credential, project, name):
+                place = "in an order with a plan of its own" if name is None else f"in '{name}'"
+                raise RequestError(
+                    "denied",
+                    f"the project '{project}' may not name the credential"
+                    f" '{credential[:100]}' {place} (policy: credentials)",
+                )
 
     def _submitted_again(
         self, uow: UnitOfWork, order: WorkOrder, request: wire.Submit
@@ -110,7 +164,8 @@ class RequestHandler:
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
         # Checked before the run is counted: a request that fails must not use up the limit.
-        input_text = _checked_input(request.input)
+        input_text = _sealed(uow.secrets.seal_input, _checked_input(request.input))
+        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
         order = WorkOrder(
             id=request.order_id,
             project=request.project,
@@ -131,7 +186,7 @@ class RequestHandler:
             )
             uow.outgoing.ended[Status.REJECTED] += 1
             uow.publish_order_state(order)
-        uow.transaction.put_plan(workflow.plan_id, workflow.plan)
+        uow.transaction.put_plan(workflow.plan_id, plan)
         uow.transaction.put_dataclip(request.order_id, "input", input_text)
         uow.transaction.put_order(order)
         if reason is None:
@@ -176,7 +231,10 @@ class RequestHandler:
         steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
         if start and all(step.get("id") != start for step in steps):
             raise RequestError("invalid", f"workflow '{workflow.name}' has no step '{start}' now")
-        uow.transaction.put_plan(workflow.plan_id, workflow.plan)
+        # The order may have had a plan of its own, or the policy other rules.
+        self._check_credentials(order.project, workflow, workflow.name)
+        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
+        uow.transaction.put_plan(workflow.plan_id, plan)
         return workflow.plan_id
 
     def _check_retry(
@@ -193,6 +251,56 @@ class RequestHandler:
             raise RequestError(
                 "conflict", f"run {newest.id} is {newest.status.value}: cancel it, or wait for it"
             )
+
+
+def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
+    """Raise :class:`RequestError` where a request is about another project."""
+    match content:
+        case wire.Submit(project=project):
+            allowed = project in projects
+        case wire.OrderQuery(project=queried):
+            allowed = queried in projects
+        case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
+            # One that does not exist looks the same: ids of others cannot be tried out.
+            allowed = _project_of(uow, id) in projects
+        case wire.OrderRef(order_id=id):
+            allowed = _project_of(uow, id) in projects
+        case _:
+            # Summaries, alerts and workers are about all projects.
+            allowed = method == "workflows"
+    if not allowed:
+        text = f"only for the projects {', '.join(sorted(projects))} (policy: clients)"
+        raise RequestError("denied", text)
+
+
+def _project_of(uow: UnitOfWork, id: str) -> str | None:
+    run = uow.transaction.run(id)
+    if run is not None:
+        return run.project
+    order = uow.transaction.order(id)
+    return None if order is None else order.project
+
+
+def _receipt(view: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client may know of its order that may not read orders."""
+    rejected = view["status"] == Status.REJECTED.value
+    status = view["status"] if rejected else Status.PENDING.value
+    fields = {name: view[name] for name in ("order_id", "project", "workflow", "last_run")}
+    return {**fields, "status": status, "reason": view.get("reason"), "run": None}
+
+
+def _sealed(seal: Callable[[str], str], text: str) -> str:
+    try:
+        return seal(text)
+    except SecretRefused as error:
+        raise RequestError("invalid", str(error)) from error
+
+
+def _check_limits(options: wire.RunOptions) -> None:
+    try:
+        resolve_limits({}, options.limits())
+    except UsageError as error:
+        raise RequestError("invalid", f"options.{error}") from error
 
 
 def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, step: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.fleet.control.unit_of_work import MessageRefused
@@ -18,13 +18,14 @@ from worker.fleet.messaging.topics import Topics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundMessage:
-    """A parsed message: a request (``method``), or a ``worker``'s message on a ``channel``.
+    """A parsed message: a ``client``'s request (``method``), or a ``worker``'s on a ``channel``.
 
     ``content`` is its decoded payload, unless there is a ``refusal``.
     """
 
     message: Message
     method: str = ""
+    client: str = ""
     worker: str = ""
     channel: str = ""
     content: Any = None
@@ -47,8 +48,8 @@ class MessageParser:
     def parse(self, message: Message) -> InboundMessage | None:
         """Parse or refuse a message; ``None`` for a retained one that was cleared."""
         match self._topics.parse(message.topic):
-            case ("requests", method, _):
-                return self._request(message, method)
+            case ("requests", method, client):
+                return replace(self._request(message, method), client=client)
             # An empty retained message deletes the one that the broker stores.
             case ("workers", _, "status") if not message.payload:
                 return None

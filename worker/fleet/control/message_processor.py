@@ -22,6 +22,7 @@ from worker.fleet.control.inbound import (
     order_ids_of,
     run_ids_of,
 )
+from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
 from worker.fleet.control.lost_runs import repeat_lost_run
 from worker.fleet.control.policy import Policy
@@ -67,12 +68,14 @@ class MessageProcessor:
         settings: Settings = Settings(),
         policy: Policy | None = None,
         registry: WorkflowRegistry | None = None,
+        secrets_at_rest: InlineSecrets | None = None,
         token: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
         self._store = store
         self._topics = topics
         self._settings = settings
         self._policy = policy or Policy()
+        self._secrets = secrets_at_rest or InlineSecrets()
         self._requests = RequestHandler(self._policy, registry or WorkflowRegistry())
         self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
@@ -204,7 +207,7 @@ class MessageProcessor:
     def _unit_of_work(self, transaction: Transaction, now_us: int) -> UnitOfWork:
         # A copy of the claims: a transaction that is rolled back must not use any up.
         claims = dict(self._pending_claims)
-        return UnitOfWork(transaction, now_us, self._topics, self._settings, claims)
+        return UnitOfWork(transaction, now_us, self._topics, self._settings, claims, self._secrets)
 
     def _committed(self, uow: UnitOfWork) -> Outgoing:
         self._pending_claims = uow.pending_claims
@@ -229,7 +232,7 @@ class MessageProcessor:
             if inbound.refusal is not None:
                 raise inbound.refusal
             uow.request_id = inbound.request_id
-            result = self._requests.methods[inbound.method](uow, inbound.content)
+            result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
             reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
         except RequestError as error:
             reply = _failure(error.code, error.message)

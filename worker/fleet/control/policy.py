@@ -1,17 +1,20 @@
-"""The limits of projects: runs under way, runs in a period, concurrent runs of a workflow."""
+"""Policy of a control plane: limits of projects, use of credentials, and rights of clients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
+
+Right = Literal["submit", "plan", "cancel", "retry", "read"]
+ANYBODY = "*"
 
 
 class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,17 +33,63 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     idempotent: frozenset[str] = frozenset()
 
 
+class CredentialUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may name a credential: a ``project`` (``*``: all), in a registered ``workflow``.
+
+    With ``plans`` also in orders that carry their own plan, whatever they name their workflow.
+    """
+
+    project: str = ANYBODY
+    workflow: str = ANYBODY
+    plans: bool = False
+
+    def fits(self, project: str, workflow: str | None) -> bool:
+        """Return True for a project and its registered workflow; ``None`` is a plan of its own."""
+        if self.project not in (ANYBODY, project):
+            return False
+        return self.plans if workflow is None else self.workflow in (ANYBODY, workflow)
+
+
+class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client may request, and for which projects (``None``: all).
+
+    ``submit`` orders of registered workflows; submit a ``plan`` of its own; ``cancel``, ``retry``
+    and ``read`` orders of everybody.
+    """
+
+    may: frozenset[Right] = frozenset()
+    projects: frozenset[str] | None = None
+
+    def may_read(self, project: str) -> bool:
+        """Return True for a client that may read the orders of a project."""
+        return "read" in self.may and (self.projects is None or project in self.projects)
+
+
+ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read")))
+
+
 class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default: ProjectLimits = ProjectLimits()
     projects: dict[str, ProjectLimits] = {}
+    credentials: dict[str, tuple[CredentialUse, ...]] = {}
+    clients: dict[str, ClientRights] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The limits of all projects; ``default`` applies to those without an entry."""
+    """The limits of all projects, the use of credentials, and the rights of clients.
+
+    ``default`` limits the projects without an entry. A credential without an entry may be named by
+    all registered workflows, and by no order that carries its own plan. ``clients`` are users of
+    the broker; one without an entry has the rights of ``*``, or none. Where ``clients`` is
+    ``None``, the broker alone decides. ``allows_everything`` is for tests and for one machine.
+    """
 
     default: ProjectLimits = field(default_factory=ProjectLimits)
     projects: Mapping[str, ProjectLimits] = field(default_factory=dict)
+    credentials: Mapping[str, tuple[CredentialUse, ...]] = field(default_factory=dict)
+    clients: Mapping[str, ClientRights] | None = None
+    allows_everything: bool = False
 
     def of(self, project: str) -> ProjectLimits:
         return self.projects.get(project, self.default)
@@ -49,6 +98,25 @@ class Policy:
         """Return how many runs of a workflow may be leased at once; ``None``: any number."""
         return self.of(project).workflows.get(workflow)
 
+    def rights_of(self, client: str) -> ClientRights:
+        """Return the rights of a user of the broker; ``""`` is one without a name."""
+        if self.allows_everything or self.clients is None:
+            return ALL_RIGHTS
+        anybody = self.clients.get(ANYBODY, ClientRights())
+        return self.clients.get(client, anybody) if client != ANYBODY else anybody
+
+    def may_name(self, credential: str, project: str, workflow: str | None) -> bool:
+        """Return True if a project may name a credential in a registered workflow.
+
+        ``None`` is an order that carries its own plan.
+        """
+        uses = self.credentials.get(credential)
+        if self.allows_everything:
+            return True
+        if uses is None:
+            return workflow is not None
+        return any(use.fits(project, workflow) for use in uses)
+
 
 def read_policy(file: Path) -> Policy:
     """Read a policy from YAML or JSON. Raises :class:`UsageError` with file, path and reason."""
@@ -56,4 +124,9 @@ def read_policy(file: Path) -> Policy:
         parsed = msgspec.convert(read_document(file).root, _PolicyFile)
     except msgspec.ValidationError as error:
         raise UsageError(f"{file}: {error}") from error
-    return Policy(default=parsed.default, projects=parsed.projects)
+    return Policy(
+        default=parsed.default,
+        projects=parsed.projects,
+        credentials=parsed.credentials,
+        clients=parsed.clients,
+    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.messaging import messages as wire
@@ -99,12 +100,14 @@ class UnitOfWork:
         topics: Topics,
         settings: Settings,
         pending_claims: dict[str, PendingClaim],
+        secrets: InlineSecrets,
     ) -> None:
         self.transaction = transaction
         self.now_us = now_us
         self.topics = topics
         self.settings = settings
         self.pending_claims = pending_claims
+        self.secrets = secrets
         self.outgoing = Outgoing()
         self.lost: list[RunRecord] = []
         self.topic = ""

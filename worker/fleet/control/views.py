@@ -51,6 +51,7 @@ def plan_without_secrets(plan: str) -> dict[str, Any]:
     for step in document["workflow"]["steps"]:
         if isinstance(step.get("configuration"), dict):
             del step["configuration"]
+    document["workflow"].pop("credentials", None)
     return document
 
 

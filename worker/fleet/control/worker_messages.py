@@ -98,14 +98,16 @@ def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
         options = msgspec.structs.replace(options, start=run.start)
     plan_id = run.plan_id or order.plan_id
     owner, _, dataclip = run.input.partition("/")
+    plan = uow.secrets.open_plan(uow.transaction.plan(plan_id))
+    input = uow.secrets.open_input(uow.transaction.dataclip(owner, dataclip) or "{}")
     return wire.AssignedRun(
         lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
         lease_s=uow.settings.lease_s,
         payload_limit=uow.settings.max_payload_bytes,
         order_id=run.order_id,
         plan_id=plan_id,
-        plan=msgspec.Raw(uow.transaction.plan(plan_id).encode()),
-        input=msgspec.Raw((uow.transaction.dataclip(owner, dataclip) or "{}").encode()),
+        plan=msgspec.Raw(plan.encode()),
+        input=msgspec.Raw(input.encode()),
         options=options,
     )
 

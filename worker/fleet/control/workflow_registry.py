@@ -14,6 +14,7 @@ from worker.errors import LoadError, UsageError
 from worker.fleet.messaging.messages import well_formed
 from worker.util.json import dumps
 from worker.workflow.checkout import is_configured, is_workflow
+from worker.workflow.credential_names import split_configuration
 from worker.workflow.documents.data import shorten
 from worker.workflow.documents.document import read_document
 from worker.workflow.load import load, load_all
@@ -27,11 +28,15 @@ DEFAULT_NAMES = ("workflow", "run", "unnamed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredWorkflow:
-    """A workflow that can be run: its name, its plan as JSON, and the id of that plan."""
+    """A workflow that can be run: its name, its plan as JSON, and the id of that plan.
+
+    ``credentials`` are the names of those that its steps have.
+    """
 
     name: str
     plan_id: str
     plan: str
+    credentials: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -69,7 +74,9 @@ def register(workflow: Workflow) -> RegisteredWorkflow:
     # The id is a hash of the plan, so that orders with the same plan share one row.
     plan_id = hashlib.sha256(plan.encode()).hexdigest()[:32]
     name = (workflow.name or "unnamed")[:200]
-    return RegisteredWorkflow(name=name, plan_id=plan_id, plan=plan)
+    names = (split_configuration(step.configuration)[0] for step in workflow.steps)
+    credentials = frozenset(filter(None, names))
+    return RegisteredWorkflow(name=name, plan_id=plan_id, plan=plan, credentials=credentials)
 
 
 def read_plan(plan: bytes) -> RegisteredWorkflow:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from worker.errors import UsageError
+from worker.fleet.messaging.topics import is_name
 
 # An environment variable, because a password in a URL shows in the list of processes.
 PASSWORD_VARIABLE = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
@@ -35,6 +36,11 @@ class Address:
     def __str__(self) -> str:
         scheme = ("ws" if self.websocket_path else "mqtt") + ("s" if self.tls else "")
         return f"{scheme}://{self.host}:{self.port}{self.websocket_path}"
+
+    @property
+    def client_user(self) -> str:
+        """User name by which a policy knows a client; empty where it fits no level of a topic."""
+        return self.username if self.username and is_name(self.username) else ""
 
     def context(self) -> ssl.SSLContext | None:
         """Create the TLS context; ``None`` without TLS.

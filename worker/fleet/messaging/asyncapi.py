@@ -52,6 +52,10 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
             (f"requests.{method}", topics.request(method), (type,), "receive")
             for method, type in wire.REQUESTS.items()
         ),
+        *(
+            (f"requests.{method}.user", topics.request(method, "{user}"), (type,), "receive")
+            for method, type in wire.REQUESTS.items()
+        ),
         ("replies", topics.client("{client}"), (wire.Reply,), "send"),
         *(
             (f"workers.{channel}", topics.worker("{worker}", channel), (type,), "receive")

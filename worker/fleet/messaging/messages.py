@@ -15,6 +15,7 @@ from msgspec import Meta, Raw, Struct
 
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart, decode_event
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
+from worker.workflow.limit_ranges import RANGES
 
 # ``$`` alone would match before a newline at the end.
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")
@@ -191,14 +192,22 @@ def _check_id(field: str, id: str | None) -> None:
 
 
 class RunOptions(Payload, frozen=True):
-    """The options of an order, which the limits of the worker cap."""
+    """The options of an order. Its limits are capped by those of the worker."""
 
     start: Annotated[str, Meta(max_length=1000)] = ""
     end: Annotated[str, Meta(max_length=1000)] = ""
-    timeout_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
-    memory_mb: Annotated[int, Meta(ge=8, le=1_000_000)] | None = None
-    state_mb: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
-    payload_mb: Annotated[float, Meta(gt=0, le=1_000)] | None = None
+    timeout_s: float | None = None
+    memory_mb: float | None = None
+    state_mb: float | None = None
+    payload_mb: float | None = None
+    log_payload_mb: float | None = None
+    executions: float | None = None
+    events_mb: float | None = None
+
+    def limits(self) -> dict[str, float | None]:
+        """Return the requested limits, by the fields of :class:`Limits`."""
+        fields = msgspec.structs.asdict(self)
+        return {name: fields[name] for name in RANGES if name in fields}
 
 
 class AssignedRun(Payload, frozen=True):
@@ -374,7 +383,10 @@ class Empty(Payload, frozen=True):
 
 
 class Failure(Payload, frozen=True):
-    """The failure of a request. ``code``: invalid, unknown, conflict, rejected, too_large."""
+    """The failure of a request.
+
+    ``code``: invalid, unknown, conflict, rejected, too_large, denied.
+    """
 
     code: str
     message: str

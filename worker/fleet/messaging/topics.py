@@ -1,6 +1,7 @@
 """The topics, laid out so that an access list can give each participant its own subtree.
 
     {root}/v1/requests/{method}          requests of clients: submit, cancel, retry, ...
+    {root}/v1/requests/{method}/{user}   the same of a client whose user the policy knows
     {root}/v1/clients/{client}/rsp       replies of the control plane
     {root}/v1/workers/{worker}/status    presence (retained, and the will)
     {root}/v1/workers/{worker}/claim     claims for runs
@@ -16,7 +17,8 @@
     {root}/v1/orders/{order}/state       state of an order (retained), by the control plane alone
     {root}/v1/alerts                     runs that ended as exception or lost
 
-A worker may publish below ``workers/{its name}`` alone, so the topic proves who sent a report.
+A worker may publish below ``workers/{its name}`` alone, so the topic proves who sent a report. A
+client may publish to ``requests/+/{its user}`` alone, so the topic proves whose request it is.
 """
 
 from __future__ import annotations
@@ -29,6 +31,11 @@ from worker.errors import UsageError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = "worker"
 FROM_WORKERS = ("status", "claim", "start", "reports", "beat", "release")
+
+
+def is_name(text: str) -> bool:
+    """Return True for a text that fits one level of a topic."""
+    return _NAME.fullmatch(text) is not None
 
 
 def check_name(text: str, what: str) -> str:
@@ -51,8 +58,8 @@ class Topics:
     def base(self) -> str:
         return f"{self.root}/v1"
 
-    def request(self, method: str) -> str:
-        return f"{self.base}/requests/{method}"
+    def request(self, method: str, user: str = "") -> str:
+        return f"{self.base}/requests/{method}" + (f"/{user}" if user else "")
 
     def client(self, client: str) -> str:
         return f"{self.base}/clients/{client}/rsp"
@@ -82,7 +89,8 @@ class Topics:
         # The presence of workers is not shared: each control plane holds claims of its own.
         status, *others = (self.worker("+", channel) for channel in FROM_WORKERS)
         group = f"$share/{self.root}-control/" if shared else ""
-        return (status, *(f"{group}{filter}" for filter in (self.request("+"), *others)))
+        filters = (self.request("+"), self.request("+", "+"), *others)
+        return (status, *(f"{group}{filter}" for filter in filters))
 
     def for_worker(self, name: str) -> tuple[str, ...]:
         return (self.worker(name, "rsp"), self.worker(name, "cmd"), self.control)
@@ -119,14 +127,16 @@ class Topics:
     def parse(self, topic: str) -> tuple[str, str, str] | None:
         """Parse a topic that a control plane receives.
 
-        Return ``("requests", "submit", "")`` or ``("workers", "north-1", "claim")``; ``None`` for
-        any other topic.
+        Return ``("requests", "submit", "alice")``, without a user ``""`` in its place, or
+        ``("workers", "north-1", "claim")``; ``None`` for any other topic.
         """
         if not topic.startswith(f"{self.base}/"):
             return None
         match topic.removeprefix(f"{self.base}/").split("/"):
             case ["requests", method] if _NAME.fullmatch(method):
                 return "requests", method, ""
+            case ["requests", method, user] if _NAME.fullmatch(method) and _NAME.fullmatch(user):
+                return "requests", method, user
             case ["workers", name, channel] if _NAME.fullmatch(name) and channel in FROM_WORKERS:
                 return "workers", name, channel
             case _:

@@ -20,6 +20,7 @@ import msgspec
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
+from worker.util.private_files import make_private_folder, open_private
 
 DEAD_LETTER = "dead-letter"
 _NOT_JSON = "not JSON"
@@ -148,8 +149,8 @@ class Outbox:
         """Files that were set aside by :meth:`recover`, with their reasons."""
         try:
             # Events contain data of patients: nobody else may read them.
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (folder / "lock").open("w")
+            make_private_folder(folder)
+            self._lock = open_private(folder / "lock")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
@@ -199,7 +200,8 @@ def set_aside(path: Path, reason: str) -> None:
         folder.mkdir(exist_ok=True, mode=0o700)
         target = _unused(folder, path.name)
         path.rename(target)
-        target.with_name(f"{target.name}.reason").write_text(f"{reason}\n", "utf-8")
+        with open_private(target.with_name(f"{target.name}.reason")) as file:
+            file.write(f"{reason}\n".encode("utf-8", "replace"))
 
 
 def _unused(folder: Path, name: str) -> Path:
@@ -214,7 +216,7 @@ def _create(path: Path, lease: wire.Lease) -> tuple[IO[bytes], str]:
     file: IO[bytes] = BytesIO()
     try:
         # Without a buffer: what a full disk refuses must not be written later.
-        file = path.open("wb", buffering=0)
+        file = open_private(path, buffering=0)
         _write_all(file, wire.encode(lease) + b"\n")
     except OSError as error:
         _close(file)

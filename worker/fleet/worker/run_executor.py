@@ -6,31 +6,43 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from worker.adaptors.http.allowlist import HostPattern, hosts_in_credentials
+from worker.adaptors.collections.open_host import open_host
+from worker.adaptors.collections.settings import Collections
+from worker.adaptors.http.allowlist import HostPattern, Reach
 from worker.adaptors.http.lazy_host import LazyHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations, limits_of
-from worker.sandbox.limits import Limits
+from worker.runner.prepare import Options
+from worker.runner.reach import reach_of
+from worker.sandbox.limits import Limits, resolve_limits
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
+if TYPE_CHECKING:
+    from worker.adaptors.collections.local_host import CollectionsSender
+
 MAX_CACHED_WORKFLOWS = 64
+MAX_CACHED_BYTES = 256 * 1024 * 1024
+"""The largest size of the plans that are cached; those that runs use are kept beyond it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """The resources that runs may use here. ``max_limits`` cap the limits of orders."""
+    """The resources that runs may use here. ``max_limits`` cap the limits of orders.
+
+    ``collections`` is a folder that all workers share, or the service.
+    """
 
     credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hosts: tuple[HostPattern, ...] = ()
     allow_python: bool = True
-    max_limits: Limits | None = None
+    max_limits: Limits = Limits()
+    collections: Collections | None = None
 
 
 class _CallbackSink:
@@ -46,7 +58,9 @@ class _LoadedPlan:
     """Workflow of a plan, its host, and the number of runs that use them."""
 
     workflow: Workflow
-    host: LazyHost
+    reach: Reach
+    host: LazyHost | CollectionsSender
+    size_bytes: int
     runs: int = 0
 
 
@@ -63,15 +77,41 @@ class RunExecutor:
     ) -> None:
         """Execute a run and pass its events to ``receive``. Raises where it cannot begin."""
         async with self._loaded(run) as plan:
-            await self._pool.run(
-                plan.workflow,
-                _read_input(run),
-                self._options(plan.workflow, run.options),
-                sinks=[_CallbackSink(receive)],
-                cancel=cancel,
-                run_id=run.lease.run_id,
-                host=plan.host,
-            )
+            input = _read_input(run)
+            async with self._host(plan, input, run.options.start) as host:
+                await self._pool.run(
+                    plan.workflow,
+                    input,
+                    self._options(plan.workflow, run.options),
+                    sinks=[_CallbackSink(receive)],
+                    cancel=cancel,
+                    run_id=run.lease.run_id,
+                    host=host,
+                )
+
+    @asynccontextmanager
+    async def _host(
+        self, plan: _LoadedPlan, input: Any, start: str
+    ) -> AsyncIterator[LazyHost | CollectionsSender]:
+        """Return the host of the plan, or one of the run where its input opens hosts."""
+        reach = self._reach(plan.workflow, input, start)
+        if reach == plan.reach:
+            yield plan.host
+            return
+        host = open_host(reach, self._allowance.collections)
+        try:
+            yield host
+        finally:
+            await host.close()
+
+    def _reach(self, workflow: Workflow, input: Any = None, start: str = "") -> Reach:
+        return reach_of(
+            workflow,
+            credentials=self._allowance.credentials,
+            allowed=self._allowance.hosts,
+            input=input if isinstance(input, Mapping) else None,
+            start=start,
+        )
 
     @asynccontextmanager
     async def _loaded(self, run: wire.AssignedRun) -> AsyncIterator[_LoadedPlan]:
@@ -88,39 +128,31 @@ class RunExecutor:
     async def _evict(self) -> None:
         """Close the hosts of the oldest plans that no run uses, while there are too many plans."""
         # The oldest goes first: dictionaries keep the order of insertion.
-        while len(self._cache) > MAX_CACHED_WORKFLOWS:
+        while len(self._cache) > MAX_CACHED_WORKFLOWS or self._cached_bytes() > MAX_CACHED_BYTES:
             unused = (plan_id for plan_id, plan in self._cache.items() if not plan.runs)
             if (plan_id := next(unused, None)) is None:
                 return
             await self._cache.pop(plan_id).host.close()
 
+    def _cached_bytes(self) -> int:
+        return sum(plan.size_bytes for plan in self._cache.values())
+
     def _load(self, run: wire.AssignedRun) -> _LoadedPlan:
         workflow = load(json.loads(bytes(run.plan)))
-        credentials, _ = configurations(workflow, self._allowance.credentials)
-        # Credentials name the systems that they are for, so those hosts are allowed too.
-        allowed = [*self._allowance.hosts, *hosts_in_credentials(credentials.values())]
-        return _LoadedPlan(workflow=workflow, host=LazyHost(allowed))
+        reach = self._reach(workflow)
+        # Python objects take several times the space of their JSON.
+        size_bytes = 4 * len(bytes(run.plan))
+        host = open_host(reach, self._allowance.collections)
+        return _LoadedPlan(workflow=workflow, reach=reach, host=host, size_bytes=size_bytes)
 
     def _options(self, workflow: Workflow, requested: wire.RunOptions) -> Options:
-        limits = limits_of(
-            workflow,
-            timeout=requested.timeout_s,
-            memory=requested.memory_mb,
-            state_limit=requested.state_mb,
-            payload_limit=requested.payload_mb,
-        )
-        if cap := self._allowance.max_limits:
-            limits = replace(
-                limits,
-                timeout_s=min(limits.timeout_s, cap.timeout_s),
-                memory_mb=min(limits.memory_mb, cap.memory_mb),
-            )
         return Options(
             start=requested.start,
             end=requested.end,
-            limits=limits,
+            limits=resolve_limits(workflow.options, requested.limits(), self._allowance.max_limits),
             credentials=self._allowance.credentials,
             allow_python=self._allowance.allow_python,
+            collections=self._allowance.collections,
         )
 
     async def close(self) -> None:

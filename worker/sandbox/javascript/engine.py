@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from worker.compiler.collections_name import COLLECTIONS
 from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
 from worker.engine.image import Image
 from worker.engine.instance import Instance
@@ -23,6 +24,10 @@ COMMON = "@openfn/language-common"
 _SOURCES = Path(__file__).parent
 _LANGUAGE = ("web", "collation")
 _LIBRARIES = ("lodash", "date-fns", "jsonpath")
+# inspect.js replaces Proxy, so it precedes what the realm gives out and freezes.
+_SCRIPTS = ("locale.js", "inspect.js", "realm.js")
+# Collections use functions of common.
+_BUILT_IN = {COMMON: "common.js", COLLECTIONS: "collections.js"}
 _OUT_OF_MEMORY = {
     "type": "OomError",
     "name": "InternalError",
@@ -144,11 +149,9 @@ class Engine:
         names: list[str] = json.loads(str(self._call("exports", adaptor)))
         return names
 
-    def names(
-        self, adaptors: Sequence[str], free: Sequence[str], called: Sequence[str]
-    ) -> list[str]:
+    def names(self, adaptors: Sequence[str], free: Sequence[str]) -> list[str]:
         """Return those of a job's free names that one of its adaptors gives it."""
-        texts = (json.dumps(list(names)) for names in (adaptors, free, called))
+        texts = (json.dumps(list(names)) for names in (adaptors, free))
         names: list[str] = json.loads(str(self._call("names", *texts)))
         return names
 
@@ -191,7 +194,7 @@ def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
 
 def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
     names = (f"vendor/{name}.js" for name in (*_LANGUAGE, *_LIBRARIES, *libraries))
-    return (*names, "locale.js", "realm.js", "common.js")
+    return (*names, *_SCRIPTS, *_BUILT_IN.values())
 
 
 def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Instance:
@@ -203,14 +206,15 @@ def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> In
     instance.limit_memory(MAX_REALM_BYTES)
     for name in (*_LANGUAGE, *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
-    for name in ("locale.js", "realm.js"):
+    for name in _SCRIPTS:
         _run(instance, _read(name), name)
     # From here on nobody can make code from text, so the libraries that jobs use cannot either.
     instance.call("open_api")
     for name in _LIBRARIES:
         _run(instance, _read(f"vendor/{name}.js"), name)
-    _run(instance, _read("common.js"), "common.js")
-    instance.call("call_api", "adaptor", COMMON, REGISTER)
+    for name, file in _BUILT_IN.items():
+        _run(instance, _read(file), file)
+        instance.call("call_api", "adaptor", name, REGISTER)
     instance.call("call_api", "freeze")
     for name, bundle in adaptors.items():
         _install(instance, name, bundle)

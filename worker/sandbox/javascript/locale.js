@@ -551,10 +551,10 @@
 
   const REFUSED = {
     DisplayNames: "write the names out",
-    DurationFormat: "use date-fns formatDuration()",
+    DurationFormat: "write the units out",
     ListFormat: "use join()",
     Locale: "pass the tag as a text",
-    RelativeTimeFormat: "use date-fns formatDistance()",
+    RelativeTimeFormat: "write the words out",
     Segmenter: "use Array.from(text)",
     getCanonicalLocales: `the locales are ${LOCALE_NAMES}`,
     supportedValuesOf: "write the values out",

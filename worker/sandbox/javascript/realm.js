@@ -66,7 +66,14 @@
       return `${sites[`${place}:iterated`] ?? sites[place] ?? "value"} is not iterable`;
     for (const [pattern, wording] of REWRITES)
       if (pattern.test(text)) return text.replace(pattern, wording);
-    return text;
+    return text + missingAdaptor(text, jobs.get(frames[0]?.file));
+  }
+
+  // Most often the cause of "fn is not defined".
+  function missingAdaptor(text, job) {
+    const name = /^(.*) is not defined$/s.exec(text)?.[1];
+    const isCommon = name !== undefined && job?.adaptors.every((specifier) => baseOf(specifier) === COLLECTIONS) && Object.hasOwn(adaptors.get(COMMON), name);
+    return isCommon ? ` (the step names no adaptor; common has ${name})` : "";
   }
 
   // A job's body starts on the second line of what the engine evaluates.
@@ -77,8 +84,16 @@
     column: site.isNative() ? 0 : site.getColumnNumber(),
   });
 
+  // Before anything is done with it: a message of 40 MB would be copied, searched and encoded for
+  // seconds, until the memory is used up.
+  const TEXT_LIMIT = 100_000;
+  const shortened = (text) =>
+    typeof text === "string" && text.length > TEXT_LIMIT
+      ? `${text.slice(0, TEXT_LIMIT)}… (cut: ${text.length} characters)`
+      : text;
+
   const stackText = (error, frames) =>
-    [`${error.name}: ${error.message}`, ...frames.map(frameText)].join("\n");
+    [`${shortened(error.name)}: ${shortened(error.message)}`, ...frames.map(frameText)].join("\n");
   const frameText = ({ name, file, line, column }) =>
     line ? `    at ${name || "<anonymous>"} (${file}:${line}:${column})` : `    at ${name} (native)`;
 
@@ -91,7 +106,8 @@
     const frames = sites.map(frameOf).filter(({ file }) => /^(job:|edge:|$)/.test(file));
     try {
       const message = error.message;
-      const worded = typeof message === "string" ? reword(error, frames) : message;
+      const isShort = typeof message === "string" && message.length <= TEXT_LIMIT;
+      const worded = isShort ? reword(error, frames) : message;
       if (worded !== message) error.message = worded;
     } catch {
       // A frozen or exotic error keeps its own message.
@@ -130,10 +146,10 @@
   function describe(error) {
     const report = { type: typeOf(error), name: "", message: "", frames: [], details: {} };
     try {
-      if (typeof error === "string") report.message = error;
+      if (typeof error === "string") report.message = shortened(error);
       else if (typeof error === "object" && error !== null) {
-        report.message = textOf(error.message);
-        report.name = textOf(error.name);
+        report.message = shortened(textOf(error.message));
+        report.name = shortened(textOf(error.name));
         report.frames = (traces.get(error)?.frames ?? []).slice(0, 10);
         report.details = detailsOf(error);
       }
@@ -202,14 +218,16 @@
 
   // --- console and timers -----------------------------------------------------------------------
 
+  const inspectValue = globalThis.__inspect;
+
+  // A line of the log is never a reason to fail a step.
   function inspect(value) {
-    if (typeof value === "string") return value;
-    if (typeof value === "function") return `[Function: ${value.name || "(anonymous)"}]`;
-    if (typeof value === "symbol" || typeof value === "bigint") return value.toString();
-    if (value instanceof Error) return value.stack ?? String(value);
-    if (value instanceof Map) return `Map(${value.size}) ${inspect([...value])}`;
-    if (value instanceof Set) return `Set(${value.size}) ${inspect([...value])}`;
-    return serialize(value) ?? String(value);
+    try {
+      return inspectValue(value);
+    } catch (error) {
+      if (flags.oom) throw error;
+      return "a value that cannot be inspected";
+    }
   }
 
   // As JSON, which keeps zero characters and halves of surrogate pairs intact on the way to Python.
@@ -322,43 +340,51 @@
   // --- adaptors, and what a job's body receives ---------------------------------------------------
 
   const COMMON = "@openfn/language-common";
+  const COLLECTIONS = "@openfn/language-collections";
+  const BUILT_IN = [COMMON, COLLECTIONS];
   const fullName = (name) => (name.includes("/") ? name : `@openfn/language-${name}`);
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
-  const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (baseOf(specifier) === COMMON ? adaptors.get(COMMON) : undefined);
+  const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (BUILT_IN.includes(baseOf(specifier)) ? adaptors.get(baseOf(specifier)) : undefined);
 
   function moduleFor(specifiers, name) {
     const wanted = baseOf(name);
     const own = specifiers.find((specifier) => baseOf(specifier) === wanted);
     if (own === undefined && wanted !== COMMON)
       throw mark(new Error(`module not allowed: ${name}`), "ImportError");
-    return find(own ?? name) ?? missing(own ?? name);
+    return find(own ?? name);
   }
 
-  // Every adaptor exports common's functions too, so a job that uses only those still runs.
-  const missing = (specifier) =>
-    new Proxy(adaptors.get(COMMON), {
-      get: (common, name) => common[name] ?? absent(specifier, name),
-      has: () => true,
-    });
-
-  const absent = (specifier, name) => () => {
+  const absentFromBuiltIn = (name) => () => {
     throw mark(
-      new Error(
-        `${String(name)}() belongs to the adaptor ${specifier}, which is not installed: worker adaptors install ${fullName(specifier)}`,
-      ),
+      new Error(`${name}() is not in the built-in common: install the published one with worker adaptors install ${COMMON}`),
       "AdaptorError",
     );
   };
 
+  function collectionsUnset() {
+    // The step has them, and an operation returned a state without its configuration.
+    if (step.state.configuration?.collections_endpoint) throw new Error("ERROR: collections_endpoint not set");
+    throw mark(
+      new Error("this run has no collections: give it --collections with a folder or the URL of the service, or `collections` in a case"),
+      "AdaptorError",
+    );
+  }
+
+  // The whole step needs its adaptor, as on OpenFn, even where it only calls common's functions.
+  function checkInstalled(specifiers) {
+    const absent = specifiers.find((specifier) => !find(specifier));
+    if (absent === undefined) return;
+    const message = `the adaptor ${absent} is not installed: worker adaptors install ${fullName(absent)}`;
+    throw mark(new Error(message), "AdaptorError");
+  }
+
   // The value of a name that a job uses and never declares, or undefined where no adaptor has it.
-  function exported(specifiers, name, isCalled) {
+  function exported(specifiers, name) {
     for (const specifier of specifiers) {
       const exports = find(specifier);
       if (exports && name in exports) return exports[name];
     }
-    const foreign = specifiers.find((specifier) => !find(specifier));
-    if (foreign === undefined || name in globalThis) return undefined;
-    return adaptors.get(COMMON)[name] ?? (isCalled ? absent(foreign, name) : undefined);
+    return undefined;
   }
 
   const invalid = (message) => mark(new Error(message), "ValidationError");
@@ -389,6 +415,7 @@
   };
 
   async function execute(job, state) {
+    checkInstalled(job.adaptors);
     const thunks = [];
     const $worker = {
       default: [],
@@ -422,18 +449,18 @@
 
     // The engine has just evaluated the job's body into the slot, under the job's own file name.
     job(file, description) {
-      const { adaptors, sites, free, called } = JSON.parse(description);
+      const { adaptors, sites, free } = JSON.parse(description);
       const exports = {};
       for (const name of free) {
-        const value = exported(adaptors, name, called.includes(name));
+        const value = exported(adaptors, name);
         if (value !== undefined) exports[name] = value;
       }
-      if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute", false);
+      if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
       jobs.set(file, { run: slot.value, sites, exports, adaptors });
     },
     // Those of a job's free names that one of its adaptors exports.
-    names: (adaptors, free, called) =>
-      JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name, JSON.parse(called).includes(name)) !== undefined)),
+    names: (adaptors, free) =>
+      JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
 
     begin(file, stepId, upstream, defaults, configuration) {
@@ -545,11 +572,12 @@
   const pending = new Map(); // number -> resolve
   let lastCall = 0;
 
-  define(globalThis, "__host", (kind, text) =>
+  const callHost = (kind, text) =>
     new Promise((resolve) => {
       pending.set(++lastCall, resolve);
       calls.push([lastCall, String(kind), String(text)]);
-    }));
+    });
+  define(globalThis, "__host", callHost);
   define(globalThis, "__console", consoleFor("ADA"));
 
   // Takes the calls that adaptors made since the last time, as JSON, or "".
@@ -625,7 +653,10 @@
         dateFns: globalThis.__dateFns,
         jsonpath: globalThis.__jsonpath,
         console: consoleFor("ADA"),
-        log: (level, ...values) => logger(level, "ADA")(...values),
+        absent: absentFromBuiltIn,
+        call: callHost,
+        unset: collectionsUnset,
+        util: adaptors.get(COMMON)?.util,
       }),
     );
 
@@ -703,7 +734,7 @@
 
   // Before the first bundle: from here on nothing of the language changes any more.
   api.freeze = () => {
-    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__inspect", "__core-js_shared__", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
     HOST_NAMES.forEach(hideFromConditions);
     harden([globalThis, api, ...adaptors.values(), ...hidden()]);

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, error_entry
@@ -37,7 +38,7 @@ class JavaScript:
         self._jobs: dict[str, CompiledJob] = {}
         self._sources: dict[str, Step] = {}
         self._conditions: dict[str, int] = {}
-        self._prefixes: dict[tuple[tuple[str, ...], ...], str] = {}
+        self._prefixes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
 
     # --- before the first step ------------------------------------------------------------------
 
@@ -66,19 +67,18 @@ class JavaScript:
         except EvaluationError as error:
             return self._error(error.report, step)
         description = {
-            "adaptors": step.adaptors,
+            "adaptors": _adaptors(step),
             "sites": dict(job.sites),
             "free": job.free,
-            "called": job.free_calls,
         }
         self._engine.job(file, json.dumps(description))
         return None
 
     def _prefix(self, step: Step, job: CompiledJob) -> str:
         # Names that no adaptor exports must stay free, or they would be undefined and not an error.
-        key = (step.adaptors, job.free, job.free_calls)
+        key = (_adaptors(step), job.free)
         if key not in self._prefixes:
-            names = self._engine.names(*key) if step.adaptors else []
+            names = self._engine.names(*key) if key[0] else []
             self._prefixes[key] = f"const {{{', '.join(names)}}} = $worker.exports;"
         return self._prefixes[key]
 
@@ -232,6 +232,11 @@ class JavaScript:
         if job is not None:
             line, column = job.origin(line, in_characters(job.body, line, column))
         return frame["name"], frame["file"], line, column
+
+
+def _adaptors(step: Step) -> tuple[str, ...]:
+    # After the step's own, which may be the collections adaptor in another version.
+    return (*step.adaptors, COLLECTIONS) if uses_collections(step.source) else step.adaptors
 
 
 def _read_report(text: str) -> dict[str, Any]:

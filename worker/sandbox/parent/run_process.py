@@ -16,7 +16,8 @@ from typing import Protocol
 
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.outcome import StepError
-from worker.sandbox.limits import timed_out
+from worker.sandbox.event_writer import size_of
+from worker.sandbox.limits import timed_out, too_many_events
 from worker.sandbox.parent.frames import CallFrame, Frame, Notice, RunFrames, protocol_error
 from worker.sandbox.parent.host import (
     CallTraffic,
@@ -103,6 +104,7 @@ class RunProcess:
         self._watcher: asyncio.Task[None] | None = None
         self._stopped: ProcessExit | None = None
         self._is_unread = False
+        self._event_bytes = 0
 
     async def run(self, cancel: asyncio.Event | None) -> None:
         """Execute to the end.
@@ -209,9 +211,11 @@ class RunProcess:
         if not data:
             self._stop_reading()
             return
+        self._event_bytes += len(data)
         try:
             for frame, body in self._frames.feed(data):
                 self._handle_frame(frame, body)
+            self._check_event_bytes()
         except ProtocolError as error:
             self._kill(protocol_error(error))
             self._stop_reading()
@@ -223,6 +227,14 @@ class RunProcess:
             self._kill(CANCELLED)
             if not self._drained.done():
                 self._drained.set_exception(error)
+
+    # Here and not in the run's process: whoever holds the events decides how many they are.
+    def _check_event_bytes(self) -> None:
+        limits = self._request.limits
+        if self._event_bytes > limits.events_bytes and not self._stream.completed:
+            self._kill(too_many_events(limits))
+            # What is in the channel still could complete the run.
+            self._stop_reading()
 
     def _handle_frame(self, frame: Frame, body: str) -> None:
         if not isinstance(frame, Notice):
@@ -247,6 +259,7 @@ class RunProcess:
             execution=frame.execution,
             now_us=frame.now_us,
         )
+        self._event_bytes -= size_of(text)
         # Without a bound, a job could fill the parent's memory with calls that nobody awaits.
         if len(self._calls) >= MAX_PENDING_CALLS:
             text = f"more than {MAX_PENDING_CALLS:,} requests wait for a reply"

@@ -32,6 +32,7 @@ from worker.sandbox.protocol import (
 )
 
 MAX_ENCODED_PROGRAMS = 256
+MAX_ENCODED_BYTES = 128 * 1024 * 1024
 IDLE_TIMEOUT_S = 0.9
 """Time within which a runner must be idle after a run."""
 _IDLE = encode_frame({"type": RUNNER_IDLE})
@@ -45,6 +46,7 @@ class ProgramEncoder:
 
     def __init__(self) -> None:
         self._encoded: OrderedDict[Any, tuple[tuple[Any, ...], str, bytes]] = OrderedDict()
+        self._held_bytes = 0
 
     def encode(self, request: RunRequest) -> tuple[str, bytes]:
         """Return the key of a request's program, and the frame that sends it to a runner."""
@@ -56,10 +58,18 @@ class ProgramEncoder:
             frame = encode_frame({"program": key}, base64.b64encode(body).decode())
             # With the objects, so that no other one gets the identity of one of them.
             self._encoded[identity] = shared, key, frame
-            if len(self._encoded) > MAX_ENCODED_PROGRAMS:
-                self._encoded.popitem(last=False)
+            self._held_bytes += len(frame)
+            self._evict()
         _, key, frame = self._encoded[identity]
         return key, frame
+
+    def _evict(self) -> None:
+        """Drop the oldest frames while there are too many, or too large ones; keep the newest."""
+        while len(self._encoded) > 1 and (
+            len(self._encoded) > MAX_ENCODED_PROGRAMS or self._held_bytes > MAX_ENCODED_BYTES
+        ):
+            _, (_, _, frame) = self._encoded.popitem(last=False)
+            self._held_bytes -= len(frame)
 
 
 class RunnerClient:

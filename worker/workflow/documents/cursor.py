@@ -19,6 +19,8 @@ from worker.workflow.model import LoadWarning
 
 # An unsuitable file would cause a warning per key: more than anybody reads, and slow to make.
 _WARNING_LIMIT = 100
+MAX_AMOUNT = 1_000_000_000
+"""The largest number of seconds or times that a file can hold."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -143,12 +145,13 @@ class Cursor:
         return self.value
 
     def amount(self) -> int | float:
-        """Require a number that is not negative."""
+        """Require a number from 0 to ``MAX_AMOUNT``."""
         # To Python, a bool is an int too.
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             self.fail(f"expected a number, found {describe(self.value)}")
-        if self.value < 0:
-            self.fail(f"expected a number from 0, found {self.value}")
+        # Written so that it is false for NaN too, which YAML can hold.
+        if not 0 <= self.value <= MAX_AMOUNT:
+            self.fail(f"expected a number from 0 to {MAX_AMOUNT:,}, found {describe(self.value)}")
         return self.value
 
     def data(self) -> dict[str, Any]:

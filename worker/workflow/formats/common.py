@@ -11,8 +11,11 @@ from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, shorten
 from worker.workflow.documents.document import Document, parse_json, read_text
+from worker.workflow.limit_ranges import FILE_OPTIONS, file_option_problem
 from worker.workflow.model import Edge, EdgeKind, Language
 
+SOURCE_FILES = (".js", ".mjs", ".cjs", ".py")
+DATA_FILES = (".json",)
 _BODY_FILE = re.compile(r"[^\n(){};=]{1,300}\.(js|mjs|cjs|py)")
 _CONDITIONS = {
     "always": EdgeKind.ALWAYS,
@@ -44,18 +47,18 @@ def read_body(node: Cursor) -> tuple[str, str]:
         if isinstance(content.value, str):
             return content.text(), node.at("path").name("")
         path = node.at("path")
-        return read_adjacent_file(path, path.name()), path.name()
+        return read_adjacent_file(path, path.name(), SOURCE_FILES), path.name()
     text = node.text("")
     if _BODY_FILE.fullmatch(text.strip()):
-        return read_adjacent_file(node, text.strip()), text.strip()
+        return read_adjacent_file(node, text.strip(), SOURCE_FILES), text.strip()
     return text, ""
 
 
-def read_adjacent_file(node: Cursor, name: str) -> str:
-    """Read a text file in the workflow's folder, or below it."""
+def read_adjacent_file(node: Cursor, name: str, kinds: tuple[str, ...]) -> str:
+    """Read a text file of one of these ``kinds`` in the workflow's folder, or below it."""
     quoted = repr(shorten(name))
     try:
-        file = _find_adjacent(node.document, name)
+        file = _find_adjacent(node.document, name, kinds)
     except _NoFileError as error:
         node.fail(str(error).format(quoted))
     try:
@@ -70,7 +73,13 @@ class _NoFileError(Exception):
     """Reason why a workflow cannot refer to a file, with ``{}`` for the file's name."""
 
 
-def _find_adjacent(document: Document, name: str) -> Path:
+def _find_adjacent(document: Document, name: str, kinds: tuple[str, ...]) -> Path:
+    # Before it is looked for: an error must not reveal what else the folder contains.
+    if not name.endswith(kinds):
+        expected = ", ".join(kinds)
+        raise _NoFileError(
+            f"the file {{}} is of a kind that no workflow needs (expected {expected})"
+        )
     if document.folder is None:
         raise _NoFileError("the file {} cannot be read, as this workflow did not come from a file")
     try:
@@ -81,6 +90,9 @@ def _find_adjacent(document: Document, name: str) -> Path:
             raise _NoFileError("the file {} lies outside of the workflow's folder")
         if not file.is_file():
             raise _NoFileError("there is no file {} beside the workflow")
+        # A link can have another name than what it leads to.
+        if not file.name.endswith(kinds):
+            raise _NoFileError("the file {} is a link to a file of another kind")
     except (OSError, RuntimeError, ValueError):  # too long, a link to itself, a NUL
         raise _NoFileError("the file {} cannot be looked for") from None
     return file
@@ -93,7 +105,7 @@ def read_configuration(node: Cursor) -> Mapping[str, Any] | str | None:
     """
     if isinstance(node.value, str) and node.value.endswith(".json"):
         try:
-            _find_adjacent(node.document, node.value)
+            _find_adjacent(node.document, node.value, DATA_FILES)
         except _NoFileError:
             return node.name()
     return read_data_or_file(node)
@@ -113,7 +125,7 @@ def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
         return None if node.value is None else node.data()
     if not node.value.endswith(".json"):
         return node.name()
-    text = read_adjacent_file(node, node.value)
+    text = read_adjacent_file(node, node.value, DATA_FILES)
     try:
         content = parse_json(text, shorten(node.value))
     except LoadError as error:
@@ -124,16 +136,18 @@ def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
 
 
 def read_options(node: Cursor) -> dict[str, Any]:
-    """Read a file's options; limits by OpenFn's names, each a number; ``idempotent`` is a flag."""
+    """Read a file's options: limits by OpenFn's names, each in its range, and others."""
     options: dict[str, Any] = {}
     for key, option in node.items():
         limit = _LIMITS.get(key, key)
         if key == IDEMPOTENT:
             options |= read_idempotent(node)
-        elif limit not in _LIMITS.values():
+        elif limit not in FILE_OPTIONS:
             options[key] = option.value
         elif option.value is not None:
-            options[limit] = option.amount()
+            if problem := file_option_problem(limit, option.value):
+                option.fail(problem)
+            options[limit] = option.value
     return options
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -14,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from worker.errors import UsageError, WorkerError
 from worker.fleet.control.store.transaction import Transaction
 from worker.util.machine_clock import now_us
+from worker.util.private_files import make_private_folder
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 5
@@ -222,7 +224,9 @@ def _sqlite(url: Any) -> Engine:
     memory = url.database in (None, "", ":memory:")
     if not memory:
         try:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(Path(url.database).parent)
+            # SQLite gives the files of its log the mode of the database.
+            os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreError(f"{url!s} cannot be opened: {error.strerror}") from error
     engine = create_engine(

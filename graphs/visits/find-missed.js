@@ -1,0 +1,15 @@
+fn(state => ({ ...state, seen: [] }));
+
+// The callback changes the state that the operation received.
+collections.each(
+  'visits',
+  state => ({ key: `${state.month}-*` }),
+  (state, visit) => {
+    state.seen.push(visit.patient);
+  }
+);
+
+fn(({ seen, expected, month }) => ({
+  month,
+  missed: expected.filter(patient => !seen.includes(patient)),
+}));
