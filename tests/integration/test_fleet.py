@@ -206,6 +206,22 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
     assert run["status"] == "success" and len(run["steps"]) == 4
     done = await asyncio.to_thread(made.command, "runs", "list", "--status", "success", "--json")
     assert run["run_id"] in [json.loads(line)["run_id"] for line in done.stdout.splitlines()]
+    # A list may show the beginning of an id.
+    done = await asyncio.to_thread(made.command, "runs", run["run_id"][:10], "--logs")
+    assert done.returncode == 0 and "[JOB]" in done.stdout, done.stdout + done.stderr
+    done = await asyncio.to_thread(made.command, "runs", "patient", "--state")
+    state = json.loads(done.stdout)
+    assert state["priority"] == "urgent"
+    async with made.client() as client:
+        assert await client.final_state(run["run_id"]) == state
+        last = run["steps"][-1]["output_dataclip_id"]
+        assert (await client.dataclip(run["run_id"], last))["priority"] == "urgent"
+    target = made.folder / "new" / "state.json"
+    done = await asyncio.to_thread(
+        made.command, "submit", "graphs/referral.yaml", "--input", "graphs/referral.input.json",
+        "--wait", "--output", str(target),
+    )  # fmt: skip
+    assert done.returncode == 0 and json.loads(target.read_text()) == state
     done = await asyncio.to_thread(
         made.command, "retry", "patient-7", "--start-at", "fetch-patient", "--wait", "--json"
     )

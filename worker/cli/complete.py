@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,7 +32,9 @@ def _completer(values: Callable[[click.Context], Iterable[str]]) -> Completer:
 def _workflows(ctx: click.Context) -> list[Workflow]:
     from worker.workflow.load import load_all
 
-    file = ctx.params.get("file") or ctx.params.get("workflow_file")
+    # An option that still lacks its value keeps click from assigning the arguments.
+    files = [ctx.params.get("file"), ctx.params.get("workflow_file"), *ctx.args]
+    file = next((file for file in files if file and Path(file).exists()), None)
     return [] if file is None else load_all(file, workflow=None)
 
 

@@ -12,6 +12,7 @@ from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command
 from worker.cli.printing import print_list, print_order, print_run
 from worker.cli.query_filters import query_filters
+from worker.cli.short_ids import find_order_id
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import OrderQuery
 
@@ -78,7 +79,7 @@ def show(*, connection: BrokerConnection, order: str, as_json: bool) -> int:
     """
 
     async def request(client: Client) -> int:
-        fields = await client.order(order)
+        fields = await client.order(await find_order_id(client, order))
         runs = fields.pop("all_runs")
         print_order(fields, as_json=as_json)
         for run in runs:

@@ -12,6 +12,8 @@ import click
 SECONDS: Mapping[str, float] = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 MEGABYTES: Mapping[str, float] = {"kb": 1 / 1024, "mb": 1, "gb": 1024}
 
+# A limit of what the system can wait for or hold, and no limit that anybody needs to know.
+_UNBOUNDED = 10**9
 _WITH_UNIT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)", re.ASCII)
 
 
@@ -36,12 +38,13 @@ class NumberRange(click.FloatRange):
     def expected(self) -> str:
         """The accepted values, such as ``a number over 0 (or with a unit, such as 5m)``."""
         low, high = self.min, self.max
-        if low is not None and high is not None and not self.min_open:
-            extent = f" from {low:g} to {high:g}"
-        elif low is not None:
-            extent = f" over {low:g}" if self.min_open else f" of at least {low:g}"
-        else:
+        upper = "" if high is None or high >= _UNBOUNDED else f", up to {high:,g}"
+        if low is None:
             extent = ""
+        elif self.min_open:
+            extent = f" over {low:,g}{upper}"
+        else:
+            extent = f" from {low:,} to {high:,}" if upper else f" of at least {low:,}"
         example = "5m" if "m" in self._units else "500mb"
         with_unit = f" (or with a unit, such as {example})" if self._units else ""
         return f"a {'whole ' if self.is_whole else ''}number{extent}{with_unit}"

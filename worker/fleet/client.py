@@ -226,6 +226,44 @@ class Client:
         query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
         return _objects(_object(await self._request("events", query))["events"])
 
+    async def all_events(self, run_id: str) -> list[dict[str, Any]]:
+        """Return all events of a run by now, without dataclips."""
+        return await self._fetch_missed(run_id, 0)
+
+    async def final_state(self, run_id: str) -> Any:
+        """Return the final state of a run that ended; ``None`` if it has none.
+
+        Raises :class:`ControlError` for a state over the payload limit, which is not stored.
+        """
+        event = await self._last_event(run_id, "run:complete")
+        if event is None:
+            return None
+        if event.get("withheld"):
+            raise ControlError("too_large", f"the final state of run {run_id} was not stored")
+        return event.get("final_state")
+
+    async def dataclip(self, run_id: str, dataclip_id: str) -> Any:
+        """Return the output of a step, or the final state, by the id that events name.
+
+        Raises :class:`ControlError` where the run has none with this id.
+        """
+        for event in await self._fetch_missed(run_id, 0):
+            for id_field, content in _DATACLIPS.items():
+                if event.get(id_field) == dataclip_id:
+                    after = event["seq"] - 1
+                    (whole,) = await self.events(run_id, after=after, clips=True, limit=1)
+                    if content in whole:
+                        return whole[content]
+        raise ControlError("unknown", f"run {run_id} has no dataclip {dataclip_id}")
+
+    async def _last_event(self, run_id: str, type: str) -> dict[str, Any] | None:
+        """Return the last event of a type, with its dataclip."""
+        events = [event for event in await self._fetch_missed(run_id, 0) if event["type"] == type]
+        if not events:
+            return None
+        (event,) = await self.events(run_id, after=events[-1]["seq"] - 1, clips=True, limit=1)
+        return event
+
     async def _request(self, method: str, payload: wire.Payload) -> Any:
         """Send a request, and retransmit it until a reply arrives.
 
@@ -419,6 +457,11 @@ class Client:
         for queue in self._queues:
             queue.put(notification)
 
+
+_DATACLIPS = {
+    "output_dataclip_id": "output_dataclip",
+    "final_dataclip_id": "final_state",
+}
 
 _NOTIFICATIONS: dict[str, Any] = {
     "run": wire.RunState,
