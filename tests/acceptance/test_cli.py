@@ -61,7 +61,7 @@ def test_a_shell_completes_new_names_alone(words: str, completed: list[str]) -> 
     done = subprocess.run(
         WORKER, env=environment, capture_output=True, text=True, timeout=50, cwd=ROOT
     )
-    names = [line.partition(",")[2] for line in done.stdout.splitlines()]
+    names = [line.partition(",")[2] for line in done.stdout.splitlines() if line]
     assert (sorted(names), done.stderr) == (sorted(completed), "")
 
 

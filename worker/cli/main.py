@@ -63,7 +63,7 @@ SECTIONS = {
     "Fleet": (
         LazyCommand(
             "dev", "worker.cli.dev:dev",
-            "Run a broker, a control plane and a worker, for a first try.",
+            "Run a whole fleet with its dashboard, for a first try.",
         ),
         LazyCommand(
             "control-plane", "worker.cli.control_plane:control_plane",

@@ -186,7 +186,7 @@ class Background:
         self._thread.start()
         self.pool = Pool(size=os.cpu_count() or 2)
 
-    def run(self, *arguments: Any, cancel: threading.Event | None, **options: Any) -> Result:
+    def run(self, *arguments: Any, cancel: threading.Event | None = None, **options: Any) -> Result:
         """Run a workflow and wait for its result. The arguments are those of :func:`run`."""
         if threading.current_thread() is self._thread:
             raise UsageError("a sink cannot start a run and wait for it: the event would wait too")

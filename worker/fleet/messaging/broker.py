@@ -95,7 +95,9 @@ class Broker:
         :class:`BrokerError`.
         """
         if self._fixed_port and _listens(self._fixed_port):
-            raise BrokerError(f"port {self._fixed_port} is in use: choose another one")
+            raise BrokerError(
+                f"cannot listen on port {self._fixed_port}: it is in use (try --port 0)"
+            )
         for _ in range(MAX_START_ATTEMPTS):
             self.port = self._fixed_port or self.port or free_port()
             if self._start_once():

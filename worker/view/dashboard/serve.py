@@ -18,14 +18,14 @@ from worker.view.dashboard.hub import Hub
 from worker.view.dashboard.run_graph import GraphRenderer
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
     """Bind a socket. Raises :class:`MachineError` where the address is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
     except OSError as error:
         reason = error.strerror or error
-        text = f"cannot listen on {host}:{port}: {reason} (choose another --port)"
+        text = f"cannot listen on {host}:{port}: {reason} (choose another {option})"
         raise MachineError(text) from error
 
 
