@@ -209,7 +209,7 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
     done = await asyncio.to_thread(made.command, "runs", "list", "--status", "success", "--json")
     assert run["run_id"] in [json.loads(line)["run_id"] for line in done.stdout.splitlines()]
     # A list may show the beginning of an id.
-    talks = workflow(job("a", "console.log('hello'); fn(s => s)"))
+    talks = workflow(job("console.log('hello'); fn(s => s)"))
     async with made.client() as client:
         order = await client.submit(plan=to_execution_plan(talks), order_id="talks")
         await client.wait(order["last_run"])
@@ -354,7 +354,7 @@ async def test_a_fleet_for_a_first_try_says_what_to_type_next(tmp_path: Path) ->
     )
     (tmp_path / "hello.input.json").write_text("{}")
     process = await asyncio.create_subprocess_exec(
-        WORKER, "dev", "--port", "0", "--dashboard-port", "0",
+        *WORKER, "dev", "--port", "0", "--dashboard-port", "0",
         cwd=tmp_path, stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -369,7 +369,7 @@ async def test_a_fleet_for_a_first_try_says_what_to_type_next(tmp_path: Path) ->
         (command,) = [line for line in lines if line.startswith("worker submit")]
         assert "--ref hello --input hello.input.json --wait" in command
         done = await asyncio.to_thread(
-            subprocess.run, [WORKER, *command.split()[1:]], cwd=tmp_path, capture_output=True,
+            subprocess.run, [*WORKER, *command.split()[1:]], cwd=tmp_path, capture_output=True,
             text=True, timeout=100,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -110,6 +110,10 @@ SECTIONS = {
     ),
     "Shell": (
         LazyCommand(
+            "config", "worker.cli.config:config",
+            "Print the options that the environment and files set.",
+        ),
+        LazyCommand(
             "completion", "worker.cli.completion:completion",
             "Print the script that completes commands in a shell.",
         ),

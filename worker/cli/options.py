@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from worker.cli import complete
+from worker.cli import complete, settings
 from worker.cli.renamed import warn_renamed
 from worker.cli.values import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
@@ -43,6 +43,7 @@ class ExitCodeCommand(click.Command):
     """Command whose function returns the exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        settings.check_names(_words(ctx), self.params)
         # click itself exits with 0 whatever a function returns.
         ctx.exit(super().invoke(ctx))
 
@@ -82,7 +83,34 @@ class Option(click.Option):
             if not ctx.resilient_parsing:
                 warn_renamed(old, new)
             opts = {**opts, self.name: opts[old]}
-        return super().consume_value(ctx, opts)
+        value, source = super().consume_value(ctx, opts)
+        if ctx.resilient_parsing or source is not ParameterSource.DEFAULT:
+            return value, source
+        setting = settings.find_setting(_words(ctx), self)
+        if setting is None:
+            return value, source
+        return self._converted(ctx, setting), ParameterSource.DEFAULT_MAP
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        names = settings.variables(_words(ctx), self)
+        own = next((text for name in names if (text := os.environ.get(name))), None)
+        return own or super().resolve_envvar_value(ctx)
+
+    def _converted(self, ctx: click.Context, setting: settings.Setting) -> Any:
+        # Here already, so that an error can name the place of the value.
+        value = setting.value
+        if self.multiple and not isinstance(value, list):
+            value = [value]
+        try:
+            self.type_cast_value(ctx, value)
+        except click.UsageError as error:
+            raise click.UsageError(f"{setting.source}: {error.message}", ctx) from error
+        return value
+
+
+def _words(ctx: click.Context) -> str:
+    """Return what follows ``worker`` in the command, such as ``orders list``."""
+    return ctx.command_path.partition(" ")[2]
 
 
 def command(name: str | None = None, **attrs: Any) -> Callable[[Body], ExitCodeCommand]:

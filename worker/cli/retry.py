@@ -8,7 +8,7 @@ from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import as_json, client_options, command, option, start_at, wait_for_run
 from worker.cli.printing import follow_order, print_run
-from worker.cli.short_ids import find_run_id
+from worker.cli.short_ids import find_id
 from worker.fleet.client import Client
 
 
@@ -46,7 +46,7 @@ def retry(
 
     async def request(client: Client) -> int:
         retried = await client.retry(
-            await find_run_id(client, order), from_step=start_at, latest=latest
+            await find_id(client, order), from_step=start_at, latest=latest
         )
         if wait:
             return await follow_order(client, retried["last_run"], as_json=as_json)
