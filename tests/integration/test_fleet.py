@@ -359,7 +359,7 @@ async def test_a_fleet_for_a_first_try_says_what_to_type_next(tmp_path: Path) ->
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        lines = []
+        lines: list[str] = []
         while not lines or "Ctrl-C" not in lines[-1]:
             line = await asyncio.wait_for(process.stdout.readline(), 60)
             assert line, lines
@@ -376,7 +376,7 @@ async def test_a_fleet_for_a_first_try_says_what_to_type_next(tmp_path: Path) ->
         import httpx
 
         async with httpx.AsyncClient(follow_redirects=True) as visitor:
-            assert "hello" in (await visitor.get(address)).text
+            assert "Overview" in (await visitor.get(address)).text
     finally:
         process.terminate()
         assert await process.wait() == 0

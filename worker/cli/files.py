@@ -63,6 +63,8 @@ def prepare_target(target: str) -> None:
     """Create the folder of a file that is written later, or raise WorkerError."""
     # Before the run: afterwards its requests are made, and its final state would be lost.
     if target != "-":
+        if Path(target).is_dir():
+            raise UsageError(f"cannot write {target}: it is a folder")
         try:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

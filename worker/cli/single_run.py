@@ -113,7 +113,13 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
             problems.append(str(error))
     if hint := hint_for(loaded, result):
         print(f"hint: {printable(hint)}", file=sys.stderr)
+    elif output.final_state is None and not output.as_json and _watched(output):
+        print("the final state: --output - prints it, --output FILE writes it", file=sys.stderr)
     return _exit_code(result.status, problems)
+
+
+def _watched(output: Output) -> bool:
+    return not output.quiet and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _exit_code(status: Status, problems: list[str]) -> int:

@@ -38,7 +38,7 @@ class NumberRange(click.FloatRange):
     def expected(self) -> str:
         """The accepted values, such as ``a number over 0 (or with a unit, such as 5m)``."""
         low, high = self.min, self.max
-        upper = "" if high is None or high >= _UNBOUNDED else f", up to {high:,g}"
+        upper = "" if high is None or high >= _UNBOUNDED else f", up to {high:,.10g}"
         if low is None:
             extent = ""
         elif self.min_open:
