@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos bench adaptors browser schema vendor engine engine-check clean
+.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,16 @@ release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
 
 chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
 	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1
+
+fuzz: $(STAMP)  ## Send changed inputs to everything that reads one, for ten minutes (SEED=1)
+	$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+	$(BIN)/python -m tools.fuzz --self-check --seed $(or $(SEED),1)
+
+mutants: $(STAMP)  ## Change the code and list the changes that no test notices, for twenty minutes
+	$(BIN)/python -m tools.mutants --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
+
+simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
+	$(BIN)/worker simulate --seeds 1000 --orders 200
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench import confinement, engine, fleet, locales, recordings, replays, runners
+from bench import confinement, engine, fleet, lightning, locales, recordings, replays, runners
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
@@ -224,3 +224,4 @@ if __name__ == "__main__":
     replays.main(row)
     locales.main(row)
     fleet.main(row, worker.load)
+    asyncio.run(lightning.main())

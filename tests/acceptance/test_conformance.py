@@ -15,10 +15,15 @@ import pytest
 import worker
 from worker.audit.laws import first_breach
 
-CASES = [
-    json.loads(line)
-    for line in (Path(__file__).parents[1] / "data/conformance.jsonl").read_text().splitlines()
-]
+DATA = Path(__file__).parents[1] / "data"
+
+
+def read_cases(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()]
+
+
+CASES = read_cases("conformance.jsonl")
+ERROR_CASES = read_cases("errors-and-state.jsonl")
 DEVIATIONS: dict[str, str] = {}
 """Case ids that do not pass, each with its reason."""
 
@@ -48,6 +53,21 @@ def reduce_entry(entry: dict[str, Any]) -> dict[str, Any]:
 def test_runs_as_on_openfn(case: dict[str, Any]) -> None:
     if reason := DEVIATIONS.get(case["id"]):
         pytest.skip(reason)
+    result = run_case(case)
+    expected = case["expect"]
+    if result.status in ("success", "failed"):
+        assert reduce_errors(result.final_state) == reduce_errors(expected.get("final_state"))
+
+
+@pytest.mark.parametrize("case", ERROR_CASES, ids=[case["id"] for case in ERROR_CASES])
+def test_jobs_and_conditions_see_what_they_see_on_openfn(case: dict[str, Any]) -> None:
+    result = run_case(case)
+    if result.status in ("success", "failed"):
+        assert result.final_state == case["expect"].get("final_state")
+
+
+def run_case(case: dict[str, Any]) -> worker.Result:
+    """Run a case; check its status, its error and its path."""
     options, expected = case["options"], case["expect"]
     result = worker.run(
         worker.load(case["plan"]),
@@ -73,10 +93,9 @@ def test_runs_as_on_openfn(case: dict[str, Any]) -> None:
         expected["run"]["error_type"],
     ), result.error
     assert path == expected["path"]
-    if message := expected["run"].get("error_message"):
-        assert result.error_message == message
-    if result.status in ("success", "failed"):
-        assert reduce_errors(result.final_state) == reduce_errors(expected.get("final_state"))
+    if "error_message" in expected["run"]:
+        assert result.error_message == expected["run"]["error_message"]
+    return result
 
 
 def test_every_deviation_names_a_case() -> None:

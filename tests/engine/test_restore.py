@@ -193,7 +193,7 @@ def test_logs_of_a_run_reach_the_host(realm: Engine) -> None:
     record: Callable[[str, str, str], None] = lambda *line: lines.append(line)  # noqa: E731
     realm.log = record
     realm.evaluate("(async function () { console.log('hello \\u{1F600}', 1) })", "job:a")
-    realm.job("job:a", '{"adaptors":[],"sites":{},"free":[],"called":[]}')
-    realm.begin("job:a", "a", "{}", "{}", "{}")
+    realm.job("job:a", '{"adaptors":[],"sites":{},"free":[]}')
+    realm.begin("job:a", "a", "{}", "{}", "{}", "{}")
     realm.run_pending()
     assert lines == [("info", "JOB", "hello \U0001f600 1")]

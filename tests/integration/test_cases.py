@@ -39,7 +39,7 @@ def test_a_matrix_stands_for_every_combination(tmp_path: Path) -> None:
         "name": "a ${type} after ${seconds} s",
         "matrix": {"type": ["JobError", "TypeError"], "seconds": [1, 2.5]},
         "steps": {"a": {"fails": "${type}", "takes": "${seconds}"}},
-        "expect": {"path": ["a", "bad"], "state": {"errors": {"a": {"name": "${type}"}}}},
+        "expect": {"path": ["a", "bad"], "state": {"errors": {"a": {"severity": "fail"}}}},
     }
     cases = load_cases(suite(tmp_path, case))
     assert [one.name for one in cases] == [

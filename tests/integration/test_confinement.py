@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import worker
+from tests.support.helpers import job, workflow
 from worker.cli.main import cli
 from worker.cli.worker_process import log_confinement
 from worker.errors import UsageError
 from worker.runner.pool import Pool
+from worker.sandbox.child.runner import MAX_PROGRAMS
 from worker.sandbox.confinement import layers as module
 from worker.sandbox.confinement.layers import OPTIONAL, PURPOSES, Layer, layers
 from worker.sandbox.isolation import Isolation
@@ -123,3 +126,10 @@ def test_python_steps_of_orders_are_off_unless_a_worker_allows_them(
     assert allowed == [False, False, True]
     both = CliRunner().invoke(cli, ["start", "--allow-python", "--no-python"])
     assert isinstance(both.exception, UsageError)
+
+
+@pytest.mark.slow
+def test_a_runner_has_descriptors_for_all_the_programs_that_it_holds() -> None:
+    for number in range(MAX_PROGRAMS + 10):
+        result = worker.run(workflow(job(f"fn(() => ({{ number: {number} }}));", "a")), {})
+        assert result.final_state == {"number": number}, result.error

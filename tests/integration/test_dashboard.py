@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -36,7 +37,8 @@ from worker.view.dashboard.run_graph import GraphRenderer
 from worker.view.dashboard.security import HEADERS
 from worker.view.dashboard.sessions import SessionStore, TooManyGuessesError
 from worker.view.dashboard.stream import encode_update
-from worker.view.dashboard.templating import bar_chart, create_environment, format_long_duration
+from worker.view.dashboard.templating import create_environment, format_long_duration
+from worker.view.dashboard.throughput import axis_end, throughput_chart
 
 pytestmark = pytest.mark.xdist_group("dashboard")
 PAGES = ("/", "/orders", "/workers", "/alerts")
@@ -93,17 +95,18 @@ def test_the_token_makes_a_session_and_leaves_the_address(stranger: httpx.Client
     answer = stranger.get("/", params={"token": TOKEN})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
+    assert "HttpOnly" in cookie and "SameSite=lax" in cookie and TOKEN not in cookie
     page = stranger.get("/")
     assert "Overview" in page.text and TOKEN not in page.text
-    assert 'class="bars"' in page.text
+    assert 'class="pace"' in page.text
 
 
 def test_without_a_session_nothing_is_shown(stranger: httpx.Client) -> None:
     assert "Sign in" in stranger.get("/").text
     for path in (*PAGES[1:], "/orders/x", "/runs/x", "/runs/x/clips/1"):
         answer = stranger.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert answer.status_code == 303
+        assert answer.headers["location"] == f"/login?next={quote(path, safe='')}"
     fetched = stranger.get("/live", headers={"sec-fetch-mode": "cors"})
     assert fetched.status_code == 401
 
@@ -240,7 +243,7 @@ def test_every_answer_has_the_headers_of_a_page_that_loads_nothing(
                 assert answer.headers[name] == value
     for answer in answers[: len(PAGES)]:
         assert not re.search(
-            r"<style|<script(?! type=\"module\" src=\"/)|\sstyle=|\son\w+=", answer.text
+            r"<style|<script(?!( type=\"module\")? src=\"/)|\sstyle=|\son\w+=", answer.text
         )
 
 
@@ -318,7 +321,7 @@ def test_hostile_texts_stay_texts(on: DashboardFleet, visitor: httpx.Client) -> 
         tags = Tags(text)
         assert "hacked" in text or path in ("/workers", "/orders?search=<b>")
         assert "img" in calm and text.count("<img") == 1
-        assert text.count("<script") == 1
+        assert text.count("<script") == 2
         assert not any(name.startswith("on") for name in tags.attributes)
         assert not set("\u202e\x1b") & set(text)
 
@@ -364,7 +367,7 @@ def test_orders_are_filtered_and_paged(on: DashboardFleet, visitor: httpx.Client
 async def test_a_control_plane_that_is_away_is_told_of() -> None:
     client = Client(LocalBroker().bus(), wait_s=0.1)
     renderer, hosts = GraphRenderer(), allowed_hosts("127.0.0.1", 80)
-    app = application(client, Hub(client), renderer, token=TOKEN, hosts=hosts)
+    app = application(client, Hub(client), renderer, sessions=SessionStore(TOKEN), hosts=hosts)
     async with (
         client,
         httpx.AsyncClient(
@@ -459,4 +462,14 @@ def test_how_times_and_numbers_are_said() -> None:
     ]
     shown = create_environment().from_string("{{ a | iso }} {{ a | clock }} {{ b }}|{{ c }}")
     assert shown.render(a=2**62, b="<\x1b>", c=None).endswith(" &lt;\\x1b&gt;|")
-    assert str(bar_chart([0, 1, 4])).count("<rect") == 3
+
+
+def test_the_chart_of_throughput_has_a_scale_and_statuses() -> None:
+    chart = str(throughput_chart({"success": [0] * 58 + [3, 4], "failed": [0] * 59 + [2]}))
+    assert chart.count("<rect") == 3
+    assert 'class="s-success"' in chart and 'class="s-failed"' in chart
+    assert "9 in all, at most 6 in a second" in chart
+    for text in (">10<", ">5<", ">0<", "60 s ago", "now"):
+        assert text in chart
+    assert [axis_end(n) for n in (0, 1, 3, 9, 11, 199, 501)] == [2, 2, 5, 10, 20, 200, 1000]
+    assert "0 in all" in str(throughput_chart({}))

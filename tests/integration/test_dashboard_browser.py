@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 pytest.importorskip("playwright", reason="browser tests need Playwright (make setup)")
 PAGES = (
     *("login", "overview", "orders", "order", "run", "failed", "running", "clip"),
-    *("workers", "alerts", "unknown"),
+    *("workers", "alerts", "unknown", "launch", "log"),
 )
 pytestmark = in_chromium
 TALK = """fn(async (state) => {
@@ -111,6 +111,8 @@ def scene() -> Iterator[Scene]:
                 "workers": "/workers",
                 "alerts": "/alerts",
                 "unknown": "/runs/unknown",
+                "launch": "/launch",
+                "log": f"/runs/{run['run_id']}/log",
             },
         )
 
@@ -163,7 +165,7 @@ def test_pages_are_reached_by_keys_alone(browser: Browser, scene: Scene) -> None
     with watched(browser, scene.on) as found:
         page, press = found.page, found.page.keyboard.press
         seen = []
-        for _ in range(8):
+        for _ in range(9):
             press("Tab")
             name, outline = page.evaluate(
                 """() => [document.activeElement.textContent.trim(),
@@ -171,10 +173,9 @@ def test_pages_are_reached_by_keys_alone(browser: Browser, scene: Scene) -> None
             )
             assert outline == "3px", name
             seen.append(name)
-        assert seen[:7] == [
-            *("Skip to the content", "worker", "Overview", "Orders", "Workers", "Alerts"),
-            "Sign out",
-        ]
+        assert seen[0] == "Skip to the content" and seen[1] == "OpenFn workflow worker"
+        assert seen[2:7] == ["Overview", "Orders", "Workers", "Alerts", "Sign out"]
+        assert seen[7].startswith("System theme")
         page.reload()
         press("Tab")
         press("Enter")
@@ -191,7 +192,7 @@ def test_pages_are_reached_by_keys_alone(browser: Browser, scene: Scene) -> None
         page.wait_for_url("**/orders?status=failed*")
         rows = page.locator("#orders tbody tr")
         assert rows.count() >= 1 and "failed" in rows.first.inner_text()
-        rows.first.locator("a").focus()
+        rows.first.locator("th a").focus()
         press("Enter")
         page.wait_for_url("**/orders/*")
         page.get_by_role("link", name="Run 1").focus()
@@ -212,7 +213,10 @@ def test_a_run_is_cancelled_and_run_again_from_a_step(browser: Browser, scene: S
         page.evaluate("window.stays = true")
         page.get_by_role("button", name="Yes, cancel this run").click()
         page.locator(".verdict.s-cancelled").wait_for()
-        page.get_by_role("button", name="Retry from here: step-1").click()
+        retry = page.locator("#steps .row", has_text="step-1").locator("details")
+        retry.locator("summary").click()
+        assert "repeats the effects" in retry.inner_text()
+        retry.get_by_role("button", name="Yes, retry").click()
         page.get_by_text("Retried from 'step-1'.").wait_for()
         page.locator("#steps .row", has_text="step-1").wait_for()
         assert page.locator("#steps .row").count() == 1
@@ -496,10 +500,11 @@ def test_without_scripts_the_pages_work(browser: Browser, scene: Scene) -> None:
     page = context.new_page()
     page.goto(f"{scene.on.url}/?token={TOKEN}")
     page.get_by_role("link", name="Orders", exact=True).click()
-    page.locator("#orders tbody a").last.click()
+    page.locator("#orders tbody th a").last.click()
     page.get_by_role("link", name="Run 1").click()
     assert page.locator(".frame svg").is_visible()
     assert page.locator("#log .line").count() > 3
-    page.get_by_role("button", name="Retry from the start").click()
+    page.get_by_text("Retry from the start…").click()
+    page.locator("#retry-all").get_by_role("button", name="Yes, retry").click()
     assert "Retried from the start." in page.locator(".notice").inner_text()
     context.close()

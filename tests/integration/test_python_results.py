@@ -196,7 +196,10 @@ def test_an_input_that_is_nested_too_deeply_fails_clearly() -> None:
     ],
 )
 def test_a_success_is_errored_where_its_state_says_so(errors: str, errored: bool) -> None:
-    assert returned(f"{{'errors': {errors}}}").outcome.errored is errored
+    outcome = Run(f"def step(state):\n    return {{'errors': {errors}}}\n").outcome
+    assert outcome.errored is errored
+    # A step that writes its own error fails with it.
+    assert (outcome.error is not None) is errored
 
 
 _JSON = st.recursive(

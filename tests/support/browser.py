@@ -22,7 +22,7 @@ ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-WIDTHS = (400, 1280)
+WIDTHS = (320, 400, 1280)
 THEMES = ("light", "dark")
 RUN_AXE = """async () => {
   const found = await axe.run(document, { preload: false, resultTypes: ["violations"] });

@@ -32,6 +32,8 @@ from worker.workflow.save import to_execution_plan
 
 GRAPHS = Path(__file__).parents[2] / "graphs"
 TOKEN = "a-token-for-tests-alone"
+READ_TOKEN = "a-token-to-look-with"
+LINK = "a-secret-of-an-address"
 TOPICS = Topics()
 T = TypeVar("T")
 
@@ -108,7 +110,14 @@ class DashboardFleet:
         client = Client(self.bus(), TOPICS, wait_s=5)
         hosts = allowed_hosts("127.0.0.1", self.port)
         going = serve(
-            client, listening, token=TOKEN, hosts=hosts, title="mqtt://fleet", stop=self.stop
+            client,
+            listening,
+            token=TOKEN,
+            read_token=READ_TOKEN,
+            link=LINK,
+            hosts=hosts,
+            title="mqtt://fleet",
+            stop=self.stop,
         )
         self.serving.append(asyncio.create_task(going))
 

@@ -239,7 +239,8 @@ def test_imports_are_hoisted_in_order_and_keep_the_lines() -> None:
     assert body(source).count("\n") == source.count("\n")
     first = body(source).split("\n")[0]
     assert first.startswith(
-        "const {a} = $worker.import('x'); $worker.import('y'); const n = $worker.import('y');"
+        "const {a} = $worker.import('x', 2, 1, [\"a\"]); $worker.import('y', 5, 1, []); "
+        "const n = $worker.import('y', 6, 1, []);"
     )
     assert run(source).state == 1
 

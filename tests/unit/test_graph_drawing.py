@@ -78,7 +78,7 @@ def test_a_drawing_says_what_a_workflow_is() -> None:
 
 
 def test_a_mark_has_a_tone_that_there_is() -> None:
-    others = {"covered", "partly", "missed", "followed", "not-taken"}
+    others = {"covered", "partly", "missed", "followed", "not-taken", "not-reached"}
     assert set(map(str, STATUSES)) | others == set(ANNOTATION_STYLES)
     with pytest.raises(ValueError, match="unknown annotation style 'green'"):
         Annotation(style="green")

@@ -264,12 +264,38 @@ def test_acknowledgements_of_unknown_attempts_are_ignored(outbox: Outbox) -> Non
     sender.close()
 
 
+def test_a_run_that_a_response_leaves_out_is_sent_again(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0)), filled(outbox, event(0), run_id="other"))
+    sender.next(0.0)
+    assert sender.acknowledge(acks(1, 0, run_id="other")) == []
+    assert sent(sender.next(0.1)) == [("r", [event(0)])]
+    assert sender.acknowledge(acks(2, 0, run_id="other")) == []
+    assert sender.next(0.2) is None, "a control plane that never acknowledges is not flooded"
+    assert sent(sender.next(0.1 + RETRANSMIT_S)) == [("r", [event(0)])]
+    sender.acknowledge(acks(3, 0))
+    assert sender.empty
+    sender.close()
+
+
+def test_events_after_a_gap_are_set_aside(outbox: Outbox) -> None:
+    # A file that was edited, or a control plane whose database was restored.
+    sender = sender_of(filled(outbox, event(3), event(4)))
+    run = sender._outboxes["r", 1]
+    run._first = run._sent = 3
+    sender.next(0.0)
+    (refusal,) = sender.acknowledge(acks(1, 1))
+    assert (refusal.set_aside, refusal.seq, refusal.reason) == (True, 2, "event 2 is missing")
+    assert not sender.empty, "the end that takes their place is sent"
+    sender.close()
+
+
 def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
     one, two, three = (filled(outbox, event(0, 300), run_id=id) for id in ("a", "b", "c"))
     sender = sender_of(one, two, three)
     sender.max_bytes = 2 * (len(event(0, 300)) + LEASE_BYTES)
     assert [id for id, _ in sent(sender.next(0.0))] == ["a", "b"]
-    sender.acknowledge(acks(1))
+    answers = [wire.Ack(run_id=id, attempt=1, upto=-1) for id in ("a", "b")]
+    sender.acknowledge(wire.Acks(number=1, acks=answers))
     assert [id for id, _ in sent(sender.next(0.1))] == ["c"]
     sender.max_bytes = 10
     sender.rewind()

@@ -159,9 +159,9 @@ def test_an_error_stands_in_its_source_with_the_lines_around_it() -> None:
     source = sample("aborts.yaml", "aborts.input.json", "failed-job-error")
     view, _ = build_run_view(source)
     error = view.executions[0].error
-    assert error is not None and error.place == "reserve:4:56"
+    assert error is not None and error.place == "reserve:4:11"
     (hit,) = (line for line in error.lines if line.caret)
-    assert hit.number == 4 and hit.text[hit.caret - 1 :].startswith("stock} in stock")
+    assert hit.number == 4 and hit.text[hit.caret - 1 :].startswith("new Error(")
     assert [line.number for line in error.lines] == [1, 2, 3, 4, 5, 6]
 
 

@@ -14,11 +14,29 @@ from worker.testing import WorkflowUnderTest
 SECRET = "correct-horse-battery"
 
 
-def test_the_configuration_is_the_one_of_the_step_alone() -> None:
-    upstream = {"configuration": {"password": SECRET}, "data": {"n": 1}}
+def test_the_configuration_is_merged_from_the_workflow_the_input_and_the_step() -> None:
+    upstream = {"configuration": {"a": 2, "b": 2}, "data": {"n": 1}}
     defaults = {"configuration": {"password": SECRET}, "data": {"m": 2}}
-    assert build_input(upstream, defaults, {}) == {"configuration": {}, "data": {"m": 2, "n": 1}}
+    merged = build_input(upstream, defaults, {"b": 3}, {"a": 1, "c": 1})
+    assert merged == {"configuration": {"a": 2, "b": 3, "c": 1}, "data": {"m": 2, "n": 1}}
     assert build_input(None, {}, {"user": "ann"}) == {"configuration": {"user": "ann"}, "data": {}}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "input"),
+    [
+        ("ok", {"0": "o", "1": "k", "data": {"d": 1}}),
+        ([5], {"0": 5, "data": {"d": 1}}),
+        (True, {"data": {"d": 1}}),
+        ({"data": [1]}, {"data": [1]}),
+        ({"data": "text"}, {"data": "text"}),
+        ({"data": 0}, {"data": {"d": 1}}),
+        ({"data": ""}, {"data": {"d": 1}}),
+        ({"data": None}, {"data": {"d": 1}}),
+    ],
+)
+def test_upstream_states_of_any_kind_are_merged(upstream: object, input: object) -> None:
+    assert build_input(upstream, {"data": {"d": 1}}, {}) == {"configuration": {}, **input}
 
 
 def test_no_scripted_state_holds_a_credential() -> None:

@@ -12,12 +12,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from worker.adaptors.names import LATEST, Specifier, parse, version_key
-from worker.errors import UsageError
+from worker.errors import LoadError, UsageError
 from worker.util.cache_folder import root
+from worker.workflow.documents.document import parse_json, read_text
 
 FORMAT = 1
 
@@ -140,11 +142,9 @@ def remove(text: str) -> list[Adaptor]:
 
 def _read_manifest(manifest: Path) -> Adaptor:
     try:
-        fields = json.loads(manifest.read_text("utf-8"))
         # Fields of a newer version are ignored, so that one cache serves several versions of ours.
-        known = {name: fields[name] for name in Adaptor.__struct_fields__}
-        return Adaptor(**{**known, "exports": tuple(known["exports"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return msgspec.convert(parse_json(read_text(manifest), str(manifest)), Adaptor)
+    except (LoadError, ValueError) as error:
         raise UsageError(
             f"{manifest} is damaged ({error}): remove {manifest.parent} and install again"
         ) from error

@@ -10,11 +10,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from worker.adaptors.names import Specifier
-from worker.errors import UsageError
+from worker.errors import LoadError, UsageError
 from worker.util.whole_files import write_whole
+from worker.workflow.documents.document import parse_json, read_text
 
 NAME = "adaptors.lock.json"
 
@@ -33,9 +35,9 @@ def read(folder: Path) -> dict[str, LockedVersion]:
     if not os.path.isfile(file):  # noqa: PTH113
         return {}
     try:
-        adaptors = json.loads(Path(file).read_text("utf-8"))["adaptors"]
-        return {specifier: LockedVersion(**fields) for specifier, fields in adaptors.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        adaptors = parse_json(read_text(Path(file)), file)["adaptors"]
+        return msgspec.convert(adaptors, dict[str, LockedVersion])
+    except (LoadError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file} is not a lock file of adaptors: remove or repair it") from error
 
 

@@ -168,25 +168,29 @@ class Auditor:
         self.ended = event
 
     def _leaves(self, event: RunComplete) -> Iterator[tuple[int, str]]:
-        failed = [step for step in self._leaf_executions() if step.error is not None]
+        possible = [pair for pair in self._leaf_executions() if pair[0].error is not None]
+        failed = [step for step, is_certain in possible if is_certain]
         if event.reason == "success" and failed:
             yield 7, f"the run succeeds, and the leaf '{failed[0].job_id}' has failed"
         if event.reason == "fail":
-            if not failed:
+            if not possible:
                 yield 7, "the run has failed, and no leaf has"
-            elif not any(_same_error(step.error, event.error) for step in failed):
+            elif not any(_same_error(step.error, event.error) for step, _ in possible):
                 yield 7, "the error of the run is not that of a leaf that failed"
 
-    def _leaf_executions(self) -> Iterator[StepComplete]:
-        """Yield the executions that no other one followed from."""
+    def _leaf_executions(self) -> Iterator[tuple[StepComplete, bool]]:
+        """Yield the executions that no other one followed from, and whether that is certain.
+
+        It is not where a target may have no code, or was not reached before the run's end.
+        """
         # From the end: those that still wait were queued last.
         waiting = Counter(self.pending)
         for step in reversed(self.completed):
             left = Counter(target for target in step.next if target not in self.codeless)
             executed = left - waiting
             waiting -= left
-            if not executed and not any(target in self.codeless for target in step.next):
-                yield step
+            if not executed:
+                yield step, not any(target in self.codeless for target in step.next)
 
 
 def _error(event: StepComplete | RunComplete) -> Iterator[tuple[int, str]]:

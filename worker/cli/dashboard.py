@@ -15,6 +15,7 @@ from worker.errors import UsageError
 from worker.fleet.client import Client
 
 TOKEN_VARIABLE = "WORKER_DASHBOARD_TOKEN"  # noqa: S105 (the name of a variable)
+READ_TOKEN_VARIABLE = "WORKER_DASHBOARD_READ_TOKEN"  # noqa: S105
 MIN_TOKEN_LENGTH = 16
 _NEEDED = ("jinja2", "starlette", "uvicorn")
 EXPOSED = (
@@ -31,6 +32,9 @@ EXPOSED = (
 @option("--token-file", type=PATH, metavar="FILE",
         help="File with the token to sign in with, instead of a new token each time."
              "  [env: WORKER_DASHBOARD_TOKEN, the token itself]")  # fmt: skip
+@option("--read-token-file", type=PATH, metavar="FILE",
+        help="File with a second token, for people who may look but not act."
+             "  [env: WORKER_DASHBOARD_READ_TOKEN, the token itself]")  # fmt: skip
 @option("--trusted-host", "trusted_hosts", multiple=True, metavar="NAME:PORT",
         deprecated_names=["--allow-host"],
         help="Accept requests for this name too: that of a tunnel or a proxy.")  # fmt: skip
@@ -41,30 +45,35 @@ def dashboard(
     host: str,
     port: int,
     token_file: Path | None,
+    read_token_file: Path | None,
     trusted_hosts: tuple[str, ...],
 ) -> int:
     """Show a fleet in the browser; cancel and retry runs there.
 
-    It shows orders, runs as they change, workers and alerts. It prints the address to open, with
-    the token to sign in with.
+    It shows orders, runs as they change, workers and alerts. It prints the address to open, which
+    signs in until you sign out, and the token to sign in with again.
 
     \b
     Examples:
       worker dashboard --mqtt mqtt://broker.example
       worker dashboard --mqtt mqtts://broker.example --port 0 --token-file token
+      worker dashboard --token-file token --read-token-file token-of-the-screen
     """
     if not all(map(find_spec, _NEEDED)):
         raise UsageError("the dashboard is an extra: pip install 'workflow-worker[dashboard]'")
     token = read_token(token_file)
+    look = read_token(read_token_file, READ_TOKEN_VARIABLE)
+    if token is not None and token == look:
+        raise UsageError("the token that may only read must differ from the other one")
     title = str(connection)
-    asyncio.run(_serve(connection.client(), title, host, port, token, trusted_hosts))
+    asyncio.run(_serve(connection.client(), title, host, port, token, look or "", trusted_hosts))
     return 0
 
 
-def read_token(file: Path | None) -> str | None:
+def read_token(file: Path | None, variable: str = TOKEN_VARIABLE) -> str | None:
     """Return the token of a file or of the environment; None where there is neither."""
     try:
-        token = os.environ.get(TOKEN_VARIABLE) if file is None else file.read_text("utf-8")
+        token = os.environ.get(variable) if file is None else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
     if token is None:
@@ -75,7 +84,13 @@ def read_token(file: Path | None) -> str | None:
 
 
 async def _serve(
-    client: Client, title: str, host: str, port: int, token: str | None, more: tuple[str, ...]
+    client: Client,
+    title: str,
+    host: str,
+    port: int,
+    token: str | None,
+    look: str,
+    more: tuple[str, ...],
 ) -> None:
     from worker.view.dashboard.hosts import allowed_hosts, is_loopback
     from worker.view.dashboard.serve import bind, serve, stop_on_signals
@@ -85,13 +100,17 @@ async def _serve(
     bound = listening.getsockname()[1]
     name = f"[{host.strip('[]')}]" if ":" in host else host
     secret = token or new_secret()
+    # Another secret than the token: an address stays in the history of the browser.
+    link = "" if token else new_secret()
 
     def ready() -> None:
         if not is_loopback(host):
             print(EXPOSED, file=sys.stderr)
         # A token that its owner knows is not printed.
-        end = "" if token else f"?token={secret}"
+        end = f"?token={link}" if link else ""
         print(f"http://{name}:{bound}/{end}", flush=True)
+        if link:
+            print(f"to sign in again after signing out: token {secret}", file=sys.stderr)
 
     stop = asyncio.Event()
     stop_on_signals(stop)
@@ -99,6 +118,8 @@ async def _serve(
         client,
         listening,
         token=secret,
+        read_token=look,
+        link=link,
         hosts=allowed_hosts(host, bound, more),
         title=title,
         stop=stop,

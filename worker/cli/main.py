@@ -14,7 +14,13 @@ from worker.errors import WorkerError
 from worker.sinks.terminal_text import printable
 from worker.version import VERSION
 
-EXTRAS = {"alembic": "fleet", "sqlalchemy": "fleet"}
+EXTRAS = {
+    "alembic": "fleet",
+    "sqlalchemy": "fleet",
+    "jwt": "lightning",
+    "cryptography": "lightning",
+    "websockets": "lightning",
+}
 """Packages that only an extra installs, with its name."""
 
 # A table and no import: `worker --help` and the start of a command load nothing else.
@@ -31,6 +37,10 @@ SECTIONS = {
         ),
         LazyCommand(
             "audit", "worker.cli.audit:audit", "Check logs of runs against the rules of a run."
+        ),
+        LazyCommand(
+            "fetch", "worker.cli.fetch:fetch",
+            "Get a project of Lightning as it is deployed, by its UUID.",
         ),
         LazyCommand("recording", "worker.cli.recordings:recording", "Look into recordings."),
         LazyCommand(
@@ -50,6 +60,10 @@ SECTIONS = {
         ),
         LazyCommand(
             "diff", "worker.cli.diff:diff", "Show where two versions of a workflow differ."
+        ),
+        LazyCommand(
+            "fuzz", "worker.cli.fuzz:fuzz",
+            "Generate inputs from samples; show new endings.",
         ),
         LazyCommand(
             "lint", "worker.cli.lint:lint",
@@ -72,6 +86,10 @@ SECTIONS = {
         LazyCommand(
             "start", "worker.cli.start:start",
             "Run a worker: claim runs, execute them and report them.",
+        ),
+        LazyCommand(
+            "simulate", "worker.cli.simulate:simulate_fleet",
+            "Simulate a fleet under faults, and check that nothing is lost or done twice.",
         ),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),

@@ -257,6 +257,13 @@ allow_python = options(
     option("--no-python", is_flag=True, hidden=True),
 )
 
+openfn_ways = options(
+    option("--permissive-globals", is_flag=True,
+           help="Let jobs name URL, structuredClone and others that crash on OpenFn."),
+    option("--payload", type=OneOf(["real", "openfn"]), default=None,
+           help="What follows an output over the payload limit: openfn redacts its data."),
+)  # fmt: skip
+
 capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_count() or 2,
                   metavar="N",
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip

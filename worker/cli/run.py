@@ -15,6 +15,7 @@ from worker.cli.options import (
     isolation,
     no_python,
     only_step,
+    openfn_ways,
     option,
     permissions,
     pick_workflow,
@@ -31,13 +32,15 @@ Examples:
   worker run project.yaml --workflow "Case referral" --timeout 30 --memory 128
   worker run job.js --adaptor http --input state.json --output -
   worker run . --workflow case-referral     (a project checkout)
+  worker run project.yaml --record on-failure
   worker run sync.yaml --collections ./collections
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
 \b
 Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
-6 cancelled, 2 wrong usage or an unreadable file.
+6 cancelled, 2 wrong usage or an unreadable file, 70 a defect of worker,
+71 a full disk or a missing permission.
 """
 
 
@@ -52,10 +55,12 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @only_step
 @run_limits
 @permissions
+@openfn_ways
 @no_python
 @isolation
-@option("--record", type=PATH, metavar="FILE",
-        help="Record the run and its requests in FILE, for worker replay.")  # fmt: skip
+@option("--record", metavar="FILE|on-failure[:DIR]",
+        help="Record the run and its requests in FILE, for worker replay; or, if it does not "
+             "succeed, in DIR.  [default of DIR: recordings]")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
 @option("--output", "-o", metavar="FILE|-", help="Write the final state to FILE, as JSON.")
@@ -84,7 +89,9 @@ def run(
     no_python: bool,
     isolation: str,
     collections: str | None,
-    record: Path | None,
+    permissive_globals: bool,
+    payload: str | None,
+    record: str | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
     **limits: Any,
@@ -104,7 +111,7 @@ def run(
     if scrub and record is None:
         raise UsageError("--scrub needs a recording: add --record FILE")
     # The help needs none of what a run imports.
-    from worker.cli.single_run import Output, RunInput, run_file
+    from worker.cli.single_run import Output, RecordingOutput, RunInput, run_file
 
     return run_file(
         file,
@@ -121,6 +128,10 @@ def run(
             allow_hosts=allow_hosts,
             collections=collections,
             limits=limits,
+            workflow_options={
+                **({"permissive_globals": True} if permissive_globals else {}),
+                **({"payload": payload} if payload else {}),
+            },
         ),
         Output(
             final_state=output,
@@ -128,6 +139,6 @@ def run(
             as_json=as_json,
             quiet=quiet,
             debug=debug,
-            recording=None if record is None else (record, scrub),
+            recording=None if record is None else RecordingOutput.parse(record, scrub),
         ),
     )

@@ -29,7 +29,8 @@ PLACES = frozenset(
 OPENING = frozenset(
     ["allow-host", "allow-python", "allow-adaptor", "autoinstall", "alert-command",
      "alert-webhook", "isolation", "host", "trusted-host", "metrics-listen", "store",
-     "collections", "secret-key-file", "allow-inline-secrets", "token-file"]
+     "collections", "secret-key-file", "allow-inline-secrets", "token-file",
+     "lightning", "secret-file", "no-public-hosts"]
 )  # fmt: skip
 PASSWORD = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from worker.adaptors.collections.open_host import open_host
 from worker.adaptors.collections.settings import parse_collections
@@ -24,6 +26,7 @@ from worker.cli.files import (
     read_input,
     write_state,
 )
+from worker.cli.record_option import failure_folder, make_folder
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.runner.pool import Pool
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from worker.adaptors.collections.local_host import CollectionsSender
     from worker.sinks.base import Sink
 
+_CONFIGURATION_OF_INPUT = (
+    "warning: the input has a configuration: the first step gets it, under its own credential"
+)
 UNENFORCED = (
     "warning: this system enforces the time limit and the JavaScript memory limit; the memory of "
     "Python steps is not limited, and a killed worker leaves its runs to end by themselves"
@@ -63,20 +69,36 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...]
     collections: str | None
     limits: Mapping[str, Any]
+    workflow_options: Mapping[str, Any]
+
+
+class RecordingOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """File or folder of the recording, and the patterns of what is kept out of it.
+
+    ``on_failure`` removes the recording of a run that succeeds.
+    """
+
+    path: Path
+    on_failure: bool
+    patterns: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, value: str, patterns: tuple[str, ...]) -> RecordingOutput:
+        """Parse the value of ``--record``."""
+        folder = failure_folder(value)
+        path = folder or Path(value)
+        return cls(path=path, on_failure=folder is not None, patterns=patterns)
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of the command about what it prints and writes.
-
-    ``recording`` is a path, and the patterns of what is kept out of the recording.
-    """
+    """Options of the command about what it prints and writes."""
 
     final_state: str | None
     journal: Path | None
     as_json: bool
     quiet: bool
     debug: bool
-    recording: tuple[Path, tuple[str, ...]] | None
+    recording: RecordingOutput | None
 
 
 def run_file(file: Path, request: RunInput, output: Output) -> int:
@@ -90,6 +112,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     pool.boot()
     loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
+    if request.workflow_options:
+        loaded = replace(loaded, options={**loaded.options, **request.workflow_options})
     options = Options(
         start=find_step(loaded, request.start, "--start-at"),
         end=find_step(loaded, request.end, "--stop-after"),
@@ -101,6 +125,8 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         collections=parse_collections(request.collections),
     )
     state = read_input(request.input_file)
+    if isinstance(state, dict) and state.get("configuration"):
+        print(_CONFIGURATION_OF_INPUT, file=sys.stderr)
     reach = local_reach(loaded, state, options)
     sinks = _sinks(loaded, output)
     live = functools.partial(open_host, reach, options.collections)
@@ -146,7 +172,7 @@ async def _run(
     options: Options,
     sinks: list[GuardedSink],
     live: Callable[[], LazyHost | CollectionsSender],
-    recording: tuple[Path, tuple[str, ...]] | None,
+    recording: RecordingOutput | None,
 ) -> Result:
     cancel = asyncio.Event()
     _cancel_on_signals(cancel)
@@ -158,15 +184,30 @@ async def _run(
                 return await run(options, host=sender)
             from worker.replay.recorder import PreparedRecording, Recorder
 
-            path, patterns = recording
-            prepared = PreparedRecording(workflow, options, patterns)
-            recorder = Recorder(path, prepared, state, sender)
-            sinks.append(GuardedSink(recorder, str(path)))
-            return await run(prepared.options, host=recorder.host, run_id=recorder.run_id)
+            if recording.on_failure:
+                make_folder(recording.path)
+            prepared = PreparedRecording(workflow, options, recording.patterns)
+            recorder = Recorder(recording.path, prepared, state, sender)
+            sinks.append(GuardedSink(recorder, str(recording.path)))
+            result = await run(prepared.options, host=recorder.host, run_id=recorder.run_id)
+            if recording.on_failure:
+                _keep_failure(recorder.file, result)
+            return result
     finally:
         await sender.close()
         for sink in sinks:
             sink.close()
+
+
+def _keep_failure(file: Path, result: Result) -> None:
+    """Print the name of the recording of a failed run; remove that of another."""
+    if result.status is Status.SUCCESS:
+        # It was written while the run went on: a run that takes this process with it leaves it too.
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            file.parent.rmdir()
+    else:
+        print(f"recorded {printable(str(file))} (open it: worker report FILE)", file=sys.stderr)
 
 
 def _cancel_on_signals(cancel: asyncio.Event) -> None:

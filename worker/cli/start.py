@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from worker.cli.options import (
     PATH,
     allow_python,
     broker_options,
-    capacity,
     command,
     isolation,
     max_limits,
@@ -34,9 +34,11 @@ def _hostname() -> str:
 
 
 @command()
-@option("--name", default=_hostname, metavar="NAME",
+@option("--name", default=_hostname, envvar="WORKER_NAME", metavar="NAME",
         help="Name that no other worker has.  [default: of this host]")  # fmt: skip
-@capacity
+@option("--capacity", type=WholeNumberRange(1, 1000), metavar="N",
+        help="How many runs execute at once.  "
+             "[default: one for each core; with --lightning 5]")  # fmt: skip
 @isolation
 @permissions
 @allow_python
@@ -45,7 +47,17 @@ def _hostname() -> str:
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
 @option("--drain", type=NumberRange(min=0, units=SECONDS), metavar="SECONDS",
         help="Time that runs have to finish at shutdown, such as 30.  "
-        "[default: as long as their limits allow]")  # fmt: skip
+             "[default: as long as their limits allow]")  # fmt: skip
+@option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
+        metavar="URL",
+        help="Claim from this OpenFn Lightning, not a fleet: ws[s]://HOST/worker.")  # fmt: skip
+@option("--secret-file", type=PATH, metavar="FILE",
+        help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
+@option("--no-public-hosts", is_flag=True,
+        help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
+@option("--record", type=PATH, metavar="DIR",
+        help="Record Lightning's runs in DIR, with secrets masked, for worker replay.")  # fmt: skip
+@option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
 @broker_options
@@ -53,7 +65,7 @@ def start(
     *,
     connection: BrokerConnection,
     name: str,
-    capacity: int,
+    capacity: int | None,
     isolation: str,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
@@ -62,6 +74,11 @@ def start(
     collections: str | None,
     outbox: Path | None,
     drain: float | None,
+    lightning: str | None,
+    secret_file: Path | None,
+    no_public_hosts: bool,
+    record: Path | None,
+    batch_logs: bool,
     metrics_listen: str | None,
     quiet: bool,
     **max_limits: Any,
@@ -76,6 +93,7 @@ def start(
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
       worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
+      worker start --lightning wss://lightning.example.org/worker --secret-file secret.txt
       worker start --mqtt mqtt://localhost --collections /srv/shared/collections
     """
     # The sandbox and its pool take longer to import than the rest of the command.
@@ -88,6 +106,38 @@ def start(
     from worker.util.cache_folder import root
 
     check_name(name, "--name")
+    if lightning:
+        from worker.cli.lightning_process import LightningOptions, run_lightning
+
+        if allow_python or credentials or any(max_limits.values()):
+            raise UsageError(
+                "with --lightning, leave out --allow-python, --credentials and the largest limits "
+                "(--max-...): Lightning sends credentials and limits, and has no Python steps"
+            )
+        asyncio.run(
+            run_lightning(
+                LightningOptions(
+                    url=lightning,
+                    name=name,
+                    capacity=capacity,
+                    secret_file=secret_file,
+                    isolation=Isolation(isolation),
+                    allow_hosts=allow_hosts,
+                    public_hosts=not no_public_hosts,
+                    outbox=outbox or root() / "lightning" / name,
+                    record=record,
+                    batch_logs=batch_logs,
+                    drain_s=drain,
+                    metrics_listen=metrics_listen,
+                    quiet=quiet,
+                )
+            )
+        )
+        return 0
+    if secret_file or no_public_hosts or record or batch_logs:
+        raise UsageError(
+            "--secret-file, --no-public-hosts, --record and --batch-logs need --lightning URL"
+        )
     if allow_python and no_python:
         raise UsageError("--no-python is the default: leave out --allow-python or --no-python")
     if allow_python:
@@ -95,7 +145,7 @@ def start(
         require_layers("--allow-python")
     options = WorkerOptions(
         name=name,
-        capacity=capacity,
+        capacity=capacity or os.cpu_count() or 2,
         isolation=Isolation(isolation),
         outbox=outbox or root() / "outbox" / name,
         allowance=allowance(

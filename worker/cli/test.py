@@ -19,6 +19,7 @@ from worker.cli.options import (
     option,
     write_cases,
 )
+from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.values import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line, printable
@@ -49,6 +50,11 @@ from worker.workflow.model import Workflow
 @option("--flaky", type=WholeNumberRange(1, 1000), metavar="N",
         help="Run each case N times at other times, with other random numbers and with other "
              "delays of replies, and list what differs.")  # fmt: skip
+@option("--watch", is_flag=True,
+        help="Run the cases again that a saved file concerns, until Ctrl-C.")  # fmt: skip
+@option("--record", metavar="on-failure[:DIR]",
+        help="Keep a recording of each case that fails in DIR, for worker report.  "
+             "[default of DIR: recordings]")  # fmt: skip
 @write_cases(help="Write a case for each change that no case notices to FILE.")
 @option("--schema", is_flag=True, help="Print the JSON Schema of case files and exit.")
 def test(
@@ -63,6 +69,8 @@ def test(
     draw: Path | None,
     mutate: bool,
     flaky: int | None,
+    watch: bool,
+    record: str | None,
     write_cases: Path | None,
     schema: bool,
 ) -> int:
@@ -79,6 +87,8 @@ def test(
       worker test . --jobs 1
       worker test graphs/referral.cases.yaml --mutate --fail-under 100
       worker test graphs --flaky 5
+      worker test graphs --record on-failure
+      worker test graphs --watch
 
     \b
     Exit code: 0 all passed, 1 a case failed (also under --flaky), or too few rules were
@@ -86,11 +96,20 @@ def test(
     """
     if schema:
         return _print_schema()
+    folder = failure_folder(record)
+    if record is not None and folder is None:
+        raise UsageError("--record keeps cases that fail: write --record on-failure[:DIR]")
     files = find_case_files(paths or (Path(),))
+    if watch:
+        from worker.cli.watch_cases import watch_cases
+
+        return watch_cases(files, keyword, jobs, print_result)
     cases = _select([case for file in files for case in load_cases(file)], keyword)
-    # Only an update and the coverage read the runs themselves.
-    keep_runs = update or _needs_coverage(coverage, fail_under, draw)
+    # Only these read the runs themselves.
+    keep_runs = update or folder is not None or _needs_coverage(coverage, fail_under, draw)
     results = asyncio.run(_run_all(cases, jobs, keep_runs=keep_runs))
+    if folder is not None:
+        _record_failures(results, folder)
     updated = _update(results) if update else 0
     failed = sum(bool(result.mismatches) for result in results) - updated
     if junit is not None:
@@ -119,6 +138,16 @@ async def _find_flaky(cases: list[Case], count: int, jobs: int) -> bool:
                 print(f"    {one_line(flaky.message)}")
     print(f"{failing} of {len(cases)} cases fail under {count} variations of each kind")
     return failing > 0
+
+
+def _record_failures(results: list[CaseResult], folder: Path) -> None:
+    from worker.testing.failure_recording import record_failure
+
+    failing = [result for result in results if result.mismatches]
+    if failing:
+        make_folder(folder)
+    for file in filter(None, (record_failure(result, folder) for result in failing)):
+        print(f"recorded {printable(str(file))} (open it: worker report FILE)")
 
 
 def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float | None) -> bool:
@@ -221,12 +250,12 @@ async def _run_all(cases: list[Case], jobs: int, *, keep_runs: bool) -> list[Cas
     results = []
     async with aclosing(run_cases_in_parallel(cases, jobs, keep_runs=keep_runs)) as completed:
         async for result in completed:
-            _print(result)
+            print_result(result)
             results.append(result)
     return results
 
 
-def _print(result: CaseResult) -> None:
+def print_result(result: CaseResult) -> None:
     case = result.case
     print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}")
     for mismatch in result.mismatches:

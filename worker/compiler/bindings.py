@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.compiler.error_sites import MarkKind
 from worker.compiler.visitor import (
     Function,
     Handler,
@@ -32,14 +31,9 @@ def _identifier(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         context.binding.declared.add(name)
     # The parser takes `await (x)` for a call where it does not expect await.
     elif name == b"await":
-        context.mark_asynchronous()
+        walk.check_await(node.start_byte, context)
     else:
         context.scope.used.add(name)
-        context.function.marks.append((node.start_byte, MarkKind.NAME))
-
-
-def _undefined(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
-    context.function.marks.append((node.start_byte, MarkKind.NAME))
 
 
 def _shorthand(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -54,7 +48,6 @@ def _member(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         return
     if walk.has_dollars and target.type == "identifier" and walk.text(target) == b"$":
         context.scope.dollars.append((target.start_byte, context.lazy))
-        context.function.marks.append((target.start_byte, MarkKind.NAME))
     else:
         walk.push(target, context)
     if node.type == "subscript_expression":
@@ -65,6 +58,12 @@ def _default_of(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     """Handle ``target = value`` inside a pattern or a list of parameters."""
     walk.push(node.child_by_field_name("left"), context)
     walk.push(node.child_by_field_name("right"), context.as_value())
+
+
+def _object_pattern(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    # Of a pattern inside another, V8 names no value.
+    walk.sites.pattern(node, "")
+    children(walk, node, context)
 
 
 def _computed(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -81,21 +80,19 @@ def _declaration(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         value = declarator.child_by_field_name("value")
         walk.push(target, binding)
         walk.push(value, context)
-        _destructured(walk, target, value, context)
+        _destructured(walk, target, value)
 
 
 def _assignment(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
     walk.push(left, context)
     walk.push(right, context)
-    _destructured(walk, left, right, context)
+    _destructured(walk, left, right)
 
 
-def _destructured(
-    walk: SyntaxWalk, target: Node | None, value: Node | None, context: NodeContext
-) -> None:
-    if target is not None and value is not None and target.type == "array_pattern":
-        walk.sites.iteration(context.function.marks, 0, target.start_byte + 1, value)
+def _destructured(walk: SyntaxWalk, target: Node | None, value: Node | None) -> None:
+    if target is not None and value is not None:
+        walk.sites.pattern(target, value)
 
 
 # --- functions --------------------------------------------------------------------------------
@@ -139,12 +136,15 @@ def _enter(
 ) -> Scope[StateReference]:
     """Queue a function's parameters and body; ``lazy`` applies if its body is an expression."""
     scope = walk.scope(context.scope)
-    function = Function(scope)
+    function = Function(scope, can_await=any(child.type == "async" for child in node.children))
     single = node.child_by_field_name("parameter")
     if single is not None:
         scope.declared.add(walk.name(single))
     else:
         parameters = node.child_by_field_name("parameters")
+        for parameter in parameters.named_children if parameters is not None else ():
+            target = parameter.child_by_field_name("left") or parameter
+            walk.sites.pattern(target, "undefined", "parameter")
         walk.push(parameters, NodeContext(scope, function, lazy, scope))
     body = node.child_by_field_name("body")
     if body is not None and body.type == "statement_block":
@@ -168,17 +168,25 @@ def _for_in(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if kind is not None:
         target = inner.with_binding(context.function.scope if kind.type == "var" else inner.scope)
     right = node.child_by_field_name("right")
-    walk.push(node.child_by_field_name("left"), target)
+    left = node.child_by_field_name("left")
+    if left is not None:
+        walk.sites.pattern(left, ".for")
+    walk.push(left, target)
     walk.push(right, inner)
     walk.push(node.child_by_field_name("body"), inner)
+    if any(child.type == "await" for child in node.children):
+        walk.check_await(node.start_byte, context)
     operator = node.child_by_field_name("operator")
     if right is not None and operator is not None and operator.type == "of":
-        walk.sites.iteration(context.function.marks, right.start_byte, right.end_byte, right)
+        walk.sites.iteration(right)
 
 
 def _catch(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     inner = NodeContext(walk.scope(context.scope), context.function, walk.statement)
-    walk.push(node.child_by_field_name("parameter"), inner.with_binding(inner.scope))
+    parameter = node.child_by_field_name("parameter")
+    if parameter is not None:
+        walk.sites.pattern(parameter, ".catch")
+    walk.push(parameter, inner.with_binding(inner.scope))
     walk.push(node.child_by_field_name("body"), inner)
 
 
@@ -210,13 +218,13 @@ def _static_block(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
 
 HANDLERS: Final[dict[str, Handler]] = {
     "identifier": _identifier,
-    "undefined": _undefined,
     "shorthand_property_identifier": _shorthand,
     "shorthand_property_identifier_pattern": _shorthand,
     "member_expression": _member,
     "subscript_expression": _member,
     "assignment_pattern": _default_of,
     "object_assignment_pattern": _default_of,
+    "object_pattern": _object_pattern,
     "computed_property_name": _computed,
     "lexical_declaration": _declaration,
     "variable_declaration": _declaration,
@@ -238,7 +246,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "field_definition": _field,
     "class_static_block": _static_block,
     **dict.fromkeys(
-        ("comment", "html_comment", "number", "string", "regex", "property_identifier",
+        ("comment", "html_comment", "undefined", "number", "string", "regex", "property_identifier",
          "private_property_identifier", "statement_identifier", "this", "super", "true", "false",
          "null", "string_fragment", "escape_sequence", "empty_statement"),
         ignore,

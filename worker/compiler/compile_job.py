@@ -9,13 +9,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler import bindings, operations
 from worker.compiler.compiled_job import CompiledJob
 from worker.compiler.edits import Edits
 from worker.compiler.scope import resolve
-from worker.compiler.syntax import check_expression, check_module, encode_source, parse
+from worker.compiler.syntax import (
+    check_expression,
+    check_module,
+    encode_source,
+    parse,
+    with_line_feeds,
+)
 from worker.compiler.top_level import TopLevel
 from worker.compiler.visitor import LazyState, SyntaxWalk
 from worker.errors import PlanError
@@ -29,6 +37,7 @@ _HANDLERS: Final = bindings.HANDLERS | operations.HANDLERS
 
 def compile_job(source: str) -> CompiledJob:
     """Compile a job's source. Raises ``PlanError`` (SyntaxError) with line and column, from 1."""
+    source = with_line_feeds(source)
     text = encode_source(source, "SyntaxError")
     root = parse(text)
     # The parser has errors on some valid sources: the engine decides.
@@ -41,15 +50,15 @@ def compile_job(source: str) -> CompiledJob:
     if walk.needs_engine_check:
         check_module(source)
     resolve(walk.scopes)
-    wrapped = _write_lazy_state(walk)
+    _write_lazy_state(walk)
     _write_operations(walk)
     if top.imports or top.hashbang:
         walk.edits.head(top.hashbang, b" ".join(top.imports))
-    return _compiled(walk, wrapped)
+    return _compiled(walk, top)
 
 
-def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
-    """Replace each undeclared ``$`` by the state; return the ranges wrapped in functions."""
+def _write_lazy_state(walk: SyntaxWalk) -> None:
+    """Replace each undeclared ``$`` by the state."""
     wraps: set[LazyState] = set()
     # In the order of the source: the first error is the one reported.
     for offset, lazy in sorted(walk.top.scope.dollars, key=lambda dollar: dollar[0]):
@@ -60,7 +69,6 @@ def _write_lazy_state(walk: SyntaxWalk) -> list[tuple[int, int]]:
             wraps.add(lazy)
     for lazy in wraps:
         _write_arrow(walk.edits, lazy)
-    return [(lazy.start, lazy.end) for lazy in wraps]
 
 
 def _write_arrow(edits: Edits, lazy: LazyState) -> None:
@@ -77,16 +85,31 @@ def _write_operations(walk: SyntaxWalk) -> None:
         walk.edits.wrap(operation.start, operation.end, b"$worker.op(" + thunk, b")")
 
 
-def _compiled(walk: SyntaxWalk, wrapped: list[tuple[int, int]]) -> CompiledJob:
+def _compiled(walk: SyntaxWalk, top: TopLevel) -> CompiledJob:
     edited = walk.edits.apply()
     scope = walk.top.scope
     return CompiledJob(
-        body=edited.body.decode(),
+        body=edited.body.decode() + _collected(top.exports),
         positions=edited.positions(),
         free=_names(scope.used),
         free_calls=_names(scope.called),
-        sites=walk.sites.located(edited, wrapped),
+        sites=walk.sites.located(edited),
+        operations=tuple(_operations(walk)),
+        exports=_names(set(top.exports)),
     )
+
+
+def _collected(exports: Mapping[bytes, bytes]) -> str:
+    """Write the end of a body, which hands over what the source exports."""
+    members = [f"{json.dumps(name.decode())}: {local.decode()}" for name, local in exports.items()]
+    default = exports.get(b"default")
+    handed = f"\n;$worker.exported = {{{', '.join(members)}}};" if members else ""
+    return handed + (f"$worker.default = {default.decode()};" if default else "")
+
+
+def _operations(walk: SyntaxWalk) -> Iterator[tuple[int, str]]:
+    for operation in sorted(walk.operations, key=lambda operation: operation.start):
+        yield walk.source.count(b"\n", 0, operation.start) + 1, operation.name
 
 
 def _names(names: set[bytes]) -> tuple[str, ...]:

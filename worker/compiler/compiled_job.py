@@ -16,15 +16,19 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     of a stretch that was copied as it stands; lines and columns count from 1, in code points.
     ``free`` are the names that the source uses and never declares, ``free_calls`` those of them
     that it calls, or whose members it calls. ``sites`` maps the ``line:column`` at which the engine
-    reports an error in ``body`` to the source text of what was called or iterated there
-    (``state.data.items``).
+    reports an error in ``body`` to what was called, iterated or destructured there.
+    ``operations`` are the lines and the callees' names of the top-level operations, a name empty
+    where the callee is no plain name. ``exports`` are the names that the source exports; the body
+    leaves their values in ``$worker.exported``.
     """
 
     body: str
     positions: tuple[tuple[int, int, int], ...] = ()
     free: tuple[str, ...] = ()
     free_calls: tuple[str, ...] = ()
-    sites: Mapping[str, str] = field(default_factory=dict)
+    sites: Mapping[str, Mapping[str, str | int | bool]] = field(default_factory=dict)
+    operations: tuple[tuple[int, str], ...] = ()
+    exports: tuple[str, ...] = ()
 
     def origin(self, line: int, column: int) -> tuple[int, int]:
         """Map a (line, column) in ``body`` to that in the author's source."""

@@ -1,180 +1,156 @@
-"""Error sites: the call or iteration at the position of an error such as ``not a function``.
+"""Error sites: what was called, iterated or destructured at the position of an error.
 
-The engine reports the last position that it recorded in the function's code before the instruction
-that failed. It records a name that is read, exactly where it stands; and the token after ``(`` of a
-call, after ``new``, ``throw`` or a binary operator, and at the start of an expression statement.
-The column of such a token is the start of the nearest word, or the end of the nearest space, at or
-before it, and counts bytes.
+The engine reports a position, the same as V8: of a call the name that is called (``b`` in
+``a.b(c)``) or else its parenthesis, of ``new`` that word, of a property its name, of an index its
+bracket, of an operator itself. A pattern is reported at its own bracket.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING
-
-from worker.compiler.scope import JS_GLOBALS
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
     from worker.compiler.edits import Edited
 
-# Messages stay short, and the search for a token stays linear in a source without spaces.
 TEXT_LIMIT = 60
+"""Length of an expression in a message."""
+
 _CHAIN_LIMIT = 12
-_LOOK_BACK = 200
-_TOKENS_BACK = 20
 _UNNAMED = "(intermediate value)"
+_LITERALS = ("number", "object", "regex", "true", "false")
 
-_SPACE = re.compile(rb"(?:\s|/\*.*?\*/|//[^\n]*)*", re.DOTALL)
-_WORD_START = re.compile(rb"[A-Za-z_$]")
-_WORD = re.compile(rb"[\w$\x80-\xff]")
-_WORD_END = re.compile(rb"(?<![\w$\x80-\xff])[\w$\x80-\xff]+\Z")
+Site = dict[str, str | int | bool]
+"""Description of a site.
 
+It has ``called``, ``constructed`` or ``iterated``, or ``pattern`` with ``property`` and ``of``.
 
-class MarkKind(IntEnum):
-    """Rule for the position of a mark. At one offset, that of a name is recorded last."""
-
-    TOKEN = 0
-    AFTER = 1
-    NAME = 2
-
-
-Marks = list[tuple[int, MarkKind]]
-"""Positions that the engine records in one function, as offsets into the source."""
+``line`` and ``column`` are those of the author's source that V8 reports for a pattern.
+"""
 
 
 @dataclass(slots=True)
 class ErrorSites:
-    """Collects calls and iterations, and computes where the engine will report their errors."""
+    """Collects the sites of a source, by the offsets that the engine reports."""
 
     source: bytes
-    _calls: list[tuple[Marks, int, int, Node]] = field(default_factory=list)
-    _iterations: list[tuple[Marks, int, int, Node]] = field(default_factory=list)
+    _sites: list[tuple[int, Site]] = field(default_factory=list)
+    _patterns: set[int] = field(default_factory=set)
 
-    def call(self, marks: Marks, start: int, end: int, callee: Node) -> None:
-        """Add a call that the engine records first at ``start``, with arguments up to ``end``."""
-        self._calls.append((marks, start, end, callee))
+    def call(self, callee: Node, arguments: Node) -> None:
+        """Add a call."""
+        name = _called_name(callee)
+        offset = arguments.start_byte if name is None else name.start_byte
+        self._sites.append((offset, {"called": self._text(callee)}))
 
-    def iteration(self, marks: Marks, start: int, end: int, iterable: Node) -> None:
-        self._iterations.append((marks, start, end, iterable))
+    def construction(self, node: Node, constructor: Node) -> None:
+        """Add a ``new`` expression."""
+        self._sites.append((node.start_byte, {"constructed": self._text(constructor)}))
 
-    def located(self, edited: Edited, wrapped: Sequence[tuple[int, int]]) -> dict[str, str]:
-        """Map each ``line:column`` in the body to the text of the expression that fails there.
+    def iteration(self, iterable: Node, *, in_call: bool = False) -> None:
+        """Add an expression that is spread (into a call, or elsewhere) or iterated."""
+        text = "{}" if iterable.type == "object" else self._text(iterable)
+        if iterable.type == "call_expression":
+            callee = self._text(iterable.child_by_field_name("function") or iterable)
+            text = f"{callee} is not a function or its return value"
+        offset = reported_offset(iterable)
+        self._sites.append((offset, {"iterated": text, **({"spread": True} if in_call else {})}))
 
-        ``wrapped`` are the ranges that became functions of their own. If calls share a position
-        (``a(b(x))``), the text names them all, except the language's own functions. An iteration
-        at the position of a call (``a(...b)``) has the key ``line:column:iterated``.
+    def pattern(self, pattern: Node, value: Node | str, kind: str = "value") -> None:
+        """Add a pattern with the value that is assigned to it, or what V8 calls that value.
+
+        ``kind`` is ``parameter`` where the value is an argument.
         """
-        locator = _Locator(edited, sorted(wrapped))
-        called: dict[str, dict[str, None]] = {}
-        for marks, start, end, callee in self._calls:
-            position = locator.last_mark(marks, start, end)
-            called.setdefault(position, {})[expression_text(self.source, callee)] = None
-        sites = {key: _capped(" or ".join(_suspects(texts))) for key, texts in called.items()}
-        for marks, start, end, iterable in self._iterations:
-            position = locator.last_mark(marks, start, end)
-            shared = not all(map(_is_known, called.get(position, ())))
-            key = f"{position}:iterated" if shared else position
-            sites[key] = _capped(self._iterable(iterable))
-        sites.pop("", None)  # what has no mark of its own
+        if pattern.type == "object_pattern" and pattern.start_byte not in self._patterns:
+            self._patterns.add(pattern.start_byte)
+            of = value if isinstance(value, str) else self._text(value)
+            name, has_default, at = self._first_property(pattern)
+            site: Site = {"pattern": kind, "property": name, "of": "" if has_default else of}
+            self._add(pattern, site, at)
+        elif pattern.type == "array_pattern" and value == ".for":
+            self._sites.append((pattern.start_byte, {"iterated": ".for"}))
+        elif pattern.type == "array_pattern" and not isinstance(value, str):
+            literal = value.type in _LITERALS
+            text = _capped(_slice(self.source, value)) if literal else ""
+            self._add(pattern, {"iterated": text}, reported_offset(value))
+
+    def _first_property(self, pattern: Node) -> tuple[str, bool, int]:
+        """Return an object pattern's first name, whether it has a default, and its offset."""
+        first = next(iter(pattern.named_children), None)
+        match first.type if first is not None else "":
+            case "shorthand_property_identifier_pattern":
+                key, has_default = first, False
+            case "object_assignment_pattern":
+                key, has_default = first and first.child_by_field_name("left"), True
+            case "pair_pattern":
+                key = first and first.child_by_field_name("key")
+                value = first and first.child_by_field_name("value")
+                has_default = value is not None and value.type.endswith("_pattern")
+            case "rest_pattern":
+                inside = first.named_children[0] if first and first.named_child_count else pattern
+                return "", False, inside.start_byte
+            case _:
+                key, has_default = None, False
+        if key is None or key.type == "computed_property_name":
+            return "", has_default, pattern.start_byte
+        return _slice(self.source, key).strip("'\""), has_default, key.start_byte
+
+    def _add(self, pattern: Node, site: Site, at: int) -> None:
+        line_start = self.source.rfind(b"\n", 0, at) + 1
+        site["line"] = self.source.count(b"\n", 0, at) + 1
+        site["column"] = len(self.source[line_start:at].decode(errors="ignore")) + 1
+        self._sites.append((pattern.start_byte, site))
+
+    def _text(self, node: Node) -> str:
+        return _capped(expression_text(self.source, node))
+
+    def located(self, edited: Edited) -> dict[str, Site]:
+        """Map each ``line:column`` in the body, where the engine reports an error, to its site."""
+        line_starts = [0, *(match.end() for match in re.finditer(rb"\n", edited.body))]
+        sites: dict[str, Site] = {}
+        for offset, site in self._sites:
+            position = edited.moved(offset)
+            line = bisect_right(line_starts, position)
+            key = f"{line}:{position - line_starts[line - 1] + 1}"
+            # One position can be that of a call and of its spread result.
+            sites.setdefault(key, {}).update(site)
         return sites
 
-    def _iterable(self, node: Node) -> str:
-        if node.type != "call_expression":
-            return expression_text(self.source, node)
-        callee = node.child_by_field_name("function") or node
-        return f"{expression_text(self.source, callee)} is not a function or its return value"
+
+def _called_name(callee: Node) -> Node | None:
+    """Return the last name of a callee, where V8 reports its call; ``None`` if it has none."""
+    if callee.type in ("identifier", "super", "import"):
+        return callee
+    if callee.type == "member_expression":
+        return callee.child_by_field_name("property")
+    return None
 
 
-class _Locator:
-    """Computes the position that the engine reports, in the edited body."""
-
-    def __init__(self, edited: Edited, wrapped: Sequence[tuple[int, int]]) -> None:
-        self._edited, self._wrapped = edited, wrapped
-        self._enclosing = _enclosing(wrapped)
-        self._line_starts = [0, *(match.end() for match in re.finditer(rb"\n", edited.body))]
-        self._sorted: set[int] = set()
-
-    def last_mark(self, marks: Marks, start: int, end: int) -> str:
-        """Return the last mark in a range, as ``line:column``; empty if there is none."""
-        # The walk collects marks in any order; each function's are sorted once.
-        if id(marks) not in self._sorted:
-            marks.sort()
-            self._sorted.add(id(marks))
-        index = bisect_left(marks, (end,)) - 1
-        # Marks inside of a wrapped range belong to its function, not to the one around it.
-        while index >= 0 and (wrap_start := self._wrap_start(marks[index][0], start)):
-            index = bisect_left(marks, (wrap_start,)) - 1
-        return self._format(*marks[index]) if index >= 0 and marks[index][0] >= start else ""
-
-    def _wrap_start(self, offset: int, start: int) -> int:
-        """Return the start of a wrapped range that contains ``offset`` and not ``start``, or 0."""
-        index = bisect_right(self._wrapped, offset, key=_first) - 1
-        while index >= 0 and self._wrapped[index][1] <= offset:
-            index = self._enclosing[index]
-        return self._wrapped[index][0] if index >= 0 and self._wrapped[index][0] > start else 0
-
-    def _format(self, offset: int, kind: MarkKind) -> str:
-        body, position = self._edited.body, self._edited.moved(offset)
-        if kind is MarkKind.AFTER:
-            space = _SPACE.match(body, position + 1)
-            position = space.end() if space else position + 1
-        if kind is not MarkKind.NAME:
-            position = _token_position(body, position)
-        line = bisect_right(self._line_starts, position)
-        return f"{line}:{position - self._line_starts[line - 1] + 1}"
-
-
-def _first(wrapped: tuple[int, int]) -> int:
-    return wrapped[0]
-
-
-def _enclosing(ranges: Sequence[tuple[int, int]]) -> list[int]:
-    """Compute, for sorted nested ranges, the index of the range around each (-1: none)."""
-    enclosing: list[int] = []
-    for index, (start, _) in enumerate(ranges):
-        around = index - 1
-        while around >= 0 and ranges[around][1] <= start:
-            around = enclosing[around]
-        enclosing.append(around)
-    return enclosing
-
-
-def _token_position(body: bytes, position: int) -> int:
-    """Compute the offset that the engine reports for a token: see the top of this module."""
-    for _ in range(_TOKENS_BACK):
-        if position == 0 or _WORD_START.match(body, position):
-            break
-        if body[position - 1 : position].isspace() or body.endswith(b"*/", 0, position):
-            break
-        position = _previous(body, position)
-    return position
-
-
-def _previous(body: bytes, position: int) -> int:
-    near = max(0, position - _LOOK_BACK)
-    last = body[position - 1 : position]
-    if last in (b"'", b'"'):
-        opening = body.rfind(last, near, position - 1)
-        return opening if opening >= 0 else position - 1
-    word = _WORD_END.search(body, near, position) if _WORD.match(last) else None
-    return word.start() if word else position - 1
-
-
-# Functions of the language exist: if there is another callee, that one fails.
-def _suspects(texts: dict[str, None]) -> Iterator[str]:
-    unknown = [text for text in texts if not _is_known(text)]
-    return iter(unknown or texts)
-
-
-def _is_known(callee: str) -> bool:
-    """Return whether a callee is a function literal, or a function of the language."""
-    return callee == _UNNAMED or callee.partition(".")[0].encode() in JS_GLOBALS
+def reported_offset(node: Node) -> int:
+    """Return where V8 reports that the value of an expression is of the wrong kind."""
+    match node.type:
+        case "member_expression":
+            name = node.child_by_field_name("property")
+            return name.start_byte if name is not None else node.start_byte
+        case "subscript_expression":
+            bracket = next((child for child in node.children if child.type == "["), node)
+            return bracket.start_byte
+        case "call_expression":
+            callee = node.child_by_field_name("function")
+            arguments = node.child_by_field_name("arguments")
+            name = _called_name(callee) if callee is not None else None
+            return (name or arguments or node).start_byte
+        case "parenthesized_expression" | "await_expression" if node.named_child_count == 1:
+            return reported_offset(node.named_children[0])
+        case "binary_expression":
+            operator = node.child_by_field_name("operator")
+            return (operator or node).start_byte
+        case _:
+            return node.start_byte
 
 
 def _capped(text: str) -> str:
@@ -197,7 +173,7 @@ def expression_text(source: bytes, node: Node) -> str:
 def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
     """Split a chain into its last link and the expression before it."""
     match node.type:
-        case "identifier" | "this" | "undefined" | "number":
+        case "identifier" | "this" | "undefined" | "number" | "null" | "true" | "false":
             return _slice(source, node), None
         case "string":
             return f'"{_slice(source, node)[1:-1]}"', None

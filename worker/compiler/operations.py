@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.compiler.error_sites import MarkKind
 from worker.compiler.scope import JS_GLOBALS
 from worker.compiler.visitor import Handler, LazyState, NodeContext, SyntaxWalk, children
 
@@ -63,13 +62,14 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if root.type == "identifier" and walk.text(root) != b"await":
         context.scope.called.add(walk.name(root))
     walk.push(callee, context.as_value())
-    walk.sites.call(context.function.marks, arguments.start_byte, node.end_byte, callee)
+    walk.sites.call(callee, arguments)
     if context.deferring and not is_operation(walk, node):
         context = context.as_value()
     if arguments.type == "template_string":
-        context.function.marks.append((arguments.start_byte, MarkKind.TOKEN))
         return walk.push(arguments, context)
-    context.function.marks.append((arguments.start_byte, MarkKind.AFTER))
+    if walk.has_dollars and _hangs_on_state(walk, callee):
+        # The state function around the whole call has the arguments in it too.
+        return children(walk, arguments, context.as_value())
     return _arguments(walk, arguments, context)
 
 
@@ -78,6 +78,16 @@ def _root(node: Node) -> Node:
     while node.type == "member_expression" and (target := node.child(0)) is not None:
         node = target
     return node
+
+
+def _hangs_on_state(walk: SyntaxWalk, callee: Node) -> bool:
+    """Return whether a callee is a property of ``$``, directly or of what such a call returns."""
+    node: Node | None = callee
+    if callee.type == "identifier":
+        return False
+    while node is not None and node.type in _CHAIN:
+        node = strip_parentheses(node.child(0))
+    return node is not None and node.type == "identifier" and walk.text(node) == b"$"
 
 
 def _arguments(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -145,9 +155,7 @@ def _write_link(walk: SyntaxWalk, callee: Node) -> None:
 def _new(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     constructor = node.child_by_field_name("constructor")
     if constructor is not None:
-        marks, start = context.function.marks, constructor.start_byte
-        marks.append((start, MarkKind.TOKEN))
-        walk.sites.call(marks, start, node.end_byte, constructor)
+        walk.sites.construction(node, constructor)
     children(walk, node, context)
 
 
@@ -155,8 +163,8 @@ def _spread(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     # Also in an object, where it cannot fail: the engine never reports that site.
     value = node.named_child(0)
     if value is not None:
-        marks = context.function.marks
-        walk.sites.iteration(marks, value.start_byte, value.end_byte, value)
+        around = node.parent
+        walk.sites.iteration(value, in_call=around is not None and around.type == "arguments")
     children(walk, node, context)
 
 
@@ -168,27 +176,8 @@ def _yield(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
 
 
 def _await(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
-    context.mark_asynchronous()
+    walk.check_await(node.start_byte, context)
     children(walk, node, context.as_value())
-
-
-def _binary(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
-    right = node.child_by_field_name("right")
-    if right is not None and walk.text(node.children[-2]) not in _UNMARKED:
-        context.function.marks.append((right.start_byte, MarkKind.TOKEN))
-    children(walk, node, context)
-
-
-# The engine compiles these operators without recording a position.
-_UNMARKED: Final = (b"&&", b"||", b"??", b"**")
-
-
-def _with_value(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
-    """Handle ``throw`` and expression statements."""
-    value = node.named_child(0)
-    if value is not None:
-        context.function.marks.append((value.start_byte, MarkKind.TOKEN))
-    children(walk, node, context)
 
 
 # --- nodes that a function's body cannot contain ------------------------------------------------
@@ -222,9 +211,6 @@ HANDLERS: Final[dict[str, Handler]] = {
     "spread_element": _spread,
     "yield_expression": _yield,
     "await_expression": _await,
-    "binary_expression": _binary,
-    "expression_statement": _with_value,
-    "throw_statement": _with_value,
     "return_statement": _return,
     "meta_property": _meta,
     "import_statement": _misplaced,

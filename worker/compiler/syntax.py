@@ -29,12 +29,14 @@ _TOKEN = re.compile(
 
 # Users know the messages of Node, and OpenFn shows those.
 _INVALID = "Invalid or unexpected token"
+AWAIT = "await is only valid in async functions and the top level bodies of modules"
 _NODE_MESSAGES = (
     (r"unexpected end of (string|comment)|unexpected character|invalid first char.*", _INVALID),
     (r"unexpected (line terminator in|end of) regexp", "Invalid regular expression: missing /"),
     (r"invalid redefinition of .*", "Identifier has already been declared"),
     (r"missing initializer for .*", "Missing initializer in const declaration"),
     (r"invalid (assignment left-hand side|lvalue.*)", "Invalid left-hand side in assignment"),
+    (r"unexpected 'await' keyword", AWAIT),
     (r"return not in a function", "Illegal return statement"),
     (r"break must be inside .*", "Illegal break statement"),
     (r"continue must be inside .*", "Illegal continue statement"),
@@ -54,6 +56,11 @@ def _parser() -> Parser:
 def parse(source: bytes) -> Node:
     """Parse a source; ``has_error`` of the tree means that the source may be invalid."""
     return _parser().parse(source).root_node
+
+
+def with_line_feeds(source: str) -> str:
+    """Replace each carriage return that ends a line alone, as JavaScript allows."""
+    return re.sub(r"\r(?!\n)", "\n", source) if "\r" in source else source
 
 
 def encode_source(source: str, error_type: str) -> bytes:
@@ -120,6 +127,10 @@ def _node_message(error: str, source: str, lines_before: int) -> str:
     if position is None:
         return message
     offset = _offset(source, int(position[1]) - lines_before, int(position[2]))
+    # Outside of async functions await is a name, so that the next token is the wrong one.
+    before = source[:offset].rstrip()
+    if re.search(r"(?<![\w$.])await$", before):
+        return f"{AWAIT} {_position(source, len(before) - len('await'))}"
     for pattern, node_message in _NODE_MESSAGES:
         if re.fullmatch(pattern, message):
             return f"{node_message} {_position(source, offset)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from worker.compiler.operations import is_operation, strip_parentheses
@@ -15,10 +16,14 @@ _ANONYMOUS = ("class", "function_expression", "generator_function")
 
 
 class TopLevel:
-    """Starts the walk at each statement; collects ``imports``, to be hoisted in this order."""
+    """Starts the walk at each statement.
+
+    Collects ``imports``, to be hoisted in this order, and ``exports``, local by exported names.
+    """
 
     def __init__(self) -> None:
         self.imports: list[bytes] = []
+        self.exports: dict[bytes, bytes] = {}
         self.hashbang = 0
 
     def start(self, walk: SyntaxWalk, root: Node) -> None:
@@ -33,7 +38,7 @@ class TopLevel:
             case "import_statement":
                 self._import(walk, node)
             case "export_statement":
-                _export(walk, node, context)
+                self._export(walk, node, context)
             case "hash_bang_line":
                 self.hashbang = node.end_byte
             case kind:
@@ -43,11 +48,62 @@ class TopLevel:
         source = node.child_by_field_name("source")
         if source is None:
             raise walk.error("Unexpected token in an import", node.start_byte)
-        module = b"$worker.import(" + walk.text(source) + b");"
         clauses = [child for child in node.named_children if child.type == "import_clause"]
+        line_start = walk.source.rfind(b"\n", 0, node.start_byte) + 1
+        line = walk.source.count(b"\n", 0, node.start_byte) + 1
+        names = [_imported(walk, clause) for clause in clauses]
+        place = f", {line}, {node.start_byte - line_start + 1}, ".encode()
+        listed = b"[" + b", ".join(name for clause in names for name in clause) + b"]"
+        module = b"$worker.import(" + walk.text(source) + place + listed + b");"
         self.imports.append(_bindings(walk, clauses[0], module) if clauses else module)
         # The semicolon keeps the statement before it from continuing after the import.
         walk.edits.replace(node.start_byte, node.end_byte, b";")
+
+    def _export(self, walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+        declaration = node.child_by_field_name("declaration")
+        if node.child_by_field_name("source") is None:
+            if declaration is not None:
+                self.exports |= {name: name for name in _declared_names(walk, declaration)}
+            for clause in node.named_children:
+                if clause.type == "export_clause":
+                    self.exports |= dict(_exported(walk, clause))
+            # An exported declaration is a default one where that word stands before it.
+            if any(child.type == "default" for child in node.children):
+                self.exports.pop(b"default", None)
+                for name in _declared_names(walk, declaration) if declaration is not None else ():
+                    self.exports.pop(name, None)
+        _export(walk, node, context)
+
+
+def _declared_names(walk: SyntaxWalk, declaration: Node) -> Iterator[bytes]:
+    if declaration.type not in _DECLARATIONS:
+        name = declaration.child_by_field_name("name")
+        if name is not None:
+            yield walk.text(name)
+        return
+    waiting = [d.child_by_field_name("name") for d in declaration.named_children]
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        if node.type in ("identifier", "shorthand_property_identifier_pattern"):
+            yield walk.text(node)
+        elif node.type in ("object_assignment_pattern", "assignment_pattern"):
+            waiting.append(node.child_by_field_name("left"))
+        elif node.type == "pair_pattern":
+            waiting.append(node.child_by_field_name("value"))
+        else:
+            waiting += node.named_children
+
+
+def _exported(walk: SyntaxWalk, clause: Node) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the exported and the local name of each item of ``export {a as b}``."""
+    for item in clause.named_children:
+        name, alias = item.child_by_field_name("name"), item.child_by_field_name("alias")
+        if item.type == "export_specifier" and name is not None:
+            walk.top.scope.used.add(walk.name(name))
+            exported = walk.text(alias or name).strip(b"'\"")
+            yield exported, walk.text(name)
 
 
 def _statement(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -58,9 +114,20 @@ def _statement(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         return walk.push(node, context)
     if not is_operation(walk, call):
         return walk.push(node, context)
-    operation = Operation(expression.start_byte, expression.end_byte)
+    operation = Operation(expression.start_byte, expression.end_byte, _operation_name(walk, call))
     walk.operations.append(operation)
     return walk.push(expression, context.with_deferring(operation))
+
+
+def _operation_name(walk: SyntaxWalk, call: Node) -> str:
+    callee = call.child_by_field_name("function")
+    if callee is None:
+        return ""
+    if callee.type == "identifier":
+        return walk.text(callee).decode()
+    # A chain of .then and .catch becomes a call of defer, also on OpenFn.
+    name = callee.child_by_field_name("property")
+    return "defer" if name is not None and walk.text(name) in (b"then", b"catch") else ""
 
 
 def _bindings(walk: SyntaxWalk, clause: Node, module: bytes) -> bytes:
@@ -87,6 +154,18 @@ def _destructured(names: list[bytes], namespace: bytes, module: bytes) -> bytes:
     return b"const " + namespace + b" = " + module + rest
 
 
+def _imported(walk: SyntaxWalk, clause: Node) -> list[bytes]:
+    """Return the names that an import takes from its module, as texts of JavaScript."""
+    names: list[bytes] = []
+    for child in clause.named_children:
+        if child.type == "identifier":
+            names.append(b'"default"')
+        elif child.type == "named_imports":
+            specifiers = (n for n in child.named_children if n.type == "import_specifier")
+            names += [walk.text(n.child(0) or n).strip(b"'\"") for n in specifiers]
+    return [name if name.startswith(b'"') else b'"' + name + b'"' for name in names]
+
+
 def _specifier(walk: SyntaxWalk, node: Node) -> bytes:
     alias = node.child_by_field_name("alias")
     name = node.child(0)
@@ -103,7 +182,7 @@ def _declared(walk: SyntaxWalk, node: Node) -> bytes:
 def _export(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     source = node.child_by_field_name("source")
     declaration = node.child_by_field_name("declaration")
-    # A job exports to nobody: only the effects of an export are kept.
+    # The exported values are collected at the end of the body.
     if source is not None:
         module = b"$worker.import(" + walk.text(source) + b");"
         walk.edits.replace(node.start_byte, node.end_byte, module)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from worker.compiler.edits import Edits
-from worker.compiler.error_sites import ErrorSites, Marks
+from worker.compiler.error_sites import ErrorSites
 from worker.compiler.scope import Scope
-from worker.compiler.syntax import format_position
+from worker.compiler.syntax import AWAIT, format_position
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ class LazyState:
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """Range of a top-level operation, and whether it awaits."""
+    """Range of a top-level operation, the name that it calls, and whether it awaits."""
 
     start: int
     end: int
+    name: str
     asynchronous: bool = False
 
 
@@ -49,10 +50,10 @@ StateReference = tuple[int, LazyState]
 
 @dataclass(slots=True, eq=False)
 class Function:
-    """Innermost function of a node: the scope of its ``var``, and the marks of its code."""
+    """Innermost function of a node, with the scope of its ``var``, and whether it can await."""
 
     scope: Scope[StateReference]
-    marks: Marks = field(default_factory=list)
+    can_await: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +105,7 @@ class SyntaxWalk:
         # Few sources use $: without one, no argument needs a context of its own.
         self.has_dollars = b"$" in source
         self.statement = LazyState(error=IN_STATEMENT)
-        self.top = Function(Scope())
+        self.top = Function(Scope(), can_await=True)
         self.scopes = [self.top.scope]
         # A stack instead of recursion: sources can be nested more deeply than Python's limit. The
         # order of the walk does not matter, as scopes, edits and marks are sorted afterwards.
@@ -131,6 +132,12 @@ class SyntaxWalk:
     def name(self, node: Node) -> bytes:
         text = self.source[node.start_byte : node.end_byte]
         return _unescaped(text) if b"\\" in text else text
+
+    def check_await(self, offset: int, context: NodeContext) -> None:
+        """Raise ``PlanError`` where an await stands in a function that is not asynchronous."""
+        if not context.function.can_await:
+            raise self.error(AWAIT, offset)
+        context.mark_asynchronous()
 
     def error(self, message: str, offset: int) -> PlanError:
         return PlanError(f"{message} {format_position(self.source, offset)}", type="SyntaxError")

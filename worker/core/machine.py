@@ -14,9 +14,10 @@ The rules, all of them:
    evaluated, nothing more runs.
 6. A condition that throws crashes the step that it leaves (EdgeConditionError; its limits kill
    it as they would a step), with the step's own error as the cause, and so the run.
-7. The run succeeds when every leaf succeeded. Otherwise the first failing leaf in plan order
-   gives it its error. The final state is the leaf's bare state, or a map by leaf key where there
-   are several; a leaf that returned nothing is dropped.
+7. The run succeeds when every leaf succeeded, and every execution whose targets ``end`` kept from
+   running. Otherwise the first that failed, in plan order, gives it its error. The final state is
+   the leaf's bare state, or a map by leaf key where there are several; a leaf that returned nothing
+   is dropped.
 8. Exactly one ``CompleteRun``, always last.
 9. A run that has used up its activations, and needs another, is killed (StepLimitError): a chain
    of diamonds has exponentially many. Steps without code count too.
@@ -166,10 +167,14 @@ class IllegalEvent(Exception):
 
 
 class Activation(Struct, frozen=True):
-    """A step that waits in the queue, with its input."""
+    """A step that waits in the queue, with its input.
+
+    ``source`` is the execution that led to it, for the first target of that execution only.
+    """
 
     step: str
     input: Any
+    source: Leaf | None = None
 
 
 # Compared by identity: to compare plans and queues by value costs more than any caller needs.
@@ -316,12 +321,15 @@ def _take_edges(state: MachineState, result: EdgesEvaluated) -> Transition:
     effects: tuple[Effect, ...] = ()
     if step.runs_code:
         effects = (CompleteStep(step=step, outcome=outcome, next=targets),)
-    ends_here = step.id == state.plan.end
+    ends_here, leaf = step.id == state.plan.end, _leaf(state, step, outcome)
     if ends_here or not targets:
-        state = replace(state, leaves=(_leaf(state, step, outcome), state.leaves))
+        state = replace(state, leaves=(leaf, state.leaves))
     if ends_here:
         return _complete(state, None, effects)
-    activations = (Activation(target, outcome.state) for target in targets)
+    activations = (
+        Activation(target, outcome.state, leaf if index == 0 else None)
+        for index, target in enumerate(targets)
+    )
     return _advance(replace(state, queue=state.queue.push(activations)), effects)
 
 
@@ -361,7 +369,9 @@ def _complete(
     """End the run (rules 7 and 8)."""
     # An abort leaves no final state: what earlier leaves returned is not the run's result.
     leaves = () if abort else tuple(iterate(state.leaves))[::-1]
-    error = abort or _first_failure(state.plan, leaves)
+    # Executions whose first target still waits have led to no other.
+    stranded = [waiting.source for waiting in state.queue if waiting.source is not None]
+    error = abort or _first_failure(state.plan, (*leaves, *stranded))
     status = Status.SUCCESS if error is None else status_of(error.type)
     state = replace(state, phase=Phase.COMPLETED, step=None, outcome=None, queue=Queue())
     return state, None, (*effects, CompleteRun(status=status, error=error, leaves=leaves))

@@ -60,12 +60,48 @@ class Outcome(Struct, frozen=True, kw_only=True):
     error: StepError | None = None
 
 
+def own_error(entry: Any, step_id: str) -> StepError:
+    """Return the error of a step that wrote ``entry`` into ``state.errors`` under its own id."""
+    fields = entry if isinstance(entry, Mapping) else {}
+    message, name = (fields.get(key) for key in ("message", "name"))
+    return StepError(
+        type="JobError",
+        message=message if isinstance(message, str) else "",
+        name=name if isinstance(name, str) else "",
+        job_id=step_id,
+    )
+
+
 OUT_OF_MEMORY = StepError(type="OomError", message="the run used more memory than its limit allows")
 
 
+def job_entry(error: StepError) -> dict[str, Any]:
+    """Convert an error that an anonymous function of a job threw to ``state.errors[step]``.
+
+    Jobs and conditions of existing workflows depend on these keys, and on the absence of others.
+    """
+    entry = {"source": error.source, "severity": error.reason}
+    if error.type in ("TypeError", "RangeError"):
+        text = f"{error.type}: {error.message}"
+        return {**entry, "name": "RuntimeError", "subtype": error.type, "message": text}
+    return {**entry, "name": "JobError", "message": error.message}
+
+
+def scripted_entry(error: StepError) -> dict[str, Any]:
+    """Convert the error of a scripted step to ``state.errors[step]``.
+
+    One with details is that of an adaptor.
+    """
+    entry = job_entry(error)
+    if not error.details:
+        return entry
+    details = {"message": error.message, **error.details}
+    entry.pop("subtype", None)
+    return {**entry, "name": "AdaptorError", "message": error.message, "details": details}
+
+
 def error_entry(error: StepError) -> dict[str, Any]:
-    """Convert an error to the content of ``state.errors[step]``, which jobs can read."""
-    # Jobs and conditions of existing workflows depend on these keys.
+    """Convert the error of a Python step to the content of ``state.errors[step]``."""
     entry: dict[str, Any] = {
         "source": error.source,
         "name": error.type,

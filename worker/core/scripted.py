@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.core.outcome import Outcome, StepError, error_entry
+from worker.core.outcome import Outcome, StepError, own_error, scripted_entry
 from worker.core.status import ERROR_TYPES
 from worker.util.json import dumps
 
@@ -56,18 +56,32 @@ def _remaining(steps: tuple[ScriptedStep, ...], done: int) -> Iterator[ScriptedS
             yield replace(step, first=max(0, step.first - done), last=last)
 
 
-def build_input(upstream: Any, defaults: dict[str, Any], configuration: Any) -> dict[str, Any]:
-    """Merge a step's input: upstream state over defaults, ``data`` one level deep."""
-    state = {"configuration": None, **defaults}
-    state |= upstream if isinstance(upstream, dict) else {}
-    below, above = defaults.get("data"), state.get("data")
-    if isinstance(below, dict) and isinstance(above, dict):
-        state["data"] = {**below, **above}
-    # OpenFn's runtime does the same: jobs may rely on state.data.
-    if state.get("data") is None:
-        state["data"] = {}
-    state["configuration"] = configuration
-    return state
+def build_input(
+    upstream: Any,
+    defaults: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    credentials: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Merge a step's input: upstream state over defaults, ``data`` one level deep.
+
+    The configuration is that of the workflow, the upstream state and the step; the later wins.
+    """
+    above = _spread(upstream)
+    data = above.get("data")
+    # A list or a text stands alone. Jobs may rely on state.data.
+    if not (isinstance(data, list) or (data and not isinstance(data, dict))):
+        data = {**_spread(defaults.get("data")), **(data or {})}
+    merged = {**(credentials or {}), **_spread(above.get("configuration")), **configuration}
+    return {**defaults, **above, "configuration": merged, "data": data}
+
+
+def _spread(value: Any) -> dict[str, Any]:
+    """Return the properties that JavaScript's ``{...value}`` gives of a JSON value."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, str | list):
+        return {str(index): item for index, item in enumerate(value)}
+    return {}
 
 
 def truthy(value: Any) -> bool:
@@ -101,12 +115,14 @@ def _succeeded(step_id: str, text: str) -> Outcome:
         return Outcome(state=text)
     returned = json.loads(text)
     errors = returned.get("errors") if isinstance(returned, dict) else None
-    errored = isinstance(errors, dict) and truthy(errors.get(step_id))
+    written = errors.get(step_id) if isinstance(errors, dict) else None
+    errored = truthy(written)
+    error = own_error(written, step_id) if errored else None
     # As with real code, a falsy value counts as nothing returned.
-    return Outcome(state=text if truthy(returned) else None, errored=errored)
+    return Outcome(state=text if truthy(returned) else None, errored=errored, error=error)
 
 
 def _failed(error: StepError, step_id: str, output: Mapping[str, Any]) -> Outcome:
     before = output.get("errors")
-    errors = {**(before if isinstance(before, dict) else {}), step_id: error_entry(error)}
+    errors = {**(before if isinstance(before, dict) else {}), step_id: scripted_entry(error)}
     return Outcome(state=dumps({**output, "errors": errors}), errored=True, error=error)

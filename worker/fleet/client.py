@@ -11,7 +11,6 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.util.json_input import encode_object
+from worker.util.machine_clock import random_hex
 
 RETRANSMIT_S = 2.0
 PAGE_SIZE = 500
@@ -94,7 +94,7 @@ class _NotificationQueue:
 
 def client_name() -> str:
     """Generate a unique name that nobody can guess: replies are published to it."""
-    return f"c-{uuid.uuid4().hex}"
+    return f"c-{random_hex(16)}"
 
 
 class Client:
@@ -156,7 +156,7 @@ class Client:
         Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
         """
         request = wire.Submit(
-            order_id=order_id or uuid.uuid4().hex,
+            order_id=order_id or random_hex(16),
             workflow=workflow,
             plan=wire.NULL if plan is None else _raw(plan, "plan"),
             input=_raw(input, "input"),
@@ -167,15 +167,21 @@ class Client:
         return _object(await self._request("submit", request))
 
     async def retry(
-        self, id: str, *, from_step: str | None = None, latest: bool = False
+        self,
+        id: str,
+        *,
+        from_step: str | None = None,
+        latest: bool = False,
+        run_id: str | None = None,
     ) -> dict[str, Any]:
         """Start a new run of an order, given by its id or that of one of its runs.
 
         ``latest`` takes the workflow as the control plane has it by now. An order that was rejected
-        runs for the first time.
+        runs for the first time. ``run_id`` is the id of the new run; requests with the same id make
+        one run.
         """
         request = wire.RetryRequest(
-            id=id, run_id=uuid.uuid4().hex, from_step=from_step, latest=latest
+            id=id, run_id=run_id or random_hex(16), from_step=from_step, latest=latest
         )
         return _object(await self._request("retry", request))
 
@@ -270,7 +276,7 @@ class Client:
         Raises :class:`ControlError` for an error reply, and :class:`NoAnswer` after ``wait_s``.
         """
         # One correlation id for all retransmissions: any reply completes the request.
-        correlation = uuid.uuid4().bytes
+        correlation = bytes.fromhex(random_hex(16))
         message = Message(
             topic=self._topics.request(method, self._user),
             payload=wire.encode(payload),

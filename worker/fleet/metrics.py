@@ -6,14 +6,27 @@ the reason.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import ipaddress
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from worker.errors import MachineError, UsageError
+
+# A scraper sends its request at once; whoever does not is disconnected.
+REQUEST_TIMEOUT_S = 5.0
+# A few scrapers and health checks; further connections are closed at once.
+MAX_CONNECTIONS = 64
+_MAX_HEAD_BYTES = 16 * 1024
+_TEXT = "text/plain; charset=utf-8"
+# Domains that nobody can register: DNS rebinding needs a public name.
+_LOCAL_DOMAINS = (".local", ".internal", ".svc", ".localhost", ".lan", ".home.arpa", ".test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +38,18 @@ class Metric:
     values: Mapping[str, float]
     label: str = ""
     counts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Response of the endpoint."""
+
+    status: HTTPStatus
+    body: bytes
+    media_type: str = _TEXT
+
+
+_Render = Callable[[str], _Page]
 
 
 @contextlib.contextmanager
@@ -39,59 +64,175 @@ def serve_metrics(
         yield
         return
     host, port = _parse_address(address)
+    render = _renderer(metrics, problem)
     try:
-        server = make_server(host, port, _app(metrics, problem), WSGIServer, _SilentHandler)
+        listening = socket.create_server(
+            (host.strip("[]"), port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
     except OSError as error:
         raise MachineError(f"cannot listen on {address}: {error.strerror}") from error
-    # A thread of its own: a scrape must work while the event loop is busy.
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    server = _MetricsServer(listening, render)
+    # A thread of its own: a scrape must work while the event loop is busy. It is a daemon, so that
+    # no scrape can hold up the end of the process.
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        server.shutdown()
-        server.server_close()
+        server.stop()
         thread.join(timeout=5)
 
 
 def _parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535:
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise UsageError(f"expected HOST:PORT or PORT, found '{text}'")
     # Loopback by default: metrics name workflows and workers.
     return host or "127.0.0.1", int(port)
 
 
-class _SilentHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass  # a line per scrape would fill the log
+class _MetricsServer:
+    """HTTP server with one request per connection, on an event loop of its own."""
+
+    def __init__(self, listening: socket.socket, render: _Render) -> None:
+        self._listening = listening
+        self._render = render
+        self._connections: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        with contextlib.closing(self._loop):
+            self._loop.run_until_complete(self._serve())
+
+    def stop(self) -> None:
+        """Stop from another thread."""
+        # The loop is closed already where the thread failed.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(
+            self._connected, sock=self._listening, limit=_MAX_HEAD_BYTES
+        )
+        await self._stopped.wait()
+        server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            if len(self._connections) < MAX_CONNECTIONS:
+                self._connections.add(task)
+                await self._handle(reader, writer)
+        finally:
+            self._connections.discard(task)
+            # Not closed but aborted: a client that does not read cannot hold it open.
+            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        failures = (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+        with contextlib.suppress(*failures):
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                request = _parse_request(await reader.readuntil(b"\r\n\r\n"))
+                # In a thread: looking up the own name may take seconds.
+                trusted = is_local_name(request.host) or request.host in await asyncio.to_thread(
+                    _own_names
+                )
+                writer.write(_respond(request, self._render, trusted=trusted))
+                await writer.drain()
 
 
-def _app(metrics: Callable[[], Iterable[Metric]], problem: Callable[[], str]) -> Any:
-    metrics_app = _metrics_app(metrics)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """Line and ``Host`` header of a request; the host is without its port."""
 
-    def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        match environ.get("PATH_INFO"):
+    method: str
+    path: str
+    host: str
+
+
+def _parse_request(head: bytes) -> _Request:
+    line, *fields = head.decode("latin-1").split("\r\n")
+    method, _, rest = line.partition(" ")
+    headers = dict(_header(field) for field in fields if ":" in field)
+    path = rest.partition(" ")[0].partition("?")[0]
+    return _Request(method=method, path=path, host=_without_port(headers.get("host", "")))
+
+
+def _header(field: str) -> tuple[str, str]:
+    name, _, value = field.partition(":")
+    return name.lower(), value.strip()
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+def _respond(request: _Request, render: _Render, *, trusted: bool) -> bytes:
+    if request.method not in ("GET", "HEAD"):
+        page = _Page(status=HTTPStatus.METHOD_NOT_ALLOWED, body=b"only GET and HEAD are allowed\n")
+    elif not trusted:
+        page = _Page(status=HTTPStatus.MISDIRECTED_REQUEST, body=b"unknown Host header\n")
+    else:
+        page = render(request.path)
+    return _encode(page, with_body=request.method != "HEAD")
+
+
+def _encode(page: _Page, *, with_body: bool) -> bytes:
+    head = (
+        f"HTTP/1.1 {page.status.value} {page.status.phrase}\r\n"
+        f"Content-Type: {page.media_type}\r\nContent-Length: {len(page.body)}\r\n"
+        "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (page.body if with_body else b"")
+
+
+def is_local_name(name: str) -> bool:
+    """Return whether a host is an address or a name that cannot be registered publicly.
+
+    Others are refused: a web page whose name is made to resolve to this machine (DNS rebinding)
+    could read the metrics. The name is empty for clients of HTTP/1.0, which send none.
+    """
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(_LOCAL_DOMAINS)
+    return True
+
+
+@functools.cache
+def _own_names() -> tuple[str, str]:
+    return socket.gethostname().lower(), socket.getfqdn().lower()
+
+
+def _renderer(metrics: Callable[[], Iterable[Metric]], problem: Callable[[], str]) -> _Render:
+    exposition, media_type = _exposition(metrics)
+
+    def render(path: str) -> _Page:
+        match path:
             case "/metrics":
-                body: Iterable[bytes] = metrics_app(environ, start)
-                return body
+                return _Page(status=HTTPStatus.OK, body=exposition(), media_type=media_type)
             case "/health":
                 reason = problem()
-                start("503 Service Unavailable" if reason else "200 OK", [_TEXT])
-                return [f"{reason or 'ok'}\n".encode()]
+                status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
+                return _Page(status=status, body=f"{reason or 'ok'}\n".encode())
             case _:
-                start("404 Not Found", [_TEXT])
-                return [b"/metrics or /health\n"]
+                return _Page(status=HTTPStatus.NOT_FOUND, body=b"/metrics or /health\n")
 
-    return app
-
-
-_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+    return render
 
 
-def _metrics_app(metrics: Callable[[], Iterable[Metric]]) -> Any:
+def _exposition(metrics: Callable[[], Iterable[Metric]]) -> tuple[Callable[[], bytes], str]:
+    """Return a function that writes the metrics as text, and the media type of that text."""
     try:
-        from prometheus_client import CollectorRegistry, make_wsgi_app
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
         from prometheus_client.registry import Collector
     except ModuleNotFoundError as error:
@@ -110,4 +251,4 @@ def _metrics_app(metrics: Callable[[], Iterable[Metric]]) -> Any:
 
     registry = CollectorRegistry()
     registry.register(MetricCollector())
-    return make_wsgi_app(registry)
+    return lambda: generate_latest(registry), CONTENT_TYPE_LATEST

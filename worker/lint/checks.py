@@ -70,12 +70,14 @@ class Probe:
 class Subject:
     """Workflow under check, with the results of its conditions by source and expression.
 
-    ``adaptors`` are the installed ones, by the text that steps name them with.
+    ``adaptors`` are the installed ones, by the text that steps name them with, and ``shared`` the
+    names that the workflow's own global functions export.
     """
 
     workflow: Workflow
     names: Names
     adaptors: Mapping[str, Adaptor]
+    shared: frozenset[str]
     probes: dict[tuple[str, str], Probe]
 
     def finding(self, rule: Rule, place: tuple[int, int], message: str) -> Finding:
@@ -115,7 +117,13 @@ async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:
 async def _lint(pool: Pool, workflow: Workflow, names: Names) -> list[Finding]:
     adaptors = choose_adaptors(workflow)
     probes = await _probes(pool, workflow)
-    subject = Subject(workflow=workflow, names=names, adaptors=adaptors, probes=probes)
+    subject = Subject(
+        workflow=workflow,
+        names=names,
+        adaptors=adaptors,
+        shared=_shared_names(workflow),
+        probes=probes,
+    )
     return [finding for check in CHECKS for finding in check(subject)]
 
 
@@ -307,6 +315,14 @@ def check_adaptors(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding(rules.NOT_INSTALLED, step.position, text)
 
 
+def _compiles_job(source: str) -> bool:
+    try:
+        compiled_job(source)
+    except PlanError:
+        return False
+    return True
+
+
 def check_code(subject: Subject) -> Iterator[Finding]:
     """Report what the code of JavaScript jobs uses and does not have, and what it never runs."""
     for step in subject.workflow.steps:
@@ -327,6 +343,11 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             )
             text = f"'{step.id}' ({place}): {mistake.message}"
             yield subject.finding(mistake.rule, step.position, text)
+
+
+def _shared_names(workflow: Workflow) -> frozenset[str]:
+    compiles = workflow.globals.strip() and _compiles_job(workflow.globals)
+    return frozenset(compiled_job(workflow.globals).exports) if compiles else frozenset()
 
 
 def _undeclared(subject: Subject, step: Step, job: CompiledJob, code: JobCode) -> Iterator[Finding]:
@@ -359,7 +380,12 @@ def _job_code(subject: Subject, step: Step, job: CompiledJob) -> JobCode:
         root=parse(step.source.encode()),
         free=frozenset(job.free),
         # What a job calls without declaring it is an operation, or a function of the language.
-        operations=frozenset(job.free) - subject.names.globals - LACKING - {"state", "$"},
+        operations=frozenset(job.free)
+        - subject.names.globals
+        - subject.shared
+        - LACKING
+        - {"state", "$"},
+        helpers=subject.shared,
     )
 
 
@@ -369,7 +395,7 @@ def _known(subject: Subject, step: Step, used: AbstractSet[str]) -> frozenset[st
     ``used`` are those that it calls, or uses as namespaces.
     """
     names = subject.names
-    known = names.globals | {"undefined", "globalThis", "arguments"}
+    known = names.globals | subject.shared | {"undefined", "globalThis", "arguments"}
     if uses_collections(step.source):
         known |= {"collections"}
     if not step.adaptors:

@@ -62,12 +62,16 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCode:
-    """Code of a job: its tree, the names that it does not declare, and the operations of these."""
+    """Code of a job: its tree, the names that it does not declare, and the operations of these.
+
+    ``helpers`` are global functions of the workflow, which may be operations or plain functions.
+    """
 
     source: str
     root: Node
     free: frozenset[str]
     operations: frozenset[str]
+    helpers: frozenset[str] = frozenset()
 
     @property
     def namespaces(self) -> frozenset[str]:
@@ -192,7 +196,7 @@ def _dollar(code: JobCode, place: Place) -> Reports:
         if child.node.type == "arguments" and ancestor.node.type in _CALLS:
             callee = ancestor.node.child_by_field_name("function") or first_of(ancestor.node)
             name = root_name(callee)
-            if name in code.operations:
+            if name in code.operations | code.helpers:
                 return
             # A call that hangs on $ itself becomes a function of the state as a whole.
             if name != "$":
@@ -252,12 +256,12 @@ def _early_state(code: JobCode, places: list[Place]) -> Reports:
         for statement in code.root.named_children
         if statement.type == "expression_statement" and _begins_with_operation(code, statement)
     ]
-    if not ends:
+    if not ends or "state" not in code.free:
         return
     for place in places:
         named = place.node.type in ("identifier", "shorthand_property_identifier")
         is_state = named and text_of(place.node) == "state" and place.node.start_byte >= ends[0]
-        if is_state and not _declares_state(place):
+        if is_state and not _declares_state(place) and not _becomes_function(place):
             text = "this state is the step's input, also after the operations before it: "
             yield place, rules.EARLY_STATE, f"{text}write state => ..., or $"
             return
@@ -272,6 +276,21 @@ def _begins_with_operation(code: JobCode, statement: Node) -> bool:
 def _declares_state(place: Place) -> bool:
     """Return whether a function or block around a name declares ``state``."""
     return any(_binds_state(ancestor.node) for ancestor in place.ancestors())
+
+
+def _becomes_function(place: Place) -> bool:
+    """Return whether a name stands in an argument that ``$`` makes a function of the state."""
+    argument = place
+    for ancestor in place.ancestors():
+        if ancestor.node.type == "arguments" and _has_dollar(argument.node):
+            return True
+        argument = ancestor
+    return False
+
+
+def _has_dollar(node: Node) -> bool:
+    names = (inner.node for inner in walk(node) if inner.node.type == "identifier")
+    return any(text_of(name) == "$" for name in names)
 
 
 def _binds_state(node: Node) -> bool:

@@ -13,7 +13,6 @@ format is written anew in today's.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from worker.replay.recording_writer import RecordingWriter
 from worker.replay.scrub import Scrubber
 from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.document import read_document
+from worker.workflow.documents.document import parse_json, read_document, read_text
 from worker.workflow.load import load
 from worker.workflow.model import Step, Workflow
 from worker.workflow.save import to_execution_plan
@@ -80,6 +79,9 @@ class ImportedRecording(NamedTuple):
 
     file: Path
     workflow: str
+
+
+_STATE_LIMIT_BYTES = 100 * 1024 * 1024
 
 
 def import_recording(source: Path, target: Path) -> ImportedRecording:
@@ -190,10 +192,7 @@ def import_cache(
 def _cached(file: Path) -> Any:
     if not file.is_file():
         return None
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise LoadError(f"not JSON: {error}", file=str(file)) from error
+    return parse_json(read_text(file, _STATE_LIMIT_BYTES), str(file))
 
 
 def _walk(workflow: Workflow, outputs: Mapping[str, Any]) -> Iterator[ImportedExecution]:

@@ -77,10 +77,16 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path, prepared: PreparedRecording, input: Mapping[str, Any], sender: Sender
+        self,
+        path: Path,
+        prepared: PreparedRecording,
+        input: Mapping[str, Any],
+        sender: Sender,
+        run_id: str | None = None,
     ) -> None:
+        """Create the file. ``run_id`` is the id of a run that has one already."""
         # Ids and random numbers of a run follow from its id, so a replay needs the same one.
-        self.run_id = str(uuid.uuid4())
+        self.run_id = run_id or str(uuid.uuid4())
         self._scrub = prepared.scrubber.with_secrets(collect_input_secrets(input))
         header = replace(prepared.header, run_id=self.run_id)
         text = input_text(input)

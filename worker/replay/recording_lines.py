@@ -33,7 +33,7 @@ class RecordingHeader(Struct, frozen=True, kw_only=True, tag_field="type", tag="
 
     ``input`` is the id of the dataclip that the run began with. ``credentials`` are masked, by
     name. ``collections`` is the URL of the endpoint of collections, if the run had one. ``origin``
-    is ``worker``, ``lightning`` or ``cli``; the last two are imports, and have no requests.
+    is ``worker``, ``lightning``, ``cli`` or ``case``: all but the first have no requests.
     """
 
     format: int = FORMAT

@@ -101,8 +101,9 @@ def prepare(
     )
     resolved, missing = configurations(workflow, options.credentials or {})
     collections = collections_of(workflow, options)
-    # Every step, as on OpenFn, which keeps them among the workflow's credentials.
-    shared = collections.configuration if collections else {}
+    # As on OpenFn, which keeps the settings of collections among the workflow's credentials.
+    shared = {**workflow.credentials, **(collections.configuration if collections else {})}
+    own_secrets = collections.secrets if collections else ()
     chosen = choose_adaptors(workflow)
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
     return RunRequest(
@@ -113,16 +114,16 @@ def prepare(
         limits=limits,
         jobs=compiled.jobs,
         conditions=compiled.conditions,
-        configurations={
-            step.id: json.dumps({**shared, **resolved.get(step.id, {})})
-            for step in workflow.steps
-            if shared or step.id in resolved
-        },
+        shared=compiled.shared,
+        permissive=workflow.options.get("permissive_globals") is True,
+        redacts_payload=workflow.options.get("payload") == "openfn",
+        configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
         secrets=(
-            *collect_secrets([*resolved.values(), *(collections.secrets if collections else ())]),
+            *collect_secrets([*resolved.values(), workflow.credentials, *own_secrets]),
             *collect_input_secrets(input),
         ),
         modules=options.modules,
+        credentials=json.dumps(shared),
         versions=VERSIONS,
         missing=missing,
         script=options.script,
@@ -141,6 +142,7 @@ class CompiledWorkflow(Struct, frozen=True):
     jobs: dict[str, Any]
     conditions: dict[str, str]
     libraries: tuple[str, ...]
+    shared: CompiledJob | None
 
 
 def _workflow_bytes(compiled: CompiledWorkflow, *arguments: object) -> int:
@@ -158,8 +160,21 @@ def _compiled_workflow(
         plan=plan,
         jobs={step.id: _job(step, allow_python) for step in plan.steps if step.runs_code},
         conditions=dict(_conditions(plan)),
-        libraries=INTL_LIBRARIES if any(map(uses_intl, _scripts(plan))) else (),
+        libraries=INTL_LIBRARIES
+        if any(map(uses_intl, (*_scripts(plan), key.value.globals)))
+        else (),
+        shared=_shared(key.value.globals) if key.value.globals.strip() else None,
     )
+
+
+def _shared(source: str) -> CompiledJob:
+    """Compile a workflow's global functions; what does not compile crashes the first step."""
+    from worker.compiler.compiled_job import CompiledJob
+
+    try:
+        return compiled_job(source)
+    except PlanError as error:
+        return CompiledJob(body=f"$worker.fail({dumps(str(error))})")
 
 
 def collections_of(workflow: Workflow, options: Options) -> Collections | None:
@@ -197,9 +212,8 @@ def configurations(
         name, own = split_configuration(step.configuration)
         if name and name not in credentials:
             missing[step.id] = name
-        elif name or own or (workflow.credentials and step.runs_code):
-            named = credentials[name] if name else {}
-            resolved[step.id] = {**workflow.credentials, **named, **own}
+        elif name or own:
+            resolved[step.id] = {**(credentials[name] if name else {}), **own}
     return resolved, missing
 
 

@@ -70,8 +70,12 @@ class RunRequest(Struct, frozen=True, kw_only=True):
 
     ``seed`` (32 hexadecimal digits) determines the run's other ids and its random numbers.
     ``jobs`` and ``conditions`` are compiled: a :class:`CompiledJob` or Python source by step id,
-    and JavaScript by the expression as written. ``configurations`` holds each step's credential as
-    JSON text, ``missing`` the names of the credentials that are not there. ``modules`` are the
+    and JavaScript by the expression as written. ``shared`` is the compiled module of the workflow's
+    global functions, if it has one; ``permissive`` lets jobs name what OpenFn's jobs cannot,
+    and with ``redacts_payload`` the ``data`` of an output over the payload limit is withheld from
+    the next steps too. ``configurations`` holds each step's credential as
+    JSON text, ``credentials`` what is merged under each, and ``missing`` the names of the
+    credentials that are not there. ``modules`` are the
     modules that Python steps may import beyond the safe ones. ``script`` replaces the code of some
     executions of steps. ``clock`` is the kind of clock, ``clock_start_us`` the first time of a
     virtual one, and ``moments_us`` are the start times of a recording's executions. ``adaptors``
@@ -85,10 +89,14 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     limits: Limits
     jobs: dict[str, Any]
     conditions: dict[str, str]
+    shared: Any = None
+    permissive: bool = False
+    redacts_payload: bool = False
     configurations: dict[str, str]
     secrets: tuple[str, ...]
     modules: frozenset[str]
     versions: dict[str, str]
+    credentials: str = "{}"
     missing: dict[str, str] = field(default_factory=dict)
     script: Script = field(default_factory=dict)
     clock: ClockKind = ClockKind.MACHINE
@@ -110,7 +118,7 @@ class ConditionRequest(Struct, frozen=True, kw_only=True):
     request: RunRequest
 
 
-PROGRAM_FIELDS = ("plan", "jobs", "conditions", "adaptors")
+PROGRAM_FIELDS = ("plan", "jobs", "conditions", "shared", "permissive", "adaptors")
 """Fields of a request that all runs of one workflow share."""
 
 OWN_FIELDS = ("run_id", "seed", "input")

@@ -30,10 +30,24 @@ from worker.sandbox.event_writer import EventWriter, size_of
 from worker.sandbox.limits import MIB, timed_out, too_deep
 from worker.sandbox.memory import peak_memory
 from worker.sandbox.protocol import RunRequest
+from worker.util.json import dumps
 from worker.util.nesting import nests_deeper
 from worker.workflow.model import Step
 
 EMPTY = "{}"
+
+_NOTHING_RETURNED = "the step returned nothing: its output is empty"
+_TOO_LARGE = "Dataclip exceeds payload limit: output will not be sent back to the app."
+_REDACTED_ON_OPENFN = (
+    'the next step receives this output; on OpenFn its data would be "[REDACTED]", '
+    "as with the option payload: openfn"
+)
+_EMPTY_DATA = '{"data":{}}'
+
+# OpenFn's own words.
+_NOTHING_PASSED_ON = (
+    "WARNING: step {} did not return a state object. This may cause downstream jobs to fail."
+)
 
 
 class TimeLimitReached(Exception):
@@ -49,6 +63,7 @@ class StepExecutor(ABC):
         self._clock = clock
         self._step_id = self._job_id = ""
         self._execution = 0
+        self._redacted: set[str] = set()
         self._step_started = self._started = clock.now_us()
 
     @abstractmethod
@@ -85,7 +100,7 @@ class StepExecutor(ABC):
     # --- steps ------------------------------------------------------------------------------------
 
     def run_step(self, effect: StartStep) -> Outcome:
-        state = effect.input or StateText(self._writer.next_id(), EMPTY)
+        state = self._passed_on(effect.input) or StateText(self._writer.next_id(), EMPTY)
         self._step_id, self._job_id = self._writer.next_id(), effect.step.id
         self._execution = effect.execution
         self._clock.begin_step(effect.step.id, effect.execution)
@@ -108,6 +123,12 @@ class StepExecutor(ABC):
             outcome = replace(outcome, error=replace(outcome.error, step_id=self._step_id))
         return replace(outcome, state=self._state_text(outcome.state))
 
+    def _passed_on(self, state: StateText | None) -> StateText | None:
+        """Return a state as the next step receives it: its data may have to be redacted."""
+        if state is None or state.id not in self._redacted:
+            return state
+        return StateText(state.id, dumps({**json.loads(state.text), "data": "[REDACTED]"}))
+
     def _outcome(self, effect: StartStep, state: str) -> Outcome:
         scripted = find_scripted_step(self._request.script, effect.step.id, effect.execution)
         if scripted is None:
@@ -115,7 +136,7 @@ class StepExecutor(ABC):
         self.skip(scripted.takes_s)
         step = effect.step
         return scripted_outcome(
-            scripted, step.id, lambda: build_input(json.loads(state), dict(step.state), {})
+            scripted, step.id, lambda: build_input(json.loads(state), step.state, {})
         )
 
     def skip(self, seconds: float) -> None:
@@ -161,7 +182,10 @@ class StepExecutor(ABC):
         state = None if aborted else outcome.state
         text, withheld = self._writer.dataclip(state)
         if outcome.state is None and not aborted:
-            self.log("warn", "R/T", "the step returned nothing: its output is empty")
+            nothing = _NOTHING_PASSED_ON if effect.next else _NOTHING_RETURNED
+            self.log("warn", "R/T", nothing.format(effect.step.id))
+        if withheld and state is not None:
+            self._report_withheld(state, bool(effect.next))
         self._writer.emit(
             "step:complete",
             text,
@@ -176,6 +200,13 @@ class StepExecutor(ABC):
             duration=self._clock.now_us() - self._step_started,
         )
         self._step_id = self._job_id = ""
+
+    def _report_withheld(self, state: StateText, passes_on: bool) -> None:
+        self.log("info", "R/T", _TOO_LARGE)
+        if self._request.redacts_payload:
+            self._redacted.add(state.id)
+        elif passes_on:
+            self.log("warn", "R/T", _REDACTED_ON_OPENFN)
 
     def complete_run(self, effect: CompleteRun) -> None:
         final, error = self._final(effect.final_states), effect.error
@@ -195,8 +226,11 @@ class StepExecutor(ABC):
         self._writer.flush()
 
     def _final(self, states: Mapping[str, StateText]) -> StateText | None:
+        states = {key: self._passed_on(state) or state for key, state in states.items()}
         if len(states) <= 1:
             return next(iter(states.values()), None)
+        # The map of several leaves has none whose data is empty, but where all would be missing.
+        states = {key: s for key, s in states.items() if s.text != _EMPTY_DATA} or states
         # Joined as text: parsing large states only to write them again would double the memory.
         members = (f"{json.dumps(key)}:{state.text}" for key, state in states.items())
         return StateText(self._writer.next_id(), "{" + ",".join(members) + "}")

@@ -10,10 +10,12 @@ import re
 
 # Control characters (but for tab and line feed), invisible and bidirectional formatting
 # characters, halves of surrogate pairs, which cannot be encoded, and the two characters beyond
-# these that XML cannot hold: reports and drawings are XML.
+# these that XML cannot hold: reports and drawings are XML. The two joiners are safe within words of
+# scripts that need them (Persian, Hindi) and within emoji, but invisible next to ASCII.
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
-    "\ufffe\uffff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    "\ud800-\udfff\ufffe\uffff]"
+    "|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])"
 )
 
 
@@ -23,6 +25,12 @@ def printable(text: str) -> str:
 
 
 NO_LIMIT = 1_000_000
+
+
+def escape_json(text: str) -> str:
+    """Escape unsafe characters of JSON text so that it stays the same JSON."""
+    # Outside of strings JSON text has no such characters but line breaks, which stay.
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -43,7 +43,7 @@ from worker.testing.stub_reader import read_stub
 from worker.util.json import dumps
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
-from worker.workflow.documents.document import parse_json, read_document
+from worker.workflow.documents.document import Document, parse_json, read_document
 from worker.workflow.formats.common import DATA_FILES, read_adjacent_file
 from worker.workflow.limit_ranges import RANGES
 from worker.workflow.load import load
@@ -78,6 +78,14 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     _fail_on_warnings(node)
     keys.report(str(file), notify)
     return cases
+
+
+def read_case(fields: Mapping[str, Any], workflow: Workflow, file: str) -> Case:
+    """Read one case from its fields, as a file holds them. ``file`` is for errors."""
+    document = Document(file=file, root={"cases": [fields]})
+    node = Cursor(document, document.root)
+    case = next(node.at("cases").elements())
+    return _CaseReader(node, KeyReader(), workflow).case(case.mapping(), 0)
 
 
 def _fail_on_warnings(node: Cursor) -> None:

@@ -6,17 +6,17 @@ followed, and those of triggers, which a run does not report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.core.reachability import reachable_steps
-from worker.errors import PlanError, UsageError
+from worker.errors import LoadError, PlanError, UsageError
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
 from worker.util.json import dumps
 from worker.util.whole_files import write_whole
+from worker.workflow.documents.document import parse_json, read_text
 from worker.workflow.model import EdgeKind, Workflow
 
 # Only after these the edges of a step are evaluated; every other outcome ends the run.
@@ -155,10 +155,10 @@ def _load(file: Path) -> list[Coverage]:
     if not file.exists():
         return []
     try:
-        return [_parse(fields) for fields in json.loads(file.read_text("utf-8"))["workflows"]]
+        return [_parse(fields) for fields in parse_json(read_text(file), str(file))["workflows"]]
     # Everything that JSON of another shape can raise. The file is not overwritten: it is the
     # user's, and holds something else.
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (LoadError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file} exists and holds no coverage: choose another file") from error
 
 

@@ -38,7 +38,8 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
         if file.exists():
             raise UsageError(f"{file} exists already: choose another name, or remove it first")
     write_whole(target.with_name(name), dump_indented(recordings[0].plan).encode())
-    content: dict[str, Any] = {"workflow": name, "cases": [_case(item) for item in recordings]}
+    cases = [case_fields(item) for item in recordings]
+    content: dict[str, Any] = {"workflow": name, "cases": cases}
     write_whole(target, dump_cases(target, content).encode())
     # A state that holds the time of a step is another one in a case, whose steps take no time.
     # Whether it does shows only when the case runs, which needs the file.
@@ -48,7 +49,8 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
     write_whole(target, dump_cases(target, content).encode())
 
 
-def _case(recording: Recording) -> dict[str, Any]:
+def case_fields(recording: Recording) -> dict[str, Any]:
+    """Return the fields of a case that is the recorded run, as a file holds them."""
     first = recording.events[0]
     moment = datetime.fromtimestamp(first.timestamp / 1e6, UTC).isoformat()
     header = recording.header

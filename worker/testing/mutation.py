@@ -17,6 +17,7 @@ from pathlib import Path
 
 from worker.comparison.lockstep import Scenario
 from worker.comparison.versions import diff_versions
+from worker.errors import LoadError
 from worker.runner.parallel import Handler, results_in_order
 from worker.runner.pool import Pool
 from worker.testing.case import Case
@@ -25,6 +26,7 @@ from worker.testing.in_process import InProcessRunner
 from worker.testing.mutants import Mutant
 from worker.util.whole_files import write_whole
 from worker.version import VERSION
+from worker.workflow.documents.document import parse_json, read_text
 
 # Processor time of a mutant, as measured: the start of what evaluates its conditions, and a case.
 _MUTANT_S = 0.05
@@ -152,8 +154,8 @@ class KilledBefore:
 
 def _read(file: Path) -> Mapping[str, list[str]]:
     try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+        content = parse_json(read_text(file), str(file))
+    except LoadError:
         return {}
     return content if isinstance(content, dict) else {}
 

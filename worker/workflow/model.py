@@ -112,7 +112,8 @@ class Workflow(Struct, frozen=True, kw_only=True):
     trigger, or else the first step; an empty ``end`` means that runs do not stop early.
     ``options`` has the file's limits by OpenFn's names (``run_timeout_ms`` ...), and
     ``idempotent`` where a run that was lost may be done again. ``credentials`` are merged under the
-    configuration of every step.
+    configuration of every step. ``globals`` is the source of a module whose exports every job can
+    name.
     """
 
     name: str
@@ -123,4 +124,5 @@ class Workflow(Struct, frozen=True, kw_only=True):
     end: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     credentials: Mapping[str, Any] = field(default_factory=dict)
+    globals: str = ""
     warnings: tuple[LoadWarning, ...] = ()

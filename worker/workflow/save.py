@@ -27,6 +27,7 @@ def to_execution_plan(
             "name": workflow.name,
             **({"id": workflow.id} if workflow.id else {}),
             **({"credentials": dict(workflow.credentials)} if workflow.credentials else {}),
+            **({"globals": workflow.globals} if workflow.globals else {}),
             "steps": [
                 _step(step, replacements.get(step.id, step.configuration))
                 for step in workflow.steps

@@ -8,7 +8,6 @@ as the body of a POST.
 from __future__ import annotations
 
 import asyncio
-import random
 import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import msgspec
 
 from worker.fleet.messaging import messages as wire
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import random_between
 
 TIMEOUT_S = 30.0
 """The time limit of one delivery."""
@@ -125,7 +125,7 @@ class AlertDispatcher:
 
 def _backoff_s(failures: int) -> float:
     pause_s = min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** min(failures - 1, 20))
-    return pause_s * random.uniform(0.5, 1.0)  # noqa: S311
+    return pause_s * random_between(0.5, 1.0)
 
 
 async def _run(command: str, body: bytes) -> None:

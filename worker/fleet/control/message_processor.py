@@ -6,7 +6,6 @@ because workers repeat them.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -41,6 +40,7 @@ from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
+from worker.util.machine_clock import random_hex
 
 _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
     "status": worker_messages.presence,
@@ -69,7 +69,7 @@ class MessageProcessor:
         policy: Policy | None = None,
         registry: WorkflowRegistry | None = None,
         secrets_at_rest: InlineSecrets | None = None,
-        token: Callable[[], str] = lambda: secrets.token_urlsafe(16),
+        token: Callable[[], str] = lambda: random_hex(16),
     ) -> None:
         self._store = store
         self._topics = topics

@@ -7,15 +7,16 @@ processor takes for a pause of its own.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+
+from worker.util.machine_clock import monotonic_ns as machine_monotonic_ns
 
 
 class PlaneClock:
     """A clock that follows ``read``, which returns microseconds since the epoch."""
 
     def __init__(
-        self, read: Callable[[], int], monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self, read: Callable[[], int], monotonic_ns: Callable[[], int] = machine_monotonic_ns
     ) -> None:
         self._read = read
         self._monotonic_ns = monotonic_ns

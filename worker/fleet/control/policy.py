@@ -122,7 +122,8 @@ def read_policy(file: Path) -> Policy:
     """Read a policy from YAML or JSON. Raises :class:`UsageError` with file, path and reason."""
     try:
         parsed = msgspec.convert(read_document(file).root, _PolicyFile)
-    except msgspec.ValidationError as error:
+    # Half of a surrogate pair in a key is no error of validation.
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise UsageError(f"{file}: {error}") from error
     return Policy(
         default=parsed.default,

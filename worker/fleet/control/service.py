@@ -8,8 +8,6 @@ is away, a batch is repeated with increasing pauses.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Me
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import monotonic_s, random_between
 from worker.version import VERSION
 
 TICK_S = 0.25
@@ -51,7 +50,7 @@ def _presence(topics: Topics, id: str, *, online: bool) -> Message:
 def _store_pause_s(failures: int) -> float:
     # Random, so that several control planes do not return to a database at the same moment.
     pause_s = min(MAX_STORE_PAUSE_S, MIN_STORE_PAUSE_S * 2.0 ** min(failures, 10))
-    return pause_s * random.uniform(0.5, 1.0)  # noqa: S311
+    return pause_s * random_between(0.5, 1.0)
 
 
 class ControlPlane:
@@ -99,7 +98,7 @@ class ControlPlane:
         if self.store_outage:
             return self.store_outage
         began = self._call_began
-        if began is not None and (waited_s := time.monotonic() - began) > SLOW_STORE_S:
+        if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
         return "" if self.connected.is_set() else "not connected to the broker"
 
@@ -118,15 +117,15 @@ class ControlPlane:
         next_tick = 0.0
         try:
             while True:
-                wait_s = max(0.0, next_tick - time.monotonic())
+                wait_s = max(0.0, next_tick - monotonic_s())
                 arrivals = await self._bus.receive(wait_s)
-                began = time.monotonic()
+                began = monotonic_s()
                 await self._handle_arrivals(arrivals)
-                if time.monotonic() >= next_tick:
+                if monotonic_s() >= next_tick:
                     self._publish(await self._on_thread(self._tick))
-                    next_tick = time.monotonic() + TICK_S
+                    next_tick = monotonic_s() + TICK_S
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
-                await asyncio.sleep(began + pause_s - time.monotonic())
+                await asyncio.sleep(began + pause_s - monotonic_s())
         finally:
             self._bus.publish(_presence(self._topics, self._id, online=False))
 
@@ -173,7 +172,7 @@ class ControlPlane:
         """Make a call that uses the database, and repeat it until the database is available."""
         failures = 0
         while True:
-            self._call_began = time.monotonic()
+            self._call_began = monotonic_s()
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
             except StoreUnavailable as error:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-import time
+from worker.util.machine_clock import now_us, random_hex
 
 
 def incarnation() -> str:
     """Return a new id that sorts after all earlier ones."""
-    return f"{time.time_ns():016x}-{secrets.token_hex(4)}"
+    return f"{now_us() * 1000:016x}-{random_hex(4)}"

@@ -38,7 +38,7 @@ class RunTracker:
     def __init__(self) -> None:
         self._states: OrderedDict[str, wire.RunState] = OrderedDict()
         self._steps: OrderedDict[str, str] = OrderedDict()
-        self._ended: Counter[int] = Counter()
+        self._ended: Counter[tuple[int, str]] = Counter()
 
     def running(self, run_id: str) -> TrackedRun | None:
         """Look up an active run; None for an unknown one."""
@@ -79,14 +79,24 @@ class RunTracker:
 
     def runs_ended(self, second: int) -> tuple[int, ...]:
         """Count the runs that ended in each of the last ``WINDOW_S`` seconds, the newest last."""
+        by_status = self.ended_by_status(second).values()
+        return tuple(map(sum, zip(*by_status, strict=True))) if by_status else (0,) * WINDOW_S
+
+    def ended_by_status(self, second: int) -> dict[str, tuple[int, ...]]:
+        """Count as :meth:`runs_ended` does, by status; without statuses that no run had."""
         begin = second - WINDOW_S + 1
-        for old in [ended for ended in self._ended if ended < begin]:
+        for old in [key for key in self._ended if key[0] < begin]:
             del self._ended[old]
-        return tuple(self._ended[begin + number] for number in range(WINDOW_S))
+        statuses = {status for _, status in self._ended}
+        return {
+            str(status): tuple(self._ended[begin + n, str(status)] for n in range(WINDOW_S))
+            for status in STATUSES
+            if status in statuses
+        }
 
     def _state(self, state: wire.RunState, second: int) -> None:
         if STATUSES[Status(state.status)].final:
-            self._ended[second] += 1
+            self._ended[second, state.status] += 1
         if Status(state.status) is Status.RUNNING:
             self._put(self._states, state.run_id, state)
         else:

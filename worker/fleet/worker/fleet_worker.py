@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-from uuid import uuid4
 
 from worker.core.events import AnyEvent, RunComplete
 from worker.core.outcome import StepError
@@ -40,7 +38,7 @@ from worker.fleet.worker.report_sender import (
     ReportSender,
 )
 from worker.sinks.log import LeveledLogger
-from worker.util.machine_clock import now_us
+from worker.util.machine_clock import monotonic_s, now_us, random_hex
 from worker.version import VERSION
 
 REPEAT_CLAIM_S = 2.0
@@ -147,7 +145,7 @@ class FleetWorker:
                     while not self._drained():
                         for arrival in await self._bus.receive(TICK_S):
                             self._on_arrival(arrival)
-                        self._tick(time.monotonic())
+                        self._tick(monotonic_s())
                 finally:
                     await self._stop()
         finally:
@@ -175,7 +173,7 @@ class FleetWorker:
             run.wanted = False
         if self._runs:
             self._log.warning("runs.aborted", runs=sorted(run_id for run_id, _ in self._runs))
-        self._release(self._claimed.hand_back(time.monotonic(), all=True), aborted)
+        self._release(self._claimed.hand_back(monotonic_s(), all=True), aborted)
         self._publish_presence(online=False)
         for task in self._tasks:
             task.cancel()
@@ -188,17 +186,17 @@ class FleetWorker:
         """
         self._draining = True
         self._drain_s = timeout_s
-        self._drain_deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        self._drain_deadline = math.inf if timeout_s is None else monotonic_s() + timeout_s
         self._log.info("worker.draining", runs=len(self._runs))
         self._publish_presence(online=True)
-        self._release(self._claimed.hand_back(time.monotonic(), all=True))
+        self._release(self._claimed.hand_back(monotonic_s(), all=True))
         if self._claim is not None:
             self._send_claim(0)
 
     def _drained(self) -> bool:
         if not self._draining:
             return False
-        now = time.monotonic()
+        now = monotonic_s()
         if self._runs or len(self._claimed):
             return now > self._drain_deadline
         # Without a limit for the runs there is one for their reports: the broker may be away. They
@@ -300,8 +298,8 @@ class FleetWorker:
         else:
             for run in new:
                 self._lease_s = run.lease_s
-                self._claimed.add(run, time.monotonic())
-        self._fill_slots(time.monotonic())
+                self._claimed.add(run, monotonic_s())
+        self._fill_slots(monotonic_s())
 
     def _is_new(self, lease: wire.Lease) -> bool:
         key = attempt_key(lease)
@@ -319,7 +317,7 @@ class FleetWorker:
             self._publish("start", wire.StartRequest(incarnation=self._id, leases=leases))
 
     def _on_starts(self, starts: wire.Starts) -> None:
-        now = time.monotonic()
+        now = monotonic_s()
         for run in self._claimed.answer(starts, now):
             self._execute_started(run, now)
         self._fill_slots(now)
@@ -356,7 +354,7 @@ class FleetWorker:
             self._log.warning("outbox.unwritable" if error else "outbox.writable", error=error)
 
     def _finish(self, run: LeasedRun) -> None:
-        now = time.monotonic()
+        now = monotonic_s()
         self.finished += 1
         self._claimed.ended(now - run.began)
         key = attempt_key(run.lease)
@@ -387,8 +385,8 @@ class FleetWorker:
         self._sender.restart()
         self._send_reports()
         self._claimed_at = 0.0
-        self._request_starts(time.monotonic(), repeat=True)
-        self._send_heartbeat(time.monotonic())
+        self._request_starts(monotonic_s(), repeat=True)
+        self._send_heartbeat(monotonic_s())
 
     def _send_claim_if_due(self, now: float) -> None:
         taken = len(self._runs) + len(self._claimed)
@@ -402,9 +400,9 @@ class FleetWorker:
             self._send_claim(self._claim.demand, repeated=True)
 
     def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
-        id = uuid4().hex if self._claim is None else self._claim.claim_id
+        id = random_hex(16) if self._claim is None else self._claim.claim_id
         self._claim = wire.Claim(claim_id=id, demand=demand, incarnation=self._id)
-        self._claimed_at = time.monotonic()
+        self._claimed_at = monotonic_s()
         if not repeated:
             self._publish("claim", self._claim)
             return
@@ -452,7 +450,7 @@ class FleetWorker:
         self._send_reports()
 
     def _send_reports(self) -> None:
-        if self.connected.is_set() and (reports := self._sender.next(time.monotonic())):
+        if self.connected.is_set() and (reports := self._sender.next(monotonic_s())):
             self._publish("reports", reports)
 
     def _publish(self, channel: str, payload: wire.Payload) -> None:

@@ -110,8 +110,7 @@ class ReportSender:
         self._sent_at = None
         if acks.refused:
             return self._refuse_message(acks.refused)
-        for key in self._in_flight:
-            self._suspects.pop(key, None)
+        self._repeat_unanswered(acks)
         refused: list[Refusal] = []
         for ack in acks.acks:
             outbox = self._outboxes.get((ack.run_id, ack.attempt))
@@ -124,10 +123,25 @@ class ReportSender:
                 # A process that was restarted cannot know which events had arrived before.
                 refused.append(_renumbered(outbox, ack.upto + 1))
                 continue
+            if ack.upto + 1 < outbox.first_seq:
+                # What the control plane misses is here no more, and it takes nothing after a gap.
+                outbox.unreadable = f"event {ack.upto + 1} is missing"
+                refused.append(_renumbered(outbox, ack.upto + 1))
+                continue
             outbox.acknowledge(ack.upto)
             if outbox.complete and outbox.empty:
                 self.drop(outbox.lease)
         return refused
+
+    def _repeat_unanswered(self, acks: wire.Acks) -> None:
+        """Send the runs again that a response leaves out; those in it are no suspects."""
+        answered = {(ack.run_id, ack.attempt) for ack in acks.acks}
+        for key in self._in_flight:
+            if key in answered:
+                self._suspects.pop(key, None)
+            elif key in self._outboxes:
+                self._suspects.setdefault(key, (0.0, RETRANSMIT_S))
+                self._outboxes[key].rewind()
 
     def _refuse_message(self, reason: str) -> list[Refusal]:
         if len(self._in_flight) > 1:

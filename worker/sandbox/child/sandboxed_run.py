@@ -76,7 +76,8 @@ class SandboxedRun(StepExecutor):
         configuration = self._request.configurations.get(step.id, EMPTY)
         defaults = json.dumps(dict(step.state)) if step.state else EMPTY
         if step.language is Language.JAVASCRIPT:
-            return self._javascript.run(step, state, defaults, configuration)
+            credentials = self._request.credentials
+            return self._javascript.run(step, state, defaults, configuration, credentials)
         return self._execute_python(step, state, defaults, configuration)
 
     def _execute_python(self, step: Step, state: str, defaults: str, configuration: str) -> Outcome:
@@ -85,8 +86,8 @@ class SandboxedRun(StepExecutor):
             file = step.source_file or f"{step.id}.py"
             self._python[step.id] = compile_step(step.source, file, self._request.modules)
         try:
-            full = build_input(json.loads(state), json.loads(defaults), json.loads(configuration))
-            text = json.dumps(full)
+            texts = (state, defaults, configuration, self._request.credentials)
+            text = json.dumps(build_input(*map(json.loads, texts)))
         except RecursionError:
             # The step's own parsing fails in the same way, and reports it as the step's failure.
             text = state
@@ -130,7 +131,9 @@ def define(javascript: JavaScript, engine: Engine, request: RunRequest) -> StepE
     for specifier, name in request.adaptors.items():
         engine.choose(specifier, name)
     jobs = {id: job for id, job in request.jobs.items() if isinstance(job, CompiledJob)}
-    return javascript.define(request.plan, jobs, request.conditions)
+    if request.permissive:
+        engine.permit()
+    return javascript.define(request.plan, jobs, request.conditions, request.shared)
 
 
 def _no_credential(step: Step, name: str) -> StepError:

@@ -159,5 +159,5 @@ RULES: Final = {
 }
 """Rules of each profile."""
 
-MAX_DESCRIPTORS: Final = {Profile.JAVASCRIPT: 512, Profile.PYTHON: 32}
-"""Descriptors that a process may have. A runner has one for each program that it holds."""
+MAX_DESCRIPTORS: Final = {Profile.JAVASCRIPT: 1024, Profile.PYTHON: 32}
+"""Descriptors that a process may have. A runner has two for each of its 256 programs."""

@@ -204,32 +204,40 @@ def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> In
     """
     instance = Instance(runtime())
     instance.limit_memory(MAX_REALM_BYTES)
-    for name in (*_LANGUAGE, *libraries):
+    # What the language's own additions name stays in reach of them.
+    _run(instance, "globalThis.__web = {__proto__: null}", "web")
+    _run(instance, f"with (__web) {{{_read('vendor/web.js')}\n}}", "web")
+    for name in (*_LANGUAGE[1:], *libraries):
         _run(instance, _read(f"vendor/{name}.js"), name)
     for name in _SCRIPTS:
         _run(instance, _read(name), name)
     # From here on nobody can make code from text, so the libraries that jobs use cannot either.
     instance.call("open_api")
+    # Lexical names, as the global object that jobs and conditions can reach loses them.
+    names = instance.call("call_api", "host_names")
     for name in _LIBRARIES:
-        _run(instance, _read(f"vendor/{name}.js"), name)
+        source = _read(f"vendor/{name}.js")
+        _run(instance, f"(function (globalThis, {names}) {{{source}\n}})", name)
+        instance.call("call_api", "library", REGISTER)
     for name, file in _BUILT_IN.items():
-        _run(instance, _read(file), file)
+        _run(instance, f"(function ({names}) {{ return ({_read(file)}\n)}})", file)
         instance.call("call_api", "adaptor", name, REGISTER)
     instance.call("call_api", "freeze")
     for name, bundle in adaptors.items():
-        _install(instance, name, bundle)
+        _install(instance, name, bundle, str(names))
     instance.call("call_api", "close")
     instance.call("collect")
     return instance
 
 
-def _install(instance: Instance, name: str, bundle: str) -> None:
+def _install(instance: Instance, name: str, bundle: str, host_names: str) -> None:
     # A text that is a script by itself cannot close the function around it, and so declares no
     # names that other bundles and jobs would see.
     error = instance.parse(bundle, module=False)
     if error is not None:
         raise ScriptError(f"{name}: {error}")
-    _run(instance, f"(function (Function) {{{bundle}\n}})", name)
+    parameters = f"Function, globalThis, {host_names}"
+    _run(instance, f"(function ({parameters}) {{{bundle}\n}})", name)
     instance.call("call_api", "install", name, REGISTER)
 
 

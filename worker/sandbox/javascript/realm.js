@@ -39,8 +39,14 @@
     [/^cannot set property '(.*)' of (undefined|null)$/s, "Cannot set properties of $2 (setting '$1')"],
     [/^Invalid scheme$/, "Invalid URL"],
     [/^invalid array length$/, "Invalid array length"],
-    [/^invalid repeat count$/, "Invalid count value"],
-    [/^'(.*)' is read-only$/s, "Cannot assign to '$1': it is a constant or read-only"],
+    [/^'(\d+)' is read-only$/, "Cannot assign to read only property '$1' of object '[object Array]'"],
+    [/^'(.*)' is read-only$/s, "Cannot assign to read only property '$1' of object '#<Object>'"],
+    [/^'this' is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
+    [/^this is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
+    [/^private class field '(.*)' does not exist$/, "Cannot read private member $1 from an object whose class did not declare it"],
+    [/^operand 'prototype' property is not an object$/, "Function has non-object prototype 'undefined' in instanceof check"],
+    [/^invalid value used as WeakMap key$/, "Invalid value used as weak map key"],
+    [/^bad normalization form$/, "The normalization form should be one of NFC, NFD, NFKC, NFKD."],
     [/^(.*) is not initialized$/s, "Cannot access '$1' before initialization"],
     [/^circular reference$/, "Converting circular structure to JSON"],
     [/^string too long$/, "Invalid string length"],
@@ -49,21 +55,69 @@
     [/^Date value is NaN$/, "Invalid time value"],
     [/^cannot convert BigInt to number$/, "Cannot mix BigInt and other types, use explicit conversions"],
     [/^cannot convert symbol to (number|string)$/, "Cannot convert a Symbol value to a $1"],
-    [/^class constructors must be invoked with 'new'$/, "Class constructor cannot be invoked without 'new'"],
     [/^unexpected token: '(.*)'$/s, "Unexpected token '$1' in JSON"],
     [/^unexpected end of (input|string)$/, "Unexpected end of JSON input"],
   ];
 
-  const NOT_ITERABLE = /^(value is not iterable|cannot read property 'Symbol.iterator' of (undefined|null))$/;
+  // Errors of the language's own functions name the function.
+  const DIGITS = { toFixed: "digits argument must be between 0 and 100", toExponential: "argument must be between 0 and 100", toPrecision: "argument must be between 1 and 100" };
+  const CALLBACKS = { sort: "The comparison function must be either a function or undefined", toSorted: "The comparison function must be either a function or undefined", flatMap: "flatMap mapper function is not callable" };
+  const OWNERS = { defineProperty: "Object.defineProperty", defineProperties: "Object.defineProperties", setPrototypeOf: "Object.setPrototypeOf", ownKeys: "Reflect.ownKeys", all: "Promise.all", allSettled: "Promise.allSettled", any: "Promise.any", race: "Promise.race" };
+  /** @type {Record<string, (name: string) => string | undefined>} */
+  const OF_FUNCTIONS = {
+    "invalid number of digits": (name) => `${name}() ${DIGITS[name]}`,
+    "regexp must have the 'g' flag": (name) => `String.prototype.${name} called with a non-global RegExp argument`,
+    "regexp not supported": (name) => `First argument to String.prototype.${name} must not be a regular expression`,
+    "null or undefined are forbidden": (name) => `String.prototype.${name} called on null or undefined`,
+    "not a number": (name) => `Number.prototype.${name} requires that 'this' be a Number`,
+    "not a constructor": (name) => `${name} is not a constructor`,
+    "not an object": (name) => OWNERS[name] && `${OWNERS[name]} called on non-object`,
+  };
+
+  function rewordOf(text, name) {
+    if (name === "fromEntries" && NO_ITERATOR.test(text)) return "undefined is not iterable";
+    if (Object.hasOwn(OF_FUNCTIONS, text)) return OF_FUNCTIONS[text](name) ?? text;
+    if (!/ is not a function$/.test(text)) return text;
+    return Object.hasOwn(CALLBACKS, name) ? CALLBACKS[name] : name === "Promise" ? `Promise resolver ${text}` : text;
+  }
+
+  const NOT_ITERABLE = /^(.*) is not iterable$/s;
+  const NO_ITERATOR = /^cannot read property 'Symbol\.(iterator|asyncIterator)' of (undefined|null)$/;
+  const VALUE = (text) => (text === "null" ? "object null" : text);
+
+  // Node's words for what failed at a site that the compiler described.
+  function rewordAt(text, site) {
+    if (site.constructed !== undefined && /(^| is )not a (function|constructor)$/.test(text)) return `${site.constructed} is not a constructor`;
+    if (text === "not a function") return site.called ? `${site.called} is not a function` : site.iterated ? `${site.iterated} is not async iterable` : text;
+    const nothing = /^Cannot destructure (undefined|null)$/.exec(text)?.[1];
+    if (nothing === undefined || site.pattern === undefined) return text;
+    if (site.of === "" && site.property) return `Cannot read properties of ${nothing} (reading '${site.property}')`;
+    const of = site.pattern === "parameter" ? VALUE(nothing) : site.of;
+    return `Cannot destructure ${site.property ? `property '${site.property}' of ` : ""}'${of}' as it is ${nothing}.`;
+  }
+
+  function rewordIterable(text, site) {
+    const none = NO_ITERATOR.exec(text);
+    const value = none ? VALUE(none[2]) : NOT_ITERABLE.exec(text)?.[1];
+    if (value === undefined) return text;
+    if (site.spread) return none ? `${site.iterated} is not iterable (cannot read property undefined)` : "Spread syntax requires ...iterable[Symbol.iterator] to be a function";
+    return site.iterated ? `${site.iterated} is not iterable` : `${value} is not iterable (cannot read property Symbol(Symbol.iterator))`;
+  }
 
   function reword(error, frames) {
-    const text = error.message;
-    if (error instanceof URIError) return "URI malformed";
-    const sites = jobs.get(frames[0]?.file)?.sites ?? {};
-    const place = `${frames[0]?.line}:${frames[0]?.column}`;
-    if (text === "not a function") return sites[place] ? `${sites[place]} is not a function` : text;
-    if (NOT_ITERABLE.test(text))
-      return `${sites[`${place}:iterated`] ?? sites[place] ?? "value"} is not iterable`;
+    if (error instanceof URIError && frames[0]?.line === 0) return "URI malformed";
+    if (error instanceof AggregateError && error.message === "") {
+      frames.length = 0; // V8 gives it no stack
+      return "All promises were rejected";
+    }
+    if (frames[0]?.line === 0 && frames[0].file === "") {
+      const text = rewordOf(error.message, frames[0].name);
+      if (text !== error.message) return text;
+    }
+    if (error.message === "class constructors must be invoked with 'new'") return `Class constructor ${frames.shift().name} cannot be invoked without 'new'`;
+    const site = siteOf(frames[0]);
+    const text = rewordIterable(rewordAt(error.message, site), site);
+    if (text !== error.message) return text;
     for (const [pattern, wording] of REWRITES)
       if (pattern.test(text)) return text.replace(pattern, wording);
     return text + missingAdaptor(text, jobs.get(frames[0]?.file));
@@ -76,10 +130,12 @@
     return isCommon ? ` (the step names no adaptor; common has ${name})` : "";
   }
 
+  const siteOf = (frame) => jobs.get(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
+
   // A job's body starts on the second line of what the engine evaluates.
   const frameOf = (site) => ({
     name: site.getFunctionName() ?? "",
-    file: site.getFileName() ?? "",
+    file: site.isNative() ? "" : (site.getFileName() ?? ""),
     line: site.isNative() ? 0 : site.getLineNumber() - 1,
     column: site.isNative() ? 0 : site.getColumnNumber(),
   });
@@ -97,13 +153,21 @@
   const frameText = ({ name, file, line, column }) =>
     line ? `    at ${name || "<anonymous>"} (${file}:${line}:${column})` : `    at ${name} (native)`;
 
+  // An error is made where `new` stands, not in the constructors of its class.
+  function withoutConstructor(error, frames) {
+    const name = error?.constructor?.name;
+    const at = frames.findIndex((frame) => frame.name === name && frame.line > 0);
+    const inside = at >= 0 && frames.slice(0, at).every((frame) => frame.line === 0 || /^(job:|globals$)/.test(frame.file));
+    return inside && error.constructor !== Error ? frames.slice(at + 1) : frames;
+  }
+
   // The engine calls this again when an error is thrown again; only the first position counts.
   Error.prepareStackTrace = (error, sites) => {
     if (sitesOf !== null) return sitesOf(sites);
     if (error instanceof InternalError && error.message === "out of memory") flags.oom = true;
     const known = traces.get(error);
     if (known) return known.text;
-    const frames = sites.map(frameOf).filter(({ file }) => /^(job:|edge:|$)/.test(file));
+    const frames = withoutConstructor(error, sites.map(frameOf));
     try {
       const message = error.message;
       const isShort = typeof message === "string" && message.length <= TEXT_LIMIT;
@@ -112,7 +176,7 @@
     } catch {
       // A frozen or exotic error keeps its own message.
     }
-    const text = stackText(error, frames);
+    const text = stackText(error, frames.filter(({ file }) => /^(job:|edge:|globals$|$)/.test(file)));
     traces.set(error, { frames, text });
     return text;
   };
@@ -122,35 +186,45 @@
   function detailsOf(error) {
     try {
       const { message, stack, name, ...rest } = error;
-      const text = JSON.stringify(rest, decycled());
+      const text = JSON.stringify(rest, decycled(error));
       return text && text !== "{}" && text.length <= DETAILS_LIMIT ? JSON.parse(text) : {};
     } catch {
       return {};
     }
   }
 
+  // V8's frames of a stack, which decide what an entry of state.errors shows.
+  const TRACE_LENGTH = 10;
+
   function typeOf(error) {
+    if (error === null || error === undefined) return "TypeError";
     if (flags.oom) return "OomError";
     if (flags.security || error instanceof EvalError) return "SecurityError";
     if (typeof error !== "object" || error === null) return "JobError";
     if (kinds.has(error)) return kinds.get(error);
     if (error instanceof InternalError) return "RangeError";
-    for (const type of [TypeError, RangeError, SyntaxError, ReferenceError])
-      if (error instanceof type) return type.name;
+    for (const type of [SyntaxError, ReferenceError]) if (error instanceof type) return type.name;
+    // A class of the job's own that extends these is a JobError, as on OpenFn.
+    for (const type of [TypeError, RangeError]) if (error instanceof type && error.constructor === type) return type.name;
     return "JobError";
   }
+
+  const constructorName = (error) => (typeof error.constructor === "function" ? textOf(error.constructor.name) : "");
 
   const textOf = (value) => (typeof value === "string" ? value : value === undefined ? "" : String(value));
 
   // Describes a thrown value as JSON. Hostile getters and proxies must not break the report.
   function describe(error) {
-    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {} };
+    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", isError: false, operation: step?.operation ?? -1 };
     try {
       if (typeof error === "string") report.message = shortened(error);
-      else if (typeof error === "object" && error !== null) {
+      else if (error === null || error === undefined) report.message = `Cannot read properties of ${error} (reading 'stack')`;
+      else if (typeof error === "object") {
         report.message = shortened(textOf(error.message));
         report.name = shortened(textOf(error.name));
-        report.frames = (traces.get(error)?.frames ?? []).slice(0, 10);
+        report.constructor = shortened(constructorName(error));
+        report.isError = error instanceof Error;
+        report.frames = (traces.get(error)?.frames ?? []).slice(0, TRACE_LENGTH);
         report.details = detailsOf(error);
       }
     } catch {
@@ -202,12 +276,17 @@
   const hasError = (state, stepId) =>
     isObject(state?.errors) && Object.hasOwn(state.errors, stepId) && Boolean(state.errors[stepId]);
 
-  function assemble(upstream, defaults, configuration) {
-    const state = { configuration: null, ...defaults, ...upstream };
-    if (isObject(defaults?.data) && isObject(upstream?.data)) state.data = { ...defaults.data, ...upstream.data };
-    state.data ??= {};
-    state.configuration = configuration;
-    return state;
+  // A step's input. `data` is merged one level deep; a list or a text stands alone.
+  function assemble(upstream, defaults, configuration, credentials) {
+    const above = upstream ?? {};
+    const { data } = above;
+    const standsAlone = Array.isArray(data) || (Boolean(data) && typeof data !== "object");
+    return {
+      ...defaults,
+      ...above,
+      configuration: { ...credentials, ...above.configuration, ...configuration },
+      data: standsAlone ? data : { ...defaults?.data, ...data },
+    };
   }
 
   function withoutSecrets(state) {
@@ -337,6 +416,28 @@
   const define = (target, name, value) =>
     Object.defineProperty(target, name, { value, writable: true, configurable: true, enumerable: false });
 
+  // --- what a job can name beyond the language ------------------------------------------------------
+
+  const JOB_NAMES = ["Buffer", "clearInterval", "clearTimeout", "setInterval", "setTimeout"];
+  // For adaptors alone, unless a run is permissive. A job that names them crashes on OpenFn.
+  const ADAPTOR_NAMES = ["DOMException", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "atob", "btoa", "clearImmediate", "performance", "queueMicrotask", "setImmediate", "structuredClone"];
+  const HOST_NAMES = [...JOB_NAMES, ...ADAPTOR_NAMES];
+  const web = globalThis.__web;
+  const hostValues = {}; // taken from the global object, which conditions and jobs can reach
+  let isPermissive = false;
+
+  const hostValue = (name) => (Object.hasOwn(hostValues, name) && (isPermissive || JOB_NAMES.includes(name)) ? hostValues[name] : undefined);
+
+  // A step's own global object: what it adds or changes is gone in the next step.
+  function globalFor(state, shared) {
+    const own = Object.create(Object.prototype);
+    for (const name of Reflect.ownKeys(globalThis)) define(own, name, globalThis[name]);
+    for (const name of HOST_NAMES) if (hostValue(name) !== undefined) define(own, name, hostValue(name));
+    Object.assign(own, shared, { state });
+    define(own, "globalThis", own);
+    return own;
+  }
+
   // --- adaptors, and what a job's body receives ---------------------------------------------------
 
   const COMMON = "@openfn/language-common";
@@ -346,12 +447,20 @@
   const baseOf = (specifier) => fullName(specifier).replace(/(?<=.)@[^/]*$/, "");
   const find = (specifier) => adaptors.get(chosen.get(specifier)) ?? (BUILT_IN.includes(baseOf(specifier)) ? adaptors.get(baseOf(specifier)) : undefined);
 
-  function moduleFor(specifiers, name) {
+  function moduleFor({ file, adaptors: specifiers }, name, line = 0, column = 0, names = []) {
     const wanted = baseOf(name);
     const own = specifiers.find((specifier) => baseOf(specifier) === wanted);
-    if (own === undefined && wanted !== COMMON)
-      throw mark(new Error(`module not allowed: ${name}`), "ImportError");
-    return find(own ?? name);
+    if (own === undefined && wanted !== COMMON) throw placed(mark(new Error(`module not allowed: ${name}`), "ImportError"), file, line, column);
+    const exports = find(own ?? name);
+    const missing = names.find((wantedName) => !(wantedName in exports));
+    if (missing === undefined) return exports;
+    throw placed(new SyntaxError(`The requested module '${name}' does not provide an export named '${missing}'`), file, line, column);
+  }
+
+  // Imports are moved to the first line of a body; their errors are reported where they were written.
+  function placed(error, file, line, column) {
+    if (line) traces.set(error, { frames: [{ name: "", file, line, column, isWritten: true }], text: String(error) });
+    return error;
   }
 
   const absentFromBuiltIn = (name) => () => {
@@ -384,18 +493,18 @@
       const exports = find(specifier);
       if (exports && name in exports) return exports[name];
     }
-    return undefined;
+    return hostValue(name);
   }
 
   const invalid = (message) => mark(new Error(message), "ValidationError");
 
-  function checked(operation) {
+  function checked(operation, index, written) {
     if (typeof operation !== "function")
       throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
     return async (state) => {
-      const result = await operation(state || {});
-      if (!result) writeLog("warn", "R/T", "an operation returned nothing: the next one receives an empty state");
-      return result;
+      if (step) step.operation = written;
+      if (!state) writeLog("warn", "R/T", `WARNING: No state was passed into operation ${index + 1}. Did the previous operation return state?`);
+      return await operation(state || {});
     };
   }
 
@@ -414,30 +523,84 @@
     }
   };
 
+  let sharedModule = null; // the workflow's own global functions: {run, exports}
+
+  const failedImport = (name) => {
+    throw mark(new Error(`Failed to import module "${name}"`), "ImportError");
+  };
+
+  // Runs anew for each step. Its exports are frozen one level deep.
+  async function sharedNames() {
+    if (sharedModule === null) return {};
+    const state = {};
+    const calls = [];
+    const $worker = {
+      exports: sharedModule.exports,
+      exported: {},
+      state,
+      default: undefined,
+      import: failedImport,
+      dynamicImport: async (name) => failedImport(name),
+      meta: Object.freeze({ url: "" }),
+      fail: failSyntax,
+      op: (call) => void calls.push(call()), // a plain call, as the module has no operations
+      defer,
+      get global() {
+        return globalFor(state, {});
+      },
+    };
+    try {
+      await sharedModule.run($worker);
+      await Promise.all(calls);
+    } catch (error) {
+      if (error instanceof Error) error.message = `[globals] ${error.message}`;
+      throw error;
+    }
+    /** @type {Record<string, any>} */
+    const names = { ...$worker.exported };
+    if ($worker.default !== undefined) names.default = $worker.default;
+    for (const value of Object.values(names)) if (isReference(value)) Object.freeze(value);
+    return names;
+  }
+
+  const failSyntax = (message) => {
+    throw new SyntaxError(message);
+  };
+
   async function execute(job, state) {
     checkInstalled(job.adaptors);
+    const shared = await sharedNames();
     const thunks = [];
     const $worker = {
       default: [],
       exports: job.exports,
+      exported: {},
+      globals: shared,
+      get global() {
+        return globalFor(state, shared);
+      },
+      state,
       meta: Object.freeze({ url: "" }),
       op: (thunk) => void thunks.push(thunk),
       defer,
-      import: (name) => moduleFor(job.adaptors, name),
-      dynamicImport: async (name) => moduleFor(job.adaptors, String(name)),
+      import: (name, ...place) => moduleFor(job, name, ...place),
+      dynamicImport: async (name) => moduleFor(job, String(name)),
     };
     await job.run($worker);
     if (!Array.isArray($worker.default)) throw invalid("a job's default export must be an array of operations");
     const operations = [...$worker.default];
     for (const thunk of thunks) operations.push(await thunk());
-    return await (job.exports.execute ?? inOrder)(...operations.map(checked))(state);
+    const first = $worker.default.length;
+    const compose = $worker.exported.execute ?? job.exports.execute ?? inOrder;
+    return await compose(...operations.map((operation, index) => checked(operation, index, index - first)))(state);
   }
 
-  async function perform(step, job, upstream, defaults, configuration) {
-    step.state = assemble(JSON.parse(upstream), JSON.parse(defaults), JSON.parse(configuration));
+  async function perform(step, job, upstream, ...more) {
+    step.state = assemble(JSON.parse(upstream), ...more.map((text) => JSON.parse(text)));
     const returned = await execute(job, step.state);
     const result = withoutSecrets(returned);
     step.errored = hasError(result, step.id);
+    if (step.errored) step.ownError = result.errors[step.id];
     step.text = result ? (serializeState(result, returned) ?? null) : null;
   }
 
@@ -456,23 +619,33 @@
         if (value !== undefined) exports[name] = value;
       }
       if (Object.keys(exports).length) exports.execute ??= exported(adaptors, "execute");
-      jobs.set(file, { run: slot.value, sites, exports, adaptors });
+      jobs.set(file, { file, run: slot.value, sites, exports, adaptors });
     },
-    // Those of a job's free names that one of its adaptors exports.
+    // The engine has just evaluated the workflow's own global functions into the slot.
+    shared(free) {
+      const exports = {};
+      for (const name of JSON.parse(free)) if (hostValue(name) !== undefined) exports[name] = hostValue(name);
+      sharedModule = { run: slot.value, exports };
+    },
+    permit: () => {
+      isPermissive = true;
+    },
+    // Those of a job's free names that one of its adaptors exports, or the host gives.
     names: (adaptors, free) =>
       JSON.stringify(JSON.parse(free).filter((name) => exported(JSON.parse(adaptors), name) !== undefined)),
     condition: () => conditions.push(slot.value) - 1,
 
-    begin(file, stepId, upstream, defaults, configuration) {
+    begin(file, stepId, upstream, defaults, configuration, credentials) {
       reset();
-      const mine = { id: stepId, upstream, state: {}, error: null, settled: false, text: null, errored: false };
+      const mine = { id: stepId, upstream, state: {}, error: null, thrown: undefined, operation: -1, settled: false, text: null, errored: false };
       step = mine;
-      perform(mine, jobs.get(file), upstream, defaults, configuration).then(
+      perform(mine, jobs.get(file), upstream, defaults, configuration, credentials).then(
         () => {
           mine.settled = true;
         },
         (error) => {
           mine.error = describe(error);
+          mine.thrown = error;
           mine.settled = true;
         },
       );
@@ -482,6 +655,8 @@
     // The JSON text of the output, or null where the step returned nothing.
     output: () => step.text,
     errored: () => step.errored,
+    // The entry that a step wrote for itself, as JSON.
+    own_error: () => JSON.stringify({ message: textOf(step.ownError?.message), name: textOf(step.ownError?.name) }),
     // The output of a step that is done and needs no closer look, else null.
     completed: () => (step.settled && !step.error && !step.errored && !flags.oom && !flags.security ? step.text : null),
     // A forbidden operation, or memory that ran out, ends the step even where the job caught it.
@@ -489,10 +664,11 @@
 
     // State of a failed step: its input with its changes in place, and its error; null where it is
     // nested too deeply.
-    failed(entry) {
+    failed(text) {
+      const entry = completeEntry(JSON.parse(text), step.thrown);
       const withError = (state) => {
         const { errors, ...rest } = withoutSecrets(state);
-        return serializeState({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: JSON.parse(entry) } }, state);
+        return serializeState({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: entry } }, state);
       };
       try {
         return withError(step.state);
@@ -506,11 +682,9 @@
     // Per edge in order, whether it is taken, up to a condition that threw; evaluated() returns the state.
     // Getters and toJSON of the state that a condition leaves are the condition's code too.
     edges(stepId, wanted, text) {
-      inCondition = true;
       try {
         return evaluateEdges(stepId, JSON.parse(wanted), text);
       } finally {
-        inCondition = false;
         reset();
       }
     },
@@ -528,6 +702,18 @@
     },
   };
   let evaluated = null;
+
+  // What the entry of state.errors takes of the thrown value itself: a message that is no text, and
+  // the own fields of what an adaptor or a named function threw.
+  function completeEntry(entry, error) {
+    try {
+      if (entry.name === "JobError" && isObject(error) && error.message && typeof error.message !== "string") entry.message = JSON.parse(serialize(error.message));
+      if (entry.name === "AdaptorError") entry.details = { message: shortened(error.message), ...JSON.parse(JSON.stringify(error, decycled())) };
+    } catch {
+      // What cannot be JSON is left out.
+    }
+    return entry;
+  }
 
   function evaluateEdges(stepId, wanted, text) {
     const taken = [];
@@ -577,8 +763,7 @@
       pending.set(++lastCall, resolve);
       calls.push([lastCall, String(kind), String(text)]);
     });
-  define(globalThis, "__host", callHost);
-  define(globalThis, "__console", consoleFor("ADA"));
+  const adaptorConsole = consoleFor("ADA");
 
   // Takes the calls that adaptors made since the last time, as JSON, or "".
   api.calls = () => (calls.length ? JSON.stringify(calls.splice(0)) : "");
@@ -586,15 +771,34 @@
     pending.get(number)(text);
     pending.delete(number);
   };
-  // A bundle is a function of its compiler, which stores its exports in a global.
+  // The names that jobs do not have, as parameters of what may use them.
+  const hostNames = () => HOST_NAMES.filter((name) => name in globalThis);
+  api.host_names = () => hostNames().join(", ");
+
+  // A global object for code that may use the host names, so that it leaves nothing on the real one.
+  function globalWith(values) {
+    const global = Object.create(globalThis);
+    for (const [key, value] of Object.entries({ ...values, globalThis: global })) define(global, key, value);
+    return global;
+  }
+
+  let libraryGlobal = null;
+  api.library = (load) => {
+    const values = Object.fromEntries(hostNames().map((name) => [name, globalThis[name]]));
+    libraryGlobal ??= globalWith(values);
+    load(libraryGlobal, ...Object.values(values));
+  };
+
+  // A bundle is a function of its compiler, its global object and the host names.
   api.install = (name, bundle) => {
     const names = new Set(Reflect.ownKeys(globalThis));
     const prototype = Object.getPrototypeOf(globalThis);
-    bundle.call(undefined, compilerFor(name));
-    const exports = globalThis.__adaptor;
+    const global = globalWith({ ...hostValues, __host: callHost, __console: adaptorConsole });
+    bundle.call(undefined, compilerFor(name), global, ...Object.values(hostValues));
+    const exports = global.__adaptor;
     if (typeof exports !== "object" || exports === null) throw new TypeError("the bundle exports nothing");
     adaptors.set(name, exports);
-    // What else it left there, the next bundle and all jobs would find.
+    // What it left on the real one, the next bundle and all jobs would find.
     for (const key of Reflect.ownKeys(globalThis)) if (!names.has(key)) delete globalThis[key];
     Object.setPrototypeOf(globalThis, prototype);
   };
@@ -648,10 +852,10 @@
   api.adaptor = (name, factory) =>
     void adaptors.set(
       name,
-      factory({
-        lodash: globalThis.__lodash,
-        dateFns: globalThis.__dateFns,
-        jsonpath: globalThis.__jsonpath,
+      factory(...hostNames().map((name) => globalThis[name]))({
+        lodash: libraryGlobal.__lodash,
+        dateFns: libraryGlobal.__dateFns,
+        jsonpath: libraryGlobal.__jsonpath,
         console: consoleFor("ADA"),
         absent: absentFromBuiltIn,
         call: callHost,
@@ -715,35 +919,21 @@
     return samples.map(Object.getPrototypeOf);
   };
 
-  // What jobs have beyond the language. Conditions have none of it.
-  const HOST_NAMES = ["Buffer", "DOMException", "TextDecoder", "TextEncoder", "URL", "URLSearchParams", "atob", "btoa", "clearImmediate", "clearInterval", "clearTimeout", "performance", "queueMicrotask", "setImmediate", "setInterval", "setTimeout", "structuredClone"];
-  let inCondition = false;
-
-  function hideFromConditions(name) {
-    const { value } = Object.getOwnPropertyDescriptor(globalThis, name) ?? {};
-    if (value === undefined) return;
-    const get = () => {
-      if (inCondition) throw new ReferenceError(`${name} is not defined`);
-      return value;
-    };
-    Object.defineProperty(globalThis, name, { get, set: undefined, configurable: false });
-    harden([value]);
-  }
-
-  const FOR_BUNDLES = ["__host", "__console"];
-
   // Before the first bundle: from here on nothing of the language changes any more.
   api.freeze = () => {
-    for (const name of ["__lodash", "__dateFns", "__jsonpath", "__inspect", "__core-js_shared__", "InternalError"]) delete globalThis[name];
+    for (const name of ["__web", "__inspect", "__core-js_shared__", "InternalError"]) delete globalThis[name];
     Object.defineProperty(Error, "prepareStackTrace", { value: undefined, writable: false, configurable: false });
-    HOST_NAMES.forEach(hideFromConditions);
-    harden([globalThis, api, ...adaptors.values(), ...hidden()]);
+    for (const name of hostNames()) {
+      hostValues[name] = globalThis[name];
+      delete globalThis[name];
+    }
+    Object.assign(web, hostValues);
+    harden([globalThis, api, ...Object.values(hostValues), ...adaptors.values(), ...hidden()]);
     for (const name of Reflect.ownKeys(globalThis))
-      if (!FOR_BUNDLES.includes(String(name))) Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
+      Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
   };
 
   api.close = () => {
-    for (const name of FOR_BUNDLES) delete globalThis[name];
     harden([...adaptors.values()]);
     Object.freeze(globalThis);
   };

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,10 +12,11 @@ from msgspec.structs import replace
 from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated
-from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, error_entry
+from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, own_error
 from worker.core.plan import Plan
 from worker.engine.failures import EvaluationError, OutOfMemory, ScriptError
 from worker.sandbox.javascript.engine import Engine
+from worker.sandbox.javascript.error_entries import Frame, Thrown, write_entry
 from worker.sandbox.limits import too_deep
 from worker.util.nesting import NESTING_LIMIT, nests_deeper
 from worker.workflow.model import Edge, EdgeKind, Step
@@ -38,17 +40,25 @@ class JavaScript:
         self._jobs: dict[str, CompiledJob] = {}
         self._sources: dict[str, Step] = {}
         self._conditions: dict[str, int] = {}
+        self._shared: frozenset[str] = frozenset()
         self._prefixes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
 
     # --- before the first step ------------------------------------------------------------------
 
     def define(
-        self, plan: Plan, jobs: Mapping[str, CompiledJob], conditions: Mapping[str, str]
+        self,
+        plan: Plan,
+        jobs: Mapping[str, CompiledJob],
+        conditions: Mapping[str, str],
+        shared: CompiledJob | None = None,
     ) -> StepError | None:
         """Compile every job and every condition; return the first error.
 
-        ``conditions`` maps each expression to what :func:`compile_condition` made of it.
+        ``conditions`` maps each expression to what :func:`compile_condition` made of it. ``shared``
+        is the module whose exports every job can name.
         """
+        if shared is not None:
+            self._define_shared(shared)
         for step in plan.steps:
             job = jobs.get(step.id)
             error = self._define_job(step, job) if job else None
@@ -57,13 +67,17 @@ class JavaScript:
                 return error
         return None
 
+    def _define_shared(self, shared: CompiledJob) -> None:
+        self._shared = frozenset(shared.exports) - _OWN_NAMES
+        names = self._engine.names([], shared.free)
+        self._engine.evaluate(_function_of(shared, _names_from(names, "exports")), "globals")
+        self._engine.shared(json.dumps(list(shared.free)))
+
     def _define_job(self, step: Step, job: CompiledJob) -> StepError | None:
         file = f"job:{step.id}"
         self._jobs[file], self._sources[file] = job, step
-        # The body starts on a line of its own, so that its lines are the author's plus one.
-        head = f'(async function ($worker) {{"use strict";{self._prefix(step, job)}\n'
         try:
-            self._engine.evaluate(f"{head}{job.body}\n}})", file)
+            self._engine.evaluate(_function_of(job, self._prefix(step, job)), file)
         except EvaluationError as error:
             return self._error(error.report, step)
         description = {
@@ -78,8 +92,9 @@ class JavaScript:
         # Names that no adaptor exports must stay free, or they would be undefined and not an error.
         key = (_adaptors(step), job.free)
         if key not in self._prefixes:
-            names = self._engine.names(*key) if key[0] else []
-            self._prefixes[key] = f"const {{{', '.join(names)}}} = $worker.exports;"
+            names = self._engine.names(*key)
+            shared = self._shared.intersection(job.free).difference(names)
+            self._prefixes[key] = _names_from(names, "exports") + _names_from(shared, "globals")
         return self._prefixes[key]
 
     def _define_conditions(self, step: Step, conditions: Mapping[str, str]) -> StepError | None:
@@ -104,18 +119,21 @@ class JavaScript:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def run(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
-        """Execute a step over its upstream state; all arguments and the result are JSON text."""
+    def run(self, step: Step, *texts: str) -> Outcome:
+        """Execute a step over its upstream state; the result is JSON text.
+
+        ``texts`` are JSON too: the upstream state, the step's default state, its configuration, and
+        the credentials of the workflow.
+        """
         try:
-            return self._execute(step, input, defaults, configuration)
+            return self._execute(step, *texts)
         except ScriptError:
             # Only an exhausted heap makes the realm itself throw.
             return _aborted(step, OUT_OF_MEMORY)
 
-    def _execute(self, step: Step, input: str, defaults: str, configuration: str) -> Outcome:
+    def _execute(self, step: Step, *texts: str) -> Outcome:
         try:
-            file = f"job:{step.id}"
-            output = self._engine.step(file, step.id, input, defaults, configuration)
+            output = self._engine.step(f"job:{step.id}", step.id, *texts)
         except OutOfMemory:
             raise
         except ScriptError as error:
@@ -130,8 +148,14 @@ class JavaScript:
         if escaped is not None:
             return _aborted(step, escaped)
         if result == "ok":
-            return Outcome(state=self._engine.output(), errored=self._engine.errored())
-        return self._failed(step, self._error(_read_report(result), step))
+            return self._returned(step)
+        return self._failed(step, _read_report(result))
+
+    def _returned(self, step: Step) -> Outcome:
+        errored = self._engine.errored()
+        written = json.loads(self._engine.own_error()) if errored else None
+        error = own_error(written, step.id) if errored else None
+        return Outcome(state=self._engine.output(), errored=errored, error=error)
 
     def _settle(self) -> tuple[str, StepError | None]:
         """Run microtasks and timers until the step is settled, or an error escapes from it.
@@ -172,10 +196,12 @@ class JavaScript:
     def _escaped(self, message: str) -> StepError:
         return self._caught() or StepError(type="ExecutionError", message=message)
 
-    def _failed(self, step: Step, error: StepError) -> Outcome:
+    def _failed(self, step: Step, report: dict[str, Any]) -> Outcome:
+        error = self._error(report, step)
         if error.aborts:
             return Outcome(state=None, error=error)
-        state = self._engine.failed(json.dumps(error_entry(error)))
+        entry = write_entry(self._thrown(report, error, step), step)
+        state = self._engine.failed(json.dumps(entry))
         if state is None:
             return _aborted(step, too_deep())
         return Outcome(state=state, errored=True, error=error)
@@ -210,12 +236,39 @@ class JavaScript:
 
     # --- errors ---------------------------------------------------------------------------------
 
+    def _operation(self, report: dict[str, Any], step: Step) -> tuple[int, str]:
+        """Return the line and the name of the operation that ran; line 0 if it is not known."""
+        job = self._jobs.get(f"job:{step.id}")
+        operations, index = job.operations if job else (), report.get("operation", -1)
+        # Operations of a default export have no line; they come before all others.
+        return operations[index] if 0 <= index < len(operations) else (0, "")
+
+    def _operation_position(self, report: dict[str, Any], step: Step) -> Position | None:
+        line, _ = self._operation(report, step)
+        if not line:
+            return None
+        text = _lines(step)[line - 1]
+        column = len(text) - len(text.lstrip()) + 1
+        return _position(step, Frame("", f"job:{step.id}", line, column))
+
+    def _thrown(self, report: dict[str, Any], error: StepError, step: Step) -> Thrown:
+        line, name = self._operation(report, step)
+        return Thrown(
+            error=error,
+            class_name=report["constructor"],
+            is_error=report["isError"],
+            frames=[self._frame(frame) for frame in report["frames"]],
+            line=line,
+            operation=name,
+        )
+
     def _error(self, report: dict[str, Any], step: Step) -> StepError:
         message = OUT_OF_MEMORY.message if report["type"] == "OomError" else report["message"]
-        frames = [self._place(frame) for frame in report["frames"] if frame["line"] > 0]
-        # The innermost frame of the step itself: adaptors' frames mean nothing to its author.
-        own = [frame for frame in frames if frame[1] == f"job:{step.id}"]
-        position = _position(step, *own[0][2:]) if own else None
+        frames = [self._frame(frame) for frame in report["frames"] if frame["line"] > 0]
+        # Adaptors' frames mean nothing to the author.
+        frames = [frame for frame in frames if frame.is_job or frame.file.startswith("edge:")]
+        own = [frame for frame in frames if frame.file == f"job:{step.id}"]
+        position = _position(step, own[0]) if own else self._operation_position(report, step)
         return StepError(
             type=report["type"],
             message=message,
@@ -226,12 +279,37 @@ class JavaScript:
             details=report["details"],
         )
 
-    def _place(self, frame: dict[str, Any]) -> tuple[str, str, int, int]:
+    def _frame(self, frame: dict[str, Any]) -> Frame:
         job = self._jobs.get(frame["file"])
         line, column = frame["line"], frame["column"]
-        if job is not None:
+        if job is not None and not frame.get("isWritten"):
+            site = job.sites.get(f"{line}:{column}", {})
             line, column = job.origin(line, in_characters(job.body, line, column))
-        return frame["name"], frame["file"], line, column
+            # V8 reports a pattern at what it reads first, not at its bracket.
+            line, column = int(site.get("line", line)), int(site.get("column", column))
+        return Frame(frame["name"], frame["file"], line, column)
+
+
+# Names that the workflow's global functions cannot replace.
+_OWN_NAMES = frozenset(("console", "state", "parseInt", "parseFloat"))
+
+
+def _function_of(job: CompiledJob, prefix: str) -> str:
+    """Write the function of ``$worker`` whose body is a job's."""
+    # The body starts on a line of its own, so that its lines are the author's plus one.
+    if "globalThis" not in job.free:
+        state = "let state = $worker.state;" if "state" in job.free else ""
+        return f'(async function ($worker) {{"use strict";{prefix}{state}\n{job.body}\n}})'
+    # Names that the code adds to its global object are then names of the code.
+    head = (
+        f'(function ($worker) {{with ($worker.global) return (async () => {{"use strict";{prefix}\n'
+    )
+    return f"{head}{job.body}\n}})()}})"
+
+
+def _names_from(names: Iterable[str], source: str) -> str:
+    listed = ", ".join(sorted(names))
+    return f"const {{{listed}}} = $worker.{source};" if listed else ""
 
 
 def _adaptors(step: Step) -> tuple[str, ...]:
@@ -270,14 +348,19 @@ def in_characters(text: str, line: int, column: int) -> int:
     return len(before.decode(errors="ignore")) + 1
 
 
-def _position(step: Step, line: int, column: int) -> Position:
-    lines = step.source.split("\n")
+def _lines(step: Step) -> list[str]:
+    return re.split(r"\n|\r(?!\n)", step.source)
+
+
+def _position(step: Step, frame: Frame) -> Position:
+    line, column = frame.line, frame.column
+    lines = _lines(step)
     text = lines[line - 1] if 0 < line <= len(lines) else ""
     # A position in code that the compiler added may lie beyond the author's line.
     within = min(column, len(text) + 1)
     return Position(line=line, column=within, source_line=text[:SOURCE_LINE_LIMIT])
 
 
-def _frame_text(frame: tuple[str, str, int, int]) -> str:
-    name, file, line, column = frame
-    return f"at {name or '<anonymous>'} ({file.partition(':')[2]}:{line}:{column})"
+def _frame_text(frame: Frame) -> str:
+    file = frame.file.partition(":")[2] or frame.file
+    return f"at {frame.name or '<anonymous>'} ({file}:{frame.line}:{frame.column})"

@@ -48,7 +48,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from worker.core.outcome import Outcome, StepError, error_entry
+from worker.core.outcome import Outcome, StepError, error_entry, own_error
 from worker.errors import PlanError
 from worker.sandbox.limits import too_deep
 from worker.sandbox.python.guard import ForbiddenName, Guard, harden
@@ -242,7 +242,8 @@ class _PythonExecution:
         errors = fields_of(fields.get("errors"))
         errored = errors is not None and not is_nothing(errors.get(self._step_id))
         text = to_json(without_secrets(fields), self._warn, result)
-        return Outcome(state=text, errored=errored)
+        error = own_error(errors.get(self._step_id), self._step_id) if errors and errored else None
+        return Outcome(state=text, errored=errored, error=error)
 
     def _failed(self, error: StepError, input: str) -> Outcome:
         if error.aborts:

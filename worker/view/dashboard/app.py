@@ -10,13 +10,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from worker.fleet.client import Client, ControlError, NoAnswer
-from worker.view.dashboard import actions, pages
+from worker.view.dashboard import actions, launch, log_pages, order_list, pages
 from worker.view.dashboard.assets import StaticFiles
 from worker.view.dashboard.context import AppContext, render_template
 from worker.view.dashboard.hosts import AllowedHosts
 from worker.view.dashboard.hub import Hub
 from worker.view.dashboard.run_graph import GraphRenderer
-from worker.view.dashboard.security import LOGIN, SecurityMiddleware, cookie_name
+from worker.view.dashboard.security import LAUNCH, LOGIN, SecurityMiddleware, cookie_name
 from worker.view.dashboard.sessions import SessionStore
 from worker.view.dashboard.stream import live
 from worker.view.dashboard.templating import create_environment
@@ -29,12 +29,18 @@ def _routes() -> list[Route]:
     get, post = ["GET"], ["POST"]
     return [
         Route("/", actions.home, methods=get),
-        Route(LOGIN, actions.login, methods=post),
+        Route(LOGIN, actions.login, methods=[*get, *post]),
         Route("/logout", actions.logout, methods=post),
-        Route("/orders", pages.orders, methods=get),
+        Route("/orders", order_list.orders, methods=get),
+        Route("/orders", order_list.change_orders, methods=post),
+        Route(LAUNCH, launch.form, methods=get),
+        Route(LAUNCH, launch.submit, methods=post),
         Route("/orders/{id}", pages.order, methods=get),
         Route("/runs/{id}", pages.run, methods=get),
+        Route("/runs/{id}/log", log_pages.log, methods=get),
+        Route("/runs/{id}/log.txt", log_pages.download_log, methods=get),
         Route("/runs/{id}/clips/{seq:int}", pages.clip, methods=get),
+        Route("/runs/{id}/clips/{seq:int}.json", pages.download_clip, methods=get),
         Route("/runs/{id}/cancel", actions.cancel, methods=post),
         Route("/runs/{id}/retry", actions.retry, methods=post),
         Route("/workers", pages.workers, methods=get),
@@ -49,12 +55,11 @@ def application(
     hub: Hub,
     renderer: GraphRenderer,
     *,
-    token: str,
+    sessions: SessionStore,
     hosts: AllowedHosts,
     title: str = "",
 ) -> ASGIApp:
     """Build the application. The caller runs the hub, and closes client and renderer."""
-    sessions = SessionStore(token)
     app = Starlette(
         routes=_routes(),
         exception_handlers={

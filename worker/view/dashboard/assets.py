@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from worker.view.graph.themes import style_sheet
+from worker.view.graph.themes import dark_style_sheet, style_sheet
 from worker.view.report.status_css import status_rules
 
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -41,11 +41,13 @@ def _asset(name: str, content: bytes) -> Asset:
 
 def _theme() -> Iterator[str]:
     """Yield the colors and fonts of graphs and statuses, for both themes."""
-    yield style_sheet()
+    yield style_sheet(dark=False)
     yield from status_rules(dark=False)
+    dark = "\n".join([dark_style_sheet(), *status_rules(dark=True)])
+    # The system's theme, unless the switch of the page has chosen one.
     yield "@media screen and (prefers-color-scheme: dark) {"
-    yield from status_rules(dark=True)
-    yield "}"
+    yield f":root:not([data-theme='light']) {{\n{dark}\n}}\n}}"
+    yield f"@media screen {{\n:root[data-theme='dark'] {{\n{dark}\n}}\n}}"
 
 
 class StaticFiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,12 @@ def current_session(request: Request) -> Session:
     return session
 
 
+def seen_rows(request: Request) -> str:
+    """Return the rows that an open page has, as :attr:`Rows.seen`; empty for a whole page."""
+    kind, _, seen = request.headers.get(LIVE_HEADER, "").partition(" ")
+    return seen if kind == "changed" else ""
+
+
 def is_live_request(request: Request) -> bool:
     """Return whether an open page requests its own new content."""
     return LIVE_HEADER in request.headers
@@ -60,6 +67,7 @@ def render_template(
     text = app.templates.get_template(template).render(
         csrf=session.csrf if session else "",
         signed_in=session is not None,
+        read_only=session is not None and session.read_only,
         notice=notice,
         is_error=is_error,
         path=request.url.path,
@@ -67,6 +75,12 @@ def render_template(
         **context,
     )
     return HTMLResponse(text, status_code)
+
+
+def attachment(name: str) -> dict[str, str]:
+    """Return the header of a file to save. Names of runs come from clients: only ASCII stays."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:150]
+    return {"content-disposition": f'attachment; filename="{safe}"'}
 
 
 def redirect_to(path: str) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
 
 from worker.core.events import StepComplete, StepStart
+from worker.errors import WorkerError
 from worker.fleet.client import Client, Gap, Notification
 from worker.fleet.messaging import messages as wire
 from worker.fleet.monitor.decode import decode_events
@@ -16,6 +18,8 @@ from worker.view.dashboard.log_lines import log_line
 
 # Open pages at once: each is a connection and a bounded queue.
 MAX_LISTENERS = 200
+# Pages show within about this many seconds that the control plane does not respond.
+CHECK_S = 3.0
 # Only these change the steps on a page; a log line is sent as a line.
 
 
@@ -26,6 +30,29 @@ class Hub:
         self._client = client
         self._listeners: set[Listener] = set()
         self.tracker = RunTracker()
+        self.responds = True
+
+    async def check_control_plane(self) -> None:
+        """Ask the control plane for a sign of life until cancelled, while pages are open."""
+        while True:
+            if self._listeners:
+                self._set_responds(await self._has_response())
+            await asyncio.sleep(CHECK_S)
+
+    async def _has_response(self) -> bool:
+        # The cheapest query. An open connection to the broker does not show that anybody works.
+        try:
+            async with asyncio.timeout(CHECK_S):
+                await self._client.workflows()
+        except (TimeoutError, WorkerError):
+            return False
+        return True
+
+    def _set_responds(self, responds: bool) -> None:
+        if responds != self.responds:
+            self.responds = responds
+            for listener in self._listeners:
+                listener.mark_presence(responds)
 
     async def run(self) -> None:
         """Receive notifications until cancelled."""
@@ -51,6 +78,7 @@ class Hub:
     def listen(self, *, run_id: str = "", order_id: str = "") -> Iterator[Listener]:
         """Register a listener for the duration of the context."""
         listener = Listener(run_id=run_id, order_id=order_id)
+        listener.mark_presence(self.responds)
         self._listeners.add(listener)
         try:
             yield listener
@@ -61,9 +89,9 @@ class Hub:
     def full(self) -> bool:
         return len(self._listeners) >= MAX_LISTENERS
 
-    def runs_ended(self) -> tuple[int, ...]:
-        """Return how many runs ended in each of the last seconds."""
-        return self.tracker.runs_ended(int(time.monotonic()))
+    def runs_ended(self) -> dict[str, tuple[int, ...]]:
+        """Return how many runs ended in each of the last seconds, by status."""
+        return self.tracker.ended_by_status(int(time.monotonic()))
 
     def close(self) -> None:
         """End the streams of all browsers."""

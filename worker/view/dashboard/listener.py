@@ -18,17 +18,19 @@ class LiveUpdate:
     """Update for a browser.
 
     ``reload``: fetch everything. ``changed``: fetch what is shown. ``lines``: append them to the
-    log. ``ended``: the stream ends.
+    log. ``responds``: whether the control plane does, where that changed. ``ended``: the stream
+    ends.
     """
 
     reload: bool = False
     changed: bool = False
     lines: tuple[Mapping[str, Any], ...] = ()
+    responds: bool | None = None
     ended: bool = False
 
 
 class Listener:
-    """Subscription of a browser to one run, to one order, or to everything."""
+    """Subscription of a browser to one run (and the states of its order), one order, or all."""
 
     def __init__(self, *, run_id: str = "", order_id: str = "") -> None:
         self.run_id = run_id
@@ -37,6 +39,7 @@ class Listener:
         self._characters = 0
         self._reload = False
         self._changed = False
+        self._responds: bool | None = None
         self._ended = False
         self._wakeup = asyncio.Event()
 
@@ -47,12 +50,19 @@ class Listener:
 
     def matches(self, *, run_id: str, order_id: str) -> bool:
         """Return whether the page shows this run or order."""
-        if self.run_id:
-            return run_id == self.run_id
-        return not self.order_id or order_id == self.order_id
+        if self.run_id and run_id == self.run_id:
+            return True
+        if self.order_id:
+            return order_id == self.order_id
+        return not self.run_id
 
     def mark_changed(self) -> None:
         self._changed = True
+        self._wakeup.set()
+
+    def mark_presence(self, responds: bool) -> None:
+        """Note whether the control plane responds."""
+        self._responds = responds
         self._wakeup.set()
 
     def require_reload(self) -> None:
@@ -85,8 +95,13 @@ class Listener:
             return LiveUpdate()
         self._wakeup.clear()
         update = LiveUpdate(
-            reload=self._reload, changed=self._changed, lines=tuple(self._lines), ended=self._ended
+            reload=self._reload,
+            changed=self._changed,
+            lines=tuple(self._lines),
+            responds=self._responds,
+            ended=self._ended,
         )
+        self._responds = None
         self._lines.clear()
         self._characters = 0
         self._reload = self._changed = False

@@ -12,7 +12,7 @@ from worker.sinks.terminal_text import format_duration, format_time_of_day, one_
 # A job may log megabytes in a line; a browser holds thousands of lines.
 MAX_TEXT = 8000
 # The level becomes a CSS class, and comes from a job: others become info.
-_LEVELS = ("debug", "info", "warn", "error")
+LEVELS = ("debug", "info", "warn", "error")
 
 
 def log_line(event: AnyEvent) -> dict[str, Any] | None:
@@ -22,7 +22,7 @@ def log_line(event: AnyEvent) -> dict[str, Any] | None:
     """
     match event:
         case RunLog():
-            level = event.level if event.level in _LEVELS else "info"
+            level = event.level if event.level in LEVELS else "info"
             return _line(event, event.job_id, level, event.source, event.message)
         case StepStart():
             return _line(event, event.job_id, "step", "▸", "started")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
-from worker.core.status import STATUS_OF_REASON, Status
+from worker.core.status import STATUS_OF_REASON, STATUSES, Status
 from worker.errors import LoadError, UsageError
 from worker.sinks.terminal_text import format_duration
 from worker.view.graph.drawing import Annotation, Annotations, Drawing, draw
@@ -27,8 +27,14 @@ CACHE_SIZE = 64
 Step = Mapping[str, Any]
 
 
-def annotate_steps(workflow: Workflow, steps: Sequence[Step]) -> Annotations:
-    """Annotate steps with the status of their last execution, and the edges that were followed."""
+def annotate_steps(
+    workflow: Workflow, steps: Sequence[Step], ended: Status | None = None
+) -> Annotations:
+    """Annotate steps with the status of their last execution, and edges with what became of them.
+
+    ``ended`` is the status of a run that has ended: no step of it is still running, and what it
+    did not reach is grey.
+    """
     by_step: dict[str, list[Step]] = {}
     followed: set[str] = set()
     for step in steps:
@@ -39,10 +45,36 @@ def annotate_steps(workflow: Workflow, steps: Sequence[Step]) -> Annotations:
     for node in workflow.steps:
         if node.kind is StepKind.TRIGGER:
             followed |= {edge.id for edge in node.edges if edge.target == first}
+    passed = {job_id for job_id, executions in by_step.items() if "reason" in executions[-1]}
     return Annotations(
-        steps={id: _annotation(executions) for id, executions in by_step.items()},
-        edges={id: Annotation(style="followed") for id in followed},
+        steps={
+            **({step.id: Annotation(style="not-reached") for step in workflow.steps if ended}),
+            **{id: _annotation(executions, ended) for id, executions in by_step.items()},
+            **{id: Annotation(style="followed") for id in _silent(workflow, followed)},
+        },
+        edges={
+            edge.id: Annotation(style=_edge_style(edge.id, step.id, followed, passed))
+            for step in workflow.steps
+            for edge in step.edges
+        },
     )
+
+
+def _edge_style(edge: str, source: str, followed: set[str], passed: set[str]) -> str:
+    if edge in followed:
+        return "followed"
+    return "not-taken" if source in passed else "not-reached"
+
+
+def _silent(workflow: Workflow, followed: set[str]) -> list[str]:
+    """List the triggers and steps without code that a run passed: they emit no events."""
+    silent = [step for step in workflow.steps if not step.runs_code]
+    return [
+        step.id
+        for step in silent
+        if any(edge.id in followed for edge in step.edges)
+        or any(id.endswith(f"->{step.id}") for id in followed)
+    ]
 
 
 def status_of_step(step: Step) -> Status:
@@ -51,14 +83,15 @@ def status_of_step(step: Step) -> Status:
     return STATUS_OF_REASON.get(step["reason"], Status.EXCEPTION)
 
 
-def _annotation(executions: Sequence[Step]) -> Annotation:
+def _annotation(executions: Sequence[Step], ended: Status | None) -> Annotation:
     last = executions[-1]
+    is_open = "reason" not in last
     times = f"{len(executions)} × " if len(executions) > 1 else ""
     took = sum(step.get("duration") or 0 for step in executions)
     error = f"{last['error_type']}: {last['error_message']}" if last.get("error_type") else ""
     return Annotation(
-        style=status_of_step(last),
-        badge=f"{times}{format_duration(took)}" if "reason" in last else "running",
+        style=ended if is_open and ended else status_of_step(last),
+        badge=str(ended or "running") if is_open else f"{times}{format_duration(took)}",
         note=error[:500],
     )
 
@@ -71,13 +104,18 @@ class GraphRenderer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="graphs")
         self._cache: OrderedDict[Drawing, Markup | None] = OrderedDict()
 
-    async def render(self, plan: Mapping[str, Any], steps: Sequence[Step]) -> Markup | None:
-        """Return the graph as markup; None for a workflow that is too large."""
+    async def render(self, run: Mapping[str, Any]) -> Markup | None:
+        """Return the graph of a run as markup; None for a workflow that is too large."""
+        # Counted first: a run of thousands of steps is shown again each second.
+        if len(run["plan"].get("workflow", {}).get("steps", ())) > MAX_NODES:
+            return None
         try:
-            workflow = load(plan)
+            workflow = load(run["plan"])
         except LoadError:
             return None
-        drawing = draw(workflow, annotate_steps(workflow, steps))
+        status = Status(run["status"])
+        ended = status if STATUSES[status].final else None
+        drawing = draw(workflow, annotate_steps(workflow, run["steps"], ended))
         if len(drawing.nodes) > MAX_NODES:
             return None
         if drawing not in self._cache:
@@ -94,7 +132,7 @@ class GraphRenderer:
 
 def _render(drawing: Drawing) -> Markup | None:
     try:
-        markup = ET.tostring(svg_element(drawing), encoding="unicode")
+        markup = ET.tostring(svg_element(drawing, heading=False), encoding="unicode")
     except UsageError:
         return None
     return Markup(markup)  # noqa: S704 (built as a tree)

@@ -6,10 +6,11 @@ contain the CSRF token of the session. Every response has the security headers.
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
+import asyncio
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
+from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,9 +39,12 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
-# Forms of the dashboard have a few short fields.
+# Forms of the dashboard have a few short fields, but for the input of an order.
 FORM_BYTES = 16 * 1024
-LOGIN = "/login"
+LAUNCH_BYTES = 1024 * 1024
+# A browser sends a form at once.
+FORM_TIMEOUT_S = 20.0
+LOGIN, LOGOUT, LAUNCH = "/login", "/logout", "/launch"
 _PUBLIC_PATHS = ("/assets/", LOGIN)
 
 
@@ -78,7 +82,7 @@ class SecurityMiddleware:
     async def _check(self, request: Request) -> Response | None:
         """Return the response to a request that is not allowed, else None.
 
-        Set ``session`` and ``form`` of the scope.
+        Set ``session``, ``next`` and ``form`` of the scope.
         """
         # The order matters: nothing of the request is trusted before its host is known.
         host = request.headers.get("host", "")
@@ -90,24 +94,26 @@ class SecurityMiddleware:
         request.scope["session"] = session
         if request.method == "POST":
             return await self._check_post(request, host, session)
+        request.scope["next"] = destination(request)
+        if "token" in request.query_params:
+            return _take_token(request)
         # Assets and the login form are public: they contain nothing of the fleet.
         if session is None and not request.url.path.startswith(_PUBLIC_PATHS):
             return self._redirect_to_login(request)
         return None
 
     def _session(self, request: Request) -> Session | None:
-        try:
-            cookie = SimpleCookie(request.headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        return None if cookie is None else self._sessions.get(cookie.value)
+        # The framework's lenient parser: other servers on this host set cookies too, of any form.
+        cookie = request.cookies.get(self._cookie)
+        return None if cookie is None else self._sessions.get(cookie)
 
     def _redirect_to_login(self, request: Request) -> Response | None:
         if request.url.path == "/":
-            return None  # it shows the login form, or takes the token from the URL
+            return None  # it shows the login form
         # A script cannot follow a redirect to the login page: it needs the status.
         if request.headers.get("sec-fetch-mode", "navigate") == "navigate":
-            return Response(status_code=303, headers={"location": "/"})
+            query = urlencode({"next": request.scope["next"]})
+            return Response(status_code=303, headers={"location": f"{LOGIN}?{query}"})
         return _plain(401, "The session has ended.")
 
     async def _check_post(
@@ -115,27 +121,60 @@ class SecurityMiddleware:
     ) -> Response | None:
         if not self._hosts.same_origin(request.headers.get("origin", ""), host):
             return _plain(403, "The form was not sent by a page of this dashboard.")
-        form = await _form(request)
+        path = request.url.path
+        try:
+            async with asyncio.timeout(FORM_TIMEOUT_S):
+                form = await _form(request, LAUNCH_BYTES if path == LAUNCH else FORM_BYTES)
+        except TimeoutError:
+            return _plain(408, "The form did not arrive in time.")
         if form is None:
             return _plain(413, "The form is too large.")
         request.scope["form"] = form
-        if request.url.path == LOGIN:
+        if path == LOGIN:
             return None
         if session is None:
             return _plain(401, "The session has ended: reload the page.")
         if not secrets_equal(form.get("csrf", ""), session.csrf):
             return _plain(403, "Wrong CSRF token: reload the page.")
+        if session.read_only and path != LOGOUT:
+            return _plain(403, "This session may only read.")
         return None
 
 
-async def _form(request: Request) -> dict[str, str] | None:
+def destination(request: Request) -> str:
+    """Return the path to show after signing in: the requested one, without its token."""
+    if request.url.path == LOGIN:
+        return local_path(request.query_params.get("next", ""))
+    query = urlencode([pair for pair in request.query_params.multi_items() if pair[0] != "token"])
+    return local_path(request.url.path + (f"?{query}" if query else ""))
+
+
+def local_path(text: str) -> str:
+    """Return a path of this server; the overview for anything else (open redirects)."""
+    # Browsers take "\\" for "/", and remove tabs and line feeds: "/\t/evil.example" is a host.
+    is_clean = "\\" not in text and text.isascii() and text.isprintable() and " " not in text
+    return text if is_clean and text.startswith("/") and not text.startswith("//") else "/"
+
+
+def _take_token(request: Request) -> Response | None:
+    """Let the login page handle an address with a token, whatever page it is of."""
+    # Images and frames of other pages must not make guesses.
+    if request.headers.get("sec-fetch-dest", "document") != "document":
+        return _plain(403, "An address with a token must be opened in a tab.")
+    request.scope["path"] = LOGIN
+    request.scope["raw_path"] = LOGIN.encode()
+    return None
+
+
+async def _form(request: Request, max_bytes: int) -> ImmutableMultiDict[str, str] | None:
     """Read the fields of a form; None for one that is too large."""
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > FORM_BYTES:
+        if len(body) > max_bytes:
             return None
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    text = body.decode("utf-8", "replace")
+    return ImmutableMultiDict(parse_qsl(text, keep_blank_values=True))
 
 
 def _with_headers(headers: Any) -> list[tuple[bytes, bytes]]:

@@ -13,9 +13,11 @@ import uvicorn
 from worker.errors import MachineError
 from worker.fleet.client import Client
 from worker.view.dashboard.app import application
+from worker.view.dashboard.browser_connection import Connection
 from worker.view.dashboard.hosts import AllowedHosts
 from worker.view.dashboard.hub import Hub
 from worker.view.dashboard.run_graph import GraphRenderer
+from worker.view.dashboard.sessions import SessionStore
 
 
 def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
@@ -42,12 +44,14 @@ async def serve(
     listening: socket.socket,
     *,
     token: str,
+    read_token: str = "",
+    link: str = "",
     hosts: AllowedHosts,
     title: str = "",
     stop: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until ``stop`` is set.
+    """Serve until ``stop`` is set; :class:`SessionStore` describes the tokens.
 
     Raises :class:`worker.fleet.client.NoAnswer` where no control plane responds at the start.
     """
@@ -55,10 +59,12 @@ async def serve(
         # Fail now, rather than show pages without a control plane.
         await client.summary()
         hub, renderer = Hub(client), GraphRenderer()
-        app = application(client, hub, renderer, token=token, hosts=hosts, title=title)
+        sessions = SessionStore(token, read_token=read_token, link=link)
+        app = application(client, hub, renderer, sessions=sessions, hosts=hosts, title=title)
         server = _Server(
             uvicorn.Config(
                 app,
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_level="warning",
@@ -66,13 +72,12 @@ async def serve(
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=2,
-                # Clients without a session must not exhaust the file descriptors.
-                limit_concurrency=1000,
             )
         )
         tasks = [
             asyncio.create_task(hub.run()),
             asyncio.create_task(server.serve([listening])),
+            asyncio.create_task(hub.check_control_plane()),
             asyncio.create_task(stop.wait()),
         ]
         ready()

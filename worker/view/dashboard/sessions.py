@@ -1,4 +1,4 @@
-"""Sessions: opened with the token, and slow to guess."""
+"""Sessions: opened with a token or a link, and slow to guess."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# Wrong tokens are delayed one after the other: at most one guess per second.
+# Responses to wrong tokens are delayed one after the other.
 WRONG_TOKEN_DELAY_S = 1.0
-# Further guesses are rejected before they are compared.
+# Further wrong tokens are refused at once. A right one never waits: any web page can send wrong
+# ones in the name of its visitor, and must not lock that visitor out.
 MAX_WAITING_GUESSES = 10
 MAX_SESSIONS = 200
 SESSION_S = 12 * 3600.0
@@ -34,13 +35,17 @@ class Session:
     """Session of a browser.
 
     ``csrf`` is the token in the forms of its pages, and ``notice`` is shown once, on the next page.
+    A ``read_only`` session has no actions. ``ended`` ends its streams.
     """
 
     csrf: str = field(default_factory=new_secret)
     expires: float
+    read_only: bool = False
+    by_link: bool = False
     notice: str = ""
     is_error: bool = False
-    closed: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    streams: int = 0
 
     def flash(self, text: str, *, is_error: bool = False) -> None:
         self.notice, self.is_error = text, is_error
@@ -57,10 +62,23 @@ class TooManyGuessesError(Exception):
 
 
 class SessionStore:
-    """Holds the token and the open sessions."""
+    """Holds the tokens and the open sessions.
 
-    def __init__(self, token: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    ``read_token`` opens sessions without actions. ``link`` is a secret for an address: it opens
+    sessions until one of them is closed, so that it is worthless in the browser's history.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        *,
+        read_token: str = "",
+        link: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._token = token
+        self._read_token = read_token
+        self._link = link
         self._clock = clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._delay_s = WRONG_TOKEN_DELAY_S
@@ -72,17 +90,26 @@ class SessionStore:
 
         Raises :class:`TooManyGuessesError`.
         """
-        if self._waiting >= MAX_WAITING_GUESSES:
-            raise TooManyGuessesError
-        if not secrets_equal(token, self._token):
+        session = self._new_session(token)
+        if session is None:
             await self._delay()
             return None
         cookie = new_secret()
-        self._sessions[_key(cookie)] = Session(expires=self._clock() + SESSION_S)
+        self._sessions[_key(cookie)] = session
         # The least recently used session ends first.
         while len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
+            self._sessions.popitem(last=False)[1].ended.set()
         return cookie
+
+    def _new_session(self, token: str) -> Session | None:
+        expires = self._clock() + SESSION_S
+        if secrets_equal(token, self._token):
+            return Session(expires=expires)
+        if self._link and secrets_equal(token, self._link):
+            return Session(expires=expires, by_link=True)
+        if self._read_token and secrets_equal(token, self._read_token):
+            return Session(expires=expires, read_only=True)
+        return None
 
     def get(self, cookie: str) -> Session | None:
         """Return the session of a cookie. Each use extends it."""
@@ -90,19 +117,26 @@ class SessionStore:
         session = self._sessions.get(key)
         if session is None:
             return None
-        if self._clock() > session.expires:
-            del self._sessions[key]
+        if not self.is_open(session):
+            self.close(cookie)
             return None
         session.expires = self._clock() + SESSION_S
         self._sessions.move_to_end(key)
         return session
 
+    def is_open(self, session: Session) -> bool:
+        return not session.ended.is_set() and self._clock() <= session.expires
+
     def close(self, cookie: str) -> None:
-        """Close the session of a cookie."""
+        """Close the session of a cookie, and revoke the link that opened it."""
         if session := self._sessions.pop(_key(cookie), None):
-            session.closed = True
+            session.ended.set()
+            if session.by_link:
+                self._link = ""
 
     async def _delay(self) -> None:
+        if self._waiting >= MAX_WAITING_GUESSES:
+            raise TooManyGuessesError
         self._waiting += 1
         try:
             async with self._one_at_a_time:

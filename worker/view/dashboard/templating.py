@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import jinja2
-from markupsafe import Markup
 
 from worker.core.status import STATUSES, Status
 from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line, printable
@@ -18,7 +15,6 @@ from worker.version import VERSION
 
 # The last second that datetime supports: times come from workers.
 _LAST_SECOND = 253_402_300_799
-_CHART_SIZE = (180, 36)
 
 
 def create_environment() -> jinja2.Environment:
@@ -36,6 +32,7 @@ def create_environment() -> jinja2.Environment:
         "iso": iso,
         "symbol": symbol,
         "line": one_line,
+        "short": short_id,
         "duration": format_long_duration,
         "number": number,
     }
@@ -64,6 +61,11 @@ def day(microseconds: int) -> str:
     return iso(microseconds).replace("T", " ").replace("Z", " UTC")
 
 
+def short_id(id: str) -> str:
+    """Shorten a generated id to what people compare; the command accepts it too."""
+    return one_line(id, 24) if len(id) < 20 else printable(id[:8])
+
+
 def symbol(status: str) -> str:
     """Look up the symbol of a status."""
     return STATUSES[Status(status)].mark
@@ -82,19 +84,3 @@ def format_long_duration(microseconds: int | None) -> str:
 
 def number(value: int) -> str:
     return f"{value:,}"
-
-
-def bar_chart(counts: Iterable[int]) -> Markup:
-    """Draw counts as a bar chart."""
-    values = list(counts)
-    width, height = _CHART_SIZE
-    largest, step = max([*values, 1]), width / len(values)
-    about = {"viewBox": f"0 0 {width} {height}", "class": "bars", "role": "img"}
-    label = f"Runs ended per second in the last {len(values)} seconds: at most {max(values)}"
-    root = ET.Element("svg", {**about, "aria-label": label, "preserveAspectRatio": "none"})
-    for index, count in enumerate(values):
-        bar = max(1.0, height * count / largest) if count else 1.0
-        box = {"x": f"{index * step:g}", "y": f"{height - bar:g}", "height": f"{bar:g}"}
-        kind = {} if count else {"class": "none"}
-        ET.SubElement(root, "rect", {**box, "width": f"{step - 0.8:g}", **kind})
-    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 (built as a tree)

@@ -39,13 +39,17 @@ class StyleColors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationStyle:
-    """Style of an annotation. ``glyph`` is an SVG path around (0, 0), ``symbol`` its text form."""
+    """Style of an annotation. ``glyph`` is an SVG path around (0, 0), ``symbol`` its text form.
+
+    A style ``of_path`` is shown by the line or the border alone, without chip or symbol.
+    """
 
     name: str
     symbol: str
     shape: ChipShape
     glyph: str
     colors: StyleColors
+    of_path: bool = False
 
     @property
     def label(self) -> str:
@@ -84,6 +88,12 @@ _ORANGE: Final = StyleColors(
 _YELLOW: Final = StyleColors(
     chip="#facc15", ink="#422006", tint=("#fef9c3", "#3d3208"), line=("#a16207", "#facc15")
 )
+_INK: Final = StyleColors(
+    chip="#334155", ink="#ffffff", tint=("#f1f5f9", "#1e293b"), line=("#334155", "#cbd5e1")
+)
+_GREY: Final = StyleColors(
+    chip="none", ink="", tint=("#f8fafc", "#172033"), line=("#a3afc0", "#566379")
+)
 _HOLLOW_RED: Final = replace(_RED, chip="none", ink="")
 _HOLLOW_YELLOW: Final = replace(_YELLOW, chip="none", ink="")
 _BLACK: Final = StyleColors(
@@ -118,6 +128,13 @@ ANNOTATION_STYLES: Final[dict[str, AnnotationStyle]] = {
     "covered": _style("covered", "✓", ChipShape.CIRCLE, _CHECK, _GREEN),
     "partly": _style("partly", "◐", ChipShape.RING, _HALF, _HOLLOW_YELLOW),
     "missed": _style("missed", "○", ChipShape.RING, "", _HOLLOW_RED),
-    "followed": _style("followed", "→", ChipShape.CIRCLE, _ARROW, _BLUE),
-    "not-taken": _style("not-taken", "⊣", ChipShape.RING, _BAR, _WHITE),
+    **{
+        name: replace(_style(name, symbol, shape, glyph, colors), of_path=True)
+        for name, symbol, shape, glyph, colors in (
+            # Neutral: colors mean the outcomes of steps.
+            ("followed", "→", ChipShape.CIRCLE, _ARROW, _INK),
+            ("not-taken", "⊣", ChipShape.RING, _BAR, _GREY),
+            ("not-reached", "○", ChipShape.DASHED, "", _GREY),
+        )
+    },
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.view.graph.annotation_styles import ANNOTATION_STYLES, AnnotationStyle
-from worker.view.graph.drawing import Drawing, EdgeStyle
+from worker.view.graph.drawing import Drawing, DrawnEdge, EdgeStyle
 from worker.view.graph.text import text_width
 
 _SYMBOL_WIDTH, _ENTRY_GAP, _ROW_HEIGHT, _MARGIN_TOP = 28.0, 18.0, 24.0, 30.0
@@ -38,14 +38,25 @@ class Legend:
     height: float
 
 
+def _has_style(edge: DrawnEdge, style: EdgeStyle) -> bool:
+    # The path of a run has other colors, and its edges have their conditions as labels.
+    of_path = edge.annotation and ANNOTATION_STYLES[edge.annotation.style].of_path
+    return edge.style is style and not of_path
+
+
 def build_legend(drawing: Drawing, room: float) -> Legend:
     """Arrange the legend in rows of about ``room`` pixels; its height is 0 where it is empty."""
     annotations = [node.annotation for node in drawing.nodes] + [
         edge.annotation for edge in drawing.edges
     ]
     used = {annotation.style for annotation in annotations if annotation}
+    # Both are grey, and the difference is in the graph.
+    if "not-taken" in used:
+        used.discard("not-reached")
     annotation_styles = [style for style in ANNOTATION_STYLES.values() if style.name in used]
-    edge_styles = [style for style in _LABELS if any(edge.style is style for edge in drawing.edges)]
+    edge_styles = [
+        style for style in _LABELS if any(_has_style(edge, style) for edge in drawing.edges)
+    ]
     entries: list[LegendEntry] = []
     x, y, widest = 0.0, _MARGIN_TOP, 0.0
     for text, annotation_style, edge_style in (

@@ -12,14 +12,15 @@ from worker.view.graph.drawing import Annotation, Drawing, DrawnEdge, DrawnNode,
 from worker.view.graph.layout import Layout, Rectangle
 from worker.view.graph.layout_engine import compute_layout
 from worker.view.graph.legend import Legend, build_legend
-from worker.view.graph.text import text_width
-from worker.view.graph.text_blocks import CHIP_SIZE, FONTS, TextBlock, TextLine, TextRole
+from worker.view.graph.text import text_width, wrap
+from worker.view.graph.text_blocks import CHIP_SIZE, FONTS, TextBlock, TextLine, TextRole, has_chip
 from worker.view.graph.themes import ROOT, SANS, style_sheet
 
 # The file is built as an XML tree, so that no text of a workflow can become markup. It has no ids,
 # so that a page can contain several graphs.
 NAMESPACE = "http://www.w3.org/2000/svg"
 _MARGIN, _HEADING = 20.0, 30.0
+_HEADING_SIZE, _MIN_HEADING = 15.0, 360.0
 _HEAD, _HEAD_HALF, _TAIL, _SLIM = 8.0, 4.0, 5.0, 4.0
 # The middle of small letters is about this part of the font size above the baseline.
 _BASELINE = 0.35
@@ -31,21 +32,31 @@ def render_svg(drawing: Drawing, *, dark: bool = True, sans: str = SANS) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def svg_element(drawing: Drawing, styles: str = "") -> ET.Element:
-    """Render the graph as an element. Without ``styles``, the page must have the style sheet."""
+def svg_element(drawing: Drawing, styles: str = "", *, heading: bool = True) -> ET.Element:
+    """Render the graph as an element. Without ``styles``, the page must have the style sheet.
+
+    A page that has the workflow's name as its title leaves out the ``heading``.
+    """
     layout = compute_layout(drawing)
     legend = build_legend(drawing, layout.width)
-    inner = max(layout.width, legend.width, _heading_width(drawing))
-    height = layout.height + 2 * _MARGIN + _HEADING + legend.height
+    inner = max(layout.width, legend.width)
+    title = ""
+    if heading:
+        # A long name must not make the graph wider: a page would scale down all of its text.
+        title = wrap(drawing.title, max(inner, _MIN_HEADING), _HEADING_SIZE, 1, bold=True)[0]
+        inner = max(inner, text_width(title, _HEADING_SIZE, bold=True))
+    top = _MARGIN + (_HEADING if heading else 0)
+    height = layout.height + top + _MARGIN + legend.height
     root = _root(drawing, inner + 2 * _MARGIN, height)
     if styles:
         _add(root, "style").text = styles
     _add(root, "rect", "back", width="100%", height="100%")
-    _text(root, drawing.title, "heading", _MARGIN, _MARGIN + 8)
+    if heading:
+        _text(root, title, "heading", _MARGIN, _MARGIN + 8)
     left = _MARGIN + (inner - layout.width) / 2
-    graph = _add(root, "g", transform=f"translate({_n(left)} {_n(_MARGIN + _HEADING)})")
+    graph = _add(root, "g", transform=f"translate({_n(left)} {_n(top)})")
     _draw_graph(graph, drawing, layout)
-    _draw_legend(root, legend, _MARGIN + _HEADING + layout.height)
+    _draw_legend(root, legend, top + layout.height)
     return root
 
 
@@ -77,10 +88,6 @@ def _description(drawing: Drawing) -> str:
         rule = f": {condition}" if condition else ""
         lines.append(f"{titles[edge.source]} to {titles[edge.target]}{rule}{off}.")
     return "\n".join(lines)
-
-
-def _heading_width(drawing: Drawing) -> float:
-    return text_width(drawing.title, 15, bold=True)
 
 
 def _draw_graph(graph: ET.Element, drawing: Drawing, layout: Layout) -> None:
@@ -162,7 +169,7 @@ def _draw_node(group: ET.Element, node: DrawnNode, box: Rectangle) -> None:
     else:
         _rect(group, box, classes, radius=8)
     shift = 0.0
-    if node.annotation:
+    if node.annotation and has_chip(node.annotation):
         inset = 14 if node.kind is NodeKind.TRIGGER else 7
         draw_chip(
             group, ANNOTATION_STYLES[node.annotation.style], box.left + inset + CHIP_SIZE / 2, box.y
@@ -205,7 +212,10 @@ _OUTLINES = {
 def _draw_legend(root: ET.Element, legend: Legend, top: float) -> None:
     for entry in legend.entries:
         x, y = _MARGIN + entry.x, top + entry.y
-        if entry.annotation_style:
+        if entry.annotation_style and entry.annotation_style.of_path:
+            line = f"line marked t-{entry.annotation_style.name}"
+            _add(root, "path", line, d=f"M{_n(x)} {_n(y)}h22")
+        elif entry.annotation_style:
             draw_chip(root, entry.annotation_style, x + 10, y)
         elif entry.edge_style:
             _add(root, "path", f"line {entry.edge_style}", d=f"M{_n(x)} {_n(y)}h22")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.view.graph.annotation_styles import ANNOTATION_STYLES
-from worker.view.graph.drawing import DrawnEdge, DrawnNode, EdgeStyle, NodeKind
+from worker.view.graph.drawing import Annotation, DrawnEdge, DrawnNode, EdgeStyle, NodeKind
 from worker.view.graph.text import text_width, wrap
 
 LINE_HEIGHT = 1.32
@@ -70,10 +70,14 @@ def measure_node(node: DrawnNode, edges: int = 0) -> TextBlock:
     texts = _wrapped(node.title, TextRole.TITLE, _NODE_TEXT, 2)
     texts += _wrapped(node.subtitle, TextRole.SUBTITLE, _NODE_TEXT, 1)
     texts += _badge(node.annotation.badge if node.annotation else "")
-    across = _PADDING.get(node.kind, 14.0) + (CHIP_SIZE + 4 if node.annotation else 0)
+    across = _PADDING.get(node.kind, 14.0) + (CHIP_SIZE + 4 if has_chip(node.annotation) else 0)
     return _stacked(
         texts, across=across, down=9.0, least=max(_MIN_BOX, min(edges * _EDGE_ROOM, _MAX_BOX))
     )
+
+
+def has_chip(annotation: Annotation | None) -> bool:
+    return annotation is not None and not ANNOTATION_STYLES[annotation.style].of_path
 
 
 def measure_label(arrow: DrawnEdge) -> TextBlock:
@@ -84,9 +88,10 @@ def measure_label(arrow: DrawnEdge) -> TextBlock:
     if arrow.style is EdgeStyle.DISABLED:
         texts.append(("⊘ disabled", TextRole.RULE))
     if arrow.annotation:
-        texts += _badge(
-            f"{ANNOTATION_STYLES[arrow.annotation.style].symbol} {arrow.annotation.badge}".strip()
-        )
+        # A symbol on the line would cut it in two.
+        style = ANNOTATION_STYLES[arrow.annotation.style]
+        symbol = "" if style.of_path else style.symbol
+        texts += _badge(f"{symbol} {arrow.annotation.badge}".strip())
     return (
         _stacked(texts, across=5.0, down=2.0) if texts else TextBlock(lines=(), width=0, height=0)
     )

@@ -5,7 +5,7 @@ No character in it needs escaping in XML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,12 +114,19 @@ def _fixed(sans: str) -> Iterator[str]:
     yield ".box.marked { stroke-width: 2.5; }"
     yield ".line { fill: none; stroke-width: 1.6; stroke-linejoin: round; }"
     yield ".line.marked { stroke-width: 3; }"
+    grey = [style.name for style in ANNOTATION_STYLES.values() if style.of_path][1:]
+    yield f"{_each('.line.t-', grey)} {{ stroke-width: 1.6; }}"
+    yield f"{_each('.box.t-', grey)} {{ stroke-width: 1.5; }}"
     yield ".reach { fill: none; stroke-width: 14; stroke-opacity: 0; pointer-events: stroke; }"
     for style, dashes in _DASHES.items():
         yield f".line.{style} {{ stroke-dasharray: {dashes}; }}"
     yield ".glyph { fill: none; stroke-width: 1.9; stroke-linecap: round; stroke-linejoin: round; }"
     yield ".chip { stroke-width: 1.5; stroke-linejoin: round; }"
     yield ".chip.dashed { stroke-dasharray: 2.5 2; }"
+
+
+def _each(prefix: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{prefix}{name}" for name in names)
 
 
 def _colors(theme: Theme) -> Iterator[str]:
@@ -164,6 +171,11 @@ def _annotation_colors(theme: Theme) -> Iterator[str]:
         yield f".line.{name} {{ stroke: {line}; }}"
         yield f".head.{name} {{ fill: {line}; }}"
         yield f".{TextRole.BADGE}.{name} {{ fill: {line}; }}"
+        if style.of_path:
+            # Texts of conditions too: green must not mean both "succeeded" and "on success".
+            texts = ", ".join(f".{role}.{name}" for role in TextRole)
+            color = theme.ink if style.name == "followed" else theme.soft
+            yield f"{texts} {{ fill: {color}; }}"
         yield f".chip.{name} {{ fill: {colors.chip}; stroke: {line}; }}"
         ink = colors.ink or line
         yield f".glyph.{name} {{ stroke: {ink}; }}"

@@ -72,7 +72,7 @@ def build_run_view(source: ReportSource) -> tuple[RunView, Annotations]:
         final=final,
         no_final=no_final,
     )
-    return view, annotate_run(executions, evaluated)
+    return view, annotate_run(source.workflow, executions, evaluated)
 
 
 def _notes(source: ReportSource) -> Iterator[str]:

@@ -10,13 +10,16 @@ from worker.sinks.terminal_text import format_duration
 from worker.view.graph.drawing import Annotation, Annotations
 from worker.view.report.edges import EdgeOutcome, EvaluatedEdge
 from worker.view.report.executions import ReportedExecution
+from worker.workflow.model import Step, Workflow
 
 # A step may run thousands of times; a tooltip shows the first of them.
 _MAX_NOTES = 8
 
 
 def annotate_run(
-    executions: Sequence[ReportedExecution], evaluated: Sequence[EvaluatedEdge]
+    workflow: Workflow,
+    executions: Sequence[ReportedExecution],
+    evaluated: Sequence[EvaluatedEdge],
 ) -> Annotations:
     """Annotate steps with their status, count and total duration, and edges with their outcome."""
     by_step: dict[str, list[ReportedExecution]] = defaultdict(list)
@@ -25,11 +28,27 @@ def annotate_run(
     by_edge: dict[str, list[EvaluatedEdge]] = defaultdict(list)
     for edge in evaluated:
         by_edge[edge.edge.id].append(edge)
-    annotated = {id: _edge(edges) for id, edges in by_edge.items()}
+    edges = {edge.id: _edge(by_edge[edge.id]) for step in workflow.steps for edge in step.edges}
+    followed = [
+        (step.id, edge.target)
+        for step in workflow.steps
+        for edge in step.edges
+        if edges[edge.id].style == "followed"
+    ]
+    passed = {id for ends in followed for id in ends}
     return Annotations(
-        steps={id: _step(executions) for id, executions in by_step.items()},
-        edges={id: annotation for id, annotation in annotated.items() if annotation is not None},
+        steps={
+            **{step.id: _without_events(step, passed) for step in workflow.steps},
+            **{id: _step(executions) for id, executions in by_step.items()},
+        },
+        edges=edges,
     )
+
+
+def _without_events(step: Step, passed: set[str]) -> Annotation:
+    """Annotate a step that emitted no events: it has no code, or it was not reached."""
+    is_passed = not step.runs_code and step.id in passed
+    return Annotation(style="followed" if is_passed else "not-reached")
 
 
 def _step(executions: list[ReportedExecution]) -> Annotation:
@@ -61,12 +80,11 @@ def _describe(execution: ReportedExecution) -> str:
     return f"{execution.status}{reason}"
 
 
-def _edge(edges: list[EvaluatedEdge]) -> Annotation | None:
+def _edge(edges: list[EvaluatedEdge]) -> Annotation:
     outcomes = Counter(edge.outcome for edge in edges)
     followed = outcomes[EdgeOutcome.FOLLOWED] + outcomes[EdgeOutcome.WAITING]
-    # An edge that was never evaluated keeps its plain style.
     if not followed and not outcomes[EdgeOutcome.NOT_TAKEN]:
-        return None
+        return Annotation(style="not-reached")
     style = "followed" if followed else "not-taken"
     badge = f"{followed} of {len(edges)}" if len(edges) > 1 and followed else ""
     reasons = Counter(f"{edge.outcome}: {edge.reason}" for edge in edges)

@@ -156,9 +156,17 @@ def read_idempotent(node: Cursor) -> dict[str, Any]:
     return {IDEMPOTENT: True} if node.at(IDEMPOTENT).flag(default=False) else {}
 
 
-def warn_about_globals(node: Cursor) -> None:
-    if node.at("globals").value is not None:
-        node.at("globals").warn("global functions are not supported: jobs will not find them")
+def read_globals(node: Cursor) -> str:
+    """Read the source of a workflow's global functions, or the file that holds it."""
+    text = node.value
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        node.warn("expected the text of a JavaScript module, so this is not used")
+        return ""
+    if re.fullmatch(r"\s*\.{0,2}[\w./-]+\.m?js\s*", text):
+        return read_adjacent_file(node, text.strip(), SOURCE_FILES)
+    return text
 
 
 def detect_language(source_file: str, adaptors: tuple[str, ...]) -> Language:

@@ -15,9 +15,9 @@ from worker.workflow.formats.common import (
     read_configuration,
     read_credentials,
     read_data_or_file,
+    read_globals,
     read_idempotent,
     read_options,
-    warn_about_globals,
 )
 from worker.workflow.model import Edge, Step, StepKind, Workflow
 
@@ -49,7 +49,6 @@ def read_workflow(node: Cursor, plan_options: Cursor | None = None) -> Workflow:
     ``plan_options`` are the options of the plan around it, used instead of the workflow's own.
     """
     node.mapping(*_WORKFLOW_KEYS)
-    warn_about_globals(node)
     options = plan_options
     if options is None or options.value is None:
         options = node.at("options")
@@ -64,6 +63,7 @@ def read_workflow(node: Cursor, plan_options: Cursor | None = None) -> Workflow:
         end=_option(options, node, "end"),
         options=_without_ends({**read_idempotent(node), **read_options(options)}),
         credentials=read_credentials(node.at("credentials")),
+        globals=read_globals(node.at("globals")),
     )
 
 

@@ -15,9 +15,9 @@ from worker.workflow.formats.common import (
     read_body,
     read_condition,
     read_credentials,
+    read_globals,
     read_idempotent,
     read_options,
-    warn_about_globals,
 )
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
@@ -79,7 +79,6 @@ def read_workflow(node: Cursor) -> Workflow:
 def read_run(node: Cursor) -> Workflow:
     """Read a Lightning run; jobs, triggers and edges are lists, and refer to each other by ids."""
     node.mapping(*_RUN_KEYS)
-    warn_about_globals(node)
     parts = _Parts(
         triggers=tuple((item.at("id").name(), item) for item in node.at("triggers").elements()),
         jobs=tuple((item.at("id").name(), item) for item in node.at("jobs").elements()),
@@ -92,6 +91,7 @@ def read_run(node: Cursor) -> Workflow:
         start=node.at("starting_node_id").name("") or parts.start(),
         options=read_options(node.at("options")),
         credentials=read_credentials(node.at("credentials")),
+        globals=read_globals(node.at("globals")),
     )
 
 

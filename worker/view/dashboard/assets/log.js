@@ -5,7 +5,21 @@ const MAX_LINES = 2000;
 const box = document.querySelector("#log");
 const list = box?.querySelector("ol");
 let recent = [];
+const form = /** @type {HTMLFormElement | null} */ (document.querySelector("#log-filter"));
+const LEVELS = ["debug", "info", "warn", "error"];
 if (box && "going" in box.dataset) toEnd();
+form?.addEventListener("input", () => filter(list.children));
+
+// Hides lines that are shown; the button of the form searches the whole log on the server.
+function filter(lines) {
+  if (!form) return;
+  const wanted = String(new FormData(form).get("search")).toLowerCase();
+  const least = LEVELS.indexOf(String(new FormData(form).get("level")));
+  for (const line of lines) {
+    const low = least >= 0 && LEVELS.indexOf(line.classList[1]) < least;
+    line.hidden = low || !line.textContent.toLowerCase().includes(wanted);
+  }
+}
 
 function row(line) {
   const item = document.createElement("li");
@@ -38,9 +52,10 @@ export function add(lines) {
 /** Show the server's lines, then those that arrived while the page was fetched. */
 export function replace(fresh) {
   if (!list) return;
-  box.querySelector("#earlier").textContent = fresh.querySelector("#earlier").textContent;
+  box.querySelector("#earlier").replaceChildren(...fresh.querySelector("#earlier").childNodes);
   const low = atEnd();
   list.replaceChildren(...fresh.querySelectorAll("ol > li"));
+  filter(list.children);
   const known = last();
   show(recent.filter((line) => line.seq > known));
   if (low) toEnd();
@@ -49,7 +64,9 @@ export function replace(fresh) {
 function show(lines) {
   if (!list || !lines.length) return;
   const low = atEnd();
-  list.append(...lines.map(row));
+  const rows = lines.map(row);
+  filter(rows);
+  list.append(...rows);
   while (list.childElementCount > MAX_LINES) list.firstElementChild.remove();
   if (low) toEnd();
 }

@@ -1,0 +1,117 @@
+"""``worker start --lightning`` and ``worker fetch``, as users start them."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import WORKER, call_worker
+from tests.support.lightning import job, plan
+from worker.cli.lightning_process import check_url, read_secret
+from worker.errors import UsageError
+from worker.testing.lightning import Server
+
+SLOW = "fn(s => new Promise(done => setTimeout(() => done(s), 300)))"
+
+
+async def test_worker_is_started_drained_and_ends(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    async with Server() as server:
+        secret.write_text(f"{server.secret}\n")
+        run_id = server.add_run(plan(job(SLOW)), {"data": {}})
+        worker = await asyncio.create_subprocess_exec(
+            *WORKER, "start", "--lightning", server.url, "--secret-file", str(secret), "--outbox",
+            str(tmp_path / "outbox"), "--record", str(tmp_path / "runs"), "--quiet",
+            env={**os.environ, "WORKER_LIGHTNING_PUBLIC_KEY": server.public_key,
+                 "WORKER_CAPACITY": "1"},
+        )  # fmt: skip
+        await server.wait_for(lambda: bool(server.runs[run_id].steps))
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(worker.wait(), 60) == 0
+    assert server.runs[run_id].state == "success" and not server.violations
+    assert [run_id in file.name for file in (tmp_path / "runs").iterdir()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lightning", "ws://x/worker"], "needs a secret"),
+        (["--lightning", "http://x/worker"], "expected ws"),
+        (["--lightning", "ws://x/worker", "--allow-python"], "leave out"),
+        (["--no-public-hosts"], "need --lightning"),
+    ],
+)
+def test_options_that_contradict(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORKER_CACHE", str(tmp_path))
+    if "http" in options[-1]:
+        monkeypatch.setenv("WORKER_SECRET", "s")
+    done = call_worker("start", *options)
+    assert done.returncode == 2 and message in done.stderr
+
+
+def test_secrets_and_addresses(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    for file in (tmp_path / "empty", tmp_path / "absent"):
+        with pytest.raises(UsageError):
+            read_secret(file, "s")
+    assert read_secret(None, "s") == "s"
+    with pytest.raises(UsageError):
+        check_url("wss://")
+
+
+class _Api(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        allowed = self.headers["authorization"] == "Bearer t0ken"
+        known = "gone" not in self.path
+        content = (
+            b"name: p\n" if "yaml" in self.path else json.dumps({"data": {"id": "1"}}).encode()
+        )
+        self.send_response(200 if allowed and known else 404 if allowed else 401)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None: ...
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Api)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_fetch(api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENFN_API_KEY", "t0ken")
+    for name, content in (("p.yaml", "name: p\n"), ("p.json", '{\n  "id": "1"\n}\n')):
+        done = call_worker("fetch", "1", "--lightning", api, "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("project", "token", "message"),
+    [("gone", "t0ken", "no such project"), ("1", "bad", "not accepted"), ("1", "a\nb", "a token")],
+)
+def test_fetch_that_is_refused(
+    api: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    project: str,
+    token: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv("OPENFN_API_KEY", token)
+    done = call_worker("fetch", project, "--lightning", api, "-o", tmp_path / "p.json")
+    assert done.returncode == 2 and message in done.stderr

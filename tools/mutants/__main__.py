@@ -1,0 +1,103 @@
+"""Command line of the mutants: it prints the rate, and each mutant that no test noticed."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tools.mutants.changes import Mutant, mutants
+from tools.mutants.copied_tree import LEAST_S, ROOT, SLOWEST, CopiedTree
+from tools.mutants.modules import TESTS
+
+PER_MODULE = 40
+RESULTS = ROOT / ".cache/mutants.json"
+EQUAL = Path(__file__).with_name("equal.json")
+"""Mutants that behave as the code does, each with the reason."""
+KILLED, SURVIVED, EQUAL_TO_CODE = "killed", "survived", "equal"
+
+
+def main() -> int:
+    """Run mutants, and exit with 1 if one survived."""
+    parser = argparse.ArgumentParser(prog="python -m tools.mutants", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1200, help="such as 300 (default: 1200)")
+    parser.add_argument("--seed", type=int, default=1, help="such as 7 (default: 1)")
+    parser.add_argument("--module", action="append", choices=TESTS, help="such as core/machine")
+    parser.add_argument("--each", type=int, default=PER_MODULE, help="mutants of a module")
+    arguments = parser.parse_args()
+    end = time.monotonic() + arguments.seconds
+    survivors = []
+    print(f"{'module':<34}{'killed':>8}{'survived':>10}{'equal':>7}{'not run':>9}")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tree = CopiedTree(Path(folder).resolve())
+        for module in arguments.module or TESTS:
+            source = tree.path(module).read_text("utf-8")
+            chosen = mutants(module, source, arguments.each, arguments.seed)
+            results = dict(_run(tree, chosen, source, end))
+            survivors += [mutant for mutant in chosen if results.get(mutant) == SURVIVED]
+            _print(module, Counter(results.values()), len(chosen) - len(results))
+    for mutant in survivors:
+        print(f"survived: {mutant.id}")
+    return 1 if survivors else 0
+
+
+def _print(module: str, counts: Counter[str], not_run: int) -> None:
+    columns = counts[KILLED], counts[SURVIVED], counts[EQUAL_TO_CODE], not_run
+    print(f"{module:<34}{columns[0]:>8}{columns[1]:>10}{columns[2]:>7}{columns[3]:>9}", flush=True)
+
+
+def _run(
+    tree: CopiedTree, chosen: Sequence[Mutant], source: str, end: float
+) -> Iterator[tuple[Mutant, str]]:
+    """Yield the result of each mutant of one module, until the time is over."""
+    equal = json.loads(EQUAL.read_text("utf-8"))
+    known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    module = chosen[0].module
+    tests = _digest(*((ROOT / test).read_text("utf-8") for test in TESTS[module]))
+    limit_s = 0.0
+    for mutant in chosen:
+        key = _digest(mutant.source, tests)
+        if mutant.id in equal:
+            yield mutant, EQUAL_TO_CODE
+        elif key in known:
+            yield mutant, known[key]
+        elif time.monotonic() < end:
+            limit_s = limit_s or _limit_s(tree, module)
+            known[key] = _result(tree, mutant, source, limit_s)
+            _save(known)
+            yield mutant, known[key]
+
+
+def _limit_s(tree: CopiedTree, module: str) -> float:
+    passed, seconds = tree.test(TESTS[module])
+    if not passed:
+        sys.exit(f"the tests of {module} fail without a change: {' '.join(TESTS[module])}")
+    return max(LEAST_S, SLOWEST * seconds)
+
+
+def _result(tree: CopiedTree, mutant: Mutant, source: str, limit_s: float) -> str:
+    tree.write(mutant.module, mutant.source)
+    try:
+        passed, _ = tree.test(TESTS[mutant.module], limit_s)
+    finally:
+        tree.write(mutant.module, source)
+    return SURVIVED if passed else KILLED
+
+
+def _save(known: dict[str, str]) -> None:
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(known), "utf-8")
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The modules that are mutated, and the everyday tests of each, the fastest first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_UNIT: Final = "tests/unit/test_"
+_CONTROL: Final = tuple(
+    f"{_UNIT}control_{name}.py"
+    for name in ("reports", "leases", "claims", "orders", "cancel_retry", "states", "queries")
+)
+_HOSTILE: Final = "tests/acceptance/attack/test_hostile_frames.py"
+_RECORDING: Final = (
+    f"{_UNIT}recording_format.py",
+    "tests/integration/test_replay_rules.py",
+    "tests/integration/test_recording.py",
+)
+
+TESTS: Final[dict[str, tuple[str, ...]]] = {
+    "core/machine": (f"{_UNIT}machine.py", f"{_UNIT}machine_phases.py"),
+    "core/compile_plan": (f"{_UNIT}plan.py",),
+    "core/event_stream": (f"{_UNIT}frame_checks.py", f"{_UNIT}events.py"),
+    "core/events": (f"{_UNIT}events.py",),
+    "core/status": (f"{_UNIT}status.py",),
+    "core/scripted": (f"{_UNIT}scripted.py",),
+    "sandbox/parent/frames": (f"{_UNIT}frame_checks.py", _HOSTILE),
+    "sandbox/parent/run_process": (
+        _HOSTILE, "tests/integration/test_run_process.py", "tests/integration/test_limits.py",
+    ),
+    "sandbox/parent/process_pool": (
+        "tests/integration/test_run_process.py", "tests/integration/test_runners.py",
+        "tests/acceptance/attack/test_bundles.py",
+    ),
+    "sandbox/parent/host": ("tests/acceptance/attack/test_requests.py",),
+    "sandbox/protocol": (f"{_UNIT}frames.py", f"{_UNIT}frame_checks.py", _HOSTILE),
+    "sandbox/limits": (f"{_UNIT}workflow_limits.py", "tests/integration/test_limits.py"),
+    "adaptors/http/allowlist": (f"{_UNIT}allowlist.py",),
+    "adaptors/http/addresses": ("tests/acceptance/attack/test_requests.py",),
+    "adaptors/http/live_host": (
+        "tests/integration/test_live.py", "tests/acceptance/attack/test_requests.py",
+    ),
+    "util/masking": (f"{_UNIT}secrets.py", "tests/acceptance/attack/test_masking.py"),
+    "replay/recording_lines": _RECORDING,
+    "replay/recording_file": _RECORDING,
+    "replay/recording_writer": _RECORDING,
+    "replay/scrub": _RECORDING,
+    "fleet/control/lifecycle": (f"{_UNIT}lifecycle.py", *_CONTROL),
+    "fleet/control/queue": (f"{_UNIT}queue.py",),
+    "fleet/control/store/transaction": (*_CONTROL, "tests/integration/test_store.py"),
+    "fleet/worker/outbox": (
+        f"{_UNIT}outbox.py", "tests/acceptance/attack/test_full_stores.py",
+        "tests/acceptance/attack/test_deep_fleet.py",
+    ),
+    "fleet/worker/report_sender": (
+        f"{_UNIT}outbox.py", "tests/acceptance/attack/test_deep_fleet.py",
+    ),
+}  # fmt: skip

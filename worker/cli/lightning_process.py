@@ -1,0 +1,174 @@
+"""Worker of a Lightning, built from the options of the command and OpenFn's environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
+from worker.adaptors.http.lazy_host import LazyHost
+from worker.cli.services import on_signals, service_log
+from worker.cli.worker_process import log_confinement
+from worker.errors import UsageError
+from worker.fleet.metrics import Metric, serve_metrics
+from worker.lightning.channels import ChannelSocket, ChannelTimings
+from worker.lightning.environment import EnvironmentSettings, read_environment
+from worker.lightning.lightning_worker import LightningWorker, WorkerSettings
+from worker.lightning.run_session import RunContext
+from worker.lightning.run_store import RunStore
+from worker.lightning.sandbox_runs import PUBLIC_HOSTS, RunRecording, SandboxRuns, StartRecording
+from worker.lightning.worker_tokens import read_public_key, worker_token
+from worker.replay.recorder import PreparedRecording, Recorder
+from worker.runner.pool import Pool
+from worker.runner.prepare import Options
+from worker.sandbox.isolation import Isolation
+from worker.sinks.guarded import GuardedSink
+from worker.sinks.log import LeveledLogger
+from worker.version import VERSION
+from worker.workflow.model import Workflow
+
+API_VERSION = "1.2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LightningOptions:
+    """Options of the command. Without ``drain_s`` runs may take as long as they need."""
+
+    url: str
+    name: str
+    outbox: Path
+    capacity: int | None = None
+    secret_file: Path | None = None
+    isolation: Isolation = Isolation.RUNNER
+    allow_hosts: tuple[str, ...] = ()
+    public_hosts: bool = True
+    record: Path | None = None
+    batch_logs: bool = False
+    drain_s: float | None = None
+    metrics_listen: str | None = None
+    quiet: bool = False
+
+
+async def run_lightning(options: LightningOptions) -> None:
+    """Run a worker until a signal comes and its runs are finished."""
+    log = service_log(quiet=options.quiet)
+    settings = read_environment(os.environ, options.capacity)
+    secret = read_secret(options.secret_file, settings.secret)
+    check_url(options.url)
+    log_confinement(log)
+    slots = sum(workloop.capacity for workloop in settings.workloops)
+    async with Pool(slots, options.isolation) as pool:
+        worker = build_lightning_worker(options, settings, secret, pool, log)
+        with serve_metrics(
+            options.metrics_listen,
+            lambda: lightning_metrics(worker),
+            lambda: "" if worker.connected.is_set() else "not connected",
+        ):
+            on_signals(lambda: worker.drain(options.drain_s))
+            await worker.run()
+
+
+def build_lightning_worker(
+    options: LightningOptions,
+    settings: EnvironmentSettings,
+    secret: str,
+    pool: Pool,
+    log: LeveledLogger,
+) -> LightningWorker:
+    """Build a worker that is not connected yet."""
+    parameters = {
+        "token": worker_token(secret, options.name),
+        "api_version": API_VERSION,
+        "worker_version": VERSION,
+    }
+    sandbox = SandboxRuns(
+        pool,
+        hosts=_hosts(options),
+        start_recording=_recordings(options.record, log) if options.record else None,
+    )
+    context = RunContext(
+        socket=ChannelSocket(
+            options.url, parameters, log, ChannelTimings(reply_s=settings.reply_s)
+        ),
+        sandbox=sandbox,
+        store=RunStore(options.outbox),
+        log=log,
+        defaults=settings.defaults,
+        batch_logs=options.batch_logs or settings.batch_logs,
+    )
+    return LightningWorker(
+        WorkerSettings(
+            name=options.name,
+            workloops=settings.workloops,
+            backoff=settings.backoff,
+            public_key=read_public_key(settings.public_key) if settings.public_key else None,
+            claim_timeout_s=settings.claim_s,
+        ),
+        context,
+    )
+
+
+def read_secret(file: Path | None, variable: str) -> str:
+    """Return the secret of the file, or else of the variable. Raises :class:`UsageError`."""
+    if file is None:
+        if not variable:
+            raise UsageError("Lightning needs a secret: add --secret-file FILE, or WORKER_SECRET")
+        return variable
+    try:
+        secret = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the secret in {file}: {error}") from error
+    if not secret:
+        raise UsageError(f"the file {file} has no secret")
+    return secret
+
+
+def check_url(url: str) -> None:
+    """Raise UsageError for what is no URL of a websocket."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise UsageError(f"'{url}' is no address of Lightning: expected ws[s]://HOST[:PORT]/worker")
+
+
+def _hosts(options: LightningOptions) -> tuple[HostPattern, ...]:
+    allowed = tuple(parse_host_pattern(text) for text in options.allow_hosts)
+    return (PUBLIC_HOSTS, *allowed) if options.public_hosts else allowed
+
+
+def lightning_metrics(worker: LightningWorker) -> Iterable[Metric]:
+    yield Metric(name="runs_held", help="Runs under way", values={"": worker.running})
+    yield Metric(
+        name="runs_finished", help="Runs finished", values={"": worker.finished}, counts=True
+    )
+    yield Metric(
+        name="connected",
+        help="1 while connected to Lightning, else 0",
+        values={"": float(worker.connected.is_set())},
+    )
+
+
+def _recordings(folder: Path, log: LeveledLogger) -> StartRecording:
+    """Return what records each run in a file of the folder, named by the run's id."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"cannot record in {folder}: {error.strerror}") from error
+
+    def start(
+        run_id: str, workflow: Workflow, options: Options, input: Mapping[str, Any], host: LazyHost
+    ) -> RunRecording:
+        try:
+            prepared = PreparedRecording(workflow, options)
+            recorder = Recorder(folder, prepared, input, host, run_id)
+        except UsageError as error:
+            # The run matters more than its recording.
+            log.warning("recording.failed", run_id=run_id, error=str(error))
+            return RunRecording(options, host)
+        sink = GuardedSink(recorder, str(recorder.file))
+        return RunRecording(prepared.options, recorder.host, (sink,))
+
+    return start

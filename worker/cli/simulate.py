@@ -1,0 +1,86 @@
+"""``worker simulate``: a fleet under faults, on virtual time."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from worker.cli.options import command, option
+from worker.cli.progress import progress
+from worker.cli.values import NumberRange, WholeNumberRange
+from worker.sinks.terminal_text import one_line
+from worker.testing.simulation.checks import breaches
+from worker.testing.simulation.history import History
+from worker.testing.simulation.shrink import shrink
+from worker.testing.simulation.simulate import Simulation, simulate
+
+
+@command("simulate")
+@option("--seed", type=WholeNumberRange(min=0), default=1, show_default=True, metavar="N",
+        help="First seed.")  # fmt: skip
+@option("--seeds", type=WholeNumberRange(min=1), default=10, show_default=True, metavar="N",
+        help="How many seeds, from the first on.")  # fmt: skip
+@option("--orders", type=WholeNumberRange(1, 10_000), default=20, show_default=True, metavar="N",
+        help="Orders of each simulation.")  # fmt: skip
+@option("--minutes", type=NumberRange(min=0.1), default=10.0, show_default=True, metavar="N",
+        help="Simulated time in which orders and faults come.")  # fmt: skip
+@option("--log", "shows_log", is_flag=True, help="Print what each part of the fleet logged.")
+def simulate_fleet(*, seed: int, seeds: int, orders: int, minutes: float, shows_log: bool) -> int:
+    """Simulate a fleet under faults, and check that nothing is lost or done twice.
+
+    A control plane and three workers run unchanged in one thread, on virtual time. Messages are
+    late, repeated and lost, connections break, processes are killed between any two steps, the
+    database is away, clocks jump. Each run has an effect that is counted outside of the fleet. The
+    same seed gives the same simulation.
+
+    \b
+    Examples:
+      worker simulate
+      worker simulate --seed 17 --seeds 1 --log
+      worker simulate --seeds 1000 --orders 200
+
+    \b
+    Exit code: 0 nothing was wrong, 1 something was, 2 wrong usage.
+    """
+    began, simulated_s, failing = time.process_time(), 0.0, 0
+    statuses: Counter[str] = Counter()
+    with progress("simulating", seeds) as done:
+        for number in range(seed, seed + seeds):
+            simulation = Simulation(seed=number, orders=orders, duration_s=minutes * 60)
+            history = simulate(simulation)
+            simulated_s += history.simulated_s
+            statuses.update(str(run["status"]) for run in history.runs.values())
+            wrong = list(breaches(history))
+            failing += bool(wrong)
+            for line in _failure(simulation, wrong) if wrong else ():
+                print(line, flush=True)
+            for line in _log(history) if shows_log else ():
+                print(line)
+            done()
+    cpu_s = max(time.process_time() - began, 1e-3)
+    runs = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    print(f"{seeds} seeds, {simulated_s / 3600:.1f} simulated hours, {runs}")
+    print(f"{simulated_s / cpu_s:.0f} times as fast as real time; {failing} seeds failed")
+    return int(failing > 0)
+
+
+def _failure(simulation: Simulation, wrong: list[str]) -> Iterator[str]:
+    yield f"✗ seed {simulation.seed}"
+    for text in wrong[:10]:
+        yield f"    {one_line(text)}"
+    smallest = shrink(replace(simulation, faults=simulation.drawn_faults()))
+    yield f"  with these faults of {len(simulation.drawn_faults())}:"
+    for fault in smallest.drawn_faults():
+        yield f"    {fault}"
+    words = ["worker", "simulate", "--seed", str(simulation.seed), "--seeds", "1"]
+    words += ["--orders", str(simulation.orders), "--minutes", f"{simulation.duration_s / 60:g}"]
+    yield f"  again: {shlex.join(words)} --log"
+
+
+def _log(history: History) -> Iterator[str]:
+    for now_s, part, event, fields in history.notes:
+        details = " ".join(f"{name}={value}" for name, value in fields.items())
+        yield one_line(f"{now_s:10.3f} s  {part:<8} {event} {details}")

@@ -1,0 +1,155 @@
+"""Campaign: generated inputs run in a pool, and those with new endings are simplified."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from worker.core.status import Status
+from worker.errors import WorkerError
+from worker.fuzzing.deviations import literals_of
+from worker.fuzzing.endings import RunEnding, ending_of, features_of
+from worker.fuzzing.search import Input, Search
+from worker.fuzzing.shrink import simpler, size_of
+from worker.runner.pool import Pool
+from worker.runner.result import Result
+from worker.testing.case import Case
+from worker.testing.case_runner import run_in_order
+from worker.testing.in_process import InProcessRunner
+
+# Small enough to stop soon after the time is up; the same whatever the number of jobs is, as what a
+# batch brings decides the next.
+_BATCH = 16
+_SHRINK_BATCH = 16
+_SHRINK_RUNS_LIMIT = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """Input whose run ends in a way that no sample's run does.
+
+    ``origin`` describes how it was made, ``input`` is the simplest one with the same ending.
+    """
+
+    ending: RunEnding
+    origin: tuple[str, ...]
+    input: Input
+
+    @property
+    def is_problem(self) -> bool:
+        """True if the run does not succeed."""
+        return self.ending.status is not Status.SUCCESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignResult:
+    """Discoveries, those that fail first, then the simplest first; and what they took."""
+
+    discoveries: tuple[Discovery, ...]
+    sample_endings: tuple[RunEnding, ...]
+    inputs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """End of a campaign: seconds, and a number of inputs (``None``: as many as they allow)."""
+
+    seconds: float
+    inputs: int | None = None
+
+
+async def run_campaign(
+    template: Case,
+    samples: Sequence[Input],
+    budget: Budget,
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    progress: Callable[[], object] = lambda: None,
+) -> CampaignResult:
+    """Run generated inputs in the place of the template's, until the budget is used up.
+
+    ``progress`` is called after each input. The inputs are the same for a seed; a budget of seconds
+    ends them earlier or later.
+    """
+    search = Search(samples, literals_of(template.workflow), seed)
+    began = time.monotonic()
+    async with Pool(size=jobs) as pool:
+        runner = InProcessRunner(pool, asyncio.get_running_loop())
+        try:
+            runs = _Runs(template, pool, runner)
+            inputs = await _explore(search, runs, budget, began, progress)
+            discoveries = [
+                await _simplest(runs, ending, generated.origin, generated.input)
+                for ending, generated in search.new_endings
+            ]
+        finally:
+            await asyncio.to_thread(runner.close)
+    return CampaignResult(
+        discoveries=tuple(sorted(discoveries, key=_order)),
+        sample_endings=tuple(end for end, item in search.endings.items() if item.is_sample),
+        inputs=inputs,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _order(discovery: Discovery) -> tuple[bool, tuple[int, str]]:
+    return not discovery.is_problem, size_of(discovery.input)
+
+
+async def _explore(
+    search: Search, runs: _Runs, budget: Budget, began: float, progress: Callable[[], object]
+) -> int:
+    count = 0
+    while time.monotonic() - began < budget.seconds:
+        left = _BATCH if budget.inputs is None else min(_BATCH, budget.inputs - count)
+        batch = search.next_batch(left)
+        if not batch:
+            break
+        results = await runs.run([item.input for item in batch])
+        for item, result in zip(batch, results, strict=True):
+            ending = ending_of(result, item.input)
+            search.observe(item, ending, features_of(result, ending))
+            progress()
+        count += len(batch)
+    return count
+
+
+async def _simplest(
+    runs: _Runs, ending: RunEnding, origin: tuple[str, ...], input: Input
+) -> Discovery:
+    left = _SHRINK_RUNS_LIMIT
+    candidates = simpler(input)
+    while batch := [item for item, _ in zip(candidates, range(_SHRINK_BATCH), strict=False)]:
+        results = await runs.run(batch)
+        pairs = zip(batch, results, strict=True)
+        smaller = (item for item, result in pairs if ending_of(result, item) == ending)
+        if (best := next(smaller, None)) is not None:
+            input, candidates = best, simpler(best)
+        left -= len(batch)
+        if left <= 0:
+            break
+    return Discovery(ending=ending, origin=origin, input=input)
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Runs of a template with other inputs."""
+
+    template: Case
+    pool: Pool
+    runner: InProcessRunner
+
+    async def run(self, inputs: Sequence[Input]) -> list[Result]:
+        cases = [replace(self.template, input=input) for input in inputs]
+        results = []
+        async with aclosing(run_in_order(self.pool, self.runner, cases)) as outcomes:
+            async for outcome in outcomes:
+                if not outcome.results:
+                    raise WorkerError(f"an input could not be run: {outcome.mismatches[0]}")
+                results.append(outcome.results[-1])
+        return results

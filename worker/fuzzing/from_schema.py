@@ -1,0 +1,179 @@
+"""Samples of a JSON Schema, drawn with hypothesis and checked with jsonschema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from worker.errors import UsageError
+from worker.util.json import dumps
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+_NEEDS = "a JSON Schema needs the extra fuzz: pip install 'workflow-worker[fuzz]'"
+_DEPTH_LIMIT = 8
+_ITEMS_LIMIT = 3
+_TYPES = ("null", "boolean", "integer", "string", "array", "object")
+_NUMBER_LIMIT = 10**6
+
+
+def draw_samples(schema: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+    """Draw up to ``count`` different objects of a JSON Schema; the same each time for a seed.
+
+    Raises :class:`UsageError` for a schema that no object meets, and where the extra is missing.
+    """
+    try:
+        import hypothesis
+        import jsonschema
+        from hypothesis.errors import HypothesisException, Unsatisfiable
+    except ImportError as error:
+        raise UsageError(_NEEDS) from error
+    samples: dict[str, dict[str, Any]] = {}
+
+    def collect(value: Any) -> None:
+        samples.setdefault(dumps(value), value)
+
+    # Nothing that depends on earlier calls or on the speed of this machine.
+    settings = hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    validator = jsonschema.Draft202012Validator(schema)
+    try:
+        validator.check_schema(schema)
+        values = _SchemaStrategies(schema).strategy(schema)
+        valid = values.filter(lambda value: isinstance(value, dict) and validator.is_valid(value))
+        hypothesis.seed(seed)(settings(hypothesis.given(valid)(collect)))()
+    except Unsatisfiable as error:
+        raise UsageError("no input can be made from the schema: no object meets it") from error
+    except jsonschema.SchemaError as error:
+        raise UsageError(f"no input can be made from the schema: {error.message}") from error
+    except HypothesisException as error:
+        raise UsageError(f"no input can be made from the schema: {error}") from error
+    return list(samples.values())
+
+
+class _SchemaStrategies:
+    """Strategies of the parts of a schema, for its most common keywords.
+
+    The others are left to the filter on whole values.
+    """
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+
+    def strategy(self, schema: Any, depth: int = 0) -> SearchStrategy[Any]:
+        from hypothesis import strategies as st
+
+        if not isinstance(schema, Mapping):
+            return st.just({}) if schema else st.nothing()
+        schema = self._merged(schema)
+        if "const" in schema:
+            return st.just(schema["const"])
+        if "enum" in schema:
+            return st.sampled_from(schema["enum"])
+        alternatives = schema.get("anyOf") or schema.get("oneOf")
+        if alternatives:
+            rest = {key: item for key, item in schema.items() if key not in ("anyOf", "oneOf")}
+            every = ({**rest, **self._merged(item)} for item in alternatives)
+            return st.one_of([self.strategy(item, depth) for item in every])
+        # A schema can contain itself: the filter decides whether null will do.
+        if depth > _DEPTH_LIMIT:
+            return st.none()
+        types = schema.get("type", _TYPES if depth else "object")
+        names = [types] if isinstance(types, str) else types
+        return st.one_of([self._of_type(name, schema, depth) for name in names])
+
+    def _merged(self, schema: Any) -> dict[str, Any]:
+        """Return a schema with its reference and its ``allOf`` in the place of them."""
+        if not isinstance(schema, Mapping):
+            return {}
+        parts = [self._resolve(schema["$ref"])] if "$ref" in schema else []
+        parts += schema.get("allOf", [])
+        own = {key: item for key, item in schema.items() if key not in ("$ref", "allOf")}
+        merged: dict[str, Any] = {}
+        for part in (*map(self._merged, parts), own):
+            properties = {**merged.get("properties", {}), **part.get("properties", {})}
+            required = [*merged.get("required", ()), *part.get("required", ())]
+            merged |= part
+            merged |= {"properties": properties} if properties else {}
+            merged |= {"required": required} if required else {}
+        return merged
+
+    def _resolve(self, reference: str) -> Any:
+        node: Any = self._root
+        for key in reference.removeprefix("#").strip("/").split("/"):
+            name = key.replace("~1", "/").replace("~0", "~")
+            if not isinstance(node, Mapping) or (name and name not in node):
+                raise UsageError(f"no input can be made from the schema: no {reference} in it")
+            node = node[name] if name else node
+        return node
+
+    def _of_type(self, name: str, schema: Mapping[str, Any], depth: int) -> SearchStrategy[Any]:
+        from hypothesis import strategies as st
+
+        match name:
+            case "null":
+                return st.none()
+            case "boolean":
+                return st.booleans()
+            case "integer":
+                low, high = _range(schema)
+                return st.integers(int(low), int(high))
+            case "number":
+                low, high = _range(schema)
+                return st.floats(low, high).map(lambda number: round(number, 3))
+            case "string":
+                return _texts(schema)
+            case "array":
+                return self._array(schema, depth)
+            case _:
+                return self._object(schema, depth)
+
+    def _array(self, schema: Mapping[str, Any], depth: int) -> SearchStrategy[Any]:
+        from hypothesis import strategies as st
+
+        least = schema.get("minItems", 0)
+        most = min(schema.get("maxItems", least + _ITEMS_LIMIT), least + _ITEMS_LIMIT)
+        items = self.strategy(schema.get("items", {"type": "string"}), depth + 1)
+        return st.lists(items, min_size=least, max_size=most)
+
+    def _object(self, schema: Mapping[str, Any], depth: int) -> SearchStrategy[Any]:
+        from hypothesis import strategies as st
+
+        required = set(schema.get("required", ()))
+        # A required field may have no description: then it is any value.
+        described = {key: {} for key in sorted(required)} | schema.get("properties", {})
+        fields = {key: self.strategy(item, depth + 1) for key, item in described.items()}
+        needed = {key: item for key, item in fields.items() if key in required}
+        optional = {key: item for key, item in fields.items() if key not in required}
+        return st.fixed_dictionaries(needed, optional=optional)
+
+
+def _range(schema: Mapping[str, Any]) -> tuple[float, float]:
+    low = schema.get("minimum", schema.get("exclusiveMinimum", -_NUMBER_LIMIT))
+    high = schema.get("maximum", schema.get("exclusiveMaximum", max(low, 0) + _NUMBER_LIMIT))
+    return min(low, high), high
+
+
+def _texts(schema: Mapping[str, Any]) -> SearchStrategy[str]:
+    from hypothesis import strategies as st
+
+    if "pattern" in schema:
+        return st.from_regex(schema["pattern"], alphabet=st.characters(max_codepoint=126))
+    formats: dict[str, SearchStrategy[str]] = {
+        "date": st.dates().map(lambda date: date.isoformat()),
+        "date-time": st.datetimes().map(lambda moment: f"{moment.isoformat()}Z"),
+        "email": st.emails(),
+        "uuid": st.uuids().map(str),
+    }
+    least = schema.get("minLength", 0)
+    most = schema.get("maxLength", least + 20)
+    plain = st.text(
+        st.characters(min_codepoint=32, max_codepoint=126), min_size=least, max_size=most
+    )
+    return formats.get(schema.get("format", ""), plain)

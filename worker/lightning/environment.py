@@ -1,0 +1,85 @@
+"""Settings under the names that OpenFn's worker reads from its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from worker.errors import UsageError
+from worker.lightning.claim_loop import (
+    DEFAULT_QUEUES,
+    Backoff,
+    Workloop,
+    parse_backoff,
+    parse_workloops,
+)
+from worker.lightning.run_plan import RunDefaults
+from worker.sandbox.limits import Limits
+
+DEFAULT_CAPACITY = 5
+
+
+class EnvironmentSettings(Struct, frozen=True, kw_only=True):
+    """Settings of the environment, with OpenFn's defaults."""
+
+    secret: str
+    public_key: str
+    workloops: tuple[Workloop, ...]
+    backoff: Backoff
+    defaults: RunDefaults
+    reply_s: float
+    claim_s: float
+    batch_logs: bool
+
+
+def read_environment(
+    variables: Mapping[str, str], capacity: int | None = None
+) -> EnvironmentSettings:
+    """Read the settings; ``capacity`` is that of the command, which wins.
+
+    Raises :class:`UsageError` for a value that has no meaning.
+    """
+    number = _numbers(variables)
+    return EnvironmentSettings(
+        secret=variables.get("WORKER_SECRET", ""),
+        public_key=variables.get("WORKER_LIGHTNING_PUBLIC_KEY", ""),
+        workloops=_workloops(variables, capacity),
+        backoff=parse_backoff(variables.get("WORKER_BACKOFF") or "1/10"),
+        defaults=RunDefaults(
+            limits=Limits(
+                timeout_s=number("WORKER_MAX_RUN_DURATION_SECONDS", 300),
+                memory_mb=int(number("WORKER_MAX_RUN_MEMORY_MB", 500)),
+                payload_mb=number("WORKER_MAX_PAYLOAD_MB", 10),
+                log_payload_mb=number("WORKER_MAX_LOG_PAYLOAD_MB", 1),
+            ),
+            collections_url=variables.get("WORKER_COLLECTIONS_URL", ""),
+        ),
+        reply_s=number("WORKER_MESSAGE_TIMEOUT_SECONDS", 30),
+        claim_s=number("WORKER_CLAIM_TIMEOUT_SECONDS", 3600),
+        batch_logs=variables.get("WORKER_BATCH_LOGS", "").lower() in ("1", "true", "yes"),
+    )
+
+
+def _workloops(variables: Mapping[str, str], capacity: int | None) -> tuple[Workloop, ...]:
+    text = variables.get("WORKER_WORKLOOPS")
+    if text and (capacity is not None or variables.get("WORKER_CAPACITY")):
+        raise UsageError("a capacity and WORKER_WORKLOOPS exclude each other: set one of them")
+    if text:
+        return parse_workloops(text)
+    default = int(_numbers(variables)("WORKER_CAPACITY", DEFAULT_CAPACITY))
+    return (Workloop(DEFAULT_QUEUES, capacity or max(1, default)),)
+
+
+def _numbers(variables: Mapping[str, str]) -> Callable[[str, float], float]:
+    def number(name: str, default: float) -> float:
+        text = variables.get(name)
+        try:
+            value = float(text) if text else default
+        except ValueError:
+            value = -1.0
+        if not 0 < value < float("inf"):
+            raise UsageError(f"{name} is '{text}': expected a number above 0")
+        return value
+
+    return number

@@ -1,0 +1,134 @@
+"""The plan of a run, as Lightning sends it: its workflow, its limits and what it refers to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct, field
+
+from worker.errors import WorkerError
+from worker.sandbox.limits import Limits
+
+_MAX_TIMEOUT_S = 86_400.0
+
+
+class RunPlanError(WorkerError):
+    """The plan is not one of Lightning's."""
+
+
+class RunDefaults(Struct, frozen=True, kw_only=True):
+    """Limits of runs whose plan sets none, and the service of collections, if there is one."""
+
+    limits: Limits = field(default_factory=Limits)
+    collections_url: str = ""
+
+
+class RunPlan(Struct, frozen=True, kw_only=True):
+    """Plan of a run. ``document`` is its workflow alone, without what each run has anew.
+
+    ``output_dataclips`` is false where the project keeps no data, ``job_logs`` where the run
+    reports no lines of jobs. ``sanitize`` is the policy for objects in these lines.
+    """
+
+    document: Mapping[str, Any]
+    dataclip_id: str | None
+    credential_ids: tuple[str, ...]
+    limits: Limits
+    output_dataclips: bool
+    job_logs: bool
+    sanitize: str
+    versions: Mapping[str, list[str]]
+
+
+def read_run_plan(data: Any, defaults: RunDefaults = RunDefaults()) -> RunPlan:
+    """Read a plan.
+
+    Raises :class:`RunPlanError` if a part that the worker itself needs is missing or malformed.
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("jobs"), list):
+        raise RunPlanError("expected a plan with a list of jobs")
+    jobs = [_job(job) for job in data["jobs"]]
+    options = data.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise RunPlanError("expected options to be an object")
+    return RunPlan(
+        document=_document(data, jobs),
+        dataclip_id=_text(data.get("dataclip_id")) or None,
+        credential_ids=tuple(dict.fromkeys(_credential_ids(data["jobs"]))),
+        limits=_limits(options, defaults.limits),
+        output_dataclips=options.get("output_dataclips") is not False,
+        job_logs=options.get("job_log_level") != "none",
+        sanitize=_text(options.get("sanitize")) or "none",
+        versions=_versions(jobs),
+    )
+
+
+def _document(data: Mapping[str, Any], jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    # Neither the ids nor the options of one run: its workflow, and what was compiled of it, then
+    # serve all runs of the same workflow.
+    fields = ("name", "workflow_name", "triggers", "edges", "starting_node_id", "globals")
+    shared = {name: data[name] for name in fields if data.get(name) is not None}
+    return {"triggers": [], "edges": [], **shared, "jobs": jobs}
+
+
+def _job(job: Any) -> dict[str, Any]:
+    if not isinstance(job, Mapping):
+        raise RunPlanError("expected each job to be an object")
+    return {name: value for name, value in job.items() if value is not None}
+
+
+def _credential_ids(jobs: list[Any]) -> Iterator[str]:
+    for job in jobs:
+        for name in ("credential_id", "credential"):
+            if isinstance(job, Mapping) and isinstance(job.get(name), str):
+                yield job[name]
+                break
+
+
+def _limits(options: Mapping[str, Any], defaults: Limits) -> Limits:
+    timeout_ms = _positive(options.get("run_timeout_ms"))
+    timeout_s = timeout_ms / 1000 if timeout_ms else defaults.timeout_s
+    return Limits(
+        timeout_s=min(timeout_s, _MAX_TIMEOUT_S),
+        memory_mb=int(_positive(options.get("run_memory_limit_mb")) or defaults.memory_mb),
+        payload_mb=_positive(options.get("payload_limit_mb")) or defaults.payload_mb,
+        log_payload_mb=_positive(options.get("log_payload_limit_mb")) or defaults.log_payload_mb,
+    )
+
+
+def _positive(value: Any) -> float | None:
+    # Any JSON may stand there; True is an int in Python.
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return float(value) if valid else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _versions(jobs: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the versions of the adaptors, by their names, as ``run:start`` reports them."""
+    versions: dict[str, set[str]] = {}
+    for job in jobs:
+        name, _, version = _text(job.get("adaptor")).rpartition("@")
+        if name:
+            versions.setdefault(name, set()).add(version)
+    return {name: sorted(numbers) for name, numbers in versions.items()}
+
+
+def read_input(content: bytes) -> dict[str, Any]:
+    """Parse a dataclip; ``null``, which is one that was wiped, is an empty state.
+
+    Raises :class:`RunPlanError` if it is not a JSON object.
+    """
+    try:
+        state = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RunPlanError(f"cannot read the dataclip: {error}") from error
+    if state is None:
+        return {}
+    if not isinstance(state, dict):
+        raise RunPlanError(f"expected a JSON object, found {type(state).__name__}")
+    return state

@@ -1,0 +1,81 @@
+"""Judgement of a history: what a fleet must never do, whatever the faults.
+
+1. Every accepted order has one final status, the status of its last run.
+2. A run that succeeded or failed had its effect exactly once, and no run had it more than once.
+3. An order has its effect at most once, as nothing here may be repeated.
+4. A run is lost only if its worker was disturbed while it had it.
+5. The events of each run follow the rules of a run, without a gap.
+6. A state that followers saw as final never changes afterwards.
+7. No part of the fleet ends by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from worker.core.status import STATUSES, Status
+from worker.testing.simulation.faults import FaultKind
+from worker.testing.simulation.history import History
+
+_MARGIN_S = 30.0
+"""How long after a fault of its worker a run can be lost because of it."""
+_EPOCH_S = 1_767_225_600
+
+
+def breaches(history: History) -> Iterator[str]:
+    """Yield what the fleet did wrong."""
+    if history.failure:
+        yield history.failure
+    for order_id in sorted(history.accepted):
+        yield from _order(history, order_id)
+    for run_id, run in sorted(history.runs.items()):
+        yield from _run(history, run_id, run)
+    for topic, states in sorted(history.states.items()):
+        yield from _states(topic, states)
+
+
+def _order(history: History, order_id: str) -> Iterator[str]:
+    order = history.orders.get(order_id)
+    if order is None:
+        yield f"the order {order_id} was accepted, and is not there"
+        return
+    if not STATUSES[Status(order["status"])].final:
+        yield f"the order {order_id} is still {order['status']}"
+    last = order["all_runs"][-1]
+    if order["status"] != last["status"]:
+        yield f"the order {order_id} is {order['status']}, and its last run {last['status']}"
+    if history.effects_of_orders[order_id] > 1:
+        yield f"the order {order_id} had its effect {history.effects_of_orders[order_id]} times"
+
+
+def _run(history: History, run_id: str, run: Mapping[str, Any]) -> Iterator[str]:
+    effects = history.effects[run_id]
+    if effects > 1:
+        yield f"the run {run_id} had its effect {effects} times"
+    if run["status"] in ("success", "failed") and effects != 1:
+        yield f"the run {run_id} is {run['status']}, and had its effect {effects} times"
+    if run["status"] == "lost" and not _was_disturbed(history, run):
+        yield f"the run {run_id} is lost, and its worker {run.get('worker')} was never disturbed"
+    log = history.logs.get(run_id, [])
+    numbers = [event["seq"] for event in log]
+    if numbers != list(range(len(log))):
+        yield f"the events of the run {run_id} have the numbers {numbers}"
+    if run["status"] in ("success", "failed") and (not log or log[-1]["type"] != "run:complete"):
+        yield f"the run {run_id} is {run['status']}, and its events do not reach its end"
+
+
+def _was_disturbed(history: History, run: Mapping[str, Any]) -> bool:
+    return any(
+        fault.target == run.get("worker") and fault.kind is not FaultKind.CLOCK
+        for fault in history.faults
+    )
+
+
+def _states(topic: str, states: list[str]) -> Iterator[str]:
+    final = next((state for state in states if STATUSES[Status(state)].final), None)
+    if final is None:
+        return
+    later = states[states.index(final) :]
+    if any(state != final for state in later):
+        yield f"{topic} was {final}, and then {', '.join(later[1:])}"

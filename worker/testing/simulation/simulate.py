@@ -1,0 +1,164 @@
+"""One simulation, from its seed to its history."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.fleet.client import Client, ControlError
+from worker.fleet.control.workflow_registry import WorkflowRegistry
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.topics import Topics
+from worker.testing.simulation.faults import CONTROL, Fault, draw_faults
+from worker.testing.simulation.fleet import SimulatedFleet, SimulatedStore
+from worker.testing.simulation.history import History
+from worker.testing.simulation.network import OBSERVER, SimulatedBroker
+from worker.testing.simulation.virtual_time import VirtualClock, VirtualLoop
+from worker.util.machine_clock import replaced
+from worker.workflow.load import load
+
+_WORKERS = ["w1", "w2", "w3"]
+_CANCELLED = 0.05
+# After the last fault: leases end, runs are claimed anew, reports are repeated.
+_SETTLE_S = 60.0
+_REPLY_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulation:
+    """Simulation that a seed describes. Without ``faults``, they are drawn from the seed."""
+
+    seed: int
+    orders: int = 20
+    duration_s: float = 600.0
+    faults: tuple[Fault, ...] | None = None
+
+    def drawn_faults(self) -> tuple[Fault, ...]:
+        if self.faults is not None:
+            return self.faults
+        chance = random.Random(self.seed)  # noqa: S311 -- the same every time
+        return draw_faults(chance, _WORKERS, self.duration_s * 0.8)
+
+
+def simulate(simulation: Simulation) -> History:
+    """Simulate a fleet, and return what happened."""
+    clock = VirtualClock()
+    loop = VirtualLoop(clock)
+    history = History(seed=simulation.seed, faults=simulation.drawn_faults())
+    try:
+        with replaced(clock.machine(simulation.seed)):
+            loop.run_until_complete(_simulate(simulation, clock, history))
+    except Exception as error:
+        history.failure = f"{type(error).__name__}: {error}"
+    finally:
+        loop.run_until_complete(_cancel_all())
+        loop.close()
+    history.simulated_s = clock.now_s
+    return history
+
+
+async def _cancel_all() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def _simulate(simulation: Simulation, clock: VirtualClock, history: History) -> None:
+    chance = random.Random(simulation.seed + 1)  # noqa: S311 -- the same every time
+    broker, store = SimulatedBroker(chance), _prepared_store(chance)
+    with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
+        fleet = SimulatedFleet(broker, clock, store, _registry(), history, chance, Path(folder))
+        for name in (CONTROL, *_WORKERS):
+            fleet.start(name)
+        watcher = asyncio.create_task(_watch(broker, fleet.topics, history))
+        faults = asyncio.create_task(_inject_all(fleet, history.faults))
+        client = Client(broker.link("client"), fleet.topics, name="me", wait_s=_REPLY_TIMEOUT_S)
+        async with client:
+            orders = (
+                _submit(client, f"o{number}", simulation, chance, history)
+                for number in range(simulation.orders)
+            )
+            await asyncio.gather(*orders)
+            await asyncio.sleep(max(0.0, simulation.duration_s - clock.now_s))
+            await faults
+            await asyncio.sleep(_SETTLE_S)
+            await _collect(client, history)
+        history.failure = fleet.failure()
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        await fleet.stop()
+    store.close()
+    history.messages, history.trace = broker.messages, broker.trace.hexdigest()
+
+
+def _prepared_store(chance: random.Random) -> SimulatedStore:
+    store = SimulatedStore(chance)
+    store.migrate()
+    return store
+
+
+def _registry() -> WorkflowRegistry:
+    registry = WorkflowRegistry()
+    job = {"id": "a", "adaptor": "common", "expression": "fn(state => state)"}
+    registry.add(load({"workflow": {"name": "simulated", "steps": [job]}}), "simulated")
+    return registry
+
+
+async def _inject_all(fleet: SimulatedFleet, faults: Sequence[Fault]) -> None:
+    for fault in faults:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, fault.at_s - loop.time()))
+        await fleet.inject(fault)
+
+
+async def _submit(
+    client: Client,
+    order_id: str,
+    simulation: Simulation,
+    chance: random.Random,
+    history: History,
+) -> None:
+    await asyncio.sleep(chance.uniform(0, simulation.duration_s * 0.8))
+    cancels, pause_s = chance.random() < _CANCELLED, chance.uniform(0.0, 5.0)
+    await client.submit(workflow="simulated", input={}, order_id=order_id)
+    history.accepted.add(order_id)
+    if cancels:
+        await asyncio.sleep(pause_s)
+        # It may have ended meanwhile.
+        with contextlib.suppress(ControlError):
+            await client.cancel(order_id)
+
+
+async def _watch(broker: SimulatedBroker, topics: Topics, history: History) -> None:
+    """Note the states of runs and orders as followers see them."""
+    async with broker.link(OBSERVER, *topics.for_followers()) as link:
+        while True:
+            for arrival in await link.receive():
+                if isinstance(arrival, Message) and arrival.topic.endswith("/state"):
+                    _note_state(arrival, history)
+
+
+def _note_state(message: Message, history: History) -> None:
+    if message.payload:
+        kind: type[wire.RunState | wire.OrderState]
+        kind = wire.RunState if "/runs/" in message.topic else wire.OrderState
+        state = wire.decode(kind, message.payload)
+        history.states.setdefault(message.topic, []).append(str(state.status))
+
+
+async def _collect(client: Client, history: History) -> None:
+    for order_id in sorted(history.accepted):
+        order = await client.order(order_id)
+        history.orders[order_id] = order
+        for run in order["all_runs"]:
+            run_id = run["run_id"]
+            history.runs[run_id] = run
+            history.effects_of_orders[order_id] += history.effects[run_id]
+            history.logs[run_id] = await client.events(run_id)
