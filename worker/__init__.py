@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from worker.core.outcome import Position, StepError
     from worker.core.scripted import Script, ScriptedStep
     from worker.core.status import Reason, Status
-    from worker.errors import LoadError, PlanError, UsageError, WorkerError
+    from worker.errors import LoadError, MachineError, PlanError, UsageError, WorkerError
     from worker.fleet.client import Client, ControlError, Gap, NoAnswer, Notification
     from worker.fleet.connect import connect
     from worker.fleet.control.alerts import AlertNotifier
@@ -64,7 +64,8 @@ if TYPE_CHECKING:
     from worker.fleet.worker.run_executor import Allowance
     from worker.runner.pool import Pool, run, run_async
     from worker.runner.prepare import Options
-    from worker.runner.result import PathEntry, Result
+    from worker.runner.result import PathEntry, Result, StepResult
+    from worker.runner.run_fields import RunFields
     from worker.sandbox.clock import ClockKind
     from worker.sandbox.isolation import Isolation
     from worker.sandbox.limits import Limits
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from worker.sinks.journal import EventLines, Journal, JournalError, read_journal
     from worker.sinks.log import LeveledLogger, LogSink
     from worker.sinks.terminal import LiveTree, PlainLines
+    from worker.view.report.write import report
     from worker.workflow.load import load
     from worker.workflow.model import (
         Edge,
@@ -154,6 +156,9 @@ _MODULES = {
     "Settings": "worker.fleet.control.unit_of_work",
     "Sink": "worker.sinks.base",
     "Status": "worker.core.status",
+    "StepResult": "worker.runner.result",
+    "MachineError": "worker.errors",
+    "RunFields": "worker.runner.run_fields",
     "Step": "worker.workflow.model",
     "StepComplete": "worker.core.events",
     "StepError": "worker.core.outcome",
@@ -169,6 +174,7 @@ _MODULES = {
     "parse_host_pattern": "worker.adaptors.http.allowlist",
     "read_journal": "worker.sinks.journal",
     "read_policy": "worker.fleet.control.policy",
+    "report": "worker.view.report.write",
     "run": "worker.runner.pool",
     "run_async": "worker.runner.pool",
 }
@@ -206,6 +212,7 @@ __all__ = [
     "LoadError",
     "LoadWarning",
     "LogSink",
+    "MachineError",
     "NoAnswer",
     "Notification",
     "Options",
@@ -222,6 +229,7 @@ __all__ = [
     "Result",
     "RunComplete",
     "RunEvents",
+    "RunFields",
     "RunLog",
     "RunOptions",
     "RunQuery",
@@ -237,6 +245,7 @@ __all__ = [
     "StepComplete",
     "StepError",
     "StepKind",
+    "StepResult",
     "StepStart",
     "TrafficExceeded",
     "UsageError",
@@ -249,6 +258,7 @@ __all__ = [
     "parse_host_pattern",
     "read_journal",
     "read_policy",
+    "report",
     "run",
     "run_async",
 ]

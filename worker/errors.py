@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 
 class WorkerError(Exception):
     """The workflow worker could not complete the operation."""
+
+    exit_code: ClassVar[int] = 2
+    """Exit code of a command that ends with this error."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
@@ -40,3 +46,19 @@ class PlanError(WorkerError):
 
 class UsageError(WorkerError):
     """The arguments contradict each other."""
+
+
+class MachineError(WorkerError):
+    """The machine refused an operation: a full disk, an occupied port, a missing permission."""
+
+    # Of sysexits.h: a script can distinguish it from wrong usage, which no later attempt mends.
+    exit_code = 71
+
+
+def cannot_write(path: Path, error: OSError) -> WorkerError:
+    """Return the error of a file that cannot be written, with the path and the reason."""
+    text = f"cannot write {path}: {error.strerror or error}"
+    wrong_path = isinstance(
+        error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
+    )
+    return UsageError(text) if wrong_path else MachineError(text)

@@ -44,6 +44,10 @@ def test_completion_prints_a_script(shell: str) -> None:
         ("worker serve --metrics", ["--metrics-listen"]),
         ("worker orders 5f0c9e --js", ["--json"]),
         ("worker orders list --status cra", ["crashed"]),
+        ("worker run graphs/referral.yaml --only notify", ["notify-facility"]),
+        ("worker run graphs/referral.yaml --start-at up", ["upsert-record"]),
+        ("worker run graphs/none.yaml --start-at up", []),
+        ("worker runs show --mqtt mqtt://127.0.0.1:9 5", []),
     ],
 )
 def test_a_shell_completes_new_names_alone(words: str, completed: list[str]) -> None:
@@ -54,8 +58,10 @@ def test_a_shell_completes_new_names_alone(words: str, completed: list[str]) -> 
         "COMP_WORDS": " ".join([*before, incomplete]),
         "COMP_CWORD": str(len(before)),
     }
-    done = subprocess.run(WORKER, env=environment, capture_output=True, text=True, timeout=50)
-    names = [line.partition(",")[2] for line in done.stdout.splitlines()]
+    done = subprocess.run(
+        WORKER, env=environment, capture_output=True, text=True, timeout=50, cwd=ROOT
+    )
+    names = [line.partition(",")[2] for line in done.stdout.splitlines() if line]
     assert (sorted(names), done.stderr) == (sorted(completed), "")
 
 
@@ -124,9 +130,12 @@ def write(path: Path, content: str) -> str:
         (("graphs/referral.yaml", "--input", "graphs/README.md"), "not JSON"),
         (("graphs/aborts.yaml",), "pick one with --workflow"),
         (("graphs/aborts.yaml", "--workflow", "nope"), "expected one workflow named 'nope'"),
-        ((*GOOD, "--output", "/nowhere/x.json"), "/nowhere/x.json cannot be written"),
-        ((*GOOD, "--timeout", "60s"), "'60s' is not a valid number."),
-        ((*GOOD, "--memory", "1.5"), "'1.5' is not a valid whole number."),
+        ((*GOOD, "--output", "/dev/null/x.json"), "cannot write /dev/null/x.json: "),
+        (
+            (*GOOD, "--timeout", "60x"),
+            "--timeout: expected a number over 0, up to 86,400 (or with a unit",
+        ),
+        ((*GOOD, "--memory", "9.5"), "--memory: expected a whole number from 8 to 1,000,000"),
     ],
 )
 def test_wrong_usage_is_said_in_a_line(arguments: tuple[str, ...], message: str) -> None:
@@ -147,9 +156,10 @@ def test_a_typo_in_a_file_is_warned_of(tmp_path: Path) -> None:
     assert f"{file}:3:14: " in warning and "did you mean 'expression'?" in warning
 
 
-def test_a_folder_of_the_output_that_is_missing_is_found_before_the_run(tmp_path: Path) -> None:
-    done = worker_run(*GOOD, "--output", str(tmp_path / "no" / "x.json"))
-    assert done.returncode == 2 and done.stdout == ""
+def test_a_folder_of_the_output_that_is_missing_is_created(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "x.json"
+    assert worker_run(*GOOD, "--output", str(target)).returncode == 0
+    assert json.loads(target.read_text())["priority"] == "urgent"
 
 
 def test_a_wrong_shape_of_a_credential_is_named_without_its_value(tmp_path: Path) -> None:

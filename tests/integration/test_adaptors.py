@@ -37,7 +37,7 @@ def test_adaptors_have_names_and_versions(text: str, name: str, version: str) ->
 )  # fmt: skip
 def test_what_names_no_adaptor_is_refused(text: str) -> None:
     assert parse_or_none(text) is None
-    with pytest.raises(UsageError, match="names no adaptor"):
+    with pytest.raises(UsageError, match="is not the name of an adaptor"):
         parse(text)
 
 

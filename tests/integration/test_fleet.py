@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.command import WORKER
 from tests.support.databases import Postgres
 from tests.support.fleets import Fleet, at, fleet, needs_mosquitto
 from tests.support.helpers import job, workflow
@@ -206,6 +208,26 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
     assert run["status"] == "success" and len(run["steps"]) == 4
     done = await asyncio.to_thread(made.command, "runs", "list", "--status", "success", "--json")
     assert run["run_id"] in [json.loads(line)["run_id"] for line in done.stdout.splitlines()]
+    # A list may show the beginning of an id.
+    talks = workflow(job("console.log('hello'); fn(s => s)"))
+    async with made.client() as client:
+        order = await client.submit(plan=to_execution_plan(talks), order_id="talks")
+        await client.wait(order["last_run"])
+    done = await asyncio.to_thread(made.command, "runs", "tal", "--logs")
+    assert (done.returncode, done.stdout) == (0, "a: [JOB] hello\n"), done.stderr
+    done = await asyncio.to_thread(made.command, "runs", "patient", "--state")
+    state = json.loads(done.stdout)
+    assert state["priority"] == "urgent"
+    async with made.client() as client:
+        assert await client.final_state(run["run_id"]) == state
+        last = run["steps"][-1]["output_dataclip_id"]
+        assert (await client.dataclip(run["run_id"], last))["priority"] == "urgent"
+    target = made.folder / "new" / "state.json"
+    done = await asyncio.to_thread(
+        made.command, "submit", "graphs/referral.yaml", "--input", "graphs/referral.input.json",
+        "--wait", "--output", str(target),
+    )  # fmt: skip
+    assert done.returncode == 0 and json.loads(target.read_text()) == state
     done = await asyncio.to_thread(
         made.command, "retry", "patient-7", "--start-at", "fetch-patient", "--wait", "--json"
     )
@@ -313,11 +335,48 @@ async def test_a_rejected_order_ends_the_wait_for_its_run(made: Fleet) -> None:
     (made.folder / "policy.yaml").write_text("default: {concurrent: 0}")
     made.control("--policy", str(made.folder / "policy.yaml"))
     done = await asyncio.to_thread(made.command, "submit", "graphs/referral.yaml", "--wait")
-    assert done.returncode == 5, done.stderr
+    assert done.returncode == 7, done.stderr
     assert "rejected" in done.stdout and "its limit is 0" in done.stdout
 
 
 def test_a_port_that_is_in_use_is_an_error(made: Fleet) -> None:
     done = made.alone("dev", "--port", str(made.broker.port))
-    assert done.returncode == 2
-    assert done.stderr == f"error: port {made.broker.port} is in use: choose another one\n"
+    assert done.returncode == 71
+    assert (
+        done.stderr
+        == f"error: cannot listen on port {made.broker.port}: it is in use (try --port 0)\n"
+    )
+
+
+async def test_a_fleet_for_a_first_try_says_what_to_type_next(tmp_path: Path) -> None:
+    (tmp_path / "hello.yaml").write_text(
+        "workflow: {name: hello, steps: [{id: a, expression: 'export default [s => s]'}]}"
+    )
+    (tmp_path / "hello.input.json").write_text("{}")
+    process = await asyncio.create_subprocess_exec(
+        *WORKER, "dev", "--port", "0", "--dashboard-port", "0",
+        cwd=tmp_path, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or "Ctrl-C" not in lines[-1]:
+            line = await asyncio.wait_for(process.stdout.readline(), 60)
+            assert line, lines
+            lines.append(line.decode().strip())
+        assert "workflows: hello" in lines
+        address = next(line.partition(": ")[2] for line in lines if line.startswith("dashboard: "))
+        (command,) = [line for line in lines if line.startswith("worker submit")]
+        assert "--ref hello --input hello.input.json --wait" in command
+        done = await asyncio.to_thread(
+            subprocess.run, [*WORKER, *command.split()[1:]], cwd=tmp_path, capture_output=True,
+            text=True, timeout=100,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        import httpx
+
+        async with httpx.AsyncClient(follow_redirects=True) as visitor:
+            assert "Overview" in (await visitor.get(address)).text
+    finally:
+        process.terminate()
+        assert await process.wait() == 0

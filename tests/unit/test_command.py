@@ -287,7 +287,7 @@ def test_only_excludes_start_at_and_stop_after() -> None:
 
 def test_the_status_of_orders_is_one_of_a_list() -> None:
     result = invoke("orders", "--status", "broken")
-    assert result.exit_code == 2 and "'broken' is not one of" in result.stderr
+    assert result.exit_code == 2 and "unknown value 'broken'" in result.stderr
 
 
 def test_a_grace_beyond_the_lease_is_an_error() -> None:

@@ -100,7 +100,7 @@ def test_conditions_are_true_false_and_throwing_by_states_that_make_them_so() ->
     found = explorer(explored)
     runs = decision_table(found).rows
     said = {describe_run(run) for run in runs if len(run.choices) == 2 or run.choices[-1].throws}
-    assert {"a leads to no b nor c", "the condition of a->c throws"} <= said
+    assert {"no edge of a to b or c is taken", "the condition of a->c throws"} <= said
     assert any(describe_run(run) == "a leads to b and c" for run in runs)
     judged = [one for run in runs for one in run.choices if one.witness is not None]
     for one in judged:
@@ -117,8 +117,8 @@ def test_what_no_state_was_found_for_is_said() -> None:
     found = explorer(workflow(a={"b": "state.x === Math.PI * 1e9 && false"}, b={}))
     decision_table(found)
     assert list(found.pruned) == [
-        "when 'a' succeeds, no state makes it true: state.x === Math.PI * 1e9 && false",
-        "when 'a' fails, no state makes it true: state.x === Math.PI * 1e9 && false",
+        "a condition that is true when 'a' succeeds: state.x === Math.PI * 1e9 && false",
+        "a condition that is true when 'a' fails: state.x === Math.PI * 1e9 && false",
     ]
 
 
@@ -135,8 +135,14 @@ def test_a_known_input_decides_what_it_can() -> None:
         {"id": "a", **JOB},
     ]
     explored = worker.load({"workflow": {"name": "x", "steps": steps}})
-    assert rows(explored, input={"data": {"ok": False}}) == {"t leads to no a": ": success"}
-    assert set(rows(explored)) == {"t leads to no a", "t leads to a", "t leads to a, a fails"}
+    assert rows(explored, input={"data": {"ok": False}}) == {
+        "no edge of t to a is taken": ": success"
+    }
+    assert set(rows(explored)) == {
+        "no edge of t to a is taken",
+        "t leads to a",
+        "t leads to a, a fails",
+    }
 
 
 @pytest.mark.slow
@@ -350,7 +356,7 @@ def command(*arguments: str | Path) -> Done:
 
 def test_the_command_prints_a_table_and_what_was_pruned() -> None:
     done = command("graphs/router.yaml")
-    assert done.returncode == 0 and "rows stand for" in done.stdout and "pruned:" in done.stdout
+    assert done.returncode == 0 and " cover " in done.stdout and "not listed:" in done.stdout
     assert "--aborts shows them" in done.stdout
     assert "classify crashes" in command("graphs/router.yaml", "--aborts").stdout
 

@@ -336,7 +336,7 @@ def test_a_workflow_of_a_checkout_is_found_by_its_names(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((".",), "pick one with --workflow ('case-referral', 'nightly')"),
+        ((".",), "pick one with --workflow or workflow= ('case-referral', 'nightly')"),
         (("nightli",), "there is no file and no workflow 'nightli'; did you mean 'nightly'?"),
         ((".", "--workflow", "x"), "(there are: 'case-referral', 'nightly')"),
     ],

@@ -218,7 +218,11 @@ SEVERAL = {
 @pytest.mark.parametrize(
     ("project", "wanted", "message"),
     [
-        (SEVERAL, None, r"several workflows: pick one with --workflow \('one', 'two'\)"),
+        (
+            SEVERAL,
+            None,
+            r"several workflows: pick one with --workflow or workflow= \('one', 'two'\)",
+        ),
         (SEVERAL, "Same", r"named 'Same', found several \(there are: 'one', 'two'\)"),
         (SEVERAL, "three", r"named 'three', found none \(there are: 'one', 'two'\)"),
         ({"workflows": {}}, None, "the project has no workflows"),

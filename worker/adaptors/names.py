@@ -39,7 +39,7 @@ def parse(text: str) -> Specifier:
     specifier = parse_or_none(text)
     if specifier is None:
         raise UsageError(
-            f"'{shorten(text)}' names no adaptor: expected NAME@VERSION"
+            f"'{shorten(text)}' is not the name of an adaptor: expected NAME@VERSION"
             " (http@7.2.10, @openfn/language-http@latest)"
         )
     return specifier

@@ -6,16 +6,18 @@ import sys
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import as_json, client_options, command
 from worker.cli.printing import print_run
+from worker.cli.short_ids import find_id
 from worker.core.status import STATUSES, Status
 from worker.fleet.client import Client, ControlError
 from worker.sinks.terminal_text import printable
 
 
 @command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete.run_ids)
 @as_json
 @client_options
 def cancel(*, connection: BrokerConnection, run: str, as_json: bool) -> int:
@@ -33,7 +35,7 @@ def cancel(*, connection: BrokerConnection, run: str, as_json: bool) -> int:
 
     async def request(client: Client) -> int:
         try:
-            fields = await client.cancel(run)
+            fields = await client.cancel(await find_id(client, run))
         except ControlError as error:
             if error.code != "conflict":
                 raise

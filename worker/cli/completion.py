@@ -6,15 +6,17 @@ import click
 from click.shell_completion import get_completion_class
 
 from worker.cli.options import command
+from worker.cli.values import OneOf
 
 
 @command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=OneOf(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, *, shell: str) -> int:
     """Print the script that completes commands in a shell.
 
-    It completes the names of commands, subcommands and options.
+    It completes the names of commands and options, statuses, the workflows and steps of a file, and
+    the orders and runs of a fleet that answers.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.cli.entry import EXIT_INTERRUPTED
 from worker.fleet.client import Client, NoAnswer, client_name
 from worker.fleet.messaging.address import Address, parse_address
 from worker.fleet.messaging.mqtt import MqttBus
@@ -43,11 +44,12 @@ class BrokerConnection:
         try:
             return asyncio.run(connected())
         except NoAnswer as error:
-            hint = f"the broker is {self.address}: --mqtt names another, worker dev starts a fleet"
+            named = str(self.address) in str(error)
+            broker = "" if named else f"the broker is {self.address}: "
+            hint = f"{broker}--mqtt names another broker, worker dev starts a fleet"
             raise NoAnswer(f"{error} ({hint})") from error
         except KeyboardInterrupt:
-            # As shells report a command that SIGINT ended.
-            return 130
+            return EXIT_INTERRUPTED
 
 
 def parse(

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.cli.options import (
+    DURATION,
     PATH,
-    POSITIVE,
-    NumberRange,
-    WholeNumberRange,
+    SIZE,
     broker_options,
     command,
     metrics_listen,
@@ -17,6 +16,7 @@ from worker.cli.options import (
     quiet_log,
     store_workflows,
 )
+from worker.cli.values import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
         help="Encrypt configurations of orders with the Fernet keys of this file.")  # fmt: skip
 @option("--allow-inline-secrets", is_flag=True,
         help="Store configurations of plans and inputs in clear, for tests.")  # fmt: skip
-@option("--lease", type=POSITIVE, default=10.0, show_default=True, metavar="SECONDS",
+@option("--lease", type=DURATION, default=10.0, show_default=True, metavar="SECONDS",
         help="Time without a message after which a worker has lost its runs.")  # fmt: skip
-@option("--disconnect-grace", type=POSITIVE, default=2.0, show_default=True, metavar="SECONDS",
+@option("--disconnect-grace", type=DURATION, default=2.0, show_default=True, metavar="SECONDS",
         deprecated_names=["--grace"],
         help="Time that a worker has to reconnect before it has lost its runs.")  # fmt: skip
 @option("--retain-days", type=NumberRange(min=0), default=0.0, metavar="DAYS",
         deprecated_names=["--keep"],
         help="Delete ended orders after this time.  [default: never]")  # fmt: skip
-@option("--message-limit", type=POSITIVE, default=32.0, show_default=True, metavar="MB",
+@option("--message-limit", type=SIZE, default=32.0, show_default=True, metavar="MB",
         deprecated_names=["--payload-limit"], help="Refuse larger messages.")  # fmt: skip
 @option("--lost-retries", type=WholeNumberRange(0, 1000), default=3, show_default=True,
         metavar="N",

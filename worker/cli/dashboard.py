@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
-from worker.cli.options import PATH, WholeNumberRange, client_options, command, option
+from worker.cli.options import PATH, client_options, command, option
+from worker.cli.values import WholeNumberRange
 from worker.errors import UsageError
 from worker.fleet.client import Client
 

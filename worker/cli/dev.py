@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.control_process import ControlOptions, build_control_plane
+from worker.cli.dev_dashboard import DevDashboard
 from worker.cli.options import (
-    WholeNumberRange,
     capacity,
     command,
     isolation,
@@ -21,11 +23,13 @@ from worker.cli.options import (
     store_workflows,
 )
 from worker.cli.services import on_signals, service_log
+from worker.cli.values import WholeNumberRange
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
+from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
 from worker.fleet.messaging.topics import Topics
@@ -35,11 +39,17 @@ from worker.sandbox.isolation import Isolation
 from worker.sinks.log import LeveledLogger
 
 DRAIN_S = 5.0
+DEFAULT_PORT = 1883
+_MAX_NAMES = 8
+_INPUT = ".input.json"
 
 
 @command()
-@option("--port", type=WholeNumberRange(0, 65535), default=0, metavar="PORT",
-        help="Port of the broker.  [default: any that is free]")  # fmt: skip
+@option("--port", type=WholeNumberRange(0, 65535), default=1883, show_default=True, metavar="PORT",
+        help="Port of the broker; 0 for any that is free.")  # fmt: skip
+@option("--dashboard-port", type=WholeNumberRange(0, 65535), default=8420, show_default=True,
+        metavar="PORT", help="Port of the dashboard; 0 for any that is free.")  # fmt: skip
+@option("--no-dashboard", is_flag=True, help="Start no dashboard.")
 @option("--store", default="", metavar="URL", help="Database of the orders.  [default: in memory]")
 @store_workflows
 @capacity
@@ -50,6 +60,8 @@ DRAIN_S = 5.0
 def dev(
     *,
     port: int,
+    dashboard_port: int,
+    no_dashboard: bool,
     store: str,
     workflows: tuple[Path, ...],
     capacity: int,
@@ -57,16 +69,21 @@ def dev(
     no_python: bool,
     **allowed: Any,
 ) -> int:
-    """Run a broker, a control plane and a worker, for a first try.
+    """Run a whole fleet with its dashboard, for a first try.
 
-    The broker is mosquitto where it is installed, else the one of
-    pip install 'workflow-worker[broker]'. It listens on loopback only. Python steps are allowed.
+    It is a broker, a control plane, a worker and a dashboard, which listen on loopback only. The
+    broker is mosquitto where it is installed, else that of pip install 'workflow-worker[broker]'.
+    Orders can name the workflows of the current folder, or of --workflows. Python steps are
+    allowed.
 
     \b
     Examples:
       worker dev
-      worker dev --port 1883 --workflows graphs
+      worker dev --workflows graphs
+      worker dev --port 0 --dashboard-port 0 --store sqlite:///orders.db
     """
+    workflows = workflows or (Path(),)
+    registry = read_workflows(workflows)
     with tempfile.TemporaryDirectory(prefix="worker-dev-") as folder:
         control = ControlOptions(
             store=store or f"sqlite:///{folder}/orders.db",
@@ -83,24 +100,56 @@ def dev(
             drain_s=DRAIN_S,
         )
         with Broker(port=port) as broker:
-            _run_fleet(broker, control, worker)
+            _run_fleet(broker, control, worker, registry, None if no_dashboard else dashboard_port)
     return 0
 
 
-def _run_fleet(broker: Broker, control: ControlOptions, worker: WorkerOptions) -> None:
+def _run_fleet(
+    broker: Broker,
+    control: ControlOptions,
+    worker: WorkerOptions,
+    registry: WorkflowRegistry,
+    dashboard_port: int | None,
+) -> None:
     connection = BrokerConnection(address=parse_address(broker.url), topics=Topics())
     log = service_log(quiet=True)
+    dashboard = None if dashboard_port is None else DevDashboard(connection, dashboard_port)
     store = Store(control.store)
     store.migrate()
     plane = build_control_plane(connection, control, store, log)
-    hello = (
-        f"a broker ({broker.kind}) at {broker.url}, a control plane and a worker have started\n"
-        f"  try: worker submit WORKFLOW --input STATE --wait --mqtt {broker.url}\n"
-        "  the policy allows everything: all orders may use all credentials of this worker\n"
-        "  Ctrl-C stops them (in the background, enter fg first)"
-    )
-    asyncio.run(_run(connection, plane, worker, log, hello))
+    hello = "\n".join(_hello(broker, registry, dashboard))
+    asyncio.run(_run(connection, plane, worker, log, hello, dashboard))
     store.close()
+
+
+def _hello(
+    broker: Broker, registry: WorkflowRegistry, dashboard: DevDashboard | None
+) -> Iterator[str]:
+    """Yield what has started, and commands to type next, with files that exist."""
+    names = sorted(registry.workflows)
+    listed = ", ".join(names[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")
+    yield f"broker ({broker.kind}): {broker.url}"
+    yield f"workflows: {listed or 'none in this folder (--workflows names another)'}"
+    if dashboard is not None:
+        yield f"dashboard: {dashboard.address}"
+    yield "policy: everything is allowed, and all orders may use all credentials of this worker"
+    mqtt = "" if broker.port == DEFAULT_PORT else f" --mqtt {broker.url}"
+    yield "try, in another terminal:"
+    yield f"  worker submit {_order(names)} --wait{mqtt}"
+    yield f"  worker runs{mqtt}"
+    yield f"  worker watch{mqtt}"
+    yield "Ctrl-C stops all of it (in the background, enter fg first)"
+
+
+def _order(names: Sequence[str]) -> str:
+    """Return arguments of ``worker submit`` for a workflow, one with an input beside it if any."""
+    if not names:
+        return "WORKFLOW.yaml"
+    inputs = {file.name.removesuffix(_INPUT): file for file in sorted(Path().glob(f"*/*{_INPUT}"))}
+    inputs |= {file.name.removesuffix(_INPUT): file for file in sorted(Path().glob(f"*{_INPUT}"))}
+    name = next((name for name in names if name in inputs), names[0])
+    input = f" --input {shlex.quote(str(inputs[name]))}" if name in inputs else ""
+    return f"--ref {shlex.quote(name)}{input}"
 
 
 async def _run(
@@ -109,12 +158,19 @@ async def _run(
     options: WorkerOptions,
     log: LeveledLogger,
     hello: str,
+    dashboard: DevDashboard | None,
 ) -> None:
     control_task = asyncio.create_task(plane.run())
     async with Pool(options.capacity, options.isolation) as pool:
         executor = RunExecutor(pool, options.allowance)
         fleet_worker = build_worker(connection, options, executor, log)
-        on_signals(lambda: fleet_worker.drain(options.drain_s))
+
+        def stop() -> None:
+            fleet_worker.drain(options.drain_s)
+            if dashboard is not None:
+                dashboard.stop()
+
+        on_signals(stop)
         worker_task = asyncio.create_task(fleet_worker.run())
         ready = asyncio.gather(plane.connected.wait(), fleet_worker.connected.wait())
         first: list[asyncio.Future[Any]] = [worker_task, ready]
@@ -122,6 +178,8 @@ async def _run(
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not worker_task.done():
             print(hello, flush=True)
+            if dashboard is not None:
+                await dashboard.run()
         await worker_task
         await executor.close()
     # The control plane ends last: it receives the worker's last reports.

@@ -12,9 +12,10 @@ from worker.cli.diff_output import as_json, as_markdown, as_text
 from worker.cli.diff_recordings import recorded_lines, replay_recordings
 from worker.cli.diff_sources import load_version
 from worker.cli.files import write_file
-from worker.cli.options import PATH, WholeNumberRange, command, jobs, option, write_cases
+from worker.cli.options import PATH, command, jobs, option, write_cases
 from worker.cli.progress import progress
 from worker.cli.replay import find_recordings
+from worker.cli.values import OneOf, WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.comparison.lockstep import PAIRS_LIMIT
 from worker.comparison.versions import VersionDiff, diff_versions
@@ -39,7 +40,7 @@ from worker.workflow.model import Workflow
 @write_cases(help="Write the scenarios to FILE as cases for worker test, as NEW ends them.")
 @option("--html", "page", type=PATH, metavar="FILE",
         help="Draw both versions beside each other, with the scenarios.")  # fmt: skip
-@option("--format", type=click.Choice(["text", "json", "markdown"]), default="text",
+@option("--format", type=OneOf(["text", "json", "markdown"]), default="text",
         show_default=True, help="Format of the output.")  # fmt: skip
 @option("--json", "json_lines", is_flag=True, help="Print one JSON object a line.")
 def diff(

@@ -9,6 +9,10 @@ import threading
 from typing import TextIO
 
 EXIT_USAGE = 2
+EXIT_DEFECT = 70
+EXIT_MACHINE = 71
+# As shells report a command that SIGINT ended.
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -59,7 +63,7 @@ def exit_at_once(code: int) -> None:
 def flushed(code: int) -> int:
     """Write what is buffered for the standard streams; return the code to exit with.
 
-    That is ``code``, but 2 for a success whose output cannot be written.
+    That is ``code``, but 71 for a success whose output cannot be written.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -69,7 +73,7 @@ def flushed(code: int) -> int:
             _silence(stream)
         except OSError as error:
             _silence(stream)
-            code = code or EXIT_USAGE
+            code = code or EXIT_MACHINE
             print(f"error: cannot write {stream.name}: {error.strerror}", file=sys.stderr)
     return code
 

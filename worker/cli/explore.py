@@ -12,7 +12,6 @@ import click
 
 from worker.cli.options import (
     PATH,
-    WholeNumberRange,
     command,
     jobs,
     option,
@@ -23,6 +22,8 @@ from worker.cli.options import (
 )
 from worker.cli.parallel_exploration import ParallelExploration
 from worker.cli.progress import progress
+from worker.cli.tables import table_lines, terminal_width
+from worker.cli.values import WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.errors import UsageError
 from worker.explore.explorer import (
@@ -38,11 +39,13 @@ from worker.explore.export_cases import case_file, describe_run
 from worker.explore.properties import PropertyResult, parse_property
 from worker.runner.prepare import Options
 from worker.runner.restarting_evaluator import RestartingEvaluator
-from worker.sinks.terminal_text import one_line, printable
+from worker.sinks.terminal_text import NO_LIMIT, one_line, printable
 from worker.util.json import dumps
+from worker.util.plural import count_of
 from worker.workflow.documents.document import parse_json, read_text
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
+from worker.workflow.step_names import find_step
 
 
 @command()
@@ -104,7 +107,10 @@ def explore(
     properties = [
         parse_property(text, tuple(step.id for step in explored.steps)) for text in questions
     ]
-    options = Options(start=start_at, end=stop_after)
+    options = Options(
+        start=find_step(explored, start_at, "--start-at"),
+        end=find_step(explored, stop_after, "--stop-after"),
+    )
     with closing(RestartingEvaluator(explored, options)) as evaluator:
         explorer = Explorer(plan=evaluator.plan, evaluate=evaluator, input=_input(input_file))
         parallel = ParallelExploration(workflow=explored, options=options, jobs=jobs)
@@ -140,8 +146,8 @@ def _as_text(
     yield ""
     if hidden:
         yield (
-            f"{len(hidden)} more rows in which a step crashes or is killed, or a condition throws:"
-            " the run ends there (--aborts shows them)"
+            f"{count_of(len(hidden), 'more row')} in which a step crashes or is killed, or a "
+            "condition throws: the run ends there (--aborts shows them)"
         )
     yield from _summary(explorer, rows)
     for result in results:
@@ -156,23 +162,28 @@ def _is_abort(row: ExploredRun) -> bool:
 def _table(rows: Sequence[ExploredRun]) -> Iterator[str]:
     if not rows:
         return
-    labels = [one_line(describe_run(row), 60) for row in rows]
-    paths = [one_line(" → ".join(row.steps) or "(no step)", 400) for row in rows]
-    width = max(len("when"), *map(len, labels))
-    number = len(str(len(rows)))
-    yield f"{'':>{number}}  {'when':<{width}}  {'status':<8}  path"
-    for count, (row, text, path) in enumerate(zip(rows, labels, paths, strict=True), start=1):
-        yield f"{count:>{number}}  {text:<{width}}  {row.status.value:<8}  {path}"
+    # Cut texts would make rows look alike that differ.
+    cells = [
+        (
+            str(number),
+            one_line(describe_run(row), NO_LIMIT),
+            row.status.value,
+            one_line(" → ".join(row.steps) or "(no step)", NO_LIMIT),
+        )
+        for number, row in enumerate(rows, start=1)
+    ]
+    yield from table_lines([("", "when", "status", "path"), *cells], terminal_width())
 
 
 def _summary(explorer: Explorer, rows: DecisionTable) -> Iterator[str]:
     runs = count_runs(explorer)
-    total = "more runs than were counted" if runs is None else f"{runs:,} runs"
-    yield f"{len(rows.rows):,} rows stand for {total}"
+    total = "more runs than were counted" if runs is None else count_of(runs, "run")
+    verb = "covers" if len(rows.rows) == 1 else "cover"
+    yield f"{count_of(len(rows.rows), 'row')} {verb} {total}"
     for reason, number in rows.pruned.items():
-        yield f"pruned: {number:,} ways on, as {reason}"
+        yield f"not listed: {count_of(number, 'continuation')} ({reason})"
     for reason in explorer.pruned:
-        yield f"pruned: {one_line(reason, 200)}"
+        yield f"not possible: {one_line(reason, NO_LIMIT)}"
 
 
 def _result(result: PropertyResult) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worker.errors import UsageError
+from worker.errors import UsageError, cannot_write
 from worker.sinks.terminal_text import printable
 from worker.util.json import dump_indented
 from worker.util.whole_files import write_whole
@@ -59,11 +59,16 @@ def print_warnings(workflow: Workflow) -> None:
         print(f"warning: {printable(text)}", file=sys.stderr)
 
 
-def check_target(target: str) -> None:
-    """Raise UsageError if the folder of a file that is written later does not exist."""
+def prepare_target(target: str) -> None:
+    """Create the folder of a file that is written later, or raise WorkerError."""
     # Before the run: afterwards its requests are made, and its final state would be lost.
-    if target != "-" and not Path(target).parent.is_dir():
-        raise UsageError(f"{target} cannot be written: there is no folder {Path(target).parent}")
+    if target != "-":
+        if Path(target).is_dir():
+            raise UsageError(f"cannot write {target}: it is a folder")
+        try:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(Path(target), error) from error
 
 
 def write_state(target: str, state: Mapping[str, Any] | None) -> None:
@@ -77,8 +82,9 @@ def write_state(target: str, state: Mapping[str, Any] | None) -> None:
 
 
 def write_file(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file whole, or raise UsageError and leave what was there."""
+    """Write a file whole, with its folder, or raise WorkerError and leave what was there."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content, mode)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error) from error

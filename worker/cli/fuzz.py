@@ -18,7 +18,6 @@ from worker.cli.fuzz_sources import Samples, read_context, read_samples
 from worker.cli.options import (
     PATH,
     POSITIVE,
-    WholeNumberRange,
     as_json,
     command,
     jobs,
@@ -27,6 +26,7 @@ from worker.cli.options import (
     write_cases,
 )
 from worker.cli.progress import progress
+from worker.cli.values import WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.errors import UsageError
 from worker.fuzzing.campaign import Budget, CampaignResult, Discovery, run_campaign

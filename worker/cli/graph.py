@@ -9,6 +9,7 @@ import click
 
 from worker.cli.files import write_file
 from worker.cli.options import PATH, command, option, pick_workflow
+from worker.cli.values import OneOf
 from worker.core.compile_plan import compile_plan
 from worker.errors import PlanError
 from worker.sinks.terminal_text import printable
@@ -25,7 +26,7 @@ STDOUT = Path("-")
 @pick_workflow
 @option("--output", "-o", type=PATH, metavar="FILE|-",
         help="Write to FILE; its suffix gives the format.  [default: Mermaid, to -]")  # fmt: skip
-@option("--format", type=click.Choice(["svg", "png", "html", "mmd", "dot"]),
+@option("--format", type=OneOf(["svg", "png", "html", "mmd", "dot"]),
         help="Format of the drawing.")  # fmt: skip
 def graph(
     *, file: Path, workflow: str | None, output: Path | None = None, format: str | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from worker.cli.options import PATH, command, option, pick_workflow
+from worker.cli.values import OneOf
 from worker.cli.workflow_files import find_workflow_files
 from worker.errors import LoadError
 from worker.lint.checks import lint as lint_file
@@ -20,9 +21,9 @@ from worker.sinks.terminal_text import printable
 @command()
 @click.argument("files", type=PATH, nargs=-1, required=True)
 @pick_workflow
-@option("--format", type=click.Choice(["text", "json", "sarif", "github"]), default="text",
+@option("--format", type=OneOf(["text", "json", "sarif", "github"]), default="text",
         show_default=True, help="Format of the findings.")  # fmt: skip
-@option("--fail-on", type=click.Choice(["note", "warning", "error"]), default="warning",
+@option("--fail-on", type=OneOf(["note", "warning", "error"]), default="warning",
         show_default=True, help="Least severity that gives exit code 1.")  # fmt: skip
 def lint(*, files: tuple[Path, ...], workflow: str | None, format: str, fail_on: str) -> int:
     """Find mistakes in edges, conditions, adaptors and names.

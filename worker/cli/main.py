@@ -8,13 +8,11 @@ from typing import NoReturn
 
 import click
 
-from worker.cli.entry import EXIT_USAGE
+from worker.cli.entry import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USAGE
 from worker.cli.groups import LazyCommand, LazyGroup
 from worker.errors import WorkerError
 from worker.sinks.terminal_text import printable
 from worker.version import VERSION
-
-EXIT_DEFECT = 5
 
 EXTRAS = {
     "alembic": "fleet",
@@ -79,7 +77,7 @@ SECTIONS = {
     "Fleet": (
         LazyCommand(
             "dev", "worker.cli.dev:dev",
-            "Run a broker, a control plane and a worker, for a first try.",
+            "Run a whole fleet with its dashboard, for a first try.",
         ),
         LazyCommand(
             "control-plane", "worker.cli.control_plane:control_plane",
@@ -130,6 +128,10 @@ SECTIONS = {
     ),
     "Shell": (
         LazyCommand(
+            "config", "worker.cli.config:config",
+            "Print the options that the environment and files set.",
+        ),
+        LazyCommand(
             "completion", "worker.cli.completion:completion",
             "Print the script that completes commands in a shell.",
         ),
@@ -159,13 +161,22 @@ def cli() -> None:
 def main() -> None:
     """Run the command; print errors, ours and unexpected ones, as one line on stderr."""
     try:
-        cli.main(prog_name="worker", standalone_mode=True)
+        sys.exit(cli.main(prog_name="worker", standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except click.ClickException as error:
+        from worker.cli.usage_errors import describe
+
+        fail(describe(error), EXIT_USAGE)
+    except click.Abort:
+        sys.exit(EXIT_INTERRUPTED)
     except WorkerError as error:
-        fail(str(error), EXIT_USAGE)
+        fail(str(error), error.exit_code)
     except OSError as error:
         # A full disk, a missing permission: of the machine, and not of this program.
         where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}", EXIT_USAGE)
+        fail(f"{where}{error.strerror or error}", EXIT_MACHINE)
     except Exception as error:
         if os.environ.get("WORKER_DEBUG"):
             raise
@@ -177,11 +188,16 @@ def fail_unexpectedly(error: Exception) -> NoReturn:
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         extra = f"pip install 'workflow-worker[{EXTRAS[error.name]}]'"
         fail(f"this needs an extra: {extra}", EXIT_USAGE)
-    text = f"a defect in worker, please report it: {type(error).__name__}: {error}"
-    fail(f"{text} (WORKER_DEBUG=1 shows where)", EXIT_DEFECT)
+    fail(
+        f"this is a defect of worker {VERSION}: {type(error).__name__}: {error}\n"
+        "please report it in the project's issue tracker, with the command and its traceback "
+        "(WORKER_DEBUG=1 shows it)",
+        EXIT_DEFECT,
+    )
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Print an error on stderr and exit."""
-    print(f"error: {printable(message)}", file=sys.stderr)
+    for number, line in enumerate(message.split("\n")):
+        print(f"{'' if number else 'error: '}{printable(line)}", file=sys.stderr)
     sys.exit(code)

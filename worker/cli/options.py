@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,39 +11,28 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from worker.cli import complete, settings
 from worker.cli.renamed import warn_renamed
+from worker.cli.values import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
 from worker.workflow.limit_ranges import RANGES
 
 PATH = click.Path(path_type=Path)
 
 
-class NumberRange(click.FloatRange):
-    # The name that an error shows: click's own is "float range".
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        number = super().convert(value, param, ctx)
-        # Every comparison with NaN is false, so click finds it within any range.
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number.", param, ctx)
-        return number
-
-
-class WholeNumberRange(click.IntRange):
-    name = "whole number"
-
-
 # Bounded, as an event loop or a lock cannot wait longer than a few centuries.
 POSITIVE = NumberRange(min=0, min_open=True, max=10**9)
+DURATION = NumberRange(min=0, min_open=True, max=10**9, units=SECONDS)
+SIZE = NumberRange(min=0, min_open=True, max=10**9, units=MEGABYTES)
 
 
-def limit_type(name: str) -> NumberRange | WholeNumberRange:
-    """Return the type of an option for a field of ``Limits``, with its range."""
+def limit_type(name: str) -> NumberRange:
+    """Return the type of an option for a field of ``Limits``, with its range and units."""
     limit = RANGES[name]
+    units = SECONDS if name.endswith("_s") else MEGABYTES if name.endswith("_mb") else None
     if limit.is_whole:
-        return WholeNumberRange(limit.minimum, limit.maximum)
-    return NumberRange(min=0, min_open=True, max=limit.maximum)
+        return WholeNumberRange(limit.minimum, limit.maximum, units=units)
+    return NumberRange(min=0, min_open=True, max=limit.maximum, units=units)
 
 
 Body = Callable[..., int]
@@ -55,6 +43,7 @@ class ExitCodeCommand(click.Command):
     """Command whose function returns the exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        settings.check_names(_words(ctx), self.params)
         # click itself exits with 0 whatever a function returns.
         ctx.exit(super().invoke(ctx))
 
@@ -94,7 +83,34 @@ class Option(click.Option):
             if not ctx.resilient_parsing:
                 warn_renamed(old, new)
             opts = {**opts, self.name: opts[old]}
-        return super().consume_value(ctx, opts)
+        value, source = super().consume_value(ctx, opts)
+        if ctx.resilient_parsing or source is not ParameterSource.DEFAULT:
+            return value, source
+        setting = settings.find_setting(_words(ctx), self)
+        if setting is None:
+            return value, source
+        return self._converted(ctx, setting), ParameterSource.DEFAULT_MAP
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        names = settings.variables(_words(ctx), self)
+        own = next((text for name in names if (text := os.environ.get(name))), None)
+        return own or super().resolve_envvar_value(ctx)
+
+    def _converted(self, ctx: click.Context, setting: settings.Setting) -> Any:
+        # Here already, so that an error can name the place of the value.
+        value = setting.value
+        if self.multiple and not isinstance(value, list):
+            value = [value]
+        try:
+            self.type_cast_value(ctx, value)
+        except click.UsageError as error:
+            raise click.UsageError(f"{setting.source}: {error.message}", ctx) from error
+        return value
+
+
+def _words(ctx: click.Context) -> str:
+    """Return what follows ``worker`` in the command, such as ``orders list``."""
+    return ctx.command_path.partition(" ")[2]
 
 
 def command(name: str | None = None, **attrs: Any) -> Callable[[Body], ExitCodeCommand]:
@@ -131,11 +147,16 @@ def _set_file_limit(context: click.Context, parameter: click.Parameter, value: f
 
 
 file_limit = option(
-    "--file-limit", type=POSITIVE, default=20.0, metavar="MB", expose_value=False,
+    "--file-limit", type=SIZE, default=20.0, metavar="MB", expose_value=False,
     callback=_set_file_limit, help="Largest file of a workflow or a job.  [default: 20]",
 )  # fmt: skip
 pick_workflow = options(
-    option("--workflow", metavar="NAME", help="Workflow of a project, by key, id or name."),
+    option(
+        "--workflow",
+        metavar="NAME",
+        help="Workflow of a project, by key, id or name.",
+        shell_complete=complete.workflow_names,
+    ),
     file_limit,
 )
 input_state = option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
@@ -144,18 +165,22 @@ input_state = option("--input", "-i", "--state-path", "-s", "input_file", metava
 
 def start_at(*old: str, default: str | None = "", help: str = "Start at this step.") -> Decorator:
     """Add ``--start-at``, with the names that it had before."""
-    return option("--start-at", metavar="STEP", default=default, deprecated_names=old, help=help)
+    return option(
+        "--start-at", metavar="STEP", default=default, deprecated_names=old, help=help,
+        shell_complete=complete.step_ids,
+    )  # fmt: skip
 
 
 def stop_after(*old: str) -> Decorator:
     """Add ``--stop-after``, with the names that it had before."""
     return option(
         "--stop-after", metavar="STEP", default="", deprecated_names=old,
-        help="Stop after this step.",
+        help="Stop after this step.", shell_complete=complete.step_ids,
     )  # fmt: skip
 
 
-only_step = option("--only", metavar="STEP", default="", help="Run this step alone.")
+only_step = option("--only", metavar="STEP", default="", help="Run this step alone.",
+                   shell_complete=complete.step_ids)  # fmt: skip
 
 
 def check_only(only: str, start_at: str, stop_after: str) -> None:
@@ -179,6 +204,7 @@ def workflow_file(help: str) -> Decorator:
         return options(
             option("--workflow-file", type=PATH, metavar="FILE", help=help),
             option("--workflow", metavar="NAME", deprecated_names=["--pick"],
+                   shell_complete=complete.workflow_names,
                    help="Workflow of that file, by key, id or name."),
         )(checked)  # fmt: skip
 
@@ -234,7 +260,7 @@ allow_python = options(
 openfn_ways = options(
     option("--permissive-globals", is_flag=True,
            help="Let jobs name URL, structuredClone and others that crash on OpenFn."),
-    option("--payload", type=click.Choice(["real", "openfn"]), default=None,
+    option("--payload", type=OneOf(["real", "openfn"]), default=None,
            help="What follows an output over the payload limit: openfn redacts its data."),
 )  # fmt: skip
 
@@ -243,7 +269,7 @@ capacity = option("--capacity", type=WholeNumberRange(1, 1000), default=os.cpu_c
                   help="How many runs execute at once.  [default: one for each core]")  # fmt: skip
 isolation = option(
     "--isolation",
-    type=click.Choice(["runner", "process", "strict"]),
+    type=OneOf(["runner", "process", "strict"]),
     default="runner",
     show_default=True,
     help="Run after run in one process, or each in a new one; strict does not start without all "
@@ -291,7 +317,7 @@ def broker_options(function: Body) -> Body:
 
 def client_options(function: Body) -> Body:
     """Add the options of a client: those of a broker, and ``--reply-timeout``."""
-    reply_timeout = option("--reply-timeout", type=POSITIVE, default=10.0, show_default=True,
+    reply_timeout = option("--reply-timeout", type=DURATION, default=10.0, show_default=True,
                            metavar="SECONDS", deprecated_names=["--patience"],
                            help="How long the control plane may take to answer.")  # fmt: skip
     return _connected(options(_broker_options, reply_timeout))(function)

@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command
 from worker.cli.printing import print_list, print_order, print_run
 from worker.cli.query_filters import query_filters
+from worker.cli.short_ids import find_order_id
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import OrderQuery
 
@@ -64,7 +66,7 @@ def list_orders(*, connection: BrokerConnection, as_json: bool, **filters: Any) 
 
 
 @command()
-@click.argument("order")
+@click.argument("order", shell_complete=complete.order_ids)
 @as_json
 @client_options
 def show(*, connection: BrokerConnection, order: str, as_json: bool) -> int:
@@ -77,7 +79,7 @@ def show(*, connection: BrokerConnection, order: str, as_json: bool) -> int:
     """
 
     async def request(client: Client) -> int:
-        fields = await client.order(order)
+        fields = await client.order(await find_order_id(client, order))
         runs = fields.pop("all_runs")
         print_order(fields, as_json=as_json)
         for run in runs:

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from worker.cli.files import write_state
+from worker.core.events import RunLog
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
+from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.monitor.decode import events_from_reply
-from worker.sinks.terminal import PlainLines
+from worker.sinks.terminal import PlainLines, log_line
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
 from worker.workflow.load import load
@@ -18,13 +21,15 @@ from worker.workflow.load import load
 T = TypeVar("T")
 
 
-async def follow_order(client: Client, run_id: str, *, as_json: bool) -> int:
+async def follow_order(
+    client: Client, run_id: str, *, as_json: bool, to_stderr: bool = False
+) -> int:
     """Print the events of an order's last run; return the exit code of its status.
 
     Where a run is lost and another one takes its place, that one is followed.
     """
     while True:
-        code = await follow(client, run_id, as_json=as_json)
+        code = await follow(client, run_id, as_json=as_json, to_stderr=to_stderr)
         run = await client.run(run_id)
         if run["status"] != "lost":
             return code
@@ -34,10 +39,11 @@ async def follow_order(client: Client, run_id: str, *, as_json: bool) -> int:
         run_id = order["last_run"]
 
 
-async def follow(client: Client, id: str, *, as_json: bool) -> int:
+async def follow(client: Client, id: str, *, as_json: bool, to_stderr: bool = False) -> int:
     """Print the events of a run until it ends; return the exit code of its status."""
     run = await client.run(id)
-    lines = PlainLines(load(run["plan"]), sys.stdout)
+    stream = sys.stderr if to_stderr else sys.stdout
+    lines = PlainLines(load(run["plan"]), stream)
     complete = False
     async for event in client.follow(run["run_id"]):
         complete = event["type"] == "run:complete"
@@ -53,6 +59,27 @@ async def follow(client: Client, id: str, *, as_json: bool) -> int:
     if as_json or not complete:
         print_run(run, as_json=as_json)
     return STATUSES[Status(run["status"])].exit_code
+
+
+async def print_log(client: Client, run_id: str, *, as_json: bool) -> None:
+    """Print the log lines of a run that the control plane has by now."""
+    for event in await client.all_events(run_id):
+        if event["type"] != "run:log":
+            continue
+        if as_json:
+            print(dumps(event))
+        else:
+            for known in events_from_reply([event]):
+                assert isinstance(known, RunLog)
+                print(log_line(known).strip())
+
+
+async def write_final_state(client: Client, id: str, target: str) -> None:
+    """Write the final state of a run that ended to a file or (``-``) to stdout."""
+    run = await client.run(id)
+    if not STATUSES[Status(run["status"])].final:
+        raise UsageError(f"run {run['run_id']} is {run['status']}: it has no final state yet")
+    write_state(target, await client.final_state(run["run_id"]))
 
 
 def print_list(items: Sequence[T], print_item: Callable[[T], object], *, if_empty: str) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import click
-
-from worker.cli.options import Decorator, WholeNumberRange, option, options
+from worker.cli.options import Decorator, option, options
+from worker.cli.values import OneOf, WholeNumberRange
 from worker.core.status import Status
 
 
 def query_filters(noun: str) -> Decorator:
     """Add the options that choose from a list; ``noun`` is what it lists."""
     return options(
-        option("--status", type=click.Choice([status.value for status in Status]),
+        option("--status", type=OneOf([status.value for status in Status]),
                metavar="STATUS", help=f"Only {noun} with this status."),
         option("--project", metavar="NAME", help=f"Only {noun} of this project."),
         option("--workflow", metavar="NAME", help=f"Only {noun} of this workflow."),

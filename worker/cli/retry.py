@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import as_json, client_options, command, option, start_at, wait_for_run
 from worker.cli.printing import follow_order, print_run
+from worker.cli.short_ids import find_id
 from worker.fleet.client import Client
 
 
 @command()
-@click.argument("order")
+@click.argument("order", shell_complete=complete.order_ids)
 @start_at("--from", default=None, help="Start at this step, with its recorded input.")
 @option("--latest", is_flag=True,
         help="Use the workflow as the control plane has it by now.")  # fmt: skip
@@ -30,7 +32,7 @@ def retry(
     """Run a work order again.
 
     ORDER is the id of an order or of one of its runs. The status of the order is that of the new
-    run. An order that was rejected runs for the first time, if its project has room by now.
+    run. An order that was rejected runs for the first time, if its project's limit allows it now.
 
     \b
     Examples:
@@ -43,7 +45,9 @@ def retry(
     """
 
     async def request(client: Client) -> int:
-        retried = await client.retry(order, from_step=start_at, latest=latest)
+        retried = await client.retry(
+            await find_id(client, order), from_step=start_at, latest=latest
+        )
         if wait:
             return await follow_order(client, retried["last_run"], as_json=as_json)
         print_run(retried["run"], as_json=as_json)

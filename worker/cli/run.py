@@ -39,7 +39,8 @@ Examples:
 
 \b
 Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
-6 cancelled, 2 wrong usage or an unreadable file.
+6 cancelled, 2 wrong usage or an unreadable file, 70 a defect of worker,
+71 a full disk or a missing permission.
 """
 
 

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from worker.cli.options import NumberRange, WholeNumberRange, command, option
+from worker.cli.options import command, option
 from worker.cli.progress import progress
+from worker.cli.values import NumberRange, WholeNumberRange
 from worker.sinks.terminal_text import one_line
 from worker.testing.simulation.breaches import breaches
 from worker.testing.simulation.fewest_faults import shrink

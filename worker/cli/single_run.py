@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from worker.adaptors.collections.open_host import open_host
 from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.lazy_host import LazyHost
-from worker.cli.entry import EXIT_USAGE
+from worker.cli.entry import EXIT_MACHINE
 from worker.cli.files import (
-    check_target,
+    prepare_target,
     print_warnings,
     read_credentials,
     read_input,
@@ -28,7 +28,7 @@ from worker.cli.files import (
 )
 from worker.cli.record_option import failure_folder, make_folder
 from worker.core.status import STATUSES, Status
-from worker.errors import UsageError
+from worker.errors import WorkerError
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 from worker.runner.reach import local_reach
@@ -39,6 +39,7 @@ from worker.sinks.guarded import GuardedSink
 from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
+from worker.workflow.step_names import find_step
 
 if TYPE_CHECKING:
     from worker.adaptors.collections.local_host import CollectionsSender
@@ -105,7 +106,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     if sys.platform != "linux":
         print(UNENFORCED, file=sys.stderr)
     if output.final_state is not None:
-        check_target(output.final_state)
+        prepare_target(output.final_state)
     pool = Pool(1, Isolation(request.isolation))
     # The process that forks runs starts while the file is read and compiled.
     pool.boot()
@@ -114,9 +115,9 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     if request.workflow_options:
         loaded = replace(loaded, options={**loaded.options, **request.workflow_options})
     options = Options(
-        start=request.start,
-        end=request.end,
-        only=request.only,
+        start=find_step(loaded, request.start, "--start-at"),
+        end=find_step(loaded, request.end, "--stop-after"),
+        only=find_step(loaded, request.only, "--only"),
         limits=resolve_limits(loaded.options, request.limits),
         credentials=read_credentials(request.credentials),
         allow_hosts=request.allow_hosts,
@@ -134,18 +135,24 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     if output.final_state is not None:
         try:
             write_state(output.final_state, result.final_state)
-        except UsageError as error:
+        except WorkerError as error:
             problems.append(str(error))
     if hint := hint_for(loaded, result):
         print(f"hint: {printable(hint)}", file=sys.stderr)
+    elif output.final_state is None and not output.as_json and _watched(output):
+        print("the final state: --output - prints it, --output FILE writes it", file=sys.stderr)
     return _exit_code(result.status, problems)
+
+
+def _watched(output: Output) -> bool:
+    return not output.quiet and sys.stdout.isatty() and sys.stderr.isatty()
 
 
 def _exit_code(status: Status, problems: list[str]) -> int:
     """Report what could not be written, with the status, which may be among it."""
     for problem in problems:
         print(f"error: {printable(problem)} (the run ended as {status})", file=sys.stderr)
-    return STATUSES[status].exit_code or (EXIT_USAGE if problems else 0)
+    return STATUSES[status].exit_code or (EXIT_MACHINE if problems else 0)
 
 
 def hint_for(workflow: Workflow, result: Result) -> str:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from worker.cli.options import (
     PATH,
-    NumberRange,
-    WholeNumberRange,
     allow_python,
     broker_options,
     command,
@@ -21,6 +19,7 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
+from worker.cli.values import SECONDS, NumberRange, WholeNumberRange
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _hostname() -> str:
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
-@option("--drain", type=NumberRange(min=0), metavar="SECONDS",
+@option("--drain", type=NumberRange(min=0, units=SECONDS), metavar="SECONDS",
         help="Time that runs have to finish at shutdown, such as 30.  "
              "[default: as long as their limits allow]")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from worker.cli import complete
 from worker.cli.connection import BrokerConnection
-from worker.cli.files import read_input
+from worker.cli.files import prepare_target, read_input
 from worker.cli.options import (
     PATH,
-    WholeNumberRange,
     as_json,
     client_options,
     command,
@@ -23,7 +23,8 @@ from worker.cli.options import (
     stop_after,
     wait_for_run,
 )
-from worker.cli.printing import follow_order, print_order
+from worker.cli.printing import follow_order, print_order, write_final_state
+from worker.cli.values import WholeNumberRange
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -31,11 +32,12 @@ from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import check_name
 from worker.workflow.load import load
 from worker.workflow.save import to_execution_plan
+from worker.workflow.step_names import find_step
 
 
 @command()
 @click.argument("file", type=PATH, required=False)
-@option("--ref", "reference", metavar="NAME",
+@option("--ref", "reference", metavar="NAME", shell_complete=complete.known_workflows,
         help="Workflow that the control plane knows, instead of FILE.")  # fmt: skip
 @pick_workflow
 @input_state
@@ -50,6 +52,8 @@ from worker.workflow.save import to_execution_plan
         help="Idempotency key, such as patient-7: the same id twice makes one order, and is "
         "refused with other content.")  # fmt: skip
 @wait_for_run
+@option("--output", "-o", metavar="FILE|-",
+        help="Write the final state to FILE, as JSON; needs --wait.")  # fmt: skip
 @as_json
 @client_options
 def submit(
@@ -65,6 +69,7 @@ def submit(
     stop_after: str,
     order_id: str | None,
     wait: bool,
+    output: str | None,
     as_json: bool,
     **limits: Any,
 ) -> int:
@@ -75,19 +80,30 @@ def submit(
     \b
     Examples:
       worker submit graphs/referral.yaml --input patient.json --wait
+      worker submit --ref referral --input patient.json --wait --output result.json
       worker submit --ref referral --input patient.json --project north --json
 
     \b
-    Exit code: 0 accepted, 5 rejected;
+    Exit code: 0 accepted, 7 rejected;
     with --wait that of the run, as of worker run.
     """
+    if output is not None and not wait:
+        raise UsageError("--output needs the end of the run: add --wait")
+    if as_json and output == "-":
+        raise UsageError("--json and --output - both write to stdout: choose a file for --output")
+    if output is not None:
+        prepare_target(output)
     check_name(project, "--project")
     if order_id is not None:
         check_name(order_id, "--order-id")
     if (file is None) is (reference is None):
         raise UsageError("expected either a workflow FILE, or --ref NAME")
     # The order carries the whole plan: the control plane does not read the client's files.
-    plan = None if file is None else to_execution_plan(load(file, workflow=workflow))
+    loaded = None if file is None else load(file, workflow=workflow)
+    if loaded is not None:
+        start_at = find_step(loaded, start_at, "--start-at")
+        stop_after = find_step(loaded, stop_after, "--stop-after")
+    plan = None if loaded is None else to_execution_plan(loaded)
     state = read_input(input_file)
     options = RunOptions(start=start_at, end=stop_after, **limits)
 
@@ -99,6 +115,11 @@ def submit(
         if not wait or order["last_run"] is None:
             print_order(order, as_json=as_json)
             return STATUSES[Status.REJECTED].exit_code if order["status"] == "rejected" else 0
-        return await follow_order(client, order["last_run"], as_json=as_json)
+        to_stderr = output == "-"
+        code = await follow_order(client, order["last_run"], as_json=as_json, to_stderr=to_stderr)
+        if output is not None:
+            # By the order: a lost run may have been followed by another one.
+            await write_final_state(client, order["order_id"], output)
+        return code
 
     return connection.run(request)

@@ -14,14 +14,13 @@ import click
 from worker.cli.files import write_file
 from worker.cli.options import (
     PATH,
-    NumberRange,
-    WholeNumberRange,
     command,
     jobs,
     option,
     write_cases,
 )
 from worker.cli.record_option import failure_folder, make_folder
+from worker.cli.values import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES, Case

@@ -13,6 +13,7 @@ from worker.cli.workflow_files import find_workflow_files
 from worker.errors import LoadError, PlanError
 from worker.runner.prepare import Options, prepare
 from worker.sinks.terminal_text import printable
+from worker.util.plural import count_of
 from worker.workflow.load import load_all
 from worker.workflow.model import StepKind, Workflow
 
@@ -64,5 +65,5 @@ def _check(workflow: Workflow) -> int:
         print(f"{name}: could run, but has {keys}", file=sys.stderr)
         return 2
     jobs = sum(step.kind is StepKind.JOB for step in workflow.steps)
-    print(f"{name}: {jobs} {'step' if jobs == 1 else 'steps'}, could run")
+    print(f"{name}: {count_of(jobs, 'step')}, could run")
     return 0

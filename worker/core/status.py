@@ -64,7 +64,7 @@ STATUSES: Final[dict[Status, StatusRow]] = {
         reason="exception", chip="⚫", mark="?", color="bright_black", exit_code=5
     ),
     Status.LOST: StatusRow(reason="lost", chip="⚫", mark="…", color="bright_black", exit_code=5),
-    Status.REJECTED: StatusRow(reason="", chip="⚪", mark="–", color="white", exit_code=5),
+    Status.REJECTED: StatusRow(reason="", chip="⚪", mark="–", color="white", exit_code=7),
 }
 
 ERROR_TYPES: Final[dict[str, Status]] = {

@@ -222,7 +222,7 @@ def _values_without_state(step: Step, failed: bool, witnesses: list[Witness]) ->
         values = {w.taken[place] for w in witnesses if len(w.taken) > place}
         if edge.expression and values != {True, False}:
             missing = "true or false" if not values else "false" if True in values else "true"
-            yield f"when '{step.id}' {when}, no state makes it {missing}: {edge.expression}"
+            yield f"a condition that is {missing} when '{step.id}' {when}: {edge.expression}"
 
 
 def error_of(ending: Ending) -> StepError:

@@ -123,4 +123,4 @@ def _describe_choice(choice: Choice) -> str:
     if taken:
         return f"{choice.step} leads to {' and '.join(taken)}"
     not_taken = [edge.target for edge in choice.edges if edge.expression]
-    return f"{choice.step} leads to no {' nor '.join(not_taken)}"
+    return f"no edge of {choice.step} to {' or '.join(not_taken)} is taken"

@@ -25,7 +25,7 @@ from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnect
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
-from worker.util.json import dumps
+from worker.util.json_input import encode_object
 from worker.util.machine_clock import random_hex
 
 RETRANSMIT_S = 2.0
@@ -47,6 +47,9 @@ class ControlError(WorkerError):
 
 class NoAnswer(WorkerError):
     """No reply from a control plane within the timeout."""
+
+    # Of sysexits.h, "service unavailable": the same command may succeed later.
+    exit_code = 69
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Client:
         self._queues: list[_NotificationQueue] = []
         self._connected = asyncio.Event()
         self._disconnect_reason = ""
+        self._was_connected = False
         self._failure: WorkerError | None = None
 
     async def __aenter__(self) -> Self:
@@ -154,8 +158,8 @@ class Client:
         request = wire.Submit(
             order_id=order_id or random_hex(16),
             workflow=workflow,
-            plan=wire.NULL if plan is None else _raw(plan),
-            input=_raw(input or {}),
+            plan=wire.NULL if plan is None else _raw(plan, "plan"),
+            input=_raw(input, "input"),
             project=project,
             priority=priority,
             options=options,
@@ -227,6 +231,44 @@ class Client:
         """Return at most ``limit`` events of a run after the sequence number ``after``."""
         query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
         return _objects(_object(await self._request("events", query))["events"])
+
+    async def all_events(self, run_id: str) -> list[dict[str, Any]]:
+        """Return all events of a run by now, without dataclips."""
+        return await self._fetch_missed(run_id, 0)
+
+    async def final_state(self, run_id: str) -> Any:
+        """Return the final state of a run that ended; ``None`` if it has none.
+
+        Raises :class:`ControlError` for a state over the payload limit, which is not stored.
+        """
+        event = await self._last_event(run_id, "run:complete")
+        if event is None:
+            return None
+        if event.get("withheld"):
+            raise ControlError("too_large", f"the final state of run {run_id} was not stored")
+        return event.get("final_state")
+
+    async def dataclip(self, run_id: str, dataclip_id: str) -> Any:
+        """Return the output of a step, or the final state, by the id that events name.
+
+        Raises :class:`ControlError` where the run has none with this id.
+        """
+        for event in await self._fetch_missed(run_id, 0):
+            for id_field, content in _DATACLIPS.items():
+                if event.get(id_field) == dataclip_id:
+                    after = event["seq"] - 1
+                    (whole,) = await self.events(run_id, after=after, clips=True, limit=1)
+                    if content in whole:
+                        return whole[content]
+        raise ControlError("unknown", f"run {run_id} has no dataclip {dataclip_id}")
+
+    async def _last_event(self, run_id: str, type: str) -> dict[str, Any] | None:
+        """Return the last event of a type, with its dataclip."""
+        events = [event for event in await self._fetch_missed(run_id, 0) if event["type"] == type]
+        if not events:
+            return None
+        (event,) = await self.events(run_id, after=events[-1]["seq"] - 1, clips=True, limit=1)
+        return event
 
     async def _request(self, method: str, payload: wire.Payload) -> Any:
         """Send a request, and retransmit it until a reply arrives.
@@ -360,16 +402,26 @@ class Client:
             for arrival in arrivals:
                 match arrival:
                     case Connected():
+                        self._was_connected = True
+                        self._failure = None
                         self._connected.set()
                         # Requests sent before the connection broke may be lost.
                         for message, _ in self._waiting.values():
                             self._bus.publish(message)
                         self._notify(Gap())
                     case Disconnected(reason):
-                        self._disconnect_reason = reason
-                        self._connected.clear()
+                        self._on_disconnect(reason)
                     case Message():
                         self._on_message(arrival)
+
+    def _on_disconnect(self, reason: str) -> None:
+        self._disconnect_reason = reason
+        self._connected.clear()
+        # An address that never worked is likely wrong, so requests fail at once. One that worked
+        # before is likely to come back: requests wait for it.
+        if not self._was_connected:
+            self._failure = NoAnswer(reason)
+            self._connected.set()
 
     def _on_message(self, message: Message) -> None:
         try:
@@ -412,6 +464,11 @@ class Client:
             queue.put(notification)
 
 
+_DATACLIPS = {
+    "output_dataclip_id": "output_dataclip",
+    "final_dataclip_id": "final_state",
+}
+
 _NOTIFICATIONS: dict[str, Any] = {
     "run": wire.RunState,
     "order": wire.OrderState,
@@ -420,8 +477,8 @@ _NOTIFICATIONS: dict[str, Any] = {
 }
 
 
-def _raw(value: Mapping[str, Any]) -> msgspec.Raw:
-    return msgspec.Raw(wire.well_formed(dumps(dict(value))).encode())
+def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
+    return msgspec.Raw(wire.well_formed(encode_object(value, name)).encode())
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from worker.errors import UsageError
+from worker.errors import MachineError, UsageError
 
 # A scraper sends its request at once; whoever does not is disconnected.
 REQUEST_TIMEOUT_S = 5.0
@@ -70,7 +70,7 @@ def serve_metrics(
             (host.strip("[]"), port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         )
     except OSError as error:
-        raise UsageError(f"cannot listen on {address}: {error.strerror}") from error
+        raise MachineError(f"cannot listen on {address}: {error.strerror}") from error
     server = _MetricsServer(listening, render)
     # A thread of its own: a scrape must work while the event loop is busy. It is a daemon, so that
     # no scrape can hold up the end of the process.

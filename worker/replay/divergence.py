@@ -6,6 +6,7 @@ edges; then the end of the run. Later differences mostly follow from the first o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from worker.util.state_diff import differences
 
 DIFFERENCES_LIMIT = 5
 """The most fields of a state that a message lists."""
+
+_DURATION = re.compile(r"\b\d+(?:\.\d+)? ?(?:µs|us|ms|s|sec|seconds|min|minutes)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,35 +41,59 @@ def first_divergence(
     *,
     partly: bool = False,
     unlogged: Collection[str] = (),
+    logs_last: bool = False,
 ) -> Divergence | None:
     """Find the first difference between the events of a recording and of a replay.
 
     ``changed`` are the requests that differ. ``partly`` means that the recording is incomplete:
     only what it holds is compared. The logs of the steps in ``unlogged`` are not compared.
+    ``logs_last`` is for two real runs: durations in log lines are ignored, and a log line that
+    differs is only returned where nothing else does.
     """
+    divergences = _divergences(
+        recorded_events, replayed_events, changed, partly, unlogged, ignore_durations=logs_last
+    )
+    if logs_last:
+        # min returns the first of those that rank alike.
+        return min(divergences, key=lambda divergence: divergence.kind == "log", default=None)
+    return next(divergences, None)
+
+
+def _divergences(
+    recorded_events: Sequence[AnyEvent],
+    replayed_events: Sequence[AnyEvent],
+    changed: Sequence[RequestDivergence],
+    partly: bool,
+    unlogged: Collection[str],
+    *,
+    ignore_durations: bool,
+) -> Iterator[Divergence]:
     expected, actual = _completed(recorded_events), _completed(replayed_events)
     # Reversed, so that the first change of an execution is the one that stays in the table.
     changes = {(change.step, change.execution): change for change in reversed(changed)}
     for index, recorded in enumerate(expected):
         if index >= len(actual):
-            return _divergence("path", recorded, f"'{recorded.job_id}' does not run any more")
+            yield _divergence("path", recorded, f"'{recorded.job_id}' does not run any more")
+            return
         replayed = actual[index]
         if replayed.job_id != recorded.job_id:
-            return _divergence(
-                "path", replayed, f"'{replayed.job_id}' runs instead of '{recorded.job_id}'"
-            )
+            text = f"'{replayed.job_id}' runs instead of '{recorded.job_id}'"
+            yield _divergence("path", replayed, text)
+            return
         # Before the outcome, which follows from the replies.
         if change := changes.get((replayed.job_id, replayed.number)):
-            return _divergence("request", replayed, change.message)
-        for kind, message in _changes(recorded, replayed):
+            yield _divergence("request", replayed, change.message)
+        for kind, message in _changes(recorded, replayed, ignore_durations):
             if kind != "log" or replayed.job_id not in unlogged:
-                return _divergence(kind, replayed, message)
+                yield _divergence(kind, replayed, message)
     if partly:
-        return None
+        return
     if len(actual) > len(expected):
         extra = actual[len(expected)]
-        return _divergence("path", extra, f"'{extra.job_id}' did not run before")
-    return _of_run(recorded_events, replayed_events)
+        yield _divergence("path", extra, f"'{extra.job_id}' did not run before")
+        return
+    if divergence := _of_run(recorded_events, replayed_events):
+        yield divergence
 
 
 def _divergence(kind: str, execution: Execution, message: str) -> Divergence:
@@ -77,19 +104,29 @@ def _completed(events: Sequence[AnyEvent]) -> list[Execution]:
     return [run for run in executions(events) if run.complete is not None]
 
 
-def _changes(recorded: Execution, replayed: Execution) -> Iterator[tuple[str, str]]:
+def _changes(
+    recorded: Execution, replayed: Execution, ignore_durations: bool
+) -> Iterator[tuple[str, str]]:
     expected, actual = recorded.complete, replayed.complete
     assert expected is not None and actual is not None
-    if _ending(expected) != _ending(actual):
+    if not _ends_alike(expected, actual):
         yield "outcome", f"expected {_ending(expected)}, found {_ending(actual)}"
     if expected.withheld == actual.withheld and not expected.withheld:
         fields = list(_state(expected, actual))[:DIFFERENCES_LIMIT]
         if fields:
             yield "state", "; ".join(fields)
-    if message := _log(recorded.logs, replayed.logs):
+    if message := _log(recorded.logs, replayed.logs, ignore_durations):
         yield "log", message
     if expected.next != actual.next:
         yield "edge", f"expected to lead to {_names(expected.next)}, found {_names(actual.next)}"
+
+
+def _ends_alike(expected: StepComplete | RunComplete, actual: StepComplete | RunComplete) -> bool:
+    if expected.error is None or actual.error is None or expected.error.message:
+        return _ending(expected) == _ending(actual)
+    # Lightning stores no messages of errors: those of a run that was imported are not known.
+    same_type = expected.error.type == actual.error.type
+    return expected.reason == actual.reason and same_type
 
 
 def _ending(event: StepComplete | RunComplete) -> str:
@@ -111,10 +148,13 @@ def _state(expected: StepComplete, actual: StepComplete) -> Iterator[str]:
         yield from differences("output", recorded.value, replayed.value, exact=True)
 
 
-def _log(recorded: Sequence[RunLog], replayed: Sequence[RunLog]) -> str:
+def _log(recorded: Sequence[RunLog], replayed: Sequence[RunLog], ignore_durations: bool) -> str:
     """Describe the first difference between two logs; empty if there is none."""
     for expected, actual in zip(recorded, replayed, strict=False):
-        if (expected.source, expected.message) != (actual.source, actual.message):
+        texts = [expected.message, actual.message]
+        if ignore_durations:
+            texts = [_DURATION.sub("…", text) for text in texts]
+        if expected.source != actual.source or texts[0] != texts[1]:
             return f"expected the line {expected.message!r}, found {actual.message!r}"
     if len(recorded) == len(replayed):
         return ""
@@ -130,7 +170,7 @@ def _names(steps: Sequence[str]) -> str:
 def _of_run(recorded: Sequence[AnyEvent], replayed: Sequence[AnyEvent]) -> Divergence | None:
     expected, actual = recorded[-1], replayed[-1]
     assert isinstance(expected, RunComplete) and isinstance(actual, RunComplete)
-    if _ending(expected) != _ending(actual):
+    if not _ends_alike(expected, actual):
         message = f"expected {_ending(expected)}, found {_ending(actual)}"
         return Divergence(kind="run", step="", execution=0, message=message)
     return None

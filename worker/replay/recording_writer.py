@@ -25,7 +25,7 @@ from worker.core.events import (
     with_dataclip,
 )
 from worker.core.outcome import StepError
-from worker.errors import UsageError
+from worker.errors import UsageError, WorkerError, cannot_write
 from worker.replay.recording_folder import is_recording_folder
 from worker.replay.recording_lines import (
     RecordingHeader,
@@ -44,7 +44,7 @@ class RecordingWriter:
     The first lines are written at once, all others by :meth:`flush` and :meth:`close`.
     ``path`` is the file, or an existing folder: then the run's id names the file in it.
     ``workflow`` is the line of the workflow, ``input`` JSON text. :attr:`mask` masks the secrets
-    in JSON text. Raises :class:`UsageError` if the file exists or cannot be written.
+    in JSON text. Raises :class:`WorkerError` if the file exists or cannot be written.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RecordingWriter:
         self._pending += [header_line(replace(header, input=id)), workflow, dataclip]
         try:
             self.flush()
-        except UsageError:
+        except WorkerError:
             # Without its first lines it is no recording.
             self._stream.close()
             self.file.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ class RecordingWriter:
         self._pending.append(exchange_line(exchange))
 
     def flush(self) -> None:
-        """Write the lines that were received. Raises :class:`UsageError` if that fails."""
+        """Write the lines that were received. Raises :class:`MachineError` if that fails."""
         lines = b"".join(self._pending)
         self._pending.clear()
         if not lines:
@@ -105,7 +105,7 @@ class RecordingWriter:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._stream.truncate(size)
-            raise _cannot_write(self.file, error) from error
+            raise cannot_write(self.file, error) from error
 
     def close(self) -> None:
         """Write the rest, and close the file."""
@@ -144,7 +144,7 @@ def _create(path: Path, run_id: str) -> tuple[Path, FileIO]:
         if not path.is_dir() or is_recording_folder(path):
             raise UsageError(f"{path} exists: choose another file") from error
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return _create(path / _name(run_id), run_id)
 
 
@@ -153,7 +153,7 @@ def _create_in_new_folder(file: Path) -> FileIO:
         make_private_folder(file.parent)
         return _open(file)
     except OSError as error:
-        raise _cannot_write(file, error) from error
+        raise cannot_write(file, error) from error
 
 
 def _open(file: Path) -> FileIO:
@@ -161,10 +161,6 @@ def _open(file: Path) -> FileIO:
     # writers never share a file. The mode is set at creation: later would be too late.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     return FileIO(os.open(file, flags, 0o600), "wb")
-
-
-def _cannot_write(file: Path, error: OSError) -> UsageError:
-    return UsageError(f"cannot write {file}: {error.strerror}")
 
 
 def _name(run_id: str) -> str:

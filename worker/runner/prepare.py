@@ -26,6 +26,7 @@ from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.bounded_cache import cached_within
 from worker.util.identity import Identical
 from worker.util.json import dumps
+from worker.util.json_input import encode_object
 from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.version import VERSION
 from worker.workflow.credential_names import split_configuration
@@ -199,12 +200,7 @@ def seed_of(run_id: str) -> str:
 
 def input_text(input: Mapping[str, Any] | None) -> str:
     """Encode an input as JSON text. Raises :class:`UsageError` if it is not a JSON object."""
-    if input is not None and not isinstance(input, Mapping):
-        raise UsageError(f"the input must be a JSON object, not a {type(input).__name__}")
-    try:
-        return dumps(dict(input or {}))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the input must be a JSON object: {error}") from error
+    return encode_object(input, "input")
 
 
 def configurations(

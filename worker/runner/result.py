@@ -11,11 +11,13 @@ from msgspec.structs import replace
 
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete
+from worker.core.execution import Execution, executions
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status
-from worker.errors import PlanError
+from worker.errors import PlanError, UsageError
 from worker.runner.prepare import VERSIONS
 from worker.util.machine_clock import now_us
+from worker.workflow.model import Workflow
 
 if TYPE_CHECKING:
     from worker.sinks.base import Sink
@@ -30,10 +32,26 @@ class PathEntry(Struct, frozen=True, kw_only=True):
     next: tuple[str, ...]
 
 
+class StepResult(Struct, frozen=True, kw_only=True):
+    """One completed execution of a step, with its output and log.
+
+    ``output`` is ``None`` where the step has none, or one that is withheld. ``duration`` is in
+    microseconds.
+    """
+
+    step: str
+    status: Status
+    output: Any
+    error: StepError | None
+    log: tuple[str, ...]
+    next: tuple[str, ...]
+    duration: int
+
+
 class Result(Struct, frozen=True, kw_only=True):
     """Result of a run. ``final_text`` is the final state as JSON, with secrets masked.
 
-    ``duration`` is in microseconds.
+    ``duration`` is in microseconds. ``workflow`` and ``input_text`` are what ran, for a report.
     """
 
     run_id: str
@@ -42,6 +60,8 @@ class Result(Struct, frozen=True, kw_only=True):
     final_text: str | None
     events: tuple[AnyEvent, ...]
     duration: int
+    workflow: Workflow | None = None
+    input_text: str | None = None
 
     @property
     def error_type(self) -> str | None:
@@ -60,6 +80,64 @@ class Result(Struct, frozen=True, kw_only=True):
     def path(self) -> tuple[PathEntry, ...]:
         """The executions in the order in which they completed."""
         return tuple(_entry(event) for event in self.events if isinstance(event, StepComplete))
+
+    @property
+    def steps(self) -> tuple[StepResult, ...]:
+        """The executions with their outputs and logs, in the order in which they completed."""
+        runs = executions(self.events)
+        return tuple(_step(run, run.complete) for run in runs if run.complete is not None)
+
+    def step(self, id: str, execution: int = -1) -> StepResult:
+        """Return an execution of a step, by default the last one; the first one is 0.
+
+        Raises :class:`UsageError` for a step that did not run, or not so often.
+        """
+        of_step = [step for step in self.steps if step.step == id]
+        try:
+            return of_step[execution]
+        except IndexError:
+            ran = ", ".join(dict.fromkeys(f"'{step.step}'" for step in self.steps))
+            times = f"execution {execution} of " if of_step else ""
+            raise UsageError(
+                f"there is no {times}step '{id}' in this run (it ran: {ran})"
+            ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain values, which ``json.dumps`` takes."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status.value,
+            "error_type": self.error_type,
+            "error_message": self.error_message,
+            "final_state": self.final_state,
+            "duration_us": self.duration,
+            "steps": [
+                {
+                    "step": step.step,
+                    "status": step.status.value,
+                    "error_type": step.error.type if step.error else None,
+                    "error_message": step.error.message if step.error else None,
+                    "output": step.output,
+                    "log": list(step.log),
+                    "next": list(step.next),
+                    "duration_us": step.duration,
+                }
+                for step in self.steps
+            ],
+        }
+
+
+def _step(run: Execution, complete: StepComplete) -> StepResult:
+    dataclip = complete.output_dataclip
+    return StepResult(
+        step=complete.job_id,
+        status=STATUS_OF_REASON[complete.reason],
+        output=None if dataclip is None else dataclip.value,
+        error=complete.error,
+        log=tuple(line.message for line in run.logs),
+        next=complete.next,
+        duration=complete.duration,
+    )
 
 
 def _entry(event: StepComplete) -> PathEntry:

@@ -6,12 +6,24 @@ import os
 import socket
 import subprocess
 import sys
+import weakref
 
 from worker.util.cache_folder import root
 
 # Imported before anything else of a command: each import here delays the child.
 
 _ahead: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
+
+_channels: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _close_channels() -> None:
+    for channel in list(_channels):
+        channel.close()
+
+
+# A copy of a channel in a fork of this process would keep the child alive after both of us.
+os.register_at_fork(after_in_child=_close_channels)
 
 ZYGOTE = ("worker.sandbox.child.zygote", "[[], []]")
 """The zygote of most runs, whose realm has neither installed adaptors nor locale data."""
@@ -32,6 +44,7 @@ def start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket
 
 def _start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
+    _channels.add(ours)
     command = [sys.executable, "-I", "-X", "utf8", "-m", module]
     with theirs:
         process = subprocess.Popen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.core.events import AnyEvent
-from worker.errors import UsageError
+from worker.errors import WorkerError
 from worker.sinks.base import Sink
 
 
@@ -14,19 +14,19 @@ class GuardedSink:
         """Guard a sink that writes to ``name``: a path, or the name of a stream."""
         self._sink = sink
         self.name = name
-        self.failure: OSError | UsageError | None = None
+        self.failure: OSError | WorkerError | None = None
 
     def receive(self, event: AnyEvent) -> None:
         if self.failure is None:
             try:
                 self._sink.receive(event)
-            except (OSError, UsageError) as error:
+            except (OSError, WorkerError) as error:
                 self.failure = error
 
     def close(self) -> None:
         try:
             self._sink.close()
-        except (OSError, UsageError) as error:
+        except (OSError, WorkerError) as error:
             self.failure = self.failure or error
 
     @property

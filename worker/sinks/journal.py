@@ -14,7 +14,7 @@ from typing import TextIO
 
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, decode_event, decode_leniently, to_json
-from worker.errors import UsageError, WorkerError
+from worker.errors import UsageError, WorkerError, cannot_write
 from worker.util.private_files import make_private_folder, open_private
 
 
@@ -46,7 +46,7 @@ class Journal:
             # Without a buffer: what a full disk refuses must not be written later.
             self._file = open_private(path, buffering=0)
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+            raise cannot_write(path, error) from error
 
     def receive(self, event: AnyEvent) -> None:
         line, size = f"{to_json(event)}\n".encode(), self._file.tell()

@@ -141,5 +141,6 @@ class LiveTree:
         count = f"  ×{len(done)}" if len(done) > 1 else ""
         color = STATUSES[STATUS_OF_REASON[last.reason]].color
         duration = format_duration(sum(event.duration for event in done))
-        error = f"  {last.error.type}" if last.error else ""
+        # The message too: an error that an edge handles appears nowhere else on a terminal.
+        error = f"  {last.error.type}: {one_line(last.error.message, 200)}" if last.error else ""
         return Text(f"{status_mark(last.reason)} {name}  {duration}{count}{error}", style=color)

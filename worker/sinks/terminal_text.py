@@ -24,6 +24,9 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
+NO_LIMIT = 1_000_000
+
+
 def escape_json(text: str) -> str:
     """Escape unsafe characters of JSON text so that it stays the same JSON."""
     # Outside of strings JSON text has no such characters but line breaks, which stay.

@@ -19,7 +19,7 @@ from worker.core.outcome import StepError
 from worker.core.scripted import FAILURES, ScriptedStep
 from worker.core.status import Status
 from worker.errors import UsageError
-from worker.runner.pool import run_async, run_with
+from worker.runner.pool import run, run_async
 from worker.runner.prepare import Options
 from worker.runner.result import PathEntry, Result
 from worker.sandbox.limits import Limits, resolve_limits
@@ -120,7 +120,7 @@ class WorkflowUnderTest:
 
         ``input`` is the initial state, empty by default. A run that fails raises nothing.
         """
-        return RunUnderTest(self.workflow, run_with(self.workflow, input, self._options()))
+        return RunUnderTest(self.workflow, run(self.workflow, input, self._options()))
 
     async def run_async(self, input: Mapping[str, Any] | None = None) -> RunUnderTest:
         """Run like :meth:`run`, from async code."""

@@ -1,4 +1,4 @@
-"""pytest plugin: collects case files as tests, and provides the fixture ``workflow``."""
+"""Case files as tests of pytest, for the plugin ``pytest_workflow_worker``."""
 
 from __future__ import annotations
 
@@ -13,38 +13,21 @@ if TYPE_CHECKING:
     from worker.testing.case import Case
     from worker.testing.fixtures import WorkflowUnderTest
 
-# A copy of worker.testing.case.SUFFIXES: importing it would load the sandbox and the adaptors in
-# every pytest session of every project that has the worker installed. A test compares the two.
-SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    text = "workflow(file, pick=None): the workflow file that the fixture 'workflow' loads"
-    config.addinivalue_line("markers", text)
-
-
-@pytest.fixture
-def workflow(request: pytest.FixtureRequest) -> WorkflowUnderTest:
-    """Workflow of the marker ``@pytest.mark.workflow(FILE, pick=NAME)``.
-
-    FILE is relative to pytest's root folder; NAME picks a workflow of a project, by key, id or
-    name. The fixture is a :class:`worker.testing.WorkflowUnderTest`.
-    """
+def load_marked(request: pytest.FixtureRequest) -> WorkflowUnderTest:
+    """Load the workflow that a test's marker names."""
+    from worker.errors import WorkerError
     from worker.testing.fixtures import WorkflowUnderTest
     from worker.workflow.load import load
 
     marker = request.node.get_closest_marker("workflow")
-    if marker is None:
-        pytest.fail("no workflow file given: mark the test @pytest.mark.workflow('FILE')")
+    if marker is None or not marker.args:
+        pytest.fail("no workflow file: mark the test @pytest.mark.workflow('FILE')", pytrace=False)
     file = request.config.rootpath / marker.args[0]
-    return WorkflowUnderTest(workflow=load(file, workflow=marker.kwargs.get("pick")))
-
-
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    if file_path.name.endswith(SUFFIXES):
-        file: pytest.Collector = CaseFile.from_parent(parent, path=file_path)
-        return file
-    return None
+    try:
+        return WorkflowUnderTest(workflow=load(file, workflow=marker.kwargs.get("pick")))
+    except WorkerError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 class CaseFile(pytest.File):

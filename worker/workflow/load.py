@@ -161,7 +161,9 @@ def _load_from_checkout(folder: Path, name: str | None, *, located: bool) -> Wor
         return _load_document(matching[0][1], None)
     listed = ", ".join(f"'{shorten(key)}'" for key, _ in documents)
     if name is None:
-        message = f"the project has several workflows: pick one with --workflow ({listed})"
+        message = (
+            f"the project has several workflows: pick one with --workflow or workflow= ({listed})"
+        )
     elif matching:
         places = " and ".join(document.file for _, document in matching)
         message = f"several workflows are named '{shorten(name)}': {places}"
@@ -207,7 +209,9 @@ def _select(node: Cursor, name: str | None) -> Cursor:
     if not choices:
         workflows.fail("the project has no workflows")
     if name is None and len(choices) > 1:
-        workflows.fail(f"the project has several workflows: pick one with --workflow ({listed})")
+        workflows.fail(
+            f"the project has several workflows: pick one with --workflow or workflow= ({listed})"
+        )
     matching = [choice for key, choice in choices if name is None or name in _names(key, choice)]
     if len(matching) != 1:
         count = "several" if matching else "none"

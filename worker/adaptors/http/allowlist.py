@@ -46,7 +46,7 @@ def parse_host_pattern(text: str) -> HostPattern:
     """Parse ``HOST[:PORT]``. Raises :class:`UsageError`."""
     match = _HOST.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"'{text}' is no host: expected HOST[:PORT], or *.DOMAIN")
+        raise UsageError(f"'{text}' is not a host: expected HOST[:PORT], or *.DOMAIN")
     port = int(match["port"]) if match["port"] else None
     return HostPattern(host=match["host"].strip("[]").lower(), port=port)
 

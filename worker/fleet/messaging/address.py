@@ -55,7 +55,7 @@ class Address:
                 context.load_cert_chain(self.cert, self.key)
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(str(file) for file in (self.ca, self.cert, self.key) if file)
-            raise UsageError(f"cannot read a certificate ({files}): {error}") from error
+            raise UsageError(f"cannot read a certificate ({files}): {error.strerror}") from error
         return context
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from worker.errors import WorkerError
+from worker.errors import MachineError
 
 START_TIMEOUT_S = 10.0
 MAX_START_ATTEMPTS = 5
@@ -54,7 +54,7 @@ dynamic_filters = true
 """
 
 
-class BrokerError(WorkerError):
+class BrokerError(MachineError):
     """A broker cannot be started."""
 
 
@@ -95,7 +95,9 @@ class Broker:
         :class:`BrokerError`.
         """
         if self._fixed_port and _listens(self._fixed_port):
-            raise BrokerError(f"port {self._fixed_port} is in use: choose another one")
+            raise BrokerError(
+                f"cannot listen on port {self._fixed_port}: it is in use (try --port 0)"
+            )
         for _ in range(MAX_START_ATTEMPTS):
             self.port = self._fixed_port or self.port or free_port()
             if self._start_once():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import socket
 import time
 from contextlib import suppress
@@ -311,4 +312,5 @@ def _reason(error: Any) -> str:
     # aiomqtt raises a general error, whose cause has the reason code of the broker.
     if _SESSION_TAKEN_OVER in (_code(error), _code(error.__cause__)):
         return "another process connected with the same name"
-    return str(error) or type(error).__name__
+    # Numbers of the system's errors help nobody who reads them.
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__

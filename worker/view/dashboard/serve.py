@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from worker.errors import UsageError
+from worker.errors import MachineError
 from worker.fleet.client import Client
 from worker.view.dashboard.app import application
 from worker.view.dashboard.browser_connection import Connection
@@ -20,15 +20,15 @@ from worker.view.dashboard.run_graph import GraphRenderer
 from worker.view.dashboard.sessions import SessionStore
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Bind a socket. Raises :class:`UsageError` where the address is in use."""
+def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
+    """Bind a socket. Raises :class:`MachineError` where the address is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host.strip("[]"), port), family=family)
     except OSError as error:
         reason = error.strerror or error
-        text = f"cannot listen on {host}:{port}: {reason} (choose another --port)"
-        raise UsageError(text) from error
+        text = f"cannot listen on {host}:{port}: {reason} (choose another {option})"
+        raise MachineError(text) from error
 
 
 class _Server(uvicorn.Server):

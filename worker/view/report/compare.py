@@ -26,7 +26,7 @@ def find_divergence(before: ReportSource, now: ReportSource) -> Divergence | Non
     events = now.events
     # Two states may be within the depth that Python parses, and beyond what it compares.
     try:
-        return first_divergence(before.events, events, partly=partly)
+        return first_divergence(before.events, events, partly=partly, logs_last=True)
     except RecursionError:
         message = "a state is nested too deeply to be compared"
         return Divergence(kind="state", step="", execution=0, message=message)

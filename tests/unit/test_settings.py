@@ -1,0 +1,127 @@
+"""Options from the environment, and from files of the current folder, which may be hostile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from worker.cli import settings
+from worker.cli.main import cli
+
+WORKFLOW = "workflow: {name: w, steps: [{id: a, expression: 'export default [s => s]'}]}"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "own"))
+    settings._read_env.cache_clear()
+    settings._read_toml.cache_clear()
+    (tmp_path / "w.yaml").write_text(WORKFLOW)
+    return tmp_path
+
+
+def validate(*arguments: str) -> Result:
+    # A command that reads no more than its options and the file.
+    return CliRunner().invoke(cli, ["graph", "w.yaml", *arguments], prog_name="worker")
+
+
+@pytest.mark.parametrize(
+    ("files", "variable", "arguments", "expected"),
+    [
+        ({}, "", [], "flowchart"),
+        ({"worker.toml": "[graph]\nformat = 'dot'"}, "", [], "digraph"),
+        ({"pyproject.toml": "[tool.worker.graph]\nformat = 'dot'"}, "", [], "digraph"),
+        ({"own/worker/worker.toml": "[graph]\nformat = 'dot'"}, "", [], "digraph"),
+        ({".env": "WORKER_GRAPH_FORMAT=dot # a comment"}, "", [], "digraph"),
+        ({".env": "export WORKER_GRAPH_FORMAT='dot'"}, "", [], "digraph"),
+        (
+            {"worker.toml": "[graph]\nformat = 'svg'", ".env": "WORKER_GRAPH_FORMAT=dot"},
+            "", [], "digraph",
+        ),
+        ({".env": "WORKER_GRAPH_FORMAT=svg"}, "dot", [], "digraph"),
+        ({}, "svg", ["--format", "dot"], "digraph"),
+    ],
+)  # fmt: skip
+def test_the_order_is_option_environment_env_file_toml_own_file(
+    files: dict[str, str], variable: str, arguments: list[str], expected: str, folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    write(folder, files)
+    if variable:
+        monkeypatch.setenv("WORKER_GRAPH_FORMAT", variable)
+    done = validate(*arguments)
+    assert done.exit_code == 0 and expected in done.output, done.output
+
+
+HOSTILE = [
+    ("run", "allow-host", '["evil.example"]'),
+    ("run", "isolation", '"runner"'),
+    ("start", "allow-python", "true"),
+    ("control-plane", "alert-command", '"curl evil.example"'),
+    ("control-plane", "alert-webhook", '"http://evil.example"'),
+    ("control-plane", "store", '"sqlite:////tmp/x"'),
+    ("dashboard", "host", '"0.0.0.0"'),
+    ("run", "credentials", '"/etc/shadow"'),
+    ("run", "credentials", '"../credentials.json"'),
+    ("run", "output", '"/tmp/overwritten"'),
+    ("run", "record", '"~root/x/../../../etc/x"'),
+]
+
+
+@pytest.mark.parametrize(("command", "option", "value"), HOSTILE)
+def test_what_opens_something_is_not_read_from_a_folder(
+    command: str, option: str, value: str, folder: Path
+) -> None:
+    arguments = [command, "w.yaml"] if command == "run" else [command]
+    write(folder, {"worker.toml": f"[{command}]\n{option} = {value}"})
+    done = CliRunner().invoke(cli, arguments, prog_name="worker")
+    text = f"{done.output}{done.exception}"
+    assert done.exit_code != 0 and "worker.toml" in text
+    assert "is not read from files of a folder" in text or "is outside of this folder" in text
+
+
+def test_a_broker_of_a_folder_does_not_get_the_password(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, {".env": "WORKER_MQTT=mqtt://evil.example"})
+    monkeypatch.setenv("WORKER_MQTT_PASSWORD", "secret")
+    monkeypatch.delenv("WORKER_MQTT", raising=False)
+    done = CliRunner().invoke(cli, ["runs"], prog_name="worker")
+    assert "does not get the password" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"worker.toml": "[graph]\nformat = 'x'"}, "worker.toml [graph]: unknown value 'x'"),
+        ({"worker.toml": "[graph]\nfromat = 'dot'"}, "did you mean 'format'?"),
+        ({"worker.toml": "[graph\n"}, "worker.toml: not TOML"),
+        ({".env": "A=1\nWORKER_GRAPH_FORMAT=x"}, ".env:2 (WORKER_GRAPH_FORMAT): unknown value"),
+    ],
+)
+def test_a_wrong_value_is_an_error_with_its_place(
+    files: dict[str, str], message: str, folder: Path
+) -> None:
+    write(folder, files)
+    done = validate()
+    assert message in f"{done.output}{done.exception}"
+
+
+def test_config_prints_what_is_set_and_the_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, {"worker.toml": "mqtt = 'mqtt://a:secret@h'\n[run]\nallow-host = ['x']"})
+    monkeypatch.delenv("WORKER_MQTT", raising=False)
+    monkeypatch.setenv("WORKER_RUN_TIMEOUT", "5m")
+    done = CliRunner().invoke(cli, ["config"], prog_name="worker")
+    assert "WORKER_RUN_TIMEOUT" in done.output and "mqtt://a:…@h" in done.output
+    assert "secret" not in done.output and "refused" in done.output
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)

@@ -1,0 +1,56 @@
+"""Errors of click in the words of this command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import click
+
+_EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
+
+
+def describe(error: click.ClickException) -> str:
+    """Return an error as its cause and, on a line of its own, the help to read."""
+    text = _cause(error)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{text}\n  see: {context.command_path} --help" if context is not None else text
+
+
+def _cause(error: click.ClickException) -> str:
+    match error:
+        case click.NoSuchOption(option_name=name, possibilities=names):
+            return f"unknown option '{name}'{_suggestion(name, names or _options(error.ctx))}"
+        case click.BadOptionUsage(option_name=name) if "does not take" in error.message:
+            return f"option '{name}' takes no value"
+        case click.BadOptionUsage(option_name=name):
+            return f"option '{name}' needs a value"
+        case click.MissingParameter(param=parameter):
+            return _missing(parameter)
+        case click.BadParameter(param=parameter) if parameter is not None:
+            return f"{_name(parameter)}: {error.message}"
+    extra = _EXTRA.match(error.message)
+    return f"unexpected argument '{extra[1]}'" if extra else error.format_message()
+
+
+def _missing(parameter: click.Parameter | None) -> str:
+    if isinstance(parameter, click.Option):
+        return f"option '{_name(parameter)}' is missing"
+    return f"an argument is missing: {_name(parameter)}" if parameter else "an argument is missing"
+
+
+def _name(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.metavar or (parameter.name or "").upper()
+
+
+def _options(context: click.Context | None) -> Iterable[str]:
+    parameters = context.command.params if context is not None else ()
+    return [name for parameter in parameters for name in parameter.opts]
+
+
+def _suggestion(name: str, names: Iterable[str]) -> str:
+    close = get_close_matches(name, [text for text in names if text.startswith("--")], n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

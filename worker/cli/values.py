@@ -1,0 +1,80 @@
+"""Types of option values: numbers, durations and sizes with units, words of a list."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+SECONDS: Mapping[str, float] = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+MEGABYTES: Mapping[str, float] = {"kb": 1 / 1024, "mb": 1, "gb": 1024}
+
+# A limit of what the system can wait for or hold, and no limit that anybody needs to know.
+_UNBOUNDED = 10**9
+_WITH_UNIT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)", re.ASCII)
+
+
+class NumberRange(click.FloatRange):
+    """Number from ``min`` to ``max``; ``units`` maps suffixes to what they multiply it by."""
+
+    name = "number"
+    is_whole = False
+
+    def __init__(self, *args: Any, units: Mapping[str, float] | None = None, **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self._units = units or {}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Fails with what was expected, an example of a unit included."""
+        number = self._parse(value) if isinstance(value, str) else value
+        if number is None or not self._contains(number):
+            self.fail(f"expected {self.expected}, found '{value}'", param, ctx)
+        return int(number) if self.is_whole else float(number)
+
+    @property
+    def expected(self) -> str:
+        """The accepted values, such as ``a number over 0 (or with a unit, such as 5m)``."""
+        low, high = self.min, self.max
+        upper = "" if high is None or high >= _UNBOUNDED else f", up to {high:,.10g}"
+        if low is None:
+            extent = ""
+        elif self.min_open:
+            extent = f" over {low:,g}{upper}"
+        else:
+            extent = f" from {low:,} to {high:,}" if upper else f" of at least {low:,}"
+        example = "5m" if "m" in self._units else "500mb"
+        with_unit = f" (or with a unit, such as {example})" if self._units else ""
+        return f"a {'whole ' if self.is_whole else ''}number{extent}{with_unit}"
+
+    def _parse(self, text: str) -> float | None:
+        match = _WITH_UNIT.fullmatch(text.strip().lower())
+        if match is None or (match[2] and match[2] not in self._units):
+            return None
+        return float(match[1]) * self._units.get(match[2], 1)
+
+    def _contains(self, number: float) -> bool:
+        if not math.isfinite(number) or (self.is_whole and number != int(number)):
+            return False
+        above = self.min is None or number > self.min or (number == self.min and not self.min_open)
+        return above and (self.max is None or number <= self.max)
+
+
+class WholeNumberRange(NumberRange):
+    """Whole number from ``min`` to ``max``."""
+
+    name = "whole number"
+    is_whole = True
+
+
+class OneOf(click.Choice[str]):
+    """Word of a list."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word. Fails with the words that are expected, and the nearest."""
+        if value in self.choices:
+            return str(value)
+        words = [str(word) for word in self.choices]
+        self.fail(f"unknown value '{value}' (expected {', '.join(words)})", param, ctx)
