@@ -54,7 +54,8 @@ def _serve(pipe: Connection, one_at_a_time: int, together: int) -> None:
 
 async def _measure(pipe: Connection, one_at_a_time: int, together: int) -> None:
     the_plan = plan(job(STEP), job(STEP))
-    async with _TimedServer() as server:
+    server = _TimedServer()
+    async with server:
         pipe.send((server.url, server.secret, server.public_key))
         await server.wait_for(lambda: server.joined("worker:queue") > 0)
         for _ in range(one_at_a_time):

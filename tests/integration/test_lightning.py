@@ -190,7 +190,7 @@ async def test_credentials_are_fetched_once(server: Server, pool: Pool) -> None:
     assert "hunter22" not in json.dumps(run.events[4:])
 
 
-EXCEPTIONS = {
+EXCEPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "credential": ({"credential_id": "none"}, {}, "CredentialLoadError"),
     "dataclip": ({}, {"dataclip_id": "none"}, "DataClipError"),
     "adaptor": ({"adaptor": "@openfn/language-nosuchthing@9.9.9"}, {}, "AutoinstallError"),

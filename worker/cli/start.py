@@ -56,8 +56,8 @@ def _hostname() -> str:
         help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
 @option("--no-public-hosts", is_flag=True,
         help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
-@option("--record", type=PATH, metavar="DIR",
-        help="Record Lightning's runs in DIR, with secrets masked, for worker replay.")  # fmt: skip
+@option("--record", type=PATH, metavar="FILE",
+        help="Record Lightning's runs in a folder, with secrets masked, for worker replay.")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
@@ -110,10 +110,11 @@ def start(
     if lightning:
         from worker.cli.lightning_process import LightningOptions, run_lightning
 
-        if allow_python or credentials or max_timeout or max_memory:
+        capped = any(value is not None for value in max_limits.values())
+        if allow_python or credentials or collections or capped:
             raise UsageError(
-                "with --lightning, leave out --allow-python, --credentials, --max-timeout and "
-                "--max-memory: Lightning sends credentials and limits, and has no Python steps"
+                "with --lightning, leave out --allow-python, --credentials, --collections and "
+                "--max-...: Lightning sends credentials and limits, and has no Python steps"
             )
         asyncio.run(
             run_lightning(

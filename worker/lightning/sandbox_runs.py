@@ -18,7 +18,8 @@ from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.lightning.run_plan import RunPlan
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations
+from worker.runner.prepare import Options
+from worker.runner.reach import reach_of
 from worker.sandbox.parent.host import Host
 from worker.sinks.base import Sink
 from worker.workflow.load import load
@@ -99,10 +100,11 @@ class SandboxRuns:
         collections: Collections | None = None,
     ) -> None:
         """Execute a run and pass its events to ``receive``."""
-        resolved, _ = configurations(workflow, credentials)
-        configured = [*resolved.values(), *([collections.configuration] if collections else ())]
+        service = hosts_in_credentials([collections.configuration] if collections else [])
         # A private address is reached only where the run's own credential names its host.
-        host = LazyHost([*self._hosts, *hosts_in_credentials(configured)])
+        host = LazyHost(
+            reach_of(workflow, credentials=credentials, allowed=[*self._hosts, *service])
+        )
         # Python steps have no boundary but the system's, and Lightning's users write none.
         options = Options(
             limits=plan.limits,
