@@ -57,7 +57,7 @@ def _hostname() -> str:
 @option("--no-public-hosts", is_flag=True,
         help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
 @option("--record", type=PATH, metavar="FILE",
-        help="Record Lightning's runs in a folder, with secrets masked, for worker replay.")  # fmt: skip
+        help="Record Lightning's runs in this folder, with secrets masked.")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
