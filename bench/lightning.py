@@ -54,15 +54,15 @@ def _serve(pipe: Connection, one_at_a_time: int, together: int) -> None:
 
 async def _measure(pipe: Connection, one_at_a_time: int, together: int) -> None:
     the_plan = plan(job(STEP), job(STEP))
-    timed = _TimedServer()
-    async with timed as server:
+    server = _TimedServer()
+    async with server:
         pipe.send((server.url, server.secret, server.public_key))
         await server.wait_for(lambda: server.joined("worker:queue") > 0)
         for _ in range(one_at_a_time):
             run_id = server.add_run(the_plan, {"data": {}})
             await server.announce()
             await server.wait(run_id)
-        alone_s = list(timed.took_s)
+        alone_s = list(server.took_s)
         ids = [server.add_run(the_plan, {"data": {}}) for _ in range(together)]
         began = time.perf_counter()
         await server.announce()

@@ -36,7 +36,6 @@ ALLOWED = {
     "14-dataclip-withheld-payload-limit": "the next step has the output, and not [REDACTED]",
     "15-final-dataclip-withheld": "the final state is left out, and not [REDACTED]",
     "23-invalid-plan-cycle": "a cycle runs",
-    "24-edge-disabled-and-globals": "globals are not supported",
     "42-withheld-next-step-input": "the next step has the output, and not [REDACTED]",
 }
 # Of the process that OpenFn's worker has for each run; aborted steps have their mem and times here.

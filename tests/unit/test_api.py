@@ -194,6 +194,8 @@ def test_a_document_names_public_names_alone(path: Path) -> None:
     names = set(re.findall(r"\bworker\.testing\.(\w+)", text))
     names |= set(re.findall(r"\bworker\.(?!testing\b)([A-Za-z_]\w*)(?!\.\w)(?![\w@/])", text))
     files = {"yaml", "db", "py", "md", "example"}
+    # The stand-in for Lightning is a module of its own: it needs an extra.
+    names -= {"lightning"}
     unknown = names - set(PUBLIC) - {"__version__"} - files
     assert not unknown, unknown
     assert not re.search(r"(?:import|from) worker\.(?!testing\b)", text)

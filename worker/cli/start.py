@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from worker.cli.options import (
     PATH,
+    NumberRange,
+    WholeNumberRange,
     allow_python,
     broker_options,
     command,
@@ -19,7 +21,6 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
-from worker.cli.values import SECONDS, NumberRange, WholeNumberRange
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _hostname() -> str:
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
-@option("--drain", type=NumberRange(min=0, units=SECONDS), metavar="SECONDS",
+@option("--drain", type=NumberRange(min=0), metavar="SECONDS",
         help="Time that runs have to finish at shutdown, such as 30.  "
              "[default: as long as their limits allow]")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
@@ -55,8 +56,8 @@ def _hostname() -> str:
         help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
 @option("--no-public-hosts", is_flag=True,
         help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
-@option("--record", type=PATH, metavar="DIR",
-        help="Record Lightning's runs in DIR, with secrets masked, for worker replay.")  # fmt: skip
+@option("--record", type=PATH, metavar="FILE",
+        help="Record Lightning's runs in this folder, with secrets masked.")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
@@ -109,10 +110,11 @@ def start(
     if lightning:
         from worker.cli.lightning_process import LightningOptions, run_lightning
 
-        if allow_python or credentials or any(max_limits.values()):
+        capped = any(value is not None for value in max_limits.values())
+        if allow_python or credentials or collections or capped:
             raise UsageError(
-                "with --lightning, leave out --allow-python, --credentials and the largest limits "
-                "(--max-...): Lightning sends credentials and limits, and has no Python steps"
+                "with --lightning, leave out --allow-python, --credentials, --collections and "
+                "--max-...: Lightning sends credentials and limits, and has no Python steps"
             )
         asyncio.run(
             run_lightning(

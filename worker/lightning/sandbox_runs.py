@@ -100,10 +100,11 @@ class SandboxRuns:
         collections: Collections | None = None,
     ) -> None:
         """Execute a run and pass its events to ``receive``."""
-        service = hosts_in_credentials([collections.configuration]) if collections else ()
-        # A private address is reached only by a step whose own credential names its host.
-        reach = reach_of(workflow, credentials=credentials, allowed=(*self._hosts, *service))
-        host = LazyHost(reach)
+        service = hosts_in_credentials([collections.configuration] if collections else [])
+        # A private address is reached only where the run's own credential names its host.
+        host = LazyHost(
+            reach_of(workflow, credentials=credentials, allowed=[*self._hosts, *service])
+        )
         # Python steps have no boundary but the system's, and Lightning's users write none.
         options = Options(
             limits=plan.limits,

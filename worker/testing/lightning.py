@@ -63,7 +63,7 @@ _shared_key = functools.cache(_new_key)
 
 
 @dataclass(eq=False, slots=True)
-class _JoinedWorker:
+class _WorkerConnection:
     """A connection, and the join_ref of each topic that is joined on it."""
 
     connection: ServerConnection
@@ -106,7 +106,7 @@ class Server:
         self._requeue_s = requeue_s
         self._key = _new_key() if new_key else _shared_key()
         self._queue: list[str] = []
-        self._clients: set[_JoinedWorker] = set()
+        self._clients: set[_WorkerConnection] = set()
         self._faults = Faults()
         self._changed = asyncio.Condition()
         self._server: WebSocketServer | None = None
@@ -234,7 +234,7 @@ class Server:
         return connection.respond(401, "Unauthorized")
 
     async def _serve_client(self, connection: ServerConnection) -> None:
-        client = _JoinedWorker(connection)
+        client = _WorkerConnection(connection)
         self._clients.add(client)
         try:
             async for data in connection:
@@ -246,7 +246,7 @@ class Server:
             self._clients.discard(client)
             await self._notify()
 
-    async def _on_data(self, client: _JoinedWorker, data: str | bytes) -> None:
+    async def _on_data(self, client: _WorkerConnection, data: str | bytes) -> None:
         try:
             frame = decode_frame(data)
         except FrameError as error:
@@ -274,7 +274,7 @@ class Server:
             await self._end_channel(frame.topic, "phx_close")
 
     async def _respond(
-        self, client: _JoinedWorker, frame: ChannelFrame, fault: Fault | Refuse | None
+        self, client: _WorkerConnection, frame: ChannelFrame, fault: Fault | Refuse | None
     ) -> tuple[str, Any]:
         if isinstance(fault, Refuse):
             return "error", fault.response
@@ -290,7 +290,7 @@ class Server:
             await self._notify()
 
     async def _reply(
-        self, client: _JoinedWorker, frame: ChannelFrame, status: str, response: Any
+        self, client: _WorkerConnection, frame: ChannelFrame, status: str, response: Any
     ) -> None:
         if isinstance(response, bytes):
             data: str | bytes = encode_binary_reply(
@@ -301,7 +301,7 @@ class Server:
             data = json.dumps([frame.join_ref, frame.ref, frame.topic, "phx_reply", payload])
         await client.connection.send(data)
 
-    def _handle(self, client: _JoinedWorker, frame: ChannelFrame) -> Any:
+    def _handle(self, client: _WorkerConnection, frame: ChannelFrame) -> Any:
         topic, joins = frame.topic, client.joins
         if topic == "phoenix":
             return {}
