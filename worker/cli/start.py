@@ -19,7 +19,7 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
-from worker.cli.values import SECONDS, NumberRange, WholeNumberRange
+from worker.cli.value_types import SECONDS, NumberRange, WholeNumberRange
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
