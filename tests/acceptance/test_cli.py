@@ -37,7 +37,7 @@ def test_completion_prints_a_script(shell: str) -> None:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("worker co", ["control-plane", "completion"]),
+        ("worker co", ["control-plane", "completion", "config"]),
         ("worker orders ", ["list", "show", "submit", "retry", "cancel"]),
         ("worker orders li", ["list"]),
         ("worker run --st", ["--start-at", "--state-limit", "--state-path", "--stop-after"]),

@@ -117,7 +117,7 @@ def test_a_sink_that_waits_for_another_run_is_an_error() -> None:
         ({"a": {"when": datetime(2026, 1, 1)}}, "input.a.when is a datetime"),
         ({"a": {1, 2}}, "input.a is a set"),
         ({"a": {(1, 2): 3}}, "input.a has a key of type tuple"),
-        ([1], "the input must be a JSON object (a dict), not a list"),
+        ([1], "the input must be a JSON object, not a list"),
         ("text", "not a str"),
     ],
 )

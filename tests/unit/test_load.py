@@ -299,8 +299,8 @@ def test_a_mistaken_call_of_run_names_the_remedy() -> None:
         worker.run("graphs/referral.yaml")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="must be a JSON object, not a list"):
         worker.run(loaded, [1])  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"unknown option 'start_at' \(expected one of start,"):
-        worker.run(loaded, start_at="a")
+    with pytest.raises(UsageError, match=r"unknown option 'start_at' \(did you mean 'start'"):
+        worker.run(loaded, start_at="a")  # type: ignore[call-arg]
 
 
 def test_an_expression_that_is_missing_is_warned_of() -> None:

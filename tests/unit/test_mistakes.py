@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import worker
-from worker.cli import settings
+from worker.cli import option_sources
 from worker.cli.main import main
 from worker.runner.pool import Pool
 
@@ -36,8 +36,8 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKER_MQTT", raising=False)
     # None of them comes to a run, so nothing has to be ready for one.
     monkeypatch.setattr(Pool, "boot", lambda self: None)
-    settings._read_env.cache_clear()
-    settings._read_toml.cache_clear()
+    option_sources._read_env.cache_clear()
+    option_sources._read_toml.cache_clear()
 
 
 @pytest.mark.parametrize("mistake", DATA["commands"], ids=lambda mistake: mistake["command"])

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from worker.cli.options import command
-from worker.cli.values import OneOf
+from worker.cli.value_types import OneOf
 
 
 @command()

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from worker.cli.option_sources import Setting, find_setting, option_name, variables
 from worker.cli.options import as_json, command
-from worker.cli.settings import Setting, find_setting, option_name, variables
-from worker.cli.tables import table_lines, terminal_width
+from worker.cli.text_table import table_lines, terminal_width
 from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line
 from worker.util.json import dumps

@@ -16,7 +16,7 @@ from worker.cli.options import (
     quiet_log,
     store_workflows,
 )
-from worker.cli.values import NumberRange, WholeNumberRange
+from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 
 if TYPE_CHECKING:

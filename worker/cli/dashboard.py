@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import PATH, client_options, command, option
-from worker.cli.values import WholeNumberRange
+from worker.cli.value_types import WholeNumberRange
 from worker.errors import UsageError
 from worker.fleet.client import Client
 

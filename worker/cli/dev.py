@@ -23,7 +23,7 @@ from worker.cli.options import (
     store_workflows,
 )
 from worker.cli.services import on_signals, service_log
-from worker.cli.values import WholeNumberRange
+from worker.cli.value_types import WholeNumberRange
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.policy import Policy

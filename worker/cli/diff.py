@@ -15,7 +15,7 @@ from worker.cli.files import write_file
 from worker.cli.options import PATH, command, jobs, option, write_cases
 from worker.cli.progress import progress
 from worker.cli.replay import find_recordings
-from worker.cli.values import OneOf, WholeNumberRange
+from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.comparison.lockstep import PAIRS_LIMIT
 from worker.comparison.versions import VersionDiff, diff_versions

@@ -22,8 +22,8 @@ from worker.cli.options import (
 )
 from worker.cli.parallel_exploration import ParallelExploration
 from worker.cli.progress import progress
-from worker.cli.tables import table_lines, terminal_width
-from worker.cli.values import WholeNumberRange
+from worker.cli.text_table import table_lines, terminal_width
+from worker.cli.value_types import WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.errors import UsageError
 from worker.explore.explorer import (

@@ -26,7 +26,7 @@ from worker.cli.options import (
     write_cases,
 )
 from worker.cli.progress import progress
-from worker.cli.values import WholeNumberRange
+from worker.cli.value_types import WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.errors import UsageError
 from worker.fuzzing.campaign import Budget, CampaignResult, Discovery, run_campaign

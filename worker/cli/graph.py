@@ -9,7 +9,7 @@ import click
 
 from worker.cli.files import write_file
 from worker.cli.options import PATH, command, option, pick_workflow
-from worker.cli.values import OneOf
+from worker.cli.value_types import OneOf
 from worker.core.compile_plan import compile_plan
 from worker.errors import PlanError
 from worker.sinks.terminal_text import printable

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from worker.cli.options import PATH, command, option, pick_workflow
-from worker.cli.values import OneOf
+from worker.cli.value_types import OneOf
 from worker.cli.workflow_files import find_workflow_files
 from worker.errors import LoadError
 from worker.lint.checks import lint as lint_file

@@ -11,9 +11,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from worker.cli import complete, settings
+from worker.cli import complete, option_sources
 from worker.cli.renamed import warn_renamed
-from worker.cli.values import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
+from worker.cli.value_types import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
 from worker.workflow.limit_ranges import RANGES
 
@@ -43,7 +43,7 @@ class ExitCodeCommand(click.Command):
     """Command whose function returns the exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        settings.check_names(_words(ctx), self.params)
+        option_sources.check_names(_words(ctx), self.params)
         # click itself exits with 0 whatever a function returns.
         ctx.exit(super().invoke(ctx))
 
@@ -86,17 +86,17 @@ class Option(click.Option):
         value, source = super().consume_value(ctx, opts)
         if ctx.resilient_parsing or source is not ParameterSource.DEFAULT:
             return value, source
-        setting = settings.find_setting(_words(ctx), self)
+        setting = option_sources.find_setting(_words(ctx), self)
         if setting is None:
             return value, source
         return self._converted(ctx, setting), ParameterSource.DEFAULT_MAP
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        names = settings.variables(_words(ctx), self)
+        names = option_sources.variables(_words(ctx), self)
         own = next((text for name in names if (text := os.environ.get(name))), None)
         return own or super().resolve_envvar_value(ctx)
 
-    def _converted(self, ctx: click.Context, setting: settings.Setting) -> Any:
+    def _converted(self, ctx: click.Context, setting: option_sources.Setting) -> Any:
         # Here already, so that an error can name the place of the value.
         value = setting.value
         if self.multiple and not isinstance(value, list):

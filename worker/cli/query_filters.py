@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.cli.options import Decorator, option, options
-from worker.cli.values import OneOf, WholeNumberRange
+from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.core.status import Status
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from worker.cli.options import command, option
 from worker.cli.progress import progress
-from worker.cli.values import NumberRange, WholeNumberRange
+from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.sinks.terminal_text import one_line
 from worker.testing.simulation.breaches import breaches
 from worker.testing.simulation.fewest_faults import shrink

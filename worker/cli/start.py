@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from worker.cli.options import (
     PATH,
-    NumberRange,
-    WholeNumberRange,
     allow_python,
     broker_options,
     command,
@@ -21,6 +19,7 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
+from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 
 if TYPE_CHECKING:

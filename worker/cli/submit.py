@@ -24,7 +24,7 @@ from worker.cli.options import (
     wait_for_run,
 )
 from worker.cli.printing import follow_order, print_order, write_final_state
-from worker.cli.values import WholeNumberRange
+from worker.cli.value_types import WholeNumberRange
 from worker.core.status import STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client

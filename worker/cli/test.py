@@ -20,7 +20,7 @@ from worker.cli.options import (
     write_cases,
 )
 from worker.cli.record_option import failure_folder, make_folder
-from worker.cli.values import NumberRange, WholeNumberRange
+from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES, Case

@@ -25,8 +25,8 @@ from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnect
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
-from worker.util.json_input import encode_object
 from worker.util.machine_clock import random_hex
+from worker.workflow.json_input import encode_object
 
 RETRANSMIT_S = 2.0
 PAGE_SIZE = 500

@@ -26,10 +26,10 @@ from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.bounded_cache import cached_within
 from worker.util.identity import Identical
 from worker.util.json import dumps
-from worker.util.json_input import encode_object
 from worker.util.masking import collect_input_secrets, collect_secrets
 from worker.version import VERSION
 from worker.workflow.credential_names import split_configuration
+from worker.workflow.json_input import encode_object
 from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
 
 if TYPE_CHECKING:

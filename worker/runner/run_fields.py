@@ -100,19 +100,19 @@ def options_of(workflow: Workflow, options: Options | None, fields: Mapping[str,
     for name in fields:
         if name not in RunFields.__annotations__:
             raise UsageError(_unknown(name))
-    given = {name: value for name, value in fields.items() if value is not None}
-    if options is not None and given:
-        names = " and ".join(f"{name}=" for name in given)
+    present = {name: value for name, value in fields.items() if value is not None}
+    if options is not None and present:
+        names = " and ".join(f"{name}=" for name in present)
         raise UsageError(f"options= holds all options: leave out {names}, or options=")
-    _check_types(given)
-    _check_contradictions(given)
-    limits = {_LIMITS[name]: given.pop(name) for name in _LIMITS if name in given}
+    _check_types(present)
+    _check_contradictions(present)
+    limits = {_LIMITS[name]: present.pop(name) for name in _LIMITS if name in present}
     if limits:
-        given["limits"] = resolve_limits(workflow.options, limits)
+        present["limits"] = resolve_limits(workflow.options, limits)
     for name, collection in (("allow_hosts", tuple), ("modules", frozenset)):
-        if name in given:
-            given[name] = collection(given[name])
-    chosen = Options(**given) if options is None else options
+        if name in present:
+            present[name] = collection(present[name])
+    chosen = Options(**present) if options is None else options
     # As the command: the hosts that credentials name can be reached without further options.
     return chosen if chosen.allow_hosts is not None else with_hosts(chosen)
 
@@ -122,8 +122,8 @@ def with_hosts(options: Options) -> Options:
     return msgspec.structs.replace(options, allow_hosts=())
 
 
-def _check_types(given: Mapping[str, Any]) -> None:
-    for name, value in given.items():
+def _check_types(present: Mapping[str, Any]) -> None:
+    for name, value in present.items():
         expected, text = _EXPECTED.get(name, (object, ""))
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
             raise UsageError(f"{name}: expected {text}, found {_shorten(value)}")
@@ -131,18 +131,18 @@ def _check_types(given: Mapping[str, Any]) -> None:
             raise UsageError(f"{name}: {problem}")
         if name in ("allow_hosts", "modules") and not _is_list_of_texts(value):
             raise UsageError(f"{name}: expected a list of strings, found {_shorten(value)}")
-    for name, content in (given.get("credentials") or {}).items():
+    for name, content in (present.get("credentials") or {}).items():
         if not isinstance(content, Mapping):
             # Never the content: it can be a password.
             kind = type(content).__name__
             raise UsageError(f"credentials: '{name}' must be a dict of its fields, not a {kind}")
 
 
-def _check_contradictions(given: Mapping[str, Any]) -> None:
-    limits = [name for name in _LIMITS if name in given]
-    if "limits" in given and limits:
+def _check_contradictions(present: Mapping[str, Any]) -> None:
+    limits = [name for name in _LIMITS if name in present]
+    if "limits" in present and limits:
         raise UsageError(f"limits= and {limits[0]}= both set a limit: leave one out")
-    if given.get("only") and (given.get("start") or given.get("end")):
+    if present.get("only") and (present.get("start") or present.get("end")):
         raise UsageError("only= starts and ends at one step: leave out start= and end=")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from worker.cli import settings
+from worker.cli import option_sources
 from worker.cli.main import cli
 
 WORKFLOW = "workflow: {name: w, steps: [{id: a, expression: 'export default [s => s]'}]}"
@@ -17,8 +17,8 @@ WORKFLOW = "workflow: {name: w, steps: [{id: a, expression: 'export default [s =
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "own"))
-    settings._read_env.cache_clear()
-    settings._read_toml.cache_clear()
+    option_sources._read_env.cache_clear()
+    option_sources._read_toml.cache_clear()
     (tmp_path / "w.yaml").write_text(WORKFLOW)
     return tmp_path
 

@@ -27,7 +27,7 @@ def encode_object(value: object, name: str) -> str:
     Raises :class:`UsageError` for what JSON cannot hold, with its path from ``name``.
     """
     if value is not None and not isinstance(value, Mapping):
-        raise UsageError(f"the {name} must be a JSON object (a dict), not a {type(value).__name__}")
+        raise UsageError(f"the {name} must be a JSON object, not a {type(value).__name__}")
     try:
         text = dumps(dict(value or {}))
     except (TypeError, ValueError, RecursionError) as error:
