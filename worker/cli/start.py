@@ -45,7 +45,7 @@ def _hostname() -> str:
 @max_limits
 @option("--outbox", type=PATH, metavar="DIR",
         help="Folder of unacknowledged reports.  [default: in the cache]")  # fmt: skip
-@option("--drain", type=NumberRange(min=0), metavar="SECONDS",
+@option("--drain", type=NumberRange(min=0, units=SECONDS), metavar="SECONDS",
         help="Time that runs have to finish at shutdown, such as 30.  "
              "[default: as long as their limits allow]")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
