@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worker.cli.option_values import SECONDS
 from worker.cli.options import (
     PATH,
     allow_python,
