@@ -7,7 +7,6 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.cli.option_values import SECONDS
 from worker.cli.options import (
     PATH,
     allow_python,
@@ -20,7 +19,7 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
-from worker.cli.value_types import NumberRange, WholeNumberRange
+from worker.cli.value_types import SECONDS, NumberRange, WholeNumberRange
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
