@@ -1,4 +1,4 @@
-"""A short turn of the fuzzer, and its self-check; ``make fuzz`` takes ten minutes."""
+"""A short turn of the fuzzer; ``make fuzz`` takes ten minutes, and checks itself too."""
 
 from __future__ import annotations
 
@@ -24,9 +24,3 @@ def test_nothing_that_comes_in_is_a_defect() -> None:
     table = fuzz("--seconds", "12", "--seed", "1")
     rows = [line.split() for line in table.splitlines()[1:]]
     assert len(rows) == 12 and all(int(row[1].replace(",", "")) > 1 for row in rows)
-
-
-@pytest.mark.slow
-def test_faults_are_found_again_once_their_mends_are_taken_out() -> None:
-    lines = fuzz("--self-check", "--seconds", "240", "--seed", "1").splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["A1", "B5", "B8", "C8"]

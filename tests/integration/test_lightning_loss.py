@@ -354,6 +354,11 @@ async def test_many_runs_over_two_workers_with_cuts(pool: Pool) -> None:
 
 
 @pytest.mark.slow
-async def test_a_thousand_runs_over_four_workers_with_cuts(pool: Pool) -> None:
+async def test_many_runs_over_four_workers_with_cuts(pool: Pool) -> None:
     async with Server(requeue_s=5) as server:
-        await many_runs(server, [pool] * 4, 1000, seed=int(os.environ.get("SEED", "2")))
+        await many_runs(
+            server,
+            [pool] * 4,
+            int(os.environ.get("RUNS", "100")),
+            seed=int(os.environ.get("SEED", "2")),
+        )
