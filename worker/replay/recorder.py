@@ -14,7 +14,7 @@ from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.http.exchange import Exchange
 from worker.adaptors.http.recording_host import RecordingHost, Sender
 from worker.core.events import AnyEvent
-from worker.errors import UsageError
+from worker.errors import WorkerError
 from worker.replay.recording_lines import RecordingHeader, workflow_line
 from worker.replay.recording_writer import RecordingWriter
 from worker.replay.scrub import Scrubber, mask_configuration
@@ -72,7 +72,7 @@ class Recorder:
     """Sink that records a run, with the :attr:`host` that records its requests.
 
     The run needs both, and must use the options of ``prepared`` and :attr:`run_id`. ``path`` is
-    that of a :class:`RecordingWriter`, which raises :class:`UsageError` if it cannot write there.
+    that of a :class:`RecordingWriter`, which raises :class:`WorkerError` if it cannot write there.
     Where writing fails later, the run goes on, and :meth:`close` raises it.
     """
 
@@ -93,7 +93,7 @@ class Recorder:
         self._writer = RecordingWriter(path, header, prepared.workflow, text, self._scrub.json)
         self.host = RecordingHost(sender, self._exchange)
         self._flush_is_due = False
-        self._failure: UsageError | None = None
+        self._failure: WorkerError | None = None
 
     @property
     def file(self) -> Path:
@@ -121,7 +121,7 @@ class Recorder:
         self._flush_is_due = False
         try:
             self._writer.flush()
-        except UsageError as error:
+        except WorkerError as error:
             self._failure = self._failure or error
 
     def _exchange(self, exchange: Exchange) -> None:
