@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
-from unittest import mock
 
 from tests.support.control_plane_harness import (
     ME,
@@ -29,10 +28,11 @@ from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Connected, Message
-from worker.fleet.worker import fleet_worker
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.sinks.log import LeveledLogger
+from worker.util import machine_clock
+from worker.util.machine_clock import Machine
 
 RENEWED_AFTER = 150
 """Inputs after which a control plane is replaced by a new one, as its database grows."""
@@ -186,9 +186,6 @@ class FakeTime:
     def __init__(self) -> None:
         self.now_s = 1000.0
 
-    def monotonic(self) -> float:
-        return self.now_s
-
 
 class FakeBus:
     """Bus that answers each message at once, by a function, and whose time passes at once."""
@@ -273,8 +270,9 @@ class _WorkerTarget:
             topics=TOPICS, log=log, id="i1",
         )  # fmt: skip
         try:
-            # Only the time of the worker's own module: the event loop has the real one.
-            with mock.patch.object(fleet_worker, "time", clock):
+            # The worker's time alone: the event loop has the real one.
+            machine = Machine(monotonic_ns=lambda: int(clock.now_s * 1e9))
+            with machine_clock.replaced(machine):
                 if drain:
                     self.worker.drain(60)
                 self._loop.run_until_complete(self.worker.run())
