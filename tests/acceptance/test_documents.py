@@ -237,8 +237,10 @@ def test_the_how_to_of_lint_has_a_heading_for_each_rule() -> None:
 def test_the_how_to_of_fleets_has_every_environment_variable() -> None:
     sources = [path.read_text() for path in (ROOT / "worker").rglob("*.py")]
     used = {name for text in sources for name in re.findall(r"\"(WORKER_[A-Z_]+)\"", text)}
-    text = (ROOT / "docs/how-to/fleet.md").read_text()
-    assert used and used <= set(re.findall(r"`(\w+)`", text))
+    how_to = ROOT / "docs/how-to"
+    text = "".join((how_to / f"{name}.md").read_text() for name in ("fleet", "lightning"))
+    missing = used - set(re.findall(r"`(\w+)`", text))
+    assert used and not missing, missing
 
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

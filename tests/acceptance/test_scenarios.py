@@ -139,7 +139,7 @@ async def test_a_wrong_expectation_says_what_and_why(
         ({"steps": {"a": {"fials": "JobError"}}, "expect": {}}, "did you mean 'fails'?"),
         ({"expect": {"status": "fine"}}, "unknown status 'fine' (expected one of pending"),
         ({}, "expected an expectation"),
-        ({"timeout": "long", "expect": {}}, "expected a number, found the text 'long'"),
+        ({"timeout": "long", "expect": {}}, "expected a number above 0 and up to 86,400, found 'long'"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_case_is_found_before_anything_runs(

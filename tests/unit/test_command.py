@@ -252,7 +252,7 @@ def test_one_name_of_an_option_means_one_thing() -> None:
     assert several == {
         "--input": ["FILE", "FILE|-"], "-i": ["FILE", "FILE|-"],
         "--output": ["FILE", "FILE|-"], "-o": ["FILE", "FILE|-"],
-        "--record": ["FILE|on-failure[:DIR]", "on-failure[:DIR]"],
+        "--record": ["DIR", "FILE|on-failure[:DIR]", "on-failure[:DIR]"],
     }  # fmt: skip
 
 

@@ -89,7 +89,7 @@ SECTIONS = {
         ),
         LazyCommand(
             "simulate", "worker.cli.simulate:simulate_fleet",
-            "Simulate a fleet under faults, and check that nothing is lost or done twice.",
+            "Check a fleet under faults, on virtual time.",
         ),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),

@@ -29,7 +29,7 @@ from worker.testing.simulation.run_simulation import Simulation, simulate
         help="Simulated time in which orders and faults come.")  # fmt: skip
 @option("--log", "shows_log", is_flag=True, help="Print what each part of the fleet logged.")
 def simulate_fleet(*, seed: int, seeds: int, orders: int, minutes: float, shows_log: bool) -> int:
-    """Simulate a fleet under faults, and check that nothing is lost or done twice.
+    """Check a fleet under faults, on virtual time.
 
     A control plane and three workers run unchanged in one thread, on virtual time. Messages are
     late, repeated and lost, connections break, processes are killed between any two steps, the

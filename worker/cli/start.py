@@ -55,7 +55,7 @@ def _hostname() -> str:
         help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
 @option("--no-public-hosts", is_flag=True,
         help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
-@option("--record", type=PATH, metavar="FILE",
+@option("--record", type=PATH, metavar="DIR",
         help="Record Lightning's runs in this folder, with secrets masked.")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen

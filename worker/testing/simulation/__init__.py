@@ -3,6 +3,6 @@
 One thread executes them; nothing waits. A seed draws the orders, the faults and all chance, so the
 same seed is the same run, to the byte. Effects of steps are counted outside of the fleet, and
 :mod:`worker.testing.simulation.breaches` judges what happened.
-"""
 
-from __future__ import annotations
+Private: the names of ``worker`` and ``worker.testing`` are the public ones.
+"""
