@@ -13,8 +13,10 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +121,19 @@ def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Pa
             assert re.search(pattern(shown), f"{done.stdout}\n"), context
 
 
+def wait_for_port(port: int) -> None:
+    """Wait until something listens on a port of this machine."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "nothing listens"
+            time.sleep(0.05)
+        else:
+            return
+
+
 FLEETS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "fleet"]
 
 
@@ -143,6 +158,8 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
                     )
                 )
                 continue
+            # Clients end at once where nobody listens.
+            wait_for_port(int(port))
             # The processes in the background may take long to start on a busy machine.
             patient = [*words, "--reply-timeout", str(TIMEOUT_S - 10)]
             done = start_worker(*patient[1:], cwd=checkout, WORKER_MQTT=broker)
@@ -150,7 +167,7 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
     finally:
         for process in reversed(background):
             process.terminate()
-            assert process.wait(30) == 0
+        assert [process.wait(30) for process in background] == [0] * len(background)
 
 
 SCRIPTS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "python"]

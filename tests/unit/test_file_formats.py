@@ -208,9 +208,10 @@ CREDENTIALS = {"dhis2": {"user": "ada", "url": "http://d"}}
     ("shared", "configuration", "expected"),
     [
         ({}, None, None),
-        ({"token": "t"}, None, {"token": "t"}),
+        # What is shared comes under the input's configuration, in the run itself.
+        ({"token": "t"}, None, None),
         ({"token": "t"}, {"token": "u"}, {"token": "u"}),
-        ({"token": "t", "user": "x"}, "dhis2", {"token": "t", "user": "ada", "url": "http://d"}),
+        ({"token": "t", "user": "x"}, "dhis2", {"user": "ada", "url": "http://d"}),
         ({}, {"$CREDENTIALS$": "dhis2"}, {"user": "ada", "url": "http://d"}),
         ({}, {"$CREDENTIALS$": "dhis2", "user": "own"}, {"user": "own", "url": "http://d"}),
         ({}, {"$CREDENTIALS$": "nobody", "user": "own"}, "nobody"),

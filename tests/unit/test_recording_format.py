@@ -27,7 +27,7 @@ from worker.core.events import (
     StepStart,
     to_json,
 )
-from worker.errors import LoadError, UsageError
+from worker.errors import LoadError, MachineError, UsageError
 from worker.replay.importers import import_recording
 from worker.replay.recorder import PreparedRecording, Recorder
 from worker.replay.recording import Recording, is_recording, read_content, read_recording
@@ -380,7 +380,12 @@ def _compared(recording: Recording) -> Any:
 
 def test_every_command_reads_format_1(tmp_path: Path) -> None:
     done = call_worker("replay", OLD)
-    assert done.returncode == 0 and "3 recordings: 3 the same" in done.stdout, done.stdout
+    # Entries of state.errors have OpenFn's shape now, and had not when these were recorded.
+    assert done.returncode == 1 and "3 recordings: 1 the same" in done.stdout, done.stdout
+    differences = [line for line in done.stdout.splitlines() if line.startswith("✗")]
+    assert len(differences) == 2 and all(": state at " in line for line in differences)
+    changed = {field.split(".")[1] for line in differences for field in line.split("; ")[1:]}
+    assert changed == {"errors"}
     for name in ("requests", "referral", "lightning"):
         done = call_worker("recording", "show", OLD / name)
         assert done.returncode == 0 and "in format 1" in done.stdout
@@ -498,7 +503,7 @@ async def test_a_full_disk_does_not_end_the_run_and_is_said(tmp_path: Path) -> N
     await asyncio.sleep(0)
     record.receive(START)
     await asyncio.sleep(0)
-    with pytest.raises(UsageError, match=r"cannot write .*run: No space left on device"):
+    with pytest.raises(MachineError, match=r"cannot write .*run: No space left on device"):
         record.close()
     assert stream.closed
     assert read_recording(record.file).damage

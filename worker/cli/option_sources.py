@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -182,6 +181,8 @@ def check_names(command: str, options: list[click.Parameter]) -> None:
             table = table.get(word, {}) if isinstance(table, dict) else {}
         for name, value in table.items() if isinstance(table, dict) else ():
             if name not in known and not isinstance(value, dict):
+                from difflib import get_close_matches  # only for a mistake
+
                 close = get_close_matches(name, known, n=1)
                 hint = f" (did you mean '{close[0]}'?)" if close else ""
                 raise UsageError(f"{file.name} [{command}]: unknown option '{name}'{hint}")

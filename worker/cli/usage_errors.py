@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import click
 
@@ -52,5 +51,7 @@ def _options(context: click.Context | None) -> Iterable[str]:
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches  # only for a mistake
+
     close = get_close_matches(name, [text for text in names if text.startswith("--")], n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""

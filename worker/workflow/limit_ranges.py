@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
-
-from msgspec import Struct
+from typing import Any, NamedTuple
 
 MAX_TIMEOUT_S = 86_400
 
 
-class LimitRange(Struct, frozen=True, kw_only=True):
+# No struct: the help of a command would import what makes one.
+class LimitRange(NamedTuple):
     """Range of a limit: whole numbers from ``minimum``, or numbers above 0, up to ``maximum``."""
 
     maximum: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from worker.errors import UsageError
 from worker.workflow.model import Workflow
 
@@ -31,6 +29,8 @@ def find_step(workflow: Workflow, text: str, option: str) -> str:
             return ids[0]
         if ids:
             raise UsageError(f"{option}: '{text}' can be {_list(ids)}: write one of these")
+    from difflib import get_close_matches  # only for a mistake
+
     close = get_close_matches(text, [name for name, _ in names], n=1)
     hint = f"did you mean '{close[0]}'?" if close else f"there are: {_list(_ids(workflow))}"
     raise UsageError(f"{option}: there is no step '{text}' ({hint})")

@@ -116,7 +116,9 @@
     }
     if (error.message === "class constructors must be invoked with 'new'") return `Class constructor ${frames.shift().name} cannot be invoked without 'new'`;
     const site = siteOf(frames[0]);
-    const text = rewordIterable(rewordAt(error.message, site), site);
+    // The built-in common words its own errors of values that are not iterable.
+    const isCommon = frames[0]?.file === "common.js";
+    const text = isCommon ? error.message : rewordIterable(rewordAt(error.message, site), site);
     if (text !== error.message) return text;
     for (const [pattern, wording] of REWRITES)
       if (pattern.test(text)) return text.replace(pattern, wording);
