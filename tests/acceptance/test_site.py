@@ -67,6 +67,8 @@ def test_no_page_requests_another_host(site: Path) -> None:
             checked.page.goto(page.as_uri(), wait_until="networkidle")
         # The search loads its index when it is used.
         checked.page.goto((site / "index.html").as_uri())
+        # On a narrow page the field is behind a button.
+        checked.page.set_viewport_size({"width": 1400, "height": 900})
         checked.page.click("input.md-search__input")
         checked.page.keyboard.type("lease")
         checked.page.wait_for_selector(".md-search-result__item")

@@ -122,4 +122,4 @@ def test_a_failing_assert_shows_the_reason(tmp_path: Path) -> None:
     assert "a->b: 'a' ended as success, and its condition is on_job_failure" in done.stdout, (
         done.stdout
     )
-    assert "no workflow file given" in done.stdout
+    assert "no workflow file: mark the test" in done.stdout

@@ -176,7 +176,7 @@ def test_explorations_in_processes_give_the_output_of_one_process(
         for jobs in ("1", "2")
     )
     assert starts.count("worker.runner.batch_process") >= 4
-    assert alone.stdout.startswith(" ") and "pruned" in alone.stdout
+    assert alone.stdout.startswith(" ") and "not listed" in alone.stdout
     assert (shared.stdout, shared.returncode) == (alone.stdout, alone.returncode)
 
 

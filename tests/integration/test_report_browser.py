@@ -110,7 +110,7 @@ def test_a_report_opens_at_what_went_wrong(browser: Browser, folder: Path) -> No
         hit = detail.locator(".hit")
         assert hit.inner_text().startswith("10") and point is not None
         under = hit.evaluate(LETTER_AT, point["x"] + point["width"] / 2)
-        assert under == "id} in the registry`);"
+        assert under == "new Error(`No patient ${id} in the registry`);"
         not_taken = detail.locator("td.outcome-not-taken").inner_text()
         assert "not taken" in not_taken and "only on success" in not_taken
         assert detail.locator("td.outcome-followed").count() == 1

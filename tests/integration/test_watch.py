@@ -266,12 +266,14 @@ def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, DashboardFleet], as_js
         on.call(on.client.cancel(on.call(on.client.submit(plan=PLAN))["last_run"]))
     run_id = on.call(on.client.submit(plan=PLAN))["last_run"]
     lines = (line for line in watching.stdout if run_id in line)
-    first = [next(lines), next(lines)]
+    # A state can be published again; what counts is that the run is seen to start.
+    first = [next(lines), next(line for line in lines if "running" in line)]
     on.call(on.client.cancel(run_id))
-    last = next(lines)
+    last = next(line for line in lines if "cancelled" in line)
     watching.send_signal(signal.SIGINT)
     out, err = watching.communicate(timeout=60)
-    assert (watching.returncode, out, err) == (0, "", "")
+    assert (watching.returncode, err) == (0, "")
+    assert all(run_id.rpartition("-")[0] in line for line in out.splitlines())
     if as_json:
         expected = [json.loads(one) for one in (*first, last)]
         assert [one["status"] for one in expected] == ["pending", "running", "cancelled"]
@@ -344,7 +346,8 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, DashboardFleet]) -> None:
         assert again.returncode == 71 and "choose another --port" in again.stderr
         serving.send_signal(signal.SIGTERM)
         out, err = serving.communicate(timeout=60)
-    assert (serving.returncode, out, err) == (0, "", "")
+    assert (serving.returncode, out) == (0, "")
+    assert err.startswith("to sign in again after signing out: token ") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
