@@ -144,6 +144,7 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
     port = str(free_port())
     broker = f"mqtt://127.0.0.1:{port}"
     text = block.text.replace("1883", port).replace("9464", str(free_port()))
+    ports = {"WORKER_MQTT": broker, "WORKER_DEV_PORT": port, "WORKER_DEV_DASHBOARD_PORT": "0"}
     background = []
     try:
         for words, _ in commands(text):
@@ -152,7 +153,7 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
                     subprocess.Popen(
                         [WORKER, *words[1:-1]],
                         cwd=checkout,
-                        env={**os.environ, "WORKER_MQTT": broker},
+                        env={**os.environ, **ports},
                         stdout=subprocess.DEVNULL,
                         stderr=subprocess.DEVNULL,
                     )

@@ -281,7 +281,7 @@ def lost_way(draw: st.DrawFn, target: Target) -> Message:
         st.sampled_from(
             [
                 "", "/", "#", "$SYS/broker", "worker", "worker/v1", f"worker/v2/requests/{what}",
-                f"workers/north/{what}", f"/{target.topic(what)}", f"{target.topic(what)}/x",
+                f"workers/north/{what}", f"/{target.topic(what)}", f"{target.topic(what)}/x/y",
                 f"worker/v1/workers/{name}/{what}", f"worker/v1/workers/north/x/{what}",
                 f"worker/v1/requests/{what}/{name}", f"worker/v1/requests/{name}",
                 "worker/v1/workers/north/rsp", "worker/v1/workers/north/cmd", "worker/v1/alerts",
