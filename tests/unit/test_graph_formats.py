@@ -25,7 +25,7 @@ from tests.support.graph_checks import (
 )
 from tests.support.graphs import HOSTILE_TEXTS, annotated, chain
 from worker.cli.graph import graph
-from worker.errors import LoadError, UsageError
+from worker.errors import LoadError, UsageError, WorkerError
 from worker.view.graph.dagre import DagreGraph, run_dagre
 from worker.view.graph.drawing import Annotations, draw
 from worker.view.graph.formats import FORMATS, format_from_name, render
@@ -170,10 +170,11 @@ def test_wrong_arguments_are_reported(tmp_path: Path) -> None:
         UsageError, match=r"x\.gif has no suffix of a known format \(expected one of svg, png"
     ):
         run_graph(workflow, "--output", tmp_path / "x.gif")
-    with pytest.raises(click.BadParameter, match="'gif' is not one of 'svg', 'png'"):
+    with pytest.raises(click.BadParameter, match="unknown value 'gif' "):
         run_graph(workflow, "--output", output, "--format", "gif")
-    with pytest.raises(UsageError, match="cannot be written: No such file"):
-        run_graph(workflow, "--output", tmp_path / "no/x.svg")
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkerError):
+        run_graph(workflow, "--output", tmp_path / "file/x.svg")
     assert format_from_name(Path("a.HTM")) == "html" and format_from_name(Path("a.gv")) == "dot"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.errors import UsageError
+from worker.errors import MachineError, UsageError
 from worker.fleet import metrics as endpoint
 from worker.fleet.metrics import Metric, is_local_name, serve_metrics
 
@@ -118,5 +118,5 @@ def test_an_invalid_address_is_refused(address: str) -> None:
 
 
 def test_an_occupied_port_is_reported(port: int) -> None:
-    with pytest.raises(UsageError, match=f"cannot listen on {port}"):
+    with pytest.raises(MachineError, match=f"cannot listen on {port}"):
         serve_metrics(str(port), list, lambda: "").__enter__()
