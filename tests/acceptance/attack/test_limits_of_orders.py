@@ -135,7 +135,7 @@ def test_an_argument_out_of_its_range_is_a_usage_error(
     flow = worker.load(write(tmp_path, {}))
     with pytest.raises(UsageError, match=r"(timeout|memory_mb): expected a"):
         worker.run(flow, **arguments)
-    with pytest.raises(UsageError, match=r"(timeout|memory_mb): expected a"):
+    with pytest.raises(UsageError, match=r"(timeout_s|memory_mb): expected a"):
         WorkflowUnderTest(workflow=flow).with_limits(**arguments)
 
 
