@@ -58,6 +58,8 @@ def test_what_is_no_pattern_is_an_error(text: str) -> None:
         ({"password": "hunter2", "name": "h", "database": "db.example.org"}, []),
         ({"u": "ftp://h/", "port": 8080, "tls": True, "nested": {"host": "h"}}, []),
         ({"host": "not a host"}, []),
+        ({"a": "http://h:99999/"}, []),
+        ({"a": "http://h:port/"}, []),
         ({"a": "http://h/", "b": "http://h/x"}, [HostPattern(host="h", port=80)]),
     ],
 )

@@ -77,7 +77,9 @@ def _named_host(key: str, value: Any) -> HostPattern | None:
         return None
     parts = _split(value)
     if parts is not None and parts.scheme in DEFAULT_PORTS and parts.hostname:
-        return HostPattern(host=parts.hostname, port=port_of(parts))
+        port = port_of(parts)
+        # A pattern without a port would open every port of the host.
+        return None if port is None else HostPattern(host=parts.hostname, port=port)
     # Other values may look like a host by chance ("password": "hunter2"), so keys count.
     if key.lower() in ("host", "hostname", "server") and _HOST.fullmatch(value):
         return parse_host_pattern(value)
