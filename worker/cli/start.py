@@ -107,33 +107,30 @@ def start(
 
     check_name(name, "--name")
     if lightning:
-        from worker.cli.lightning_process import LightningOptions, run_lightning
-
         capped = any(value is not None for value in max_limits.values())
         if allow_python or credentials or collections or capped:
             raise UsageError(
                 "with --lightning, leave out --allow-python, --credentials, --collections and "
                 "--max-...: Lightning sends credentials and limits, and has no Python steps"
             )
-        asyncio.run(
-            run_lightning(
-                LightningOptions(
-                    url=lightning,
-                    name=name,
-                    capacity=capacity,
-                    secret_file=secret_file,
-                    isolation=Isolation(isolation),
-                    allow_hosts=allow_hosts,
-                    public_hosts=not no_public_hosts,
-                    outbox=outbox or root() / "lightning" / name,
-                    record=record,
-                    batch_logs=batch_logs,
-                    drain_s=drain,
-                    metrics_listen=metrics_listen,
-                    quiet=quiet,
-                )
-            )
+        from worker.cli.lightning_process import LightningOptions, run_lightning
+
+        lightning_options = LightningOptions(
+            url=lightning,
+            name=name,
+            capacity=capacity,
+            secret_file=secret_file,
+            isolation=Isolation(isolation),
+            allow_hosts=allow_hosts,
+            public_hosts=not no_public_hosts,
+            outbox=outbox or root() / "lightning" / name,
+            record=record,
+            batch_logs=batch_logs,
+            drain_s=drain,
+            metrics_listen=metrics_listen,
+            quiet=quiet,
         )
+        asyncio.run(run_lightning(lightning_options))
         return 0
     if secret_file or no_public_hosts or record or batch_logs:
         raise UsageError(
