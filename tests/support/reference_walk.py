@@ -114,12 +114,16 @@ class WalkResult:
 
 def reference_walk(plan: Plan, world: World, input: State) -> WalkResult:
     """Walk ``plan`` in ``world`` from an input state."""
-    waiting: list[tuple[str, State]] = [(plan.start, input)]
+    waiting: list[tuple[str, State, int]] = [(plan.start, input, -1)]
     executions: dict[str, int] = {}
     path: list[Execution] = []
     leaves: list[tuple[str, str, StepError | None, State]] = []
+    # Executions that took an edge, and those of them that another execution followed.
+    led: list[tuple[str, StepError | None]] = []
+    followed: set[int] = set()
     while waiting:
-        name, state = waiting.pop(0)
+        name, state, parent = waiting.pop(0)
+        followed.add(parent)
         step = next(step for step in plan.steps if step.id == name)
         count = executions.get(name, 0)
         executions[name] = count + 1
@@ -146,8 +150,14 @@ def reference_walk(plan: Plan, world: World, input: State) -> WalkResult:
             leaves.append((name, name if count == 0 else f"{name}-{count}", error, state))
         if name == plan.end:
             break
-        waiting += [(target, state) for target in taken]
-    return _walk_result(plan, path, leaves)
+        waiting += [(target, state, len(led)) for target in taken]
+        led.append((name, error))
+    # Where the end has kept all targets from running, the execution led to no other one.
+    stranded = [
+        each for number, each in enumerate(led)
+        if number not in followed and any(parent == number for _, _, parent in waiting)
+    ]  # fmt: skip
+    return _walk_result(plan, path, leaves, stranded)
 
 
 def _evaluate_edges(
@@ -181,10 +191,12 @@ def _walk_result(
     plan: Plan,
     path: list[Execution],
     leaves: list[tuple[str, str, StepError | None, State]],
+    stranded: list[tuple[str, StepError | None]],
 ) -> WalkResult:
     error = None
+    ends = [(name, leaf_error) for name, _, leaf_error, _ in leaves] + stranded
     for step in plan.steps:
-        for name, _, leaf_error, _ in leaves:
+        for name, leaf_error in ends:
             if name == step.id and leaf_error is not None and error is None:
                 error = leaf_error
     states = {key: state for _, key, _, state in leaves if state is not None}
