@@ -69,6 +69,7 @@ class Target:
             "reports": {"number": 3, "runs": [{"lease": lease, "events": events}]},
             "beat": leases,
             "release": {**leases, "leases": [json.loads(wire.encode(self.claimed))]},
+            "start": {**leases, "leases": [json.loads(wire.encode(self.claimed))]},
             "submit": {"order_id": "new", "plan": plan(), "input": {"data": {}}, "priority": 1},
             "cancel": {"id": "started"},
             "retry": {"id": "done", "run_id": "again", "from_step": "a"},
