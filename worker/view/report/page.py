@@ -126,7 +126,9 @@ def _first_difference(main: ET.Element, first: FirstDifference | None) -> None:
     if first is None:
         _tag(section, "p", "None: the two runs are equal, up to the end of the shorter one.")
         return
-    _tag(section, "p", printable(first.message[:4000]), {"class": "message"})
+    # A long message scrolls, and what scrolls must be within reach of the keyboard.
+    reachable = {"class": "message", "tabindex": "0"}
+    _tag(section, "p", printable(first.message[:4000]), reachable)
     if first.row is not None:
         _tag(section, "button", "Show it", {"type": "button", "id": "show-first"})
 

@@ -170,7 +170,7 @@ function errorCard(error, run) {
   return el(
     "div",
     { class: "error" },
-    el("p", { class: "message" }, `${error.type}: ${error.message}`),
+    el("p", { class: "message", tabindex: "0" }, `${error.type}: ${error.message}`),
     error.place ? el("p", { class: "place mono" }, `at ${error.place}`) : null,
     rows.length ? scrolled(rows.flat(), "The place in the source") : null,
     error.notes.map((note) => el("p", { class: "why" }, note)),
