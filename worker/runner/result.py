@@ -53,7 +53,8 @@ class Result(Struct, frozen=True, kw_only=True):
     """Result of a run. ``final_text`` is the final state as JSON, with secrets masked.
 
     ``duration`` is in microseconds. ``cost`` counts the engine's instructions of a run with fuel:
-    those of its JavaScript steps and of all conditions. ``workflow`` and ``input_text`` are what ran, for a report.
+    those of its JavaScript steps and of all conditions. ``workflow`` and ``input_text`` are what
+    ran, for a report.
     """
 
     run_id: str

@@ -65,7 +65,7 @@ class StepExecutor(ABC):
         self._execution = 0
         self._redacted: set[str] = set()
         self._cost_before = 0
-        self._step_started = self._started = clock.now_us()
+        self._step_duration = self._duration = clock.stopwatch()
 
     @abstractmethod
     def prepare(self) -> StepError | None:
@@ -109,7 +109,7 @@ class StepExecutor(ABC):
         self._step_id, self._job_id = self._writer.next_id(), effect.step.id
         self._execution = effect.execution
         self._clock.begin_step(effect.step.id, effect.execution)
-        self._step_started = self._clock.now_us()
+        self._step_duration = self._clock.stopwatch()
         self._cost_before = self.cost() or 0
         self._writer.emit(
             "step:start",
@@ -203,7 +203,7 @@ class StepExecutor(ABC):
             withheld=withheld,
             next=effect.next,
             mem=self.peak_bytes(),
-            duration=self._clock.now_us() - self._step_started,
+            duration=self._step_duration(),
             # A Python step takes none of what is counted, and 0 would be no answer.
             **(self._cost_since(self._cost_before) if _is_counted(effect.step) else {}),
         )
@@ -233,7 +233,7 @@ class StepExecutor(ABC):
             final_dataclip_id=final and final.id,
             withheld=self._writer.too_large(final),
             mem=self.peak_bytes(),
-            duration=self._clock.now_us() - self._started,
+            duration=self._duration(),
             **self._cost_since(0),
         )
         self._writer.flush()

@@ -203,6 +203,7 @@ class RunOptions(Payload, frozen=True):
     log_payload_mb: float | None = None
     executions: float | None = None
     events_mb: float | None = None
+    fuel: float | None = None
 
     def limits(self) -> dict[str, float | None]:
         """Return the requested limits, by the fields of :class:`Limits`."""
