@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         StepKind,
         Workflow,
     )
+    from worker.workflow.retry_policy import RetryPolicy
 
 __version__ = VERSION
 
@@ -143,6 +144,7 @@ _MODULES = {
     "ProjectLimits": "worker.fleet.control.policy",
     "Reason": "worker.core.status",
     "Result": "worker.runner.result",
+    "RetryPolicy": "worker.workflow.retry_policy",
     "RunComplete": "worker.core.events",
     "RunEvents": "worker.fleet.messaging.messages",
     "RunLog": "worker.core.events",
@@ -227,6 +229,7 @@ __all__ = [
     "ProjectLimits",
     "Reason",
     "Result",
+    "RetryPolicy",
     "RunComplete",
     "RunEvents",
     "RunFields",
