@@ -70,7 +70,10 @@ def test_a_repeated_order_with_another_time_is_the_same(harness: ControlPlaneHar
 def test_an_order_that_has_not_begun_by_its_deadline_is_rejected(
     harness: ControlPlaneHarness, delay_s: int
 ) -> None:
-    times = {"start_by": harness.now + 10 * SECOND, "not_before": harness.now + delay_s * SECOND}
+    times: dict[str, Any] = {
+        "start_by": harness.now + 10 * SECOND,
+        "not_before": harness.now + delay_s * SECOND,
+    }
     harness.submit(**times)
     published = harness.wait(11)
     assert published.orders[-1].status == "rejected"

@@ -128,7 +128,7 @@ def test_a_lost_run_is_repeated_where_its_workflow_is_idempotent(
 ) -> None:
     flow = plan()
     flow["options"] = {"retry": {"times": 1, "after_s": 5}, "idempotent": idempotent}
-    worker, lease = harness.started(plan=flow)
+    harness.started(plan=flow)
     harness.wait(12)
     order = harness.order()
     assert order["all_runs"][0]["status"] == "lost"
@@ -145,9 +145,10 @@ def test_the_most_specific_policy_counts(harness: ControlPlaneHarness) -> None:
     own = plan("own")
     own["options"] = {"retry": {"times": 1, "after_s": 3, "jitter": 0}}
     pauses = []
-    for number, fields in enumerate(
-        [{"workflow": "other"}, {"workflow": "flow"}, {"plan": own}, {"retry": TWICE}]
-    ):
+    orders: list[dict[str, Any]] = [
+        {"workflow": "other"}, {"workflow": "flow"}, {"plan": own}, {"retry": TWICE},
+    ]  # fmt: skip
+    for number, fields in enumerate(orders):
         order_id = f"o{number}"
         harness.submit(order_id, project="p", **fields)
         fail(harness)
