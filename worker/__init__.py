@@ -92,7 +92,7 @@ if TYPE_CHECKING:
         StepKind,
         Workflow,
     )
-    from worker.workflow.retry_policy import RetryPolicy
+    from worker.workflow.order_retry import OrderRetry
 
 __version__ = VERSION
 
@@ -134,6 +134,7 @@ _MODULES = {
     "Notification": "worker.fleet.client",
     "Options": "worker.runner.prepare",
     "OrderQuery": "worker.fleet.messaging.messages",
+    "OrderRetry": "worker.workflow.order_retry",
     "OrderState": "worker.fleet.messaging.messages",
     "PathEntry": "worker.runner.result",
     "PlainLines": "worker.sinks.terminal",
@@ -144,7 +145,6 @@ _MODULES = {
     "ProjectLimits": "worker.fleet.control.policy",
     "Reason": "worker.core.status",
     "Result": "worker.runner.result",
-    "RetryPolicy": "worker.workflow.retry_policy",
     "RunComplete": "worker.core.events",
     "RunEvents": "worker.fleet.messaging.messages",
     "RunLog": "worker.core.events",
@@ -219,6 +219,7 @@ __all__ = [
     "Notification",
     "Options",
     "OrderQuery",
+    "OrderRetry",
     "OrderState",
     "PathEntry",
     "PlainLines",
@@ -229,7 +230,6 @@ __all__ = [
     "ProjectLimits",
     "Reason",
     "Result",
-    "RetryPolicy",
     "RunComplete",
     "RunEvents",
     "RunFields",

@@ -17,7 +17,7 @@ from tests.support.control_plane_harness import (
 )
 from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
 from worker.workflow.load import load
-from worker.workflow.retry_policy import RetryPolicy
+from worker.workflow.order_retry import OrderRetry
 
 TWICE: dict[str, Any] = {"times": 2, "after_s": 10, "jitter": 0}
 
@@ -138,8 +138,8 @@ def test_a_lost_run_is_repeated_where_its_workflow_is_idempotent(
 
 def test_the_most_specific_policy_counts(harness: ControlPlaneHarness) -> None:
     limits = ProjectLimits(
-        retry=RetryPolicy(times=1, after_s=1, jitter=0),
-        retries={"flow": RetryPolicy(times=1, after_s=2, jitter=0)},
+        retry=OrderRetry(times=1, after_s=1, jitter=0),
+        retries={"flow": OrderRetry(times=1, after_s=2, jitter=0)},
     )
     harness.restart(policy=Policy(projects={"p": limits}))
     own = plan("own")
@@ -158,7 +158,7 @@ def test_the_most_specific_policy_counts(harness: ControlPlaneHarness) -> None:
 
 
 def test_pauses_grow_to_their_limit_and_spread() -> None:
-    policy = RetryPolicy(times=100, after_s=10, factor=3, max_after_s=100, jitter=0.2)
+    policy = OrderRetry(times=100, after_s=10, factor=3, max_after_s=100, jitter=0.2)
     assert [policy.pause_s(n, 0.5) for n in (0, 1, 2, 3, 99)] == [10, 30, 90, 100, 100]
     assert (policy.pause_s(0, 0), policy.pause_s(0, 1)) == (8, 12)
 

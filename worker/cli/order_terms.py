@@ -10,7 +10,7 @@ from worker.cli.options import DURATION, option, options
 from worker.cli.times import FutureTime
 from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.errors import UsageError
-from worker.workflow.retry_policy import MAX_RETRIES, RetryPolicy
+from worker.workflow.order_retry import MAX_RETRIES, OrderRetry
 
 order_terms = options(
     option("--not-before", type=FutureTime(), metavar="TIME",
@@ -43,7 +43,7 @@ def read_retry(
     after_s: float | None,
     origin: Literal["start", "failed_step"] | None,
     errors: tuple[str, ...],
-) -> RetryPolicy | None:
+) -> OrderRetry | None:
     """Build the retry policy of an order; ``None`` where it has none of its own."""
     if times is None:
         if after_s is not None or origin is not None or errors:
@@ -52,7 +52,7 @@ def read_retry(
     fields = {"times": times, "after_s": after_s, "from": origin, "errors": errors or None}
     present = {name: value for name, value in fields.items() if value is not None}
     try:
-        return msgspec.convert(present, RetryPolicy)
+        return msgspec.convert(present, OrderRetry)
     except msgspec.ValidationError as error:
         raise UsageError(f"--retries: {error}") from error
 

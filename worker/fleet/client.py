@@ -28,7 +28,7 @@ from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.util.machine_clock import random_hex
 from worker.workflow.json_input import encode_object
-from worker.workflow.retry_policy import RetryPolicy
+from worker.workflow.order_retry import OrderRetry
 
 RETRANSMIT_S = 2.0
 PAGE_SIZE = 500
@@ -157,7 +157,7 @@ class Client:
         unique: str | None = None,
         over_limit: Literal["reject", "queue"] | None = None,
         tags: Sequence[str] = (),
-        retry: RetryPolicy | None = None,
+        retry: OrderRetry | None = None,
     ) -> dict[str, Any]:
         """Submit a work order for a registered workflow or for an execution plan.
 

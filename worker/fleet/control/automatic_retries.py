@@ -18,12 +18,12 @@ from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.store import queries
 from worker.fleet.control.unique_orders import unfinished_with_key
 from worker.fleet.control.unit_of_work import UnitOfWork
-from worker.workflow.retry_policy import RetryPolicy
+from worker.workflow.order_retry import OrderRetry
 
 
 class _PlanOptions(msgspec.Struct, frozen=True):
     idempotent: bool = False
-    retry: RetryPolicy | None = None
+    retry: OrderRetry | None = None
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class RetryRules:
     Without a policy, ``lost_retries`` is how many lost runs are repeated, at once.
     """
 
-    policy: RetryPolicy | None
+    policy: OrderRetry | None
     idempotent: bool
     lost_retries: int
 
@@ -61,11 +61,11 @@ def _fraction(id: str) -> float:
 
 
 def choose_policy(
-    order: WorkOrder, limits: ProjectLimits, of_workflow: RetryPolicy | None
-) -> RetryPolicy | None:
+    order: WorkOrder, limits: ProjectLimits, of_workflow: OrderRetry | None
+) -> OrderRetry | None:
     """Return the most specific retry policy: of the order, the workflow, or its project."""
     if order.retry is not None:
-        return msgspec.json.decode(order.retry, type=RetryPolicy)
+        return msgspec.json.decode(order.retry, type=OrderRetry)
     return limits.retries.get(order.workflow) or of_workflow or limits.retry
 
 
@@ -104,7 +104,7 @@ def _rules(uow: UnitOfWork, policy: Policy, order: WorkOrder, run: RunRecord) ->
     )
 
 
-def _begin(uow: UnitOfWork, policy: RetryPolicy | None, run: RunRecord) -> tuple[str, str]:
+def _begin(uow: UnitOfWork, policy: OrderRetry | None, run: RunRecord) -> tuple[str, str]:
     """Return the step that a new run begins at, and where its input is stored."""
     if policy is None or policy.origin == "start":
         return run.start, run.input

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
-from worker.workflow.retry_policy import RetryPolicy
+from worker.workflow.order_retry import OrderRetry
 
 Right = Literal["submit", "plan", "cancel", "retry", "read"]
 OverLimit = Literal["reject", "queue"]
@@ -37,8 +37,8 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     workflows: Mapping[str, Annotated[int, Meta(ge=0)]] = {}
     idempotent: frozenset[str] = frozenset()
     over_limit: OverLimit = "reject"
-    retry: RetryPolicy | None = None
-    retries: Mapping[str, RetryPolicy] = {}
+    retry: OrderRetry | None = None
+    retries: Mapping[str, OrderRetry] = {}
 
 
 class CredentialUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from msgspec import Meta, Raw, Struct
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart, decode_event
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.workflow.limit_ranges import RANGES
-from worker.workflow.retry_policy import RetryPolicy
+from worker.workflow.order_retry import OrderRetry
 
 # ``$`` alone would match before a newline at the end.
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")
@@ -331,7 +331,7 @@ class Submit(Payload, frozen=True):
     unique: Label | None = None
     over_limit: Literal["reject", "queue"] | None = None
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
-    retry: RetryPolicy | None = None
+    retry: OrderRetry | None = None
 
 
 class OrderQuery(Payload, frozen=True):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.retry_policy import RetryPolicy
+from worker.workflow.order_retry import OrderRetry
 
 IDEMPOTENT = "idempotent"
 RETRY = "retry"
@@ -29,7 +29,7 @@ def _read_retry(node: Cursor) -> dict[str, Any]:
     try:
         # A number of times alone is the shortest form.
         value = {"times": node.value} if isinstance(node.value, int) else node.value
-        policy = msgspec.convert(value, RetryPolicy)
+        policy = msgspec.convert(value, OrderRetry)
     except msgspec.ValidationError as error:
         node.fail(str(error))
     return {RETRY: msgspec.to_builtins(policy)}

@@ -13,7 +13,7 @@ Pause = Annotated[float, Meta(ge=0, le=MAX_PAUSE_S)]
 ErrorName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
-class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OrderRetry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Repeats a run that ended badly, up to ``times`` times.
 
     ``errors`` lists statuses (``failed``) and error types (``TimeoutError``); a lost run is
