@@ -57,9 +57,10 @@ class OddServer(Server):
 
 async def test_a_worker_goes_on_claiming_after_odd_answers() -> None:
     """Tries to stop a worker, by answers to its claims."""
-    odd = [{"runs": [{"id": "a", "token": text}]} for text in ODD_TOKENS.values()]
+    odd: list[Any] = [{"runs": [{"id": "a", "token": text}]} for text in ODD_TOKENS.values()]
     odd += [None, 5, {"runs": 5}, {"runs": [None, [], {"id": "../../x", "token": "t"}]}]
-    async with Pool(1) as pool, OddServer(*odd) as server, attached(server, pool):
+    server = OddServer(*odd)
+    async with Pool(1) as pool, server, attached(server, pool):
         run = await server.wait(server.add_run(plan(job("fn(s => s);")), {"data": {}}))
     assert run.state == "success" and server.odd == []
 
