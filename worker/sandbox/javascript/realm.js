@@ -134,13 +134,16 @@
 
   const siteOf = (frame) => jobs.get(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
 
+  // Scripts whose functions stand in for those of the language.
+  const LANGUAGE = ["dates.js", "inspect.js", "language.js", "locale.js"];
+
   // A job's body starts on the second line of what the engine evaluates.
-  const frameOf = (site) => ({
-    name: site.getFunctionName() ?? "",
-    file: site.isNative() ? "" : (site.getFileName() ?? ""),
-    line: site.isNative() ? 0 : site.getLineNumber() - 1,
-    column: site.isNative() ? 0 : site.getColumnNumber(),
-  });
+  function frameOf(site) {
+    const name = site.getFunctionName() ?? "";
+    const file = site.isNative() ? "" : (site.getFileName() ?? "");
+    if (site.isNative() || LANGUAGE.includes(file)) return { name, file: "", line: 0, column: 0 };
+    return { name, file, line: site.getLineNumber() - 1, column: site.getColumnNumber() };
+  }
 
   // Before anything is done with it: a message of 40 MB would be copied, searched and encoded for
   // seconds, until the memory is used up.
@@ -217,7 +220,7 @@
 
   // Describes a thrown value as JSON. Hostile getters and proxies must not break the report.
   function describe(error) {
-    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", isError: false, operation: step?.operation ?? -1 };
+    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", isError: false, operation: step?.operation ?? -1, operates: step?.operates ?? false };
     try {
       if (typeof error === "string") report.message = shortened(error);
       else if (error === null || error === undefined) report.message = `Cannot read properties of ${error} (reading 'stack')`;
@@ -313,7 +316,7 @@
 
   // As JSON, which keeps zero characters and halves of surrogate pairs intact on the way to Python.
   const writeLog = (level, source, text) => host.log(level, source, JSON.stringify(text));
-  const logger = (level, source) => (...values) => writeLog(level, source, values.map(inspect).join(" "));
+  const logger = (level, source) => (...values) => void (values.length && writeLog(level, source, values.map(inspect).join(" ")));
   const LEVELS = { log: "info", info: "info", success: "info", warn: "warn", error: "error", debug: "debug", trace: "debug", dir: "info", table: "info" };
 
   const consoleFor = (source) => {
@@ -434,8 +437,11 @@
   function globalFor(state, shared) {
     const own = Object.create(Object.prototype);
     for (const name of Reflect.ownKeys(globalThis)) define(own, name, globalThis[name]);
-    for (const name of HOST_NAMES) if (hostValue(name) !== undefined) define(own, name, hostValue(name));
-    Object.assign(own, shared, { state });
+    Object.assign(own, shared);
+    for (const name of HOST_NAMES) if (hostValue(name) !== undefined) own[name] = hostValue(name);
+    // These are no part of the language on OpenFn, so they are enumerable.
+    for (const name of ["console", "parseFloat", "parseInt"]) Object.defineProperty(own, name, { value: globalThis[name], enumerable: true });
+    own.state = state;
     define(own, "globalThis", own);
     return own;
   }
@@ -504,7 +510,7 @@
     if (typeof operation !== "function")
       throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
     return async (state) => {
-      if (step) step.operation = written;
+      if (step) Object.assign(step, { operation: written, operates: true });
       if (!state) writeLog("warn", "R/T", `WARNING: No state was passed into operation ${index + 1}. Did the previous operation return state?`);
       return await operation(state || {});
     };
@@ -552,7 +558,7 @@
       },
     };
     try {
-      await sharedModule.run($worker);
+      await sharedModule.run.call(undefined, $worker);
       await Promise.all(calls);
     } catch (error) {
       if (error instanceof Error) error.message = `[globals] ${error.message}`;
@@ -588,7 +594,7 @@
       import: (name, ...place) => moduleFor(job, name, ...place),
       dynamicImport: async (name) => moduleFor(job, String(name)),
     };
-    await job.run($worker);
+    await job.run.call(undefined, $worker);
     if (!Array.isArray($worker.default)) throw invalid("a job's default export must be an array of operations");
     const operations = [...$worker.default];
     for (const thunk of thunks) operations.push(await thunk());
@@ -624,10 +630,11 @@
       jobs.set(file, { file, run: slot.value, sites, exports, adaptors });
     },
     // The engine has just evaluated the workflow's own global functions into the slot.
-    shared(free) {
+    shared(free, sites) {
       const exports = {};
       for (const name of JSON.parse(free)) if (hostValue(name) !== undefined) exports[name] = hostValue(name);
       sharedModule = { run: slot.value, exports };
+      jobs.set("globals", { sites: JSON.parse(sites), adaptors: [COMMON] });
     },
     permit: () => {
       isPermissive = true;
@@ -639,7 +646,7 @@
 
     begin(file, stepId, upstream, defaults, configuration, credentials) {
       reset();
-      const mine = { id: stepId, upstream, state: {}, error: null, thrown: undefined, operation: -1, settled: false, text: null, errored: false };
+      const mine = { id: stepId, upstream, state: {}, error: null, thrown: undefined, operation: -1, operates: false, settled: false, text: null, errored: false };
       step = mine;
       perform(mine, jobs.get(file), upstream, defaults, configuration, credentials).then(
         () => {
@@ -669,8 +676,9 @@
     failed(text) {
       const entry = completeEntry(JSON.parse(text), step.thrown);
       const withError = (state) => {
-        const { errors, ...rest } = withoutSecrets(state);
-        return serializeState({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: entry } }, state);
+        const passed = withoutSecrets(state);
+        const before = isObject(passed.errors) ? passed.errors : {};
+        return serializeState({ ...passed, errors: { ...before, [step.id]: entry } }, state);
       };
       try {
         return withError(step.state);
@@ -713,6 +721,7 @@
       if (entry.name === "AdaptorError") entry.details = { message: shortened(error.message), ...JSON.parse(JSON.stringify(error, decycled())) };
     } catch {
       // What cannot be JSON is left out.
+      delete entry.details;
     }
     return entry;
   }
@@ -811,7 +820,8 @@
 
   const EngineDate = globalThis.Date;
   function DateOfRun(...args) {
-    const values = args.length ? args : [host.date()];
+    const isText = args.length === 1 && typeof args[0] === "string";
+    const values = isText ? [EngineDate.parse(args[0])] : args.length ? args : [host.date()];
     return new.target ? Reflect.construct(EngineDate, values, new.target) : new EngineDate(host.date()).toString();
   }
   const { prototype, parse, UTC } = EngineDate;

@@ -71,7 +71,7 @@ class JavaScript:
         self._shared = frozenset(shared.exports) - _OWN_NAMES
         names = self._engine.names([], shared.free)
         self._engine.evaluate(_function_of(shared, _names_from(names, "exports")), "globals")
-        self._engine.shared(json.dumps(list(shared.free)))
+        self._engine.shared(json.dumps(list(shared.free)), json.dumps(dict(shared.sites)))
 
     def _define_job(self, step: Step, job: CompiledJob) -> StepError | None:
         file = f"job:{step.id}"
@@ -94,7 +94,8 @@ class JavaScript:
         if key not in self._prefixes:
             names = self._engine.names(*key)
             shared = self._shared.intersection(job.free).difference(names)
-            self._prefixes[key] = _names_from(names, "exports") + _names_from(shared, "globals")
+            own = _names_from(shared, "globals", "let")  # a job can assign these
+            self._prefixes[key] = _names_from(names, "exports") + own
         return self._prefixes[key]
 
     def _define_conditions(self, step: Step, conditions: Mapping[str, str]) -> StepError | None:
@@ -260,6 +261,7 @@ class JavaScript:
             frames=[self._frame(frame) for frame in report["frames"]],
             line=line,
             operation=name,
+            in_operation=report["operates"],
         )
 
     def _error(self, report: dict[str, Any], step: Step) -> StepError:
@@ -307,9 +309,9 @@ def _function_of(job: CompiledJob, prefix: str) -> str:
     return f"{head}{job.body}\n}})()}})"
 
 
-def _names_from(names: Iterable[str], source: str) -> str:
+def _names_from(names: Iterable[str], source: str, kind: str = "const") -> str:
     listed = ", ".join(sorted(names))
-    return f"const {{{listed}}} = $worker.{source};" if listed else ""
+    return f"{kind} {{{listed}}} = $worker.{source};" if listed else ""
 
 
 def _adaptors(step: Step) -> tuple[str, ...]:
@@ -329,6 +331,9 @@ def _read_report(text: str) -> dict[str, Any]:
                 "message": message,
                 "frames": [],
                 "details": {},
+                "constructor": "",
+                "isError": False,
+                "operates": False,
             }
         )
     report: dict[str, Any] = json.loads(text)
