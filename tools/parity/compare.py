@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from tools.parity.observation import Observation
+from tools.parity.programs import Program
 
 # Errors whose words are this project's own: they name the place, or the remedy.
 _OWN_WORDS: Final = ("SecurityError", "ImportError", "ValidationError", "EdgeConditionError")
 # Where a text does not compile or is no JSON: our compiler and newer versions of Node write it.
 _PLACE: Final = re.compile(r" \((?:line \d+ column \d+|\d+:\d+)\)(?= here|$)")
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that differs, and in what."""
+
+    program: Program
+    lines: tuple[str, ...]
+
+
+def compare(
+    programs: Sequence[Program], here: Iterable[Observation], there: Iterable[Observation]
+) -> list[Difference]:
+    """Return the programs whose two observations differ."""
+    found = (
+        Difference(program=program, lines=tuple(differences(mine, theirs)))
+        for program, mine, theirs in zip(programs, here, there, strict=True)
+    )
+    return [difference for difference in found if difference.lines]
+
+
+def read_answers(file: Path) -> list[Observation]:
+    """Read what :func:`write_answers` wrote."""
+    return msgspec.json.decode(file.read_bytes(), type=list[Observation])
+
+
+def write_answers(file: Path, answers: Iterable[Observation]) -> None:
+    """Write observations, for a comparison without OpenFn."""
+    file.write_bytes(msgspec.json.encode(list(answers)))
 
 
 def differences(here: Observation, there: Observation) -> Iterator[str]:
@@ -54,7 +86,12 @@ def _changed(here: str | None, there: str | None) -> str:
     mine, theirs = json.loads(here or "null"), json.loads(there or "null")
     at = ""
     while isinstance(mine, dict) and isinstance(theirs, dict):
-        keys = [key for key in mine | theirs if json.dumps(mine.get(key, ...), default=str) != json.dumps(theirs.get(key, ...), default=str)]
+        keys = [
+            key
+            for key in mine | theirs
+            if json.dumps(mine.get(key, ...), default=str)
+            != json.dumps(theirs.get(key, ...), default=str)
+        ]
         if len(keys) != 1 or keys[0] not in mine or keys[0] not in theirs:
             break
         at += f".{keys[0]}"

@@ -25,11 +25,12 @@ const $deferred = (base, links) => {
   const [first, ...rest] = links;
   const isCatch = first[0] === undefined;
   const chained = isCatch ? rest : links;
-  const complete = chained.length
-    ? (p) => chained.reduce((q, [f, g]) => (f === undefined ? q.catch(g) : q.then(f)), p) : undefined;
+  const link = (q, [f, g]) => (f === undefined ? q.catch(g) : q.then(f));
+  const complete = chained.length ? (p) => chained.reduce(link, p) : undefined;
   const operation = $defer(base, complete, isCatch ? first[1] : undefined);
   $chains.set(operation, [base, links]); return operation; };
-const $worker = { default: undefined, exported: {}, meta: { url: "" }, op: (f) => void $thunks.push(f),
+const $worker = { default: undefined, exported: {}, meta: { url: "" },
+  op: (f) => void $thunks.push(f),
   defer: (operation, f, g) => { const [base, links] = $chains.get(operation) ?? [operation, []];
     return $deferred(base, [...links, [f, g]]); },
   import: (name) => $modules[name], dynamicImport: (name) => import(name) };
@@ -48,7 +49,11 @@ def module_of(step: Mapping[str, Any], exports: Collection[str]) -> dict[str, An
     job = compile_job(source)
     # One line, so that the body starts on the second.
     head = " ".join([*_imports(job, exports), *_WORKER.split("\n")])
-    end = _END + ("const $execute = $worker.exported.execute; export { $execute as execute };" if "execute" in job.exports else "")
+    end = _END + (
+        "const $execute = $worker.exported.execute; export { $execute as execute };"
+        if "execute" in job.exports
+        else ""
+    )
     return {
         "module": f"{head}\n{job.body}\n{end}",
         "sourceMap": _source_map(job, source, step.get("name")),
@@ -66,8 +71,12 @@ def _imports(job: CompiledJob, exports: Collection[str]) -> Iterator[str]:
         modules[name] = f"$module{number}"
         yield f'import * as $module{number} from "{name}";'
         # A name that the module lacks is an error of the import, not undefined.
-        yield from (f'import {{ {n} as $checked{number}_{i} }} from "{name}";' for i, n in enumerate(wanted))
-    yield "const $modules = {" + ", ".join(f"{json.dumps(n)}: {m}" for n, m in modules.items()) + "};"
+        yield from (
+            f'import {{ {n} as $checked{number}_{i} }} from "{name}";' for i, n in enumerate(wanted)
+        )
+    yield (
+        "const $modules = {" + ", ".join(f"{json.dumps(n)}: {m}" for n, m in modules.items()) + "};"
+    )
 
 
 def _source_map(job: CompiledJob, source: str, name: str | None) -> dict[str, Any]:

@@ -46,7 +46,11 @@ def observed_here(result: Result) -> Observation:
         ),
         status=result.status.value,
         final=None if aborted else json.dumps(result.final_state),
-        log=tuple((e.level, e.message) for e in result.events if isinstance(e, RunLog) and e.source == "JOB"),
+        log=tuple(
+            (e.level, e.message)
+            for e in result.events
+            if isinstance(e, RunLog) and e.source == "JOB"
+        ),
         error=(result.error.type, result.error.message) if aborted and result.error else None,
     )
 
@@ -82,13 +86,20 @@ def _step_there(step: Mapping[str, Any]) -> StepSeen:
         return StepSeen(step=step["step"], outcome=_outcome_of(error), next=(), state=None)
     errors = state.get("errors") if isinstance(state, dict) else None
     # The worker around the runtime fails a step that wrote its own error.
-    failed = error is not None or (isinstance(errors, dict) and bool(errors.get(step["step"])))
+    failed = error is not None or (
+        isinstance(errors, dict) and _is_truthy(errors.get(step["step"]))
+    )
     return StepSeen(
         step=step["step"],
         outcome="failed" if failed else "success",
         next=tuple(step["next"]),
         state=json.dumps(state),
     )
+
+
+def _is_truthy(value: Any) -> bool:
+    """Return whether JavaScript takes a value for true."""
+    return bool(value) or isinstance(value, list | dict)
 
 
 def _outcome_of(error: Mapping[str, Any]) -> str:

@@ -5,13 +5,11 @@
 // FOLDER has the packages that npm installed. KIT is a built checkout of OpenFn's kit, whose compiler
 // then replaces ours.
 import { createInterface } from "node:readline";
-import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
 import { resolve } from "node:path";
 
 const [folder, kit] = process.argv.slice(2).map((path) => resolve(path));
-const require = createRequire(`${folder}/`);
 const COMMON = "@openfn/language-common";
 const packageFolder = (name) => `${folder}/node_modules/${name}`;
 const load = (name) => import(pathToFileURL(`${packageFolder(name)}/dist/index.js`).href);

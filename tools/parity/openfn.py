@@ -40,7 +40,8 @@ class OpenFn:
         command = ["node", "--no-warnings", "--experimental-vm-modules", str(_SCRIPT), str(FOLDER)]
         self._process = subprocess.Popen(
             command + ([str(kit)] if kit else []),
-            env={**os.environ, "TZ": "UTC"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
+            env={**os.environ, "TZ": "UTC"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, encoding="utf-8",
         )  # fmt: skip
         self._exports: Sequence[str] = self._read()["exports"]
 

@@ -19,7 +19,7 @@
 
   // --- tokens -----------------------------------------------------------------------------------
 
-  const TOKEN = /(\d+)|([:+.)-])|(\s)|([A-Z[\]\\^_`a-z{|}~\u007f-\uffff](?:(?!\s)[A-Z[\]\\^_`a-z{|}~\u007f-\uffff])*)|(\()|([^])/y;
+  const TOKEN = /(\d+)|([:+.)-])|(\s)|([A-Z[\]\\^_`a-z{|}~\u007f-\uffff](?:(?!\s)[A-Z[\]\\^_`a-z{|}~\u007f-\uffff])*)|(\()|([\s\S])/y;
 
   function numberToken(digits) {
     const significant = digits.replace(/^0+/, "").slice(0, SIGNIFICANT_DIGITS);

@@ -38,6 +38,7 @@
 
   const isShort = (array, compare) => typeof compare === "function" && Array.isArray(array) && array.length < INSERTION_LIMIT;
 
+  /** @type {Record<string, any>} */
   const methods = {
     sort(compare) {
       if (!isShort(this, compare)) return engineSort.call(this, compare);

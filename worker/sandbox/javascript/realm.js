@@ -40,6 +40,7 @@
     [/^Invalid scheme$/, "Invalid URL"],
     [/^invalid array length$/, "Invalid array length"],
     [/^'(\d+)' is read-only$/, "Cannot assign to read only property '$1' of object '[object Array]'"],
+    [/^'length' is read-only$/, "Cannot assign to read only property 'length' of object '[object Array]'"],
     [/^'(.*)' is read-only$/s, "Cannot assign to read only property '$1' of object '#<Object>'"],
     [/^'this' is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
     [/^this is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
@@ -52,16 +53,17 @@
     [/^string too long$/, "Invalid string length"],
     [/^BigInt are forbidden in JSON.stringify$/, "Do not know how to serialize a BigInt"],
     [/^empty array$/, "Reduce of empty array with no initial value"],
+    [/^not a Date object$/, "this is not a Date object."],
+    [/^invalid string length$/, "Invalid string length"],
     [/^Date value is NaN$/, "Invalid time value"],
     [/^cannot convert BigInt to number$/, "Cannot mix BigInt and other types, use explicit conversions"],
     [/^cannot convert symbol to (number|string)$/, "Cannot convert a Symbol value to a $1"],
-    [/^unexpected token: '(.*)'$/s, "Unexpected token '$1' in JSON"],
-    [/^unexpected end of (input|string)$/, "Unexpected end of JSON input"],
   ];
 
   // Errors of the language's own functions name the function.
   const DIGITS = { toFixed: "digits argument must be between 0 and 100", toExponential: "argument must be between 0 and 100", toPrecision: "argument must be between 1 and 100" };
   const CALLBACKS = { sort: "The comparison function must be either a function or undefined", toSorted: "The comparison function must be either a function or undefined", flatMap: "flatMap mapper function is not callable" };
+  const ON_LISTS = ["concat", "every", "fill", "filter", "find", "findIndex", "findLast", "findLastIndex", "flat", "flatMap", "forEach", "includes", "indexOf", "join", "map", "pop", "push", "reduce", "reduceRight", "reverse", "shift", "slice", "some", "splice", "unshift"];
   const OWNERS = { defineProperty: "Object.defineProperty", defineProperties: "Object.defineProperties", setPrototypeOf: "Object.setPrototypeOf", ownKeys: "Reflect.ownKeys", all: "Promise.all", allSettled: "Promise.allSettled", any: "Promise.any", race: "Promise.race" };
   /** @type {Record<string, (name: string) => string | undefined>} */
   const OF_FUNCTIONS = {
@@ -69,12 +71,15 @@
     "regexp must have the 'g' flag": (name) => `String.prototype.${name} called with a non-global RegExp argument`,
     "regexp not supported": (name) => `First argument to String.prototype.${name} must not be a regular expression`,
     "null or undefined are forbidden": (name) => `String.prototype.${name} called on null or undefined`,
+    "cannot convert BigInt to number": () => "Cannot convert a BigInt value to a number",
+    "Cannot convert undefined or null to object": (name) => (ON_LISTS.includes(name) ? `Array.prototype.${name} called on null or undefined` : undefined),
     "not a number": (name) => `Number.prototype.${name} requires that 'this' be a Number`,
     "not a constructor": (name) => `${name} is not a constructor`,
     "not an object": (name) => OWNERS[name] && `${OWNERS[name]} called on non-object`,
   };
 
   function rewordOf(text, name) {
+    if (name === "Proxy" && text === "not an object") return "Cannot create proxy with a non-object as target or handler";
     if (name === "fromEntries" && NO_ITERATOR.test(text)) return "undefined is not iterable";
     if (Object.hasOwn(OF_FUNCTIONS, text)) return OF_FUNCTIONS[text](name) ?? text;
     if (!/ is not a function$/.test(text)) return text;
@@ -87,6 +92,7 @@
 
   // Node's words for what failed at a site that the compiler described.
   function rewordAt(text, site) {
+    if (site.sets !== undefined) text = text.replace(/^Cannot set property of/, `Cannot set property ${site.sets} of`);
     if (site.constructed !== undefined && /(^| is )not a (function|constructor)$/.test(text)) return `${site.constructed} is not a constructor`;
     if (text === "not a function") return site.called ? `${site.called} is not a function` : site.iterated ? `${site.iterated} is not async iterable` : text;
     const nothing = /^Cannot destructure (undefined|null)$/.exec(text)?.[1];
@@ -135,7 +141,7 @@
   const siteOf = (frame) => jobs.get(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
 
   // Scripts whose functions stand in for those of the language.
-  const LANGUAGE = ["dates.js", "inspect.js", "language.js", "locale.js"];
+  const LANGUAGE = ["dates.js", "inspect.js", "language.js", "locale.js", "syntax_errors.js"];
 
   // A job's body starts on the second line of what the engine evaluates.
   function frameOf(site) {
@@ -208,13 +214,21 @@
     if (typeof error !== "object" || error === null) return "JobError";
     if (kinds.has(error)) return kinds.get(error);
     if (error instanceof InternalError) return "RangeError";
-    for (const type of [SyntaxError, ReferenceError]) if (error instanceof type) return type.name;
+    // OpenFn knows these by the name of the class.
+    const crash = /SyntaxError|ReferenceError/.exec(constructorName(error));
+    if (crash) return crash[0];
     // A class of the job's own that extends these is a JobError, as on OpenFn.
     for (const type of [TypeError, RangeError]) if (error instanceof type && error.constructor === type) return type.name;
     return "JobError";
   }
 
-  const constructorName = (error) => (typeof error.constructor === "function" ? textOf(error.constructor.name) : "");
+  function constructorName(error) {
+    try {
+      return typeof error.constructor === "function" ? textOf(error.constructor.name) : "";
+    } catch {
+      return ""; // a proxy
+    }
+  }
 
   const textOf = (value) => (typeof value === "string" ? value : value === undefined ? "" : String(value));
 

@@ -258,7 +258,7 @@ class JavaScript:
             error=error,
             class_name=report["constructor"],
             is_error=report["isError"],
-            frames=[self._frame(frame) for frame in report["frames"]],
+            frames=self._frames(report),
             line=line,
             operation=name,
             in_operation=report["operates"],
@@ -266,7 +266,7 @@ class JavaScript:
 
     def _error(self, report: dict[str, Any], step: Step) -> StepError:
         message = OUT_OF_MEMORY.message if report["type"] == "OomError" else report["message"]
-        frames = [self._frame(frame) for frame in report["frames"] if frame["line"] > 0]
+        frames = [frame for frame in self._frames(report) if frame.line > 0]
         # Adaptors' frames mean nothing to the author.
         frames = [frame for frame in frames if frame.is_job or frame.file.startswith("edge:")]
         own = [frame for frame in frames if frame.file == f"job:{step.id}"]
@@ -281,16 +281,31 @@ class JavaScript:
             details=report["details"],
         )
 
-    def _frame(self, frame: dict[str, Any]) -> Frame:
+    def _frames(self, report: dict[str, Any]) -> list[Frame]:
+        # The message is that of the innermost frame.
+        texts = [report["message"], *[""] * len(report["frames"])]
+        return list(map(self._frame, report["frames"], texts))
+
+    def _frame(self, frame: dict[str, Any], message: str) -> Frame:
         job = self._jobs.get(frame["file"])
         line, column = frame["line"], frame["column"]
         if job is not None and not frame.get("isWritten"):
             site = job.sites.get(f"{line}:{column}", {})
             line, column = job.origin(line, in_characters(job.body, line, column))
             # V8 reports a pattern at what it reads first, not at its bracket.
-            line, column = int(site.get("line", line)), int(site.get("column", column))
+            kind = next((key for key, of in _ERROR_KINDS.items() if of.search(message)), "column")
+            line = int(site.get("line", line))
+            column = int(site.get(kind, site.get("column", column)))
         return Frame(frame["name"], frame["file"], line, column)
 
+
+# Errors that V8 reports in another place of the same expression, by the keys of a site.
+_ERROR_KINDS = {
+    "reads": re.compile(r"^Cannot (?:read properties of|convert undefined)"),
+    "deletes": re.compile(r"^Cannot delete property"),
+    "assigns": re.compile(r"^Assignment to constant"),
+    "calls": re.compile(r" is not a function$"),
+}
 
 # Names that the workflow's global functions cannot replace.
 _OWN_NAMES = frozenset(("console", "state", "parseInt", "parseFloat"))
