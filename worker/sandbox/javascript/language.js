@@ -55,7 +55,7 @@
       return this;
     },
     toSorted(compare) {
-      return isShort(this, compare) ? methods.sort.call([...this], compare) : engineToSorted.call(this, compare);
+      return isShort(this, compare) ? methods.sort.call(Array.from(this), compare) : engineToSorted.call(this, compare);
     },
   };
   for (const [name, value] of Object.entries(methods))
