@@ -32,6 +32,11 @@ def cancel(*, connection: BrokerConnection, run: str, as_json: bool) -> int:
     \b
     Exit code: 0 cancelled, 1 it ended in another way first.
     """
+    return cancel_run(connection, run, as_json=as_json)
+
+
+def cancel_run(connection: BrokerConnection, run: str, *, as_json: bool) -> int:
+    """Cancel a run and wait until it ends. Return the exit code."""
 
     async def request(client: Client) -> int:
         try:

@@ -43,6 +43,21 @@ def retry(
     \b
     Exit code with --wait: that of the run, as of worker run.
     """
+    return retry_order(
+        connection, order, start_at=start_at, latest=latest, wait=wait, as_json=as_json
+    )
+
+
+def retry_order(
+    connection: BrokerConnection,
+    order: str,
+    *,
+    as_json: bool,
+    start_at: str | None = None,
+    latest: bool = False,
+    wait: bool = False,
+) -> int:
+    """Run an order again, and wait for its end if ``wait``. Return the exit code."""
 
     async def request(client: Client) -> int:
         retried = await client.retry(

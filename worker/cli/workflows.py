@@ -16,6 +16,12 @@ NO_WORKFLOWS = "no workflows (worker control-plane --workflows DIR adds some)"
 SECTIONS = {
     "Commands": (
         LazyCommand("list", "worker.cli.workflows:list_workflows", "List the workflows by name."),
+        LazyCommand("pause", "worker.cli.pauses:pause", "Let the orders of a workflow wait."),
+        LazyCommand(
+            "resume",
+            "worker.cli.pauses:resume",
+            "Let the orders of a paused workflow run again.",
+        ),
     )
 }
 

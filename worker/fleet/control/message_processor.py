@@ -15,7 +15,7 @@ from worker.core.status import STATUSES, Status
 from worker.fleet.control import worker_messages
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.claiming import RunSelector
-from worker.fleet.control.client_requests import RequestError, RequestHandler
+from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.inbound import (
@@ -36,6 +36,7 @@ from worker.fleet.control.unit_of_work import (
     MessageRefused,
     Outgoing,
     PendingClaim,
+    RequestError,
     Settings,
     UnitOfWork,
 )

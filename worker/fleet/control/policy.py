@@ -14,7 +14,7 @@ from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
 from worker.workflow.order_retry import OrderRetry
 
-Right = Literal["submit", "plan", "cancel", "retry", "read"]
+Right = Literal["submit", "plan", "cancel", "retry", "read", "operate"]
 OverLimit = Literal["reject", "queue"]
 ANYBODY = "*"
 
@@ -62,7 +62,7 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a client may request, and for which projects (``None``: all).
 
     ``submit`` orders of registered workflows; submit a ``plan`` of its own; ``cancel``, ``retry``
-    and ``read`` orders of everybody.
+    and ``read`` orders of everybody; ``operate``: pause, resume, acknowledge alerts.
     """
 
     may: frozenset[Right] = frozenset()
@@ -73,7 +73,7 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return "read" in self.may and (self.projects is None or project in self.projects)
 
 
-ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read")))
+ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read", "operate")))
 
 
 class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

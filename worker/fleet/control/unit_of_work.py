@@ -85,12 +85,20 @@ class MessageRefused(Exception):
         self.kind, self.message, self.topic = kind, message, topic
 
 
+class RequestError(Exception):
+    """A request that is refused. ``code`` as in :class:`messages.Failure`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
 class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
-    transmissions of one request, and empty where that is not known. ``ended`` are the runs that
-    ended in this transaction.
+    transmissions of one request, and empty where that is not known. ``client`` is who sent
+    it. ``ended`` are the runs that ended in this transaction.
     """
 
     def __init__(
@@ -112,6 +120,7 @@ class UnitOfWork:
         self.ended: list[RunRecord] = []
         self.topic = ""
         self.request_id = ""
+        self.client = ""
         self._timestamps = 0
 
     @property

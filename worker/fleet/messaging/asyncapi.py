@@ -11,6 +11,7 @@ import msgspec
 
 from worker.core.events import AnyEvent
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.operation_messages import OPERATION_REQUESTS
 from worker.fleet.messaging.topics import Topics
 from worker.version import VERSION
 
@@ -50,11 +51,11 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
     return [
         *(
             (f"requests.{method}", topics.request(method), (type,), "receive")
-            for method, type in wire.REQUESTS.items()
+            for method, type in {**wire.REQUESTS, **OPERATION_REQUESTS}.items()
         ),
         *(
             (f"requests.{method}.user", topics.request(method, "{user}"), (type,), "receive")
-            for method, type in wire.REQUESTS.items()
+            for method, type in {**wire.REQUESTS, **OPERATION_REQUESTS}.items()
         ),
         ("replies", topics.client("{client}"), (wire.Reply,), "send"),
         *(
