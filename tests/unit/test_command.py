@@ -187,6 +187,10 @@ OLD_NAMES = {
     "runs show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workers list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "workflows pause": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "workflows resume": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "alerts list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "alerts acknowledge": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "watch": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "dashboard": {
         "--root": "--topic-prefix", "--patience": "--reply-timeout", "--allow-host": "--trusted-host"

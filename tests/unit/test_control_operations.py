@@ -22,7 +22,7 @@ from worker.fleet.messaging import messages as wire
 def claimed(harness: ControlPlaneHarness, demand: int = 9) -> list[str]:
     """Return the orders whose runs a worker gets now; what it does not get it withdraws."""
     worker = FakeWorker(harness)
-    orders = [run.order_id for run in worker.claim(demand, "all")]
+    orders = [run.order_id for run in worker.claim(demand)]
     worker.claim(0)
     return orders
 

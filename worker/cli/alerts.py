@@ -20,18 +20,16 @@ from worker.util.json import dumps
 SECTIONS = {
     "Commands": (
         LazyCommand("list", "worker.cli.alerts:list_alerts", "List alerts, newest first."),
-        LazyCommand(
-            "acknowledge", "worker.cli.alerts:acknowledge", "Say that you take care of an alert."
-        ),
+        LazyCommand("acknowledge", "worker.cli.alerts:acknowledge", "Take care of an alert."),
     )
 }
 
 
 @click.group(cls=NounGroup, sections=SECTIONS)
 def alerts() -> None:
-    """List and acknowledge the runs that ended as exception or lost.
+    """List and acknowledge the alerts of a fleet.
 
-    `worker alerts` is `worker alerts list`.
+    An alert is a run that ended as exception or lost. `worker alerts` is `worker alerts list`.
 
     \b
     Examples:
@@ -75,7 +73,7 @@ def _print_alert(alert: Mapping[str, Any]) -> None:
 @click.argument("run", shell_complete=complete.run_ids)
 @client_options
 def acknowledge(*, connection: BrokerConnection, run: str) -> int:
-    """Say that you take care of an alert.
+    """Take care of an alert.
 
     RUN is the id of a run that ended as exception or lost, or of its order. Your name on the broker
     stands beside the alert.

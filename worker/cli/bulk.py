@@ -1,20 +1,18 @@
-"""``worker orders cancel`` and ``retry``: one order, or all that match."""
+"""Changes of many orders: all that match are cancelled, or run again."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import click
 
-from worker.cli import complete
-from worker.cli.cancel import cancel_run
 from worker.cli.connection import BrokerConnection
-from worker.cli.options import Decorator, as_json, client_options, command, option, options
+from worker.cli.options import Decorator, option, options
 from worker.cli.query_filters import order_filters, query_fields
-from worker.cli.retry import retry_order
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import OrderQuery
@@ -24,67 +22,23 @@ from worker.util.plural import count_of
 Action = Literal["cancel", "retry"]
 
 
-def _many(verb: str) -> Decorator:
+def many_orders(verb: str) -> Decorator:
+    """Add the options that choose many orders; ``verb`` is what is done with them."""
     return options(
         order_filters("orders"),
         option("--dry-run", is_flag=True, help=f"Count the orders, and {verb} none."),
-        option("--yes", is_flag=True, help="Do not ask before many orders are changed."),
+        option("--yes", is_flag=True, help="Change many orders without a question."),
     )
 
 
-@command()
-@click.argument("order", required=False, shell_complete=complete.order_ids)
-@_many("cancel")
-@as_json
-@client_options
-def cancel(*, connection: BrokerConnection, order: str | None, **rest: Any) -> int:
-    """Cancel an order, or all orders that match.
-
-    ORDER is the id of an order or of a run. Without it the options choose the orders; those that
-    have ended stay as they are.
-
-    \b
-    Examples:
-      worker orders cancel 5f0c9e
-      worker orders cancel --workflow Referral --status pending --dry-run
-      worker orders cancel --project north --since 1h --yes
-
-    \b
-    Exit code: 0 cancelled, 1 one ORDER ended in another way first.
-    """
-    if order is not None:
-        return cancel_run(connection, order, as_json=_alone(rest))
-    return change_many(connection, "cancel", **rest)
-
-
-@command()
-@click.argument("order", required=False, shell_complete=complete.order_ids)
-@_many("retry")
-@as_json
-@client_options
-def retry(*, connection: BrokerConnection, order: str | None, **rest: Any) -> int:
-    """Run an order again, or all orders that match and did not succeed.
-
-    ORDER is the id of an order or of a run. Without it the options choose the orders, which are run
-    in the order in which they were received. `worker retry` has more options for one ORDER.
-
-    \b
-    Examples:
-      worker orders retry 5f0c9e
-      worker orders retry --status failed --workflow Referral --since 2h --dry-run
-      worker orders retry --status lost --project north --yes
-    """
-    if order is not None:
-        return retry_order(connection, order, as_json=_alone(rest))
-    return change_many(connection, "retry", **rest)
-
-
-def _alone(rest: dict[str, Any]) -> bool:
-    """Return ``--json``. Raises :class:`UsageError` where other options stand beside an order."""
-    as_json = bool(rest.pop("as_json"))
-    if any(rest.values()):
-        raise UsageError("expected either an ORDER, or options that choose several")
-    return as_json
+def check_alone(order: str | None, many: Mapping[str, Any], **single: Any) -> None:
+    """Raise :class:`UsageError` where options of one order and of many stand together."""
+    if order is not None and any(many.values()):
+        raise UsageError("expected either the id of one order, or options that choose several")
+    named = [name for name, value in single.items() if value]
+    if order is None and named:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in named)
+        raise UsageError(f"{options}: only for one order, by its id")
 
 
 def change_many(
@@ -98,7 +52,7 @@ def change_many(
 ) -> int:
     """Cancel or retry all orders that match. Return the exit code."""
     if not any(filters.values()):
-        raise UsageError("expected an ORDER, or an option that chooses several, such as --status")
+        raise UsageError("expected an id, or an option that chooses several, such as --status")
     query = OrderQuery(**query_fields(filters))
 
     async def request(client: Client) -> int:

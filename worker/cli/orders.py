@@ -21,13 +21,11 @@ SECTIONS = {
         LazyCommand("list", "worker.cli.orders:list_orders", "List work orders, newest first."),
         LazyCommand("show", "worker.cli.orders:show", "Show a work order with its runs."),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
+        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
         LazyCommand(
-            "retry",
-            "worker.cli.bulk:retry",
-            "Run an order again, or all orders that match and did not succeed.",
-        ),
-        LazyCommand(
-            "cancel", "worker.cli.bulk:cancel", "Cancel an order, or all orders that match."
+            "cancel",
+            "worker.cli.cancel:cancel",
+            "Cancel a run, or many orders, and wait.",
         ),
     )
 }

@@ -52,7 +52,7 @@ class OperationsHandler:
         if request.dry_run:
             return {"matching": _count(uow, _matching(request)), "changed": 0, "next": None}
         page = _matching(request).order_by(_ORDERS.created, _ORDERS.id).limit(BULK_SIZE)
-        rows: list[Any] = list(uow.transaction.connection.execute(_after(page, request)))
+        rows = uow.transaction.connection.execute(_after(page, request)).all()
         uow.transaction.load_orders(row.id for row in rows)
         skipped: Counter[str] = Counter()
         for row in rows:
@@ -85,7 +85,7 @@ def _matching(request: ops.BulkRequest) -> Select[Any]:
     return query.where(_ORDERS.status.in_(statuses))
 
 
-def _after(page: Any, request: ops.BulkRequest) -> Any:
+def _after(page: Select[Any], request: ops.BulkRequest) -> Select[Any]:
     if request.after is None:
         return page
     same = (_ORDERS.created == request.after) & (_ORDERS.id > (request.after_id or ""))

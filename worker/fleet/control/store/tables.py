@@ -176,8 +176,8 @@ ALERTS = Table(
     Index("alerts_notified", "notified", "at"),
 )
 
-# The workflows whose runs are not leased for now. The project ``*`` is all of them, an empty workflow
-# all of a project.
+# The workflows whose runs are not leased for now. The project ``*`` is all of them, and an empty
+# workflow all of a project.
 PAUSES = Table(
     "pauses",
     METADATA,
