@@ -93,7 +93,9 @@ SECTIONS = {
         ),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
-        LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run, or many orders, and wait."),
+        LazyCommand(
+            "cancel", "worker.cli.cancel:cancel", "Cancel a run, or many orders, and wait."
+        ),
         LazyCommand("orders", "worker.cli.orders:orders", "List, show and change work orders."),
         LazyCommand("runs", "worker.cli.runs:runs", "List, show, retry and cancel runs."),
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
