@@ -27,6 +27,7 @@ class WorkOrder:
     ``input`` is where its input dataclip is stored, as ``owner/id``. ``ref`` is the name by which
     its workflow was requested, ``content`` a hash of what it was submitted with, ``request`` the id
     of the request that was answered with the rejection; each is ``None`` where unknown.
+    ``revision`` counts the published states.
     """
 
     id: str
@@ -44,6 +45,7 @@ class WorkOrder:
     ref: str | None = None
     content: str | None = None
     request: str | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,8 @@ class RunRecord:
     ``cancelling`` is set between a cancel request and its confirmation. ``plan_id`` is ``None``
     where it is the order's. ``started`` and ``finished`` are by the clock of the worker where it
     has reported them; ``skew`` is how far that clock was ahead, if it was off by a second or more.
-    ``changed`` is when the status changed last, by the clock of the control plane.
+    ``changed`` is when the status changed last, by the clock of the control plane. ``revision``
+    counts the published states.
     """
 
     id: str
@@ -86,6 +89,7 @@ class RunRecord:
     plan_id: str | None = None
     changed: int = 0
     skew: int | None = None
+    revision: int = 0
 
     @property
     def leased(self) -> bool:

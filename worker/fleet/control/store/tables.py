@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -42,6 +43,7 @@ ORDERS = Table(
     Column("ref", String(200)),
     Column("content", _ID),
     Column("request", _ID),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
@@ -77,6 +79,7 @@ RUNS = Table(
     Column("plan", _ID, ForeignKey("plans.id")),
     Column("changed", BigInteger, nullable=False, server_default="0"),
     Column("skew", BigInteger),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
@@ -129,6 +132,20 @@ DATACLIPS = Table(
     PrimaryKeyConstraint("owner", "id"),
 )
 
+# Parts of contents that are too large for a message, until something refers to them.
+CHUNKS = Table(
+    "chunks",
+    METADATA,
+    Column("owner", _DATACLIP, nullable=False),
+    Column("hash", _ID, nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("owner", "hash", "place"),
+    Index("chunks_received", "received"),
+)
+
 EVENTS = Table(
     "events",
     METADATA,
@@ -174,6 +191,8 @@ WORKERS = Table(
     Column("capacity", Integer, nullable=False),
     Column("version", _ID, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Column("heard", BigInteger, nullable=False, server_default="0"),
+    Column("host", String(200), nullable=False, server_default=""),
 )
 
 META = Table(
