@@ -32,7 +32,7 @@ from worker.fleet.messaging.content import (
     joined,
     ref_of,
 )
-from worker.fleet.worker.run_content import PlanCache, RunContents
+from worker.fleet.worker.content_fetcher import PlanCache, RunContents
 
 LIMIT = 16 * 1024
 CONTENT = bytes(range(256)) * 200

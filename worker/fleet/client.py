@@ -62,7 +62,7 @@ Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | G
 
 
 @dataclass(slots=True)
-class _Request:
+class _PendingRequest:
     """A request that waits for its reply, which may come in chunks."""
 
     message: Message
@@ -145,7 +145,7 @@ class Client:
         self._wait_s = wait_s
         self._name = name or client_name()
         self._user = user
-        self._waiting: dict[bytes, _Request] = {}
+        self._waiting: dict[bytes, _PendingRequest] = {}
         self._followers: dict[str, _Follower] = {}
         self._queues: list[_NotificationQueue] = []
         self._connected = asyncio.Event()
@@ -342,7 +342,7 @@ class Client:
         reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._wait_s) as timeout:
-                request = _Request(message, reply_future, timeout)
+                request = _PendingRequest(message, reply_future, timeout)
                 self._waiting[correlation] = request
                 await self._connected.wait()
                 if self._failure is not None:
@@ -358,7 +358,7 @@ class Client:
             raise ControlError(reply.error.code, reply.error.message)
         return msgspec.json.decode(bytes(reply.ok))
 
-    async def _retransmit_until_reply(self, request: _Request) -> wire.Reply:
+    async def _retransmit_until_reply(self, request: _PendingRequest) -> wire.Reply:
         while True:
             # Chunks of the reply are on their way: another one would only delay them.
             if not request.progressed:

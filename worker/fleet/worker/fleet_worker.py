@@ -30,10 +30,10 @@ from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
+from worker.fleet.worker.content_fetcher import RunContents
 from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import AttemptKey, Refusal, ReportSender
-from worker.fleet.worker.run_content import RunContents
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import monotonic_s, now_us, random_hex
 from worker.version import VERSION
