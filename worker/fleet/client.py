@@ -21,6 +21,7 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
@@ -224,6 +225,43 @@ class Client:
         """List the names of the registered workflows."""
         names: list[str] = await self._request("workflows", wire.Empty())
         return names
+
+    async def deploy(self, request: trigger_wire.Deploy) -> list[dict[str, Any]]:
+        """Deploy the workflows of a project with their triggers: all of them, or none.
+
+        Return the version of each, and whether it changed.
+        """
+        return _objects(await self._request("deploy", request))
+
+    async def rollback(
+        self, name: str, *, project: str = "default", version: str = ""
+    ) -> dict[str, Any]:
+        """Deploy an earlier version of a workflow again, by default the one before."""
+        request = trigger_wire.Rollback(name=name, project=project, version=version)
+        return _object(await self._request("rollback", request))
+
+    async def deployments(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List the deployed workflows with their triggers."""
+        query = trigger_wire.DeploymentQuery(project=project)
+        return _objects(await self._request("deployments", query))
+
+    async def deployed_workflow(self, name: str, *, project: str = "default") -> dict[str, Any]:
+        """Query a deployed workflow with its triggers."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _object(await self._request("workflow", ref))
+
+    async def workflow_history(
+        self, name: str, *, project: str = "default"
+    ) -> list[dict[str, Any]]:
+        """List the deployments of a workflow, newest first."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _objects(await self._request("workflow_history", ref))
+
+    async def dead_letters(
+        self, query: trigger_wire.DeadLetterQuery = trigger_wire.DeadLetterQuery()
+    ) -> list[dict[str, Any]]:
+        """List the messages that no order was made of, newest first."""
+        return _objects(await self._request("dead_letters", query))
 
     async def events(
         self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE_SIZE

@@ -12,6 +12,7 @@ import msgspec
 from worker.core.events import AnyEvent
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
 from worker.version import VERSION
 
 _REF = "#/components/schemas/{name}"
@@ -50,11 +51,11 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
     return [
         *(
             (f"requests.{method}", topics.request(method), (type,), "receive")
-            for method, type in wire.REQUESTS.items()
+            for method, type in ALL_REQUESTS.items()
         ),
         *(
             (f"requests.{method}.user", topics.request(method, "{user}"), (type,), "receive")
-            for method, type in wire.REQUESTS.items()
+            for method, type in ALL_REQUESTS.items()
         ),
         ("replies", topics.client("{client}"), (wire.Reply,), "send"),
         *(
