@@ -23,7 +23,7 @@ from tests.support.control_plane_harness import (
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.triggers.schedule import check_schedule, due_ticks, next_tick
+from worker.fleet.control.triggers.cron_schedule import check_schedule, due_ticks, next_tick
 from worker.fleet.messaging.trigger_messages import CronTrigger
 
 MINUTE = 60 * SECOND
@@ -130,7 +130,7 @@ def test_years_of_minutes_are_caught_up_in_parts() -> None:
     "expression", ["* * * *", "* * * * * *", "60 * * * *", "0 0 31 2 *", "", "@often"]
 )
 def test_what_is_no_schedule(expression: str) -> None:
-    with pytest.raises(ValueError, match="fields|no schedule"):
+    with pytest.raises(ValueError, match=r"fields|no schedule"):
         check_schedule(expression, "UTC")
 
 

@@ -10,7 +10,6 @@ from worker.cli.connection import BrokerConnection
 from worker.cli.options import PATH, as_json, client_options, command, option
 from worker.fleet.client import Client
 from worker.fleet.messaging.topics import check_name
-from worker.fleet.project_files import read_project
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
 
@@ -48,10 +47,9 @@ def deploy(
       worker deploy project.yaml --project north --triggers north-triggers.yaml
     """
     check_name(project, "--project")
-    request = read_project(file, project=project, triggers=triggers)
 
     async def send(client: Client) -> int:
-        for result in await client.deploy(request):
+        for result in await client.deploy(file, project=project, triggers=triggers):
             if as_json:
                 print(dumps(result))
                 continue

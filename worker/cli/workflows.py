@@ -13,7 +13,6 @@ from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
 from worker.cli.printing import format_time, print_list
 from worker.fleet.client import Client
-from worker.fleet.messaging.trigger_messages import DeadLetterQuery
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
 
@@ -26,7 +25,9 @@ SECTIONS = {
             "show", "worker.cli.workflows:show", "Show a deployed workflow with its triggers."
         ),
         LazyCommand(
-            "history", "worker.cli.workflows:history", "List the deployments of a workflow."
+            "history",
+            "worker.cli.workflows:history",
+            "List the deployments of a workflow, newest first.",
         ),
         LazyCommand(
             "rollback",
@@ -36,7 +37,7 @@ SECTIONS = {
         LazyCommand(
             "dead-letters",
             "worker.cli.workflows:dead_letters",
-            "List the messages that no order was made of.",
+            "List the messages that no order was made of, with the reasons.",
         ),
     )
 }
@@ -168,7 +169,7 @@ def rollback(
 @as_json
 @client_options
 def dead_letters(*, connection: BrokerConnection, project: str | None, as_json: bool) -> int:
-    """List the messages that no order was made of, newest first, with the reasons.
+    """List the messages that no order was made of, with the reasons.
 
     \b
     Examples:
@@ -178,7 +179,7 @@ def dead_letters(*, connection: BrokerConnection, project: str | None, as_json: 
 
     async def request(client: Client) -> int:
         return print_list(
-            await client.dead_letters(DeadLetterQuery(project=project)),
+            await client.dead_letters(project=project),
             lambda letter: print(dumps(letter) if as_json else _dead_letter(letter)),
             if_empty="" if as_json else NO_DEAD_LETTERS,
         )

@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -226,11 +227,20 @@ class Client:
         names: list[str] = await self._request("workflows", wire.Empty())
         return names
 
-    async def deploy(self, request: trigger_wire.Deploy) -> list[dict[str, Any]]:
-        """Deploy the workflows of a project with their triggers: all of them, or none.
+    async def deploy(
+        self, file: str | Path, *, project: str = "default", triggers: str | Path | None = None
+    ) -> list[dict[str, Any]]:
+        """Deploy the workflows of a file with their triggers: all of them, or none.
 
-        Return the version of each, and whether it changed.
+        ``triggers`` is a file with more triggers, by default ``triggers.yaml`` beside it. Return
+        the version of each workflow, and whether it changed. Raises :class:`LoadError` for a file
+        that cannot be deployed.
         """
+        # Imported late: the other requests read no files.
+        from worker.fleet.project_files import read_project
+
+        more = None if triggers is None else Path(triggers)
+        request = read_project(Path(file), project=project, triggers=more)
         return _objects(await self._request("deploy", request))
 
     async def rollback(
@@ -258,9 +268,13 @@ class Client:
         return _objects(await self._request("workflow_history", ref))
 
     async def dead_letters(
-        self, query: trigger_wire.DeadLetterQuery = trigger_wire.DeadLetterQuery()
+        self, *, project: str | None = None, before: int | None = None, limit: int = 50
     ) -> list[dict[str, Any]]:
-        """List the messages that no order was made of, newest first."""
+        """List the messages that no order was made of, newest first.
+
+        For the next page ``before`` is the time of the last one.
+        """
+        query = trigger_wire.DeadLetterQuery(project=project, before=before, limit=limit)
         return _objects(await self._request("dead_letters", query))
 
     async def events(

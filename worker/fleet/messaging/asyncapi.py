@@ -109,7 +109,19 @@ def _schemas() -> dict[str, Any]:
     # The events of a report are Raw, so that whoever passes them on need not decode them.
     for name in ("RunEvents", "RunReport"):
         schemas[name]["properties"]["events"]["items"] = {"oneOf": event["anyOf"]}
-    return {name: _described(schemas[name]) for name in sorted(schemas)}
+    return {name: _with_plain_discriminators(_described(schemas[name])) for name in sorted(schemas)}
+
+
+def _with_plain_discriminators(schema: Any) -> Any:
+    """Return a schema with AsyncAPI's discriminators, names of properties, and not OpenAPI's."""
+    if isinstance(schema, list):
+        return [_with_plain_discriminators(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _with_plain_discriminators(value) for key, value in schema.items()}
+    if isinstance(discriminator := plain.get("discriminator"), dict):
+        plain["discriminator"] = discriminator["propertyName"]
+    return plain
 
 
 def _described(schema: dict[str, Any]) -> dict[str, Any]:

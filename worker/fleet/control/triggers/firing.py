@@ -27,7 +27,7 @@ _LIVE = select(tables.TRIGGERS.c.id).where(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ReplyAddress:
     """Where the result of an order goes; ``accepted``: as soon as there is the order."""
 
     topic: str
@@ -47,7 +47,7 @@ class Firing:
     input: bytes
     key: str = ""
     window_s: float = 0.0
-    reply: Reply | None = None
+    reply: ReplyAddress | None = None
     topic: str = ""
     payload: bytes = b""
 

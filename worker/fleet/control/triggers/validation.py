@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from worker.fleet.control.triggers.schedule import ScheduleError, check_schedule
+from worker.fleet.control.triggers.cron_schedule import ScheduleError, check_schedule
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.messaging.trigger_messages import (
     CronTrigger,
