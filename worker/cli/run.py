@@ -11,6 +11,7 @@ from worker.cli.options import (
     PATH,
     check_only,
     command,
+    fuel,
     input_state,
     isolation,
     no_python,
@@ -34,6 +35,7 @@ Examples:
   worker run . --workflow case-referral     (a project checkout)
   worker run project.yaml --record on-failure
   worker run sync.yaml --collections ./collections
+  worker run project.yaml --fuel --fuel-limit 50M
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -54,6 +56,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @stop_after("--end")
 @only_step
 @run_limits
+@fuel
 @permissions
 @openfn_ways
 @no_python
@@ -94,6 +97,7 @@ def run(
     record: str | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
+    counts_fuel: bool,
     **limits: Any,
 ) -> int:
     """Run a workflow to its end and show every step.
@@ -127,6 +131,7 @@ def run(
             isolation=isolation,
             allow_hosts=allow_hosts,
             collections=collections,
+            fuel=counts_fuel,
             limits=limits,
             workflow_options={
                 **({"permissive_globals": True} if permissive_globals else {}),

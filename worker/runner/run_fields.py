@@ -32,6 +32,7 @@ class RunFields(TypedDict, total=False):
     memory_mb: int | None
     state_mb: float | None
     payload_mb: float | None
+    fuel_limit: int | None
     credentials: Mapping[str, Mapping[str, Any]] | None
     allow_hosts: Sequence[str] | None
     start: str
@@ -45,6 +46,7 @@ class RunFields(TypedDict, total=False):
     clock_start_us: int
     moments_us: Mapping[tuple[str, int], int]
     collections: str | Path | Collections | None
+    fuel: bool
 
 
 _LIMITS: Final = {
@@ -52,6 +54,7 @@ _LIMITS: Final = {
     "memory_mb": "memory_mb",
     "state_mb": "state_mb",
     "payload_mb": "payload_mb",
+    "fuel_limit": "fuel",
 }
 _EXPECTED: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "credentials": (Mapping, "a dict of credentials by name"),
@@ -64,6 +67,7 @@ _EXPECTED: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "clock": (ClockKind, "a worker.ClockKind"),
     "clock_start_us": (int, "microseconds since the epoch"),
     "moments_us": (Mapping, "a dict"),
+    "fuel": (bool, "True or False"),
     "collections": ((str, Path, Collections), "a folder or a URL"),
 }
 

@@ -16,8 +16,8 @@ from worker.core.status import STATUSES, Status
 from worker.fleet.control.store import deployments as rows
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.deployments import LiveTrigger
-from worker.fleet.control.triggers.firing import Firing, OrderMaker, fire
 from worker.fleet.control.triggers.cron_schedule import due_ticks
+from worker.fleet.control.triggers.firing import Firing, OrderMaker, fire
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.messaging.trigger_messages import CronTrigger
 

@@ -17,8 +17,8 @@ from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import deployments as rows
 from worker.fleet.control.store.deployments import DeploymentRow, LiveTrigger, VersionRow
-from worker.fleet.control.triggers.dead_letters import list_dead_letters
 from worker.fleet.control.triggers.cron_schedule import next_tick
+from worker.fleet.control.triggers.dead_letters import list_dead_letters
 from worker.fleet.control.triggers.validation import TriggerError, check_trigger
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
