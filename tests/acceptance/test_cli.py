@@ -122,7 +122,7 @@ def write(path: Path, content: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere.yaml",), "nowhere.yaml: cannot be read: No such file"),
+        (("nowhere.yaml",), "nowhere.yaml: there is no such file"),
         (("graphs",), "graphs"),
         ((*GOOD, "--only", "a", "--start-at", "b"), "--only starts and stops at one step"),
         ((*GOOD, "--json", "--output", "-"), "both write to stdout"),

@@ -34,6 +34,7 @@ from worker.runner.pool import Pool
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -102,7 +103,7 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             recordings.append(path)
         else:
-            raise UsageError(f"there is no recording {path}")
+            raise UsageError(f"there is no recording {path}{suggest_file(path)}")
     if not recordings:
         raise UsageError("no recordings found (worker run --record FILE makes one)")
     return recordings
@@ -188,7 +189,9 @@ def _kind(outcome: Replay | WorkerError) -> str:
 def _as_text(path: Path, outcome: Replay | WorkerError, alone: bool) -> list[str]:
     name = printable(str(path))
     if isinstance(outcome, WorkerError):
-        return [f"✗ {name}: {printable(str(outcome))}"]
+        # An error of the file begins with its name.
+        text = printable(str(outcome)).removeprefix(f"{name}: ")
+        return [f"✗ {name}: {text}"]
     lines = [f"! {name}: {printable(damage)}" for damage in outcome.recording.damage]
     if outcome.divergence is not None:
         return [*lines, f"✗ {name}: {_difference(outcome.divergence)}"]
