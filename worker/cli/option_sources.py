@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +30,13 @@ OPENING = frozenset(
     ["allow-host", "allow-python", "allow-adaptor", "autoinstall", "alert-command",
      "alert-webhook", "isolation", "host", "trusted-host", "metrics-listen", "store",
      "collections", "secret-key-file", "allow-inline-secrets", "token-file",
-     "lightning", "secret-file", "no-public-hosts"]
+     "lightning", "secret-file", "no-public-hosts",
+     # Both open the hosts that they name, private ones too.
+     "credentials", "state-path",
+     "policy", "max-timeout", "max-memory", "max-state", "max-payload", "max-log-payload",
+     "max-events", "max-executions"]
 )  # fmt: skip
+_PATH = re.compile(r"\b(FILE|DIR)\b")
 PASSWORD = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
 
 
@@ -85,10 +91,12 @@ def _check_harmless(option: click.Parameter, setting: Setting) -> None:
             f"{setting.source}: a broker of a folder's file does not get the password in "
             f"{PASSWORD}: use --mqtt, or WORKER_MQTT"
         )
-    is_path = isinstance(option.type, click.Path) or "FILE" in (option.metavar or "")
-    values = setting.value if isinstance(setting.value, list) else [setting.value]
-    for value in values if is_path else ():
-        if not Path(str(value)).resolve().is_relative_to(Path.cwd().resolve()):
+    if not isinstance(option.type, click.Path) and not _PATH.search(option.metavar or ""):
+        return
+    values = map(str, setting.value if isinstance(setting.value, list) else [setting.value])
+    # What follows a colon can be the path (on-failure:DIR).
+    for value in (part for text in values for part in (text, text.partition(":")[2])):
+        if not Path(value).resolve().is_relative_to(Path.cwd().resolve()):
             raise UsageError(
                 f"{setting.source}: '{value}' is outside of this folder: use --{name}, or the "
                 "environment"

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from worker.cli import complete, option_sources
 from worker.cli.renamed import warn_renamed
-from worker.cli.value_types import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
+from worker.cli.value_types import COUNTS, MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
 from worker.workflow.limit_ranges import RANGES
 
@@ -42,10 +42,13 @@ DURATION = NumberRange(min=0, min_open=True, max=10**9, units=SECONDS)
 SIZE = NumberRange(min=0, min_open=True, max=10**9, units=MEGABYTES)
 
 
+_UNITS = {"_s": SECONDS, "_mb": MEGABYTES, "fuel": COUNTS}
+
+
 def limit_type(name: str) -> NumberRange:
     """Return the type of an option for a field of ``Limits``, with its range and units."""
     limit = RANGES[name]
-    units = SECONDS if name.endswith("_s") else MEGABYTES if name.endswith("_mb") else None
+    units = next((units for end, units in _UNITS.items() if name.endswith(end)), None)
     if limit.is_whole:
         return WholeNumberRange(limit.minimum, limit.maximum, units=units)
     return NumberRange(min=0, min_open=True, max=limit.maximum, units=units)
@@ -253,7 +256,12 @@ run_limits = options(
            help="Kill the run after so many executions of steps.  [default: 250000]"),
     option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
            help="Kill the run when its events are larger.  [default: 256]"),
+    option("--fuel-limit", "fuel", type=limit_type("fuel"), metavar="N",
+           help="Kill the run after so many instructions, such as 50M.  [default: none]"),
 )  # fmt: skip
+fuel = option("--fuel", "counts_fuel", is_flag=True,
+              help="Count the engine's instructions for each step: the same number on every "
+                   "machine. Runs take a third longer.")  # fmt: skip
 
 # --- what a run may do ----------------------------------------------------------------------------
 
@@ -308,6 +316,9 @@ max_limits = options(
            help="Kill a run after so many executions of steps.  [default: 250000]"),
     option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
            help="Kill a run when its events are larger.  [default: 256]"),
+    option("--fuel-limit", "fuel", type=limit_type("fuel"), metavar="N",
+           help="Most instructions of a run, such as 50M; a lower limit of an order counts.  "
+                "[default: none]"),
 )  # fmt: skip
 
 # --- output ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command
 from worker.cli.printing import print_list, print_order, print_run
-from worker.cli.query_filters import query_filters
+from worker.cli.query_filters import query_fields, query_filters
 from worker.cli.short_ids import find_order_id
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import OrderQuery
@@ -57,7 +57,7 @@ def list_orders(*, connection: BrokerConnection, as_json: bool, **filters: Any) 
 
     async def request(client: Client) -> int:
         return print_list(
-            await client.orders(OrderQuery(**filters)),
+            await client.orders(OrderQuery(**query_fields(filters))),
             lambda order: print_order(order, as_json=as_json),
             if_empty="" if as_json else "no orders",
         )

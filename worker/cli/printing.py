@@ -16,6 +16,7 @@ from worker.fleet.monitor.decode import events_from_reply
 from worker.sinks.terminal import PlainLines, log_line
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
+from worker.util.machine_clock import now_us
 from worker.workflow.load import load
 
 T = TypeVar("T")
@@ -26,12 +27,12 @@ async def follow_order(
 ) -> int:
     """Print the events of an order's last run; return the exit code of its status.
 
-    Where a run is lost and another one takes its place, that one is followed.
+    Where a run ends badly and another one takes its place, that one is followed.
     """
     while True:
         code = await follow(client, run_id, as_json=as_json, to_stderr=to_stderr)
         run = await client.run(run_id)
-        if run["status"] != "lost":
+        if run["status"] in ("success", "cancelled"):
             return code
         order = await client.order(run["order_id"])
         if order["last_run"] == run_id:
@@ -99,6 +100,8 @@ def print_order(order: Mapping[str, Any], *, as_json: bool) -> None:
     print(f"{_status(order)}  {order['order_id']}  {_when(order['created'])}  {_where(order)}")
     if order.get("last_run"):
         print(f"    run {order['last_run']} ({order['runs']} in all)")
+    if order.get("tags"):
+        print(f"    tags {printable(' '.join(order['tags']))}")
     if order.get("reason"):
         print(f"    {one_line(order['reason'])}")
 
@@ -111,8 +114,11 @@ def print_run(run: Mapping[str, Any], *, as_json: bool) -> None:
     at = f" on {run['worker']}" if run.get("worker") else ""
     again = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
     print(f"{_status(run)}  {run['run_id']}  {_when(run['created'])}  {_where(run)}{at}{again}")
-    if run.get("error_type"):
-        error = f"{run['error_type']}: {run.get('error_message') or ''}"
+    if run["status"] == "pending" and (run.get("not_before") or 0) > now_us():
+        print(f"    not before {_when(run['not_before'])}")
+    if run.get("error_type") or run.get("error_message"):
+        type = f"{run['error_type']}: " if run.get("error_type") else ""
+        error = f"{type}{run.get('error_message') or ''}"
         print(f"    {one_line(error, 500)}")
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from worker.cli.options import Decorator, option, options
+from worker.cli.times import PastTime, time_us
 from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.core.status import Status
+
+
+def query_fields(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the options as fields of a query, times in microseconds."""
+    times = {name: time_us(filters[name]) for name in ("since", "until")}
+    return {**filters, **times}
 
 
 def query_filters(noun: str) -> Decorator:
@@ -14,6 +24,11 @@ def query_filters(noun: str) -> Decorator:
                metavar="STATUS", help=f"Only {noun} with this status."),
         option("--project", metavar="NAME", help=f"Only {noun} of this project."),
         option("--workflow", metavar="NAME", help=f"Only {noun} of this workflow."),
+        option("--tag", metavar="TAG", help=f"Only {noun} with this tag."),
+        option("--since", type=PastTime(), metavar="TIME",
+               help=f"Only {noun} submitted since this time, or in the last 2h."),
+        option("--until", type=PastTime(), metavar="TIME",
+               help=f"Only {noun} submitted before this time."),
         option("--search", default="", metavar="TEXT",
                help=f"Only {noun} with TEXT in an id or the workflow."),
         option("--limit", type=WholeNumberRange(1, 1000), default=50, show_default=True,

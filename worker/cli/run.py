@@ -13,6 +13,7 @@ from worker.cli.options import (
     check_only,
     check_stdin,
     command,
+    fuel,
     input_state,
     isolation,
     no_python,
@@ -36,6 +37,7 @@ Examples:
   worker run . --workflow case-referral     (a project checkout)
   worker run project.yaml --record on-failure
   worker run sync.yaml --collections ./collections
+  worker run project.yaml --fuel --fuel-limit 50M
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -56,6 +58,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @stop_after("--end")
 @only_step
 @run_limits
+@fuel
 @permissions
 @openfn_ways
 @no_python
@@ -96,6 +99,7 @@ def run(
     record: str | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
+    counts_fuel: bool,
     **limits: Any,
 ) -> int:
     """Run a workflow to its end and show every step.
@@ -130,6 +134,7 @@ def run(
             isolation=isolation,
             allow_hosts=allow_hosts,
             collections=collections,
+            fuel=counts_fuel,
             limits=limits,
             workflow_options={
                 **({"permissive_globals": True} if permissive_globals else {}),

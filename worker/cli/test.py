@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import aclosing
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from worker.cli.files import write_file
 from worker.cli.options import (
     PATH,
     command,
+    fuel,
     jobs,
     option,
     write_cases,
@@ -22,7 +24,7 @@ from worker.cli.options import (
 from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
-from worker.sinks.terminal_text import one_line, printable
+from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult, run_cases_in_parallel
@@ -56,6 +58,7 @@ from worker.workflow.model import Workflow
 @option("--record", metavar="on-failure[:DIR]",
         help="Keep a recording of each case that fails in DIR, for worker report.  "
              "[default of DIR: recordings]")  # fmt: skip
+@fuel
 @write_cases(help="Write a case for each change that no case notices to FILE.")
 @option("--schema", is_flag=True, help="Print the JSON Schema of case files and exit.")
 def test(
@@ -72,6 +75,7 @@ def test(
     flaky: int | None,
     watch: bool,
     record: str | None,
+    counts_fuel: bool,
     write_cases: Path | None,
     schema: bool,
 ) -> int:
@@ -90,6 +94,7 @@ def test(
       worker test graphs --flaky 5
       worker test graphs --record on-failure
       worker test graphs --watch
+      worker test graphs --fuel
 
     \b
     Exit code: 0 all passed, 1 a case failed (also under --flaky), or too few rules were
@@ -106,8 +111,12 @@ def test(
 
         return watch_cases(files, keyword, jobs, print_result)
     cases = _select([case for file in files for case in load_cases(file)], keyword)
+    if counts_fuel:
+        cases = [replace(case, fuel=True) for case in cases]
     # Only these read the runs themselves.
-    keep_runs = update or folder is not None or _needs_coverage(coverage, fail_under, draw)
+    keep_runs = (
+        counts_fuel or update or folder is not None or _needs_coverage(coverage, fail_under, draw)
+    )
     results = asyncio.run(_run_all(cases, jobs, keep_runs=keep_runs))
     if folder is not None:
         _record_failures(results, folder)
@@ -261,7 +270,8 @@ async def _run_all(cases: list[Case], jobs: int, *, keep_runs: bool) -> list[Cas
 
 def print_result(result: CaseResult) -> None:
     case = result.case
-    print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}")
+    cost = "" if not result.cost else f"  {format_cost(result.cost)} instructions"
+    print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}{cost}")
     for mismatch in result.mismatches:
         print(f"    {printable(f'{case.file}:{case.line}')}: {printable(mismatch)}")
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -27,6 +28,7 @@ from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.util.machine_clock import random_hex
 from worker.workflow.json_input import encode_object
+from worker.workflow.order_retry import OrderRetry
 
 RETRANSMIT_S = 2.0
 PAGE_SIZE = 500
@@ -150,10 +152,20 @@ class Client:
         priority: int = 0,
         options: RunOptions = RunOptions(),
         order_id: str | None = None,
+        not_before: datetime | None = None,
+        start_by: datetime | None = None,
+        unique: str | None = None,
+        over_limit: Literal["reject", "queue"] | None = None,
+        tags: Sequence[str] = (),
+        retry: OrderRetry | None = None,
     ) -> dict[str, Any]:
         """Submit a work order for a registered workflow or for an execution plan.
 
-        Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
+        It does not begin before ``not_before``, and is rejected where it has not by ``start_by``.
+        At most one order of a project with the same ``unique`` key waits or runs: a newer one
+        replaces one that waits, and is rejected while one runs. With ``over_limit="queue"`` it
+        waits instead, here and at the limits of its project. ``retry`` repeats it where it ends
+        badly. Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
         """
         request = wire.Submit(
             order_id=order_id or random_hex(16),
@@ -163,6 +175,12 @@ class Client:
             project=project,
             priority=priority,
             options=options,
+            not_before=_time_us(not_before),
+            start_by=_time_us(start_by),
+            unique=unique,
+            over_limit=over_limit,
+            tags=tuple(tags),
+            retry=retry,
         )
         return _object(await self._request("submit", request))
 
@@ -479,6 +497,11 @@ _NOTIFICATIONS: dict[str, Any] = {
 
 def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
     return msgspec.Raw(wire.well_formed(encode_object(value, name)).encode())
+
+
+def _time_us(time: datetime | None) -> int | None:
+    """Return a time in microseconds since the epoch; one without a zone is a local one."""
+    return None if time is None else int(time.timestamp() * 1e6)
 
 
 def _object(value: Any) -> dict[str, Any]:

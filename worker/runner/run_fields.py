@@ -33,6 +33,7 @@ class RunFields(TypedDict, total=False):
     memory_mb: int | None
     state_mb: float | None
     payload_mb: float | None
+    fuel_limit: int | None
     credentials: Mapping[str, Mapping[str, Any]] | None
     allow_hosts: Sequence[str] | None
     start: str
@@ -46,6 +47,7 @@ class RunFields(TypedDict, total=False):
     clock_start_us: int
     moments_us: Mapping[tuple[str, int], int]
     collections: str | Path | Collections | None
+    fuel: bool
 
 
 _LIMITS: Final = {
@@ -53,6 +55,7 @@ _LIMITS: Final = {
     "memory_mb": "memory_mb",
     "state_mb": "state_mb",
     "payload_mb": "payload_mb",
+    "fuel_limit": "fuel",
 }
 _STEPS: Final = frozenset(("start", "end", "only"))
 _EXPECTED: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
@@ -66,6 +69,7 @@ _EXPECTED: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "clock": (ClockKind, "a worker.ClockKind"),
     "clock_start_us": (int, "microseconds since the epoch"),
     "moments_us": (Mapping, "a dict"),
+    "fuel": (bool, "True or False"),
     "collections": ((str, Path, Collections), "a folder or a URL"),
 }
 

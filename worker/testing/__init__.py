@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from worker.testing.case import Case, CronSchedule, Expectation, ExpectedOutput, RetryPolicy
     from worker.testing.case_reader import load_cases
     from worker.testing.case_runner import CaseResult, run_case, run_cases
+    from worker.testing.cost_bound import CostBound
     from worker.testing.coverage import Coverage, measure, merge
     from worker.testing.fixtures import ExplainedBool, RunUnderTest, WorkflowUnderTest
     from worker.testing.json_schema import case_schema
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Case": "worker.testing.case",
     "CaseResult": "worker.testing.case_runner",
+    "CostBound": "worker.testing.cost_bound",
     "Coverage": "worker.testing.coverage",
     "CronSchedule": "worker.testing.case",
     "Expectation": "worker.testing.case",
@@ -73,6 +75,7 @@ _MODULES = {
 __all__ = [
     "Case",
     "CaseResult",
+    "CostBound",
     "Coverage",
     "CronSchedule",
     "Expectation",

@@ -38,6 +38,7 @@ from worker.testing.case_keys import (
     print_deprecation,
     spellings,
 )
+from worker.testing.cost_bound import CostBound, parse_cost_bound
 from worker.testing.matrix import expand
 from worker.testing.stub_reader import read_stub
 from worker.util.json import dumps
@@ -162,12 +163,13 @@ class _CaseReader:
         self._keys.check(node, "case", CASE_KEYS)
         script = dict(self._script(self._default("steps")))
         script |= dict(self._script(node.at("steps")))
+        expect = self._expectation(node.at("expect"), EXPECT_KEYS)
         return Case(
             name=node.at("name").name(),
             workflow=self._workflow,
             input=self._input(node),
             script=script,
-            expect=self._expectation(node.at("expect"), EXPECT_KEYS),
+            expect=expect,
             limits=self._limits(node),
             start_at=self._step_or_default(node, "start_at"),
             stop_after=self._step_or_default(node, "stop_after"),
@@ -178,6 +180,7 @@ class _CaseReader:
             credentials=_credentials(self._own_or_default(node, "credentials")),
             collections=_collections(self._own_or_default(node, "collections")),
             run_id=node.at("run_id").name(""),
+            fuel=expect.has_cost,
             file=node.document.file,
             line=node.position[0],
             index=index,
@@ -281,6 +284,11 @@ class _CaseReader:
             outputs=tuple(self._outputs(node.at("outputs"))),
             logs=tuple(line.any_text() for line in node.at("logs").elements()),
             collections=node.at("collections").data() if node.has("collections") else {},
+            cost=_cost_bound(node.at("cost")) if node.has("cost") else None,
+            costs={
+                self._steps.check(step, bound): _cost_bound(bound)
+                for step, bound in node.at("costs").items()
+            },
             runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
         )
 
@@ -372,6 +380,13 @@ def _limit(node: Cursor, field: str) -> float | None:
     if value is not None and (problem := RANGES[field].problem(value)):
         node.fail(problem)
     return value
+
+
+def _cost_bound(node: Cursor) -> CostBound:
+    bound = parse_cost_bound(node.name())
+    if bound is None:
+        node.fail(f"expected a bound such as '< 2M', found {describe(node.value)}")
+    return bound
 
 
 def _number(node: Cursor, default: float) -> float:

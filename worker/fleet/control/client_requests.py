@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,18 @@ from worker.core.status import Status
 from worker.errors import LoadError, UsageError
 from worker.fleet.control import views
 from worker.fleet.control.admission import rejection
-from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, Policy, Right
+from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, OverLimit, Policy, Right
 from worker.fleet.control.store import queries
+from worker.fleet.control.unique_orders import (
+    RECHECK_US,
+    replace_queued,
+    running,
+    unfinished_with_key,
+)
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
@@ -104,6 +110,7 @@ class RequestHandler:
             raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
         workflow = self._workflow_of(request)
         _check_limits(request.options)
+        _check_times(request)
         # A plan of its own can have any name, so the name proves nothing.
         name = None if request.workflow is None else workflow.name
         self._check_credentials(request.project, workflow, name)
@@ -178,9 +185,19 @@ class RequestHandler:
             created=uow.next_timestamp(),
             ref=request.workflow,
             content=content_hash(request),
+            unique_key=request.unique,
+            retry=None if request.retry is None else wire.encode(request.retry).decode(),
+            tags=join_tags(request.tags),
         )
-        reason = self._rejection(uow, request.project)
-        if reason is not None:
+        over_limit = request.over_limit or self._policy.of(request.project).over_limit
+        with_key = unfinished_with_key(uow, order)
+        waits = over_limit == "queue" and running(with_key) is not None
+        reason = self._rejection(uow, request.project, over_limit)
+        if reason is None and not waits and (other := running(with_key)) is not None:
+            reason = f"order {other.order_id} with the key '{request.unique}' has not ended"
+        if reason is None:
+            replace_queued(uow, with_key, order)
+        else:
             order = replace(
                 order, status=Status.REJECTED, reason=reason, request=uow.request_id or None
             )
@@ -190,12 +207,23 @@ class RequestHandler:
         uow.transaction.put_dataclip(request.order_id, "input", input_text)
         uow.transaction.put_order(order)
         if reason is None:
-            order = add_run(uow, order, unused_run_id(uow, order))
+            order = add_run(
+                uow,
+                order,
+                unused_run_id(uow, order),
+                not_before=request.not_before or 0,
+                start_by=request.start_by,
+                until=uow.now_us + RECHECK_US if waits else 0,
+            )
         return order
 
-    def _rejection(self, uow: UnitOfWork, project: str) -> str | None:
+    def _rejection(
+        self, uow: UnitOfWork, project: str, over_limit: OverLimit | None = None
+    ) -> str | None:
         """Return why one more run of a project is rejected, or ``None``."""
         limit = self._policy.of(project)
+        if (over_limit or limit.over_limit) == "queue":
+            return None
         # Reading a project locks its row: projects without limits need not wait for each other.
         if limit.concurrent is None and limit.per_period is None:
             return None
@@ -251,6 +279,9 @@ class RequestHandler:
             raise RequestError(
                 "conflict", f"run {newest.id} is {newest.status.value}: cancel it, or wait for it"
             )
+        if others := unfinished_with_key(uow, order):
+            text = f"order {others[0].order_id} with the key '{order.unique_key}' has not ended"
+            raise RequestError("conflict", text)
 
 
 def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
@@ -303,6 +334,16 @@ def _check_limits(options: wire.RunOptions) -> None:
         raise RequestError("invalid", f"options.{error}") from error
 
 
+def _check_times(request: wire.Submit) -> None:
+    if request.start_by is not None and request.start_by < (request.not_before or 0):
+        raise RequestError("invalid", "start_by is before not_before: the order could never start")
+
+
+def join_tags(tags: Sequence[str]) -> str:
+    """Return tags as they are stored: sorted, with a space around each."""
+    return f" {' '.join(sorted(set(tags)))} " if tags else ""
+
+
 def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, step: str) -> str:
     if run is None:
         raise RequestError("unknown", f"order {order.id} has no run: it was {order.status.value}")
@@ -315,6 +356,10 @@ def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, ste
     raise RequestError("unknown", f"no input of '{step}' is stored for run {run.id}: {reason}")
 
 
+# Without the times: a client that repeats an order may compute them anew.
+_HASHED = ("unique", "over_limit", "tags", "retry")
+
+
 def content_hash(request: wire.Submit) -> str:
     """Compute a hash of what an order was submitted with, apart from its id."""
     try:
@@ -325,6 +370,8 @@ def content_hash(request: wire.Submit) -> str:
             request.project,
             request.priority,
             msgspec.to_builtins(request.options),
+            # Only where there are any: the hashes of earlier versions had none.
+            *((name, value) for name in _HASHED if (value := getattr(request, name))),
         ]
         # Sorted, because objects with the same members are the same content.
         encoded = msgspec.json.encode(content, order="sorted")
@@ -378,11 +425,21 @@ def add_run(
     start: str = "",
     input: str = "",
     plan_id: str | None = None,
+    not_before: int = 0,
+    start_by: int | None = None,
+    until: int = 0,
+    retries: int = 0,
 ) -> WorkOrder:
-    """Add a run to an order and to the queue. Return the order with the run as its last."""
+    """Add a run to an order and to the queue. Return the order with the run as its last.
+
+    It is delayed where ``not_before`` or ``until`` is later than now; ``until`` is when something
+    else that it waits for is looked at again.
+    """
     order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
     uow.transaction.put_order(order)
     created = uow.next_timestamp()
+    due = max(not_before, until)
+    delayed = due > uow.now_us
     uow.add_run(
         RunRecord(
             id=run_id,
@@ -397,6 +454,11 @@ def add_run(
             created=created,
             changed=created,
             plan_id=plan_id,
+            phase=RunPhase.DELAYED if delayed else RunPhase.AVAILABLE,
+            expires=due if delayed else 0,
+            not_before=not_before,
+            start_by=start_by,
+            retries=retries,
         )
     )
     return order

@@ -11,9 +11,12 @@ from typing import Any
 
 import msgspec
 
+from worker.core.status import STATUSES, Status
 from worker.fleet.control import worker_messages
+from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.claiming import RunSelector
 from worker.fleet.control.client_requests import RequestError, RequestHandler
+from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.inbound import (
     InboundMessage,
@@ -23,12 +26,12 @@ from worker.fleet.control.inbound import (
 )
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
-from worker.fleet.control.lost_runs import repeat_lost_run
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.unique_orders import release_key
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
     Outgoing,
@@ -55,6 +58,8 @@ CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
 """A tick that comes this late means that this process itself was suspended."""
 _CHECKPOINT = "sure"
+REPEATABLE = frozenset(Status) - {Status.SUCCESS, Status.CANCELLED, Status.REJECTED}
+"""The statuses whose runs a retry policy can repeat."""
 
 
 class MessageProcessor:
@@ -119,7 +124,7 @@ class MessageProcessor:
                     self._handle(uow, inbound)
                 except MessageRefused as refusal:
                     uow.refuse(refusal)
-            self._repeat_lost_runs(uow)
+            self._follow_up(uow)
             self._assign_runs(uow)
         return self._committed(uow)
 
@@ -152,7 +157,9 @@ class MessageProcessor:
             if self._leases_restart:
                 transaction.cap_leases(uow.lease_end)
             self._expire_leases(uow)
-            self._repeat_lost_runs(uow)
+            reject_late_runs(uow)
+            queue_due_runs(uow)
+            self._follow_up(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
             self._assign_runs(uow)
@@ -267,9 +274,14 @@ class MessageProcessor:
                 uow.apply(run, Expired(at=uow.now_us))
                 uow.outgoing.expired.append(run)
 
-    def _repeat_lost_runs(self, uow: UnitOfWork) -> None:
-        for run in uow.lost:
-            repeat_lost_run(uow, self._policy, run)
+    def _follow_up(self, uow: UnitOfWork) -> None:
+        """Do what follows from the ends of runs: retries first, as they keep their order's key."""
+        for run in uow.ended:
+            if run.status in REPEATABLE:
+                retry_automatically(uow, self._policy, run)
+            order = uow.transaction.order(run.order_id)
+            if order is not None and order.unique_key is not None and STATUSES[order.status].final:
+                release_key(uow, order)
 
     def _write_checkpoint(self, uow: UnitOfWork) -> None:
         """Store a time before which all committed states are published, for the next start."""
@@ -322,6 +334,7 @@ class MessageProcessor:
                 claim_id=claim.claim_id,
                 token=self._token(),
                 expires=uow.lease_end,
+                at=uow.now_us,
             )
             leased.append(uow.apply(run, claimed))
         uow.transaction.load_orders(run.order_id for run in leased)

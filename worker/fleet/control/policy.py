@@ -12,8 +12,10 @@ from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
+from worker.workflow.order_retry import OrderRetry
 
 Right = Literal["submit", "plan", "cancel", "retry", "read"]
+OverLimit = Literal["reject", "queue"]
 ANYBODY = "*"
 
 
@@ -21,9 +23,12 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The limits of one project; ``None`` means unlimited.
 
     ``concurrent`` is how many of its runs may be unfinished, ``per_period`` how many are accepted
-    in ``period_s`` seconds; orders above that are rejected. ``workflows`` limits, by name, how many
-    runs of a workflow are leased at once; further ones wait. ``idempotent`` names the workflows
-    whose lost runs are done again, besides those that have this option themselves.
+    in ``period_s`` seconds; orders above that are rejected, or with ``over_limit: queue`` they wait
+    until no more than that are leased, and have been in the period. ``workflows`` limits, by name,
+    how many runs of a workflow are leased at once; further ones wait. ``idempotent`` names the
+    workflows whose lost runs are done again, besides those that have this option themselves.
+    ``retry`` is the retry policy of its workflows without one of their own, ``retries`` that of
+    some by name.
     """
 
     concurrent: Annotated[int, Meta(ge=0)] | None = None
@@ -31,6 +36,9 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     period_s: Annotated[float, Meta(gt=0)] = 3600.0
     workflows: Mapping[str, Annotated[int, Meta(ge=0)]] = {}
     idempotent: frozenset[str] = frozenset()
+    over_limit: OverLimit = "reject"
+    retry: OrderRetry | None = None
+    retries: Mapping[str, OrderRetry] = {}
 
 
 class CredentialUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

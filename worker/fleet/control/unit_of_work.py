@@ -89,8 +89,8 @@ class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
-    transmissions of one request, and empty where that is not known. ``lost`` are the runs that were
-    lost in this transaction.
+    transmissions of one request, and empty where that is not known. ``ended`` are the runs that
+    ended in this transaction.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class UnitOfWork:
         self.pending_claims = pending_claims
         self.secrets = secrets
         self.outgoing = Outgoing()
-        self.lost: list[RunRecord] = []
+        self.ended: list[RunRecord] = []
         self.topic = ""
         self.request_id = ""
         self._timestamps = 0
@@ -158,13 +158,14 @@ class UnitOfWork:
         self.publish_run_state(run)
         order = self.transaction.order(run.order_id)
         if order is not None and order.last_run == run.id:
-            order = replace(order, status=run.status)
+            late = run.status is Status.REJECTED
+            reason = run.error_message if late else order.reason
+            order = replace(order, status=run.status, reason=reason)
             self.transaction.put_order(order)
             self.publish_order_state(order)
         if run.final:
             self.outgoing.ended[run.status] += 1
-        if run.status is Status.LOST:
-            self.lost.append(run)
+            self.ended.append(run)
         if run.status in ALERTING:
             self.transaction.add("alerts", {"run_id": run.id, "at": self.now_us, "notified": None})
             self.alert(run)

@@ -17,6 +17,7 @@ from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import (
     Completed,
+    DeadlinePassed,
     Expired,
     HandedBack,
     LeaseCheck,
@@ -128,6 +129,9 @@ def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
         return True
     if run.cancelling:
         uow.apply(run, HandedBack(at=uow.now_us))
+        return False
+    if run.start_by is not None and run.start_by < uow.now_us:
+        uow.apply(run, DeadlinePassed(at=uow.now_us))
         return False
     uow.apply(run, StartConfirmed(at=uow.now_us, expires=uow.lease_end))
     return True

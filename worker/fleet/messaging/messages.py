@@ -16,6 +16,7 @@ from msgspec import Meta, Raw, Struct
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart, decode_event
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.workflow.limit_ranges import RANGES
+from worker.workflow.order_retry import OrderRetry
 
 # ``$`` alone would match before a newline at the end.
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")
@@ -24,6 +25,8 @@ Id = Annotated[str, Meta(pattern=_ID.pattern)]
 # PostgreSQL has no text with a NUL in it.
 WITHOUT_NUL = r"^[^\x00]*$"
 Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\s\x00]*(?!\n)$")]
+"""A word by which orders are searched."""
 Text = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -203,6 +206,7 @@ class RunOptions(Payload, frozen=True):
     log_payload_mb: float | None = None
     executions: float | None = None
     events_mb: float | None = None
+    fuel: float | None = None
 
     def limits(self) -> dict[str, float | None]:
         """Return the requested limits, by the fields of :class:`Limits`."""
@@ -309,6 +313,11 @@ class Submit(Payload, frozen=True):
     same content gets the order as it is; with other content it is a conflict. An order that was
     rejected is submitted again. Without an id, the same content within a minute is one order. A
     publisher that needs no reply sends no response topic: the state of the order is on its topic.
+
+    The order does not begin before ``not_before``, and is rejected where it has not by
+    ``start_by``. At most one order of a project with the same ``unique`` key waits or runs: a newer
+    one replaces one that waits, and is rejected while one runs. With ``over_limit: queue`` it waits
+    instead of being rejected, here and at the limits of its project. ``retry`` is its retry policy.
     """
 
     order_id: Id = ""
@@ -318,10 +327,16 @@ class Submit(Payload, frozen=True):
     project: Id = "default"
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     options: RunOptions = RunOptions()
+    not_before: Count | None = None
+    start_by: Count | None = None
+    unique: Label | None = None
+    over_limit: Literal["reject", "queue"] | None = None
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    retry: OrderRetry | None = None
 
 
 class OrderQuery(Payload, frozen=True):
-    """A query for orders, newest first.
+    """A query for orders, newest first; those created from ``since`` on and before ``until``.
 
     For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id.
     """
@@ -329,6 +344,9 @@ class OrderQuery(Payload, frozen=True):
     status: StatusName | None = None
     project: Id | None = None
     workflow: Label | None = None
+    tag: Tag | None = None
+    since: Count | None = None
+    until: Count | None = None
     search: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
     before: Count | None = None
     beyond: Id | None = None
@@ -431,8 +449,10 @@ FROM_WORKERS: dict[str, type[Any]] = {
 class RunState(Payload, frozen=True, omit_defaults=False):
     """The state of a run, retained.
 
-    ``started`` and ``finished`` are by the clock of the worker where it has reported them. ``skew``
-    is how many microseconds that clock was ahead of the control plane's, if a second or more.
+    A run is not leased before ``not_before``, and rejected where it has not started by
+    ``start_by``; ``retries`` counts the automatic retries in a row that led to it. ``started`` and
+    ``finished`` are by the clock of the worker where it has reported them. ``skew`` is how many
+    microseconds that clock was ahead of the control plane's, if a second or more.
     """
 
     run_id: Id
@@ -451,10 +471,13 @@ class RunState(Payload, frozen=True, omit_defaults=False):
     error_type: str | None = None
     error_message: str | None = None
     skew: int | None = None
+    not_before: int | None = None
+    start_by: int | None = None
+    retries: int = 0
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):
-    """The state of an order: that of its last run."""
+    """The state of an order: that of its last run. ``unique`` is its key, if it has one."""
 
     order_id: Id
     project: Id
@@ -465,6 +488,8 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     runs: int
     reason: str | None = None
     last_run: str | None = None
+    unique: str | None = None
+    tags: list[str] = []
 
 
 class Alert(Payload, frozen=True, omit_defaults=False):

@@ -16,9 +16,9 @@ from worker.workflow.formats.common import (
     read_credentials,
     read_data_or_file,
     read_globals,
-    read_idempotent,
     read_options,
 )
+from worker.workflow.formats.fleet_options import FLEET_OPTIONS, read_fleet_options
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
 # All keys that OpenFn's tools write, also those without a meaning here: others cause a warning.
@@ -26,7 +26,8 @@ _PLAN_KEYS = ("options", "workflow", "id", "sourcePath", "version", "schema_vers
 _WORKFLOW_KEYS = (
     *("id", "name", "start", "end", "steps", "jobs", "globals", "options", "credentials"),
     *("schema_version", "version", "openfn", "history", "lock_version", "uuid", "cli"),
-    *("concurrency", "description", "idempotent"),
+    *("concurrency", "description"),
+    *FLEET_OPTIONS,
 )
 _STEP_KEYS = (
     *("id", "name", "adaptor", "adaptors", "expression", "state", "configuration", "next"),
@@ -61,7 +62,7 @@ def read_workflow(node: Cursor, plan_options: Cursor | None = None) -> Workflow:
         steps=tuple(_read_step(step, id) for step, id in _with_ids(steps)),
         start=_option(options, node, "start") or _default_start(steps),
         end=_option(options, node, "end"),
-        options=_without_ends({**read_idempotent(node), **read_options(options)}),
+        options=_without_ends({**read_fleet_options(node), **read_options(options)}),
         credentials=read_credentials(node.at("credentials")),
         globals=read_globals(node.at("globals")),
     )

@@ -16,15 +16,15 @@ from worker.workflow.formats.common import (
     read_condition,
     read_credentials,
     read_globals,
-    read_idempotent,
     read_options,
 )
+from worker.workflow.formats.fleet_options import FLEET_OPTIONS, read_fleet_options
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
 _WORKFLOW_KEYS = (
     *("id", "name", "jobs", "triggers", "edges", "concurrency", "enable_job_logs", "deleted_at"),
     *("inserted_at", "updated_at", "lock_version", "positions", "version_history", "delete"),
-    "idempotent",
+    *FLEET_OPTIONS,
     "project_id",
 )
 _RUN_KEYS = (
@@ -72,7 +72,7 @@ def read_workflow(node: Cursor) -> Workflow:
         id=key or node.at("id").name(""),
         steps=parts.steps(),
         start=parts.start(),
-        options=read_idempotent(node),
+        options=read_fleet_options(node),
     )
 
 

@@ -24,7 +24,7 @@ MAX_PAGE_BYTES = 8 * 1024 * 1024
 
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
     """List the orders that match a query, newest first."""
-    matching = _newest(tables.ORDERS, query, searched=("id", "workflow"))
+    matching = _newest(tables.ORDERS, query, searched=("id", "workflow", "tags"))
     return [order_of(row) for row in connection.execute(matching).mappings()]
 
 
@@ -41,6 +41,14 @@ def _newest(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Sele
     for name in ("status", "project", "workflow"):
         if (value := getattr(query, name)) is not None:
             matching = matching.where(columns[name] == value)
+    if query.since is not None:
+        matching = matching.where(columns.created >= query.since)
+    if query.until is not None:
+        matching = matching.where(columns.created < query.until)
+    if query.tag is not None:
+        tagged = select(_ORDERS.id).where(_ORDERS.tags.contains(f" {query.tag} ", autoescape=True))
+        of_order = columns.id if table is tables.ORDERS else columns.order_id
+        matching = matching.where(of_order.in_(tagged))
     if query.before is not None:
         older = columns.created < query.before
         if query.beyond is not None:
@@ -189,6 +197,7 @@ def summary(connection: Connection) -> dict[str, Any]:
     return {
         "orders": {row.status: row[1] for row in connection.execute(statuses)},
         "available": runs.get(RunPhase.AVAILABLE.value, 0),
+        "delayed": runs.get(RunPhase.DELAYED.value, 0),
         "leased": runs.get(RunPhase.CLAIMED.value, 0) + runs.get(RunPhase.STARTED.value, 0),
         "workers": int(connection.execute(online).scalar_one()),
     }

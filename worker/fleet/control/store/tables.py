@@ -42,9 +42,13 @@ ORDERS = Table(
     Column("ref", String(200)),
     Column("content", _ID),
     Column("request", _ID),
+    Column("unique_key", String(200)),
+    Column("retry", Text),
+    Column("tags", Text, nullable=False, server_default=""),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
+    Index("orders_unique", "unique_key", "project", "status"),
 )
 
 RUNS = Table(
@@ -77,6 +81,10 @@ RUNS = Table(
     Column("plan", _ID, ForeignKey("plans.id")),
     Column("changed", BigInteger, nullable=False, server_default="0"),
     Column("skew", BigInteger),
+    Column("assigned", BigInteger),
+    Column("not_before", BigInteger, nullable=False, server_default="0"),
+    Column("start_by", BigInteger),
+    Column("retries", Integer, nullable=False, server_default="0"),
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
@@ -87,6 +95,8 @@ RUNS = Table(
     # In the order of a queue, with the workflow, as runs over its limit are passed over.
     Index("runs_waiting", "phase", "project", "priority", "age", "workflow"),
     Index("runs_project", "project", "created"),
+    Index("runs_start_by", "start_by"),
+    Index("runs_assigned", "assigned", "project"),
 )
 
 # The queues that have runs, or had some a moment ago. They are not counted: a counter would be

@@ -124,6 +124,9 @@ _LEASED_WORKFLOWS = (
 )
 
 
+_COUNT_ASSIGNED = select(func.count()).where(
+    tables.RUNS.c.assigned > bindparam("since"), tables.RUNS.c.project == bindparam("name")
+)
 T = TypeVar("T")
 
 
@@ -268,6 +271,11 @@ class Transaction:
     def leases_by_workflow(self, project: str) -> Counter[str]:
         rows = self.connection.execute(_LEASED_WORKFLOWS, {"name": project})
         return Counter({name: int(count) for name, count in rows})
+
+    def count_assigned(self, project: str, since: int) -> int:
+        """Count the runs of a project that were leased last after a time."""
+        values = {"name": project, "since": since}
+        return int(self.connection.execute(_COUNT_ASSIGNED, values).scalar_one())
 
     def waiting_runs(
         self, queue: ProjectQueue, count: int, full: Sequence[str]
