@@ -96,6 +96,7 @@ def build_control_plane(
         connection.address,
         *topics.for_control(shared=options.shared),
         # Several control planes of one store share a broker: each needs another client id.
+        max_packet_bytes=connection.max_packet_bytes,
         id=f"control-{id}",
         will=control_will(topics, id),
     )

@@ -36,6 +36,7 @@ OPENING = frozenset(
      "policy", "max-timeout", "max-memory", "max-state", "max-payload", "max-log-payload",
      "max-events", "max-executions"]
 )  # fmt: skip
+MAX_BYTES = 1024 * 1024
 _PATH = re.compile(r"\b(FILE|DIR)\b")
 PASSWORD = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
 
@@ -103,6 +104,20 @@ def _check_harmless(option: click.Parameter, setting: Setting) -> None:
             )
 
 
+def _read_text(file: Path) -> str:
+    """Return the text of a file of options; of anything else, and where there is none, no text."""
+    try:
+        # Every command reads it. A link to a device has no end, and a pipe may have no writer.
+        if not file.is_file():
+            return ""
+        size_bytes = file.stat().st_size
+        if size_bytes > MAX_BYTES:
+            raise LoadError(f"over the limit of {MAX_BYTES // 1024} kB", file=file.name)
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(f"cannot be read: {error}", file=file.name) from error
+
+
 # --- .env -----------------------------------------------------------------------------------------
 
 
@@ -118,12 +133,7 @@ def _from_env_file(command: str, option: click.Parameter) -> Setting | None:
 
 @functools.cache
 def _read_env(file: Path) -> Mapping[str, tuple[str, int]]:
-    try:
-        text = file.read_text("utf-8")
-    except (FileNotFoundError, IsADirectoryError):
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"cannot be read: {error}", file=file.name) from error
+    text = _read_text(file)
     values: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         name, equals, value = line.strip().removeprefix("export ").partition("=")
@@ -153,18 +163,14 @@ def _from_toml(folder: Path, command: str, option: click.Parameter) -> Setting |
 
 @functools.cache
 def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"cannot be read: {error}", file=file.name) from error
+    text = _read_text(file)
     # Most folders have no such file, and each command would import what reads it.
     import tomllib
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    # It has no error of its own for nesting without an end, and for numbers of any length.
+    except (ValueError, RecursionError) as error:
         raise LoadError(f"not TOML: {error}", file=file.name) from error
 
 

@@ -355,13 +355,15 @@ def _connected(decorator: Decorator) -> Decorator:
         @functools.wraps(function)
         def connected(
             *, mqtt: str, topic_prefix: str, ca: Path | None, cert: Path | None, key: Path | None,
-            reply_timeout: float = 10.0, **rest: Any,
+            packet_limit: float | None, reply_timeout: float = 10.0, **rest: Any,
         ) -> int:  # fmt: skip
             # Only the commands of a fleet need the client and its messages.
             from worker.cli.connection import parse
 
-            connection = parse(mqtt, topic_prefix, ca=ca, cert=cert, key=key,
-                               reply_timeout_s=reply_timeout)  # fmt: skip
+            connection = parse(
+                mqtt, topic_prefix, ca=ca, cert=cert, key=key, packet_limit_mb=packet_limit,
+                reply_timeout_s=reply_timeout,
+            )  # fmt: skip
             return function(connection=connection, **rest)
 
         return decorator(connected)
@@ -380,6 +382,9 @@ _broker_options = options(
            help="Certificate of the authority that signed the broker's, for TLS."),
     option("--cert", type=PATH, metavar="FILE", help="Client certificate, for TLS."),
     option("--key", type=PATH, metavar="FILE", help="Key of --cert."),
+    option("--packet-limit", type=SIZE, metavar="MB",
+           help="Send and receive no larger MQTT packets, such as 128kB.  "
+                "[default: the limit of the broker]"),
 )  # fmt: skip
 
 store_workflows = option("--workflows", type=PATH, multiple=True, metavar="FILE|DIR",

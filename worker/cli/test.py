@@ -246,12 +246,16 @@ def _cover(
     return False
 
 
+def _is_case_file(path: Path) -> bool:
+    return path.name.endswith(SUFFIXES) and path.is_file()
+
+
 def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
     """Return the case files among these files and below these folders."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*.cases.*") if p.name.endswith(SUFFIXES))
+            files += sorted(file for file in path.rglob("*.cases.*") if _is_case_file(file))
         elif path.is_file():
             files.append(path)
         else:

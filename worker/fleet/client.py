@@ -24,6 +24,7 @@ from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
+from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.util.machine_clock import random_hex
@@ -60,6 +61,31 @@ class Gap:
 
 
 Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
+
+
+@dataclass(slots=True)
+class _PendingRequest:
+    """A request that waits for its reply, which may come in chunks."""
+
+    message: Message
+    reply: asyncio.Future[wire.Reply]
+    timeout: asyncio.Timeout
+    chunks: dict[int, bytes] = field(default_factory=dict)
+    ref: wire.ContentRef | None = None
+    progressed: bool = False
+
+    def add(self, chunk: wire.Chunk) -> None:
+        """Add a chunk of the reply; complete the request with the last one."""
+        # Each repetition of the request may have another result.
+        if chunk.content != self.ref:
+            self.ref, self.chunks = chunk.content, {}
+        self.chunks[chunk.offset] = chunk.data
+        self.progressed = True
+        content = None
+        if sum(map(len, self.chunks.values())) >= chunk.content.size:
+            content = joined(chunk.content, self.chunks)
+        if content is not None:
+            self.reply.set_result(wire.Reply(ok=msgspec.Raw(content)))
 
 
 @dataclass(slots=True)
@@ -121,7 +147,7 @@ class Client:
         self._wait_s = wait_s
         self._name = name or client_name()
         self._user = user
-        self._waiting: dict[bytes, tuple[Message, asyncio.Future[wire.Reply]]] = {}
+        self._waiting: dict[bytes, _PendingRequest] = {}
         self._followers: dict[str, _Follower] = {}
         self._queues: list[_NotificationQueue] = []
         self._connected = asyncio.Event()
@@ -182,7 +208,37 @@ class Client:
             tags=tuple(tags),
             retry=retry,
         )
-        return _object(await self._request("submit", request))
+        return _object(await self._submit(request))
+
+    async def _submit(self, request: wire.Submit) -> Any:
+        """Send an order; one that is too large for a message in chunks."""
+        content = wire.encode(request)
+        if len(content) <= self._bus.max_message_bytes:
+            return await self._request("submit", request)
+        while True:
+            await self._connected.wait()
+            ref = await self._upload(content)
+            try:
+                return await self._request("submit", wire.Submit(content=ref))
+            except ControlError as error:
+                # The chunks were stored too long ago.
+                if error.code != "missing":
+                    raise
+
+    async def _upload(self, content: bytes) -> wire.ContentRef:
+        first, *others = chunks_of(content, self._bus.max_message_bytes)
+        # First alone: the whole may be refused for its size.
+        await self._request("chunk", first)
+        window = asyncio.Semaphore(CHUNK_WINDOW)
+
+        async def send(chunk: wire.Chunk) -> None:
+            async with window:
+                await self._request("chunk", chunk)
+
+        async with asyncio.TaskGroup() as uploads:
+            for chunk in others:
+                uploads.create_task(send(chunk))
+        return first.content
 
     async def retry(
         self,
@@ -302,31 +358,33 @@ class Client:
             correlation=correlation,
         )
         reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = message, reply_future
         try:
-            async with asyncio.timeout(self._wait_s):
+            async with asyncio.timeout(self._wait_s) as timeout:
+                request = _PendingRequest(message, reply_future, timeout)
+                self._waiting[correlation] = request
                 await self._connected.wait()
                 if self._failure is not None:
                     raise self._failure
-                reply = await self._retransmit_until_reply(message, reply_future)
+                reply = await self._retransmit_until_reply(request)
         except TimeoutError:
             reason = self._disconnect_reason or "is `worker control-plane` running there?"
             text = f"no control plane answered within {self._wait_s:g} s: {reason}"
             raise NoAnswer(text) from None
         finally:
-            del self._waiting[correlation]
+            self._waiting.pop(correlation, None)
         if reply.error is not None:
             raise ControlError(reply.error.code, reply.error.message)
         return msgspec.json.decode(bytes(reply.ok))
 
-    async def _retransmit_until_reply(
-        self, message: Message, reply_future: asyncio.Future[wire.Reply]
-    ) -> wire.Reply:
+    async def _retransmit_until_reply(self, request: _PendingRequest) -> wire.Reply:
         while True:
-            await self._publish_request(message, reply_future)
-            done, _ = await asyncio.wait([reply_future], timeout=RETRANSMIT_S)
+            # Chunks of the reply are on their way: another one would only delay them.
+            if not request.progressed:
+                await self._publish_request(request.message, request.reply)
+            request.progressed = False
+            done, _ = await asyncio.wait([request.reply], timeout=RETRANSMIT_S)
             if done:
-                return reply_future.result()
+                return request.reply.result()
 
     async def _publish_request(
         self, message: Message, reply_future: asyncio.Future[wire.Reply]
@@ -424,8 +482,8 @@ class Client:
                         self._failure = None
                         self._connected.set()
                         # Requests sent before the connection broke may be lost.
-                        for message, _ in self._waiting.values():
-                            self._bus.publish(message)
+                        for request in self._waiting.values():
+                            self._bus.publish(request.message)
                         self._notify(Gap())
                     case Disconnected(reason):
                         self._on_disconnect(reason)
@@ -452,10 +510,16 @@ class Client:
 
     def _on_reply(self, message: Message) -> None:
         assert message.correlation is not None
-        _, reply_future = self._waiting[message.correlation]
+        request = self._waiting[message.correlation]
         # Retransmitted requests may have several replies.
-        if not reply_future.done():
-            reply_future.set_result(wire.decode(wire.Reply, message.payload))
+        if request.reply.done():
+            return
+        reply = wire.decode(wire.Reply, message.payload)
+        if reply.chunk is None:
+            request.reply.set_result(reply)
+            return
+        request.add(reply.chunk)
+        request.timeout.reschedule(asyncio.get_running_loop().time() + self._wait_s)
 
     def _on_notification(self, message: Message) -> None:
         payload = unwrap(message.payload)

@@ -34,6 +34,9 @@ class _Sequenced(msgspec.Struct, frozen=True):
 
 def is_recording_file(file: Path) -> bool:
     """Return True if the file begins like a recording."""
+    # A pipe that somebody left in a folder may have no writer.
+    if not file.is_file():
+        return False
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)

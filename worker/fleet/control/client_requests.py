@@ -26,6 +26,7 @@ from worker.fleet.control.unique_orders import (
     unfinished_with_key,
 )
 from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
 from worker.sandbox.limits import resolve_limits
@@ -43,7 +44,12 @@ class RequestError(Exception):
 
 
 # Everything else reads.
-_RIGHTS: dict[str, Right] = {"submit": "submit", "cancel": "cancel", "retry": "retry"}
+_RIGHTS: dict[str, Right] = {
+    "submit": "submit",
+    "chunk": "submit",
+    "cancel": "cancel",
+    "retry": "retry",
+}
 
 
 class RequestHandler:
@@ -54,6 +60,7 @@ class RequestHandler:
         self._registry = registry
         self.methods: dict[str, Callable[[UnitOfWork, Any], Any]] = {
             "submit": self.submit,
+            "chunk": store_client_chunk,
             "cancel": cancel,
             "retry": self.retry,
             "orders": list_orders,
@@ -73,6 +80,8 @@ class RequestHandler:
         right = _RIGHTS.get(method, "read")
         if right not in rights.may:
             raise RequestError("denied", f"'{client}' may not {right} (policy: clients)")
+        if isinstance(content, wire.Submit) and content.content is not None:
+            content = _uploaded_order(uow, content.content)
         if rights.projects is not None:
             _check_projects(uow, rights.projects, method, content)
         if method == "submit":
@@ -298,7 +307,7 @@ def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, cont
             allowed = _project_of(uow, id) in projects
         case _:
             # Summaries, alerts and workers are about all projects.
-            allowed = method == "workflows"
+            allowed = method in ("workflows", "chunk")
     if not allowed:
         text = f"only for the projects {', '.join(sorted(projects))} (policy: clients)"
         raise RequestError("denied", text)
@@ -318,6 +327,33 @@ def _receipt(view: dict[str, Any]) -> dict[str, Any]:
     status = view["status"] if rejected else Status.PENDING.value
     fields = {name: view[name] for name in ("order_id", "project", "workflow", "last_run")}
     return {**fields, "status": status, "reason": view.get("reason"), "run": None}
+
+
+def _owner(uow: UnitOfWork) -> str:
+    """Return the owner of a client's chunks: the name that its replies go to, which is secret."""
+    return f"clients/{uow.reply_to.removesuffix('/rsp').rpartition('/')[2]}"
+
+
+def store_client_chunk(uow: UnitOfWork, chunk: wire.Chunk) -> Any:
+    """Store a chunk of an order that is too large for a message."""
+    try:
+        store_chunk(uow, _owner(uow), chunk)
+    except ChunkRefused as refusal:
+        raise RequestError(refusal.code, str(refusal)) from refusal
+    return {}
+
+
+def _uploaded_order(uow: UnitOfWork, ref: wire.ContentRef) -> wire.Submit:
+    content = use_content(uow, _owner(uow), ref)
+    if content is None:
+        raise RequestError("missing", "chunks of the order are missing: send them again")
+    try:
+        order = wire.decode(wire.Submit, content)
+    except wire.WireError as error:
+        raise RequestError("invalid", str(error)[:500]) from error
+    if order.content is not None:
+        raise RequestError("invalid", "an order in chunks refers to other chunks")
+    return order
 
 
 def _sealed(seal: Callable[[str], str], text: str) -> str:

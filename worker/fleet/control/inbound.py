@@ -13,6 +13,7 @@ from typing import Any
 from worker.fleet.control.unit_of_work import MessageRefused
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
 
 
@@ -77,8 +78,10 @@ class MessageParser:
 
     def _decode(self, type: type[Any], message: Message) -> tuple[Any, MessageRefused | None]:
         size = len(message.payload)
-        if size > self._max_bytes:
-            text = f"{size:,} bytes, and the limit is {self._max_bytes:,}"
+        # A chunk in base64 may be larger than the content that it belongs to.
+        limit = max(self._max_bytes, MAX_MESSAGE_BYTES) if type is wire.Chunk else self._max_bytes
+        if size > limit:
+            text = f"{size:,} bytes, and the limit is {limit:,} (--message-limit)"
             return None, MessageRefused("oversized", text)
         try:
             return wire.decode(type, message.payload), None
@@ -93,6 +96,8 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
             yield from (report.lease.run_id for report in reports)
         case wire.StartRequest(leases=leases) | wire.Heartbeat(leases=leases):
             yield from (lease.run_id for lease in leases)
+        case wire.Fetch(lease=lease):
+            yield lease.run_id
         case wire.Release(leases=leases, aborted=aborted):
             yield from (lease.run_id for lease in (*leases, *aborted))
         case wire.RunRef(id=id):

@@ -13,9 +13,11 @@ from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
+from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
 
 ALERTING = (Status.EXCEPTION, Status.LOST)
@@ -29,14 +31,16 @@ class Settings:
 
     ``lease_s``: how long a lease lasts without a heartbeat. ``disconnect_grace_s``: how long a
     worker has to come back after its connection broke. ``retain_s``: how long ended orders are
-    stored, 0 for ever. ``max_payload_bytes``: the largest message that is read. ``lost_retries``:
-    how often an order of an idempotent workflow gets a new run after a lost one.
+    stored, 0 for ever. ``max_payload_bytes``: the largest order and the largest event.
+    ``max_message_bytes``: the largest message that is published. ``lost_retries``: how often an
+    order of an idempotent workflow gets a new run after a lost one.
     """
 
     lease_s: float = 10.0
     disconnect_grace_s: float = 2.0
     retain_s: float = 0.0
     max_payload_bytes: int = 32 * 1024 * 1024
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     lost_retries: int = 3
 
 
@@ -76,8 +80,8 @@ class Outgoing:
 class MessageRefused(Exception):
     """A message that is refused, and changes nothing.
 
-    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, defect; of an order without
-    a response topic also the code of its failure: invalid, conflict.
+    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, busy, defect; of an order
+    without a response topic also the code of its failure: invalid, conflict.
     """
 
     def __init__(self, kind: str, message: str, topic: str = "") -> None:
@@ -89,8 +93,9 @@ class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
-    transmissions of one request, and empty where that is not known. ``ended`` are the runs that
-    ended in this transaction.
+    transmissions of one request, and empty where that is not known. ``reply_to`` is the topic of
+    its reply. ``ended`` are the runs that ended in this transaction. ``missing`` are the hashes
+    of contents that the message refers to and that are not stored.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class UnitOfWork:
         settings: Settings,
         pending_claims: dict[str, PendingClaim],
         secrets: InlineSecrets,
+        run_contents: RunContentCache,
     ) -> None:
         self.transaction = transaction
         self.now_us = now_us
@@ -108,10 +114,13 @@ class UnitOfWork:
         self.settings = settings
         self.pending_claims = pending_claims
         self.secrets = secrets
+        self.run_contents = run_contents
         self.outgoing = Outgoing()
         self.ended: list[RunRecord] = []
         self.topic = ""
         self.request_id = ""
+        self.reply_to = ""
+        self.missing: list[str] = []
         self._timestamps = 0
 
     @property
@@ -124,12 +133,19 @@ class UnitOfWork:
         return self.now_us + self._timestamps
 
     def publish(
-        self, topic: str, payload: wire.Payload, *, retain: bool = False, expiry_s: int = 0
+        self,
+        topic: str,
+        payload: wire.Payload,
+        *,
+        retain: bool = False,
+        expiry_s: int = 0,
+        bulk: bool = False,
     ) -> None:
         """Publish a message after the commit."""
-        self.outgoing.messages.append(
-            Message(topic=topic, payload=wire.encode(payload), retain=retain, expiry_s=expiry_s)
+        message = Message(
+            topic=topic, payload=wire.encode(payload), retain=retain, expiry_s=expiry_s, bulk=bulk
         )
+        self.outgoing.messages.append(message)
 
     def refuse(self, refusal: MessageRefused) -> None:
         """Record a refusal of the message that is being handled."""

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -45,6 +46,7 @@ ORDERS = Table(
     Column("unique_key", String(200)),
     Column("retry", Text),
     Column("tags", Text, nullable=False, server_default=""),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
@@ -85,6 +87,7 @@ RUNS = Table(
     Column("not_before", BigInteger, nullable=False, server_default="0"),
     Column("start_by", BigInteger),
     Column("retries", Integer, nullable=False, server_default="0"),
+    Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
     Index("runs_claim", "claim_id"),
@@ -139,6 +142,20 @@ DATACLIPS = Table(
     PrimaryKeyConstraint("owner", "id"),
 )
 
+# Parts of contents that are too large for a message, until something refers to them.
+CHUNKS = Table(
+    "chunks",
+    METADATA,
+    Column("owner", _DATACLIP, nullable=False),
+    Column("hash", _ID, nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("owner", "hash", "place"),
+    Index("chunks_received", "received"),
+)
+
 EVENTS = Table(
     "events",
     METADATA,
@@ -184,6 +201,8 @@ WORKERS = Table(
     Column("capacity", Integer, nullable=False),
     Column("version", _ID, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Column("heard", BigInteger, nullable=False, server_default="0"),
+    Column("host", String(200), nullable=False, server_default=""),
 )
 
 META = Table(

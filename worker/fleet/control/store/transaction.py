@@ -95,6 +95,17 @@ _WORKER = select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worke
 _DATACLIP = select(tables.DATACLIPS.c.text).where(
     tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
 )
+_DATACLIP_HEAD = select(func.substr(tables.DATACLIPS.c.text, 1, bindparam("characters"))).where(
+    tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
+)
+_OF_CONTENT = (tables.CHUNKS.c.owner == bindparam("o")) & (tables.CHUNKS.c.hash == bindparam("h"))
+_CHUNKS = select(tables.CHUNKS.c.place, tables.CHUNKS.c.data).where(_OF_CONTENT)
+# Each unfinished content once: its first chunk names the size of the whole.
+_UPLOADED_BYTES = select(func.coalesce(func.sum(tables.CHUNKS.c.size), 0)).where(
+    tables.CHUNKS.c.place == 0
+)
+_AGE_CHUNKS = update(tables.CHUNKS).where(_OF_CONTENT).values(received=bindparam("time"))
+_FORGET_CHUNKS = delete(tables.CHUNKS).where(tables.CHUNKS.c.received < bindparam("before"))
 _PLAN = select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan"))
 _PROJECT = (
     select(tables.PROJECTS.c.name)
@@ -161,6 +172,8 @@ class WorkerRow:
     capacity: int
     version: str
     since: int
+    heard: int = 0
+    host: str = ""
 
 
 class _IdentityMap(Generic[T]):
@@ -375,6 +388,42 @@ class Transaction:
     def put_dataclip(self, owner: str, id: str, text: str) -> None:
         self._dataclips[owner, id] = text
         self.add("clips", {"owner": owner, "id": id, "text": text})
+
+    def short_dataclip(self, owner: str, id: str, max_bytes: int) -> str | None:
+        """Return a dataclip of up to ``max_bytes``; ``None`` for a larger one. Empty: no such one.
+
+        A larger one is not read as a whole.
+        """
+        head = self._dataclips.get((owner, id))
+        if head is None:
+            key = {"owner": owner, "dataclip": id, "characters": max_bytes + 1}
+            head = self.connection.execute(_DATACLIP_HEAD, key).scalar() or ""
+        return head if len(head.encode()) <= max_bytes else None
+
+    # --- chunks -----------------------------------------------------------------------------------
+
+    def put_chunk(self, row: dict[str, Any]) -> None:
+        self.add("chunks", row)
+
+    def chunks(self, owner: str, hash: str) -> dict[int, bytes]:
+        """Read the chunks of a content, by their offsets."""
+        self.flush()
+        rows = self.connection.execute(_CHUNKS, {"o": owner, "h": hash})
+        return {row.place: row.data for row in rows}
+
+    def uploaded_bytes(self) -> int:
+        """Return the size of all contents whose chunks are stored."""
+        return int(self.connection.execute(_UPLOADED_BYTES).scalar_one())
+
+    def age_chunks(self, owner: str, hash: str, received: int) -> None:
+        """Set the time from which on the chunks of a content age."""
+        self.connection.execute(_AGE_CHUNKS, {"o": owner, "h": hash, "time": received})
+
+    def forget_chunks(self, before: int) -> None:
+        """Delete the chunks that were received before a time."""
+        self.connection.execute(_FORGET_CHUNKS, {"before": before})
+
+    # --- events -----------------------------------------------------------------------------------
 
     def put_event(self, event: EventRow) -> None:
         row = {name: getattr(event, name) for name in EventRow.__dataclass_fields__}
