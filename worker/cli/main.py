@@ -91,6 +91,10 @@ SECTIONS = {
             "simulate", "worker.cli.simulate:simulate_fleet",
             "Check a fleet under faults, on virtual time.",
         ),
+        LazyCommand(
+            "deploy", "worker.cli.deploy:deploy",
+            "Deploy the workflows of a project with their triggers.",
+        ),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
         LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
@@ -99,7 +103,7 @@ SECTIONS = {
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
         LazyCommand(
             "workflows", "worker.cli.workflows:workflows",
-            "List the workflows that orders can name.",
+            "List, show and roll back the workflows of a fleet.",
         ),
         LazyCommand(
             "watch", "worker.cli.watch:watch",

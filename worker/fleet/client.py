@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import msgspec
@@ -22,6 +23,7 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
@@ -298,6 +300,56 @@ class Client:
         """List the names of the registered workflows."""
         names: list[str] = await self._request("workflows", wire.Empty())
         return names
+
+    async def deploy(
+        self, file: str | Path, *, project: str = "default", triggers: str | Path | None = None
+    ) -> list[dict[str, Any]]:
+        """Deploy the workflows of a file with their triggers: all of them, or none.
+
+        ``triggers`` is a file with more triggers, by default ``triggers.yaml`` beside it. Return
+        the version of each workflow, and whether it changed. Raises :class:`LoadError` for a file
+        that cannot be deployed.
+        """
+        # Imported late: the other requests read no files.
+        from worker.fleet.project_files import read_project
+
+        more = None if triggers is None else Path(triggers)
+        request = read_project(Path(file), project=project, triggers=more)
+        return _objects(await self._request("deploy", request))
+
+    async def rollback(
+        self, name: str, *, project: str = "default", version: str = ""
+    ) -> dict[str, Any]:
+        """Deploy an earlier version of a workflow again, by default the one before."""
+        request = trigger_wire.Rollback(name=name, project=project, version=version)
+        return _object(await self._request("rollback", request))
+
+    async def deployments(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List the deployed workflows with their triggers."""
+        query = trigger_wire.DeploymentQuery(project=project)
+        return _objects(await self._request("deployments", query))
+
+    async def deployed_workflow(self, name: str, *, project: str = "default") -> dict[str, Any]:
+        """Query a deployed workflow with its triggers."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _object(await self._request("workflow", ref))
+
+    async def workflow_history(
+        self, name: str, *, project: str = "default"
+    ) -> list[dict[str, Any]]:
+        """List the deployments of a workflow, newest first."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _objects(await self._request("workflow_history", ref))
+
+    async def dead_letters(
+        self, *, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        """List the messages that no order was made of, newest first.
+
+        For the next page ``before`` is the time of the last one.
+        """
+        query = trigger_wire.DeadLetterQuery(project=project, before=before, limit=limit)
+        return _objects(await self._request("dead_letters", query))
 
     async def events(
         self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE_SIZE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,30 +17,37 @@ from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, OverLimit, Policy, Right
+from worker.fleet.control.policy import (
+    ALL_RIGHTS,
+    OPERATOR,
+    ClientRights,
+    OverLimit,
+    Policy,
+    Right,
+)
 from worker.fleet.control.store import queries
+from worker.fleet.control.store.deployments import deployed_names
+from worker.fleet.control.triggers.deploying import DeploymentHandler, present_workflow
 from worker.fleet.control.unique_orders import (
     RECHECK_US,
     replace_queued,
     running,
     unfinished_with_key,
 )
-from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.trigger_messages import (
+    DeadLetterQuery,
+    Deploy,
+    DeploymentQuery,
+    WorkflowRef,
+)
 from worker.sandbox.limits import resolve_limits
 
 DEDUPLICATION_S = 60.0
 """How long an order without an id is taken for a repetition of one with the same content."""
-
-
-class RequestError(Exception):
-    """A request that is refused. ``code`` as in :class:`messages.Failure`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
 
 
 # Everything else reads.
@@ -49,13 +56,17 @@ _RIGHTS: dict[str, Right] = {
     "chunk": "submit",
     "cancel": "cancel",
     "retry": "retry",
+    "deploy": "deploy",
+    "rollback": "deploy",
 }
 
 
 class RequestHandler:
     """The handlers of all requests, with the policy and the workflows that they depend on."""
 
-    def __init__(self, policy: Policy, registry: WorkflowRegistry) -> None:
+    def __init__(
+        self, policy: Policy, registry: WorkflowRegistry, auth_methods: Collection[str] = ()
+    ) -> None:
         self._policy = policy
         self._registry = registry
         self.methods: dict[str, Callable[[UnitOfWork, Any], Any]] = {
@@ -72,6 +83,7 @@ class RequestHandler:
             "alerts": list_alerts,
             "summary": get_summary,
             "workflows": self.list_workflows,
+            **DeploymentHandler(policy, registry, auth_methods).methods,
         }
 
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
@@ -79,7 +91,8 @@ class RequestHandler:
         rights = self._policy.rights_of(client)
         right = _RIGHTS.get(method, "read")
         if right not in rights.may:
-            raise RequestError("denied", f"'{client}' may not {right} (policy: clients)")
+            raise RequestError("denied", _denial(client, right))
+        uow.client = client
         if isinstance(content, wire.Submit) and content.content is not None:
             content = _uploaded_order(uow, content.content)
         if rights.projects is not None:
@@ -89,7 +102,7 @@ class RequestHandler:
         return self.methods[method](uow, content)
 
     def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
-        return sorted(self._registry.workflows)
+        return sorted({*self._registry.workflows, *deployed_names(uow.transaction.connection)})
 
     # --- submit -----------------------------------------------------------------------------------
 
@@ -117,13 +130,26 @@ class RequestHandler:
     def _first_submitted(self, uow: UnitOfWork, request: wire.Submit) -> WorkOrder:
         if uow.transaction.run(request.order_id) is not None:
             raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
-        workflow = self._workflow_of(request)
+        workflow = self._workflow_of(uow, request)
         _check_limits(request.options)
         _check_times(request)
         # A plan of its own can have any name, so the name proves nothing.
         name = None if request.workflow is None else workflow.name
         self._check_credentials(request.project, workflow, name)
         return self._create_order(uow, request, workflow)
+
+    def create(
+        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
+    ) -> WorkOrder:
+        """Make the order of a trigger. Raises :class:`RequestError`."""
+        self._check_credentials(request.project, workflow, workflow.name)
+        return self._create_order(uow, request, workflow)
+
+    def cancel_order(self, uow: UnitOfWork, order_id: str) -> None:
+        """Cancel the last run of an order, if it has one that has not ended."""
+        _, run = find_order(uow, order_id)
+        if run is not None and not run.final:
+            cancel(uow, wire.RunRef(id=run.id))
 
     def _check_credentials(
         self, project: str, workflow: RegisteredWorkflow, name: str | None
@@ -159,7 +185,7 @@ class RequestHandler:
         uow.publish_order_state(order)
         return order
 
-    def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
+    def _workflow_of(self, uow: UnitOfWork, request: wire.Submit) -> RegisteredWorkflow:
         has_plan = bytes(request.plan) != b"null"
         if (request.workflow is None) is not has_plan:
             raise RequestError("invalid", "an order needs either the name of a workflow, or a plan")
@@ -168,20 +194,22 @@ class RequestHandler:
                 return read_plan(bytes(request.plan))
             except LoadError as error:
                 raise RequestError("invalid", f"the workflow cannot be read: {error}") from error
-        return self._registered(request.workflow or "")
+        return self._registered(uow, request.project, request.workflow or "")
 
-    def _registered(self, name: str) -> RegisteredWorkflow:
-        if name not in self._registry.workflows:
-            names = ", ".join(sorted(self._registry.workflows)[:20]) or "none"
-            raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
-        return self._registry.workflows[name]
+    def _registered(self, uow: UnitOfWork, project: str, name: str) -> RegisteredWorkflow:
+        if (workflow := self._registry.workflows.get(name)) is not None:
+            return workflow
+        if (workflow := present_workflow(uow, project, name)) is not None:
+            return workflow
+        names = ", ".join(self.list_workflows(uow, wire.Empty())[:20]) or "none"
+        raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
 
     def _create_order(
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
         # Checked before the run is counted: a request that fails must not use up the limit.
         input_text = _sealed(uow.secrets.seal_input, _checked_input(request.input))
-        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
+        plan = _plan_for_store(uow, workflow)
         order = WorkOrder(
             id=request.order_id,
             project=request.project,
@@ -264,14 +292,13 @@ class RequestHandler:
 
     def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
         """Store the plan of an order's workflow as it is by now, and return its id."""
-        workflow = self._registered(order.ref or order.workflow)
+        workflow = self._registered(uow, order.project, order.ref or order.workflow)
         steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
         if start and all(step.get("id") != start for step in steps):
             raise RequestError("invalid", f"workflow '{workflow.name}' has no step '{start}' now")
         # The order may have had a plan of its own, or the policy other rules.
         self._check_credentials(order.project, workflow, workflow.name)
-        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
-        uow.transaction.put_plan(workflow.plan_id, plan)
+        uow.transaction.put_plan(workflow.plan_id, _plan_for_store(uow, workflow))
         return workflow.plan_id
 
     def _check_retry(
@@ -296,9 +323,11 @@ class RequestHandler:
 def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
     """Raise :class:`RequestError` where a request is about another project."""
     match content:
-        case wire.Submit(project=project):
+        case wire.Submit(project=project) | Deploy(project=project) | WorkflowRef(project=project):
             allowed = project in projects
-        case wire.OrderQuery(project=queried):
+        case wire.OrderQuery(project=queried) | DeploymentQuery(project=queried):
+            allowed = queried in projects
+        case DeadLetterQuery(project=queried):
             allowed = queried in projects
         case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
             # One that does not exist looks the same: ids of others cannot be tried out.
@@ -327,6 +356,20 @@ def _receipt(view: dict[str, Any]) -> dict[str, Any]:
     status = view["status"] if rejected else Status.PENDING.value
     fields = {name: view[name] for name in ("order_id", "project", "workflow", "last_run")}
     return {**fields, "status": status, "reason": view.get("reason"), "run": None}
+
+
+def _denial(client: str, right: Right) -> str:
+    if right == "deploy":
+        return (
+            f"'{client}' may not deploy: that is for the user '{OPERATOR}' of the broker, and for "
+            "those whose rights in the policy include deploy (clients: NAME: {may: [deploy]})"
+        )
+    return f"'{client}' may not {right} (policy: clients)"
+
+
+def _plan_for_store(uow: UnitOfWork, workflow: RegisteredWorkflow) -> str:
+    # The plan of a deployed version was sealed when that was stored.
+    return workflow.plan if workflow.sealed else _sealed(uow.secrets.seal_plan, workflow.plan)
 
 
 def _owner(uow: UnitOfWork) -> str:

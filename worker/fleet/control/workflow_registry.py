@@ -31,13 +31,15 @@ DEFAULT_NAMES = ("workflow", "run", "unnamed")
 class RegisteredWorkflow:
     """A workflow that can be run: its name, its plan as JSON, and the id of that plan.
 
-    ``credentials`` are the names of those that its steps have.
+    ``credentials`` are the names of those that its steps have. ``sealed``: the secrets of the plan
+    are encrypted already, where they have to be.
     """
 
     name: str
     plan_id: str
     plan: str
     credentials: frozenset[str] = frozenset()
+    sealed: bool = False
 
 
 @dataclass(slots=True)
@@ -65,6 +67,12 @@ class WorkflowRegistry:
             self.workflows[registered.name] = registered
         for name in {registered.name, *names} - {""}:
             self.workflows.setdefault(name, registered)
+
+    def place_of(self, name: str) -> str:
+        """Return the file of a workflow by any of its names; empty where there is none."""
+        if name not in self.workflows:
+            return ""
+        return self._files.get(self.workflows[name].name, "") or "a file"
 
 
 def register(workflow: Workflow) -> RegisteredWorkflow:
