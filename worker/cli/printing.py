@@ -111,7 +111,7 @@ def print_action(action: Mapping[str, Any]) -> None:
     """Print who did what with an order, as an indented line."""
     client = printable(action["client"] or "somebody without a name")
     detail = f" ({one_line(action['detail'], 80)})" if action["detail"] else ""
-    print(f"    {_when(action['at'])}  {printable(action['action'])} by {client}{detail}")
+    print(f"    {format_time(action['at'])}  {printable(action['action'])} by {client}{detail}")
 
 
 def print_run(run: Mapping[str, Any], *, as_json: bool) -> None:
