@@ -20,7 +20,7 @@ from worker.fleet.messaging import operation_messages as ops
 BULK_SIZE = 200
 """How many orders one request changes: a larger transaction would hold up the fleet."""
 _ORDERS = tables.ORDERS.c
-_ENDS = {
+_ENDS: dict[str, list[Status]] = {
     "cancel": [status for status, row in STATUSES.items() if not row.final],
     "retry": [
         status
