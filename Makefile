@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate
+.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,9 @@ docs: $(STAMP)  ## Build the documentation into build/site (npm draws the diagra
 	-npm install --prefix .cache/docs --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
 		mermaid@11.12.0 iframe-worker@1.0.4
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+first-run:  ## Measure the time from a fresh clone to the first own workflow, by the README
+	$(PYTHON) tools/first_run.py
 
 picture: $(STAMP)  ## Draw the run that the README shows
 	$(BIN)/python -m tools.picture docs/images/run.svg

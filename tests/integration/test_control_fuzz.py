@@ -37,7 +37,7 @@ LIMIT = 20_000
 MESSAGES = int(os.environ.get("MESSAGES", "1500"))
 WORKER_WORDS = tuple(wire.FROM_WORKERS)
 METHODS = tuple(wire.REQUESTS)
-CHANGING = ("submit", "cancel", "retry")
+CHANGING = ("submit", "chunk", "cancel", "retry")
 KINDS = {"malformed", "oversized", "forged", "unknown", "reply_topic", "stale"}
 
 # --- the plane under attack -----------------------------------------------------------------------
@@ -73,6 +73,8 @@ class Target:
             "beat": leases,
             "release": {**leases, "leases": [json.loads(wire.encode(self.claimed))]},
             "start": {**leases, "leases": [json.loads(wire.encode(self.claimed))]},
+            "fetch": {"lease": lease, "part": "input", "offset": 0},
+            "chunk": {"content": {"hash": "a" * 64, "size": 3}, "offset": 0, "data": "YWJj"},
             "submit": {"order_id": "new", "plan": plan(), "input": {"data": {}}, "priority": 1},
             "cancel": {"id": "started"},
             "retry": {"id": "done", "run_id": "again", "from_step": "a"},
@@ -271,7 +273,8 @@ def surprise(draw: st.DrawFn, target: Target) -> Message:
 @st.composite
 def oversized(draw: st.DrawFn, target: Target) -> Message:
     """A message that is longer than what is read."""
-    what = draw(WHATS)
+    # Chunks have a limit of their own.
+    what = draw(WHATS.filter(lambda what: what != "chunk"))
     body = dumps(target.samples[what])
     return to(target, what, body + b" " * (LIMIT + 1 - len(body) + draw(st.integers(0, 50))))
 

@@ -41,6 +41,9 @@ def parse(text: str, file: str) -> tuple[Any, YamlPositions]:
         _fail_marked(error, text, file)
     except yaml.YAMLError as error:
         _fail_unprintable(error, text, file)
+    except (ValueError, OverflowError) as error:
+        # The parser in Python converts numbers of escapes and directives as they come.
+        raise LoadError(f"not YAML: {error}", file=file) from None
     return builder.root, YamlPositions(builder.root, builder.start, builder.positions)
 
 
