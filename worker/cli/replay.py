@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from worker.cli.options import (
     PATH,
     check_only,
     command,
+    fuel,
     jobs,
     only_step,
     option,
@@ -26,14 +27,16 @@ from worker.cli.options import (
 )
 from worker.cli.progress import progress
 from worker.errors import LoadError, UsageError, WorkerError
+from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
 from worker.replay.recording import Recording, is_recording, read_recording
 from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.parallel import Handler, results_in_order
 from worker.runner.pool import Pool
-from worker.sinks.terminal_text import one_line, printable
+from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -48,6 +51,7 @@ REPLAY_S = 0.002
 @stop_after("--until")
 @only_step
 @jobs
+@fuel
 @write_cases("--write-case", help="Write the recordings to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
 def replay_all(
@@ -59,6 +63,7 @@ def replay_all(
     stop_after: str,
     only: str,
     jobs: int,
+    counts_fuel: bool,
     write_cases: Path | None,
     as_json: bool,
 ) -> int:
@@ -75,6 +80,7 @@ def replay_all(
       worker replay runs/first.jsonl --start-at notify
       worker replay runs/first.jsonl --write-cases notify.cases.yaml
       worker replay runs --json --jobs 4
+      worker replay runs --fuel --workflow-file project.yaml
 
     \b
     Exit code: 0 no difference, 1 a difference, 2 wrong usage or nothing to read.
@@ -89,6 +95,7 @@ def replay_all(
         part=ReplayPart(start=only or start_at, end=only or stop_after),
         as_json=as_json,
         alone=len(recordings) == 1,
+        fuel=counts_fuel,
     )
     return asyncio.run(_replay_all(recordings, work, jobs))
 
@@ -102,7 +109,7 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             recordings.append(path)
         else:
-            raise UsageError(f"there is no recording {path}")
+            raise UsageError(f"there is no recording {path}{suggest_file(path)}")
     if not recordings:
         raise UsageError("no recordings found (worker run --record FILE makes one)")
     return recordings
@@ -126,10 +133,14 @@ async def _replay_all(paths: list[Path], work: ReplayWork, jobs: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """Kind of the first difference, or ``same``, and the lines that describe it."""
+    """Kind of the first difference, or ``same``, and the lines that describe it.
+
+    ``cost`` is the change of the run's cost, where it is known.
+    """
 
     kind: str
     lines: list[str]
+    cost: CostChange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +151,7 @@ class ReplayWork:
     part: ReplayPart
     as_json: bool
     alone: bool
+    fuel: bool = False
 
     @asynccontextmanager
     async def open(self, slots: int) -> AsyncIterator[Handler[Path, ReplayReport]]:
@@ -157,8 +169,9 @@ class ReplayWork:
     async def _replay(self, pool: Pool, ahead: asyncio.Semaphore, path: Path) -> ReplayReport:
         async with ahead:
             try:
+                recording = read_recording(path)
                 return self._report(
-                    path, await replay(pool, read_recording(path), self.workflow, self.part)
+                    path, await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
                 )
             except WorkerError as error:
                 return self._report(path, error)
@@ -168,7 +181,8 @@ class ReplayWork:
 
     def _report(self, path: Path, outcome: Replay | WorkerError) -> ReplayReport:
         lines = _as_json(path, outcome) if self.as_json else _as_text(path, outcome, self.alone)
-        return ReplayReport(_kind(outcome), lines)
+        costs = () if isinstance(outcome, WorkerError) else outcome.costs
+        return ReplayReport(_kind(outcome), lines, next(iter(costs), None))
 
     def lost(self, item: Path, cause: str) -> ReplayReport:
         return self._report(item, WorkerError(f"its replay {cause}"))
@@ -188,10 +202,13 @@ def _kind(outcome: Replay | WorkerError) -> str:
 def _as_text(path: Path, outcome: Replay | WorkerError, alone: bool) -> list[str]:
     name = printable(str(path))
     if isinstance(outcome, WorkerError):
-        return [f"✗ {name}: {printable(str(outcome))}"]
+        # An error of the file begins with its name.
+        text = printable(str(outcome)).removeprefix(f"{name}: ")
+        return [f"✗ {name}: {text}"]
     lines = [f"! {name}: {printable(damage)}" for damage in outcome.recording.damage]
+    costs = list(_cost_lines(outcome))
     if outcome.divergence is not None:
-        return [*lines, f"✗ {name}: {_difference(outcome.divergence)}"]
+        return [*lines, f"✗ {name}: {_difference(outcome.divergence)}", *costs]
     if alone:
         steps = [entry.step for entry in outcome.result.path]
         walked = printable(" → ".join(steps) or "(no step)")
@@ -199,7 +216,34 @@ def _as_text(path: Path, outcome: Replay | WorkerError, alone: bool) -> list[str
         lines.append(f"  path: {walked}")
         if outcome.scripted:
             lines.append(f"  from the recording: {printable(', '.join(outcome.scripted))}")
-    return lines
+        return [*lines, *costs]
+    # Of many recordings, a line for each that costs something else.
+    changed = outcome.costs and outcome.costs[0].before != outcome.costs[0].after
+    return [*lines, f"~ {name}:", *costs] if changed else lines
+
+
+MOST_DEARER_STEPS = 3
+
+
+def _cost_lines(outcome: Replay) -> Iterator[str]:
+    """Describe the change of the run's cost, and of the steps that changed most."""
+    cost = outcome.result.cost
+    if not outcome.costs:
+        if cost is not None:
+            yield f"  cost: {format_cost(cost)} instructions"
+        return
+    run, *steps = outcome.costs
+    yield f"  cost: {_cost_change(run)}"
+    changed = [step for step in steps if step.before != step.after]
+    for step in changed[:MOST_DEARER_STEPS]:
+        yield f"    {one_line(step.step, 60)}: {_cost_change(step)}"
+
+
+def _cost_change(change: CostChange) -> str:
+    if change.before == change.after:
+        return f"{format_cost(change.after)} instructions, the same"
+    numbers = f"{format_cost(change.before)} → {format_cost(change.after)} instructions"
+    return f"{numbers}, {describe_ratio(change.ratio)}"
 
 
 def _difference(divergence: Divergence) -> str:
@@ -229,6 +273,12 @@ _WORDS = {
 }
 
 
+def _costs_as_json(outcome: Replay) -> dict[str, object]:
+    run, *steps = outcome.costs or (None,)
+    changes = {step.step: {"before": step.before, "after": step.after} for step in steps if step}
+    return {"before": run and run.before, "after": outcome.result.cost, "steps": changes}
+
+
 def _as_json(path: Path, outcome: Replay | WorkerError) -> list[str]:
     fields: dict[str, object] = {"recording": str(path), "kind": _kind(outcome)}
     if isinstance(outcome, WorkerError):
@@ -246,6 +296,7 @@ def _as_json(path: Path, outcome: Replay | WorkerError) -> list[str]:
                 "divergence": difference,
                 "damage": list(outcome.recording.damage),
                 "scripted": list(outcome.scripted),
+                **({"cost": _costs_as_json(outcome)} if outcome.result.cost is not None else {}),
             }
         )
     ]

@@ -54,6 +54,7 @@
       }
       return this;
     },
+    /** @this {any[]} */
     toSorted(compare) {
       return isShort(this, compare) ? methods.sort.call(Array.from(this), compare) : engineToSorted.call(this, compare);
     },
