@@ -20,6 +20,22 @@ from worker.workflow.limit_ranges import RANGES
 PATH = click.Path(path_type=Path)
 
 
+class _WorkflowPath(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # A device is read like any other file, so nothing else has to know about stdin.
+        return super().convert("/dev/stdin" if value == "-" else value, param, ctx)
+
+
+WORKFLOW_PATH = _WorkflowPath(path_type=Path)
+"""Path of a workflow; ``-`` is stdin."""
+
+
+def check_stdin(file: Path | None, input_file: str | None) -> None:
+    """Raise UsageError where the workflow and the input would both be read from stdin."""
+    if file == Path("/dev/stdin") and input_file == "-":
+        raise click.UsageError("the workflow and --input both read stdin: choose a file for one")
+
+
 # Bounded, as an event loop or a lock cannot wait longer than a few centuries.
 POSITIVE = NumberRange(min=0, min_open=True, max=10**9)
 DURATION = NumberRange(min=0, min_open=True, max=10**9, units=SECONDS)
@@ -339,13 +355,15 @@ def _connected(decorator: Decorator) -> Decorator:
         @functools.wraps(function)
         def connected(
             *, mqtt: str, topic_prefix: str, ca: Path | None, cert: Path | None, key: Path | None,
-            reply_timeout: float = 10.0, **rest: Any,
+            packet_limit: float | None, reply_timeout: float = 10.0, **rest: Any,
         ) -> int:  # fmt: skip
             # Only the commands of a fleet need the client and its messages.
             from worker.cli.connection import parse
 
-            connection = parse(mqtt, topic_prefix, ca=ca, cert=cert, key=key,
-                               reply_timeout_s=reply_timeout)  # fmt: skip
+            connection = parse(
+                mqtt, topic_prefix, ca=ca, cert=cert, key=key, packet_limit_mb=packet_limit,
+                reply_timeout_s=reply_timeout,
+            )  # fmt: skip
             return function(connection=connection, **rest)
 
         return decorator(connected)
@@ -364,6 +382,9 @@ _broker_options = options(
            help="Certificate of the authority that signed the broker's, for TLS."),
     option("--cert", type=PATH, metavar="FILE", help="Client certificate, for TLS."),
     option("--key", type=PATH, metavar="FILE", help="Key of --cert."),
+    option("--packet-limit", type=SIZE, metavar="MB",
+           help="Send and receive no larger MQTT packets, such as 128kB.  "
+                "[default: the limit of the broker]"),
 )  # fmt: skip
 
 store_workflows = option("--workflows", type=PATH, multiple=True, metavar="FILE|DIR",

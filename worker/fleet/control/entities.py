@@ -29,7 +29,8 @@ class WorkOrder:
     its workflow was requested, ``content`` a hash of what it was submitted with, ``request`` the id
     of the request that was answered with the rejection; each is ``None`` where unknown. At most one
     order of a project with the same ``unique_key`` waits or runs. ``retry`` is its own retry policy
-    as JSON; ``tags`` are separated by spaces, with a space at both ends.
+    as JSON; ``tags`` are separated by spaces, with a space at both ends. ``revision``
+    counts the published states.
     """
 
     id: str
@@ -50,6 +51,7 @@ class WorkOrder:
     unique_key: str | None = None
     retry: str | None = None
     tags: str = ""
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,8 @@ class RunRecord:
     ``changed`` is when the status changed last, by the clock of the control plane. It is not leased
     before ``not_before``, and rejected where it has not started by ``start_by``. While it is
     delayed, ``expires`` is when it may be queued. ``retries`` counts the automatic retries in a row
-    that led to it. ``assigned`` is when it was leased last.
+    that led to it. ``assigned`` is when it was leased last. ``revision`` counts the published
+    states.
     """
 
     id: str
@@ -99,6 +102,7 @@ class RunRecord:
     not_before: int = 0
     start_by: int | None = None
     retries: int = 0
+    revision: int = 0
 
     @property
     def leased(self) -> bool:

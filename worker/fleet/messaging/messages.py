@@ -84,6 +84,45 @@ def well_formed(text: str) -> str:
     return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
+# --- content in chunks ----------------------------------------------------------------------------
+
+
+ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
+"""The SHA-256 of a content."""
+
+
+class ContentRef(Payload, frozen=True):
+    """A content that is too large for a message, and was sent in chunks before."""
+
+    hash: ContentHash
+    size: Count
+
+
+class Chunk(Payload, frozen=True):
+    """A part of a content, in base64, from the byte ``offset`` on."""
+
+    content: ContentRef
+    offset: Count
+    data: bytes
+
+
+class ChunkStored(Payload, frozen=True, tag="stored"):
+    """The response to a chunk. A text in ``refused`` means that the content is not taken, and why.
+
+    Chunks are stored for an hour; what refers to the content comes before that.
+    """
+
+    hash: ContentHash
+    offset: Count
+    refused: str = ""
+
+
+class MissingContent(Payload, frozen=True, tag="missing"):
+    """Contents that a message refers to and that are not stored: their chunks are sent again."""
+
+    hashes: list[ContentHash]
+
+
 # --- workers to the control plane -----------------------------------------------------------------
 
 
@@ -146,11 +185,23 @@ class Release(Payload, frozen=True):
     reason: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
 
 
-class RunReport(Payload, frozen=True):
-    """Events of one run, in order, in the form of a journal."""
+class Fetch(Payload, frozen=True):
+    """A request for a part of the plan or the input of a leased run, from ``offset`` on."""
 
     lease: Lease
-    events: Annotated[list[Raw], Meta(min_length=1, max_length=10_000)]
+    part: Literal["plan", "input"]
+    offset: Count
+
+
+class RunReport(Payload, frozen=True):
+    """Events of one run, in order, in the form of a journal.
+
+    An event that is too large for a message is a ``content``, and alone in its report.
+    """
+
+    lease: Lease
+    events: Annotated[list[Raw], Meta(max_length=10_000)] = []
+    content: ContentRef | None = None
 
 
 class Reports(Payload, frozen=True):
@@ -217,8 +268,9 @@ class RunOptions(Payload, frozen=True):
 class AssignedRun(Payload, frozen=True):
     """A run that is leased to the worker.
 
-    ``plan`` is the workflow as a plan, ``input`` a state; ``payload_limit`` is the largest message
-    of reports in bytes.
+    ``plan`` is the workflow as a plan, ``input`` a state. Each is ``null`` where it is to be
+    fetched: a plan that was sent before, and what is too large for the message. ``plan_id`` is the
+    beginning of the plan's SHA-256. ``payload_limit`` is the size of the largest event in bytes.
     """
 
     lease: Lease
@@ -226,9 +278,18 @@ class AssignedRun(Payload, frozen=True):
     payload_limit: int
     order_id: Id
     plan_id: Id
-    plan: Raw
-    input: Raw
-    options: RunOptions
+    plan: Raw = msgspec.field(default_factory=lambda: NULL)
+    input: Raw = msgspec.field(default_factory=lambda: NULL)
+    options: RunOptions = RunOptions()
+
+
+class Fetched(Payload, frozen=True, tag="fetched"):
+    """The response to :class:`Fetch`: a chunk of the plan or input of a run."""
+
+    run_id: Id
+    attempt: int
+    part: Literal["plan", "input"]
+    chunk: Chunk
 
 
 class Assignment(Payload, frozen=True, tag="runs"):
@@ -293,7 +354,7 @@ def report_number(payload: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
-Response = Assignment | Starts | Acks
+Response = Assignment | Starts | Acks | Fetched | ChunkStored | MissingContent
 
 
 class Command(Payload, frozen=True):
@@ -313,6 +374,7 @@ class Submit(Payload, frozen=True):
     same content gets the order as it is; with other content it is a conflict. An order that was
     rejected is submitted again. Without an id, the same content within a minute is one order. A
     publisher that needs no reply sends no response topic: the state of the order is on its topic.
+    An order that is too large for a message is a ``content``, which is such an order as JSON.
 
     The order does not begin before ``not_before``, and is rejected where it has not by
     ``start_by``. At most one order of a project with the same ``unique`` key waits or runs: a newer
@@ -320,6 +382,7 @@ class Submit(Payload, frozen=True):
     instead of being rejected, here and at the limits of its project. ``retry`` is its retry policy.
     """
 
+    content: ContentRef | None = None
     order_id: Id = ""
     workflow: Label | None = None
     plan: Raw = msgspec.field(default_factory=lambda: NULL)
@@ -411,14 +474,19 @@ class Failure(Payload, frozen=True):
 
 
 class Reply(Payload, frozen=True):
-    """The reply to a request: a result, or a failure."""
+    """The reply to a request: a result, or a failure.
+
+    A result that is too large for a message comes in chunks, each in a reply of its own.
+    """
 
     ok: Raw = msgspec.field(default_factory=lambda: NULL)
     error: Failure | None = None
+    chunk: Chunk | None = None
 
 
 REQUESTS: dict[str, type[Any]] = {
     "submit": Submit,
+    "chunk": Chunk,
     "cancel": RunRef,
     "retry": RetryRequest,
     "orders": OrderQuery,
@@ -439,6 +507,8 @@ FROM_WORKERS: dict[str, type[Any]] = {
     "reports": Reports,
     "beat": Heartbeat,
     "release": Release,
+    "fetch": Fetch,
+    "chunk": Chunk,
 }
 """The messages of workers, by the last level of their topic."""
 
