@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.comparison.tokens import tokens
+from worker.runner.prepare import configurations, secret_configurations
 from worker.util.json import dumps
 from worker.util.masking import Mask, collect_secrets
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
@@ -32,16 +33,13 @@ def definition_changes(old: Workflow, new: Workflow) -> tuple[Change, ...]:
     """List the changes, in the order of the new version; steps are matched by their ids."""
     changes = (*_step_changes(old, new), *_edge_changes(old, new), *_option_changes(old, new))
     # A comparison is read in pull requests, and a secret may stand in a state or a condition too.
-    mask = Mask(collect_secrets((*_configurations(old), *_configurations(new))))
+    secrets = [
+        configuration
+        for workflow in (old, new)
+        for configuration in secret_configurations(workflow, configurations(workflow, {})[0])
+    ]
+    mask = Mask(collect_secrets(secrets))
     return tuple(replace(c, old=mask.text(c.old), new=mask.text(c.new)) for c in changes)
-
-
-def _configurations(workflow: Workflow) -> Iterator[Mapping[str, Any]]:
-    yield workflow.credentials
-    for step in workflow.steps:
-        for configuration in (step.configuration, step.state.get("configuration")):
-            if isinstance(configuration, Mapping):
-                yield configuration
 
 
 def _step_changes(old: Workflow, new: Workflow) -> Iterator[Change]:

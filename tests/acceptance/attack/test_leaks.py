@@ -13,10 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.helpers import job, workflow
+from worker.adaptors.http.exchange import HttpRequest
 from worker.cli.main import cli
 from worker.core.events import AnyEvent, StepStart
+from worker.replay.recorder import PreparedRecording
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
+from worker.workflow.load import load
 
 SECRET = "s3cr3t-hunter2"
 INLINE = "1nl1ne-hunter2"
@@ -129,3 +132,11 @@ def test_no_tool_writes_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "***" in Path("r.jsonl").read_text() and "sarif" in printed[3]
     for text in (*printed, *(file.read_text() for file in written)):
         assert SECRET not in text and INLINE not in text
+
+
+def test_a_request_that_is_recorded_has_no_credential_of_the_workflow() -> None:
+    """Reads a credential from a recorded request: one that the workflow gives to every step."""
+    flow = load({"workflow": {"steps": [{"id": "a"}], "credentials": {"token": SECRET}}})
+    scrubber = PreparedRecording(flow, Options()).scrubber
+    url = f"https://h.test/?token={SECRET}"
+    assert SECRET not in scrubber.request(HttpRequest(method="GET", url=url)).url
