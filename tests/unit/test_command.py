@@ -187,6 +187,7 @@ OLD_NAMES = {
     "runs show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workers list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "audit": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "watch": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "dashboard": {
         "--root": "--topic-prefix", "--patience": "--reply-timeout", "--allow-host": "--trusted-host"
