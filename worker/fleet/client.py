@@ -23,6 +23,7 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging import operation_messages as ops
 from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
@@ -291,6 +292,66 @@ class Client:
     async def alerts(self) -> list[dict[str, Any]]:
         """List the newest runs that ended as exception or lost."""
         return _objects(await self._request("alerts", wire.Empty()))
+
+    async def acknowledge(self, run_id: str) -> dict[str, Any]:
+        """Record that somebody takes care of the alert of a run."""
+        request = ops.AcknowledgeRequest(run_id=run_id)
+        return _object(await self._request("acknowledge", request))
+
+    async def pause(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Pause a workflow, in one project or in all, or a whole project.
+
+        Its orders wait; runs that a worker has go on.
+        """
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("pause", request))
+
+    async def resume(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Resume what was paused with the same arguments."""
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("resume", request))
+
+    async def pauses(self) -> list[dict[str, Any]]:
+        """List what is paused, since when and by whom."""
+        return _objects(await self._request("pauses", wire.Empty()))
+
+    async def actions(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List who cancelled, retried, paused or acknowledged what, the latest last."""
+        return _objects(await self._request("actions", ops.ActionQuery(project=project)))
+
+    async def count_matching(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> int:
+        """Count the orders that :meth:`change_all` would cancel or retry."""
+        request = _bulk(action, query, dry_run=True)
+        return int(_object(await self._request("bulk", request))["matching"])
+
+    async def change_all(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Cancel or retry all orders that match, the first received first.
+
+        Yield how many were ``changed`` and ``skipped`` (by reason) in each step.
+        """
+        request = _bulk(action, query)
+        while True:
+            changed = _object(await self._request("bulk", request))
+            yield changed
+            if changed["next"] is None:
+                return
+            request = msgspec.structs.replace(request, **changed["next"])
+
+    async def all_orders(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
+        """Yield all orders that match, newest first, page by page."""
+        while page := await self.orders(query):
+            for order in page:
+                yield order
+            last = page[-1]
+            query = msgspec.structs.replace(query, before=last["created"], beyond=last["order_id"])
 
     async def summary(self) -> dict[str, Any]:
         """Count the orders by status, and the waiting and leased runs."""
@@ -634,6 +695,13 @@ _NOTIFICATIONS: dict[str, Any] = {
 
 def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
     return msgspec.Raw(wire.well_formed(encode_object(value, name)).encode())
+
+
+def _bulk(
+    action: Literal["cancel", "retry"], query: OrderQuery, *, dry_run: bool = False
+) -> ops.BulkRequest:
+    fields = msgspec.structs.asdict(query)
+    return ops.BulkRequest(action=action, batch=random_hex(16), dry_run=dry_run, **fields)
 
 
 def _time_us(time: datetime | None) -> int | None:

@@ -17,6 +17,7 @@ from worker.workflow.checkout import is_configured, is_workflow
 from worker.workflow.credential_names import split_configuration
 from worker.workflow.documents.data import shorten
 from worker.workflow.documents.document import read_document
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.load import load, load_all
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
@@ -115,7 +116,7 @@ def read_workflows(paths: Iterable[Path]) -> WorkflowRegistry:
     registry = WorkflowRegistry()
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path} does not exist")
+            raise UsageError(f"there is no file or folder {path}{suggest_file(path)}")
         if path.is_dir() and not is_configured(path):
             for file in sorted(path.iterdir()):
                 if file.suffix in _FILES and ".cases." not in file.name:

@@ -21,7 +21,7 @@ from worker.workflow.formats.common import (
     read_trigger,
 )
 from worker.workflow.formats.fleet_options import FLEET_OPTIONS, read_fleet_options
-from worker.workflow.model import Edge, Step, StepKind, Workflow
+from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
 # All keys that OpenFn's tools write, also those without a meaning here: others cause a warning.
 _PLAN_KEYS = ("options", "workflow", "id", "sourcePath", "version", "schema_version")
@@ -167,6 +167,9 @@ def _edge(source: str, target: str, node: Cursor) -> Edge:
         )
     node.mapping(*_EDGE_KEYS)
     kind, expression = read_condition(node.at("condition"))
+    if kind is EdgeKind.NEVER and not node.has("condition"):
+        # OpenFn does not take it, and a run of such a workflow is a success that did nothing.
+        node.warn("there is no condition, so this edge is never taken; write condition: always")
     disabled = node.at("disabled").flag(default=False) or not node.at("enabled").flag(default=True)
     return Edge(
         source=source,
