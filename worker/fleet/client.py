@@ -389,7 +389,7 @@ class Client:
         """Publish a message for a topic trigger, and wait until the broker has it.
 
         A mapping is sent as JSON. ``properties`` are MQTT 5's user properties. Raises
-        :class:`ConnectionError`, and :class:`worker.errors.WorkerError` where the broker refuses.
+        ``ConnectionError`` while there is no connection.
         """
         if isinstance(payload, Mapping):
             payload = encode_object(payload, "payload")
