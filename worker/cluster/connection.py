@@ -21,8 +21,12 @@ CONNECT_S = 5.0
 # A worker that is being started must have the time to connect.
 WORKERS_S = 10.0
 
-# Dask measures where tasks spend their time by sampling all threads: that is a tenth of the work.
-_LOCAL_CONFIG = {"distributed.worker.profile.enabled": False}
+_LOCAL_CONFIG = {
+    # Dask measures where tasks spend their time by sampling all threads, a tenth of the work.
+    "distributed.worker.profile.enabled": False,
+    # A chunk that has ended two workers is repeated item by item: each restart takes seconds.
+    "distributed.scheduler.allowed-failures": 1,
+}
 
 
 @contextlib.asynccontextmanager
@@ -48,7 +52,8 @@ async def _open_local(workers: int) -> AsyncIterator[Client]:
             # The limits of runs are the sandbox's; a worker that Dask pauses would never end.
             memory_limit=0,
             host="127.0.0.1",
-            dashboard_address=None,
+            # No dashboard, and no server at a port that another cluster may have.
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
             asynchronous=True,
         )
@@ -102,14 +107,14 @@ async def _check(client: Client, scheduler: str) -> None:
             f"the scheduler at {scheduler} has no workers\n"
             f"start them with: dask worker {scheduler} --nthreads 1 --nworkers auto"
         ) from error
-    ours = describe_environment()
-    await _compare(f"the scheduler at {scheduler}", ours, _on_scheduler(client))
+    ours = describe_environment_here()
+    _check_same(f"the scheduler at {scheduler}", ours, await _on_scheduler(client))
     for worker, theirs in (await _on_workers(client)).items():
         _check_same(f"the Dask worker {worker}", ours, theirs)
 
 
-async def _compare(place: str, ours: dict[str, str], theirs: Any) -> None:
-    _check_same(place, ours, await theirs)
+def describe_environment_here() -> dict[str, str]:
+    return describe_environment()
 
 
 async def _on_scheduler(client: Client) -> Any:
