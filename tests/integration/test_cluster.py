@@ -23,7 +23,7 @@ from tests.integration.test_parallel import (
     write_cases,
 )
 from tests.support.command import TIMEOUT_S, WORKER, call_worker
-from worker.cluster.address import ClusterAddress
+from worker.cluster.cluster_address import ClusterAddress
 from worker.errors import WorkerError
 from worker.runner.parallel import Handler
 
@@ -230,7 +230,7 @@ def test_a_cluster_of_another_version_is_named(
 ) -> None:
     (recording,) = record(tmp_path / "runs", 1).iterdir()
     monkeypatch.setattr(
-        "worker.cluster.connection.describe_environment_here",
+        "worker.cluster.cluster_client.describe_environment_here",
         lambda: {"worker": "9.9", "python": "3.11"},
     )
     done = call_worker("replay", recording, "--cluster", scheduler)

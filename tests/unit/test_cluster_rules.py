@@ -12,8 +12,8 @@ import pytest
 
 import worker
 from tests.support.command import call_worker
-from worker.cluster.address import ClusterAddress, parse_address
 from worker.cluster.chunks import MAX_ITEMS, TARGET_S, ChunkSizer
+from worker.cluster.cluster_address import ClusterAddress, parse_address
 from worker.core.compile_plan import compile_plan
 from worker.errors import LoadError, UsageError
 from worker.explore.explorer import (

@@ -11,7 +11,7 @@ from typing import Any
 from worker.errors import LoadError, WorkerError
 from worker.lint.checks import lint_loaded, without_suppressed
 from worker.lint.findings import Finding
-from worker.runner.parallel import Executor, Handler
+from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
 from worker.workflow.load import load_all
 from worker.workflow.model import Workflow
@@ -23,7 +23,7 @@ Loaded = list[Workflow] | LoadError
 
 
 async def lint_on_cluster(
-    executor: Executor, files: Sequence[Path], workflow: str | None
+    executor: WorkExecutor, files: Sequence[Path], workflow: str | None
 ) -> tuple[list[Finding], list[LoadError]]:
     """Check files; return their findings, and the errors of those that cannot be read."""
     findings: list[Finding] = []

@@ -21,7 +21,7 @@ from worker.explore.explorer import (
 from worker.explore.properties import Property, PropertyResult, check_property, parse_property
 from worker.explore.state_search import Witness
 from worker.explore.subtrees import Subtree, TablePart, build_part, join_parts, split_table
-from worker.runner.parallel import Executor, Handler, LocalExecutor, worthwhile_processes
+from worker.runner.parallel import Handler, LocalExecutor, WorkExecutor, worthwhile_processes
 from worker.runner.prepare import Options
 from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.workflow.model import Workflow
@@ -49,7 +49,7 @@ class ParallelExploration:
     workflow: Workflow
     options: Options
     jobs: int
-    cluster: Executor | None = None
+    cluster: WorkExecutor | None = None
 
     def table(self, explorer: Explorer, *, everything: bool, limit: int) -> DecisionTable:
         """Build the decision table; one of every combination by sub-trees, on a cluster."""
@@ -120,7 +120,7 @@ class ParallelExploration:
 
 
 async def _collect(
-    work: _ExplorationWork, tasks: Sequence[Task], executor: Executor, estimate_s: float
+    work: _ExplorationWork, tasks: Sequence[Task], executor: WorkExecutor, estimate_s: float
 ) -> list[Any]:
     if not tasks:
         return []

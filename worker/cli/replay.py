@@ -38,7 +38,7 @@ from worker.replay.recording import (
     read_stored,
 )
 from worker.replay.replayer import Replay, ReplayPart, replay
-from worker.runner.parallel import Executor, Handler
+from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.from_recording import write_case
@@ -145,7 +145,7 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
 
 
 async def _replay_all(
-    paths: Sequence[Path | StoredRecording], work: ReplayWork, executor: Executor
+    paths: Sequence[Path | StoredRecording], work: ReplayWork, executor: WorkExecutor
 ) -> int:
     kinds: Counter[str] = Counter()
     reports = executor.results_in_order(work, paths, REPLAY_S * len(paths))

@@ -23,7 +23,7 @@ from worker.cli.options import (
 from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
-from worker.runner.parallel import Executor
+from worker.runner.parallel import WorkExecutor
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
@@ -254,7 +254,9 @@ def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
     return files
 
 
-async def _run_all(cases: list[Case], executor: Executor, *, keep_runs: bool) -> list[CaseResult]:
+async def _run_all(
+    cases: list[Case], executor: WorkExecutor, *, keep_runs: bool
+) -> list[CaseResult]:
     results = []
     completing = run_cases_in_parallel(cases, executor, keep_runs=keep_runs)
     async with aclosing(completing) as completed:

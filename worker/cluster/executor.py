@@ -20,10 +20,10 @@ from typing import Any, Generic
 
 from distributed import Client, KilledWorker
 
-from worker.cluster.address import ClusterAddress
 from worker.cluster.chunk_runner import ChunkRunner, handle_chunk
 from worker.cluster.chunks import MAX_BYTES, ChunkSizer
-from worker.cluster.connection import open_client
+from worker.cluster.cluster_address import ClusterAddress
+from worker.cluster.cluster_client import open_client
 from worker.errors import WorkerError
 from worker.runner.parallel import Item, Result, Work
 

@@ -48,7 +48,7 @@ class Work(Protocol[Item_contra, Result_co]):
         """Return the result of an item that has ended its process."""
 
 
-class Executor(Protocol):
+class WorkExecutor(Protocol):
     """Executes work: in processes of this machine, or on other machines."""
 
     def results_in_order(

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.runner.parallel import Executor, Handler, LocalExecutor
+from worker.runner.parallel import Handler, LocalExecutor, WorkExecutor
 from worker.runner.pool import Pool, background
 from worker.runner.result import Result
 from worker.testing.assertions import mismatches
@@ -52,7 +52,7 @@ async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[CaseResul
 
 
 async def run_cases_in_parallel(
-    cases: Sequence[Case], executor: int | Executor, *, keep_runs: bool
+    cases: Sequence[Case], executor: int | WorkExecutor, *, keep_runs: bool
 ) -> AsyncGenerator[CaseResult, None]:
     """Run cases like :func:`run_cases`, but many of them in processes of their own.
 

@@ -12,8 +12,8 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster
 
-from worker.cluster.address import ClusterAddress
 from worker.cluster.chunk_runner import describe_environment
+from worker.cluster.cluster_address import ClusterAddress
 from worker.errors import WorkerError
 from worker.version import VERSION
 
