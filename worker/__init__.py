@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         StepKind,
         Workflow,
     )
+    from worker.workflow.order_retry import OrderRetry
 
 __version__ = VERSION
 
@@ -133,6 +134,7 @@ _MODULES = {
     "Notification": "worker.fleet.client",
     "Options": "worker.runner.prepare",
     "OrderQuery": "worker.fleet.messaging.messages",
+    "OrderRetry": "worker.workflow.order_retry",
     "OrderState": "worker.fleet.messaging.messages",
     "PathEntry": "worker.runner.result",
     "PlainLines": "worker.sinks.terminal",
@@ -217,6 +219,7 @@ __all__ = [
     "Notification",
     "Options",
     "OrderQuery",
+    "OrderRetry",
     "OrderState",
     "PathEntry",
     "PlainLines",
@@ -264,4 +267,4 @@ __all__ = [
 ]
 
 # On first use: the process that forks runs and `worker --help` need next to nothing of this.
-__getattr__, __dir__ = lazy_exports(__name__, _MODULES)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES, ("testing",))

@@ -50,7 +50,7 @@ def call_worker(*arguments: str | Path, cwd: Path | None = None) -> Done:
     ):
         patch.setattr(sys, "argv", line)
         # `worker run` starts it early, and leaves it to end with the command after a usage error.
-        patch.setattr(Pool, "boot", lambda pool: None)
+        patch.setattr(Pool, "boot", lambda pool, **_: None)
         # click ends its commands with an exit, also those that succeed.
         with pytest.raises(SystemExit) as end:
             main()

@@ -64,6 +64,9 @@ class Published:
     assignments: list[wire.Assignment] = field(default_factory=list)
     starts: list[wire.Starts] = field(default_factory=list)
     acks: list[wire.Ack] = field(default_factory=list)
+    fetched: list[wire.Fetched] = field(default_factory=list)
+    stored: list[wire.ChunkStored] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     commands: list[wire.Command] = field(default_factory=list)
     states: list[wire.RunState] = field(default_factory=list)
     orders: list[wire.OrderState] = field(default_factory=list)
@@ -82,18 +85,27 @@ class Published:
         """The statuses that were announced, in order."""
         return [state.status for state in self.states]
 
+    def take_response(self, response: wire.Response) -> None:
+        match response:
+            case wire.Assignment():
+                self.assignments.append(response)
+            case wire.Starts():
+                self.starts.append(response)
+            case wire.Fetched():
+                self.fetched.append(response)
+            case wire.ChunkStored():
+                self.stored.append(response)
+            case wire.MissingContent():
+                self.missing += response.hashes
+            case wire.Acks():
+                self.acks += response.acks
+
     def take(self, message: Message) -> None:
         match message.topic.removeprefix(f"{TOPICS.base}/").split("/"):
             case ["clients", _, "rsp"]:
                 self.replies.append(wire.decode(wire.Reply, message.payload))
             case ["workers", _, "rsp"]:
-                response: wire.Response = wire.decode(wire.Response, message.payload)  # type: ignore[arg-type]
-                if isinstance(response, wire.Assignment):
-                    self.assignments.append(response)
-                elif isinstance(response, wire.Starts):
-                    self.starts.append(response)
-                else:
-                    self.acks += response.acks
+                self.take_response(wire.decode(wire.Response, message.payload))  # type: ignore[arg-type]
             case ["workers", _, "cmd"]:
                 self.commands.append(wire.decode(wire.Command, message.payload))
             case ["runs", _, "state"]:
@@ -159,6 +171,7 @@ class ControlPlaneHarness:
         self.now = BEGAN
         self.options = options
         self.numbers = count(1)
+        self.plans: dict[str, msgspec.Raw] = {}
         self.start()
         if connect:
             self.connect()
@@ -303,7 +316,10 @@ class FakeWorker:
             incarnation=self.incarnation,
         )
         assert not published.refusals
-        return [run for assignment in published.assignments for run in assignment.runs]
+        runs = [run for assignment in published.assignments for run in assignment.runs]
+        # A plan comes once.
+        self._bench.plans |= {run.plan_id: run.plan for run in runs if bytes(run.plan) != b"null"}
+        return [msgspec.structs.replace(run, plan=self._bench.plans[run.plan_id]) for run in runs]
 
     def request_start(self, *leases: wire.Lease) -> Published:
         """Request to execute claimed runs."""

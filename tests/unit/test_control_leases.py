@@ -192,5 +192,5 @@ def test_workers_are_shown_with_what_they_have(harness: ControlPlaneHarness) -> 
     assert (row["name"], row["capacity"]) == ("north", 4)
     assert [lease["run_id"] for lease in row["leases"]] == ["o-1"]
     assert harness.call("summary") == {
-        "orders": {"running": 1}, "available": 0, "leased": 1, "workers": 1,
+        "orders": {"running": 1}, "delayed": 0, "available": 0, "leased": 1, "workers": 1,
     }  # fmt: skip

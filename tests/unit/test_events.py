@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from worker.core.error_json import error_to_dict
 from worker.core.events import (
@@ -75,6 +76,7 @@ ENDS: dict[str, st.SearchStrategy[Any]] = {
     "withheld": st.booleans(),
     "mem": COUNT,
     "duration": COUNT,
+    "cost": st.just(UNSET) | COUNT,
 }
 RUN_STARTS = st.builds(
     RunStart, **ENVELOPE, workflow=TEXT, versions=st.dictionaries(TEXT, TEXT, max_size=3)
@@ -145,8 +147,9 @@ def test_a_damaged_event_is_an_error_with_the_path_of_the_field(event: AnyEvent,
 @given(event=EVENTS, data=st.data())
 def test_an_event_without_a_field_that_it_needs_is_an_error(event: AnyEvent, data: Any) -> None:
     fields = json.loads(to_json(event))
-    optional = {"withheld", "next", "mem", "duration", "error", "error_type", "error_message"}
-    optional |= {"output_dataclip_id", "output_dataclip", "final_dataclip_id", "final_state"}
+    optional = {"withheld", "next", "mem", "duration", "cost", "error", "error_type"}
+    optional |= {"error_message", "output_dataclip_id", "output_dataclip"}
+    optional |= {"final_dataclip_id", "final_state"}
     if isinstance(event, RunLog):
         optional |= {"step_id", "job_id"}
     del fields[name := data.draw(st.sampled_from(sorted(set(fields) - optional)))]
@@ -172,7 +175,8 @@ def test_an_event_is_one_line(event: AnyEvent) -> None:
 @given(EVENTS)
 def test_every_field_of_an_event_is_written(event: AnyEvent) -> None:
     written = json.loads(to_json(event))
-    assert {"type", *event.__struct_fields__} == set(written)
+    fields = (name for name in event.__struct_fields__ if getattr(event, name) is not UNSET)
+    assert {"type", *fields} == set(written)
     assert written["type"] == event.type
 
 

@@ -65,8 +65,18 @@ HOSTILE = [
     ("control-plane", "store", '"sqlite:////tmp/x"'),
     ("dashboard", "host", '"0.0.0.0"'),
     ("run", "credentials", '"/etc/shadow"'),
-    ("run", "credentials", '"../credentials.json"'),
+    # Also one of the folder: the hosts that it names would be open, private ones too.
+    ("run", "credentials", '"credentials.json"'),
+    ("run", "state-path", '"input.json"'),
+    ("control-plane", "policy", '"policy.yaml"'),
+    ("start", "max-memory", "100000"),
+    ("dev", "max-timeout", "86400"),
+    ("run", "journal", '"../journal.jsonl"'),
     ("run", "output", '"/tmp/overwritten"'),
+    ("run", "record", '"on-failure:/tmp"'),
+    ("run", "record", '"on-failure:../.."'),
+    ("test", "record", '"on-failure:.."'),
+    ("test", "write-cases", '["ok.yaml", "../cases.yaml"]'),
     ("run", "record", '"~root/x/../../../etc/x"'),
 ]
 
@@ -113,12 +123,15 @@ def test_a_wrong_value_is_an_error_with_its_place(
 def test_config_prints_what_is_set_and_the_place(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(folder, {"worker.toml": "mqtt = 'mqtt://a:secret@h'\n[run]\nallow-host = ['x']"})
+    write(folder, {"worker.toml": "mqtt = 'mqtt://a:se:cr/et@h'\n[run]\nallow-host = ['x']"})
     monkeypatch.delenv("WORKER_MQTT", raising=False)
+    hook = "https://hooks.example/services/T0/aB3dE5fG7hI9jK1"
+    monkeypatch.setenv("WORKER_CONTROL_PLANE_ALERT_WEBHOOK", hook)
     monkeypatch.setenv("WORKER_RUN_TIMEOUT", "5m")
     done = CliRunner().invoke(cli, ["config"], prog_name="worker")
     assert "WORKER_RUN_TIMEOUT" in done.output and "mqtt://a:…@h" in done.output
-    assert "secret" not in done.output and "refused" in done.output
+    assert "cr/et" not in done.output and "se:" not in done.output and "refused" in done.output
+    assert "https://hooks.example/services/T0/***" in done.output
 
 
 def write(folder: Path, files: dict[str, str]) -> None:

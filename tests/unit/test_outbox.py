@@ -54,7 +54,7 @@ def test_events_survive_the_process(outbox: Outbox, tmp_path: Path) -> None:
     filled(outbox, event(0), event(1)).close()
     (recovered,) = outbox.recover()
     assert recovered.lease == lease()
-    assert recovered.take(1000, even_if_larger=False) == [event(0), event(1)]
+    assert recovered.take(1000) == [event(0), event(1)]
     assert recovered.complete, "its process is gone: no event follows"
     recovered.discard()
     assert files(tmp_path / "outbox") == []
@@ -76,7 +76,7 @@ def test_a_torn_last_line_is_dropped_and_what_stands_before_it_stays(
     with (tmp_path / "outbox" / "r.1.jsonl").open("ab") as file:
         file.write(torn)
     (recovered,) = outbox.recover()
-    assert recovered.take(1000, even_if_larger=False) == [event(0), event(1)]
+    assert recovered.take(1000) == [event(0), event(1)]
     recovered.close()
 
 
@@ -129,23 +129,24 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
 # --- taking and acknowledging ---------------------------------------------------------------------
 
 
-def test_events_are_taken_within_a_limit_and_at_least_one_if_allowed(outbox: Outbox) -> None:
+def test_events_are_taken_within_a_limit(outbox: Outbox) -> None:
     run = filled(outbox, event(0, 100), event(1), event(2))
-    assert run.take(50, even_if_larger=False) == []
-    assert run.take(50, even_if_larger=True) == [event(0, 100)]
-    assert run.take(len(event(1)), even_if_larger=False) == [event(1)]
+    assert run.take(50) == []
+    assert run.next_if_over(50) == event(0, 100) and run.next_if_over(1000) is None
+    assert run.take(len(event(0, 100))) == [event(0, 100)]
+    assert run.take(len(event(1))) == [event(1)]
     assert run.has_unsent
-    assert run.take(1000, even_if_larger=False) == [event(2)]
+    assert run.take(1000) == [event(2)]
     assert not run.has_unsent and not run.empty, "sent, and not yet acknowledged"
     run.close()
 
 
 def test_a_rewind_repeats_from_the_last_acknowledged_event(outbox: Outbox) -> None:
     run = filled(outbox, event(0), event(1), event(2))
-    run.take(1000, even_if_larger=False)
+    run.take(1000)
     run.acknowledge(0)
     run.rewind()
-    assert run.take(1000, even_if_larger=False) == [event(1), event(2)]
+    assert run.take(1000) == [event(1), event(2)]
     run.acknowledge(0)
     assert not run.empty, "an old acknowledgement changes nothing"
     run.acknowledge(2)
@@ -297,9 +298,6 @@ def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
     answers = [wire.Ack(run_id=id, attempt=1, upto=-1) for id in ("a", "b")]
     sender.acknowledge(wire.Acks(number=1, acks=answers))
     assert [id for id, _ in sent(sender.next(0.1))] == ["c"]
-    sender.max_bytes = 10
-    sender.rewind()
-    assert [id for id, _ in sent(sender.next(0.2))] == ["a"], "one event goes whatever its size"
     sender.close()
 
 
@@ -331,11 +329,11 @@ def test_what_stands_before_an_unreadable_event_is_sent_and_its_reason_known(
     filled(outbox, event(0), event(1), line).close()
     filled(outbox, event(0), run_id="s").close()
     first, second = outbox.recover()
-    assert first.take(1000, even_if_larger=False) == [event(0), event(1)]
+    assert first.take(1000) == [event(0), event(1)]
     assert (first.unreadable, first.next_seq) == (reason, 2)
     assert (second.unreadable, second.next_seq) == ("", 1)
     first.replace(b'{"seq":2,"end":1}', 2, first.unreadable)
-    assert first.take(1000, even_if_larger=False) == [b'{"seq":2,"end":1}']
+    assert first.take(1000) == [b'{"seq":2,"end":1}']
     first.close()
     again, same = outbox.recover()
     assert (again.lease, again.unreadable, again.first_seq) == (lease(), "", 2)
@@ -376,9 +374,9 @@ def recovered_from(folder: Path, content: bytes) -> list[RunOutbox]:
 def test_a_file_that_is_cut_anywhere_is_survived(tmp_path: Path, ending: bytes) -> None:
     for cut in range(len(WHOLE)):
         *rest, good = recovered_from(tmp_path, WHOLE[:cut] + ending)
-        assert good.take(1000, even_if_larger=False) == [event(0), event(1), event(2)]
+        assert good.take(1000) == [event(0), event(1), event(2)]
         for run in rest:
-            events = run.take(1000, even_if_larger=False)
+            events = run.take(1000)
             numbers = range(run.first_seq, run.first_seq + len(events))
             assert events == list(map(event, numbers)), "without a gap"
 

@@ -16,7 +16,9 @@ from worker.sandbox.limits import MIB, Limits, resolve_limits
 from worker.workflow.limit_ranges import FILE_OPTIONS, RANGES
 from worker.workflow.load import load
 
-CAPS = Limits(timeout_s=60, memory_mb=100, payload_mb=2, log_payload_mb=0.5, executions=10)
+CAPS = Limits(
+    timeout_s=60, memory_mb=100, payload_mb=2, log_payload_mb=0.5, executions=10, fuel=10**6
+)
 
 
 @pytest.mark.parametrize(

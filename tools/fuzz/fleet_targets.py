@@ -28,6 +28,7 @@ from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.fleet.control.store.store import Store
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Connected, Message
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
 from worker.sinks.log import LeveledLogger
@@ -189,6 +190,8 @@ class FakeTime:
 
 class FakeBus:
     """Bus that answers each message at once, by a function, and whose time passes at once."""
+
+    max_message_bytes = MAX_MESSAGE_BYTES
 
     def __init__(self, clock: FakeTime, answer: Callable[[Message], list[Message]]) -> None:
         self._clock = clock

@@ -54,6 +54,7 @@ def _query(ctx: click.Context, request: Callable[[Client], Any]) -> Any:
     connection = parse(
         params.get("mqtt") or "mqtt://127.0.0.1", params.get("topic_prefix") or "worker",
         ca=params.get("ca"), cert=params.get("cert"), key=params.get("key"),
+        packet_limit_mb=params.get("packet_limit"),
         reply_timeout_s=_TIMEOUT_S,
     )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +14,7 @@ from worker.cli.text_table import table_lines, terminal_width
 from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line
 from worker.util.json import dumps
-
-_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
+from worker.util.masking import hide_url_secrets
 
 
 @command()
@@ -59,9 +57,13 @@ def _settings(
             yield from _settings(ctx, below, words)
         for option in below.params if below is not None else ():
             if isinstance(option, click.Option) and (setting := _setting(words, option)):
-                value = setting.value
-                masked = _PASSWORD.sub("…", value) if isinstance(value, str) else value
-                yield words, option_name(option), masked, setting.source
+                yield words, option_name(option), _without_secrets(setting.value), setting.source
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return hide_url_secrets(value) if isinstance(value, str) else value
 
 
 def _setting(command: str, option: click.Option) -> Setting | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.cli.entry import EXIT_INTERRUPTED
+from worker.errors import UsageError
 from worker.fleet.client import Client, NoAnswer, client_name
 from worker.fleet.messaging.address import Address, parse_address
-from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.mqtt import MAX_PACKET_BYTES, MIN_PACKET_BYTES, MqttBus
 from worker.fleet.messaging.topics import Topics, check_name
 
 Request = Callable[[Client], Awaitable[int]]
@@ -18,11 +20,15 @@ Request = Callable[[Client], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConnection:
-    """Address of a broker, the topics of a fleet on it, and how long a reply may take."""
+    """Address of a broker, the topics of a fleet on it, and how long a reply may take.
+
+    ``max_packet_bytes`` is the largest MQTT packet to send and to receive.
+    """
 
     address: Address
     topics: Topics
     reply_timeout_s: float = 10.0
+    max_packet_bytes: int = MAX_PACKET_BYTES
 
     def __str__(self) -> str:
         return f"{self.address} · {self.topics.root}"
@@ -30,7 +36,7 @@ class BrokerConnection:
     def client(self) -> Client:
         """Build a client that is not connected yet."""
         name = client_name()
-        bus = MqttBus(self.address, id=name)
+        bus = MqttBus(self.address, id=name, max_packet_bytes=self.max_packet_bytes)
         user = self.address.client_user
         return Client(bus, self.topics, wait_s=self.reply_timeout_s, name=name, user=user)
 
@@ -42,14 +48,21 @@ class BrokerConnection:
                 return await request(client)
 
         try:
-            return asyncio.run(connected())
+            with self.remedies():
+                return asyncio.run(connected())
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+
+    @contextmanager
+    def remedies(self) -> Iterator[None]:
+        """Add the broker and a remedy to the error of a fleet that does not answer."""
+        try:
+            yield
         except NoAnswer as error:
             named = str(self.address) in str(error)
             broker = "" if named else f"the broker is {self.address}: "
             hint = f"{broker}--mqtt names another broker, worker dev starts a fleet"
             raise NoAnswer(f"{error} ({hint})") from error
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
 
 
 def parse(
@@ -59,6 +72,7 @@ def parse(
     ca: Path | None,
     cert: Path | None,
     key: Path | None,
+    packet_limit_mb: float | None,
     reply_timeout_s: float,
 ) -> BrokerConnection:
     """Parse the options of a broker. Raises :class:`UsageError` for an invalid address."""
@@ -66,4 +80,12 @@ def parse(
         address=parse_address(mqtt, ca=ca, cert=cert, key=key),
         topics=Topics(check_name(topic_prefix, "--topic-prefix")),
         reply_timeout_s=reply_timeout_s,
+        max_packet_bytes=_packet_bytes(packet_limit_mb),
     )
+
+
+def _packet_bytes(limit_mb: float | None) -> int:
+    limit_bytes = MAX_PACKET_BYTES if limit_mb is None else int(limit_mb * 2**20)
+    if limit_bytes < MIN_PACKET_BYTES:
+        raise UsageError(f"--packet-limit must be {MIN_PACKET_BYTES / 1024:g} kB or more")
+    return min(MAX_PACKET_BYTES, limit_bytes)

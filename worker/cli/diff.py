@@ -12,7 +12,7 @@ from worker.cli.diff_output import as_json, as_markdown, as_text
 from worker.cli.diff_recordings import recorded_lines, replay_recordings
 from worker.cli.diff_sources import load_version
 from worker.cli.files import write_file
-from worker.cli.options import PATH, command, jobs, option, write_cases
+from worker.cli.options import PATH, command, fuel, jobs, option, write_cases
 from worker.cli.progress import progress
 from worker.cli.replay import find_recordings
 from worker.cli.value_types import OneOf, WholeNumberRange
@@ -36,6 +36,7 @@ from worker.workflow.model import Workflow
         metavar="N", help="Maximum number of situations to look at.")  # fmt: skip
 @option("--recordings", type=PATH, metavar="DIR",
         help="Replay the recordings in DIR with NEW too.")  # fmt: skip
+@fuel
 @jobs
 @write_cases(help="Write the scenarios to FILE as cases for worker test, as NEW ends them.")
 @option("--html", "page", type=PATH, metavar="FILE",
@@ -50,6 +51,7 @@ def diff(
     workflow: str | None,
     limit: int,
     recordings: Path | None,
+    counts_fuel: bool,
     jobs: int,
     write_cases: Path | None,
     page: Path | None,
@@ -68,12 +70,14 @@ def diff(
       worker diff old.yaml new.yaml --workflow "Case referral"
       worker diff main:project.yaml project.yaml --format markdown
       worker diff old.yaml new.yaml --write-cases changed.cases.yaml
-      worker diff HEAD:project.yaml project.yaml --recordings runs
+      worker diff HEAD:project.yaml project.yaml --recordings runs --fuel
 
     \b
     Exit code: 0 nothing differs, 1 something does,
     2 wrong usage or an unreadable file.
     """
+    if counts_fuel and recordings is None:
+        raise UsageError("--fuel counts the instructions of recorded runs: add --recordings DIR")
     old, new = (load_version(source, workflow) for source in (old_version, new_version))
     with progress("comparing"):
         result = diff_versions(old, new, limit=limit)
@@ -84,7 +88,9 @@ def diff(
     chosen = "json" if json_lines else format
     recorded = None
     if recordings is not None:
-        recorded = asyncio.run(replay_recordings(find_recordings([recordings]), new, jobs))
+        recorded = asyncio.run(
+            replay_recordings(find_recordings([recordings]), new, jobs, fuel=counts_fuel)
+        )
     for line in _lines(result, chosen, old_version, new_version):
         print(line)
     for line in recorded_lines(recorded, chosen) if recorded else ():

@@ -102,9 +102,16 @@ def _details(change: Change) -> str:
 
 
 def _cell(text: str) -> str:
-    # Names and conditions are foreign text: neither markup nor a mention may come of them.
-    escaped = "".join(f"\\{c}" if c in "\\`*_[]<>|#@!" else c for c in printable(text))
+    # Names and conditions are foreign text: neither markup nor a mention may come of them. Mentions
+    # of people and issues are looked for in the text that is displayed, but not within code.
+    escaped = "".join(_escaped(char) for char in printable(text))
     return escaped.replace("\n", " ")
+
+
+def _escaped(char: str) -> str:
+    if char in "@#":
+        return f"`{char}`"
+    return f"\\{char}" if char in "\\`*_[]<>|!" else char
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import click
 
 from worker.cli.options import PATH, POSITIVE, command, option
 from worker.errors import UsageError
+from worker.util.masking import hide_url_secrets
 
+MAX_PROJECT_BYTES = 100 * 1024 * 1024
 TOKEN_VARIABLE = "OPENFN_API_KEY"  # noqa: S105 (the name of a variable)
 
 
@@ -70,25 +72,42 @@ def get_project(
     """Request a project from the provisioning API. Raises :class:`UsageError`."""
     import httpx
 
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"'{address}' is no address of Lightning: expected http[s]://HOST")
+    shown = hide_url_secrets(address)
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise UsageError(f"'{shown}' is no address of Lightning: expected http[s]://HOST")
     id = quote(project, safe="")
     path = f"/api/provision/yaml?id={id}" if as_yaml else f"/api/provision/{id}"
     try:
-        response = httpx.get(
+        with httpx.stream(
+            "GET",
             f"{address.rstrip('/')}{path}",
             headers={"authorization": f"Bearer {token}"},
             timeout=timeout_s,
             # A redirect would carry the token to a host that nobody named.
             follow_redirects=False,
-        )
-    except httpx.HTTPError as error:
+        ) as response:
+            status, content = response.status_code, _content(response)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         text = str(error) or type(error).__name__
-        raise UsageError(f"cannot get the project from {address}: {text}") from error
-    if response.status_code != 200:
-        raise UsageError(f"cannot get the project from {address}: {_reason(response.status_code)}")
-    return response.content if as_yaml else _project(response.content, address)
+        raise UsageError(f"cannot get the project from {shown}: {text}") from error
+    if status != 200:
+        raise UsageError(f"cannot get the project from {shown}: {_reason(status)}")
+    return content if as_yaml else _project(content, shown)
+
+
+def _content(response: Any) -> bytes:
+    content = bytearray()
+    for piece in response.iter_bytes():
+        content += piece
+        # A file of a few kB can decompress to any size.
+        if len(content) > MAX_PROJECT_BYTES:
+            raise UsageError(f"the project is over the limit of {MAX_PROJECT_BYTES // 2**20} MB")
+    return bytes(content)
 
 
 def _reason(status: int) -> str:
@@ -101,6 +120,6 @@ def _project(content: bytes, address: str) -> bytes:
     try:
         answer: Any = json.loads(content)
         data = answer["data"]
+        return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{address} has sent no project") from error
-    return json.dumps(data, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -28,6 +28,7 @@ from worker.runner.prepare import Options
 from worker.sandbox.isolation import Isolation
 from worker.sinks.guarded import GuardedSink
 from worker.sinks.log import LeveledLogger
+from worker.util.masking import hide_url_secrets
 from worker.version import VERSION
 from worker.workflow.model import Workflow
 
@@ -129,9 +130,16 @@ def read_secret(file: Path | None, variable: str) -> str:
 
 def check_url(url: str) -> None:
     """Raise UsageError for what is no URL of a websocket."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise UsageError(f"'{url}' is no address of Lightning: expected ws[s]://HOST[:PORT]/worker")
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise UsageError(
+            f"'{hide_url_secrets(url)}' is no address of Lightning: "
+            "expected ws[s]://HOST[:PORT]/worker"
+        )
 
 
 def _hosts(options: LightningOptions) -> tuple[HostPattern, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +30,14 @@ OPENING = frozenset(
     ["allow-host", "allow-python", "allow-adaptor", "autoinstall", "alert-command",
      "alert-webhook", "isolation", "host", "trusted-host", "metrics-listen", "store",
      "collections", "secret-key-file", "allow-inline-secrets", "token-file",
-     "lightning", "secret-file", "no-public-hosts"]
+     "lightning", "secret-file", "no-public-hosts",
+     # Both open the hosts that they name, private ones too.
+     "credentials", "state-path",
+     "policy", "max-timeout", "max-memory", "max-state", "max-payload", "max-log-payload",
+     "max-events", "max-executions"]
 )  # fmt: skip
+MAX_BYTES = 1024 * 1024
+_PATH = re.compile(r"\b(FILE|DIR)\b")
 PASSWORD = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
 
 
@@ -85,14 +92,30 @@ def _check_harmless(option: click.Parameter, setting: Setting) -> None:
             f"{setting.source}: a broker of a folder's file does not get the password in "
             f"{PASSWORD}: use --mqtt, or WORKER_MQTT"
         )
-    is_path = isinstance(option.type, click.Path) or "FILE" in (option.metavar or "")
-    values = setting.value if isinstance(setting.value, list) else [setting.value]
-    for value in values if is_path else ():
-        if not Path(str(value)).resolve().is_relative_to(Path.cwd().resolve()):
+    if not isinstance(option.type, click.Path) and not _PATH.search(option.metavar or ""):
+        return
+    values = map(str, setting.value if isinstance(setting.value, list) else [setting.value])
+    # What follows a colon can be the path (on-failure:DIR).
+    for value in (part for text in values for part in (text, text.partition(":")[2])):
+        if not Path(value).resolve().is_relative_to(Path.cwd().resolve()):
             raise UsageError(
                 f"{setting.source}: '{value}' is outside of this folder: use --{name}, or the "
                 "environment"
             )
+
+
+def _read_text(file: Path) -> str:
+    """Return the text of a file of options; of anything else, and where there is none, no text."""
+    try:
+        # Every command reads it. A link to a device has no end, and a pipe may have no writer.
+        if not file.is_file():
+            return ""
+        size_bytes = file.stat().st_size
+        if size_bytes > MAX_BYTES:
+            raise LoadError(f"over the limit of {MAX_BYTES // 1024} kB", file=file.name)
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoadError(f"cannot be read: {error}", file=file.name) from error
 
 
 # --- .env -----------------------------------------------------------------------------------------
@@ -110,12 +133,7 @@ def _from_env_file(command: str, option: click.Parameter) -> Setting | None:
 
 @functools.cache
 def _read_env(file: Path) -> Mapping[str, tuple[str, int]]:
-    try:
-        text = file.read_text("utf-8")
-    except (FileNotFoundError, IsADirectoryError):
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"cannot be read: {error}", file=file.name) from error
+    text = _read_text(file)
     values: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         name, equals, value = line.strip().removeprefix("export ").partition("=")
@@ -145,18 +163,14 @@ def _from_toml(folder: Path, command: str, option: click.Parameter) -> Setting |
 
 @functools.cache
 def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise LoadError(f"cannot be read: {error}", file=file.name) from error
+    text = _read_text(file)
     # Most folders have no such file, and each command would import what reads it.
     import tomllib
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    # It has no error of its own for nesting without an end, and for numbers of any length.
+    except (ValueError, RecursionError) as error:
         raise LoadError(f"not TOML: {error}", file=file.name) from error
 
 

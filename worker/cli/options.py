@@ -13,11 +13,27 @@ from click.core import ParameterSource
 
 from worker.cli import complete, option_sources
 from worker.cli.renamed import warn_renamed
-from worker.cli.value_types import MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
+from worker.cli.value_types import COUNTS, MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
 from worker.workflow.limit_ranges import RANGES
 
 PATH = click.Path(path_type=Path)
+
+
+class _WorkflowPath(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # A device is read like any other file, so nothing else has to know about stdin.
+        return super().convert("/dev/stdin" if value == "-" else value, param, ctx)
+
+
+WORKFLOW_PATH = _WorkflowPath(path_type=Path)
+"""Path of a workflow; ``-`` is stdin."""
+
+
+def check_stdin(file: Path | None, input_file: str | None) -> None:
+    """Raise UsageError where the workflow and the input would both be read from stdin."""
+    if file == Path("/dev/stdin") and input_file == "-":
+        raise click.UsageError("the workflow and --input both read stdin: choose a file for one")
 
 
 # Bounded, as an event loop or a lock cannot wait longer than a few centuries.
@@ -26,10 +42,13 @@ DURATION = NumberRange(min=0, min_open=True, max=10**9, units=SECONDS)
 SIZE = NumberRange(min=0, min_open=True, max=10**9, units=MEGABYTES)
 
 
+_UNITS = {"_s": SECONDS, "_mb": MEGABYTES, "fuel": COUNTS}
+
+
 def limit_type(name: str) -> NumberRange:
     """Return the type of an option for a field of ``Limits``, with its range and units."""
     limit = RANGES[name]
-    units = SECONDS if name.endswith("_s") else MEGABYTES if name.endswith("_mb") else None
+    units = next((units for end, units in _UNITS.items() if name.endswith(end)), None)
     if limit.is_whole:
         return WholeNumberRange(limit.minimum, limit.maximum, units=units)
     return NumberRange(min=0, min_open=True, max=limit.maximum, units=units)
@@ -237,7 +256,12 @@ run_limits = options(
            help="Kill the run after so many executions of steps.  [default: 250000]"),
     option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
            help="Kill the run when its events are larger.  [default: 256]"),
+    option("--fuel-limit", "fuel", type=limit_type("fuel"), metavar="N",
+           help="Kill the run after so many instructions, such as 50M.  [default: none]"),
 )  # fmt: skip
+fuel = option("--fuel", "counts_fuel", is_flag=True,
+              help="Count the engine's instructions for each step: the same number on every "
+                   "machine. Runs take a third longer.")  # fmt: skip
 
 # --- what a run may do ----------------------------------------------------------------------------
 
@@ -292,6 +316,9 @@ max_limits = options(
            help="Kill a run after so many executions of steps.  [default: 250000]"),
     option("--max-events", "events_mb", type=limit_type("events_mb"), metavar="MB",
            help="Kill a run when its events are larger.  [default: 256]"),
+    option("--fuel-limit", "fuel", type=limit_type("fuel"), metavar="N",
+           help="Most instructions of a run, such as 50M; a lower limit of an order counts.  "
+                "[default: none]"),
 )  # fmt: skip
 
 # --- output ---------------------------------------------------------------------------------------
@@ -328,13 +355,15 @@ def _connected(decorator: Decorator) -> Decorator:
         @functools.wraps(function)
         def connected(
             *, mqtt: str, topic_prefix: str, ca: Path | None, cert: Path | None, key: Path | None,
-            reply_timeout: float = 10.0, **rest: Any,
+            packet_limit: float | None, reply_timeout: float = 10.0, **rest: Any,
         ) -> int:  # fmt: skip
             # Only the commands of a fleet need the client and its messages.
             from worker.cli.connection import parse
 
-            connection = parse(mqtt, topic_prefix, ca=ca, cert=cert, key=key,
-                               reply_timeout_s=reply_timeout)  # fmt: skip
+            connection = parse(
+                mqtt, topic_prefix, ca=ca, cert=cert, key=key, packet_limit_mb=packet_limit,
+                reply_timeout_s=reply_timeout,
+            )  # fmt: skip
             return function(connection=connection, **rest)
 
         return decorator(connected)
@@ -353,6 +382,9 @@ _broker_options = options(
            help="Certificate of the authority that signed the broker's, for TLS."),
     option("--cert", type=PATH, metavar="FILE", help="Client certificate, for TLS."),
     option("--key", type=PATH, metavar="FILE", help="Key of --cert."),
+    option("--packet-limit", type=SIZE, metavar="MB",
+           help="Send and receive no larger MQTT packets, such as 128kB.  "
+                "[default: the limit of the broker]"),
 )  # fmt: skip
 
 store_workflows = option("--workflows", type=PATH, multiple=True, metavar="FILE|DIR",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from worker.cli.options import (
     PATH,
     check_only,
     command,
+    fuel,
     jobs,
     only_step,
     option,
@@ -28,6 +29,7 @@ from worker.cli.options import (
 )
 from worker.cli.progress import progress
 from worker.errors import LoadError, UsageError, WorkerError
+from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
 from worker.replay.recording import (
     Recording,
@@ -40,9 +42,10 @@ from worker.replay.recording import (
 from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
-from worker.sinks.terminal_text import one_line, printable
+from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -58,6 +61,7 @@ REPLAY_S = 0.002
 @only_step
 @jobs
 @cluster
+@fuel
 @write_cases("--write-case", help="Write the recordings to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
 def replay_all(
@@ -70,6 +74,7 @@ def replay_all(
     only: str,
     jobs: int,
     cluster: str | None,
+    counts_fuel: bool,
     write_cases: Path | None,
     as_json: bool,
 ) -> int:
@@ -87,6 +92,7 @@ def replay_all(
       worker replay runs/first.jsonl --write-cases notify.cases.yaml
       worker replay runs --json --jobs 4
       worker replay runs --cluster tcp://scheduler.example.org:8786
+      worker replay runs --fuel --workflow-file project.yaml
 
     \b
     Exit code: 0 no difference, 1 a difference, 2 wrong usage or nothing to read.
@@ -101,6 +107,7 @@ def replay_all(
         part=ReplayPart(start=only or start_at, end=only or stop_after),
         as_json=as_json,
         alone=len(recordings) == 1,
+        fuel=counts_fuel,
     )
     executor = choose_executor(jobs, cluster)
     return asyncio.run(_replay_all(sources(recordings, cluster), work, executor))
@@ -138,7 +145,7 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             recordings.append(path)
         else:
-            raise UsageError(f"there is no recording {path}")
+            raise UsageError(f"there is no recording {path}{suggest_file(path)}")
     if not recordings:
         raise UsageError("no recordings found (worker run --record FILE makes one)")
     return recordings
@@ -164,10 +171,14 @@ async def _replay_all(
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """Kind of the first difference, or ``same``, and the lines that describe it."""
+    """Kind of the first difference, or ``same``, and the lines that describe it.
+
+    ``cost`` is the change of the run's cost, where it is known.
+    """
 
     kind: str
     lines: list[str]
+    cost: CostChange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +189,7 @@ class ReplayWork:
     part: ReplayPart
     as_json: bool
     alone: bool
+    fuel: bool = False
 
     @asynccontextmanager
     async def open(
@@ -202,7 +214,8 @@ class ReplayWork:
                 recording = (
                     read_recording(item) if isinstance(item, Path) else parse_recording(item)
                 )
-                return self._report(item, await replay(pool, recording, self.workflow, self.part))
+                replayed = await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
+                return self._report(item, replayed)
             except WorkerError as error:
                 return self._report(item, error)
             except Exception as error:
@@ -212,7 +225,8 @@ class ReplayWork:
     def _report(self, item: Path | StoredRecording, outcome: Replay | WorkerError) -> ReplayReport:
         name = item.name if isinstance(item, StoredRecording) else str(item)
         lines = _as_json(name, outcome) if self.as_json else _as_text(name, outcome, self.alone)
-        return ReplayReport(_kind(outcome), lines)
+        costs = () if isinstance(outcome, WorkerError) else outcome.costs
+        return ReplayReport(_kind(outcome), lines, next(iter(costs), None))
 
     def lost(self, item: Path | StoredRecording, cause: str) -> ReplayReport:
         return self._report(item, WorkerError(f"its replay {cause}"))
@@ -232,10 +246,13 @@ def _kind(outcome: Replay | WorkerError) -> str:
 def _as_text(path: str, outcome: Replay | WorkerError, alone: bool) -> list[str]:
     name = printable(path)
     if isinstance(outcome, WorkerError):
-        return [f"✗ {name}: {printable(str(outcome))}"]
+        # An error of the file begins with its name.
+        text = printable(str(outcome)).removeprefix(f"{name}: ")
+        return [f"✗ {name}: {text}"]
     lines = [f"! {name}: {printable(damage)}" for damage in outcome.recording.damage]
+    costs = list(_cost_lines(outcome))
     if outcome.divergence is not None:
-        return [*lines, f"✗ {name}: {_difference(outcome.divergence)}"]
+        return [*lines, f"✗ {name}: {_difference(outcome.divergence)}", *costs]
     if alone:
         steps = [entry.step for entry in outcome.result.path]
         walked = printable(" → ".join(steps) or "(no step)")
@@ -243,7 +260,34 @@ def _as_text(path: str, outcome: Replay | WorkerError, alone: bool) -> list[str]
         lines.append(f"  path: {walked}")
         if outcome.scripted:
             lines.append(f"  from the recording: {printable(', '.join(outcome.scripted))}")
-    return lines
+        return [*lines, *costs]
+    # Of many recordings, a line for each that costs something else.
+    changed = outcome.costs and outcome.costs[0].before != outcome.costs[0].after
+    return [*lines, f"~ {name}:", *costs] if changed else lines
+
+
+MOST_DEARER_STEPS = 3
+
+
+def _cost_lines(outcome: Replay) -> Iterator[str]:
+    """Describe the change of the run's cost, and of the steps that changed most."""
+    cost = outcome.result.cost
+    if not outcome.costs:
+        if cost is not None:
+            yield f"  cost: {format_cost(cost)} instructions"
+        return
+    run, *steps = outcome.costs
+    yield f"  cost: {_cost_change(run)}"
+    changed = [step for step in steps if step.before != step.after]
+    for step in changed[:MOST_DEARER_STEPS]:
+        yield f"    {one_line(step.step, 60)}: {_cost_change(step)}"
+
+
+def _cost_change(change: CostChange) -> str:
+    if change.before == change.after:
+        return f"{format_cost(change.after)} instructions, the same"
+    numbers = f"{format_cost(change.before)} → {format_cost(change.after)} instructions"
+    return f"{numbers}, {describe_ratio(change.ratio)}"
 
 
 def _difference(divergence: Divergence) -> str:
@@ -273,6 +317,12 @@ _WORDS = {
 }
 
 
+def _costs_as_json(outcome: Replay) -> dict[str, object]:
+    run, *steps = outcome.costs or (None,)
+    changes = {step.step: {"before": step.before, "after": step.after} for step in steps if step}
+    return {"before": run and run.before, "after": outcome.result.cost, "steps": changes}
+
+
 def _as_json(path: str, outcome: Replay | WorkerError) -> list[str]:
     fields: dict[str, object] = {"recording": path, "kind": _kind(outcome)}
     if isinstance(outcome, WorkerError):
@@ -290,6 +340,7 @@ def _as_json(path: str, outcome: Replay | WorkerError) -> list[str]:
                 "divergence": difference,
                 "damage": list(outcome.recording.damage),
                 "scripted": list(outcome.scripted),
+                **({"cost": _costs_as_json(outcome)} if outcome.result.cost is not None else {}),
             }
         )
     ]

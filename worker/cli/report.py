@@ -17,6 +17,7 @@ from worker.replay.divergence import Divergence
 from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import one_line, printable
+from worker.util.json import dumps
 from worker.view.graph.drawing import draw
 from worker.view.report.build_run_view import build_run_view
 from worker.view.report.compare import comparison_report, find_divergence, single_run_report
@@ -32,6 +33,9 @@ STDOUT = Path("-")
 @click.argument("source", type=PATH, metavar="JOURNAL|RECORDING")
 @option("--output", "-o", type=PATH, metavar="FILE|-", default="report.html", show_default=True,
         help="Write the page to FILE.")  # fmt: skip
+@option("--profile", type=PATH, metavar="FILE|-",
+        help="Write the steps' instructions and times to FILE instead, for "
+             "https://www.speedscope.app.")  # fmt: skip
 @option("--against", type=PATH, metavar="JOURNAL|RECORDING",
         help="Show this run beside it, with the first difference.")  # fmt: skip
 @option("--replay", "replayed", is_flag=True,
@@ -41,6 +45,7 @@ def report(
     *,
     source: Path,
     output: Path,
+    profile: Path | None = None,
     against: Path | None = None,
     replayed: bool = False,
     workflow_file: Path | None,
@@ -57,6 +62,7 @@ def report(
       worker report run.jsonl --workflow-file project.yaml
       worker report runs/first.jsonl --against runs/second.jsonl
       worker report runs/first.jsonl --replay
+      worker report runs/first.jsonl --profile run.speedscope.json
 
     \b
     Exit code: 0 written, whatever the run's status,
@@ -64,7 +70,14 @@ def report(
     """
     if against is not None and replayed:
         raise UsageError("--against and --replay exclude each other: leave one out")
+    if profile is not None and (against is not None or replayed):
+        raise UsageError("--profile is of one run: leave out --against and --replay")
     loaded = None if workflow_file is None else load(workflow_file, workflow=workflow)
+    if profile is not None:
+        from worker.view.report.profile import build_profile
+
+        _write(profile, dumps(build_profile(read_source(source, loaded))))
+        return 0
     with progress("drawing the report"):
         text = _text(source, against, replayed, loaded)
     _write(output, text)

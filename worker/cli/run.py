@@ -9,8 +9,11 @@ import click
 
 from worker.cli.options import (
     PATH,
+    WORKFLOW_PATH,
     check_only,
+    check_stdin,
     command,
+    fuel,
     input_state,
     isolation,
     no_python,
@@ -34,6 +37,7 @@ Examples:
   worker run . --workflow case-referral     (a project checkout)
   worker run project.yaml --record on-failure
   worker run sync.yaml --collections ./collections
+  worker run project.yaml --fuel --fuel-limit 50M
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -45,7 +49,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 
 
 @command(epilog=EPILOG)
-@click.argument("file", type=PATH)
+@click.argument("file", type=WORKFLOW_PATH)
 @pick_workflow
 @option("--adaptor", "-a", "adaptors", multiple=True, metavar="NAME[@VERSION]",
         help="Adaptor of a job alone (job.js).")  # fmt: skip
@@ -54,6 +58,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @stop_after("--end")
 @only_step
 @run_limits
+@fuel
 @permissions
 @openfn_ways
 @no_python
@@ -94,6 +99,7 @@ def run(
     record: str | None,
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
+    counts_fuel: bool,
     **limits: Any,
 ) -> int:
     """Run a workflow to its end and show every step.
@@ -103,6 +109,7 @@ def run(
     workflows), or a job alone (job.js).
     """
     check_only(only, start_at, stop_after)
+    check_stdin(file, input_file)
     if output_stdout and output not in (None, "-"):
         raise UsageError("-O prints the final state and --output writes it: leave one out")
     output = "-" if output_stdout else output
@@ -127,6 +134,7 @@ def run(
             isolation=isolation,
             allow_hosts=allow_hosts,
             collections=collections,
+            fuel=counts_fuel,
             limits=limits,
             workflow_options={
                 **({"permissive_globals": True} if permissive_globals else {}),

@@ -12,7 +12,7 @@ from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
 from worker.cli.printing import follow as follow_run
 from worker.cli.printing import print_list, print_log, print_run, print_step, write_final_state
-from worker.cli.query_filters import query_filters
+from worker.cli.query_filters import query_fields, query_filters
 from worker.cli.short_ids import find_run_id
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -22,8 +22,12 @@ SECTIONS = {
     "Commands": (
         LazyCommand("list", "worker.cli.runs:list_runs", "List runs, newest first."),
         LazyCommand("show", "worker.cli.runs:show", "Show a run, its state and log, or follow it."),
-        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
-        LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
+        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
+        LazyCommand(
+            "cancel",
+            "worker.cli.cancel:cancel",
+            "Cancel a run, or many orders, and wait.",
+        ),
     )
 }
 
@@ -58,7 +62,7 @@ def list_runs(*, connection: BrokerConnection, as_json: bool, **filters: Any) ->
 
     async def request(client: Client) -> int:
         return print_list(
-            await client.runs(RunQuery(**filters)),
+            await client.runs(RunQuery(**query_fields(filters))),
             lambda run: print_run(run, as_json=as_json),
             if_empty="" if as_json else "no runs",
         )

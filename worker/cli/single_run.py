@@ -68,6 +68,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     isolation: str
     allow_hosts: tuple[str, ...]
     collections: str | None
+    fuel: bool
     limits: Mapping[str, Any]
     workflow_options: Mapping[str, Any]
 
@@ -109,7 +110,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         prepare_target(output.final_state)
     pool = Pool(1, Isolation(request.isolation))
     # The process that forks runs starts while the file is read and compiled.
-    pool.boot()
+    pool.boot(metered=request.fuel or request.limits.get("fuel") is not None)
     loaded = load(file, workflow=request.workflow, adaptors=request.adaptors)
     print_warnings(loaded)
     if request.workflow_options:
@@ -123,6 +124,7 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         allow_hosts=request.allow_hosts,
         allow_python=request.allow_python,
         collections=parse_collections(request.collections),
+        fuel=request.fuel,
     )
     state = read_input(request.input_file)
     if isinstance(state, dict) and state.get("configuration"):

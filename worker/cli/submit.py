@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -11,8 +12,9 @@ from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import prepare_target, read_input
 from worker.cli.options import (
-    PATH,
+    WORKFLOW_PATH,
     as_json,
+    check_stdin,
     client_options,
     command,
     input_state,
@@ -23,20 +25,22 @@ from worker.cli.options import (
     stop_after,
     wait_for_run,
 )
+from worker.cli.order_terms import check_tags, order_terms, read_retry
 from worker.cli.printing import follow_order, print_order, write_final_state
 from worker.cli.value_types import WholeNumberRange
 from worker.core.status import STATUSES, Status
-from worker.errors import UsageError
+from worker.errors import LoadError, UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import check_name
 from worker.workflow.load import load
+from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 from worker.workflow.step_names import find_step
 
 
 @command()
-@click.argument("file", type=PATH, required=False)
+@click.argument("file", type=WORKFLOW_PATH, required=False)
 @option("--ref", "reference", metavar="NAME", shell_complete=complete.known_workflows,
         help="Workflow that the control plane knows, instead of FILE.")  # fmt: skip
 @pick_workflow
@@ -51,6 +55,7 @@ from worker.workflow.step_names import find_step
 @option("--order-id", metavar="ID",
         help="Idempotency key, such as patient-7: the same id twice makes one order, and is "
         "refused with other content.")  # fmt: skip
+@order_terms
 @wait_for_run
 @option("--output", "-o", metavar="FILE|-",
         help="Write the final state to FILE, as JSON; needs --wait.")  # fmt: skip
@@ -71,6 +76,15 @@ def submit(
     wait: bool,
     output: str | None,
     as_json: bool,
+    not_before: datetime | None,
+    start_by: datetime | None,
+    unique: str | None,
+    over_limit: Literal["reject", "queue"] | None,
+    tags: tuple[str, ...],
+    retries: int | None,
+    retry_after: float | None,
+    retry_from: Literal["start", "failed_step"] | None,
+    retry_on: tuple[str, ...],
     **limits: Any,
 ) -> int:
     """Submit a work order for a workflow.
@@ -82,6 +96,7 @@ def submit(
       worker submit graphs/referral.yaml --input patient.json --wait
       worker submit --ref referral --input patient.json --wait --output result.json
       worker submit --ref referral --input patient.json --project north --json
+      worker submit --ref referral --not-before 10m --start-by 2h --retries 3
 
     \b
     Exit code: 0 accepted, 7 rejected;
@@ -99,18 +114,22 @@ def submit(
     if (file is None) is (reference is None):
         raise UsageError("expected either a workflow FILE, or --ref NAME")
     # The order carries the whole plan: the control plane does not read the client's files.
-    loaded = None if file is None else load(file, workflow=workflow)
+    check_stdin(file, input_file)
+    loaded = None if file is None else _load(file, workflow)
     if loaded is not None:
         start_at = find_step(loaded, start_at, "--start-at")
         stop_after = find_step(loaded, stop_after, "--stop-after")
     plan = None if loaded is None else to_execution_plan(loaded)
+    retry = read_retry(retries, retry_after, retry_from, retry_on)
+    check_tags(tags)
     state = read_input(input_file)
     options = RunOptions(start=start_at, end=stop_after, **limits)
 
     async def request(client: Client) -> int:
         order = await client.submit(
             workflow=reference, plan=plan, input=state, project=project, priority=priority,
-            options=options, order_id=order_id,
+            options=options, order_id=order_id, not_before=not_before, start_by=start_by,
+            unique=unique, over_limit=over_limit, tags=tags, retry=retry,
         )  # fmt: skip
         if not wait or order["last_run"] is None:
             print_order(order, as_json=as_json)
@@ -123,3 +142,13 @@ def submit(
         return code
 
     return connection.run(request)
+
+
+def _load(file: Path, workflow: str | None) -> Workflow:
+    try:
+        return load(file, workflow=workflow)
+    except LoadError as error:
+        if file.suffix or file.exists():
+            raise
+        hint = f"--ref {file} submits what the control plane knows by this name"
+        raise UsageError(f"{error} ({hint})") from error

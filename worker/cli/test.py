@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import aclosing
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ from worker.cli.files import write_file
 from worker.cli.options import (
     PATH,
     command,
+    fuel,
     jobs,
     option,
     write_cases,
@@ -24,12 +26,13 @@ from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 from worker.runner.parallel import WorkExecutor
-from worker.sinks.terminal_text import one_line, printable
+from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult, run_cases_in_parallel
 from worker.testing.coverage import Coverage, coverage_lines, measure, save
 from worker.testing.update import update_cases as update_file
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.model import Workflow
 
 
@@ -58,6 +61,7 @@ from worker.workflow.model import Workflow
 @option("--record", metavar="on-failure[:DIR]",
         help="Keep a recording of each case that fails in DIR, for worker report.  "
              "[default of DIR: recordings]")  # fmt: skip
+@fuel
 @write_cases(help="Write a case for each change that no case notices to FILE.")
 @option("--schema", is_flag=True, help="Print the JSON Schema of case files and exit.")
 def test(
@@ -75,6 +79,7 @@ def test(
     flaky: int | None,
     watch: bool,
     record: str | None,
+    counts_fuel: bool,
     write_cases: Path | None,
     schema: bool,
 ) -> int:
@@ -94,6 +99,7 @@ def test(
       worker test graphs --flaky 5
       worker test graphs --record on-failure
       worker test graphs --watch
+      worker test graphs --fuel
 
     \b
     Exit code: 0 all passed, 1 a case failed (also under --flaky), or too few rules were
@@ -113,8 +119,12 @@ def test(
 
         return watch_cases(files, keyword, jobs, print_result)
     cases = _select([case for file in files for case in load_cases(file)], keyword)
+    if counts_fuel:
+        cases = [replace(case, fuel=True) for case in cases]
     # Only these read the runs themselves.
-    keep_runs = update or folder is not None or _needs_coverage(coverage, fail_under, draw)
+    keep_runs = (
+        counts_fuel or update or folder is not None or _needs_coverage(coverage, fail_under, draw)
+    )
     results = asyncio.run(_run_all(cases, executor, keep_runs=keep_runs))
     if folder is not None:
         _record_failures(results, folder)
@@ -172,7 +182,10 @@ def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float
 def _select(cases: list[Case], keyword: str) -> list[Case]:
     """Return the cases whose name contains the keyword. Raises UsageError if there are none."""
     if not cases:
-        raise UsageError(f"there are no cases (their files end in {SUFFIXES[0]})")
+        raise UsageError(
+            f"there are no cases (their files end in {SUFFIXES[0]}; worker explore WORKFLOW "
+            "--write-cases FILE makes some)"
+        )
     chosen = [case for case in cases if keyword in case.name]
     if not chosen:
         raise UsageError(f"-k {keyword}: no name of a case contains this (cases: {len(cases)})")
@@ -241,16 +254,20 @@ def _cover(
     return False
 
 
+def _is_case_file(path: Path) -> bool:
+    return path.name.endswith(SUFFIXES) and path.is_file()
+
+
 def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
     """Return the case files among these files and below these folders."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*.cases.*") if p.name.endswith(SUFFIXES))
+            files += sorted(file for file in path.rglob("*.cases.*") if _is_case_file(file))
         elif path.is_file():
             files.append(path)
         else:
-            raise UsageError(f"there is no file or folder {path}")
+            raise UsageError(f"there is no file or folder {path}{suggest_file(path)}")
     return files
 
 
@@ -268,7 +285,8 @@ async def _run_all(
 
 def print_result(result: CaseResult) -> None:
     case = result.case
-    print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}")
+    cost = "" if not result.cost else f"  {format_cost(result.cost)} instructions"
+    print(f"{'✗' if result.mismatches else '✓'} {printable(case.name)}{cost}")
     for mismatch in result.mismatches:
         print(f"    {printable(f'{case.file}:{case.line}')}: {printable(mismatch)}")
 

@@ -11,6 +11,7 @@ import click
 
 SECONDS: Mapping[str, float] = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 MEGABYTES: Mapping[str, float] = {"kb": 1 / 1024, "mb": 1, "gb": 1024}
+COUNTS: Mapping[str, float] = {"k": 10**3, "m": 10**6, "g": 10**9}
 
 # A limit of what the system can wait for or hold, and no limit that anybody needs to know.
 _UNBOUNDED = 10**9
@@ -45,9 +46,12 @@ class NumberRange(click.FloatRange):
             extent = f" over {low:,g}{upper}"
         else:
             extent = f" from {low:,} to {high:,}" if upper else f" of at least {low:,}"
-        example = "5m" if "m" in self._units else "500mb"
-        with_unit = f" (or with a unit, such as {example})" if self._units else ""
+        with_unit = f" (or with a unit, such as {self._example})" if self._units else ""
         return f"a {'whole ' if self.is_whole else ''}number{extent}{with_unit}"
+
+    @property
+    def _example(self) -> str:
+        return "500mb" if "mb" in self._units else "5m" if "s" in self._units else "50M"
 
     def _parse(self, text: str) -> float | None:
         match = _WITH_UNIT.fullmatch(text.strip().lower())

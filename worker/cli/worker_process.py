@@ -92,6 +92,7 @@ def build_worker(
         connection.address,
         *connection.topics.for_worker(options.name),
         # The same client id after a restart: the broker closes what is left of the old connection.
+        max_packet_bytes=connection.max_packet_bytes,
         id=f"worker-{options.name}",
         will=worker_will(connection.topics, options.name, id),
     )

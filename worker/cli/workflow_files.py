@@ -14,15 +14,16 @@ from worker.workflow.documents.document import read_document, read_text
 _SUFFIXES = (".yaml", ".yml", ".json")
 _SKIPPED_FOLDERS = ("node_modules", "__pycache__")
 # A broken file counts as a workflow if it has such a key: to skip it would hide the error.
-_WORKFLOW_KEY = re.compile(r"""^\s*["']?(workflows?|steps|jobs)["']?\s*:""", re.MULTILINE)
+_WORKFLOW_KEY = re.compile(r"""^[ \t]*["']?(workflows?|steps|jobs)["']?\s*:""", re.MULTILINE)
 
 
 def find_workflow_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the workflow files among these files, folders and patterns.
+    """Return the workflow files among these files, folders and patterns; none is this folder.
 
     Cases, inputs and other files are skipped, unless a single file is named. Raises
     :class:`UsageError` where nothing is left.
     """
+    paths = paths or (Path(),)
     if len(paths) == 1 and not paths[0].is_dir() and not _matches(paths[0]):
         return [*paths]
     candidates = dict.fromkeys(file for path in paths for file in _candidates(path))
@@ -57,6 +58,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
         if child.name.startswith(".") or child.name in _SKIPPED_FOLDERS:
             continue
         if child.is_dir():
+            # Two links to the folder itself are 2^40 folders.
+            if child.is_symlink():
+                continue
             yield from _files_below(child)
         # A deploy state repeats the project beside it, as it was when it was deployed.
         elif child.suffix in _SUFFIXES and not child.name.endswith("-state.json"):

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast, get_args
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import asdict, force_setattr, replace
 
 from worker.core.error_json import error_to_dict
@@ -26,6 +26,8 @@ from worker.util.json import dumps
 
 # 2**53 is the largest integer that every JSON reader holds exactly.
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+# Left out of the encoded event where no instructions were counted.
+Cost: TypeAlias = Count | UnsetType
 # A virtual clock may stand before 1970, or thousands of years from now.
 Timestamp = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 
@@ -120,7 +122,9 @@ class StepComplete(Event, tag="step:complete", frozen=True, kw_only=True):
     ``output_dataclip`` is ``None`` where the step returned nothing, was aborted, or the output is
     over the payload limit (``withheld``: the next step still receives it). ``next`` lists the
     steps that its edges selected. ``mem`` is the run's peak resident memory so far, in bytes, and
-    ``duration`` is in microseconds. ``error_type`` and ``error_message`` repeat those of ``error``.
+    ``duration`` is in microseconds. ``cost`` counts the engine's instructions for the execution
+    and the conditions after it, where the run has fuel. ``error_type`` and ``error_message`` repeat
+    those of ``error``.
     """
 
     step_id: str
@@ -131,6 +135,7 @@ class StepComplete(Event, tag="step:complete", frozen=True, kw_only=True):
     next: tuple[str, ...] = ()
     mem: Count = 0
     duration: Count = 0
+    cost: Cost = UNSET
     error_type: str | None = None
     error_message: str | None = None
     error: StepError | None = None
@@ -155,6 +160,7 @@ class RunComplete(Event, tag="run:complete", frozen=True, kw_only=True):
     withheld: bool = False
     mem: Count = 0
     duration: Count = 0
+    cost: Cost = UNSET
     error_type: str | None = None
     error_message: str | None = None
     error: StepError | None = None
@@ -224,7 +230,8 @@ def _has_error(event: AnyEvent) -> bool:
 
 def event_fields(event: AnyEvent) -> dict[str, Any]:
     """Convert the event to JSON data, but for its :class:`Dataclip`, which stays one."""
-    fields: dict[str, Any] = {"type": event.type, **asdict(event)}
+    set_fields = {name: value for name, value in asdict(event).items() if value is not UNSET}
+    fields: dict[str, Any] = {"type": event.type, **set_fields}
     if _has_error(event):
         fields["error"] = error_to_dict(fields["error"])
     return fields
@@ -259,6 +266,11 @@ def dataclip_id_of(event: AnyEvent) -> str | None:
             return event.final_dataclip_id
         case _:
             return None
+
+
+def cost_of(event: StepComplete | RunComplete) -> int | None:
+    """Return the instructions that an execution or a run took; ``None`` if not counted."""
+    return None if event.cost is UNSET else event.cost
 
 
 def with_dataclip(event: AnyEvent, dataclip: Dataclip | None) -> AnyEvent:

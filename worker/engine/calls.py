@@ -19,7 +19,10 @@ Function = Callable[..., int]
 Bind = Callable[[wasmtime.Store, wasmtime.Func], Function]
 
 _INTERRUPT = wasmtime.TrapCode.INTERRUPT.value
+_OUT_OF_FUEL = wasmtime.TrapCode.OUT_OF_FUEL.value
 _RAW_VALUE_BYTES = 16
+MOST_FUEL = 2**62
+"""Fuel of a store whose calls are not limited: a century of instructions."""
 _MASK = 0xFFFFFFFF  # results are addresses, sizes and small numbers, all of 32 bits
 
 _CHECK = """(module
@@ -31,9 +34,10 @@ _CHECK = """(module
 class Trapped(Exception):
     """The engine trapped in the middle of a call."""
 
-    def __init__(self, message: str, is_interrupt: bool) -> None:
+    def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)
-        self.is_interrupt = is_interrupt
+        self.is_interrupt = code == _INTERRUPT
+        self.is_out_of_fuel = code == _OUT_OF_FUEL
 
 
 def checked(store: wasmtime.Store, function: wasmtime.Func) -> Function:
@@ -43,9 +47,10 @@ def checked(store: wasmtime.Store, function: wasmtime.Func) -> Function:
         try:
             return (function(store, *arguments) or 0) & _MASK
         except wasmtime.Trap as trap:
-            raise Trapped(str(trap), trap.trap_code is wasmtime.TrapCode.INTERRUPT) from None
+            code = trap.trap_code
+            raise Trapped(str(trap), None if code is None else code.value) from None
         except wasmtime.WasmtimeError as error:
-            raise Trapped(str(error), is_interrupt=False) from None
+            raise Trapped(str(error)) from None
 
     return call
 
@@ -66,10 +71,10 @@ def direct(store: wasmtime.Store, function: wasmtime.Func) -> Function:
             values[2 * index] = argument
         error = call_unchecked(context, target, values_address, count, trap_address)
         if error:
-            raise Trapped("wasmtime refused the call", is_interrupt=False)
+            raise Trapped("wasmtime refused the call")
         if trap:
             code = _code_and_free(library, trap)
-            raise Trapped(f"trap {code}", code == _INTERRUPT)
+            raise Trapped(f"trap {code}", code)
         return int(values[0]) & _MASK
 
     return call
@@ -89,6 +94,8 @@ def direct_calls_work(code: MachineCode) -> bool:
         module = wasmtime.Module(code.engine, _CHECK)
         store = wasmtime.Store(code.engine)
         store.set_epoch_deadline(1)
+        if code.metered:
+            store.set_fuel(MOST_FUEL)
         exports = wasmtime.Instance(store, module, []).exports(store)
         functions = [exports[name] for name in ("add", "nothing", "loop")]
         add, nothing, loop = (direct(store, function) for function in functions)  # type: ignore[arg-type]

@@ -6,12 +6,12 @@ import sys
 
 import wasmtime
 
-from worker.engine.machine_code import MODULE_FILE, config
+from worker.engine.machine_code import METERED, MODULE_FILE, config
 
 
 def main() -> None:
-    """Compile the module, which takes seconds of all cores."""
-    settings = config()
+    """Compile the module, which takes seconds of all cores; with ``--metered`` to count fuel."""
+    settings = config(metered=METERED in sys.argv)
     settings.parallel_compilation = True
     module = wasmtime.Module.from_file(wasmtime.Engine(settings), str(MODULE_FILE))
     sys.stdout.buffer.write(module.serialize())

@@ -17,6 +17,10 @@ class Interrupted(Exception):
     """The deadline passed, or the call was cancelled."""
 
 
+class OutOfFuel(Exception):
+    """The run executed more instructions than it may."""
+
+
 class EngineFault(Exception):
     """The engine itself failed; the instance cannot be used again."""
 

@@ -14,8 +14,14 @@ from typing import Any, Final
 
 import wasmtime
 
-from worker.engine.calls import Bind, Trapped, checked, direct, direct_calls_work
-from worker.engine.failures import EngineFault, Interrupted, OutOfMemory, ScriptError
+from worker.engine.calls import MOST_FUEL, Bind, Trapped, checked, direct, direct_calls_work
+from worker.engine.failures import (
+    EngineFault,
+    Interrupted,
+    OutOfFuel,
+    OutOfMemory,
+    ScriptError,
+)
 from worker.engine.image import PAGE, Image
 from worker.engine.machine_code import MachineCode
 from worker.engine.prepared_files import anonymous_file
@@ -93,6 +99,9 @@ class Instance:
         self._known_bytes = 0
         self._store = wasmtime.Store(runtime.code.engine)
         self._store.set_epoch_deadline(_NEVER)
+        self._fuel = 0
+        if runtime.code.metered:
+            self.limit_fuel(MOST_FUEL)
         exports = self._instantiate()
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
@@ -194,7 +203,10 @@ class Instance:
 
     def _is_reusable(self, image: Image) -> bool:
         grown = self.memory_bytes - image.size
-        return self.is_usable and self.image is not None and 0 <= grown <= KEEP_GROWN_BYTES
+        # The allocator goes on behind a memory that grew, and so takes other instructions than
+        # before: a count would depend on the runs before it.
+        most = 0 if self._runtime.code.metered else KEEP_GROWN_BYTES
+        return self.is_usable and self.image is not None and 0 <= grown <= most
 
     def _clear_grown(self, image: Image) -> None:
         if self.memory_bytes > image.size:
@@ -224,6 +236,16 @@ class Instance:
     def is_exhausted(self) -> bool:
         """Memory was refused since :meth:`limit_memory`, whoever caught the error."""
         return bool(self._invoke("memory_exhausted"))
+
+    def limit_fuel(self, fuel: int) -> None:
+        """Count the instructions of calls from now on; after so many, :class:`OutOfFuel`."""
+        self._fuel = fuel
+        self._store.set_fuel(fuel)
+
+    @property
+    def fuel_used(self) -> int | None:
+        """Instructions since :meth:`limit_fuel`; ``None`` where the code does not count them."""
+        return self._fuel - self._store.get_fuel() if self._runtime.code.metered else None
 
     def deepen_stack(self, size_bytes: int) -> None:
         """Use a stack of this size from now on; this instance can have no image any more."""
@@ -305,6 +327,8 @@ class Instance:
             failure, self._failure = self._failure, None
             if failure is not None:
                 raise failure from None
+            if trapped.is_out_of_fuel:
+                raise OutOfFuel("the fuel is used up") from None
             if trapped.is_interrupt:
                 raise Interrupted("the time is over") from None
             raise EngineFault(str(trapped)) from None

@@ -21,47 +21,70 @@ MODULE_FILE = Path(__file__).with_name("quickjs.wasm")
 # MiB without its asynchronous stacks.
 MACHINE_STACK_BYTES = 2 * 1024 * 1024
 
+METERED = "--metered"
+"""Argument of the compiler for code that counts its instructions."""
+
 
 class MachineCode:
-    """The compiled module, in an engine of wasmtime of its own."""
+    """The compiled module, in an engine of wasmtime of its own.
 
-    def __init__(self, engine: wasmtime.Engine, module: wasmtime.Module) -> None:
+    Metered code counts its WebAssembly instructions as fuel. The count follows from the module and
+    its inputs alone, so it is the same on every machine.
+    """
+
+    def __init__(
+        self, engine: wasmtime.Engine, module: wasmtime.Module, *, metered: bool = False
+    ) -> None:
         self.engine = engine
         self.module = module
+        self.metered = metered
 
     @classmethod
-    def load(cls, files: PreparedFiles, settings: wasmtime.Config | None = None) -> MachineCode:
+    def load(
+        cls,
+        files: PreparedFiles,
+        settings: wasmtime.Config | None = None,
+        *,
+        metered: bool = False,
+    ) -> MachineCode:
         """Return the code from prepared files, compiling it where it is absent."""
-        descriptor = files.get(f"code-{code_key()}", compile_module)
+        key = f"code-{code_key(metered=metered)}"
+        descriptor = files.get(key, lambda: compile_module(metered=metered))
         try:
-            return cls.from_descriptor(descriptor, settings)
+            return cls.from_descriptor(descriptor, settings, metered=metered)
         finally:
             os.close(descriptor)
 
     @staticmethod
-    def is_prepared(files: PreparedFiles) -> bool:
+    def is_prepared(files: PreparedFiles, *, metered: bool = False) -> bool:
         """Return True where the code need not be compiled."""
-        return files.has(f"code-{code_key()}")
+        return files.has(f"code-{code_key(metered=metered)}")
 
     @classmethod
     def from_descriptor(
-        cls, descriptor: int, settings: wasmtime.Config | None = None
+        cls,
+        descriptor: int,
+        settings: wasmtime.Config | None = None,
+        *,
+        metered: bool = False,
     ) -> MachineCode:
         """Return the code from a file that :func:`compile_module` filled."""
-        engine = wasmtime.Engine(settings or config())
+        engine = wasmtime.Engine(settings or config(metered=metered))
         if sys.platform == "linux":
             # Mapped, not read: the pages are shared by all processes that load it.
             path = f"/proc/self/fd/{descriptor}"
-            return cls(engine, wasmtime.Module.deserialize_file(engine, path))
-        with open(descriptor, "rb", closefd=False) as file:
-            file.seek(0)
-            return cls(engine, wasmtime.Module.deserialize(engine, file.read()))
+            module = wasmtime.Module.deserialize_file(engine, path)
+        else:
+            with open(descriptor, "rb", closefd=False) as file:
+                file.seek(0)
+                module = wasmtime.Module.deserialize(engine, file.read())
+        return cls(engine, module, metered=metered)
 
 
-def compile_module() -> bytes:
+def compile_module(*, metered: bool = False) -> bytes:
     """Return the serialized machine code; takes seconds."""
     # The compiler starts threads, and the process that forks runs must have none.
-    command = [sys.executable, "-I", "-m", "worker.engine.compile"]
+    command = [sys.executable, "-I", "-m", "worker.engine.compile", *([METERED] if metered else [])]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
@@ -71,9 +94,10 @@ def module_hash() -> str:
     return hashlib.sha256(MODULE_FILE.read_bytes()).hexdigest()
 
 
-def code_key() -> str:
+def code_key(*, metered: bool = False) -> str:
     """Return the key of the code: of the module, of wasmtime, and of the processor."""
-    parts = (module_hash(), _wasmtime_version(), str(MACHINE_STACK_BYTES), *_processor())
+    settings = (str(MACHINE_STACK_BYTES), *([METERED] if metered else []))
+    parts = (module_hash(), _wasmtime_version(), *settings, *_processor())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
 
@@ -97,10 +121,11 @@ def _processor() -> tuple[str, ...]:
     return sys.platform, platform.machine(), platform.processor(), features
 
 
-def config() -> wasmtime.Config:
+def config(*, metered: bool = False) -> wasmtime.Config:
     """Return the settings that the code is compiled and run with."""
     config = wasmtime.Config()
     config.epoch_interruption = True
+    config.consume_fuel = metered
     config.max_wasm_stack = MACHINE_STACK_BYTES
     config.cranelift_opt_level = "speed"
     # The address of a memory stays the same when it grows; images are mapped there.

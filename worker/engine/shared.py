@@ -17,9 +17,9 @@ def prepared_files() -> PreparedFiles:
 
 
 @cache
-def runtime() -> Runtime:
-    """Return the runtime of this process."""
-    return Runtime(MachineCode.load(prepared_files()))
+def runtime(*, metered: bool = False) -> Runtime:
+    """Return the runtime of this process; a metered one counts instructions."""
+    return Runtime(MachineCode.load(prepared_files(), metered=metered))
 
 
 @cache

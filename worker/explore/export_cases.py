@@ -25,6 +25,9 @@ def case_file(
     ``input`` is the one that the rows were explored with. A row that depends on the output of a
     job without code, or on a limit, cannot be scripted and is left out.
     """
+    if input is not None:
+        # No condition sees it, and a credential must not get into a file that is committed.
+        input = {key: value for key, value in input.items() if key != "configuration"}
     code = {step.id for step in workflow.steps if step.runs_code}
     start = rows[0].choices[0].step if rows and rows[0].choices else ""
     uses = Counter[str]()

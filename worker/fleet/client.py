@@ -12,21 +12,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import msgspec
 
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging import operation_messages as ops
+from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
+from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
 from worker.util.machine_clock import random_hex
 from worker.workflow.json_input import encode_object
+from worker.workflow.order_retry import OrderRetry
 
 RETRANSMIT_S = 2.0
 PAGE_SIZE = 500
@@ -58,6 +64,31 @@ class Gap:
 
 
 Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
+
+
+@dataclass(slots=True)
+class _PendingRequest:
+    """A request that waits for its reply, which may come in chunks."""
+
+    message: Message
+    reply: asyncio.Future[wire.Reply]
+    timeout: asyncio.Timeout
+    chunks: dict[int, bytes] = field(default_factory=dict)
+    ref: wire.ContentRef | None = None
+    progressed: bool = False
+
+    def add(self, chunk: wire.Chunk) -> None:
+        """Add a chunk of the reply; complete the request with the last one."""
+        # Each repetition of the request may have another result.
+        if chunk.content != self.ref:
+            self.ref, self.chunks = chunk.content, {}
+        self.chunks[chunk.offset] = chunk.data
+        self.progressed = True
+        content = None
+        if sum(map(len, self.chunks.values())) >= chunk.content.size:
+            content = joined(chunk.content, self.chunks)
+        if content is not None:
+            self.reply.set_result(wire.Reply(ok=msgspec.Raw(content)))
 
 
 @dataclass(slots=True)
@@ -119,7 +150,7 @@ class Client:
         self._wait_s = wait_s
         self._name = name or client_name()
         self._user = user
-        self._waiting: dict[bytes, tuple[Message, asyncio.Future[wire.Reply]]] = {}
+        self._waiting: dict[bytes, _PendingRequest] = {}
         self._followers: dict[str, _Follower] = {}
         self._queues: list[_NotificationQueue] = []
         self._connected = asyncio.Event()
@@ -150,10 +181,20 @@ class Client:
         priority: int = 0,
         options: RunOptions = RunOptions(),
         order_id: str | None = None,
+        not_before: datetime | None = None,
+        start_by: datetime | None = None,
+        unique: str | None = None,
+        over_limit: Literal["reject", "queue"] | None = None,
+        tags: Sequence[str] = (),
+        retry: OrderRetry | None = None,
     ) -> dict[str, Any]:
         """Submit a work order for a registered workflow or for an execution plan.
 
-        Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
+        It does not begin before ``not_before``, and is rejected where it has not by ``start_by``.
+        At most one order of a project with the same ``unique`` key waits or runs: a newer one
+        replaces one that waits, and is rejected while one runs. With ``over_limit="queue"`` it
+        waits instead, here and at the limits of its project. ``retry`` repeats it where it ends
+        badly. Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
         """
         request = wire.Submit(
             order_id=order_id or random_hex(16),
@@ -163,8 +204,44 @@ class Client:
             project=project,
             priority=priority,
             options=options,
+            not_before=_time_us(not_before),
+            start_by=_time_us(start_by),
+            unique=unique,
+            over_limit=over_limit,
+            tags=tuple(tags),
+            retry=retry,
         )
-        return _object(await self._request("submit", request))
+        return _object(await self._submit(request))
+
+    async def _submit(self, request: wire.Submit) -> Any:
+        """Send an order; one that is too large for a message in chunks."""
+        content = wire.encode(request)
+        if len(content) <= self._bus.max_message_bytes:
+            return await self._request("submit", request)
+        while True:
+            await self._connected.wait()
+            ref = await self._upload(content)
+            try:
+                return await self._request("submit", wire.Submit(content=ref))
+            except ControlError as error:
+                # The chunks were stored too long ago.
+                if error.code != "missing":
+                    raise
+
+    async def _upload(self, content: bytes) -> wire.ContentRef:
+        first, *others = chunks_of(content, self._bus.max_message_bytes)
+        # First alone: the whole may be refused for its size.
+        await self._request("chunk", first)
+        window = asyncio.Semaphore(CHUNK_WINDOW)
+
+        async def send(chunk: wire.Chunk) -> None:
+            async with window:
+                await self._request("chunk", chunk)
+
+        async with asyncio.TaskGroup() as uploads:
+            for chunk in others:
+                uploads.create_task(send(chunk))
+        return first.content
 
     async def retry(
         self,
@@ -216,6 +293,66 @@ class Client:
         """List the newest runs that ended as exception or lost."""
         return _objects(await self._request("alerts", wire.Empty()))
 
+    async def acknowledge(self, run_id: str) -> dict[str, Any]:
+        """Record that somebody takes care of the alert of a run."""
+        request = ops.AcknowledgeRequest(run_id=run_id)
+        return _object(await self._request("acknowledge", request))
+
+    async def pause(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Pause a workflow, in one project or in all, or a whole project.
+
+        Its orders wait; runs that a worker has go on.
+        """
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("pause", request))
+
+    async def resume(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Resume what was paused with the same arguments."""
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("resume", request))
+
+    async def pauses(self) -> list[dict[str, Any]]:
+        """List what is paused, since when and by whom."""
+        return _objects(await self._request("pauses", wire.Empty()))
+
+    async def actions(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List who cancelled, retried, paused or acknowledged what, the latest last."""
+        return _objects(await self._request("actions", ops.ActionQuery(project=project)))
+
+    async def count_matching(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> int:
+        """Count the orders that :meth:`change_all` would cancel or retry."""
+        request = _bulk(action, query, dry_run=True)
+        return int(_object(await self._request("bulk", request))["matching"])
+
+    async def change_all(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Cancel or retry all orders that match, the first received first.
+
+        Yield how many were ``changed`` and ``skipped`` (by reason) in each step.
+        """
+        request = _bulk(action, query)
+        while True:
+            changed = _object(await self._request("bulk", request))
+            yield changed
+            if changed["next"] is None:
+                return
+            request = msgspec.structs.replace(request, **changed["next"])
+
+    async def all_orders(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
+        """Yield all orders that match, newest first, page by page."""
+        while page := await self.orders(query):
+            for order in page:
+                yield order
+            last = page[-1]
+            query = msgspec.structs.replace(query, before=last["created"], beyond=last["order_id"])
+
     async def summary(self) -> dict[str, Any]:
         """Count the orders by status, and the waiting and leased runs."""
         return _object(await self._request("summary", wire.Empty()))
@@ -224,6 +361,56 @@ class Client:
         """List the names of the registered workflows."""
         names: list[str] = await self._request("workflows", wire.Empty())
         return names
+
+    async def deploy(
+        self, file: str | Path, *, project: str = "default", triggers: str | Path | None = None
+    ) -> list[dict[str, Any]]:
+        """Deploy the workflows of a file with their triggers: all of them, or none.
+
+        ``triggers`` is a file with more triggers, by default ``triggers.yaml`` beside it. Return
+        the version of each workflow, and whether it changed. Raises :class:`LoadError` for a file
+        that cannot be deployed.
+        """
+        # Imported late: the other requests read no files.
+        from worker.fleet.project_files import read_project
+
+        more = None if triggers is None else Path(triggers)
+        request = read_project(Path(file), project=project, triggers=more)
+        return _objects(await self._request("deploy", request))
+
+    async def rollback(
+        self, name: str, *, project: str = "default", version: str = ""
+    ) -> dict[str, Any]:
+        """Deploy an earlier version of a workflow again, by default the one before."""
+        request = trigger_wire.Rollback(name=name, project=project, version=version)
+        return _object(await self._request("rollback", request))
+
+    async def deployments(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List the deployed workflows with their triggers."""
+        query = trigger_wire.DeploymentQuery(project=project)
+        return _objects(await self._request("deployments", query))
+
+    async def deployed_workflow(self, name: str, *, project: str = "default") -> dict[str, Any]:
+        """Query a deployed workflow with its triggers."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _object(await self._request("workflow", ref))
+
+    async def workflow_history(
+        self, name: str, *, project: str = "default"
+    ) -> list[dict[str, Any]]:
+        """List the deployments of a workflow, newest first."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _objects(await self._request("workflow_history", ref))
+
+    async def dead_letters(
+        self, *, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        """List the messages that no order was made of, newest first.
+
+        For the next page ``before`` is the time of the last one.
+        """
+        query = trigger_wire.DeadLetterQuery(project=project, before=before, limit=limit)
+        return _objects(await self._request("dead_letters", query))
 
     async def events(
         self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE_SIZE
@@ -284,31 +471,33 @@ class Client:
             correlation=correlation,
         )
         reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = message, reply_future
         try:
-            async with asyncio.timeout(self._wait_s):
+            async with asyncio.timeout(self._wait_s) as timeout:
+                request = _PendingRequest(message, reply_future, timeout)
+                self._waiting[correlation] = request
                 await self._connected.wait()
                 if self._failure is not None:
                     raise self._failure
-                reply = await self._retransmit_until_reply(message, reply_future)
+                reply = await self._retransmit_until_reply(request)
         except TimeoutError:
             reason = self._disconnect_reason or "is `worker control-plane` running there?"
             text = f"no control plane answered within {self._wait_s:g} s: {reason}"
             raise NoAnswer(text) from None
         finally:
-            del self._waiting[correlation]
+            self._waiting.pop(correlation, None)
         if reply.error is not None:
             raise ControlError(reply.error.code, reply.error.message)
         return msgspec.json.decode(bytes(reply.ok))
 
-    async def _retransmit_until_reply(
-        self, message: Message, reply_future: asyncio.Future[wire.Reply]
-    ) -> wire.Reply:
+    async def _retransmit_until_reply(self, request: _PendingRequest) -> wire.Reply:
         while True:
-            await self._publish_request(message, reply_future)
-            done, _ = await asyncio.wait([reply_future], timeout=RETRANSMIT_S)
+            # Chunks of the reply are on their way: another one would only delay them.
+            if not request.progressed:
+                await self._publish_request(request.message, request.reply)
+            request.progressed = False
+            done, _ = await asyncio.wait([request.reply], timeout=RETRANSMIT_S)
             if done:
-                return reply_future.result()
+                return request.reply.result()
 
     async def _publish_request(
         self, message: Message, reply_future: asyncio.Future[wire.Reply]
@@ -406,8 +595,8 @@ class Client:
                         self._failure = None
                         self._connected.set()
                         # Requests sent before the connection broke may be lost.
-                        for message, _ in self._waiting.values():
-                            self._bus.publish(message)
+                        for request in self._waiting.values():
+                            self._bus.publish(request.message)
                         self._notify(Gap())
                     case Disconnected(reason):
                         self._on_disconnect(reason)
@@ -434,10 +623,16 @@ class Client:
 
     def _on_reply(self, message: Message) -> None:
         assert message.correlation is not None
-        _, reply_future = self._waiting[message.correlation]
+        request = self._waiting[message.correlation]
         # Retransmitted requests may have several replies.
-        if not reply_future.done():
-            reply_future.set_result(wire.decode(wire.Reply, message.payload))
+        if request.reply.done():
+            return
+        reply = wire.decode(wire.Reply, message.payload)
+        if reply.chunk is None:
+            request.reply.set_result(reply)
+            return
+        request.add(reply.chunk)
+        request.timeout.reschedule(asyncio.get_running_loop().time() + self._wait_s)
 
     def _on_notification(self, message: Message) -> None:
         payload = unwrap(message.payload)
@@ -479,6 +674,18 @@ _NOTIFICATIONS: dict[str, Any] = {
 
 def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
     return msgspec.Raw(wire.well_formed(encode_object(value, name)).encode())
+
+
+def _bulk(
+    action: Literal["cancel", "retry"], query: OrderQuery, *, dry_run: bool = False
+) -> ops.BulkRequest:
+    fields = msgspec.structs.asdict(query)
+    return ops.BulkRequest(action=action, batch=random_hex(16), dry_run=dry_run, **fields)
+
+
+def _time_us(time: datetime | None) -> int | None:
+    """Return a time in microseconds since the epoch; one without a zone is a local one."""
+    return None if time is None else int(time.timestamp() * 1e6)
 
 
 def _object(value: Any) -> dict[str, Any]:

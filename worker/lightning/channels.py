@@ -29,6 +29,8 @@ from worker.lightning.serializer import (
     encode_json,
 )
 from worker.sinks.log import LeveledLogger
+from worker.util.masking import hide_url_secrets
+from worker.util.nesting import SIZE_LIMIT_BYTES
 
 HEARTBEAT_S = 30.0
 REJOIN_S = (1.0, 2.0, 5.0, 10.0)
@@ -105,7 +107,7 @@ class ChannelSocket:
         timings: ChannelTimings | None = None,
     ) -> None:
         self._url = f"{url.rstrip('/')}/websocket?{urlencode({**parameters, 'vsn': '2.0.0'})}"
-        self._shown_url = url
+        self._shown_url = hide_url_secrets(url)
         self._log = log
         self.timings = timings or ChannelTimings()
         self._refs = itertools.count(1)
@@ -150,11 +152,11 @@ class ChannelSocket:
                 task.cancel()
 
     def _connect(self) -> connect:
-        # No limit on what the server sends, as dataclips and plans have none. Pings would be
-        # answered by a server whose channels hang: the heartbeat of the protocol checks these.
+        # Dataclips and plans have no limit but memory, also after they are decompressed. Pings
+        # would be answered by a server whose channels hang: the heartbeat checks these.
         return connect(
             self._url,
-            max_size=None,
+            max_size=SIZE_LIMIT_BYTES,
             ping_interval=None,
             open_timeout=OPEN_TIMEOUT_S,
             # The log of a worker must not hold a connection's token.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,8 +11,7 @@ from msgspec import Struct, field
 
 from worker.errors import WorkerError
 from worker.sandbox.limits import Limits
-
-_MAX_TIMEOUT_S = 86_400.0
+from worker.workflow.limit_ranges import FILE_OPTIONS, MS_PER_S, RANGES
 
 
 class RunPlanError(WorkerError):
@@ -88,20 +88,22 @@ def _credential_ids(jobs: list[Any]) -> Iterator[str]:
 
 
 def _limits(options: Mapping[str, Any], defaults: Limits) -> Limits:
-    timeout_ms = _positive(options.get("run_timeout_ms"))
-    timeout_s = timeout_ms / 1000 if timeout_ms else defaults.timeout_s
+    def limit(option: str, default: float) -> float:
+        value = options.get(option)
+        # Any JSON may stand there; True is an int in Python.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            return default
+        # A value out of range is no reason to lose the run: its nearest is used.
+        field = FILE_OPTIONS[option]
+        scale = MS_PER_S if option == "run_timeout_ms" else 1
+        return max(RANGES[field].minimum, min(value, RANGES[field].maximum * scale) / scale)
+
     return Limits(
-        timeout_s=min(timeout_s, _MAX_TIMEOUT_S),
-        memory_mb=int(_positive(options.get("run_memory_limit_mb")) or defaults.memory_mb),
-        payload_mb=_positive(options.get("payload_limit_mb")) or defaults.payload_mb,
-        log_payload_mb=_positive(options.get("log_payload_limit_mb")) or defaults.log_payload_mb,
+        timeout_s=limit("run_timeout_ms", defaults.timeout_s),
+        memory_mb=int(limit("run_memory_limit_mb", defaults.memory_mb)),
+        payload_mb=limit("payload_limit_mb", defaults.payload_mb),
+        log_payload_mb=limit("log_payload_limit_mb", defaults.log_payload_mb),
     )
-
-
-def _positive(value: Any) -> float | None:
-    # Any JSON may stand there; True is an int in Python.
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if valid else None
 
 
 def _text(value: Any) -> str:
@@ -118,13 +120,20 @@ def _versions(jobs: list[dict[str, Any]]) -> dict[str, list[str]]:
     return {name: sorted(numbers) for name, numbers in versions.items()}
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:20]} is out of range")
+    return number
+
+
 def read_input(content: bytes) -> dict[str, Any]:
     """Parse a dataclip; ``null``, which is one that was wiped, is an empty state.
 
     Raises :class:`RunPlanError` if it is not a JSON object.
     """
     try:
-        state = json.loads(content)
+        state = json.loads(content, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise RunPlanError(f"cannot read the dataclip: {error}") from error
     if state is None:

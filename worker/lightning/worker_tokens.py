@@ -17,6 +17,10 @@ RUN_ISSUER = "Lightning"
 LEEWAY_S = 5
 # A token without an expiry does not come from Lightning; its run must end all the same.
 _DEFAULT_LIFE_S = 86_400
+_MAX_LIFE_S = 365 * 86_400
+# Half of a surrogate pair, a number of 5,000 digits, nesting without an end: the library that reads
+# tokens has no error of its own for these.
+_UNREADABLE = (jwt.PyJWTError, ValueError, OverflowError, RecursionError)
 
 
 class RunTokenError(WorkerError):
@@ -56,14 +60,18 @@ def read_run_token(run_id: str, text: str, public_key: str | None) -> RunToken:
     """
     try:
         claims = _verified(text, public_key) if public_key else _unverified(text)
-    except jwt.PyJWTError as error:
+    except _UNREADABLE as error:
         raise RunTokenError(f"cannot accept the token of the run: {error}") from error
     if public_key and claims.get("id") != run_id:
         raise RunTokenError("the token is that of another run")
-    expires_s = claims.get("exp")
-    if not isinstance(expires_s, int | float):
-        expires_s = time.time() + _DEFAULT_LIFE_S
-    return RunToken(run_id=run_id, text=text, expires_s=float(expires_s))
+    return RunToken(run_id=run_id, text=text, expires_s=_expiry_s(claims.get("exp")))
+
+
+def _expiry_s(claim: Any) -> float:
+    latest_s = time.time() + _MAX_LIFE_S
+    if isinstance(claim, int | float) and claim <= latest_s:
+        return float(claim)
+    return time.time() + _DEFAULT_LIFE_S
 
 
 def _verified(text: str, public_key: str) -> dict[str, Any]:
@@ -81,6 +89,6 @@ def _verified(text: str, public_key: str) -> dict[str, Any]:
 def _unverified(text: str) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False})
-    except jwt.PyJWTError:
+    except _UNREADABLE:
         return {}
-    return claims
+    return claims if isinstance(claims, dict) else {}

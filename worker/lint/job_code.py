@@ -40,7 +40,7 @@ _LOCALE_CALLS = (
     *("toLocaleUpperCase", "toLocaleLowerCase"),
 )
 _OWN_DOLLAR = re.compile(
-    r"\b(?:const|let|var|function|import)\s+(?:\{[^}]*)?\$(?![\w$])|\(\$\)|\$\s*=>"
+    r"\b(?:const|let|var|function|import)\s+(?:\{[^}]{0,2000})?\$(?![\w$])|\(\$\)|\$\s*=>"
 )
 _MEMBERS = ("member_expression", "subscript_expression")
 _CALLS = ("call_expression", "new_expression")

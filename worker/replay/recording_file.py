@@ -21,6 +21,7 @@ from worker.replay.recording_lines import (
     plan_of,
     type_of,
 )
+from worker.workflow.documents.near_files import suggest_file
 
 _HEAD_BYTES = 64
 
@@ -33,6 +34,9 @@ class _Sequenced(msgspec.Struct, frozen=True):
 
 def is_recording_file(file: Path) -> bool:
     """Return True if the file begins like a recording."""
+    # A pipe that somebody left in a folder may have no writer.
+    if not file.is_file():
+        return False
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
@@ -53,6 +57,8 @@ def read_bytes(file: Path) -> bytes:
     """Read a file. Raises :class:`LoadError` with the reason if it cannot be read."""
     try:
         return file.read_bytes()
+    except FileNotFoundError:
+        raise LoadError(f"there is no such file{suggest_file(file)}", file=str(file)) from None
     except OSError as error:
         raise LoadError(f"cannot be read: {error.strerror}", file=str(file)) from error
 

@@ -19,6 +19,7 @@ from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart
 from worker.core.execution import Execution, executions
 from worker.core.scripted import ScriptedStep
 from worker.errors import UsageError
+from worker.replay.cost_change import CostChange, cost_changes, cost_of_run
 from worker.replay.divergence import Divergence, first_divergence
 from worker.replay.recording import Recording
 from worker.replay.scrub import Scrubber
@@ -36,12 +37,17 @@ EXTERNAL_REASONS = ("cancel", "lost", "exception")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """Result of a replay. ``scripted`` are the steps that had their recorded outcomes."""
+    """Result of a replay.
+
+    ``scripted`` are the steps that had their recorded outcomes, and ``costs`` the changes of costs,
+    where both are known.
+    """
 
     recording: Recording
     result: Result
     divergence: Divergence | None
     scripted: tuple[str, ...]
+    costs: tuple[CostChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +63,12 @@ async def replay(
     recording: Recording,
     workflow: Workflow | None = None,
     part: ReplayPart = ReplayPart(),
+    *,
+    fuel: bool = False,
 ) -> Replay:
     """Run a recording again, perhaps with another workflow, and compare.
+
+    With ``fuel``, or where the recording has costs, the costs are compared too.
 
     Raises :class:`UsageError` for a part that was not recorded.
     """
@@ -79,6 +89,7 @@ async def replay(
         clock=ClockKind.VIRTUAL,
         clock_start_us=recording.events[0].timestamp if recording.events else 0,
         moments_us={(run.job_id, run.number): run.start.timestamp for run in recorded},
+        fuel=fuel or cost_of_run(recording.events) is not None,
     )
     secrets = collect_secrets(configurations(played, header.credentials)[0].values())
     host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
@@ -94,7 +105,16 @@ async def replay(
         partly=cut,
         unlogged=tuple(script) if header.origin == "worker" else {step.id for step in played.steps},
     )
-    return Replay(recording=recording, result=result, divergence=divergence, scripted=tuple(script))
+    costed = events
+    if fuel and workflow is not None and cost_of_run(events) is None:
+        costed = (await replay(pool, recording, part=part, fuel=True)).result.events
+    return Replay(
+        recording=recording,
+        result=result,
+        divergence=divergence,
+        scripted=tuple(script),
+        costs=cost_changes(costed, result.events),
+    )
 
 
 def _select(

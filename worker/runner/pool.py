@@ -27,7 +27,7 @@ from worker.sandbox.isolation import Isolation
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
 from worker.sandbox.parent.host import Host
 from worker.sandbox.parent.process_pool import ProcessPool
-from worker.sandbox.protocol import RunRequest
+from worker.sandbox.protocol import RealmContents, RunRequest
 from worker.workflow.model import Workflow
 
 if TYPE_CHECKING:
@@ -49,9 +49,12 @@ class Pool:
         self._processes = ProcessPool(size, isolation)
         self._pid = os.getpid()
 
-    def boot(self) -> None:
-        """Start the processes and return at once; the caller can load files meanwhile."""
-        self._processes.boot()
+    def boot(self, *, metered: bool = False) -> None:
+        """Start the processes and return at once; the caller can load files meanwhile.
+
+        Runs with fuel need ``metered`` ones.
+        """
+        self._processes.boot(RealmContents(metered=metered))
 
     async def __aenter__(self) -> Pool:
         await self._processes.__aenter__()

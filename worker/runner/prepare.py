@@ -54,7 +54,8 @@ class Options(Struct, frozen=True, kw_only=True):
     begins at ``clock_start_us``, and ``moments_us`` gives the times at which recorded executions
     started, by step and execution; both are in microseconds since the epoch. ``collections`` is a
     folder with a JSON file for each collection, or the URL of the service, whose token is in the
-    variable ``WORKER_COLLECTIONS_TOKEN``.
+    variable ``WORKER_COLLECTIONS_TOKEN``. ``fuel`` counts the engine's instructions for each step,
+    as a limit of fuel does.
     """
 
     start: str = ""
@@ -70,6 +71,7 @@ class Options(Struct, frozen=True, kw_only=True):
     clock_start_us: int = 0
     moments_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
     collections: str | Path | Collections | None = None
+    fuel: bool = False
 
 
 def limits_for(workflow: Workflow, options: Options) -> Limits:
@@ -84,7 +86,10 @@ def check_workflow(workflow: object) -> None:
     """Raise :class:`UsageError` for what is no workflow."""
     if not isinstance(workflow, Workflow):
         kind = type(workflow).__name__
-        raise UsageError(f"expected a Workflow, found a {kind}: worker.load reads one from a path")
+        source = "a dict" if isinstance(workflow, Mapping) else "a path"
+        raise UsageError(
+            f"expected a Workflow, found a {kind}: worker.load reads one from {source}"
+        )
 
 
 def prepare(
@@ -106,6 +111,7 @@ def prepare(
     shared = {**workflow.credentials, **(collections.configuration if collections else {})}
     own_secrets = collections.secrets if collections else ()
     chosen = choose_adaptors(workflow)
+    metered = options.fuel or limits.fuel is not None
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
     return RunRequest(
         run_id=run_id,
@@ -128,12 +134,19 @@ def prepare(
         versions=VERSIONS,
         missing=missing,
         script=options.script,
-        clock=options.clock,
+        clock=_clock(options, metered=metered),
         clock_start_us=options.clock_start_us,
         moments_us=options.moments_us,
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
-        realm=RealmContents(bundles, compiled.libraries),
+        realm=RealmContents(bundles, compiled.libraries, metered),
     )
+
+
+def _clock(options: Options, *, metered: bool) -> ClockKind:
+    # A timer that wakes early looks at the machine's clock once more, and that takes instructions.
+    if metered and options.clock is ClockKind.MACHINE:
+        return ClockKind.RECORDED
+    return options.clock
 
 
 class CompiledWorkflow(Struct, frozen=True):

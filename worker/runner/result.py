@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.core.event_stream import EventStream
-from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete
+from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete, cost_of
 from worker.core.execution import Execution, executions
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, Status
@@ -36,7 +36,7 @@ class StepResult(Struct, frozen=True, kw_only=True):
     """One completed execution of a step, with its output and log.
 
     ``output`` is ``None`` where the step has none, or one that is withheld. ``duration`` is in
-    microseconds.
+    microseconds. ``cost`` counts the engine's instructions, where the run has fuel.
     """
 
     step: str
@@ -46,12 +46,15 @@ class StepResult(Struct, frozen=True, kw_only=True):
     log: tuple[str, ...]
     next: tuple[str, ...]
     duration: int
+    cost: int | None = None
 
 
 class Result(Struct, frozen=True, kw_only=True):
     """Result of a run. ``final_text`` is the final state as JSON, with secrets masked.
 
-    ``duration`` is in microseconds. ``workflow`` and ``input_text`` are what ran, for a report.
+    ``duration`` is in microseconds. ``cost`` counts the engine's instructions of a run with fuel:
+    those of its JavaScript steps and of all conditions. ``workflow`` and ``input_text`` are what
+    ran, for a report.
     """
 
     run_id: str
@@ -60,8 +63,15 @@ class Result(Struct, frozen=True, kw_only=True):
     final_text: str | None
     events: tuple[AnyEvent, ...]
     duration: int
+    cost: int | None = None
     workflow: Workflow | None = None
     input_text: str | None = None
+
+    def __repr__(self) -> str:
+        # The events of a run fill screens of a notebook.
+        error = f" ({self.error.type}: {self.error.message})" if self.error else ""
+        path = " → ".join(entry.step for entry in self.path) or "no step"
+        return f"<Result {self.status.value}{error} in {self.duration / 1000:.1f} ms: {path}>"
 
     @property
     def error_type(self) -> str | None:
@@ -111,6 +121,7 @@ class Result(Struct, frozen=True, kw_only=True):
             "error_message": self.error_message,
             "final_state": self.final_state,
             "duration_us": self.duration,
+            **_cost_field(self.cost),
             "steps": [
                 {
                     "step": step.step,
@@ -121,10 +132,15 @@ class Result(Struct, frozen=True, kw_only=True):
                     "log": list(step.log),
                     "next": list(step.next),
                     "duration_us": step.duration,
+                    **_cost_field(step.cost),
                 }
                 for step in self.steps
             ],
         }
+
+
+def _cost_field(cost: int | None) -> dict[str, int]:
+    return {} if cost is None else {"cost": cost}
 
 
 def _step(run: Execution, complete: StepComplete) -> StepResult:
@@ -137,6 +153,7 @@ def _step(run: Execution, complete: StepComplete) -> StepResult:
         log=tuple(line.message for line in run.logs),
         next=complete.next,
         duration=complete.duration,
+        cost=cost_of(complete),
     )
 
 
@@ -204,6 +221,7 @@ class Collector:
             final_text=self._final_text,
             events=tuple(self._events),
             duration=last.duration,
+            cost=cost_of(last),
         )
 
 

@@ -17,6 +17,7 @@ from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.workflow.limit_ranges import RANGES
 from worker.workflow.model import Workflow
+from worker.workflow.step_names import find_step
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +33,7 @@ class RunFields(TypedDict, total=False):
     memory_mb: int | None
     state_mb: float | None
     payload_mb: float | None
+    fuel_limit: int | None
     credentials: Mapping[str, Mapping[str, Any]] | None
     allow_hosts: Sequence[str] | None
     start: str
@@ -45,6 +47,7 @@ class RunFields(TypedDict, total=False):
     clock_start_us: int
     moments_us: Mapping[tuple[str, int], int]
     collections: str | Path | Collections | None
+    fuel: bool
 
 
 _LIMITS: Final = {
@@ -52,7 +55,9 @@ _LIMITS: Final = {
     "memory_mb": "memory_mb",
     "state_mb": "state_mb",
     "payload_mb": "payload_mb",
+    "fuel_limit": "fuel",
 }
+_STEPS: Final = frozenset(("start", "end", "only"))
 _EXPECTED: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "credentials": (Mapping, "a dict of credentials by name"),
     "start": (str, "the id of a step"),
@@ -64,6 +69,7 @@ _EXPECTED: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "clock": (ClockKind, "a worker.ClockKind"),
     "clock_start_us": (int, "microseconds since the epoch"),
     "moments_us": (Mapping, "a dict"),
+    "fuel": (bool, "True or False"),
     "collections": ((str, Path, Collections), "a folder or a URL"),
 }
 
@@ -106,6 +112,8 @@ def options_of(workflow: Workflow, options: Options | None, fields: Mapping[str,
         raise UsageError(f"options= holds all options: leave out {names}, or options=")
     _check_types(present)
     _check_contradictions(present)
+    for name in _STEPS & present.keys():
+        present[name] = find_step(workflow, present[name], f"{name}=")
     limits = {_LIMITS[name]: present.pop(name) for name in _LIMITS if name in present}
     if limits:
         present["limits"] = resolve_limits(workflow.options, limits)

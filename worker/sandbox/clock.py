@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from worker.util.machine_clock import now_us
@@ -70,6 +70,15 @@ class Clock:
         if self.stands_still:
             self._now_us += READ_STEP_US
         return self.now_us()
+
+    def stopwatch(self) -> Callable[[], int]:
+        """Return a function that measures the microseconds since now."""
+        started_us = self.now_us()
+        if self.kind is not ClockKind.RECORDED:
+            return lambda: self.now_us() - started_us
+        # It stands still while a step computes, and that takes time all the same.
+        machine_us = now_us()
+        return lambda: max(self.now_us() - started_us, now_us() - machine_us)
 
     def skip(self, seconds: float) -> None:
         """Move the clock forward."""

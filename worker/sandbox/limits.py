@@ -14,6 +14,9 @@ from worker.workflow.limit_ranges import FILE_OPTIONS, MS_PER_S, RANGES, file_op
 
 MIB = 1024 * 1024
 
+_OPTIONAL = ("state_mb", "fuel")
+"""Limits that may be ``None``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -23,7 +26,8 @@ class Limits:
     allocates, buffers included. A state over ``state_mb`` (default: a quarter of the memory)
     kills the run; an output over ``payload_mb`` is withheld from the events; a log line over
     ``log_payload_mb`` is cut, and after ``log_lines`` lines, or ``log_total_mb`` of them, no more
-    are reported. More than ``executions`` of steps, or events over ``events_mb``, kill the run.
+    are reported. More than ``executions`` of steps, or events over ``events_mb``, kill the run;
+    so do more than ``fuel`` instructions of the engine, which are counted only where it is set.
     Raises :class:`UsageError` for a value out of its range.
     """
 
@@ -36,12 +40,14 @@ class Limits:
     log_total_mb: float = 50.0
     executions: int = MAX_EXECUTIONS
     events_mb: float = 256.0
+    fuel: int | None = None
 
     # Here, so that nothing can hold a limit that no check has seen.
     def __post_init__(self) -> None:
         for name, limit in RANGES.items():
             value = getattr(self, name)
-            if (name, value) != ("state_mb", None) and (problem := limit.problem(value)):
+            unset = value is None and name in _OPTIONAL
+            if not unset and (problem := limit.problem(value)):
                 raise UsageError(f"{name}: {problem}")
 
     @property
@@ -112,17 +118,24 @@ def _capped(limits: Limits, caps: Limits) -> Limits:
     lowest = {
         field.name: min(getattr(limits, field.name), getattr(caps, field.name))
         for field in fields(Limits)
-        if field.name != "state_mb"
+        if field.name not in _OPTIONAL
     }
+    fuel = min(filter(None, (limits.fuel, caps.fuel)), default=None)
     # A quarter of a memory that was capped would be less than what the operator allows.
     state_mb = min(limits.effective_state_mb, caps.effective_state_mb)
-    return Limits(**lowest, state_mb=state_mb)
+    return Limits(**lowest, state_mb=state_mb, fuel=fuel)
 
 
 def timed_out(limits: Limits) -> StepError:
     """Return the error of a run that took longer than its time limit."""
     text = f"the run took longer than its limit of {limits.timeout_s:g} s"
     return StepError(type="TimeoutError", message=text)
+
+
+def out_of_fuel(limits: Limits) -> StepError:
+    """Return the error of a run that executed more instructions than it may."""
+    text = f"the run took more instructions than its fuel limit of {limits.fuel:,}"
+    return StepError(type="StepLimitError", message=text)
 
 
 def too_many_events(limits: Limits) -> StepError:

@@ -55,11 +55,13 @@ class RealmContents(NamedTuple):
     """Contents of a realm beyond the usual ones.
 
     ``bundles`` lists installed adaptors (``name@version``), each with the path of its bundle, and
-    ``libraries`` the names of bundled scripts.
+    ``libraries`` the names of bundled scripts. A ``metered`` realm counts the instructions of its
+    runs.
     """
 
     bundles: tuple[tuple[str, str], ...] = ()
     libraries: tuple[str, ...] = ()
+    metered: bool = False
 
 
 USUAL_REALM = RealmContents()

@@ -32,7 +32,7 @@ from worker.sandbox.memory import peak_memory
 from worker.sandbox.protocol import RunRequest
 from worker.util.json import dumps
 from worker.util.nesting import nests_deeper
-from worker.workflow.model import Step
+from worker.workflow.model import Language, Step
 
 EMPTY = "{}"
 
@@ -64,7 +64,8 @@ class StepExecutor(ABC):
         self._step_id = self._job_id = ""
         self._execution = 0
         self._redacted: set[str] = set()
-        self._step_started = self._started = clock.now_us()
+        self._cost_before = 0
+        self._step_duration = self._duration = clock.stopwatch()
 
     @abstractmethod
     def prepare(self) -> StepError | None:
@@ -81,6 +82,10 @@ class StepExecutor(ABC):
     def peak_bytes(self) -> int:
         """Return the most memory that the run had in use."""
         return peak_memory()
+
+    def cost(self) -> int | None:
+        """Return the engine's instructions so far; ``None`` where they are not counted."""
+        return None
 
     def run(self) -> None:
         """Execute the request's plan to its end."""
@@ -104,7 +109,8 @@ class StepExecutor(ABC):
         self._step_id, self._job_id = self._writer.next_id(), effect.step.id
         self._execution = effect.execution
         self._clock.begin_step(effect.step.id, effect.execution)
-        self._step_started = self._clock.now_us()
+        self._step_duration = self._clock.stopwatch()
+        self._cost_before = self.cost() or 0
         self._writer.emit(
             "step:start",
             step_id=self._step_id,
@@ -197,9 +203,15 @@ class StepExecutor(ABC):
             withheld=withheld,
             next=effect.next,
             mem=self.peak_bytes(),
-            duration=self._clock.now_us() - self._step_started,
+            duration=self._step_duration(),
+            # A Python step takes none of what is counted, and 0 would be no answer.
+            **(self._cost_since(self._cost_before) if _is_counted(effect.step) else {}),
         )
         self._step_id = self._job_id = ""
+
+    def _cost_since(self, before: int) -> dict[str, int]:
+        cost = self.cost()
+        return {} if cost is None else {"cost": cost - before}
 
     def _report_withheld(self, state: StateText, passes_on: bool) -> None:
         self.log("info", "R/T", _TOO_LARGE)
@@ -221,7 +233,8 @@ class StepExecutor(ABC):
             final_dataclip_id=final and final.id,
             withheld=self._writer.too_large(final),
             mem=self.peak_bytes(),
-            duration=self._clock.now_us() - self._started,
+            duration=self._duration(),
+            **self._cost_since(0),
         )
         self._writer.flush()
 
@@ -237,3 +250,7 @@ class StepExecutor(ABC):
 
     def log(self, level: str, source: str, message: str) -> None:
         self._writer.log(level, source, message, self._step_id, self._job_id)
+
+
+def _is_counted(step: Step) -> bool:
+    return step.language is Language.JAVASCRIPT

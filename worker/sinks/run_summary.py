@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from worker.core.events import AnyEvent, RunComplete, StepComplete
+from worker.core.events import AnyEvent, RunComplete, StepComplete, cost_of
 from worker.core.execution import executions
 from worker.core.outcome import StepError
 from worker.core.status import STATUS_OF_REASON, STATUSES
-from worker.sinks.terminal_text import format_duration, one_line, printable
+from worker.sinks.terminal_text import format_effort, one_line, printable
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 # A loop can make a path of thousands of executions; this much of it still fits a screen.
@@ -30,16 +30,20 @@ def summarize(workflow: Workflow, events: Sequence[AnyEvent]) -> list[str]:
 
 
 def _headline(end: RunComplete) -> str:
-    return f"{STATUSES[end.status].mark} {end.status.value} in {format_duration(end.duration)}"
+    effort = format_effort(end.duration, cost_of(end))
+    return f"{STATUSES[end.status].mark} {end.status.value} in {effort}"
 
 
 def _path(completed: Sequence[StepComplete]) -> Iterator[str]:
-    if not completed:
-        yield "  no step ran"
-        return
+    walked = walked_path(completed)
+    yield f"  path: {walked}" if walked else "  no step ran"
+
+
+def walked_path(completed: Sequence[StepComplete]) -> str:
+    """Return the first executions with their outcomes as one line; empty if there are none."""
     steps = [f"{one_line(e.job_id, 60)} {status_mark(e.reason)}" for e in completed[:_PATH_LIMIT]]
     more = len(completed) - len(steps)
-    yield f"  path: {' → '.join(steps)}{f' … and {more} more' if more else ''}"
+    return f"{' → '.join(steps)}{f' … and {more} more' if more else ''}"
 
 
 def status_mark(reason: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TextIO
 
-from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart
+from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete, StepStart, cost_of
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
 from worker.sinks.run_summary import status_mark, summarize
-from worker.sinks.terminal_text import format_duration, one_line
+from worker.sinks.terminal_text import format_effort, one_line
 from worker.workflow.model import Step, Workflow
 
 if TYPE_CHECKING:
@@ -56,11 +56,12 @@ def log_line(event: RunLog) -> str:
 
 
 def step_line(event: StepComplete) -> str:
-    """Format as ``✓ job  12 ms → next``, with the error if there is one."""
+    """Format as ``✓ job  12 ms → next``, with its cost and its error if there is one."""
     targets = f" → {', '.join(one_line(name, 60) for name in event.next)}" if event.next else ""
     error = f"  {event.error.type}: {one_line(event.error.message)}" if event.error else ""
     mark, job = status_mark(event.reason), one_line(event.job_id, 60)
-    return f"{mark} {job}  {format_duration(event.duration)}{error}{targets}"
+    effort = format_effort(event.duration, cost_of(event))
+    return f"{mark} {job}  {effort}{error}{targets}"
 
 
 class LiveTree:
@@ -140,7 +141,9 @@ class LiveTree:
         last = done[-1]
         count = f"  ×{len(done)}" if len(done) > 1 else ""
         color = STATUSES[STATUS_OF_REASON[last.reason]].color
-        duration = format_duration(sum(event.duration for event in done))
+        costs = [cost for event in done if (cost := cost_of(event)) is not None]
+        duration_us = sum(event.duration for event in done)
+        effort = format_effort(duration_us, sum(costs) if costs else None)
         # The message too: an error that an edge handles appears nowhere else on a terminal.
         error = f"  {last.error.type}: {one_line(last.error.message, 200)}" if last.error else ""
-        return Text(f"{status_mark(last.reason)} {name}  {duration}{count}{error}", style=color)
+        return Text(f"{status_mark(last.reason)} {name}  {effort}{count}{error}", style=color)

@@ -48,6 +48,22 @@ def format_duration(duration_us: int) -> str:
     return f"{duration_us / 1_000_000:.1f} s"
 
 
+def format_cost(instructions: int) -> str:
+    """Format a number of instructions as ``812``, ``54.1k``, ``1.23M`` or ``40.2G``."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        # What would be rounded to 1000k is 1M.
+        if instructions >= size * 0.9995:
+            count = instructions / size
+            return f"{count:,.0f}{unit}" if count >= 100 else f"{count:.3g}{unit}"
+    return str(instructions)
+
+
+def format_effort(duration_us: int, instructions: int | None) -> str:
+    """Format a duration, with the number of instructions where it is known."""
+    cost = "" if instructions is None else f", {format_cost(instructions)} instructions"
+    return f"{format_duration(duration_us)}{cost}"
+
+
 def format_time_of_day(timestamp_us: int) -> str:
     """Format microseconds since the epoch as the time of day in UTC, with milliseconds."""
     rest = timestamp_us // 1000 % 86_400_000

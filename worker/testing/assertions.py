@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker.core.events import RunLog, StepComplete
+from worker.core.events import RunLog, StepComplete, cost_of
 from worker.runner.result import PathEntry, Result
+from worker.sinks.run_summary import walked_path
+from worker.sinks.terminal_text import format_cost
 from worker.testing.case import Expectation, ExpectedOutput
+from worker.testing.cost_bound import CostBound
 from worker.testing.jsonpath import NO_MATCH, query
 from worker.util.state_diff import differences, format_value
 from worker.workflow.model import Edge, EdgeKind, Workflow
@@ -33,7 +36,7 @@ def mismatches(
 
 def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:
     if expect.status is not None and result.status is not expect.status:
-        yield f"expected status {expect.status.value}, found {_ending(result)}"
+        yield f"expected status {expect.status.value}, found {_ending(result)}{_walked(result)}"
     if expect.error_type is not None and result.error_type != expect.error_type:
         yield f"expected error type {expect.error_type}, found {result.error_type or 'no error'}"
     if (expect.error_message or "") not in (result.error_message or ""):
@@ -43,10 +46,39 @@ def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator
     yield from _state(expect, result)
     for output in expect.outputs:
         yield from _output(output, result)
+    yield from _costs(expect, result)
     lines = log_lines(result)
     for text in expect.logs:
         if not any(text in line for line in lines):
             yield f"expected {text!r} in a log line, found it in none of {len(lines)}"
+
+
+def _walked(result: Result) -> str:
+    # The next question of whoever reads it: which edge handled the failure, or did not.
+    walked = walked_path([e for e in result.events if isinstance(e, StepComplete)])
+    return f", after {walked}" if walked else ""
+
+
+def _costs(expect: Expectation, result: Result) -> Iterator[str]:
+    if expect.cost is not None and (problem := _over(expect.cost, result.cost)):
+        yield f"expected cost {problem}"
+    for step, bound in expect.costs.items():
+        if problem := _over(bound, cost_of_step(result, step)):
+            yield f"expected cost of '{step}' {problem}"
+
+
+def _over(bound: CostBound, cost: int | None) -> str:
+    if cost is None:
+        return f"{bound.text}, found none: no JavaScript ran"
+    return "" if bound.holds(cost) else f"{bound.text}, found {format_cost(cost)} ({cost:,})"
+
+
+def cost_of_step(result: Result, step: str) -> int | None:
+    """Add up the instructions of all executions of a step; ``None`` if none were counted."""
+    ran = (event for event in result.events if isinstance(event, StepComplete))
+    costs = [cost_of(event) for event in ran if event.job_id == step]
+    counted = [cost for cost in costs if cost is not None]
+    return sum(counted) if counted else None
 
 
 def log_lines(result: Result) -> list[str]:

@@ -30,6 +30,7 @@ from worker.adaptors.http.stub_host import Stub
 from worker.core.scripted import Script
 from worker.core.status import Status
 from worker.sandbox.limits import Limits
+from worker.testing.cost_bound import CostBound
 from worker.workflow.model import Workflow
 
 SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
@@ -59,8 +60,9 @@ class Expectation:
     ``path`` is exact, ``through`` must be passed in this order, ``never`` not at all. ``taken``
     and ``not_taken`` are ids of edges (``a->b``). ``state`` is a part of the final state,
     ``state_exact`` all of it, ``state_at`` the values at JSONPaths. ``logs`` are parts of log
-    lines, ``collections`` parts of the collections after all runs. ``runs`` are checked against the
-    runs of a case one by one, in order; everything else is checked against the last of them.
+    lines, ``collections`` parts of the collections after all runs. ``cost`` bounds the
+    instructions of a run, ``costs`` those of all executions of a step. ``runs`` are checked against
+    the runs of a case one by one, in order; everything else is checked against the last of them.
     """
 
     status: Status | None = None
@@ -77,7 +79,14 @@ class Expectation:
     outputs: tuple[ExpectedOutput, ...] = ()
     logs: tuple[str, ...] = ()
     collections: Mapping[str, Any] = field(default_factory=dict)
+    cost: CostBound | None = None
+    costs: Mapping[str, CostBound] = field(default_factory=dict)
     runs: tuple[Expectation, ...] = ()
+
+    @property
+    def has_cost(self) -> bool:
+        """True where instructions have to be counted."""
+        return bool(self.cost or self.costs) or any(run.has_cost for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +121,8 @@ class Case:
     ``begins_at_us`` is its virtual start, in microseconds since the epoch. ``start_at`` and
     ``stop_after`` are steps. ``http`` holds the stubbed replies to requests of adaptors;
     ``credentials`` are by name, ``collections`` by name and key. ``run_id``, where it is not empty,
-    seeds ids and random numbers. ``index`` is the position among the cases of the file; the cases
-    of one matrix share it.
+    seeds ids and random numbers. ``fuel`` counts the instructions of the runs. ``index`` is the
+    position among the cases of the file; the cases of one matrix share it.
     """
 
     name: str
@@ -131,6 +140,7 @@ class Case:
     credentials: Mapping[str, Any] = field(default_factory=dict)
     collections: Mapping[str, Mapping[str, Any]] | None = None
     run_id: str = ""
+    fuel: bool = False
     file: str = ""
     line: int = 0
     index: int = 0

@@ -19,7 +19,7 @@ RETRY_KEYS = ("times", "after", "start_at")
 CRON_KEYS = ("times", "expression")
 RUN_KEYS = (
     *("status", "error_type", "error_message", "path", "through", "never", "taken", "not_taken"),
-    *("state", "state_exact", "state_at", "outputs", "logs"),
+    *("state", "state_exact", "state_at", "outputs", "logs", "cost", "costs"),
 )
 EXPECT_KEYS = (*RUN_KEYS, "collections", "runs")
 

@@ -38,9 +38,11 @@ from worker.testing.case_keys import (
     print_deprecation,
     spellings,
 )
+from worker.testing.cost_bound import CostBound, parse_cost_bound
 from worker.testing.matrix import expand
 from worker.testing.stub_reader import read_stub
 from worker.util.json import dumps
+from worker.workflow.checkout import is_workflow
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import Document, parse_json, read_document
@@ -64,6 +66,8 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     document = read_document(file, located=True)
     node = Cursor(document, document.root).mapping(*FILE_KEYS)
     if not node.has("cases"):
+        if _is_workflow(document.root):
+            node.fail("this is a workflow: its cases stand in a file that ends in .cases.yaml")
         node.fail("this is no case file: it has no key 'cases'")
     keys = KeyReader()
     # Cached by workflow: the cases of a file mostly share one, and loading it costs more than
@@ -78,6 +82,15 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     _fail_on_warnings(node)
     keys.report(str(file), notify)
     return cases
+
+
+def _is_workflow(root: object) -> bool:
+    # A case file has the key `workflow` too, with the name of a file.
+    return (
+        isinstance(root, Mapping)
+        and is_workflow(root)
+        and not isinstance(root.get("workflow"), str)
+    )
 
 
 def read_case(fields: Mapping[str, Any], workflow: Workflow, file: str) -> Case:
@@ -150,12 +163,13 @@ class _CaseReader:
         self._keys.check(node, "case", CASE_KEYS)
         script = dict(self._script(self._default("steps")))
         script |= dict(self._script(node.at("steps")))
+        expect = self._expectation(node.at("expect"), EXPECT_KEYS)
         return Case(
             name=node.at("name").name(),
             workflow=self._workflow,
             input=self._input(node),
             script=script,
-            expect=self._expectation(node.at("expect"), EXPECT_KEYS),
+            expect=expect,
             limits=self._limits(node),
             start_at=self._step_or_default(node, "start_at"),
             stop_after=self._step_or_default(node, "stop_after"),
@@ -166,6 +180,7 @@ class _CaseReader:
             credentials=_credentials(self._own_or_default(node, "credentials")),
             collections=_collections(self._own_or_default(node, "collections")),
             run_id=node.at("run_id").name(""),
+            fuel=expect.has_cost,
             file=node.document.file,
             line=node.position[0],
             index=index,
@@ -269,6 +284,11 @@ class _CaseReader:
             outputs=tuple(self._outputs(node.at("outputs"))),
             logs=tuple(line.any_text() for line in node.at("logs").elements()),
             collections=node.at("collections").data() if node.has("collections") else {},
+            cost=_cost_bound(node.at("cost")) if node.has("cost") else None,
+            costs={
+                self._steps.check(step, bound): _cost_bound(bound)
+                for step, bound in node.at("costs").items()
+            },
             runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
         )
 
@@ -360,6 +380,13 @@ def _limit(node: Cursor, field: str) -> float | None:
     if value is not None and (problem := RANGES[field].problem(value)):
         node.fail(problem)
     return value
+
+
+def _cost_bound(node: Cursor) -> CostBound:
+    bound = parse_cost_bound(node.name())
+    if bound is None:
+        node.fail(f"expected a bound such as '< 2M', found {describe(node.value)}")
+    return bound
 
 
 def _number(node: Cursor, default: float) -> float:

@@ -40,6 +40,12 @@ class CaseResult:
     seconds: float
     collections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def cost(self) -> int | None:
+        """The instructions of all runs; ``None`` where they were not counted."""
+        costs = [result.cost for result in self.results if result.cost is not None]
+        return sum(costs) if costs else None
+
 
 # --- many cases -----------------------------------------------------------------------------------
 

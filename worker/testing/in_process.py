@@ -31,7 +31,7 @@ from worker.workflow.model import Step, Workflow
 
 
 class NeedsSandbox(Exception):
-    """The run came to a step that is not scripted."""
+    """The run came to a step that is not scripted, or counts instructions."""
 
 
 class InProcessRunner:
@@ -54,6 +54,9 @@ class InProcessRunner:
         if self._closed:
             raise RuntimeError("the runner of cases is closed")
         options = run.options
+        if options.fuel:
+            # The condition server counts nothing, and a cost without its conditions is another.
+            raise NeedsSandbox
         collector = Collector(run.run_id, ())
         prepared = self._request(run.case.workflow, options)
         if isinstance(prepared, PlanError):

@@ -21,6 +21,7 @@ from worker.testing.case_keys import (
     STEP_KEYS,
 )
 from worker.testing.case_reader import EXECUTIONS, TIMES_LIMIT
+from worker.testing.cost_bound import PATTERN as COST_BOUND
 from worker.testing.stub_reader import REPLY_KEYS, REQUEST_KEYS, STUB_KEYS
 
 Schema = dict[str, Any]
@@ -39,6 +40,7 @@ def _or_variable(schema: Schema) -> Schema:
 
 _NUMBER = _or_variable({"type": "number", "minimum": 0})
 _TIMES = _or_variable({"type": "integer", "minimum": 1, "maximum": TIMES_LIMIT})
+_BOUND = _or_variable({"type": "string", "pattern": f"^{COST_BOUND}$"})
 _ERROR_TYPE = _or_variable({"enum": list(FAILURES)})
 
 _FIELDS: dict[str, tuple[str, Schema]] = {
@@ -119,6 +121,11 @@ _FIELDS: dict[str, tuple[str, Schema]] = {
     "state_at": ("Values at JSONPaths (RFC 9535) in the final state.", _OBJECT),
     "outputs": ("A part of the outputs of steps.", _OBJECT),
     "logs": ("Parts of log lines.", {"type": "array", "items": _TEXT}),
+    "cost": ("A bound of the run's instructions, such as < 2M.", _BOUND),
+    "costs": (
+        "Bounds of the instructions of steps, by step.",
+        {"type": "object", "additionalProperties": _BOUND},
+    ),
     "runs": (
         "Expectations of each run, in order: the retries, or the firings of the cron trigger.",
         {"type": "array", "items": {"$ref": "#/$defs/run"}},

@@ -126,6 +126,7 @@ def _options(case: Case, start_at: str, begins_at_us: int, results: list[Result]
         end=case.stop_after,
         clock=ClockKind.VIRTUAL,
         clock_start_us=begins_at_us,
+        fuel=case.fuel,
     )
 
 

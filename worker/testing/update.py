@@ -13,11 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.runner.result import Result
-from worker.testing.assertions import executions_before, first_not_passed, log_lines, outputs_of
+from worker.testing.assertions import (
+    cost_of_step,
+    executions_before,
+    first_not_passed,
+    log_lines,
+    outputs_of,
+)
 from worker.testing.case_keys import spellings
 from worker.testing.case_reader import EXECUTIONS
 from worker.testing.case_runner import CaseResult
 from worker.testing.case_text import represent_text
+from worker.testing.cost_bound import parse_cost_bound
 from worker.testing.jsonpath import NO_MATCH, query
 from worker.util.json import dump_indented
 from worker.util.whole_files import write_whole
@@ -120,6 +127,7 @@ def _correct_run(expected: Expected, case_result: CaseResult, result: Result) ->
         filter_list(key, lambda name: not decided(name, True) and decided(name, False))
     filter_list("logs", lambda text: any(text in line for line in log_lines(result)))
     _correct_states(expected, result)
+    _correct_costs(expected, result)
     # Where every expectation was wrong, an empty one would pass whatever the run does.
     if not expected:
         expected["status"] = result.status.value
@@ -134,6 +142,19 @@ def _correct_states(expected: Expected, result: Result) -> None:
         _set(expected["state_at"], path, query(path, result.final_state))
     for step in tuple(expected.get("outputs", ())):
         _correct_output(expected["outputs"], step, outputs_of(result, str(step)))
+
+
+def _correct_costs(expected: Expected, result: Result) -> None:
+    if "cost" in expected:
+        _correct_bound(expected, "cost", result.cost)
+    for step in tuple(expected.get("costs", ())):
+        _correct_bound(expected["costs"], step, cost_of_step(result, str(step)))
+
+
+def _correct_bound(expected: Expected, key: str, cost: int | None) -> None:
+    bound = parse_cost_bound(str(expected[key]))
+    if cost is None or bound is None or not bound.holds(cost):
+        _set(expected, key, None if cost is None else f"<= {cost}")
 
 
 def _correct_output(outputs: Expected, step: str, actual: list[Any]) -> None:

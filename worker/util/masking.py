@@ -122,6 +122,20 @@ def _secrets_in_url(value: str) -> Iterator[str]:
             yield unquote_plus(text)
 
 
+# To the last @: a password that is not encoded can hold any character.
+_PASSWORD = re.compile(r"(?<=://)([^:@/?#]*):.*@|(?<=://)[^:@/?#]{20,}@", re.DOTALL)
+
+
+def hide_url_secrets(text: str) -> str:
+    """Return a URL, for people, without its password and the tokens in its path and query.
+
+    Any other text is returned as it is.
+    """
+    hidden = _PASSWORD.sub(r"\1:…@", text)
+    tokens = tuple(filter(None, _secrets_in_url(hidden))) if "://" in hidden else ()
+    return Mask(token for token in tokens if len(token) >= MIN_SECRET_LENGTH).text(hidden)
+
+
 _SECRET_FIELD = re.compile(r"key|token|secret|sig|pass|pwd|auth|code", re.IGNORECASE)
 
 

@@ -64,6 +64,7 @@ RANGES: Mapping[str, LimitRange] = {
     "log_total_mb": LimitRange(maximum=10_000),
     "executions": LimitRange(minimum=1, maximum=10_000_000),
     "events_mb": LimitRange(maximum=100_000),
+    "fuel": LimitRange(minimum=1, maximum=10**15),
 }
 """By the fields of :class:`worker.sandbox.limits.Limits`."""
 

@@ -133,14 +133,14 @@ def test_what_a_full_outbox_holds_is_a_beginning(
     for event in events:
         box.add(event, last=False)
     assert box.write_error == os.strerror(28)
-    assert box.take(1000, even_if_larger=True) == events
+    assert box.take(1000) == events
     box.close()
     monkeypatch.undo()
     outbox = Outbox(tmp_path)
     recovered = list(outbox.recover())
     assert not outbox.unreadable
     assert len(recovered) == 1
-    assert recovered[0].take(1000, even_if_larger=True) == events[:1]
+    assert recovered[0].take(1000) == events[:1]
     assert not recovered[0].unreadable
     recovered[0].close()
     outbox.close()

@@ -7,15 +7,18 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from worker.adaptors.collections.stores import CollectionStore, Item, Items
 from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
 from worker.util.json import dumps
+from worker.util.nesting import nests_deeper
 
 DEFAULT_LIMIT = 1000
 MAX_VALUE_CHARACTERS = 1_000_000
+# As the service has them. A search takes time in proportion to both, and to the number of keys.
+MAX_KEY_CHARACTERS = 255
 # The service compares two times of each item with the four bounds of a query.
 _BOUNDS: Mapping[str, Callable[[Item, int], bool]] = {
     "created_after": lambda item, at_us: item.created_us >= at_us,
@@ -43,7 +46,7 @@ def answer(store: CollectionStore, request: HttpRequest, root: str, now_us: int)
             return _error(404, "Not Found")
         try:
             return _answer(request, items, unquote(key), query, now_us)
-        except (_BadRequest, KeyError, TypeError, ValueError):
+        except (_BadRequest, KeyError, TypeError, ValueError, RecursionError):
             return _error(400, "Bad Request")
 
 
@@ -96,9 +99,14 @@ def _set(items: Items, pairs: list[dict[str, Any]], now_us: int) -> HttpReply:
         return _error(422, "duplicate_key")
     if any(len(value) > MAX_VALUE_CHARACTERS for value in new.values()):
         return _error(422, f"value: should be at most {MAX_VALUE_CHARACTERS} character(s)")
-    # Before the first change: a request changes all of its items or none.
+    if any(len(key) > MAX_KEY_CHARACTERS for key in new):
+        return _error(422, f"key: should be at most {MAX_KEY_CHARACTERS} character(s)")
+    # Before the first change: a request changes all of its items or none. A value that the file
+    # cannot hold would make the collection unreadable for all runs.
     for value in new.values():
-        json.loads(value)
+        if nests_deeper(value):
+            raise _BadRequest
+        json.loads(value, parse_constant=_refuse_constant)
     for key, value in new.items():
         created_us = items[key].created_us if key in items else now_us
         items[key] = Item(value, created_us, now_us)
@@ -118,9 +126,24 @@ def _pattern(pattern: str | None) -> Callable[[str], object]:
     """Return a test of keys: ``*`` is any text, and ``_`` any character, as in SQL's LIKE."""
     if pattern is None:
         return lambda key: True
-    pieces = {"*": ".*", "_": "."}
-    text = "".join(pieces.get(char, re.escape(char)) for char in pattern)
-    return re.compile(text, re.DOTALL).fullmatch
+    if len(pattern) > MAX_KEY_CHARACTERS:
+        raise _BadRequest
+    first, *pieces = map(_piece, pattern.split("*"))
+    if not pieces:
+        return first.fullmatch
+    *pieces, last = pieces
+    # Atomic: each piece stays at the first place that fits it. If others were tried after that, the
+    # time would grow with a power of the number of stars.
+    inner = "".join(f"(?>.*?{piece.pattern})" for piece in pieces)
+    return re.compile(f"{first.pattern}{inner}.*{last.pattern}", re.DOTALL).fullmatch
+
+
+def _piece(text: str) -> re.Pattern[str]:
+    return re.compile("".join("." if char == "_" else re.escape(char) for char in text), re.DOTALL)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _cursor(key: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,8 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from worker.errors import WorkerError
+from worker.util.json import dump_indented
+from worker.util.whole_files import write_whole
 
 TIMES_FOLDER = ".times"
 
@@ -114,11 +114,5 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    # Replaced as a whole: a reader without the lock, such as git, never sees half of it.
-    descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=".")
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as handle:
-        handle.write(text)
-    # mkstemp lets no other user read it, but workers may run as several users.
-    Path(draft).chmod(0o644)
-    Path(draft).replace(file)
+    # As a whole: a reader without the lock, such as git, never sees half of it.
+    write_whole(file, dump_indented(content).encode())

@@ -27,8 +27,10 @@ class _Inflater:
         self._stream = zlib.decompressobj(window)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        # Without a size, 64 kB of zeros that were compressed become 64 MB in one call.
-        while True:
+        """Yield what the data decompresses to; what follows the end of the stream is dropped."""
+        # Without a size, 64 kB of zeros that were compressed become 64 MB in one call. After its
+        # end the decompressor would keep all that follows, and copy it for each piece.
+        while not self._stream.eof:
             piece = self._inflate(data)
             data = self._stream.unconsumed_tail
             yield piece

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -55,6 +56,8 @@ class Exchange(Struct, frozen=True, kw_only=True):
     reply: HttpReply
 
 
+# The library that sends requests raises a TypeError for other methods.
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 
@@ -67,7 +70,7 @@ def request_of(text: str) -> HttpRequest:
     try:
         fields = json.loads(text)
         return HttpRequest(
-            method=str(fields["method"]).upper(),
+            method=_method_of(str(fields["method"])),
             url=str(fields["url"]),
             headers=_pairs(fields.get("headers") or ()),
             body=body_of(fields),
@@ -76,6 +79,12 @@ def request_of(text: str) -> HttpRequest:
         )
     except _MALFORMED as error:
         raise ExchangeError(f"not a request: {error}") from error
+
+
+def _method_of(text: str) -> str:
+    if _METHOD.fullmatch(text) is None:
+        raise ExchangeError(f"invalid method {text[:20]!r}")
+    return text.upper()
 
 
 def request_fields(request: HttpRequest) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from http.cookiejar import CookieJar
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpcore
 import httpx
@@ -70,7 +70,8 @@ class LiveHost:
         except TimeoutError:
             return _error("HeadersTimeoutError", "Headers Timeout Error", "UND_ERR_HEADERS_TIMEOUT")
         except socket.gaierror:
-            host = urlsplit(request.url).hostname
+            parts = _split(request.url)
+            host = request.url if parts is None else parts.hostname
             return _error("Error", f"getaddrinfo ENOTFOUND {host}", "ENOTFOUND")
         except (*_CORE_ERRORS, httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             return _error("Error", *_describe(error, request))
@@ -102,16 +103,16 @@ class LiveHost:
 
 async def _read(response: httpx.Response, traffic: CallTraffic) -> HttpReply:
     decoder = BodyDecoder(response.headers.get("content-encoding", ""))
-    body = bytearray()
+    body, received_bytes = bytearray(), 0
     async for chunk in response.aiter_raw():
+        # Also as it comes: there are codings of any length for no bytes at all.
+        received_bytes += len(chunk)
+        _check_size(received_bytes)
         async for piece in decoder.decode(chunk):
             # Twice, for the copy that has a fixed size.
             traffic.hold(2 * len(piece))
             body += piece
-            if len(body) > MAX_RESPONSE_BYTES:
-                raise RequestBlocked(
-                    f"the response is over the limit of {MAX_RESPONSE_BYTES // 2**20} MB"
-                )
+            _check_size(len(body))
     return HttpReply(
         status=response.status_code,
         reason=response.reason_phrase,
@@ -119,6 +120,11 @@ async def _read(response: httpx.Response, traffic: CallTraffic) -> HttpReply:
         headers=_headers(response, decoder, len(body)),
         body=await off_loop(bytes, body, size_bytes=len(body)),
     )
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_RESPONSE_BYTES:
+        raise RequestBlocked(f"the response is over the limit of {MAX_RESPONSE_BYTES // 2**20} MB")
 
 
 def _headers(
@@ -144,11 +150,20 @@ _CORE_ERRORS = (
 )
 
 
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:  # such as http://[, which httpx accepts
+        return None
+
+
 def _describe(error: Exception, request: HttpRequest) -> tuple[str, str]:
     """Return the message and the code by which Node.js reports such an error."""
-    parts = urlsplit(request.url)
-    place = f"{parts.hostname}:{port_of(parts)}" if parts.scheme in DEFAULT_PORTS else request.url
     text = str(error) or type(error).__name__
+    parts = _split(request.url)
+    if parts is None:
+        return text, "ERR_INVALID_URL"
+    place = f"{parts.hostname}:{port_of(parts)}" if parts.scheme in DEFAULT_PORTS else request.url
     if "CERTIFICATE" in text.upper():
         return f"{text} ({place})", "CERT_INVALID"
     if isinstance(error, httpcore.ConnectError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,43 +11,81 @@ import msgspec
 
 from worker.core.status import Status
 from worker.errors import LoadError, UsageError
-from worker.fleet.control import views
+from worker.fleet.control import audit_log, views
 from worker.fleet.control.admission import rejection
-from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, Policy, Right
+from worker.fleet.control.operations import (
+    OperationsHandler,
+    acknowledgements,
+    record_on_order,
+)
+from worker.fleet.control.policy import (
+    ALL_RIGHTS,
+    OPERATOR,
+    ClientRights,
+    OverLimit,
+    Policy,
+    Right,
+)
 from worker.fleet.control.store import queries
-from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.fleet.control.store.deployments import deployed_names
+from worker.fleet.control.triggers.deploying import DeploymentHandler, present_workflow
+from worker.fleet.control.unique_orders import (
+    RECHECK_US,
+    replace_queued,
+    running,
+    unfinished_with_key,
+)
+from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
+from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.operation_messages import (
+    AcknowledgeRequest,
+    ActionQuery,
+    BulkRequest,
+    PauseRequest,
+)
+from worker.fleet.messaging.trigger_messages import (
+    DeadLetterQuery,
+    Deploy,
+    DeploymentQuery,
+    WorkflowRef,
+)
 from worker.sandbox.limits import resolve_limits
 
 DEDUPLICATION_S = 60.0
 """How long an order without an id is taken for a repetition of one with the same content."""
 
 
-class RequestError(Exception):
-    """A request that is refused. ``code`` as in :class:`messages.Failure`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
 # Everything else reads.
-_RIGHTS: dict[str, Right] = {"submit": "submit", "cancel": "cancel", "retry": "retry"}
+_RIGHTS: dict[str, Right] = {
+    "submit": "submit",
+    "cancel": "cancel",
+    "retry": "retry",
+    "pause": "operate",
+    "resume": "operate",
+    "acknowledge": "operate",
+    "chunk": "submit",
+    "deploy": "deploy",
+    "rollback": "deploy",
+}
 
 
 class RequestHandler:
     """The handlers of all requests, with the policy and the workflows that they depend on."""
 
-    def __init__(self, policy: Policy, registry: WorkflowRegistry) -> None:
+    def __init__(
+        self, policy: Policy, registry: WorkflowRegistry, auth_methods: Collection[str] = ()
+    ) -> None:
         self._policy = policy
         self._registry = registry
         self.methods: dict[str, Callable[[UnitOfWork, Any], Any]] = {
             "submit": self.submit,
+            "chunk": store_client_chunk,
             "cancel": cancel,
             "retry": self.retry,
             "orders": list_orders,
@@ -59,14 +97,20 @@ class RequestHandler:
             "alerts": list_alerts,
             "summary": get_summary,
             "workflows": self.list_workflows,
+            **OperationsHandler(cancel=_cancel_order, retry=self._retry_order).methods,
+            **DeploymentHandler(policy, registry, auth_methods).methods,
         }
 
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
         """Handle the request of a user of the broker. Raises :class:`RequestError`."""
         rights = self._policy.rights_of(client)
-        right = _RIGHTS.get(method, "read")
+        right = _right_of(method, content)
+        uow.client = client
         if right not in rights.may:
-            raise RequestError("denied", f"'{client}' may not {right} (policy: clients)")
+            raise RequestError("denied", _denial(client, right))
+        uow.client = client
+        if isinstance(content, wire.Submit) and content.content is not None:
+            content = _uploaded_order(uow, content.content)
         if rights.projects is not None:
             _check_projects(uow, rights.projects, method, content)
         if method == "submit":
@@ -74,7 +118,7 @@ class RequestHandler:
         return self.methods[method](uow, content)
 
     def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
-        return sorted(self._registry.workflows)
+        return sorted({*self._registry.workflows, *deployed_names(uow.transaction.connection)})
 
     # --- submit -----------------------------------------------------------------------------------
 
@@ -102,12 +146,26 @@ class RequestHandler:
     def _first_submitted(self, uow: UnitOfWork, request: wire.Submit) -> WorkOrder:
         if uow.transaction.run(request.order_id) is not None:
             raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
-        workflow = self._workflow_of(request)
+        workflow = self._workflow_of(uow, request)
         _check_limits(request.options)
+        _check_times(request)
         # A plan of its own can have any name, so the name proves nothing.
         name = None if request.workflow is None else workflow.name
         self._check_credentials(request.project, workflow, name)
         return self._create_order(uow, request, workflow)
+
+    def create(
+        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
+    ) -> WorkOrder:
+        """Make the order of a trigger. Raises :class:`RequestError`."""
+        self._check_credentials(request.project, workflow, workflow.name)
+        return self._create_order(uow, request, workflow)
+
+    def cancel_order(self, uow: UnitOfWork, order_id: str) -> None:
+        """Cancel the last run of an order, if it has one that has not ended."""
+        _, run = find_order(uow, order_id)
+        if run is not None and not run.final:
+            cancel(uow, wire.RunRef(id=run.id))
 
     def _check_credentials(
         self, project: str, workflow: RegisteredWorkflow, name: str | None
@@ -143,7 +201,7 @@ class RequestHandler:
         uow.publish_order_state(order)
         return order
 
-    def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
+    def _workflow_of(self, uow: UnitOfWork, request: wire.Submit) -> RegisteredWorkflow:
         has_plan = bytes(request.plan) != b"null"
         if (request.workflow is None) is not has_plan:
             raise RequestError("invalid", "an order needs either the name of a workflow, or a plan")
@@ -152,20 +210,22 @@ class RequestHandler:
                 return read_plan(bytes(request.plan))
             except LoadError as error:
                 raise RequestError("invalid", f"the workflow cannot be read: {error}") from error
-        return self._registered(request.workflow or "")
+        return self._registered(uow, request.project, request.workflow or "")
 
-    def _registered(self, name: str) -> RegisteredWorkflow:
-        if name not in self._registry.workflows:
-            names = ", ".join(sorted(self._registry.workflows)[:20]) or "none"
-            raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
-        return self._registry.workflows[name]
+    def _registered(self, uow: UnitOfWork, project: str, name: str) -> RegisteredWorkflow:
+        if (workflow := self._registry.workflows.get(name)) is not None:
+            return workflow
+        if (workflow := present_workflow(uow, project, name)) is not None:
+            return workflow
+        names = ", ".join(self.list_workflows(uow, wire.Empty())[:20]) or "none"
+        raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
 
     def _create_order(
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
         # Checked before the run is counted: a request that fails must not use up the limit.
         input_text = _sealed(uow.secrets.seal_input, _checked_input(request.input))
-        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
+        plan = _plan_for_store(uow, workflow)
         order = WorkOrder(
             id=request.order_id,
             project=request.project,
@@ -178,9 +238,19 @@ class RequestHandler:
             created=uow.next_timestamp(),
             ref=request.workflow,
             content=content_hash(request),
+            unique_key=request.unique,
+            retry=None if request.retry is None else wire.encode(request.retry).decode(),
+            tags=join_tags(request.tags),
         )
-        reason = self._rejection(uow, request.project)
-        if reason is not None:
+        over_limit = request.over_limit or self._policy.of(request.project).over_limit
+        with_key = unfinished_with_key(uow, order)
+        waits = over_limit == "queue" and running(with_key) is not None
+        reason = self._rejection(uow, request.project, over_limit)
+        if reason is None and not waits and (other := running(with_key)) is not None:
+            reason = f"order {other.order_id} with the key '{request.unique}' has not ended"
+        if reason is None:
+            replace_queued(uow, with_key, order)
+        else:
             order = replace(
                 order, status=Status.REJECTED, reason=reason, request=uow.request_id or None
             )
@@ -190,12 +260,23 @@ class RequestHandler:
         uow.transaction.put_dataclip(request.order_id, "input", input_text)
         uow.transaction.put_order(order)
         if reason is None:
-            order = add_run(uow, order, unused_run_id(uow, order))
+            order = add_run(
+                uow,
+                order,
+                unused_run_id(uow, order),
+                not_before=request.not_before or 0,
+                start_by=request.start_by,
+                until=uow.now_us + RECHECK_US if waits else 0,
+            )
         return order
 
-    def _rejection(self, uow: UnitOfWork, project: str) -> str | None:
+    def _rejection(
+        self, uow: UnitOfWork, project: str, over_limit: OverLimit | None = None
+    ) -> str | None:
         """Return why one more run of a project is rejected, or ``None``."""
         limit = self._policy.of(project)
+        if (over_limit or limit.over_limit) == "queue":
+            return None
         # Reading a project locks its row: projects without limits need not wait for each other.
         if limit.concurrent is None and limit.per_period is None:
             return None
@@ -223,18 +304,21 @@ class RequestHandler:
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
         order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
+        record_on_order(uow, "retry", order, detail=request.run_id)
         return order_view(uow, order)
+
+    def _retry_order(self, uow: UnitOfWork, order_id: str, run_id: str) -> None:
+        self.retry(uow, wire.RetryRequest(id=order_id, run_id=run_id))
 
     def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
         """Store the plan of an order's workflow as it is by now, and return its id."""
-        workflow = self._registered(order.ref or order.workflow)
+        workflow = self._registered(uow, order.project, order.ref or order.workflow)
         steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
         if start and all(step.get("id") != start for step in steps):
             raise RequestError("invalid", f"workflow '{workflow.name}' has no step '{start}' now")
         # The order may have had a plan of its own, or the policy other rules.
         self._check_credentials(order.project, workflow, workflow.name)
-        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
-        uow.transaction.put_plan(workflow.plan_id, plan)
+        uow.transaction.put_plan(workflow.plan_id, _plan_for_store(uow, workflow))
         return workflow.plan_id
 
     def _check_retry(
@@ -251,23 +335,38 @@ class RequestHandler:
             raise RequestError(
                 "conflict", f"run {newest.id} is {newest.status.value}: cancel it, or wait for it"
             )
+        if others := unfinished_with_key(uow, order):
+            text = f"order {others[0].order_id} with the key '{order.unique_key}' has not ended"
+            raise RequestError("conflict", text)
+
+
+def _right_of(method: str, content: Any) -> Right:
+    if isinstance(content, BulkRequest):
+        return content.action
+    return _RIGHTS.get(method, "read")
 
 
 def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
     """Raise :class:`RequestError` where a request is about another project."""
     match content:
-        case wire.Submit(project=project):
+        case wire.Submit(project=project) | Deploy(project=project) | WorkflowRef(project=project):
             allowed = project in projects
-        case wire.OrderQuery(project=queried):
+        case wire.OrderQuery(project=queried) | DeploymentQuery(project=queried):
+            allowed = queried in projects
+        case DeadLetterQuery(project=queried):
             allowed = queried in projects
         case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
             # One that does not exist looks the same: ids of others cannot be tried out.
+            allowed = _project_of(uow, id) in projects
+        case PauseRequest(project=project) | ActionQuery(project=project):
+            allowed = project in projects
+        case AcknowledgeRequest(run_id=id):
             allowed = _project_of(uow, id) in projects
         case wire.OrderRef(order_id=id):
             allowed = _project_of(uow, id) in projects
         case _:
             # Summaries, alerts and workers are about all projects.
-            allowed = method == "workflows"
+            allowed = method in ("workflows", "chunk")
     if not allowed:
         text = f"only for the projects {', '.join(sorted(projects))} (policy: clients)"
         raise RequestError("denied", text)
@@ -289,6 +388,47 @@ def _receipt(view: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "status": status, "reason": view.get("reason"), "run": None}
 
 
+def _denial(client: str, right: Right) -> str:
+    if right == "deploy":
+        return (
+            f"'{client}' may not deploy: that is for the user '{OPERATOR}' of the broker, and for "
+            "those whose rights in the policy include deploy (clients: NAME: {may: [deploy]})"
+        )
+    return f"'{client}' may not {right} (policy: clients)"
+
+
+def _plan_for_store(uow: UnitOfWork, workflow: RegisteredWorkflow) -> str:
+    # The plan of a deployed version was sealed when that was stored.
+    return workflow.plan if workflow.sealed else _sealed(uow.secrets.seal_plan, workflow.plan)
+
+
+def _owner(uow: UnitOfWork) -> str:
+    """Return the owner of a client's chunks: the name that its replies go to, which is secret."""
+    return f"clients/{uow.reply_to.removesuffix('/rsp').rpartition('/')[2]}"
+
+
+def store_client_chunk(uow: UnitOfWork, chunk: wire.Chunk) -> Any:
+    """Store a chunk of an order that is too large for a message."""
+    try:
+        store_chunk(uow, _owner(uow), chunk)
+    except ChunkRefused as refusal:
+        raise RequestError(refusal.code, str(refusal)) from refusal
+    return {}
+
+
+def _uploaded_order(uow: UnitOfWork, ref: wire.ContentRef) -> wire.Submit:
+    content = use_content(uow, _owner(uow), ref)
+    if content is None:
+        raise RequestError("missing", "chunks of the order are missing: send them again")
+    try:
+        order = wire.decode(wire.Submit, content)
+    except wire.WireError as error:
+        raise RequestError("invalid", str(error)[:500]) from error
+    if order.content is not None:
+        raise RequestError("invalid", "an order in chunks refers to other chunks")
+    return order
+
+
 def _sealed(seal: Callable[[str], str], text: str) -> str:
     try:
         return seal(text)
@@ -303,6 +443,16 @@ def _check_limits(options: wire.RunOptions) -> None:
         raise RequestError("invalid", f"options.{error}") from error
 
 
+def _check_times(request: wire.Submit) -> None:
+    if request.start_by is not None and request.start_by < (request.not_before or 0):
+        raise RequestError("invalid", "start_by is before not_before: the order could never start")
+
+
+def join_tags(tags: Sequence[str]) -> str:
+    """Return tags as they are stored: sorted, with a space around each."""
+    return f" {' '.join(sorted(set(tags)))} " if tags else ""
+
+
 def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, step: str) -> str:
     if run is None:
         raise RequestError("unknown", f"order {order.id} has no run: it was {order.status.value}")
@@ -315,6 +465,10 @@ def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, ste
     raise RequestError("unknown", f"no input of '{step}' is stored for run {run.id}: {reason}")
 
 
+# Without the times: a client that repeats an order may compute them anew.
+_HASHED = ("unique", "over_limit", "tags", "retry")
+
+
 def content_hash(request: wire.Submit) -> str:
     """Compute a hash of what an order was submitted with, apart from its id."""
     try:
@@ -325,6 +479,8 @@ def content_hash(request: wire.Submit) -> str:
             request.project,
             request.priority,
             msgspec.to_builtins(request.options),
+            # Only where there are any: the hashes of earlier versions had none.
+            *((name, value) for name in _HASHED if (value := getattr(request, name))),
         ]
         # Sorted, because objects with the same members are the same content.
         encoded = msgspec.json.encode(content, order="sorted")
@@ -378,11 +534,21 @@ def add_run(
     start: str = "",
     input: str = "",
     plan_id: str | None = None,
+    not_before: int = 0,
+    start_by: int | None = None,
+    until: int = 0,
+    retries: int = 0,
 ) -> WorkOrder:
-    """Add a run to an order and to the queue. Return the order with the run as its last."""
+    """Add a run to an order and to the queue. Return the order with the run as its last.
+
+    It is delayed where ``not_before`` or ``until`` is later than now; ``until`` is when something
+    else that it waits for is looked at again.
+    """
     order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
     uow.transaction.put_order(order)
     created = uow.next_timestamp()
+    due = max(not_before, until)
+    delayed = due > uow.now_us
     uow.add_run(
         RunRecord(
             id=run_id,
@@ -397,6 +563,11 @@ def add_run(
             created=created,
             changed=created,
             plan_id=plan_id,
+            phase=RunPhase.DELAYED if delayed else RunPhase.AVAILABLE,
+            expires=due if delayed else 0,
+            not_before=not_before,
+            start_by=start_by,
+            retries=retries,
         )
     )
     return order
@@ -413,10 +584,17 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
             raise RequestError("conflict", f"run {run.id} has ended already: {run.status.value}")
         return views.run_state(run)
     run = uow.apply(run, CancelRequested(at=uow.now_us))
+    order = uow.transaction.order(run.order_id)
+    if order is not None:
+        record_on_order(uow, "cancel", order, detail=run.id)
     if run.leased and run.worker is not None:
         command = wire.Command(cancel=[wire.Attempt(run_id=run.id, attempt=run.attempt)])
         uow.publish(uow.topics.worker(run.worker, "cmd"), command)
     return views.run_state(run)
+
+
+def _cancel_order(uow: UnitOfWork, order_id: str, _: str) -> None:
+    cancel(uow, wire.RunRef(id=order_id))
 
 
 # --- queries --------------------------------------------------------------------------------------
@@ -459,7 +637,11 @@ def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
         raise RequestError("unknown", f"there is no order '{ref.order_id}'")
     view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
     runs = queries.runs_of(uow.transaction.connection, order.id)
-    return {**view, "all_runs": [views.run_state(run) for run in runs]}
+    return {
+        **view,
+        "all_runs": [views.run_state(run) for run in runs],
+        "actions": audit_log.actions_on(uow.transaction.connection, order.id),
+    }
 
 
 def list_runs(uow: UnitOfWork, query: wire.RunQuery) -> Any:
@@ -496,7 +678,13 @@ def list_alerts(uow: UnitOfWork, _: wire.Empty) -> Any:
     run_ids = queries.alerts(uow.transaction.connection)
     uow.transaction.load_runs(run_ids)
     runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
-    return [views.alert(run) for run in runs]
+    known = acknowledgements(uow, run_ids)
+    return [_alert_view(run, *known.get(run.id, (None, None))) for run in runs]
+
+
+def _alert_view(run: RunRecord, acknowledged: int | None, by: str | None) -> dict[str, Any]:
+    view: dict[str, Any] = msgspec.to_builtins(views.alert(run))
+    return {**view, "acknowledged": acknowledged, "acknowledged_by": by}
 
 
 def get_summary(uow: UnitOfWork, _: wire.Empty) -> Any:

@@ -14,6 +14,7 @@ from worker.core.status import STATUSES, Status
 class RunPhase(StrEnum):
     """The phase of a run in the control plane; a final run never changes."""
 
+    DELAYED = "delayed"
     AVAILABLE = "available"
     CLAIMED = "claimed"
     STARTED = "started"
@@ -26,7 +27,10 @@ class WorkOrder:
 
     ``input`` is where its input dataclip is stored, as ``owner/id``. ``ref`` is the name by which
     its workflow was requested, ``content`` a hash of what it was submitted with, ``request`` the id
-    of the request that was answered with the rejection; each is ``None`` where unknown.
+    of the request that was answered with the rejection; each is ``None`` where unknown. At most one
+    order of a project with the same ``unique_key`` waits or runs. ``retry`` is its own retry policy
+    as JSON; ``tags`` are separated by spaces, with a space at both ends. ``revision``
+    counts the published states.
     """
 
     id: str
@@ -44,6 +48,10 @@ class WorkOrder:
     ref: str | None = None
     content: str | None = None
     request: str | None = None
+    unique_key: str | None = None
+    retry: str | None = None
+    tags: str = ""
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +64,11 @@ class RunRecord:
     ``cancelling`` is set between a cancel request and its confirmation. ``plan_id`` is ``None``
     where it is the order's. ``started`` and ``finished`` are by the clock of the worker where it
     has reported them; ``skew`` is how far that clock was ahead, if it was off by a second or more.
-    ``changed`` is when the status changed last, by the clock of the control plane.
+    ``changed`` is when the status changed last, by the clock of the control plane. It is not leased
+    before ``not_before``, and rejected where it has not started by ``start_by``. While it is
+    delayed, ``expires`` is when it may be queued. ``retries`` counts the automatic retries in a row
+    that led to it. ``assigned`` is when it was leased last. ``revision`` counts the published
+    states.
     """
 
     id: str
@@ -86,6 +98,11 @@ class RunRecord:
     plan_id: str | None = None
     changed: int = 0
     skew: int | None = None
+    assigned: int | None = None
+    not_before: int = 0
+    start_by: int | None = None
+    retries: int = 0
+    revision: int = 0
 
     @property
     def leased(self) -> bool:

@@ -13,7 +13,9 @@ from typing import Any
 from worker.fleet.control.unit_of_work import MessageRefused
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +71,18 @@ class MessageParser:
         if needs_reply and not self._topics.is_reply_topic(message.reply_to):
             text = f"not a reply topic: {message.reply_to[:100]!r}"
             return InboundMessage(message=message, refusal=MessageRefused("reply_topic", text))
-        if method not in wire.REQUESTS:
+        if method not in ALL_REQUESTS:
             refusal = MessageRefused("unknown", f"unknown request '{method[:100]}'")
             return InboundMessage(message=message, method=method, refusal=refusal)
-        content, refused = self._decode(wire.REQUESTS[method], message)
+        content, refused = self._decode(ALL_REQUESTS[method], message)
         return InboundMessage(message=message, method=method, content=content, refusal=refused)
 
     def _decode(self, type: type[Any], message: Message) -> tuple[Any, MessageRefused | None]:
         size = len(message.payload)
-        if size > self._max_bytes:
-            text = f"{size:,} bytes, and the limit is {self._max_bytes:,}"
+        # A chunk in base64 may be larger than the content that it belongs to.
+        limit = max(self._max_bytes, MAX_MESSAGE_BYTES) if type is wire.Chunk else self._max_bytes
+        if size > limit:
+            text = f"{size:,} bytes, and the limit is {limit:,} (--message-limit)"
             return None, MessageRefused("oversized", text)
         try:
             return wire.decode(type, message.payload), None
@@ -93,6 +97,8 @@ def run_ids_of(inbound: InboundMessage) -> Iterator[str]:
             yield from (report.lease.run_id for report in reports)
         case wire.StartRequest(leases=leases) | wire.Heartbeat(leases=leases):
             yield from (lease.run_id for lease in leases)
+        case wire.Fetch(lease=lease):
+            yield lease.run_id
         case wire.Release(leases=leases, aborted=aborted):
             yield from (lease.run_id for lease in (*leases, *aborted))
         case wire.RunRef(id=id):

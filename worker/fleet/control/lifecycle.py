@@ -10,6 +10,8 @@ by the clock of the worker. The table states these rules:
   and whose lease expires is lost (LostAfterStart), because its side effects are unknown.
 - A cancelled run ends at once while it waits. While it is leased, its worker is notified and has to
   confirm; if the lease ends before the run started, the run is cancelled instead of requeued.
+- A delayed run waits outside of the queue until it is due. A run that has not started by its
+  deadline is rejected.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from worker.fleet.control.entities import RunPhase, RunRecord
 ATTEMPTS = 5
 # Less than this is the way of a message and the start of a process.
 MIN_SKEW_US = 1_000_000
+LATE = "the run had not started by its deadline"
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -39,6 +42,7 @@ class Claimed:
     claim_id: str
     token: str
     expires: int
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,27 @@ class HandedBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested:
-    """A client cancels the run."""
+    """A client cancels the run, or another order replaces it for a ``reason``."""
+
+    at: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """The delay of the run is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postponed:
+    """The run is delayed further, to ``until``."""
+
+    until: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlinePassed:
+    """The run has not started in time."""
 
     at: int
 
@@ -122,6 +146,9 @@ LifecycleEvent = (
     | Expired
     | HandedBack
     | CancelRequested
+    | Due
+    | Postponed
+    | DeadlinePassed
 )
 
 
@@ -154,6 +181,7 @@ def _lease(run: RunRecord, event: Claimed) -> Changes:
         "claim_id": event.claim_id,
         "token": event.token,
         "expires": event.expires,
+        "assigned": event.at,
     }
 
 
@@ -198,8 +226,25 @@ def _mark_cancelling(run: RunRecord, event: CancelRequested) -> Changes:
     return {"cancelling": True}
 
 
-def _cancel(run: RunRecord, event: CancelRequested | Expired | HandedBack) -> Changes:
+def _cancel(run: RunRecord, event: Expired | HandedBack) -> Changes:
     return _end(Status.CANCELLED, event.at, "CancelledError", "the run was cancelled")
+
+
+def _cancel_waiting(run: RunRecord, event: CancelRequested) -> Changes:
+    message = event.reason or "the run was cancelled"
+    return _end(Status.CANCELLED, event.at, "CancelledError", message)
+
+
+def _queue(run: RunRecord, event: Due) -> Changes:
+    return {"expires": 0}
+
+
+def _postpone(run: RunRecord, event: Postponed) -> Changes:
+    return {"expires": event.until}
+
+
+def _reject(run: RunRecord, event: DeadlinePassed) -> Changes:
+    return _end(Status.REJECTED, event.at, None, LATE)
 
 
 def _lose_claimed(run: RunRecord, event: Expired) -> Changes:
@@ -224,6 +269,7 @@ def _return(run: RunRecord, event: Expired | HandedBack) -> Changes:
         "claim_id": None,
         "token": None,
         "expires": 0,
+        "assigned": None,
     }
 
 
@@ -259,18 +305,24 @@ class Transition:
     note: str = ""
 
 
-_AVAILABLE, _CLAIMED, _STARTED, _FINAL = RunPhase
+_DELAYED, _AVAILABLE, _CLAIMED, _STARTED, _FINAL = RunPhase
 
 # The first row that matches is taken, so guarded rows stand before the general one.
 TABLE: tuple[Transition, ...] = (
+    Transition(_DELAYED, Due, _AVAILABLE, _queue),
+    Transition(_DELAYED, Postponed, _DELAYED, _postpone),
+    Transition(_DELAYED, CancelRequested, _FINAL, _cancel_waiting, note="cancelled"),
+    Transition(_DELAYED, DeadlinePassed, _FINAL, _reject, note="rejected"),
     Transition(_AVAILABLE, Claimed, _CLAIMED, _lease),
-    Transition(_AVAILABLE, CancelRequested, _FINAL, _cancel, note="cancelled"),
+    Transition(_AVAILABLE, CancelRequested, _FINAL, _cancel_waiting, note="cancelled"),
+    Transition(_AVAILABLE, DeadlinePassed, _FINAL, _reject, note="rejected"),
     Transition(_CLAIMED, StartConfirmed, _STARTED, _confirm_start),
     Transition(_CLAIMED, RunStarted, _STARTED, _start, note="not requested before"),
     Transition(_CLAIMED, Completed, _FINAL, _complete, note="never started"),
     Transition(_CLAIMED, Renewed, _CLAIMED, _renew),
     Transition(_CLAIMED, WorkerDisconnected, _CLAIMED, _shorten),
     Transition(_CLAIMED, CancelRequested, _CLAIMED, _mark_cancelling),
+    Transition(_CLAIMED, DeadlinePassed, _FINAL, _reject, note="rejected"),
     Transition(_CLAIMED, HandedBack, _FINAL, _cancel, _cancelling, "cancelled"),
     Transition(_CLAIMED, HandedBack, _AVAILABLE, _return),
     Transition(_CLAIMED, Expired, _FINAL, _cancel, _cancelling, "cancelled"),

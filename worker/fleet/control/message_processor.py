@@ -6,14 +6,18 @@ because workers repeat them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from worker.fleet.control import worker_messages
+from worker.core.status import STATUSES, Status
+from worker.fleet.control import run_content, worker_messages
+from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.claiming import RunSelector
-from worker.fleet.control.client_requests import RequestError, RequestHandler
+from worker.fleet.control.client_requests import RequestHandler
+from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.inbound import (
     InboundMessage,
@@ -23,22 +27,31 @@ from worker.fleet.control.inbound import (
 )
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
-from worker.fleet.control.lost_runs import repeat_lost_run
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
+from worker.fleet.control.run_content_cache import RunContentCache
+from worker.fleet.control.store import deployments
+from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.triggers.cron import delete_old_ticks, fire_due
+from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
+from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
+from worker.fleet.control.unique_orders import release_key
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
     Outgoing,
     PendingClaim,
+    RequestError,
     Settings,
     UnitOfWork,
 )
+from worker.fleet.control.uploads import forget_chunks
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.content import chunks_of
 from worker.fleet.messaging.topics import Topics
 from worker.util.machine_clock import random_hex
 
@@ -49,12 +62,16 @@ _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
     "reports": worker_messages.reports,
     "beat": worker_messages.heartbeat,
     "release": worker_messages.release,
+    "fetch": worker_messages.fetch,
+    "chunk": worker_messages.chunk,
 }
 RETENTION_INTERVAL_US = 60_000_000
 CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
 """A tick that comes this late means that this process itself was suspended."""
 _CHECKPOINT = "sure"
+REPEATABLE = frozenset(Status) - {Status.SUCCESS, Status.CANCELLED, Status.REJECTED}
+"""The statuses whose runs a retry policy can repeat."""
 
 
 class MessageProcessor:
@@ -70,22 +87,29 @@ class MessageProcessor:
         registry: WorkflowRegistry | None = None,
         secrets_at_rest: InlineSecrets | None = None,
         token: Callable[[], str] = lambda: random_hex(16),
+        auth_methods: Collection[str] = (),
     ) -> None:
         self._store = store
         self._topics = topics
         self._settings = settings
         self._policy = policy or Policy()
         self._secrets = secrets_at_rest or InlineSecrets()
-        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry())
+        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry(), auth_methods)
         self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
         self._pending_claims: dict[str, PendingClaim] = {}
+        self._run_contents = RunContentCache()
         self._connected_since_us: int | None = None
         self._last_tick_us = 0
         self._store_was_away = False
         self._leases_restart = False
         self._last_retention_us = 0
+        self._last_cleaning_us = 0
         self._last_checkpoint_us = 0
+
+    def limit_messages(self, max_bytes: int) -> None:
+        """Publish no message that is larger than ``max_bytes``."""
+        self._settings = replace(self._settings, max_message_bytes=max_bytes)
 
     # --- batches ----------------------------------------------------------------------------------
 
@@ -119,7 +143,7 @@ class MessageProcessor:
                     self._handle(uow, inbound)
                 except MessageRefused as refusal:
                     uow.refuse(refusal)
-            self._repeat_lost_runs(uow)
+            self._follow_up(uow)
             self._assign_runs(uow)
         return self._committed(uow)
 
@@ -137,6 +161,30 @@ class MessageProcessor:
         self._store_was_away = self._leases_restart = False
         return outgoing
 
+    def fire(
+        self, items: Sequence[Firing | DeadLetter], now_us: int
+    ) -> tuple[list[Fired], Outgoing]:
+        """Make the orders of a batch of messages and calls, in one transaction.
+
+        Raises :class:`StoreUnavailable`; the batch can be repeated then.
+        """
+        results: list[Fired] = []
+
+        def in_transaction() -> Outgoing:
+            with self._store.transaction() as transaction:
+                uow = self._unit_of_work(transaction, now_us)
+                results[:] = fire(uow, self._requests, items, self._token)
+                self._assign_runs(uow)
+            return self._committed(uow)
+
+        outgoing = self._in_store(in_transaction)
+        return results, outgoing
+
+    def live_triggers(self, *kinds: str) -> list[LiveTrigger]:
+        """List the live triggers of some kinds."""
+        with self._store.read() as connection:
+            return deployments.live_triggers(connection, kinds)
+
     def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
         try:
             return retry_on_conflict(run_transaction)
@@ -152,9 +200,13 @@ class MessageProcessor:
             if self._leases_restart:
                 transaction.cap_leases(uow.lease_end)
             self._expire_leases(uow)
-            self._repeat_lost_runs(uow)
+            reject_late_runs(uow)
+            queue_due_runs(uow)
+            self._follow_up(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
+            fire_due(uow, self._requests, self._requests.cancel_order, self._token)
+            self._clean_up_triggers(uow)
             self._assign_runs(uow)
         return self._committed(uow)
 
@@ -207,7 +259,15 @@ class MessageProcessor:
     def _unit_of_work(self, transaction: Transaction, now_us: int) -> UnitOfWork:
         # A copy of the claims: a transaction that is rolled back must not use any up.
         claims = dict(self._pending_claims)
-        return UnitOfWork(transaction, now_us, self._topics, self._settings, claims, self._secrets)
+        return UnitOfWork(
+            transaction,
+            now_us,
+            self._topics,
+            self._settings,
+            claims,
+            self._secrets,
+            self._run_contents,
+        )
 
     def _committed(self, uow: UnitOfWork) -> Outgoing:
         self._pending_claims = uow.pending_claims
@@ -231,7 +291,7 @@ class MessageProcessor:
         try:
             if inbound.refusal is not None:
                 raise inbound.refusal
-            uow.request_id = inbound.request_id
+            uow.request_id, uow.reply_to = inbound.request_id, inbound.message.reply_to
             result = self._requests.handle(uow, inbound.client, inbound.method, inbound.content)
             reply = wire.Reply(ok=msgspec.Raw(wire.encode(result)))
         except RequestError as error:
@@ -246,13 +306,15 @@ class MessageProcessor:
             if reply.error is not None and inbound.refusal is None:
                 uow.refuse(MessageRefused(reply.error.code, reply.error.message))
             return
-        uow.outgoing.messages.append(
-            Message(
-                topic=message.reply_to,
-                payload=wire.encode(reply),
-                correlation=message.correlation,
+        for part in _replies(reply, uow.settings.max_message_bytes):
+            uow.outgoing.messages.append(
+                Message(
+                    topic=message.reply_to,
+                    payload=wire.encode(part),
+                    correlation=message.correlation,
+                    bulk=part.chunk is not None,
+                )
             )
-        )
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -267,9 +329,14 @@ class MessageProcessor:
                 uow.apply(run, Expired(at=uow.now_us))
                 uow.outgoing.expired.append(run)
 
-    def _repeat_lost_runs(self, uow: UnitOfWork) -> None:
-        for run in uow.lost:
-            repeat_lost_run(uow, self._policy, run)
+    def _follow_up(self, uow: UnitOfWork) -> None:
+        """Do what follows from the ends of runs: retries first, as they keep their order's key."""
+        for run in uow.ended:
+            if run.status in REPEATABLE:
+                retry_automatically(uow, self._policy, run)
+            order = uow.transaction.order(run.order_id)
+            if order is not None and order.unique_key is not None and STATUSES[order.status].final:
+                release_key(uow, order)
 
     def _write_checkpoint(self, uow: UnitOfWork) -> None:
         """Store a time before which all committed states are published, for the next start."""
@@ -284,11 +351,21 @@ class MessageProcessor:
     def _apply_retention(self, uow: UnitOfWork) -> None:
         retain_us = int(self._settings.retain_s * 1e6)
         self._last_retention_us = min(self._last_retention_us, uow.now_us)
-        if not retain_us or uow.now_us - self._last_retention_us <= RETENTION_INTERVAL_US:
+        if uow.now_us - self._last_retention_us <= RETENTION_INTERVAL_US:
             return
+        forget_chunks(uow)
         # Until nothing is left, each tick deletes a part: one large transaction would block.
-        if not delete_ended_orders(uow.transaction, uow.now_us - retain_us):
+        if not retain_us or not delete_ended_orders(uow.transaction, uow.now_us - retain_us):
             self._last_retention_us = uow.now_us
+
+    def _clean_up_triggers(self, uow: UnitOfWork) -> None:
+        self._last_cleaning_us = min(self._last_cleaning_us, uow.now_us)
+        if uow.now_us - self._last_cleaning_us <= RETENTION_INTERVAL_US:
+            return
+        self._last_cleaning_us = uow.now_us
+        delete_expired_keys(uow)
+        delete_old_ticks(uow)
+        delete_old_dead_letters(uow.transaction)
 
     # --- the queue --------------------------------------------------------------------------------
 
@@ -310,22 +387,28 @@ class MessageProcessor:
     def _lease_runs(self, uow: UnitOfWork, worker: str, run_ids: Sequence[str]) -> None:
         claim = uow.pending_claims.pop(worker)
         uow.transaction.load_runs(run_ids)
-        leased = []
-        for run_id in run_ids:
-            run = uow.transaction.run(run_id)
+        runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
+        uow.transaction.load_orders(run.order_id for run in runs)
+        room = uow.settings.max_message_bytes
+        leased: list[RunRecord] = []
+        for run in runs:
             # Another control plane may have cancelled it between the query and the lock.
-            if run is None or run.phase is not RunPhase.AVAILABLE:
+            if run.phase is not RunPhase.AVAILABLE:
                 continue
+            # The rest of the runs waits for the next claim.
+            if leased and room < run_content.assigned_bytes(uow, run):
+                break
+            room -= run_content.assigned_bytes(uow, run)
             claimed = Claimed(
                 worker=worker,
                 incarnation=claim.incarnation,
                 claim_id=claim.claim_id,
                 token=self._token(),
                 expires=uow.lease_end,
+                at=uow.now_us,
             )
             leased.append(uow.apply(run, claimed))
-        uow.transaction.load_orders(run.order_id for run in leased)
-        worker_messages.assign(uow, worker, claim.claim_id, leased)
+        run_content.assign(uow, worker, claim.claim_id, leased)
 
 
 def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
@@ -334,6 +417,13 @@ def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
     transaction.load_runs(id for inbound in batch for id in run_ids_of(inbound))
     of_runs = {run.order_id for run in transaction.known_runs()}
     transaction.load_orders(of_runs.union(id for inbound in batch for id in order_ids_of(inbound)))
+
+
+def _replies(reply: wire.Reply, max_bytes: int) -> Iterable[wire.Reply]:
+    """Return a reply, or the replies with its chunks where it is too large for a message."""
+    if len(wire.encode(reply)) <= max_bytes:
+        return [reply]
+    return [wire.Reply(chunk=chunk) for chunk in chunks_of(bytes(reply.ok), max_bytes)]
 
 
 def _failure(code: str, message: str) -> wire.Reply:

@@ -12,8 +12,12 @@ from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
+from worker.workflow.order_retry import OrderRetry
 
-Right = Literal["submit", "plan", "cancel", "retry", "read"]
+Right = Literal["submit", "plan", "cancel", "retry", "read", "operate", "deploy"]
+OverLimit = Literal["reject", "queue"]
+OPERATOR = "operator"
+"""The user of the broker who may deploy where no policy says otherwise."""
 ANYBODY = "*"
 
 
@@ -21,9 +25,12 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The limits of one project; ``None`` means unlimited.
 
     ``concurrent`` is how many of its runs may be unfinished, ``per_period`` how many are accepted
-    in ``period_s`` seconds; orders above that are rejected. ``workflows`` limits, by name, how many
-    runs of a workflow are leased at once; further ones wait. ``idempotent`` names the workflows
-    whose lost runs are done again, besides those that have this option themselves.
+    in ``period_s`` seconds; orders above that are rejected, or with ``over_limit: queue`` they wait
+    until no more than that are leased, and have been in the period. ``workflows`` limits, by name,
+    how many runs of a workflow are leased at once; further ones wait. ``idempotent`` names the
+    workflows whose lost runs are done again, besides those that have this option themselves.
+    ``retry`` is the retry policy of its workflows without one of their own, ``retries`` that of
+    some by name.
     """
 
     concurrent: Annotated[int, Meta(ge=0)] | None = None
@@ -31,6 +38,9 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     period_s: Annotated[float, Meta(gt=0)] = 3600.0
     workflows: Mapping[str, Annotated[int, Meta(ge=0)]] = {}
     idempotent: frozenset[str] = frozenset()
+    over_limit: OverLimit = "reject"
+    retry: OrderRetry | None = None
+    retries: Mapping[str, OrderRetry] = {}
 
 
 class CredentialUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +64,8 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a client may request, and for which projects (``None``: all).
 
     ``submit`` orders of registered workflows; submit a ``plan`` of its own; ``cancel``, ``retry``
-    and ``read`` orders of everybody.
+    and ``read`` orders of everybody; ``operate``: pause, resume, acknowledge alerts;
+    ``deploy`` workflows.
     """
 
     may: frozenset[Right] = frozenset()
@@ -65,7 +76,9 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return "read" in self.may and (self.projects is None or project in self.projects)
 
 
-ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read")))
+# To deploy is to start work in the name of others, so it is a right that has to be given.
+ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read", "operate")))
+OPERATOR_RIGHTS = ClientRights(may=ALL_RIGHTS.may | {"deploy"})
 
 
 class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,7 +95,8 @@ class Policy:
     ``default`` limits the projects without an entry. A credential without an entry may be named by
     all registered workflows, and by no order that carries its own plan. ``clients`` are users of
     the broker; one without an entry has the rights of ``*``, or none. Where ``clients`` is
-    ``None``, the broker alone decides. ``allows_everything`` is for tests and for one machine.
+    ``None``, the broker alone decides, and only ``OPERATOR`` may deploy. ``allows_everything`` is
+    for tests and for one machine.
     """
 
     default: ProjectLimits = field(default_factory=ProjectLimits)
@@ -100,8 +114,10 @@ class Policy:
 
     def rights_of(self, client: str) -> ClientRights:
         """Return the rights of a user of the broker; ``""`` is one without a name."""
-        if self.allows_everything or self.clients is None:
-            return ALL_RIGHTS
+        if self.allows_everything:
+            return OPERATOR_RIGHTS
+        if self.clients is None:
+            return OPERATOR_RIGHTS if client == OPERATOR else ALL_RIGHTS
         anybody = self.clients.get(ANYBODY, ClientRights())
         return self.clients.get(client, anybody) if client != ANYBODY else anybody
 

@@ -153,6 +153,7 @@ class ControlPlane:
 
     async def _on_connected(self) -> None:
         clock = self._clock
+        self._processor.limit_messages(self._bus.max_message_bytes)
         self._publish(
             await self._on_thread(lambda: self._processor.on_connected(clock.synchronise()))
         )

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
+from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.workflow_registry import RegisteredWorkflow
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
 
 ALERTING = (Status.EXCEPTION, Status.LOST)
@@ -29,14 +33,16 @@ class Settings:
 
     ``lease_s``: how long a lease lasts without a heartbeat. ``disconnect_grace_s``: how long a
     worker has to come back after its connection broke. ``retain_s``: how long ended orders are
-    stored, 0 for ever. ``max_payload_bytes``: the largest message that is read. ``lost_retries``:
-    how often an order of an idempotent workflow gets a new run after a lost one.
+    stored, 0 for ever. ``max_payload_bytes``: the largest order and the largest event.
+    ``max_message_bytes``: the largest message that is published. ``lost_retries``: how often an
+    order of an idempotent workflow gets a new run after a lost one.
     """
 
     lease_s: float = 10.0
     disconnect_grace_s: float = 2.0
     retain_s: float = 0.0
     max_payload_bytes: int = 32 * 1024 * 1024
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     lost_retries: int = 3
 
 
@@ -55,6 +61,7 @@ class Outgoing:
 
     ``ended`` counts final statuses; ``expired`` are runs as they were when their lease expired.
     ``delivered`` are the channels over which an alert has been delivered already, by its run.
+    ``triggered`` counts what became of messages, ticks and calls; ``deployed``: triggers changed.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -63,6 +70,8 @@ class Outgoing:
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)
     delivered: dict[str, frozenset[str]] = field(default_factory=dict)
+    triggered: Counter[str] = field(default_factory=Counter)
+    deployed: bool = False
 
     def extend(self, other: Outgoing) -> None:
         self.messages += other.messages
@@ -71,13 +80,15 @@ class Outgoing:
         self.ended += other.ended
         self.expired += other.expired
         self.delivered |= other.delivered
+        self.triggered += other.triggered
+        self.deployed |= other.deployed
 
 
 class MessageRefused(Exception):
     """A message that is refused, and changes nothing.
 
-    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, defect; of an order without
-    a response topic also the code of its failure: invalid, conflict.
+    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, busy, defect; of an order
+    without a response topic also the code of its failure: invalid, conflict.
     """
 
     def __init__(self, kind: str, message: str, topic: str = "") -> None:
@@ -85,12 +96,22 @@ class MessageRefused(Exception):
         self.kind, self.message, self.topic = kind, message, topic
 
 
+class RequestError(Exception):
+    """A request that is refused. ``code`` as in :class:`messages.Failure`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
 class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
-    transmissions of one request, and empty where that is not known. ``lost`` are the runs that were
-    lost in this transaction.
+    transmissions of one request, and empty where that is not known. ``client`` is who sent it, and
+    ``reply_to`` the topic of its reply. ``ended`` are the runs that ended in this transaction.
+    ``missing`` are the hashes of contents that the message refers to and that are not stored.
+    ``deployed`` caches the present versions of deployed workflows, by project and name.
     """
 
     def __init__(
@@ -101,6 +122,7 @@ class UnitOfWork:
         settings: Settings,
         pending_claims: dict[str, PendingClaim],
         secrets: InlineSecrets,
+        run_contents: RunContentCache,
     ) -> None:
         self.transaction = transaction
         self.now_us = now_us
@@ -108,10 +130,15 @@ class UnitOfWork:
         self.settings = settings
         self.pending_claims = pending_claims
         self.secrets = secrets
+        self.run_contents = run_contents
         self.outgoing = Outgoing()
-        self.lost: list[RunRecord] = []
+        self.ended: list[RunRecord] = []
         self.topic = ""
         self.request_id = ""
+        self.client = ""
+        self.deployed: dict[tuple[str, str], RegisteredWorkflow | None] = {}
+        self.reply_to = ""
+        self.missing: list[str] = []
         self._timestamps = 0
 
     @property
@@ -124,12 +151,24 @@ class UnitOfWork:
         return self.now_us + self._timestamps
 
     def publish(
-        self, topic: str, payload: wire.Payload, *, retain: bool = False, expiry_s: int = 0
+        self,
+        topic: str,
+        payload: wire.Payload,
+        *,
+        retain: bool = False,
+        expiry_s: int = 0,
+        bulk: bool = False,
     ) -> None:
         """Publish a message after the commit."""
-        self.outgoing.messages.append(
-            Message(topic=topic, payload=wire.encode(payload), retain=retain, expiry_s=expiry_s)
+        message = Message(
+            topic=topic, payload=wire.encode(payload), retain=retain, expiry_s=expiry_s, bulk=bulk
         )
+        self.outgoing.messages.append(message)
+
+    def reply(self, topic: str, correlation: bytes, content: Any) -> None:
+        """Send a reply after the commit, with the correlation data of the message."""
+        message = Message(topic=topic, payload=wire.encode(content), correlation=correlation)
+        self.outgoing.messages.append(message)
 
     def refuse(self, refusal: MessageRefused) -> None:
         """Record a refusal of the message that is being handled."""
@@ -158,13 +197,14 @@ class UnitOfWork:
         self.publish_run_state(run)
         order = self.transaction.order(run.order_id)
         if order is not None and order.last_run == run.id:
-            order = replace(order, status=run.status)
+            late = run.status is Status.REJECTED
+            reason = run.error_message if late else order.reason
+            order = replace(order, status=run.status, reason=reason)
             self.transaction.put_order(order)
             self.publish_order_state(order)
         if run.final:
             self.outgoing.ended[run.status] += 1
-        if run.status is Status.LOST:
-            self.lost.append(run)
+            self.ended.append(run)
         if run.status in ALERTING:
             self.transaction.add("alerts", {"run_id": run.id, "at": self.now_us, "notified": None})
             self.alert(run)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from worker.core.events import (
@@ -14,9 +12,11 @@ from worker.core.events import (
     dataclip_of,
 )
 from worker.core.status import STATUS_OF_REASON
+from worker.fleet.control import run_content
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import (
     Completed,
+    DeadlinePassed,
     Expired,
     HandedBack,
     LeaseCheck,
@@ -30,8 +30,10 @@ from worker.fleet.control.lifecycle import (
 )
 from worker.fleet.control.store.transaction import EventRow, WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
+from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.messaging import messages as wire
 
+_ENVELOPE_BYTES = 512
 MAX_ERROR_TYPE, MAX_ERROR_MESSAGE = 200, 10_000
 """How many characters of a run's error are stored with the run."""
 
@@ -73,7 +75,7 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     if claimed:
         # Runs that have started since are known to the worker: the assignment arrived.
         runs = [run for run in claimed if run.worker == worker and run.phase is RunPhase.CLAIMED]
-        assign(uow, worker, claim.claim_id, runs)
+        run_content.assign(uow, worker, claim.claim_id, runs, repeated=True)
     # A worker that drains withdraws its claim.
     elif claim.demand == 0:
         uow.pending_claims.pop(worker, None)
@@ -83,33 +85,32 @@ def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
         )
 
 
-def assign(uow: UnitOfWork, worker: str, claim_id: str, runs: Iterable[RunRecord]) -> None:
-    """Publish the response to a claim."""
-    assignment = wire.Assignment(claim_id=claim_id, runs=[_assigned(uow, run) for run in runs])
-    uow.publish(uow.topics.worker(worker, "rsp"), assignment)
+def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch) -> None:
+    """Respond with a chunk of the plan or input of a run, or that the run is leased no more."""
+    run = _leased_run(uow, worker, request.lease)
+    if run is not None:
+        run_content.fetch(uow, worker, request, run)
+        return
+    attempt = wire.Attempt(run_id=request.lease.run_id, attempt=request.lease.attempt)
+    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(abandon=[attempt]))
 
 
-def _assigned(uow: UnitOfWork, run: RunRecord) -> wire.AssignedRun:
-    order = uow.transaction.order(run.order_id)
-    assert order is not None and run.token is not None
-    options = wire.decode(wire.RunOptions, order.options.encode())
-    # A retry from a step starts there, whatever the order requested.
-    if run.start:
-        options = msgspec.structs.replace(options, start=run.start)
-    plan_id = run.plan_id or order.plan_id
-    owner, _, dataclip = run.input.partition("/")
-    plan = uow.secrets.open_plan(uow.transaction.plan(plan_id))
-    input = uow.secrets.open_input(uow.transaction.dataclip(owner, dataclip) or "{}")
-    return wire.AssignedRun(
-        lease=wire.Lease(run_id=run.id, attempt=run.attempt, token=run.token),
-        lease_s=uow.settings.lease_s,
-        payload_limit=uow.settings.max_payload_bytes,
-        order_id=run.order_id,
-        plan_id=plan_id,
-        plan=msgspec.Raw(plan.encode()),
-        input=msgspec.Raw(input.encode()),
-        options=options,
-    )
+def chunk(uow: UnitOfWork, worker: str, chunk: wire.Chunk) -> None:
+    """Store a chunk of an event that is too large for a message."""
+    refused = ""
+    try:
+        store_chunk(uow, _owner(worker), chunk)
+    except ChunkRefused as refusal:
+        # Without a response the worker sends the chunk again.
+        if refusal.code == "busy":
+            raise MessageRefused("busy", str(refusal)) from refusal
+        refused = str(refusal)
+    response = wire.ChunkStored(hash=chunk.content.hash, offset=chunk.offset, refused=refused)
+    uow.publish(uow.topics.worker(worker, "rsp"), response)
+
+
+def _owner(worker: str) -> str:
+    return f"workers/{worker}"
 
 
 def start(uow: UnitOfWork, worker: str, request: wire.StartRequest) -> None:
@@ -128,6 +129,9 @@ def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
         return True
     if run.cancelling:
         uow.apply(run, HandedBack(at=uow.now_us))
+        return False
+    if run.start_by is not None and run.start_by < uow.now_us:
+        uow.apply(run, DeadlinePassed(at=uow.now_us))
         return False
     uow.apply(run, StartConfirmed(at=uow.now_us, expires=uow.lease_end))
     return True
@@ -192,6 +196,10 @@ def _check_lease(
 def reports(uow: UnitOfWork, worker: str, reports: wire.Reports) -> None:
     """Store the events of runs and publish the acknowledgements."""
     acks = [_report(uow, worker, report) for report in reports.runs]
+    if uow.missing:
+        missing = wire.MissingContent(hashes=uow.missing)
+        uow.publish(uow.topics.worker(worker, "rsp"), missing)
+        uow.missing = []
     uow.publish(uow.topics.worker(worker, "rsp"), wire.Acks(number=reports.number, acks=acks))
 
 
@@ -221,8 +229,11 @@ def _parse_event(report: wire.RunReport, raw: msgspec.Raw) -> ParsedEvent:
 def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
     # All events are parsed before any is stored. A malformed report is refused for good: a worker
     # that retransmits it would never get further, and keep its lease meanwhile.
+    events: list[ParsedEvent] = []
     try:
-        events = [_parse_event(report, raw) for raw in report.events]
+        raw_events = _reported_events(uow, worker, report)
+        if raw_events is not None:
+            events = [_parse_event(report, raw) for raw in raw_events]
     except MessageRefused as refusal:
         uow.refuse(refusal)
         run = _leased_run(uow, worker, report.lease)
@@ -234,6 +245,21 @@ def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
             set_aside=True,
         )
     return _store_report(uow, worker, report.lease, events)
+
+
+def _reported_events(
+    uow: UnitOfWork, worker: str, report: wire.RunReport
+) -> list[msgspec.Raw] | None:
+    """Return the events of a report; ``None`` where chunks of it are missing."""
+    if report.content is None:
+        if not report.events:
+            raise MessageRefused("malformed", "a report without events")
+        return report.events
+    content = use_content(uow, _owner(worker), report.content)
+    if content is None:
+        uow.missing.append(report.content.hash)
+        return None
+    return [msgspec.Raw(content)]
 
 
 def _store_report(
@@ -268,7 +294,7 @@ def _ack(lease: wire.Lease, upto: int, refused: str = "") -> wire.Ack:
 def _store_stale(
     uow: UnitOfWork, worker: str, run: RunRecord, lease: wire.Lease, events: list[ParsedEvent]
 ) -> wire.Ack:
-    last = events[-1][0].seq
+    last = events[-1][0].seq if events else run.reported
     # A retransmission of what was accepted in time is not stale: its acknowledgement was lost.
     if lease.attempt == run.attempt and last <= run.reported:
         return _ack(lease, run.reported)
@@ -323,7 +349,23 @@ def _store_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent, text: bytes) 
 
 
 def _publish_events(uow: UnitOfWork, run: RunRecord, events: list[bytes]) -> None:
-    message = wire.RunEvents(
-        run_id=run.id, attempt=run.attempt, events=[msgspec.Raw(event) for event in events]
-    )
-    uow.publish(uow.topics.run(run.id, "events"), message)
+    for part in _split(events, uow.settings.max_message_bytes - _ENVELOPE_BYTES):
+        message = wire.RunEvents(
+            run_id=run.id, attempt=run.attempt, events=[msgspec.Raw(event) for event in part]
+        )
+        uow.publish(uow.topics.run(run.id, "events"), message)
+
+
+def _split(events: list[bytes], max_bytes: int) -> list[list[bytes]]:
+    """Split events into messages. One that is too large is left out: followers query it."""
+    parts: list[list[bytes]] = [[]]
+    room = max_bytes
+    for event in events:
+        if len(event) > room:
+            parts.append([])
+            room = max_bytes
+        if len(event) <= max_bytes:
+            parts[-1].append(event)
+            room -= len(event) + 1
+    # A message without events notifies followers that there is something to query.
+    return [part for part in parts if part] or [[]]

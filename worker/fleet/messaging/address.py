@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from worker.errors import UsageError
 from worker.fleet.messaging.topics import is_name
+from worker.util.masking import hide_url_secrets
 
 # An environment variable, because a password in a URL shows in the list of processes.
 PASSWORD_VARIABLE = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
@@ -73,12 +74,14 @@ def parse_address(
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"'{url}' is not a broker URL: {error}") from error
+        # Without its text, which can hold a part of the password.
+        message = f"'{hide_url_secrets(url)}' is not a broker URL: its host or port is invalid"
+        raise UsageError(message) from error
     websocket = parts.scheme in ("ws", "wss")
     has_path = bool(parts.path.strip("/"))
     if parts.scheme not in _PORTS or not parts.hostname or (has_path and not websocket):
         raise UsageError(
-            f"'{_without_password(url)}' is not a broker URL (expected mqtt://HOST, mqtts://HOST, "
+            f"'{hide_url_secrets(url)}' is not a broker URL (expected mqtt://HOST, mqtts://HOST, "
             "ws://HOST/PATH or wss://HOST/PATH)"
         )
     tls = parts.scheme in ("mqtts", "wss")
@@ -98,9 +101,3 @@ def parse_address(
         # By convention, where a URL has no path.
         websocket_path=(parts.path if has_path else "/mqtt") if websocket else "",
     )
-
-
-def _without_password(url: str) -> str:
-    before, at, after = url.rpartition("@")
-    # The URL stands in an error message, which may end up in a log.
-    return f"{before.rpartition(':')[0] or before}:…{at}{after}" if at else url

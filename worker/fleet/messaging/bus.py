@@ -13,8 +13,8 @@ from typing import Protocol, Self
 
 from worker.errors import WorkerError
 
-MAX_BATCH = 256
-"""The most messages that one ``receive`` returns."""
+MAX_BATCH, MAX_BATCH_BYTES = 256, 4 * 1024 * 1024
+"""The most messages that one ``receive`` returns, and their size unless there is only one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,8 @@ class Message:
     """A message.
 
     ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation data. A retained
-    message expires after ``expiry_s`` seconds, 0 for never.
+    message expires after ``expiry_s`` seconds, 0 for never. ``bulk`` marks a part of a large
+    content, which others need not wait for.
     """
 
     topic: str
@@ -32,6 +33,7 @@ class Message:
     correlation: bytes = b""
     expiry_s: int = 0
     content_type: str = "application/json"
+    bulk: bool = False
 
 
 class BrokerRefusal(WorkerError):
@@ -55,6 +57,10 @@ Arrival = Message | Connected | Disconnected
 
 class Bus(Protocol):
     """The connection of one participant."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest payload that can be sent, as far as it is known by now."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -94,7 +100,7 @@ class Inbox:
         self.dropped = 0
 
     def put(self, arrival: Arrival) -> None:
-        size = len(arrival.payload) if isinstance(arrival, Message) else 0
+        size = _size_bytes(arrival)
         if isinstance(arrival, Message) and self._full(size):
             self.dropped += 1
             return
@@ -108,7 +114,7 @@ class Inbox:
         return full and bool(self._arrivals)
 
     async def take(self, wait_s: float | None = None) -> list[Arrival]:
-        """Wait up to ``wait_s`` seconds for an arrival. Return up to ``MAX_BATCH``."""
+        """Wait up to ``wait_s`` seconds for an arrival. Return up to ``MAX_BATCH`` of them."""
         if not self._arrivals:
             self._not_empty.clear()
             try:
@@ -118,9 +124,19 @@ class Inbox:
                     await self._not_empty.wait()
             except TimeoutError:
                 return []
-        count = min(len(self._arrivals), MAX_BATCH)
-        taken = [self._arrivals.popleft() for _ in range(count)]
-        self._room_bytes += sum(
-            len(arrival.payload) for arrival in taken if isinstance(arrival, Message)
-        )
+        taken = [self._arrivals.popleft()]
+        taken_bytes = _size_bytes(taken[0])
+        # Large messages are handled in small batches, so that the others wait less for them.
+        while (
+            self._arrivals
+            and len(taken) < MAX_BATCH
+            and taken_bytes + _size_bytes(self._arrivals[0]) <= MAX_BATCH_BYTES
+        ):
+            taken.append(self._arrivals.popleft())
+            taken_bytes += _size_bytes(taken[-1])
+        self._room_bytes += taken_bytes
         return taken
+
+
+def _size_bytes(arrival: Arrival) -> int:
+    return len(arrival.payload) if isinstance(arrival, Message) else 0

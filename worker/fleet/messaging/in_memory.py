@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Self
 
 from worker.fleet.messaging.bus import Arrival, Connected, Disconnected, Inbox, Message
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 
 
 class LocalBroker:
@@ -49,6 +50,8 @@ class LocalBroker:
 
 class LocalBus:
     """The connection of one participant to a :class:`LocalBroker`."""
+
+    max_message_bytes = MAX_MESSAGE_BYTES
 
     def __init__(self, broker: LocalBroker, filters: tuple[str, ...], will: Message | None) -> None:
         self._broker = broker

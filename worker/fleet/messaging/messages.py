@@ -16,6 +16,7 @@ from msgspec import Meta, Raw, Struct
 from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart, decode_event
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.workflow.limit_ranges import RANGES
+from worker.workflow.order_retry import OrderRetry
 
 # ``$`` alone would match before a newline at the end.
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$")
@@ -24,6 +25,8 @@ Id = Annotated[str, Meta(pattern=_ID.pattern)]
 # PostgreSQL has no text with a NUL in it.
 WITHOUT_NUL = r"^[^\x00]*$"
 Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=WITHOUT_NUL)]
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\s\x00]*(?!\n)$")]
+"""A word by which orders are searched."""
 Text = Annotated[str, Meta(max_length=100_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
@@ -79,6 +82,45 @@ def well_formed(text: str) -> str:
     if "\\ud" not in text and "\\uD" not in text:
         return text
     return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+# --- content in chunks ----------------------------------------------------------------------------
+
+
+ContentHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
+"""The SHA-256 of a content."""
+
+
+class ContentRef(Payload, frozen=True):
+    """A content that is too large for a message, and was sent in chunks before."""
+
+    hash: ContentHash
+    size: Count
+
+
+class Chunk(Payload, frozen=True):
+    """A part of a content, in base64, from the byte ``offset`` on."""
+
+    content: ContentRef
+    offset: Count
+    data: bytes
+
+
+class ChunkStored(Payload, frozen=True, tag="stored"):
+    """The response to a chunk. A text in ``refused`` means that the content is not taken, and why.
+
+    Chunks are stored for an hour; what refers to the content comes before that.
+    """
+
+    hash: ContentHash
+    offset: Count
+    refused: str = ""
+
+
+class MissingContent(Payload, frozen=True, tag="missing"):
+    """Contents that a message refers to and that are not stored: their chunks are sent again."""
+
+    hashes: list[ContentHash]
 
 
 # --- workers to the control plane -----------------------------------------------------------------
@@ -143,11 +185,23 @@ class Release(Payload, frozen=True):
     reason: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
 
 
-class RunReport(Payload, frozen=True):
-    """Events of one run, in order, in the form of a journal."""
+class Fetch(Payload, frozen=True):
+    """A request for a part of the plan or the input of a leased run, from ``offset`` on."""
 
     lease: Lease
-    events: Annotated[list[Raw], Meta(min_length=1, max_length=10_000)]
+    part: Literal["plan", "input"]
+    offset: Count
+
+
+class RunReport(Payload, frozen=True):
+    """Events of one run, in order, in the form of a journal.
+
+    An event that is too large for a message is a ``content``, and alone in its report.
+    """
+
+    lease: Lease
+    events: Annotated[list[Raw], Meta(max_length=10_000)] = []
+    content: ContentRef | None = None
 
 
 class Reports(Payload, frozen=True):
@@ -203,6 +257,7 @@ class RunOptions(Payload, frozen=True):
     log_payload_mb: float | None = None
     executions: float | None = None
     events_mb: float | None = None
+    fuel: float | None = None
 
     def limits(self) -> dict[str, float | None]:
         """Return the requested limits, by the fields of :class:`Limits`."""
@@ -213,8 +268,9 @@ class RunOptions(Payload, frozen=True):
 class AssignedRun(Payload, frozen=True):
     """A run that is leased to the worker.
 
-    ``plan`` is the workflow as a plan, ``input`` a state; ``payload_limit`` is the largest message
-    of reports in bytes.
+    ``plan`` is the workflow as a plan, ``input`` a state. Each is ``null`` where it is to be
+    fetched: a plan that was sent before, and what is too large for the message. ``plan_id`` is the
+    beginning of the plan's SHA-256. ``payload_limit`` is the size of the largest event in bytes.
     """
 
     lease: Lease
@@ -222,9 +278,18 @@ class AssignedRun(Payload, frozen=True):
     payload_limit: int
     order_id: Id
     plan_id: Id
-    plan: Raw
-    input: Raw
-    options: RunOptions
+    plan: Raw = msgspec.field(default_factory=lambda: NULL)
+    input: Raw = msgspec.field(default_factory=lambda: NULL)
+    options: RunOptions = RunOptions()
+
+
+class Fetched(Payload, frozen=True, tag="fetched"):
+    """The response to :class:`Fetch`: a chunk of the plan or input of a run."""
+
+    run_id: Id
+    attempt: int
+    part: Literal["plan", "input"]
+    chunk: Chunk
 
 
 class Assignment(Payload, frozen=True, tag="runs"):
@@ -289,7 +354,7 @@ def report_number(payload: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
-Response = Assignment | Starts | Acks
+Response = Assignment | Starts | Acks | Fetched | ChunkStored | MissingContent
 
 
 class Command(Payload, frozen=True):
@@ -309,8 +374,15 @@ class Submit(Payload, frozen=True):
     same content gets the order as it is; with other content it is a conflict. An order that was
     rejected is submitted again. Without an id, the same content within a minute is one order. A
     publisher that needs no reply sends no response topic: the state of the order is on its topic.
+    An order that is too large for a message is a ``content``, which is such an order as JSON.
+
+    The order does not begin before ``not_before``, and is rejected where it has not by
+    ``start_by``. At most one order of a project with the same ``unique`` key waits or runs: a newer
+    one replaces one that waits, and is rejected while one runs. With ``over_limit: queue`` it waits
+    instead of being rejected, here and at the limits of its project. ``retry`` is its retry policy.
     """
 
+    content: ContentRef | None = None
     order_id: Id = ""
     workflow: Label | None = None
     plan: Raw = msgspec.field(default_factory=lambda: NULL)
@@ -318,10 +390,16 @@ class Submit(Payload, frozen=True):
     project: Id = "default"
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     options: RunOptions = RunOptions()
+    not_before: Count | None = None
+    start_by: Count | None = None
+    unique: Label | None = None
+    over_limit: Literal["reject", "queue"] | None = None
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
+    retry: OrderRetry | None = None
 
 
 class OrderQuery(Payload, frozen=True):
-    """A query for orders, newest first.
+    """A query for orders, newest first; those created from ``since`` on and before ``until``.
 
     For the next page ``before`` is the last order's ``created`` time and ``beyond`` its id.
     """
@@ -329,6 +407,9 @@ class OrderQuery(Payload, frozen=True):
     status: StatusName | None = None
     project: Id | None = None
     workflow: Label | None = None
+    tag: Tag | None = None
+    since: Count | None = None
+    until: Count | None = None
     search: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
     before: Count | None = None
     beyond: Id | None = None
@@ -393,14 +474,19 @@ class Failure(Payload, frozen=True):
 
 
 class Reply(Payload, frozen=True):
-    """The reply to a request: a result, or a failure."""
+    """The reply to a request: a result, or a failure.
+
+    A result that is too large for a message comes in chunks, each in a reply of its own.
+    """
 
     ok: Raw = msgspec.field(default_factory=lambda: NULL)
     error: Failure | None = None
+    chunk: Chunk | None = None
 
 
 REQUESTS: dict[str, type[Any]] = {
     "submit": Submit,
+    "chunk": Chunk,
     "cancel": RunRef,
     "retry": RetryRequest,
     "orders": OrderQuery,
@@ -421,6 +507,8 @@ FROM_WORKERS: dict[str, type[Any]] = {
     "reports": Reports,
     "beat": Heartbeat,
     "release": Release,
+    "fetch": Fetch,
+    "chunk": Chunk,
 }
 """The messages of workers, by the last level of their topic."""
 
@@ -431,8 +519,10 @@ FROM_WORKERS: dict[str, type[Any]] = {
 class RunState(Payload, frozen=True, omit_defaults=False):
     """The state of a run, retained.
 
-    ``started`` and ``finished`` are by the clock of the worker where it has reported them. ``skew``
-    is how many microseconds that clock was ahead of the control plane's, if a second or more.
+    A run is not leased before ``not_before``, and rejected where it has not started by
+    ``start_by``; ``retries`` counts the automatic retries in a row that led to it. ``started`` and
+    ``finished`` are by the clock of the worker where it has reported them. ``skew`` is how many
+    microseconds that clock was ahead of the control plane's, if a second or more.
     """
 
     run_id: Id
@@ -451,10 +541,13 @@ class RunState(Payload, frozen=True, omit_defaults=False):
     error_type: str | None = None
     error_message: str | None = None
     skew: int | None = None
+    not_before: int | None = None
+    start_by: int | None = None
+    retries: int = 0
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):
-    """The state of an order: that of its last run."""
+    """The state of an order: that of its last run. ``unique`` is its key, if it has one."""
 
     order_id: Id
     project: Id
@@ -465,6 +558,8 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     runs: int
     reason: str | None = None
     last_run: str | None = None
+    unique: str | None = None
+    tags: list[str] = []
 
 
 class Alert(Payload, frozen=True, omit_defaults=False):

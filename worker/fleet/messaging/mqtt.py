@@ -22,6 +22,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from worker.errors import UsageError
 from worker.fleet.messaging.address import Address
 from worker.fleet.messaging.bus import (
     Arrival,
@@ -31,6 +32,7 @@ from worker.fleet.messaging.bus import (
     Inbox,
     Message,
 )
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 
 # The number of unacknowledged messages with the highest measured throughput.
 MAX_IN_FLIGHT = 20
@@ -39,10 +41,16 @@ STABLE_S = 10.0
 # A broken connection is noticed within twice this time, before a lease of 10 s expires.
 KEEPALIVE_S = 5
 MAX_PACKET_BYTES = 128 * 1024 * 1024
+PACKET_ENVELOPE_BYTES = 4096
+"""The most that a packet has around a message: topics, properties, the envelope of a CloudEvent."""
+MIN_PACKET_BYTES = MIN_MESSAGE_BYTES + PACKET_ENVELOPE_BYTES
+MAX_BULK_IN_FLIGHT = 2
+"""The messages of large contents in flight: others wait behind no more than these."""
 _SESSION_TAKEN_OVER = 0x8E
 # Bad user name or password, not authorized, banned, bad authentication method: no repetition helps.
 _CREDENTIALS_REFUSED = (0x86, 0x87, 0x8A, 0x8C)
 _Confirmation = asyncio.Future[None]
+_Outbound = asyncio.Queue[tuple[Message, _Confirmation | None]]
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
@@ -54,6 +62,14 @@ class _Client(aiomqtt.Client):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._refused: dict[int, Any] = {}
+        self.max_packet_bytes = MAX_PACKET_BYTES
+
+    def _on_connect(
+        self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None
+    ) -> None:
+        announced = getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES)
+        self.max_packet_bytes = min(MAX_PACKET_BYTES, announced)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
@@ -79,18 +95,29 @@ class _Client(aiomqtt.Client):
 class MqttBus:
     """The connection of one participant to a broker.
 
-    ``id`` is the MQTT client id: a second connection with the same id replaces the first.
+    ``id`` is the MQTT client id: a second connection with the same id replaces the first. No packet
+    is larger than ``max_packet_bytes``, or than the broker's limit where that is less.
     """
 
     def __init__(
-        self, address: Address, *filters: str, id: str = "", will: Message | None = None
+        self,
+        address: Address,
+        *filters: str,
+        id: str = "",
+        will: Message | None = None,
+        max_packet_bytes: int = MAX_PACKET_BYTES,
     ) -> None:
+        if max_packet_bytes < MIN_PACKET_BYTES:
+            raise UsageError(f"packets need {MIN_PACKET_BYTES:,} bytes, not {max_packet_bytes:,}")
         self._address = address
         self._filters = list(filters)
         self._id = id
         self._will = will
         self._inbox = Inbox()
-        self._outbox: asyncio.Queue[tuple[Message, _Confirmation | None]] = asyncio.Queue()
+        self._outbox: _Outbound = asyncio.Queue()
+        self._bulk: _Outbound = asyncio.Queue()
+        self._max_packet_bytes = max_packet_bytes
+        self._max_message_bytes = self._payload_limit(max_packet_bytes)
         self._client: _Client | None = None
         self._refusal: BrokerRefusal | None = None
         self._context = address.context()
@@ -105,6 +132,7 @@ class MqttBus:
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self._outbox.join()
+                await self._bulk.join()
         self._connection_task.cancel()
         await asyncio.gather(self._connection_task, return_exceptions=True)
 
@@ -113,15 +141,23 @@ class MqttBus:
         """The number of messages that were dropped because the inbox was full."""
         return self._inbox.dropped
 
+    @property
+    def max_message_bytes(self) -> int:
+        return self._max_message_bytes
+
+    @staticmethod
+    def _payload_limit(packet_bytes: int) -> int:
+        return min(MAX_MESSAGE_BYTES, packet_bytes - PACKET_ENVELOPE_BYTES)
+
     def publish(self, message: Message) -> None:
         if self._client is not None:
-            self._outbox.put_nowait((message, None))
+            (self._bulk if message.bulk else self._outbox).put_nowait((message, None))
 
     async def confirm(self, message: Message) -> None:
         if self._client is None:
             raise ConnectionError("not connected to the broker")
         confirmation: _Confirmation = asyncio.get_running_loop().create_future()
-        self._outbox.put_nowait((message, confirmation))
+        (self._bulk if message.bulk else self._outbox).put_nowait((message, confirmation))
         await confirmation
 
     def subscribe(self, filter: str) -> None:
@@ -189,7 +225,7 @@ class MqttBus:
                 inbox.put(_received(item))
 
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        connect.MaximumPacketSize = MAX_PACKET_BYTES
+        connect.MaximumPacketSize = self._max_packet_bytes
         # Without it the system delays small messages by up to 40 ms.
         nodelay = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         return _Client(
@@ -214,10 +250,18 @@ class MqttBus:
         )
 
     async def _serve(self, client: _Client) -> None:
+        packet_bytes = min(self._max_packet_bytes, client.max_packet_bytes)
+        if packet_bytes < MIN_PACKET_BYTES:
+            raise aiomqtt.MqttError(
+                f"the broker's limit of {packet_bytes:,} bytes a packet is too small: "
+                f"{MIN_PACKET_BYTES:,} are needed"
+            )
+        self._max_message_bytes = self._payload_limit(packet_bytes)
         self._client = client
         self._inbox.put(Connected())
         # One task for each message in flight, because a publish waits for its acknowledgement.
-        senders = [asyncio.create_task(self._send(client)) for _ in range(MAX_IN_FLIGHT)]
+        queues = [self._outbox] * MAX_IN_FLIGHT + [self._bulk] * MAX_BULK_IN_FLIGHT
+        senders = [asyncio.create_task(self._send(client, queue, packet_bytes)) for queue in queues]
         try:
             async for _ in client.messages:
                 pass  # the tap receives them all: this ends with the connection
@@ -227,11 +271,12 @@ class MqttBus:
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
 
-    async def _send(self, client: _Client) -> None:
+    async def _send(self, client: _Client, queue: _Outbound, packet_bytes: int) -> None:
         while True:
-            message, confirmation = await self._outbox.get()
+            message, confirmation = await queue.get()
             failure: Exception | None = ConnectionError("the connection to the broker broke")
             try:
+                _check_size(message, packet_bytes)
                 if confirmation is not None or message.retain:
                     await client.publish_acknowledged(message)
                 else:
@@ -247,13 +292,24 @@ class MqttBus:
             finally:
                 # Also where this task is cancelled, as the connection is gone.
                 _settle(confirmation, failure)
-                self._outbox.task_done()
+                queue.task_done()
 
     def _drop_unsent(self) -> None:
-        while not self._outbox.empty():
-            _, confirmation = self._outbox.get_nowait()
-            _settle(confirmation, ConnectionError("the connection to the broker broke"))
-            self._outbox.task_done()
+        for queue in (self._outbox, self._bulk):
+            while not queue.empty():
+                _, confirmation = queue.get_nowait()
+                _settle(confirmation, ConnectionError("the connection to the broker broke"))
+                queue.task_done()
+
+
+def _check_size(message: Message, packet_bytes: int) -> None:
+    """Raise :class:`BrokerRefusal` for a message that the broker would close the connection for."""
+    size = len(message.payload) + PACKET_ENVELOPE_BYTES
+    if size > packet_bytes:
+        raise BrokerRefusal(
+            f"a message on {message.topic} has {len(message.payload):,} bytes, and the limit of a "
+            f"packet is {packet_bytes:,}"
+        )
 
 
 def _settle(confirmation: _Confirmation | None, failure: Exception | None) -> None:

@@ -1,6 +1,6 @@
 """The topics, laid out so that an access list can give each participant its own subtree.
 
-    {root}/v1/requests/{method}          requests of clients: submit, cancel, retry, ...
+    {root}/v1/requests/{method}          requests of clients: submit, chunk, cancel, retry, ...
     {root}/v1/requests/{method}/{user}   the same of a client whose user the policy knows
     {root}/v1/clients/{client}/rsp       replies of the control plane
     {root}/v1/workers/{worker}/status    presence (retained, and the will)
@@ -9,6 +9,8 @@
     {root}/v1/workers/{worker}/reports   events of runs
     {root}/v1/workers/{worker}/beat      heartbeats of leases
     {root}/v1/workers/{worker}/release   leases of runs that were not started
+    {root}/v1/workers/{worker}/fetch     requests for the plan or input of a leased run, in chunks
+    {root}/v1/workers/{worker}/chunk     chunks of an event that is too large for a message
     {root}/v1/workers/{worker}/rsp       responses of the control plane: runs, starts, acks
     {root}/v1/workers/{worker}/cmd       commands of the control plane: cancel, abandon
     {root}/v1/control/status             presence of the control plane (retained, and the will)
@@ -30,7 +32,7 @@ from worker.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = "worker"
-FROM_WORKERS = ("status", "claim", "start", "reports", "beat", "release")
+FROM_WORKERS = ("status", "claim", "start", "reports", "beat", "release", "fetch", "chunk")
 
 
 def is_name(text: str) -> bool:

@@ -25,8 +25,11 @@ def attempt_key(attempt: wire.Lease | wire.Attempt) -> AttemptKey:
 
 @dataclass(slots=True)
 class _ClaimedRun:
+    """A claimed run. It is not ``ready`` while its plan or input is fetched."""
+
     assigned: wire.AssignedRun
     claimed_at: float
+    ready: bool = True
     requested_at: float | None = None
     sent_at: float = 0.0
 
@@ -64,8 +67,9 @@ class ClaimedRuns:
         """How many runs to claim beyond the free slots: as many as end during a round trip."""
         return min(self._capacity, round(self._capacity * self._round_trip_s / self._run_s))
 
-    def add(self, run: wire.AssignedRun, now: float) -> None:
-        self._runs[attempt_key(run.lease)] = _ClaimedRun(run, now)
+    def add(self, run: wire.AssignedRun, now: float, *, ready: bool = True) -> None:
+        """Add a run, or replace it by one that is ``ready``: with its plan and its input."""
+        self._runs[attempt_key(run.lease)] = _ClaimedRun(run, now, ready)
 
     def drop(self, key: AttemptKey) -> None:
         self._runs.pop(key, None)
@@ -77,7 +81,7 @@ class ClaimedRuns:
         """
         leases = []
         for run in self._runs.values():
-            if run.requested_at is None and free > 0:
+            if run.requested_at is None and free > 0 and run.ready:
                 free -= 1
                 run.requested_at = now
             elif run.requested_at is None or not (repeat or now - run.sent_at > REPEAT_START_S):
@@ -107,7 +111,11 @@ class ClaimedRuns:
         A run whose start is requested stays: the control plane may have committed it.
         """
         waiting = [run for run in self._runs.values() if run.requested_at is None]
-        late = [run.assigned.lease for run in waiting if all or now - run.claimed_at > MAX_HOLD_S]
+        late = [
+            run.assigned.lease
+            for run in waiting
+            if all or (run.ready and now - run.claimed_at > MAX_HOLD_S)
+        ]
         for lease in late:
             self.drop(attempt_key(lease))
         if late and not all:

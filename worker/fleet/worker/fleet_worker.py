@@ -26,17 +26,14 @@ from worker.fleet.messaging.bus import (
     Disconnected,
     Message,
 )
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
+from worker.fleet.worker.content_fetcher import RunContents
 from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.outbox import Outbox, RunOutbox
-from worker.fleet.worker.report_sender import (
-    MAX_MESSAGE_BYTES,
-    AttemptKey,
-    Refusal,
-    ReportSender,
-)
+from worker.fleet.worker.report_sender import AttemptKey, Refusal, ReportSender
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import monotonic_s, now_us, random_hex
 from worker.version import VERSION
@@ -50,6 +47,8 @@ REPORT_DRAIN_S = 30.0
 MAX_DEMAND = 1000
 ENVELOPE_BYTES = 4096
 """The size of a message without its events."""
+MAX_LEASES = 400
+"""The most leases of a message, which the smallest usual packet of 128 kB has room for."""
 MAX_REMEMBERED = 10_000
 """How many finished attempts are remembered, to recognise repeated assignments."""
 
@@ -109,6 +108,7 @@ class FleetWorker:
         self._id = id or incarnation()
         self._sender = ReportSender()
         self._claimed = ClaimedRuns(capacity)
+        self._contents = RunContents()
         self._runs: dict[AttemptKey, LeasedRun] = {}
         self._finished: OrderedDict[AttemptKey, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,6 +116,7 @@ class FleetWorker:
         self._claimed_at = 0.0
         self._heartbeat_at = 0.0
         self._lease_s = 10.0
+        self._payload_limit = MAX_MESSAGE_BYTES
         self._control_plane = ""
         self._send_scheduled = False
         self._refusal = ""
@@ -189,7 +190,7 @@ class FleetWorker:
         self._drain_deadline = math.inf if timeout_s is None else monotonic_s() + timeout_s
         self._log.info("worker.draining", runs=len(self._runs))
         self._publish_presence(online=True)
-        self._release(self._claimed.hand_back(monotonic_s(), all=True))
+        self._hand_back(self._claimed.hand_back(monotonic_s(), all=True))
         if self._claim is not None:
             self._send_claim(0)
 
@@ -210,6 +211,7 @@ class FleetWorker:
         match arrival:
             case Connected():
                 self._log.info("broker.connected", worker=self._name, incarnation=self._id)
+                self._limit_reports()
                 self._publish_presence(online=True)
                 self._retransmit()
                 self.connected.set()
@@ -249,6 +251,15 @@ class FleetWorker:
                 self._on_assignment(response)
             case wire.Starts():
                 self._on_starts(response)
+            case wire.Fetched():
+                self._on_fetched(response)
+            case wire.ChunkStored():
+                for refusal in self._sender.chunk_stored(response):
+                    self._on_refusal(refusal)
+                self._send_reports()
+            case wire.MissingContent():
+                self._sender.send_again(response)
+                self._send_reports()
 
     def _on_refusal(self, refusal: Refusal) -> None:
         # First: the run's own events must not follow the end that replaces them.
@@ -273,6 +284,7 @@ class FleetWorker:
                 run.cancel.set()
         for attempt in command.abandon:
             self._claimed.drop(attempt_key(attempt))
+            self._contents.drop(attempt_key(attempt))
             self._abandon(attempt_key(attempt))
 
     def _abandon(self, key: AttemptKey, *, keep: bool = False) -> None:
@@ -298,8 +310,23 @@ class FleetWorker:
         else:
             for run in new:
                 self._lease_s = run.lease_s
-                self._claimed.add(run, monotonic_s())
+                complete = self._contents.complete(run)
+                self._claimed.add(complete or run, monotonic_s(), ready=complete is not None)
+        self._fetch_contents(monotonic_s())
         self._fill_slots(monotonic_s())
+
+    def _fetch_contents(self, now: float, *, repeat: bool = False) -> None:
+        if self.connected.is_set():
+            for request in self._contents.due(now, repeat=repeat):
+                self._publish("fetch", request)
+
+    def _on_fetched(self, fetched: wire.Fetched) -> None:
+        now = monotonic_s()
+        run = self._contents.receive(fetched)
+        if run is not None:
+            self._claimed.add(run, now)
+            self._fill_slots(now)
+        self._fetch_contents(now)
 
     def _is_new(self, lease: wire.Lease) -> bool:
         key = attempt_key(lease)
@@ -313,8 +340,9 @@ class FleetWorker:
     def _request_starts(self, now: float, *, repeat: bool = False) -> None:
         free = 0 if self._draining else self._capacity - len(self._runs) - self._claimed.requested
         # Requested while disconnected, a start would wait for its first repetition.
-        if self.connected.is_set() and (leases := self._claimed.due(free, now, repeat=repeat)):
-            self._publish("start", wire.StartRequest(incarnation=self._id, leases=leases))
+        if self.connected.is_set():
+            for leases in _in_messages(self._claimed.due(free, now, repeat=repeat)):
+                self._publish("start", wire.StartRequest(incarnation=self._id, leases=leases))
 
     def _on_starts(self, starts: wire.Starts) -> None:
         now = monotonic_s()
@@ -323,13 +351,18 @@ class FleetWorker:
         self._fill_slots(now)
 
     def _execute_started(self, assigned: wire.AssignedRun, now: float) -> None:
-        self._sender.max_bytes = min(MAX_MESSAGE_BYTES, assigned.payload_limit - ENVELOPE_BYTES)
+        self._payload_limit = assigned.payload_limit
+        self._limit_reports()
         run = LeasedRun(assigned.lease, self._outbox.open(assigned.lease), now)
         self._runs[attempt_key(assigned.lease)] = run
         self._sender.add(run.outbox)
         task = asyncio.create_task(self._execute(assigned, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _limit_reports(self) -> None:
+        limit_bytes = min(self._bus.max_message_bytes, self._payload_limit)
+        self._sender.max_bytes = limit_bytes - ENVELOPE_BYTES
 
     async def _execute(self, assigned: wire.AssignedRun, run: LeasedRun) -> None:
         def receive(event: AnyEvent) -> None:
@@ -373,7 +406,8 @@ class FleetWorker:
         if self._sender.overdue(now):
             self._sender.give_up()
         self._send_reports()
-        self._release(self._claimed.hand_back(now))
+        self._hand_back(self._claimed.hand_back(now))
+        self._fetch_contents(now)
         self._fill_slots(now)
         if (
             self._runs or len(self._claimed)
@@ -385,6 +419,7 @@ class FleetWorker:
         self._sender.restart()
         self._send_reports()
         self._claimed_at = 0.0
+        self._fetch_contents(monotonic_s(), repeat=True)
         self._request_starts(monotonic_s(), repeat=True)
         self._send_heartbeat(monotonic_s())
 
@@ -424,20 +459,27 @@ class FleetWorker:
         else:
             self._refusal = ""
 
+    def _hand_back(self, leases: list[wire.Lease]) -> None:
+        for lease in leases:
+            self._contents.drop(attempt_key(lease))
+        self._release(leases)
+
     def _release(self, leases: list[wire.Lease], aborted: Sequence[wire.Lease] = ()) -> None:
         if not leases and not aborted:
             return
         reason = "" if self._drain_s is None else f"its drain time of {self._drain_s:g} s was over"
-        release = wire.Release(
-            incarnation=self._id, leases=leases, aborted=list(aborted), reason=reason
-        )
-        self._publish("release", release)
+        for part in _in_messages(leases):
+            self._publish("release", wire.Release(incarnation=self._id, leases=part))
+        for part in _in_messages(aborted):
+            release = wire.Release(incarnation=self._id, leases=[], aborted=part, reason=reason)
+            self._publish("release", release)
 
     def _send_heartbeat(self, now: float) -> None:
         self._heartbeat_at = now
         executed = [run.lease for run in self._runs.values() if run.wanted]
-        leases = executed + self._claimed.leases
-        self._publish("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
+        # Without leases too: the control plane shows by it when it heard of the worker last.
+        for leases in _in_messages(executed + self._claimed.leases) or [[]]:
+            self._publish("beat", wire.Heartbeat(incarnation=self._id, leases=leases))
 
     def _schedule_send(self) -> None:
         # Deferred to the next turn of the loop: events that come until then share the message.
@@ -450,12 +492,18 @@ class FleetWorker:
         self._send_reports()
 
     def _send_reports(self) -> None:
-        if self.connected.is_set() and (reports := self._sender.next(monotonic_s())):
+        if not self.connected.is_set():
+            return
+        now = monotonic_s()
+        if reports := self._sender.next(now):
             self._publish("reports", reports)
+        limit_bytes = min(self._bus.max_message_bytes, self._payload_limit)
+        for chunk in self._sender.chunks(now, max(MIN_MESSAGE_BYTES, limit_bytes)):
+            self._publish("chunk", chunk, bulk=True)
 
-    def _publish(self, channel: str, payload: wire.Payload) -> None:
+    def _publish(self, channel: str, payload: wire.Payload, *, bulk: bool = False) -> None:
         topic = self._topics.worker(self._name, channel)
-        self._bus.publish(Message(topic=topic, payload=wire.encode(payload)))
+        self._bus.publish(Message(topic=topic, payload=wire.encode(payload), bulk=bulk))
 
     def _publish_presence(self, *, online: bool) -> None:
         presence = wire.Presence(
@@ -466,6 +514,11 @@ class FleetWorker:
             version=VERSION,
         )
         self._bus.publish(_presence(self._topics, self._name, presence))
+
+
+def _in_messages(leases: Sequence[wire.Lease]) -> list[list[wire.Lease]]:
+    """Split leases into those of each message."""
+    return [list(leases[at : at + MAX_LEASES]) for at in range(0, len(leases), MAX_LEASES)]
 
 
 def _failure(run: LeasedRun, error: Exception) -> RunComplete:

@@ -68,6 +68,11 @@ class RunOutbox:
     def has_unsent(self) -> bool:
         return self._sent < self._first + len(self._events)
 
+    def next_if_over(self, limit_bytes: int) -> bytes | None:
+        """Return the next event to send, if it is larger than ``limit_bytes``."""
+        event = self._events[self._sent - self._first]
+        return event if len(event) > limit_bytes else None
+
     def add(self, event: bytes, *, last: bool) -> None:
         """Append an event; ``last`` marks the run as complete."""
         self._write(event + b"\n")
@@ -87,17 +92,14 @@ class RunOutbox:
             # lost; what is in the file then is a beginning, which the next process reads as one.
             self.write_error = error.strerror or str(error)
 
-    def take(self, limit_bytes: int, *, even_if_larger: bool) -> list[bytes]:
-        """Return the next events to send, within ``limit_bytes``, and mark them as sent.
-
-        With ``even_if_larger`` the first event may exceed the limit.
-        """
+    def take(self, limit_bytes: int) -> list[bytes]:
+        """Return the next events to send, within ``limit_bytes``, and mark them as sent."""
         taken: list[bytes] = []
         index = self._sent - self._first
         while index < len(self._events):
             event = self._events[index]
             limit_bytes -= len(event)
-            if limit_bytes < 0 and (taken or not even_if_larger):
+            if limit_bytes < 0:
                 break
             taken.append(event)
             index += 1

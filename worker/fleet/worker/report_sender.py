@@ -7,6 +7,8 @@ are retransmitted.
 A message without a response in time, or that cannot be read, may have one run to blame for it. Its
 runs are suspects: each is sent alone, and less and less often, until its message has a response.
 All other runs go on meanwhile.
+
+An event that is too large for a message is sent in chunks first. Only its own run waits for that.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from dataclasses import dataclass
 import msgspec
 
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, ContentUpload
 from worker.fleet.worker.outbox import RunOutbox
 
-MAX_MESSAGE_BYTES = 256 * 1024
 LEASE_BYTES = 256
 """The size of a run's entry in a message, without its events."""
 RETRANSMIT_S = 2.0
@@ -55,6 +57,8 @@ class ReportSender:
         self._in_flight: list[AttemptKey] = []
         # When a suspect is sent again at the earliest, and the pause after that.
         self._suspects: dict[AttemptKey, tuple[float, float]] = {}
+        # The events that are sent in chunks, by run.
+        self._uploads: dict[AttemptKey, ContentUpload] = {}
         self.max_bytes = MAX_MESSAGE_BYTES
 
     def add(self, outbox: RunOutbox) -> None:
@@ -74,17 +78,57 @@ class ReportSender:
             return None
         runs, room = list[wire.RunReport](), self.max_bytes
         for outbox in self._due(now):
-            # Only the first event of a message may exceed its size: else it could never leave.
-            if outbox.has_unsent and (events := outbox.take(room, even_if_larger=not runs)):
-                room -= sum(map(len, events)) + LEASE_BYTES
-                raw = [msgspec.Raw(event) for event in events]
-                runs.append(wire.RunReport(lease=outbox.lease, events=raw))
+            if outbox.has_unsent and (report := self._report(outbox, room)) is not None:
+                room -= sum(len(bytes(event)) for event in report.events) + LEASE_BYTES
+                runs.append(report)
         if not runs:
             return None
         self._number += 1
         self._sent_at = now
         self._in_flight = [(run.lease.run_id, run.lease.attempt) for run in runs]
         return wire.Reports(number=self._number, runs=runs)
+
+    def _report(self, outbox: RunOutbox, room: int) -> wire.RunReport | None:
+        """Return the next events of a run that fit; ``None`` if there are none, or in chunks."""
+        if (event := outbox.next_if_over(self.max_bytes - LEASE_BYTES)) is not None:
+            return self._report_in_chunks(outbox, event)
+        raw = [msgspec.Raw(event) for event in outbox.take(room - LEASE_BYTES)]
+        return wire.RunReport(lease=outbox.lease, events=raw) if raw else None
+
+    def _report_in_chunks(self, outbox: RunOutbox, event: bytes) -> wire.RunReport | None:
+        key = outbox.lease.run_id, outbox.lease.attempt
+        upload = self._uploads.setdefault(key, ContentUpload(event))
+        if not upload.complete:
+            return None
+        outbox.take(len(event))
+        return wire.RunReport(lease=outbox.lease, content=upload.ref)
+
+    def chunks(self, now: float, max_message_bytes: int) -> list[wire.Chunk]:
+        """Return the chunks of large events to send now."""
+        return [
+            chunk
+            for upload in self._uploads.values()
+            for chunk in upload.due(now, max_message_bytes)
+        ]
+
+    def chunk_stored(self, stored: wire.ChunkStored) -> list[Refusal]:
+        """Handle the response to a chunk. Return the attempts whose event is refused."""
+        refused = []
+        for key, upload in list(self._uploads.items()):
+            if upload.ref.hash == stored.hash and stored.refused:
+                del self._uploads[key]
+                outbox = self._outboxes[key]
+                refused.append(self._refuse(outbox, stored.refused, -1, set_aside=True))
+            elif upload.ref.hash == stored.hash:
+                upload.stored(stored.offset)
+        return refused
+
+    def send_again(self, missing: wire.MissingContent) -> None:
+        """Send the chunks of contents again that the control plane does not have."""
+        for key, upload in self._uploads.items():
+            if upload.ref.hash in missing.hashes:
+                upload.restart()
+                self._outboxes[key].rewind()
 
     def _due(self, now: float) -> list[RunOutbox]:
         """Return the outboxes for the next message: a suspect, or all that are none."""
@@ -128,6 +172,8 @@ class ReportSender:
                 outbox.unreadable = f"event {ack.upto + 1} is missing"
                 refused.append(_renumbered(outbox, ack.upto + 1))
                 continue
+            if ack.upto >= outbox.first_seq:
+                self._uploads.pop((ack.run_id, ack.attempt), None)
             outbox.acknowledge(ack.upto)
             if outbox.complete and outbox.empty:
                 self.drop(outbox.lease)
@@ -180,6 +226,8 @@ class ReportSender:
     def restart(self) -> None:
         """Send all again that is not acknowledged: the control plane or the connection is new."""
         self._suspects.clear()
+        for upload in self._uploads.values():
+            upload.restart()
         self.rewind()
 
     def close(self) -> None:
@@ -190,6 +238,7 @@ class ReportSender:
     def drop(self, lease: wire.Lease) -> None:
         """Discard the events of an attempt."""
         self._suspects.pop((lease.run_id, lease.attempt), None)
+        self._uploads.pop((lease.run_id, lease.attempt), None)
         outbox = self._outboxes.pop((lease.run_id, lease.attempt), None)
         if outbox is not None:
             outbox.discard()

@@ -20,7 +20,6 @@ from typing import Any
 from worker.core.outcome import StepError
 from worker.engine.failures import Interrupted
 from worker.engine.image import Image
-from worker.engine.shared import runtime
 from worker.engine.ticker import Ticker
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.sandboxed_run import SandboxedRun, define
@@ -136,6 +135,7 @@ class RunnerRun(SandboxedRun):
         self.deadline.enter_context(self._engine.instance.run_until(self._deadline_s))
         self._used_before = self._engine.limit_memory(self._request.limits.memory_bytes)
         self._connect()
+        self._meter()
         return error
 
     def peak_bytes(self) -> int:
@@ -208,16 +208,18 @@ class Runner:
         self._programs[key] = Program(_unpickled(text))
 
 
-def serve_runs(channel: socket.socket, realm: Image, confinement: Confinement) -> None:
-    """Execute runs until the parent closes the channel."""
+def serve_runs(
+    channel: socket.socket, realm: Image, confinement: Confinement, *, metered: bool
+) -> None:
+    """Execute runs until the parent closes the channel; a ``metered`` runner counts fuel."""
     # It opens what it reads about this process's pages.
-    engine = Engine(realm)
+    engine = Engine(realm, metered=metered)
     open_figures()
     # A thread inherits the rules about files that are there when it starts. Those about calls
     # forbid to start one.
     confinement.restrict_files(Profile.JAVASCRIPT)
     runner = Runner(channel, realm, engine)
-    runtime().start_ticker()
+    engine.runtime.start_ticker()
     confinement.restrict_calls(Profile.JAVASCRIPT)
     runner.serve()
 

@@ -10,12 +10,15 @@ from worker.compiler.compiled_job import CompiledJob
 from worker.core.machine import EdgesEvaluated, EvaluateEdges
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, StepError
 from worker.core.scripted import build_input
+from worker.engine.calls import MOST_FUEL
+from worker.engine.failures import OutOfFuel
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.host_bridge import HostBridge
 from worker.sandbox.clock import Clock
 from worker.sandbox.event_writer import EventWriter
 from worker.sandbox.javascript.engine import Engine
 from worker.sandbox.javascript.runtime import JavaScript
+from worker.sandbox.limits import out_of_fuel
 from worker.sandbox.memory import peak_memory
 from worker.sandbox.protocol import FrameSender, RunRequest
 from worker.sandbox.python.steps import CompiledStep, compile_step, run_step
@@ -42,6 +45,7 @@ class SandboxedRun(StepExecutor):
         self._javascript = JavaScript(engine)
         self._python: dict[str, CompiledStep] = {}
         self._image_bytes = 0
+        self._is_metered = False
         self._initial_memory = peak_memory()
 
     def prepare(self) -> StepError | None:
@@ -52,12 +56,23 @@ class SandboxedRun(StepExecutor):
         self._initial_memory = peak_memory()
         self._engine.limit_memory(self._request.limits.memory_bytes)
         self._connect()
-        return define(self._javascript, self._engine, self._request)
+        error = define(self._javascript, self._engine, self._request)
+        self._meter()
+        return error
 
     def _needs_engine(self) -> bool:
         # The first calls copy pages and cost a fifth of a run that has Python steps alone.
         jobs = self._request.jobs.values()
         return bool(self._request.conditions) or not all(isinstance(job, str) for job in jobs)
+
+    def _meter(self) -> None:
+        # Last before the first step: what a runner keeps of a workflow takes no instructions again.
+        if self._request.realm.metered:
+            self._engine.instance.limit_fuel(self._request.limits.fuel or MOST_FUEL)
+            self._is_metered = True
+
+    def cost(self) -> int | None:
+        return self._engine.instance.fuel_used if self._is_metered else None
 
     def _connect(self) -> None:
         """Connect the engine with this run's clock, log and host."""
@@ -76,9 +91,18 @@ class SandboxedRun(StepExecutor):
         configuration = self._request.configurations.get(step.id, EMPTY)
         defaults = json.dumps(dict(step.state)) if step.state else EMPTY
         if step.language is Language.JAVASCRIPT:
-            credentials = self._request.credentials
-            return self._javascript.run(step, state, defaults, configuration, credentials)
+            texts = (state, defaults, configuration, self._request.credentials)
+            return self._execute_javascript(step, *texts)
         return self._execute_python(step, state, defaults, configuration)
+
+    def _execute_javascript(self, step: Step, *texts: str) -> Outcome:
+        try:
+            return self._javascript.run(step, *texts)
+        except OutOfFuel:
+            return Outcome(state=None, error=replace(self._out_of_fuel(), job_id=step.id))
+
+    def _out_of_fuel(self) -> StepError:
+        return out_of_fuel(self._request.limits)
 
     def _execute_python(self, step: Step, state: str, defaults: str, configuration: str) -> Outcome:
         # Compiled here and not by the parent: a code object cannot be pickled.
@@ -119,6 +143,9 @@ class SandboxedRun(StepExecutor):
         self._engine.date = self._clock.now_us
         try:
             return self._javascript.evaluate(effect.step, effect.edges, state)
+        except OutOfFuel:
+            error = replace(self._out_of_fuel(), job_id=effect.step.id)
+            return EdgesEvaluated(taken=(), state=state, error=error)
         finally:
             self._engine.date = self._clock.read
 

@@ -60,9 +60,9 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     harden()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not is_engine_prepared():
-        print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
     contents = RealmContents(*json.loads(sys.argv[2]))
+    if not is_engine_prepared(metered=contents.metered):
+        print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
     try:
         image = prepare_realm(contents)
     except (ScriptError, EngineFault, OSError, ValueError) as error:
@@ -71,7 +71,7 @@ def main() -> None:
         control.sendall(f"failed {json.dumps(str(error)[:MAX_REASON])}\n".encode())
         return
     # The instance of every run: a child inherits it, with the pages that only the image has.
-    engine = Engine(image)
+    engine = Engine(image, metered=contents.metered)
     leave_world()
     # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()
@@ -193,7 +193,8 @@ class Zygote:
         forbid_files()
         # Limits come after the request: reading it may need more than a run is allowed.
         if isinstance(request, RunnerRequest):
-            serve_runs(channel, self._image, self._confinement)
+            metered = self._engine.runtime.code.metered
+            serve_runs(channel, self._image, self._confinement, metered=metered)
         elif isinstance(request, ConditionRequest):
             limit_data(memory_of(request.request))
             self._confinement.confine(Profile.JAVASCRIPT)

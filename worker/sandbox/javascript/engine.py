@@ -53,10 +53,14 @@ class Engine:
     ``date()`` (microseconds since the epoch) are all that the realm can call.
     """
 
-    def __init__(self, image: Image | None = None) -> None:
-        """Start from an image of the realm, by default the one without installed adaptors."""
+    def __init__(self, image: Image | None = None, *, metered: bool = False) -> None:
+        """Start from an image of the realm, by default the one without installed adaptors.
+
+        A ``metered`` engine counts its instructions.
+        """
         self._reset_host()
-        self.instance = Instance(runtime(), image or realm_image(), self._serve)
+        self.runtime = runtime(metered=metered)
+        self.instance = Instance(self.runtime, image or realm_image(), self._serve)
         self._loads = 0
         self._is_restored = True
 
@@ -84,7 +88,7 @@ class Engine:
     def _replace(self, image: Image) -> None:
         # The memory of the spent instance is freed before the new one needs as much.
         del self.instance
-        self.instance = Instance(runtime(), image, self._serve)
+        self.instance = Instance(self.runtime, image, self._serve)
         self._loads = 0
 
     def _serve(self, operation: int, data: bytes) -> bytes:
@@ -179,6 +183,11 @@ def image_with(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Im
         return Image(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_image_prepared(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> bool:
+    """Return True where the image of the realm with these bundles is in the cache."""
+    return prepared_files().has(f"image-{_image_key(adaptors, libraries)}")
 
 
 def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:

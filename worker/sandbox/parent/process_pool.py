@@ -74,7 +74,8 @@ class ProcessPool:
         return zygote
 
     async def __aenter__(self) -> Self:
-        self.boot()
+        if not self._zygotes:
+            self.boot()
         return self
 
     async def __aexit__(self, *reason: object) -> None:

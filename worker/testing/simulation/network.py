@@ -86,6 +86,8 @@ OBSERVER = "observer"
 class Link:
     """Connection of a participant, which can be cut, restored, and end with its process."""
 
+    max_message_bytes = LocalBus.max_message_bytes
+
     def __init__(self, broker: SimulatedBroker, name: str, bus: LocalBus) -> None:
         self._broker, self.name, self._bus = broker, name, bus
         bus.name = name  # type: ignore[attr-defined]

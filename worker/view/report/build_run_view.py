@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from worker.core.events import RunComplete, RunLog, StepComplete
+from worker.core.events import RunComplete, RunLog, StepComplete, cost_of
 from worker.core.status import STATUSES, Status
 from worker.sinks.run_summary import summarize
-from worker.sinks.terminal_text import format_duration, one_line
+from worker.sinks.terminal_text import format_cost, format_duration, one_line
 from worker.view.graph.drawing import Annotations
 from worker.view.graph.text import shorten
 from worker.view.report.dataclips import EmbeddedDataclips
@@ -193,6 +193,7 @@ def _executions(
                 began=f"+{format_duration(max(0, execution.started.timestamp - began))}",
                 took=execution.took,
                 memory=_memory(execution.complete),
+                cost=_cost(execution.complete),
                 upstream=execution.upstream,
                 input=dataclips.index_of(execution.started.input_dataclip_id),
                 no_input=_no_input(execution),
@@ -207,6 +208,11 @@ def _executions(
 
 def _memory(complete: StepComplete | None) -> str:
     return f"{complete.mem / 2**20:.0f} MB" if complete and complete.mem else ""
+
+
+def _cost(complete: StepComplete | None) -> str:
+    cost = None if complete is None else cost_of(complete)
+    return "" if cost is None else f"{format_cost(cost)} instructions"
 
 
 # The reason is shown in place of the state: an empty box would look like an empty state.

@@ -71,6 +71,7 @@ class ExecutionView:
     began: str
     took: str
     memory: str
+    cost: str
     upstream: int | None
     input: int | None
     no_input: str

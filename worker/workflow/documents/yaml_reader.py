@@ -41,6 +41,9 @@ def parse(text: str, file: str) -> tuple[Any, YamlPositions]:
         _fail_marked(error, text, file)
     except yaml.YAMLError as error:
         _fail_unprintable(error, text, file)
+    except (ValueError, OverflowError) as error:
+        # The parser in Python converts numbers of escapes and directives as they come.
+        raise LoadError(f"not YAML: {error}", file=file) from None
     return builder.root, YamlPositions(builder.root, builder.start, builder.positions)
 
 
@@ -52,6 +55,11 @@ def _build(events: Iterator[yaml.Event], file: str) -> _Builder:
 
 
 _Positions = dict[str, int] | list[int]
+
+
+def is_plain_text(text: str) -> bool:
+    """Return whether the plain scalar ``text`` is read as that text, not as a number or a word."""
+    return not (text in _WORDS or _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text))
 
 
 class YamlPositions:

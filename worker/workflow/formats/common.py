@@ -11,6 +11,7 @@ from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, shorten
 from worker.workflow.documents.document import Document, parse_json, read_text
+from worker.workflow.formats.fleet_options import FLEET_OPTIONS, read_fleet_options
 from worker.workflow.limit_ranges import FILE_OPTIONS, file_option_problem
 from worker.workflow.model import Edge, EdgeKind, Language
 
@@ -25,7 +26,13 @@ _CONDITIONS = {
     "on_upstream_success": EdgeKind.SUCCESS,
     "on_upstream_fail": EdgeKind.FAILURE,
 }
-IDEMPOTENT = "idempotent"
+# Without kafka_configuration, which holds passwords.
+TRIGGER_KEYS = (
+    *("enabled", "timezone", "catch_up", "overlap", "cron_cursor_job_id", "cron_cursor_job"),
+    *("topic", "qos", "format", "filter", "idempotency", "retained", "reply", "reply_topic"),
+    *("custom_path", "auth", "webhook_reply", "webhook_response_config", "timeout_s", "max_mb"),
+)
+"""Keys of a trigger that a fleet uses, beside its type and its schedule."""
 _LIMITS = {
     "timeout": "run_timeout_ms",
     "runTimeoutMs": "run_timeout_ms",
@@ -140,20 +147,20 @@ def read_options(node: Cursor) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, option in node.items():
         limit = _LIMITS.get(key, key)
-        if key == IDEMPOTENT:
-            options |= read_idempotent(node)
-        elif limit not in FILE_OPTIONS:
+        if key in FLEET_OPTIONS:
+            continue
+        if limit not in FILE_OPTIONS:
             options[key] = option.value
         elif option.value is not None:
             if problem := file_option_problem(limit, option.value):
                 option.fail(problem)
             options[limit] = option.value
-    return options
+    return options if node.value is None else {**options, **read_fleet_options(node)}
 
 
-def read_idempotent(node: Cursor) -> dict[str, Any]:
-    """Read the key ``idempotent`` of a workflow or its options, as an option."""
-    return {IDEMPOTENT: True} if node.at(IDEMPOTENT).flag(default=False) else {}
+def read_trigger(node: Cursor) -> dict[str, Any]:
+    """Read the keys of a trigger that a fleet uses; deploying checks their values."""
+    return {key: value for key in TRIGGER_KEYS if (value := node.at(key).value) is not None}
 
 
 def read_globals(node: Cursor) -> str:

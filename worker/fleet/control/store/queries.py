@@ -22,9 +22,14 @@ MAX_ALERTS = 200
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 
 
+def matching_orders(query: OrderQuery) -> Select[Any]:
+    """Select the orders that match a query, all of them and in no order."""
+    return _matching(tables.ORDERS, query, searched=("id", "workflow", "tags"))
+
+
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
     """List the orders that match a query, newest first."""
-    matching = _newest(tables.ORDERS, query, searched=("id", "workflow"))
+    matching = _newest(tables.ORDERS, query, searched=("id", "workflow", "tags"))
     return [order_of(row) for row in connection.execute(matching).mappings()]
 
 
@@ -35,17 +40,32 @@ def runs(connection: Connection, query: RunQuery) -> list[RunRecord]:
 
 
 def _newest(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
-    """Select a page of a table's rows; ``query.search`` is a part of one ``searched`` column."""
+    """Select a page of a table's rows, newest first."""
     columns = table.c
-    matching = select(table).order_by(columns.created.desc(), columns.id).limit(query.limit)
-    for name in ("status", "project", "workflow"):
-        if (value := getattr(query, name)) is not None:
-            matching = matching.where(columns[name] == value)
+    page = _matching(table, query, searched=searched)
     if query.before is not None:
         older = columns.created < query.before
         if query.beyond is not None:
             older |= (columns.created == query.before) & (columns.id > query.beyond)
-        matching = matching.where(older)
+        page = page.where(older)
+    return page.order_by(columns.created.desc(), columns.id).limit(query.limit)
+
+
+def _matching(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
+    """Select rows of a table; ``query.search`` is a part of one ``searched`` column."""
+    columns = table.c
+    matching = select(table)
+    for name in ("status", "project", "workflow"):
+        if (value := getattr(query, name)) is not None:
+            matching = matching.where(columns[name] == value)
+    if query.since is not None:
+        matching = matching.where(columns.created >= query.since)
+    if query.until is not None:
+        matching = matching.where(columns.created < query.until)
+    if query.tag is not None:
+        tagged = select(_ORDERS.id).where(_ORDERS.tags.contains(f" {query.tag} ", autoescape=True))
+        of_order = columns.id if table is tables.ORDERS else columns.order_id
+        matching = matching.where(of_order.in_(tagged))
     if query.search:
         parts = (columns[name].icontains(query.search, autoescape=True) for name in searched)
         matching = matching.where(or_(*parts))
@@ -189,6 +209,7 @@ def summary(connection: Connection) -> dict[str, Any]:
     return {
         "orders": {row.status: row[1] for row in connection.execute(statuses)},
         "available": runs.get(RunPhase.AVAILABLE.value, 0),
+        "delayed": runs.get(RunPhase.DELAYED.value, 0),
         "leased": runs.get(RunPhase.CLAIMED.value, 0) + runs.get(RunPhase.STARTED.value, 0),
         "workers": int(connection.execute(online).scalar_one()),
     }

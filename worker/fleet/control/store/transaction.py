@@ -95,6 +95,17 @@ _WORKER = select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worke
 _DATACLIP = select(tables.DATACLIPS.c.text).where(
     tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
 )
+_DATACLIP_HEAD = select(func.substr(tables.DATACLIPS.c.text, 1, bindparam("characters"))).where(
+    tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
+)
+_OF_CONTENT = (tables.CHUNKS.c.owner == bindparam("o")) & (tables.CHUNKS.c.hash == bindparam("h"))
+_CHUNKS = select(tables.CHUNKS.c.place, tables.CHUNKS.c.data).where(_OF_CONTENT)
+# Each unfinished content once: its first chunk names the size of the whole.
+_UPLOADED_BYTES = select(func.coalesce(func.sum(tables.CHUNKS.c.size), 0)).where(
+    tables.CHUNKS.c.place == 0
+)
+_AGE_CHUNKS = update(tables.CHUNKS).where(_OF_CONTENT).values(received=bindparam("time"))
+_FORGET_CHUNKS = delete(tables.CHUNKS).where(tables.CHUNKS.c.received < bindparam("before"))
 _PLAN = select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan"))
 _PROJECT = (
     select(tables.PROJECTS.c.name)
@@ -124,6 +135,9 @@ _LEASED_WORKFLOWS = (
 )
 
 
+_COUNT_ASSIGNED = select(func.count()).where(
+    tables.RUNS.c.assigned > bindparam("since"), tables.RUNS.c.project == bindparam("name")
+)
 T = TypeVar("T")
 
 
@@ -158,6 +172,8 @@ class WorkerRow:
     capacity: int
     version: str
     since: int
+    heard: int = 0
+    host: str = ""
 
 
 class _IdentityMap(Generic[T]):
@@ -207,6 +223,7 @@ class Transaction:
         self._dataclips: dict[tuple[str, str], str] = {}
         self._projects: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._new_rows: dict[str, list[dict[str, Any]]] = {}
         # The queues of runs that are not written yet, each with the age of its oldest run.
         self._queued: dict[tuple[str, int], int] = {}
         self._reserved: list[str] = []
@@ -268,6 +285,11 @@ class Transaction:
     def leases_by_workflow(self, project: str) -> Counter[str]:
         rows = self.connection.execute(_LEASED_WORKFLOWS, {"name": project})
         return Counter({name: int(count) for name, count in rows})
+
+    def count_assigned(self, project: str, since: int) -> int:
+        """Count the runs of a project that were leased last after a time."""
+        values = {"name": project, "since": since}
+        return int(self.connection.execute(_COUNT_ASSIGNED, values).scalar_one())
 
     def waiting_runs(
         self, queue: ProjectQueue, count: int, full: Sequence[str]
@@ -368,6 +390,42 @@ class Transaction:
         self._dataclips[owner, id] = text
         self.add("clips", {"owner": owner, "id": id, "text": text})
 
+    def short_dataclip(self, owner: str, id: str, max_bytes: int) -> str | None:
+        """Return a dataclip of up to ``max_bytes``; ``None`` for a larger one. Empty: no such one.
+
+        A larger one is not read as a whole.
+        """
+        head = self._dataclips.get((owner, id))
+        if head is None:
+            key = {"owner": owner, "dataclip": id, "characters": max_bytes + 1}
+            head = self.connection.execute(_DATACLIP_HEAD, key).scalar() or ""
+        return head if len(head.encode()) <= max_bytes else None
+
+    # --- chunks -----------------------------------------------------------------------------------
+
+    def put_chunk(self, row: dict[str, Any]) -> None:
+        self.add("chunks", row)
+
+    def chunks(self, owner: str, hash: str) -> dict[int, bytes]:
+        """Read the chunks of a content, by their offsets."""
+        self.flush()
+        rows = self.connection.execute(_CHUNKS, {"o": owner, "h": hash})
+        return {row.place: row.data for row in rows}
+
+    def uploaded_bytes(self) -> int:
+        """Return the size of all contents whose chunks are stored."""
+        return int(self.connection.execute(_UPLOADED_BYTES).scalar_one())
+
+    def age_chunks(self, owner: str, hash: str, received: int) -> None:
+        """Set the time from which on the chunks of a content age."""
+        self.connection.execute(_AGE_CHUNKS, {"o": owner, "h": hash, "time": received})
+
+    def forget_chunks(self, before: int) -> None:
+        """Delete the chunks that were received before a time."""
+        self.connection.execute(_FORGET_CHUNKS, {"before": before})
+
+    # --- events -----------------------------------------------------------------------------------
+
     def put_event(self, event: EventRow) -> None:
         row = {name: getattr(event, name) for name in EventRow.__dataclass_fields__}
         self.add("events", row)
@@ -375,6 +433,16 @@ class Transaction:
     def add(self, table: str, row: dict[str, Any]) -> None:
         """Insert a row, unless there is one with its key."""
         self._rows.setdefault(table, []).append(row)
+
+    def add_new(self, table: str, row: dict[str, Any]) -> None:
+        """Insert a row; the transaction is repeated where another one has inserted its key."""
+        self._new_rows.setdefault(table, []).append(row)
+
+    def insert_if_missing(self, table: str, row: dict[str, Any]) -> bool:
+        """Insert a row now. Return False where there is one with its key."""
+        insert = _insert_missing(self._insert, table)
+        key = tables.METADATA.tables[table].primary_key.columns
+        return self.connection.execute(insert.returning(*key), row).first() is not None
 
     # --- checkpoints and alerts -------------------------------------------------------------------
 
@@ -427,10 +495,12 @@ class Transaction:
         # Plans are among these rows, and have to exist before the orders that refer to them.
         for name, rows in self._rows.items():
             self.connection.execute(_insert_missing(self._insert, name), rows)
+        for name, rows in self._new_rows.items():
+            self.connection.execute(tables.METADATA.tables[name].insert(), rows)
         self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
         self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
         self._write_queues()
-        self._rows, self._queued, self._reserved = {}, {}, []
+        self._rows, self._new_rows, self._queued, self._reserved = {}, {}, {}, []
         self._unfinished.clear()
         self._accepted.clear()
 

@@ -156,6 +156,7 @@ function about(run, execution, step) {
     ["began", execution.began],
     ["took", execution.took],
     ["memory", execution.memory],
+    ["cost", execution.cost],
     ["after", before && button(before.name, () => chooseExecution(run, execution.upstream))],
   ];
   const shown = facts.filter(([, value]) => value);

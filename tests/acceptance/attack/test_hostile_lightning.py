@@ -1,0 +1,117 @@
+"""Attacks by the server of Lightning, or by somebody between it and the worker."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.lightning import attached, job, plan
+from tests.support.services import Asked, serving
+from worker.cli import fetch
+from worker.errors import UsageError
+from worker.lightning.run_plan import RunPlanError, read_input, read_run_plan
+from worker.lightning.worker_tokens import RunTokenError, read_run_token
+from worker.runner.pool import Pool
+from worker.testing.lightning import Server
+
+
+def token(claims: bytes) -> str:
+    parts = (b'{"alg":"RS256","typ":"JWT"}', claims, b"x")
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+ODD_TOKENS = {
+    "expires in 10^400 s": token(b'{"exp":1' + b"0" * 400 + b"}"),
+    "number of 5000 digits": token(b'{"exp":' + b"9" * 5000 + b"}"),
+    "nested": token(b'{"exp":' + b"[" * 100_000 + b"}"),
+    "list": token(b"[1]"),
+    "no number": token(b'{"exp":NaN}'),
+    "half a pair": "\ud800",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("text", ODD_TOKENS.values(), ids=ODD_TOKENS)
+def test_an_odd_token_is_that_of_one_run(text: str) -> None:
+    """Tries to stop a worker, by the token of one run that it claims."""
+    assert read_run_token("a", text, None).expires_s < 1e11
+    with pytest.raises(RunTokenError):
+        read_run_token("a", text, "no key")
+
+
+class OddServer(Server):
+    """Server whose first claims bring odd runs."""
+
+    def __init__(self, *odd: Any) -> None:
+        super().__init__()
+        self.odd = list(odd)
+
+    def _claim(self, frame: Any) -> Any:
+        return self.odd.pop() if self.odd else super()._claim(frame)
+
+
+async def test_a_worker_goes_on_claiming_after_odd_answers() -> None:
+    """Tries to stop a worker, by answers to its claims."""
+    odd: list[Any] = [{"runs": [{"id": "a", "token": text}]} for text in ODD_TOKENS.values()]
+    odd += [None, 5, {"runs": 5}, {"runs": [None, [], {"id": "../../x", "token": "t"}]}]
+    server = OddServer(*odd)
+    async with Pool(1) as pool, server, attached(server, pool):
+        run = await server.wait(server.add_run(plan(job("fn(s => s);")), {"data": {}}))
+    assert run.state == "success" and server.odd == []
+
+
+def test_limits_out_of_range_are_the_nearest() -> None:
+    """Tries to lose a run: with limits that nothing can hold."""
+    options = {
+        "run_timeout_ms": 10**400, "run_memory_limit_mb": 0.5, "payload_limit_mb": 1e300,
+        "log_payload_limit_mb": float("nan"),
+    }  # fmt: skip
+    limits = read_run_plan({"jobs": [], "options": options}).limits
+    assert (limits.timeout_s, limits.memory_mb, limits.payload_mb) == (86_400, 8, 1000)
+    assert limits.log_payload_mb == 1
+
+
+@pytest.mark.parametrize("content", [b'{"a":1e999}', b'{"a":NaN}', b"[" * 100_000, b"\xff"])
+def test_a_dataclip_that_is_no_json_is_refused(content: bytes) -> None:
+    """Tries to end a run as a defect of the worker."""
+    with pytest.raises(RunPlanError):
+        read_input(content)
+
+
+def fetched(body: bytes, **headers: str) -> bytes:
+    def respond(asked: Asked) -> tuple[int, dict[str, str], bytes]:
+        return 200, headers, body
+
+    with serving(respond) as service:
+        return fetch.get_project(service.url(), "p", "t", as_yaml=False)
+
+
+def test_a_project_that_decompresses_to_any_size_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tries to fill the memory of who fetches a project."""
+    monkeypatch.setattr(fetch, "MAX_PROJECT_BYTES", 1024 * 1024)
+    with pytest.raises(UsageError, match="over the limit of 1 MB"):
+        fetched(gzip.compress(bytes(4 * 1024 * 1024)), **{"content-encoding": "gzip"})
+
+
+@pytest.mark.parametrize("body", [b'{"data":' + b"[" * 100_000, b"[]", b"{}", b"\xff"])
+def test_an_answer_that_is_no_project_is_refused(body: bytes) -> None:
+    with pytest.raises(UsageError, match="has sent no project"):
+        fetched(body)
+
+
+@pytest.mark.parametrize("address", ["http://u:p4zz@[", "http://u:p4zz@h:99999", "u:p4zz@h"])
+def test_no_error_names_the_password_of_an_address(address: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        fetch.get_project(address, "p", "t", as_yaml=False)
+    assert "p4zz" not in str(caught.value) or "://" not in address
+
+
+def test_json_of_a_project_is_kept() -> None:
+    assert json.loads(fetched(b'{"data": {"name": "p"}}')) == {"name": "p"}

@@ -1,0 +1,35 @@
+"""Options of a workflow for a fleet: ``idempotent``, and ``retry``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from worker.workflow.documents.cursor import Cursor
+from worker.workflow.order_retry import OrderRetry
+
+IDEMPOTENT = "idempotent"
+RETRY = "retry"
+FLEET_OPTIONS = (IDEMPOTENT, RETRY)
+
+
+def read_fleet_options(node: Cursor) -> dict[str, Any]:
+    """Read the keys of a workflow, or of its options, that matter to a fleet."""
+    return {**_read_idempotent(node), **_read_retry(node.at(RETRY))}
+
+
+def _read_idempotent(node: Cursor) -> dict[str, Any]:
+    return {IDEMPOTENT: True} if node.at(IDEMPOTENT).flag(default=False) else {}
+
+
+def _read_retry(node: Cursor) -> dict[str, Any]:
+    if node.value is None:
+        return {}
+    try:
+        # A number of times alone is the shortest form.
+        value = {"times": node.value} if isinstance(node.value, int) else node.value
+        policy = msgspec.convert(value, OrderRetry)
+    except msgspec.ValidationError as error:
+        node.fail(str(error))
+    return {RETRY: msgspec.to_builtins(policy)}
