@@ -53,8 +53,8 @@ MAX_REASON = 500
 def main() -> None:
     """Serve the parent on the socket whose descriptor is the first argument.
 
-    The second argument is the :class:`RealmContents` as JSON, or empty for the usual ones; the third
-    is the user's cache folder.
+    The second argument is the :class:`RealmContents` as JSON, or empty for the usual ones, and the
+    third the user's cache folder.
     """
     # Not in the environment that this process is started with: it stays readable under /proc.
     os.environ["WORKER_CACHE"] = sys.argv[3]
