@@ -65,7 +65,8 @@ class ZygoteClient:
     """
 
     def __init__(self, realm: RealmContents = USUAL_REALM) -> None:
-        module, contents = "worker.sandbox.child.zygote", json.dumps(realm)
+        module, usual = child_process.ZYGOTE
+        contents = usual if realm == USUAL_REALM else json.dumps(realm)
         self._process, self._control = child_process.start(module, contents)
         self._names = itertools.count()
         self._broken = False
