@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench import confinement, engine, fleet, lightning, locales, recordings, replays, runners
+from bench import (
+    bombs,
+    confinement,
+    engine,
+    fleet,
+    lightning,
+    locales,
+    recordings,
+    replays,
+    runners,
+)
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
@@ -218,6 +228,7 @@ async def main() -> None:
 if __name__ == "__main__":
     asyncio.run(runners.main())
     asyncio.run(confinement.main())
+    bombs.main()
     engine.main()
     asyncio.run(main())
     recordings.main(row)
