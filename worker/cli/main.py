@@ -99,7 +99,7 @@ SECTIONS = {
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
         LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
         LazyCommand("orders", "worker.cli.orders:orders", "List, show and change work orders."),
-        LazyCommand("runs", "worker.cli.runs:runs", "List, show, retry and cancel runs."),
+        LazyCommand("runs", "worker.cli.runs:runs", "List, show, record, retry and cancel runs."),
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
         LazyCommand(
             "workflows", "worker.cli.workflows:workflows",

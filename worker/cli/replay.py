@@ -36,6 +36,7 @@ from worker.runner.pool import Pool
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
+from worker.util.plural import count_of
 from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -313,5 +314,5 @@ def _write_cases(paths: list[Path], target: Path) -> int:
             raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(path))
         recordings.append(recording)
     write_case(recordings, target)
-    print(f"wrote {len(recordings)} cases to {printable(str(target))}")
+    print(f"wrote {count_of(len(recordings), 'case')} to {printable(str(target))}")
     return 0
