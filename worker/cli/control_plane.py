@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 @option("--lost-retries", type=WholeNumberRange(0, 1000), default=3, show_default=True,
         metavar="N",
         help="New runs of an order whose workflow is idempotent, after lost ones.")  # fmt: skip
+@option("--state-expiry", type=DURATION, default=86_400.0, metavar="SECONDS",
+        help="Time that the broker retains the state of an ended run, such as 2h.  "
+             "[default: a day]")  # fmt: skip
 @option("--shared", is_flag=True,
         help="Share the messages with other control planes of this store.")  # fmt: skip
 @option("--alert-command", default="", metavar="COMMAND",
@@ -71,6 +74,7 @@ def control_plane(
     retain_days: float,
     message_limit: float,
     lost_retries: int,
+    state_expiry: float,
     shared: bool,
     alert_command: str,
     alert_webhook: str,
@@ -126,6 +130,8 @@ def control_plane(
             retain_days=retain_days,
             message_limit_mb=message_limit,
             lost_retries=lost_retries,
+            state_expiry_s=state_expiry,
+            shared=shared,
         ),
         notifier=AlertNotifier(command=alert_command, webhook=alert_webhook),
         cloudevents=cloudevents,

@@ -24,6 +24,7 @@ from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.metrics import Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import random_hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ def settings(
     retain_days: float,
     message_limit_mb: float,
     lost_retries: int,
+    state_expiry_s: float,
+    shared: bool,
 ) -> Settings:
     """Build the settings of a control plane. Raises UsageError where they contradict."""
     if disconnect_grace_s > lease_s:
@@ -59,6 +62,8 @@ def settings(
         retain_s=retain_days * 86_400,
         max_payload_bytes=int(message_limit_mb * 2**20),
         lost_retries=lost_retries,
+        state_expiry_s=int(state_expiry_s),
+        shared=shared,
     )
 
 
@@ -95,9 +100,9 @@ def build_control_plane(
     bus = MqttBus(
         connection.address,
         *topics.for_control(shared=options.shared),
-        # Several control planes of one store share a broker: each needs another client id.
+        # A client id that nobody can guess: whoever connects with the same one takes it over.
         max_packet_bytes=connection.max_packet_bytes,
-        id=f"control-{id}",
+        id=f"control-{id}-{random_hex(8)}",
         will=control_will(topics, id),
     )
     encode: Callable[[Message], Message] = lambda message: message  # noqa: E731

@@ -94,6 +94,7 @@ class _Follower:
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     state: Status | None = None
+    revision: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -535,7 +536,11 @@ class Client:
         if follower is None:
             return
         if levels[-1] == "state":
-            follower.state = Status(wire.decode(wire.RunState, payload).status)
+            state = wire.decode(wire.RunState, payload)
+            # Control planes that share a store publish in no common order.
+            if state.revision < follower.revision:
+                return
+            follower.state, follower.revision = Status(state.status), state.revision
         else:
             events = wire.decode(wire.RunEvents, payload).events
             follower.events += [msgspec.json.decode(bytes(event)) for event in events]

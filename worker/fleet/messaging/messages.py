@@ -137,6 +137,7 @@ class Presence(Payload, frozen=True):
     capacity: Annotated[int, Meta(ge=0, le=100_000)] = 0
     draining: bool = False
     version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
+    host: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
 
 
 class Claim(Payload, frozen=True):
@@ -357,11 +358,24 @@ def report_number(payload: bytes) -> int | None:
 Response = Assignment | Starts | Acks | Fetched | ChunkStored | MissingContent
 
 
+class NameRefusal(Payload, frozen=True):
+    """The name of ``incarnation`` is held by another one, the ``holder``, ``since`` a time."""
+
+    incarnation: Id
+    holder: Id
+    host: str
+    since: int
+
+
 class Command(Payload, frozen=True):
-    """A command to a worker: stop runs and report them, or stop them without reports."""
+    """A command to a worker: stop runs and report them, or stop them without reports.
+
+    ``refused``: an incarnation may not use the name, and claims no runs until it may.
+    """
 
     cancel: list[Attempt] = []
     abandon: list[Attempt] = []
+    refused: NameRefusal | None = None
 
 
 # --- clients --------------------------------------------------------------------------------------
@@ -517,7 +531,7 @@ FROM_WORKERS: dict[str, type[Any]] = {
 
 
 class RunState(Payload, frozen=True, omit_defaults=False):
-    """The state of a run, retained.
+    """The state of a run, retained. A state with a lower ``revision`` than one before is old.
 
     A run is not leased before ``not_before``, and rejected where it has not started by
     ``start_by``; ``retries`` counts the automatic retries in a row that led to it. ``started`` and
@@ -541,13 +555,17 @@ class RunState(Payload, frozen=True, omit_defaults=False):
     error_type: str | None = None
     error_message: str | None = None
     skew: int | None = None
+    revision: int = 0
     not_before: int | None = None
     start_by: int | None = None
     retries: int = 0
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):
-    """The state of an order: that of its last run. ``unique`` is its key, if it has one."""
+    """The state of an order: that of its last run. ``unique`` is its key, if it has one.
+
+    ``revision`` is as that of a run.
+    """
 
     order_id: Id
     project: Id
@@ -560,6 +578,7 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     last_run: str | None = None
     unique: str | None = None
     tags: list[str] = []
+    revision: int = 0
 
 
 class Alert(Payload, frozen=True, omit_defaults=False):
