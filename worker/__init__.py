@@ -267,4 +267,4 @@ __all__ = [
 ]
 
 # On first use: the process that forks runs and `worker --help` need next to nothing of this.
-__getattr__, __dir__ = lazy_exports(__name__, _MODULES)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES, ("testing",))

@@ -122,7 +122,7 @@ def write(path: Path, content: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere.yaml",), "nowhere.yaml: cannot be read: No such file"),
+        (("nowhere.yaml",), "nowhere.yaml: there is no such file"),
         (("graphs",), "graphs"),
         ((*GOOD, "--only", "a", "--start-at", "b"), "--only starts and stops at one step"),
         ((*GOOD, "--json", "--output", "-"), "both write to stdout"),
@@ -287,3 +287,10 @@ def test_a_command_of_the_fleet_names_its_extra(command: str) -> None:
 @pytest.mark.parametrize("command", ["start", "submit", "watch", "run"])
 def test_other_commands_need_no_extra(command: str) -> None:
     assert run_without_fleet(command, "--help").returncode == 0
+
+
+def test_a_workflow_comes_from_stdin() -> None:
+    plan = '{"workflow": {"steps": [{"id": "a", "expression": "export default [() => ({n: 1})]"}]}}'
+    command = [*WORKER, "run", "-", "-O"]
+    done = subprocess.run(command, cwd=ROOT, input=plan, text=True, capture_output=True)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"n": 1})

@@ -217,8 +217,8 @@ def test_a_run_that_is_listed_is_checked_by_its_own_expectation(tmp_path: Path) 
         "expect": {"runs": [{"status": "success"}, {"status": "failed"}]},
     }
     assert check(tmp_path, **case) == [
-        "run 1: expected status success, found failed (JobError: scripted)",
-        "run 2: expected status failed, found success",
+        "run 1: expected status success, found failed (JobError: scripted), after a ✓ → ok ✗",
+        "run 2: expected status failed, found success, after a ✓ → ok ✓",
     ]
 
 

@@ -383,7 +383,7 @@ def test_a_checkout_cannot_lead_out_of_its_folder(checkout: Path, root: Any) -> 
 
 def test_outside_of_a_checkout_a_name_is_a_file_that_is_not_there(tmp_path: Path) -> None:
     done = call_worker("run", "nightly", cwd=tmp_path)
-    assert done.returncode == 2 and "nightly: cannot be read" in done.stderr
+    assert done.returncode == 2 and "no workflow 'nightly'" in done.stderr
 
 
 # --- pipes ----------------------------------------------------------------------------------------

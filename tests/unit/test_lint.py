@@ -267,4 +267,4 @@ def test_the_exit_code_follows_the_severity_that_is_asked_for(level: str, code: 
 
 def test_an_unreadable_file_is_said_in_a_line() -> None:
     done = command("nowhere.yaml")
-    assert done.returncode == 2 and "cannot be read" in done.stderr
+    assert done.returncode == 2 and "there is no such file" in done.stderr

@@ -308,3 +308,18 @@ def test_an_expression_that_is_missing_is_warned_of() -> None:
     jobs = {name: {"body": "export default []"} for name in "ab"}
     loaded = worker.load({"workflows": {"w": {"jobs": jobs, "edges": {"a->b": edges}}}})
     assert "there is no condition_expression" in loaded.warnings[0].message
+
+
+def test_an_edge_without_a_condition_is_warned_of() -> None:
+    jobs = [{"id": name, "expression": "export default []"} for name in "ab"]
+    jobs[0]["next"] = {"b": {"label": "then"}}  # type: ignore[assignment]
+    loaded = worker.load({"steps": jobs})
+    assert edges_of(loaded)[0].kind is EdgeKind.NEVER
+    assert "never taken; write condition: always" in loaded.warnings[0].message
+    jobs[0]["next"] = {"b": {"condition": False}}  # type: ignore[assignment]
+    assert worker.load({"steps": jobs}).warnings == ()
+
+
+def test_the_adaptor_of_a_job_can_be_a_text(tmp_path: Path) -> None:
+    (tmp_path / "job.js").write_text("fn(s => s)")
+    assert worker.load(tmp_path / "job.js", adaptors="http").steps[0].adaptors == ("http",)

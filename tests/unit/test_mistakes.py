@@ -35,7 +35,7 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "own"))
     monkeypatch.delenv("WORKER_MQTT", raising=False)
     # None of them comes to a run, so nothing has to be ready for one.
-    monkeypatch.setattr(Pool, "boot", lambda self: None)
+    monkeypatch.setattr(Pool, "boot", lambda self, **_: None)
     option_sources._read_env.cache_clear()
     option_sources._read_toml.cache_clear()
 

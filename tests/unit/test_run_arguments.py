@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,23 @@ def test_a_result_has_its_steps_a_dict_and_a_report(tmp_path: Path) -> None:
     assert "<!doctype html>" in page.read_text().lower()
     with pytest.raises(worker.UsageError, match="expected a Result"):
         worker.report({}, tmp_path / "x.html")  # type: ignore[arg-type]
+
+
+def test_a_step_is_named_from_python_as_on_the_command_line() -> None:
+    assert options_of(WORKFLOW, None, {"start": "B", "end": "b"}).start == "b"
+    with pytest.raises(worker.UsageError, match=r"only=: there is no step 'c'"):
+        options_of(WORKFLOW, None, {"only": "c"})
+
+
+def test_a_result_fits_a_line_of_a_notebook() -> None:
+    failure = worker.StepError(type="JobError", message="no")
+    result = worker.Result(
+        run_id="r", status=worker.Status.FAILED, error=failure, final_text=None, events=(),
+        duration=1500,
+    )  # fmt: skip
+    assert repr(result) == "<Result failed (JobError: no) in 1.5 ms: no step>"
+
+
+def test_the_package_of_tests_needs_no_import_of_its_own() -> None:
+    script = "import worker; worker.testing.load_cases"
+    subprocess.run([sys.executable, "-c", script], check=True)

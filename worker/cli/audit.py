@@ -16,6 +16,7 @@ from worker.replay.recording import is_recording, read_content
 from worker.sinks.journal import is_journal, recover_journal
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
+from worker.workflow.documents.near_files import suggest_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def _find_logs(paths: Sequence[Path]) -> Iterator[Path]:
         elif path.exists():
             yield path
         else:
-            raise UsageError(f"there is no journal or recording {path}")
+            raise UsageError(f"there is no journal or recording {path}{suggest_file(path)}")
 
 
 def _is_log(path: Path) -> bool:

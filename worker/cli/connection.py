@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +48,21 @@ class BrokerConnection:
                 return await request(client)
 
         try:
-            return asyncio.run(connected())
+            with self.remedies():
+                return asyncio.run(connected())
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+
+    @contextmanager
+    def remedies(self) -> Iterator[None]:
+        """Add the broker and a remedy to the error of a fleet that does not answer."""
+        try:
+            yield
         except NoAnswer as error:
             named = str(self.address) in str(error)
             broker = "" if named else f"the broker is {self.address}: "
             hint = f"{broker}--mqtt names another broker, worker dev starts a fleet"
             raise NoAnswer(f"{error} ({hint})") from error
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
 
 
 def parse(

@@ -16,6 +16,7 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
+from worker.fleet.control.triggers.deploying import check_registry
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
@@ -89,13 +90,16 @@ def build_control_plane(
 ) -> ControlPlane:
     """Build a control plane that is not connected yet."""
     topics, id = connection.topics, incarnation()
+    registry = _registry(options, log)
+    with store.read() as rows:
+        check_registry(rows, registry)
     processor = MessageProcessor(
         store,
         topics=topics,
         settings=options.settings,
         policy=options.policy,
         secrets_at_rest=options.secrets,
-        registry=_registry(options, log),
+        registry=registry,
     )
     bus = MqttBus(
         connection.address,

@@ -12,6 +12,7 @@ import click
 
 from worker.cli.options import (
     PATH,
+    WORKFLOW_PATH,
     command,
     jobs,
     option,
@@ -49,7 +50,7 @@ from worker.workflow.step_names import find_step
 
 
 @command()
-@click.argument("file", type=PATH)
+@click.argument("file", type=WORKFLOW_PATH)
 @pick_workflow
 @option("--input", "-i", "input_file", type=PATH, metavar="FILE",
         help="Input state, as JSON; what it decides is not varied.")  # fmt: skip

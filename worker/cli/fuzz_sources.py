@@ -13,6 +13,7 @@ from worker.fuzzing.from_schema import draw_samples
 from worker.replay.recording import is_recording, read_recording
 from worker.testing.from_recording import case_fields
 from worker.workflow.documents.document import parse_json, read_document, read_text
+from worker.workflow.documents.near_files import suggest_file
 
 _SIZE_LIMIT_BYTES = 100 * 2**20
 _SCHEMA_SAMPLES = 50
@@ -57,7 +58,7 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
         elif source.exists():
             yield source
         else:
-            raise UsageError(f"there is no file or folder {source}")
+            raise UsageError(f"there is no file or folder {source}{suggest_file(source)}")
 
 
 def _dataclips(file: Path, seed: int) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from worker.cli.files import write_file
-from worker.cli.options import PATH, command, option, pick_workflow
+from worker.cli.options import PATH, WORKFLOW_PATH, command, option, pick_workflow
 from worker.cli.value_types import OneOf
 from worker.core.compile_plan import compile_plan
 from worker.errors import PlanError
@@ -22,7 +22,7 @@ STDOUT = Path("-")
 
 
 @command()
-@click.argument("file", type=PATH)
+@click.argument("file", type=WORKFLOW_PATH)
 @pick_workflow
 @option("--output", "-o", type=PATH, metavar="FILE|-",
         help="Write to FILE; its suffix gives the format.  [default: Mermaid, to -]")  # fmt: skip

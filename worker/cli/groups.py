@@ -65,12 +65,19 @@ class LazyGroup(click.Group):
             warn_renamed(args[0], name)
         # click would suggest only names of commands that are imported already.
         if name not in self._by_name and not ctx.resilient_parsing:
-            from difflib import get_close_matches
-
-            close = get_close_matches(name, self._by_name, n=1)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
-            ctx.fail(f"unknown command '{name}'{hint}")
+            ctx.fail(f"unknown command '{name}'{self._hint(ctx, name)}")
         return super().resolve_command(ctx, [name, *args[1:]])
+
+    def _hint(self, ctx: click.Context, name: str) -> str:
+        from difflib import get_close_matches
+
+        from worker.cli.other_tools import command_elsewhere
+
+        # Before a similar name: `docs` of the openfn command is not our `doctor`.
+        if ctx.parent is None and (here := command_elsewhere(name)):
+            return f" (here: {here})"
+        close = get_close_matches(name, self._by_name, n=1)
+        return f" (did you mean '{close[0]}'?)" if close else ""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # One width for all sections: each alone would have its own column.
@@ -95,6 +102,7 @@ class NounGroup(LazyGroup):
     """Group named after what it lists, where ``list`` and ``show`` can be left out.
 
     ``worker orders`` is ``worker orders list``, ``worker orders ID`` is ``worker orders show ID``.
+    A group without ``list`` prints its help.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -102,13 +110,13 @@ class NounGroup(LazyGroup):
         spelled_out = bool(args) and (args[0] in self._by_name or args[0] in help_names)
         # A completion without arguments completes the names of the subcommands.
         if not spelled_out and (args or not ctx.resilient_parsing):
-            args = [self._implied(ctx, args), *args]
+            args = [*self._implied(ctx, args), *args]
         return super().parse_args(ctx, args)
 
-    def _implied(self, ctx: click.Context, args: list[str]) -> str:
-        """Return ``show`` where the arguments hold an id, else ``list``."""
+    def _implied(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return ``show`` where the arguments hold an id, else ``list``; nothing without a list."""
         if "show" not in self._by_name:
-            return "list"
+            return ["list"]
         # Only a parser that knows the options of both can distinguish an id from an option's value.
         commands = (self.get_command(ctx, name) for name in ("list", "show"))
         options: dict[str, click.Parameter] = {
@@ -121,4 +129,7 @@ class NounGroup(LazyGroup):
         probe = click.Command(self.name, params=list(options.values()))
         parser = probe.make_parser(click.Context(probe, resilient_parsing=True))
         _, ids, _ = parser.parse_args(list(args))
-        return "show" if ids else "list"
+        # Neither has a second argument: the first one is a misspelt subcommand.
+        if len(ids) > 1:
+            return []
+        return ["show"] if ids else ["list"] if "list" in self._by_name else []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from worker.cli.options import PATH, command, option, pick_workflow
+from worker.cli.options import WORKFLOW_PATH, command, option, pick_workflow
 from worker.cli.value_types import OneOf
 from worker.cli.workflow_files import find_workflow_files
 from worker.errors import LoadError
@@ -19,7 +19,7 @@ from worker.sinks.terminal_text import printable
 
 
 @command()
-@click.argument("files", type=PATH, nargs=-1, required=True)
+@click.argument("files", type=WORKFLOW_PATH, nargs=-1)
 @pick_workflow
 @option("--format", type=OneOf(["text", "json", "sarif", "github"]), default="text",
         show_default=True, help="Format of the findings.")  # fmt: skip
@@ -32,6 +32,7 @@ def lint(*, files: tuple[Path, ...], workflow: str | None, format: str, fail_on:
     # worker-lint: ignore W008 -- the newest is wanted
 
     FILES are workflows, folders and patterns; cases and other files among them are skipped.
+    Without FILES, it is the current folder.
 
     \b
     Examples:

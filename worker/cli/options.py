@@ -20,6 +20,22 @@ from worker.workflow.limit_ranges import RANGES
 PATH = click.Path(path_type=Path)
 
 
+class _WorkflowPath(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # A device is read like any other file, so nothing else has to know about stdin.
+        return super().convert("/dev/stdin" if value == "-" else value, param, ctx)
+
+
+WORKFLOW_PATH = _WorkflowPath(path_type=Path)
+"""Path of a workflow; ``-`` is stdin."""
+
+
+def check_stdin(file: Path | None, input_file: str | None) -> None:
+    """Raise UsageError where the workflow and the input would both be read from stdin."""
+    if file == Path("/dev/stdin") and input_file == "-":
+        raise click.UsageError("the workflow and --input both read stdin: choose a file for one")
+
+
 # Bounded, as an event loop or a lock cannot wait longer than a few centuries.
 POSITIVE = NumberRange(min=0, min_open=True, max=10**9)
 DURATION = NumberRange(min=0, min_open=True, max=10**9, units=SECONDS)

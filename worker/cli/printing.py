@@ -97,13 +97,21 @@ def print_order(order: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(dumps({key: value for key, value in order.items() if key != "run"}), flush=True)
         return
-    print(f"{_status(order)}  {order['order_id']}  {_when(order['created'])}  {_where(order)}")
+    when = format_time(order["created"])
+    print(f"{_status(order)}  {order['order_id']}  {when}  {_where(order)}")
     if order.get("last_run"):
         print(f"    run {order['last_run']} ({order['runs']} in all)")
     if order.get("tags"):
         print(f"    tags {printable(' '.join(order['tags']))}")
     if order.get("reason"):
         print(f"    {one_line(order['reason'])}")
+
+
+def print_action(action: Mapping[str, Any]) -> None:
+    """Print who did what with an order, as an indented line."""
+    client = printable(action["client"] or "somebody without a name")
+    detail = f" ({one_line(action['detail'], 80)})" if action["detail"] else ""
+    print(f"    {format_time(action['at'])}  {printable(action['action'])} by {client}{detail}")
 
 
 def print_run(run: Mapping[str, Any], *, as_json: bool) -> None:
@@ -113,9 +121,11 @@ def print_run(run: Mapping[str, Any], *, as_json: bool) -> None:
         return
     at = f" on {run['worker']}" if run.get("worker") else ""
     again = f", attempt {run['attempt']}" if run["attempt"] > 1 else ""
-    print(f"{_status(run)}  {run['run_id']}  {_when(run['created'])}  {_where(run)}{at}{again}")
+    print(
+        f"{_status(run)}  {run['run_id']}  {format_time(run['created'])}  {_where(run)}{at}{again}"
+    )
     if run["status"] == "pending" and (run.get("not_before") or 0) > now_us():
-        print(f"    not before {_when(run['not_before'])}")
+        print(f"    not before {format_time(run['not_before'])}")
     if run.get("error_type") or run.get("error_message"):
         type = f"{run['error_type']}: " if run.get("error_type") else ""
         error = f"{type}{run.get('error_message') or ''}"
@@ -143,5 +153,5 @@ def _where(of: Mapping[str, Any]) -> str:
     return f"{printable(of['project'])}/{one_line(of['workflow'], 80)}"
 
 
-def _when(time_us: int) -> str:
+def format_time(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")

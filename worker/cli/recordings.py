@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from worker.adaptors.http.exchange import Exchange
-from worker.cli.groups import LazyCommand, LazyGroup
+from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import PATH, command, option
 from worker.core.events import AnyEvent, Dataclip, RunComplete, RunLog, to_json
 from worker.core.execution import Execution, executions
@@ -32,13 +32,14 @@ STATE_LIMIT = 300
 """The most characters of a state that are printed; ``--json`` prints all."""
 
 
-@click.group(cls=LazyGroup, sections=SECTIONS)
+@click.group(cls=NounGroup, sections=SECTIONS)
 def recording() -> None:
     """Look into recordings.
 
     \b
     Examples:
-      worker recording show runs/first.jsonl
+      worker recording runs/first.jsonl
+      worker recording show runs/first.jsonl --json
     """
 
 

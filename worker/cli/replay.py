@@ -36,6 +36,7 @@ from worker.runner.pool import Pool
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -108,7 +109,7 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
         elif path.exists():
             recordings.append(path)
         else:
-            raise UsageError(f"there is no recording {path}")
+            raise UsageError(f"there is no recording {path}{suggest_file(path)}")
     if not recordings:
         raise UsageError("no recordings found (worker run --record FILE makes one)")
     return recordings
@@ -201,7 +202,9 @@ def _kind(outcome: Replay | WorkerError) -> str:
 def _as_text(path: Path, outcome: Replay | WorkerError, alone: bool) -> list[str]:
     name = printable(str(path))
     if isinstance(outcome, WorkerError):
-        return [f"✗ {name}: {printable(str(outcome))}"]
+        # An error of the file begins with its name.
+        text = printable(str(outcome)).removeprefix(f"{name}: ")
+        return [f"✗ {name}: {text}"]
     lines = [f"! {name}: {printable(damage)}" for damage in outcome.recording.damage]
     costs = list(_cost_lines(outcome))
     if outcome.divergence is not None:

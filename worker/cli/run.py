@@ -9,7 +9,9 @@ import click
 
 from worker.cli.options import (
     PATH,
+    WORKFLOW_PATH,
     check_only,
+    check_stdin,
     command,
     fuel,
     input_state,
@@ -47,7 +49,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 
 
 @command(epilog=EPILOG)
-@click.argument("file", type=PATH)
+@click.argument("file", type=WORKFLOW_PATH)
 @pick_workflow
 @option("--adaptor", "-a", "adaptors", multiple=True, metavar="NAME[@VERSION]",
         help="Adaptor of a job alone (job.js).")  # fmt: skip
@@ -107,6 +109,7 @@ def run(
     workflows), or a job alone (job.js).
     """
     check_only(only, start_at, stop_after)
+    check_stdin(file, input_file)
     if output_stdout and output not in (None, "-"):
         raise UsageError("-O prints the final state and --output writes it: leave one out")
     output = "-" if output_stdout else output

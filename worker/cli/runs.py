@@ -22,8 +22,12 @@ SECTIONS = {
     "Commands": (
         LazyCommand("list", "worker.cli.runs:list_runs", "List runs, newest first."),
         LazyCommand("show", "worker.cli.runs:show", "Show a run, its state and log, or follow it."),
-        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
-        LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
+        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
+        LazyCommand(
+            "cancel",
+            "worker.cli.cancel:cancel",
+            "Cancel a run, or many orders, and wait.",
+        ),
     )
 }
 

@@ -12,8 +12,9 @@ from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import prepare_target, read_input
 from worker.cli.options import (
-    PATH,
+    WORKFLOW_PATH,
     as_json,
+    check_stdin,
     client_options,
     command,
     input_state,
@@ -28,17 +29,18 @@ from worker.cli.order_terms import check_tags, order_terms, read_retry
 from worker.cli.printing import follow_order, print_order, write_final_state
 from worker.cli.value_types import WholeNumberRange
 from worker.core.status import STATUSES, Status
-from worker.errors import UsageError
+from worker.errors import LoadError, UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import check_name
 from worker.workflow.load import load
+from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 from worker.workflow.step_names import find_step
 
 
 @command()
-@click.argument("file", type=PATH, required=False)
+@click.argument("file", type=WORKFLOW_PATH, required=False)
 @option("--ref", "reference", metavar="NAME", shell_complete=complete.known_workflows,
         help="Workflow that the control plane knows, instead of FILE.")  # fmt: skip
 @pick_workflow
@@ -112,7 +114,8 @@ def submit(
     if (file is None) is (reference is None):
         raise UsageError("expected either a workflow FILE, or --ref NAME")
     # The order carries the whole plan: the control plane does not read the client's files.
-    loaded = None if file is None else load(file, workflow=workflow)
+    check_stdin(file, input_file)
+    loaded = None if file is None else _load(file, workflow)
     if loaded is not None:
         start_at = find_step(loaded, start_at, "--start-at")
         stop_after = find_step(loaded, stop_after, "--stop-after")
@@ -139,3 +142,13 @@ def submit(
         return code
 
     return connection.run(request)
+
+
+def _load(file: Path, workflow: str | None) -> Workflow:
+    try:
+        return load(file, workflow=workflow)
+    except LoadError as error:
+        if file.suffix or file.exists():
+            raise
+        hint = f"--ref {file} submits what the control plane knows by this name"
+        raise UsageError(f"{error} ({hint})") from error

@@ -30,6 +30,7 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult, run_cases_in_parallel
 from worker.testing.coverage import Coverage, coverage_lines, measure, save
 from worker.testing.update import update_cases as update_file
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.model import Workflow
 
 
@@ -173,7 +174,10 @@ def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float
 def _select(cases: list[Case], keyword: str) -> list[Case]:
     """Return the cases whose name contains the keyword. Raises UsageError if there are none."""
     if not cases:
-        raise UsageError(f"there are no cases (their files end in {SUFFIXES[0]})")
+        raise UsageError(
+            f"there are no cases (their files end in {SUFFIXES[0]}; worker explore WORKFLOW "
+            "--write-cases FILE makes some)"
+        )
     chosen = [case for case in cases if keyword in case.name]
     if not chosen:
         raise UsageError(f"-k {keyword}: no name of a case contains this (cases: {len(cases)})")
@@ -255,7 +259,7 @@ def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
         elif path.is_file():
             files.append(path)
         else:
-            raise UsageError(f"there is no file or folder {path}")
+            raise UsageError(f"there is no file or folder {path}{suggest_file(path)}")
     return files
 
 

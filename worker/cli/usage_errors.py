@@ -20,7 +20,7 @@ def describe(error: click.ClickException) -> str:
 def _cause(error: click.ClickException) -> str:
     match error:
         case click.NoSuchOption(option_name=name, possibilities=names):
-            return f"unknown option '{name}'{_suggestion(name, names or _options(error.ctx))}"
+            return f"unknown option '{name}'{_hint(error.ctx, name, names)}"
         case click.BadOptionUsage(option_name=name) if "does not take" in error.message:
             return f"option '{name}' takes no value"
         case click.BadOptionUsage(option_name=name):
@@ -31,6 +31,15 @@ def _cause(error: click.ClickException) -> str:
             return f"{_name(parameter)}: {error.message}"
     extra = _EXTRA.match(error.message)
     return f"unexpected argument '{extra[1]}'" if extra else error.format_message()
+
+
+def _hint(context: click.Context | None, name: str, possibilities: Iterable[str] | None) -> str:
+    from worker.cli.other_tools import option_elsewhere  # only for a mistake
+
+    command = (context.command.name or "") if context is not None else ""
+    if here := option_elsewhere(command, name):
+        return f" (here: {here})"
+    return _suggestion(name, possibilities or _options(context))
 
 
 def _missing(parameter: click.Parameter | None) -> str:

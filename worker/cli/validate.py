@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from worker.cli.files import print_warnings
-from worker.cli.options import PATH, command, pick_workflow
+from worker.cli.options import WORKFLOW_PATH, command, pick_workflow
 from worker.cli.workflow_files import find_workflow_files
 from worker.errors import LoadError, PlanError
 from worker.runner.prepare import Options, prepare
@@ -19,13 +19,14 @@ from worker.workflow.model import StepKind, Workflow
 
 
 @command()
-@click.argument("files", type=PATH, nargs=-1, required=True)
+@click.argument("files", type=WORKFLOW_PATH, nargs=-1)
 @pick_workflow
 def validate(*, files: tuple[Path, ...], workflow: str | None) -> int:
     """Check that workflows can be read and run.
 
     A key that no tool of OpenFn writes is an error, as what it was meant to set is not set.
     FILES are workflows, folders and patterns; cases and other files among them are skipped.
+    Without FILES, it is the current folder.
 
     \b
     Examples:

@@ -43,7 +43,8 @@ def watch(*, connection: BrokerConnection, as_json: bool) -> int:
         work = _lines(client, format_json if as_json else format_line)
     else:
         work = _screen(client, str(connection))
-    asyncio.run(_until_stopped(work))
+    with connection.remedies():
+        asyncio.run(_until_stopped(work))
     return 0
 
 

@@ -18,11 +18,12 @@ _WORKFLOW_KEY = re.compile(r"""^[ \t]*["']?(workflows?|steps|jobs)["']?\s*:""", 
 
 
 def find_workflow_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the workflow files among these files, folders and patterns.
+    """Return the workflow files among these files, folders and patterns; none is this folder.
 
     Cases, inputs and other files are skipped, unless a single file is named. Raises
     :class:`UsageError` where nothing is left.
     """
+    paths = paths or (Path(),)
     if len(paths) == 1 and not paths[0].is_dir() and not _matches(paths[0]):
         return [*paths]
     candidates = dict.fromkeys(file for path in paths for file in _candidates(path))

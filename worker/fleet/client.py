@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import msgspec
@@ -22,6 +23,8 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging import operation_messages as ops
+from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
 from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
@@ -291,6 +294,66 @@ class Client:
         """List the newest runs that ended as exception or lost."""
         return _objects(await self._request("alerts", wire.Empty()))
 
+    async def acknowledge(self, run_id: str) -> dict[str, Any]:
+        """Record that somebody takes care of the alert of a run."""
+        request = ops.AcknowledgeRequest(run_id=run_id)
+        return _object(await self._request("acknowledge", request))
+
+    async def pause(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Pause a workflow, in one project or in all, or a whole project.
+
+        Its orders wait; runs that a worker has go on.
+        """
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("pause", request))
+
+    async def resume(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Resume what was paused with the same arguments."""
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("resume", request))
+
+    async def pauses(self) -> list[dict[str, Any]]:
+        """List what is paused, since when and by whom."""
+        return _objects(await self._request("pauses", wire.Empty()))
+
+    async def actions(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List who cancelled, retried, paused or acknowledged what, the latest last."""
+        return _objects(await self._request("actions", ops.ActionQuery(project=project)))
+
+    async def count_matching(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> int:
+        """Count the orders that :meth:`change_all` would cancel or retry."""
+        request = _bulk(action, query, dry_run=True)
+        return int(_object(await self._request("bulk", request))["matching"])
+
+    async def change_all(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Cancel or retry all orders that match, the first received first.
+
+        Yield how many were ``changed`` and ``skipped`` (by reason) in each step.
+        """
+        request = _bulk(action, query)
+        while True:
+            changed = _object(await self._request("bulk", request))
+            yield changed
+            if changed["next"] is None:
+                return
+            request = msgspec.structs.replace(request, **changed["next"])
+
+    async def all_orders(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
+        """Yield all orders that match, newest first, page by page."""
+        while page := await self.orders(query):
+            for order in page:
+                yield order
+            last = page[-1]
+            query = msgspec.structs.replace(query, before=last["created"], beyond=last["order_id"])
+
     async def summary(self) -> dict[str, Any]:
         """Count the orders by status, and the waiting and leased runs."""
         return _object(await self._request("summary", wire.Empty()))
@@ -299,6 +362,56 @@ class Client:
         """List the names of the registered workflows."""
         names: list[str] = await self._request("workflows", wire.Empty())
         return names
+
+    async def deploy(
+        self, file: str | Path, *, project: str = "default", triggers: str | Path | None = None
+    ) -> list[dict[str, Any]]:
+        """Deploy the workflows of a file with their triggers: all of them, or none.
+
+        ``triggers`` is a file with more triggers, by default ``triggers.yaml`` beside it. Return
+        the version of each workflow, and whether it changed. Raises :class:`LoadError` for a file
+        that cannot be deployed.
+        """
+        # Imported late: the other requests read no files.
+        from worker.fleet.project_files import read_project
+
+        more = None if triggers is None else Path(triggers)
+        request = read_project(Path(file), project=project, triggers=more)
+        return _objects(await self._request("deploy", request))
+
+    async def rollback(
+        self, name: str, *, project: str = "default", version: str = ""
+    ) -> dict[str, Any]:
+        """Deploy an earlier version of a workflow again, by default the one before."""
+        request = trigger_wire.Rollback(name=name, project=project, version=version)
+        return _object(await self._request("rollback", request))
+
+    async def deployments(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List the deployed workflows with their triggers."""
+        query = trigger_wire.DeploymentQuery(project=project)
+        return _objects(await self._request("deployments", query))
+
+    async def deployed_workflow(self, name: str, *, project: str = "default") -> dict[str, Any]:
+        """Query a deployed workflow with its triggers."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _object(await self._request("workflow", ref))
+
+    async def workflow_history(
+        self, name: str, *, project: str = "default"
+    ) -> list[dict[str, Any]]:
+        """List the deployments of a workflow, newest first."""
+        ref = trigger_wire.WorkflowRef(name=name, project=project)
+        return _objects(await self._request("workflow_history", ref))
+
+    async def dead_letters(
+        self, *, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        """List the messages that no order was made of, newest first.
+
+        For the next page ``before`` is the time of the last one.
+        """
+        query = trigger_wire.DeadLetterQuery(project=project, before=before, limit=limit)
+        return _objects(await self._request("dead_letters", query))
 
     async def events(
         self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE_SIZE
@@ -566,6 +679,13 @@ _NOTIFICATIONS: dict[str, Any] = {
 
 def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
     return msgspec.Raw(wire.well_formed(encode_object(value, name)).encode())
+
+
+def _bulk(
+    action: Literal["cancel", "retry"], query: OrderQuery, *, dry_run: bool = False
+) -> ops.BulkRequest:
+    fields = msgspec.structs.asdict(query)
+    return ops.BulkRequest(action=action, batch=random_hex(16), dry_run=dry_run, **fields)
 
 
 def _time_us(time: datetime | None) -> int | None:

@@ -16,7 +16,7 @@ from worker.fleet.messaging.topics import ROOT, Topics
 
 
 def connect(
-    url: str,
+    url: str = "mqtt://127.0.0.1",
     *,
     topic_prefix: str = ROOT,
     ca: Path | None = None,

@@ -420,7 +420,7 @@ def check_file(subject: Subject) -> Iterator[Finding]:
         yield subject.finding(rule, place, f"{warning.path}: {warning.message}")
 
 
-_TRIGGERS = ("webhook", "cron", "kafka")
+_TRIGGERS = ("webhook", "cron", "kafka", "mqtt")
 _CRON_WORDS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 
 

@@ -21,6 +21,7 @@ from worker.replay.recording_lines import (
     plan_of,
     type_of,
 )
+from worker.workflow.documents.near_files import suggest_file
 
 _HEAD_BYTES = 64
 
@@ -51,6 +52,8 @@ def read_file(file: Path) -> RecordingContent:
     """
     try:
         content = file.read_bytes()
+    except FileNotFoundError:
+        raise LoadError(f"there is no such file{suggest_file(file)}", file=str(file)) from None
     except OSError as error:
         raise LoadError(f"cannot be read: {error.strerror}", file=str(file)) from error
     if not begins_recording(content):

@@ -86,7 +86,10 @@ def check_workflow(workflow: object) -> None:
     """Raise :class:`UsageError` for what is no workflow."""
     if not isinstance(workflow, Workflow):
         kind = type(workflow).__name__
-        raise UsageError(f"expected a Workflow, found a {kind}: worker.load reads one from a path")
+        source = "a dict" if isinstance(workflow, Mapping) else "a path"
+        raise UsageError(
+            f"expected a Workflow, found a {kind}: worker.load reads one from {source}"
+        )
 
 
 def prepare(

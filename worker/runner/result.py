@@ -67,6 +67,12 @@ class Result(Struct, frozen=True, kw_only=True):
     workflow: Workflow | None = None
     input_text: str | None = None
 
+    def __repr__(self) -> str:
+        # The events of a run fill screens of a notebook.
+        error = f" ({self.error.type}: {self.error.message})" if self.error else ""
+        path = " → ".join(entry.step for entry in self.path) or "no step"
+        return f"<Result {self.status.value}{error} in {self.duration / 1000:.1f} ms: {path}>"
+
     @property
     def error_type(self) -> str | None:
         return self.error.type if self.error else None

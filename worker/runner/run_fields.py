@@ -17,6 +17,7 @@ from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.workflow.limit_ranges import RANGES
 from worker.workflow.model import Workflow
+from worker.workflow.step_names import find_step
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,6 +57,7 @@ _LIMITS: Final = {
     "payload_mb": "payload_mb",
     "fuel_limit": "fuel",
 }
+_STEPS: Final = frozenset(("start", "end", "only"))
 _EXPECTED: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
     "credentials": (Mapping, "a dict of credentials by name"),
     "start": (str, "the id of a step"),
@@ -110,6 +112,8 @@ def options_of(workflow: Workflow, options: Options | None, fields: Mapping[str,
         raise UsageError(f"options= holds all options: leave out {names}, or options=")
     _check_types(present)
     _check_contradictions(present)
+    for name in _STEPS & present.keys():
+        present[name] = find_step(workflow, present[name], f"{name}=")
     limits = {_LIMITS[name]: present.pop(name) for name in _LIMITS if name in present}
     if limits:
         present["limits"] = resolve_limits(workflow.options, limits)

@@ -35,12 +35,15 @@ def _headline(end: RunComplete) -> str:
 
 
 def _path(completed: Sequence[StepComplete]) -> Iterator[str]:
-    if not completed:
-        yield "  no step ran"
-        return
+    walked = walked_path(completed)
+    yield f"  path: {walked}" if walked else "  no step ran"
+
+
+def walked_path(completed: Sequence[StepComplete]) -> str:
+    """Return the first executions with their outcomes as one line; empty if there are none."""
     steps = [f"{one_line(e.job_id, 60)} {status_mark(e.reason)}" for e in completed[:_PATH_LIMIT]]
     more = len(completed) - len(steps)
-    yield f"  path: {' → '.join(steps)}{f' … and {more} more' if more else ''}"
+    return f"{' → '.join(steps)}{f' … and {more} more' if more else ''}"
 
 
 def status_mark(reason: str) -> str:

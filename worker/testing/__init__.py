@@ -19,10 +19,15 @@ from worker.util.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from worker.adaptors.http.exchange import HttpReply, HttpRequest
     from worker.adaptors.http.stub_host import Stub
+    from worker.audit.laws import Breach
     from worker.core.outcome import StepError
     from worker.core.scripted import Script, ScriptedStep
     from worker.core.status import Status
     from worker.errors import LoadError, UsageError
+    from worker.fuzzing.campaign import CampaignResult, Discovery
+    from worker.fuzzing.endings import RunEnding, StepFailure
+    from worker.fuzzing.fuzz_workflow import fuzz_workflow
+    from worker.fuzzing.input_strategies import Strategies, strategies
     from worker.runner.result import PathEntry, Result
     from worker.sandbox.limits import Limits
     from worker.testing.case import Case, CronSchedule, Expectation, ExpectedOutput, RetryPolicy
@@ -32,17 +37,31 @@ if TYPE_CHECKING:
     from worker.testing.coverage import Coverage, measure, merge
     from worker.testing.fixtures import ExplainedBool, RunUnderTest, WorkflowUnderTest
     from worker.testing.json_schema import case_schema
+    from worker.testing.mutants import Mutant, mutants_of
+    from worker.testing.proofs import (
+        Difference,
+        MutationResult,
+        Survivor,
+        WorkflowDiff,
+        audit_run,
+        diff_workflows,
+        mutation_test,
+    )
     from worker.testing.update import update_cases
     from worker.workflow.model import Workflow
 
 # The one table of public names. It holds too what their signatures and docstrings mention, so that
 # nobody needs a private module to annotate or to catch what they were given.
 _MODULES = {
+    "Breach": "worker.audit.laws",
+    "CampaignResult": "worker.fuzzing.campaign",
     "Case": "worker.testing.case",
     "CaseResult": "worker.testing.case_runner",
     "CostBound": "worker.testing.cost_bound",
     "Coverage": "worker.testing.coverage",
     "CronSchedule": "worker.testing.case",
+    "Difference": "worker.testing.proofs",
+    "Discovery": "worker.fuzzing.campaign",
     "Expectation": "worker.testing.case",
     "ExpectedOutput": "worker.testing.case",
     "ExplainedBool": "worker.testing.fixtures",
@@ -50,34 +69,51 @@ _MODULES = {
     "HttpRequest": "worker.adaptors.http.exchange",
     "Limits": "worker.sandbox.limits",
     "LoadError": "worker.errors",
+    "Mutant": "worker.testing.mutants",
+    "MutationResult": "worker.testing.proofs",
     "PathEntry": "worker.runner.result",
     "Result": "worker.runner.result",
     "RetryPolicy": "worker.testing.case",
+    "RunEnding": "worker.fuzzing.endings",
     "RunUnderTest": "worker.testing.fixtures",
     "Script": "worker.core.scripted",
     "ScriptedStep": "worker.core.scripted",
     "Status": "worker.core.status",
     "StepError": "worker.core.outcome",
+    "StepFailure": "worker.fuzzing.endings",
+    "Strategies": "worker.fuzzing.input_strategies",
     "Stub": "worker.adaptors.http.stub_host",
+    "Survivor": "worker.testing.proofs",
     "UsageError": "worker.errors",
     "Workflow": "worker.workflow.model",
+    "WorkflowDiff": "worker.testing.proofs",
     "WorkflowUnderTest": "worker.testing.fixtures",
+    "audit_run": "worker.testing.proofs",
     "case_schema": "worker.testing.json_schema",
+    "diff_workflows": "worker.testing.proofs",
+    "fuzz_workflow": "worker.fuzzing.fuzz_workflow",
     "load_cases": "worker.testing.case_reader",
     "measure": "worker.testing.coverage",
     "merge": "worker.testing.coverage",
+    "mutants_of": "worker.testing.mutants",
+    "mutation_test": "worker.testing.proofs",
     "run_case": "worker.testing.case_runner",
     "run_cases": "worker.testing.case_runner",
+    "strategies": "worker.fuzzing.input_strategies",
     "update_cases": "worker.testing.update",
 }
 
 # Spelled out for type checkers and editors, which read no table; a test compares the two.
 __all__ = [
+    "Breach",
+    "CampaignResult",
     "Case",
     "CaseResult",
     "CostBound",
     "Coverage",
     "CronSchedule",
+    "Difference",
+    "Discovery",
     "Expectation",
     "ExpectedOutput",
     "ExplainedBool",
@@ -85,24 +121,37 @@ __all__ = [
     "HttpRequest",
     "Limits",
     "LoadError",
+    "Mutant",
+    "MutationResult",
     "PathEntry",
     "Result",
     "RetryPolicy",
+    "RunEnding",
     "RunUnderTest",
     "Script",
     "ScriptedStep",
     "Status",
     "StepError",
+    "StepFailure",
+    "Strategies",
     "Stub",
+    "Survivor",
     "UsageError",
     "Workflow",
+    "WorkflowDiff",
     "WorkflowUnderTest",
+    "audit_run",
     "case_schema",
+    "diff_workflows",
+    "fuzz_workflow",
     "load_cases",
     "measure",
     "merge",
+    "mutants_of",
+    "mutation_test",
     "run_case",
     "run_cases",
+    "strategies",
     "update_cases",
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from worker.core.events import RunLog, StepComplete, cost_of
 from worker.runner.result import PathEntry, Result
+from worker.sinks.run_summary import walked_path
 from worker.sinks.terminal_text import format_cost
 from worker.testing.case import Expectation, ExpectedOutput
 from worker.testing.cost_bound import CostBound
@@ -35,7 +36,7 @@ def mismatches(
 
 def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator[str]:
     if expect.status is not None and result.status is not expect.status:
-        yield f"expected status {expect.status.value}, found {_ending(result)}"
+        yield f"expected status {expect.status.value}, found {_ending(result)}{_walked(result)}"
     if expect.error_type is not None and result.error_type != expect.error_type:
         yield f"expected error type {expect.error_type}, found {result.error_type or 'no error'}"
     if (expect.error_message or "") not in (result.error_message or ""):
@@ -50,6 +51,12 @@ def _of_run(workflow: Workflow, expect: Expectation, result: Result) -> Iterator
     for text in expect.logs:
         if not any(text in line for line in lines):
             yield f"expected {text!r} in a log line, found it in none of {len(lines)}"
+
+
+def _walked(result: Result) -> str:
+    # The next question of whoever reads it: which edge handled the failure, or did not.
+    walked = walked_path([e for e in result.events if isinstance(e, StepComplete)])
+    return f", after {walked}" if walked else ""
 
 
 def _costs(expect: Expectation, result: Result) -> Iterator[str]:

@@ -42,6 +42,7 @@ from worker.testing.cost_bound import CostBound, parse_cost_bound
 from worker.testing.matrix import expand
 from worker.testing.stub_reader import read_stub
 from worker.util.json import dumps
+from worker.workflow.checkout import is_workflow
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import Document, parse_json, read_document
@@ -65,6 +66,8 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     document = read_document(file, located=True)
     node = Cursor(document, document.root).mapping(*FILE_KEYS)
     if not node.has("cases"):
+        if _is_workflow(document.root):
+            node.fail("this is a workflow: its cases stand in a file that ends in .cases.yaml")
         node.fail("this is no case file: it has no key 'cases'")
     keys = KeyReader()
     # Cached by workflow: the cases of a file mostly share one, and loading it costs more than
@@ -79,6 +82,15 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     _fail_on_warnings(node)
     keys.report(str(file), notify)
     return cases
+
+
+def _is_workflow(root: object) -> bool:
+    # A case file has the key `workflow` too, with the name of a file.
+    return (
+        isinstance(root, Mapping)
+        and is_workflow(root)
+        and not isinstance(root.get("workflow"), str)
+    )
 
 
 def read_case(fields: Mapping[str, Any], workflow: Workflow, file: str) -> Case:

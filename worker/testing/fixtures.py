@@ -10,22 +10,28 @@ def test_referral(workflow):
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from worker.audit.laws import Breach
 from worker.core.outcome import StepError
 from worker.core.scripted import FAILURES, ScriptedStep
 from worker.core.status import Status
 from worker.errors import UsageError
+from worker.fuzzing.campaign import CampaignResult
+from worker.fuzzing.fuzz_workflow import fuzz_workflow
 from worker.runner.pool import run, run_async
 from worker.runner.prepare import Options
 from worker.runner.result import PathEntry, Result
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.testing.assertions import explain_not_taken, log_lines
+from worker.testing.mutants import Mutant, mutants_of
+from worker.testing.proofs import WorkflowDiff, audit_run, diff_workflows
 from worker.util.json import dumps
 from worker.workflow.documents.data import did_you_mean
+from worker.workflow.load import load
 from worker.workflow.model import Edge, Workflow
 
 
@@ -59,6 +65,7 @@ class WorkflowUnderTest:
     limits: Limits | None = None
     script: Mapping[str, tuple[ScriptedStep, ...]] = field(default_factory=dict)
     collections: Path | None = None
+    fuel: bool = False
 
     def with_step(
         self,
@@ -115,6 +122,13 @@ class WorkflowUnderTest:
         """
         return replace(self, collections=Path(folder))
 
+    def with_fuel(self) -> WorkflowUnderTest:
+        """Count the instructions of runs.
+
+        Returns a new workflow.
+        """
+        return replace(self, fuel=True)
+
     def run(self, input: Mapping[str, Any] | None = None) -> RunUnderTest:
         """Run the workflow to its end, and return the run.
 
@@ -126,8 +140,48 @@ class WorkflowUnderTest:
         """Run like :meth:`run`, from async code."""
         return RunUnderTest(self.workflow, await run_async(self.workflow, input, self._options()))
 
+    def diff(self, other: WorkflowUnderTest | Workflow | str | Path) -> WorkflowDiff:
+        """Compare with a newer version in every combination of outcomes.
+
+        ``other`` is a workflow, or the path of its file. Raises :class:`LoadError` and
+        :class:`UsageError` for one that cannot run.
+        """
+        match other:
+            case WorkflowUnderTest():
+                new = other.workflow
+            case Workflow():
+                new = other
+            case _:
+                new = load(Path(other))
+        return diff_workflows(self.workflow, new)
+
+    def mutants(self) -> tuple[Mutant, ...]:
+        """Return copies of the workflow, each with one edge or condition changed."""
+        return tuple(mutants_of(self.workflow))
+
+    def fuzz(
+        self,
+        samples: Sequence[Mapping[str, Any]],
+        *,
+        seconds: float = 10.0,
+        inputs: int | None = None,
+        seed: int = 0,
+    ) -> CampaignResult:
+        """Run inputs like the samples and just beside them; see :func:`fuzz_workflow`."""
+        return fuzz_workflow(
+            self.workflow,
+            samples,
+            seconds=seconds,
+            inputs=inputs,
+            seed=seed,
+            script=self.script,
+            limits=self.limits,
+        )
+
     def _options(self) -> Options:
-        return Options(limits=self.limits, script=self.script, collections=self.collections)
+        return Options(
+            limits=self.limits, script=self.script, collections=self.collections, fuel=self.fuel
+        )
 
     def _check_step(self, name: str) -> None:
         known = [step.id for step in self.workflow.steps]
@@ -171,6 +225,16 @@ class RunUnderTest:
     def steps(self) -> list[str]:
         """Ids of the steps, in the order in which they completed."""
         return [entry.step for entry in self.path]
+
+    @property
+    def cost(self) -> int | None:
+        """Instructions of the run; ``None`` unless :meth:`WorkflowUnderTest.with_fuel` counts."""
+        return self.result.cost
+
+    @property
+    def breach(self) -> Breach | None:
+        """First event that breaks a rule of runs; ``None`` if all follow them."""
+        return audit_run(self.result.events)
 
     @property
     def logs(self) -> list[str]:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any
 
 
 def lazy_exports(
-    package: str, modules: Mapping[str, str]
+    package: str, modules: Mapping[str, str], packages: Collection[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the functions ``__getattr__`` and ``__dir__`` of a package.
 
-    ``modules`` maps each public name to the module that defines it.
+    ``modules`` maps each public name to the module that defines it; ``packages`` are public
+    packages below this one.
     """
     namespace = vars(sys.modules[package])
 
     def get(name: str) -> Any:
+        if name in packages:
+            return import_module(f"{package}.{name}")
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = namespace[name] = getattr(import_module(modules[name]), name)
         return value
 
     def names() -> list[str]:
-        return sorted({*namespace, *modules})
+        return sorted({*namespace, *modules, *packages})
 
     return get, names

@@ -12,6 +12,7 @@ from typing import Any
 
 from worker.errors import LoadError
 from worker.workflow.documents.document import Document, read_document
+from worker.workflow.documents.near_files import list_files
 
 _CONFIGURATIONS = ("openfn.yaml", "openfn.yml", "openfn.json")
 _PROJECTS = ("project.yaml", "project.yml", "project.json")
@@ -50,7 +51,10 @@ def open_checkout(folder: Path, *, located: bool = False) -> list[tuple[str, Doc
     documents = list(_workflow_documents(folder, located=located))
     if not documents:
         expected = f"expected {_PROJECTS[0]}, or {_CONFIGURATIONS[0]} with workflows/NAME/NAME.yaml"
-        raise LoadError(f"this folder has no workflows ({expected})", file=str(folder))
+        # A configuration alone is no workflow.
+        files = "" if is_configured(folder) else list_files(folder, _SUFFIXES)
+        remedy = f"; name one of its files: {files}" if files else ""
+        raise LoadError(f"this folder has no workflows ({expected}){remedy}", file=str(folder))
     return documents
 
 

@@ -18,6 +18,7 @@ from worker.workflow.checkout import checkout_folder, is_checkout, open_checkout
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten, to_plain_data
 from worker.workflow.documents.document import Document, read_document, read_text
+from worker.workflow.documents.near_files import list_files, suggest_file
 from worker.workflow.formats import execution_plan, project_v3
 from worker.workflow.formats.common import detect_language
 from worker.workflow.model import Step, Workflow
@@ -45,7 +46,7 @@ def load(
     source: Source,
     *,
     workflow: str | None = None,
-    adaptors: Sequence[str] = (),
+    adaptors: str | Sequence[str] = (),
     located: bool = False,
 ) -> Workflow:
     """Load a workflow from a path, or from a dict in any of the formats.
@@ -56,12 +57,14 @@ def load(
     position also in a JSON file. Raises :class:`LoadError` with the file, the path inside it, the
     value found and the value expected.
     """
+    if isinstance(adaptors, str):
+        adaptors = (adaptors,)
     if isinstance(source, str | Path) and _is_job(source):
         return _load_job(Path(source), adaptors)
     if adaptors:
         raise LoadError("adaptors can be chosen for a job alone (job.js); others name their own")
     if isinstance(source, str | Path):
-        folder, workflow = _find_checkout(Path(source), workflow)
+        folder, workflow = _find_checkout(Path(source), workflow) if str(source) else (None, None)
         if folder is not None:
             return _load_from_checkout(folder, workflow, located=located)
     return _load_document(_document(source, located=located), workflow)
@@ -187,9 +190,24 @@ def _document(source: object, *, located: bool = False) -> Document:
         case Mapping():
             return Document(file="<dict>", root=to_plain_data(source, "<dict>"))
         case str() | Path():
+            _check_path(source)
             return read_document(Path(source), located=located)
         case _:
             raise LoadError(f"expected a path or a mapping, found {describe(source)}")
+
+
+def _check_path(source: str | Path) -> None:
+    """Raise :class:`LoadError` for a text that is no path: a file's content, or a bare name."""
+    path = Path(source)
+    if not str(source):
+        raise LoadError("expected a path or a mapping, found an empty text")
+    if "\n" in str(source):
+        raise LoadError("expected a path or a mapping, found a text of several lines: parse it")
+    if path.exists() or path.suffix or path.parent != Path():
+        return
+    files = list_files(Path(), (".yaml", ".yml", ".json"))
+    hint = suggest_file(path) or (f" (files here: {files})" if files else "")
+    raise LoadError(f"there is no file and no workflow '{shorten(path.name)}'{hint}")
 
 
 def _read(node: Cursor, name: str | None) -> Workflow:
@@ -235,6 +253,8 @@ def _detect_reader(node: Cursor) -> Reader:
     """Detect a workflow's format by the keys that only this format has."""
     if not isinstance(node.value, Mapping):
         node.fail(f"expected {EXPECTED}, found {describe(node.value)}")
+    if node.has("cases"):
+        node.fail("this is a case file: worker test runs it, worker run runs its workflow")
     if node.has("workflow"):
         return execution_plan.read_plan
     # A run that was exported has its recorded steps beside its jobs.

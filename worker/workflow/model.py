@@ -62,8 +62,9 @@ class Step(Struct, frozen=True, kw_only=True):
     ``source`` is the job's code as written, and ``source_file`` the file that contains it (empty
     if inline). ``configuration`` is a credential's content, or the name of one. ``state`` is the
     step's default state. A job without code passes its state on and emits no events. ``cron`` is
-    the schedule of a cron trigger. ``generated_id`` marks an id that is not in the file: no edge
-    can lead to it. ``position`` is its (line, column) in the file, or (0, 0).
+    the schedule of a cron trigger, and ``trigger`` has other keys of triggers, which are no part
+    of a plan. ``generated_id`` marks an id that is not in the file: no edge can lead to it.
+    ``position`` is its (line, column) in the file, or (0, 0).
     """
 
     id: str
@@ -79,6 +80,7 @@ class Step(Struct, frozen=True, kw_only=True):
     edges: tuple[Edge, ...] = ()
     trigger_type: str = ""
     cron: str = ""
+    trigger: Mapping[str, Any] = field(default_factory=dict)
     position: tuple[int, int] = (0, 0)
 
     @property

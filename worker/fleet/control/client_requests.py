@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,51 +11,76 @@ import msgspec
 
 from worker.core.status import Status
 from worker.errors import LoadError, UsageError
-from worker.fleet.control import views
+from worker.fleet.control import audit_log, views
 from worker.fleet.control.admission import rejection
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, OverLimit, Policy, Right
+from worker.fleet.control.operations import (
+    OperationsHandler,
+    acknowledgements,
+    record_on_order,
+)
+from worker.fleet.control.policy import (
+    ALL_RIGHTS,
+    OPERATOR,
+    ClientRights,
+    OverLimit,
+    Policy,
+    Right,
+)
 from worker.fleet.control.store import queries
+from worker.fleet.control.store.deployments import deployed_names
+from worker.fleet.control.triggers.deploying import DeploymentHandler, present_workflow
 from worker.fleet.control.unique_orders import (
     RECHECK_US,
     replace_queued,
     running,
     unfinished_with_key,
 )
-from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.operation_messages import (
+    AcknowledgeRequest,
+    ActionQuery,
+    BulkRequest,
+    PauseRequest,
+)
+from worker.fleet.messaging.trigger_messages import (
+    DeadLetterQuery,
+    Deploy,
+    DeploymentQuery,
+    WorkflowRef,
+)
 from worker.sandbox.limits import resolve_limits
 
 DEDUPLICATION_S = 60.0
 """How long an order without an id is taken for a repetition of one with the same content."""
 
 
-class RequestError(Exception):
-    """A request that is refused. ``code`` as in :class:`messages.Failure`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
 # Everything else reads.
 _RIGHTS: dict[str, Right] = {
     "submit": "submit",
-    "chunk": "submit",
     "cancel": "cancel",
     "retry": "retry",
+    "pause": "operate",
+    "resume": "operate",
+    "acknowledge": "operate",
+    "chunk": "submit",
+    "deploy": "deploy",
+    "rollback": "deploy",
 }
 
 
 class RequestHandler:
     """The handlers of all requests, with the policy and the workflows that they depend on."""
 
-    def __init__(self, policy: Policy, registry: WorkflowRegistry) -> None:
+    def __init__(
+        self, policy: Policy, registry: WorkflowRegistry, auth_methods: Collection[str] = ()
+    ) -> None:
         self._policy = policy
         self._registry = registry
         self.methods: dict[str, Callable[[UnitOfWork, Any], Any]] = {
@@ -72,14 +97,18 @@ class RequestHandler:
             "alerts": list_alerts,
             "summary": get_summary,
             "workflows": self.list_workflows,
+            **OperationsHandler(cancel=_cancel_order, retry=self._retry_order).methods,
+            **DeploymentHandler(policy, registry, auth_methods).methods,
         }
 
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
         """Handle the request of a user of the broker. Raises :class:`RequestError`."""
         rights = self._policy.rights_of(client)
-        right = _RIGHTS.get(method, "read")
+        right = _right_of(method, content)
+        uow.client = client
         if right not in rights.may:
-            raise RequestError("denied", f"'{client}' may not {right} (policy: clients)")
+            raise RequestError("denied", _denial(client, right))
+        uow.client = client
         if isinstance(content, wire.Submit) and content.content is not None:
             content = _uploaded_order(uow, content.content)
         if rights.projects is not None:
@@ -89,7 +118,7 @@ class RequestHandler:
         return self.methods[method](uow, content)
 
     def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
-        return sorted(self._registry.workflows)
+        return sorted({*self._registry.workflows, *deployed_names(uow.transaction.connection)})
 
     # --- submit -----------------------------------------------------------------------------------
 
@@ -117,13 +146,26 @@ class RequestHandler:
     def _first_submitted(self, uow: UnitOfWork, request: wire.Submit) -> WorkOrder:
         if uow.transaction.run(request.order_id) is not None:
             raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
-        workflow = self._workflow_of(request)
+        workflow = self._workflow_of(uow, request)
         _check_limits(request.options)
         _check_times(request)
         # A plan of its own can have any name, so the name proves nothing.
         name = None if request.workflow is None else workflow.name
         self._check_credentials(request.project, workflow, name)
         return self._create_order(uow, request, workflow)
+
+    def create(
+        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
+    ) -> WorkOrder:
+        """Make the order of a trigger. Raises :class:`RequestError`."""
+        self._check_credentials(request.project, workflow, workflow.name)
+        return self._create_order(uow, request, workflow)
+
+    def cancel_order(self, uow: UnitOfWork, order_id: str) -> None:
+        """Cancel the last run of an order, if it has one that has not ended."""
+        _, run = find_order(uow, order_id)
+        if run is not None and not run.final:
+            cancel(uow, wire.RunRef(id=run.id))
 
     def _check_credentials(
         self, project: str, workflow: RegisteredWorkflow, name: str | None
@@ -159,7 +201,7 @@ class RequestHandler:
         uow.publish_order_state(order)
         return order
 
-    def _workflow_of(self, request: wire.Submit) -> RegisteredWorkflow:
+    def _workflow_of(self, uow: UnitOfWork, request: wire.Submit) -> RegisteredWorkflow:
         has_plan = bytes(request.plan) != b"null"
         if (request.workflow is None) is not has_plan:
             raise RequestError("invalid", "an order needs either the name of a workflow, or a plan")
@@ -168,20 +210,22 @@ class RequestHandler:
                 return read_plan(bytes(request.plan))
             except LoadError as error:
                 raise RequestError("invalid", f"the workflow cannot be read: {error}") from error
-        return self._registered(request.workflow or "")
+        return self._registered(uow, request.project, request.workflow or "")
 
-    def _registered(self, name: str) -> RegisteredWorkflow:
-        if name not in self._registry.workflows:
-            names = ", ".join(sorted(self._registry.workflows)[:20]) or "none"
-            raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
-        return self._registry.workflows[name]
+    def _registered(self, uow: UnitOfWork, project: str, name: str) -> RegisteredWorkflow:
+        if (workflow := self._registry.workflows.get(name)) is not None:
+            return workflow
+        if (workflow := present_workflow(uow, project, name)) is not None:
+            return workflow
+        names = ", ".join(self.list_workflows(uow, wire.Empty())[:20]) or "none"
+        raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
 
     def _create_order(
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
         # Checked before the run is counted: a request that fails must not use up the limit.
         input_text = _sealed(uow.secrets.seal_input, _checked_input(request.input))
-        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
+        plan = _plan_for_store(uow, workflow)
         order = WorkOrder(
             id=request.order_id,
             project=request.project,
@@ -260,18 +304,21 @@ class RequestHandler:
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
         order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
+        record_on_order(uow, "retry", order, detail=request.run_id)
         return order_view(uow, order)
+
+    def _retry_order(self, uow: UnitOfWork, order_id: str, run_id: str) -> None:
+        self.retry(uow, wire.RetryRequest(id=order_id, run_id=run_id))
 
     def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
         """Store the plan of an order's workflow as it is by now, and return its id."""
-        workflow = self._registered(order.ref or order.workflow)
+        workflow = self._registered(uow, order.project, order.ref or order.workflow)
         steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
         if start and all(step.get("id") != start for step in steps):
             raise RequestError("invalid", f"workflow '{workflow.name}' has no step '{start}' now")
         # The order may have had a plan of its own, or the policy other rules.
         self._check_credentials(order.project, workflow, workflow.name)
-        plan = _sealed(uow.secrets.seal_plan, workflow.plan)
-        uow.transaction.put_plan(workflow.plan_id, plan)
+        uow.transaction.put_plan(workflow.plan_id, _plan_for_store(uow, workflow))
         return workflow.plan_id
 
     def _check_retry(
@@ -293,15 +340,27 @@ class RequestHandler:
             raise RequestError("conflict", text)
 
 
+def _right_of(method: str, content: Any) -> Right:
+    if isinstance(content, BulkRequest):
+        return content.action
+    return _RIGHTS.get(method, "read")
+
+
 def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
     """Raise :class:`RequestError` where a request is about another project."""
     match content:
-        case wire.Submit(project=project):
+        case wire.Submit(project=project) | Deploy(project=project) | WorkflowRef(project=project):
             allowed = project in projects
-        case wire.OrderQuery(project=queried):
+        case wire.OrderQuery(project=queried) | DeploymentQuery(project=queried):
+            allowed = queried in projects
+        case DeadLetterQuery(project=queried):
             allowed = queried in projects
         case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
             # One that does not exist looks the same: ids of others cannot be tried out.
+            allowed = _project_of(uow, id) in projects
+        case PauseRequest(project=project) | ActionQuery(project=project):
+            allowed = project in projects
+        case AcknowledgeRequest(run_id=id):
             allowed = _project_of(uow, id) in projects
         case wire.OrderRef(order_id=id):
             allowed = _project_of(uow, id) in projects
@@ -327,6 +386,20 @@ def _receipt(view: dict[str, Any]) -> dict[str, Any]:
     status = view["status"] if rejected else Status.PENDING.value
     fields = {name: view[name] for name in ("order_id", "project", "workflow", "last_run")}
     return {**fields, "status": status, "reason": view.get("reason"), "run": None}
+
+
+def _denial(client: str, right: Right) -> str:
+    if right == "deploy":
+        return (
+            f"'{client}' may not deploy: that is for the user '{OPERATOR}' of the broker, and for "
+            "those whose rights in the policy include deploy (clients: NAME: {may: [deploy]})"
+        )
+    return f"'{client}' may not {right} (policy: clients)"
+
+
+def _plan_for_store(uow: UnitOfWork, workflow: RegisteredWorkflow) -> str:
+    # The plan of a deployed version was sealed when that was stored.
+    return workflow.plan if workflow.sealed else _sealed(uow.secrets.seal_plan, workflow.plan)
 
 
 def _owner(uow: UnitOfWork) -> str:
@@ -512,10 +585,17 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
             raise RequestError("conflict", f"run {run.id} has ended already: {run.status.value}")
         return views.run_state(run)
     run = uow.apply(run, CancelRequested(at=uow.now_us))
+    order = uow.transaction.order(run.order_id)
+    if order is not None:
+        record_on_order(uow, "cancel", order, detail=run.id)
     if run.leased and run.worker is not None:
         command = wire.Command(cancel=[wire.Attempt(run_id=run.id, attempt=run.attempt)])
         uow.publish(uow.topics.worker(run.worker, "cmd"), command)
     return views.run_state(run)
+
+
+def _cancel_order(uow: UnitOfWork, order_id: str, _: str) -> None:
+    cancel(uow, wire.RunRef(id=order_id))
 
 
 # --- queries --------------------------------------------------------------------------------------
@@ -558,7 +638,11 @@ def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
         raise RequestError("unknown", f"there is no order '{ref.order_id}'")
     view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
     runs = queries.runs_of(uow.transaction.connection, order.id)
-    return {**view, "all_runs": [views.run_state(run) for run in runs]}
+    return {
+        **view,
+        "all_runs": [views.run_state(run) for run in runs],
+        "actions": audit_log.actions_on(uow.transaction.connection, order.id),
+    }
 
 
 def list_runs(uow: UnitOfWork, query: wire.RunQuery) -> Any:
@@ -595,7 +679,13 @@ def list_alerts(uow: UnitOfWork, _: wire.Empty) -> Any:
     run_ids = queries.alerts(uow.transaction.connection)
     uow.transaction.load_runs(run_ids)
     runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
-    return [views.alert(run) for run in runs]
+    known = acknowledgements(uow, run_ids)
+    return [_alert_view(run, *known.get(run.id, (None, None))) for run in runs]
+
+
+def _alert_view(run: RunRecord, acknowledged: int | None, by: str | None) -> dict[str, Any]:
+    view: dict[str, Any] = msgspec.to_builtins(views.alert(run))
+    return {**view, "acknowledged": acknowledged, "acknowledged_by": by}
 
 
 def get_summary(uow: UnitOfWork, _: wire.Empty) -> Any:

@@ -15,6 +15,7 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +71,10 @@ class MessageParser:
         if needs_reply and not self._topics.is_reply_topic(message.reply_to):
             text = f"not a reply topic: {message.reply_to[:100]!r}"
             return InboundMessage(message=message, refusal=MessageRefused("reply_topic", text))
-        if method not in wire.REQUESTS:
+        if method not in ALL_REQUESTS:
             refusal = MessageRefused("unknown", f"unknown request '{method[:100]}'")
             return InboundMessage(message=message, method=method, refusal=refusal)
-        content, refused = self._decode(wire.REQUESTS[method], message)
+        content, refused = self._decode(ALL_REQUESTS[method], message)
         return InboundMessage(message=message, method=method, content=content, refusal=refused)
 
     def _decode(self, type: type[Any], message: Message) -> tuple[Any, MessageRefused | None]:

@@ -6,7 +6,7 @@ because workers repeat them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from worker.core.status import STATUSES, Status
 from worker.fleet.control import run_content, worker_messages
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.claiming import RunSelector
-from worker.fleet.control.client_requests import RequestError, RequestHandler
+from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.inbound import (
@@ -31,13 +31,19 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
+from worker.fleet.control.store import deployments
+from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.triggers.cron import delete_old_ticks, fire_due
+from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
+from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
 from worker.fleet.control.unique_orders import release_key
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
     Outgoing,
     PendingClaim,
+    RequestError,
     Settings,
     UnitOfWork,
 )
@@ -81,13 +87,14 @@ class MessageProcessor:
         registry: WorkflowRegistry | None = None,
         secrets_at_rest: InlineSecrets | None = None,
         token: Callable[[], str] = lambda: random_hex(16),
+        auth_methods: Collection[str] = (),
     ) -> None:
         self._store = store
         self._topics = topics
         self._settings = settings
         self._policy = policy or Policy()
         self._secrets = secrets_at_rest or InlineSecrets()
-        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry())
+        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry(), auth_methods)
         self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
         self._pending_claims: dict[str, PendingClaim] = {}
@@ -98,6 +105,7 @@ class MessageProcessor:
         self._store_was_away = False
         self._leases_restart = False
         self._last_retention_us = 0
+        self._last_cleaning_us = 0
         self._last_checkpoint_us = 0
 
     def limit_messages(self, max_bytes: int) -> None:
@@ -154,6 +162,30 @@ class MessageProcessor:
         self._store_was_away = self._leases_restart = False
         return outgoing
 
+    def fire(
+        self, items: Sequence[Firing | DeadLetter], now_us: int
+    ) -> tuple[list[Fired], Outgoing]:
+        """Make the orders of a batch of messages and calls, in one transaction.
+
+        Raises :class:`StoreUnavailable`; the batch can be repeated then.
+        """
+        results: list[Fired] = []
+
+        def in_transaction() -> Outgoing:
+            with self._store.transaction() as transaction:
+                uow = self._unit_of_work(transaction, now_us)
+                results[:] = fire(uow, self._requests, items, self._token)
+                self._assign_runs(uow)
+            return self._committed(uow)
+
+        outgoing = self._in_store(in_transaction)
+        return results, outgoing
+
+    def live_triggers(self, *kinds: str) -> list[LiveTrigger]:
+        """List the live triggers of some kinds."""
+        with self._store.read() as connection:
+            return deployments.live_triggers(connection, kinds)
+
     def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
         try:
             return retry_on_conflict(run_transaction)
@@ -179,6 +211,8 @@ class MessageProcessor:
             self._follow_up(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
+            fire_due(uow, self._requests, self._requests.cancel_order, self._token)
+            self._clean_up_triggers(uow)
             self._assign_runs(uow)
         return self._committed(uow)
 
@@ -330,6 +364,15 @@ class MessageProcessor:
         # Until nothing is left, each tick deletes a part: one large transaction would block.
         if not retain_us or not delete_ended_orders(uow.transaction, uow.now_us - retain_us):
             self._last_retention_us = uow.now_us
+
+    def _clean_up_triggers(self, uow: UnitOfWork) -> None:
+        self._last_cleaning_us = min(self._last_cleaning_us, uow.now_us)
+        if uow.now_us - self._last_cleaning_us <= RETENTION_INTERVAL_US:
+            return
+        self._last_cleaning_us = uow.now_us
+        delete_expired_keys(uow)
+        delete_old_ticks(uow)
+        delete_old_dead_letters(uow.transaction)
 
     # --- the queue --------------------------------------------------------------------------------
 

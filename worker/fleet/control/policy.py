@@ -14,8 +14,10 @@ from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
 from worker.workflow.order_retry import OrderRetry
 
-Right = Literal["submit", "plan", "cancel", "retry", "read"]
+Right = Literal["submit", "plan", "cancel", "retry", "read", "operate", "deploy"]
 OverLimit = Literal["reject", "queue"]
+OPERATOR = "operator"
+"""The user of the broker who may deploy where no policy says otherwise."""
 ANYBODY = "*"
 
 
@@ -62,7 +64,8 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a client may request, and for which projects (``None``: all).
 
     ``submit`` orders of registered workflows; submit a ``plan`` of its own; ``cancel``, ``retry``
-    and ``read`` orders of everybody.
+    and ``read`` orders of everybody; ``operate``: pause, resume, acknowledge alerts;
+    ``deploy`` workflows.
     """
 
     may: frozenset[Right] = frozenset()
@@ -73,7 +76,9 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return "read" in self.may and (self.projects is None or project in self.projects)
 
 
-ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read")))
+# To deploy is to start work in the name of others, so it is a right that has to be given.
+ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read", "operate")))
+OPERATOR_RIGHTS = ClientRights(may=ALL_RIGHTS.may | {"deploy"})
 
 
 class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,7 +95,8 @@ class Policy:
     ``default`` limits the projects without an entry. A credential without an entry may be named by
     all registered workflows, and by no order that carries its own plan. ``clients`` are users of
     the broker; one without an entry has the rights of ``*``, or none. Where ``clients`` is
-    ``None``, the broker alone decides. ``allows_everything`` is for tests and for one machine.
+    ``None``, the broker alone decides, and only ``OPERATOR`` may deploy. ``allows_everything`` is
+    for tests and for one machine.
     """
 
     default: ProjectLimits = field(default_factory=ProjectLimits)
@@ -108,8 +114,10 @@ class Policy:
 
     def rights_of(self, client: str) -> ClientRights:
         """Return the rights of a user of the broker; ``""`` is one without a name."""
-        if self.allows_everything or self.clients is None:
-            return ALL_RIGHTS
+        if self.allows_everything:
+            return OPERATOR_RIGHTS
+        if self.clients is None:
+            return OPERATOR_RIGHTS if client == OPERATOR else ALL_RIGHTS
         anybody = self.clients.get(ANYBODY, ClientRights())
         return self.clients.get(client, anybody) if client != ANYBODY else anybody
 

@@ -37,6 +37,8 @@ def delete_ended_orders(transaction: Transaction, before: int) -> int:
                    tables.DATACLIPS.c.owner, runs.id):  # fmt: skip
         connection.execute(delete(column.table).where(column.in_(run_ids)))
     connection.execute(delete(tables.DATACLIPS).where(tables.DATACLIPS.c.owner.in_(order_ids)))
+    firings = tables.TRIGGER_FIRINGS
+    connection.execute(delete(firings).where(firings.c.order_id.in_(order_ids)))
     connection.execute(delete(tables.ORDERS).where(orders.id.in_(order_ids)))
     # Plans are shared between orders, so they go only when no order refers to them.
     used = union(select(orders.plan), select(runs.plan).where(runs.plan.is_not(None)))

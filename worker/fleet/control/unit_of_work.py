@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import lifecycle, views
@@ -15,6 +16,7 @@ from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.workflow_registry import RegisteredWorkflow
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
@@ -60,6 +62,7 @@ class Outgoing:
 
     ``ended`` counts final statuses; ``expired`` are runs as they were when their lease expired.
     ``delivered`` are the channels over which an alert has been delivered already, by its run.
+    ``triggered`` counts what became of messages, ticks and calls; ``deployed``: triggers changed.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -68,6 +71,8 @@ class Outgoing:
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)
     delivered: dict[str, frozenset[str]] = field(default_factory=dict)
+    triggered: Counter[str] = field(default_factory=Counter)
+    deployed: bool = False
 
     def extend(self, other: Outgoing) -> None:
         self.messages += other.messages
@@ -76,6 +81,8 @@ class Outgoing:
         self.ended += other.ended
         self.expired += other.expired
         self.delivered |= other.delivered
+        self.triggered += other.triggered
+        self.deployed |= other.deployed
 
 
 class MessageRefused(Exception):
@@ -90,15 +97,24 @@ class MessageRefused(Exception):
         self.kind, self.message, self.topic = kind, message, topic
 
 
+class RequestError(Exception):
+    """A request that is refused. ``code`` as in :class:`messages.Failure`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
 class UnitOfWork:
     """One transaction, its time, and the messages to publish after it.
 
     ``topic`` is the topic of the message that is being handled. ``request_id`` is the same for all
-    transmissions of one request, and empty where that is not known. ``reply_to`` is the topic of
-    its reply. ``ended`` are the runs that ended in this transaction. ``missing`` are the hashes
-    of contents that the message refers to and that are not stored. ``contacts`` are the
-    incarnations that were heard of, and when that was written last, by the names of workers.
-    ``is_retained``: the message that is being handled was published some time ago.
+    transmissions of one request, and empty where that is not known. ``client`` is who sent it, and
+    ``reply_to`` the topic of its reply. ``ended`` are the runs that ended in this transaction.
+    ``missing`` are the hashes of contents that the message refers to and that are not stored.
+    ``deployed`` caches the present versions of deployed workflows, by project and name.
+    ``contacts`` are the incarnations that were heard of, and when that was written last, by the
+    names of workers. ``is_retained``: the message that is being handled was published earlier.
     """
 
     def __init__(
@@ -125,6 +141,8 @@ class UnitOfWork:
         self.ended: list[RunRecord] = []
         self.topic = ""
         self.request_id = ""
+        self.client = ""
+        self.deployed: dict[tuple[str, str], RegisteredWorkflow | None] = {}
         self.reply_to = ""
         self.missing: list[str] = []
         self._timestamps = 0
@@ -155,6 +173,11 @@ class UnitOfWork:
         message = Message(
             topic=topic, payload=wire.encode(payload), retain=retain, expiry_s=expiry_s, bulk=bulk
         )
+        self.outgoing.messages.append(message)
+
+    def reply(self, topic: str, correlation: bytes, content: Any) -> None:
+        """Send a reply after the commit, with the correlation data of the message."""
+        message = Message(topic=topic, payload=wire.encode(content), correlation=correlation)
         self.outgoing.messages.append(message)
 
     def refuse(self, refusal: MessageRefused) -> None:

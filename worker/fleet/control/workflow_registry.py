@@ -17,6 +17,7 @@ from worker.workflow.checkout import is_configured, is_workflow
 from worker.workflow.credential_names import split_configuration
 from worker.workflow.documents.data import shorten
 from worker.workflow.documents.document import read_document
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.load import load, load_all
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
@@ -30,13 +31,15 @@ DEFAULT_NAMES = ("workflow", "run", "unnamed")
 class RegisteredWorkflow:
     """A workflow that can be run: its name, its plan as JSON, and the id of that plan.
 
-    ``credentials`` are the names of those that its steps have.
+    ``credentials`` are the names of those that its steps have. ``sealed``: the secrets of the plan
+    are encrypted already, where they have to be.
     """
 
     name: str
     plan_id: str
     plan: str
     credentials: frozenset[str] = frozenset()
+    sealed: bool = False
 
 
 @dataclass(slots=True)
@@ -64,6 +67,12 @@ class WorkflowRegistry:
             self.workflows[registered.name] = registered
         for name in {registered.name, *names} - {""}:
             self.workflows.setdefault(name, registered)
+
+    def place_of(self, name: str) -> str:
+        """Return the file of a workflow by any of its names; empty where there is none."""
+        if name not in self.workflows:
+            return ""
+        return self._files.get(self.workflows[name].name, "") or "a file"
 
 
 def register(workflow: Workflow) -> RegisteredWorkflow:
@@ -107,7 +116,7 @@ def read_workflows(paths: Iterable[Path]) -> WorkflowRegistry:
     registry = WorkflowRegistry()
     for path in paths:
         if not path.exists():
-            raise UsageError(f"{path} does not exist")
+            raise UsageError(f"there is no file or folder {path}{suggest_file(path)}")
         if path.is_dir() and not is_configured(path):
             for file in sorted(path.iterdir()):
                 if file.suffix in _FILES and ".cases." not in file.name:

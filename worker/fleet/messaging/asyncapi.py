@@ -12,6 +12,7 @@ import msgspec
 from worker.core.events import AnyEvent
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.trigger_messages import ALL_REQUESTS
 from worker.version import VERSION
 
 _REF = "#/components/schemas/{name}"
@@ -50,11 +51,11 @@ def _channels() -> list[tuple[str, str, tuple[type[Any], ...], str]]:
     return [
         *(
             (f"requests.{method}", topics.request(method), (type,), "receive")
-            for method, type in wire.REQUESTS.items()
+            for method, type in ALL_REQUESTS.items()
         ),
         *(
             (f"requests.{method}.user", topics.request(method, "{user}"), (type,), "receive")
-            for method, type in wire.REQUESTS.items()
+            for method, type in ALL_REQUESTS.items()
         ),
         ("replies", topics.client("{client}"), (wire.Reply,), "send"),
         *(
@@ -108,7 +109,19 @@ def _schemas() -> dict[str, Any]:
     # The events of a report are Raw, so that whoever passes them on need not decode them.
     for name in ("RunEvents", "RunReport"):
         schemas[name]["properties"]["events"]["items"] = {"oneOf": event["anyOf"]}
-    return {name: _described(schemas[name]) for name in sorted(schemas)}
+    return {name: _with_plain_discriminators(_described(schemas[name])) for name in sorted(schemas)}
+
+
+def _with_plain_discriminators(schema: Any) -> Any:
+    """Return a schema with AsyncAPI's discriminators, names of properties, and not OpenAPI's."""
+    if isinstance(schema, list):
+        return [_with_plain_discriminators(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _with_plain_discriminators(value) for key, value in schema.items()}
+    if isinstance(discriminator := plain.get("discriminator"), dict):
+        plain["discriminator"] = discriminator["propertyName"]
+    return plain
 
 
 def _described(schema: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from worker.core.events import (
 from worker.errors import LoadError, UsageError
 from worker.replay.recording import Recording, is_recording, read_recording
 from worker.sinks.journal import is_journal, recover_journal
+from worker.workflow.documents.near_files import suggest_file
 from worker.workflow.model import Edge, Step, Workflow
 
 
@@ -86,7 +87,7 @@ def _recording(path: Path) -> ReportSource:
 
 def _journal(file: Path, workflow: Workflow | None) -> ReportSource:
     if not file.exists():
-        raise LoadError("no such journal or recording", file=str(file))
+        raise LoadError(f"there is no such file{suggest_file(file)}", file=str(file))
     if not is_journal(file):
         raise LoadError("neither a journal nor a recording", file=str(file))
     try:

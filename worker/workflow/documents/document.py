@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from worker.errors import LoadError
 from worker.workflow.documents import json_reader
 from worker.workflow.documents.data import KeyPath, LineColumn, format_path
+from worker.workflow.documents.near_files import suggest_file
 
 FILE_LIMIT = 20 * 1024 * 1024
 # Set once for a command, and not an argument: files refer to files, and each is read elsewhere.
@@ -114,6 +115,8 @@ def read_text(file: Path, limit_bytes: int | None = None) -> str:
         # A pipe, a device or a growing file is larger than its size: the limit holds here too.
         with file.open("rb") as stream:
             content = stream.read(limit_bytes + 1)
+    except FileNotFoundError:
+        raise LoadError(f"there is no such file{suggest_file(file)}", file=str(file)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LoadError(f"cannot be read: {reason}", file=str(file)) from None

@@ -26,6 +26,13 @@ _CONDITIONS = {
     "on_upstream_success": EdgeKind.SUCCESS,
     "on_upstream_fail": EdgeKind.FAILURE,
 }
+# Without kafka_configuration, which holds passwords.
+TRIGGER_KEYS = (
+    *("enabled", "timezone", "catch_up", "overlap", "cron_cursor_job_id", "cron_cursor_job"),
+    *("topic", "qos", "format", "filter", "idempotency", "retained", "reply", "reply_topic"),
+    *("custom_path", "auth", "webhook_reply", "webhook_response_config", "timeout_s", "max_mb"),
+)
+"""Keys of a trigger that a fleet uses, beside its type and its schedule."""
 _LIMITS = {
     "timeout": "run_timeout_ms",
     "runTimeoutMs": "run_timeout_ms",
@@ -149,6 +156,11 @@ def read_options(node: Cursor) -> dict[str, Any]:
                 option.fail(problem)
             options[limit] = option.value
     return options if node.value is None else {**options, **read_fleet_options(node)}
+
+
+def read_trigger(node: Cursor) -> dict[str, Any]:
+    """Read the keys of a trigger that a fleet uses; deploying checks their values."""
+    return {key: value for key in TRIGGER_KEYS if (value := node.at(key).value) is not None}
 
 
 def read_globals(node: Cursor) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe
 from worker.workflow.formats.common import (
+    TRIGGER_KEYS,
     deduplicate_edges,
     detect_language,
     read_body,
@@ -17,9 +18,10 @@ from worker.workflow.formats.common import (
     read_data_or_file,
     read_globals,
     read_options,
+    read_trigger,
 )
 from worker.workflow.formats.fleet_options import FLEET_OPTIONS, read_fleet_options
-from worker.workflow.model import Edge, Step, StepKind, Workflow
+from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
 
 # All keys that OpenFn's tools write, also those without a meaning here: others cause a warning.
 _PLAN_KEYS = ("options", "workflow", "id", "sourcePath", "version", "schema_version")
@@ -34,6 +36,7 @@ _STEP_KEYS = (
     *("type", "enabled", "project_credential_id", "openfn", "cron_expression", "previous"),
     *("keychain_credential_id", "linker", "webhook_reply", "custom_path", "cron_cursor"),
     *("webhook_response_config", "cron_cursor_job_id", "cron_cursor_job", "comment"),
+    *TRIGGER_KEYS,
 )
 _EDGE_KEYS = ("condition", "label", "disabled", "enabled", "openfn", "name", "id")
 
@@ -121,6 +124,7 @@ def _read_step(node: Cursor, id: str) -> Step:
         edges=deduplicate_edges(_edges(id, node.at("next"))),
         trigger_type=node.at("type").name("") if trigger else "",
         cron=node.at("cron_expression").name("") if trigger else "",
+        trigger=read_trigger(node) if trigger else {},
         position=node.position,
     )
 
@@ -163,6 +167,9 @@ def _edge(source: str, target: str, node: Cursor) -> Edge:
         )
     node.mapping(*_EDGE_KEYS)
     kind, expression = read_condition(node.at("condition"))
+    if kind is EdgeKind.NEVER and not node.has("condition"):
+        # OpenFn does not take it, and a run of such a workflow is a success that did nothing.
+        node.warn("there is no condition, so this edge is never taken; write condition: always")
     disabled = node.at("disabled").flag(default=False) or not node.at("enabled").flag(default=True)
     return Edge(
         source=source,

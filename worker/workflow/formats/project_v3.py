@@ -10,6 +10,7 @@ from msgspec import Struct
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.formats.common import (
+    TRIGGER_KEYS,
     deduplicate_edges,
     detect_language,
     read_body,
@@ -17,6 +18,7 @@ from worker.workflow.formats.common import (
     read_credentials,
     read_globals,
     read_options,
+    read_trigger,
 )
 from worker.workflow.formats.fleet_options import FLEET_OPTIONS, read_fleet_options
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
@@ -45,6 +47,7 @@ _TRIGGER_KEYS = (
     *("kafka_configuration", "webhook_reply", "custom_path", "comment", "delete"),
     *("webhook_response_config", "cron_cursor_job_id", "has_auth_method", "inserted_at"),
     *("updated_at", "workflow_id", "webhook_auth_methods"),
+    *TRIGGER_KEYS,
 )
 _EDGE_KEYS = (
     *("id", "source_trigger", "source_job", "target_job", "condition_type", "condition"),
@@ -148,6 +151,7 @@ def _trigger(id: str, node: Cursor, edges: Edges) -> Step:
         edges=deduplicate_edges(edges.get(id, ())),
         trigger_type=node.at("type").name(""),
         cron=node.at("cron_expression").name(""),
+        trigger=read_trigger(node),
         position=node.position,
     )
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
 METADATA = MetaData()
 _ID = String(64)
 _NAME = String(1000)
+_WORKFLOW = String(200)
 # The owner of a dataclip and its id, as ``owner/id``: twice 64 characters and the slash.
 _DATACLIP = String(129)
 
@@ -188,7 +189,36 @@ ALERTS = Table(
     Column("at", BigInteger, nullable=False),
     Column("notified", BigInteger),
     Column("delivered", String(200)),
+    Column("acknowledged", BigInteger),
+    Column("acknowledged_by", _ID),
     Index("alerts_notified", "notified", "at"),
+)
+
+# The workflows whose runs are not leased for now. The project ``*`` is all of them, and an empty
+# workflow all of a project.
+PAUSES = Table(
+    "pauses",
+    METADATA,
+    Column("project", _ID, nullable=False),
+    Column("workflow", _NAME, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("client", _ID, nullable=False),
+    PrimaryKeyConstraint("project", "workflow"),
+)
+
+# Who did what. The subject is an order, a workflow or a project.
+ACTIONS = Table(
+    "actions",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("client", _ID, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("project", _ID, nullable=False),
+    Column("subject", _NAME, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("actions_subject", "subject", "at"),
+    Index("actions_at", "at"),
 )
 
 WORKERS = Table(
@@ -210,4 +240,105 @@ META = Table(
     METADATA,
     Column("key", _ID, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# The plan stands here and not in a row of PLANS, which retention deletes when no order needs it.
+WORKFLOW_VERSIONS = Table(
+    "workflow_versions",
+    METADATA,
+    Column("project", _ID, nullable=False),
+    Column("name", _WORKFLOW, nullable=False),
+    Column("version", _ID, nullable=False),
+    Column("plan_id", _ID, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("credentials", Text, nullable=False),
+    Column("triggers", Text, nullable=False),
+    PrimaryKeyConstraint("project", "name", "version"),
+)
+
+# The version of a workflow is that of its deployment with the highest number.
+DEPLOYMENTS = Table(
+    "deployments",
+    METADATA,
+    Column("project", _ID, nullable=False),
+    Column("name", _WORKFLOW, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("version", _ID, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("client", _ID, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("project", "name", "number"),
+)
+
+# The triggers of present versions are live unless disabled. ``address`` is a topic or a path.
+TRIGGERS = Table(
+    "triggers",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("project", _ID, nullable=False),
+    Column("workflow", _WORKFLOW, nullable=False),
+    Column("name", _NAME, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("address", _NAME, nullable=False),
+    Column("next_tick", BigInteger),
+    Column("last_fired", BigInteger),
+    Column("fired", BigInteger, nullable=False),
+    Index("triggers_live", "live", "kind", "next_tick"),
+    Index("triggers_workflow", "project", "workflow"),
+)
+
+# The keys of messages that have an order, for the time that a repetition may come.
+TRIGGER_KEYS = Table(
+    "trigger_keys",
+    METADATA,
+    Column("trigger_id", _ID, nullable=False),
+    Column("key", _ID, nullable=False),
+    Column("order_id", _ID, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    PrimaryKeyConstraint("trigger_id", "key"),
+    Index("trigger_keys_expires", "expires"),
+)
+
+# The primary key is what makes a tick fire once, whatever control planes do.
+TRIGGER_TICKS = Table(
+    "trigger_ticks",
+    METADATA,
+    Column("trigger_id", _ID, nullable=False),
+    Column("tick", BigInteger, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("order_id", _ID),
+    PrimaryKeyConstraint("trigger_id", "tick"),
+    Index("trigger_ticks_outcome", "outcome", "tick"),
+)
+
+# The orders of triggers, and where to send the result of each.
+TRIGGER_FIRINGS = Table(
+    "trigger_firings",
+    METADATA,
+    Column("order_id", _ID, primary_key=True),
+    Column("trigger_id", _ID, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reply_topic", _NAME, nullable=False),
+    Column("correlation", Text, nullable=False),
+    Column("reply_due", Boolean, nullable=False),
+    Index("trigger_firings_trigger", "trigger_id", "at"),
+    Index("trigger_firings_reply", "reply_due", "at"),
+)
+
+DEAD_LETTERS = Table(
+    "dead_letters",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("trigger_id", _ID, nullable=False),
+    Column("project", _ID, nullable=False),
+    Column("workflow", _WORKFLOW, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("topic", _NAME, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+    Index("dead_letters_at", "at"),
 )

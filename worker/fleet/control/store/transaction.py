@@ -223,6 +223,7 @@ class Transaction:
         self._dataclips: dict[tuple[str, str], str] = {}
         self._projects: set[str] = set()
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._new_rows: dict[str, list[dict[str, Any]]] = {}
         # The queues of runs that are not written yet, each with the age of its oldest run.
         self._queued: dict[tuple[str, int], int] = {}
         self._reserved: list[str] = []
@@ -449,6 +450,16 @@ class Transaction:
         """Insert a row, unless there is one with its key."""
         self._rows.setdefault(table, []).append(row)
 
+    def add_new(self, table: str, row: dict[str, Any]) -> None:
+        """Insert a row; the transaction is repeated where another one has inserted its key."""
+        self._new_rows.setdefault(table, []).append(row)
+
+    def insert_if_missing(self, table: str, row: dict[str, Any]) -> bool:
+        """Insert a row now. Return False where there is one with its key."""
+        insert = _insert_missing(self._insert, table)
+        key = tables.METADATA.tables[table].primary_key.columns
+        return self.connection.execute(insert.returning(*key), row).first() is not None
+
     # --- checkpoints and alerts -------------------------------------------------------------------
 
     def meta(self, key: str) -> int | None:
@@ -500,10 +511,12 @@ class Transaction:
         # Plans are among these rows, and have to exist before the orders that refer to them.
         for name, rows in self._rows.items():
             self.connection.execute(_insert_missing(self._insert, name), rows)
+        for name, rows in self._new_rows.items():
+            self.connection.execute(tables.METADATA.tables[name].insert(), rows)
         self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
         self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
         self._write_queues()
-        self._rows, self._queued, self._reserved = {}, {}, []
+        self._rows, self._new_rows, self._queued, self._reserved = {}, {}, {}, []
         self._unfinished.clear()
         self._accepted.clear()
 

@@ -1,0 +1,69 @@
+"""Commands and options that people know from the openfn command, with their names here.
+
+Only the error about an unknown word imports it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_COMMANDS = {
+    "execute": "worker run FILE",
+    "exec": "worker run FILE",
+    "compile": "worker validate FILE checks code; compiled code is not printed",
+    "docs": "docs.openfn.org has the functions of adaptors",
+    "pull": "worker fetch PROJECT gets what is deployed",
+    "deploy": "the openfn command deploys; worker diff shows before what changes",
+    "project": "worker reads a checkout as it is: worker run WORKFLOW in its folder",
+    "repo": "worker adaptors install|list|remove",
+    "install": "worker adaptors install NAME@VERSION",
+    "collections": "worker run FILE --collections DIR|URL",
+    "apollo": "the openfn command has it",
+    "metadata": "the openfn command has it",
+    "help": "worker --help, worker COMMAND --help",
+    "version": "worker --version",
+    "init": "save a workflow as a file, then: worker run FILE",
+    "record": "worker run FILE --record RECORDING",
+    "server": "worker control-plane, or worker dev for a whole fleet",
+    "coverage": "worker test --coverage FILE",
+    "check": "worker validate FILE, worker lint FILE",
+}
+
+_RUN_OPTIONS = {
+    "-S": "echo '{\"data\": {}}' | worker run FILE --input -",
+    "--state-stdin": "echo '{\"data\": {}}' | worker run FILE --input -",
+    "--state": "--input FILE",
+    "-t": "--timeout SECONDS, or with a unit: 5m",
+    "-l": "--debug, --quiet, --json",
+    "--log": "--debug, --quiet, --json",
+    "--log-json": "--json",
+    "--verbose": "--debug",
+    "-v": "--debug; the version is worker --version",
+    "--autoinstall": "worker adaptors install NAME@VERSION, once; runs never install",
+    "--no-autoinstall": "leave it out: runs never install",
+    "--cache-steps": "--record FILE; worker replay FILE --start-at STEP continues from a step",
+    "--adaptors": "--adaptor NAME",
+    "--end": "--stop-after STEP",
+    "--repo-dir": "WORKER_CACHE names the folder of adaptors and the engine",
+    "--monorepo-path": "worker adaptors install takes published versions",
+    "-m": "worker adaptors install takes published versions",
+    "--ignore-imports": "leave it out: imports follow the adaptors",
+    "--strict": "leave it out: the state is not reduced to data",
+    "--no-strict-output": "leave it out: the state is not reduced to data",
+    "--workflow-path": "the file is the argument: worker run FILE",
+    "--config": "worker.toml in the folder sets options (worker config prints them)",
+}
+
+_FILE_SUFFIXES = (".js", ".mjs", ".cjs", ".py", ".json", ".yaml", ".yml")
+
+
+def command_elsewhere(word: str) -> str:
+    """Return what to type in place of an unknown command; empty if that is unknown too."""
+    if word.endswith(_FILE_SUFFIXES) or ("/" in word and Path(word).exists()):
+        return f"worker run {word}"
+    return _COMMANDS.get(word, "")
+
+
+def option_elsewhere(command: str, name: str) -> str:
+    """Return what to use in place of an unknown option; empty if that is unknown too."""
+    return _RUN_OPTIONS.get(name, "") if command == "run" else ""

@@ -1,0 +1,74 @@
+"""Dead letters: messages that no order was made of, with the reason, for people to look at."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.deployments import LiveTrigger
+from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.fleet.messaging.trigger_messages import DeadLetterQuery
+
+# Enough to recognise a message; a flood of large ones must not fill the database.
+MAX_CONTENT_BYTES = 16 * 1024
+MAX_DEAD_LETTERS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message of which no order can be made.
+
+    ``reason``: not_json, not_text, too_large, too_deep, no_key, filter_failed, or the code of the
+    failure of an order.
+    """
+
+    trigger: LiveTrigger
+    reason: str
+    message: str
+    topic: str
+    payload: bytes
+
+
+def store_dead_letter(uow: UnitOfWork, letter: DeadLetter, id: str) -> None:
+    trigger = letter.trigger
+    uow.transaction.add(
+        "dead_letters",
+        {
+            "id": id,
+            "trigger_id": trigger.id,
+            "project": trigger.project,
+            "workflow": trigger.workflow,
+            "at": uow.next_timestamp(),
+            "reason": letter.reason,
+            "message": letter.message[:1000].replace("\0", "\ufffd"),
+            "topic": letter.topic[:1000],
+            "size_bytes": len(letter.payload),
+            "content": base64.b64encode(letter.payload[:MAX_CONTENT_BYTES]).decode(),
+        },
+    )
+    uow.outgoing.triggered["dead_letter"] += 1
+
+
+def list_dead_letters(uow: UnitOfWork, query: DeadLetterQuery) -> Any:
+    """List dead letters, newest first; their content is base64."""
+    letters = tables.DEAD_LETTERS.c
+    matching = select(tables.DEAD_LETTERS).order_by(letters.at.desc()).limit(query.limit)
+    if query.project is not None:
+        matching = matching.where(letters.project == query.project)
+    if query.before is not None:
+        matching = matching.where(letters.at < query.before)
+    return [dict(row) for row in uow.transaction.connection.execute(matching).mappings()]
+
+
+def delete_old_dead_letters(transaction: Transaction) -> None:
+    """Delete the oldest dead letters beyond a number."""
+    letters = tables.DEAD_LETTERS.c
+    newest = select(letters.at).order_by(letters.at.desc()).offset(MAX_DEAD_LETTERS).limit(1)
+    last = transaction.connection.execute(newest).scalar()
+    if last is not None:
+        transaction.connection.execute(delete(tables.DEAD_LETTERS).where(letters.at <= last))

@@ -1,0 +1,255 @@
+"""Orders for what triggers have received: messages, ticks and calls, in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from sqlalchemy import bindparam, delete, select, tuple_
+
+from worker.core.status import Status
+from worker.fleet.control.entities import WorkOrder
+from worker.fleet.control.store import deployments as rows
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.deployments import LiveTrigger
+from worker.fleet.control.triggers.dead_letters import DeadLetter, store_dead_letter
+from worker.fleet.control.triggers.deploying import present_workflow
+from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
+from worker.fleet.control.workflow_registry import RegisteredWorkflow
+from worker.fleet.messaging import messages as wire
+
+_LIVE = select(tables.TRIGGERS.c.id).where(
+    tables.TRIGGERS.c.live, tables.TRIGGERS.c.id.in_(bindparam("ids", expanding=True))
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyAddress:
+    """Where the result of an order goes; ``accepted``: as soon as there is the order."""
+
+    topic: str
+    correlation: bytes = b""
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firing:
+    """An order to make for a trigger; ``input`` is JSON.
+
+    ``key`` is the idempotency key of a message, which counts for ``window_s`` seconds. ``topic``
+    and ``payload`` are those of the message, for the dead letter where no order can be made.
+    """
+
+    trigger: LiveTrigger
+    input: bytes
+    key: str = ""
+    window_s: float = 0.0
+    reply: ReplyAddress | None = None
+    topic: str = ""
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fired:
+    """The outcome of a firing: the order, or a failure with its code.
+
+    ``repeated``: the message had an order already.
+    """
+
+    order_id: str = ""
+    run_id: str | None = None
+    rejected: str | None = None
+    repeated: bool = False
+    failure: str = ""
+    message: str = ""
+
+
+class OrderMaker(Protocol):
+    """The part of the request handler that makes an order of a workflow."""
+
+    def create(
+        self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
+    ) -> WorkOrder: ...
+
+
+def order_id_of(trigger_id: str, key: str) -> str:
+    """Derive the id of the order for a message with an idempotency key.
+
+    Whoever published the message can compute it, and see the state of the order on its topic.
+    """
+    return "t-" + hashlib.sha256(f"{trigger_id}\0{key}".encode()).hexdigest()[:40]
+
+
+def fire(
+    uow: UnitOfWork,
+    orders: OrderMaker,
+    items: Sequence[Firing | DeadLetter],
+    token: Callable[[], str],
+) -> list[Fired]:
+    """Make the orders of a batch, and store its dead letters. Return an outcome for each."""
+    firings = [item for item in items if isinstance(item, Firing)]
+    live = _live(uow, {firing.trigger.id for firing in firings})
+    known = _known_keys(uow, firings)
+    counts: dict[str, int] = {}
+    results = []
+    for item in items:
+        if isinstance(item, DeadLetter):
+            store_dead_letter(uow, item, token())
+            results.append(Fired(failure=item.reason, message=item.message))
+            continue
+        result = _fire_one(uow, orders, item, live, known, token)
+        results.append(result)
+        if result.order_id and not result.repeated:
+            counts[item.trigger.id] = counts.get(item.trigger.id, 0) + 1
+    # Sorted, so that two control planes lock the rows in the same order.
+    for id, count in sorted(counts.items()):
+        rows.count_fired(uow.transaction.connection, id, count, uow.now_us)
+    return results
+
+
+def _fire_one(
+    uow: UnitOfWork,
+    orders: OrderMaker,
+    firing: Firing,
+    live: set[str],
+    known: dict[tuple[str, str], str],
+    token: Callable[[], str],
+) -> Fired:
+    trigger = firing.trigger
+    if trigger.id not in live:
+        uow.outgoing.triggered["disabled"] += 1
+        return Fired(failure="disabled", message="the trigger is not live any more")
+    key = _hashed(firing.key)
+    if firing.key and (order_id := known.get((trigger.id, key))):
+        uow.outgoing.triggered["repeated"] += 1
+        return _repeated(uow, firing, order_id)
+    try:
+        order = _make_order(uow, orders, firing, token)
+    except RequestError as error:
+        letter = DeadLetter(
+            trigger=trigger,
+            reason=error.code,
+            message=error.message,
+            topic=firing.topic,
+            payload=firing.payload,
+        )
+        store_dead_letter(uow, letter, token())
+        return Fired(failure=error.code, message=error.message)
+    if firing.key:
+        known[trigger.id, key] = order.id
+        _put_key(uow, firing, key, order.id)
+    _put_firing(uow, firing, order)
+    uow.outgoing.triggered["rejected" if order.status is Status.REJECTED else "fired"] += 1
+    return Fired(order_id=order.id, run_id=order.last_run, rejected=order.reason)
+
+
+def _make_order(
+    uow: UnitOfWork, orders: OrderMaker, firing: Firing, token: Callable[[], str]
+) -> WorkOrder:
+    trigger = firing.trigger
+    workflow = present_workflow(uow, trigger.project, trigger.workflow)
+    if workflow is None:
+        raise RequestError("unknown", f"no workflow '{trigger.workflow}' is deployed")
+    order_id = order_id_of(trigger.id, firing.key) if firing.key else token()
+    # A key whose time is over makes a new order, beside that of its first time.
+    if firing.key and uow.transaction.order(order_id) is not None:
+        order_id = f"{order_id[:31]}-{token()[:32]}"
+    request = wire.Submit(
+        order_id=order_id,
+        workflow=trigger.workflow,
+        project=trigger.project,
+        input=msgspec.Raw(firing.input),
+        options=wire.RunOptions(start=trigger.definition.start),
+    )
+    return orders.create(uow, request, workflow)
+
+
+def _repeated(uow: UnitOfWork, firing: Firing, order_id: str) -> Fired:
+    order = uow.transaction.order(order_id)
+    # The publisher that repeats a message has not seen the reply or the state.
+    if order is not None:
+        uow.publish_order_state(order)
+        _reply_accepted(uow, firing, order)
+    return Fired(order_id=order_id, run_id=None if order is None else order.last_run, repeated=True)
+
+
+def _put_firing(uow: UnitOfWork, firing: Firing, order: WorkOrder) -> None:
+    reply = firing.reply
+    due = reply is not None and not reply.accepted
+    uow.transaction.add(
+        "trigger_firings",
+        {
+            "order_id": order.id,
+            "trigger_id": firing.trigger.id,
+            "at": uow.now_us,
+            "reply_topic": reply.topic if reply is not None and due else "",
+            "correlation": reply.correlation.hex() if reply is not None and due else "",
+            "reply_due": due,
+        },
+    )
+    _reply_accepted(uow, firing, order)
+
+
+def _reply_accepted(uow: UnitOfWork, firing: Firing, order: WorkOrder) -> None:
+    if firing.reply is not None and firing.reply.accepted:
+        uow.reply(firing.reply.topic, firing.reply.correlation, accepted_view(order))
+
+
+def accepted_view(order: WorkOrder) -> dict[str, Any]:
+    """Return what the sender of a message or a call learns of its order."""
+    return {
+        "work_order_id": order.id,
+        "run_id": order.last_run,
+        "status": order.status.value,
+        "reason": order.reason,
+    }
+
+
+# --- idempotency ----------------------------------------------------------------------------------
+
+
+def _hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:64] if key else ""
+
+
+def _known_keys(uow: UnitOfWork, firings: Iterable[Firing]) -> dict[tuple[str, str], str]:
+    """Read the orders of a batch's keys, and load them; keys whose time is over are deleted."""
+    wanted = sorted({(each.trigger.id, _hashed(each.key)) for each in firings if each.key})
+    if not wanted:
+        return {}
+    keys = tables.TRIGGER_KEYS.c
+    matching = select(tables.TRIGGER_KEYS).where(tuple_(keys.trigger_id, keys.key).in_(wanted))
+    stored = uow.transaction.connection.execute(matching).all()
+    if any(row.expires <= uow.now_us for row in stored):
+        over = tuple_(keys.trigger_id, keys.key).in_(wanted) & (keys.expires <= uow.now_us)
+        uow.transaction.connection.execute(delete(tables.TRIGGER_KEYS).where(over))
+    known = {(row.trigger_id, row.key): row.order_id for row in stored if row.expires > uow.now_us}
+    # All at once: each new order looks whether its id is free.
+    new = {order_id_of(each.trigger.id, each.key) for each in firings if each.key}
+    uow.transaction.load_orders(new.union(known.values()))
+    return known
+
+
+def _put_key(uow: UnitOfWork, firing: Firing, key: str, order_id: str) -> None:
+    expires = uow.now_us + int(firing.window_s * 1e6)
+    # Not with "on conflict do nothing": that of another control plane has to be noticed, and
+    # repeats the transaction.
+    uow.transaction.add_new(
+        "trigger_keys",
+        {"trigger_id": firing.trigger.id, "key": key, "order_id": order_id, "expires": expires},
+    )
+
+
+def _live(uow: UnitOfWork, ids: set[str]) -> set[str]:
+    if not ids:
+        return set()
+    return set(uow.transaction.connection.execute(_LIVE, {"ids": sorted(ids)}).scalars())
+
+
+def delete_expired_keys(uow: UnitOfWork) -> None:
+    """Delete keys whose time is over."""
+    keys = tables.TRIGGER_KEYS
+    uow.transaction.connection.execute(delete(keys).where(keys.c.expires <= uow.now_us))

@@ -1,0 +1,42 @@
+"""Suggestions for a path that does not exist, or that is a folder without a project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from worker.workflow.documents.data import shorten
+
+# A folder can have a million entries, and each is compared.
+_MAX_ENTRIES = 2000
+_MAX_LISTED = 6
+_MAX_NAME = 255
+
+
+def suggest_file(path: Path) -> str:
+    """Return a suggestion to append to a message about an absent file; empty if none is near."""
+    from difflib import get_close_matches  # only for a mistake
+
+    if len(path.name) > _MAX_NAME:
+        return ""
+    # Without the suffixes, which make all names of a kind similar.
+    stems = {Path(name).stem: name for name in _names(path.parent)}
+    close = get_close_matches(path.stem, stems, n=1, cutoff=0.7)
+    return f"; did you mean '{shorten(str(path.parent / stems[close[0]]))}'?" if close else ""
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> str:
+    """Return the names of the files with these suffixes for a message; empty if there are none."""
+    names = sorted(
+        name for name in _names(folder) if name.endswith(suffixes) and ".cases." not in name
+    )
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(f"'{shorten(name)}'" for name in names[:_MAX_LISTED]) + more
+
+
+def _names(folder: Path) -> Iterator[str]:
+    try:
+        yield from (entry.name for entry in islice(folder.iterdir(), _MAX_ENTRIES))
+    except OSError:
+        return
