@@ -11,12 +11,16 @@ from tests.support.control_plane_harness import (
     FakeWorker,
     decode_outgoing,
     event,
+    plan,
     to,
 )
 from worker.errors import UsageError
+from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.worker.name_claim import GRANTED_AFTER_S, NAME_WAIT_S, NameClaim
+from worker.workflow.load import load
 
 LEASE_S = Settings().lease_s
 
@@ -167,3 +171,45 @@ def test_states_have_revisions_and_are_published_again_after_a_pause(
 
 def _whole(run_id: str) -> list[dict[str, object]]:
     return [event(run_id, 0, "run:start"), event(run_id, 1, "run:complete", reason="success")]
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("protocol", "advice"),
+    [(0, "update the worker to the version of the control plane"),
+     (2, "update the control plane to the version of the worker")],
+)  # fmt: skip
+def test_a_worker_of_another_protocol_gets_no_runs_and_is_told_what_to_do(
+    harness: ControlPlaneHarness, protocol: int, advice: str
+) -> None:
+    harness.submit("o")
+    worker = FakeWorker(harness)
+    published = worker.send("claim", claim_id="c", demand=1, incarnation="i1", protocol=protocol)
+    assert published.kinds == ["outdated"] and published.assignments == []
+    assert advice in published.commands[0].outdated
+    assert len(worker.claim()) == 1
+
+
+def test_unknown_fields_of_newer_peers_are_ignored(harness: ControlPlaneHarness) -> None:
+    worker = FakeWorker(harness)
+    assert worker.birth(labels=["clinic"]).kinds == []
+    published = harness.send(
+        to(TOPICS.request("submit"), {"order_id": "o", "workflow": "flow", "later": {"x": [1]}},
+           reply_to=TOPICS.client("me"))
+    )  # fmt: skip
+    assert published.replies[0].error is None
+    (run,) = worker.claim()
+    assert worker.send("start", incarnation="i1", leases=[run.lease], why="x").starts[0].started
+
+
+def test_workflows_and_policy_are_replaced_at_run_time(harness: ControlPlaneHarness) -> None:
+    assert harness.failure("submit", order_id="a", workflow="later").code == "unknown"
+    registry = WorkflowRegistry()
+    registry.add(load(plan("later")))
+    limits = Policy(default=ProjectLimits(concurrent=1))
+    harness.processor.reload(limits, registry)
+    assert harness.call("submit", order_id="a", workflow="later")["status"] == "pending"
+    assert harness.call("submit", order_id="b", workflow="later")["status"] == "rejected"
+    assert harness.failure("submit", order_id="c", workflow="flow").code == "unknown"

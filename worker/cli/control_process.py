@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.services import service_log, until_signal
-from worker.errors import UsageError
+from worker.errors import UsageError, WorkerError
 from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
@@ -34,7 +35,7 @@ class ControlOptions:
 
     store: str
     workflows: tuple[Path, ...] = ()
-    policy: Policy = Policy()
+    read_policy: Callable[[], Policy] = Policy
     secrets: InlineSecrets = field(default_factory=InlineSecrets)
     settings: Settings = Settings()
     notifier: AlertNotifier = AlertNotifier()
@@ -81,8 +82,34 @@ def run_control_plane(
     with serve_metrics(
         options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
     ):
-        asyncio.run(until_signal(plane.run()))
+        asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
     store.close()
+
+
+async def _run(plane: ControlPlane, reload: Callable[[], None]) -> None:
+    # Windows has no such signal.
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    await until_signal(plane.run())
+
+
+def _reload(plane: ControlPlane, options: ControlOptions, log: LeveledLogger) -> None:
+    """Read the workflows and the policy again; keep those before where that fails."""
+    try:
+        policy, registry = options.read_policy(), _registry(options, log)
+    except WorkerError as error:
+        log.warning("control.reload_failed", error=str(error)[:500])
+        return
+    plane.reload(policy, registry)
+    log.info("control.reloaded", workflows=len(registry.workflows))
+
+
+def migrate_store(url: str) -> int:
+    """Migrate the tables of a database, and return the exit code."""
+    store = Store(url)
+    store.migrate()
+    store.close()
+    return 0
 
 
 def build_control_plane(
@@ -97,7 +124,7 @@ def build_control_plane(
         store,
         topics=topics,
         settings=options.settings,
-        policy=options.policy,
+        policy=options.read_policy(),
         secrets_at_rest=options.secrets,
         registry=registry,
     )

@@ -11,6 +11,7 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -470,6 +471,8 @@ class Client:
             payload=wire.encode(payload),
             reply_to=self._topics.client(self._name),
             correlation=correlation,
+            # Nobody waits for the reply after that.
+            expiry_s=max(1, math.ceil(self._wait_s)),
         )
         reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
         try:

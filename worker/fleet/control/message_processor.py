@@ -112,6 +112,11 @@ class MessageProcessor:
         """Publish no message that is larger than ``max_bytes``."""
         self._settings = replace(self._settings, max_message_bytes=max_bytes)
 
+    def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
+        """Use another policy and other workflows from now on."""
+        self._policy = policy
+        self._requests = RequestHandler(policy, registry)
+
     # --- batches ----------------------------------------------------------------------------------
 
     def process(self, messages: Sequence[Message], now_us: int) -> Outgoing:

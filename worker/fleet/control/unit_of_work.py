@@ -88,8 +88,8 @@ class Outgoing:
 class MessageRefused(Exception):
     """A message that is refused, and changes nothing.
 
-    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, busy, taken, defect; of an
-    order without a response topic also the code of its failure: invalid, conflict.
+    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, busy, taken, outdated,
+    defect; of an order without a response topic also the code of its failure: invalid, conflict.
     """
 
     def __init__(self, kind: str, message: str, topic: str = "") -> None:

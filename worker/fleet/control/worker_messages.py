@@ -33,6 +33,7 @@ from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, Unit
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.worker_names import holder, record_contact, refuse_name
 from worker.fleet.messaging import messages as wire
+from worker.version import VERSION
 
 _ENVELOPE_BYTES = 512
 RENEWALS_PER_LEASE = 20
@@ -75,11 +76,27 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             uow.apply(run, WorkerDisconnected(expires=grace_end))
 
 
+def _check_protocol(uow: UnitOfWork, worker: str, protocol: int) -> None:
+    """Refuse the message of a worker whose protocol is another one."""
+    if protocol == wire.PROTOCOL:
+        return
+    older, newer = "worker", "control plane"
+    if protocol > wire.PROTOCOL:
+        older, newer = newer, older
+    text = (
+        f"worker '{worker}' uses protocol {protocol}, and the control plane {wire.PROTOCOL}: "
+        f"update the {older} to the version of the {newer} (this one is {VERSION})"
+    )
+    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(outdated=text))
+    raise MessageRefused("outdated", text)
+
+
 # --- claims and leases ----------------------------------------------------------------------------
 
 
 def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     """Queue a claim for runs. A repeated claim is answered with the runs that it got."""
+    _check_protocol(uow, worker, claim.protocol)
     record_contact(uow, worker, claim.incarnation)
     claimed = uow.transaction.runs_of_claim(claim.claim_id)
     if claimed:

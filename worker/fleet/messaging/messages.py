@@ -42,8 +42,12 @@ class WireError(ValueError):
     """A message that does not match its type."""
 
 
-class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The base of all message types. Unknown fields are errors."""
+PROTOCOL = 1
+"""The version of these messages. A field may be added in it; all else needs the next version."""
+
+
+class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The base of all message types. Unknown fields are ignored: a newer peer may send them."""
 
 
 T = TypeVar("T")
@@ -129,7 +133,8 @@ class MissingContent(Payload, frozen=True, tag="missing"):
 class Presence(Payload, frozen=True):
     """The presence of a worker or a control plane; its will has ``online`` false.
 
-    ``incarnation`` is a new id for each start of the process.
+    ``incarnation`` is a new id for each start of the process, ``protocol`` the version of its
+    messages: 0 are those before versions, which no other version mixes with.
     """
 
     incarnation: Id
@@ -138,6 +143,7 @@ class Presence(Payload, frozen=True):
     draining: bool = False
     version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
     host: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
+    protocol: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class Claim(Payload, frozen=True):
@@ -146,6 +152,7 @@ class Claim(Payload, frozen=True):
     claim_id: Id
     demand: Annotated[int, Meta(ge=0, le=1000)]
     incarnation: Id
+    protocol: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class Lease(Payload, frozen=True):
@@ -371,11 +378,13 @@ class Command(Payload, frozen=True):
     """A command to a worker: stop runs and report them, or stop them without reports.
 
     ``refused``: an incarnation may not use the name, and claims no runs until it may.
+    ``outdated`` means that the worker's protocol is not that of the control plane, and what to do.
     """
 
     cancel: list[Attempt] = []
     abandon: list[Attempt] = []
     refused: NameRefusal | None = None
+    outdated: str = ""
 
 
 # --- clients --------------------------------------------------------------------------------------

@@ -124,6 +124,7 @@ class FleetWorker:
         self._control_plane = ""
         self._send_scheduled = False
         self._refusal = ""
+        self._outdated = ""
         self._draining = False
         self._drain_s: float | None = None
         self._drain_deadline = math.inf
@@ -141,7 +142,7 @@ class FleetWorker:
         """Why the worker cannot work at present; empty while it can."""
         if not self.connected.is_set():
             return "not connected to the broker"
-        return self._refusal or self._name_claim.refused
+        return self._refusal or self._name_claim.refused or self._outdated
 
     async def run(self) -> None:
         """Execute runs until cancelled or drained."""
@@ -294,6 +295,9 @@ class FleetWorker:
                     "name.taken", name=self._name, holder=refusal.holder, host=refusal.host
                 )
             self._name_claim.refuse(refusal, monotonic_s())
+        if command.outdated and command.outdated != self._outdated:
+            self._outdated = command.outdated
+            self._log.warning("message.refused", kind="outdated", error=command.outdated)
         for attempt in command.cancel:
             if run := self._runs.get(attempt_key(attempt)):
                 run.cancel.set()
@@ -453,7 +457,9 @@ class FleetWorker:
 
     def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
         id = random_hex(16) if self._claim is None else self._claim.claim_id
-        self._claim = wire.Claim(claim_id=id, demand=demand, incarnation=self._id)
+        self._claim = wire.Claim(
+            claim_id=id, demand=demand, incarnation=self._id, protocol=wire.PROTOCOL
+        )
         self._claimed_at = monotonic_s()
         if not repeated:
             self._publish("claim", self._claim)
@@ -530,6 +536,7 @@ class FleetWorker:
             draining=self._draining,
             version=VERSION,
             host=host_name()[:200],
+            protocol=wire.PROTOCOL,
         )
         self._bus.publish(_presence(self._topics, self._name, presence))
 
