@@ -18,12 +18,14 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.triggers.deploying import check_registry
+from worker.fleet.control.triggers.services import add_trigger_services
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.mqtt_topic_source import MqttTopicSource
 from worker.fleet.metrics import Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import random_hex
@@ -139,9 +141,14 @@ def build_control_plane(
     encode: Callable[[Message], Message] = lambda message: message  # noqa: E731
     if options.cloudevents:
         encode = CloudEventEncoder(topics, f"/{topics.base}/control").encode
-    return ControlPlane(
+    plane = ControlPlane(
         bus, processor, topics=topics, log=log, id=id, notifier=options.notifier, encode=encode
     )
+    source_id = f"{topics.root}-triggers"
+    add_trigger_services(
+        plane, lambda: MqttTopicSource(connection.address, id=source_id, log=log), log
+    )
+    return plane
 
 
 def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:

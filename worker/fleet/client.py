@@ -380,6 +380,27 @@ class Client:
         request = read_project(Path(file), project=project, triggers=more)
         return _objects(await self._request("deploy", request))
 
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes | str | Mapping[str, Any],
+        *,
+        properties: Mapping[str, str] | None = None,
+        retain: bool = False,
+    ) -> None:
+        """Publish a message for a topic trigger, and wait until the broker has it.
+
+        A mapping is sent as JSON. ``properties`` are MQTT 5's user properties. Raises
+        ``ConnectionError`` while there is no connection.
+        """
+        if isinstance(payload, Mapping):
+            payload = encode_object(payload, "payload")
+        content = payload.encode() if isinstance(payload, str) else payload
+        named = tuple((properties or {}).items())
+        message = Message(topic=topic, payload=content, retain=retain, properties=named)
+        await self._connected.wait()
+        await self._bus.confirm(message)
+
     async def rollback(
         self, name: str, *, project: str = "default", version: str = ""
     ) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy import Connection
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import run_content, worker_messages
@@ -31,13 +32,12 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
-from worker.fleet.control.store import deployments
-from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.triggers.cron import delete_old_ticks, fire_due
 from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
 from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
+from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unique_orders import release_key
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
@@ -65,6 +65,7 @@ _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
     "fetch": worker_messages.fetch,
     "chunk": worker_messages.chunk,
 }
+T = TypeVar("T")
 RETENTION_INTERVAL_US = 60_000_000
 CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
@@ -186,10 +187,19 @@ class MessageProcessor:
         outgoing = self._in_store(in_transaction)
         return results, outgoing
 
-    def live_triggers(self, *kinds: str) -> list[LiveTrigger]:
-        """List the live triggers of some kinds."""
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Return the result of a query."""
         with self._store.read() as connection:
-            return deployments.live_triggers(connection, kinds)
+            return query(connection)
+
+    def holds_lock(self, key: int) -> bool:
+        """Return True while this control plane holds a lock of the store."""
+        return self._store.holds_lock(key)
+
+    def mark_replied(self, order_ids: Sequence[str]) -> None:
+        """Record that the replies of orders were sent."""
+        with self._store.transaction() as transaction:
+            mark_replied(transaction.connection, order_ids)
 
     def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
         try:

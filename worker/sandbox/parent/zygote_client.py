@@ -192,7 +192,7 @@ def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
     # The kernel's OOM killer leaves no trace but SIGKILL; the peak separates it from other kills.
     if exit.code == -signal.SIGKILL and exit.peak_bytes > limits.memory_bytes * 0.9:
         return StepError(type="OomError", message="the system killed the run for its memory")
-    if exit.code == -signal.SIGALRM:
+    if exit.code in (-signal.SIGALRM, -signal.SIGPROF):
         return timed_out(limits)
     if exit.code == -signal.SIGSYS:
         return FORBIDDEN_CALL
