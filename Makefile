@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate
+.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate parity
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,9 +78,14 @@ chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what 
 fuzz: $(STAMP)  ## Send changed inputs to everything that reads one, for ten minutes (SEED=1)
 	$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 	$(BIN)/python -m tools.fuzz --self-check --seed $(or $(SEED),1)
+	MESSAGES=10000 $(BIN)/pytest -q tests/integration/test_control_fuzz.py -k damaged_messages
 
 mutants: $(STAMP)  ## Change the code and list the changes that no test notices, for twenty minutes
 	$(BIN)/python -m tools.mutants --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
+
+parity: $(STAMP)  ## Compare 2,100 generated programs with OpenFn's own runtime (needs Node; RUNS=, SEED=, KIT=FOLDER)
+	$(BIN)/python -m tools.parity --runs $(or $(RUNS),2100) --seed $(or $(SEED),1) $(if $(KIT),--kit $(KIT))
+	$(BIN)/python -m tools.parity --self-check --seed $(or $(SEED),1)
 
 simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
 	$(BIN)/worker simulate --seeds 1000 --orders 200

@@ -187,10 +187,14 @@ OLD_NAMES = {
     "runs show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workers list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "workflows pause": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "workflows resume": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "alerts list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "alerts acknowledge": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     # Newer than the old names, which all commands of a fleet's clients share.
     **{
         path: {"--root": "--topic-prefix", "--patience": "--reply-timeout"}
-        for path in ("deploy", "workflows show", "workflows history", "workflows rollback",
+        for path in ("audit", "deploy", "workflows show", "workflows history", "workflows rollback",
                      "workflows dead-letters")
     },
     "watch": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},

@@ -19,6 +19,9 @@ EXTRAS = {
     "sqlalchemy": "fleet",
     "jwt": "lightning",
     "cryptography": "lightning",
+    "dask": "cluster",
+    "distributed": "cluster",
+    "fsspec": "cluster",
     "websockets": "lightning",
 }
 """Packages that only an extra installs, with its name."""
@@ -96,11 +99,16 @@ SECTIONS = {
             "Deploy the workflows of a project with their triggers.",
         ),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
-        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
-        LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
+        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
+        LazyCommand(
+            "cancel", "worker.cli.cancel:cancel", "Cancel a run, or many orders, and wait."
+        ),
         LazyCommand("orders", "worker.cli.orders:orders", "List, show and change work orders."),
         LazyCommand("runs", "worker.cli.runs:runs", "List, show, record, retry and cancel runs."),
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
+        LazyCommand(
+            "alerts", "worker.cli.alerts:alerts", "List and acknowledge the alerts of a fleet."
+        ),
         LazyCommand(
             "workflows", "worker.cli.workflows:workflows",
             "List, show and roll back the workflows of a fleet.",

@@ -9,9 +9,9 @@ import click
 from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
-from worker.cli.options import as_json, client_options, command
-from worker.cli.printing import print_list, print_order, print_run
-from worker.cli.query_filters import query_fields, query_filters
+from worker.cli.options import as_json, client_options, command, option
+from worker.cli.printing import print_action, print_list, print_order, print_run
+from worker.cli.query_filters import next_page, query_fields, query_filters
 from worker.cli.short_ids import find_order_id
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import OrderQuery
@@ -21,8 +21,12 @@ SECTIONS = {
         LazyCommand("list", "worker.cli.orders:list_orders", "List work orders, newest first."),
         LazyCommand("show", "worker.cli.orders:show", "Show a work order with its runs."),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
-        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
-        LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
+        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
+        LazyCommand(
+            "cancel",
+            "worker.cli.cancel:cancel",
+            "Cancel a run, or many orders, and wait.",
+        ),
     )
 }
 
@@ -44,9 +48,12 @@ def orders() -> None:
 
 @command("list")
 @query_filters("orders")
+@option("--beyond", metavar="ID", help="The page after this one, the last of the page before.")
 @as_json
 @client_options
-def list_orders(*, connection: BrokerConnection, as_json: bool, **filters: Any) -> int:
+def list_orders(
+    *, connection: BrokerConnection, beyond: str | None, as_json: bool, **filters: Any
+) -> int:
     """List work orders, newest first.
 
     \b
@@ -56,8 +63,11 @@ def list_orders(*, connection: BrokerConnection, as_json: bool, **filters: Any) 
     """
 
     async def request(client: Client) -> int:
+        query = OrderQuery(**query_fields(filters))
+        if beyond is not None:
+            query = next_page(query, await client.order(await find_order_id(client, beyond)))
         return print_list(
-            await client.orders(OrderQuery(**query_fields(filters))),
+            await client.orders(query),
             lambda order: print_order(order, as_json=as_json),
             if_empty="" if as_json else "no orders",
         )
@@ -80,10 +90,12 @@ def show(*, connection: BrokerConnection, order: str, as_json: bool) -> int:
 
     async def request(client: Client) -> int:
         fields = await client.order(await find_order_id(client, order))
-        runs = fields.pop("all_runs")
+        runs, actions = fields.pop("all_runs"), fields.get("actions", [])
         print_order(fields, as_json=as_json)
         for run in runs:
             print_run(run, as_json=as_json)
+        for action in () if as_json else actions:
+            print_action(action)
         return 0
 
     return connection.run(request)

@@ -107,6 +107,13 @@ def print_order(order: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"    {one_line(order['reason'])}")
 
 
+def print_action(action: Mapping[str, Any]) -> None:
+    """Print who did what with an order, as an indented line."""
+    client = printable(action["client"] or "somebody without a name")
+    detail = f" ({one_line(action['detail'], 80)})" if action["detail"] else ""
+    print(f"    {format_time(action['at'])}  {printable(action['action'])} by {client}{detail}")
+
+
 def print_run(run: Mapping[str, Any], *, as_json: bool) -> None:
     """Print a run as text or as a line of JSON."""
     if as_json:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from worker.cli.options import Decorator, option, options
 from worker.cli.times import PastTime, time_us
 from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.core.status import Status
+from worker.fleet.messaging.messages import OrderQuery
 
 
 def query_fields(filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,8 +20,22 @@ def query_fields(filters: Mapping[str, Any]) -> dict[str, Any]:
     return {**filters, **times}
 
 
+def next_page(query: OrderQuery, last: Mapping[str, Any]) -> OrderQuery:
+    """Return the query for the orders after the last one of a page."""
+    return replace(query, before=last["created"], beyond=last["order_id"])
+
+
 def query_filters(noun: str) -> Decorator:
-    """Add the options that choose from a list; ``noun`` is what it lists."""
+    """Add the options that choose from a list and limit it; ``noun`` is what it lists."""
+    return options(
+        order_filters(noun),
+        option("--limit", type=WholeNumberRange(1, 1000), default=50, show_default=True,
+               metavar="N", help=f"Maximum number of {noun}."),
+    )  # fmt: skip
+
+
+def order_filters(noun: str) -> Decorator:
+    """Add the options that choose orders or runs; ``noun`` is what is chosen."""
     return options(
         option("--status", type=OneOf([status.value for status in Status]),
                metavar="STATUS", help=f"Only {noun} with this status."),
@@ -30,7 +47,5 @@ def query_filters(noun: str) -> Decorator:
         option("--until", type=PastTime(), metavar="TIME",
                help=f"Only {noun} submitted before this time."),
         option("--search", default="", metavar="TEXT",
-               help=f"Only {noun} with TEXT in an id or the workflow."),
-        option("--limit", type=WholeNumberRange(1, 1000), default=50, show_default=True,
-               metavar="N", help=f"Maximum number of {noun}."),
+               help=f"Only {noun} with TEXT in an id, the workflow or a tag."),
     )  # fmt: skip

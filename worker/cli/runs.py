@@ -22,12 +22,16 @@ SECTIONS = {
     "Commands": (
         LazyCommand("list", "worker.cli.runs:list_runs", "List runs, newest first."),
         LazyCommand("show", "worker.cli.runs:show", "Show a run, its state and log, or follow it."),
-        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again."),
+        LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
         LazyCommand(
             "record", "worker.cli.record_run:record",
             "Write the recording of a run that has ended, without requests.",
         ),
-        LazyCommand("cancel", "worker.cli.cancel:cancel", "Cancel a run and wait until it ends."),
+        LazyCommand(
+            "cancel",
+            "worker.cli.cancel:cancel",
+            "Cancel a run, or many orders, and wait.",
+        ),
     )
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ import msgspec
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging import operation_messages as ops
 from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.cloudevents import unwrap
@@ -96,6 +98,7 @@ class _Follower:
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     state: Status | None = None
+    revision: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -297,6 +300,66 @@ class Client:
         """List the newest runs that ended as exception or lost."""
         return _objects(await self._request("alerts", wire.Empty()))
 
+    async def acknowledge(self, run_id: str) -> dict[str, Any]:
+        """Record that somebody takes care of the alert of a run."""
+        request = ops.AcknowledgeRequest(run_id=run_id)
+        return _object(await self._request("acknowledge", request))
+
+    async def pause(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Pause a workflow, in one project or in all, or a whole project.
+
+        Its orders wait; runs that a worker has go on.
+        """
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("pause", request))
+
+    async def resume(
+        self, workflow: str | None = None, *, project: str | None = None
+    ) -> dict[str, Any]:
+        """Resume what was paused with the same arguments."""
+        request = ops.PauseRequest(workflow=workflow, project=project)
+        return _object(await self._request("resume", request))
+
+    async def pauses(self) -> list[dict[str, Any]]:
+        """List what is paused, since when and by whom."""
+        return _objects(await self._request("pauses", wire.Empty()))
+
+    async def actions(self, project: str | None = None) -> list[dict[str, Any]]:
+        """List who cancelled, retried, paused or acknowledged what, the latest last."""
+        return _objects(await self._request("actions", ops.ActionQuery(project=project)))
+
+    async def count_matching(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> int:
+        """Count the orders that :meth:`change_all` would cancel or retry."""
+        request = _bulk(action, query, dry_run=True)
+        return int(_object(await self._request("bulk", request))["matching"])
+
+    async def change_all(
+        self, action: Literal["cancel", "retry"], query: OrderQuery = OrderQuery()
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Cancel or retry all orders that match, the first received first.
+
+        Yield how many were ``changed`` and ``skipped`` (by reason) in each step.
+        """
+        request = _bulk(action, query)
+        while True:
+            changed = _object(await self._request("bulk", request))
+            yield changed
+            if changed["next"] is None:
+                return
+            request = msgspec.structs.replace(request, **changed["next"])
+
+    async def all_orders(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
+        """Yield all orders that match, newest first, page by page."""
+        while page := await self.orders(query):
+            for order in page:
+                yield order
+            last = page[-1]
+            query = msgspec.structs.replace(query, before=last["created"], beyond=last["order_id"])
+
     async def summary(self) -> dict[str, Any]:
         """Count the orders by status, and the waiting and leased runs."""
         return _object(await self._request("summary", wire.Empty()))
@@ -321,6 +384,27 @@ class Client:
         more = None if triggers is None else Path(triggers)
         request = read_project(Path(file), project=project, triggers=more)
         return _objects(await self._request("deploy", request))
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes | str | Mapping[str, Any],
+        *,
+        properties: Mapping[str, str] | None = None,
+        retain: bool = False,
+    ) -> None:
+        """Publish a message for a topic trigger, and wait until the broker has it.
+
+        A mapping is sent as JSON. ``properties`` are MQTT 5's user properties. Raises
+        ``ConnectionError`` while there is no connection.
+        """
+        if isinstance(payload, Mapping):
+            payload = encode_object(payload, "payload")
+        content = payload.encode() if isinstance(payload, str) else payload
+        named = tuple((properties or {}).items())
+        message = Message(topic=topic, payload=content, retain=retain, properties=named)
+        await self._connected.wait()
+        await self._bus.confirm(message)
 
     async def rollback(
         self, name: str, *, project: str = "default", version: str = ""
@@ -413,6 +497,8 @@ class Client:
             payload=wire.encode(payload),
             reply_to=self._topics.client(self._name),
             correlation=correlation,
+            # Nobody waits for the reply after that.
+            expiry_s=max(1, math.ceil(self._wait_s)),
         )
         reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
         try:
@@ -592,7 +678,11 @@ class Client:
         if follower is None:
             return
         if levels[-1] == "state":
-            follower.state = Status(wire.decode(wire.RunState, payload).status)
+            state = wire.decode(wire.RunState, payload)
+            # Control planes that share a store publish in no common order.
+            if state.revision < follower.revision:
+                return
+            follower.state, follower.revision = Status(state.status), state.revision
         else:
             events = wire.decode(wire.RunEvents, payload).events
             follower.events += [msgspec.json.decode(bytes(event)) for event in events]
@@ -618,6 +708,13 @@ _NOTIFICATIONS: dict[str, Any] = {
 
 def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
     return msgspec.Raw(wire.well_formed(encode_object(value, name)).encode())
+
+
+def _bulk(
+    action: Literal["cancel", "retry"], query: OrderQuery, *, dry_run: bool = False
+) -> ops.BulkRequest:
+    fields = msgspec.structs.asdict(query)
+    return ops.BulkRequest(action=action, batch=random_hex(16), dry_run=dry_run, **fields)
 
 
 def _time_us(time: datetime | None) -> int | None:

@@ -31,6 +31,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from worker.lightning.compression import ServerCompression
 from worker.lightning.serializer import (
     MAX_FRAME_BYTES,
     ChannelFrame,
@@ -142,6 +143,8 @@ class Server:
             self._port,
             process_request=self._admit,
             max_size=MAX_FRAME_BYTES,
+            compression=None,
+            extensions=[ServerCompression()],
             ping_interval=None,
         )
         self._port = next(iter(self._server.sockets)).getsockname()[1]
@@ -346,6 +349,9 @@ class Server:
         del self._queue[: len(taken)]
         for run_id in taken:
             self.runs[run_id].state = "claimed"
+            if self._requeue_s is not None:
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._requeue_s, self._requeue, run_id, self.runs[run_id])
         return {
             "runs": [{"id": id, "token": self.runs[id].token or self.token(id)} for id in taken]
         }

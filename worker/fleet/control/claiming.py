@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from worker.fleet.control.pauses import Pauses, read_pauses
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.queue import ProjectQueue, share_slots
 from worker.fleet.control.store.transaction import Transaction, WaitingRun
@@ -20,11 +21,12 @@ class _Room:
 
     total: int | None = None
     workflows: dict[str, int] = field(default_factory=dict)
+    paused: Sequence[str] = ()
 
     @property
     def full(self) -> list[str]:
         """Workflows of which no further run may be leased."""
-        return [workflow for workflow, left in self.workflows.items() if left <= 0]
+        return [*self.paused, *(name for name, left in self.workflows.items() if left <= 0)]
 
     def take(self, workflow: str) -> bool:
         """Take the room of one run. Return whether there was any."""
@@ -46,10 +48,12 @@ class RunSelector:
         self._now_us = now_us
         self._leased: Counter[str] = Counter()
         self._rooms: dict[str, _Room] = {}
+        self._pauses = Pauses()
 
     def select(self, demand: int) -> list[str]:
         """Return the ids of up to ``demand`` runs, in queue order; mark their queues as served."""
         self._leased = self._transaction.leases_by_project()
+        self._pauses = read_pauses(self._transaction.connection)
         selected: list[str] = []
         served: set[ProjectQueue] = set()
         offset = 0
@@ -101,12 +105,15 @@ class RunSelector:
         return self._rooms[project]
 
     def _count_room(self, project: str, limits: ProjectLimits) -> _Room:
-        totals: list[int] = []
         room = _Room()
+        room.paused = self._pauses.workflows(project)
+        if self._pauses.covers_project(project):
+            room.total = 0
         if limits.concurrent is None and limits.per_period is None and not limits.workflows:
             return room
         # Locked, so that two control planes do not both take the last room.
         self._transaction.lock_project(project)
+        totals = [] if room.total is None else [room.total]
         leased = self._transaction.leases_by_workflow(project)
         if limits.concurrent is not None:
             totals.append(limits.concurrent - leased.total())

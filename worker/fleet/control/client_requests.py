@@ -11,12 +11,17 @@ import msgspec
 
 from worker.core.status import Status
 from worker.errors import LoadError, UsageError
-from worker.fleet.control import views
+from worker.fleet.control import audit_log, views
 from worker.fleet.control.admission import rejection
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
+from worker.fleet.control.operations import (
+    OperationsHandler,
+    acknowledgements,
+    record_on_order,
+)
 from worker.fleet.control.policy import (
     ALL_RIGHTS,
     OPERATOR,
@@ -39,6 +44,12 @@ from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.operation_messages import (
+    AcknowledgeRequest,
+    ActionQuery,
+    BulkRequest,
+    PauseRequest,
+)
 from worker.fleet.messaging.trigger_messages import (
     DeadLetterQuery,
     Deploy,
@@ -54,9 +65,12 @@ DEDUPLICATION_S = 60.0
 # Everything else reads.
 _RIGHTS: dict[str, Right] = {
     "submit": "submit",
-    "chunk": "submit",
     "cancel": "cancel",
     "retry": "retry",
+    "pause": "operate",
+    "resume": "operate",
+    "acknowledge": "operate",
+    "chunk": "submit",
     "deploy": "deploy",
     "rollback": "deploy",
 }
@@ -85,13 +99,15 @@ class RequestHandler:
             "alerts": list_alerts,
             "summary": get_summary,
             "workflows": self.list_workflows,
+            **OperationsHandler(cancel=_cancel_order, retry=self._retry_order).methods,
             **DeploymentHandler(policy, registry, auth_methods).methods,
         }
 
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
         """Handle the request of a user of the broker. Raises :class:`RequestError`."""
         rights = self._policy.rights_of(client)
-        right = _RIGHTS.get(method, "read")
+        right = _right_of(method, content)
+        uow.client = client
         if right not in rights.may:
             raise RequestError("denied", _denial(client, right))
         uow.client = client
@@ -290,7 +306,11 @@ class RequestHandler:
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
         order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
+        record_on_order(uow, "retry", order, detail=request.run_id)
         return order_view(uow, order)
+
+    def _retry_order(self, uow: UnitOfWork, order_id: str, run_id: str) -> None:
+        self.retry(uow, wire.RetryRequest(id=order_id, run_id=run_id))
 
     def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
         """Store the plan of an order's workflow as it is by now, and return its id."""
@@ -322,6 +342,12 @@ class RequestHandler:
             raise RequestError("conflict", text)
 
 
+def _right_of(method: str, content: Any) -> Right:
+    if isinstance(content, BulkRequest):
+        return content.action
+    return _RIGHTS.get(method, "read")
+
+
 def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
     """Raise :class:`RequestError` where a request is about another project."""
     match content:
@@ -333,6 +359,10 @@ def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, cont
             allowed = queried in projects
         case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
             # One that does not exist looks the same: ids of others cannot be tried out.
+            allowed = _project_of(uow, id) in projects
+        case PauseRequest(project=project) | ActionQuery(project=project):
+            allowed = project in projects
+        case AcknowledgeRequest(run_id=id):
             allowed = _project_of(uow, id) in projects
         case wire.OrderRef(order_id=id):
             allowed = _project_of(uow, id) in projects
@@ -542,7 +572,8 @@ def add_run(
             retries=retries,
         )
     )
-    return order
+    # As it is with the run's status.
+    return uow.transaction.order(order.id) or order
 
 
 # --- cancel ---------------------------------------------------------------------------------------
@@ -556,10 +587,17 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
             raise RequestError("conflict", f"run {run.id} has ended already: {run.status.value}")
         return views.run_state(run)
     run = uow.apply(run, CancelRequested(at=uow.now_us))
+    order = uow.transaction.order(run.order_id)
+    if order is not None:
+        record_on_order(uow, "cancel", order, detail=run.id)
     if run.leased and run.worker is not None:
         command = wire.Command(cancel=[wire.Attempt(run_id=run.id, attempt=run.attempt)])
         uow.publish(uow.topics.worker(run.worker, "cmd"), command)
     return views.run_state(run)
+
+
+def _cancel_order(uow: UnitOfWork, order_id: str, _: str) -> None:
+    cancel(uow, wire.RunRef(id=order_id))
 
 
 # --- queries --------------------------------------------------------------------------------------
@@ -602,7 +640,11 @@ def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
         raise RequestError("unknown", f"there is no order '{ref.order_id}'")
     view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
     runs = queries.runs_of(uow.transaction.connection, order.id)
-    return {**view, "all_runs": [views.run_state(run) for run in runs]}
+    return {
+        **view,
+        "all_runs": [views.run_state(run) for run in runs],
+        "actions": audit_log.actions_on(uow.transaction.connection, order.id),
+    }
 
 
 def list_runs(uow: UnitOfWork, query: wire.RunQuery) -> Any:
@@ -645,7 +687,13 @@ def list_alerts(uow: UnitOfWork, _: wire.Empty) -> Any:
     run_ids = queries.alerts(uow.transaction.connection)
     uow.transaction.load_runs(run_ids)
     runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
-    return [views.alert(run) for run in runs]
+    known = acknowledgements(uow, run_ids)
+    return [_alert_view(run, *known.get(run.id, (None, None))) for run in runs]
+
+
+def _alert_view(run: RunRecord, acknowledged: int | None, by: str | None) -> dict[str, Any]:
+    view: dict[str, Any] = msgspec.to_builtins(views.alert(run))
+    return {**view, "acknowledged": acknowledged, "acknowledged_by": by}
 
 
 def get_summary(uow: UnitOfWork, _: wire.Empty) -> Any:

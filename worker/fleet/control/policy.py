@@ -14,7 +14,7 @@ from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
 from worker.workflow.order_retry import OrderRetry
 
-Right = Literal["submit", "plan", "cancel", "retry", "read", "deploy"]
+Right = Literal["submit", "plan", "cancel", "retry", "read", "operate", "deploy"]
 OverLimit = Literal["reject", "queue"]
 OPERATOR = "operator"
 """The user of the broker who may deploy where no policy says otherwise."""
@@ -64,7 +64,8 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a client may request, and for which projects (``None``: all).
 
     ``submit`` orders of registered workflows; submit a ``plan`` of its own; ``cancel``, ``retry``
-    and ``read`` orders of everybody; ``deploy`` workflows.
+    and ``read`` orders of everybody; ``operate``: pause, resume, acknowledge alerts;
+    ``deploy`` workflows.
     """
 
     may: frozenset[Right] = frozenset()
@@ -76,7 +77,7 @@ class ClientRights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 # To deploy is to start work in the name of others, so it is a right that has to be given.
-ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read")))
+ALL_RIGHTS = ClientRights(may=frozenset(("submit", "plan", "cancel", "retry", "read", "operate")))
 OPERATOR_RIGHTS = ClientRights(may=ALL_RIGHTS.may | {"deploy"})
 
 

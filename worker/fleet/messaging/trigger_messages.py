@@ -11,6 +11,7 @@ from msgspec import Meta, Raw
 
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.messages import WITHOUT_NUL, Count, Id, Label, Payload
+from worker.fleet.messaging.operation_messages import OPERATION_REQUESTS
 
 # A filter of MQTT has at most 65,535 bytes; a longer one than this is a mistake.
 Topic = Annotated[str, Meta(min_length=1, max_length=1000, pattern=WITHOUT_NUL)]
@@ -145,5 +146,9 @@ DEPLOYMENT_REQUESTS: dict[str, type[Any]] = {
     "workflow_history": WorkflowRef,
     "dead_letters": DeadLetterQuery,
 }
-ALL_REQUESTS: dict[str, type[Any]] = {**wire.REQUESTS, **DEPLOYMENT_REQUESTS}
+ALL_REQUESTS: dict[str, type[Any]] = {
+    **wire.REQUESTS,
+    **DEPLOYMENT_REQUESTS,
+    **OPERATION_REQUESTS,
+}
 """The requests of clients, by the last level of their topic."""

@@ -22,6 +22,11 @@ MAX_ALERTS = 200
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 
 
+def matching_orders(query: OrderQuery) -> Select[Any]:
+    """Select the orders that match a query, all of them and in no order."""
+    return _matching(tables.ORDERS, query, searched=("id", "workflow", "tags"))
+
+
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
     """List the orders that match a query, newest first."""
     matching = _newest(tables.ORDERS, query, searched=("id", "workflow", "tags"))
@@ -35,9 +40,21 @@ def runs(connection: Connection, query: RunQuery) -> list[RunRecord]:
 
 
 def _newest(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
-    """Select a page of a table's rows; ``query.search`` is a part of one ``searched`` column."""
+    """Select a page of a table's rows, newest first."""
     columns = table.c
-    matching = select(table).order_by(columns.created.desc(), columns.id).limit(query.limit)
+    page = _matching(table, query, searched=searched)
+    if query.before is not None:
+        older = columns.created < query.before
+        if query.beyond is not None:
+            older |= (columns.created == query.before) & (columns.id > query.beyond)
+        page = page.where(older)
+    return page.order_by(columns.created.desc(), columns.id).limit(query.limit)
+
+
+def _matching(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
+    """Select rows of a table; ``query.search`` is a part of one ``searched`` column."""
+    columns = table.c
+    matching = select(table)
     for name in ("status", "project", "workflow"):
         if (value := getattr(query, name)) is not None:
             matching = matching.where(columns[name] == value)
@@ -49,11 +66,6 @@ def _newest(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Sele
         tagged = select(_ORDERS.id).where(_ORDERS.tags.contains(f" {query.tag} ", autoescape=True))
         of_order = columns.id if table is tables.ORDERS else columns.order_id
         matching = matching.where(of_order.in_(tagged))
-    if query.before is not None:
-        older = columns.created < query.before
-        if query.beyond is not None:
-            older |= (columns.created == query.before) & (columns.id > query.beyond)
-        matching = matching.where(older)
     if query.search:
         parts = (columns[name].icontains(query.search, autoescape=True) for name in searched)
         matching = matching.where(or_(*parts))

@@ -189,7 +189,36 @@ ALERTS = Table(
     Column("at", BigInteger, nullable=False),
     Column("notified", BigInteger),
     Column("delivered", String(200)),
+    Column("acknowledged", BigInteger),
+    Column("acknowledged_by", _ID),
     Index("alerts_notified", "notified", "at"),
+)
+
+# The workflows whose runs are not leased for now. The project ``*`` is all of them, and an empty
+# workflow all of a project.
+PAUSES = Table(
+    "pauses",
+    METADATA,
+    Column("project", _ID, nullable=False),
+    Column("workflow", _NAME, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("client", _ID, nullable=False),
+    PrimaryKeyConstraint("project", "workflow"),
+)
+
+# Who did what. The subject is an order, a workflow or a project.
+ACTIONS = Table(
+    "actions",
+    METADATA,
+    Column("id", _ID, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("client", _ID, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("project", _ID, nullable=False),
+    Column("subject", _NAME, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("actions_subject", "subject", "at"),
+    Index("actions_at", "at"),
 )
 
 WORKERS = Table(

@@ -1,0 +1,92 @@
+"""``worker alerts``: list and acknowledge the alerts of a fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from worker.cli import complete
+from worker.cli.connection import BrokerConnection
+from worker.cli.groups import LazyCommand, NounGroup
+from worker.cli.options import as_json, client_options, command, option
+from worker.cli.printing import print_list, print_run
+from worker.cli.short_ids import find_run_id
+from worker.fleet.client import Client
+from worker.sinks.terminal_text import printable
+from worker.util.json import dumps
+
+SECTIONS = {
+    "Commands": (
+        LazyCommand("list", "worker.cli.alerts:list_alerts", "List alerts, newest first."),
+        LazyCommand("acknowledge", "worker.cli.alerts:acknowledge", "Take care of an alert."),
+    )
+}
+
+
+@click.group(cls=NounGroup, sections=SECTIONS)
+def alerts() -> None:
+    """List and acknowledge the alerts of a fleet.
+
+    An alert is a run that ended as exception or lost. `worker alerts` is `worker alerts list`.
+
+    \b
+    Examples:
+      worker alerts list --open
+      worker alerts acknowledge 5f0c9e-1
+    """
+
+
+@command("list")
+@option("--open", "only_open", is_flag=True, help="Only those that nobody has acknowledged.")
+@as_json
+@client_options
+def list_alerts(*, connection: BrokerConnection, only_open: bool, as_json: bool) -> int:
+    """List alerts, newest first.
+
+    \b
+    Examples:
+      worker alerts list --open
+      worker alerts list --json | jq .error_message
+    """
+
+    async def request(client: Client) -> int:
+        listed = await client.alerts()
+        chosen = [alert for alert in listed if not (only_open and alert["acknowledged"])]
+        return print_list(
+            chosen,
+            lambda alert: print(dumps(alert)) if as_json else _print_alert(alert),
+            if_empty="" if as_json else "no alerts",
+        )
+
+    return connection.run(request)
+
+
+def _print_alert(alert: Mapping[str, Any]) -> None:
+    print_run({**alert, "created": alert["at"], "attempt": 1}, as_json=False)
+    if alert["acknowledged"]:
+        print(f"    acknowledged by {printable(alert['acknowledged_by'] or 'somebody')}")
+
+
+@command()
+@click.argument("run", shell_complete=complete.run_ids)
+@client_options
+def acknowledge(*, connection: BrokerConnection, run: str) -> int:
+    """Take care of an alert.
+
+    RUN is the id of a run that ended as exception or lost, or of its order. Your name on the broker
+    stands beside the alert.
+
+    \b
+    Examples:
+      worker alerts acknowledge 5f0c9e-1
+    """
+
+    async def request(client: Client) -> int:
+        id = await find_run_id(client, run)
+        await client.acknowledge(id)
+        print(f"acknowledged {id}")
+        return 0
+
+    return connection.run(request)

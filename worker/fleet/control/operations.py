@@ -1,0 +1,175 @@
+"""Handlers of operators' requests: pause, resume, acknowledge, bulk cancel and retry."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Select, func, select, update
+
+from worker.core.status import STATUSES, Status
+from worker.fleet.control import audit_log, pauses
+from worker.fleet.control.entities import WorkOrder
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.queries import matching_orders
+from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
+from worker.fleet.messaging import operation_messages as ops
+
+BULK_SIZE = 200
+"""How many orders one request changes: a larger transaction would hold up the fleet."""
+_ORDERS = tables.ORDERS.c
+_ENDS: dict[str, list[Status]] = {
+    "cancel": [status for status, row in STATUSES.items() if not row.final],
+    "retry": [
+        status
+        for status, row in STATUSES.items()
+        if row.final and status not in (Status.SUCCESS, Status.CANCELLED)
+    ],
+}
+
+ChangeOrder = Callable[[UnitOfWork, str, str], Any]
+"""Cancels or retries an order, by its id and the id of a new run."""
+
+
+class OperationsHandler:
+    """The handlers of requests of operators, by name; ``cancel`` and ``retry`` change one order."""
+
+    def __init__(self, *, cancel: ChangeOrder, retry: ChangeOrder) -> None:
+        self._change = {"cancel": cancel, "retry": retry}
+        self.methods: dict[str, Callable[[UnitOfWork, Any], Any]] = {
+            "pause": pause,
+            "resume": resume,
+            "pauses": list_pauses,
+            "actions": list_actions,
+            "acknowledge": acknowledge,
+            "bulk": self.bulk,
+        }
+
+    def bulk(self, uow: UnitOfWork, request: ops.BulkRequest) -> Any:
+        """Cancel or retry the next orders that match, in the order in which they were received."""
+        if request.dry_run:
+            return {"matching": _count(uow, _matching(request)), "changed": 0, "next": None}
+        page = _matching(request).order_by(_ORDERS.created, _ORDERS.id).limit(BULK_SIZE)
+        rows = uow.transaction.connection.execute(_after(page, request)).all()
+        uow.transaction.load_orders(row.id for row in rows)
+        skipped: Counter[str] = Counter()
+        for row in rows:
+            run_id = bulk_run_id(request.batch, row.id)
+            try:
+                self._change[request.action](uow, row.id, run_id)
+            # Those that have ended, or begun, since the count; a limit; a key in use.
+            except RequestError as error:
+                skipped[error.code] += 1
+        last = {"after": rows[-1].created, "after_id": rows[-1].id} if rows else None
+        return {
+            "matching": len(rows),
+            "changed": len(rows) - skipped.total(),
+            "skipped": dict(skipped),
+            "next": last if len(rows) == BULK_SIZE else None,
+        }
+
+
+def bulk_run_id(batch: str, order_id: str) -> str:
+    """Return the id of the run that a bulk retry adds: a repeated request adds no second one."""
+    return f"bulk-{hashlib.sha256(f'{batch}/{order_id}'.encode()).hexdigest()[:40]}"
+
+
+def _matching(request: ops.BulkRequest) -> Select[Any]:
+    statuses = [status.value for status in _ENDS[request.action]]
+    if request.status is not None and request.action == "retry":
+        # A success is repeated where it is named.
+        statuses = [status.value for status, row in STATUSES.items() if row.final]
+    query = matching_orders(request).with_only_columns(_ORDERS.id, _ORDERS.created)
+    return query.where(_ORDERS.status.in_(statuses))
+
+
+def _after(page: Select[Any], request: ops.BulkRequest) -> Select[Any]:
+    if request.after is None:
+        return page
+    same = (_ORDERS.created == request.after) & (_ORDERS.id > (request.after_id or ""))
+    return page.where((_ORDERS.created > request.after) | same)
+
+
+def _count(uow: UnitOfWork, query: Select[Any]) -> int:
+    count = select(func.count()).select_from(query.subquery())
+    return int(uow.transaction.connection.execute(count).scalar_one())
+
+
+# --- pauses ---------------------------------------------------------------------------------------
+
+
+def pause(uow: UnitOfWork, request: ops.PauseRequest) -> Any:
+    """Lease no further runs of a workflow, or of a project, until it is resumed."""
+    project, workflow = _target(request)
+    pauses.put_pause(uow, project, workflow)
+    _record(uow, "pause", project, workflow)
+    return _view(request, paused=True)
+
+
+def resume(uow: UnitOfWork, request: ops.PauseRequest) -> Any:
+    """Lease the runs of a workflow, or of a project, again."""
+    project, workflow = _target(request)
+    if pauses.remove_pauses(uow, [(project, workflow)]):
+        _record(uow, "resume", project, workflow)
+    return _view(request, paused=False)
+
+
+def _target(request: ops.PauseRequest) -> tuple[str, str]:
+    if request.project is None and request.workflow is None:
+        raise RequestError("invalid", "a pause needs a workflow, a project, or both")
+    return request.project or pauses.ALL_PROJECTS, request.workflow or pauses.WHOLE_PROJECT
+
+
+def _view(request: ops.PauseRequest, *, paused: bool) -> dict[str, Any]:
+    return {"project": request.project, "workflow": request.workflow, "paused": paused}
+
+
+def _record(uow: UnitOfWork, action: str, project: str, workflow: str) -> None:
+    audit_log.record_action(uow, action, project=project, subject=workflow or project)
+
+
+def list_pauses(uow: UnitOfWork, _: Any) -> Any:
+    return pauses.list_pauses(uow.transaction.connection)
+
+
+def list_actions(uow: UnitOfWork, query: ops.ActionQuery) -> Any:
+    uow.transaction.flush()
+    return audit_log.list_actions(uow.transaction.connection, query.project)
+
+
+# --- alerts ---------------------------------------------------------------------------------------
+
+
+def acknowledge(uow: UnitOfWork, request: ops.AcknowledgeRequest) -> Any:
+    """Record that somebody takes care of the alert of a run. The first one stays."""
+    alerts = tables.ALERTS
+    run = uow.transaction.run(request.run_id)
+    order = None if run is None else uow.transaction.order(run.order_id)
+    uow.transaction.flush()
+    known = select(alerts.c.run_id).where(alerts.c.run_id == request.run_id)
+    if order is None or uow.transaction.connection.execute(known).first() is None:
+        raise RequestError("unknown", f"there is no alert of a run '{request.run_id}'")
+    change = update(alerts).where(
+        alerts.c.run_id == request.run_id, alerts.c.acknowledged.is_(None)
+    )
+    values = {"acknowledged": uow.now_us, "acknowledged_by": uow.client}
+    if uow.transaction.connection.execute(change.values(values)).rowcount:
+        record_on_order(uow, "acknowledge", order, detail=request.run_id)
+    return {"run_id": request.run_id}
+
+
+def record_on_order(uow: UnitOfWork, action: str, order: WorkOrder, *, detail: str = "") -> None:
+    """Record an action on an order."""
+    audit_log.record_action(uow, action, project=order.project, subject=order.id, detail=detail)
+
+
+def acknowledgements(uow: UnitOfWork, run_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Return when alerts were acknowledged, and by whom, by their runs."""
+    alerts = tables.ALERTS.c
+    query = select(alerts.run_id, alerts.acknowledged, alerts.acknowledged_by).where(
+        alerts.run_id.in_(run_ids), alerts.acknowledged.is_not(None)
+    )
+    rows = uow.transaction.connection.execute(query)
+    return {row.run_id: (row.acknowledged, row.acknowledged_by) for row in rows}
