@@ -90,6 +90,7 @@ def test_a_campaign_counts_the_kinds_of_change(folder: Path) -> None:
     assert "Version edited" in page and "output.data.ran" in page and "w5" in page
 
 
+@pytest.mark.slow
 def test_finished_chunks_are_not_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from worker.campaigns import replay_versions, run_campaign
 
@@ -123,6 +124,7 @@ def test_finished_chunks_are_not_done_again(folder: Path, monkeypatch: pytest.Mo
     assert len(replayed) == 10
 
 
+@pytest.mark.slow
 def test_two_campaigns_are_compared(folder: Path) -> None:
     source = JOB["expression"].replace("state.data.ran", "state.data.other")
     other = {"workflow": {"name": "recorded", "steps": [{"id": "a", **JOB, "expression": source}]}}
@@ -187,6 +189,7 @@ def test_mistakes_in_a_description_are_named(folder: Path, fields: Any, message:
 # --- other places ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_recordings_are_read_from_other_file_systems(folder: Path) -> None:
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")

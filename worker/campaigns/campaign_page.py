@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from worker.campaigns.campaign_spec import CampaignSpec
@@ -35,9 +36,9 @@ def render_campaign(spec: CampaignSpec, summary: CampaignSummary, recorded: Work
     _overview(_section(main, "Versions"), summary)
     for name, version in summary.versions.items():
         section = _section(main, f"Version {name}")
-        _changes(section, version)
+        _changes(section, name, version)
         if summary.questions:
-            _questions(section, summary.questions, version)
+            _questions(section, name, summary.questions, version)
         if name in after:
             _graphs(main, name, before, after[name])
     return page_text(page)
@@ -71,7 +72,14 @@ def _section(main: ET.Element, title: str) -> ET.Element:
 
 def _graphs(main: ET.Element, name: str, before: Drawing, after: Drawing) -> None:
     ET.SubElement(main, "h3").text = f"Recorded runs, and the same with version {name}"
-    add_graphs(main, [before, after])
+    # Regions of a page need different names.
+    add_graphs(
+        main,
+        [
+            replace(before, title=f"{before.title}, recorded, beside {name}"),
+            replace(after, title=f"{after.title}, version {name}"),
+        ],
+    )
 
 
 def _overview(section: ET.Element, summary: CampaignSummary) -> None:
@@ -82,7 +90,7 @@ def _overview(section: ET.Element, summary: CampaignSummary) -> None:
     _table(section, "Versions", ("Version", "Replays", "The same", "Different"), rows)
 
 
-def _changes(section: ET.Element, version: VersionSummary) -> None:
+def _changes(section: ET.Element, name: str, version: VersionSummary) -> None:
     changes = version.sorted_changes()
     if not changes:
         ET.SubElement(section, "p").text = f"All {version.total:,} replays are the same."
@@ -90,16 +98,18 @@ def _changes(section: ET.Element, version: VersionSummary) -> None:
     rows = [
         (f"{group.count:,}", describe_change(change), _examples(group)) for change, group in changes
     ]
-    _table(section, "Kinds of change", ("Count", "Change", "Examples"), rows)
+    _table(section, f"Kinds of change, {name}", ("Count", "Change", "Examples"), rows)
 
 
-def _questions(section: ET.Element, questions: Sequence[str], version: VersionSummary) -> None:
+def _questions(
+    section: ET.Element, name: str, questions: Sequence[str], version: VersionSummary
+) -> None:
     rows = []
     for question in questions:
         group = version.against.get(question)
         against = (f"{group.count:,}", _examples(group)) if group else ("0", "")
         rows.append((question, *against))
-    _table(section, "Questions", ("Question", "Runs against it", "Examples"), rows)
+    _table(section, f"Questions, {name}", ("Question", "Runs against it", "Examples"), rows)
 
 
 def _examples(group: ChangeGroup) -> str:
