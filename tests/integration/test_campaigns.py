@@ -103,10 +103,10 @@ def test_finished_chunks_are_not_done_again(folder: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(replay_versions, "replay", counted)
     monkeypatch.setattr(run_campaign, "CHUNK_RECORDINGS", 2)
-    first = run(folder, "--output", "again")
+    first = run(folder, "--results", "again")
     assert len(replayed) == 10
     replayed.clear()
-    second = run(folder, "--output", "again")
+    second = run(folder, "--results", "again")
     assert replayed == [] and "6 of 6 recordings were replayed before\n" in second.stdout
     assert second.stdout.partition("\n")[2] == first.stdout
     # As if the command had been interrupted within the second chunk.
@@ -114,13 +114,13 @@ def test_finished_chunks_are_not_done_again(folder: Path, monkeypatch: pytest.Mo
     for chunk in (folder / "again" / "chunks").iterdir():
         if b"r02" in chunk.read_bytes():
             chunk.unlink()
-    run(folder, "--output", "again")
+    run(folder, "--results", "again")
     assert sorted(replayed) == ["r02", "r02", "r03", "r03"]
     assert (folder / "again" / "results.jsonl").read_bytes() == results
     # Other limits are another campaign.
     replayed.clear()
     write_spec(folder, "limited", limits={"timeout": 60, "memory": 128})
-    run(folder, "--output", "again", name="limited")
+    run(folder, "--results", "again", name="limited")
     assert len(replayed) == 10
 
 

@@ -45,11 +45,11 @@ def campaign() -> None:
 
 @command("run")
 @click.argument("file", type=PATH)
-@option("--output", "-o", type=PATH, metavar="DIR",
+@option("--results", type=PATH, metavar="DIR",
         help="Folder of the results and the report.  [default: the name of FILE]")  # fmt: skip
 @jobs
 @cluster
-def run(*, file: Path, output: Path | None, jobs: int, cluster: str | None) -> int:
+def run(*, file: Path, results: Path | None, jobs: int, cluster: str | None) -> int:
     """Run a campaign, or the rest of it.
 
     Finished chunks are kept in the folder and not done again, even if the command was interrupted,
@@ -59,7 +59,7 @@ def run(*, file: Path, output: Path | None, jobs: int, cluster: str | None) -> i
     \b
     Examples:
       worker campaign run june.yaml
-      worker campaign run june.yaml --output results/june --jobs 4
+      worker campaign run june.yaml --results results/june --jobs 4
 
     \b
     Exit code: 0 all replays are the same and no run contradicts a question, 1 some differ or do,
@@ -75,7 +75,7 @@ def run(*, file: Path, output: Path | None, jobs: int, cluster: str | None) -> i
     spec = read_spec(file)
     executor = choose_executor(jobs, cluster)
     recordings = RecordingPlaces(find_recordings(spec.recordings), with_content=True)
-    folder = ResultFolder(output or file.with_suffix(""))
+    folder = ResultFolder(results or file.with_suffix(""))
     chunks = list(split_chunks(spec, recordings, CHUNK_RECORDINGS))
     unfinished = [chunk for chunk in chunks if not folder.has(chunk)]
     finished = sum(chunk.end - chunk.start for chunk in chunks if chunk not in unfinished)
