@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -21,7 +22,6 @@ from tests.support.control_plane_harness import (
 )
 from worker.cli.main import cli
 from worker.fleet.control.store.store import Store
-from worker.fleet.messaging import messages as wire
 from worker.fleet.worker.outbox import Outbox
 
 OLD = Path(__file__).parents[1] / "data" / "version-0.1.0"
@@ -70,7 +70,7 @@ def test_a_database_is_migrated_with_its_orders_and_its_runs_go_on(
     (old,) = box.recover()
     worker = FakeWorker(harness, incarnation="i2")
     events = old.take(10_000)
-    report = {"lease": old.lease, "events": [wire.Raw(text) for text in events]}
+    report = {"lease": old.lease, "events": [msgspec.Raw(text) for text in events]}
     assert worker.send("reports", number=1, runs=[report]).acks[0].upto == 1
     assert harness.status("started") == "success"
     old.close()
