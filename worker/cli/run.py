@@ -72,7 +72,7 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
 @option("--cache-steps", is_flag=True,
-        help="Keep the outputs of steps in .cli-cache; --start-at STEP continues from them.")  # fmt: skip
+        help="Keep outputs of steps in .cli-cache; --start-at continues from them.")  # fmt: skip
 @option("--autoinstall", is_flag=True,
         help="Install the adaptors of @openfn/ that are missing, from npm.")  # fmt: skip
 @option("--allow-adaptor", "allow_adaptors", multiple=True, metavar="NAME",
