@@ -11,6 +11,7 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,6 +98,7 @@ class _Follower:
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     state: Status | None = None
+    revision: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -490,6 +492,8 @@ class Client:
             payload=wire.encode(payload),
             reply_to=self._topics.client(self._name),
             correlation=correlation,
+            # Nobody waits for the reply after that.
+            expiry_s=max(1, math.ceil(self._wait_s)),
         )
         reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
         try:
@@ -669,7 +673,11 @@ class Client:
         if follower is None:
             return
         if levels[-1] == "state":
-            follower.state = Status(wire.decode(wire.RunState, payload).status)
+            state = wire.decode(wire.RunState, payload)
+            # Control planes that share a store publish in no common order.
+            if state.revision < follower.revision:
+                return
+            follower.state, follower.revision = Status(state.status), state.revision
         else:
             events = wire.decode(wire.RunEvents, payload).events
             follower.events += [msgspec.json.decode(bytes(event)) for event in events]

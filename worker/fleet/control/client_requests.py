@@ -574,7 +574,8 @@ def add_run(
             retries=retries,
         )
     )
-    return order
+    # As it is with the run's status.
+    return uow.transaction.order(order.id) or order
 
 
 # --- cancel ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import deployments
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import StoreUnavailable
@@ -31,6 +32,7 @@ from worker.fleet.control.triggers.results import (
 )
 from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Outgoing
+from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.instance_id import incarnation
@@ -58,7 +60,7 @@ def control_will(topics: Topics, id: str) -> Message:
 
 
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
-    presence = wire.Presence(incarnation=id, online=online, version=VERSION)
+    presence = wire.Presence(incarnation=id, online=online, version=VERSION, protocol=wire.PROTOCOL)
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
@@ -120,6 +122,11 @@ class ControlPlane:
         if (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
         return "" if self.connected.is_set() else "not connected to the broker"
+
+    def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
+        """Use another policy and other workflows, from the next batch on."""
+        # On the thread of the processor, so that no batch sees a part of the change.
+        self._thread.submit(self._processor.reload, policy, registry)
 
     def add_service(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Add a service that runs as long as the control plane does."""

@@ -28,6 +28,7 @@ def run_state(run: RunRecord) -> wire.RunState:
         error_type=run.error_type,
         error_message=run.error_message,
         skew=run.skew,
+        revision=run.revision,
         not_before=run.not_before or None,
         start_by=run.start_by,
         retries=run.retries,
@@ -45,6 +46,7 @@ def order_state(order: WorkOrder) -> wire.OrderState:
         runs=order.runs,
         reason=order.reason,
         last_run=order.last_run,
+        revision=order.revision,
         unique=order.unique_key,
         tags=order.tags.split(),
     )
