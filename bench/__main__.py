@@ -24,6 +24,7 @@ from bench import (
     fleet,
     lightning,
     locales,
+    proofs,
     recordings,
     replays,
     runners,
@@ -233,6 +234,7 @@ if __name__ == "__main__":
     recordings.main(row)
     replays.main(row)
     locales.main(row)
+    proofs.main()
     fleet.main(row, worker.load)
     triggers.main(row)
     asyncio.run(lightning.main())
