@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,9 +30,14 @@ from worker.fleet.control.policy import (
     Policy,
     Right,
 )
+from worker.fleet.control.run_content import input_of
 from worker.fleet.control.store import queries
 from worker.fleet.control.store.deployments import deployed_names
-from worker.fleet.control.triggers.deploying import DeploymentHandler, present_workflow
+from worker.fleet.control.triggers.deploying import (
+    DeploymentHandler,
+    DeploymentRules,
+    present_workflow,
+)
 from worker.fleet.control.unique_orders import (
     RECHECK_US,
     replace_queued,
@@ -79,7 +84,7 @@ class RequestHandler:
     """The handlers of all requests, with the policy and the workflows that they depend on."""
 
     def __init__(
-        self, policy: Policy, registry: WorkflowRegistry, auth_methods: Collection[str] = ()
+        self, policy: Policy, registry: WorkflowRegistry, rules: DeploymentRules = DeploymentRules()
     ) -> None:
         self._policy = policy
         self._registry = registry
@@ -92,13 +97,14 @@ class RequestHandler:
             "order": get_order,
             "runs": list_runs,
             "run": get_run,
+            "input": get_input,
             "events": list_events,
             "workers": list_workers,
             "alerts": list_alerts,
             "summary": get_summary,
             "workflows": self.list_workflows,
             **OperationsHandler(cancel=_cancel_order, retry=self._retry_order).methods,
-            **DeploymentHandler(policy, registry, auth_methods).methods,
+            **DeploymentHandler(policy, registry, rules).methods,
         }
 
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
@@ -570,7 +576,8 @@ def add_run(
             retries=retries,
         )
     )
-    return order
+    # As it is with the run's status.
+    return uow.transaction.order(order.id) or order
 
 
 # --- cancel ---------------------------------------------------------------------------------------
@@ -662,6 +669,12 @@ def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
         "stale_reports": queries.count_stale_reports(connection, run.id),
         "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
     }
+
+
+def get_input(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+    """Return the input of a run, without the configuration that it may hold."""
+    stored = uow.transaction.dataclip(*input_of(find_run(uow, ref.id)))
+    return {"input": views.input_without_secrets(stored or "{}")}
 
 
 def list_events(uow: UnitOfWork, query: wire.EventQuery) -> Any:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import deployments
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import StoreUnavailable
@@ -29,7 +30,9 @@ from worker.fleet.control.triggers.results import (
     due_replies,
     results_of,
 )
+from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Outgoing
+from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.instance_id import incarnation
@@ -57,7 +60,7 @@ def control_will(topics: Topics, id: str) -> Message:
 
 
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
-    presence = wire.Presence(incarnation=id, online=online, version=VERSION)
+    presence = wire.Presence(incarnation=id, online=online, version=VERSION, protocol=wire.PROTOCOL)
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
@@ -98,8 +101,8 @@ class ControlPlane:
         """Why the database cannot be used; empty while it can."""
         self._calls_began: list[float] = []
         self._services: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self.triggers_changed = asyncio.Event()
-        self.order_ended = asyncio.Event()
+        self.triggers_changed = Signal()
+        self.order_ended = Signal()
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
@@ -119,6 +122,11 @@ class ControlPlane:
         if (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
         return "" if self.connected.is_set() else "not connected to the broker"
+
+    def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
+        """Use another policy and other workflows, from the next batch on."""
+        # On the thread of the processor, so that no batch sees a part of the change.
+        self._thread.submit(self._processor.reload, policy, registry)
 
     def add_service(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Add a service that runs as long as the control plane does."""
@@ -270,9 +278,9 @@ class ControlPlane:
         for message in outgoing.messages:
             self._bus.publish(self._encode(message))
         if outgoing.deployed:
-            self.triggers_changed.set()
+            self.triggers_changed.send()
         if outgoing.ended:
-            self.order_ended.set()
+            self.order_ended.send()
         self.triggered += outgoing.triggered
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)

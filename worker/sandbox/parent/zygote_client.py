@@ -18,7 +18,6 @@ from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.memory import maxrss_bytes
 from worker.sandbox.protocol import (
     EXIT_OUT_OF_MEMORY,
-    MAX_LOAD_CPU_S,
     USUAL_REALM,
     RealmContents,
 )
@@ -99,10 +98,7 @@ class ZygoteClient:
         if kind == "failed":
             return BundleError(f"the adaptor could not be loaded: {json.loads(reason)}")
         self._process.kill()
-        code = await asyncio.to_thread(self._process.wait)
-        if code == -signal.SIGPROF:
-            text = f"it took more than {MAX_LOAD_CPU_S:g} s of processor time"
-            return BundleError(f"the adaptor could not be loaded: {text}")
+        await asyncio.to_thread(self._process.wait)
         return ZygoteError("the process that forks runs did not start")
 
     @property
