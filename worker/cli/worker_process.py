@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.adaptors.cache import installed
 from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
@@ -14,7 +15,7 @@ from worker.cli.services import on_signals, service_log
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.metrics import Metric, serve_metrics
-from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
+from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
@@ -38,6 +39,7 @@ class WorkerOptions:
     allowance: Allowance = Allowance()
     drain_s: float | None = None
     metrics_listen: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 def allowance(
@@ -105,6 +107,11 @@ def build_worker(
         topics=connection.topics,
         log=log,
         id=id,
+        offer=WorkerOffer(
+            labels=options.labels,
+            credentials=tuple(options.allowance.credentials),
+            adaptors=tuple(str(adaptor.specifier) for adaptor in installed()),
+        ),
     )
 
 

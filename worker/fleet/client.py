@@ -187,6 +187,7 @@ class Client:
         over_limit: Literal["reject", "queue"] | None = None,
         tags: Sequence[str] = (),
         retry: OrderRetry | None = None,
+        placement: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Submit a work order for a registered workflow or for an execution plan.
 
@@ -194,7 +195,8 @@ class Client:
         At most one order of a project with the same ``unique`` key waits or runs: a newer one
         replaces one that waits, and is rejected while one runs. With ``over_limit="queue"`` it
         waits instead, here and at the limits of its project. ``retry`` repeats it where it ends
-        badly. Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
+        badly. It runs on workers with all labels of ``placement``. Return the order; its ``status``
+        is ``pending``, or ``rejected`` with a ``reason``.
         """
         request = wire.Submit(
             order_id=order_id or random_hex(16),
@@ -210,6 +212,7 @@ class Client:
             over_limit=over_limit,
             tags=tuple(tags),
             retry=retry,
+            placement=tuple(placement),
         )
         return _object(await self._submit(request))
 

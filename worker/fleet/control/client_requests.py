@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from worker.fleet.control.operations import (
     acknowledgements,
     record_on_order,
 )
+from worker.fleet.control.placement import LABEL, decode_words, encode_words, needed_by_plan
 from worker.fleet.control.policy import (
     ALL_RIGHTS,
     OPERATOR,
@@ -241,6 +242,7 @@ class RequestHandler:
             unique_key=request.unique,
             retry=None if request.retry is None else wire.encode(request.retry).decode(),
             tags=join_tags(request.tags),
+            needs=self._needs(request.project, workflow, request.placement),
         )
         over_limit = request.over_limit or self._policy.of(request.project).over_limit
         with_key = unfinished_with_key(uow, order)
@@ -269,6 +271,10 @@ class RequestHandler:
                 until=uow.now_us + RECHECK_US if waits else 0,
             )
         return order
+
+    def _needs(self, project: str, workflow: RegisteredWorkflow, labels: Iterable[str] = ()) -> str:
+        labels = {*labels, *self._policy.of(project).placement}
+        return encode_words(needed_by_plan(workflow.plan, workflow.credentials, labels))
 
     def _rejection(
         self, uow: UnitOfWork, project: str, over_limit: OverLimit | None = None
@@ -300,7 +306,7 @@ class RequestHandler:
             start, input = request.from_step, _input_of_step(uow, order, last, request.from_step)
         plan_id = last.plan_id if last is not None else None
         if request.latest:
-            plan_id = self._latest_plan(uow, order, start)
+            plan_id, order = self._latest_plan(uow, order, start)
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
         order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
@@ -310,8 +316,11 @@ class RequestHandler:
     def _retry_order(self, uow: UnitOfWork, order_id: str, run_id: str) -> None:
         self.retry(uow, wire.RetryRequest(id=order_id, run_id=run_id))
 
-    def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
-        """Store the plan of an order's workflow as it is by now, and return its id."""
+    def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> tuple[str, WorkOrder]:
+        """Store the plan of an order's workflow as it is by now.
+
+        Return its id, and the order with what that needs.
+        """
         workflow = self._registered(uow, order.project, order.ref or order.workflow)
         steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
         if start and all(step.get("id") != start for step in steps):
@@ -319,7 +328,10 @@ class RequestHandler:
         # The order may have had a plan of its own, or the policy other rules.
         self._check_credentials(order.project, workflow, workflow.name)
         uow.transaction.put_plan(workflow.plan_id, _plan_for_store(uow, workflow))
-        return workflow.plan_id
+        labels = [
+            word.removeprefix(LABEL) for word in decode_words(order.needs) if word.startswith(LABEL)
+        ]
+        return workflow.plan_id, replace(order, needs=self._needs(order.project, workflow, labels))
 
     def _check_retry(
         self,
@@ -466,7 +478,7 @@ def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, ste
 
 
 # Without the times: a client that repeats an order may compute them anew.
-_HASHED = ("unique", "over_limit", "tags", "retry")
+_HASHED = ("unique", "over_limit", "tags", "retry", "placement")
 
 
 def content_hash(request: wire.Submit) -> str:
@@ -568,6 +580,7 @@ def add_run(
             not_before=not_before,
             start_by=start_by,
             retries=retries,
+            needs=order.needs,
         )
     )
     return order
@@ -659,6 +672,7 @@ def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
         **view,
         "steps": queries.steps_of(connection, run),
         "reported": run.reported,
+        "needs": sorted(decode_words(run.needs)),
         "stale_reports": queries.count_stale_reports(connection, run.id),
         "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
     }

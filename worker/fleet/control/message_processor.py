@@ -27,8 +27,8 @@ from worker.fleet.control.inbound import (
 )
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
+from worker.fleet.control.placement import FreeSlots, Offer, decode_words
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store import deployments
@@ -69,6 +69,8 @@ RETENTION_INTERVAL_US = 60_000_000
 CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
 """A tick that comes this late means that this process itself was suspended."""
+KNOWN_WORKER_US = 86_400_000_000
+"""How long a worker that is away is waited for, by runs that need what it alone offers."""
 _CHECKPOINT = "sure"
 REPEATABLE = frozenset(Status) - {Status.SUCCESS, Status.CANCELLED, Status.REJECTED}
 """The statuses whose runs a retry policy can repeat."""
@@ -372,14 +374,16 @@ class MessageProcessor:
     def _assign_runs(self, uow: UnitOfWork) -> None:
         """Lease waiting runs to workers with pending claims."""
         demands = {worker: claim.demand for worker, claim in uow.pending_claims.items()}
-        demand = sum(demands.values())
-        if demand == 0:
+        if not any(demands.values()):
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
-        picked = RunSelector(uow.transaction, self._policy, uow.now_us).select(demand)
+        offers = read_offers(uow)
+        slots = FreeSlots(demands, offers, offers.values())
         assigned: dict[str, list[str]] = {}
-        for worker, run_id in distribute(demands, picked):
+        for worker, run_id in RunSelector(
+            uow.transaction, self._policy, slots, uow.now_us
+        ).select():
             assigned.setdefault(worker, []).append(run_id)
         for worker, run_ids in assigned.items():
             self._lease_runs(uow, worker, run_ids)
@@ -409,6 +413,15 @@ class MessageProcessor:
             )
             leased.append(uow.apply(run, claimed))
         run_content.assign(uow, worker, claim.claim_id, leased)
+
+
+def read_offers(uow: UnitOfWork) -> dict[str, Offer]:
+    """Return what the workers of the fleet offer, by name."""
+    stored = uow.transaction.offers(uow.now_us - KNOWN_WORKER_US)
+    return {
+        name: Offer() if text is None else Offer(decode_words(text), True)
+        for name, text in stored.items()
+    }
 
 
 def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:

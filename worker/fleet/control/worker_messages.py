@@ -28,6 +28,7 @@ from worker.fleet.control.lifecycle import (
     WorkerDisconnected,
     check_lease,
 )
+from worker.fleet.control.placement import build_offer, encode_words
 from worker.fleet.control.store.transaction import EventRow, WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
@@ -55,6 +56,7 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             capacity=presence.capacity,
             version=presence.version,
             since=uow.now_us,
+            offers=_offers(presence),
         )
     )
     pending = uow.pending_claims.get(worker)
@@ -64,6 +66,14 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     for run in uow.transaction.leased_runs_of(worker):
         if run.leased and (run.incarnation != presence.incarnation or not presence.online):
             uow.apply(run, WorkerDisconnected(expires=grace_end))
+
+
+def _offers(presence: wire.Presence) -> str | None:
+    """Return what a worker offers, as it is stored; ``None`` for one that does not report it."""
+    offer = build_offer(presence.labels, presence.credentials, presence.adaptors)
+    if not offer.reported and not offer.words:
+        return None
+    return encode_words(offer.words) or "[]"
 
 
 # --- claims and leases ----------------------------------------------------------------------------

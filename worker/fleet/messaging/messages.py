@@ -129,7 +129,8 @@ class MissingContent(Payload, frozen=True, tag="missing"):
 class Presence(Payload, frozen=True):
     """The presence of a worker or a control plane; its will has ``online`` false.
 
-    ``incarnation`` is a new id for each start of the process.
+    ``incarnation`` is a new id for each start of the process. A worker is placed by its ``labels``,
+    the names of its ``credentials``, and the ``adaptors`` that are installed there.
     """
 
     incarnation: Id
@@ -137,6 +138,9 @@ class Presence(Payload, frozen=True):
     capacity: Annotated[int, Meta(ge=0, le=100_000)] = 0
     draining: bool = False
     version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
+    labels: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
+    credentials: Annotated[tuple[Label, ...], Meta(max_length=10_000)] | None = None
+    adaptors: Annotated[tuple[Label, ...], Meta(max_length=10_000)] | None = None
 
 
 class Claim(Payload, frozen=True):
@@ -380,6 +384,7 @@ class Submit(Payload, frozen=True):
     ``start_by``. At most one order of a project with the same ``unique`` key waits or runs: a newer
     one replaces one that waits, and is rejected while one runs. With ``over_limit: queue`` it waits
     instead of being rejected, here and at the limits of its project. ``retry`` is its retry policy.
+    It runs on workers that have all the labels of ``placement``.
     """
 
     content: ContentRef | None = None
@@ -396,6 +401,7 @@ class Submit(Payload, frozen=True):
     over_limit: Literal["reject", "queue"] | None = None
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
     retry: OrderRetry | None = None
+    placement: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
 
 
 class OrderQuery(Payload, frozen=True):

@@ -83,6 +83,15 @@ def _presence(topics: Topics, name: str, presence: wire.Presence) -> Message:
     return Message(topic=topic, payload=wire.encode(presence), retain=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOffer:
+    """What a worker offers: its labels, credentials and adaptors; ``None``: not reported."""
+
+    labels: tuple[str, ...] = ()
+    credentials: tuple[str, ...] | None = None
+    adaptors: tuple[str, ...] | None = None
+
+
 class FleetWorker:
     """One worker, which runs until it is cancelled or has drained."""
 
@@ -97,6 +106,7 @@ class FleetWorker:
         topics: Topics,
         log: LeveledLogger,
         id: str = "",
+        offer: WorkerOffer = WorkerOffer(),
     ) -> None:
         self._bus = bus
         self._executor = executor
@@ -106,6 +116,7 @@ class FleetWorker:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
+        self._offer = offer
         self._sender = ReportSender()
         self._claimed = ClaimedRuns(capacity)
         self._contents = RunContents()
@@ -512,6 +523,9 @@ class FleetWorker:
             capacity=self._capacity,
             draining=self._draining,
             version=VERSION,
+            labels=self._offer.labels,
+            credentials=self._offer.credentials,
+            adaptors=self._offer.adaptors,
         )
         self._bus.publish(_presence(self._topics, self._name, presence))
 

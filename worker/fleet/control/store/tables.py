@@ -47,6 +47,7 @@ ORDERS = Table(
     Column("unique_key", String(200)),
     Column("retry", Text),
     Column("tags", Text, nullable=False, server_default=""),
+    Column("needs", Text, nullable=False, server_default=""),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
@@ -88,6 +89,7 @@ RUNS = Table(
     Column("not_before", BigInteger, nullable=False, server_default="0"),
     Column("start_by", BigInteger),
     Column("retries", Integer, nullable=False, server_default="0"),
+    Column("needs", Text, nullable=False, server_default=""),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
@@ -231,6 +233,7 @@ WORKERS = Table(
     Column("capacity", Integer, nullable=False),
     Column("version", _ID, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Column("offers", Text),
     Column("heard", BigInteger, nullable=False, server_default="0"),
     Column("host", String(200), nullable=False, server_default=""),
 )
