@@ -78,6 +78,7 @@ chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what 
 fuzz: $(STAMP)  ## Send changed inputs to everything that reads one, for ten minutes (SEED=1)
 	$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 	$(BIN)/python -m tools.fuzz --self-check --seed $(or $(SEED),1)
+	MESSAGES=10000 $(BIN)/pytest -q tests/integration/test_control_fuzz.py -k damaged_messages
 
 mutants: $(STAMP)  ## Change the code and list the changes that no test notices, for twenty minutes
 	$(BIN)/python -m tools.mutants --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)

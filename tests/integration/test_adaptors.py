@@ -96,9 +96,9 @@ def test_a_project_names_its_adaptors_and_latest_is_locked(tmp_path: Path) -> No
 @needs_npm
 @pytest.mark.slow
 def test_one_that_needs_sockets_is_refused_by_name_with_the_reason() -> None:
-    done = call_worker("adaptors", "install", "@openfn/language-mssql@7.1.3")
+    done = call_worker("adaptors", "install", "@openfn/language-mongodb@2.2.3")
     assert done.returncode == 2, done.stdout
-    assert "mssql@7.1.3 needs network sockets (tedious imports" in done.stderr
+    assert "mongodb@2.2.3 needs network sockets (mongodb imports" in done.stderr
 
 
 @needs_npm

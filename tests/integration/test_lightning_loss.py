@@ -340,11 +340,23 @@ async def many_runs(server: Server, pools: list[Pool], count: int, seed: int) ->
             for n, pool in enumerate(pools)
         ]
         for run_id in ids:
-            await server.wait(run_id, 240)
+            await server.wait(run_id, 120)
         await asyncio.gather(*(worker.drained() for worker in workers))
     for run_id in ids:
         check_complete(server.runs[run_id], lines=(1, 2))
     assert not [text for text in server.violations if not had_arrived(text)]
+
+
+async def test_claim_that_is_not_answered_is_claimed_again(pool: Pool) -> None:
+    async with Server(requeue_s=0.2) as server:
+        server.credentials["c"] = {"user": "u"}
+        run_id = server.add_run(two_steps(), {"data": {}})
+        server.inject("claim", Fault.CUT_AFTER)
+        async with attached(server, pool) as worker:
+            run = await server.wait(run_id)
+            await worker.drained()
+        check_complete(run)
+        assert "claim.lost" in worker.log.names
 
 
 @pytest.mark.slow
@@ -359,6 +371,6 @@ async def test_many_runs_over_four_workers_with_cuts(pool: Pool) -> None:
         await many_runs(
             server,
             [pool] * 4,
-            int(os.environ.get("RUNS", "100")),
+            int(os.environ.get("RUNS", "40")),
             seed=int(os.environ.get("SEED", "2")),
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.browser import (
+    AXE_VIEWS,
     THEMES,
     WIDTHS,
     CheckedPage,
@@ -403,8 +404,7 @@ def test_a_page_is_accessible(browser: Browser, folder: Path) -> None:
 
 
 @needs_axe
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(("width", "theme"), AXE_VIEWS)
 @pytest.mark.parametrize("name", ["referral", "join", "killed", "two", "hostile"])
 def test_pages_are_accessible_with_everything_open(
     name: str, theme: Any, width: int, browser: Browser, folder: Path

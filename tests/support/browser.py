@@ -24,6 +24,8 @@ ARGUMENTS = (
 )
 WIDTHS = (320, 400, 1280)
 THEMES = ("light", "dark")
+# Layout is a matter of the width and contrast of the theme: each is checked once, as axe is slow.
+AXE_VIEWS = ((320, "light"), (1280, "dark"))
 RUN_AXE = """async () => {
   const found = await axe.run(document, { preload: false, resultTypes: ["violations"] });
   return found.violations.map((one) =>

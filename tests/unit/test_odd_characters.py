@@ -58,8 +58,26 @@ ODD = [
     "--",
     "%0A",
 ]
+# Texts that a reader of YAML could take for numbers, words, dates or merge keys.
+NUMBERS = [
+    "0E0",
+    "1e5",
+    "-.5",
+    "+7",
+    "0o17",
+    "0x1F",
+    "1_000",
+    "12:30",
+    "2026-01-01",
+    ".inf",
+    ".NaN",
+]
+WORDS = ["", "~", "Null", "True", "yes", "on", "<<", "=", "-", "?", "9" * 30]
 TEXTS = st.lists(st.sampled_from([*ODD, " "]), max_size=8).map("".join) | st.text(
     st.characters(codec=None), max_size=12
+)
+TEXTS |= st.sampled_from(NUMBERS + WORDS) | st.from_regex(
+    r"[-+.]?[0-9_]+[.:eExo]?[-+0-9a-f]*", fullmatch=True
 )
 STATES = st.recursive(
     TEXTS | st.none() | st.integers(-9, 9),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.util.json import dump_indented
+from worker.workflow.documents.yaml_reader import is_plain_text
 
 
 def dump_cases(target: Path, content: Mapping[str, Any]) -> str:
@@ -25,7 +26,8 @@ def dump_cases(target: Path, content: Mapping[str, Any]) -> str:
 
 def represent_text(representer: Any, text: str) -> Any:
     """Represent a text as a scalar that is read back as the same text."""
-    # The emitters take these for line ends that can be folded into a space.
-    special = any(character in text for character in "\x85\u2028\u2029")
+    # The emitters take these for line ends that can be folded into a space, and quote the numbers
+    # of YAML 1.1 alone: 0E0 is a number of 1.2.
+    special = any(character in text for character in "\x85\u2028\u2029") or not is_plain_text(text)
     tag = "tag:yaml.org,2002:str"
     return representer.represent_scalar(tag, text, style='"' if special else None)

@@ -346,6 +346,9 @@ class Server:
         del self._queue[: len(taken)]
         for run_id in taken:
             self.runs[run_id].state = "claimed"
+            if self._requeue_s is not None:
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._requeue_s, self._requeue, run_id, self.runs[run_id])
         return {
             "runs": [{"id": id, "token": self.runs[id].token or self.token(id)} for id in taken]
         }

@@ -57,6 +57,11 @@ def _build(events: Iterator[yaml.Event], file: str) -> _Builder:
 _Positions = dict[str, int] | list[int]
 
 
+def is_plain_text(text: str) -> bool:
+    """Return whether the plain scalar ``text`` is read as that text, not as a number or a word."""
+    return not (text in _WORDS or _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text))
+
+
 class YamlPositions:
     """Lines and columns of all values, by the identity of their container."""
 
