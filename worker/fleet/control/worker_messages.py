@@ -56,7 +56,7 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             capacity=presence.capacity,
             version=presence.version,
             since=uow.now_us,
-            offers=_offers(presence) if presence.online else known and known.offers,
+            offers=_offers(presence) if presence.online or known is None else known.offers,
         )
     )
     pending = uow.pending_claims.get(worker)
