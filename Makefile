@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate
+.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate parity
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,10 @@ fuzz: $(STAMP)  ## Send changed inputs to everything that reads one, for ten min
 
 mutants: $(STAMP)  ## Change the code and list the changes that no test notices, for twenty minutes
 	$(BIN)/python -m tools.mutants --seconds $(or $(SECONDS),1200) --seed $(or $(SEED),1)
+
+parity: $(STAMP)  ## Compare 2,100 generated programs with OpenFn's own runtime (needs Node; RUNS=, SEED=, KIT=FOLDER)
+	$(BIN)/python -m tools.parity --runs $(or $(RUNS),2100) --seed $(or $(SEED),1) $(if $(KIT),--kit $(KIT))
+	$(BIN)/python -m tools.parity --self-check --seed $(or $(SEED),1)
 
 simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
 	$(BIN)/worker simulate --seeds 1000 --orders 200

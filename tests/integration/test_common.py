@@ -167,7 +167,7 @@ def test_a_step_whose_adaptor_is_not_installed_ends_as_exception(source: str) ->
         ("[...state.data.zz]", "state.data.zz is not iterable"),
         ("new Array(-1)", "Invalid array length"),
         ("const f = () => f(); f()", "Maximum call stack size exceeded"),
-        ("JSON.parse('{\"a\": x}')", "Unexpected token 'x' in JSON"),
+        ("JSON.parse('{\"a\": x}')", 'Unexpected token \'x\', "{"a": x}" is not valid JSON'),
         ("const c = 1; JSON.stringify(1n)", "Do not know how to serialize a BigInt"),
         ("let q = r; let r = 1", "Cannot access 'r' before initialization"),
         ("decodeURIComponent('%')", "URI malformed"),

@@ -50,6 +50,13 @@ class CopiedTree:
     def write(self, module: str, source: str) -> None:
         self.path(module).write_text(source, "utf-8")
 
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in the copy."""
+        command = [str(self._python), "-B", *arguments]
+        return subprocess.run(
+            command, cwd=self._folder, capture_output=True, text=True, check=False
+        )
+
     def test(self, tests: Sequence[str], limit_s: float | None = None) -> tuple[bool, float]:
         """Run tests; return whether all pass within a time, and the seconds that they took."""
         command = [

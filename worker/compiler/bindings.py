@@ -50,6 +50,7 @@ def _member(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         context.scope.dollars.append((target.start_byte, context.lazy))
     else:
         walk.push(target, context)
+    walk.sites.member(node)
     if node.type == "subscript_expression":
         walk.push(node.child_by_field_name("index"), context)
 
@@ -87,12 +88,29 @@ def _assignment(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
     walk.push(left, context)
     walk.push(right, context)
-    _destructured(walk, left, right)
+    equals = next((child for child in node.children if child.type == "="), node)
+    if left is not None:
+        walk.sites.setting(left, equals.start_byte)
+    _destructured(walk, left, right, equals.start_byte)
 
 
-def _destructured(walk: SyntaxWalk, target: Node | None, value: Node | None) -> None:
+def _update(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    walk.sites.update(node)
+    children(walk, node, context)
+
+
+def _unary(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    target = node.child_by_field_name("argument")
+    if node.children[0].type == "delete" and target is not None:
+        walk.sites.deletion(node, target)
+    children(walk, node, context)
+
+
+def _destructured(
+    walk: SyntaxWalk, target: Node | None, value: Node | None, at: int | None = None
+) -> None:
     if target is not None and value is not None:
-        walk.sites.pattern(target, value)
+        walk.sites.pattern(target, value, at=at)
 
 
 # --- functions --------------------------------------------------------------------------------
@@ -144,7 +162,8 @@ def _enter(
         parameters = node.child_by_field_name("parameters")
         for parameter in parameters.named_children if parameters is not None else ():
             target = parameter.child_by_field_name("left") or parameter
-            walk.sites.pattern(target, "undefined", "parameter")
+            start = parameters.start_byte if parameters is not None else None
+            walk.sites.pattern(target, "undefined", "parameter", start)
         walk.push(parameters, NodeContext(scope, function, lazy, scope))
     body = node.child_by_field_name("body")
     if body is not None and body.type == "statement_block":
@@ -170,7 +189,7 @@ def _for_in(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     right = node.child_by_field_name("right")
     left = node.child_by_field_name("left")
     if left is not None:
-        walk.sites.pattern(left, ".for")
+        walk.sites.pattern(left, ".for", at=None if kind is None else left.end_byte - 1)
     walk.push(left, target)
     walk.push(right, inner)
     walk.push(node.child_by_field_name("body"), inner)
@@ -230,6 +249,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "variable_declaration": _declaration,
     "using_declaration": _declaration,
     "assignment_expression": _assignment,
+    "augmented_assignment_expression": _update,
+    "update_expression": _update,
+    "unary_expression": _unary,
     "function_declaration": _function_declaration,
     "generator_function_declaration": _function_declaration,
     "function_expression": _function_expression,

@@ -29,7 +29,8 @@ Site = dict[str, str | int | bool]
 
 It has ``called``, ``constructed`` or ``iterated``, or ``pattern`` with ``property`` and ``of``.
 
-``line`` and ``column`` are those of the author's source that V8 reports for a pattern.
+``line`` and ``column`` are where V8 reports it in the author's source, if elsewhere than the engine
+does. ``reads``, ``deletes``, ``assigns`` and ``calls`` are columns for errors of that kind alone.
 """
 
 
@@ -45,25 +46,71 @@ class ErrorSites:
         """Add a call."""
         name = _called_name(callee)
         offset = arguments.start_byte if name is None else name.start_byte
-        self._sites.append((offset, {"called": self._text(callee)}))
+        site: Site = {"called": self._text(callee)}
+        if arguments.type == "template_string":
+            site["calls"] = self._column(arguments.start_byte)
+        self._sites.append((offset, site))
+
+    def member(self, node: Node) -> None:
+        """Add a property that is read after a call, which V8 reports at its dot."""
+        name, before = node.child_by_field_name("property"), node.child(0)
+        if name is not None and before is not None and _follows_call(node):
+            dot = node.children[1].start_byte
+            self._sites.append((name.start_byte, {"reads": self._column(dot)}))
+
+    def update(self, node: Node) -> None:
+        """Add ``x++``, ``--x.y`` or ``x += 1``, which read their target first."""
+        target = node.child_by_field_name("argument") or node.child_by_field_name("left")
+        operator = node.child_by_field_name("operator")
+        if target is None or operator is None:
+            return
+        self._reads_object(target)
+        if target.type == "identifier" and operator.start_byte > target.start_byte:
+            assigns = self._column(operator.start_byte)
+            self._sites.append((target.start_byte, {"assigns": assigns}))
+
+    def setting(self, target: Node, at: int) -> None:
+        """Add an assignment to a property, which fails at its operator."""
+        name = target.child_by_field_name("property")
+        if name is not None:
+            self._sites.append((at, {"sets": _slice(self.source, name)}))
+
+    def deletion(self, node: Node, target: Node) -> None:
+        """Add a ``delete`` of a property."""
+        self._reads_object(target)
+        deletes = self._column(node.start_byte)
+        self._sites.append((reported_offset(target), {"deletes": deletes}))
+
+    def _reads_object(self, target: Node) -> None:
+        if target.type not in ("member_expression", "subscript_expression"):
+            return
+        object = target.child(0)
+        if object is not None:
+            reads = self._column(reported_offset(object))
+            self._sites.append((reported_offset(target), {"reads": reads}))
 
     def construction(self, node: Node, constructor: Node) -> None:
         """Add a ``new`` expression."""
         self._sites.append((node.start_byte, {"constructed": self._text(constructor)}))
 
-    def iteration(self, iterable: Node, *, in_call: bool = False) -> None:
-        """Add an expression that is spread (into a call, or elsewhere) or iterated."""
+    def iteration(self, iterable: Node, call: Node | None = None) -> None:
+        """Add an expression that is iterated: spread into a call, or anything else."""
         text = "{}" if iterable.type == "object" else self._text(iterable)
         if iterable.type == "call_expression":
             callee = self._text(iterable.child_by_field_name("function") or iterable)
             text = f"{callee} is not a function or its return value"
-        offset = reported_offset(iterable)
-        self._sites.append((offset, {"iterated": text, **({"spread": True} if in_call else {})}))
+        site: Site = {"iterated": text}
+        if call is not None:
+            site |= {"spread": True, **self._place(reported_offset(call))}
+        self._sites.append((reported_offset(iterable), site))
 
-    def pattern(self, pattern: Node, value: Node | str, kind: str = "value") -> None:
+    def pattern(
+        self, pattern: Node, value: Node | str, kind: str = "value", at: int | None = None
+    ) -> None:
         """Add a pattern with the value that is assigned to it, or what V8 calls that value.
 
-        ``kind`` is ``parameter`` where the value is an argument.
+        ``kind`` is ``parameter`` where the value is an argument. ``at`` is where V8 reports that a
+        value cannot be iterated.
         """
         if pattern.type == "object_pattern" and pattern.start_byte not in self._patterns:
             self._patterns.add(pattern.start_byte)
@@ -72,11 +119,15 @@ class ErrorSites:
             site: Site = {"pattern": kind, "property": name, "of": "" if has_default else of}
             self._add(pattern, site, at)
         elif pattern.type == "array_pattern" and value == ".for":
-            self._sites.append((pattern.start_byte, {"iterated": ".for"}))
+            site = {"iterated": ".for", **self._place(pattern.start_byte if at is None else at)}
+            self._sites.append((pattern.start_byte, site))
+        elif pattern.type == "array_pattern" and kind == "parameter" and at is not None:
+            self._add(pattern, {}, at)
         elif pattern.type == "array_pattern" and not isinstance(value, str):
-            literal = value.type in _LITERALS
-            text = _capped(_slice(self.source, value)) if literal else ""
-            self._add(pattern, {"iterated": text}, reported_offset(value))
+            text = _UNNAMED if value.type == "await_expression" else ""
+            if value.type in _LITERALS:
+                text = _capped(_slice(self.source, value))
+            self._add(pattern, {"iterated": text}, value.start_byte if at is None else at)
 
     def _first_property(self, pattern: Node) -> tuple[str, bool, int]:
         """Return an object pattern's first name, whether it has a default, and its offset."""
@@ -100,10 +151,14 @@ class ErrorSites:
         return _slice(self.source, key).strip("'\""), has_default, key.start_byte
 
     def _add(self, pattern: Node, site: Site, at: int) -> None:
+        self._sites.append((pattern.start_byte, site | self._place(at)))
+
+    def _place(self, at: int) -> Site:
+        return {"line": self.source.count(b"\n", 0, at) + 1, "column": self._column(at)}
+
+    def _column(self, at: int) -> int:
         line_start = self.source.rfind(b"\n", 0, at) + 1
-        site["line"] = self.source.count(b"\n", 0, at) + 1
-        site["column"] = len(self.source[line_start:at].decode(errors="ignore")) + 1
-        self._sites.append((pattern.start_byte, site))
+        return len(self.source[line_start:at].decode(errors="ignore")) + 1
 
     def _text(self, node: Node) -> str:
         return _capped(expression_text(self.source, node))
@@ -121,9 +176,19 @@ class ErrorSites:
         return sites
 
 
+def _follows_call(node: Node) -> bool:
+    """Return whether a call or ``?.`` stands before a property in its chain."""
+    link: Node | None = node
+    while link is not None and link.type in ("member_expression", "subscript_expression"):
+        if link.child_by_field_name("optional_chain") is not None:
+            return True
+        link = link.child(0)
+    return link is not None and link.type == "call_expression"
+
+
 def _called_name(callee: Node) -> Node | None:
     """Return the last name of a callee, where V8 reports its call; ``None`` if it has none."""
-    if callee.type in ("identifier", "super", "import"):
+    if callee.type in ("identifier", "super", "import", "undefined"):
         return callee
     if callee.type == "member_expression":
         return callee.child_by_field_name("property")
@@ -177,8 +242,17 @@ def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
             return _slice(source, node), None
         case "string":
             return f'"{_slice(source, node)[1:-1]}"', None
-        case "array" | "regex" if node.end_byte - node.start_byte <= 20:
+        case "array" if node.end_byte - node.start_byte <= 20:
+            return _slice(source, node).replace(", ", ","), None
+        case "regex" if node.end_byte - node.start_byte <= 20:
             return _slice(source, node), None
+        case "object" if node.named_child_count:
+            return f"{{{_UNNAMED}}}", None
+        case "parenthesized_expression" if _is_sequence(node):
+            parts = [
+                expression_text(source, part) for part in node.named_children[0].named_children
+            ]
+            return f"({' , '.join(parts)})", None
         case "member_expression":
             dot = "?." if node.child_by_field_name("optional_chain") else "."
             name = node.child_by_field_name("property")
@@ -191,6 +265,10 @@ def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
             return "", node.named_child(0)
         case _:
             return _UNNAMED, None
+
+
+def _is_sequence(node: Node) -> bool:
+    return node.named_child_count == 1 and node.named_children[0].type == "sequence_expression"
 
 
 def _index(source: bytes, node: Node) -> str:

@@ -164,7 +164,8 @@ def _spread(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     value = node.named_child(0)
     if value is not None:
         around = node.parent
-        walk.sites.iteration(value, in_call=around is not None and around.type == "arguments")
+        is_argument = around is not None and around.type == "arguments"
+        walk.sites.iteration(value, around.parent if around is not None and is_argument else None)
     children(walk, node, context)
 
 

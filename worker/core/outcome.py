@@ -80,11 +80,15 @@ def job_entry(error: StepError) -> dict[str, Any]:
 
     Jobs and conditions of existing workflows depend on these keys, and on the absence of others.
     """
-    entry = {"source": error.source, "severity": error.reason}
     if error.type in ("TypeError", "RangeError"):
         text = f"{error.type}: {error.message}"
-        return {**entry, "name": "RuntimeError", "subtype": error.type, "message": text}
-    return {**entry, "name": "JobError", "message": error.message}
+        entry = _runtime_entry(error, "RuntimeError")
+        return {**entry, "subtype": error.type, "message": text}
+    return {**_runtime_entry(error, "JobError"), "message": error.message}
+
+
+def _runtime_entry(error: StepError, name: str) -> dict[str, Any]:
+    return {"source": error.source, "name": name, "severity": error.reason}
 
 
 def scripted_entry(error: StepError) -> dict[str, Any]:

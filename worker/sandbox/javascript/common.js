@@ -12,6 +12,12 @@
     if (!holds) throw new TypeError(message);
   }
 
+  // The published one's own words, with its names of parameters.
+  function callable(value, name) {
+    check(typeof value === "function", `${name} is not a function`);
+    return value;
+  }
+
   // --- references: a value, or a function from the state to a value -----------------------------
 
   const isStream = (value) => Boolean(value.pipeTo || value.pipe);
@@ -29,10 +35,18 @@
 
   // --- reading a state -----------------------------------------------------------------------------
 
-  const source = (path) => (state) => host.jsonpath(path, state);
-  const sourceValue = (path) => (state) => host.jsonpath(path, state)[0];
-  const jsonValue = (json, path) => host.jsonpath(path, json)[0];
-  const withoutRoot = (path) => path.match(/^[$.]*(.+)/)[1];
+  function select(path, json) {
+    check(typeof path === "string", "expr.replaceAll is not a function");
+    return host.jsonpath(path, json);
+  }
+
+  const source = (path) => (state) => select(path, state);
+  const sourceValue = (path) => (state) => select(path, state)[0];
+  const jsonValue = (json, path) => select(path, json)[0];
+  function withoutRoot(path) {
+    check(typeof path === "string", "path2.match is not a function");
+    return path.match(/^[$.]*(.+)/)[1];
+  }
   const dataPath = (path) => `$.data.${withoutRoot(path)}`;
   const dataValue = (path) => sourceValue(dataPath(path));
   const referencePath = (path) => `$.references${withoutRoot(path)}`;
@@ -51,9 +65,10 @@
 
   // --- operations -------------------------------------------------------------------------------------
 
-  const fn = (operate) => (state) => operate(state);
+  const fn = (operate) => (state) => callable(operate, "func")(state);
   const alterState = (operate) => fn(operate);
-  const fnIf = (condition, operation) => (state) => (expand(state, condition) ? operation(state) : state);
+  const fnIf = (condition, operation) => (state) =>
+    expand(state, condition) ? callable(operation, "operation")(state) : state;
 
   const execute = (...operations) => (state) =>
     operations.reduce((previous, operation) => previous.then(operation), Promise.resolve(state));
@@ -62,7 +77,7 @@
   const after = (state, operate) => (state.then ? state.then(operate) : operate(state));
 
   const combine = (...operations) => (state) =>
-    operations.reduce((previous, operation) => after(previous, (value) => operation({ ...value })), state);
+    operations.reduce((previous, operation) => after(previous, (value) => callable(operation, "operation")({ ...value })), state);
 
   function asData(data, state) {
     if (typeof data === "string") return source(data)(state);
@@ -76,7 +91,7 @@
     const values = asData(items, state);
     check(typeof (values.reduce ?? null) === "function", "asData(...).reduce is not a function");
     return values.reduce(
-      (previous, data, at) => after(previous, (value) => operation({ ...value, data, index: at })),
+      (previous, data, at) => after(previous, (value) => callable(operation, "operation")({ ...value, data, index: at })),
       state,
     );
   }
@@ -98,14 +113,14 @@
     check(typeof values?.[Symbol.iterator] === "function", "values is not iterable");
     const data = [];
     let at = 0;
-    for (const item of values) data.push(await convert(item, at++, state));
+    for (const item of values) data.push(await callable(convert, "callback")(item, at++, state));
     return { ...state, data };
   };
 
   const as = (key, operation) => async (state) => {
     const name = expand(state, key);
     const before = state.data;
-    const result = await operation(state);
+    const result = await callable(operation, "operation")(state);
     check(result != null, `Cannot destructure property 'data' of 'result' as it is ${result}.`);
     const { data, ...rest } = result;
     state[name] = data;
@@ -132,7 +147,7 @@
   const group = (items, path, callback = (state) => state) => (state) => {
     const [list, key] = expandReferences(state, items, path);
     const groups = lodash.groupBy(list, (item) => lodash.get(item, key));
-    return callback({ ...state, data: lodash.omit(groups, [undefined]) });
+    return callable(callback, "callback")({ ...state, data: lodash.omit(groups, [undefined]) });
   };
 
   function composeNextState(state, response) {

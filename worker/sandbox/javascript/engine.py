@@ -25,7 +25,14 @@ _SOURCES = Path(__file__).parent
 _LANGUAGE = ("web", "collation")
 _LIBRARIES = ("lodash", "date-fns", "jsonpath")
 # inspect.js replaces Proxy, so it precedes what the realm gives out and freezes.
-_SCRIPTS = ("locale.js", "inspect.js", "realm.js")
+_SCRIPTS = (
+    "language.js",
+    "dates.js",
+    "syntax_errors.js",
+    "locale.js",
+    "inspect.js",
+    "realm.js",
+)
 # Collections use functions of common.
 _BUILT_IN = {COMMON: "common.js", COLLECTIONS: "collections.js"}
 _OUT_OF_MEMORY = {

@@ -40,6 +40,7 @@ class Thrown(Struct, frozen=True, kw_only=True):
     """What a step threw: its error, the name of its class, its frames, and the operation's index.
 
     ``line`` and ``operation`` are those of the top-level call, where they are known.
+    ``in_operation`` is false where the job's own statements threw, before its operations.
     """
 
     error: StepError
@@ -48,6 +49,7 @@ class Thrown(Struct, frozen=True, kw_only=True):
     frames: Sequence[Frame]
     line: int = 0
     operation: str = ""
+    in_operation: bool = True
 
     @property
     def innermost(self) -> Frame | None:
@@ -60,10 +62,24 @@ class Thrown(Struct, frozen=True, kw_only=True):
         return None
 
 
+# The order of the keys on OpenFn.
+_KEYS = (
+    "source", "name", "pos", "step", "details", "severity", "subtype", "message", "line",
+    "operationName",
+)  # fmt: skip
+
+
 def write_entry(thrown: Thrown, step: Step) -> dict[str, Any]:
-    """Write the entry; the realm adds the details of an adaptor's error."""
+    """Write the entry; the realm fills the details of an adaptor's error."""
+    entry = _entry(thrown, step)
+    return {key: entry[key] for key in _KEYS if key in entry}
+
+
+def _entry(thrown: Thrown, step: Step) -> dict[str, Any]:
     innermost = thrown.innermost
-    if thrown.is_error and innermost is not None and not innermost.is_anonymous_job:
+    is_adaptors = innermost is not None and not innermost.is_anonymous_job
+    # OpenFn looks for adaptors' frames around operations alone.
+    if thrown.is_error and is_adaptors and thrown.in_operation:
         return _adaptor_entry(thrown, step)
     entry = job_entry(thrown.error)
     if not thrown.class_name and thrown.error.type == "TypeError":
@@ -82,6 +98,7 @@ def _adaptor_entry(thrown: Thrown, step: Step) -> dict[str, Any]:
         "name": "AdaptorError",
         "severity": thrown.error.reason,
         "message": thrown.error.message,
+        "details": {},
     }
     if any(frame.is_anonymous_job for frame in thrown.frames) or not thrown.line:
         return {**entry, **_place_of(thrown, step)}

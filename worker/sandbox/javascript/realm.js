@@ -40,6 +40,7 @@
     [/^Invalid scheme$/, "Invalid URL"],
     [/^invalid array length$/, "Invalid array length"],
     [/^'(\d+)' is read-only$/, "Cannot assign to read only property '$1' of object '[object Array]'"],
+    [/^'length' is read-only$/, "Cannot assign to read only property 'length' of object '[object Array]'"],
     [/^'(.*)' is read-only$/s, "Cannot assign to read only property '$1' of object '#<Object>'"],
     [/^'this' is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
     [/^this is not initialized$/, "Must call super constructor in derived class before accessing 'this' or returning from derived constructor"],
@@ -52,16 +53,17 @@
     [/^string too long$/, "Invalid string length"],
     [/^BigInt are forbidden in JSON.stringify$/, "Do not know how to serialize a BigInt"],
     [/^empty array$/, "Reduce of empty array with no initial value"],
+    [/^not a Date object$/, "this is not a Date object."],
+    [/^invalid string length$/, "Invalid string length"],
     [/^Date value is NaN$/, "Invalid time value"],
     [/^cannot convert BigInt to number$/, "Cannot mix BigInt and other types, use explicit conversions"],
     [/^cannot convert symbol to (number|string)$/, "Cannot convert a Symbol value to a $1"],
-    [/^unexpected token: '(.*)'$/s, "Unexpected token '$1' in JSON"],
-    [/^unexpected end of (input|string)$/, "Unexpected end of JSON input"],
   ];
 
   // Errors of the language's own functions name the function.
   const DIGITS = { toFixed: "digits argument must be between 0 and 100", toExponential: "argument must be between 0 and 100", toPrecision: "argument must be between 1 and 100" };
   const CALLBACKS = { sort: "The comparison function must be either a function or undefined", toSorted: "The comparison function must be either a function or undefined", flatMap: "flatMap mapper function is not callable" };
+  const ON_LISTS = ["concat", "every", "fill", "filter", "find", "findIndex", "findLast", "findLastIndex", "flat", "flatMap", "forEach", "includes", "indexOf", "join", "map", "pop", "push", "reduce", "reduceRight", "reverse", "shift", "slice", "some", "splice", "unshift"];
   const OWNERS = { defineProperty: "Object.defineProperty", defineProperties: "Object.defineProperties", setPrototypeOf: "Object.setPrototypeOf", ownKeys: "Reflect.ownKeys", all: "Promise.all", allSettled: "Promise.allSettled", any: "Promise.any", race: "Promise.race" };
   /** @type {Record<string, (name: string) => string | undefined>} */
   const OF_FUNCTIONS = {
@@ -69,12 +71,15 @@
     "regexp must have the 'g' flag": (name) => `String.prototype.${name} called with a non-global RegExp argument`,
     "regexp not supported": (name) => `First argument to String.prototype.${name} must not be a regular expression`,
     "null or undefined are forbidden": (name) => `String.prototype.${name} called on null or undefined`,
+    "cannot convert BigInt to number": () => "Cannot convert a BigInt value to a number",
+    "Cannot convert undefined or null to object": (name) => (ON_LISTS.includes(name) ? `Array.prototype.${name} called on null or undefined` : undefined),
     "not a number": (name) => `Number.prototype.${name} requires that 'this' be a Number`,
     "not a constructor": (name) => `${name} is not a constructor`,
     "not an object": (name) => OWNERS[name] && `${OWNERS[name]} called on non-object`,
   };
 
   function rewordOf(text, name) {
+    if (name === "Proxy" && text === "not an object") return "Cannot create proxy with a non-object as target or handler";
     if (name === "fromEntries" && NO_ITERATOR.test(text)) return "undefined is not iterable";
     if (Object.hasOwn(OF_FUNCTIONS, text)) return OF_FUNCTIONS[text](name) ?? text;
     if (!/ is not a function$/.test(text)) return text;
@@ -87,6 +92,7 @@
 
   // Node's words for what failed at a site that the compiler described.
   function rewordAt(text, site) {
+    if (site.sets !== undefined) text = text.replace(/^Cannot set property of/, `Cannot set property ${site.sets} of`);
     if (site.constructed !== undefined && /(^| is )not a (function|constructor)$/.test(text)) return `${site.constructed} is not a constructor`;
     if (text === "not a function") return site.called ? `${site.called} is not a function` : site.iterated ? `${site.iterated} is not async iterable` : text;
     const nothing = /^Cannot destructure (undefined|null)$/.exec(text)?.[1];
@@ -134,13 +140,16 @@
 
   const siteOf = (frame) => jobs.get(frame?.file)?.sites[`${frame.line}:${frame.column}`] ?? {};
 
+  // Scripts whose functions stand in for those of the language.
+  const LANGUAGE = ["dates.js", "inspect.js", "language.js", "locale.js", "syntax_errors.js"];
+
   // A job's body starts on the second line of what the engine evaluates.
-  const frameOf = (site) => ({
-    name: site.getFunctionName() ?? "",
-    file: site.isNative() ? "" : (site.getFileName() ?? ""),
-    line: site.isNative() ? 0 : site.getLineNumber() - 1,
-    column: site.isNative() ? 0 : site.getColumnNumber(),
-  });
+  function frameOf(site) {
+    const name = site.getFunctionName() ?? "";
+    const file = site.isNative() ? "" : (site.getFileName() ?? "");
+    if (site.isNative() || LANGUAGE.includes(file)) return { name, file: "", line: 0, column: 0 };
+    return { name, file, line: site.getLineNumber() - 1, column: site.getColumnNumber() };
+  }
 
   // Before anything is done with it: a message of 40 MB would be copied, searched and encoded for
   // seconds, until the memory is used up.
@@ -205,19 +214,27 @@
     if (typeof error !== "object" || error === null) return "JobError";
     if (kinds.has(error)) return kinds.get(error);
     if (error instanceof InternalError) return "RangeError";
-    for (const type of [SyntaxError, ReferenceError]) if (error instanceof type) return type.name;
+    // OpenFn knows these by the name of the class.
+    const crash = /SyntaxError|ReferenceError/.exec(constructorName(error));
+    if (crash) return crash[0];
     // A class of the job's own that extends these is a JobError, as on OpenFn.
     for (const type of [TypeError, RangeError]) if (error instanceof type && error.constructor === type) return type.name;
     return "JobError";
   }
 
-  const constructorName = (error) => (typeof error.constructor === "function" ? textOf(error.constructor.name) : "");
+  function constructorName(error) {
+    try {
+      return typeof error.constructor === "function" ? textOf(error.constructor.name) : "";
+    } catch {
+      return ""; // a proxy
+    }
+  }
 
   const textOf = (value) => (typeof value === "string" ? value : value === undefined ? "" : String(value));
 
   // Describes a thrown value as JSON. Hostile getters and proxies must not break the report.
   function describe(error) {
-    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", isError: false, operation: step?.operation ?? -1 };
+    const report = { type: typeOf(error), name: "", message: "", frames: [], details: {}, constructor: "", isError: false, operation: step?.operation ?? -1, operates: step?.operates ?? false };
     try {
       if (typeof error === "string") report.message = shortened(error);
       else if (error === null || error === undefined) report.message = `Cannot read properties of ${error} (reading 'stack')`;
@@ -313,7 +330,7 @@
 
   // As JSON, which keeps zero characters and halves of surrogate pairs intact on the way to Python.
   const writeLog = (level, source, text) => host.log(level, source, JSON.stringify(text));
-  const logger = (level, source) => (...values) => writeLog(level, source, values.map(inspect).join(" "));
+  const logger = (level, source) => (...values) => void (values.length && writeLog(level, source, values.map(inspect).join(" ")));
   const LEVELS = { log: "info", info: "info", success: "info", warn: "warn", error: "error", debug: "debug", trace: "debug", dir: "info", table: "info" };
 
   const consoleFor = (source) => {
@@ -434,8 +451,11 @@
   function globalFor(state, shared) {
     const own = Object.create(Object.prototype);
     for (const name of Reflect.ownKeys(globalThis)) define(own, name, globalThis[name]);
-    for (const name of HOST_NAMES) if (hostValue(name) !== undefined) define(own, name, hostValue(name));
-    Object.assign(own, shared, { state });
+    Object.assign(own, shared);
+    for (const name of HOST_NAMES) if (hostValue(name) !== undefined) own[name] = hostValue(name);
+    // These are no part of the language on OpenFn, so they are enumerable.
+    for (const name of ["console", "parseFloat", "parseInt"]) Object.defineProperty(own, name, { value: globalThis[name], enumerable: true });
+    own.state = state;
     define(own, "globalThis", own);
     return own;
   }
@@ -504,7 +524,7 @@
     if (typeof operation !== "function")
       throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
     return async (state) => {
-      if (step) step.operation = written;
+      if (step) Object.assign(step, { operation: written, operates: true });
       if (!state) writeLog("warn", "R/T", `WARNING: No state was passed into operation ${index + 1}. Did the previous operation return state?`);
       return await operation(state || {});
     };
@@ -552,7 +572,7 @@
       },
     };
     try {
-      await sharedModule.run($worker);
+      await sharedModule.run.call(undefined, $worker);
       await Promise.all(calls);
     } catch (error) {
       if (error instanceof Error) error.message = `[globals] ${error.message}`;
@@ -588,7 +608,7 @@
       import: (name, ...place) => moduleFor(job, name, ...place),
       dynamicImport: async (name) => moduleFor(job, String(name)),
     };
-    await job.run($worker);
+    await job.run.call(undefined, $worker);
     if (!Array.isArray($worker.default)) throw invalid("a job's default export must be an array of operations");
     const operations = [...$worker.default];
     for (const thunk of thunks) operations.push(await thunk());
@@ -624,10 +644,11 @@
       jobs.set(file, { file, run: slot.value, sites, exports, adaptors });
     },
     // The engine has just evaluated the workflow's own global functions into the slot.
-    shared(free) {
+    shared(free, sites) {
       const exports = {};
       for (const name of JSON.parse(free)) if (hostValue(name) !== undefined) exports[name] = hostValue(name);
       sharedModule = { run: slot.value, exports };
+      jobs.set("globals", { sites: JSON.parse(sites), adaptors: [COMMON] });
     },
     permit: () => {
       isPermissive = true;
@@ -639,7 +660,7 @@
 
     begin(file, stepId, upstream, defaults, configuration, credentials) {
       reset();
-      const mine = { id: stepId, upstream, state: {}, error: null, thrown: undefined, operation: -1, settled: false, text: null, errored: false };
+      const mine = { id: stepId, upstream, state: {}, error: null, thrown: undefined, operation: -1, operates: false, settled: false, text: null, errored: false };
       step = mine;
       perform(mine, jobs.get(file), upstream, defaults, configuration, credentials).then(
         () => {
@@ -669,8 +690,9 @@
     failed(text) {
       const entry = completeEntry(JSON.parse(text), step.thrown);
       const withError = (state) => {
-        const { errors, ...rest } = withoutSecrets(state);
-        return serializeState({ ...rest, errors: { ...(isObject(errors) ? errors : {}), [step.id]: entry } }, state);
+        const passed = withoutSecrets(state);
+        const before = isObject(passed.errors) ? passed.errors : {};
+        return serializeState({ ...passed, errors: { ...before, [step.id]: entry } }, state);
       };
       try {
         return withError(step.state);
@@ -713,6 +735,7 @@
       if (entry.name === "AdaptorError") entry.details = { message: shortened(error.message), ...JSON.parse(JSON.stringify(error, decycled())) };
     } catch {
       // What cannot be JSON is left out.
+      delete entry.details;
     }
     return entry;
   }
@@ -811,7 +834,8 @@
 
   const EngineDate = globalThis.Date;
   function DateOfRun(...args) {
-    const values = args.length ? args : [host.date()];
+    const isText = args.length === 1 && typeof args[0] === "string";
+    const values = isText ? [EngineDate.parse(args[0])] : args.length ? args : [host.date()];
     return new.target ? Reflect.construct(EngineDate, values, new.target) : new EngineDate(host.date()).toString();
   }
   const { prototype, parse, UTC } = EngineDate;

@@ -71,7 +71,7 @@ class JavaScript:
         self._shared = frozenset(shared.exports) - _OWN_NAMES
         names = self._engine.names([], shared.free)
         self._engine.evaluate(_function_of(shared, _names_from(names, "exports")), "globals")
-        self._engine.shared(json.dumps(list(shared.free)))
+        self._engine.shared(json.dumps(list(shared.free)), json.dumps(dict(shared.sites)))
 
     def _define_job(self, step: Step, job: CompiledJob) -> StepError | None:
         file = f"job:{step.id}"
@@ -94,7 +94,8 @@ class JavaScript:
         if key not in self._prefixes:
             names = self._engine.names(*key)
             shared = self._shared.intersection(job.free).difference(names)
-            self._prefixes[key] = _names_from(names, "exports") + _names_from(shared, "globals")
+            own = _names_from(shared, "globals", "let")  # a job can assign these
+            self._prefixes[key] = _names_from(names, "exports") + own
         return self._prefixes[key]
 
     def _define_conditions(self, step: Step, conditions: Mapping[str, str]) -> StepError | None:
@@ -257,14 +258,15 @@ class JavaScript:
             error=error,
             class_name=report["constructor"],
             is_error=report["isError"],
-            frames=[self._frame(frame) for frame in report["frames"]],
+            frames=self._frames(report),
             line=line,
             operation=name,
+            in_operation=report["operates"],
         )
 
     def _error(self, report: dict[str, Any], step: Step) -> StepError:
         message = OUT_OF_MEMORY.message if report["type"] == "OomError" else report["message"]
-        frames = [self._frame(frame) for frame in report["frames"] if frame["line"] > 0]
+        frames = [frame for frame in self._frames(report) if frame.line > 0]
         # Adaptors' frames mean nothing to the author.
         frames = [frame for frame in frames if frame.is_job or frame.file.startswith("edge:")]
         own = [frame for frame in frames if frame.file == f"job:{step.id}"]
@@ -279,16 +281,31 @@ class JavaScript:
             details=report["details"],
         )
 
-    def _frame(self, frame: dict[str, Any]) -> Frame:
+    def _frames(self, report: dict[str, Any]) -> list[Frame]:
+        # The message is that of the innermost frame.
+        texts = [report["message"], *[""] * len(report["frames"])]
+        return list(map(self._frame, report["frames"], texts))
+
+    def _frame(self, frame: dict[str, Any], message: str) -> Frame:
         job = self._jobs.get(frame["file"])
         line, column = frame["line"], frame["column"]
         if job is not None and not frame.get("isWritten"):
             site = job.sites.get(f"{line}:{column}", {})
             line, column = job.origin(line, in_characters(job.body, line, column))
             # V8 reports a pattern at what it reads first, not at its bracket.
-            line, column = int(site.get("line", line)), int(site.get("column", column))
+            kind = next((key for key, of in _ERROR_KINDS.items() if of.search(message)), "column")
+            line = int(site.get("line", line))
+            column = int(site.get(kind, site.get("column", column)))
         return Frame(frame["name"], frame["file"], line, column)
 
+
+# Errors that V8 reports in another place of the same expression, by the keys of a site.
+_ERROR_KINDS = {
+    "reads": re.compile(r"^Cannot (?:read properties of|convert undefined)"),
+    "deletes": re.compile(r"^Cannot delete property"),
+    "assigns": re.compile(r"^Assignment to constant"),
+    "calls": re.compile(r" is not a function$"),
+}
 
 # Names that the workflow's global functions cannot replace.
 _OWN_NAMES = frozenset(("console", "state", "parseInt", "parseFloat"))
@@ -307,9 +324,9 @@ def _function_of(job: CompiledJob, prefix: str) -> str:
     return f"{head}{job.body}\n}})()}})"
 
 
-def _names_from(names: Iterable[str], source: str) -> str:
+def _names_from(names: Iterable[str], source: str, kind: str = "const") -> str:
     listed = ", ".join(sorted(names))
-    return f"const {{{listed}}} = $worker.{source};" if listed else ""
+    return f"{kind} {{{listed}}} = $worker.{source};" if listed else ""
 
 
 def _adaptors(step: Step) -> tuple[str, ...]:
@@ -329,6 +346,9 @@ def _read_report(text: str) -> dict[str, Any]:
                 "message": message,
                 "frames": [],
                 "details": {},
+                "constructor": "",
+                "isError": False,
+                "operates": False,
             }
         )
     report: dict[str, Any] = json.loads(text)

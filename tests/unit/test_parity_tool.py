@@ -1,0 +1,57 @@
+"""The comparison with OpenFn: its programs, its observations and its documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.parity.compare import differences
+from tools.parity.documented import ROWS
+from tools.parity.faults import FAULTS
+from tools.parity.generate import KINDS, programs
+from tools.parity.modules import module_of
+from tools.parity.observation import observed_there
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs/how-to/from-openfn.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("title", [title for title, _ in ROWS])
+def test_each_difference_on_purpose_is_documented(title: str) -> None:
+    assert f"| {title} |" in DOCUMENT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_seed_gives_the_same_programs(kind: str) -> None:
+    first, again = (list(programs(7, kind, 5)) for _ in range(2))
+    assert first == again
+    assert first != list(programs(8, kind, 5))
+
+
+def test_every_fault_of_the_self_check_can_be_put_back() -> None:
+    assert len(FAULTS) >= 10
+    for fault in FAULTS:
+        assert (ROOT / fault.file).read_text("utf-8").count(fault.right) == 1, fault.name
+
+
+def test_a_module_maps_its_lines_to_the_source() -> None:
+    step = {"id": "a", "expression": "const é = 1;\nfn(s => s.é);", "name": "A step"}
+    module = module_of(step, {"fn", "each"})
+    assert module["module"].startswith('import { fn } from "@openfn/language-common";')
+    assert module["sourceMap"]["sources"] == ["A step.js"]
+    assert module["sourceMap"]["operations"] == [{"line": 2, "order": 1, "name": "fn"}]
+
+
+def test_an_answer_has_the_status_of_its_leaves() -> None:
+    error = {"name": "JobError", "subtype": None, "message": "x", "severity": "fail"}
+    a: dict[str, Any] = {"step": "a", "error": error, "next": ["b"], "state": {"errors": {"a": {}}}}
+    b: dict[str, Any] = {"step": "b", "error": None, "next": [], "state": {}}
+    answer: dict[str, Any] = {"started": ["a", "b"], "steps": [a, b], "lines": [], "error": None, "final": {}, "escaped": []}  # fmt: skip
+    handled = observed_there(answer)
+    failed = observed_there({**answer, "started": ["a"], "steps": [{**a, "next": []}]})
+    assert (handled.status, failed.status) == ("success", "failed")
+    assert [json.loads(step.state or "") for step in handled.path] == [a["state"], {}]
+    assert next(differences(handled, failed)) == "status: success here, failed there"
