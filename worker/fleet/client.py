@@ -318,6 +318,41 @@ class Client:
         request = ops.PauseRequest(workflow=workflow, project=project)
         return _object(await self._request("resume", request))
 
+    async def erase(self, order_id: str) -> dict[str, Any]:
+        """Delete the states and logs of an order that has ended; its status and times stay."""
+        return _object(await self._request("erase", ops.EraseRequest(order_id=order_id)))
+
+    async def input(self, run_id: str) -> dict[str, Any] | None:
+        """Return the input of a run without its configuration; ``None`` if it is not stored."""
+        reply = _object(await self._request("input", ops.InputQuery(run_id=run_id)))
+        return None if reply["input"] is None else _object(reply["input"])
+
+    async def history(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
+        """Yield all runs of the orders that match, each with its order, plan, input and events.
+
+        The events have their dataclips. :func:`worker.replay.fleet_history.import_history` makes
+        recordings of them.
+        """
+        async for listed in self.all_orders(query):
+            order = await self.order(listed["order_id"])
+            for state in order.pop("all_runs"):
+                run = await self.run(state["run_id"])
+                plan = run.pop("plan")
+                events = await self._events_with_clips(state["run_id"])
+                input = await self.input(state["run_id"])
+                yield {
+                    "type": "run", "order": order, "run": run, "plan": plan, "input": input,
+                    "events": events,
+                }  # fmt: skip
+
+    async def _events_with_clips(self, run_id: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        while page := await self.events(
+            run_id, after=events[-1]["seq"] if events else -1, clips=True
+        ):
+            events += page
+        return events
+
     async def pauses(self) -> list[dict[str, Any]]:
         """List what is paused, since when and by whom."""
         return _objects(await self._request("pauses", wire.Empty()))

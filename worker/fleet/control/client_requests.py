@@ -48,6 +48,8 @@ from worker.fleet.messaging.operation_messages import (
     AcknowledgeRequest,
     ActionQuery,
     BulkRequest,
+    EraseRequest,
+    InputQuery,
     PauseRequest,
 )
 from worker.fleet.messaging.trigger_messages import (
@@ -70,6 +72,7 @@ _RIGHTS: dict[str, Right] = {
     "pause": "operate",
     "resume": "operate",
     "acknowledge": "operate",
+    "erase": "operate",
     "chunk": "submit",
     "deploy": "deploy",
     "rollback": "deploy",
@@ -301,6 +304,8 @@ class RequestHandler:
         if existing is not None and existing.order_id == order.id:
             return order_view(uow, order)
         self._check_retry(uow, request, order, existing)
+        if order.erased is not None or uow.transaction.dataclip(order.id, "input") is None:
+            raise RequestError("conflict", f"the input of order {order.id} is not stored any more")
         start, input = "", order.input
         if request.from_step is not None:
             start, input = request.from_step, _input_of_step(uow, order, last, request.from_step)
@@ -372,7 +377,9 @@ def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, cont
             allowed = _project_of(uow, id) in projects
         case PauseRequest(project=project) | ActionQuery(project=project):
             allowed = project in projects
-        case AcknowledgeRequest(run_id=id):
+        case EraseRequest(order_id=id):
+            allowed = _project_of(uow, id) in projects
+        case AcknowledgeRequest(run_id=id) | InputQuery(run_id=id):
             allowed = _project_of(uow, id) in projects
         case wire.OrderRef(order_id=id):
             allowed = _project_of(uow, id) in projects

@@ -30,7 +30,8 @@ class WorkOrder:
     of the request that was answered with the rejection; each is ``None`` where unknown. At most one
     order of a project with the same ``unique_key`` waits or runs. ``retry`` is its own retry policy
     as JSON; ``tags`` are separated by spaces, with a space at both ends. ``needs`` is what
-    its worker must offer, as a list in JSON. ``revision`` counts the published states.
+    its worker must offer, as a list in JSON. ``erased`` is when its states and logs were deleted.
+    ``revision`` counts the published states.
     """
 
     id: str
@@ -51,6 +52,7 @@ class WorkOrder:
     unique_key: str | None = None
     retry: str | None = None
     tags: str = ""
+    erased: int | None = None
     needs: str = ""
     revision: int = 0
 

@@ -19,6 +19,7 @@ from worker.fleet.control.claiming import RunSelector
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
 from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.erasure import forget_by_policy
 from worker.fleet.control.inbound import (
     InboundMessage,
     MessageParser,
@@ -269,6 +270,7 @@ class MessageProcessor:
             claims,
             self._secrets,
             self._run_contents,
+            self._policy,
         )
 
     def _committed(self, uow: UnitOfWork) -> Outgoing:
@@ -337,6 +339,8 @@ class MessageProcessor:
             if run.status in REPEATABLE:
                 retry_automatically(uow, self._policy, run)
             order = uow.transaction.order(run.order_id)
+            if order is not None and order.last_run == run.id:
+                forget_by_policy(uow, self._policy.of(order.project), order)
             if order is not None and order.unique_key is not None and STATUSES[order.status].final:
                 release_key(uow, order)
 

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Select, func, select, update
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.control import audit_log, pauses
+from worker.fleet.control import audit_log, erasure, pauses, views
 from worker.fleet.control.entities import WorkOrder
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.queries import matching_orders
@@ -45,6 +46,8 @@ class OperationsHandler:
             "actions": list_actions,
             "acknowledge": acknowledge,
             "bulk": self.bulk,
+            "erase": _erase,
+            "input": read_input,
         }
 
     def bulk(self, uow: UnitOfWork, request: ops.BulkRequest) -> Any:
@@ -137,6 +140,25 @@ def list_pauses(uow: UnitOfWork, _: Any) -> Any:
 def list_actions(uow: UnitOfWork, query: ops.ActionQuery) -> Any:
     uow.transaction.flush()
     return audit_log.list_actions(uow.transaction.connection, query.project)
+
+
+# --- content --------------------------------------------------------------------------------------
+
+
+def _erase(uow: UnitOfWork, request: ops.EraseRequest) -> Any:
+    return views.order_state(erasure.erase(uow, request))
+
+
+def read_input(uow: UnitOfWork, query: ops.InputQuery) -> Any:
+    """Return the input of a run without its configuration, which may hold secrets."""
+    run = uow.transaction.run(query.run_id)
+    if run is None:
+        raise RequestError("unknown", f"there is no run '{query.run_id}'")
+    owner, _, dataclip = run.input.partition("/")
+    text = uow.transaction.dataclip(owner, dataclip)
+    fields = {} if text is None else msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    fields.pop("configuration", None)
+    return {"input": None if text is None else fields}
 
 
 # --- alerts ---------------------------------------------------------------------------------------

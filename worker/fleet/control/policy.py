@@ -49,6 +49,8 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     retry: OrderRetry | None = None
     retries: Mapping[str, OrderRetry] = {}
     rates: Mapping[str, RateLimit] = {}
+    keep_data: Literal["all", "errors", "none"] = "all"
+    output_dataclips: bool = True
     placement: frozenset[str] = frozenset()
 
 

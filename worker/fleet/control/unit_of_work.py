@@ -14,6 +14,7 @@ from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.workflow_registry import RegisteredWorkflow
@@ -123,6 +124,7 @@ class UnitOfWork:
         pending_claims: dict[str, PendingClaim],
         secrets: InlineSecrets,
         run_contents: RunContentCache,
+        policy: Policy = Policy(),
     ) -> None:
         self.transaction = transaction
         self.now_us = now_us
@@ -131,6 +133,7 @@ class UnitOfWork:
         self.pending_claims = pending_claims
         self.secrets = secrets
         self.run_contents = run_contents
+        self.policy = policy
         self.outgoing = Outgoing()
         self.ended: list[RunRecord] = []
         self.topic = ""
@@ -176,6 +179,11 @@ class UnitOfWork:
         self.outgoing.refusals.append(refusal)
 
     # --- runs and orders --------------------------------------------------------------------------
+
+    def stores_outputs(self, project: str) -> bool:
+        """Return whether the outputs of a project's steps are stored."""
+        limits = self.policy.of(project)
+        return limits.output_dataclips and limits.keep_data != "none"
 
     def add_run(self, run: RunRecord) -> None:
         """Store a new run and publish its state."""

@@ -47,6 +47,7 @@ def order_state(order: WorkOrder) -> wire.OrderState:
         last_run=order.last_run,
         unique=order.unique_key,
         tags=order.tags.split(),
+        erased=order.erased,
     )
 
 

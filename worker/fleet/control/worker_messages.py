@@ -14,6 +14,7 @@ from worker.core.events import (
 from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control import run_content
 from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.erasure import command_erasures
 from worker.fleet.control.lifecycle import (
     Completed,
     DeadlinePassed,
@@ -62,6 +63,8 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     pending = uow.pending_claims.get(worker)
     if pending and (pending.incarnation != presence.incarnation or not presence.online):
         del uow.pending_claims[worker]
+    if presence.online:
+        command_erasures(uow, worker)
     grace_end = uow.now_us + int(uow.settings.disconnect_grace_s * 1e6)
     for run in uow.transaction.leased_runs_of(worker):
         if run.leased and (run.incarnation != presence.incarnation or not presence.online):
@@ -309,7 +312,9 @@ def _store_stale(
     if lease.attempt == run.attempt and last <= run.reported:
         return _ack(lease, run.reported)
     uow.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
-    for event, text in events:
+    order = uow.transaction.order(run.order_id)
+    # What was erased does not come back in a late report.
+    for event, text in events if order is None or order.erased is None else ():
         row = {"run_id": run.id, "attempt": lease.attempt, "seq": event.seq, "worker": worker}
         uow.transaction.add("stale_reports", {**row, "received": uow.now_us, "body": text.decode()})
     return _ack(lease, last, f"stale: the run is {run.status.value}")
@@ -342,7 +347,7 @@ def _store_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent, text: bytes) 
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         fields.pop(name, None)
         text = wire.encode(fields)
-        if dataclip_id is not None and dataclip is not None:
+        if dataclip_id is not None and dataclip is not None and uow.stores_outputs(run.project):
             uow.transaction.put_dataclip(run.id, dataclip_id, dataclip.text)
             stored_id = dataclip_id
     uow.transaction.put_event(

@@ -362,10 +362,14 @@ Response = Assignment | Starts | Acks | Fetched | ChunkStored | MissingContent
 
 
 class Command(Payload, frozen=True):
-    """A command to a worker: stop runs and report them, or stop them without reports."""
+    """A command to a worker: stop runs and report them, or stop them without reports.
+
+    It deletes all that it has of the runs in ``erase``.
+    """
 
     cancel: list[Attempt] = []
     abandon: list[Attempt] = []
+    erase: list[Id] = []
 
 
 # --- clients --------------------------------------------------------------------------------------
@@ -553,7 +557,10 @@ class RunState(Payload, frozen=True, omit_defaults=False):
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):
-    """The state of an order: that of its last run. ``unique`` is its key, if it has one."""
+    """The state of an order: that of its last run. ``unique`` is its key, if it has one.
+
+    ``erased`` is when its states and logs were deleted.
+    """
 
     order_id: Id
     project: Id
@@ -566,6 +573,7 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     last_run: str | None = None
     unique: str | None = None
     tags: list[str] = []
+    erased: int | None = None
 
 
 class Alert(Payload, frozen=True, omit_defaults=False):

@@ -297,6 +297,16 @@ class FleetWorker:
             self._claimed.drop(attempt_key(attempt))
             self._contents.drop(attempt_key(attempt))
             self._abandon(attempt_key(attempt))
+        for run_id in command.erase:
+            self._erase(run_id)
+
+    def _erase(self, run_id: str) -> None:
+        """Delete all that is here of a run: its outboxes, and what was set aside of it."""
+        for key in [key for key in self._runs if key[0] == run_id]:
+            self._abandon(key)
+        self._sender.drop_run(run_id)
+        if self._outbox.erase(run_id):
+            self._log.info("run.erased", run_id=run_id)
 
     def _abandon(self, key: AttemptKey, *, keep: bool = False) -> None:
         """Stop a run whose events are accepted no more, and discard them unless ``keep``."""

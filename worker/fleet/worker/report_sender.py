@@ -235,6 +235,11 @@ class ReportSender:
         for outbox in self._outboxes.values():
             outbox.close()
 
+    def drop_run(self, run_id: str) -> None:
+        """Discard the events of all attempts of a run."""
+        for outbox in [box for box in self._outboxes.values() if box.lease.run_id == run_id]:
+            self.drop(outbox.lease)
+
     def drop(self, lease: wire.Lease) -> None:
         """Discard the events of an attempt."""
         self._suspects.pop((lease.run_id, lease.attempt), None)

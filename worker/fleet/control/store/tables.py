@@ -47,11 +47,13 @@ ORDERS = Table(
     Column("unique_key", String(200)),
     Column("retry", Text),
     Column("tags", Text, nullable=False, server_default=""),
+    Column("erased", BigInteger),
     Column("needs", Text, nullable=False, server_default=""),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
+    Index("orders_erased", "erased"),
     Index("orders_unique", "unique_key", "project", "status"),
 )
 
