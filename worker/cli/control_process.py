@@ -23,8 +23,9 @@ from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
-from worker.fleet.metrics import Metric, serve_metrics
+from worker.fleet.metrics import AnyMetric, Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
+from worker.util.memory_use import resident_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,10 @@ def run_control_plane(
     store.reserve(shared=options.shared)
     plane = build_control_plane(connection, options, store, log)
     with serve_metrics(
-        options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
+        options.metrics_listen,
+        lambda: control_metrics(plane),
+        lambda: plane.problem,
+        lambda: plane.stalled,
     ):
         asyncio.run(until_signal(plane.run()))
     store.close()
@@ -119,7 +123,15 @@ def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     return registry
 
 
-def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
+def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
+    yield from plane.measured.metrics()
+    inbox, outbox = plane.waiting_messages
+    yield Metric(name="inbox_messages", help="Received messages that wait", values={"": inbox})
+    yield Metric(name="inbox_oldest_seconds", help="Age of the oldest received message that waits",
+                 values={"": plane.oldest_message_s})  # fmt: skip
+    yield Metric(name="outbox_messages", help="Messages that wait to be published",
+                 values={"": outbox})  # fmt: skip
+    yield Metric(name="memory_bytes", help="Resident memory", values={"": resident_bytes()})
     yield Metric(
         name="messages_handled", help="Messages handled", values={"": plane.handled}, counts=True
     )

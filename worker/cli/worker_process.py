@@ -23,6 +23,7 @@ from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import resolve_limits
 from worker.sinks.log import LeveledLogger
+from worker.util.memory_use import resident_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,15 @@ def build_worker(
 
 
 def worker_metrics(fleet_worker: FleetWorker) -> Iterable[Metric]:
+    events, oldest_s = fleet_worker.unacknowledged
+    yield Metric(name="outbox_events", help="Events that are not acknowledged yet",
+                 values={"": events})  # fmt: skip
+    yield Metric(name="outbox_oldest_seconds",
+                 help="Time since the oldest report was sent that is not acknowledged",
+                 values={"": oldest_s})  # fmt: skip
+    yield Metric(name="slots", help="Runs that execute at once", values={"": fleet_worker.capacity})
+    yield Metric(name="memory_bytes", help="Resident memory of the worker, without its runs",
+                 values={"": resident_bytes()})  # fmt: skip
     yield Metric(name="runs_held", help="Runs under way", values={"": fleet_worker.running})
     yield Metric(
         name="runs_finished", help="Runs finished", values={"": fleet_worker.finished}, counts=True

@@ -29,6 +29,7 @@ from worker.fleet.control.inbound import (
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
 from worker.fleet.control.placement import FreeSlots, Offer, decode_words
+from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
@@ -239,6 +240,11 @@ class MessageProcessor:
             order = uow.transaction.order(run.order_id)
             if order is not None and order.last_run == run.id:
                 uow.publish_order_state(order)
+
+    def survey(self, now_us: int) -> Survey:
+        """Count the queue and the workers."""
+        with self._store.read() as connection:
+            return take_survey(connection, now_us)
 
     def store_time_us(self) -> int:
         """Return the time of the store's clock in microseconds since the epoch."""

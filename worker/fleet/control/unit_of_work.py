@@ -71,6 +71,9 @@ class Outgoing:
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)
     delivered: dict[str, frozenset[str]] = field(default_factory=dict)
+    start_latencies_s: list[float] = field(default_factory=list)
+    durations_s: list[float] = field(default_factory=list)
+    handed_back: int = 0
     triggered: Counter[str] = field(default_factory=Counter)
     deployed: bool = False
 
@@ -81,6 +84,9 @@ class Outgoing:
         self.ended += other.ended
         self.expired += other.expired
         self.delivered |= other.delivered
+        self.start_latencies_s += other.start_latencies_s
+        self.durations_s += other.durations_s
+        self.handed_back += other.handed_back
         self.triggered += other.triggered
         self.deployed |= other.deployed
 
@@ -210,6 +216,11 @@ class UnitOfWork:
             order = replace(order, status=run.status, reason=reason)
             self.transaction.put_order(order)
             self.publish_order_state(order)
+        if run.status is Status.RUNNING:
+            waited_us = self.now_us - max(run.created, run.not_before)
+            self.outgoing.start_latencies_s.append(waited_us / 1e6)
+        if run.final and run.started is not None and run.finished is not None:
+            self.outgoing.durations_s.append((run.finished - run.started) / 1e6)
         if run.final:
             self.outgoing.ended[run.status] += 1
             self.ended.append(run)

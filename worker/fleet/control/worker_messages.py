@@ -175,6 +175,7 @@ def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.CLAIMED:
             uow.apply(run, HandedBack(at=uow.now_us))
+            uow.outgoing.handed_back += 1
     for lease in release.aborted:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.STARTED:

@@ -140,6 +140,15 @@ class FleetWorker:
         self.set_aside = 0
 
     @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    @property
+    def unacknowledged(self) -> tuple[int, float]:
+        """The number of events that are not acknowledged yet, and the seconds of the oldest."""
+        return self._sender.unacknowledged(monotonic_s())
+
+    @property
     def running(self) -> int:
         return len(self._runs)
 

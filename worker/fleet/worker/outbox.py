@@ -93,6 +93,11 @@ class RunOutbox:
             # lost; what is in the file then is a beginning, which the next process reads as one.
             self.write_error = error.strerror or str(error)
 
+    @property
+    def waiting(self) -> int:
+        """The number of events that are not acknowledged."""
+        return len(self._events)
+
     def take(self, limit_bytes: int) -> list[bytes]:
         """Return the next events to send, within ``limit_bytes``, and mark them as sent."""
         taken: list[bytes] = []
