@@ -148,6 +148,7 @@ def test_an_outbox_erases_all_files_of_a_run_and_no_others(tmp_path: Path) -> No
         box = outbox.open(wire.Lease(run_id=run_id, attempt=1, token="token-0001"))
         box.add(b'{"seq":0}')
         box.replace(b'{"seq":0}', 0, "unreadable")
+        box.close()
     assert outbox.erase("o-1") == 3
     left = sorted(path.name for path in tmp_path.rglob("o-1*"))
     assert left == sorted(

@@ -330,8 +330,7 @@ class Client:
     async def history(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
         """Yield all runs of the orders that match, each with its order, plan, input and events.
 
-        The events have their dataclips. :func:`worker.replay.fleet_history.import_history` makes
-        recordings of them.
+        The events have their dataclips. ``worker import`` makes recordings of them.
         """
         async for listed in self.all_orders(query):
             order = await self.order(listed["order_id"])
