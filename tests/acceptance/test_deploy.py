@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import re
 import shlex
 import shutil
+import socket
+import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,7 @@ from worker.cli.main import cli
 from worker.fleet.control.plane_metrics import Measurements, take_survey
 from worker.fleet.control.policy import read_policy
 from worker.fleet.histogram import Histogram
+from worker.fleet.messaging.broker import free_port
 from worker.fleet.metrics import Distribution
 
 DEPLOY = ROOT / "deploy"
@@ -148,6 +154,7 @@ def test_the_policy_is_read() -> None:
 
 
 @pytest.mark.broker
+@pytest.mark.timeout(60)
 @pytest.mark.skipif(shutil.which("mosquitto") is None, reason="needs mosquitto")
 def test_the_broker_starts_with_its_certificates(tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
@@ -155,22 +162,33 @@ def test_the_broker_starts_with_its_certificates(tmp_path: Path) -> None:
     made = subprocess.run(script, capture_output=True, text=True, timeout=60)
     assert made.returncode == 0, made.stderr
     conf = (DEPLOY / "mosquitto/mosquitto.conf").read_text()
-    conf = conf.replace("listener 8883", "listener 0 127.0.0.1")
+    port = free_port()
+    conf = conf.replace("listener 8883", f"listener {port} 127.0.0.1")
     conf = conf.replace("/mosquitto/tls", str(secrets / "tls"))
     conf = conf.replace("/mosquitto/config/passwords", str(secrets / "passwords"))
     conf = conf.replace("/mosquitto/config/acl", str(DEPLOY / "mosquitto/acl"))
     conf = conf.replace("/mosquitto/data", str(tmp_path)) + "user root\n"
     (tmp_path / "mosquitto.conf").write_text(conf)
     command = ["mosquitto", "-c", str(tmp_path / "mosquitto.conf")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as broker:
-        assert broker.stderr is not None
-        lines = []
-        for line in broker.stderr:
-            lines.append(line)
-            if "running" in line:
-                break
-        broker.terminate()
-    assert any("running" in line for line in lines), lines
+    context = ssl.create_default_context(cafile=str(secrets / "tls/ca.pem"))
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as broker:
+        try:
+            wait_for_port(port, broker)
+            with socket.create_connection(("localhost", port), timeout=10) as plain:
+                with context.wrap_socket(plain, server_hostname="localhost") as secured:
+                    assert secured.version() in ("TLSv1.2", "TLSv1.3")
+        finally:
+            broker.terminate()
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process listens on a port of this machine, or has ended."""
+    while process.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.02)
+    pytest.fail("the broker has ended")
 
 
 # --- metrics --------------------------------------------------------------------------------------
@@ -178,21 +196,23 @@ def test_the_broker_starts_with_its_certificates(tmp_path: Path) -> None:
 
 def exported() -> set[str]:
     """Return the names of all metrics that the processes of a fleet export."""
-    text = "".join(
-        (ROOT / path).read_text()
-        for path in ("worker/fleet/control/plane_metrics.py", "worker/cli/control_process.py",
-                     "worker/cli/worker_process.py")
-    )  # fmt: skip
     names: set[str] = set()
-    for kind, name, rest in re.findall(
-        r'(Metric|Distribution)\(\s*name="(\w+)"(.*?)\)\n', text, re.S
-    ):
-        full = f"worker_{name}"
-        if kind == "Distribution":
-            names |= {f"{full}_{end}" for end in ("bucket", "sum", "count")}
-        else:
-            names.add(f"{full}_total" if "counts=True" in rest else full)
+    for path in ("worker/fleet/control/plane_metrics.py", "worker/cli/control_process.py",
+                 "worker/cli/worker_process.py"):  # fmt: skip
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                names |= names_of(node.func.id, {key.arg: key.value for key in node.keywords})
     return names
+
+
+def names_of(kind: str, arguments: dict[str | None, ast.expr]) -> set[str]:
+    """Return the names of the series of a metric, from the arguments that make it."""
+    name = arguments.get("name")
+    if kind not in ("Metric", "Distribution") or not isinstance(name, ast.Constant):
+        return set()
+    if kind == "Distribution":
+        return {f"worker_{name.value}_{end}" for end in ("bucket", "sum", "count")}
+    return {f"worker_{name.value}{'_total' if 'counts' in arguments else ''}"}
 
 
 def test_the_dashboard_names_metrics_that_exist() -> None:

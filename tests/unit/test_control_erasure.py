@@ -146,7 +146,7 @@ def test_an_outbox_erases_all_files_of_a_run_and_no_others(tmp_path: Path) -> No
     outbox = Outbox(tmp_path)
     for run_id in ("o-1", "o-1.2", "o-11"):
         box = outbox.open(wire.Lease(run_id=run_id, attempt=1, token="token-0001"))
-        box.add(b'{"seq":0}')
+        box.add(b'{"seq":0}', last=False)
         box.replace(b'{"seq":0}', 0, "unreadable")
         box.close()
     assert outbox.erase("o-1") == 3
