@@ -174,9 +174,11 @@ def test_the_broker_starts_with_its_certificates(tmp_path: Path) -> None:
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as broker:
         try:
             wait_for_port(port, broker)
-            with socket.create_connection(("localhost", port), timeout=10) as plain:
-                with context.wrap_socket(plain, server_hostname="localhost") as secured:
-                    assert secured.version() in ("TLSv1.2", "TLSv1.3")
+            with (
+                socket.create_connection(("localhost", port), timeout=10) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as secured,
+            ):
+                assert secured.version() in ("TLSv1.2", "TLSv1.3")
         finally:
             broker.terminate()
 
