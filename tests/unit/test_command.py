@@ -196,7 +196,7 @@ OLD_NAMES = {
     # Newer than the old names, which all commands of a fleet's clients share.
     **{
         path: {"--root": "--topic-prefix", "--patience": "--reply-timeout"}
-        for path in ("deploy", "workflows show", "workflows history", "workflows rollback",
+        for path in ("audit", "deploy", "workflows show", "workflows history", "workflows rollback",
                      "workflows dead-letters")
     },
     "watch": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},

@@ -19,6 +19,9 @@ EXTRAS = {
     "sqlalchemy": "fleet",
     "jwt": "lightning",
     "cryptography": "lightning",
+    "dask": "cluster",
+    "distributed": "cluster",
+    "fsspec": "cluster",
     "websockets": "lightning",
 }
 """Packages that only an extra installs, with its name."""

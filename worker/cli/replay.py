@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from worker.cli.cluster_option import choose_executor, cluster
 from worker.cli.options import (
     PATH,
     check_only,
@@ -29,9 +31,16 @@ from worker.cli.progress import progress
 from worker.errors import LoadError, UsageError, WorkerError
 from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
-from worker.replay.recording import Recording, is_recording, read_recording
+from worker.replay.recording import (
+    Recording,
+    StoredRecording,
+    is_recording,
+    parse_recording,
+    read_recording,
+    read_stored,
+)
 from worker.replay.replayer import Replay, ReplayPart, replay
-from worker.runner.parallel import Handler, results_in_order
+from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
@@ -51,6 +60,7 @@ REPLAY_S = 0.002
 @stop_after("--until")
 @only_step
 @jobs
+@cluster
 @fuel
 @write_cases("--write-case", help="Write the recordings to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
@@ -63,6 +73,7 @@ def replay_all(
     stop_after: str,
     only: str,
     jobs: int,
+    cluster: str | None,
     counts_fuel: bool,
     write_cases: Path | None,
     as_json: bool,
@@ -80,6 +91,7 @@ def replay_all(
       worker replay runs/first.jsonl --start-at notify
       worker replay runs/first.jsonl --write-cases notify.cases.yaml
       worker replay runs --json --jobs 4
+      worker replay runs --cluster tcp://scheduler.example.org:8786
       worker replay runs --fuel --workflow-file project.yaml
 
     \b
@@ -97,7 +109,31 @@ def replay_all(
         alone=len(recordings) == 1,
         fuel=counts_fuel,
     )
-    return asyncio.run(_replay_all(recordings, work, jobs))
+    executor = choose_executor(jobs, cluster)
+    return asyncio.run(_replay_all(sources(recordings, cluster), work, executor))
+
+
+def sources(paths: Sequence[Path], cluster: str | None) -> Sequence[Path | StoredRecording]:
+    """Return what to send to where recordings are replayed: on a cluster, also their content."""
+    return paths if cluster is None else _StoredRecordings(paths)
+
+
+class _StoredRecordings(Sequence[Path | StoredRecording]):
+    """Recordings that are read one by one, when they are sent."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        path = self._paths[index]
+        try:
+            return read_stored(path)
+        except LoadError:
+            # The replay has the same error, and reports it at its place.
+            return path
 
 
 def find_recordings(paths: Sequence[Path]) -> list[Path]:
@@ -115,9 +151,11 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
     return recordings
 
 
-async def _replay_all(paths: list[Path], work: ReplayWork, jobs: int) -> int:
+async def _replay_all(
+    paths: Sequence[Path | StoredRecording], work: ReplayWork, executor: WorkExecutor
+) -> int:
     kinds: Counter[str] = Counter()
-    reports = results_in_order(work, paths, jobs, REPLAY_S * len(paths))
+    reports = executor.results_in_order(work, paths, REPLAY_S * len(paths))
     async with aclosing(reports):
         with progress("replaying", len(paths)) as done:
             async for report in reports:
@@ -154,37 +192,43 @@ class ReplayWork:
     fuel: bool = False
 
     @asynccontextmanager
-    async def open(self, slots: int) -> AsyncIterator[Handler[Path, ReplayReport]]:
+    async def open(
+        self, slots: int
+    ) -> AsyncIterator[Handler[Path | StoredRecording, ReplayReport]]:
         async with Pool(size=slots) as pool:
             yield functools.partial(self._replay_in_order, pool, slots)
 
     async def _replay_in_order(
-        self, pool: Pool, slots: int, paths: Sequence[Path]
+        self, pool: Pool, slots: int, paths: Sequence[Path | StoredRecording]
     ) -> AsyncIterator[ReplayReport]:
         # Recordings are read ahead of the pool, but never all of them into memory.
         ahead = asyncio.Semaphore(slots * 2)
         for task in [asyncio.create_task(self._replay(pool, ahead, f)) for f in paths]:
             yield await task
 
-    async def _replay(self, pool: Pool, ahead: asyncio.Semaphore, path: Path) -> ReplayReport:
+    async def _replay(
+        self, pool: Pool, ahead: asyncio.Semaphore, item: Path | StoredRecording
+    ) -> ReplayReport:
         async with ahead:
             try:
-                recording = read_recording(path)
-                return self._report(
-                    path, await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
+                recording = (
+                    read_recording(item) if isinstance(item, Path) else parse_recording(item)
                 )
+                replayed = await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
+                return self._report(item, replayed)
             except WorkerError as error:
-                return self._report(path, error)
+                return self._report(item, error)
             except Exception as error:
                 # A recording that cannot be replayed must not end those after it.
-                return self.lost(path, f"failed: {type(error).__name__}: {error}")
+                return self.lost(item, f"failed: {type(error).__name__}: {error}")
 
-    def _report(self, path: Path, outcome: Replay | WorkerError) -> ReplayReport:
-        lines = _as_json(path, outcome) if self.as_json else _as_text(path, outcome, self.alone)
+    def _report(self, item: Path | StoredRecording, outcome: Replay | WorkerError) -> ReplayReport:
+        name = item.name if isinstance(item, StoredRecording) else str(item)
+        lines = _as_json(name, outcome) if self.as_json else _as_text(name, outcome, self.alone)
         costs = () if isinstance(outcome, WorkerError) else outcome.costs
         return ReplayReport(_kind(outcome), lines, next(iter(costs), None))
 
-    def lost(self, item: Path, cause: str) -> ReplayReport:
+    def lost(self, item: Path | StoredRecording, cause: str) -> ReplayReport:
         return self._report(item, WorkerError(f"its replay {cause}"))
 
 
@@ -199,8 +243,8 @@ def _kind(outcome: Replay | WorkerError) -> str:
 # --- as text --------------------------------------------------------------------------------------
 
 
-def _as_text(path: Path, outcome: Replay | WorkerError, alone: bool) -> list[str]:
-    name = printable(str(path))
+def _as_text(path: str, outcome: Replay | WorkerError, alone: bool) -> list[str]:
+    name = printable(path)
     if isinstance(outcome, WorkerError):
         # An error of the file begins with its name.
         text = printable(str(outcome)).removeprefix(f"{name}: ")
@@ -279,8 +323,8 @@ def _costs_as_json(outcome: Replay) -> dict[str, object]:
     return {"before": run and run.before, "after": outcome.result.cost, "steps": changes}
 
 
-def _as_json(path: Path, outcome: Replay | WorkerError) -> list[str]:
-    fields: dict[str, object] = {"recording": str(path), "kind": _kind(outcome)}
+def _as_json(path: str, outcome: Replay | WorkerError) -> list[str]:
+    fields: dict[str, object] = {"recording": path, "kind": _kind(outcome)}
     if isinstance(outcome, WorkerError):
         return [dumps({**fields, "message": str(outcome)})]
     divergence = outcome.divergence

@@ -50,6 +50,8 @@ def _hostname() -> str:
 @option("--drain", type=NumberRange(min=0, units=SECONDS), metavar="SECONDS",
         help="Time that runs have to finish at shutdown, such as 30.  "
              "[default: as long as their limits allow]")  # fmt: skip
+@option("--standby", is_flag=True,
+        help="Wait while another worker has this name, instead of ending.")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
         metavar="URL",
         help="Claim from this OpenFn Lightning, not a fleet: ws[s]://HOST/worker.")  # fmt: skip
@@ -77,6 +79,7 @@ def start(
     collections: str | None,
     outbox: Path | None,
     drain: float | None,
+    standby: bool,
     lightning: str | None,
     secret_file: Path | None,
     no_public_hosts: bool,
@@ -157,6 +160,7 @@ def start(
             **max_limits,
         ),
         drain_s=drain,
+        standby=standby,
         metrics_listen=metrics_listen,
         labels=tuple(check_name(label, "--label") for label in labels),
     )

@@ -23,6 +23,7 @@ from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import resolve_limits
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import random_hex
 from worker.util.memory_use import resident_bytes
 
 
@@ -31,6 +32,7 @@ class WorkerOptions:
     """Set-up of a worker.
 
     ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
+    ``standby``: it waits while another worker has its name.
     """
 
     name: str
@@ -39,6 +41,7 @@ class WorkerOptions:
     isolation: Isolation = Isolation.RUNNER
     allowance: Allowance = Allowance()
     drain_s: float | None = None
+    standby: bool = False
     metrics_listen: str | None = None
     labels: tuple[str, ...] = ()
 
@@ -94,9 +97,9 @@ def build_worker(
     bus = MqttBus(
         connection.address,
         *connection.topics.for_worker(options.name),
-        # The same client id after a restart: the broker closes what is left of the old connection.
+        # A client id that nobody can guess: whoever connects with the same one takes it over.
         max_packet_bytes=connection.max_packet_bytes,
-        id=f"worker-{options.name}",
+        id=f"worker-{options.name}-{id}-{random_hex(8)}",
         will=worker_will(connection.topics, options.name, id),
     )
     return FleetWorker(
@@ -113,6 +116,7 @@ def build_worker(
             credentials=tuple(options.allowance.credentials),
             adaptors=tuple(str(adaptor.specifier) for adaptor in installed()),
         ),
+        standby=options.standby,
     )
 
 

@@ -24,7 +24,7 @@ from worker.replay.divergence import Divergence, first_divergence
 from worker.replay.recording import Recording
 from worker.replay.scrub import Scrubber
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations
+from worker.runner.prepare import Options, configurations, secret_configurations
 from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
 from worker.util.json import dumps
@@ -91,7 +91,8 @@ async def replay(
         moments_us={(run.job_id, run.number): run.start.timestamp for run in recorded},
         fuel=fuel or cost_of_run(recording.events) is not None,
     )
-    secrets = collect_secrets(configurations(played, header.credentials)[0].values())
+    resolved, _ = configurations(played, header.credentials)
+    secrets = collect_secrets(secret_configurations(played, resolved))
     host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     # A request that is missing is no divergence in a part, or for a step that did not run its code.

@@ -590,7 +590,8 @@ def add_run(
             needs=order.needs,
         )
     )
-    return order
+    # As it is with the run's status.
+    return uow.transaction.order(order.id) or order
 
 
 # --- cancel ---------------------------------------------------------------------------------------
