@@ -212,9 +212,10 @@ def names_of(kind: str, arguments: dict[str | None, ast.expr]) -> set[str]:
     name = arguments.get("name")
     if kind not in ("Metric", "Distribution") or not isinstance(name, ast.Constant):
         return set()
+    series = f"worker_{name.value!s}"
     if kind == "Distribution":
-        return {f"worker_{name.value}_{end}" for end in ("bucket", "sum", "count")}
-    return {f"worker_{name.value}{'_total' if 'counts' in arguments else ''}"}
+        return {f"{series}_{end}" for end in ("bucket", "sum", "count")}
+    return {f"{series}_total" if "counts" in arguments else series}
 
 
 def test_the_dashboard_names_metrics_that_exist() -> None:

@@ -17,7 +17,7 @@ from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.operations import (
+from worker.fleet.control.operator_requests import (
     OperationsHandler,
     acknowledgements,
     record_on_order,

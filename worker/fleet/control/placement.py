@@ -69,14 +69,14 @@ class _Options(msgspec.Struct, frozen=True):
     placement: tuple[str, ...] = ()
 
 
-class _Plan(msgspec.Struct, frozen=True):
+class _PlacedPlan(msgspec.Struct, frozen=True):
     workflow: _Steps = _Steps()
     options: _Options = _Options()
 
 
 def needed_by_plan(plan: str, credentials: Iterable[str], labels: Iterable[str]) -> frozenset[str]:
     """Return what a run of a plan needs; ``labels`` are those beside the plan's own."""
-    content = msgspec.json.decode(plan, type=_Plan)
+    content = msgspec.json.decode(plan, type=_PlacedPlan)
     adaptors = {name for step in content.workflow.steps for name in step.adaptors}
     return needed_words({*labels, *content.options.placement}, credentials, adaptors)
 
