@@ -35,6 +35,10 @@ SECTIONS = {
             "Run recordings again, offline, and show the first difference.",
         ),
         LazyCommand(
+            "campaign", "worker.cli.campaign:campaign",
+            "Replay many recordings with versions of a workflow.",
+        ),
+        LazyCommand(
             "import", "worker.cli.import_run:import_run",
             "Make a recording of a run of Lightning or the OpenFn CLI.",
         ),

@@ -49,6 +49,13 @@ class Replay:
     scripted: tuple[str, ...]
     costs: tuple[CostChange, ...] = ()
 
+    @property
+    def kind(self) -> str:
+        """The kind of the first difference, ``damaged`` for part of a recording, or ``same``."""
+        if self.divergence is not None:
+            return self.divergence.kind
+        return "damaged" if self.recording.damage else "same"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPart:
