@@ -185,6 +185,7 @@ OLD_NAMES = {
     "orders show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "runs list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "runs show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "runs record": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workers list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "orders export": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},

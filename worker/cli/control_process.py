@@ -78,18 +78,21 @@ def run_control_plane(
     """Run a control plane until a signal comes."""
     log = service_log(quiet=quiet)
     store = Store(options.store)
-    # Before the first message: an older version may have made the tables.
-    store.migrate()
-    store.reserve(shared=options.shared)
-    plane = build_control_plane(connection, options, store, log)
-    with serve_metrics(
-        options.metrics_listen,
-        lambda: control_metrics(plane),
-        lambda: plane.problem,
-        lambda: plane.stalled,
-    ):
-        asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
-    store.close()
+    try:
+        # Before the first message: an older version may have made the tables.
+        store.migrate()
+        store.reserve(shared=options.shared)
+        plane = build_control_plane(connection, options, store, log)
+        with serve_metrics(
+            options.metrics_listen,
+            lambda: control_metrics(plane),
+            lambda: plane.problem,
+            lambda: plane.stalled,
+        ):
+            asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
+    finally:
+        # Also after a policy that cannot be read: the lock is an open file.
+        store.close()
 
 
 async def _run(plane: ControlPlane, reload: Callable[[], None]) -> None:

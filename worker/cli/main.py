@@ -108,7 +108,7 @@ SECTIONS = {
             "cancel", "worker.cli.cancel:cancel", "Cancel a run, or many orders, and wait."
         ),
         LazyCommand("orders", "worker.cli.orders:orders", "List, show and change work orders."),
-        LazyCommand("runs", "worker.cli.runs:runs", "List, show, retry and cancel runs."),
+        LazyCommand("runs", "worker.cli.runs:runs", "List, show, record, retry and cancel runs."),
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
         LazyCommand(
             "alerts", "worker.cli.fleet_alerts:alerts",

@@ -18,6 +18,7 @@ from worker.fleet.metrics import Metric, serve_metrics
 from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.replay.record_runs import record_in
 from worker.runner.pool import Pool
 from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
@@ -32,6 +33,7 @@ class WorkerOptions:
     """Set-up of a worker.
 
     ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
+    ``record`` is the folder of the recordings of its runs.
     ``standby``: it waits while another worker has its name.
     """
 
@@ -44,6 +46,7 @@ class WorkerOptions:
     standby: bool = False
     metrics_listen: str | None = None
     labels: tuple[str, ...] = ()
+    record: Path | None = None
 
 
 def allowance(
@@ -69,7 +72,8 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
     log = service_log(quiet=quiet)
     log_confinement(log)
     async with Pool(options.capacity, options.isolation) as pool:
-        executor = RunExecutor(pool, options.allowance)
+        recording = record_in(options.record, log) if options.record else None
+        executor = RunExecutor(pool, options.allowance, recording)
         fleet_worker = build_worker(connection, options, executor, log)
         with serve_metrics(
             options.metrics_listen,

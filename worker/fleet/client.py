@@ -278,6 +278,11 @@ class Client:
         """Query a run, or the last run of an order, with its steps."""
         return _object(await self._request("run", wire.RunRef(id=id)))
 
+    async def input(self, id: str) -> dict[str, Any]:
+        """Return the input of a run, without a configuration that it may hold."""
+        state: dict[str, Any] = _object(await self._request("input", wire.RunRef(id=id)))["input"]
+        return state
+
     async def order(self, id: str) -> dict[str, Any]:
         """Query an order with all of its runs."""
         return _object(await self._request("order", wire.OrderRef(order_id=id)))

@@ -524,6 +524,7 @@ REQUESTS: dict[str, type[Any]] = {
     "order": OrderRef,
     "runs": RunQuery,
     "run": RunRef,
+    "input": RunRef,
     "events": EventQuery,
     "workers": Empty,
     "alerts": Empty,
