@@ -55,7 +55,7 @@ def test_an_erased_order_keeps_its_status_and_times_alone(harness: ControlPlaneH
         assert after[name] == before[name]
     assert harness.order()["status"] == "failed"
     assert harness.call("events", run_id="o-1", clips=True)["events"] == []
-    assert harness.call("input", run_id="o-1") == {"input": None}
+    assert harness.call("input", id="o-1") == {"input": {}}
     assert [row["action"] for row in harness.order()["actions"]] == ["erase"]
 
 
@@ -139,7 +139,7 @@ def test_outputs_are_not_stored_where_the_policy_has_it_so(harness: ControlPlane
     events = harness.call("events", run_id=lease.run_id, clips=True)["events"]
     assert [each["type"] for each in events][-1] == "run:complete"
     assert SECRET not in repr([each for each in events if each["type"] != "run:log"][:-1])
-    assert harness.call("input", run_id=lease.run_id)["input"] == {"data": SECRET}
+    assert harness.call("input", id=lease.run_id)["input"] == {"data": SECRET}
 
 
 def test_an_outbox_erases_all_files_of_a_run_and_no_others(tmp_path: Path) -> None:

@@ -329,11 +329,6 @@ class Client:
         """Delete the states and logs of an order that has ended; its status and times stay."""
         return _object(await self._request("erase", ops.EraseRequest(order_id=order_id)))
 
-    async def input(self, run_id: str) -> dict[str, Any] | None:
-        """Return the input of a run without its configuration; ``None`` if it is not stored."""
-        reply = _object(await self._request("input", ops.InputQuery(run_id=run_id)))
-        return None if reply["input"] is None else _object(reply["input"])
-
     async def history(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
         """Yield all runs of the orders that match, each with its order, plan, input and events.
 

@@ -50,7 +50,6 @@ from worker.fleet.messaging.operation_messages import (
     ActionQuery,
     BulkRequest,
     EraseRequest,
-    InputQuery,
     PauseRequest,
 )
 from worker.fleet.messaging.trigger_messages import (
@@ -381,7 +380,7 @@ def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, cont
             allowed = project in projects
         case EraseRequest(order_id=id):
             allowed = _project_of(uow, id) in projects
-        case AcknowledgeRequest(run_id=id) | InputQuery(run_id=id):
+        case AcknowledgeRequest(run_id=id):
             allowed = _project_of(uow, id) in projects
         case wire.OrderRef(order_id=id):
             allowed = _project_of(uow, id) in projects

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import Select, func, select, update
 
 from worker.core.status import STATUSES, Status
@@ -47,7 +46,6 @@ class OperationsHandler:
             "acknowledge": acknowledge,
             "bulk": self.bulk,
             "erase": _erase,
-            "input": read_input,
         }
 
     def bulk(self, uow: UnitOfWork, request: ops.BulkRequest) -> Any:
@@ -147,18 +145,6 @@ def list_actions(uow: UnitOfWork, query: ops.ActionQuery) -> Any:
 
 def _erase(uow: UnitOfWork, request: ops.EraseRequest) -> Any:
     return views.order_state(erasure.erase(uow, request))
-
-
-def read_input(uow: UnitOfWork, query: ops.InputQuery) -> Any:
-    """Return the input of a run without its configuration, which may hold secrets."""
-    run = uow.transaction.run(query.run_id)
-    if run is None:
-        raise RequestError("unknown", f"there is no run '{query.run_id}'")
-    owner, _, dataclip = run.input.partition("/")
-    text = uow.transaction.dataclip(owner, dataclip)
-    fields = {} if text is None else msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    fields.pop("configuration", None)
-    return {"input": None if text is None else fields}
 
 
 # --- alerts ---------------------------------------------------------------------------------------

@@ -35,12 +35,6 @@ class EraseRequest(Payload, frozen=True):
     order_id: Id
 
 
-class InputQuery(Payload, frozen=True):
-    """A query for the input of a run, without its configuration."""
-
-    run_id: Id
-
-
 class BulkRequest(OrderQuery, frozen=True, kw_only=True):
     """A request to cancel or retry the orders that match, the first received first.
 
@@ -64,6 +58,5 @@ OPERATION_REQUESTS: dict[str, type[Any]] = {
     "acknowledge": AcknowledgeRequest,
     "bulk": BulkRequest,
     "erase": EraseRequest,
-    "input": InputQuery,
 }
 """The requests of operators, by the last level of their topic."""
