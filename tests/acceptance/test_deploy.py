@@ -219,7 +219,7 @@ def names_of(kind: str, arguments: dict[str | None, ast.expr]) -> set[str]:
 
 
 def test_the_dashboard_names_metrics_that_exist() -> None:
-    dashboard = json.loads((DEPLOY / "grafana/worker.json").read_text())
+    dashboard = json.loads((DEPLOY / "grafana/dashboard.json").read_text())
     text = " ".join(t["expr"] for panel in dashboard["panels"] for t in panel["targets"])
     used = set(re.findall(r"\bworker_\w+", text))
     assert len(used) > 20
