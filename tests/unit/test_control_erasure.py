@@ -11,11 +11,17 @@ from tests.support.control_plane_harness import (
     ControlPlaneHarness,
     FakeWorker,
     event,
+    plan,
     request,
 )
+from worker.errors import LoadError
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.messaging import messages as wire
 from worker.fleet.worker.outbox import Outbox
+from worker.replay.fleet_history import import_history, is_history
+from worker.replay.record_runs import erase_recordings
+from worker.replay.recording import read_recording
+from worker.util.json import dumps
 
 SECRET = "Amina Diallo"
 
@@ -155,3 +161,40 @@ def test_an_outbox_erases_all_files_of_a_run_and_no_others(tmp_path: Path) -> No
         f"{run_id}.1.jsonl{end}" for run_id in ("o-1.2", "o-11") for end in ("", "", ".reason")
     )
     outbox.close()
+
+
+def test_the_recordings_of_a_run_are_erased_and_no_others(tmp_path: Path) -> None:
+    for name, run_id in (("o-1", "o-1"), ("again", "o-1"), ("o_1", "o.1"), ("o-11", "o-11")):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"type":"recording","run_id":"{run_id}"}}\n{{}}')
+    (tmp_path / "broken.jsonl").write_text("{")
+    assert erase_recordings(tmp_path, "o-1") == 2
+    left = sorted(path.stem for path in tmp_path.iterdir())
+    assert left == ["broken", "o-11", "o_1"]
+
+
+def test_a_history_is_imported_as_recordings(tmp_path: Path) -> None:
+    run = {"run_id": "o-1", "start": None}
+    events = [
+        event("o-1", 0, "run:start"),
+        event("o-1", 1, "step:start"),
+        event("o-1", 2, "step:complete", output_dataclip_id="clip-1",
+              output_dataclip={"data": {"n": 1}}),
+        event("o-1", 3, "run:complete", final_dataclip_id="clip-1", final_state={"data": {"n": 1}}),
+    ]  # fmt: skip
+    line = {"type": "run", "order": {}, "run": run, "plan": plan(), "input": {"data": {}},
+            "events": events}  # fmt: skip
+    file = tmp_path / "history.jsonl"
+    file.write_text("".join(f"{dumps(each)}\n" for each in (line, {**line, "events": []})))
+    assert is_history(file)
+    (imported,) = import_history(file, tmp_path / "runs")
+    recording = read_recording(imported.file)
+    assert (recording.header.run_id, recording.damage) == ("o-1", ())
+    assert [each.type for each in recording.events][-1] == "run:complete"
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"type":"run","order":{},"events":3}', "null"])
+def test_a_line_that_is_no_run_is_named(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    file.write_text(f"{line}\n")
+    with pytest.raises(LoadError, match="line 1 is no run"):
+        import_history(file, tmp_path / "runs")

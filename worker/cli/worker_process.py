@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from worker.fleet.metrics import Metric, serve_metrics
 from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
-from worker.replay.record_runs import record_in
+from worker.replay.record_runs import erase_recordings, record_in
 from worker.runner.pool import Pool
 from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
@@ -115,6 +115,7 @@ def build_worker(
         topics=connection.topics,
         log=log,
         id=id,
+        erase_recordings=_eraser(options.record),
         offer=WorkerOffer(
             labels=options.labels,
             credentials=tuple(options.allowance.credentials),
@@ -122,6 +123,10 @@ def build_worker(
         ),
         standby=options.standby,
     )
+
+
+def _eraser(record: Path | None) -> Callable[[str], int]:
+    return lambda run_id: 0 if record is None else erase_recordings(record, run_id)
 
 
 def worker_metrics(fleet_worker: FleetWorker) -> Iterable[Metric]:

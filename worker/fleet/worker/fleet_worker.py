@@ -109,6 +109,7 @@ class FleetWorker:
         log: LeveledLogger,
         id: str = "",
         offer: WorkerOffer = WorkerOffer(),
+        erase_recordings: Callable[[str], int] = lambda run_id: 0,
         standby: bool = False,
     ) -> None:
         self._bus = bus
@@ -120,6 +121,7 @@ class FleetWorker:
         self._log = log
         self._id = id or incarnation()
         self._offer = offer
+        self._erase_recordings = erase_recordings
         self._name_claim = NameClaim(name, self._id, standby=standby)
         self._sender = ReportSender()
         self._claimed = ClaimedRuns(capacity)
@@ -329,11 +331,16 @@ class FleetWorker:
             self._erase(run_id)
 
     def _erase(self, run_id: str) -> None:
-        """Delete all that is here of a run: its outboxes, and what was set aside of it."""
+        """Delete all that is here of a run: its outboxes, what was set aside, recordings."""
         for key in [key for key in self._runs if key[0] == run_id]:
             self._abandon(key)
         self._sender.drop_run(run_id)
-        if self._outbox.erase(run_id):
+        try:
+            erased = self._outbox.erase(run_id) + self._erase_recordings(run_id)
+        except OSError as error:
+            self._log.warning("run.not_erased", run_id=run_id, error=str(error))
+            return
+        if erased:
             self._log.info("run.erased", run_id=run_id)
 
     def _abandon(self, key: AttemptKey, *, keep: bool = False) -> None:
