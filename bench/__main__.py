@@ -25,9 +25,11 @@ from bench import (
     fleet,
     lightning,
     locales,
+    proofs,
     recordings,
     replays,
     runners,
+    triggers,
 )
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
@@ -234,5 +236,7 @@ if __name__ == "__main__":
     recordings.main(row)
     replays.main(row)
     locales.main(row)
+    proofs.main()
     fleet.main(row, worker.load)
+    triggers.main(row)
     asyncio.run(lightning.main())

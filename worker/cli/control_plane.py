@@ -47,11 +47,21 @@ if TYPE_CHECKING:
 @option("--lost-retries", type=WholeNumberRange(0, 1000), default=3, show_default=True,
         metavar="N",
         help="New runs of an order whose workflow is idempotent, after lost ones.")  # fmt: skip
+@option("--state-expiry", type=DURATION, default=86_400.0, metavar="SECONDS",
+        help="Time that the broker retains the state of an ended run, such as 2h.  "
+             "[default: a day]")  # fmt: skip
+@option("--migrate", is_flag=True, help="Migrate the database and exit.")
 @option("--shared", is_flag=True,
         help="Share the messages with other control planes of this store.")  # fmt: skip
 @option("--alert-command", default="", metavar="COMMAND",
         help="Run this program (no shell) for each alert, as JSON on its stdin.")  # fmt: skip
 @option("--alert-webhook", default="", metavar="URL", help="POST each alert to this URL.")
+@option("--webhooks", default="", metavar="HOST:PORT",
+        help="Serve POST /i/PATH of webhook triggers here, such as 127.0.0.1:8080.")  # fmt: skip
+@option("--webhook-auth", type=PATH, metavar="FILE",
+        help="Methods of authentication that webhook triggers can name, as YAML.")  # fmt: skip
+@option("--open-webhooks", is_flag=True,
+        help="Let webhooks without authentication be called from elsewhere.")  # fmt: skip
 @option("--cloudevents", is_flag=True, help="Publish states, events and alerts as CloudEvents.")
 @option("--asyncapi", is_flag=True, help="Print the AsyncAPI document of all messages and exit.")
 @option("--acl", is_flag=True, help="Print an access list for mosquitto and exit.")
@@ -71,9 +81,14 @@ def control_plane(
     retain_days: float,
     message_limit: float,
     lost_retries: int,
+    state_expiry: float,
+    migrate: bool,
     shared: bool,
     alert_command: str,
     alert_webhook: str,
+    webhooks: str,
+    webhook_auth: Path | None,
+    open_webhooks: bool,
     cloudevents: bool,
     asyncapi: bool,
     acl: bool,
@@ -82,7 +97,8 @@ def control_plane(
 ) -> int:
     """Run the control plane: queue runs and lease them to workers.
 
-    SIGTERM or Ctrl-C stops it. The queue stays in the store.
+    SIGTERM or Ctrl-C stops it. The queue stays in the store. SIGHUP lets it read its workflows and
+    its policy again.
 
     \b
     A policy:
@@ -102,6 +118,10 @@ def control_plane(
       worker control-plane --mqtt mqtts://broker.example.org --ca ca.pem \\
         --store postgresql://worker@db/orders --secret-key-file keys
     """
+    if migrate:
+        from worker.cli.control_process import migrate_store
+
+        return migrate_store(store)
     if asyncapi or acl:
         return _print_document("asyncapi.json" if asyncapi else "mosquitto.acl")
     # The database's library takes longer to import than the rest of the command.
@@ -109,13 +129,14 @@ def control_plane(
     from worker.fleet.control.alerts import AlertNotifier
     from worker.fleet.control.inline_secrets import InlineSecrets, read_secret_keys
     from worker.fleet.control.policy import Policy, read_policy
+    from worker.fleet.control.triggers.services import read_webhook_options
 
     if secret_key_file and allow_inline_secrets:
         raise UsageError("--allow-inline-secrets stores in clear what --secret-key-file encrypts")
     options = ControlOptions(
         store=store,
         workflows=workflows,
-        policy=read_policy(policy) if policy else Policy(),
+        read_policy=lambda: read_policy(policy) if policy else Policy(),
         secrets=InlineSecrets(
             key=read_secret_keys(secret_key_file) if secret_key_file else None,
             allow=allow_inline_secrets,
@@ -126,8 +147,11 @@ def control_plane(
             retain_days=retain_days,
             message_limit_mb=message_limit,
             lost_retries=lost_retries,
+            state_expiry_s=state_expiry,
+            shared=shared,
         ),
         notifier=AlertNotifier(command=alert_command, webhook=alert_webhook),
+        webhooks=read_webhook_options(webhooks, auth=webhook_auth, open=open_webhooks),
         cloudevents=cloudevents,
         shared=shared,
         metrics_listen=metrics_listen,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.services import service_log, until_signal
-from worker.errors import UsageError
+from worker.errors import UsageError, WorkerError
 from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.triggers.deploying import check_registry
-from worker.fleet.control.triggers.services import add_trigger_services
+from worker.fleet.control.triggers.deploying import check_registry, check_webhooks
+from worker.fleet.control.triggers.services import add_trigger_services, deployment_rules
+from worker.fleet.control.triggers.webhook_options import WebhookOptions
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
@@ -25,8 +27,10 @@ from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.mqtt_topic_source import MqttTopicSource
-from worker.fleet.metrics import Metric, serve_metrics
+from worker.fleet.metrics import AnyMetric, Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import random_hex
+from worker.util.memory_use import resident_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +39,13 @@ class ControlOptions:
 
     store: str
     workflows: tuple[Path, ...] = ()
-    policy: Policy = Policy()
+    read_policy: Callable[[], Policy] = Policy
     secrets: InlineSecrets = field(default_factory=InlineSecrets)
     settings: Settings = Settings()
     notifier: AlertNotifier = AlertNotifier()
     cloudevents: bool = False
     shared: bool = False
+    webhooks: WebhookOptions | None = None
     metrics_listen: str | None = None
 
 
@@ -51,6 +56,8 @@ def settings(
     retain_days: float,
     message_limit_mb: float,
     lost_retries: int,
+    state_expiry_s: float,
+    shared: bool,
 ) -> Settings:
     """Build the settings of a control plane. Raises UsageError where they contradict."""
     if disconnect_grace_s > lease_s:
@@ -62,6 +69,8 @@ def settings(
         retain_s=retain_days * 86_400,
         max_payload_bytes=int(message_limit_mb * 2**20),
         lost_retries=lost_retries,
+        state_expiry_s=int(state_expiry_s),
+        shared=shared,
     )
 
 
@@ -71,15 +80,47 @@ def run_control_plane(
     """Run a control plane until a signal comes."""
     log = service_log(quiet=quiet)
     store = Store(options.store)
-    # Before the first message: an older version may have made the tables.
+    try:
+        # Before the first message: an older version may have made the tables.
+        store.migrate()
+        store.reserve(shared=options.shared)
+        plane = build_control_plane(connection, options, store, log)
+        with serve_metrics(
+            options.metrics_listen,
+            lambda: control_metrics(plane),
+            lambda: plane.problem,
+            lambda: plane.stalled,
+        ):
+            asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
+    finally:
+        # Also after a policy that cannot be read: the lock is an open file.
+        store.close()
+
+
+async def _run(plane: ControlPlane, reload: Callable[[], None]) -> None:
+    # Windows has no such signal.
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    await until_signal(plane.run())
+
+
+def _reload(plane: ControlPlane, options: ControlOptions, log: LeveledLogger) -> None:
+    """Read the workflows and the policy again; keep those before where that fails."""
+    try:
+        policy, registry = options.read_policy(), _registry(options, log)
+    except WorkerError as error:
+        log.warning("control.reload_failed", error=str(error)[:500])
+        return
+    plane.reload(policy, registry)
+    log.info("control.reloaded", workflows=len(registry.workflows))
+
+
+def migrate_store(url: str) -> int:
+    """Migrate the tables of a database, and return the exit code."""
+    store = Store(url)
     store.migrate()
-    store.reserve(shared=options.shared)
-    plane = build_control_plane(connection, options, store, log)
-    with serve_metrics(
-        options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
-    ):
-        asyncio.run(until_signal(plane.run()))
     store.close()
+    return 0
 
 
 def build_control_plane(
@@ -90,20 +131,23 @@ def build_control_plane(
     registry = _registry(options, log)
     with store.read() as rows:
         check_registry(rows, registry)
+        if options.webhooks is not None and options.webhooks.needs_auth:
+            check_webhooks(rows)
     processor = MessageProcessor(
         store,
         topics=topics,
         settings=options.settings,
-        policy=options.policy,
+        policy=options.read_policy(),
         secrets_at_rest=options.secrets,
         registry=registry,
+        rules=deployment_rules(options.webhooks),
     )
     bus = MqttBus(
         connection.address,
         *topics.for_control(shared=options.shared),
-        # Several control planes of one store share a broker: each needs another client id.
+        # A client id that nobody can guess: whoever connects with the same one takes it over.
         max_packet_bytes=connection.max_packet_bytes,
-        id=f"control-{id}",
+        id=f"control-{id}-{random_hex(8)}",
         will=control_will(topics, id),
     )
     encode: Callable[[Message], Message] = lambda message: message  # noqa: E731
@@ -114,7 +158,10 @@ def build_control_plane(
     )
     source_id = f"{topics.root}-triggers"
     add_trigger_services(
-        plane, lambda: MqttTopicSource(connection.address, id=source_id, log=log), log
+        plane,
+        lambda: MqttTopicSource(connection.address, id=source_id, log=log),
+        log,
+        webhooks=options.webhooks,
     )
     return plane
 
@@ -126,7 +173,15 @@ def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     return registry
 
 
-def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
+def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
+    yield from plane.measured.metrics()
+    inbox, outbox = plane.waiting_messages
+    yield Metric(name="inbox_messages", help="Received messages that wait", values={"": inbox})
+    yield Metric(name="inbox_oldest_seconds", help="Age of the oldest received message that waits",
+                 values={"": plane.oldest_message_s})  # fmt: skip
+    yield Metric(name="outbox_messages", help="Messages that wait to be published",
+                 values={"": outbox})  # fmt: skip
+    yield Metric(name="memory_bytes", help="Resident memory", values={"": resident_bytes()})
     yield Metric(
         name="messages_handled", help="Messages handled", values={"": plane.handled}, counts=True
     )

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from worker.cli.cluster_option import choose_executor, cluster
 from worker.cli.options import (
-    PATH,
     check_only,
     command,
     fuel,
@@ -28,24 +26,18 @@ from worker.cli.options import (
     write_cases,
 )
 from worker.cli.progress import progress
-from worker.errors import LoadError, UsageError, WorkerError
+from worker.errors import LoadError, WorkerError
 from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
-from worker.replay.recording import (
-    Recording,
-    StoredRecording,
-    is_recording,
-    parse_recording,
-    read_recording,
-    read_stored,
-)
+from worker.replay.recording import Recording, StoredRecording, read_item
+from worker.replay.recording_places import RecordingPlaces, find_recordings
 from worker.replay.replayer import Replay, ReplayPart, replay
 from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
-from worker.workflow.documents.near_files import suggest_file
+from worker.util.plural import count_of
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -54,7 +46,7 @@ REPLAY_S = 0.002
 
 
 @command("replay")
-@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="FILE|DIR...")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR|URL...")
 @workflow_file("Run this workflow instead of the recorded one.")
 @start_at("--from", help="Start at this step, with its recorded input.")
 @stop_after("--until")
@@ -66,7 +58,7 @@ REPLAY_S = 0.002
 @option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
 def replay_all(
     *,
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     workflow_file: Path | None,
     workflow: str | None,
     start_at: str,
@@ -91,6 +83,7 @@ def replay_all(
       worker replay runs/first.jsonl --start-at notify
       worker replay runs/first.jsonl --write-cases notify.cases.yaml
       worker replay runs --json --jobs 4
+      worker replay s3://bucket/runs --json
       worker replay runs --cluster tcp://scheduler.example.org:8786
       worker replay runs --fuel --workflow-file project.yaml
 
@@ -101,7 +94,7 @@ def replay_all(
     recordings = find_recordings(paths)
     changed = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if write_cases is not None:
-        return _write_cases(recordings, write_cases)
+        return _write_cases(RecordingPlaces(recordings, with_content=True), write_cases)
     work = ReplayWork(
         workflow=changed,
         part=ReplayPart(start=only or start_at, end=only or stop_after),
@@ -110,45 +103,8 @@ def replay_all(
         fuel=counts_fuel,
     )
     executor = choose_executor(jobs, cluster)
-    return asyncio.run(_replay_all(sources(recordings, cluster), work, executor))
-
-
-def sources(paths: Sequence[Path], cluster: str | None) -> Sequence[Path | StoredRecording]:
-    """Return what to send to where recordings are replayed: on a cluster, also their content."""
-    return paths if cluster is None else _StoredRecordings(paths)
-
-
-class _StoredRecordings(Sequence[Path | StoredRecording]):
-    """Recordings that are read one by one, when they are sent."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: Any) -> Any:
-        path = self._paths[index]
-        try:
-            return read_stored(path)
-        except LoadError:
-            # The replay has the same error, and reports it at its place.
-            return path
-
-
-def find_recordings(paths: Sequence[Path]) -> list[Path]:
-    """Return these recordings, and those in these folders and below them."""
-    recordings: list[Path] = []
-    for path in paths:
-        if path.is_dir() and not is_recording(path):
-            recordings += sorted(filter(is_recording, path.rglob("*")))
-        elif path.exists():
-            recordings.append(path)
-        else:
-            raise UsageError(f"there is no recording {path}{suggest_file(path)}")
-    if not recordings:
-        raise UsageError("no recordings found (worker run --record FILE makes one)")
-    return recordings
+    places = RecordingPlaces(recordings, with_content=cluster is not None)
+    return asyncio.run(_replay_all(places, work, executor))
 
 
 async def _replay_all(
@@ -203,17 +159,20 @@ class ReplayWork:
     ) -> AsyncIterator[ReplayReport]:
         # Recordings are read ahead of the pool, but never all of them into memory.
         ahead = asyncio.Semaphore(slots * 2)
-        for task in [asyncio.create_task(self._replay(pool, ahead, f)) for f in paths]:
-            yield await task
+        tasks: deque[asyncio.Task[ReplayReport]] = deque()
+        for path in paths:
+            tasks.append(asyncio.create_task(self._replay(pool, ahead, path)))
+            if len(tasks) > slots * 8:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
 
     async def _replay(
         self, pool: Pool, ahead: asyncio.Semaphore, item: Path | StoredRecording
     ) -> ReplayReport:
         async with ahead:
             try:
-                recording = (
-                    read_recording(item) if isinstance(item, Path) else parse_recording(item)
-                )
+                recording = read_item(item)
                 replayed = await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
                 return self._report(item, replayed)
             except WorkerError as error:
@@ -233,11 +192,7 @@ class ReplayWork:
 
 
 def _kind(outcome: Replay | WorkerError) -> str:
-    if isinstance(outcome, WorkerError):
-        return "unreadable"
-    if outcome.divergence is not None:
-        return outcome.divergence.kind
-    return "damaged" if outcome.recording.damage else "same"
+    return "unreadable" if isinstance(outcome, WorkerError) else outcome.kind
 
 
 # --- as text --------------------------------------------------------------------------------------
@@ -349,13 +304,13 @@ def _as_json(path: str, outcome: Replay | WorkerError) -> list[str]:
 # --- as cases -------------------------------------------------------------------------------------
 
 
-def _write_cases(paths: list[Path], target: Path) -> int:
+def _write_cases(stored: Sequence[Path | StoredRecording], target: Path) -> int:
     recordings: list[Recording] = []
-    for path in paths:
-        recording = read_recording(path)
+    for item in stored:
+        recording = read_item(item)
         if recording.damage:
-            raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(path))
+            raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(recording.path))
         recordings.append(recording)
     write_case(recordings, target)
-    print(f"wrote {len(recordings)} cases to {printable(str(target))}")
+    print(f"wrote {count_of(len(recordings), 'case')} to {printable(str(target))}")
     return 0

@@ -100,6 +100,11 @@ def parse_recording(stored: StoredRecording) -> Recording:
     return _recording(Path(stored.name), content)
 
 
+def read_item(item: Path | StoredRecording) -> Recording:
+    """Read a recording from its place, or parse one that was read."""
+    return read_recording(item) if isinstance(item, Path) else parse_recording(item)
+
+
 def _recording(path: Path, content: RecordingContent) -> Recording:
     if content.header is None or content.plan is None:
         raise LoadError("; ".join(content.damage), file=str(path))

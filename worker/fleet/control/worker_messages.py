@@ -14,6 +14,7 @@ from worker.core.events import (
 from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control import run_content
 from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.erasure import command_erasures
 from worker.fleet.control.lifecycle import (
     Completed,
     DeadlinePassed,
@@ -28,12 +29,17 @@ from worker.fleet.control.lifecycle import (
     WorkerDisconnected,
     check_lease,
 )
+from worker.fleet.control.placement import build_offer, encode_words
 from worker.fleet.control.store.transaction import EventRow, WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
+from worker.fleet.control.worker_names import holder, record_contact, refuse_name
 from worker.fleet.messaging import messages as wire
+from worker.version import VERSION
 
 _ENVELOPE_BYTES = 512
+RENEWALS_PER_LEASE = 20
+"""A lease that has just been renewed by another control plane is not written again."""
 MAX_ERROR_TYPE, MAX_ERROR_MESSAGE = 200, 10_000
 """How many characters of a run's error are stored with the run."""
 
@@ -46,6 +52,10 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     replaced = known is not None and presence.incarnation != known.incarnation
     if replaced and not presence.online:
         raise MessageRefused("stale", f"incarnation {presence.incarnation} has been replaced")
+    if replaced and known is not None and known.online and uow.is_retained:
+        raise MessageRefused("stale", f"incarnation {known.incarnation} holds the name by now")
+    if presence.online and (other := holder(uow, worker, presence.incarnation)) is not None:
+        refuse_name(uow, worker, presence.incarnation, other)
     uow.transaction.put_worker(
         WorkerRow(
             name=worker,
@@ -55,15 +65,43 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             capacity=presence.capacity,
             version=presence.version,
             since=uow.now_us,
+            offers=_offers(presence) if presence.online or known is None else known.offers,
+            heard=uow.now_us,
+            host=presence.host,
         )
     )
     pending = uow.pending_claims.get(worker)
     if pending and (pending.incarnation != presence.incarnation or not presence.online):
         del uow.pending_claims[worker]
+    if presence.online:
+        command_erasures(uow, worker)
     grace_end = uow.now_us + int(uow.settings.disconnect_grace_s * 1e6)
     for run in uow.transaction.leased_runs_of(worker):
         if run.leased and (run.incarnation != presence.incarnation or not presence.online):
             uow.apply(run, WorkerDisconnected(expires=grace_end))
+
+
+def _offers(presence: wire.Presence) -> str | None:
+    """Return what a worker offers, as it is stored; ``None`` for one that does not report it."""
+    offer = build_offer(presence.labels, presence.credentials, presence.adaptors)
+    if not offer.reported and not offer.words:
+        return None
+    return encode_words(offer.words) or "[]"
+
+
+def _check_protocol(uow: UnitOfWork, worker: str, protocol: int) -> None:
+    """Refuse the message of a worker whose protocol is another one."""
+    if protocol == wire.PROTOCOL:
+        return
+    older, newer = "worker", "control plane"
+    if protocol > wire.PROTOCOL:
+        older, newer = newer, older
+    text = (
+        f"worker '{worker}' uses protocol {protocol}, and the control plane {wire.PROTOCOL}: "
+        f"update the {older} to the version of the {newer} (this one is {VERSION})"
+    )
+    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(outdated=text))
+    raise MessageRefused("outdated", text)
 
 
 # --- claims and leases ----------------------------------------------------------------------------
@@ -71,6 +109,8 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
 
 def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     """Queue a claim for runs. A repeated claim is answered with the runs that it got."""
+    _check_protocol(uow, worker, claim.protocol)
+    record_contact(uow, worker, claim.incarnation)
     claimed = uow.transaction.runs_of_claim(claim.claim_id)
     if claimed:
         # Runs that have started since are known to the worker: the assignment arrived.
@@ -139,6 +179,7 @@ def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
 
 def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
     """Renew leases. The response commands the worker to cancel or abandon runs."""
+    record_contact(uow, worker, heartbeat.incarnation)
     uow.transaction.load_runs(lease.run_id for lease in heartbeat.leases)
     cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
     for lease in heartbeat.leases:
@@ -147,7 +188,9 @@ def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
         if run is None:
             abandon.append(attempt)
             continue
-        uow.apply(run, Renewed(expires=uow.lease_end))
+        # All control planes hear a heartbeat; one of them writes it.
+        if not 0 <= uow.lease_end - run.expires < uow.lease_us // RENEWALS_PER_LEASE:
+            uow.apply(run, Renewed(expires=uow.lease_end))
         # Repeated with each heartbeat: the command at the time of the request may be lost.
         if run.cancelling:
             cancel.append(attempt)
@@ -162,6 +205,7 @@ def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.CLAIMED:
             uow.apply(run, HandedBack(at=uow.now_us))
+            uow.outgoing.handed_back += 1
     for lease in release.aborted:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.STARTED:
@@ -299,7 +343,9 @@ def _store_stale(
     if lease.attempt == run.attempt and last <= run.reported:
         return _ack(lease, run.reported)
     uow.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
-    for event, text in events:
+    order = uow.transaction.order(run.order_id)
+    # What was erased does not come back in a late report.
+    for event, text in events if order is None or order.erased is None else ():
         row = {"run_id": run.id, "attempt": lease.attempt, "seq": event.seq, "worker": worker}
         uow.transaction.add("stale_reports", {**row, "received": uow.now_us, "body": text.decode()})
     return _ack(lease, last, f"stale: the run is {run.status.value}")
@@ -332,7 +378,7 @@ def _store_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent, text: bytes) 
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         fields.pop(name, None)
         text = wire.encode(fields)
-        if dataclip_id is not None and dataclip is not None:
+        if dataclip_id is not None and dataclip is not None and uow.stores_outputs(run.project):
             uow.transaction.put_dataclip(run.id, dataclip_id, dataclip.text)
             stored_id = dataclip_id
     uow.transaction.put_event(
