@@ -329,7 +329,7 @@ def test_a_program_that_was_dropped_leaves_no_open_file(monkeypatch: pytest.Monk
         for number in range(6):
             flow = workflow(job(f"fn(s => ({{ ...s, n: {number} }}));"))
             in_process.run(prepare(flow, {}, Options(), str(uuid.uuid4())))
-            counts.append(len(os.listdir("/proc/self/fd")))
+            counts.append(len(list(Path("/proc/self/fd").iterdir())))
     finally:
         gc.enable()
         in_process.close()

@@ -31,7 +31,7 @@ def test_top_level_calls_become_operations_in_order() -> None:
         "console.log(1);",
         "Object.freeze(x);",
         "setTimeout(f, 1);",
-    ],  # fmt: skip
+    ],
 )
 def test_a_plain_call_moves(source: str) -> None:
     assert body(source).startswith("$worker.op(() => ")

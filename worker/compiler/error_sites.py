@@ -26,10 +26,13 @@ _LITERALS = ("number", "object", "regex", "true", "false")
 
 # V8 reports the call of a property of such a name at its parenthesis.
 _KEYWORDS = frozenset(
-    "break case catch class const continue debugger default delete do else enum export extends false "
-    "finally for function if import in instanceof new null return super switch this throw true try "
-    "typeof var void while with".split()
-)
+    (
+        "break", "case", "catch", "class", "const", "continue", "debugger", "default", "delete",
+        "do", "else", "enum", "export", "extends", "false", "finally", "for", "function", "if",
+        "import", "in", "instanceof", "new", "null", "return", "super", "switch", "this", "throw",
+        "true", "try", "typeof", "var", "void", "while", "with",
+    )
+)  # fmt: skip
 
 Site = dict[str, str | int | bool]
 """Description of a site.
