@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate parity
+.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate parity diff-check fuzz-check
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,12 @@ parity: $(STAMP)  ## Compare 2,100 generated programs with OpenFn's own runtime 
 
 simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
 	$(BIN)/worker simulate --seeds 1000 --orders 200
+
+diff-check: $(STAMP)  ## Tell each mutant of the samples and of 50 generated workflows apart (GENERATED=50)
+	$(BIN)/python -m tools.diff_check --generated $(or $(GENERATED),50) --runs $(or $(RUNS),40)
+
+fuzz-check: $(STAMP)  ## Find defects planted in ten generated workflows (RUNS=10)
+	$(BIN)/python -m tools.fuzz_check --workflows $(or $(RUNS),10)
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench import confinement, engine, fleet, lightning, locales, recordings, replays, runners
+from bench import (
+    confinement,
+    engine,
+    fleet,
+    lightning,
+    locales,
+    proofs,
+    recordings,
+    replays,
+    runners,
+)
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
@@ -223,5 +233,6 @@ if __name__ == "__main__":
     recordings.main(row)
     replays.main(row)
     locales.main(row)
+    proofs.main()
     fleet.main(row, worker.load)
     asyncio.run(lightning.main())

@@ -303,7 +303,9 @@ def _queued(row: Row, load: Callable[[dict[str, Any]], Workflow], count: int) ->
         for round in range(25):
             fresh = [_submit(f"p{round}-{index}", plan) for index in range(20)]
             spent["submit"] += _timed(plane, fresh)[0]
-            claim = wire.Claim(claim_id=f"c{round}", demand=20, incarnation="i")
+            claim = wire.Claim(
+                claim_id=f"c{round}", demand=20, incarnation="i", protocol=wire.PROTOCOL
+            )
             took, published = _timed(plane, [_from_worker("claim", claim)])
             spent["claim"] += took
             [answer] = [each for each in published if each.topic.endswith("/rsp")]

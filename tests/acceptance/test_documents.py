@@ -68,7 +68,7 @@ def blocks(document: Path) -> list[Block]:
 
 def is_slow(path: Path) -> bool:
     # Their commands take seconds. Every day the commands of the other documents are run.
-    return path.stem in ("cases", "replay", "first-workflow")
+    return path.stem in ("campaigns", "cases", "replay", "first-workflow")
 
 
 def named(*kinds: str) -> list[Any]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from worker.sandbox.child_process import ZYGOTE
+
 ROOT = Path(__file__).resolve().parents[2]
 REFERRAL = ("run", "graphs/referral.yaml", "--input", "graphs/referral.input.json")
 PLAN = {
@@ -74,6 +76,21 @@ def test_a_json_plan_needs_no_yaml(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(PLAN))
     assert "yaml" not in imported("run", str(file))
+
+
+def test_a_run_starts_one_process() -> None:
+    code = """
+import sys
+sys.addaudithook(lambda event, values: event == "subprocess.Popen" and print("started", values[1]))
+from worker.cli.entry import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *REFERRAL], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (started,) = re.findall("^started (.*)", done.stdout, re.MULTILINE)
+    assert ZYGOTE[0] in started
 
 
 def test_the_process_of_the_runs_starts_before_anything_else_is_imported() -> None:

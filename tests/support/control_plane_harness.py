@@ -296,6 +296,8 @@ class FakeWorker:
         self.incarnation = incarnation
 
     def message(self, channel: str, **fields: Any) -> Message:
+        if channel == "claim":
+            fields.setdefault("protocol", wire.PROTOCOL)
         return to(TOPICS.worker(self.name, channel), fields)
 
     def send(self, channel: str, **fields: Any) -> Published:

@@ -185,6 +185,7 @@ OLD_NAMES = {
     "orders show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "runs list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "runs show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "runs record": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workers list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows pause": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
@@ -194,7 +195,7 @@ OLD_NAMES = {
     # Newer than the old names, which all commands of a fleet's clients share.
     **{
         path: {"--root": "--topic-prefix", "--patience": "--reply-timeout"}
-        for path in ("deploy", "workflows show", "workflows history", "workflows rollback",
+        for path in ("audit", "deploy", "workflows show", "workflows history", "workflows rollback",
                      "workflows dead-letters")
     },
     "watch": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},

@@ -85,6 +85,7 @@ def test_the_claim_of_a_worker_that_disconnected_is_dropped(
         case "will":
             worker.will()
         case "reborn":
+            harness.wait(10)
             FakeWorker(harness, incarnation="i2").birth()
         case "disconnected":
             harness.disconnect()

@@ -148,6 +148,7 @@ def test_the_will_of_an_older_incarnation_is_ignored(harness: ControlPlaneHarnes
     old, new = FakeWorker(harness, incarnation="i1"), FakeWorker(harness, incarnation="i2")
     harness.submit("o")
     old.birth()
+    harness.wait(LEASE_S)
     new.birth()
     (run,) = new.claim()
     new.start(run.lease)

@@ -124,7 +124,7 @@ class ControlMessages(_Messages):
         events[2] |= {"output_dataclip": {"data": {"a": [1]}}, "output_dataclip_id": "c1"}
         to_plane = {
             "status": {"incarnation": "i1", "online": True, "capacity": 2, "version": "1"},
-            "claim": {"claim_id": "c1", "demand": 2, "incarnation": "i1"},
+            "claim": {"claim_id": "c1", "demand": 2, "incarnation": "i1", "protocol": 1},
             "reports": {"number": 3, "runs": [{"lease": lease, "events": events}]},
             "beat": {"incarnation": "i1", "leases": [lease]},
             "start": {"incarnation": "i1", "leases": [claimed]},

@@ -2,58 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from worker.audit.laws import Breach, first_breach
-from worker.cli.options import PATH, command, option
+from worker.cli.audit_sources import (
+    Audited,
+    audit_database,
+    audit_file,
+    breach_as_json,
+    breach_line,
+    find_logs,
+)
+from worker.cli.options import client_options, command, option
 from worker.cli.progress import progress
-from worker.errors import UsageError, WorkerError
-from worker.replay.recording import is_recording, read_content
-from worker.sinks.journal import is_journal, recover_journal
+from worker.errors import UsageError
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
-from worker.workflow.documents.near_files import suggest_file
 
-
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """Result of one log: its first breach, or what could not be read of it."""
-
-    path: Path
-    events: int
-    breach: Breach | None = None
-    damage: str = ""
-
-    @property
-    def sound(self) -> bool:
-        return self.breach is None and not self.damage
+if TYPE_CHECKING:
+    from worker.audit.order_laws import OrderBreach
+    from worker.cli.connection import BrokerConnection
 
 
 @command()
-@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="FILE|DIR...")
-@option("--json", "as_json", is_flag=True, help="Print one log a line, as JSON.")
-def audit(*, paths: tuple[Path, ...], as_json: bool) -> int:
+@click.argument("logs", nargs=-1, metavar="FILE|DIR|DATABASE...")
+@option("--json", "as_json", is_flag=True, help="Print one log or breach a line, as JSON.")
+@client_options
+def audit(*, connection: BrokerConnection, logs: tuple[str, ...], as_json: bool) -> int:
     """Check logs of runs against the rules of a run.
 
-    Logs are journals and recordings, also those of imported runs; DIR stands for all in it. The
-    rules are about the order and the numbers of events, one step at a time, edges and inputs, error
-    types and statuses, the end of a run that was aborted, and the status that its leaves give it.
+    Logs are journals, recordings, and runs of Lightning as JSON; DIR stands for all in it. DATABASE
+    is the URL of a control plane's database, which is only read. Without any, --mqtt names a fleet
+    whose runs are checked while they happen, until Ctrl-C.
+
+    The rules are about the order and the numbers of events, one step at a time, edges and inputs,
+    error types and statuses, the end of a run that was aborted, the status that its leaves give it,
+    and in a database also about orders, their runs and alerts.
 
     \b
     Examples:
       worker audit run.jsonl
-      worker audit runs
       worker audit runs --json
+      worker audit lightning-run.json
+      worker audit sqlite:///orders.db
+      worker audit postgresql://worker@db/orders
+      worker audit --mqtt mqtts://broker.example
 
     \b
-    Exit code: 0 every log follows the rules, 1 one does not,
+    Exit code: 0 everything follows the rules, 1 something does not,
     2 wrong usage or nothing to read.
     """
-    files = list(_find_logs(paths))
+    databases = [log for log in logs if "://" in log]
+    paths = tuple(log for log in logs if "://" not in log)
+    if not logs:
+        return _monitor(connection, as_json=as_json)
+    # All of them, also after one with a breach.
+    breached = [_audit_files(paths, as_json=as_json)] if paths else []
+    breached += [_audit_database(url, as_json=as_json) for url in databases]
+    return int(any(breached))
+
+
+def _audit_files(paths: tuple[str, ...], *, as_json: bool) -> bool:
+    """Print the result of each file; return True if one breaks a rule."""
+    files = list(find_logs(paths))
     if not files:
         raise UsageError("no journals or recordings found (worker run --journal FILE makes one)")
     unsound = 0
@@ -66,40 +84,74 @@ def audit(*, paths: tuple[Path, ...], as_json: bool) -> int:
             done()
     if not as_json and len(files) > 1:
         print(f"\n{len(files)} logs: {len(files) - unsound} follow the rules, {unsound} do not")
-    return int(unsound > 0)
+    return unsound > 0
 
 
-def _find_logs(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir() and not is_recording(path):
-            yield from (file for file in sorted(path.rglob("*")) if _is_log(file))
-        elif path.exists():
-            yield path
-        else:
-            raise UsageError(f"there is no journal or recording {path}{suggest_file(path)}")
+def _audit_database(url: str, *, as_json: bool) -> bool:
+    """Print the breaches of a database; return True if there is one."""
+    counts = audit_database(url, lambda breach: _print(breach, as_json=as_json))
+    name = _without_password(url)
+    if as_json:
+        print(dumps({"database": name, **asdict(counts)}))
+        return counts.breaches > 0
+    extent = f"{counts.orders:,} orders, {counts.runs:,} runs, {counts.events:,} events"
+    mark = "✗" if counts.breaches else "✓"
+    breaches = f": {counts.breaches:,} break a rule" if counts.breaches else ""
+    print(f"{mark} {printable(name)}: {extent}{breaches}")
+    return counts.breaches > 0
 
 
-def _is_log(path: Path) -> bool:
-    return is_recording(path) or (path.is_file() and is_journal(path))
+def _without_password(url: str) -> str:
+    head, _, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{head}://{user.partition(':')[0]}{at}{host}"
 
 
-def audit_file(path: Path) -> Audited:
-    """Audit a journal or a recording."""
-    try:
-        if is_recording(path):
-            content = read_content(path)
-            events, damage = content.events, content.damage
-        elif path.is_file() and is_journal(path):
-            journal = recover_journal(path)
-            events, damage = journal.events, journal.damage
-        else:
-            return Audited(path, 0, damage="neither a journal nor a recording")
-    except (OSError, WorkerError) as error:
-        return Audited(path, 0, damage=str(error))
-    breach = first_breach(events)
-    # Of a log that is cut off, the end is missing: the damage is what there is to report.
-    cut = breach is not None and breach.index == len(events) and damage
-    return Audited(path, len(events), None if cut else breach, damage[0] if damage else "")
+def _print(breach: OrderBreach, *, as_json: bool) -> None:
+    print(breach_as_json(breach) if as_json else breach_line(breach), flush=True)
+
+
+# --- a fleet --------------------------------------------------------------------------------------
+
+
+def _monitor(connection: BrokerConnection, *, as_json: bool) -> int:
+    """Check the runs of a fleet until Ctrl-C or SIGTERM; return the exit code."""
+    source = click.get_current_context().get_parameter_source("mqtt")
+    if source in (ParameterSource.DEFAULT, None):
+        raise UsageError("nothing to audit: name files or a database, or a fleet with --mqtt URL")
+    return asyncio.run(_follow(connection, as_json=as_json))
+
+
+async def _follow(connection: BrokerConnection, *, as_json: bool) -> int:
+    from worker.fleet.monitor.fleet_audit import FleetAudit
+
+    fleet, breaches = FleetAudit(), 0
+    async with connection.client() as client:
+        # Fails if no control plane answers: notifications alone would be awaited for ever.
+        await client.summary()
+        print(f"auditing the runs of {connection}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        notifications = client.notifications()
+        stopping = asyncio.ensure_future(stopped.wait())
+        while not stopped.is_set():
+            batch = asyncio.ensure_future(anext(notifications))
+            await asyncio.wait([batch, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if not batch.done():
+                batch.cancel()
+                break
+            for notification in batch.result():
+                for breach in fleet.handle(notification):
+                    breaches += 1
+                    _print(breach, as_json=as_json)
+        stopping.cancel()
+    extent = f"{fleet.runs:,} runs, {fleet.events:,} events"
+    print(f"{extent}: {breaches:,} break a rule" if breaches else extent, file=sys.stderr)
+    return int(breaches > 0)
+
+
+# --- files ----------------------------------------------------------------------------------------
 
 
 def _as_text(audited: Audited) -> Iterator[str]:

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 @option("--lost-retries", type=WholeNumberRange(0, 1000), default=3, show_default=True,
         metavar="N",
         help="New runs of an order whose workflow is idempotent, after lost ones.")  # fmt: skip
+@option("--state-expiry", type=DURATION, default=86_400.0, metavar="SECONDS",
+        help="Time that the broker retains the state of an ended run, such as 2h.  "
+             "[default: a day]")  # fmt: skip
+@option("--migrate", is_flag=True, help="Migrate the database and exit.")
 @option("--shared", is_flag=True,
         help="Share the messages with other control planes of this store.")  # fmt: skip
 @option("--alert-command", default="", metavar="COMMAND",
@@ -71,6 +75,8 @@ def control_plane(
     retain_days: float,
     message_limit: float,
     lost_retries: int,
+    state_expiry: float,
+    migrate: bool,
     shared: bool,
     alert_command: str,
     alert_webhook: str,
@@ -82,7 +88,8 @@ def control_plane(
 ) -> int:
     """Run the control plane: queue runs and lease them to workers.
 
-    SIGTERM or Ctrl-C stops it. The queue stays in the store.
+    SIGTERM or Ctrl-C stops it. The queue stays in the store. SIGHUP lets it read its workflows and
+    its policy again.
 
     \b
     A policy:
@@ -102,6 +109,10 @@ def control_plane(
       worker control-plane --mqtt mqtts://broker.example.org --ca ca.pem \\
         --store postgresql://worker@db/orders --secret-key-file keys
     """
+    if migrate:
+        from worker.cli.control_process import migrate_store
+
+        return migrate_store(store)
     if asyncapi or acl:
         return _print_document("asyncapi.json" if asyncapi else "mosquitto.acl")
     # The database's library takes longer to import than the rest of the command.
@@ -115,7 +126,7 @@ def control_plane(
     options = ControlOptions(
         store=store,
         workflows=workflows,
-        policy=read_policy(policy) if policy else Policy(),
+        read_policy=lambda: read_policy(policy) if policy else Policy(),
         secrets=InlineSecrets(
             key=read_secret_keys(secret_key_file) if secret_key_file else None,
             allow=allow_inline_secrets,
@@ -126,6 +137,8 @@ def control_plane(
             retain_days=retain_days,
             message_limit_mb=message_limit,
             lost_retries=lost_retries,
+            state_expiry_s=state_expiry,
+            shared=shared,
         ),
         notifier=AlertNotifier(command=alert_command, webhook=alert_webhook),
         cloudevents=cloudevents,

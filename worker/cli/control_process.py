@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.services import service_log, until_signal
-from worker.errors import UsageError
+from worker.errors import UsageError, WorkerError
 from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
@@ -17,14 +18,17 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.triggers.deploying import check_registry
+from worker.fleet.control.triggers.services import add_trigger_services
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
+from worker.fleet.messaging.mqtt_topic_source import MqttTopicSource
 from worker.fleet.metrics import Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import random_hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class ControlOptions:
 
     store: str
     workflows: tuple[Path, ...] = ()
-    policy: Policy = Policy()
+    read_policy: Callable[[], Policy] = Policy
     secrets: InlineSecrets = field(default_factory=InlineSecrets)
     settings: Settings = Settings()
     notifier: AlertNotifier = AlertNotifier()
@@ -49,6 +53,8 @@ def settings(
     retain_days: float,
     message_limit_mb: float,
     lost_retries: int,
+    state_expiry_s: float,
+    shared: bool,
 ) -> Settings:
     """Build the settings of a control plane. Raises UsageError where they contradict."""
     if disconnect_grace_s > lease_s:
@@ -60,6 +66,8 @@ def settings(
         retain_s=retain_days * 86_400,
         max_payload_bytes=int(message_limit_mb * 2**20),
         lost_retries=lost_retries,
+        state_expiry_s=int(state_expiry_s),
+        shared=shared,
     )
 
 
@@ -69,15 +77,44 @@ def run_control_plane(
     """Run a control plane until a signal comes."""
     log = service_log(quiet=quiet)
     store = Store(options.store)
-    # Before the first message: an older version may have made the tables.
+    try:
+        # Before the first message: an older version may have made the tables.
+        store.migrate()
+        store.reserve(shared=options.shared)
+        plane = build_control_plane(connection, options, store, log)
+        with serve_metrics(
+            options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
+        ):
+            asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
+    finally:
+        # Also after a policy that cannot be read: the lock is an open file.
+        store.close()
+
+
+async def _run(plane: ControlPlane, reload: Callable[[], None]) -> None:
+    # Windows has no such signal.
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    await until_signal(plane.run())
+
+
+def _reload(plane: ControlPlane, options: ControlOptions, log: LeveledLogger) -> None:
+    """Read the workflows and the policy again; keep those before where that fails."""
+    try:
+        policy, registry = options.read_policy(), _registry(options, log)
+    except WorkerError as error:
+        log.warning("control.reload_failed", error=str(error)[:500])
+        return
+    plane.reload(policy, registry)
+    log.info("control.reloaded", workflows=len(registry.workflows))
+
+
+def migrate_store(url: str) -> int:
+    """Migrate the tables of a database, and return the exit code."""
+    store = Store(url)
     store.migrate()
-    store.reserve(shared=options.shared)
-    plane = build_control_plane(connection, options, store, log)
-    with serve_metrics(
-        options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
-    ):
-        asyncio.run(until_signal(plane.run()))
     store.close()
+    return 0
 
 
 def build_control_plane(
@@ -92,24 +129,29 @@ def build_control_plane(
         store,
         topics=topics,
         settings=options.settings,
-        policy=options.policy,
+        policy=options.read_policy(),
         secrets_at_rest=options.secrets,
         registry=registry,
     )
     bus = MqttBus(
         connection.address,
         *topics.for_control(shared=options.shared),
-        # Several control planes of one store share a broker: each needs another client id.
+        # A client id that nobody can guess: whoever connects with the same one takes it over.
         max_packet_bytes=connection.max_packet_bytes,
-        id=f"control-{id}",
+        id=f"control-{id}-{random_hex(8)}",
         will=control_will(topics, id),
     )
     encode: Callable[[Message], Message] = lambda message: message  # noqa: E731
     if options.cloudevents:
         encode = CloudEventEncoder(topics, f"/{topics.base}/control").encode
-    return ControlPlane(
+    plane = ControlPlane(
         bus, processor, topics=topics, log=log, id=id, notifier=options.notifier, encode=encode
     )
+    source_id = f"{topics.root}-triggers"
+    add_trigger_services(
+        plane, lambda: MqttTopicSource(connection.address, id=source_id, log=log), log
+    )
+    return plane
 
 
 def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:

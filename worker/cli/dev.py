@@ -88,7 +88,7 @@ def dev(
         control = ControlOptions(
             store=store or f"sqlite:///{folder}/orders.db",
             workflows=workflows,
-            policy=Policy(allows_everything=True),
+            read_policy=lambda: Policy(allows_everything=True),
             secrets=InlineSecrets(allow=True),
         )
         worker = WorkerOptions(

@@ -14,13 +14,13 @@ from worker.cli.diff_sources import load_version
 from worker.cli.files import write_file
 from worker.cli.options import PATH, command, fuel, jobs, option, write_cases
 from worker.cli.progress import progress
-from worker.cli.replay import find_recordings
 from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.comparison.lockstep import PAIRS_LIMIT
 from worker.comparison.versions import VersionDiff, diff_versions
 from worker.errors import UsageError
 from worker.explore.export_cases import case_file
+from worker.replay.recording_places import RecordingPlaces, find_recordings
 from worker.sinks.terminal_text import printable
 from worker.view.graph.drawing import draw
 from worker.view.graph.html import render_side_by_side
@@ -89,7 +89,12 @@ def diff(
     recorded = None
     if recordings is not None:
         recorded = asyncio.run(
-            replay_recordings(find_recordings([recordings]), new, jobs, fuel=counts_fuel)
+            replay_recordings(
+                RecordingPlaces(find_recordings([recordings]), with_content=False),
+                new,
+                jobs,
+                fuel=counts_fuel,
+            )
         )
     for line in _lines(result, chosen, old_version, new_version):
         print(line)

@@ -11,6 +11,7 @@ from pathlib import Path
 from worker.cli.progress import progress
 from worker.cli.replay import REPLAY_S, ReplayReport, ReplayWork
 from worker.replay.cost_change import describe_ratio
+from worker.replay.recording import StoredRecording
 from worker.replay.replayer import ReplayPart
 from worker.runner.parallel import results_in_order
 from worker.util.json import dumps
@@ -48,7 +49,7 @@ def _example(lines: Sequence[str]) -> str:
 
 
 async def replay_recordings(
-    paths: Sequence[Path], workflow: Workflow, jobs: int, *, fuel: bool = False
+    paths: Sequence[Path | StoredRecording], workflow: Workflow, jobs: int, *, fuel: bool = False
 ) -> RecordedDiff:
     """Replay recordings with a workflow; with ``fuel``, compare the costs too."""
     work = ReplayWork(workflow=workflow, part=ReplayPart(), as_json=False, alone=False, fuel=fuel)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from worker.cli.cluster_option import choose_executor, cluster
 from worker.cli.options import (
     PATH,
     WORKFLOW_PATH,
@@ -34,7 +35,6 @@ from worker.explore.explorer import (
     ExploredRun,
     Explorer,
     count_runs,
-    decision_table,
 )
 from worker.explore.export_cases import case_file, describe_run
 from worker.explore.properties import PropertyResult, parse_property
@@ -64,6 +64,7 @@ from worker.workflow.step_names import find_step
 @option("--limit", type=WholeNumberRange(min=1), default=10_000, show_default=True, metavar="N",
         help="Maximum number of rows.")  # fmt: skip
 @jobs
+@cluster
 @write_cases(help="Write the rows to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print rows and answers as JSON, one a line.")
 def explore(
@@ -78,6 +79,7 @@ def explore(
     aborts: bool,
     limit: int,
     jobs: int,
+    cluster: str | None,
     write_cases: Path | None,
     as_json: bool,
 ) -> int:
@@ -99,6 +101,7 @@ def explore(
       worker explore graphs/referral.yaml --ask "no failure goes unhandled"
       worker explore graphs/router.yaml --write-cases router.cases.yaml
       worker explore graphs/triage.yaml --ask "triage always runs" --jobs 1
+      worker explore graphs/triage.yaml --all --cluster tcp://scheduler.example.org:8786
 
     \b
     Exit code: 0 every sentence holds, 1 one does not,
@@ -114,10 +117,15 @@ def explore(
     )
     with closing(RestartingEvaluator(explored, options)) as evaluator:
         explorer = Explorer(plan=evaluator.plan, evaluate=evaluator, input=_input(input_file))
-        parallel = ParallelExploration(workflow=explored, options=options, jobs=jobs)
+        parallel = ParallelExploration(
+            workflow=explored,
+            options=options,
+            jobs=jobs,
+            cluster=None if cluster is None else choose_executor(jobs, cluster),
+        )
         with progress("exploring"):
             parallel.search_ahead(explorer)
-            rows = decision_table(explorer, everything=everything, limit=limit)
+            rows = parallel.table(explorer, everything=everything, limit=limit)
             results = parallel.check(explorer, properties)
         if write_cases is not None:
             _write(write_cases, file, explored, rows, workflow, explorer.input)

@@ -37,6 +37,9 @@ def read_credentials(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
     """Read credentials by the names that steps use; without a file there are none."""
     if file is None:
         return {}
+    from worker.sandbox.confinement.process import keep_memory_private
+
+    keep_memory_private()
     document = read_document(file)
     if not isinstance(document.root, dict):
         document.fail((), f"expected the names of credentials, found {_kind(document.root)}")

@@ -19,6 +19,9 @@ EXTRAS = {
     "sqlalchemy": "fleet",
     "jwt": "lightning",
     "cryptography": "lightning",
+    "dask": "cluster",
+    "distributed": "cluster",
+    "fsspec": "cluster",
     "websockets": "lightning",
 }
 """Packages that only an extra installs, with its name."""
@@ -30,6 +33,10 @@ SECTIONS = {
         LazyCommand(
             "replay", "worker.cli.replay:replay_all",
             "Run recordings again, offline, and show the first difference.",
+        ),
+        LazyCommand(
+            "campaign", "worker.cli.campaign:campaign",
+            "Replay many recordings with versions of a workflow.",
         ),
         LazyCommand(
             "import", "worker.cli.import_run:import_run",
@@ -101,7 +108,7 @@ SECTIONS = {
             "cancel", "worker.cli.cancel:cancel", "Cancel a run, or many orders, and wait."
         ),
         LazyCommand("orders", "worker.cli.orders:orders", "List, show and change work orders."),
-        LazyCommand("runs", "worker.cli.runs:runs", "List, show, retry and cancel runs."),
+        LazyCommand("runs", "worker.cli.runs:runs", "List, show, record, retry and cancel runs."),
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
         LazyCommand(
             "alerts", "worker.cli.alerts:alerts", "List and acknowledge the alerts of a fleet."

@@ -6,20 +6,31 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.errors import WorkerError
-from worker.explore.explorer import Explorer, Search, searches_of
+from worker.explore.explorer import (
+    DecisionTable,
+    Explorer,
+    Search,
+    count_by_situation,
+    decision_table,
+    searches_of,
+)
 from worker.explore.properties import Property, PropertyResult, check_property, parse_property
 from worker.explore.state_search import Witness
-from worker.runner.parallel import Handler, results_in_order, worthwhile_processes
+from worker.explore.subtrees import Subtree, TablePart, build_part, join_parts, split_table
+from worker.runner.parallel import Handler, LocalExecutor, WorkExecutor, worthwhile_processes
 from worker.runner.prepare import Options
 from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.workflow.model import Workflow
 
 # Processor time of a search in this process, as measured on conditions with a few paths.
 _SEARCH_S = 0.005
+# Small parts, as the rows of a part cost their transfer; each is a few milliseconds of work.
+_SUBTREE_ROWS = 500
+_SUBTREE_S = 0.1
 # A check of so many situations takes as long as the start of a process, or longer.
 _SHORT_CHECK = 2_000
 _LONG_CHECK_S = 0.6
@@ -38,11 +49,34 @@ class ParallelExploration:
     workflow: Workflow
     options: Options
     jobs: int
+    cluster: WorkExecutor | None = None
+
+    def table(self, explorer: Explorer, *, everything: bool, limit: int) -> DecisionTable:
+        """Build the decision table; one of every combination by sub-trees, on a cluster."""
+        if self.cluster is None or not everything:
+            return decision_table(explorer, everything=everything, limit=limit)
+        # Another explorer: it comes to the conditions in another order than the table does.
+        ahead = replace(explorer, pruned={}, witnesses={})
+        counts = count_by_situation(ahead)
+        if counts is None:
+            return decision_table(explorer, everything=True, limit=limit)
+        split = split_table(ahead, counts, limit, _SUBTREE_ROWS)
+        tasks = [functools.partial(_build_part, subtrees=part, limit=limit) for part in split]
+        explorer.searched = {**explorer.searched, **ahead.witnesses}
+        parts = self._execute(explorer, tasks, _SUBTREE_S)
+        return join_parts(
+            explorer, [part or task(explorer) for part, task in zip(parts, tasks, strict=True)]
+        )
+
+    def _is_worthwhile(self, tasks: int, estimate_s: float) -> bool:
+        if self.cluster is not None:
+            return tasks > 0
+        return worthwhile_processes(tasks, self.jobs, estimate_s * tasks) > 1
 
     def search_ahead(self, explorer: Explorer) -> None:
         """Make the searches that the exploration can come to, where they are many."""
         searches = searches_of(explorer.plan) if explorer.input is None else []
-        if worthwhile_processes(len(searches), self.jobs, _SEARCH_S * len(searches)) > 1:
+        if self._is_worthwhile(len(searches), _SEARCH_S):
             tasks = [functools.partial(_search, search=search) for search in searches]
             witnesses = self._execute(explorer, tasks, _SEARCH_S)
             explorer.searched = {
@@ -63,7 +97,7 @@ class ParallelExploration:
         self, explorer: Explorer, properties: Sequence[Property], numbers: Sequence[int]
     ) -> list[PropertyResult]:
         tasks = [functools.partial(_check, text=properties[number].text) for number in numbers]
-        if min(self.jobs, len(tasks)) > 1:
+        if min(self.jobs, len(tasks)) > 1 or self.cluster is not None:
             checked = self._execute(explorer, tasks, _LONG_CHECK_S)
         else:
             checked = [None for _ in tasks]
@@ -81,13 +115,16 @@ class ParallelExploration:
             input=explorer.input,
             searched={**explorer.searched, **explorer.witnesses},
         )
-        return asyncio.run(_collect(work, tasks, self.jobs, estimate_s * len(tasks)))
+        executor = self.cluster or LocalExecutor(self.jobs)
+        return asyncio.run(_collect(work, tasks, executor, estimate_s * len(tasks)))
 
 
 async def _collect(
-    work: _ExplorationWork, tasks: Sequence[Task], jobs: int, estimate_s: float
+    work: _ExplorationWork, tasks: Sequence[Task], executor: WorkExecutor, estimate_s: float
 ) -> list[Any]:
-    async with aclosing(results_in_order(work, tasks, jobs, estimate_s)) as results:
+    if not tasks:
+        return []
+    async with aclosing(executor.results_in_order(work, tasks, estimate_s)) as results:
         return [result async for result in results]
 
 
@@ -99,6 +136,10 @@ def _check(explorer: Explorer, *, text: str) -> tuple[PropertyResult, dict[str, 
     """Check a property; return the result, and what the exploration has pruned so far."""
     prop = parse_property(text, tuple(step.id for step in explorer.plan.steps))
     return check_property(explorer, prop), explorer.pruned
+
+
+def _build_part(explorer: Explorer, *, subtrees: Sequence[Subtree], limit: int) -> TablePart:
+    return build_part(explorer, subtrees, limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

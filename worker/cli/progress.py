@@ -23,12 +23,20 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], objec
         MofNCompleteColumn,
         Progress,
         SpinnerColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
+        TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    counts = (BarColumn(), MofNCompleteColumn()) if total is not None else ()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), *counts, TimeElapsedColumn())
+    class Throughput(TextColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
+
+    counts = (BarColumn(), MofNCompleteColumn(), Throughput("")) if total is not None else ()
+    times = (TimeElapsedColumn(), *((TimeRemainingColumn(),) if total is not None else ()))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *counts, *times)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
+from worker.cli.cluster_option import choose_executor, cluster
 from worker.cli.options import (
-    PATH,
     check_only,
     command,
     fuel,
@@ -26,17 +26,18 @@ from worker.cli.options import (
     write_cases,
 )
 from worker.cli.progress import progress
-from worker.errors import LoadError, UsageError, WorkerError
+from worker.errors import LoadError, WorkerError
 from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
-from worker.replay.recording import Recording, is_recording, read_recording
+from worker.replay.recording import Recording, StoredRecording, read_item
+from worker.replay.recording_places import RecordingPlaces, find_recordings
 from worker.replay.replayer import Replay, ReplayPart, replay
-from worker.runner.parallel import Handler, results_in_order
+from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
-from worker.workflow.documents.near_files import suggest_file
+from worker.util.plural import count_of
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -45,24 +46,26 @@ REPLAY_S = 0.002
 
 
 @command("replay")
-@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="FILE|DIR...")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR|URL...")
 @workflow_file("Run this workflow instead of the recorded one.")
 @start_at("--from", help="Start at this step, with its recorded input.")
 @stop_after("--until")
 @only_step
 @jobs
+@cluster
 @fuel
 @write_cases("--write-case", help="Write the recordings to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
 def replay_all(
     *,
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     workflow_file: Path | None,
     workflow: str | None,
     start_at: str,
     stop_after: str,
     only: str,
     jobs: int,
+    cluster: str | None,
     counts_fuel: bool,
     write_cases: Path | None,
     as_json: bool,
@@ -80,6 +83,8 @@ def replay_all(
       worker replay runs/first.jsonl --start-at notify
       worker replay runs/first.jsonl --write-cases notify.cases.yaml
       worker replay runs --json --jobs 4
+      worker replay s3://bucket/runs --json
+      worker replay runs --cluster tcp://scheduler.example.org:8786
       worker replay runs --fuel --workflow-file project.yaml
 
     \b
@@ -89,7 +94,7 @@ def replay_all(
     recordings = find_recordings(paths)
     changed = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if write_cases is not None:
-        return _write_cases(recordings, write_cases)
+        return _write_cases(RecordingPlaces(recordings, with_content=True), write_cases)
     work = ReplayWork(
         workflow=changed,
         part=ReplayPart(start=only or start_at, end=only or stop_after),
@@ -97,27 +102,16 @@ def replay_all(
         alone=len(recordings) == 1,
         fuel=counts_fuel,
     )
-    return asyncio.run(_replay_all(recordings, work, jobs))
+    executor = choose_executor(jobs, cluster)
+    places = RecordingPlaces(recordings, with_content=cluster is not None)
+    return asyncio.run(_replay_all(places, work, executor))
 
 
-def find_recordings(paths: Sequence[Path]) -> list[Path]:
-    """Return these recordings, and those in these folders and below them."""
-    recordings: list[Path] = []
-    for path in paths:
-        if path.is_dir() and not is_recording(path):
-            recordings += sorted(filter(is_recording, path.rglob("*")))
-        elif path.exists():
-            recordings.append(path)
-        else:
-            raise UsageError(f"there is no recording {path}{suggest_file(path)}")
-    if not recordings:
-        raise UsageError("no recordings found (worker run --record FILE makes one)")
-    return recordings
-
-
-async def _replay_all(paths: list[Path], work: ReplayWork, jobs: int) -> int:
+async def _replay_all(
+    paths: Sequence[Path | StoredRecording], work: ReplayWork, executor: WorkExecutor
+) -> int:
     kinds: Counter[str] = Counter()
-    reports = results_in_order(work, paths, jobs, REPLAY_S * len(paths))
+    reports = executor.results_in_order(work, paths, REPLAY_S * len(paths))
     async with aclosing(reports):
         with progress("replaying", len(paths)) as done:
             async for report in reports:
@@ -154,53 +148,58 @@ class ReplayWork:
     fuel: bool = False
 
     @asynccontextmanager
-    async def open(self, slots: int) -> AsyncIterator[Handler[Path, ReplayReport]]:
+    async def open(
+        self, slots: int
+    ) -> AsyncIterator[Handler[Path | StoredRecording, ReplayReport]]:
         async with Pool(size=slots) as pool:
             yield functools.partial(self._replay_in_order, pool, slots)
 
     async def _replay_in_order(
-        self, pool: Pool, slots: int, paths: Sequence[Path]
+        self, pool: Pool, slots: int, paths: Sequence[Path | StoredRecording]
     ) -> AsyncIterator[ReplayReport]:
         # Recordings are read ahead of the pool, but never all of them into memory.
         ahead = asyncio.Semaphore(slots * 2)
-        for task in [asyncio.create_task(self._replay(pool, ahead, f)) for f in paths]:
-            yield await task
+        tasks: deque[asyncio.Task[ReplayReport]] = deque()
+        for path in paths:
+            tasks.append(asyncio.create_task(self._replay(pool, ahead, path)))
+            if len(tasks) > slots * 8:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
 
-    async def _replay(self, pool: Pool, ahead: asyncio.Semaphore, path: Path) -> ReplayReport:
+    async def _replay(
+        self, pool: Pool, ahead: asyncio.Semaphore, item: Path | StoredRecording
+    ) -> ReplayReport:
         async with ahead:
             try:
-                recording = read_recording(path)
-                return self._report(
-                    path, await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
-                )
+                recording = read_item(item)
+                replayed = await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
+                return self._report(item, replayed)
             except WorkerError as error:
-                return self._report(path, error)
+                return self._report(item, error)
             except Exception as error:
                 # A recording that cannot be replayed must not end those after it.
-                return self.lost(path, f"failed: {type(error).__name__}: {error}")
+                return self.lost(item, f"failed: {type(error).__name__}: {error}")
 
-    def _report(self, path: Path, outcome: Replay | WorkerError) -> ReplayReport:
-        lines = _as_json(path, outcome) if self.as_json else _as_text(path, outcome, self.alone)
+    def _report(self, item: Path | StoredRecording, outcome: Replay | WorkerError) -> ReplayReport:
+        name = item.name if isinstance(item, StoredRecording) else str(item)
+        lines = _as_json(name, outcome) if self.as_json else _as_text(name, outcome, self.alone)
         costs = () if isinstance(outcome, WorkerError) else outcome.costs
         return ReplayReport(_kind(outcome), lines, next(iter(costs), None))
 
-    def lost(self, item: Path, cause: str) -> ReplayReport:
+    def lost(self, item: Path | StoredRecording, cause: str) -> ReplayReport:
         return self._report(item, WorkerError(f"its replay {cause}"))
 
 
 def _kind(outcome: Replay | WorkerError) -> str:
-    if isinstance(outcome, WorkerError):
-        return "unreadable"
-    if outcome.divergence is not None:
-        return outcome.divergence.kind
-    return "damaged" if outcome.recording.damage else "same"
+    return "unreadable" if isinstance(outcome, WorkerError) else outcome.kind
 
 
 # --- as text --------------------------------------------------------------------------------------
 
 
-def _as_text(path: Path, outcome: Replay | WorkerError, alone: bool) -> list[str]:
-    name = printable(str(path))
+def _as_text(path: str, outcome: Replay | WorkerError, alone: bool) -> list[str]:
+    name = printable(path)
     if isinstance(outcome, WorkerError):
         # An error of the file begins with its name.
         text = printable(str(outcome)).removeprefix(f"{name}: ")
@@ -279,8 +278,8 @@ def _costs_as_json(outcome: Replay) -> dict[str, object]:
     return {"before": run and run.before, "after": outcome.result.cost, "steps": changes}
 
 
-def _as_json(path: Path, outcome: Replay | WorkerError) -> list[str]:
-    fields: dict[str, object] = {"recording": str(path), "kind": _kind(outcome)}
+def _as_json(path: str, outcome: Replay | WorkerError) -> list[str]:
+    fields: dict[str, object] = {"recording": path, "kind": _kind(outcome)}
     if isinstance(outcome, WorkerError):
         return [dumps({**fields, "message": str(outcome)})]
     divergence = outcome.divergence
@@ -305,13 +304,13 @@ def _as_json(path: Path, outcome: Replay | WorkerError) -> list[str]:
 # --- as cases -------------------------------------------------------------------------------------
 
 
-def _write_cases(paths: list[Path], target: Path) -> int:
+def _write_cases(stored: Sequence[Path | StoredRecording], target: Path) -> int:
     recordings: list[Recording] = []
-    for path in paths:
-        recording = read_recording(path)
+    for item in stored:
+        recording = read_item(item)
         if recording.damage:
-            raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(path))
+            raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(recording.path))
         recordings.append(recording)
     write_case(recordings, target)
-    print(f"wrote {len(recordings)} cases to {printable(str(target))}")
+    print(f"wrote {count_of(len(recordings), 'case')} to {printable(str(target))}")
     return 0

@@ -24,17 +24,21 @@ SECTIONS = {
         LazyCommand("show", "worker.cli.runs:show", "Show a run, its state and log, or follow it."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
         LazyCommand(
+            "record", "worker.cli.record_run:record",
+            "Write the recording of a run that has ended, without requests.",
+        ),
+        LazyCommand(
             "cancel",
             "worker.cli.cancel:cancel",
             "Cancel a run, or many orders, and wait.",
         ),
     )
-}
+}  # fmt: skip
 
 
 @click.group(cls=NounGroup, sections=SECTIONS)
 def runs() -> None:
-    """List, show, retry and cancel runs.
+    """List, show, record, retry and cancel runs.
 
     `worker runs` lists. `worker runs ID` shows one: ID is that of a run, or that of an order for
     its last run. `worker retry` and `worker cancel` need no `runs`.
@@ -44,6 +48,7 @@ def runs() -> None:
       worker runs
       worker runs list --status failed
       worker runs show 5f0c9e --follow
+      worker runs record 5f0c9e recordings
     """
 
 

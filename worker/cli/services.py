@@ -9,11 +9,14 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from worker.sandbox.confinement.process import keep_memory_private
 from worker.sinks.log import LeveledLogger, stderr_logger
 
 
 def service_log(*, quiet: bool) -> LeveledLogger:
     """Return the log on stderr; ``quiet`` leaves warnings and errors."""
+    # All services begin with this, and each holds a password, a token or credentials.
+    keep_memory_private()
     log: LeveledLogger = stderr_logger(logging.WARNING if quiet else logging.INFO)
     return log
 

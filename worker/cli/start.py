@@ -48,6 +48,8 @@ def _hostname() -> str:
 @option("--drain", type=NumberRange(min=0, units=SECONDS), metavar="SECONDS",
         help="Time that runs have to finish at shutdown, such as 30.  "
              "[default: as long as their limits allow]")  # fmt: skip
+@option("--standby", is_flag=True,
+        help="Wait while another worker has this name, instead of ending.")  # fmt: skip
 @option("--lightning", envvar="WORKER_LIGHTNING_SERVICE_URL", show_envvar=True,
         metavar="URL",
         help="Claim from this OpenFn Lightning, not a fleet: ws[s]://HOST/worker.")  # fmt: skip
@@ -56,7 +58,7 @@ def _hostname() -> str:
 @option("--no-public-hosts", is_flag=True,
         help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
 @option("--record", type=PATH, metavar="DIR",
-        help="Record Lightning's runs in this folder, with secrets masked.")  # fmt: skip
+        help="Record all runs in this folder, with their requests, and mask secrets.")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
@@ -74,6 +76,7 @@ def start(
     collections: str | None,
     outbox: Path | None,
     drain: float | None,
+    standby: bool,
     lightning: str | None,
     secret_file: Path | None,
     no_public_hosts: bool,
@@ -95,6 +98,7 @@ def start(
       worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
       worker start --lightning wss://lightning.example.org/worker --secret-file secret.txt
       worker start --mqtt mqtt://localhost --collections /srv/shared/collections
+      worker start --mqtt mqtt://localhost --record /srv/recordings
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -132,10 +136,8 @@ def start(
         )
         asyncio.run(run_lightning(lightning_options))
         return 0
-    if secret_file or no_public_hosts or record or batch_logs:
-        raise UsageError(
-            "--secret-file, --no-public-hosts, --record and --batch-logs need --lightning URL"
-        )
+    if secret_file or no_public_hosts or batch_logs:
+        raise UsageError("--secret-file, --no-public-hosts and --batch-logs need --lightning URL")
     if allow_python and no_python:
         raise UsageError("--no-python is the default: leave out --allow-python or --no-python")
     if allow_python:
@@ -154,7 +156,9 @@ def start(
             **max_limits,
         ),
         drain_s=drain,
+        standby=standby,
         metrics_listen=metrics_listen,
+        record=record,
     )
     asyncio.run(run_worker(connection, options, quiet=quiet))
     return 0

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import click
 
+from worker.cli.cluster_option import choose_executor, cluster
 from worker.cli.files import write_file
 from worker.cli.options import (
     PATH,
@@ -24,6 +25,7 @@ from worker.cli.options import (
 from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
+from worker.runner.parallel import WorkExecutor
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
@@ -38,6 +40,7 @@ from worker.workflow.model import Workflow
 @click.argument("paths", type=PATH, nargs=-1)
 @option("-k", "keyword", default="", metavar="TEXT", help="Run only cases with TEXT in the name.")
 @jobs
+@cluster
 @option("--junit", type=PATH, metavar="FILE", help="Write the results to FILE as JUnit XML.")
 @option("--coverage", type=PATH, metavar="FILE",
         help="Add the rules that were exercised to FILE, as JSON.")  # fmt: skip
@@ -66,6 +69,7 @@ def test(
     paths: tuple[Path, ...],
     keyword: str,
     jobs: int,
+    cluster: str | None,
     junit: Path | None,
     coverage: Path | None,
     fail_under: float | None,
@@ -90,6 +94,7 @@ def test(
       worker test graphs/referral.cases.yaml -k nurse --junit junit.xml
       worker test . --coverage rules.json --fail-under 90
       worker test . --jobs 1
+      worker test . --cluster tcp://scheduler.example.org:8786
       worker test graphs/referral.cases.yaml --mutate --fail-under 100
       worker test graphs --flaky 5
       worker test graphs --record on-failure
@@ -105,6 +110,9 @@ def test(
     folder = failure_folder(record)
     if record is not None and folder is None:
         raise UsageError("--record keeps cases that fail: write --record on-failure[:DIR]")
+    if cluster is not None and (watch or mutate or flaky is not None):
+        raise UsageError("--cluster runs cases once: leave out --watch, --mutate and --flaky")
+    executor = choose_executor(jobs, cluster)
     files = find_case_files(paths or (Path(),))
     if watch:
         from worker.cli.watch_cases import watch_cases
@@ -117,7 +125,7 @@ def test(
     keep_runs = (
         counts_fuel or update or folder is not None or _needs_coverage(coverage, fail_under, draw)
     )
-    results = asyncio.run(_run_all(cases, jobs, keep_runs=keep_runs))
+    results = asyncio.run(_run_all(cases, executor, keep_runs=keep_runs))
     if folder is not None:
         _record_failures(results, folder)
     updated = _update(results) if update else 0
@@ -263,9 +271,12 @@ def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
     return files
 
 
-async def _run_all(cases: list[Case], jobs: int, *, keep_runs: bool) -> list[CaseResult]:
+async def _run_all(
+    cases: list[Case], executor: WorkExecutor, *, keep_runs: bool
+) -> list[CaseResult]:
     results = []
-    async with aclosing(run_cases_in_parallel(cases, jobs, keep_runs=keep_runs)) as completed:
+    completing = run_cases_in_parallel(cases, executor, keep_runs=keep_runs)
+    async with aclosing(completing) as completed:
         async for result in completed:
             print_result(result)
             results.append(result)

@@ -17,11 +17,13 @@ from worker.fleet.metrics import Metric, serve_metrics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.replay.record_runs import record_in
 from worker.runner.pool import Pool
 from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import resolve_limits
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import random_hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class WorkerOptions:
     """Set-up of a worker.
 
     ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
+    ``record`` is the folder of the recordings of its runs.
+    ``standby``: it waits while another worker has its name.
     """
 
     name: str
@@ -37,7 +41,9 @@ class WorkerOptions:
     isolation: Isolation = Isolation.RUNNER
     allowance: Allowance = Allowance()
     drain_s: float | None = None
+    standby: bool = False
     metrics_listen: str | None = None
+    record: Path | None = None
 
 
 def allowance(
@@ -63,7 +69,8 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
     log = service_log(quiet=quiet)
     log_confinement(log)
     async with Pool(options.capacity, options.isolation) as pool:
-        executor = RunExecutor(pool, options.allowance)
+        recording = record_in(options.record, log) if options.record else None
+        executor = RunExecutor(pool, options.allowance, recording)
         fleet_worker = build_worker(connection, options, executor, log)
         with serve_metrics(
             options.metrics_listen,
@@ -91,9 +98,9 @@ def build_worker(
     bus = MqttBus(
         connection.address,
         *connection.topics.for_worker(options.name),
-        # The same client id after a restart: the broker closes what is left of the old connection.
+        # A client id that nobody can guess: whoever connects with the same one takes it over.
         max_packet_bytes=connection.max_packet_bytes,
-        id=f"worker-{options.name}",
+        id=f"worker-{options.name}-{id}-{random_hex(8)}",
         will=worker_will(connection.topics, options.name, id),
     )
     return FleetWorker(
@@ -105,6 +112,7 @@ def build_worker(
         topics=connection.topics,
         log=log,
         id=id,
+        standby=options.standby,
     )
 
 

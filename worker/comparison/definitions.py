@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.comparison.tokens import tokens
+from worker.runner.prepare import configurations, secret_configurations
 from worker.util.json import dumps
+from worker.util.masking import Mask, collect_secrets
 from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 
 
@@ -29,7 +31,15 @@ class Change:
 
 def definition_changes(old: Workflow, new: Workflow) -> tuple[Change, ...]:
     """List the changes, in the order of the new version; steps are matched by their ids."""
-    return (*_step_changes(old, new), *_edge_changes(old, new), *_option_changes(old, new))
+    changes = (*_step_changes(old, new), *_edge_changes(old, new), *_option_changes(old, new))
+    # A comparison is read in pull requests, and a secret may stand in a state or a condition too.
+    secrets = [
+        configuration
+        for workflow in (old, new)
+        for configuration in secret_configurations(workflow, configurations(workflow, {})[0])
+    ]
+    mask = Mask(collect_secrets(secrets))
+    return tuple(replace(c, old=mask.text(c.old), new=mask.text(c.new)) for c in changes)
 
 
 def _step_changes(old: Workflow, new: Workflow) -> Iterator[Change]:

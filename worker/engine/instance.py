@@ -162,12 +162,17 @@ class Instance:
         self._release_arguments()
         if self.image is not None and self.memory_bytes == self.image.size:
             return self.image.derive(self.content(), self._content.written())
-        self._memory.grow(self._store, SPARE_BYTES // WASM_PAGE)
-        descriptor = anonymous_file(bytes(self.content()))
+        descriptor = anonymous_file(self.image_bytes())
         try:
             return Image(descriptor)
         finally:
             os.close(descriptor)
+
+    def image_bytes(self) -> bytes:
+        """Return the content of a new base image, which later instances start from."""
+        self._release_arguments()
+        self._memory.grow(self._store, SPARE_BYTES // WASM_PAGE)
+        return bytes(self.content())
 
     def content(self) -> memoryview:
         """Return a view of the linear memory, valid until the memory grows."""

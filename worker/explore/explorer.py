@@ -271,13 +271,21 @@ FULL = "the table is full"
 
 
 def decision_table(
-    explorer: Explorer, *, everything: bool = False, limit: int = 10_000
+    explorer: Explorer,
+    *,
+    everything: bool = False,
+    limit: int = 10_000,
+    start: ExploredState | None = None,
+    before: int = 0,
 ) -> DecisionTable:
-    """Build the decision table; with ``everything``, every combination, up to ``limit`` rows."""
+    """Build the decision table; with ``everything``, every combination, up to ``limit`` rows.
+
+    A part of a table begins at ``start``, where the rest has ``before`` rows and waiting runs.
+    """
     varied: set[Hashable] = set()
     pruned: dict[str, int] = {}
     rows: list[ExploredRun] = []
-    waiting = [explorer.start()]
+    waiting = [start or explorer.start()]
     while waiting:
         run = waiting.pop()
         if run.ended:
@@ -286,7 +294,7 @@ def decision_table(
         choices = explorer.choices(run)
         key = _decision(run)
         # Every run that waits becomes a row, so they count as rows too.
-        if len(rows) + len(waiting) >= limit:
+        if before + len(rows) + len(waiting) >= limit:
             _count(pruned, FULL, len(choices) - 1)
             choices = choices[:1]
         elif not everything and key in varied:
@@ -324,8 +332,20 @@ def situation(run: ExploredState) -> Hashable:
     return _decision(run), waiting, failed
 
 
-def count_runs(explorer: Explorer, limit: int = 20_000) -> int | None:
+SITUATIONS_LIMIT = 20_000
+"""The most situations that runs are counted in."""
+
+
+def count_runs(explorer: Explorer, limit: int = SITUATIONS_LIMIT) -> int | None:
     """Count the runs, in every combination; ``None`` where there are over ``limit`` situations."""
+    counts = count_by_situation(explorer, limit)
+    return None if counts is None else counts[situation(explorer.start())]
+
+
+def count_by_situation(
+    explorer: Explorer, limit: int = SITUATIONS_LIMIT
+) -> Mapping[Hashable, int] | None:
+    """Count the runs that begin in each situation; ``None`` where there are over ``limit``."""
     counts: dict[Hashable, int] = {}
     # Depth first on a stack of our own: a workflow can be deeper than Python's recursion limit.
     # A run is pushed a second time, with those that follow it, to be counted after them.
@@ -345,4 +365,4 @@ def count_runs(explorer: Explorer, limit: int = 20_000) -> int | None:
             counts[key] = sum(counts[situation(after)] for after in following)
         if len(counts) + len(stack) > limit:
             return None
-    return counts[situation(explorer.start())]
+    return counts

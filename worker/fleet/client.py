@@ -11,6 +11,7 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,6 +98,7 @@ class _Follower:
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     state: Status | None = None
+    revision: int = 0
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -273,6 +275,11 @@ class Client:
         """Query a run, or the last run of an order, with its steps."""
         return _object(await self._request("run", wire.RunRef(id=id)))
 
+    async def input(self, id: str) -> dict[str, Any]:
+        """Return the input of a run, without a configuration that it may hold."""
+        state: dict[str, Any] = _object(await self._request("input", wire.RunRef(id=id)))["input"]
+        return state
+
     async def order(self, id: str) -> dict[str, Any]:
         """Query an order with all of its runs."""
         return _object(await self._request("order", wire.OrderRef(order_id=id)))
@@ -378,6 +385,27 @@ class Client:
         request = read_project(Path(file), project=project, triggers=more)
         return _objects(await self._request("deploy", request))
 
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes | str | Mapping[str, Any],
+        *,
+        properties: Mapping[str, str] | None = None,
+        retain: bool = False,
+    ) -> None:
+        """Publish a message for a topic trigger, and wait until the broker has it.
+
+        A mapping is sent as JSON. ``properties`` are MQTT 5's user properties. Raises
+        ``ConnectionError`` while there is no connection.
+        """
+        if isinstance(payload, Mapping):
+            payload = encode_object(payload, "payload")
+        content = payload.encode() if isinstance(payload, str) else payload
+        named = tuple((properties or {}).items())
+        message = Message(topic=topic, payload=content, retain=retain, properties=named)
+        await self._connected.wait()
+        await self._bus.confirm(message)
+
     async def rollback(
         self, name: str, *, project: str = "default", version: str = ""
     ) -> dict[str, Any]:
@@ -469,6 +497,8 @@ class Client:
             payload=wire.encode(payload),
             reply_to=self._topics.client(self._name),
             correlation=correlation,
+            # Nobody waits for the reply after that.
+            expiry_s=max(1, math.ceil(self._wait_s)),
         )
         reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
         try:
@@ -648,7 +678,11 @@ class Client:
         if follower is None:
             return
         if levels[-1] == "state":
-            follower.state = Status(wire.decode(wire.RunState, payload).status)
+            state = wire.decode(wire.RunState, payload)
+            # Control planes that share a store publish in no common order.
+            if state.revision < follower.revision:
+                return
+            follower.state, follower.revision = Status(state.status), state.revision
         else:
             events = wire.decode(wire.RunEvents, payload).events
             follower.events += [msgspec.json.decode(bytes(event)) for event in events]

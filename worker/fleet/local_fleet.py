@@ -20,9 +20,10 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
+from worker.fleet.control.triggers.services import add_trigger_services
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import read_workflows
-from worker.fleet.messaging.in_memory import LocalBroker
+from worker.fleet.messaging.in_memory import LocalBroker, LocalTopicSource
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.fleet.worker.outbox import Outbox
@@ -68,6 +69,7 @@ async def local_fleet(
     control = ControlPlane(
         broker.bus(*topics.for_control()), processor, topics=topics, log=log, notifier=notifier
     )
+    add_trigger_services(control, lambda: LocalTopicSource(broker), log)
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
         async with Pool(size=capacity) as pool:
             executor = RunExecutor(pool, allowance)

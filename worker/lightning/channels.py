@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from worker.errors import WorkerError
+from worker.lightning.compression import ClientCompression
 from worker.lightning.serializer import (
     ChannelFrame,
     FrameError,
@@ -157,6 +158,8 @@ class ChannelSocket:
         return connect(
             self._url,
             max_size=SIZE_LIMIT_BYTES,
+            compression=None,
+            extensions=[ClientCompression()],
             ping_interval=None,
             open_timeout=OPEN_TIMEOUT_S,
             # The log of a worker must not hold a connection's token.

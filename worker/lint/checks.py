@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,8 +95,13 @@ def lint(file: Path, workflow: str | None = None) -> list[Finding]:
     """
     workflows = load_all(file, workflow=workflow, located=True)
     shared = background()
-    call = _lint_all(shared.pool, workflows)
+    call = lint_loaded(shared.pool, workflows)
     findings = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
+    return without_suppressed(workflows, findings)
+
+
+def without_suppressed(workflows: Sequence[Workflow], findings: Iterable[Finding]) -> list[Finding]:
+    """Leave out the findings that comments in the files suppress, and sort the others."""
     by_file: dict[str, list[Finding]] = {loaded.file: [] for loaded in workflows}
     for finding in dict.fromkeys(findings):
         by_file[finding.file].append(finding)
@@ -109,7 +114,8 @@ def _unsuppressed(file: str, findings: list[Finding]) -> list[Finding]:
     return unsuppressed(findings, read_text(Path(file)).splitlines() if is_file else (), file)
 
 
-async def _lint_all(pool: Pool, workflows: list[Workflow]) -> list[Finding]:
+async def lint_loaded(pool: Pool, workflows: Sequence[Workflow]) -> list[Finding]:
+    """Check workflows that were loaded with the positions of their values."""
     names = await _names(pool)
     return [item for workflow in workflows for item in await _lint(pool, workflow, names)]
 

@@ -32,7 +32,7 @@ from worker.core.events import (
     StepStart,
 )
 from worker.core.outcome import StepError
-from worker.core.status import STATUS_OF_REASON, Reason
+from worker.core.status import STATUS_OF_REASON, STATUSES, Reason
 from worker.errors import LoadError, UsageError
 from worker.replay.recording import read_recording
 from worker.replay.recording_lines import FORMAT, RecordingHeader, workflow_line
@@ -55,6 +55,7 @@ _RUN_KEYS = (
     "options",
     "name",
 )
+REASON_OF_STATUS = {status.value: row.reason for status, row in STATUSES.items() if row.reason}
 _LEVELS = ("debug", "info", "warn", "error")
 
 
@@ -111,8 +112,19 @@ def import_lightning(file: Path, target: Path) -> ImportedRecording:
     Raises :class:`LoadError` if ``file`` is not such a run.
     """
     document = read_document(file, located=True)
-    node = Cursor(document, document.root).mapping()
-    if not node.has("jobs") or not node.has("steps"):
+    run = _read_lightning(Cursor(document, document.root).mapping())
+    return _write(target, run.workflow, run.id, run.input, run.executions, "lightning")
+
+
+class _LightningRun(NamedTuple):
+    workflow: Workflow
+    id: str
+    input: Any
+    executions: Sequence[ImportedExecution]
+
+
+def _read_lightning(node: Cursor) -> _LightningRun:
+    if not is_lightning_run(node.value):
         node.fail("expected a Lightning run with its steps (jobs, triggers, edges, steps)")
     workflow = load({key: node.value[key] for key in _RUN_KEYS if node.has(key)})
     dataclips = {
@@ -122,8 +134,36 @@ def import_lightning(file: Path, target: Path) -> ImportedRecording:
     jobs = {step.id for step in workflow.steps}
     runs = sorted(_lightning_steps(node, dataclips, jobs), key=lambda run: run.started_us)
     input = dataclips.get(node.at("dataclip_id").name(""), runs[0].input if runs else {})
-    run_id = node.at("id").name(str(uuid.uuid4()))
-    return _write(target, workflow, run_id, input, runs, "lightning")
+    return _LightningRun(workflow, node.at("id").name(str(uuid.uuid4())), input, runs)
+
+
+def lightning_events(file: Path) -> tuple[AnyEvent, ...]:
+    """Return the events of a Lightning run, with the end that its ``state`` gives it, if any.
+
+    Raises :class:`LoadError` if ``file`` is not such a run.
+    """
+    document = read_document(file, located=True)
+    node = Cursor(document, document.root).mapping()
+    run = _read_lightning(node)
+    events = tuple(_events(run.workflow, run.id, run.executions))
+    state = node.at("state").name("")
+    reason = REASON_OF_STATUS.get(state)
+    if not state:
+        return events
+    if reason is None:
+        expected = ", ".join(REASON_OF_STATUS)
+        node.at("state").fail(f"unknown state '{state[:80]}' (expected one of {expected})")
+    end = events[-1]
+    assert isinstance(end, RunComplete)
+    error = None if reason == "success" else end.error
+    return *events[:-1], msgspec.structs.replace(
+        end, reason=reason, error=error, error_type=None, error_message=None
+    )
+
+
+def is_lightning_run(content: Any) -> bool:
+    """Return True for the JSON of a Lightning run with its steps."""
+    return isinstance(content, dict) and "jobs" in content and "steps" in content
 
 
 def _lightning_steps(

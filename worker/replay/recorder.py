@@ -24,10 +24,11 @@ from worker.runner.prepare import (
     configurations,
     input_text,
     limits_for,
+    secret_configurations,
 )
 from worker.sandbox.clock import ClockKind
 from worker.util.masking import collect_input_secrets, collect_secrets
-from worker.workflow.model import Workflow
+from worker.workflow.model import Step, Workflow
 from worker.workflow.save import to_execution_plan
 
 
@@ -43,7 +44,8 @@ class PreparedRecording:
         credentials = options.credentials or {}
         resolved, _ = configurations(workflow, credentials)
         collections = collections_of(workflow, options)
-        secrets = [*resolved.values(), *(collections.secrets if collections else ())]
+        secrets = secret_configurations(workflow, resolved)
+        secrets += collections.secrets if collections else ()
         self.scrubber = Scrubber(collect_secrets(secrets), patterns)
         self.header = RecordingHeader(
             run_id="",
@@ -64,8 +66,19 @@ class PreparedRecording:
             for step in workflow.steps
             if isinstance(step.configuration, Mapping)
         }
-        masked = replace(workflow, credentials=mask_configuration(workflow.credentials))
+        masked = replace(
+            workflow,
+            credentials=mask_configuration(workflow.credentials),
+            steps=tuple(map(_without_secrets, workflow.steps)),
+        )
         self.workflow = workflow_line(to_execution_plan(masked, inline))
+
+
+def _without_secrets(step: Step) -> Step:
+    configuration = step.state.get("configuration")
+    if not isinstance(configuration, Mapping):
+        return step
+    return replace(step, state={**step.state, "configuration": mask_configuration(configuration)})
 
 
 class Recorder:

@@ -26,7 +26,7 @@ from worker.adaptors.http.exchange import Exchange
 from worker.core.events import AnyEvent, RunComplete
 from worker.errors import LoadError
 from worker.replay.recording_content import RecordingContent
-from worker.replay.recording_file import is_recording_file, read_file
+from worker.replay.recording_file import is_recording_file, parse_content, read_bytes, read_file
 from worker.replay.recording_folder import is_recording_folder, read_folder
 from worker.replay.recording_lines import RecordingHeader
 from worker.workflow.load import load
@@ -55,6 +55,21 @@ class Recording:
         return bool(self.events) and isinstance(self.events[-1], RunComplete)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecording:
+    """Recording that was read where it is stored, to be replayed elsewhere."""
+
+    name: str
+    content: bytes | RecordingContent
+
+
+def read_stored(path: Path) -> StoredRecording:
+    """Read a recording without parsing it. Raises :class:`LoadError` if it cannot be read."""
+    # A folder of format 1 has many files: it is sent as what was read of it.
+    content = read_folder(path) if path.is_dir() else read_bytes(path)
+    return StoredRecording(name=str(path), content=content)
+
+
 def is_recording(path: Path) -> bool:
     """Return True for a recording in any format: a file, or a folder of version 1."""
     return is_recording_folder(path) if path.is_dir() else is_recording_file(path)
@@ -74,7 +89,23 @@ def read_recording(path: Path) -> Recording:
     Damage to the events, the requests or the dataclips is no error: see :class:`Recording`.
     Raises :class:`LoadError` if the description of the run, or its workflow, cannot be read.
     """
-    content = read_content(path)
+    return _recording(path, read_content(path))
+
+
+def parse_recording(stored: StoredRecording) -> Recording:
+    """Parse a recording that was read elsewhere, like :func:`read_recording`."""
+    content = stored.content
+    if isinstance(content, bytes):
+        content = parse_content(content, stored.name)
+    return _recording(Path(stored.name), content)
+
+
+def read_item(item: Path | StoredRecording) -> Recording:
+    """Read a recording from its place, or parse one that was read."""
+    return read_recording(item) if isinstance(item, Path) else parse_recording(item)
+
+
+def _recording(path: Path, content: RecordingContent) -> Recording:
     if content.header is None or content.plan is None:
         raise LoadError("; ".join(content.damage), file=str(path))
     return Recording(

@@ -50,16 +50,25 @@ def read_file(file: Path) -> RecordingContent:
 
     Raises :class:`LoadError` for another file, and for a recording of a newer version.
     """
+    return parse_content(read_bytes(file), str(file))
+
+
+def read_bytes(file: Path) -> bytes:
+    """Read a file. Raises :class:`LoadError` with the reason if it cannot be read."""
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
     except FileNotFoundError:
         raise LoadError(f"there is no such file{suggest_file(file)}", file=str(file)) from None
     except OSError as error:
         raise LoadError(f"cannot be read: {error.strerror}", file=str(file)) from error
+
+
+def parse_content(content: bytes, file: str) -> RecordingContent:
+    """Parse the bytes of a file, like :func:`read_file`."""
     if not begins_recording(content):
         message = "not a recording (worker run --record FILE writes one)"
-        raise LoadError(message, file=str(file))
-    reader = _LineReader(str(file))
+        raise LoadError(message, file=file)
+    reader = _LineReader(file)
     reader.read_all(content)
     return reader.content()
 

@@ -24,7 +24,7 @@ from worker.replay.divergence import Divergence, first_divergence
 from worker.replay.recording import Recording
 from worker.replay.scrub import Scrubber
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options, configurations
+from worker.runner.prepare import Options, configurations, secret_configurations
 from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
 from worker.util.json import dumps
@@ -33,6 +33,10 @@ from worker.workflow.model import Language, Step, Workflow
 
 EXTERNAL_REASONS = ("cancel", "lost", "exception")
 """Reasons that a replay cannot reproduce: only what came before such an end is compared."""
+
+
+_OWN = ("worker", "fleet")
+"""Origins of runs that this software executed: their steps run as they did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,13 @@ class Replay:
     divergence: Divergence | None
     scripted: tuple[str, ...]
     costs: tuple[CostChange, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The kind of the first difference, ``damaged`` for part of a recording, or ``same``."""
+        if self.divergence is not None:
+            return self.divergence.kind
+        return "damaged" if self.recording.damage else "same"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +102,9 @@ async def replay(
         moments_us={(run.job_id, run.number): run.start.timestamp for run in recorded},
         fuel=fuel or cost_of_run(recording.events) is not None,
     )
-    secrets = collect_secrets(configurations(played, header.credentials)[0].values())
-    host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
+    resolved, _ = configurations(played, header.credentials)
+    secrets = collect_secrets(secret_configurations(played, resolved))
+    host = ReplayHost(recording.exchanges, Scrubber(secrets).request, kept=header.origin != "fleet")
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     # A request that is missing is no divergence in a part, or for a step that did not run its code.
     cut = not recording.complete or _ended_externally(recording) or bool(part.end)
@@ -103,7 +115,7 @@ async def replay(
         result.events,
         [*host.divergences, *missing],
         partly=cut,
-        unlogged=tuple(script) if header.origin == "worker" else {step.id for step in played.steps},
+        unlogged=tuple(script) if header.origin in _OWN else {step.id for step in played.steps},
     )
     costed = events
     if fuel and workflow is not None and cost_of_run(events) is None:
@@ -185,7 +197,7 @@ def _script(
 
 
 def _cannot_run(recording: Recording, step: Step, chosen: Mapping[str, object]) -> bool:
-    if recording.header.origin == "worker":
+    if recording.header.origin in _OWN:
         # An adaptor that was missing when the run was recorded is not needed to run it again.
         installed = recording.header.adaptors
         return any(name in installed and name not in chosen for name in step.adaptors)

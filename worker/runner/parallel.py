@@ -48,6 +48,30 @@ class Work(Protocol[Item_contra, Result_co]):
         """Return the result of an item that has ended its process."""
 
 
+class WorkExecutor(Protocol):
+    """Executes work: in processes of this machine, or on other machines."""
+
+    def results_in_order(
+        self, work: Work[Item, Result], items: Sequence[Item], estimate_s: float
+    ) -> AsyncGenerator[Result, None]:
+        """Handle all items and yield the results in order; ``estimate_s`` is processor time.
+
+        Closing the generator ends what still executes.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Executes work in up to ``jobs`` processes of this machine."""
+
+    jobs: int
+
+    def results_in_order(
+        self, work: Work[Item, Result], items: Sequence[Item], estimate_s: float
+    ) -> AsyncGenerator[Result, None]:
+        return results_in_order(work, items, self.jobs, estimate_s)
+
+
 def worthwhile_processes(items: int, jobs: int, estimate_s: float) -> int:
     """Return how many processes are worth their start; up to 1, this process does the work."""
     return min(jobs, items, int(estimate_s / START_S))

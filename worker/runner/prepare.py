@@ -126,7 +126,7 @@ def prepare(
         redacts_payload=workflow.options.get("payload") == "openfn",
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
         secrets=(
-            *collect_secrets([*resolved.values(), workflow.credentials, *own_secrets]),
+            *collect_secrets([*secret_configurations(workflow, resolved), *own_secrets]),
             *collect_input_secrets(input),
         ),
         modules=options.modules,
@@ -229,6 +229,16 @@ def configurations(
         elif name or own:
             resolved[step.id] = {**(credentials[name] if name else {}), **own}
     return resolved, missing
+
+
+def secret_configurations(
+    workflow: Workflow, resolved: Mapping[str, Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """List all configurations of a run whose secrets are masked; ``resolved`` are the steps'."""
+    # No step gets the one of its default state, but it is in recordings and comparisons.
+    in_states = (step.state.get("configuration") for step in workflow.steps)
+    own = (content for content in in_states if isinstance(content, Mapping))
+    return [*resolved.values(), workflow.credentials, *own]
 
 
 def _conditions(plan: Plan) -> Iterator[tuple[str, str]]:

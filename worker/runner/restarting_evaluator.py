@@ -11,6 +11,7 @@ from worker.errors import UsageError
 from worker.runner.pool import background, start_evaluator
 from worker.runner.prepare import Options, prepare
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
+from worker.util.machine_clock import now_us
 from worker.workflow.model import Workflow
 
 
@@ -23,13 +24,20 @@ class RestartingEvaluator:
         self._evaluator: ConditionEvaluator | None = None
 
     def __call__(self, step: str, states: Sequence[str]) -> list[EdgesEvaluated]:
+        return self._ready().evaluate_all(step, states)
+
+    def evaluate(self, step: str, state: str, *, cpu_s: float) -> EdgesEvaluated:
+        """Evaluate the open edges of a step over one state, within a processor time."""
+        return self._ready().evaluate(step, state, now_us=now_us(), seed=None, cpu_s=cpu_s)
+
+    def _ready(self) -> ConditionEvaluator:
         if self._evaluator is None or self._evaluator.closed:
             shared = background()
             call = start_evaluator(shared.pool, self._request)
             self._evaluator = asyncio.run_coroutine_threadsafe(call, shared.loop).result()
             if error := self._evaluator.startup_error():
                 raise UsageError(f"the workflow cannot run: {error.message}")
-        return self._evaluator.evaluate_all(step, states)
+        return self._evaluator
 
     def close(self) -> None:
         """Release the process."""

@@ -25,7 +25,7 @@ def _close_channels() -> None:
 # A copy of a channel in a fork of this process would keep the child alive after both of us.
 os.register_at_fork(after_in_child=_close_channels)
 
-ZYGOTE = ("worker.sandbox.child.zygote", "[[], []]")
+ZYGOTE = ("worker.sandbox.child.zygote", "")
 """The zygote of most runs, whose realm has neither installed adaptors nor locale data."""
 
 

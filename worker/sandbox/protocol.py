@@ -33,6 +33,9 @@ READ_BYTES = 1 << 18
 EXIT_OUT_OF_MEMORY = 77
 """Exit code of a process that has no memory left to write an event."""
 
+EXIT_UNLOADED = 78
+"""Exit code of the process that makes a realm's image, where a bundle does not load."""
+
 MAX_LOAD_CPU_S = 10.0
 """Processor time in which a realm must load, all its bundles included; then SIGPROF ends it."""
 

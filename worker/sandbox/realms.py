@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from worker.engine.failures import ScriptError
 from worker.engine.image import Image
 from worker.engine.machine_code import MachineCode
 from worker.engine.shared import prepared_files, runtime
 from worker.sandbox.javascript.engine import image_with, is_image_prepared
-from worker.sandbox.protocol import MAX_LOAD_CPU_S, RealmContents
+from worker.sandbox.protocol import EXIT_UNLOADED, MAX_LOAD_CPU_S, RealmContents
+from worker.util.cache_folder import root
+
+_MAKER = "worker.sandbox.child.realm_maker"
 
 
 def prepare_realm(contents: RealmContents) -> Image:
@@ -20,25 +25,40 @@ def prepare_realm(contents: RealmContents) -> Image:
     Raises :class:`ScriptError` where a bundle fails to load, and ``OSError`` where it is missing.
     """
     bundles = {name: Path(file).read_text("utf-8") for name, file in contents.bundles}
-    # Before the clock starts: the engine itself takes seconds, once on a machine.
     runtime(metered=contents.metered)
     if not is_image_prepared(bundles, contents.libraries):
         # Plain code makes all images: they hold the same bytes, and metered code is slower.
         runtime()
-    with _load_deadline():
-        return image_with(bundles, contents.libraries)
+    # Bundles are code of others: they never run in a process that forks runs, or in the command.
+    return image_with(bundles, contents.libraries, make=_make_apart if bundles else None)
 
 
-@contextlib.contextmanager
-def _load_deadline() -> Iterator[None]:
-    # The default action of SIGPROF ends the process. A Python handler would not run while the
-    # engine is inside a bundle, and the engine's own deadline needs a thread, which does not live
-    # on in forked processes.
-    signal.setitimer(signal.ITIMER_PROF, MAX_LOAD_CPU_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+def _make_apart(bundles: Mapping[str, str], libraries: Sequence[str]) -> bytes:
+    """Return the image of a realm that a confined process loads. Raises :class:`ScriptError`."""
+    # Once for each set of bundles on a machine: other starts do without the module.
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", "-m", _MAKER, str(root().absolute())],
+        input=json.dumps({"bundles": bundles, "libraries": list(libraries)}).encode(),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return done.stdout
+    raise ScriptError(_reason(done.returncode, done.stdout))
+
+
+def _reason(code: int, output: bytes) -> str:
+    match code:
+        case code if code == EXIT_UNLOADED:
+            return output.decode()
+        case code if code == -signal.SIGPROF:
+            return f"it took more than {MAX_LOAD_CPU_S:g} s of processor time"
+        case code if code == -signal.SIGSYS:
+            return "it made a system call that is forbidden"
+        case _:
+            return f"the process that loads it ended with {code}"
 
 
 def is_engine_prepared(*, metered: bool = False) -> bool:

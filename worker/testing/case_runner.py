@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.runner.parallel import Handler, results_in_order
+from worker.runner.parallel import Handler, LocalExecutor, WorkExecutor
 from worker.runner.pool import Pool, background
 from worker.runner.result import Result
 from worker.testing.assertions import mismatches
@@ -58,14 +58,17 @@ async def run_cases(cases: Sequence[Case], jobs: int) -> AsyncIterator[CaseResul
 
 
 async def run_cases_in_parallel(
-    cases: Sequence[Case], jobs: int, *, keep_runs: bool
+    cases: Sequence[Case], executor: int | WorkExecutor, *, keep_runs: bool
 ) -> AsyncGenerator[CaseResult, None]:
     """Run cases like :func:`run_cases`, but many of them in processes of their own.
 
-    Without ``keep_runs``, the results of their runs are left out.
+    ``executor`` is a number of processes, or what executes instead of them. Without ``keep_runs``,
+    the results of the runs are left out.
     """
     work = _CaseWork(tuple(cases), keep_runs)
-    outcomes = results_in_order(work, range(len(cases)), jobs, _estimate_s(cases))
+    if isinstance(executor, int):
+        executor = LocalExecutor(executor)
+    outcomes = executor.results_in_order(work, range(len(cases)), _estimate_s(cases))
     async with aclosing(outcomes):
         left = iter(cases)
         async for runs, texts, seconds in outcomes:

@@ -31,6 +31,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from worker.lightning.compression import ServerCompression
 from worker.lightning.serializer import (
     MAX_FRAME_BYTES,
     ChannelFrame,
@@ -142,6 +143,8 @@ class Server:
             self._port,
             process_request=self._admit,
             max_size=MAX_FRAME_BYTES,
+            compression=None,
+            extensions=[ServerCompression()],
             ping_interval=None,
         )
         self._port = next(iter(self._server.sockets)).getsockname()[1]

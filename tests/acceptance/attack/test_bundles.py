@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +19,12 @@ from tests.support.helpers import COMMON, check_events, logs, workflow
 from worker.adaptors import cache
 from worker.engine.failures import ScriptError
 from worker.runner.pool import Pool
+from worker.sandbox import realms
+from worker.sandbox.confinement.layers import missing_layers
 from worker.sandbox.javascript.engine import load_realm
 from worker.sandbox.parent import process_pool
 from worker.sandbox.parent.run_process import EXIT_TIMEOUT_S
+from worker.util.cache_folder import root
 
 EVIL = "@evil/adaptor@1.0.0"
 EXPORTS = "globalThis.__adaptor = { seen: () => globalThis.kept, fn: (f) => f };"
@@ -183,6 +189,23 @@ async def test_a_bundle_does_not_load() -> None:
         assert (result.status, result.error_type) == ("exception", "AdaptorError"), result.error
         assert "no" in result.error_message
         assert (await run(pool, step("fn((state) => state)", "a"))).status == "success"
+
+
+@pytest.mark.skipif(bool(missing_layers()), reason="this system cannot confine runs")
+def test_a_bundle_loads_in_a_confined_process() -> None:
+    """Tries to break out of the engine while it loads, before anything is confined."""
+    line = [sys.executable, "-I", "-m", realms._MAKER, str(root())]
+    contents = {"bundles": {EVIL: "for (;;);"}, "libraries": []}
+    with subprocess.Popen(line, stdin=subprocess.PIPE, env={}) as maker:
+        assert maker.stdin is not None
+        maker.stdin.write(json.dumps(contents).encode())
+        maker.stdin.close()
+        status = Path(f"/proc/{maker.pid}/status")
+        while "Seccomp:\t2" not in (text := status.read_text()):
+            assert maker.poll() is None
+            time.sleep(0.01)
+        maker.kill()
+    assert "NoNewPrivs:\t1" in text
 
 
 @pytest.mark.slow

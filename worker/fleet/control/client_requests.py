@@ -30,6 +30,7 @@ from worker.fleet.control.policy import (
     Policy,
     Right,
 )
+from worker.fleet.control.run_content import input_of
 from worker.fleet.control.store import queries
 from worker.fleet.control.store.deployments import deployed_names
 from worker.fleet.control.triggers.deploying import DeploymentHandler, present_workflow
@@ -92,6 +93,7 @@ class RequestHandler:
             "order": get_order,
             "runs": list_runs,
             "run": get_run,
+            "input": get_input,
             "events": list_events,
             "workers": list_workers,
             "alerts": list_alerts,
@@ -570,7 +572,8 @@ def add_run(
             retries=retries,
         )
     )
-    return order
+    # As it is with the run's status.
+    return uow.transaction.order(order.id) or order
 
 
 # --- cancel ---------------------------------------------------------------------------------------
@@ -662,6 +665,12 @@ def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
         "stale_reports": queries.count_stale_reports(connection, run.id),
         "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
     }
+
+
+def get_input(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+    """Return the input of a run, without the configuration that it may hold."""
+    stored = uow.transaction.dataclip(*input_of(find_run(uow, ref.id)))
+    return {"input": views.input_without_secrets(stored or "{}")}
 
 
 def list_events(uow: UnitOfWork, query: wire.EventQuery) -> Any:

@@ -6,11 +6,12 @@ because workers repeat them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy import Connection
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import run_content, worker_messages
@@ -31,13 +32,12 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
-from worker.fleet.control.store import deployments
-from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.triggers.cron import delete_old_ticks, fire_due
 from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
 from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
+from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unique_orders import release_key
 from worker.fleet.control.unit_of_work import (
     MessageRefused,
@@ -65,6 +65,7 @@ _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
     "fetch": worker_messages.fetch,
     "chunk": worker_messages.chunk,
 }
+T = TypeVar("T")
 RETENTION_INTERVAL_US = 60_000_000
 CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
@@ -99,6 +100,7 @@ class MessageProcessor:
         self._token = token
         self._pending_claims: dict[str, PendingClaim] = {}
         self._run_contents = RunContentCache()
+        self._contacts: dict[str, tuple[str, int]] = {}
         self._connected_since_us: int | None = None
         self._last_tick_us = 0
         self._store_was_away = False
@@ -110,6 +112,11 @@ class MessageProcessor:
     def limit_messages(self, max_bytes: int) -> None:
         """Publish no message that is larger than ``max_bytes``."""
         self._settings = replace(self._settings, max_message_bytes=max_bytes)
+
+    def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
+        """Use another policy and other workflows from now on."""
+        self._policy = policy
+        self._requests = RequestHandler(policy, registry)
 
     # --- batches ----------------------------------------------------------------------------------
 
@@ -138,7 +145,7 @@ class MessageProcessor:
             uow = self._unit_of_work(transaction, now_us)
             _prefetch(uow, batch)
             for inbound in batch:
-                uow.topic = inbound.message.topic
+                uow.topic, uow.is_retained = inbound.message.topic, inbound.message.retain
                 try:
                     self._handle(uow, inbound)
                 except MessageRefused as refusal:
@@ -157,7 +164,7 @@ class MessageProcessor:
         if (late or self._store_was_away) and self._connected_since_us is not None:
             self._connected_since_us = now_us
             self._leases_restart = True
-        outgoing = self._in_store(lambda: self._tick(now_us))
+        outgoing = self._in_store(lambda: self._tick(now_us, now_us - since_last))
         self._store_was_away = self._leases_restart = False
         return outgoing
 
@@ -180,10 +187,19 @@ class MessageProcessor:
         outgoing = self._in_store(in_transaction)
         return results, outgoing
 
-    def live_triggers(self, *kinds: str) -> list[LiveTrigger]:
-        """List the live triggers of some kinds."""
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Return the result of a query."""
         with self._store.read() as connection:
-            return deployments.live_triggers(connection, kinds)
+            return query(connection)
+
+    def holds_lock(self, key: int) -> bool:
+        """Return True while this control plane holds a lock of the store."""
+        return self._store.holds_lock(key)
+
+    def mark_replied(self, order_ids: Sequence[str]) -> None:
+        """Record that the replies of orders were sent."""
+        with self._store.transaction() as transaction:
+            mark_replied(transaction.connection, order_ids)
 
     def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
         try:
@@ -194,11 +210,16 @@ class MessageProcessor:
             self._pending_claims.clear()
             raise
 
-    def _tick(self, now_us: int) -> Outgoing:
+    def _tick(self, now_us: int, last_us: int) -> Outgoing:
         with self._store.transaction() as transaction:
             uow = self._unit_of_work(transaction, now_us)
             if self._leases_restart:
                 transaction.cap_leases(uow.lease_end)
+            if self._leases_restart and self._settings.shared:
+                # What was committed before the pause may have been published after it, behind newer
+                # states of other control planes.
+                since_us = last_us - CHECKPOINT_INTERVAL_US
+                self._publish_states(uow, transaction.changed_since(since_us))
             self._expire_leases(uow)
             reject_late_runs(uow)
             queue_due_runs(uow)
@@ -267,6 +288,7 @@ class MessageProcessor:
             claims,
             self._secrets,
             self._run_contents,
+            self._contacts,
         )
 
     def _committed(self, uow: UnitOfWork) -> Outgoing:
@@ -377,12 +399,27 @@ class MessageProcessor:
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
+        if self._settings.shared:
+            demands = self._own_claims(uow, demands)
+            demand = sum(demands.values())
         picked = RunSelector(uow.transaction, self._policy, uow.now_us).select(demand)
         assigned: dict[str, list[str]] = {}
         for worker, run_id in distribute(demands, picked):
             assigned.setdefault(worker, []).append(run_id)
         for worker, run_ids in assigned.items():
             self._lease_runs(uow, worker, run_ids)
+
+    def _own_claims(self, uow: UnitOfWork, demands: Mapping[str, int]) -> dict[str, int]:
+        """Return the demands of the claims that no other control plane answers or has answered."""
+        if not uow.transaction.queues(1):
+            return {}
+        claims = {uow.pending_claims[worker].claim_id: worker for worker in demands}
+        locked = uow.transaction.lock_claims(claims)
+        # In a statement of its own, which sees what was committed before the locks.
+        for claim_id in uow.transaction.answered_claims(locked):
+            del uow.pending_claims[claims[claim_id]]
+            locked.remove(claim_id)
+        return {claims[claim_id]: demands[claims[claim_id]] for claim_id in locked}
 
     def _lease_runs(self, uow: UnitOfWork, worker: str, run_ids: Sequence[str]) -> None:
         claim = uow.pending_claims.pop(worker)

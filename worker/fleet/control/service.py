@@ -9,15 +9,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
 
 from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
+from worker.fleet.control.policy import Policy
+from worker.fleet.control.store import deployments
+from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import StoreUnavailable
+from worker.fleet.control.triggers.dead_letters import DeadLetter
+from worker.fleet.control.triggers.firing import Fired, Firing
+from worker.fleet.control.triggers.results import (
+    DueReply,
+    OrderResult,
+    due_replies,
+    results_of,
+)
 from worker.fleet.control.unit_of_work import Outgoing
+from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
 from worker.fleet.messaging.instance_id import incarnation
@@ -35,6 +49,8 @@ MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
+# The key of the lock of the control plane that receives the messages of topic triggers.
+_TOPIC_LOCK = 7_205_759_405
 
 
 def control_will(topics: Topics, id: str) -> Message:
@@ -43,7 +59,7 @@ def control_will(topics: Topics, id: str) -> Message:
 
 
 def _presence(topics: Topics, id: str, *, online: bool) -> Message:
-    presence = wire.Presence(incarnation=id, online=online, version=VERSION)
+    presence = wire.Presence(incarnation=id, online=online, version=VERSION, protocol=wire.PROTOCOL)
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
@@ -82,10 +98,14 @@ class ControlPlane:
         self.connected = asyncio.Event()
         self.store_outage = ""
         """Why the database cannot be used; empty while it can."""
-        self._call_began: float | None = None
+        self._calls_began: list[float] = []
+        self._services: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self.triggers_changed = asyncio.Event()
+        self.order_ended = asyncio.Event()
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.triggered: Counter[str] = Counter()
 
     @property
     def undelivered_alerts(self) -> int:
@@ -97,18 +117,79 @@ class ControlPlane:
         """Why the control plane cannot work at present; empty while it can."""
         if self.store_outage:
             return self.store_outage
-        began = self._call_began
-        if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
+        began = min(self._calls_began, default=monotonic_s())
+        if (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
         return "" if self.connected.is_set() else "not connected to the broker"
+
+    def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
+        """Use another policy and other workflows, from the next batch on."""
+        # On the thread of the processor, so that no batch sees a part of the change.
+        self._thread.submit(self._processor.reload, policy, registry)
+
+    def add_service(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Add a service that runs as long as the control plane does."""
+        self._services.append(run)
+
+    # --- for services of triggers -----------------------------------------------------------------
+
+    async def fire(self, items: Sequence[Firing | DeadLetter]) -> list[Fired]:
+        """Make the orders of messages and calls; return after the commit."""
+        if not items:
+            return []
+        results, outgoing = await self._on_thread(
+            lambda: self._processor.fire(items, self._clock.now_us())
+        )
+        self._publish(outgoing)
+        return results
+
+    async def live_triggers(self, *kinds: str) -> list[LiveTrigger]:
+        """List the live triggers of some kinds."""
+        return await self._read(lambda connection: deployments.live_triggers(connection, kinds))
+
+    async def past_topics(self) -> set[str]:
+        """Return topics of triggers that are not live any more."""
+        return await self._read(deployments.past_topics)
+
+    async def results_of(self, order_ids: Sequence[str]) -> dict[str, OrderResult]:
+        """Return the results of those orders that have ended."""
+        return await self._read(lambda connection: results_of(connection, order_ids))
+
+    async def due_replies(self) -> list[DueReply]:
+        """List replies to send."""
+        return await self._read(due_replies)
+
+    async def mark_replied(self, order_ids: Sequence[str]) -> None:
+        await self._on_thread(lambda: self._processor.mark_replied(order_ids))
+
+    async def holds_topic_lock(self) -> bool:
+        """Return True on the one control plane of a store that receives messages of topics."""
+        return await self._on_thread(lambda: self._processor.holds_lock(_TOPIC_LOCK))
+
+    async def confirm(self, message: Message) -> None:
+        """Publish a message, and wait until the broker has it."""
+        await self._bus.confirm(message)
+
+    async def _read(self, query: Callable[[Connection], T]) -> T:
+        return await self._on_thread(lambda: self._processor.read(query))
+
+    # --- messages ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Work until cancelled; a batch that has begun is finished first."""
         try:
             async with self._bus:
+                tasks = [asyncio.create_task(self._serve())]
+                tasks += [asyncio.create_task(service()) for service in self._services]
                 try:
-                    await self._serve()
+                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
                 finally:
+                    # The services first: their last orders are still published.
+                    for task in reversed(tasks):
+                        task.cancel()
+                        await asyncio.gather(task, return_exceptions=True)
                     await self._alerts.close()
         finally:
             self._thread.shutdown(wait=True)
@@ -173,7 +254,8 @@ class ControlPlane:
         """Make a call that uses the database, and repeat it until the database is available."""
         failures = 0
         while True:
-            self._call_began = monotonic_s()
+            began = monotonic_s()
+            self._calls_began.append(began)
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
             except StoreUnavailable as error:
@@ -185,7 +267,7 @@ class ControlPlane:
                 await asyncio.sleep(_store_pause_s(failures))
                 continue
             finally:
-                self._call_began = None
+                self._calls_began.remove(began)
             if failures:
                 self.store_outage = ""
                 self._log.warning("store.available", failures=failures)
@@ -194,6 +276,11 @@ class ControlPlane:
     def _publish(self, outgoing: Outgoing) -> None:
         for message in outgoing.messages:
             self._bus.publish(self._encode(message))
+        if outgoing.deployed:
+            self.triggers_changed.set()
+        if outgoing.ended:
+            self.order_ended.set()
+        self.triggered += outgoing.triggered
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
         self.ended.update({status.value: count for status, count in outgoing.ended.items()})

@@ -23,8 +23,6 @@ from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topics import Topics
 
 ALERTING = (Status.EXCEPTION, Status.LOST)
-STATE_EXPIRY_S = 7 * 86_400
-"""How long the broker retains the state of a final run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +33,8 @@ class Settings:
     worker has to come back after its connection broke. ``retain_s``: how long ended orders are
     stored, 0 for ever. ``max_payload_bytes``: the largest order and the largest event.
     ``max_message_bytes``: the largest message that is published. ``lost_retries``: how often an
-    order of an idempotent workflow gets a new run after a lost one.
+    order of an idempotent workflow gets a new run after a lost one. ``state_expiry_s``: how long
+    the broker retains the state of a final run. ``shared``: other control planes use the store too.
     """
 
     lease_s: float = 10.0
@@ -44,6 +43,8 @@ class Settings:
     max_payload_bytes: int = 32 * 1024 * 1024
     max_message_bytes: int = MAX_MESSAGE_BYTES
     lost_retries: int = 3
+    state_expiry_s: int = 86_400
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +88,8 @@ class Outgoing:
 class MessageRefused(Exception):
     """A message that is refused, and changes nothing.
 
-    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, busy, defect; of an order
-    without a response topic also the code of its failure: invalid, conflict.
+    ``kind``: malformed, oversized, forged, unknown, reply_topic, stale, busy, taken, outdated,
+    defect; of an order without a response topic also the code of its failure: invalid, conflict.
     """
 
     def __init__(self, kind: str, message: str, topic: str = "") -> None:
@@ -112,6 +113,8 @@ class UnitOfWork:
     ``reply_to`` the topic of its reply. ``ended`` are the runs that ended in this transaction.
     ``missing`` are the hashes of contents that the message refers to and that are not stored.
     ``deployed`` caches the present versions of deployed workflows, by project and name.
+    ``contacts`` are the incarnations that were heard of, and when that was written last, by the
+    names of workers. ``is_retained``: the message that is being handled was published earlier.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class UnitOfWork:
         pending_claims: dict[str, PendingClaim],
         secrets: InlineSecrets,
         run_contents: RunContentCache,
+        contacts: dict[str, tuple[str, int]],
     ) -> None:
         self.transaction = transaction
         self.now_us = now_us
@@ -131,6 +135,8 @@ class UnitOfWork:
         self.pending_claims = pending_claims
         self.secrets = secrets
         self.run_contents = run_contents
+        self.contacts = contacts
+        self.is_retained = False
         self.outgoing = Outgoing()
         self.ended: list[RunRecord] = []
         self.topic = ""
@@ -142,8 +148,12 @@ class UnitOfWork:
         self._timestamps = 0
 
     @property
+    def lease_us(self) -> int:
+        return int(self.settings.lease_s * 1e6)
+
+    @property
     def lease_end(self) -> int:
-        return self.now_us + int(self.settings.lease_s * 1e6)
+        return self.now_us + self.lease_us
 
     def next_timestamp(self) -> int:
         """Return a time close to now, later than that of the call before: it orders runs."""
@@ -188,7 +198,7 @@ class UnitOfWork:
         if applied.status is run.status:
             self.transaction.put_run(applied)
             return applied
-        applied = replace(applied, changed=self.now_us)
+        applied = replace(applied, changed=self.now_us, revision=run.revision + 1)
         self.transaction.put_run(applied)
         self._status_changed(applied)
         return applied
@@ -199,7 +209,7 @@ class UnitOfWork:
         if order is not None and order.last_run == run.id:
             late = run.status is Status.REJECTED
             reason = run.error_message if late else order.reason
-            order = replace(order, status=run.status, reason=reason)
+            order = replace(order, status=run.status, reason=reason, revision=order.revision + 1)
             self.transaction.put_order(order)
             self.publish_order_state(order)
         if run.final:
@@ -212,13 +222,13 @@ class UnitOfWork:
     def publish_run_state(self, run: RunRecord) -> None:
         """Publish the retained state of a run."""
         # Final states expire at the broker: it would collect them for ever.
-        expiry_s = STATE_EXPIRY_S if run.final else 0
+        expiry_s = self.settings.state_expiry_s if run.final else 0
         topic = self.topics.run(run.id, "state")
         self.publish(topic, views.run_state(run), retain=True, expiry_s=expiry_s)
 
     def publish_order_state(self, order: WorkOrder) -> None:
         """Publish the retained state of an order."""
-        expiry_s = STATE_EXPIRY_S if STATUSES[order.status].final else 0
+        expiry_s = self.settings.state_expiry_s if STATUSES[order.status].final else 0
         topic = self.topics.order(order.id)
         self.publish(topic, views.order_state(order), retain=True, expiry_s=expiry_s)
 

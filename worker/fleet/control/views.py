@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ def run_state(run: RunRecord) -> wire.RunState:
         error_type=run.error_type,
         error_message=run.error_message,
         skew=run.skew,
+        revision=run.revision,
         not_before=run.not_before or None,
         start_by=run.start_by,
         retries=run.retries,
@@ -45,6 +47,7 @@ def order_state(order: WorkOrder) -> wire.OrderState:
         runs=order.runs,
         reason=order.reason,
         last_run=order.last_run,
+        revision=order.revision,
         unique=order.unique_key,
         tags=order.tags.split(),
     )
@@ -58,6 +61,12 @@ def plan_without_secrets(plan: str) -> dict[str, Any]:
             del step["configuration"]
     document["workflow"].pop("credentials", None)
     return document
+
+
+def input_without_secrets(input: str) -> dict[str, Any]:
+    """Remove the configuration from an input."""
+    state: dict[str, Any] = json.loads(input)
+    return {key: value for key, value in state.items() if key != "configuration"}
 
 
 def alert(run: RunRecord) -> wire.Alert:

@@ -31,9 +31,13 @@ from worker.fleet.control.lifecycle import (
 from worker.fleet.control.store.transaction import EventRow, WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
+from worker.fleet.control.worker_names import holder, record_contact, refuse_name
 from worker.fleet.messaging import messages as wire
+from worker.version import VERSION
 
 _ENVELOPE_BYTES = 512
+RENEWALS_PER_LEASE = 20
+"""A lease that has just been renewed by another control plane is not written again."""
 MAX_ERROR_TYPE, MAX_ERROR_MESSAGE = 200, 10_000
 """How many characters of a run's error are stored with the run."""
 
@@ -46,6 +50,10 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     replaced = known is not None and presence.incarnation != known.incarnation
     if replaced and not presence.online:
         raise MessageRefused("stale", f"incarnation {presence.incarnation} has been replaced")
+    if replaced and known is not None and known.online and uow.is_retained:
+        raise MessageRefused("stale", f"incarnation {known.incarnation} holds the name by now")
+    if presence.online and (other := holder(uow, worker, presence.incarnation)) is not None:
+        refuse_name(uow, worker, presence.incarnation, other)
     uow.transaction.put_worker(
         WorkerRow(
             name=worker,
@@ -55,6 +63,8 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             capacity=presence.capacity,
             version=presence.version,
             since=uow.now_us,
+            heard=uow.now_us,
+            host=presence.host,
         )
     )
     pending = uow.pending_claims.get(worker)
@@ -66,11 +76,28 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             uow.apply(run, WorkerDisconnected(expires=grace_end))
 
 
+def _check_protocol(uow: UnitOfWork, worker: str, protocol: int) -> None:
+    """Refuse the message of a worker whose protocol is another one."""
+    if protocol == wire.PROTOCOL:
+        return
+    older, newer = "worker", "control plane"
+    if protocol > wire.PROTOCOL:
+        older, newer = newer, older
+    text = (
+        f"worker '{worker}' uses protocol {protocol}, and the control plane {wire.PROTOCOL}: "
+        f"update the {older} to the version of the {newer} (this one is {VERSION})"
+    )
+    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(outdated=text))
+    raise MessageRefused("outdated", text)
+
+
 # --- claims and leases ----------------------------------------------------------------------------
 
 
 def claim(uow: UnitOfWork, worker: str, claim: wire.Claim) -> None:
     """Queue a claim for runs. A repeated claim is answered with the runs that it got."""
+    _check_protocol(uow, worker, claim.protocol)
+    record_contact(uow, worker, claim.incarnation)
     claimed = uow.transaction.runs_of_claim(claim.claim_id)
     if claimed:
         # Runs that have started since are known to the worker: the assignment arrived.
@@ -139,6 +166,7 @@ def _confirm_start(uow: UnitOfWork, run: RunRecord) -> bool:
 
 def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
     """Renew leases. The response commands the worker to cancel or abandon runs."""
+    record_contact(uow, worker, heartbeat.incarnation)
     uow.transaction.load_runs(lease.run_id for lease in heartbeat.leases)
     cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
     for lease in heartbeat.leases:
@@ -147,7 +175,9 @@ def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
         if run is None:
             abandon.append(attempt)
             continue
-        uow.apply(run, Renewed(expires=uow.lease_end))
+        # All control planes hear a heartbeat; one of them writes it.
+        if not 0 <= uow.lease_end - run.expires < uow.lease_us // RENEWALS_PER_LEASE:
+            uow.apply(run, Renewed(expires=uow.lease_end))
         # Repeated with each heartbeat: the command at the time of the request may be lost.
         if run.cancelling:
             cancel.append(attempt)

@@ -21,9 +21,9 @@ MAX_BATCH, MAX_BATCH_BYTES = 256, 4 * 1024 * 1024
 class Message:
     """A message.
 
-    ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation data. A retained
+    ``reply_to`` and ``correlation`` are MQTT 5's response topic and correlation data. A
     message expires after ``expiry_s`` seconds, 0 for never. ``bulk`` marks a part of a large
-    content, which others need not wait for.
+    content, which others need not wait for. ``properties`` are MQTT 5's user properties.
     """
 
     topic: str
@@ -34,6 +34,7 @@ class Message:
     expiry_s: int = 0
     content_type: str = "application/json"
     bulk: bool = False
+    properties: tuple[tuple[str, str], ...] = ()
 
 
 class BrokerRefusal(WorkerError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Self
 
 from worker.fleet.messaging.bus import Arrival, Connected, Disconnected, Inbox, Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
+from worker.fleet.messaging.topic_source import Subscription, TopicInbox, TopicMessage
 
 
 class LocalBroker:
@@ -16,6 +17,7 @@ class LocalBroker:
     def __init__(self) -> None:
         self._connected: list[LocalBus] = []
         self._retained: dict[str, Message] = {}
+        self.sources: list[LocalTopicSource] = []
 
     def bus(self, *filters: str, will: Message | None = None) -> LocalBus:
         """Create a bus for one participant, which subscribes to ``filters``."""
@@ -27,9 +29,17 @@ class LocalBroker:
         self.deliver_retained(bus, bus.filters)
 
     def deliver_retained(self, bus: LocalBus, filters: Iterable[str]) -> None:
-        for message in self._retained.values():
-            if any(matches(filter, message.topic) for filter in filters):
-                bus.deliver(message)
+        for message in self.retained_on(filters):
+            bus.deliver(message)
+
+    def retained_on(self, filters: Iterable[str]) -> list[Message]:
+        """List the retained messages that filters cover."""
+        wanted = list(filters)
+        return [
+            message
+            for message in self._retained.values()
+            if any(matches(filter, message.topic) for filter in wanted)
+        ]
 
     def disconnect(self, bus: LocalBus) -> None:
         if bus in self._connected:
@@ -46,6 +56,8 @@ class LocalBroker:
         for bus in self._connected:
             if bus.subscribes_to(message.topic):
                 bus.deliver(live)
+        for source in self.sources:
+            source.deliver(live)
 
 
 class LocalBus:
@@ -113,3 +125,48 @@ def matches(filter: str, topic: str) -> bool:
         if index >= len(levels) or level not in ("+", levels[index]):
             return False
     return len(pattern) == len(levels)
+
+
+class LocalTopicSource:
+    """A source of messages for triggers on a :class:`LocalBroker`."""
+
+    def __init__(self, broker: LocalBroker) -> None:
+        self._broker = broker
+        self._inbox = TopicInbox()
+        self._subscriptions: dict[str, Subscription] = {}
+
+    async def __aenter__(self) -> Self:
+        self._broker.sources.append(self)
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        self._broker.sources.remove(self)
+
+    def subscribe(
+        self, subscriptions: Mapping[str, Subscription], stale: Iterable[str] = ()
+    ) -> None:
+        new = subscriptions.keys() - self._subscriptions.keys()
+        self._subscriptions = dict(subscriptions)
+        accepted = [filter for filter in new if subscriptions[filter].retained]
+        for message in self._broker.retained_on(accepted):
+            self.deliver(message)
+
+    async def receive(self, wait_s: float) -> list[TopicMessage]:
+        return await self._inbox.take(wait_s)
+
+    def acknowledge(self, messages: Iterable[TopicMessage]) -> None:
+        """Forget nothing: messages in memory are delivered once."""
+
+    def deliver(self, message: Message) -> None:
+        if any(matches(filter, message.topic) for filter in self._subscriptions):
+            self._inbox.put(
+                TopicMessage(
+                    topic=message.topic,
+                    payload=message.payload,
+                    qos=1,
+                    retain=message.retain,
+                    properties=dict(message.properties),
+                    reply_to=message.reply_to,
+                    correlation=message.correlation,
+                )
+            )

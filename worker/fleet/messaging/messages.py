@@ -42,8 +42,12 @@ class WireError(ValueError):
     """A message that does not match its type."""
 
 
-class Payload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The base of all message types. Unknown fields are errors."""
+PROTOCOL = 1
+"""The version of these messages. A field may be added in it; all else needs the next version."""
+
+
+class Payload(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The base of all message types. Unknown fields are ignored: a newer peer may send them."""
 
 
 T = TypeVar("T")
@@ -129,7 +133,8 @@ class MissingContent(Payload, frozen=True, tag="missing"):
 class Presence(Payload, frozen=True):
     """The presence of a worker or a control plane; its will has ``online`` false.
 
-    ``incarnation`` is a new id for each start of the process.
+    ``incarnation`` is a new id for each start of the process, ``protocol`` the version of its
+    messages: 0 are those before versions, which no other version mixes with.
     """
 
     incarnation: Id
@@ -137,6 +142,8 @@ class Presence(Payload, frozen=True):
     capacity: Annotated[int, Meta(ge=0, le=100_000)] = 0
     draining: bool = False
     version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
+    host: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
+    protocol: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class Claim(Payload, frozen=True):
@@ -145,6 +152,7 @@ class Claim(Payload, frozen=True):
     claim_id: Id
     demand: Annotated[int, Meta(ge=0, le=1000)]
     incarnation: Id
+    protocol: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class Lease(Payload, frozen=True):
@@ -357,11 +365,26 @@ def report_number(payload: bytes) -> int | None:
 Response = Assignment | Starts | Acks | Fetched | ChunkStored | MissingContent
 
 
+class NameRefusal(Payload, frozen=True):
+    """The name of ``incarnation`` is held by another one, the ``holder``, ``since`` a time."""
+
+    incarnation: Id
+    holder: Id
+    host: str
+    since: int
+
+
 class Command(Payload, frozen=True):
-    """A command to a worker: stop runs and report them, or stop them without reports."""
+    """A command to a worker: stop runs and report them, or stop them without reports.
+
+    ``refused``: an incarnation may not use the name, and claims no runs until it may.
+    ``outdated`` means that the worker's protocol is not that of the control plane, and what to do.
+    """
 
     cancel: list[Attempt] = []
     abandon: list[Attempt] = []
+    refused: NameRefusal | None = None
+    outdated: str = ""
 
 
 # --- clients --------------------------------------------------------------------------------------
@@ -493,6 +516,7 @@ REQUESTS: dict[str, type[Any]] = {
     "order": OrderRef,
     "runs": RunQuery,
     "run": RunRef,
+    "input": RunRef,
     "events": EventQuery,
     "workers": Empty,
     "alerts": Empty,
@@ -517,7 +541,7 @@ FROM_WORKERS: dict[str, type[Any]] = {
 
 
 class RunState(Payload, frozen=True, omit_defaults=False):
-    """The state of a run, retained.
+    """The state of a run, retained. A state with a lower ``revision`` than one before is old.
 
     A run is not leased before ``not_before``, and rejected where it has not started by
     ``start_by``; ``retries`` counts the automatic retries in a row that led to it. ``started`` and
@@ -541,13 +565,17 @@ class RunState(Payload, frozen=True, omit_defaults=False):
     error_type: str | None = None
     error_message: str | None = None
     skew: int | None = None
+    revision: int = 0
     not_before: int | None = None
     start_by: int | None = None
     retries: int = 0
 
 
 class OrderState(Payload, frozen=True, omit_defaults=False):
-    """The state of an order: that of its last run. ``unique`` is its key, if it has one."""
+    """The state of an order: that of its last run. ``unique`` is its key, if it has one.
+
+    ``revision`` is as that of a run.
+    """
 
     order_id: Id
     project: Id
@@ -560,6 +588,7 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     last_run: str | None = None
     unique: str | None = None
     tags: list[str] = []
+    revision: int = 0
 
 
 class Alert(Payload, frozen=True, omit_defaults=False):

@@ -207,7 +207,7 @@ class MqttBus:
             # A connection that does not last counts as a failure: another process of the same name
             # would else make both reconnect without a pause.
             failures = 1 if time.monotonic() - began > STABLE_S else failures + 1
-            await asyncio.sleep(_backoff_s(failures))
+            await asyncio.sleep(backoff_s(failures))
 
     def _describe(self, error: Exception, connected_before: bool) -> str:
         reason = _reason(error)
@@ -321,7 +321,7 @@ def _settle(confirmation: _Confirmation | None, failure: Exception | None) -> No
         confirmation.set_result(None)
 
 
-def _backoff_s(failures: int) -> float:
+def backoff_s(failures: int) -> float:
     # Random, so that clients that lost the broker together do not reconnect together.
     return min(MAX_BACKOFF_S, 0.1 * 2.0**failures) * random.uniform(0.5, 1.0)  # noqa: S311
 
@@ -339,7 +339,8 @@ def _received(item: aiomqtt.Message) -> Message:
 
 def _properties(message: Message) -> Properties | None:
     structured = message.content_type != "application/json"
-    if not (message.reply_to or message.correlation or message.expiry_s or structured):
+    optional = (message.reply_to, message.correlation, message.expiry_s, message.properties)
+    if not (any(optional) or structured):
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if message.reply_to:
@@ -350,6 +351,8 @@ def _properties(message: Message) -> Properties | None:
         properties.MessageExpiryInterval = message.expiry_s
     if structured:
         properties.ContentType = message.content_type
+    if message.properties:
+        properties.UserProperty = list(message.properties)
     return properties
 
 

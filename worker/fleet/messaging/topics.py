@@ -34,6 +34,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = "worker"
 FROM_WORKERS = ("status", "claim", "start", "reports", "beat", "release", "fetch", "chunk")
 
+TO_ALL_PLANES = ("status", "claim", "beat")
+
 
 def is_name(text: str) -> bool:
     """Return True for a text that fits one level of a topic."""
@@ -86,13 +88,20 @@ class Topics:
     def for_control(self, *, shared: bool = False) -> tuple[str, ...]:
         """List the subscriptions of a control plane.
 
-        With ``shared``, each message goes to one of several control planes.
+        With ``shared``, each message goes to one of several control planes, except presences,
+        claims and heartbeats, which go to all.
         """
-        # The presence of workers is not shared: each control plane holds claims of its own.
-        status, *others = (self.worker("+", channel) for channel in FROM_WORKERS)
+        # One of them may be suspended: heartbeats that went to it would be missed. And the one that
+        # accepts an order assigns its run at once, to any pending claim.
+        to_all = tuple(self.worker("+", channel) for channel in TO_ALL_PLANES)
+        channels = (channel for channel in FROM_WORKERS if channel not in TO_ALL_PLANES)
         group = f"$share/{self.root}-control/" if shared else ""
-        filters = (self.request("+"), self.request("+", "+"), *others)
-        return (status, *(f"{group}{filter}" for filter in filters))
+        filters = (
+            self.request("+"),
+            self.request("+", "+"),
+            *(self.worker("+", channel) for channel in channels),
+        )
+        return (*to_all, *(f"{group}{filter}" for filter in filters))
 
     def for_worker(self, name: str) -> tuple[str, ...]:
         return (self.worker(name, "rsp"), self.worker(name, "cmd"), self.control)

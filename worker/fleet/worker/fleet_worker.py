@@ -13,6 +13,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from socket import gethostname as host_name
 from typing import Protocol
 
 from worker.core.events import AnyEvent, RunComplete
@@ -32,6 +33,7 @@ from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
 from worker.fleet.worker.content_fetcher import RunContents
 from worker.fleet.worker.event_size import encode_within
+from worker.fleet.worker.name_claim import NameClaim
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import AttemptKey, Refusal, ReportSender
 from worker.sinks.log import LeveledLogger
@@ -97,6 +99,7 @@ class FleetWorker:
         topics: Topics,
         log: LeveledLogger,
         id: str = "",
+        standby: bool = False,
     ) -> None:
         self._bus = bus
         self._executor = executor
@@ -106,6 +109,7 @@ class FleetWorker:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
+        self._name_claim = NameClaim(name, self._id, standby=standby)
         self._sender = ReportSender()
         self._claimed = ClaimedRuns(capacity)
         self._contents = RunContents()
@@ -120,6 +124,7 @@ class FleetWorker:
         self._control_plane = ""
         self._send_scheduled = False
         self._refusal = ""
+        self._outdated = ""
         self._draining = False
         self._drain_s: float | None = None
         self._drain_deadline = math.inf
@@ -135,7 +140,9 @@ class FleetWorker:
     @property
     def problem(self) -> str:
         """Why the worker cannot work at present; empty while it can."""
-        return self._refusal if self.connected.is_set() else "not connected to the broker"
+        if not self.connected.is_set():
+            return "not connected to the broker"
+        return self._refusal or self._name_claim.refused or self._outdated
 
     async def run(self) -> None:
         """Execute runs until cancelled or drained."""
@@ -172,10 +179,13 @@ class FleetWorker:
         aborted = [run.lease for run in self._runs.values() if run.wanted]
         for run in self._runs.values():
             run.wanted = False
+        if self._name_claim.refused:
+            self._log.warning("name.not_granted", name=self._name)
         if self._runs:
             self._log.warning("runs.aborted", runs=sorted(run_id for run_id, _ in self._runs))
         self._release(self._claimed.hand_back(monotonic_s(), all=True), aborted)
-        self._publish_presence(online=False)
+        if not self._name_claim.refused:
+            self._publish_presence(online=False)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -279,6 +289,15 @@ class FleetWorker:
         outbox.replace(encode_within(event, MAX_MESSAGE_BYTES), seq, reason)
 
     def _on_command(self, command: wire.Command) -> None:
+        if (refusal := command.refused) is not None and refusal.incarnation == self._id:
+            if not self._name_claim.refused:
+                self._log.warning(
+                    "name.taken", name=self._name, holder=refusal.holder, host=refusal.host
+                )
+            self._name_claim.refuse(refusal, monotonic_s())
+        if command.outdated and command.outdated != self._outdated:
+            self._outdated = command.outdated
+            self._log.warning("message.refused", kind="outdated", error=command.outdated)
         for attempt in command.cancel:
             if run := self._runs.get(attempt_key(attempt)):
                 run.cancel.set()
@@ -403,6 +422,8 @@ class FleetWorker:
         """Send what is due."""
         if not self.connected.is_set():
             return
+        if self._name_claim.birth_due(now):
+            self._publish_presence(online=True)
         if self._sender.overdue(now):
             self._sender.give_up()
         self._send_reports()
@@ -426,7 +447,7 @@ class FleetWorker:
     def _send_claim_if_due(self, now: float) -> None:
         taken = len(self._runs) + len(self._claimed)
         demand = min(self._capacity + self._claimed.ahead - taken, MAX_DEMAND)
-        if self._draining or demand <= 0 or not self.connected.is_set():
+        if self._draining or demand <= 0 or not self.connected.is_set() or self._name_claim.refused:
             return
         # A pending claim is never reduced: the control plane may be answering it right now.
         if self._claim is None or demand > self._claim.demand:
@@ -436,7 +457,9 @@ class FleetWorker:
 
     def _send_claim(self, demand: int, *, repeated: bool = False) -> None:
         id = random_hex(16) if self._claim is None else self._claim.claim_id
-        self._claim = wire.Claim(claim_id=id, demand=demand, incarnation=self._id)
+        self._claim = wire.Claim(
+            claim_id=id, demand=demand, incarnation=self._id, protocol=wire.PROTOCOL
+        )
         self._claimed_at = monotonic_s()
         if not repeated:
             self._publish("claim", self._claim)
@@ -512,6 +535,8 @@ class FleetWorker:
             capacity=self._capacity,
             draining=self._draining,
             version=VERSION,
+            host=host_name()[:200],
+            protocol=wire.PROTOCOL,
         )
         self._bus.publish(_presence(self._topics, self._name, presence))
 

@@ -59,6 +59,8 @@ def _handle(
     # SIGALRM's default action ends the process. A Python handler would not run while the engine is
     # inside a condition that never returns.
     signal.setitimer(signal.ITIMER_REAL, CONDITION_TIMEOUT_S)
+    # Processor time: a short limit of real time would depend on what else the machine does.
+    signal.setitimer(signal.ITIMER_PROF, header.get("cpu_s", 0))
     try:
         if "all" in header:
             results = [javascript.evaluate(step, edges, state) for state in header["all"]]
@@ -71,6 +73,7 @@ def _handle(
         return encode_frame({"taken": result.taken, "error": error}, changed)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _error_field(error: StepError | None) -> dict[str, Any] | None:

@@ -53,14 +53,15 @@ MAX_REASON = 500
 def main() -> None:
     """Serve the parent on the socket whose descriptor is the first argument.
 
-    The second argument is the :class:`RealmContents` as JSON, the third the user's cache folder.
+    The second argument is the :class:`RealmContents` as JSON, or empty for the usual ones, and the
+    third the user's cache folder.
     """
     # Not in the environment that this process is started with: it stays readable under /proc.
     os.environ["WORKER_CACHE"] = sys.argv[3]
     control = socket.socket(fileno=int(sys.argv[1]))
     harden()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    contents = RealmContents(*json.loads(sys.argv[2]))
+    contents = RealmContents(*json.loads(sys.argv[2] or "[]"))
     if not is_engine_prepared(metered=contents.metered):
         print("preparing the engine: once on this machine, for some seconds", file=sys.stderr)
     try:

@@ -93,6 +93,12 @@ def _has(check: Callable[[], object]) -> bool:
     return True
 
 
+def keep_memory_private() -> None:
+    """Let no other process of this user read this one, which holds secrets; and dump no core."""
+    if sys.platform == "linux":
+        system.set_dumpable(False)
+
+
 def close_all_but(kept: Iterable[int]) -> None:
     """Close the descriptors of a process that the zygote forked, and its standard error.
 

@@ -176,16 +176,21 @@ def realm_image() -> Image:
     return image_with({})
 
 
-def image_with(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Image:
+MakeImage = Callable[[Mapping[str, str], Sequence[str]], bytes]
+
+
+def image_with(
+    adaptors: Mapping[str, str], libraries: Sequence[str] = (), make: MakeImage | None = None
+) -> Image:
     """Return the image of the realm with these bundles, by name and version of the adaptor.
 
-    ``libraries`` are loaded besides those that every realm has.
+    ``libraries`` are loaded besides those that every realm has. Where the image is not prepared,
+    ``make`` makes its content, by default here.
     """
     files = prepared_files()
     key = _image_key(adaptors, libraries)
-    descriptor = files.get(
-        f"image-{key}", lambda: bytes(load_realm(adaptors, libraries).snapshot().view)
-    )
+    make = make or (lambda adaptors, libraries: load_realm(adaptors, libraries).image_bytes())
+    descriptor = files.get(f"image-{key}", lambda: make(adaptors, libraries))
     try:
         return Image(descriptor)
     finally:
@@ -211,6 +216,12 @@ def _image_key(adaptors: Mapping[str, str], libraries: Sequence[str]) -> str:
 def _source_names(libraries: Sequence[str]) -> tuple[str, ...]:
     names = (f"vendor/{name}.js" for name in (*_LANGUAGE, *_LIBRARIES, *libraries))
     return (*names, *_SCRIPTS, *_BUILT_IN.values())
+
+
+def read_sources(libraries: Sequence[str] = ()) -> None:
+    """Read the files that :func:`load_realm` needs, for a process that can read none later."""
+    for name in _source_names(libraries):
+        _read(name)
 
 
 def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Instance:

@@ -65,16 +65,22 @@ class ConditionEvaluator:
         return self._startup[0]
 
     def evaluate(
-        self, step: str, state: str | None, *, now_us: int, seed: str | None
+        self,
+        step: str,
+        state: str | None,
+        *,
+        now_us: int,
+        seed: str | None,
+        cpu_s: float = 0.0,
     ) -> EdgesEvaluated:
         """Evaluate the open edges of a step over a state, which is JSON text.
 
         ``now_us`` is the time in microseconds since the epoch; a ``seed`` restarts the sequence of
-        random numbers.
+        random numbers; ``cpu_s`` limits the processor time, 0 for no other limit than the usual.
         """
         try:
             self._channel.sendall(
-                encode_frame({"step": step, "now_us": now_us, "seed": seed}, state)
+                encode_frame({"step": step, "now_us": now_us, "seed": seed, "cpu_s": cpu_s}, state)
             )
             reply, changed = self._receive()
             self._check_count(step, reply.taken, reply.error)

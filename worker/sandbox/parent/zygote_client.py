@@ -18,7 +18,6 @@ from worker.sandbox.limits import Limits, timed_out
 from worker.sandbox.memory import maxrss_bytes
 from worker.sandbox.protocol import (
     EXIT_OUT_OF_MEMORY,
-    MAX_LOAD_CPU_S,
     USUAL_REALM,
     RealmContents,
 )
@@ -66,7 +65,8 @@ class ZygoteClient:
     """
 
     def __init__(self, realm: RealmContents = USUAL_REALM) -> None:
-        module, contents = "worker.sandbox.child.zygote", json.dumps(realm)
+        module, usual = child_process.ZYGOTE
+        contents = usual if realm == USUAL_REALM else json.dumps(realm)
         self._process, self._control = child_process.start(module, contents)
         self._names = itertools.count()
         self._broken = False
@@ -98,10 +98,7 @@ class ZygoteClient:
         if kind == "failed":
             return BundleError(f"the adaptor could not be loaded: {json.loads(reason)}")
         self._process.kill()
-        code = await asyncio.to_thread(self._process.wait)
-        if code == -signal.SIGPROF:
-            text = f"it took more than {MAX_LOAD_CPU_S:g} s of processor time"
-            return BundleError(f"the adaptor could not be loaded: {text}")
+        await asyncio.to_thread(self._process.wait)
         return ZygoteError("the process that forks runs did not start")
 
     @property
@@ -192,7 +189,7 @@ def cause_of_exit(exit: ProcessExit, limits: Limits) -> StepError:
     # The kernel's OOM killer leaves no trace but SIGKILL; the peak separates it from other kills.
     if exit.code == -signal.SIGKILL and exit.peak_bytes > limits.memory_bytes * 0.9:
         return StepError(type="OomError", message="the system killed the run for its memory")
-    if exit.code == -signal.SIGALRM:
+    if exit.code in (-signal.SIGALRM, -signal.SIGPROF):
         return timed_out(limits)
     if exit.code == -signal.SIGSYS:
         return FORBIDDEN_CALL

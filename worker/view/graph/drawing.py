@@ -17,6 +17,7 @@ from worker.workflow.model import Edge, EdgeKind, Language, Step, StepKind, Work
 TITLE_LIMIT = 120
 CONDITION_LIMIT = 40
 BADGE_LIMIT = 24
+MAX_WEIGHT = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +25,14 @@ class Annotation:
     """Result of a run or of tests, shown on a step or an edge.
 
     ``style`` is a key of ANNOTATION_STYLES (ValueError for others), ``badge`` a text of at most
-    BADGE_LIMIT characters, and ``note`` the tooltip.
+    BADGE_LIMIT characters, and ``note`` the tooltip. An edge of ``weight`` 1 to MAX_WEIGHT is
+    drawn thicker; 0 is the thickness of the style.
     """
 
     style: str
     badge: str = ""
     note: str = ""
+    weight: int = 0
 
     def __post_init__(self) -> None:
         if self.style not in ANNOTATION_STYLES:

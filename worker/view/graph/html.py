@@ -30,8 +30,16 @@ def render_side_by_side(old: Drawing, new: Drawing, lines: Sequence[str]) -> str
 
 
 def _render_page(title: str, drawings: Sequence[Drawing], lines: Sequence[str]) -> str:
-    graphs = [svg_element(drawing) for drawing in drawings]
-    styles = _page_styles(max(float(graph.get("width", "0")) for graph in graphs))
+    page, main = open_page(title, drawings)
+    add_graphs(main, drawings)
+    if lines:
+        ET.SubElement(main, "pre").text = "\n".join(lines)
+    return page_text(page)
+
+
+def open_page(title: str, drawings: Sequence[Drawing]) -> tuple[ET.Element, ET.Element]:
+    """Begin a page that shows drawings; return it and the element for its content."""
+    styles = _page_styles(max(_width(drawing) for drawing in drawings))
     page = ET.Element("html", {"lang": "en"})
     head = ET.SubElement(page, "head")
     ET.SubElement(head, "meta", {"charset": "utf-8"})
@@ -41,15 +49,24 @@ def _render_page(title: str, drawings: Sequence[Drawing], lines: Sequence[str]) 
     ET.SubElement(head, "meta", viewport)
     ET.SubElement(head, "title").text = title
     ET.SubElement(head, "style").text = styles
-    main = ET.SubElement(ET.SubElement(page, "body"), "main")
+    return page, ET.SubElement(ET.SubElement(page, "body"), "main")
+
+
+def add_graphs(main: ET.Element, drawings: Sequence[Drawing]) -> None:
+    """Add drawings beside each other, each with its edges as a table."""
     versions = ET.SubElement(main, "div", {"class": "versions"})
-    for drawing, graph in zip(drawings, graphs, strict=True):
+    for drawing in drawings:
         version = ET.SubElement(versions, "div")
-        _frame(version, drawing).append(graph)
+        _frame(version, drawing).append(svg_element(drawing))
         _table(version, drawing)
-    if lines:
-        ET.SubElement(main, "pre").text = "\n".join(lines)
+
+
+def page_text(page: ET.Element) -> str:
     return f"<!doctype html>\n{ET.tostring(page, encoding='unicode', method='html')}\n"
+
+
+def _width(drawing: Drawing) -> float:
+    return float(svg_element(drawing).get("width", "0"))
 
 
 def _policy(styles: str) -> str:
@@ -73,6 +90,12 @@ def _page_styles(width: float) -> str:
         ".frame { overflow-x: auto; }",
         ".frame svg { display: block; margin: 0 auto; width: 100%; height: auto; "
         f"max-width: {width:g}px; min-width: {min_width:g}px; }}",
+        "section { margin: 0 20px 24px; }",
+        "h1 { margin: 20px; font-size: 22px; }",
+        "h2 { margin: 24px 0 8px; font-size: 17px; }",
+        "h3 { margin: 16px 20px 0; font-size: 15px; }",
+        ".scroll { overflow-x: auto; }",
+        ".scroll td { min-width: 4em; }",
         "details { margin: 8px 20px 24px; overflow-x: auto; }",
         "summary { cursor: pointer; padding: 6px 0; }",
         "table { border-collapse: collapse; }",

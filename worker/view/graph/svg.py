@@ -106,7 +106,8 @@ def _draw_line(group: ET.Element, edge: DrawnEdge, route: Sequence[Point]) -> No
     _add(group, "title").text = edge.tooltip
     end = _head_base(route)
     path = _path([*route[:-1], end])
-    _add(group, "path", f"line {classes}", d=path)
+    weight = f" w{edge.annotation.weight}" if edge.annotation and edge.annotation.weight else ""
+    _add(group, "path", f"line {classes}{weight}", d=path)
     # A wide invisible line: a thin one is hard to point at.
     _add(group, "path", "reach", d=path, stroke="#000")
     _add(group, "path", f"head {classes}", d=_head(end, route[-1]))

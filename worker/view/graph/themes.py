@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.view.graph.annotation_styles import ANNOTATION_STYLES
-from worker.view.graph.drawing import EdgeStyle, NodeKind
+from worker.view.graph.drawing import MAX_WEIGHT, EdgeStyle, NodeKind
 from worker.view.graph.text_blocks import FONTS, TextRole
 
 ROOT: Final = "workflow-graph"
@@ -117,6 +117,9 @@ def _fixed(sans: str) -> Iterator[str]:
     grey = [style.name for style in ANNOTATION_STYLES.values() if style.of_path][1:]
     yield f"{_each('.line.t-', grey)} {{ stroke-width: 1.6; }}"
     yield f"{_each('.box.t-', grey)} {{ stroke-width: 1.5; }}"
+    for thickness in range(1, MAX_WEIGHT + 1):
+        # No wider than the head of an arrow.
+        yield f".line.marked.w{thickness} {{ stroke-width: {1 + 1.4 * thickness:g}; }}"
     yield ".reach { fill: none; stroke-width: 14; stroke-opacity: 0; pointer-events: stroke; }"
     for style, dashes in _DASHES.items():
         yield f".line.{style} {{ stroke-dasharray: {dashes}; }}"

@@ -67,6 +67,7 @@ class Store:
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
         self._reserved: IO[str] | Connection | None = None
+        self._locks: dict[int, Connection] = {}
 
     def reserve(self, *, shared: bool) -> None:
         """Keep other control planes out until the store is closed, unless all are ``shared``.
@@ -97,6 +98,29 @@ class Store:
                 "start all of them with --shared"
             )
         self._reserved = connection
+
+    def holds_lock(self, key: int) -> bool:
+        """Take a lock of this store, or check that this process holds it.
+
+        It goes with the process. SQLite has one control plane, which holds all locks.
+        """
+        if self.dialect != "postgresql":
+            return True
+        with _unavailable():
+            if (connection := self._locks.get(key)) is not None:
+                try:
+                    connection.execute(text("SELECT 1"))
+                    return True
+                except DBAPIError:
+                    # The session is gone, and its lock may be another's by now.
+                    self._locks.pop(key).close()
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            take = text("SELECT pg_try_advisory_lock(:key)")
+            if connection.execute(take, {"key": key}).scalar():
+                self._locks[key] = connection
+                return True
+            connection.close()
+        return False
 
     def migrate(self) -> None:
         """Migrate the tables to this version. Raises :class:`StoreError` where that fails."""
@@ -151,6 +175,8 @@ class Store:
             return int(connection.execute(_CLOCK).scalar_one())
 
     def close(self) -> None:
+        for connection in self._locks.values():
+            connection.close()
         if self._reserved is not None:
             self._reserved.close()
         self._engine.dispose()

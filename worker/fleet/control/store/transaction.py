@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.fleet.control.entities import (
@@ -323,6 +323,22 @@ class Transaction:
     def runs_of_claim(self, claim_id: str) -> list[RunRecord]:
         """Load the runs that were assigned to a claim."""
         return self._load(self.connection.execute(_CLAIMED, {"claim": claim_id}).scalars())
+
+    def lock_claims(self, claim_ids: Iterable[str]) -> list[str]:
+        """Lock claims until the transaction ends; return those that no other transaction holds."""
+        # PostgreSQL alone: SQLite has one control plane.
+        lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:claim, 0))")
+        return [
+            claim_id
+            for claim_id in sorted(claim_ids)
+            if self.connection.execute(lock, {"claim": claim_id}).scalar_one()
+        ]
+
+    def answered_claims(self, claim_ids: Sequence[str]) -> list[str]:
+        """Return the claims that have runs."""
+        claims = tables.RUNS.c.claim_id
+        answered = select(claims).where(claims.in_(claim_ids)).distinct()
+        return list(self.connection.execute(answered).scalars())
 
     def expired_runs(self, now_us: int) -> list[RunRecord]:
         return self._load(self.connection.execute(_EXPIRED, {"now_us": now_us}).scalars())

@@ -1,0 +1,142 @@
+"""Connections to a cluster: a scheduler somewhere, or a cluster on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+
+from worker.cluster.chunk_runner import describe_environment
+from worker.cluster.cluster_address import ClusterAddress
+from worker.errors import WorkerError
+from worker.version import VERSION
+
+CONNECT_S = 5.0
+# A worker that is being started must have the time to connect.
+WORKERS_S = 10.0
+
+_LOCAL_CONFIG = {
+    # Dask measures where tasks spend their time by sampling all threads, a tenth of the work.
+    "distributed.worker.profile.enabled": False,
+    # A chunk that has ended two workers is repeated item by item: each restart takes seconds.
+    "distributed.scheduler.allowed-failures": 1,
+}
+
+
+@contextlib.asynccontextmanager
+async def open_client(address: ClusterAddress, workers: int) -> AsyncIterator[Client]:
+    """Connect to a cluster; ``workers`` is their number in a cluster on this machine.
+
+    Raises :class:`WorkerError` with the remedy where the cluster cannot be used.
+    """
+    # Dask logs a lost connection with a traceback; what matters of it is an error of ours.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with dask.config.set(address.config):
+        opened = _open_local(workers) if address.is_local else _open_remote(address.scheduler)
+        async with opened as client:
+            yield client
+
+
+@contextlib.asynccontextmanager
+async def _open_local(workers: int) -> AsyncIterator[Client]:
+    with dask.config.set(_LOCAL_CONFIG), _ignored_interrupts():
+        cluster = await LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            # The limits of runs are the sandbox's; a worker that Dask pauses would never end.
+            memory_limit=0,
+            host="127.0.0.1",
+            # No dashboard, and no server at a port that another cluster may have.
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            silence_logs=logging.CRITICAL,
+            asynchronous=True,
+        )
+    try:
+        async with Client(cluster, asynchronous=True, set_as_default=False) as client:
+            yield client
+    finally:
+        with contextlib.suppress(asyncio.TimeoutError, OSError):
+            await cluster.close(timeout=CONNECT_S)
+
+
+@contextlib.contextmanager
+def _ignored_interrupts() -> Iterator[None]:
+    """Have the processes that are started here ignore Ctrl-C, which the command handles."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:
+        # Not the main thread: Ctrl-C is not handled by this program either.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.asynccontextmanager
+async def _open_remote(scheduler: str) -> AsyncIterator[Client]:
+    try:
+        client = await Client(scheduler, asynchronous=True, set_as_default=False, timeout=CONNECT_S)
+    except (TimeoutError, OSError, ValueError) as error:
+        cause = error.__cause__ or error
+        raise WorkerError(
+            f"cannot reach a Dask scheduler at {scheduler}: {str(cause) or type(cause).__name__}\n"
+            "start one with: dask scheduler --port PORT"
+        ) from error
+    try:
+        await _check(client, scheduler)
+        yield client
+    finally:
+        with contextlib.suppress(asyncio.TimeoutError, OSError):
+            await client.close()
+
+
+async def _check(client: Client, scheduler: str) -> None:
+    """Raise :class:`WorkerError` for a cluster without workers, or with other versions."""
+    try:
+        await client.wait_for_workers(1, timeout=WORKERS_S)
+    except TimeoutError as error:
+        raise WorkerError(
+            f"the scheduler at {scheduler} has no workers\n"
+            f"start them with: dask worker {scheduler} --nthreads 1 --nworkers auto"
+        ) from error
+    ours = describe_environment_here()
+    _check_same(f"the scheduler at {scheduler}", ours, await _on_scheduler(client))
+    for worker, theirs in (await _on_workers(client)).items():
+        _check_same(f"the Dask worker {worker}", ours, theirs)
+
+
+def describe_environment_here() -> dict[str, str]:
+    return describe_environment()
+
+
+async def _on_scheduler(client: Client) -> Any:
+    try:
+        return await client.run_on_scheduler(describe_environment)
+    except Exception as error:
+        return error
+
+
+async def _on_workers(client: Client) -> dict[str, Any]:
+    answers: dict[str, Any] = await client.run(describe_environment, on_error="return")
+    return answers
+
+
+def _check_same(place: str, ours: dict[str, str], theirs: Any) -> None:
+    """Raise :class:`WorkerError` where a part of the cluster has other versions than this one."""
+    remedy = f"install the same there: pip install 'workflow-worker[cluster]=={VERSION}'"
+    if isinstance(theirs, BaseException):
+        raise WorkerError(f"{place} cannot import worker {VERSION}: {theirs}\n{remedy}")
+    for name, version in ours.items():
+        if theirs.get(name) != version:
+            raise WorkerError(
+                f"{place} has {name} {theirs.get(name)}, and this command {version}\n{remedy}"
+                + ("" if name == "worker" else f", with Python {ours['python']}")
+            )

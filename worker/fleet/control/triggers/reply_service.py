@@ -1,0 +1,69 @@
+"""The service that publishes the results of orders on the topics that triggers name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from worker.fleet.control.triggers.results import DueReply
+from worker.fleet.messaging.bus import BrokerRefusal, Message
+from worker.sinks.log import LeveledLogger
+
+# Also without a sign: another control plane may have processed the end of the run.
+POLL_S = 1.0
+
+
+class ReplyHost(Protocol):
+    """The part of a control plane that sends replies."""
+
+    order_ended: asyncio.Event
+
+    async def due_replies(self) -> list[DueReply]: ...
+
+    async def mark_replied(self, order_ids: Sequence[str]) -> None: ...
+
+    async def confirm(self, message: Message) -> None: ...
+
+    async def holds_topic_lock(self) -> bool: ...
+
+
+class ReplyService:
+    """Publishes each due reply until the broker has it: at least once."""
+
+    def __init__(self, host: ReplyHost, log: LeveledLogger) -> None:
+        self._host = host
+        self._log = log
+
+    async def run(self) -> None:
+        """Send replies until cancelled."""
+        while True:
+            if await self._host.holds_topic_lock():
+                replies = await self._host.due_replies()
+                if replies and await self._send(replies):
+                    continue
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await self._host.order_ended.wait()
+            except TimeoutError:
+                pass
+            self._host.order_ended.clear()
+
+    async def _send(self, replies: Sequence[DueReply]) -> bool:
+        """Publish replies. Return False where the broker is away."""
+        sent = []
+        for reply in replies:
+            message = Message(
+                topic=reply.topic, payload=reply.content, correlation=reply.correlation
+            )
+            try:
+                await self._host.confirm(message)
+            except BrokerRefusal as error:
+                # Its access list decides: a repetition would be refused too.
+                self._log.warning("reply.refused", topic=reply.topic, error=str(error)[:200])
+            except ConnectionError:
+                break
+            sent.append(reply.order_id)
+        if sent:
+            await self._host.mark_replied(sent)
+        return len(sent) == len(replies)

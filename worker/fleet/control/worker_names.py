@@ -1,0 +1,45 @@
+"""Names of workers: each is granted to one incarnation at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from worker.fleet.control.store.transaction import WorkerRow
+from worker.fleet.control.unit_of_work import MessageRefused, UnitOfWork
+from worker.fleet.messaging import messages as wire
+
+
+def holder(uow: UnitOfWork, worker: str, incarnation: str) -> WorkerRow | None:
+    """Return the other incarnation that holds a name; ``None`` if the name is free.
+
+    A name is free again when its holder goes offline, or is silent for the length of a lease.
+    """
+    known = uow.transaction.worker(worker)
+    if known is None or not known.online or known.incarnation == incarnation:
+        return None
+    silent_us = uow.now_us - max(known.heard, known.since)
+    # A time that lies ahead was written before the clock was set back.
+    return known if 0 <= silent_us < uow.lease_us else None
+
+
+def record_contact(uow: UnitOfWork, worker: str, incarnation: str) -> None:
+    """Record that a worker was heard of. Raises :class:`MessageRefused` where its name is taken."""
+    known_incarnation, written_us = uow.contacts.get(worker, ("", 0))
+    # A few times a lease: to write it with each message would cost a statement each.
+    if known_incarnation == incarnation and 0 <= uow.now_us - written_us < uow.lease_us // 4:
+        return
+    if (other := holder(uow, worker, incarnation)) is not None:
+        refuse_name(uow, worker, incarnation, other)
+    known = uow.transaction.worker(worker)
+    if known is not None and known.incarnation == incarnation:
+        uow.transaction.put_worker(replace(known, heard=uow.now_us))
+    uow.contacts[worker] = incarnation, uow.now_us
+
+
+def refuse_name(uow: UnitOfWork, worker: str, incarnation: str, other: WorkerRow) -> None:
+    """Notify an incarnation that another one holds its name, and refuse its message."""
+    refusal = wire.NameRefusal(
+        incarnation=incarnation, holder=other.incarnation, host=other.host, since=other.since
+    )
+    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(refused=refusal))
+    raise MessageRefused("taken", f"the name '{worker}' is held by {other.incarnation}")
