@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.helpers import run_job
@@ -87,7 +89,7 @@ def test_an_error_before_the_first_operation_is_none_of_an_adaptor() -> None:
 
 
 def test_a_failed_step_keeps_the_place_of_its_errors() -> None:
-    state = {"errors": {"old": {}}, "data": {}}
+    state: dict[str, Any] = {"errors": {"old": {}}, "data": {}}
     result = run_job("fn((s) => { s.x = 1; throw new Error('no'); });", state)
     assert list(result.final_state) == ["errors", "data", "x"]
     assert list(result.final_state["errors"]) == ["old", "a"]
