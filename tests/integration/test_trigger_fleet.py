@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,8 @@ async def _reply(bus: MqttBus, message: Message) -> Message:
     """Publish a message until its reply arrives."""
     async with asyncio.timeout(90):
         while True:
-            try:
+            with contextlib.suppress(ConnectionError):
                 await bus.confirm(message)
-            except ConnectionError:
-                pass
             for arrival in await bus.receive(2.0):
                 if isinstance(arrival, Message):
                     return arrival

@@ -32,7 +32,7 @@ from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.triggers.services import read_webhook_options
+from worker.fleet.control.triggers.trigger_services import read_webhook_options
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
