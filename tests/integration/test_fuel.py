@@ -265,6 +265,7 @@ def test_ten_processes_count_the_same(tmp_path: Path) -> None:
     assert counts == {f"{[cost_of(end) for end in ends]}\n"}
 
 
+@pytest.mark.slow
 async def test_a_fleet_limits_the_fuel_of_its_runs_and_orders_may_ask_for_less() -> None:
     plan = to_execution_plan(ENDLESS)
     allowance = worker.Allowance(max_limits=worker.Limits(fuel=2_000_000))
