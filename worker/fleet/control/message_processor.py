@@ -30,6 +30,7 @@ from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.queue import distribute
+from worker.fleet.control.retained_check import Place
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
@@ -257,6 +258,15 @@ class MessageProcessor:
             order = uow.transaction.order(run.order_id)
             if order is not None and order.last_run == run.id:
                 uow.publish_order_state(order)
+
+    def states_after(self, after: Place, now_us: int) -> tuple[Outgoing, Place | None]:
+        """Collect a page of the states that a broker retains, and where the next page begins."""
+        with self._store.transaction() as transaction:
+            uow = self._unit_of_work(transaction, now_us)
+            horizon_us = now_us - self._settings.state_expiry_s * 1_000_000
+            runs = transaction.retained_runs(after, horizon_us)
+            self._publish_states(uow, runs)
+        return uow.outgoing, (runs[-1].changed, runs[-1].id) if runs else None
 
     def store_time_us(self) -> int:
         """Return the time of the store's clock in microseconds since the epoch."""
