@@ -28,6 +28,7 @@ from bench import (
     recordings,
     replays,
     runners,
+    triggers,
 )
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
@@ -235,4 +236,5 @@ if __name__ == "__main__":
     locales.main(row)
     proofs.main()
     fleet.main(row, worker.load)
+    triggers.main(row)
     asyncio.run(lightning.main())

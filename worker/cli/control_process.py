@@ -17,8 +17,9 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.triggers.deploying import check_registry
-from worker.fleet.control.triggers.services import add_trigger_services
+from worker.fleet.control.triggers.deploying import check_registry, check_webhooks
+from worker.fleet.control.triggers.services import add_trigger_services, deployment_rules
+from worker.fleet.control.triggers.webhook_options import WebhookOptions
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
@@ -43,6 +44,7 @@ class ControlOptions:
     notifier: AlertNotifier = AlertNotifier()
     cloudevents: bool = False
     shared: bool = False
+    webhooks: WebhookOptions | None = None
     metrics_listen: str | None = None
 
 
@@ -125,6 +127,8 @@ def build_control_plane(
     registry = _registry(options, log)
     with store.read() as rows:
         check_registry(rows, registry)
+        if options.webhooks is not None and options.webhooks.needs_auth:
+            check_webhooks(rows)
     processor = MessageProcessor(
         store,
         topics=topics,
@@ -132,6 +136,7 @@ def build_control_plane(
         policy=options.read_policy(),
         secrets_at_rest=options.secrets,
         registry=registry,
+        rules=deployment_rules(options.webhooks),
     )
     bus = MqttBus(
         connection.address,
@@ -149,7 +154,10 @@ def build_control_plane(
     )
     source_id = f"{topics.root}-triggers"
     add_trigger_services(
-        plane, lambda: MqttTopicSource(connection.address, id=source_id, log=log), log
+        plane,
+        lambda: MqttTopicSource(connection.address, id=source_id, log=log),
+        log,
+        webhooks=options.webhooks,
     )
     return plane
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +33,11 @@ from worker.fleet.control.policy import (
 from worker.fleet.control.run_content import input_of
 from worker.fleet.control.store import queries
 from worker.fleet.control.store.deployments import deployed_names
-from worker.fleet.control.triggers.deploying import DeploymentHandler, present_workflow
+from worker.fleet.control.triggers.deploying import (
+    DeploymentHandler,
+    DeploymentRules,
+    present_workflow,
+)
 from worker.fleet.control.unique_orders import (
     RECHECK_US,
     replace_queued,
@@ -80,7 +84,7 @@ class RequestHandler:
     """The handlers of all requests, with the policy and the workflows that they depend on."""
 
     def __init__(
-        self, policy: Policy, registry: WorkflowRegistry, auth_methods: Collection[str] = ()
+        self, policy: Policy, registry: WorkflowRegistry, rules: DeploymentRules = DeploymentRules()
     ) -> None:
         self._policy = policy
         self._registry = registry
@@ -100,7 +104,7 @@ class RequestHandler:
             "summary": get_summary,
             "workflows": self.list_workflows,
             **OperationsHandler(cancel=_cancel_order, retry=self._retry_order).methods,
-            **DeploymentHandler(policy, registry, auth_methods).methods,
+            **DeploymentHandler(policy, registry, rules).methods,
         }
 
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:

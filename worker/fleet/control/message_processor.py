@@ -6,7 +6,7 @@ because workers repeat them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_c
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.triggers.cron import delete_old_ticks, fire_due
 from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
+from worker.fleet.control.triggers.deploying import DeploymentRules
 from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
 from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unique_orders import release_key
@@ -89,14 +90,14 @@ class MessageProcessor:
         registry: WorkflowRegistry | None = None,
         secrets_at_rest: InlineSecrets | None = None,
         token: Callable[[], str] = lambda: random_hex(16),
-        auth_methods: Collection[str] = (),
+        rules: DeploymentRules = DeploymentRules(),
     ) -> None:
         self._store = store
         self._topics = topics
         self._settings = settings
         self._policy = policy or Policy()
         self._secrets = secrets_at_rest or InlineSecrets()
-        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry(), auth_methods)
+        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry(), rules)
         self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
         self._pending_claims: dict[str, PendingClaim] = {}

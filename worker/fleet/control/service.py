@@ -31,6 +31,7 @@ from worker.fleet.control.triggers.results import (
     due_replies,
     results_of,
 )
+from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
@@ -102,8 +103,8 @@ class ControlPlane:
         """Why the database cannot be used; empty while it can."""
         self._calls_began: list[float] = []
         self._services: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self.triggers_changed = asyncio.Event()
-        self.order_ended = asyncio.Event()
+        self.triggers_changed = Signal()
+        self.order_ended = Signal()
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
@@ -296,9 +297,9 @@ class ControlPlane:
         for message in outgoing.messages:
             self._bus.publish(self._encode(message))
         if outgoing.deployed:
-            self.triggers_changed.set()
+            self.triggers_changed.send()
         if outgoing.ended:
-            self.order_ended.set()
+            self.order_ended.send()
         self.triggered += outgoing.triggered
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
