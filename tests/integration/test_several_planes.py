@@ -23,9 +23,7 @@ LONG = to_execution_plan(
 )
 
 
-async def test_a_control_plane_that_hangs_loses_no_run(
-    tmp_path: Path, postgres: Postgres
-) -> None:
+async def test_a_control_plane_that_hangs_loses_no_run(tmp_path: Path, postgres: Postgres) -> None:
     url = postgres.empty()
     with fleet(tmp_path) as made:
         planes = [made.control("--shared", store=url, name=f"control-{n}") for n in range(2)]
