@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.content import MIN_MESSAGE_BYTES
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import LEASE_BYTES, RETRANSMIT_S, ReportSender
 
@@ -298,6 +299,40 @@ def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
     answers = [wire.Ack(run_id=id, attempt=1, upto=-1) for id in ("a", "b")]
     sender.acknowledge(wire.Acks(number=1, acks=answers))
     assert [id for id, _ in sent(sender.next(0.1))] == ["c"]
+    sender.close()
+
+
+def test_the_lease_of_an_ended_run_is_renewed_until_its_end_is_acknowledged(
+    outbox: Outbox,
+) -> None:
+    run = outbox.open(lease())
+    run.add(event(0), last=False)
+    sender = sender_of(run)
+    assert sender.unreported == [], "it is still executed"
+    run.add(event(1), last=True)
+    assert sender.unreported == [run.lease]
+    sender.next(0.0)
+    sender.acknowledge(acks(1, 1))
+    assert sender.unreported == []
+    sender.close()
+
+
+def test_a_large_event_goes_in_chunks_and_delays_no_other_run(outbox: Outbox) -> None:
+    large, small = filled(outbox, event(0, 900), run_id="a"), filled(outbox, event(0), run_id="b")
+    sender = sender_of(large, small)
+    sender.max_bytes = 500
+    reports = sender.next(0.0)
+    assert reports is not None and [run.lease.run_id for run in reports.runs] == ["b"]
+    (chunk,) = sender.chunks(0.0, MIN_MESSAGE_BYTES)
+    sender.acknowledge(wire.Acks(number=1, acks=[wire.Ack(run_id="b", attempt=1, upto=0)]))
+    assert sender.next(0.1) is None
+    sender.chunk_stored(wire.ChunkStored(hash=chunk.content.hash, offset=0))
+    reports = sender.next(0.2)
+    assert reports is not None and reports.runs[0].content == chunk.content
+    sender.send_again(wire.MissingContent(hashes=[chunk.content.hash]))
+    assert sender.chunks(0.3, MIN_MESSAGE_BYTES) == [chunk]
+    refused = wire.ChunkStored(hash=chunk.content.hash, offset=0, refused="too large")
+    assert [refusal.set_aside for refusal in sender.chunk_stored(refused)] == [True]
     sender.close()
 
 
