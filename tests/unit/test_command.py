@@ -188,6 +188,8 @@ OLD_NAMES = {
     "runs record": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workers list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "orders export": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "orders erase": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows pause": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows resume": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "alerts list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},

@@ -27,9 +27,10 @@ from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.mqtt_topic_source import MqttTopicSource
-from worker.fleet.metrics import Metric, serve_metrics
+from worker.fleet.metrics import AnyMetric, Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import random_hex
+from worker.util.memory_use import resident_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,10 @@ def run_control_plane(
         store.reserve(shared=options.shared)
         plane = build_control_plane(connection, options, store, log)
         with serve_metrics(
-            options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
+            options.metrics_listen,
+            lambda: control_metrics(plane),
+            lambda: plane.problem,
+            lambda: plane.stalled,
         ):
             asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
     finally:
@@ -169,7 +173,15 @@ def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     return registry
 
 
-def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
+def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
+    yield from plane.measured.metrics()
+    inbox, outbox = plane.waiting_messages
+    yield Metric(name="inbox_messages", help="Received messages that wait", values={"": inbox})
+    yield Metric(name="inbox_oldest_seconds", help="Age of the oldest received message that waits",
+                 values={"": plane.oldest_message_s})  # fmt: skip
+    yield Metric(name="outbox_messages", help="Messages that wait to be published",
+                 values={"": outbox})  # fmt: skip
+    yield Metric(name="memory_bytes", help="Resident memory", values={"": resident_bytes()})
     yield Metric(
         name="messages_handled", help="Messages handled", values={"": plane.handled}, counts=True
     )

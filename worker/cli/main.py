@@ -111,7 +111,8 @@ SECTIONS = {
         LazyCommand("runs", "worker.cli.runs:runs", "List, show, record, retry and cancel runs."),
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
         LazyCommand(
-            "alerts", "worker.cli.alerts:alerts", "List and acknowledge the alerts of a fleet."
+            "alerts", "worker.cli.fleet_alerts:alerts",
+            "List and acknowledge the alerts of a fleet.",
         ),
         LazyCommand(
             "workflows", "worker.cli.workflows:workflows",

@@ -17,6 +17,7 @@ from worker.cli.short_ids import find_run_id
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunQuery
+from worker.sinks.terminal_text import printable
 
 SECTIONS = {
     "Commands": (
@@ -131,5 +132,7 @@ async def _print_with_steps(client: Client, id: str, *, as_json: bool) -> None:
     fields.pop("plan")
     steps = fields.pop("steps")
     print_run(fields | ({"steps": steps} if as_json else {}), as_json=as_json)
+    if not as_json and fields["status"] == "pending" and fields.get("needs"):
+        print(f"    needs a worker with {printable(', '.join(fields['needs']))}")
     for step in () if as_json else steps:
         print_step(step)

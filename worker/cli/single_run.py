@@ -181,6 +181,10 @@ def hint_for(workflow: Workflow, result: Result) -> str:
     """Return the likely cause of an error that does not name it; empty if there is none."""
     last = result.path[-1].step if result.path else ""
     step = next((step for step in workflow.steps if step.id == last), None)
+    if result.error_type == "ImportError" and "module not allowed" in (result.error_message or ""):
+        from worker.sandbox.python.guard import ALLOWED_MODULES
+
+        return f"Python steps can import {', '.join(sorted(ALLOWED_MODULES))}"
     if result.error_type != "ReferenceError" or step is None or step.adaptors:
         return ""
     remedy = "adaptor: '@openfn/language-common', or --adaptor common for a job alone"

@@ -39,6 +39,8 @@ def _hostname() -> str:
 @option("--capacity", type=WholeNumberRange(1, 1000), metavar="N",
         help="How many runs execute at once.  "
              "[default: one for each core; with --lightning 5]")  # fmt: skip
+@option("--label", "labels", multiple=True, metavar="LABEL",
+        help="Label by which orders are placed, such as north.")  # fmt: skip
 @isolation
 @permissions
 @allow_python
@@ -68,6 +70,7 @@ def start(
     connection: BrokerConnection,
     name: str,
     capacity: int | None,
+    labels: tuple[str, ...],
     isolation: str,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
@@ -95,7 +98,7 @@ def start(
     \b
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
-      worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
+      worker start --mqtt mqtts://broker.example.org --name north-1 --label north
       worker start --lightning wss://lightning.example.org/worker --secret-file secret.txt
       worker start --mqtt mqtt://localhost --collections /srv/shared/collections
       worker start --mqtt mqtt://localhost --record /srv/recordings
@@ -158,6 +161,7 @@ def start(
         drain_s=drain,
         standby=standby,
         metrics_listen=metrics_listen,
+        labels=tuple(check_name(label, "--label") for label in labels),
         record=record,
     )
     asyncio.run(run_worker(connection, options, quiet=quiet))

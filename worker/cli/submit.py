@@ -81,6 +81,7 @@ def submit(
     unique: str | None,
     over_limit: Literal["reject", "queue"] | None,
     tags: tuple[str, ...],
+    placement: tuple[str, ...],
     retries: int | None,
     retry_after: float | None,
     retry_from: Literal["start", "failed_step"] | None,
@@ -130,6 +131,7 @@ def submit(
             workflow=reference, plan=plan, input=state, project=project, priority=priority,
             options=options, order_id=order_id, not_before=not_before, start_by=start_by,
             unique=unique, over_limit=over_limit, tags=tags, retry=retry,
+            placement=tuple(check_name(label, "--placement") for label in placement),
         )  # fmt: skip
         if not wait or order["last_run"] is None:
             print_order(order, as_json=as_json)

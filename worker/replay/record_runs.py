@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from worker.errors import MachineError, UsageError
 from worker.replay.recorder import PreparedRecording, Recorder
 from worker.runner.prepare import Options
@@ -14,6 +16,13 @@ from worker.sinks.guarded import GuardedSink
 from worker.sinks.log import LeveledLogger
 from worker.util.private_files import make_private_folder
 from worker.workflow.model import Workflow
+
+# A header has the limits and the masked credentials of its run.
+_MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+
+class _Head(msgspec.Struct, frozen=True):
+    run_id: str = ""
 
 
 def record_in(folder: Path, log: LeveledLogger) -> StartRecording:
@@ -40,3 +49,20 @@ def record_in(folder: Path, log: LeveledLogger) -> StartRecording:
         return RunRecording(prepared.options, recorder.host, (sink,))
 
     return start
+
+
+def erase_recordings(folder: Path, run_id: str) -> int:
+    """Delete the recordings of a run in a folder of :func:`record_in`. Return their number."""
+    files = [file for file in folder.glob("*.jsonl") if _recorded_run(file) == run_id]
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
+def _recorded_run(file: Path) -> str | None:
+    """Return the id of the run in a recording; ``None`` where it cannot be read."""
+    try:
+        with file.open("rb") as lines:
+            return msgspec.json.decode(lines.readline(_MAX_HEADER_BYTES), type=_Head).run_id
+    except (OSError, msgspec.MsgspecError):
+        return None

@@ -20,6 +20,7 @@ from worker.fleet.control.claiming import RunSelector
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
 from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.erasure import forget_by_policy
 from worker.fleet.control.inbound import (
     InboundMessage,
     MessageParser,
@@ -28,8 +29,9 @@ from worker.fleet.control.inbound import (
 )
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
+from worker.fleet.control.placement import FreeSlots, Offer, decode_words
+from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import distribute
 from worker.fleet.control.retained_check import Place
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
@@ -72,6 +74,8 @@ RETENTION_INTERVAL_US = 60_000_000
 CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
 """A tick that comes this late means that this process itself was suspended."""
+KNOWN_WORKER_US = 86_400_000_000
+"""How long a worker that is away is waited for, by runs that need what it alone offers."""
 _CHECKPOINT = "sure"
 REPEATABLE = frozenset(Status) - {Status.SUCCESS, Status.CANCELLED, Status.REJECTED}
 """The statuses whose runs a retry policy can repeat."""
@@ -269,6 +273,11 @@ class MessageProcessor:
             self._publish_states(uow, runs)
         return uow.outgoing, (runs[-1].changed, runs[-1].id) if runs else None
 
+    def survey(self, now_us: int) -> Survey:
+        """Count the queue and the workers."""
+        with self._store.read() as connection:
+            return take_survey(connection, now_us)
+
     def store_time_us(self) -> int:
         """Return the time of the store's clock in microseconds since the epoch."""
         return self._store.now_us()
@@ -300,6 +309,7 @@ class MessageProcessor:
             self._secrets,
             self._run_contents,
             self._contacts,
+            self._policy,
         )
 
     def _committed(self, uow: UnitOfWork) -> Outgoing:
@@ -368,6 +378,8 @@ class MessageProcessor:
             if run.status in REPEATABLE:
                 retry_automatically(uow, self._policy, run)
             order = uow.transaction.order(run.order_id)
+            if order is not None and order.last_run == run.id:
+                forget_by_policy(uow, self._policy.of(order.project), order)
             if order is not None and order.unique_key is not None and STATUSES[order.status].final:
                 release_key(uow, order)
 
@@ -405,17 +417,18 @@ class MessageProcessor:
     def _assign_runs(self, uow: UnitOfWork) -> None:
         """Lease waiting runs to workers with pending claims."""
         demands = {worker: claim.demand for worker, claim in uow.pending_claims.items()}
-        demand = sum(demands.values())
-        if demand == 0:
+        if not any(demands.values()):
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
-        if self._settings.shared:
-            demands = self._own_claims(uow, demands)
-            demand = sum(demands.values())
-        picked = RunSelector(uow.transaction, self._policy, uow.now_us).select(demand)
+        if self._settings.shared and not (demands := self._own_claims(uow, demands)):
+            return
+        offers = read_offers(uow)
+        slots = FreeSlots(demands, offers, offers.values())
         assigned: dict[str, list[str]] = {}
-        for worker, run_id in distribute(demands, picked):
+        for worker, run_id in RunSelector(
+            uow.transaction, self._policy, slots, uow.now_us
+        ).select():
             assigned.setdefault(worker, []).append(run_id)
         for worker, run_ids in assigned.items():
             self._lease_runs(uow, worker, run_ids)
@@ -457,6 +470,15 @@ class MessageProcessor:
             )
             leased.append(uow.apply(run, claimed))
         run_content.assign(uow, worker, claim.claim_id, leased)
+
+
+def read_offers(uow: UnitOfWork) -> dict[str, Offer]:
+    """Return what the workers of the fleet offer, by name."""
+    stored = uow.transaction.offers(uow.now_us - KNOWN_WORKER_US)
+    return {
+        name: Offer() if text is None else Offer(decode_words(text), True)
+        for name, text in stored.items()
+    }
 
 
 def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:

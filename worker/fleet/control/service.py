@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
+from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.retained_check import RetainedCheck
 from worker.fleet.control.store import deployments
@@ -48,6 +49,8 @@ TICK_S = 0.25
 # quiet time is not delayed.
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
 MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
+STALLED_S = 120.0
+"""A control plane that does nothing for so long has to be started again."""
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
@@ -108,12 +111,32 @@ class ControlPlane:
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.measured = Measurements()
+        self._alive_at = monotonic_s()
         self.triggered: Counter[str] = Counter()
 
     @property
     def undelivered_alerts(self) -> int:
         """The number of alerts that are not delivered over all channels yet."""
         return self._alerts.undelivered
+
+    @property
+    def waiting_messages(self) -> tuple[int, int]:
+        """The numbers of messages that were received or published, and wait here."""
+        return self._bus.waiting
+
+    @property
+    def oldest_message_s(self) -> float:
+        """The seconds that the oldest received message has waited for."""
+        return self._bus.oldest_s
+
+    @property
+    def stalled(self) -> str:
+        """Why the process has to be started again; empty while it works."""
+        silent_s = monotonic_s() - self._alive_at
+        return (
+            f"the event loop has done nothing for {silent_s:.0f} s" if silent_s > STALLED_S else ""
+        )
 
     @property
     def problem(self) -> str:
@@ -198,9 +221,10 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        next_tick = 0.0
+        next_tick = next_survey = 0.0
         try:
             while True:
+                self._alive_at = monotonic_s()
                 wait_s = max(0.0, next_tick - monotonic_s())
                 arrivals = await self._bus.receive(wait_s)
                 began = monotonic_s()
@@ -209,6 +233,9 @@ class ControlPlane:
                     self._publish(await self._on_thread(self._tick))
                     await self._publish_forgotten()
                     next_tick = monotonic_s() + TICK_S
+                if monotonic_s() >= next_survey:
+                    self.measured.survey = await self._on_thread(self._survey)
+                    next_survey = monotonic_s() + SURVEY_INTERVAL_S
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
                 await asyncio.sleep(began + pause_s - monotonic_s())
         finally:
@@ -225,6 +252,9 @@ class ControlPlane:
             lambda: self._processor.states_after(after or (0, ""), self._clock.now_us())
         )
         self._publish(outgoing)
+
+    def _survey(self) -> Survey:
+        return self._processor.survey(self._clock.now_us())
 
     def _tick(self) -> Outgoing:
         return self._processor.tick(self._clock.synchronise())
@@ -265,16 +295,18 @@ class ControlPlane:
     async def _process(self, messages: Sequence[Message]) -> None:
         if messages:
             self.handled += len(messages)
+            began = monotonic_s()
             results = await self._on_thread(
                 lambda: self._processor.process(messages, self._clock.now_us())
             )
+            self.measured.add_batch(len(messages), monotonic_s() - began)
             self._publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
         """Make a call that uses the database, and repeat it until the database is available."""
         failures = 0
         while True:
-            began = monotonic_s()
+            began = self._alive_at = monotonic_s()
             self._calls_began.append(began)
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -303,6 +335,7 @@ class ControlPlane:
         self.triggered += outgoing.triggered
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
+        self.measured.add(outgoing)
         self.ended.update({status.value: count for status, count in outgoing.ended.items()})
         for alert in outgoing.alerts:
             self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))

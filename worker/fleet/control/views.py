@@ -50,6 +50,7 @@ def order_state(order: WorkOrder) -> wire.OrderState:
         revision=order.revision,
         unique=order.unique_key,
         tags=order.tags.split(),
+        erased=order.erased,
     )
 
 
