@@ -19,6 +19,7 @@ from typing import Any
 
 import worker
 from bench import (
+    bombs,
     confinement,
     engine,
     fleet,
@@ -229,6 +230,7 @@ async def main() -> None:
 if __name__ == "__main__":
     asyncio.run(runners.main())
     asyncio.run(confinement.main())
+    bombs.main()
     engine.main()
     asyncio.run(main())
     recordings.main(row)
