@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import worker
-from bench import confinement, engine, fleet, lightning, locales, recordings, replays, runners
+from bench import (
+    cluster,
+    confinement,
+    engine,
+    fleet,
+    lightning,
+    locales,
+    recordings,
+    replays,
+    runners,
+)
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
@@ -222,6 +232,7 @@ if __name__ == "__main__":
     asyncio.run(main())
     recordings.main(row)
     replays.main(row)
+    cluster.main(row)
     locales.main(row)
     fleet.main(row, worker.load)
     asyncio.run(lightning.main())
