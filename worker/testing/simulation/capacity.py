@@ -18,20 +18,21 @@ from dataclasses import dataclass
 # each byte. Measured by `python -m bench.capacity`: see docs/explanation/capacity.md.
 RUN_S: Mapping[str, float] = {
     "broker": 0.0009,
-    "control plane": 0.0276,
-    "database": 0.0112,
-    "worker": 0.0079,
+    "control plane": 0.0239,
+    "database": 0.0103,
+    "worker": 0.0075,
 }
 BYTE_S: Mapping[str, float] = {
-    "broker": 4e-9,
-    "control plane": 2.5e-8,
-    "database": 4e-8,
-    "worker": 3e-8,
+    "broker": 5e-9,
+    "control plane": 2.8e-7,
+    "database": 1.2e-7,
+    "worker": 1.3e-7,
 }
 RUN_BYTES = 8_500
 """Database of one run without its states, indexes included."""
 
-# Of a size of states: the input, the output of each of three steps, compressed by the database.
+# An assumption, for input and outputs of text that the database compresses a little. What repeats
+# itself takes far less.
 STATES_PER_RUN = 1.5
 LIMIT = 0.7
 """Share of a core up to which a part is planned: beyond it, the queue grows quickly."""
