@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate parity
+.PHONY: help setup run test test-all triggers-chaos check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate parity diff-check fuzz-check
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +75,10 @@ release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
 chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
 	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1
 
+triggers-chaos: $(STAMP)  ## Messages through a topic trigger while processes and broker end (RUNS=10000, SEED=1)
+	$(BIN)/python -m tests.support.trigger_chaos --messages $(or $(RUNS),10000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.support.trigger_chaos --messages $(or $(RUNS),10000) --seed $(or $(SEED),1) --kill-broker
+
 fuzz: $(STAMP)  ## Send changed inputs to everything that reads one, for ten minutes (SEED=1)
 	$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 	$(BIN)/python -m tools.fuzz --self-check --seed $(or $(SEED),1)
@@ -89,6 +93,12 @@ parity: $(STAMP)  ## Compare 2,100 generated programs with OpenFn's own runtime 
 
 simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
 	$(BIN)/worker simulate --seeds 1000 --orders 200
+
+diff-check: $(STAMP)  ## Tell each mutant of the samples and of 50 generated workflows apart (GENERATED=50)
+	$(BIN)/python -m tools.diff_check --generated $(or $(GENERATED),50) --runs $(or $(RUNS),40)
+
+fuzz-check: $(STAMP)  ## Find defects planted in ten generated workflows (RUNS=10)
+	$(BIN)/python -m tools.fuzz_check --workflows $(or $(RUNS),10)
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

@@ -19,15 +19,23 @@ from typing import Any
 
 import worker
 from bench import (
-    cluster,
+from bench import cluster
     confinement,
     engine,
     fleet,
     lightning,
     locales,
+<<<<<<< HEAD
     recordings,
     replays,
     runners,
+=======
+    proofs,
+    recordings,
+    replays,
+    runners,
+    triggers,
+>>>>>>> c84778e7f9e1ce53fbf7689b0e07e1c0261a2985
 )
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
@@ -234,5 +242,7 @@ if __name__ == "__main__":
     replays.main(row)
     cluster.main(row)
     locales.main(row)
+    proofs.main()
     fleet.main(row, worker.load)
+    triggers.main(row)
     asyncio.run(lightning.main())

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         CredentialUse,
         Policy,
         ProjectLimits,
+        RateLimit,
         read_policy,
     )
     from worker.fleet.control.unit_of_work import Settings
@@ -143,6 +144,7 @@ _MODULES = {
     "Pool": "worker.runner.pool",
     "Position": "worker.core.outcome",
     "ProjectLimits": "worker.fleet.control.policy",
+    "RateLimit": "worker.fleet.control.policy",
     "Reason": "worker.core.status",
     "Result": "worker.runner.result",
     "RunComplete": "worker.core.events",
@@ -228,6 +230,7 @@ __all__ = [
     "Pool",
     "Position",
     "ProjectLimits",
+    "RateLimit",
     "Reason",
     "Result",
     "RunComplete",

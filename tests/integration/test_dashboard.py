@@ -334,13 +334,16 @@ def test_the_pages_of_a_run(on: DashboardFleet, visitor: httpx.Client) -> None:
         assert wanted in page
     assert "Patient could not be identified" in page
     clips = re.findall(r'href="(/runs/[^"]+/clips/\d+)"', page)
-    assert len(set(clips)) == 4  # three steps and the final state
+    assert len(set(clips)) == 5  # the input, three steps and the final state
+    given = visitor.get(f"/runs/{run['run_id']}/clips/0").text
+    assert "<h1>Input</h1>" in given and "KEN-9999" in given
     texts = [visitor.get(clip).text for clip in clips]
     assert any("fetch-patient" in text for text in texts)
     assert "Final state" in texts[-1]
-    assert visitor.get(f"/runs/{run['run_id']}/clips/0").status_code == 404
+    assert visitor.get(f"/runs/{run['run_id']}/clips/99").status_code == 404
     order = visitor.get(f"/orders/{run['order_id']}").text
     assert "Run 1" in order and "Retry from the start" in order
+    assert f'href="/runs/{run["run_id"]}/clips/0">Input</a>' in order
 
 
 def test_orders_are_filtered_and_paged(on: DashboardFleet, visitor: httpx.Client) -> None:

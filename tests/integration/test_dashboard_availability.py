@@ -23,7 +23,8 @@ from tests.support.dashboard_fleet import (
     real_worker,
     sample_input,
 )
-from worker.view.dashboard import browser_connection, hub, stream
+from worker.fleet import http_connection
+from worker.view.dashboard import hub, stream
 from worker.view.dashboard import sessions as sessions_module
 from worker.view.dashboard.actions import retry_id
 from worker.view.dashboard.order_list import read_filter
@@ -366,7 +367,7 @@ def test_a_head_request_of_a_stream_returns(visitor: httpx.Client) -> None:
 
 
 def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch, on: DashboardFleet) -> None:
-    monkeypatch.setattr(browser_connection, "IDLE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_connection, "IDLE_TIMEOUT_S", 0.1)
     for start in (b"", b"GET / HT", f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{on.port}\r\n".encode()):
         with socket.create_connection(("127.0.0.1", on.port), timeout=20) as client:
             client.sendall(start)
@@ -377,7 +378,7 @@ def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch, on: Dashbo
 def test_idle_connections_keep_nobody_out(
     monkeypatch: pytest.MonkeyPatch, on: DashboardFleet, visitor: httpx.Client
 ) -> None:
-    monkeypatch.setattr(browser_connection, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(http_connection, "MAX_CONNECTIONS", 20)
     with contextlib.ExitStack() as idle:
         for _ in range(60):
             idle.enter_context(socket.create_connection(("127.0.0.1", on.port)))

@@ -12,13 +12,14 @@ import pytest
 import pytest_asyncio
 
 from tests.support.lightning import attached, edge, job, plan
-from worker.cli.lightning_process import _recordings
 from worker.lightning.claim_loop import Workloop
 from worker.lightning.run_plan import RunDefaults
 from worker.lightning.worker_tokens import read_public_key
+from worker.replay.record_runs import record_in
 from worker.replay.recording import read_recording
 from worker.replay.replayer import replay
 from worker.runner.pool import Pool
+from worker.sinks.log import stderr_logger
 from worker.testing.lightning import Refuse, Server, ServerRun
 
 pytestmark = [pytest.mark.xdist_group("lightning"), pytest.mark.asyncio(loop_scope="module")]
@@ -390,7 +391,7 @@ async def test_recordings_of_runs(server: Server, pool: Pool, tmp_path: Path) ->
     async with attached(
         server,
         pool,
-        start_recording=_recordings(tmp_path, None),  # type: ignore[arg-type]
+        start_recording=record_in(tmp_path, stderr_logger(50)),
     ) as running:
         await server.wait(run_id)
         await running.drained()

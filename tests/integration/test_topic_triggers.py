@@ -126,6 +126,7 @@ async def test_a_filter_runs_in_the_sandbox(fleet: Client, tmp_path: Path) -> No
     assert letters[1]["message"] == "the filter took longer than 100 ms"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "payload", "data"),
     [("text", "grüße".encode(), "grüße"), ("bytes", b"\xff\x00", "/wA=")],
@@ -134,7 +135,6 @@ async def test_formats(
     fleet: Client, tmp_path: Path, format: str, payload: bytes, data: str
 ) -> None:
     code = "fn((state) => ({ content: state.data }))"
-    # A text would replace the data of a step's input whole, so it is read from state.
     await fleet.deploy(project(tmp_path, code=code, format=format, idempotency="content"))
     async with asyncio.timeout(30):
         while not await fleet.orders():
@@ -144,6 +144,7 @@ async def test_formats(
     assert await fleet.final_state(order["last_run"]) == {"content": data}
 
 
+@pytest.mark.slow
 async def test_retained_messages_and_disabled_triggers_are_silent(
     fleet: Client, tmp_path: Path
 ) -> None:

@@ -431,7 +431,9 @@ def _events(runs: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) ->
         by_attempt.setdefault((row["run_id"], row["attempt"]), []).append(row["seq"])
     for run in runs:
         seqs = sorted(by_attempt.pop((run["id"], run["attempt"]), []))
-        if seqs != list(range(run["reported"] + 1)):
+        # Those of an order that has ended may be erased, all of them.
+        erased = run["phase"] == "final" and not seqs
+        if seqs != list(range(run["reported"] + 1)) and not erased:
             yield f"run {run['id']} has reported up to {run['reported']}, and stored are {seqs}"
     if by_attempt:
         yield f"events of no attempt that started: {by_attempt}"

@@ -17,9 +17,10 @@ from worker.lightning.lightning_worker import LightningWorker, WorkerSettings
 from worker.lightning.run_plan import RunDefaults
 from worker.lightning.run_session import RunContext
 from worker.lightning.run_store import RunStore
-from worker.lightning.sandbox_runs import SandboxRuns, StartRecording
+from worker.lightning.sandbox_runs import SandboxRuns
 from worker.lightning.worker_tokens import read_public_key, worker_token
 from worker.runner.pool import Pool
+from worker.runner.run_recording import StartRecording
 from worker.testing.lightning import Server
 
 COMMON = "@openfn/language-common@3.3.4"

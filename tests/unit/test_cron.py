@@ -290,6 +290,16 @@ def test_a_rejected_tick_is_a_rejected_order(store: Store) -> None:
     assert [order["status"] for order in orders(harness)] == ["pending", "rejected"]
 
 
+def test_a_paused_workflow_fires_nothing(operator: ControlPlaneHarness) -> None:
+    deploy(operator, catch_up="one")
+    operator.call("pause", workflow="nightly", project="default")
+    pass_minutes(operator, 5)
+    assert orders(operator) == []
+    operator.call("resume", workflow="nightly", project="default")
+    operator.tick()
+    assert len(orders(operator)) >= 1
+
+
 def test_a_pause_of_the_fleet_skips_unless_told_otherwise(operator: ControlPlaneHarness) -> None:
     deploy(operator, "0 * * * *")
     operator.pass_time(5 * 3600 + 1800)

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.fleet.control.queue import AGEING_S, ProjectQueue, distribute, rank, share_slots
+from worker.fleet.control.queue import AGEING_S, ProjectQueue, rank, share_slots
 
 AGEING_US = AGEING_S * 1_000_000
 NOW = 1000 * AGEING_US
@@ -88,13 +88,3 @@ def test_each_slot_goes_to_the_best_queue_of_all(
         served.add(best)
         leases[best.project] += 1
     assert share_slots(queues, leased, slots, NOW) == expected
-
-
-def test_runs_are_distributed_one_to_each_worker_in_turn() -> None:
-    distributed = list(distribute({"north": 3, "south": 1}, ["a", "b", "c", "d", "e"]))
-    assert distributed == [("north", "a"), ("south", "b"), ("north", "c"), ("north", "d")]
-
-
-def test_the_distribution_ends_with_the_runs() -> None:
-    assert list(distribute({"north": 3, "south": 3}, ["a"])) == [("north", "a")]
-    assert list(distribute({"north": 0}, ["a"])) == []

@@ -56,6 +56,12 @@ if TYPE_CHECKING:
 @option("--alert-command", default="", metavar="COMMAND",
         help="Run this program (no shell) for each alert, as JSON on its stdin.")  # fmt: skip
 @option("--alert-webhook", default="", metavar="URL", help="POST each alert to this URL.")
+@option("--webhooks", default="", metavar="HOST:PORT",
+        help="Serve POST /i/PATH of webhook triggers here, such as 127.0.0.1:8080.")  # fmt: skip
+@option("--webhook-auth", type=PATH, metavar="FILE",
+        help="Methods of authentication that webhook triggers can name, as YAML.")  # fmt: skip
+@option("--open-webhooks", is_flag=True,
+        help="Let webhooks without authentication be called from elsewhere.")  # fmt: skip
 @option("--cloudevents", is_flag=True, help="Publish states, events and alerts as CloudEvents.")
 @option("--asyncapi", is_flag=True, help="Print the AsyncAPI document of all messages and exit.")
 @option("--acl", is_flag=True, help="Print an access list for mosquitto and exit.")
@@ -80,6 +86,9 @@ def control_plane(
     shared: bool,
     alert_command: str,
     alert_webhook: str,
+    webhooks: str,
+    webhook_auth: Path | None,
+    open_webhooks: bool,
     cloudevents: bool,
     asyncapi: bool,
     acl: bool,
@@ -120,6 +129,7 @@ def control_plane(
     from worker.fleet.control.alerts import AlertNotifier
     from worker.fleet.control.inline_secrets import InlineSecrets, read_secret_keys
     from worker.fleet.control.policy import Policy, read_policy
+    from worker.fleet.control.triggers.trigger_services import read_webhook_options
 
     if secret_key_file and allow_inline_secrets:
         raise UsageError("--allow-inline-secrets stores in clear what --secret-key-file encrypts")
@@ -141,6 +151,7 @@ def control_plane(
             shared=shared,
         ),
         notifier=AlertNotifier(command=alert_command, webhook=alert_webhook),
+        webhooks=read_webhook_options(webhooks, auth=webhook_auth, open=open_webhooks),
         cloudevents=cloudevents,
         shared=shared,
         metrics_listen=metrics_listen,

@@ -17,8 +17,9 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.triggers.deploying import check_registry
-from worker.fleet.control.triggers.services import add_trigger_services
+from worker.fleet.control.triggers.deploying import check_registry, check_webhooks
+from worker.fleet.control.triggers.trigger_services import add_trigger_services, deployment_rules
+from worker.fleet.control.triggers.webhook_options import WebhookOptions
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.bus import Message
@@ -26,9 +27,10 @@ from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.mqtt_topic_source import MqttTopicSource
-from worker.fleet.metrics import Metric, serve_metrics
+from worker.fleet.metrics import AnyMetric, Metric, serve_metrics
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import random_hex
+from worker.util.memory_use import resident_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class ControlOptions:
     notifier: AlertNotifier = AlertNotifier()
     cloudevents: bool = False
     shared: bool = False
+    webhooks: WebhookOptions | None = None
     metrics_listen: str | None = None
 
 
@@ -77,15 +80,21 @@ def run_control_plane(
     """Run a control plane until a signal comes."""
     log = service_log(quiet=quiet)
     store = Store(options.store)
-    # Before the first message: an older version may have made the tables.
-    store.migrate()
-    store.reserve(shared=options.shared)
-    plane = build_control_plane(connection, options, store, log)
-    with serve_metrics(
-        options.metrics_listen, lambda: control_metrics(plane), lambda: plane.problem
-    ):
-        asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
-    store.close()
+    try:
+        # Before the first message: an older version may have made the tables.
+        store.migrate()
+        store.reserve(shared=options.shared)
+        plane = build_control_plane(connection, options, store, log)
+        with serve_metrics(
+            options.metrics_listen,
+            lambda: control_metrics(plane),
+            lambda: plane.problem,
+            lambda: plane.stalled,
+        ):
+            asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
+    finally:
+        # Also after a policy that cannot be read: the lock is an open file.
+        store.close()
 
 
 async def _run(plane: ControlPlane, reload: Callable[[], None]) -> None:
@@ -122,6 +131,8 @@ def build_control_plane(
     registry = _registry(options, log)
     with store.read() as rows:
         check_registry(rows, registry)
+        if options.webhooks is not None and options.webhooks.needs_auth:
+            check_webhooks(rows)
     processor = MessageProcessor(
         store,
         topics=topics,
@@ -129,6 +140,7 @@ def build_control_plane(
         policy=options.read_policy(),
         secrets_at_rest=options.secrets,
         registry=registry,
+        rules=deployment_rules(options.webhooks),
     )
     bus = MqttBus(
         connection.address,
@@ -146,7 +158,10 @@ def build_control_plane(
     )
     source_id = f"{topics.root}-triggers"
     add_trigger_services(
-        plane, lambda: MqttTopicSource(connection.address, id=source_id, log=log), log
+        plane,
+        lambda: MqttTopicSource(connection.address, id=source_id, log=log),
+        log,
+        webhooks=options.webhooks,
     )
     return plane
 
@@ -158,7 +173,15 @@ def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
     return registry
 
 
-def control_metrics(plane: ControlPlane) -> Iterable[Metric]:
+def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
+    yield from plane.measured.metrics()
+    inbox, outbox = plane.waiting_messages
+    yield Metric(name="inbox_messages", help="Received messages that wait", values={"": inbox})
+    yield Metric(name="inbox_oldest_seconds", help="Age of the oldest received message that waits",
+                 values={"": plane.oldest_message_s})  # fmt: skip
+    yield Metric(name="outbox_messages", help="Messages that wait to be published",
+                 values={"": outbox})  # fmt: skip
+    yield Metric(name="memory_bytes", help="Resident memory", values={"": resident_bytes()})
     yield Metric(
         name="messages_handled", help="Messages handled", values={"": plane.handled}, counts=True
     )

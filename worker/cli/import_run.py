@@ -8,6 +8,7 @@ import click
 
 from worker.cli.options import PATH, command, option, workflow_file
 from worker.errors import UsageError
+from worker.replay.fleet_history import import_history, is_history
 from worker.replay.importers import (
     ImportedRecording,
     import_cache,
@@ -16,6 +17,7 @@ from worker.replay.importers import (
 )
 from worker.replay.recording import is_recording
 from worker.sinks.terminal_text import printable
+from worker.util.plural import count_of
 
 
 @command("import")
@@ -29,7 +31,8 @@ def import_run(
     """Make a recording of a run of Lightning or the OpenFn CLI.
 
     SOURCE is a Lightning run as JSON (with its steps, dataclips and logs), or a folder of the
-    OpenFn CLI's cached steps. The requests of such a run are unknown: a replay takes the recorded
+    OpenFn CLI's cached steps, or what `worker orders export` wrote: then FILE is a folder, with a
+    recording of each run. The requests of such a run are unknown: a replay takes the recorded
     output of steps that have an adaptor. A recording of an older format is written anew.
 
     \b
@@ -37,6 +40,10 @@ def import_run(
       worker import run.json -o runs/imported.jsonl
       worker import .cli-cache/referral --workflow-file w.json -o runs/cached.jsonl
     """
+    if is_history(source):
+        recordings = import_history(source, output)
+        print(f"wrote {count_of(len(recordings), 'recording')} to {printable(str(output))}")
+        return 0
     recording = _import(source, output, workflow_file, workflow)
     name, file = printable(recording.workflow), printable(str(recording.file))
     print(f"wrote a recording of '{name}' to {file}")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
-from worker.adaptors.http.lazy_host import LazyHost
 from worker.cli.services import on_signals, service_log
 from worker.cli.worker_process import log_confinement
 from worker.errors import UsageError
@@ -20,17 +18,14 @@ from worker.lightning.environment import EnvironmentSettings, read_environment
 from worker.lightning.lightning_worker import LightningWorker, WorkerSettings
 from worker.lightning.run_session import RunContext
 from worker.lightning.run_store import RunStore
-from worker.lightning.sandbox_runs import PUBLIC_HOSTS, RunRecording, SandboxRuns, StartRecording
+from worker.lightning.sandbox_runs import PUBLIC_HOSTS, SandboxRuns
 from worker.lightning.worker_tokens import read_public_key, worker_token
-from worker.replay.recorder import PreparedRecording, Recorder
+from worker.replay.record_runs import record_in
 from worker.runner.pool import Pool
-from worker.runner.prepare import Options
 from worker.sandbox.isolation import Isolation
-from worker.sinks.guarded import GuardedSink
 from worker.sinks.log import LeveledLogger
 from worker.util.masking import hide_url_secrets
 from worker.version import VERSION
-from worker.workflow.model import Workflow
 
 API_VERSION = "1.2"
 
@@ -89,7 +84,7 @@ def build_lightning_worker(
     sandbox = SandboxRuns(
         pool,
         hosts=_hosts(options),
-        start_recording=_recordings(options.record, log) if options.record else None,
+        start_recording=record_in(options.record, log) if options.record else None,
     )
     context = RunContext(
         socket=ChannelSocket(
@@ -157,26 +152,3 @@ def lightning_metrics(worker: LightningWorker) -> Iterable[Metric]:
         help="1 while connected to Lightning, else 0",
         values={"": float(worker.connected.is_set())},
     )
-
-
-def _recordings(folder: Path, log: LeveledLogger) -> StartRecording:
-    """Return what records each run in a file of the folder, named by the run's id."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise UsageError(f"cannot record in {folder}: {error.strerror}") from error
-
-    def start(
-        run_id: str, workflow: Workflow, options: Options, input: Mapping[str, Any], host: LazyHost
-    ) -> RunRecording:
-        try:
-            prepared = PreparedRecording(workflow, options)
-            recorder = Recorder(folder, prepared, input, host, run_id)
-        except UsageError as error:
-            # The run matters more than its recording.
-            log.warning("recording.failed", run_id=run_id, error=str(error))
-            return RunRecording(options, host)
-        sink = GuardedSink(recorder, str(recorder.file))
-        return RunRecording(prepared.options, recorder.host, (sink,))
-
-    return start

@@ -108,10 +108,11 @@ SECTIONS = {
             "cancel", "worker.cli.cancel:cancel", "Cancel a run, or many orders, and wait."
         ),
         LazyCommand("orders", "worker.cli.orders:orders", "List, show and change work orders."),
-        LazyCommand("runs", "worker.cli.runs:runs", "List, show, retry and cancel runs."),
+        LazyCommand("runs", "worker.cli.runs:runs", "List, show, record, retry and cancel runs."),
         LazyCommand("workers", "worker.cli.workers:workers", "List the workers of a fleet."),
         LazyCommand(
-            "alerts", "worker.cli.alerts:alerts", "List and acknowledge the alerts of a fleet."
+            "alerts", "worker.cli.fleet_alerts:alerts",
+            "List and acknowledge the alerts of a fleet.",
         ),
         LazyCommand(
             "workflows", "worker.cli.workflows:workflows",

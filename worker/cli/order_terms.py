@@ -25,6 +25,8 @@ order_terms = options(
                 "[default: as the policy has it, else reject]"),
     option("--tag", "tags", multiple=True, metavar="TAG",
            help="Word by which orders are searched, such as clinic:north."),
+    option("--placement", multiple=True, metavar="LABEL",
+           help="Run it on workers with this label, as worker start --label has it."),
     option("--retries", type=WholeNumberRange(0, MAX_RETRIES), metavar="N",
            help="Run it again so many times where it ends badly.  [default: the workflow's]"),
     option("--retry-after", type=DURATION, metavar="SECONDS",

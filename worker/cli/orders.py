@@ -21,6 +21,14 @@ SECTIONS = {
         LazyCommand("list", "worker.cli.orders:list_orders", "List work orders, newest first."),
         LazyCommand("show", "worker.cli.orders:show", "Show a work order with its runs."),
         LazyCommand("submit", "worker.cli.submit:submit", "Submit a work order for a workflow."),
+        LazyCommand(
+            "export",
+            "worker.cli.export_orders:export",
+            "Write the history of orders as JSON lines.",
+        ),
+        LazyCommand(
+            "erase", "worker.cli.export_orders:erase", "Delete the states and logs of an order."
+        ),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
         LazyCommand(
             "cancel",

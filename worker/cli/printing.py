@@ -103,6 +103,8 @@ def print_order(order: Mapping[str, Any], *, as_json: bool) -> None:
         print(f"    run {order['last_run']} ({order['runs']} in all)")
     if order.get("tags"):
         print(f"    tags {printable(' '.join(order['tags']))}")
+    if order.get("erased"):
+        print(f"    states and logs erased {format_time(order['erased'])}")
     if order.get("reason"):
         print(f"    {one_line(order['reason'])}")
 

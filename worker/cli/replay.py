@@ -37,6 +37,7 @@ from worker.runner.pool import Pool
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
+from worker.util.plural import count_of
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -311,5 +312,5 @@ def _write_cases(stored: Sequence[Path | StoredRecording], target: Path) -> int:
             raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(recording.path))
         recordings.append(recording)
     write_case(recordings, target)
-    print(f"wrote {len(recordings)} cases to {printable(str(target))}")
+    print(f"wrote {count_of(len(recordings), 'case')} to {printable(str(target))}")
     return 0

@@ -26,6 +26,7 @@ from worker.cli.options import (
     start_at,
     stop_after,
 )
+from worker.cli.value_types import OneOf
 from worker.errors import UsageError
 
 EPILOG = """
@@ -37,6 +38,8 @@ Examples:
   worker run . --workflow case-referral     (a project checkout)
   worker run project.yaml --record on-failure
   worker run sync.yaml --collections ./collections
+  worker run sync.yaml --cache-steps --start-at transform
+  worker run sync.yaml --autoinstall --sanitize remove
   worker run project.yaml --fuel --fuel-limit 50M
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
@@ -68,6 +71,14 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
              "succeed, in DIR.  [default of DIR: recordings]")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
+@option("--cache-steps", is_flag=True,
+        help="Keep outputs of steps in .cli-cache; --start-at continues from them.")  # fmt: skip
+@option("--autoinstall", is_flag=True,
+        help="Install the adaptors of @openfn/ that are missing, from npm.")  # fmt: skip
+@option("--allow-adaptor", "allow_adaptors", multiple=True, metavar="NAME",
+        help="Let --autoinstall install this adaptor too.")  # fmt: skip
+@option("--sanitize", type=OneOf(["none", "remove", "summarize", "obfuscate"]), default="none",
+        show_default=True, help="What to show of objects that jobs log.")  # fmt: skip
 @option("--output", "-o", metavar="FILE|-", help="Write the final state to FILE, as JSON.")
 @option("--output-stdout", "-O", is_flag=True, help="Print the final state: --output -.")
 @option("--journal", type=PATH, metavar="FILE", help="Write all events to FILE, one a line.")
@@ -81,6 +92,7 @@ def run(
     workflow: str | None,
     adaptors: tuple[str, ...],
     input_file: str | None,
+    input_json: str | None,
     start_at: str,
     stop_after: str,
     only: str,
@@ -100,6 +112,10 @@ def run(
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
     counts_fuel: bool,
+    cache_steps: bool,
+    autoinstall: bool,
+    allow_adaptors: tuple[str, ...],
+    sanitize: str,
     **limits: Any,
 ) -> int:
     """Run a workflow to its end and show every step.
@@ -117,6 +133,8 @@ def run(
         raise UsageError("--json and --output - both write to stdout: choose a file for --output")
     if scrub and record is None:
         raise UsageError("--scrub needs a recording: add --record FILE")
+    if allow_adaptors and not autoinstall:
+        raise UsageError("--allow-adaptor is about --autoinstall: add that, or leave it out")
     # The help needs none of what a run imports.
     from worker.cli.single_run import Output, RecordingOutput, RunInput, run_file
 
@@ -126,6 +144,7 @@ def run(
             workflow=workflow,
             adaptors=adaptors,
             input_file=input_file,
+            input_json=input_json,
             start=start_at,
             end=stop_after,
             only=only,
@@ -135,6 +154,8 @@ def run(
             allow_hosts=allow_hosts,
             collections=collections,
             fuel=counts_fuel,
+            cache_steps=cache_steps,
+            installs=allow_adaptors if autoinstall else None,
             limits=limits,
             workflow_options={
                 **({"permissive_globals": True} if permissive_globals else {}),
@@ -147,6 +168,7 @@ def run(
             as_json=as_json,
             quiet=quiet,
             debug=debug,
+            sanitize=sanitize,
             recording=None if record is None else RecordingOutput.parse(record, scrub),
         ),
     )

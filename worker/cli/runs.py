@@ -17,6 +17,7 @@ from worker.cli.short_ids import find_run_id
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunQuery
+from worker.sinks.terminal_text import printable
 
 SECTIONS = {
     "Commands": (
@@ -24,17 +25,21 @@ SECTIONS = {
         LazyCommand("show", "worker.cli.runs:show", "Show a run, its state and log, or follow it."),
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
         LazyCommand(
+            "record", "worker.cli.record_run:record",
+            "Write the recording of a run that has ended, without requests.",
+        ),
+        LazyCommand(
             "cancel",
             "worker.cli.cancel:cancel",
             "Cancel a run, or many orders, and wait.",
         ),
     )
-}
+}  # fmt: skip
 
 
 @click.group(cls=NounGroup, sections=SECTIONS)
 def runs() -> None:
-    """List, show, retry and cancel runs.
+    """List, show, record, retry and cancel runs.
 
     `worker runs` lists. `worker runs ID` shows one: ID is that of a run, or that of an order for
     its last run. `worker retry` and `worker cancel` need no `runs`.
@@ -44,6 +49,7 @@ def runs() -> None:
       worker runs
       worker runs list --status failed
       worker runs show 5f0c9e --follow
+      worker runs record 5f0c9e recordings
     """
 
 
@@ -126,5 +132,7 @@ async def _print_with_steps(client: Client, id: str, *, as_json: bool) -> None:
     fields.pop("plan")
     steps = fields.pop("steps")
     print_run(fields | ({"steps": steps} if as_json else {}), as_json=as_json)
+    if not as_json and fields["status"] == "pending" and fields.get("needs"):
+        print(f"    needs a worker with {printable(', '.join(fields['needs']))}")
     for step in () if as_json else steps:
         print_step(step)

@@ -8,7 +8,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +55,16 @@ UNENFORCED = (
 
 
 class RunInput(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of the command that say what runs, and what it may do."""
+    """Options of the command that say what runs, and what it may do.
+
+    ``installs`` are the adaptors beside OpenFn's that are installed where they are missing;
+    ``None`` installs none.
+    """
 
     workflow: str | None
     adaptors: tuple[str, ...]
     input_file: str | None
+    input_json: str | None
     start: str
     end: str
     only: str
@@ -69,6 +74,8 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     allow_hosts: tuple[str, ...]
     collections: str | None
     fuel: bool
+    cache_steps: bool
+    installs: tuple[str, ...] | None
     limits: Mapping[str, Any]
     workflow_options: Mapping[str, Any]
 
@@ -99,6 +106,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool
     quiet: bool
     debug: bool
+    sanitize: str
     recording: RecordingOutput | None
 
 
@@ -115,6 +123,10 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     print_warnings(loaded)
     if request.workflow_options:
         loaded = replace(loaded, options={**loaded.options, **request.workflow_options})
+    if request.installs is not None:
+        from worker.cli.autoinstall import install_missing
+
+        install_missing(loaded, request.installs)
     options = Options(
         start=find_step(loaded, request.start, "--start-at"),
         end=find_step(loaded, request.end, "--stop-after"),
@@ -126,11 +138,11 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
         collections=parse_collections(request.collections),
         fuel=request.fuel,
     )
-    state = read_input(request.input_file)
+    state = _state(loaded, request, options.only or options.start)
     if isinstance(state, dict) and state.get("configuration"):
         print(_CONFIGURATION_OF_INPUT, file=sys.stderr)
     reach = local_reach(loaded, state, options)
-    sinks = _sinks(loaded, output)
+    sinks = _sinks(loaded, output, cache_steps=request.cache_steps)
     live = functools.partial(open_host, reach, options.collections)
     result = asyncio.run(_run(pool, loaded, state, options, sinks, live, output.recording))
     problems = [sink.problem for sink in sinks if sink.problem]
@@ -144,6 +156,16 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
     elif output.final_state is None and not output.as_json and _watched(output):
         print("the final state: --output - prints it, --output FILE writes it", file=sys.stderr)
     return _exit_code(result.status, problems)
+
+
+def _state(workflow: Workflow, request: RunInput, start: str) -> dict[str, Any]:
+    """Read the input: without one, a run with cached steps starts with what led to its start."""
+    is_given = request.input_file is not None or request.input_json is not None
+    if request.cache_steps and not is_given and start:
+        from worker.cli.step_cache import cached_input
+
+        return read_input(str(cached_input(workflow, start)))
+    return read_input(request.input_file, request.input_json)
 
 
 def _watched(output: Output) -> bool:
@@ -161,6 +183,10 @@ def hint_for(workflow: Workflow, result: Result) -> str:
     """Return the likely cause of an error that does not name it; empty if there is none."""
     last = result.path[-1].step if result.path else ""
     step = next((step for step in workflow.steps if step.id == last), None)
+    if result.error_type == "ImportError" and "module not allowed" in (result.error_message or ""):
+        from worker.sandbox.python.guard import ALLOWED_MODULES
+
+        return f"Python steps can import {', '.join(sorted(ALLOWED_MODULES))}"
     if result.error_type != "ReferenceError" or step is None or step.adaptors:
         return ""
     remedy = "adaptor: '@openfn/language-common', or --adaptor common for a job alone"
@@ -226,26 +252,45 @@ def _cancel_on_signals(cancel: asyncio.Event) -> None:
         loop.add_signal_handler(number, on_signal)
 
 
-def _sinks(workflow: Workflow, output: Output) -> list[GuardedSink]:
-    sinks: list[GuardedSink] = []
+def _sinks(workflow: Workflow, output: Output, *, cache_steps: bool) -> list[GuardedSink]:
+    sinks = [
+        GuardedSink(_sanitized(sink, output.sanitize), name)
+        for sink, name in _outputs(workflow, output)
+    ]
+    if cache_steps:
+        from worker.cli.step_cache import StepCache, cache_folder
+
+        folder = cache_folder(workflow)
+        sinks.append(GuardedSink(StepCache(folder), str(folder)))
+    return sinks
+
+
+def _sanitized(sink: Sink, policy: str) -> Sink:
+    if policy == "none":
+        return sink
+    from worker.cli.sanitized_sink import SanitizedSink
+
+    return SanitizedSink(sink, policy)
+
+
+def _outputs(workflow: Workflow, output: Output) -> Iterator[tuple[Sink, str]]:
+    """Yield the sinks of what the command prints and writes, each with the name of its target."""
     if output.journal is not None:
         from worker.sinks.journal import Journal
 
-        sinks.append(GuardedSink(Journal(output.journal), str(output.journal)))
+        yield Journal(output.journal), str(output.journal)
     if output.as_json:
         from worker.sinks.journal import EventLines
 
-        sinks.append(GuardedSink(EventLines(sys.stdout), "stdout"))
+        yield EventLines(sys.stdout), "stdout"
         if not output.quiet:
             from worker.sinks.log import LogSink
 
-            sinks.append(GuardedSink(LogSink(), "stderr"))
+            yield LogSink(), "stderr"
     elif not output.quiet:
         to_stderr = output.final_state == "-"
-        name = "stderr" if to_stderr else "stdout"
         screen = _screen(workflow, debug=output.debug, to_stderr=to_stderr)
-        sinks.append(GuardedSink(screen, name))
-    return sinks
+        yield screen, "stderr" if to_stderr else "stdout"
 
 
 def _screen(workflow: Workflow, *, debug: bool, to_stderr: bool) -> Sink:

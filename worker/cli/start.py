@@ -39,6 +39,8 @@ def _hostname() -> str:
 @option("--capacity", type=WholeNumberRange(1, 1000), metavar="N",
         help="How many runs execute at once.  "
              "[default: one for each core; with --lightning 5]")  # fmt: skip
+@option("--label", "labels", multiple=True, metavar="LABEL",
+        help="Label by which orders are placed, such as north.")  # fmt: skip
 @isolation
 @permissions
 @allow_python
@@ -58,7 +60,7 @@ def _hostname() -> str:
 @option("--no-public-hosts", is_flag=True,
         help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
 @option("--record", type=PATH, metavar="DIR",
-        help="Record Lightning's runs in this folder, with secrets masked.")  # fmt: skip
+        help="Record all runs in this folder, with their requests, and mask secrets.")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
@@ -68,6 +70,7 @@ def start(
     connection: BrokerConnection,
     name: str,
     capacity: int | None,
+    labels: tuple[str, ...],
     isolation: str,
     credentials: Path | None,
     allow_hosts: tuple[str, ...],
@@ -95,9 +98,10 @@ def start(
     \b
     Examples:
       worker start --mqtt mqtt://localhost --capacity 4
-      worker start --mqtt mqtts://broker.example.org --name north-1 --isolation process
+      worker start --mqtt mqtts://broker.example.org --name north-1 --label north
       worker start --lightning wss://lightning.example.org/worker --secret-file secret.txt
       worker start --mqtt mqtt://localhost --collections /srv/shared/collections
+      worker start --mqtt mqtt://localhost --record /srv/recordings
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -135,10 +139,8 @@ def start(
         )
         asyncio.run(run_lightning(lightning_options))
         return 0
-    if secret_file or no_public_hosts or record or batch_logs:
-        raise UsageError(
-            "--secret-file, --no-public-hosts, --record and --batch-logs need --lightning URL"
-        )
+    if secret_file or no_public_hosts or batch_logs:
+        raise UsageError("--secret-file, --no-public-hosts and --batch-logs need --lightning URL")
     if allow_python and no_python:
         raise UsageError("--no-python is the default: leave out --allow-python or --no-python")
     if allow_python:
@@ -159,6 +161,8 @@ def start(
         drain_s=drain,
         standby=standby,
         metrics_listen=metrics_listen,
+        labels=tuple(check_name(label, "--label") for label in labels),
+        record=record,
     )
     asyncio.run(run_worker(connection, options, quiet=quiet))
     return 0

@@ -68,6 +68,7 @@ def submit(
     reference: str | None,
     workflow: str | None,
     input_file: str | None,
+    input_json: str | None,
     project: str,
     priority: int,
     start_at: str,
@@ -81,6 +82,7 @@ def submit(
     unique: str | None,
     over_limit: Literal["reject", "queue"] | None,
     tags: tuple[str, ...],
+    placement: tuple[str, ...],
     retries: int | None,
     retry_after: float | None,
     retry_from: Literal["start", "failed_step"] | None,
@@ -122,7 +124,7 @@ def submit(
     plan = None if loaded is None else to_execution_plan(loaded)
     retry = read_retry(retries, retry_after, retry_from, retry_on)
     check_tags(tags)
-    state = read_input(input_file)
+    state = read_input(input_file, input_json)
     options = RunOptions(start=start_at, end=stop_after, **limits)
 
     async def request(client: Client) -> int:
@@ -130,6 +132,7 @@ def submit(
             workflow=reference, plan=plan, input=state, project=project, priority=priority,
             options=options, order_id=order_id, not_before=not_before, start_by=start_by,
             unique=unique, over_limit=over_limit, tags=tags, retry=retry,
+            placement=tuple(check_name(label, "--placement") for label in placement),
         )  # fmt: skip
         if not wait or order["last_run"] is None:
             print_order(order, as_json=as_json)

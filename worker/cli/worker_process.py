@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.adaptors.cache import installed
 from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
@@ -14,15 +15,17 @@ from worker.cli.services import on_signals, service_log
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.metrics import Metric, serve_metrics
-from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
+from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
+from worker.replay.record_runs import erase_recordings, record_in
 from worker.runner.pool import Pool
 from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.limits import resolve_limits
 from worker.sinks.log import LeveledLogger
 from worker.util.machine_clock import random_hex
+from worker.util.memory_use import resident_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,7 @@ class WorkerOptions:
     """Set-up of a worker.
 
     ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
+    ``record`` is the folder of the recordings of its runs.
     ``standby``: it waits while another worker has its name.
     """
 
@@ -41,6 +45,8 @@ class WorkerOptions:
     drain_s: float | None = None
     standby: bool = False
     metrics_listen: str | None = None
+    labels: tuple[str, ...] = ()
+    record: Path | None = None
 
 
 def allowance(
@@ -66,7 +72,8 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
     log = service_log(quiet=quiet)
     log_confinement(log)
     async with Pool(options.capacity, options.isolation) as pool:
-        executor = RunExecutor(pool, options.allowance)
+        recording = record_in(options.record, log) if options.record else None
+        executor = RunExecutor(pool, options.allowance, recording)
         fleet_worker = build_worker(connection, options, executor, log)
         with serve_metrics(
             options.metrics_listen,
@@ -108,11 +115,30 @@ def build_worker(
         topics=connection.topics,
         log=log,
         id=id,
+        erase_recordings=_eraser(options.record),
+        offer=WorkerOffer(
+            labels=options.labels,
+            credentials=tuple(options.allowance.credentials),
+            adaptors=tuple(str(adaptor.specifier) for adaptor in installed()),
+        ),
         standby=options.standby,
     )
 
 
+def _eraser(record: Path | None) -> Callable[[str], int]:
+    return lambda run_id: 0 if record is None else erase_recordings(record, run_id)
+
+
 def worker_metrics(fleet_worker: FleetWorker) -> Iterable[Metric]:
+    events, oldest_s = fleet_worker.unacknowledged
+    yield Metric(name="outbox_events", help="Events that are not acknowledged yet",
+                 values={"": events})  # fmt: skip
+    yield Metric(name="outbox_oldest_seconds",
+                 help="Time since the oldest report was sent that is not acknowledged",
+                 values={"": oldest_s})  # fmt: skip
+    yield Metric(name="slots", help="Runs that execute at once", values={"": fleet_worker.capacity})
+    yield Metric(name="memory_bytes", help="Resident memory of the worker, without its runs",
+                 values={"": resident_bytes()})  # fmt: skip
     yield Metric(name="runs_held", help="Runs under way", values={"": fleet_worker.running})
     yield Metric(
         name="runs_finished", help="Runs finished", values={"": fleet_worker.finished}, counts=True

@@ -59,5 +59,6 @@ def list_workers(*, connection: BrokerConnection, as_json: bool) -> int:
 def _line(worker: Mapping[str, Any]) -> str:
     online = "draining" if worker["draining"] else "online"
     presence = online if worker["online"] else "offline"
+    labels = [word.removeprefix("label:") for word in worker["offers"] if word.startswith("label:")]
     load = f"{len(worker['leases'])} of {worker['capacity']} slots in use"
-    return f"{presence:<8}  {printable(worker['name'])}  {load}"
+    return "  ".join([f"{presence:<8}", printable(worker["name"]), load, *map(printable, labels)])

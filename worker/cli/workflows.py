@@ -21,10 +21,12 @@ NO_DEAD_LETTERS = "no dead letters"
 SECTIONS = {
     "Commands": (
         LazyCommand("list", "worker.cli.workflows:list_workflows", "List the workflows by name."),
-        LazyCommand("pause", "worker.cli.pauses:pause", "Let the orders of a workflow wait."),
+        LazyCommand(
+            "pause", "worker.cli.pause_workflows:pause", "Let the orders of a workflow wait."
+        ),
         LazyCommand(
             "resume",
-            "worker.cli.pauses:resume",
+            "worker.cli.pause_workflows:resume",
             "Let the orders of a paused workflow run again.",
         ),
         LazyCommand(

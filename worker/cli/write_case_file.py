@@ -12,6 +12,7 @@ from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.testing.case import SUFFIXES
 from worker.testing.case_text import dump_cases
+from worker.util.plural import count_of
 
 
 def write_case_file(
@@ -27,4 +28,4 @@ def write_case_file(
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     content = build(os.path.relpath(workflow_file.resolve(), target.resolve().parent))
     write_file(target, dump_cases(target, content).encode())
-    print(f"wrote {len(content['cases'])} cases to {printable(str(target))}\n")
+    print(f"wrote {count_of(len(content['cases']), 'case')} to {printable(str(target))}\n")

@@ -45,18 +45,13 @@ def diff_versions(old: Workflow, new: Workflow, *, limit: int = PAIRS_LIMIT) -> 
     At most ``limit`` situations are looked at. Conditions are evaluated in the sandbox; nothing
     else runs. Raises :class:`UsageError` for a version that cannot run.
     """
-    for version, name in ((old, "OLD"), (new, "NEW")):
-        _check(version, name)
-    with (
-        closing(RestartingEvaluator(old, Options())) as first,
-        closing(RestartingEvaluator(new, Options())) as second,
-    ):
+    with closing(_evaluator(old, "OLD")) as first, closing(_evaluator(new, "NEW")) as second:
         return _diff(old, new, first, second, limit)
 
 
-def _check(workflow: Workflow, name: str) -> None:
+def _evaluator(workflow: Workflow, name: str) -> RestartingEvaluator:
     try:
-        compile_plan(workflow)
+        return RestartingEvaluator(workflow, Options())
     except PlanError as error:
         raise UsageError(f"{name} cannot run: {error}") from error
 

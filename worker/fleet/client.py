@@ -189,6 +189,7 @@ class Client:
         over_limit: Literal["reject", "queue"] | None = None,
         tags: Sequence[str] = (),
         retry: OrderRetry | None = None,
+        placement: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Submit a work order for a registered workflow or for an execution plan.
 
@@ -196,7 +197,8 @@ class Client:
         At most one order of a project with the same ``unique`` key waits or runs: a newer one
         replaces one that waits, and is rejected while one runs. With ``over_limit="queue"`` it
         waits instead, here and at the limits of its project. ``retry`` repeats it where it ends
-        badly. Return the order; its ``status`` is ``pending``, or ``rejected`` with a ``reason``.
+        badly. It runs on workers with all labels of ``placement``. Return the order; its ``status``
+        is ``pending``, or ``rejected`` with a ``reason``.
         """
         request = wire.Submit(
             order_id=order_id or random_hex(16),
@@ -212,6 +214,7 @@ class Client:
             over_limit=over_limit,
             tags=tuple(tags),
             retry=retry,
+            placement=tuple(placement),
         )
         return _object(await self._submit(request))
 
@@ -275,6 +278,11 @@ class Client:
         """Query a run, or the last run of an order, with its steps."""
         return _object(await self._request("run", wire.RunRef(id=id)))
 
+    async def input(self, id: str) -> dict[str, Any]:
+        """Return the input of a run, without a configuration that it may hold."""
+        state: dict[str, Any] = _object(await self._request("input", wire.RunRef(id=id)))["input"]
+        return state
+
     async def order(self, id: str) -> dict[str, Any]:
         """Query an order with all of its runs."""
         return _object(await self._request("order", wire.OrderRef(order_id=id)))
@@ -316,6 +324,35 @@ class Client:
         """Resume what was paused with the same arguments."""
         request = ops.PauseRequest(workflow=workflow, project=project)
         return _object(await self._request("resume", request))
+
+    async def erase(self, order_id: str) -> dict[str, Any]:
+        """Delete the states and logs of an order that has ended; its status and times stay."""
+        return _object(await self._request("erase", ops.EraseRequest(order_id=order_id)))
+
+    async def history(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
+        """Yield all runs of the orders that match, each with its order, plan, input and events.
+
+        The events have their dataclips. ``worker import`` makes recordings of them.
+        """
+        async for listed in self.all_orders(query):
+            order = await self.order(listed["order_id"])
+            for state in order.pop("all_runs"):
+                run = await self.run(state["run_id"])
+                plan = run.pop("plan")
+                events = await self._events_with_clips(state["run_id"])
+                input = await self.input(state["run_id"])
+                yield {
+                    "type": "run", "order": order, "run": run, "plan": plan, "input": input,
+                    "events": events,
+                }  # fmt: skip
+
+    async def _events_with_clips(self, run_id: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        while page := await self.events(
+            run_id, after=events[-1]["seq"] if events else -1, clips=True
+        ):
+            events += page
+        return events
 
     async def pauses(self) -> list[dict[str, Any]]:
         """List what is paused, since when and by whom."""

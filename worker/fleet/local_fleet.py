@@ -20,7 +20,11 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.triggers.services import add_trigger_services
+from worker.fleet.control.triggers.trigger_services import (
+    add_trigger_services,
+    deployment_rules,
+    read_webhook_options,
+)
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import read_workflows
 from worker.fleet.messaging.in_memory import LocalBroker, LocalTopicSource
@@ -44,13 +48,18 @@ async def local_fleet(
     allowance: Allowance = Allowance(),
     settings: Settings = Settings(),
     notifier: AlertNotifier = AlertNotifier(),
+    webhooks: str = "",
+    webhook_auth: str | Path | None = None,
+    open_webhooks: bool = False,
 ) -> AsyncIterator[Client]:
     """Run a control plane and a worker in this process and yield a client of them.
 
     ``capacity`` is how many runs execute at once, ``store`` the URL of the database (in memory by
     default), ``workflows`` the files that orders can name. The default policy allows everything,
     and is logged; configurations with secrets are stored as they are in a database in memory, and
-    refused for any other. Runs that have not ended when the ``async with`` block does are killed.
+    refused for any other. ``webhooks`` is ``HOST:PORT`` for calls, with the methods of the file
+    ``webhook_auth``; ``open_webhooks`` allows calls without authentication from elsewhere. Runs
+    that have not ended when the ``async with`` block does are killed.
     """
     topics, broker, log = Topics(), LocalBroker(), stderr_logger(QUIET)
     database = Store(store)
@@ -58,6 +67,7 @@ async def local_fleet(
     registry = read_workflows(map(Path, workflows))
     if policy.allows_everything:
         logging.getLogger(__name__).info("policy.allows_everything")
+    options = read_webhook_options(webhooks, auth=webhook_auth, open=open_webhooks)
     processor = MessageProcessor(
         database,
         topics=topics,
@@ -65,11 +75,12 @@ async def local_fleet(
         policy=policy,
         registry=registry,
         secrets_at_rest=InlineSecrets(allow=store == "sqlite://"),
+        rules=deployment_rules(options),
     )
     control = ControlPlane(
         broker.bus(*topics.for_control()), processor, topics=topics, log=log, notifier=notifier
     )
-    add_trigger_services(control, lambda: LocalTopicSource(broker), log)
+    add_trigger_services(control, lambda: LocalTopicSource(broker), log, webhooks=options)
     with tempfile.TemporaryDirectory(prefix="worker-outbox-") as folder:
         async with Pool(size=capacity) as pool:
             executor = RunExecutor(pool, allowance)

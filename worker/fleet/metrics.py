@@ -1,7 +1,7 @@
 """HTTP endpoint for Prometheus metrics and a health check.
 
-``/metrics`` returns the metrics. ``/health`` returns 200 while the process can work, else 503 and
-the reason.
+``/metrics`` returns the metrics. ``/health/ready`` (and ``/health``) returns 200 while the process
+can work, else 503 and the reason; ``/health/live`` 503 only where it has to be started again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import Any
 
 from worker.errors import MachineError, UsageError
+from worker.fleet.histogram import Histogram
 
 # A scraper sends its request at once; whoever does not is disconnected.
 REQUEST_TIMEOUT_S = 5.0
@@ -31,13 +32,37 @@ _LOCAL_DOMAINS = (".local", ".internal", ".svc", ".localhost", ".lan", ".home.ar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """Metric. ``values`` are keyed by the value of ``label``, or by ``""`` without a label."""
+    """Metric. ``values`` are keyed by the value of ``label``, or by ``""`` without a label.
+
+    ``label`` may be several names with commas between them; then the keys are values likewise.
+    """
 
     name: str
     help: str
     values: Mapping[str, float]
     label: str = ""
     counts: bool = False
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels."""
+        return self.label.split(",") if self.label else []
+
+    def values_of(self, key: str) -> list[str]:
+        """Return the values of the labels in a key."""
+        return key.split(",", len(self.labels) - 1) if self.label else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """Metric of a histogram."""
+
+    name: str
+    help: str
+    histogram: Histogram
+
+
+AnyMetric = Metric | Distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +79,21 @@ _Render = Callable[[str], _Page]
 
 @contextlib.contextmanager
 def serve_metrics(
-    address: str | None, metrics: Callable[[], Iterable[Metric]], problem: Callable[[], str]
+    address: str | None,
+    metrics: Callable[[], Iterable[AnyMetric]],
+    problem: Callable[[], str],
+    stalled: Callable[[], str] = lambda: "",
 ) -> Iterator[None]:
     """Serve metrics and health at ``HOST:PORT`` (or ``PORT`` on loopback) within the context.
 
-    ``problem`` describes why the process cannot work, or is empty. Without an address, do nothing.
+    ``problem`` describes why the process cannot work for now, ``stalled`` why it never will again;
+    each is empty while all is well. Without an address, do nothing.
     """
     if address is None:
         yield
         return
     host, port = _parse_address(address)
-    render = _renderer(metrics, problem)
+    render = _renderer(metrics, problem, stalled)
     try:
         listening = socket.create_server(
             (host.strip("[]"), port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -212,28 +241,42 @@ def _own_names() -> tuple[str, str]:
     return socket.gethostname().lower(), socket.getfqdn().lower()
 
 
-def _renderer(metrics: Callable[[], Iterable[Metric]], problem: Callable[[], str]) -> _Render:
+def _renderer(
+    metrics: Callable[[], Iterable[AnyMetric]],
+    problem: Callable[[], str],
+    stalled: Callable[[], str],
+) -> _Render:
     exposition, media_type = _exposition(metrics)
 
     def render(path: str) -> _Page:
         match path:
             case "/metrics":
                 return _Page(status=HTTPStatus.OK, body=exposition(), media_type=media_type)
-            case "/health":
-                reason = problem()
-                status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
-                return _Page(status=status, body=f"{reason or 'ok'}\n".encode())
+            case "/health" | "/health/ready":
+                return _health(problem())
+            case "/health/live":
+                return _health(stalled())
             case _:
-                return _Page(status=HTTPStatus.NOT_FOUND, body=b"/metrics or /health\n")
+                paths = b"/metrics, /health/live or /health/ready\n"
+                return _Page(status=HTTPStatus.NOT_FOUND, body=paths)
 
     return render
 
 
-def _exposition(metrics: Callable[[], Iterable[Metric]]) -> tuple[Callable[[], bytes], str]:
+def _health(reason: str) -> _Page:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
+    return _Page(status=status, body=f"{reason or 'ok'}\n".encode())
+
+
+def _exposition(metrics: Callable[[], Iterable[AnyMetric]]) -> tuple[Callable[[], bytes], str]:
     """Return a function that writes the metrics as text, and the media type of that text."""
     try:
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
         from prometheus_client.registry import Collector
     except ModuleNotFoundError as error:
         extra = "pip install 'workflow-worker[metrics]'"
@@ -242,11 +285,15 @@ def _exposition(metrics: Callable[[], Iterable[Metric]]) -> tuple[Callable[[], b
     class MetricCollector(Collector):
         def collect(self) -> Iterable[Any]:
             for metric in metrics():
+                name = f"worker_{metric.name}"
+                if isinstance(metric, Distribution):
+                    buckets, total = metric.histogram.buckets(), metric.histogram.total
+                    yield HistogramMetricFamily(name, metric.help, buckets=buckets, sum_value=total)
+                    continue
                 family = CounterMetricFamily if metric.counts else GaugeMetricFamily
-                labels = [metric.label] if metric.label else []
-                samples = family(f"worker_{metric.name}", metric.help, labels=labels)
-                for value, number in metric.values.items():
-                    samples.add_metric([value] if metric.label else [], number)
+                samples = family(name, metric.help, labels=metric.labels)
+                for key, number in metric.values.items():
+                    samples.add_metric(metric.values_of(key), number)
                 yield samples
 
     registry = CollectorRegistry()

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from worker.adaptors.choose import choose_adaptors
@@ -20,6 +19,7 @@ from worker.lightning.run_plan import RunPlan
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 from worker.runner.reach import reach_of
+from worker.runner.run_recording import StartRecording
 from worker.sandbox.parent.host import Host
 from worker.sinks.base import Sink
 from worker.workflow.load import load
@@ -32,18 +32,6 @@ PUBLIC_HOSTS = HostPattern(host="*")
 
 class MissingAdaptor(WorkerError):
     """An adaptor of the run is not installed here."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecording:
-    """What a run needs while it is recorded: its options, its host, and the sinks beside ours."""
-
-    options: Options
-    host: Host
-    sinks: tuple[Sink, ...] = ()
-
-
-StartRecording = Callable[[str, Workflow, Options, Mapping[str, Any], LazyHost], RunRecording]
 
 
 class _EventSink:

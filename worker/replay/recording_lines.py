@@ -33,7 +33,8 @@ class RecordingHeader(Struct, frozen=True, kw_only=True, tag_field="type", tag="
 
     ``input`` is the id of the dataclip that the run began with. ``credentials`` are masked, by
     name. ``collections`` is the URL of the endpoint of collections, if the run had one. ``origin``
-    is ``worker``, ``lightning``, ``cli`` or ``case``: all but the first have no requests.
+    is ``worker``, ``fleet``, ``lightning``, ``cli`` or ``case``: all but the first have no
+    requests. ``fleet`` is a run of this software that was recorded after it had ended.
     """
 
     format: int = FORMAT

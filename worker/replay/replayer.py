@@ -35,6 +35,10 @@ EXTERNAL_REASONS = ("cancel", "lost", "exception")
 """Reasons that a replay cannot reproduce: only what came before such an end is compared."""
 
 
+_OWN = ("worker", "fleet")
+"""Origins of runs that this software executed: their steps run as they did."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """Result of a replay.
@@ -100,7 +104,7 @@ async def replay(
     )
     resolved, _ = configurations(played, header.credentials)
     secrets = collect_secrets(secret_configurations(played, resolved))
-    host = ReplayHost(recording.exchanges, Scrubber(secrets).request)
+    host = ReplayHost(recording.exchanges, Scrubber(secrets).request, kept=header.origin != "fleet")
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     # A request that is missing is no divergence in a part, or for a step that did not run its code.
     cut = not recording.complete or _ended_externally(recording) or bool(part.end)
@@ -111,7 +115,7 @@ async def replay(
         result.events,
         [*host.divergences, *missing],
         partly=cut,
-        unlogged=tuple(script) if header.origin == "worker" else {step.id for step in played.steps},
+        unlogged=tuple(script) if header.origin in _OWN else {step.id for step in played.steps},
     )
     costed = events
     if fuel and workflow is not None and cost_of_run(events) is None:
@@ -193,7 +197,7 @@ def _script(
 
 
 def _cannot_run(recording: Recording, step: Step, chosen: Mapping[str, object]) -> bool:
-    if recording.header.origin == "worker":
+    if recording.header.origin in _OWN:
         # An adaptor that was missing when the run was recorded is not needed to run it again.
         installed = recording.header.adaptors
         return any(name in installed and name not in chosen for name in step.adaptors)

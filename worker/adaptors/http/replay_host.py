@@ -17,6 +17,8 @@ from worker.adaptors.http.exchange import (
 from worker.sandbox.parent.host import HostCall, HostReply, error_reply
 from worker.util.state_diff import differences
 
+NOT_KEPT = "the requests of this run were not kept (worker start --record DIR keeps them)"
+
 ExecutionKey = tuple[str, int]
 """Id of a step, and the number of its execution."""
 
@@ -31,12 +33,20 @@ class RequestDivergence:
 
 
 class ReplayHost:
-    """Replays exchanges. ``scrub`` removes secrets from requests, as was done in the recording."""
+    """Replays exchanges. ``scrub`` removes secrets from requests, as was done in the recording.
+
+    Without ``kept``, the recording was made after the run, whose requests nobody kept.
+    """
 
     def __init__(
-        self, exchanges: Iterable[Exchange], scrub: Callable[[HttpRequest], HttpRequest]
+        self,
+        exchanges: Iterable[Exchange],
+        scrub: Callable[[HttpRequest], HttpRequest],
+        *,
+        kept: bool = True,
     ) -> None:
         self._scrub = scrub
+        self._kept = kept
         self._left: dict[ExecutionKey, list[Exchange]] = defaultdict(list)
         for exchange in sorted(exchanges, key=lambda exchange: exchange.sent_us):
             self._left[exchange.step, exchange.execution].append(exchange)
@@ -53,7 +63,8 @@ class ReplayHost:
         if exchange is None:
             self._add_divergence(call, left[0].request if left else None, request)
             if not left:
-                message = f"the recording has no such request: {_name(request)}"
+                reason = "the recording has no such request" if self._kept else NOT_KEPT
+                message = f"{reason}: {_name(request)}"
                 return error_reply(call, "Error", message)
             # The next reply is the best guess, so that one changed header does not end the replay.
             exchange = left[0]
@@ -76,7 +87,9 @@ class ReplayHost:
     def _add_divergence(
         self, call: HostCall, recorded: HttpRequest | None, replayed: HttpRequest
     ) -> None:
-        if recorded is None:
+        if not self._kept:
+            message = f"{_name(replayed)}: {NOT_KEPT}"
+        elif recorded is None:
             message = f"{_name(replayed)} was not requested"
         else:
             message = "; ".join(_differences(recorded, replayed))

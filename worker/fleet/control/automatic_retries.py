@@ -73,7 +73,7 @@ def retry_automatically(uow: UnitOfWork, policy: Policy, run: RunRecord) -> None
     """Add a new run to the order of a run that ended badly, unless that is not allowed."""
     order = uow.transaction.order(run.order_id)
     # A run that a client wanted to end is not done again, whatever has become of it.
-    if order is None or order.last_run != run.id or run.cancelling:
+    if order is None or order.last_run != run.id or run.cancelling or order.erased is not None:
         return
     rules = _rules(uow, policy, order, run)
     pause_s = rules.pause_s(run)

@@ -6,13 +6,18 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from worker.fleet.control.pauses import Pauses, read_pauses
+from worker.fleet.control.placement import CREDENTIAL, FreeSlots, decode_words
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.queue import ProjectQueue, share_slots
 from worker.fleet.control.store.transaction import Transaction, WaitingRun
 
 # The bound keeps the time of a batch constant, however many queues there are.
 PAGE_SIZE = 64
+# The row that is locked while the leases of credentials are counted: no project has this name.
+_RATES = "*rates"
 
 
 @dataclass(slots=True)
@@ -28,33 +33,41 @@ class _Room:
         """Workflows of which no further run may be leased."""
         return [*self.paused, *(name for name, left in self.workflows.items() if left <= 0)]
 
-    def take(self, workflow: str) -> bool:
-        """Take the room of one run. Return whether there was any."""
-        if (self.total is not None and self.total <= 0) or self.workflows.get(workflow, 1) <= 0:
-            return False
+    def has(self, workflow: str) -> bool:
+        """Return whether there is room for one more run."""
+        return (self.total is None or self.total > 0) and self.workflows.get(workflow, 1) > 0
+
+    def take(self, workflow: str) -> None:
+        """Take the room of one run."""
         if self.total is not None:
             self.total -= 1
         if workflow in self.workflows:
             self.workflows[workflow] -= 1
-        return True
 
 
 class RunSelector:
     """Selects waiting runs in one transaction."""
 
-    def __init__(self, transaction: Transaction, policy: Policy, now_us: int) -> None:
+    def __init__(
+        self, transaction: Transaction, policy: Policy, slots: FreeSlots, now_us: int
+    ) -> None:
         self._transaction = transaction
         self._policy = policy
         self._now_us = now_us
         self._leased: Counter[str] = Counter()
         self._rooms: dict[str, _Room] = {}
+        self._slots = slots
+        # Needs that no worker with a free slot meets, or whose credential is at its limit.
+        self._unmet: set[str] = set()
+        self._credentials: dict[str, int] = {}
         self._pauses = Pauses()
 
-    def select(self, demand: int) -> list[str]:
-        """Return the ids of up to ``demand`` runs, in queue order; mark their queues as served."""
+    def select(self) -> list[tuple[str, str]]:
+        """Return worker and run for the free slots, in queue order; mark the queues as served."""
+        demand = self._slots.count
         self._leased = self._transaction.leases_by_project()
         self._pauses = read_pauses(self._transaction.connection)
-        selected: list[str] = []
+        selected: list[tuple[str, str]] = []
         served: set[ProjectQueue] = set()
         offset = 0
         while len(selected) < demand:
@@ -69,10 +82,11 @@ class RunSelector:
 
     def _select_from(
         self, queues: Sequence[ProjectQueue], demand: int, served: set[ProjectQueue]
-    ) -> list[str]:
+    ) -> list[tuple[str, str]]:
         open_queues = list(queues)
-        selected: list[str] = []
-        # Each round selects a run, closes a queue, or uses up a limit: it ends.
+        selected: list[tuple[str, str]] = []
+        # Each round selects a run, closes a queue, uses up a limit or learns of a need that is
+        # not met: it ends.
         while open_queues and len(selected) < demand:
             slots = share_slots(open_queues, self._leased, demand - len(selected), self._now_us)
             wanted = Counter(slots)
@@ -81,8 +95,11 @@ class RunSelector:
                 open_queues.remove(queue)
                 self._transaction.drop_if_empty(queue)
             for queue in slots:
-                if runs[queue] and self._take(queue.project, run := runs[queue].popleft()):
-                    selected.append(run.run_id)
+                if not runs[queue]:
+                    continue
+                run = runs[queue].popleft()
+                if (worker := self._take(queue.project, run)) is not None:
+                    selected.append((worker, run.run_id))
                     served.add(queue)
         return selected
 
@@ -90,14 +107,42 @@ class RunSelector:
         room = self._room_of(queue.project)
         if room.total is not None and room.total <= 0:
             return []
-        return self._transaction.waiting_runs(queue, count, room.full)
+        return self._transaction.waiting_runs(queue, count, room.full, self._unmet)
 
-    def _take(self, project: str, run: WaitingRun) -> bool:
-        if not self._room_of(project).take(run.workflow):
-            return False
+    def _take(self, project: str, run: WaitingRun) -> str | None:
+        """Return the worker that gets a run, or ``None``."""
+        room, needs = self._room_of(project), decode_words(run.needs)
+        if not room.has(run.workflow) or run.needs in self._unmet:
+            return None
+        if not self._has_credentials(needs) or (worker := self._slots.take(needs)) is None:
+            self._unmet.add(run.needs)
+            return None
+        room.take(run.workflow)
+        for word in self._credentials.keys() & needs:
+            self._credentials[word] -= 1
         self._transaction.reserve(run.run_id)
         self._leased[project] += 1
-        return True
+        return worker
+
+    def _has_credentials(self, needs: frozenset[str]) -> bool:
+        """Return whether all needed credentials are below their rates."""
+        return all(
+            self._left_of(word.removeprefix(CREDENTIAL), word) > 0
+            for word in needs
+            if word.startswith(CREDENTIAL)
+        )
+
+    def _left_of(self, credential: str, word: str) -> int:
+        rate = self._policy.credential_rates.get(credential)
+        if rate is None:
+            return 1
+        if word not in self._credentials:
+            # Locked, so that two control planes do not both take what is left.
+            self._transaction.lock_project(_RATES)
+            since = self._now_us - int(rate.period_s * 1e6)
+            need = msgspec.json.encode(word).decode()
+            self._credentials[word] = rate.runs - self._transaction.count_assigned(since, need=need)
+        return self._credentials[word]
 
     def _room_of(self, project: str) -> _Room:
         if project not in self._rooms:
@@ -109,7 +154,8 @@ class RunSelector:
         room.paused = self._pauses.workflows(project)
         if self._pauses.covers_project(project):
             room.total = 0
-        if limits.concurrent is None and limits.per_period is None and not limits.workflows:
+        per_workflow = limits.workflows or limits.rates
+        if limits.concurrent is None and limits.per_period is None and not per_workflow:
             return room
         # Locked, so that two control planes do not both take the last room.
         self._transaction.lock_project(project)
@@ -119,7 +165,14 @@ class RunSelector:
             totals.append(limits.concurrent - leased.total())
         if limits.per_period is not None:
             since = self._now_us - int(limits.period_s * 1e6)
-            totals.append(limits.per_period - self._transaction.count_assigned(project, since))
+            totals.append(
+                limits.per_period - self._transaction.count_assigned(since, project=project)
+            )
         room.total = min(totals, default=None)
         room.workflows = {name: limit - leased[name] for name, limit in limits.workflows.items()}
+        for name, rate in limits.rates.items():
+            left = rate.runs - self._transaction.count_assigned(
+                self._now_us - int(rate.period_s * 1e6), project=project, workflow=name
+            )
+            room.workflows[name] = min(left, room.workflows.get(name, left))
         return room

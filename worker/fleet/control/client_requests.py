@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +17,12 @@ from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.operations import (
+from worker.fleet.control.operator_requests import (
     OperationsHandler,
     acknowledgements,
     record_on_order,
 )
+from worker.fleet.control.placement import LABEL, decode_words, encode_words, needed_by_plan
 from worker.fleet.control.policy import (
     ALL_RIGHTS,
     OPERATOR,
@@ -30,9 +31,14 @@ from worker.fleet.control.policy import (
     Policy,
     Right,
 )
+from worker.fleet.control.run_content import input_of
 from worker.fleet.control.store import queries
 from worker.fleet.control.store.deployments import deployed_names
-from worker.fleet.control.triggers.deploying import DeploymentHandler, present_workflow
+from worker.fleet.control.triggers.deploying import (
+    DeploymentHandler,
+    DeploymentRules,
+    present_workflow,
+)
 from worker.fleet.control.unique_orders import (
     RECHECK_US,
     replace_queued,
@@ -47,6 +53,7 @@ from worker.fleet.messaging.operation_messages import (
     AcknowledgeRequest,
     ActionQuery,
     BulkRequest,
+    EraseRequest,
     PauseRequest,
 )
 from worker.fleet.messaging.trigger_messages import (
@@ -69,6 +76,7 @@ _RIGHTS: dict[str, Right] = {
     "pause": "operate",
     "resume": "operate",
     "acknowledge": "operate",
+    "erase": "operate",
     "chunk": "submit",
     "deploy": "deploy",
     "rollback": "deploy",
@@ -79,7 +87,7 @@ class RequestHandler:
     """The handlers of all requests, with the policy and the workflows that they depend on."""
 
     def __init__(
-        self, policy: Policy, registry: WorkflowRegistry, auth_methods: Collection[str] = ()
+        self, policy: Policy, registry: WorkflowRegistry, rules: DeploymentRules = DeploymentRules()
     ) -> None:
         self._policy = policy
         self._registry = registry
@@ -92,13 +100,14 @@ class RequestHandler:
             "order": get_order,
             "runs": list_runs,
             "run": get_run,
+            "input": get_input,
             "events": list_events,
             "workers": list_workers,
             "alerts": list_alerts,
             "summary": get_summary,
             "workflows": self.list_workflows,
             **OperationsHandler(cancel=_cancel_order, retry=self._retry_order).methods,
-            **DeploymentHandler(policy, registry, auth_methods).methods,
+            **DeploymentHandler(policy, registry, rules).methods,
         }
 
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
@@ -241,6 +250,7 @@ class RequestHandler:
             unique_key=request.unique,
             retry=None if request.retry is None else wire.encode(request.retry).decode(),
             tags=join_tags(request.tags),
+            needs=self._needs(request.project, workflow, request.placement),
         )
         over_limit = request.over_limit or self._policy.of(request.project).over_limit
         with_key = unfinished_with_key(uow, order)
@@ -270,6 +280,10 @@ class RequestHandler:
             )
         return order
 
+    def _needs(self, project: str, workflow: RegisteredWorkflow, labels: Iterable[str] = ()) -> str:
+        labels = {*labels, *self._policy.of(project).placement}
+        return encode_words(needed_by_plan(workflow.plan, workflow.credentials, labels))
+
     def _rejection(
         self, uow: UnitOfWork, project: str, over_limit: OverLimit | None = None
     ) -> str | None:
@@ -295,12 +309,14 @@ class RequestHandler:
         if existing is not None and existing.order_id == order.id:
             return order_view(uow, order)
         self._check_retry(uow, request, order, existing)
+        if order.erased is not None or uow.transaction.dataclip(order.id, "input") is None:
+            raise RequestError("conflict", f"the input of order {order.id} is not stored any more")
         start, input = "", order.input
         if request.from_step is not None:
             start, input = request.from_step, _input_of_step(uow, order, last, request.from_step)
         plan_id = last.plan_id if last is not None else None
         if request.latest:
-            plan_id = self._latest_plan(uow, order, start)
+            plan_id, order = self._latest_plan(uow, order, start)
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
         order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
@@ -310,8 +326,11 @@ class RequestHandler:
     def _retry_order(self, uow: UnitOfWork, order_id: str, run_id: str) -> None:
         self.retry(uow, wire.RetryRequest(id=order_id, run_id=run_id))
 
-    def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> str:
-        """Store the plan of an order's workflow as it is by now, and return its id."""
+    def _latest_plan(self, uow: UnitOfWork, order: WorkOrder, start: str) -> tuple[str, WorkOrder]:
+        """Store the plan of an order's workflow as it is by now.
+
+        Return its id, and the order with what that needs.
+        """
         workflow = self._registered(uow, order.project, order.ref or order.workflow)
         steps = msgspec.json.decode(workflow.plan)["workflow"]["steps"]
         if start and all(step.get("id") != start for step in steps):
@@ -319,7 +338,10 @@ class RequestHandler:
         # The order may have had a plan of its own, or the policy other rules.
         self._check_credentials(order.project, workflow, workflow.name)
         uow.transaction.put_plan(workflow.plan_id, _plan_for_store(uow, workflow))
-        return workflow.plan_id
+        labels = [
+            word.removeprefix(LABEL) for word in decode_words(order.needs) if word.startswith(LABEL)
+        ]
+        return workflow.plan_id, replace(order, needs=self._needs(order.project, workflow, labels))
 
     def _check_retry(
         self,
@@ -360,6 +382,8 @@ def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, cont
             allowed = _project_of(uow, id) in projects
         case PauseRequest(project=project) | ActionQuery(project=project):
             allowed = project in projects
+        case EraseRequest(order_id=id):
+            allowed = _project_of(uow, id) in projects
         case AcknowledgeRequest(run_id=id):
             allowed = _project_of(uow, id) in projects
         case wire.OrderRef(order_id=id):
@@ -466,7 +490,7 @@ def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, ste
 
 
 # Without the times: a client that repeats an order may compute them anew.
-_HASHED = ("unique", "over_limit", "tags", "retry")
+_HASHED = ("unique", "over_limit", "tags", "retry", "placement")
 
 
 def content_hash(request: wire.Submit) -> str:
@@ -568,6 +592,7 @@ def add_run(
             not_before=not_before,
             start_by=start_by,
             retries=retries,
+            needs=order.needs,
         )
     )
     # As it is with the run's status.
@@ -660,9 +685,16 @@ def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
         **view,
         "steps": queries.steps_of(connection, run),
         "reported": run.reported,
+        "needs": sorted(decode_words(run.needs)),
         "stale_reports": queries.count_stale_reports(connection, run.id),
         "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
     }
+
+
+def get_input(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+    """Return the input of a run, without the configuration that it may hold."""
+    stored = uow.transaction.dataclip(*input_of(find_run(uow, ref.id)))
+    return {"input": views.input_without_secrets(stored or "{}")}
 
 
 def list_events(uow: UnitOfWork, query: wire.EventQuery) -> Any:

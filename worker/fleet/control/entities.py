@@ -29,8 +29,9 @@ class WorkOrder:
     its workflow was requested, ``content`` a hash of what it was submitted with, ``request`` the id
     of the request that was answered with the rejection; each is ``None`` where unknown. At most one
     order of a project with the same ``unique_key`` waits or runs. ``retry`` is its own retry policy
-    as JSON; ``tags`` are separated by spaces, with a space at both ends. ``revision``
-    counts the published states.
+    as JSON; ``tags`` are separated by spaces, with a space at both ends. ``needs`` is what
+    its worker must offer, as a list in JSON. ``erased`` is when its states and logs were deleted.
+    ``revision`` counts the published states.
     """
 
     id: str
@@ -51,6 +52,8 @@ class WorkOrder:
     unique_key: str | None = None
     retry: str | None = None
     tags: str = ""
+    erased: int | None = None
+    needs: str = ""
     revision: int = 0
 
 
@@ -102,6 +105,7 @@ class RunRecord:
     not_before: int = 0
     start_by: int | None = None
     retries: int = 0
+    needs: str = ""
     revision: int = 0
 
     @property

@@ -6,7 +6,7 @@ because workers repeat them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from worker.fleet.control.claiming import RunSelector
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
 from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.erasure import forget_by_policy
 from worker.fleet.control.inbound import (
     InboundMessage,
     MessageParser,
@@ -28,14 +29,16 @@ from worker.fleet.control.inbound import (
 )
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import Claimed, Expired
+from worker.fleet.control.placement import FreeSlots, Offer, decode_words
+from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.queue import distribute
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.triggers.cron import delete_old_ticks, fire_due
 from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
+from worker.fleet.control.triggers.deploying import DeploymentRules
 from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
 from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unique_orders import release_key
@@ -70,6 +73,8 @@ RETENTION_INTERVAL_US = 60_000_000
 CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
 """A tick that comes this late means that this process itself was suspended."""
+KNOWN_WORKER_US = 86_400_000_000
+"""How long a worker that is away is waited for, by runs that need what it alone offers."""
 _CHECKPOINT = "sure"
 REPEATABLE = frozenset(Status) - {Status.SUCCESS, Status.CANCELLED, Status.REJECTED}
 """The statuses whose runs a retry policy can repeat."""
@@ -88,14 +93,14 @@ class MessageProcessor:
         registry: WorkflowRegistry | None = None,
         secrets_at_rest: InlineSecrets | None = None,
         token: Callable[[], str] = lambda: random_hex(16),
-        auth_methods: Collection[str] = (),
+        rules: DeploymentRules = DeploymentRules(),
     ) -> None:
         self._store = store
         self._topics = topics
         self._settings = settings
         self._policy = policy or Policy()
         self._secrets = secrets_at_rest or InlineSecrets()
-        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry(), auth_methods)
+        self._requests = RequestHandler(self._policy, registry or WorkflowRegistry(), rules)
         self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
         self._pending_claims: dict[str, PendingClaim] = {}
@@ -258,6 +263,11 @@ class MessageProcessor:
             if order is not None and order.last_run == run.id:
                 uow.publish_order_state(order)
 
+    def survey(self, now_us: int) -> Survey:
+        """Count the queue and the workers."""
+        with self._store.read() as connection:
+            return take_survey(connection, now_us)
+
     def store_time_us(self) -> int:
         """Return the time of the store's clock in microseconds since the epoch."""
         return self._store.now_us()
@@ -289,6 +299,7 @@ class MessageProcessor:
             self._secrets,
             self._run_contents,
             self._contacts,
+            self._policy,
         )
 
     def _committed(self, uow: UnitOfWork) -> Outgoing:
@@ -357,6 +368,8 @@ class MessageProcessor:
             if run.status in REPEATABLE:
                 retry_automatically(uow, self._policy, run)
             order = uow.transaction.order(run.order_id)
+            if order is not None and order.last_run == run.id:
+                forget_by_policy(uow, self._policy.of(order.project), order)
             if order is not None and order.unique_key is not None and STATUSES[order.status].final:
                 release_key(uow, order)
 
@@ -394,17 +407,18 @@ class MessageProcessor:
     def _assign_runs(self, uow: UnitOfWork) -> None:
         """Lease waiting runs to workers with pending claims."""
         demands = {worker: claim.demand for worker, claim in uow.pending_claims.items()}
-        demand = sum(demands.values())
-        if demand == 0:
+        if not any(demands.values()):
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
         if self._settings.shared:
             demands = self._own_claims(uow, demands)
-            demand = sum(demands.values())
-        picked = RunSelector(uow.transaction, self._policy, uow.now_us).select(demand)
+        offers = read_offers(uow)
+        slots = FreeSlots(demands, offers, offers.values())
         assigned: dict[str, list[str]] = {}
-        for worker, run_id in distribute(demands, picked):
+        for worker, run_id in RunSelector(
+            uow.transaction, self._policy, slots, uow.now_us
+        ).select():
             assigned.setdefault(worker, []).append(run_id)
         for worker, run_ids in assigned.items():
             self._lease_runs(uow, worker, run_ids)
@@ -446,6 +460,15 @@ class MessageProcessor:
             )
             leased.append(uow.apply(run, claimed))
         run_content.assign(uow, worker, claim.claim_id, leased)
+
+
+def read_offers(uow: UnitOfWork) -> dict[str, Offer]:
+    """Return what the workers of the fleet offer, by name."""
+    stored = uow.transaction.offers(uow.now_us - KNOWN_WORKER_US)
+    return {
+        name: Offer() if text is None else Offer(decode_words(text), True)
+        for name, text in stored.items()
+    }
 
 
 def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:

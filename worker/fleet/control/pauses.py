@@ -28,6 +28,10 @@ class Pauses:
             {(project, WHOLE_PROJECT), (ALL_PROJECTS, WHOLE_PROJECT)}
         )
 
+    def covers(self, project: str, workflow: str) -> bool:
+        """Return True where no run of a workflow of a project is leased."""
+        return self.covers_project(project) or workflow in self.workflows(project)
+
     def workflows(self, project: str) -> list[str]:
         """Return the paused workflows of a project."""
         return sorted(

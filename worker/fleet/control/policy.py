@@ -21,6 +21,13 @@ OPERATOR = "operator"
 ANYBODY = "*"
 
 
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most ``runs`` are leased in ``period_s`` seconds; further ones wait."""
+
+    runs: Annotated[int, Meta(ge=1)]
+    period_s: Annotated[float, Meta(gt=0)] = 60.0
+
+
 class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of one project; ``None`` means unlimited.
 
@@ -41,6 +48,10 @@ class ProjectLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     over_limit: OverLimit = "reject"
     retry: OrderRetry | None = None
     retries: Mapping[str, OrderRetry] = {}
+    rates: Mapping[str, RateLimit] = {}
+    keep_data: Literal["all", "errors", "none"] = "all"
+    output_dataclips: bool = True
+    placement: frozenset[str] = frozenset()
 
 
 class CredentialUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,6 +96,7 @@ class _PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     default: ProjectLimits = ProjectLimits()
     projects: dict[str, ProjectLimits] = {}
     credentials: dict[str, tuple[CredentialUse, ...]] = {}
+    credential_rates: dict[str, RateLimit] = {}
     clients: dict[str, ClientRights] | None = None
 
 
@@ -102,6 +114,7 @@ class Policy:
     default: ProjectLimits = field(default_factory=ProjectLimits)
     projects: Mapping[str, ProjectLimits] = field(default_factory=dict)
     credentials: Mapping[str, tuple[CredentialUse, ...]] = field(default_factory=dict)
+    credential_rates: Mapping[str, RateLimit] = field(default_factory=dict)
     clients: Mapping[str, ClientRights] | None = None
     allows_everything: bool = False
 
@@ -145,5 +158,6 @@ def read_policy(file: Path) -> Policy:
         default=parsed.default,
         projects=parsed.projects,
         credentials=parsed.credentials,
+        credential_rates=parsed.credential_rates,
         clients=parsed.clients,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 AGEING_S = 300
@@ -63,16 +63,3 @@ def share_slots(
         # Counted at once: else one project would get all of a large demand.
         leases[queue.project] += 1
     return shared
-
-
-def distribute(demands: Mapping[str, int], run_ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield (worker, run id) pairs: one run for each worker in turn, within its demand."""
-    remaining = dict(demands)
-    supply = iter(run_ids)
-    while any(remaining.values()):
-        for worker in [name for name, count in remaining.items() if count]:
-            run_id = next(supply, None)
-            if run_id is None:
-                return
-            remaining[worker] -= 1
-            yield worker, run_id

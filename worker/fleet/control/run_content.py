@@ -78,14 +78,14 @@ def _inline_plan(uow: UnitOfWork, plan_id: str, room: int) -> msgspec.Raw:
 
 def _inline_input(uow: UnitOfWork, run: RunRecord, room: int) -> msgspec.Raw:
     room = min(room, MAX_INLINE_BYTES)
-    stored = uow.transaction.short_dataclip(*_input_of(run), max(0, room))
+    stored = uow.transaction.short_dataclip(*input_of(run), max(0, room))
     if stored is None:
         return wire.NULL
     input = uow.secrets.open_input(stored or "{}").encode()
     return msgspec.Raw(input) if len(input) <= room else wire.NULL
 
 
-def _input_of(run: RunRecord) -> tuple[str, str]:
+def input_of(run: RunRecord) -> tuple[str, str]:
     owner, _, dataclip = run.input.partition("/")
     return owner, dataclip
 
@@ -106,7 +106,7 @@ def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch, run: RunRecord) -> 
 
 def _content_of(uow: UnitOfWork, run: RunRecord, part: str) -> bytes:
     if part == "input":
-        return uow.secrets.open_input(uow.transaction.dataclip(*_input_of(run)) or "{}").encode()
+        return uow.secrets.open_input(uow.transaction.dataclip(*input_of(run)) or "{}").encode()
     order = uow.transaction.order(run.order_id)
     assert order is not None
     return uow.secrets.open_plan(uow.transaction.plan(run.plan_id or order.plan_id)).encode()

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from worker.fleet.control.alerts import AlertDispatcher, AlertNotifier
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
+from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import deployments
 from worker.fleet.control.store.deployments import LiveTrigger
@@ -30,6 +31,7 @@ from worker.fleet.control.triggers.results import (
     due_replies,
     results_of,
 )
+from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
@@ -46,6 +48,8 @@ TICK_S = 0.25
 # quiet time is not delayed.
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
 MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
+STALLED_S = 120.0
+"""A control plane that does nothing for so long has to be started again."""
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
@@ -100,17 +104,37 @@ class ControlPlane:
         """Why the database cannot be used; empty while it can."""
         self._calls_began: list[float] = []
         self._services: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        self.triggers_changed = asyncio.Event()
-        self.order_ended = asyncio.Event()
+        self.triggers_changed = Signal()
+        self.order_ended = Signal()
         self.handled = 0
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.measured = Measurements()
+        self._alive_at = monotonic_s()
         self.triggered: Counter[str] = Counter()
 
     @property
     def undelivered_alerts(self) -> int:
         """The number of alerts that are not delivered over all channels yet."""
         return self._alerts.undelivered
+
+    @property
+    def waiting_messages(self) -> tuple[int, int]:
+        """The numbers of messages that were received or published, and wait here."""
+        return self._bus.waiting
+
+    @property
+    def oldest_message_s(self) -> float:
+        """The seconds that the oldest received message has waited for."""
+        return self._bus.oldest_s
+
+    @property
+    def stalled(self) -> str:
+        """Why the process has to be started again; empty while it works."""
+        silent_s = monotonic_s() - self._alive_at
+        return (
+            f"the event loop has done nothing for {silent_s:.0f} s" if silent_s > STALLED_S else ""
+        )
 
     @property
     def problem(self) -> str:
@@ -195,9 +219,10 @@ class ControlPlane:
             self._thread.shutdown(wait=True)
 
     async def _serve(self) -> None:
-        next_tick = 0.0
+        next_tick = next_survey = 0.0
         try:
             while True:
+                self._alive_at = monotonic_s()
                 wait_s = max(0.0, next_tick - monotonic_s())
                 arrivals = await self._bus.receive(wait_s)
                 began = monotonic_s()
@@ -205,10 +230,16 @@ class ControlPlane:
                 if monotonic_s() >= next_tick:
                     self._publish(await self._on_thread(self._tick))
                     next_tick = monotonic_s() + TICK_S
+                if monotonic_s() >= next_survey:
+                    self.measured.survey = await self._on_thread(self._survey)
+                    next_survey = monotonic_s() + SURVEY_INTERVAL_S
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))
                 await asyncio.sleep(began + pause_s - monotonic_s())
         finally:
             self._bus.publish(_presence(self._topics, self._id, online=False))
+
+    def _survey(self) -> Survey:
+        return self._processor.survey(self._clock.now_us())
 
     def _tick(self) -> Outgoing:
         return self._processor.tick(self._clock.synchronise())
@@ -245,16 +276,18 @@ class ControlPlane:
     async def _process(self, messages: Sequence[Message]) -> None:
         if messages:
             self.handled += len(messages)
+            began = monotonic_s()
             results = await self._on_thread(
                 lambda: self._processor.process(messages, self._clock.now_us())
             )
+            self.measured.add_batch(len(messages), monotonic_s() - began)
             self._publish(results)
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
         """Make a call that uses the database, and repeat it until the database is available."""
         failures = 0
         while True:
-            began = monotonic_s()
+            began = self._alive_at = monotonic_s()
             self._calls_began.append(began)
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -277,12 +310,13 @@ class ControlPlane:
         for message in outgoing.messages:
             self._bus.publish(self._encode(message))
         if outgoing.deployed:
-            self.triggers_changed.set()
+            self.triggers_changed.send()
         if outgoing.ended:
-            self.order_ended.set()
+            self.order_ended.send()
         self.triggered += outgoing.triggered
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
+        self.measured.add(outgoing)
         self.ended.update({status.value: count for status, count in outgoing.ended.items()})
         for alert in outgoing.alerts:
             self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))

@@ -14,6 +14,7 @@ from worker.fleet.control import lifecycle, views
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.lifecycle import LifecycleEvent
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.workflow_registry import RegisteredWorkflow
@@ -71,6 +72,9 @@ class Outgoing:
     ended: Counter[Status] = field(default_factory=Counter)
     expired: list[RunRecord] = field(default_factory=list)
     delivered: dict[str, frozenset[str]] = field(default_factory=dict)
+    start_latencies_s: list[float] = field(default_factory=list)
+    durations_s: list[float] = field(default_factory=list)
+    handed_back: int = 0
     triggered: Counter[str] = field(default_factory=Counter)
     deployed: bool = False
 
@@ -81,6 +85,9 @@ class Outgoing:
         self.ended += other.ended
         self.expired += other.expired
         self.delivered |= other.delivered
+        self.start_latencies_s += other.start_latencies_s
+        self.durations_s += other.durations_s
+        self.handed_back += other.handed_back
         self.triggered += other.triggered
         self.deployed |= other.deployed
 
@@ -127,6 +134,7 @@ class UnitOfWork:
         secrets: InlineSecrets,
         run_contents: RunContentCache,
         contacts: dict[str, tuple[str, int]],
+        policy: Policy = Policy(),
     ) -> None:
         self.transaction = transaction
         self.now_us = now_us
@@ -135,6 +143,7 @@ class UnitOfWork:
         self.pending_claims = pending_claims
         self.secrets = secrets
         self.run_contents = run_contents
+        self.policy = policy
         self.contacts = contacts
         self.is_retained = False
         self.outgoing = Outgoing()
@@ -187,6 +196,11 @@ class UnitOfWork:
 
     # --- runs and orders --------------------------------------------------------------------------
 
+    def stores_outputs(self, project: str) -> bool:
+        """Return whether the outputs of a project's steps are stored."""
+        limits = self.policy.of(project)
+        return limits.output_dataclips and limits.keep_data != "none"
+
     def add_run(self, run: RunRecord) -> None:
         """Store a new run and publish its state."""
         self.transaction.put_run(run)
@@ -212,6 +226,11 @@ class UnitOfWork:
             order = replace(order, status=run.status, reason=reason, revision=order.revision + 1)
             self.transaction.put_order(order)
             self.publish_order_state(order)
+        if run.status is Status.RUNNING:
+            waited_us = self.now_us - max(run.created, run.not_before)
+            self.outgoing.start_latencies_s.append(waited_us / 1e6)
+        if run.final and run.started is not None and run.finished is not None:
+            self.outgoing.durations_s.append((run.finished - run.started) / 1e6)
         if run.final:
             self.outgoing.ended[run.status] += 1
             self.ended.append(run)

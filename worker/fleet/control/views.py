@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -49,6 +50,7 @@ def order_state(order: WorkOrder) -> wire.OrderState:
         revision=order.revision,
         unique=order.unique_key,
         tags=order.tags.split(),
+        erased=order.erased,
     )
 
 
@@ -60,6 +62,12 @@ def plan_without_secrets(plan: str) -> dict[str, Any]:
             del step["configuration"]
     document["workflow"].pop("credentials", None)
     return document
+
+
+def input_without_secrets(input: str) -> dict[str, Any]:
+    """Remove the configuration from an input."""
+    state: dict[str, Any] = json.loads(input)
+    return {key: value for key, value in state.items() if key != "configuration"}
 
 
 def alert(run: RunRecord) -> wire.Alert:

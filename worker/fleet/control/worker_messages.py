@@ -14,6 +14,7 @@ from worker.core.events import (
 from worker.core.status import STATUS_OF_REASON
 from worker.fleet.control import run_content
 from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.erasure import command_erasures
 from worker.fleet.control.lifecycle import (
     Completed,
     DeadlinePassed,
@@ -28,6 +29,7 @@ from worker.fleet.control.lifecycle import (
     WorkerDisconnected,
     check_lease,
 )
+from worker.fleet.control.placement import build_offer, encode_words
 from worker.fleet.control.store.transaction import EventRow, WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
@@ -63,6 +65,7 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
             capacity=presence.capacity,
             version=presence.version,
             since=uow.now_us,
+            offers=_offers(presence) if presence.online or known is None else known.offers,
             heard=uow.now_us,
             host=presence.host,
         )
@@ -70,10 +73,20 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     pending = uow.pending_claims.get(worker)
     if pending and (pending.incarnation != presence.incarnation or not presence.online):
         del uow.pending_claims[worker]
+    if presence.online:
+        command_erasures(uow, worker)
     grace_end = uow.now_us + int(uow.settings.disconnect_grace_s * 1e6)
     for run in uow.transaction.leased_runs_of(worker):
         if run.leased and (run.incarnation != presence.incarnation or not presence.online):
             uow.apply(run, WorkerDisconnected(expires=grace_end))
+
+
+def _offers(presence: wire.Presence) -> str | None:
+    """Return what a worker offers, as it is stored; ``None`` for one that does not report it."""
+    offer = build_offer(presence.labels, presence.credentials, presence.adaptors)
+    if not offer.reported and not offer.words:
+        return None
+    return encode_words(offer.words) or "[]"
 
 
 def _check_protocol(uow: UnitOfWork, worker: str, protocol: int) -> None:
@@ -192,6 +205,7 @@ def release(uow: UnitOfWork, worker: str, release: wire.Release) -> None:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.CLAIMED:
             uow.apply(run, HandedBack(at=uow.now_us))
+            uow.outgoing.handed_back += 1
     for lease in release.aborted:
         run = _leased_run(uow, worker, lease)
         if run is not None and run.phase is RunPhase.STARTED:
@@ -329,7 +343,9 @@ def _store_stale(
     if lease.attempt == run.attempt and last <= run.reported:
         return _ack(lease, run.reported)
     uow.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
-    for event, text in events:
+    order = uow.transaction.order(run.order_id)
+    # What was erased does not come back in a late report.
+    for event, text in events if order is None or order.erased is None else ():
         row = {"run_id": run.id, "attempt": lease.attempt, "seq": event.seq, "worker": worker}
         uow.transaction.add("stale_reports", {**row, "received": uow.now_us, "body": text.decode()})
     return _ack(lease, last, f"stale: the run is {run.status.value}")
@@ -362,7 +378,7 @@ def _store_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent, text: bytes) 
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         fields.pop(name, None)
         text = wire.encode(fields)
-        if dataclip_id is not None and dataclip is not None:
+        if dataclip_id is not None and dataclip is not None and uow.stores_outputs(run.project):
             uow.transaction.put_dataclip(run.id, dataclip_id, dataclip.text)
             stored_id = dataclip_id
     uow.transaction.put_event(

@@ -23,7 +23,7 @@ MOSQUITTO = """\
 listener {port} 127.0.0.1
 {access}
 {user}
-persistence false
+{persistence}
 set_tcp_nodelay true
 max_queued_messages 1000000
 max_inflight_messages 0
@@ -59,15 +59,24 @@ class BrokerError(MachineError):
 
 
 class Broker:
-    """A broker as a child process, which ends with the ``with`` block."""
+    """A broker as a child process, which ends with the ``with`` block.
+
+    ``persistence`` is a folder where mosquitto stores its sessions.
+    """
 
     def __init__(
-        self, *, port: int = 0, kind: str = "", access: str = "allow_anonymous true"
+        self,
+        *,
+        port: int = 0,
+        kind: str = "",
+        access: str = "allow_anonymous true",
+        persistence: Path | None = None,
     ) -> None:
         self.kind = kind or available()
         self.port = port
         self._fixed_port = port
         self._access = access
+        self._persistence = persistence
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="worker-broker-")
 
@@ -106,6 +115,13 @@ class Broker:
                 self.port = 0
         raise BrokerError(f"cannot start the broker ({self.kind}): {self._output()}")
 
+    def stop(self) -> None:
+        """Terminate the broker; with ``persistence`` it stores its sessions."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
     def kill(self) -> None:
         """End the broker at once, as a crash would."""
         if self._process is not None:
@@ -118,7 +134,16 @@ class Broker:
         text = MOSQUITTO if self.kind == "mosquitto" else IOTCORE
         # As root, mosquitto would switch to a user who cannot read the folder of the configuration.
         user = "user root" if os.geteuid() == 0 else ""
-        config.write_text(text.format(port=self.port, access=self._access, user=user))
+        config.write_text(
+            text.format(
+                port=self.port,
+                access=self._access,
+                user=user,
+                persistence="persistence false"
+                if self._persistence is None
+                else f"persistence true\npersistence_location {self._persistence}/",
+            )
+        )
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(config), stdout=log, stderr=log, stdin=subprocess.DEVNULL

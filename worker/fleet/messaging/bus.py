@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from worker.errors import WorkerError
+from worker.util.machine_clock import monotonic_s
 
 MAX_BATCH, MAX_BATCH_BYTES = 256, 4 * 1024 * 1024
 """The most messages that one ``receive`` returns, and their size unless there is only one."""
@@ -60,6 +61,14 @@ class Bus(Protocol):
     """The connection of one participant."""
 
     @property
+    def waiting(self) -> tuple[int, int]:
+        """The numbers of messages that wait to be received, and to be sent."""
+
+    @property
+    def oldest_s(self) -> float:
+        """The seconds that the oldest of the messages waits that are to be received."""
+
+    @property
     def max_message_bytes(self) -> int:
         """The largest payload that can be sent, as far as it is known by now."""
 
@@ -95,6 +104,7 @@ class Inbox:
     # Dropping is safe, because senders retransmit; a queue without a bound is not.
     def __init__(self, max_messages: int = 100_000, max_bytes: int = 256 * 1024 * 1024) -> None:
         self._arrivals: deque[Arrival] = deque()
+        self._arrived_at: deque[float] = deque()
         self._max_messages = max_messages
         self._room_bytes = max_bytes
         self._not_empty = asyncio.Event()
@@ -107,7 +117,16 @@ class Inbox:
             return
         self._room_bytes -= size
         self._arrivals.append(arrival)
+        self._arrived_at.append(monotonic_s())
         self._not_empty.set()
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    @property
+    def oldest_s(self) -> float:
+        """The seconds since the oldest arrival came; 0 without one."""
+        return monotonic_s() - self._arrived_at[0] if self._arrived_at else 0.0
 
     def _full(self, size: int) -> bool:
         full = len(self._arrivals) >= self._max_messages or size > self._room_bytes
@@ -135,6 +154,8 @@ class Inbox:
         ):
             taken.append(self._arrivals.popleft())
             taken_bytes += _size_bytes(taken[-1])
+        for _ in taken:
+            self._arrived_at.popleft()
         self._room_bytes += taken_bytes
         return taken
 

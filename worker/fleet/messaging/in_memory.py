@@ -80,6 +80,14 @@ class LocalBus:
         self._online = False
         self._broker.disconnect(self)
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        return len(self._inbox), 0
+
+    @property
+    def oldest_s(self) -> float:
+        return self._inbox.oldest_s
+
     def publish(self, message: Message) -> None:
         if self._online:
             self._broker.route(message)

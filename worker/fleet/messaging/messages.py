@@ -134,7 +134,8 @@ class Presence(Payload, frozen=True):
     """The presence of a worker or a control plane; its will has ``online`` false.
 
     ``incarnation`` is a new id for each start of the process, ``protocol`` the version of its
-    messages: 0 are those before versions, which no other version mixes with.
+    messages: 0 are those before versions, which no other version mixes with. A worker is placed by
+    its ``labels``, the names of its ``credentials``, and the ``adaptors`` that are installed there.
     """
 
     incarnation: Id
@@ -142,6 +143,9 @@ class Presence(Payload, frozen=True):
     capacity: Annotated[int, Meta(ge=0, le=100_000)] = 0
     draining: bool = False
     version: Annotated[str, Meta(max_length=64, pattern=WITHOUT_NUL)] = ""
+    labels: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
+    credentials: Annotated[tuple[Label, ...], Meta(max_length=10_000)] | None = None
+    adaptors: Annotated[tuple[Label, ...], Meta(max_length=10_000)] | None = None
     host: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
     protocol: Annotated[int, Meta(ge=0, le=1000)] = 0
 
@@ -377,12 +381,14 @@ class NameRefusal(Payload, frozen=True):
 class Command(Payload, frozen=True):
     """A command to a worker: stop runs and report them, or stop them without reports.
 
+    It deletes all that it has of the runs in ``erase``.
     ``refused``: an incarnation may not use the name, and claims no runs until it may.
     ``outdated`` means that the worker's protocol is not that of the control plane, and what to do.
     """
 
     cancel: list[Attempt] = []
     abandon: list[Attempt] = []
+    erase: list[Id] = []
     refused: NameRefusal | None = None
     outdated: str = ""
 
@@ -403,6 +409,7 @@ class Submit(Payload, frozen=True):
     ``start_by``. At most one order of a project with the same ``unique`` key waits or runs: a newer
     one replaces one that waits, and is rejected while one runs. With ``over_limit: queue`` it waits
     instead of being rejected, here and at the limits of its project. ``retry`` is its retry policy.
+    It runs on workers that have all the labels of ``placement``.
     """
 
     content: ContentRef | None = None
@@ -419,6 +426,7 @@ class Submit(Payload, frozen=True):
     over_limit: Literal["reject", "queue"] | None = None
     tags: Annotated[tuple[Tag, ...], Meta(max_length=50)] = ()
     retry: OrderRetry | None = None
+    placement: Annotated[tuple[Id, ...], Meta(max_length=100)] = ()
 
 
 class OrderQuery(Payload, frozen=True):
@@ -516,6 +524,7 @@ REQUESTS: dict[str, type[Any]] = {
     "order": OrderRef,
     "runs": RunQuery,
     "run": RunRef,
+    "input": RunRef,
     "events": EventQuery,
     "workers": Empty,
     "alerts": Empty,
@@ -573,6 +582,7 @@ class RunState(Payload, frozen=True, omit_defaults=False):
 class OrderState(Payload, frozen=True, omit_defaults=False):
     """The state of an order: that of its last run. ``unique`` is its key, if it has one.
 
+    ``erased`` is when its states and logs were deleted.
     ``revision`` is as that of a run.
     """
 
@@ -587,6 +597,7 @@ class OrderState(Payload, frozen=True, omit_defaults=False):
     last_run: str | None = None
     unique: str | None = None
     tags: list[str] = []
+    erased: int | None = None
     revision: int = 0
 
 

@@ -142,6 +142,14 @@ class MqttBus:
         return self._inbox.dropped
 
     @property
+    def waiting(self) -> tuple[int, int]:
+        return len(self._inbox), self._outbox.qsize() + self._bulk.qsize()
+
+    @property
+    def oldest_s(self) -> float:
+        return self._inbox.oldest_s
+
+    @property
     def max_message_bytes(self) -> int:
         return self._max_message_bytes
 

@@ -29,6 +29,12 @@ class AcknowledgeRequest(Payload, frozen=True):
     run_id: Id
 
 
+class EraseRequest(Payload, frozen=True):
+    """A request to delete the states and logs of an order that has ended, wherever they are."""
+
+    order_id: Id
+
+
 class BulkRequest(OrderQuery, frozen=True, kw_only=True):
     """A request to cancel or retry the orders that match, the first received first.
 
@@ -51,5 +57,6 @@ OPERATION_REQUESTS: dict[str, type[Any]] = {
     "actions": ActionQuery,
     "acknowledge": AcknowledgeRequest,
     "bulk": BulkRequest,
+    "erase": EraseRequest,
 }
 """The requests of operators, by the last level of their topic."""

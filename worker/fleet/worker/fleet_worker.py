@@ -85,6 +85,15 @@ def _presence(topics: Topics, name: str, presence: wire.Presence) -> Message:
     return Message(topic=topic, payload=wire.encode(presence), retain=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOffer:
+    """What a worker offers: its labels, credentials and adaptors; ``None``: not reported."""
+
+    labels: tuple[str, ...] = ()
+    credentials: tuple[str, ...] | None = None
+    adaptors: tuple[str, ...] | None = None
+
+
 class FleetWorker:
     """One worker, which runs until it is cancelled or has drained."""
 
@@ -99,6 +108,8 @@ class FleetWorker:
         topics: Topics,
         log: LeveledLogger,
         id: str = "",
+        offer: WorkerOffer = WorkerOffer(),
+        erase_recordings: Callable[[str], int] = lambda run_id: 0,
         standby: bool = False,
     ) -> None:
         self._bus = bus
@@ -109,6 +120,8 @@ class FleetWorker:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
+        self._offer = offer
+        self._erase_recordings = erase_recordings
         self._name_claim = NameClaim(name, self._id, standby=standby)
         self._sender = ReportSender()
         self._claimed = ClaimedRuns(capacity)
@@ -132,6 +145,15 @@ class FleetWorker:
         self._write_error = ""
         self.finished = 0
         self.set_aside = 0
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    @property
+    def unacknowledged(self) -> tuple[int, float]:
+        """The number of events that are not acknowledged yet, and the seconds of the oldest."""
+        return self._sender.unacknowledged(monotonic_s())
 
     @property
     def running(self) -> int:
@@ -305,6 +327,21 @@ class FleetWorker:
             self._claimed.drop(attempt_key(attempt))
             self._contents.drop(attempt_key(attempt))
             self._abandon(attempt_key(attempt))
+        for run_id in command.erase:
+            self._erase(run_id)
+
+    def _erase(self, run_id: str) -> None:
+        """Delete all that is here of a run: its outboxes, what was set aside, recordings."""
+        for key in [key for key in self._runs if key[0] == run_id]:
+            self._abandon(key)
+        self._sender.drop_run(run_id)
+        try:
+            erased = self._outbox.erase(run_id) + self._erase_recordings(run_id)
+        except OSError as error:
+            self._log.warning("run.not_erased", run_id=run_id, error=str(error))
+            return
+        if erased:
+            self._log.info("run.erased", run_id=run_id)
 
     def _abandon(self, key: AttemptKey, *, keep: bool = False) -> None:
         """Stop a run whose events are accepted no more, and discard them unless ``keep``."""
@@ -535,6 +572,9 @@ class FleetWorker:
             capacity=self._capacity,
             draining=self._draining,
             version=VERSION,
+            labels=self._offer.labels,
+            credentials=self._offer.credentials,
+            adaptors=self._offer.adaptors,
             host=host_name()[:200],
             protocol=wire.PROTOCOL,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 from collections import deque
 from collections.abc import Iterator
 from io import BytesIO
@@ -92,6 +93,11 @@ class RunOutbox:
             # lost; what is in the file then is a beginning, which the next process reads as one.
             self.write_error = error.strerror or str(error)
 
+    @property
+    def waiting(self) -> int:
+        """The number of events that are not acknowledged."""
+        return len(self._events)
+
     def take(self, limit_bytes: int) -> list[bytes]:
         """Return the next events to send, within ``limit_bytes``, and mark them as sent."""
         taken: list[bytes] = []
@@ -169,6 +175,20 @@ class Outbox:
         outbox = RunOutbox(path, lease, deque(), file)
         outbox.write_error = error
         return outbox
+
+    def erase(self, run_id: str) -> int:
+        """Delete the files of a run, those that were set aside included. Return their number."""
+        files = [
+            path
+            for folder in (self._folder, self._folder / DEAD_LETTER)
+            for path in folder.glob(f"{run_id}.*")
+            # An id may contain a full stop: another run's name may begin like this one.
+            if re.fullmatch(rf"{re.escape(run_id)}\.\d+\.jsonl(\.\d+)?(\.reason)?", path.name)
+        ]
+        for path in files:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        return len(files)
 
     def recover(self) -> Iterator[RunOutbox]:
         """Yield the outboxes that an earlier process left, whatever their content.

@@ -235,6 +235,17 @@ class ReportSender:
         for outbox in self._outboxes.values():
             outbox.close()
 
+    def unacknowledged(self, now: float) -> tuple[int, float]:
+        """Return the number of events without an acknowledgement, and since when one is due."""
+        # A copy, as another thread reads this.
+        events = sum(box.waiting for box in list(self._outboxes.values()))
+        return events, 0.0 if self._sent_at is None else max(0.0, now - self._sent_at)
+
+    def drop_run(self, run_id: str) -> None:
+        """Discard the events of all attempts of a run."""
+        for outbox in [box for box in self._outboxes.values() if box.lease.run_id == run_id]:
+            self.drop(outbox.lease)
+
     def drop(self, lease: wire.Lease) -> None:
         """Discard the events of an attempt."""
         self._suspects.pop((lease.run_id, lease.attempt), None)

@@ -19,6 +19,7 @@ from worker.fleet.messaging import messages as wire
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 from worker.runner.reach import reach_of
+from worker.runner.run_recording import RunRecording, StartRecording
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -65,11 +66,17 @@ class _LoadedPlan:
 
 
 class RunExecutor:
-    """Executes runs in a pool of processes, with a cache of loaded workflows."""
+    """Executes runs in a pool of processes, with a cache of loaded workflows.
 
-    def __init__(self, pool: Pool, allowance: Allowance) -> None:
+    ``start_recording`` records each run, with its requests.
+    """
+
+    def __init__(
+        self, pool: Pool, allowance: Allowance, start_recording: StartRecording | None = None
+    ) -> None:
         self._pool = pool
         self._allowance = allowance
+        self._start_recording = start_recording
         self._cache: dict[str, _LoadedPlan] = {}
 
     async def execute(
@@ -79,15 +86,24 @@ class RunExecutor:
         async with self._loaded(run) as plan:
             input = _read_input(run)
             async with self._host(plan, input, run.options.start) as host:
-                await self._pool.run(
-                    plan.workflow,
-                    input,
-                    self._options(plan.workflow, run.options),
-                    sinks=[_CallbackSink(receive)],
-                    cancel=cancel,
-                    run_id=run.lease.run_id,
-                    host=host,
-                )
+                options = self._options(plan.workflow, run.options)
+                recording = RunRecording(options, host)
+                if self._start_recording is not None:
+                    id = run.lease.run_id
+                    recording = self._start_recording(id, plan.workflow, options, input, host)
+                try:
+                    await self._pool.run(
+                        plan.workflow,
+                        input,
+                        recording.options,
+                        sinks=[_CallbackSink(receive), *recording.sinks],
+                        cancel=cancel,
+                        run_id=run.lease.run_id,
+                        host=recording.host,
+                    )
+                finally:
+                    for sink in recording.sinks:
+                        sink.close()
 
     @asynccontextmanager
     async def _host(

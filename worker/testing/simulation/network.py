@@ -87,6 +87,8 @@ class Link:
     """Connection of a participant, which can be cut, restored, and end with its process."""
 
     max_message_bytes = LocalBus.max_message_bytes
+    waiting = (0, 0)
+    oldest_s = 0.0
 
     def __init__(self, broker: SimulatedBroker, name: str, bus: LocalBus) -> None:
         self._broker, self.name, self._bus = broker, name, bus

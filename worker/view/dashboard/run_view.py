@@ -29,6 +29,8 @@ MAX_ROWS = 500
 PART_CHARACTERS = 200_000
 # Errors whose place in the source is shown.
 MAX_ERRORS = 5
+# The event that starts a run stands for its input, which no event has.
+INPUT_SEQ = 0
 _CLIPS = {"output_dataclip": "Output", "final_state": "Final state"}
 
 
@@ -106,7 +108,8 @@ def execution_rows(
     steps = run["steps"]
     names = _names(run["plan"])
     final = STATUSES[Status(run["status"])].final
-    seq_of_dataclip = {
+    # The first step begins with the input of the run.
+    seq_of_dataclip = {step.get("input_dataclip_id"): INPUT_SEQ for step in steps[:1]} | {
         step["output_dataclip_id"]: step["completed_seq"]
         for step in steps
         if step.get("output_dataclip_id")
@@ -232,7 +235,12 @@ class DataclipText:
 
 
 async def load_dataclip(client: Client, run_id: str, seq: int) -> DataclipText:
-    """Fetch the dataclip of an event. Raises :class:`ControlError` where it has none."""
+    """Fetch the dataclip of an event, or the input of the run for its first event.
+
+    Raises :class:`ControlError` where the event has none.
+    """
+    if seq == INPUT_SEQ:
+        return DataclipText(title="Input", step="", text=json_text(await client.input(run_id)))
     events = await client.events(run_id, after=seq - 1, clips=True, limit=1)
     for event in events:
         for name, title in _CLIPS.items():

@@ -12,8 +12,8 @@ import uvicorn
 
 from worker.errors import MachineError
 from worker.fleet.client import Client
+from worker.fleet.http_connection import Connection
 from worker.view.dashboard.app import application
-from worker.view.dashboard.browser_connection import Connection
 from worker.view.dashboard.hosts import AllowedHosts
 from worker.view.dashboard.hub import Hub
 from worker.view.dashboard.run_graph import GraphRenderer

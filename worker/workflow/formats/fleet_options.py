@@ -1,4 +1,4 @@
-"""Options of a workflow for a fleet: ``idempotent``, and ``retry``."""
+"""Options of a workflow for a fleet: ``idempotent``, ``retry`` and ``placement``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ from worker.workflow.order_retry import OrderRetry
 
 IDEMPOTENT = "idempotent"
 RETRY = "retry"
-FLEET_OPTIONS = (IDEMPOTENT, RETRY)
+PLACEMENT = "placement"
+FLEET_OPTIONS = (IDEMPOTENT, RETRY, PLACEMENT)
 
 
 def read_fleet_options(node: Cursor) -> dict[str, Any]:
     """Read the keys of a workflow, or of its options, that matter to a fleet."""
-    return {**_read_idempotent(node), **_read_retry(node.at(RETRY))}
+    return {
+        **_read_idempotent(node),
+        **_read_retry(node.at(RETRY)),
+        **_read_placement(node.at(PLACEMENT)),
+    }
 
 
 def _read_idempotent(node: Cursor) -> dict[str, Any]:
     return {IDEMPOTENT: True} if node.at(IDEMPOTENT).flag(default=False) else {}
+
+
+def _read_placement(node: Cursor) -> dict[str, Any]:
+    labels = [label.name() for label in node.elements()]
+    return {PLACEMENT: labels} if labels else {}
 
 
 def _read_retry(node: Cursor) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, Table, func, or_, select
 from worker.core.events import DATACLIP_FIELDS, AnyEvent, decode_leniently
 from worker.core.execution import Execution, executions
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
+from worker.fleet.control.placement import decode_words
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import order_of, run_of
 from worker.fleet.control.store.transaction import Transaction
@@ -189,7 +190,11 @@ def workers(connection: Connection) -> list[dict[str, Any]]:
             {"run_id": row.id, "status": row.status, "expires": row.expires}
         )
     rows = connection.execute(select(tables.WORKERS).order_by(tables.WORKERS.c.name)).mappings()
-    return [{**row, "leases": by_worker.get(row["name"], [])} for row in rows]
+    return [
+        {**row, "offers": sorted(decode_words(row["offers"] or "")),
+         "leases": by_worker.get(row["name"], [])}
+        for row in rows
+    ]  # fmt: skip
 
 
 def alerts(connection: Connection) -> list[str]:

@@ -47,10 +47,13 @@ ORDERS = Table(
     Column("unique_key", String(200)),
     Column("retry", Text),
     Column("tags", Text, nullable=False, server_default=""),
+    Column("erased", BigInteger),
+    Column("needs", Text, nullable=False, server_default=""),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
     Index("orders_project", "project", "created"),
+    Index("orders_erased", "erased"),
     Index("orders_unique", "unique_key", "project", "status"),
 )
 
@@ -88,6 +91,7 @@ RUNS = Table(
     Column("not_before", BigInteger, nullable=False, server_default="0"),
     Column("start_by", BigInteger),
     Column("retries", Integer, nullable=False, server_default="0"),
+    Column("needs", Text, nullable=False, server_default=""),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("runs_order", "order_id", "number"),
     Index("runs_expiry", "phase", "expires"),
@@ -231,6 +235,7 @@ WORKERS = Table(
     Column("capacity", Integer, nullable=False),
     Column("version", _ID, nullable=False),
     Column("since", BigInteger, nullable=False),
+    Column("offers", Text),
     Column("heard", BigInteger, nullable=False, server_default="0"),
     Column("host", String(200), nullable=False, server_default=""),
 )

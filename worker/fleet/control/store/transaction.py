@@ -63,9 +63,10 @@ _DROP_QUEUE = delete(tables.QUEUES).where(
     _QUEUE, ~select(tables.RUNS.c.id).where(_IN_QUEUE).exists()
 )
 _WAITING = (
-    select(tables.RUNS.c.id, tables.RUNS.c.workflow)
+    select(tables.RUNS.c.id, tables.RUNS.c.workflow, tables.RUNS.c.needs)
     .where(
         _IN_QUEUE,
+        tables.RUNS.c.needs.not_in(bindparam("unmet", expanding=True)),
         tables.RUNS.c.workflow.not_in(bindparam("full", expanding=True)),
         tables.RUNS.c.id.not_in(bindparam("reserved", expanding=True)),
     )
@@ -135,9 +136,6 @@ _LEASED_WORKFLOWS = (
 )
 
 
-_COUNT_ASSIGNED = select(func.count()).where(
-    tables.RUNS.c.assigned > bindparam("since"), tables.RUNS.c.project == bindparam("name")
-)
 T = TypeVar("T")
 
 
@@ -147,6 +145,7 @@ class WaitingRun:
 
     run_id: str
     workflow: str
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +171,7 @@ class WorkerRow:
     capacity: int
     version: str
     since: int
+    offers: str | None = None
     heard: int = 0
     host: str = ""
 
@@ -286,20 +286,33 @@ class Transaction:
         rows = self.connection.execute(_LEASED_WORKFLOWS, {"name": project})
         return Counter({name: int(count) for name, count in rows})
 
-    def count_assigned(self, project: str, since: int) -> int:
-        """Count the runs of a project that were leased last after a time."""
-        values = {"name": project, "since": since}
-        return int(self.connection.execute(_COUNT_ASSIGNED, values).scalar_one())
+    def count_assigned(
+        self, since: int, *, project: str = "", workflow: str = "", need: str = ""
+    ) -> int:
+        """Count the runs that were leased last after a time: of a project, or with a need."""
+        runs = tables.RUNS.c
+        query = select(func.count()).where(runs.assigned > since)
+        if project:
+            query = query.where(runs.project == project)
+        if workflow:
+            query = query.where(runs.workflow == workflow)
+        if need:
+            query = query.where(runs.needs.contains(need, autoescape=True))
+        return int(self.connection.execute(query).scalar_one())
 
     def waiting_runs(
-        self, queue: ProjectQueue, count: int, full: Sequence[str]
+        self, queue: ProjectQueue, count: int, full: Sequence[str], unmet: Iterable[str] = ()
     ) -> list[WaitingRun]:
-        """List and lock the oldest runs of a queue, without those of the workflows in ``full``."""
+        """List and lock the oldest runs of a queue.
+
+        Without those of the workflows in ``full``, and those with needs in ``unmet``.
+        """
         values = {**_key(queue.project, queue.priority), "count": count}
         rows = self.connection.execute(
-            _WAITING, {**values, "full": list(full), "reserved": self._reserved}
+            _WAITING,
+            {**values, "full": list(full), "unmet": list(unmet), "reserved": self._reserved},
         )
-        return [WaitingRun(run_id=row.id, workflow=row.workflow) for row in rows]
+        return [WaitingRun(run_id=row.id, workflow=row.workflow, needs=row.needs) for row in rows]
 
     def reserve(self, run_id: str) -> None:
         """Leave a run out of :meth:`waiting_runs` until its change is written."""
@@ -497,6 +510,12 @@ class Transaction:
     def worker(self, name: str) -> WorkerRow | None:
         row = self.connection.execute(_WORKER, {"worker": name}).one_or_none()
         return None if row is None else WorkerRow(**row._mapping)
+
+    def offers(self, since: int) -> dict[str, str | None]:
+        """Return what the workers offer that are online, or have been after a time."""
+        workers = tables.WORKERS.c
+        known = select(workers.name, workers.offers).where(workers.online | (workers.since > since))
+        return {row.name: row.offers for row in self.connection.execute(known)}
 
     def put_worker(self, worker: WorkerRow) -> None:
         row = {name: getattr(worker, name) for name in WorkerRow.__dataclass_fields__}

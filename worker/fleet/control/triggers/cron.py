@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import delete, select, update
 
 from worker.core.status import STATUSES, Status
+from worker.fleet.control.pauses import read_pauses
 from worker.fleet.control.store import deployments as rows
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.deployments import LiveTrigger
@@ -21,7 +22,7 @@ from worker.fleet.control.triggers.firing import Firing, OrderMaker, fire
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.messaging.trigger_messages import CronTrigger
 
-MAX_TRIGGERS = 50
+MAX_TRIGGERS = 500
 MAX_QUEUED = 100
 """Ticks of one trigger that wait for the order before them."""
 KEEP_TICKS_US = 30 * 86_400 * 1_000_000
@@ -39,7 +40,11 @@ def fire_due(uow: UnitOfWork, orders: OrderMaker, cancel: Cancel, token: Callabl
     """Fire the ticks that are due. ``cancel`` ends the last run of an order."""
     connection = uow.transaction.connection
     _fire_queued(uow, orders, token)
+    pauses = read_pauses(connection)
     for trigger in rows.due_cron_triggers(connection, uow.now_us, MAX_TRIGGERS):
+        # Its tick stays due: what happens to it after the pause is for the trigger's catch_up.
+        if pauses.covers(trigger.project, trigger.workflow):
+            continue
         definition = trigger.definition
         assert isinstance(definition, CronTrigger)
         due = due_ticks(definition, trigger.next_tick or 0, uow.now_us)

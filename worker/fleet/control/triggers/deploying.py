@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from worker.compiler.syntax import check_expression
 from worker.core.compile_plan import compile_plan
 from worker.errors import LoadError, PlanError, UsageError
+from worker.fleet.control.audit_log import record_action
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.store import deployments as rows
@@ -45,21 +46,30 @@ class _Candidate:
         return hashlib.sha256(content).hexdigest()[:32]
 
 
-class DeploymentHandler:
-    """The handlers of deployments, with what they depend on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRules:
+    """Rules of a control plane for webhooks.
 
-    ``auth_methods`` are the names of the methods of authentication that webhooks can name.
+    ``auth_methods`` are the names of the methods of authentication that they can name; with
+    ``needs_auth`` each has to name one.
     """
+
+    auth_methods: frozenset[str] = frozenset()
+    needs_auth: bool = False
+
+
+class DeploymentHandler:
+    """The handlers of deployments, with what they depend on."""
 
     def __init__(
         self,
         policy: Policy,
         registry: WorkflowRegistry,
-        auth_methods: Collection[str] = (),
+        rules: DeploymentRules,
     ) -> None:
         self._policy = policy
         self._registry = registry
-        self._auth_methods = auth_methods
+        self._rules = rules
         self.methods: dict[str, Callable[[UnitOfWork, Any], Any]] = {
             "deploy": self.deploy,
             "rollback": self.rollback,
@@ -146,7 +156,10 @@ class DeploymentHandler:
         for trigger in triggers:
             where = f"trigger '{trigger.name[:100]}' of '{candidate.workflow.name}'"
             try:
-                check_trigger(trigger, uow.topics, steps=steps, auth_methods=self._auth_methods)
+                self._check_auth(trigger)
+                check_trigger(
+                    trigger, uow.topics, steps=steps, auth_methods=self._rules.auth_methods
+                )
                 if isinstance(trigger, MqttTrigger) and trigger.filter:
                     check_expression(trigger.filter)
             except (TriggerError, PlanError) as error:
@@ -155,6 +168,15 @@ class DeploymentHandler:
         if len(set(names)) != len(names):
             raise RequestError(
                 "invalid", f"two triggers of '{candidate.workflow.name}' have the same name"
+            )
+
+    def _check_auth(self, trigger: wire.Trigger) -> None:
+        if not isinstance(trigger, WebhookTrigger) or trigger.auth or not trigger.enabled:
+            return
+        if self._rules.needs_auth:
+            raise TriggerError(
+                "the trigger has no authentication (auth), and the webhooks of this control plane "
+                "listen on an address that is not loopback (--open-webhooks allows that)"
             )
 
     def _check_paths(self, uow: UnitOfWork, project: str, candidates: Sequence[_Candidate]) -> None:
@@ -223,8 +245,10 @@ class DeploymentHandler:
             tick = _first_tick(trigger, before.pop(id, None), uow.now_us)
             rows.put_trigger(connection, replace(row, next_tick=tick))
         rows.silence(connection, before)
+        action, version = deployment.action, deployment.version
+        record_action(uow, action, project=project, subject=name, detail=version)
         uow.outgoing.deployed = True
-        return {"name": name, "version": deployment.version, "changed": True}
+        return {"name": name, "version": version, "changed": True}
 
 
 def _first_tick(trigger: wire.Trigger, before: LiveTrigger | None, now_us: int) -> int | None:
@@ -279,6 +303,17 @@ def check_registry(connection: Connection, registry: WorkflowRegistry) -> None:
             raise UsageError(
                 f"the workflow '{name}' is deployed, and --workflows has it too ({place}): a name "
                 "comes from one place, so remove the file, or give one of them another name"
+            )
+
+
+def check_webhooks(connection: Connection) -> None:
+    """Check that all live webhooks have authentication. Raises :class:`UsageError`."""
+    for trigger in rows.live_triggers(connection, ("webhook",)):
+        if isinstance(trigger.definition, WebhookTrigger) and not trigger.definition.auth:
+            raise UsageError(
+                f"the webhook /i/{trigger.definition.path} of '{trigger.workflow}' has no "
+                "authentication: --webhooks on an address that is not loopback needs "
+                "--open-webhooks, or auth for the trigger"
             )
 
 

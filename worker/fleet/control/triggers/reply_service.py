@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from worker.fleet.control.triggers.results import DueReply
+from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.messaging.bus import BrokerRefusal, Message
 from worker.sinks.log import LeveledLogger
 
@@ -17,7 +18,7 @@ POLL_S = 1.0
 class ReplyHost(Protocol):
     """The part of a control plane that sends replies."""
 
-    order_ended: asyncio.Event
+    order_ended: Signal
 
     async def due_replies(self) -> list[DueReply]: ...
 
@@ -33,6 +34,7 @@ class ReplyService:
 
     def __init__(self, host: ReplyHost, log: LeveledLogger) -> None:
         self._host = host
+        self._ended = host.order_ended.listen()
         self._log = log
 
     async def run(self) -> None:
@@ -44,10 +46,10 @@ class ReplyService:
                     continue
             try:
                 async with asyncio.timeout(POLL_S):
-                    await self._host.order_ended.wait()
+                    await self._ended.wait()
             except TimeoutError:
                 pass
-            self._host.order_ended.clear()
+            self._ended.clear()
 
     async def _send(self, replies: Sequence[DueReply]) -> bool:
         """Publish replies. Return False where the broker is away."""

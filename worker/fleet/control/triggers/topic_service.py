@@ -14,6 +14,7 @@ from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.triggers.dead_letters import DeadLetter
 from worker.fleet.control.triggers.filters import FilterEvaluators
 from worker.fleet.control.triggers.firing import Fired, Firing
+from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.triggers.topic_orders import dead_letter, order_for
 from worker.fleet.control.triggers.validation import covers
 from worker.fleet.messaging.topic_source import Subscription, TopicMessage, TopicSource
@@ -28,7 +29,7 @@ Item = Firing | DeadLetter
 class TriggerHost(Protocol):
     """The part of a control plane that services of triggers use."""
 
-    triggers_changed: asyncio.Event
+    triggers_changed: Signal
 
     async def fire(self, items: Sequence[Item]) -> list[Fired]: ...
 
@@ -46,6 +47,7 @@ class TopicService:
         self, host: TriggerHost, connect: Callable[[], TopicSource], log: LeveledLogger
     ) -> None:
         self._host = host
+        self._changed = host.triggers_changed.listen()
         self._connect = connect
         self._log = log
         self._filters = FilterEvaluators()
@@ -79,10 +81,9 @@ class TopicService:
     async def _refresh(self, source: TopicSource) -> bool:
         """Follow the triggers that are live. Return False where the lock is another's now."""
         now = asyncio.get_running_loop().time()
-        changed = self._host.triggers_changed
-        if now - self._refreshed_at < REFRESH_S and not changed.is_set():
+        if now - self._refreshed_at < REFRESH_S and not self._changed.is_set():
             return True
-        changed.clear()
+        self._changed.clear()
         self._refreshed_at = now
         if not await self._host.holds_topic_lock():
             return False

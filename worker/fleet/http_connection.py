@@ -1,4 +1,4 @@
-"""HTTP connections of browsers, closed when they are idle."""
+"""HTTP connections of browsers and callers, closed when they are idle."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Select, func, select, update
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.control import audit_log, pauses
+from worker.fleet.control import audit_log, erasure, pauses, views
 from worker.fleet.control.entities import WorkOrder
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.queries import matching_orders
@@ -45,6 +45,7 @@ class OperationsHandler:
             "actions": list_actions,
             "acknowledge": acknowledge,
             "bulk": self.bulk,
+            "erase": _erase,
         }
 
     def bulk(self, uow: UnitOfWork, request: ops.BulkRequest) -> Any:
@@ -137,6 +138,13 @@ def list_pauses(uow: UnitOfWork, _: Any) -> Any:
 def list_actions(uow: UnitOfWork, query: ops.ActionQuery) -> Any:
     uow.transaction.flush()
     return audit_log.list_actions(uow.transaction.connection, query.project)
+
+
+# --- content --------------------------------------------------------------------------------------
+
+
+def _erase(uow: UnitOfWork, request: ops.EraseRequest) -> Any:
+    return views.order_state(erasure.erase(uow, request))
 
 
 # --- alerts ---------------------------------------------------------------------------------------

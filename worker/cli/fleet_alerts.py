@@ -19,8 +19,8 @@ from worker.util.json import dumps
 
 SECTIONS = {
     "Commands": (
-        LazyCommand("list", "worker.cli.alerts:list_alerts", "List alerts, newest first."),
-        LazyCommand("acknowledge", "worker.cli.alerts:acknowledge", "Take care of an alert."),
+        LazyCommand("list", "worker.cli.fleet_alerts:list_alerts", "List alerts, newest first."),
+        LazyCommand("acknowledge", "worker.cli.fleet_alerts:acknowledge", "Take care of an alert."),
     )
 }
 

@@ -1,0 +1,48 @@
+"""Options of the HTTP server of webhooks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from worker.errors import MachineError, UsageError
+from worker.fleet.control.triggers.webhook_auth import AuthMethod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookOptions:
+    """Options of the server. ``open``: calls without authentication come from anywhere."""
+
+    host: str
+    port: int
+    auth: Mapping[str, AuthMethod] = field(default_factory=dict)
+    open: bool = False
+
+    @property
+    def loopback(self) -> bool:
+        return self.host.startswith("127.") or self.host in ("::1", "localhost")
+
+    @property
+    def needs_auth(self) -> bool:
+        """True where a trigger without authentication may not be called."""
+        return not self.loopback and not self.open
+
+    def bind(self) -> socket.socket:
+        """Bind a socket. Raises :class:`MachineError` where the address is in use."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            return socket.create_server((self.host, self.port), family=family, backlog=1024)
+        except OSError as error:
+            text = f"cannot listen on {self.host}:{self.port}: {error.strerror or error}"
+            raise MachineError(text) from error
+
+
+def webhook_options(address: str, *, auth: Mapping[str, AuthMethod], open: bool) -> WebhookOptions:
+    """Build options from ``HOST:PORT``. Raises :class:`UsageError`."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise UsageError(f"'{address}' is no address for webhooks (expected HOST:PORT)")
+    return WebhookOptions(
+        host=host.strip("[]") or "127.0.0.1", port=int(port), auth=auth, open=open
+    )

@@ -1,0 +1,68 @@
+"""Recording of every run of a worker, each in a file of one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from worker.errors import MachineError, UsageError
+from worker.replay.recorder import PreparedRecording, Recorder
+from worker.runner.prepare import Options
+from worker.runner.run_recording import OpenHost, RunRecording, StartRecording
+from worker.sinks.guarded import GuardedSink
+from worker.sinks.log import LeveledLogger
+from worker.util.private_files import make_private_folder
+from worker.workflow.model import Workflow
+
+# A header has the limits and the masked credentials of its run.
+_MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+
+class _Head(msgspec.Struct, frozen=True):
+    run_id: str = ""
+
+
+def record_in(folder: Path, log: LeveledLogger) -> StartRecording:
+    """Return what records each run in a file of the folder, named by the run's id.
+
+    Raises :class:`UsageError` where the folder cannot be created.
+    """
+    try:
+        make_private_folder(folder)
+    except OSError as error:
+        raise UsageError(f"cannot record in {folder}: {error.strerror}") from error
+
+    def start(
+        run_id: str, workflow: Workflow, options: Options, input: Mapping[str, Any], host: OpenHost
+    ) -> RunRecording:
+        try:
+            prepared = PreparedRecording(workflow, options)
+            recorder = Recorder(folder, prepared, input, host, run_id)
+        except (UsageError, MachineError) as error:
+            # The run matters more than its recording.
+            log.warning("recording.failed", run_id=run_id, error=str(error))
+            return RunRecording(options, host)
+        sink = GuardedSink(recorder, str(recorder.file))
+        return RunRecording(prepared.options, recorder.host, (sink,))
+
+    return start
+
+
+def erase_recordings(folder: Path, run_id: str) -> int:
+    """Delete the recordings of a run in a folder of :func:`record_in`. Return their number."""
+    files = [file for file in folder.glob("*.jsonl") if _recorded_run(file) == run_id]
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
+def _recorded_run(file: Path) -> str | None:
+    """Return the id of the run in a recording; ``None`` where it cannot be read."""
+    try:
+        with file.open("rb") as lines:
+            return msgspec.json.decode(lines.readline(_MAX_HEADER_BYTES), type=_Head).run_id
+    except (OSError, msgspec.MsgspecError):
+        return None
