@@ -19,23 +19,17 @@ from typing import Any
 
 import worker
 from bench import (
-from bench import cluster
+    cluster,
     confinement,
     engine,
     fleet,
     lightning,
     locales,
-<<<<<<< HEAD
-    recordings,
-    replays,
-    runners,
-=======
     proofs,
     recordings,
     replays,
     runners,
     triggers,
->>>>>>> c84778e7f9e1ce53fbf7689b0e07e1c0261a2985
 )
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
