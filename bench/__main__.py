@@ -19,6 +19,7 @@ from typing import Any
 
 import worker
 from bench import (
+    bombs,
     cluster,
     confinement,
     engine,
@@ -230,6 +231,7 @@ async def main() -> None:
 if __name__ == "__main__":
     asyncio.run(runners.main())
     asyncio.run(confinement.main())
+    bombs.main()
     engine.main()
     asyncio.run(main())
     recordings.main(row)
