@@ -97,7 +97,7 @@ def get_project(
         raise UsageError(f"cannot get the project from {printed}: {text}") from error
     if status != 200:
         raise UsageError(f"cannot get the project from {printed}: {_reason(status)}")
-    return content if as_yaml else _project(content, shown)
+    return content if as_yaml else _project(content, printed)
 
 
 def _content(response: Any) -> bytes:
