@@ -134,6 +134,14 @@ def wait_for_port(port: int) -> None:
             return
 
 
+def write_files(document: Path, folder: Path) -> None:
+    """Write the files of a document, which its fleets and scripts need."""
+    for block in blocks(document):
+        if block.kind == "file":
+            (folder / block.argument).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.argument).write_text(block.text)
+
+
 FLEETS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "fleet"]
 
 
@@ -141,6 +149,7 @@ FLEETS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block
 @pytest.mark.broker
 @pytest.mark.parametrize(("path", "block"), FLEETS, ids=[path.stem for path, _ in FLEETS])
 def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout: Path) -> None:
+    write_files(path, checkout)
     port = str(free_port())
     broker = f"mqtt://127.0.0.1:{port}"
     text = block.text.replace("1883", port).replace("9464", str(free_port()))
@@ -177,6 +186,7 @@ SCRIPTS = [(path, block) for path in DOCUMENTS for block in blocks(path) if bloc
 
 @pytest.mark.parametrize(("path", "block"), SCRIPTS, ids=[path.stem for path, _ in SCRIPTS])
 def test_a_script_of_a_document_runs(path: Path, block: Block, checkout: Path) -> None:
+    write_files(path, checkout)
     done = subprocess.run(
         [sys.executable, "-c", block.text],
         cwd=checkout,

@@ -206,7 +206,7 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
     done = await asyncio.to_thread(made.command, "runs", "list", "--status", "success", "--json")
     assert run["run_id"] in [json.loads(line)["run_id"] for line in done.stdout.splitlines()]
     # A list may show the beginning of an id.
-    talks = workflow(job("console.log('hello'); fn(s => s)"))
+    talks = workflow(job("fn(s => { console.log('hello'); return s; })"))
     async with made.client() as client:
         order = await client.submit(plan=to_execution_plan(talks), order_id="talks")
         await client.wait(order["last_run"])

@@ -51,6 +51,32 @@ def test_a_run_continues_from_cached_steps(folder: Path) -> None:
     assert json.loads(given_input.stdout) == {"n": 43}
 
 
+def test_the_input_stands_on_the_command_line(folder: Path) -> None:
+    (folder / "job.js").write_text("fn(s => ({ n: s.data.n + 1 }));")
+    job = ("run", "job.js", "-a", "common", "-O")
+    done = call_worker(*job, "-S", '{"data": {"n": 4}}', cwd=folder)
+    assert json.loads(done.stdout) == {"n": 5}
+    alone = call_worker(
+        "run", "w.json", "--only", "add", "-S", '{"n": 1}', "--cache-steps", "-O", cwd=folder
+    )
+    assert json.loads(alone.stdout) == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["-S", '{"data":'], "--input-json:1:9: not JSON"),
+        (["-S", "[]"], "--input-json: the input must be a JSON object"),
+        (["-S", "{}", "-i", "-"], "--input and --input-json both give the input"),
+    ],
+)
+def test_a_wrong_input_on_the_command_line_is_refused(
+    folder: Path, arguments: list[str], problem: str
+) -> None:
+    done = call_worker("run", "w.json", *arguments, cwd=folder)
+    assert done.returncode == 2 and problem in done.stderr
+
+
 def test_the_cache_does_not_lead_out_of_its_folder() -> None:
     workflow = worker.load({"name": "../../evil/..", "steps": STEPS})
     assert cache_folder(workflow).parts[:-1] == (".cli-cache",)

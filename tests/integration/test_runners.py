@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import os
 import pickle
 import signal
@@ -25,7 +26,7 @@ from worker.core.events import RunComplete, StepStart
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options, prepare
 from worker.runner.result import Result
-from worker.sandbox.child.runner import Program, Runner
+from worker.sandbox.child.runner import Runner
 from worker.sandbox.child.warm_up import warm_up
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.javascript.engine import Engine, realm_image
@@ -236,7 +237,7 @@ class InProcess:
         key, _ = self._encoder.encode(request)
         if key not in self.runner._programs:
             fields = {name: getattr(request, name) for name in PROGRAM_FIELDS}
-            self.runner._programs[key] = Program(fields)
+            self.runner._add_program(key, base64.b64encode(pickle.dumps(fields)).decode())
         shared = (*PROGRAM_FIELDS, *OWN_FIELDS)
         fields = {name: value for name, value in asdict(request).items() if name not in shared}
         options = base64.b64encode(pickle.dumps(fields)).decode()
@@ -314,3 +315,22 @@ def test_programs_that_were_dropped_are_announced(monkeypatch: pytest.MonkeyPatc
     assert list(runner._programs) == ["b", "c"]
     assert b'"programs":["a"]' in b"".join(runner._sender._unsent)
     in_process.close()
+
+
+def test_a_program_that_was_dropped_leaves_no_open_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.sandbox.child.runner.MAX_PROGRAMS", 2)
+    monkeypatch.setattr("worker.sandbox.child.runner.limit_data", lambda memory_bytes: None)
+    in_process = InProcess()
+    gc.collect()
+    # What is left must be closed without it: it may not run for thousands of programs.
+    gc.disable()
+    counts = []
+    try:
+        for number in range(6):
+            flow = workflow(job(f"fn(s => ({{ ...s, n: {number} }}));"))
+            in_process.run(prepare(flow, {}, Options(), str(uuid.uuid4())))
+            counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    finally:
+        gc.enable()
+        in_process.close()
+    assert counts[2] == counts[-1], counts

@@ -90,9 +90,13 @@ def test_control_planes_that_start_together_make_the_tables_once(empty_url: str)
 
 
 @pytest.mark.parametrize("url", ["orders.db", "", "mysql://host/name", "sqlite+nothing:///x"])
-def test_what_names_no_database_is_refused(url: str) -> None:
-    with pytest.raises(UsageError):
+def test_what_names_no_database_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="database"):
         Store(url)
+    assert not list(tmp_path.iterdir())
 
 
 def _below_a_file(folder: Path) -> str:

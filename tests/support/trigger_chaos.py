@@ -48,7 +48,7 @@ PROJECT = {
 GARBAGE = (b"{", b"\xff\xff", b'{"id": null}', b"[1, 2", b'{"no": "id"}')
 REASONS = {"not_json", "no_key"}
 WORKFLOW_TRIGGER = trigger_id("default", "Chaos", "in")
-QUIET_S = 120.0
+QUIET_S = 240.0
 """How long the fleet may need without any progress."""
 
 
@@ -135,7 +135,7 @@ class Faults:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._rng.uniform(1.0, 3.0))
+            await asyncio.sleep(self._rng.uniform(2.0, 6.0))
             name = self._rng.choice([*self.running, "broker"])
             self.counts[name.rstrip("0123456789")] += 1
             if name == "broker":

@@ -20,7 +20,18 @@ def test_top_level_calls_become_operations_in_order() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["fn(x)", "(fn(x))", "http.get(x);", "fn(x)(y)", "a[0](x)", "new X().y()", "'a'.b()"],
+    [
+        "fn(x)",
+        "(fn(x))",
+        "http.get(x);",
+        "fn(x)(y)",
+        "a[0](x)",
+        "new X().y()",
+        "'a'.b()",
+        "console.log(1);",
+        "Object.freeze(x);",
+        "setTimeout(f, 1);",
+    ],
 )
 def test_a_plain_call_moves(source: str) -> None:
     assert body(source).startswith("$worker.op(() => ")
@@ -35,10 +46,6 @@ def test_a_plain_call_moves(source: str) -> None:
         "new X();",
         "await fn(x);",
         "f`x`;",
-        "console.log(1);",
-        "Object.freeze(x);",
-        "setTimeout(f, 1);",
-        "Promise.all([f()]).then(g);",
         "if (x) { fn(y); }",
         "{ fn(y); }",
         "x = fn(y);",
@@ -200,7 +207,6 @@ def test_operations_in_a_default_export_can_be_chained() -> None:
         "fn(s => { f().then(g); });",
         "const x = await f().then(g);",
         "class A { x = f().then(g) }",
-        "Promise.resolve(1).then(g);",
         "import('x').then(g);",
         "f?.().then(g);",
         "f().finally(g);",

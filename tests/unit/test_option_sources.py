@@ -68,6 +68,7 @@ HOSTILE = [
     # Also one of the folder: the hosts that it names would be open, private ones too.
     ("run", "credentials", '"credentials.json"'),
     ("run", "state-path", '"input.json"'),
+    ("run", "input-json", "'{}'"),
     ("control-plane", "policy", '"policy.yaml"'),
     ("start", "max-memory", "100000"),
     ("dev", "max-timeout", "86400"),

@@ -256,7 +256,7 @@ def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
     line = [*WORKER, "report", str(tmp_path / "missing"), "-o", str(tmp_path / "x.html")]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stdout == ""
-    assert re.fullmatch(r"error: .*no such journal or recording\n", done.stderr)
+    assert re.fullmatch(r"error: .*there is no such file\n", done.stderr)
     assert not (tmp_path / "x.html").exists()
 
 

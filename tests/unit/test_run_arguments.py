@@ -21,7 +21,7 @@ WORKFLOW = worker.load(
             "name": "w",
             "steps": [
                 {"id": "a", "expression": "export default [s => ({ data: 1 })]", "next": "b"},
-                {"id": "b", "expression": "console.log('hi'); export default [s => s]"},
+                {"id": "b", "expression": "export default [s => { console.log('hi'); return s; }]"},
             ],
         },
     }

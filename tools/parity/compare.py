@@ -16,6 +16,8 @@ from tools.parity.programs import Program
 # Errors whose words are this project's own: they name the place, or the remedy.
 _OWN_WORDS: Final = ("SecurityError", "ImportError", "ValidationError", "EdgeConditionError")
 # Where a text does not compile or is no JSON: our compiler and newer versions of Node write it.
+# It explains more, after OpenFn's words.
+_MORE: Final = re.compile(r'(?<="undefined" is not valid JSON): .*')
 _PLACE: Final = re.compile(r" \((?:line \d+ column \d+|\d+:\d+)\)(?= here|$)")
 
 
@@ -54,7 +56,7 @@ def differences(here: Observation, there: Observation) -> Iterator[str]:
     if _type(here) != _type(there):
         yield f"error type: {here.error} here, {there.error} there"
     elif here.error and there.error and here.error[0] not in _OWN_WORDS:
-        words = [_PLACE.sub("", error[1]) for error in (here.error, there.error)]
+        words = [_MORE.sub("", _PLACE.sub("", error[1])) for error in (here.error, there.error)]
         if words[0] != words[1]:
             yield f"error: {words[0]!r} here, {words[1]!r} there"
     # A source that does not compile refuses the run here, before its first step.

@@ -20,7 +20,7 @@ const compile = kit ? (await import(pathToFileURL(`${kit}/packages/compiler/dist
 
 const silent = new Proxy({}, { get: () => () => "" });
 // Adaptors and conditions print to it, and this process's output is its answers.
-globalThis.console = silent;
+/** @type {any} */ (globalThis).console = silent;
 const INSPECT = { depth: Infinity, breakLength: Infinity, compact: 1000, maxArrayLength: null, maxStringLength: null };
 const textOf = (value) => (typeof value === "string" ? value : inspect(value, INSPECT));
 
@@ -72,6 +72,7 @@ async function perform({ plan, input, options }) {
   };
   const started = [];
   escaped = [];
+  /** @type {any} */
   let error = null;
   let final = null;
   try {
@@ -88,9 +89,9 @@ async function perform({ plan, input, options }) {
       defaultRunTimeoutMs: 5000,
       disableEsmHook: true,
     });
-  } catch (thrown) {
+  } catch (caught) {
+    const thrown = /** @type {any} */ (caught);
     error = thrown?.severity || thrown instanceof Error ? errorOf(thrown) : { name: "", message: String(thrown) };
-    error.position = thrown?.pos ?? null;
   }
   return { started, steps, lines, error, final: final ?? null, escaped };
 }
@@ -101,7 +102,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     answer = await perform(JSON.parse(line));
   } catch (error) {
-    answer = { failed: String(error?.stack ?? error) };
+    answer = { failed: String(error) };
   }
   // Half a character is no text for Python's JSON reader of UTF-8, so all of them are escaped.
   const text = JSON.stringify(answer).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);

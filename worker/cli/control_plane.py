@@ -129,7 +129,7 @@ def control_plane(
     from worker.fleet.control.alerts import AlertNotifier
     from worker.fleet.control.inline_secrets import InlineSecrets, read_secret_keys
     from worker.fleet.control.policy import Policy, read_policy
-    from worker.fleet.control.triggers.services import read_webhook_options
+    from worker.fleet.control.triggers.trigger_services import read_webhook_options
 
     if secret_key_file and allow_inline_secrets:
         raise UsageError("--allow-inline-secrets stores in clear what --secret-key-file encrypts")

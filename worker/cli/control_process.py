@@ -18,7 +18,7 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.triggers.deploying import check_registry, check_webhooks
-from worker.fleet.control.triggers.services import add_trigger_services, deployment_rules
+from worker.fleet.control.triggers.trigger_services import add_trigger_services, deployment_rules
 from worker.fleet.control.triggers.webhook_options import WebhookOptions
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows

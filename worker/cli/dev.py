@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
 from worker.cli.connection import BrokerConnection
 from worker.cli.control_process import ControlOptions, build_control_plane
 from worker.cli.dev_dashboard import DevDashboard
 from worker.cli.options import (
+    PATH,
     capacity,
     command,
     isolation,
@@ -29,6 +32,7 @@ from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
+from worker.fleet.control.triggers.trigger_services import read_webhook_options
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
@@ -37,6 +41,7 @@ from worker.fleet.worker.run_executor import RunExecutor
 from worker.runner.pool import Pool
 from worker.sandbox.isolation import Isolation
 from worker.sinks.log import LeveledLogger
+from worker.sinks.terminal_text import printable
 
 DRAIN_S = 5.0
 DEFAULT_PORT = 1883
@@ -45,6 +50,9 @@ _INPUT = ".input.json"
 
 
 @command()
+@click.argument("file", type=PATH, required=False)
+@option("--webhooks", default="", metavar="HOST:PORT",
+        help="Serve POST /i/PATH of webhook triggers here, such as 127.0.0.1:8080.")  # fmt: skip
 @option("--port", type=WholeNumberRange(0, 65535), default=1883, show_default=True, metavar="PORT",
         help="Port of the broker; 0 for any that is free.")  # fmt: skip
 @option("--dashboard-port", type=WholeNumberRange(0, 65535), default=8420, show_default=True,
@@ -59,6 +67,8 @@ _INPUT = ".input.json"
 @max_limits
 def dev(
     *,
+    file: Path | None,
+    webhooks: str,
     port: int,
     dashboard_port: int,
     no_dashboard: bool,
@@ -73,16 +83,18 @@ def dev(
 
     It is a broker, a control plane, a worker and a dashboard, which listen on loopback only. The
     broker is mosquitto where it is installed, else that of pip install 'workflow-worker[broker]'.
-    Orders can name the workflows of the current folder, or of --workflows. Python steps are
-    allowed.
+    With FILE, its workflows are deployed with their triggers. Without it, orders can name the
+    workflows of the current folder, or of --workflows. Python steps are allowed.
 
     \b
     Examples:
       worker dev
       worker dev --workflows graphs
+      worker dev project.yaml --webhooks 127.0.0.1:8080
       worker dev --port 0 --dashboard-port 0 --store sqlite:///orders.db
     """
-    workflows = workflows or (Path(),)
+    # The names of a project that is deployed must not come from the folder too.
+    workflows = workflows or (() if file is not None else (Path(),))
     registry = read_workflows(workflows)
     with tempfile.TemporaryDirectory(prefix="worker-dev-") as folder:
         control = ControlOptions(
@@ -90,6 +102,7 @@ def dev(
             workflows=workflows,
             read_policy=lambda: Policy(allows_everything=True),
             secrets=InlineSecrets(allow=True),
+            webhooks=read_webhook_options(webhooks),
         )
         worker = WorkerOptions(
             name="dev",
@@ -100,7 +113,9 @@ def dev(
             drain_s=DRAIN_S,
         )
         with Broker(port=port) as broker:
-            _run_fleet(broker, control, worker, registry, None if no_dashboard else dashboard_port)
+            _run_fleet(
+                broker, control, worker, registry, None if no_dashboard else dashboard_port, file
+            )
     return 0
 
 
@@ -110,6 +125,7 @@ def _run_fleet(
     worker: WorkerOptions,
     registry: WorkflowRegistry,
     dashboard_port: int | None,
+    project: Path | None,
 ) -> None:
     connection = BrokerConnection(address=parse_address(broker.url), topics=Topics())
     log = service_log(quiet=True)
@@ -118,7 +134,7 @@ def _run_fleet(
     store.migrate()
     plane = build_control_plane(connection, control, store, log)
     hello = "\n".join(_hello(broker, registry, dashboard))
-    asyncio.run(_run(connection, plane, worker, log, hello, dashboard))
+    asyncio.run(_run(connection, plane, worker, log, hello, dashboard, project))
     store.close()
 
 
@@ -159,6 +175,7 @@ async def _run(
     log: LeveledLogger,
     hello: str,
     dashboard: DevDashboard | None,
+    project: Path | None,
 ) -> None:
     control_task = asyncio.create_task(plane.run())
     async with Pool(options.capacity, options.isolation) as pool:
@@ -177,6 +194,8 @@ async def _run(
         # A signal can end the worker before both are connected.
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not worker_task.done():
+            if project is not None:
+                await _deploy(connection, project)
             print(hello, flush=True)
             if dashboard is not None:
                 await dashboard.run()
@@ -185,3 +204,9 @@ async def _run(
     # The control plane ends last: it receives the worker's last reports.
     control_task.cancel()
     await asyncio.gather(control_task, return_exceptions=True)
+
+
+async def _deploy(connection: BrokerConnection, project: Path) -> None:
+    async with connection.client() as client:
+        for result in await client.deploy(project):
+            print(f"deployed: {printable(result['name'])}, {result['version'][:12]}")

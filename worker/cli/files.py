@@ -17,11 +17,18 @@ from worker.workflow.model import Workflow
 INPUT_LIMIT_BYTES = 100 * 1024 * 1024
 
 
-def read_input(source: str | None) -> dict[str, Any]:
-    """Read the input state from a file or from stdin (``-``); without a source it is empty."""
-    if source is None:
+def read_input(source: str | None, json_text: str | None = None) -> dict[str, Any]:
+    """Read the input state from a file, from stdin (``-``), or from the text of ``--input-json``.
+
+    Without any of them it is empty.
+    """
+    if source is not None and json_text is not None:
+        raise UsageError("--input and --input-json both give the input: leave one out")
+    if json_text is not None:
+        name, text = "--input-json", json_text
+    elif source is None:
         return {}
-    if source == "-":
+    elif source == "-":
         name, text = "<stdin>", sys.stdin.read(INPUT_LIMIT_BYTES + 1)
         if len(text) > INPUT_LIMIT_BYTES:
             raise UsageError(f"the input is over the limit of {INPUT_LIMIT_BYTES // 2**20} MB")

@@ -31,8 +31,8 @@ OPENING = frozenset(
      "alert-webhook", "isolation", "host", "trusted-host", "metrics-listen", "store",
      "collections", "secret-key-file", "allow-inline-secrets", "token-file",
      "lightning", "secret-file", "no-public-hosts",
-     # Both open the hosts that they name, private ones too.
-     "credentials", "state-path",
+     # These open the hosts that they name, private ones too.
+     "credentials", "state-path", "input-json",
      "policy", "max-timeout", "max-memory", "max-state", "max-payload", "max-log-payload",
      "max-events", "max-executions"]
 )  # fmt: skip

@@ -178,8 +178,12 @@ pick_workflow = options(
     ),
     file_limit,
 )
-input_state = option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
-                     help="Input state, as JSON.")  # fmt: skip
+input_state = options(
+    option("--input", "-i", "--state-path", "-s", "input_file", metavar="FILE|-",
+           help="Input state, as JSON."),
+    option("--input-json", "-S", metavar="JSON",
+           help="Input state itself, such as '{\"data\": {}}'."),
+)  # fmt: skip
 
 
 def start_at(*old: str, default: str | None = "", help: str = "Start at this step.") -> Decorator:

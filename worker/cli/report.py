@@ -29,6 +29,10 @@ from worker.workflow.model import Workflow
 STDOUT = Path("-")
 
 
+# A page under another suffix is opened by a program that cannot show it.
+_SUFFIXES = ("", ".html", ".htm")
+
+
 @command()
 @click.argument("source", type=PATH, metavar="JOURNAL|RECORDING")
 @option("--output", "-o", type=PATH, metavar="FILE|-", default="report.html", show_default=True,
@@ -72,6 +76,8 @@ def report(
         raise UsageError("--against and --replay exclude each other: leave one out")
     if profile is not None and (against is not None or replayed):
         raise UsageError("--profile is of one run: leave out --against and --replay")
+    if output.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"a report is a page of HTML: end {output} in .html")
     loaded = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if profile is not None:
         from worker.view.report.profile import build_profile

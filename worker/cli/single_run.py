@@ -64,6 +64,7 @@ class RunInput(msgspec.Struct, frozen=True, kw_only=True):
     workflow: str | None
     adaptors: tuple[str, ...]
     input_file: str | None
+    input_json: str | None
     start: str
     end: str
     only: str
@@ -159,11 +160,12 @@ def run_file(file: Path, request: RunInput, output: Output) -> int:
 
 def _state(workflow: Workflow, request: RunInput, start: str) -> dict[str, Any]:
     """Read the input: without one, a run with cached steps starts with what led to its start."""
-    if request.cache_steps and request.input_file is None and start:
+    is_given = request.input_file is not None or request.input_json is not None
+    if request.cache_steps and not is_given and start:
         from worker.cli.step_cache import cached_input
 
         return read_input(str(cached_input(workflow, start)))
-    return read_input(request.input_file)
+    return read_input(request.input_file, request.input_json)
 
 
 def _watched(output: Output) -> bool:
@@ -181,6 +183,10 @@ def hint_for(workflow: Workflow, result: Result) -> str:
     """Return the likely cause of an error that does not name it; empty if there is none."""
     last = result.path[-1].step if result.path else ""
     step = next((step for step in workflow.steps if step.id == last), None)
+    if result.error_type == "ImportError" and "module not allowed" in (result.error_message or ""):
+        from worker.sandbox.python.guard import ALLOWED_MODULES
+
+        return f"Python steps can import {', '.join(sorted(ALLOWED_MODULES))}"
     if result.error_type != "ReferenceError" or step is None or step.adaptors:
         return ""
     remedy = "adaptor: '@openfn/language-common', or --adaptor common for a job alone"

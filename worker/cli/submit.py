@@ -68,6 +68,7 @@ def submit(
     reference: str | None,
     workflow: str | None,
     input_file: str | None,
+    input_json: str | None,
     project: str,
     priority: int,
     start_at: str,
@@ -123,7 +124,7 @@ def submit(
     plan = None if loaded is None else to_execution_plan(loaded)
     retry = read_retry(retries, retry_after, retry_from, retry_on)
     check_tags(tags)
-    state = read_input(input_file)
+    state = read_input(input_file, input_json)
     options = RunOptions(start=start_at, end=stop_after, **limits)
 
     async def request(client: Client) -> int:

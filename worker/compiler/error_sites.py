@@ -24,6 +24,16 @@ _CHAIN_LIMIT = 12
 _UNNAMED = "(intermediate value)"
 _LITERALS = ("number", "object", "regex", "true", "false")
 
+# V8 reports the call of a property of such a name at its parenthesis.
+_KEYWORDS = frozenset(
+    (
+        "break", "case", "catch", "class", "const", "continue", "debugger", "default", "delete",
+        "do", "else", "enum", "export", "extends", "false", "finally", "for", "function", "if",
+        "import", "in", "instanceof", "new", "null", "return", "super", "switch", "this", "throw",
+        "true", "try", "typeof", "var", "void", "while", "with",
+    )
+)  # fmt: skip
+
 Site = dict[str, str | int | bool]
 """Description of a site.
 
@@ -47,7 +57,8 @@ class ErrorSites:
         name = _called_name(callee)
         offset = arguments.start_byte if name is None else name.start_byte
         site: Site = {"called": self._text(callee)}
-        if arguments.type == "template_string":
+        is_keyword = name is not None and _slice(self.source, name) in _KEYWORDS
+        if arguments.type == "template_string" or (is_keyword and callee.type != "super"):
             site["calls"] = self._column(arguments.start_byte)
         self._sites.append((offset, site))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from worker.compiler.scope import JS_GLOBALS
 from worker.compiler.visitor import Handler, LazyState, NodeContext, SyntaxWalk, children
 
 if TYPE_CHECKING:
@@ -12,17 +11,14 @@ if TYPE_CHECKING:
 
 IN_SPREAD: Final = "$ cannot be spread into arguments: write state => state instead"
 
-# The parser takes `await (x)(y)` for calls of a function named await.
-_NO_OPERATIONS: Final = JS_GLOBALS | {b"await"}
-
 _CHAIN: Final = ("call_expression", "member_expression", "subscript_expression")
 
 
 def is_operation(walk: SyntaxWalk, call: Node) -> bool:
     """Return whether a top-level call makes an operation: ``fn(x)`` or ``http.get(x)``.
 
-    ``f?.()``, ``import(x)``, a tagged template and calls of functions of the language
-    (``console.log(x)``) do not.
+    ``f?.()``, ``import(x)`` and a tagged template do not. ``console.log(x)`` counts as one, as on
+    OpenFn: it returns none, so the job crashes there too.
     """
     arguments = call.child_by_field_name("arguments")
     if arguments is None or arguments.type != "arguments":
@@ -34,7 +30,8 @@ def is_operation(walk: SyntaxWalk, call: Node) -> bool:
         node = strip_parentheses(node.child(0))
     if node is None or node.type == "import":
         return False
-    return node.type != "identifier" or walk.text(node) not in _NO_OPERATIONS
+    # The parser takes `await (x)(y)` for calls of a function named await.
+    return node.type != "identifier" or walk.text(node) != b"await"
 
 
 def strip_parentheses(node: Node | None) -> Node | None:

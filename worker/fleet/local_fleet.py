@@ -20,7 +20,7 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
-from worker.fleet.control.triggers.services import (
+from worker.fleet.control.triggers.trigger_services import (
     add_trigger_services,
     deployment_rules,
     read_webhook_options,

@@ -106,7 +106,7 @@ class MqttTopicSource:
         self._connection += 1
         connection, receive = self._connection, self._receive
 
-        class Tap(asyncio.Queue[aiomqtt.Message]):
+        class TopicTap(asyncio.Queue[aiomqtt.Message]):
             """A queue that passes messages on at once."""
 
             def put_nowait(self, item: aiomqtt.Message) -> None:
@@ -128,7 +128,7 @@ class MqttTopicSource:
             properties=connect,
             tls_context=self._context,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-            queue_type=Tap,
+            queue_type=TopicTap,
             timeout=10,
             transport="websockets" if self._address.websocket_path else "tcp",
             websocket_path=self._address.websocket_path or None,

@@ -201,6 +201,8 @@ class Runner:
         while self._programs and (held > MAX_IMAGE_BYTES or len(self._programs) >= MAX_PROGRAMS):
             oldest, program = self._programs.popitem(last=False)
             held -= program.image_bytes
+            # Its last run refers to it in a circle, and an image holds two of the process's files.
+            program.image = None
             dropped.append(oldest)
         if dropped:
             # Sent with the first events of the run that follows, so before the next request.

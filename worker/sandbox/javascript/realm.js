@@ -94,6 +94,7 @@
   function rewordAt(text, site) {
     if (site.sets !== undefined) text = text.replace(/^Cannot set property of/, `Cannot set property ${site.sets} of`);
     if (site.constructed !== undefined && /(^| is )not a (function|constructor)$/.test(text)) return `${site.constructed} is not a constructor`;
+    if (text === "not a function" && site.called && site.iterated && !site.spread) return `${site.iterated} is not iterable`;
     if (text === "not a function") return site.called ? `${site.called} is not a function` : site.iterated ? `${site.iterated} is not async iterable` : text;
     const nothing = /^Cannot destructure (undefined|null)$/.exec(text)?.[1];
     if (nothing === undefined || site.pattern === undefined) return text;
@@ -521,8 +522,11 @@
   const invalid = (message) => mark(new Error(message), "ValidationError");
 
   function checked(operation, index, written) {
-    if (typeof operation !== "function")
-      throw invalid(`an operation must be a function, found ${operation === null ? "null" : typeof operation}`);
+    if (typeof operation !== "function") {
+      if (step) step.operation = written;
+      const kind = operation === null ? "null" : typeof operation;
+      throw invalid(`an operation must be a function, found ${kind} (call plain functions inside fn(state => ...))`);
+    }
     return async (state) => {
       if (step) Object.assign(step, { operation: written, operates: true });
       if (!state) writeLog("warn", "R/T", `WARNING: No state was passed into operation ${index + 1}. Did the previous operation return state?`);
@@ -617,9 +621,14 @@
     return await compose(...operations.map((operation, index) => checked(operation, index, index - first)))(state);
   }
 
+  // OpenFn's words are the first part: its state is copied as JSON.
+  const notJson = (value) =>
+    `"undefined" is not valid JSON: the step returned a ${typeof value}, no state (an operation in a callback is called with (state))`;
+
   async function perform(step, job, upstream, ...more) {
     step.state = assemble(JSON.parse(upstream), ...more.map((text) => JSON.parse(text)));
     const returned = await execute(job, step.state);
+    if (typeof returned === "function" || typeof returned === "symbol") throw new SyntaxError(notJson(returned));
     const result = withoutSecrets(returned);
     step.errored = hasError(result, step.id);
     if (step.errored) step.ownError = result.errors[step.id];

@@ -319,7 +319,8 @@ def _function_of(job: CompiledJob, prefix: str) -> str:
         return f'(async function ($worker) {{"use strict";{prefix}{state}\n{job.body}\n}})'
     # Names that the code adds to its global object are then names of the code.
     head = (
-        f'(function ($worker) {{with ($worker.global) return (async () => {{"use strict";{prefix}\n'
+        f'(function ($worker) {{with ($worker.global) return (async function () {{"use strict";'
+        f"{prefix}\n"
     )
     return f"{head}{job.body}\n}})()}})"
 

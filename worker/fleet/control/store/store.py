@@ -233,21 +233,30 @@ def _engine(url: str) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed)
         if parsed.get_backend_name() != "postgresql":
-            raise UsageError(
-                f"unknown database '{parsed.drivername}' (expected sqlite or postgresql)"
-            )
+            raise _unknown(parsed.drivername)
         defaults = {key: value for key, value in _POSTGRESQL.items() if key not in parsed.query}
         return create_engine(parsed, pool_pre_ping=True, connect_args=defaults)
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
+    except NoSuchModuleError as error:
+        raise _unknown(parsed.drivername) from error
+    except ModuleNotFoundError as error:
         raise UsageError(
             f"{error}: PostgreSQL needs an extra, pip install 'workflow-worker[postgresql]'"
         ) from error
+
+
+def _unknown(driver: str) -> UsageError:
+    return UsageError(f"unknown database '{driver}' (expected sqlite or postgresql)")
 
 
 def _sqlite(url: Any) -> Engine:
     from sqlalchemy.pool import StaticPool
 
     memory = url.database in (None, "", ":memory:")
+    engine = create_engine(
+        url,
+        connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_S},
+        **({"poolclass": StaticPool} if memory else {}),
+    )
     if not memory:
         try:
             make_private_folder(Path(url.database).parent)
@@ -255,11 +264,6 @@ def _sqlite(url: Any) -> Engine:
             os.close(os.open(url.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreError(f"{url!s} cannot be opened: {error.strerror}") from error
-    engine = create_engine(
-        url,
-        connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_S},
-        **({"poolclass": StaticPool} if memory else {}),
-    )
 
     @event.listens_for(engine, "connect")
     def _open(connection: Any, _: Any) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, delete, select, tuple_
 
 from worker.core.status import Status
 from worker.fleet.control.entities import WorkOrder
+from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.store import deployments as rows
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.deployments import LiveTrigger
@@ -93,14 +94,16 @@ def fire(
     firings = [item for item in items if isinstance(item, Firing)]
     live = _live(uow, {firing.trigger.id for firing in firings})
     known = _known_keys(uow, firings)
+    order_ids = [_first_order_id(item, token) for item in items]
+    _prefetch(uow, order_ids)
     counts: dict[str, int] = {}
     results = []
-    for item in items:
+    for item, order_id in zip(items, order_ids, strict=True):
         if isinstance(item, DeadLetter):
             store_dead_letter(uow, item, token())
             results.append(Fired(failure=item.reason, message=item.message))
             continue
-        result = _fire_one(uow, orders, item, live, known, token)
+        result = _fire_one(uow, orders, item, live, known, order_id, token)
         results.append(result)
         if result.order_id and not result.repeated:
             counts[item.trigger.id] = counts.get(item.trigger.id, 0) + 1
@@ -110,12 +113,28 @@ def fire(
     return results
 
 
+def _first_order_id(item: Firing | DeadLetter, token: Callable[[], str]) -> str:
+    """Return the id that an order gets, unless it is taken; empty for a dead letter."""
+    if isinstance(item, DeadLetter):
+        return ""
+    return order_id_of(item.trigger.id, item.key) if item.key else token()
+
+
+def _prefetch(uow: UnitOfWork, order_ids: Sequence[str]) -> None:
+    """Read whether the ids of new orders and runs are free, in one query per table."""
+    ids = {id for id in order_ids if id}
+    ids |= {numbered_run_id(id) for id in ids}
+    uow.transaction.load_runs(ids)
+    uow.transaction.load_orders(ids)
+
+
 def _fire_one(
     uow: UnitOfWork,
     orders: OrderMaker,
     firing: Firing,
     live: set[str],
     known: dict[tuple[str, str], str],
+    order_id: str,
     token: Callable[[], str],
 ) -> Fired:
     trigger = firing.trigger
@@ -123,11 +142,11 @@ def _fire_one(
         uow.outgoing.triggered["disabled"] += 1
         return Fired(failure="disabled", message="the trigger is not live any more")
     key = _hashed(firing.key)
-    if firing.key and (order_id := known.get((trigger.id, key))):
+    if firing.key and (known_id := known.get((trigger.id, key))):
         uow.outgoing.triggered["repeated"] += 1
-        return _repeated(uow, firing, order_id)
+        return _repeated(uow, firing, known_id)
     try:
-        order = _make_order(uow, orders, firing, token)
+        order = _make_order(uow, orders, firing, order_id, token)
     except RequestError as error:
         letter = DeadLetter(
             trigger=trigger,
@@ -147,13 +166,16 @@ def _fire_one(
 
 
 def _make_order(
-    uow: UnitOfWork, orders: OrderMaker, firing: Firing, token: Callable[[], str]
+    uow: UnitOfWork,
+    orders: OrderMaker,
+    firing: Firing,
+    order_id: str,
+    token: Callable[[], str],
 ) -> WorkOrder:
     trigger = firing.trigger
     workflow = present_workflow(uow, trigger.project, trigger.workflow)
     if workflow is None:
         raise RequestError("unknown", f"no workflow '{trigger.workflow}' is deployed")
-    order_id = order_id_of(trigger.id, firing.key) if firing.key else token()
     # A key whose time is over makes a new order, beside that of its first time.
     if firing.key and uow.transaction.order(order_id) is not None:
         order_id = f"{order_id[:31]}-{token()[:32]}"
@@ -227,9 +249,7 @@ def _known_keys(uow: UnitOfWork, firings: Iterable[Firing]) -> dict[tuple[str, s
         over = tuple_(keys.trigger_id, keys.key).in_(wanted) & (keys.expires <= uow.now_us)
         uow.transaction.connection.execute(delete(tables.TRIGGER_KEYS).where(over))
     known = {(row.trigger_id, row.key): row.order_id for row in stored if row.expires > uow.now_us}
-    # All at once: each new order looks whether its id is free.
-    new = {order_id_of(each.trigger.id, each.key) for each in firings if each.key}
-    uow.transaction.load_orders(new.union(known.values()))
+    uow.transaction.load_orders(known.values())
     return known
 
 

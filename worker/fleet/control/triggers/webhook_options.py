@@ -25,7 +25,7 @@ class WebhookOptions:
 
     @property
     def needs_auth(self) -> bool:
-        """Whether a trigger without authentication may not be called here."""
+        """True where a trigger without authentication may not be called."""
         return not self.loopback and not self.open
 
     def bind(self) -> socket.socket:

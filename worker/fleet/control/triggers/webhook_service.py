@@ -49,7 +49,7 @@ class WebhookHost(ResultHost, Protocol):
     async def live_triggers(self, *kinds: str) -> list[LiveTrigger]: ...
 
 
-class _Server(uvicorn.Server):
+class _WebhookServer(uvicorn.Server):
     """Server that leaves signals to the caller."""
 
     @contextlib.contextmanager
@@ -76,7 +76,7 @@ class WebhookService:
         await self._refresh()
         address = f"{self._options.host}:{self._listening.getsockname()[1]}"
         self._log.info("webhooks.listening", address=address)
-        server = _Server(
+        server = _WebhookServer(
             uvicorn.Config(
                 self,
                 ws="none",
