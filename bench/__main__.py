@@ -19,6 +19,8 @@ from typing import Any
 
 import worker
 from bench import (
+    bombs,
+    cluster,
     confinement,
     engine,
     fleet,
@@ -229,10 +231,12 @@ async def main() -> None:
 if __name__ == "__main__":
     asyncio.run(runners.main())
     asyncio.run(confinement.main())
+    bombs.main()
     engine.main()
     asyncio.run(main())
     recordings.main(row)
     replays.main(row)
+    cluster.main(row)
     locales.main(row)
     proofs.main()
     fleet.main(row, worker.load)

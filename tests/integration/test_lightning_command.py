@@ -11,19 +11,21 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.command import WORKER, call_worker
 from tests.support.lightning import job, plan
 from worker.cli.lightning_process import check_url, read_secret
 from worker.errors import UsageError
+from worker.fleet.messaging.broker import free_port
 from worker.testing.lightning import Server
 
 SLOW = "fn(s => new Promise(done => setTimeout(() => done(s), 300)))"
 
 
 async def test_worker_is_started_drained_and_ends(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
+    secret, port = tmp_path / "secret", free_port()
     async with Server() as server:
         secret.write_text(f"{server.secret}\n")
         run_id = server.add_run(plan(job(SLOW)), {"data": {}})
@@ -31,9 +33,11 @@ async def test_worker_is_started_drained_and_ends(tmp_path: Path) -> None:
             *WORKER, "start", "--lightning", server.url, "--secret-file", str(secret), "--outbox",
             str(tmp_path / "outbox"), "--record", str(tmp_path / "runs"), "--quiet",
             env={**os.environ, "WORKER_LIGHTNING_PUBLIC_KEY": server.public_key,
-                 "WORKER_CAPACITY": "1"},
+                 "WORKER_CAPACITY": "1", "WORKER_PORT": str(port)},
         )  # fmt: skip
         await server.wait_for(lambda: bool(server.runs[run_id].steps))
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
         worker.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(worker.wait(), 60) == 0
     assert server.runs[run_id].state == "success" and not server.violations

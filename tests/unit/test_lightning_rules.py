@@ -207,11 +207,13 @@ def test_environment_of_openfns_worker() -> None:
             "WORKER_SECRET": "s", "WORKER_WORKLOOPS": "fast_lane:1 manual>*:4",
             "WORKER_BACKOFF": "0.5/2", "WORKER_MAX_RUN_MEMORY_MB": "256",
             "WORKER_MESSAGE_TIMEOUT_SECONDS": "3", "WORKER_BATCH_LOGS": "true",
+            "WORKER_PORT": "2222",
         }
     )  # fmt: skip
     assert settings.backoff == Backoff(0.5, 2) and len(settings.workloops) == 2
     assert settings.defaults.limits.memory_mb == 256 and settings.defaults.limits.timeout_s == 300
     assert settings.reply_s == 3 and settings.batch_logs and settings.claim_s == 3600
+    assert settings.listen == "0.0.0.0:2222" and read_environment({}).listen == ""
     assert read_environment({}).workloops == (Workloop(("manual", "*"), 5),)
     assert read_environment({"WORKER_CAPACITY": "2"}, 3).workloops[0].capacity == 3
 
@@ -223,6 +225,8 @@ def test_environment_of_openfns_worker() -> None:
         {"WORKER_CAPACITY": "2", "WORKER_WORKLOOPS": "a:1"},
         {"WORKER_MAX_RUN_DURATION_SECONDS": "-1"},
         {"WORKER_BACKOFF": "10"},
+        {"WORKER_PORT": "http"},
+        {"WORKER_PORT": "70000"},
     ],
 )
 def test_environment_that_has_no_meaning(variables: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.content import MIN_MESSAGE_BYTES
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import LEASE_BYTES, RETRANSMIT_S, ReportSender
 
@@ -301,6 +302,40 @@ def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
     sender.close()
 
 
+def test_the_lease_of_an_ended_run_is_renewed_until_its_end_is_acknowledged(
+    outbox: Outbox,
+) -> None:
+    run = outbox.open(lease())
+    run.add(event(0), last=False)
+    sender = sender_of(run)
+    assert sender.unreported == [], "it is still executed"
+    run.add(event(1), last=True)
+    assert sender.unreported == [run.lease]
+    sender.next(0.0)
+    sender.acknowledge(acks(1, 1))
+    assert sender.unreported == []
+    sender.close()
+
+
+def test_a_large_event_goes_in_chunks_and_delays_no_other_run(outbox: Outbox) -> None:
+    large, small = filled(outbox, event(0, 900), run_id="a"), filled(outbox, event(0), run_id="b")
+    sender = sender_of(large, small)
+    sender.max_bytes = 500
+    reports = sender.next(0.0)
+    assert reports is not None and [run.lease.run_id for run in reports.runs] == ["b"]
+    (chunk,) = sender.chunks(0.0, MIN_MESSAGE_BYTES)
+    sender.acknowledge(wire.Acks(number=1, acks=[wire.Ack(run_id="b", attempt=1, upto=0)]))
+    assert sender.next(0.1) is None
+    sender.chunk_stored(wire.ChunkStored(hash=chunk.content.hash, offset=0))
+    reports = sender.next(0.2)
+    assert reports is not None and reports.runs[0].content == chunk.content
+    sender.send_again(wire.MissingContent(hashes=[chunk.content.hash]))
+    assert sender.chunks(0.3, MIN_MESSAGE_BYTES) == [chunk]
+    refused = wire.ChunkStored(hash=chunk.content.hash, offset=0, refused="too large")
+    assert [refusal.set_aside for refusal in sender.chunk_stored(refused)] == [True]
+    sender.close()
+
+
 def test_a_sender_that_closes_leaves_the_events_on_disk(outbox: Outbox, tmp_path: Path) -> None:
     sender = sender_of(filled(outbox, event(0)))
     sender.close()
@@ -403,7 +438,7 @@ def test_any_bytes_in_a_file_are_survived(
         assert reports is None or wire.decode(wire.Reports, wire.encode(reports))
 
 
-@pytest.mark.parametrize("change", [{"version": 9}, {"attempt": "1"}, {"token": None}])
+@pytest.mark.parametrize("change", [{"attempt": "1"}, {"token": None}])
 def test_a_lease_of_another_version_is_set_aside(tmp_path: Path, change: dict[str, Any]) -> None:
     head, rest = WHOLE.split(b"\n", 1)
     other = json.dumps({**json.loads(head), **change}).encode()

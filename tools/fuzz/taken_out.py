@@ -54,9 +54,17 @@ def _believe(self: Any, event: AnyEvent, body: str | None) -> None:
 
 
 def _any_limits(workflow: Any, options: Any) -> Limits:
-    memory = workflow.options.get("run_memory_limit_mb") or 500
-    timeout = workflow.options.get("run_timeout_ms") or 300_000
-    return Limits(timeout_s=timeout / 1000, memory_mb=int(memory))
+    """Resolve limits as before the mend: any number above 0 was a limit."""
+
+    def number(name: str, default: float) -> float:
+        value = workflow.options.get(name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if is_number and value > 0 else default
+
+    return Limits(
+        timeout_s=number("run_timeout_ms", 300_000) / 1000,
+        memory_mb=int(number("run_memory_limit_mb", 500)),
+    )
 
 
 MENDS: Final[Mapping[str, Mend]] = {

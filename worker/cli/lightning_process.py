@@ -60,7 +60,7 @@ async def run_lightning(options: LightningOptions) -> None:
     async with Pool(slots, options.isolation) as pool:
         worker = build_lightning_worker(options, settings, secret, pool, log)
         with serve_metrics(
-            options.metrics_listen,
+            options.metrics_listen or settings.listen or None,
             lambda: lightning_metrics(worker),
             lambda: "" if worker.connected.is_set() else "not connected",
         ):

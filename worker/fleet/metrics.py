@@ -254,7 +254,8 @@ def _renderer(
                 return _Page(status=HTTPStatus.OK, body=exposition(), media_type=media_type)
             case "/health" | "/health/ready":
                 return _health(problem())
-            case "/health/live":
+            # The second is the name in OpenFn's worker, for the probes of its deployments.
+            case "/health/live" | "/livez":
                 return _health(stalled())
             case _:
                 paths = b"/metrics, /health/live or /health/ready\n"

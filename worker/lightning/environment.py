@@ -21,7 +21,7 @@ DEFAULT_CAPACITY = 5
 
 
 class EnvironmentSettings(Struct, frozen=True, kw_only=True):
-    """Settings of the environment, with OpenFn's defaults."""
+    """Settings of the environment, with OpenFn's defaults; ``listen`` is empty without a port."""
 
     secret: str
     public_key: str
@@ -31,6 +31,7 @@ class EnvironmentSettings(Struct, frozen=True, kw_only=True):
     reply_s: float
     claim_s: float
     batch_logs: bool
+    listen: str = ""
 
 
 def read_environment(
@@ -58,6 +59,7 @@ def read_environment(
         reply_s=number("WORKER_MESSAGE_TIMEOUT_SECONDS", 30),
         claim_s=number("WORKER_CLAIM_TIMEOUT_SECONDS", 3600),
         batch_logs=variables.get("WORKER_BATCH_LOGS", "").lower() in ("1", "true", "yes"),
+        listen=_listen(variables.get("WORKER_PORT", "")),
     )
 
 
@@ -69,6 +71,15 @@ def _workloops(variables: Mapping[str, str], capacity: int | None) -> tuple[Work
         return parse_workloops(text)
     default = int(_numbers(variables)("WORKER_CAPACITY", DEFAULT_CAPACITY))
     return (Workloop(DEFAULT_QUEUES, capacity or max(1, default)),)
+
+
+def _listen(port: str) -> str:
+    """Return the address to serve health on: as for OpenFn's worker, every one of the machine."""
+    if not port:
+        return ""
+    if not (port.isdecimal() and 0 < int(port) < 65536):
+        raise UsageError(f"WORKER_PORT is '{port}': expected a number from 1 to 65535")
+    return f"0.0.0.0:{port}"
 
 
 def _numbers(variables: Mapping[str, str]) -> Callable[[str, float], float]:

@@ -55,12 +55,12 @@ async def door(
         assigned: Any = SimpleNamespace(plan_id="p", plan=plan)
         async with executor._loaded(assigned) as loaded, executor._host(loaded, input, "") as host:
             assert isinstance(host, LazyHost)
-            yield host._host()
+            yield await host._host()
         await executor.close()
     else:
         options = Options(credentials=credentials, allow_hosts=hosts)
         local = LazyHost(local_reach(flow, input, options))
-        yield local._host()
+        yield await local._host()
         await local.close()
 
 

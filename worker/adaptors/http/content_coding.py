@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 PIECE_BYTES = 64 * 1024
 MAX_CODINGS = 5
@@ -53,7 +55,10 @@ class _Inflater:
 class BodyDecoder:
     """Decoder of a body with the codings of its ``content-encoding``, in their order."""
 
-    def __init__(self, header: str) -> None:
+    def __init__(self, header: str, turn: AbstractAsyncContextManager[Any] | None = None) -> None:
+        """Take the header; ``turn`` is held while a thread decompresses."""
+        # Threads of many bodies at once would keep the event loop waiting for the interpreter.
+        self._turn = turn or nullcontext()
         names = [name.strip().lower() for name in header.split(",")]
         codings = [name for name in names if name not in ("", "identity")]
         # The body is passed on as it came where a coding is unknown.
@@ -73,7 +78,8 @@ class BodyDecoder:
         yield b"".join(batch)
         while len(batch) == size:
             size = _PIECES_AT_ONCE
-            batch = await asyncio.to_thread(list, itertools.islice(pieces, size))
+            async with self._turn:
+                batch = await asyncio.to_thread(list, itertools.islice(pieces, size))
             yield b"".join(batch)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from worker.adaptors.http.allowlist import Reach
@@ -18,22 +19,29 @@ class LazyHost:
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
         self._live: LiveHost | None = None
+        self._creating = asyncio.Lock()
 
-    def _host(self) -> LiveHost:
-        if self._live is None:
-            # Its HTTP library takes 0.2 s to import, and most runs make no request.
-            from worker.adaptors.http.live_host import LiveHost
-
-            self._live = LiveHost(self._reach)
-        return self._live
+    async def _host(self) -> LiveHost:
+        async with self._creating:
+            if self._live is None:
+                # In a thread: other runs of this process must not wait for the import.
+                self._live = await asyncio.to_thread(_create, self._reach)
+            return self._live
 
     async def handle(self, call: HostCall) -> HostReply:
-        return await self._host().handle(call)
+        return await (await self._host()).handle(call)
 
     async def send(self, request: HttpRequest, call: HostCall) -> HttpReply:
-        return await self._host().send(request, call)
+        return await (await self._host()).send(request, call)
 
     async def close(self) -> None:
         """Close the connections, if there are any."""
         if self._live is not None:
             await self._live.close()
+
+
+def _create(reach: Reach) -> LiveHost:
+    # Its HTTP library takes 0.2 s to import, and most runs make no request.
+    from worker.adaptors.http.live_host import LiveHost
+
+    return LiveHost(reach)

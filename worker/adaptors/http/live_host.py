@@ -102,7 +102,8 @@ class LiveHost:
 
 
 async def _read(response: httpx.Response, traffic: CallTraffic) -> HttpReply:
-    decoder = BodyDecoder(response.headers.get("content-encoding", ""))
+    coding = response.headers.get("content-encoding", "")
+    decoder = BodyDecoder(coding, traffic.run.conversion)
     body, received_bytes = bytearray(), 0
     async for chunk in response.aiter_raw():
         # Also as it comes: there are codings of any length for no bytes at all.

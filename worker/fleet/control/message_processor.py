@@ -32,6 +32,7 @@ from worker.fleet.control.lifecycle import Claimed, Expired
 from worker.fleet.control.placement import FreeSlots, Offer, decode_words
 from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
+from worker.fleet.control.retained_check import Place
 from worker.fleet.control.retention import delete_ended_orders
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
@@ -263,6 +264,15 @@ class MessageProcessor:
             if order is not None and order.last_run == run.id:
                 uow.publish_order_state(order)
 
+    def states_after(self, after: Place, now_us: int) -> tuple[Outgoing, Place | None]:
+        """Collect a page of the states that a broker retains, and where the next page begins."""
+        with self._store.transaction() as transaction:
+            uow = self._unit_of_work(transaction, now_us)
+            horizon_us = now_us - self._settings.state_expiry_s * 1_000_000
+            runs = transaction.retained_runs(after, horizon_us)
+            self._publish_states(uow, runs)
+        return uow.outgoing, (runs[-1].changed, runs[-1].id) if runs else None
+
     def survey(self, now_us: int) -> Survey:
         """Count the queue and the workers."""
         with self._store.read() as connection:
@@ -411,8 +421,8 @@ class MessageProcessor:
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
-        if self._settings.shared:
-            demands = self._own_claims(uow, demands)
+        if self._settings.shared and not (demands := self._own_claims(uow, demands)):
+            return
         offers = read_offers(uow)
         slots = FreeSlots(demands, offers, offers.values())
         assigned: dict[str, list[str]] = {}

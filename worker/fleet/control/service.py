@@ -20,6 +20,7 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
 from worker.fleet.control.policy import Policy
+from worker.fleet.control.retained_check import RetainedCheck
 from worker.fleet.control.store import deployments
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import StoreUnavailable
@@ -98,6 +99,7 @@ class ControlPlane:
         self._encode = encode
         self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
         self._clock = PlaneClock(processor.store_time_us)
+        self._retained = RetainedCheck()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="processor")
         self.connected = asyncio.Event()
         self.store_outage = ""
@@ -229,6 +231,7 @@ class ControlPlane:
                 await self._handle_arrivals(arrivals)
                 if monotonic_s() >= next_tick:
                     self._publish(await self._on_thread(self._tick))
+                    await self._publish_forgotten()
                     next_tick = monotonic_s() + TICK_S
                 if monotonic_s() >= next_survey:
                     self.measured.survey = await self._on_thread(self._survey)
@@ -237,6 +240,18 @@ class ControlPlane:
                 await asyncio.sleep(began + pause_s - monotonic_s())
         finally:
             self._bus.publish(_presence(self._topics, self._id, online=False))
+
+    async def _publish_forgotten(self) -> None:
+        """Publish a page of the states again that the broker has forgotten."""
+        if not self.connected.is_set() or not self._retained.due(monotonic_s()):
+            return
+        after = self._retained.after
+        if after == (0, ""):
+            self._log.warning("broker.forgot_retained_messages")
+        outgoing, self._retained.after = await self._on_thread(
+            lambda: self._processor.states_after(after or (0, ""), self._clock.now_us())
+        )
+        self._publish(outgoing)
 
     def _survey(self) -> Survey:
         return self._processor.survey(self._clock.now_us())
@@ -249,6 +264,9 @@ class ControlPlane:
         messages: list[Message] = []
         for arrival in arrivals:
             match arrival:
+                case Message(topic=self._topics.control):
+                    if arrival.retain:
+                        self._retained.presence_retained()
                 case Message():
                     messages.append(arrival)
                 case Connected():
@@ -265,6 +283,7 @@ class ControlPlane:
 
     async def _on_connected(self) -> None:
         clock = self._clock
+        self._retained.connected(monotonic_s())
         self._processor.limit_messages(self._bus.max_message_bytes)
         self._publish(
             await self._on_thread(lambda: self._processor.on_connected(clock.synchronise()))

@@ -101,7 +101,8 @@ class Topics:
             self.request("+", "+"),
             *(self.worker("+", channel) for channel in channels),
         )
-        return (*to_all, *(f"{group}{filter}" for filter in filters))
+        # Its own presence, as the broker has retained it, tells whether it has lost the others.
+        return (self.control, *to_all, *(f"{group}{filter}" for filter in filters))
 
     def for_worker(self, name: str) -> tuple[str, ...]:
         return (self.worker(name, "rsp"), self.worker(name, "cmd"), self.control)

@@ -467,9 +467,8 @@ class FleetWorker:
         self._hand_back(self._claimed.hand_back(now))
         self._fetch_contents(now)
         self._fill_slots(now)
-        if (
-            self._runs or len(self._claimed)
-        ) and now - self._heartbeat_at > self._lease_s / HEARTBEATS_PER_LEASE:
+        has_leases = self._runs or len(self._claimed) or self._sender.unreported
+        if has_leases and now - self._heartbeat_at > self._lease_s / HEARTBEATS_PER_LEASE:
             self._send_heartbeat(now)
 
     def _retransmit(self) -> None:
@@ -537,6 +536,10 @@ class FleetWorker:
     def _send_heartbeat(self, now: float) -> None:
         self._heartbeat_at = now
         executed = [run.lease for run in self._runs.values() if run.wanted]
+        # The events of a run that has ended may take longer than a lease, if they are large.
+        executed += [
+            lease for lease in self._sender.unreported if attempt_key(lease) not in self._runs
+        ]
         # Without leases too: the control plane shows by it when it heard of the worker last.
         for leases in _in_messages(executed + self._claimed.leases) or [[]]:
             self._publish("beat", wire.Heartbeat(incarnation=self._id, leases=leases))

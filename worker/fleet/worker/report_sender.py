@@ -65,6 +65,12 @@ class ReportSender:
         self._outboxes[outbox.lease.run_id, outbox.lease.attempt] = outbox
 
     @property
+    def unreported(self) -> list[wire.Lease]:
+        """The leases of runs that have ended here, and whose end is not acknowledged yet."""
+        # Not those of an earlier process that died: their runs are lost.
+        return [box.lease for box in self._outboxes.values() if box.complete]
+
+    @property
     def empty(self) -> bool:
         return not self._outboxes
 

@@ -136,6 +136,7 @@ _LEASED_WORKFLOWS = (
 )
 
 
+STATES_PAGE = 500
 T = TypeVar("T")
 
 
@@ -488,6 +489,20 @@ class Transaction:
     def changed_since(self, time: int) -> list[RunRecord]:
         """Load the runs whose status may have changed since a time."""
         return self._load(self.connection.execute(_CHANGED, {"time": time}).scalars())
+
+    def retained_runs(self, after: tuple[int, str], since: int) -> list[RunRecord]:
+        """Load a page of the runs that have not ended, or did ``since`` a time, by their change."""
+        changed, id = tables.RUNS.c.changed, tables.RUNS.c.id
+        page = (
+            select(id)
+            .where(
+                (changed > after[0]) | ((changed == after[0]) & (id > after[1])),
+                (tables.RUNS.c.phase != RunPhase.FINAL.value) | (changed >= since),
+            )
+            .order_by(changed, id)
+            .limit(STATES_PAGE)
+        )
+        return self._load(self.connection.execute(page).scalars())
 
     def unnotified(self) -> list[tuple[RunRecord, frozenset[str]]]:
         """Load the runs with open alerts, and the channels that have delivered each so far."""
