@@ -143,8 +143,8 @@ class ControlPlane:
         """Why the control plane cannot work at present; empty while it can."""
         if self.store_outage:
             return self.store_outage
-        began = min(self._calls_began, default=monotonic_s())
-        if (waited_s := monotonic_s() - began) > SLOW_STORE_S:
+        began = min(self._calls_began, default=None)
+        if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
             return f"the database has not answered for {waited_s:.0f} s"
         return "" if self.connected.is_set() else "not connected to the broker"
 
