@@ -20,6 +20,7 @@ from typing import Any
 import worker
 from bench import (
     bombs,
+    cluster,
     confinement,
     engine,
     fleet,
@@ -235,6 +236,7 @@ if __name__ == "__main__":
     asyncio.run(main())
     recordings.main(row)
     replays.main(row)
+    cluster.main(row)
     locales.main(row)
     proofs.main()
     fleet.main(row, worker.load)

@@ -70,13 +70,13 @@ def samples() -> Iterator[Workflow]:
 
 
 def generated(number: int) -> Workflow:
-    """Return a workflow of 4 to 12 steps, the same each time for a number."""
+    """Return a workflow of 4 to 7 steps, the same each time for a number."""
     chance = random.Random(number)
-    ids = [f"s{n}" for n in range(chance.randint(4, 12))]
+    ids = [f"s{n}" for n in range(chance.randint(4, 7))]
     steps = []
     for at, id in enumerate(ids):
         later = ids[at + 1 :]
-        targets = chance.sample(later, min(len(later), chance.randint(1, 3)))
+        targets = chance.sample(later, min(len(later), chance.randint(1, 2)))
         next = {target: _condition(chance) for target in targets}
         steps.append({"id": id, "adaptor": "common", "expression": "fn(s => s);", "next": next})
     return load({"workflow": {"name": f"generated {number}", "steps": steps}})

@@ -21,6 +21,7 @@ from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import run_case
 from worker.testing.cost_bound import parse_cost_bound
 from worker.testing.update import update_cases
+from worker.workflow.save import to_execution_plan
 
 TWO = workflow(
     job("fn(s => ({ ...s, data: { n: [3, 1, 2].sort() } }));", next={"b": "state.data.n.length"}),
@@ -262,3 +263,16 @@ def test_ten_processes_count_the_same(tmp_path: Path) -> None:
     events = asyncio.run(own_process()).events
     ends = [event for event in events if isinstance(event, StepComplete | RunComplete)]
     assert counts == {f"{[cost_of(end) for end in ends]}\n"}
+
+
+@pytest.mark.slow
+async def test_a_fleet_limits_the_fuel_of_its_runs_and_orders_may_ask_for_less() -> None:
+    plan = to_execution_plan(ENDLESS)
+    allowance = worker.Allowance(max_limits=worker.Limits(fuel=2_000_000))
+    async with worker.local_fleet(allowance=allowance) as client:
+        for options, fuel in (({}, 2_000_000), ({"fuel": 500_000}, 500_000), ({"fuel": 1e9}, 2e6)):
+            order = await client.submit(plan=plan, input={}, options=worker.RunOptions(**options))
+            run = await client.wait(order["last_run"])
+            assert (run["status"], run["error_type"]) == ("killed", "StepLimitError")
+            events = await client.events(run["run_id"])
+            assert events[-1]["cost"] == fuel

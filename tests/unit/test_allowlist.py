@@ -8,6 +8,7 @@ import pytest
 
 from worker.adaptors.http.allowlist import (
     HostPattern,
+    Reach,
     hosts_in_credentials,
     parse_host_pattern,
 )
@@ -59,6 +60,8 @@ def test_what_is_no_pattern_is_an_error(text: str) -> None:
         ({"u": "ftp://h/", "port": 8080, "tls": True, "nested": {"host": "h"}}, []),
         ({"host": "not a host"}, []),
         ({"a": "http://h:99999/"}, []),
+        ({"a": "http://["}, []),
+        ({"a": "http:///path"}, []),
         ({"a": "http://h:port/"}, []),
         ({"a": "http://h/", "b": "http://h/x"}, [HostPattern(host="h", port=80)]),
     ],
@@ -73,3 +76,32 @@ def test_a_credentials_url_opens_its_own_port_alone() -> None:
     (pattern,) = hosts_in_credentials([{"baseUrl": "http://h:8080"}])
     assert pattern.fits("h", 8080)
     assert not any(pattern.fits("h", port) for port in (8081, 80, 443, 22))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "may_be_private"),
+    [
+        (HostPattern(host="h"), True),
+        (HostPattern(host="h", public_only=True), False),
+        (HostPattern(host="*"), False),
+        (HostPattern(host="*.h", public_only=True), False),
+    ],
+)
+def test_only_a_name_by_somebody_who_may_opens_private_addresses(
+    pattern: HostPattern, may_be_private: bool
+) -> None:
+    assert pattern.may_be_private is may_be_private
+
+
+@pytest.mark.parametrize("public_only", [True, False])
+def test_patterns_of_credentials_say_who_named_them(public_only: bool) -> None:
+    (pattern,) = hosts_in_credentials([{"host": "h"}], public_only=public_only)
+    assert pattern.public_only is public_only
+    (named,) = hosts_in_credentials([{"host": "h"}])
+    assert not named.public_only and parse_host_pattern("h").may_be_private
+
+
+def test_a_step_reaches_its_own_hosts_and_those_of_all() -> None:
+    all_steps, own = HostPattern(host="all"), HostPattern(host="own")
+    reach = Reach(everywhere=(all_steps,), by_step={"a": (own,)})
+    assert (reach.of("a"), reach.of("b")) == ((all_steps, own), (all_steps,))

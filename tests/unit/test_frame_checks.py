@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from typing import Any
@@ -15,6 +16,7 @@ from tests.support.helpers import job, workflow
 from worker.core.event_stream import EventStream
 from worker.core.outcome import StepError
 from worker.runner.prepare import Options, prepare
+from worker.sandbox.dataclip import generate_ids
 from worker.sandbox.limits import MIB, Limits
 from worker.sandbox.parent.frames import OVERHEAD_BYTES, RunFrames
 from worker.sandbox.parent.host import TrafficExceeded
@@ -345,3 +347,28 @@ def test_durations_and_memory_of_what_the_parent_completes() -> None:
 def test_a_run_that_never_began_is_completed_without_a_step() -> None:
     (end,) = EventStream("r").complete(StepError(type="ZygoteError", message="m"), now_us=5)
     assert (end.type, end.seq, end.duration) == ("run:complete", 0, 0)  # type: ignore[union-attr]
+
+
+def test_one_step_runs_at_a_time() -> None:
+    frames = ChildFrames(REQUEST)
+    begun = [frames.run_start(), frames.step_start()]
+    name = REQUEST.plan.step("b").name
+    ids = {"step_id": frames.output_id, "input_dataclip_id": frames.input_id}
+    second = frames.event("step:start", job_id="b", job_name=name, execution=0, **ids)
+    with pytest.raises(ProtocolError, match="while another step runs"):
+        accepted(encoded([(header, None) for header in (*begun, second)]))
+
+
+@pytest.mark.parametrize(("execution", "fits"), [(0, False), (1, True), (2, False)])
+def test_executions_of_a_step_are_counted(execution: int, fits: bool) -> None:
+    frames = ChildFrames(REQUEST)
+    *_, next_id = itertools.islice(generate_ids(REQUEST.seed), 4)
+    first = [(frames.run_start(), None), (frames.step_start(), None)]
+    done = (frames.step_complete(), "{}")
+    again = {**frames.step_start(execution), "step_id": next_id}
+    data = encoded([*first, done, (again, None)])
+    if fits:
+        assert len(accepted(data)) == 4
+    else:
+        with pytest.raises(ProtocolError, match="an execution out of order"):
+            accepted(data)

@@ -9,7 +9,14 @@ import pytest
 
 import worker
 from worker.core.outcome import StepError
-from worker.core.scripted import ScriptedStep, build_input, scripted_outcome, truthy
+from worker.core.scripted import (
+    ScriptedStep,
+    build_input,
+    find_scripted_step,
+    remaining_script,
+    scripted_outcome,
+    truthy,
+)
 from worker.testing import WorkflowUnderTest
 
 SECRET = "correct-horse-battery"
@@ -86,3 +93,24 @@ def test_a_scripted_run_never_shows_the_credential_of_its_step() -> None:
 def test_an_empty_object_or_list_is_true_as_in_javascript() -> None:
     assert truthy({}) and truthy([]) and truthy("x") and truthy(1)
     assert not truthy(None) and not truthy(0) and not truthy("") and not truthy(False)
+
+
+def test_a_script_covers_the_executions_that_it_names() -> None:
+    early, late = ScriptedStep(first=0, last=1, returns="1"), ScriptedStep(first=3, returns="2")
+    script = {"a": (early, late)}
+    covered = [find_scripted_step(script, "a", execution) for execution in range(6)]
+    assert covered == [early, early, None, late, late, late]
+    assert find_scripted_step(script, "b", 0) is None
+
+
+def test_what_is_left_of_a_script_counts_from_where_a_run_begins() -> None:
+    script = {"a": (ScriptedStep(first=0, last=1), ScriptedStep(first=3), ScriptedStep(last=4))}
+    left = remaining_script(script, {"a": 1})
+    assert left == {"a": (ScriptedStep(last=0), ScriptedStep(first=2), ScriptedStep(last=3))}
+    left = remaining_script(script, {"a": 4, "b": 1})
+    assert left == {"a": (ScriptedStep(first=0), ScriptedStep(last=0))}
+    assert remaining_script(script, {}) == script
+
+
+def test_a_script_takes_no_time_unless_it_names_one() -> None:
+    assert ScriptedStep().takes_s == 0 and ScriptedStep().covers(0)

@@ -125,3 +125,10 @@ def test_reasons_are_the_words_of_the_wire_and_lead_back_to_their_status() -> No
         "exception": Status.EXCEPTION,
         "lost": Status.LOST,
     }
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    assert {status.value: row.exit_code for status, row in STATUSES.items()} == {
+        "pending": 5, "running": 5, "success": 0, "failed": 1, "crashed": 3, "cancelled": 6,
+        "killed": 4, "exception": 5, "lost": 5, "rejected": 7,
+    }  # fmt: skip

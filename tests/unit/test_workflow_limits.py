@@ -119,3 +119,11 @@ def test_the_default_state_limit_is_a_quarter_of_the_memory() -> None:
     assert Limits().state_bytes == 125 * MIB
     assert Limits(memory_mb=64).state_bytes == 16 * MIB
     assert Limits(memory_mb=64, state_mb=0.5).state_bytes == MIB // 2
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    limits = Limits()
+    assert (limits.timeout_s, limits.memory_mb, limits.effective_state_mb) == (300, 500, 125)
+    assert (limits.payload_mb, limits.log_payload_mb) == (10, 1)
+    assert (limits.log_lines, limits.log_total_mb) == (10_000, 50)
+    assert (limits.executions, limits.events_mb) == (250_000, 256)

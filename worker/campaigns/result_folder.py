@@ -37,7 +37,7 @@ class FlowsRow(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class CampaignChunk:
     """Recordings from ``start`` to ``end``, and the name of their results."""
 
     start: int
@@ -56,13 +56,13 @@ class ResultFolder:
         except OSError as error:
             raise cannot_write(folder, error) from error
 
-    def has(self, chunk: Chunk) -> bool:
+    def has(self, chunk: CampaignChunk) -> bool:
         return self._file(chunk).is_file()
 
-    def _file(self, chunk: Chunk) -> Path:
+    def _file(self, chunk: CampaignChunk) -> Path:
         return self._chunks / f"{chunk.key}.jsonl"
 
-    def write_chunk(self, chunk: Chunk, results: Sequence[ReplayedVersions]) -> None:
+    def write_chunk(self, chunk: CampaignChunk, results: Sequence[ReplayedVersions]) -> None:
         """Write the results of a chunk, whole."""
         flows: dict[str, dict[str, int]] = {}
         for result in results:
@@ -73,7 +73,7 @@ class ResultFolder:
         rows: list[ReplayRow | FlowsRow] = [row for result in results for row in result.rows]
         self._write(self._file(chunk), [*rows, FlowsRow(flows=flows)])
 
-    def read_chunk(self, chunk: Chunk) -> Iterator[ReplayRow | FlowsRow]:
+    def read_chunk(self, chunk: CampaignChunk) -> Iterator[ReplayRow | FlowsRow]:
         return _read_rows(self._file(chunk))
 
     def write_results(self, rows: Iterable[ReplayRow]) -> None:
@@ -123,7 +123,7 @@ def _row(line: bytes, file: Path, number: int) -> ReplayRow | FlowsRow:
 
 def split_chunks(
     spec: CampaignSpec, recordings: Sequence[Path | StoredRecording], size: int
-) -> Iterator[Chunk]:
+) -> Iterator[CampaignChunk]:
     """Yield the chunks of a campaign, in order; each recording is read once."""
     conditions = _conditions(spec)
     for start in range(0, len(recordings), size):
@@ -131,7 +131,7 @@ def split_chunks(
         digest = hashlib.sha256(conditions)
         for index in range(start, end):
             digest.update(_identity(recordings[index]))
-        yield Chunk(start, end, digest.hexdigest())
+        yield CampaignChunk(start, end, digest.hexdigest())
 
 
 def _conditions(spec: CampaignSpec) -> bytes:

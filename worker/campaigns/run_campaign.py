@@ -9,7 +9,7 @@ from pathlib import Path
 from worker.campaigns.campaign_spec import RECORDED, CampaignSpec
 from worker.campaigns.campaign_summary import CampaignSummary, VersionSummary
 from worker.campaigns.replay_versions import ReplayRow, VersionsWork
-from worker.campaigns.result_folder import Chunk, FlowsRow, ResultFolder
+from worker.campaigns.result_folder import CampaignChunk, FlowsRow, ResultFolder
 from worker.replay.recording import StoredRecording
 from worker.runner.parallel import WorkExecutor
 
@@ -23,13 +23,13 @@ _REPLAY_S = 0.002
 async def replay_chunks(
     spec: CampaignSpec,
     recordings: Sequence[Path | StoredRecording],
-    chunks: Sequence[Chunk],
+    chunks: Sequence[CampaignChunk],
     folder: ResultFolder,
     executor: WorkExecutor,
     done: Callable[[], object],
 ) -> None:
     """Replay chunks that are not finished, and write their results; ``done`` counts recordings."""
-    pending = _Pending(recordings, chunks)
+    pending = _PendingRecordings(recordings, chunks)
     estimate_s = _REPLAY_S * len(pending) * len(spec.versions)
     if not len(pending):
         return
@@ -43,11 +43,11 @@ async def replay_chunks(
             folder.write_chunk(chunk, part)
 
 
-class _Pending(Sequence[Path | StoredRecording]):
+class _PendingRecordings(Sequence[Path | StoredRecording]):
     """Recordings of some chunks, one after the other."""
 
     def __init__(
-        self, recordings: Sequence[Path | StoredRecording], chunks: Sequence[Chunk]
+        self, recordings: Sequence[Path | StoredRecording], chunks: Sequence[CampaignChunk]
     ) -> None:
         self._recordings = recordings
         self._indices = [i for chunk in chunks for i in range(chunk.start, chunk.end)]
@@ -59,7 +59,9 @@ class _Pending(Sequence[Path | StoredRecording]):
         return self._recordings[self._indices[index]]
 
 
-def summarize(spec: CampaignSpec, chunks: Sequence[Chunk], folder: ResultFolder) -> CampaignSummary:
+def summarize(
+    spec: CampaignSpec, chunks: Sequence[CampaignChunk], folder: ResultFolder
+) -> CampaignSummary:
     """Summarize finished chunks, and write all their rows as the results of the campaign."""
     summary = CampaignSummary(
         versions={name: VersionSummary() for name in spec.versions}, questions=spec.questions
@@ -69,7 +71,7 @@ def summarize(spec: CampaignSpec, chunks: Sequence[Chunk], folder: ResultFolder)
 
 
 def _rows(
-    chunks: Sequence[Chunk], folder: ResultFolder, summary: CampaignSummary
+    chunks: Sequence[CampaignChunk], folder: ResultFolder, summary: CampaignSummary
 ) -> Iterator[ReplayRow]:
     for chunk in chunks:
         for row in folder.read_chunk(chunk):

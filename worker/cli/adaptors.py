@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ from worker.adaptors.install import install as install_all
 from worker.adaptors.names import Specifier, parse, parse_or_none
 from worker.cli.groups import LazyCommand, LazyGroup
 from worker.cli.options import PATH, command, option
+from worker.cli.progress import print_stage
 from worker.errors import UsageError
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
@@ -67,9 +67,9 @@ def install(*, specifiers: tuple[str, ...], workflow_file: Path | None) -> int:
 
     # The lock stays beside the file that it belongs to.
     folder = workflow_file.parent if workflow_file is not None else Path()
-    for adaptor in install_all(wanted, folder, _print_progress):
+    for adaptor in install_all(wanted, folder, print_stage):
         print(f"✓ {printable(str(adaptor.specifier))}  {_size(adaptor)}")
-        _print_progress(f"preparing {adaptor.specifier} for its first run")
+        print_stage(f"preparing {adaptor.specifier} for its first run")
         prepare_realm(realm_of(adaptor))
     return 0
 
@@ -132,10 +132,6 @@ def remove(*, specifiers: tuple[str, ...]) -> int:
         for adaptor in removed:
             print(f"removed {printable(str(adaptor.specifier))}")
     return 0
-
-
-def _print_progress(text: str) -> None:
-    print(printable(text), file=sys.stderr)
 
 
 def _size(adaptor: Adaptor) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
 from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.install import install
 from worker.adaptors.names import COMMON, Specifier, package_of, parse_or_none
+from worker.cli.progress import print_stage
 from worker.errors import UsageError
-from worker.sinks.terminal_text import printable
 from worker.workflow.model import Language, Workflow
 
 SCOPE = "@openfn/"
@@ -27,7 +26,7 @@ def install_missing(workflow: Workflow, allowed: Collection[str]) -> None:
         return
     check_allowed(missing, allowed)
     file = Path(workflow.file)
-    install(missing, file.parent if file.is_file() else Path(), _print_progress)
+    install(missing, file.parent if file.is_file() else Path(), print_stage)
 
 
 def missing_adaptors(workflow: Workflow) -> list[Specifier]:
@@ -55,7 +54,3 @@ def check_allowed(missing: Collection[Specifier], allowed: Collection[str]) -> N
                 f"--autoinstall installs adaptors of {SCOPE} alone: "
                 f"--allow-adaptor {specifier.name} allows this one too"
             )
-
-
-def _print_progress(text: str) -> None:
-    print(printable(text), file=sys.stderr, flush=True)

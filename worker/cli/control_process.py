@@ -200,6 +200,13 @@ def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
         counts=True,
     )
     yield Metric(
+        name="triggers",
+        help="Messages, ticks and calls of triggers, by what became of them",
+        values=dict(plane.triggered),
+        label="outcome",
+        counts=True,
+    )
+    yield Metric(
         name="alerts_undelivered",
         help="Alerts that are not delivered over all channels yet",
         values={"": plane.undelivered_alerts},

@@ -35,7 +35,7 @@ SECTIONS = {
             "Run recordings again, offline, and show the first difference.",
         ),
         LazyCommand(
-            "campaign", "worker.cli.campaign:campaign",
+            "campaign", "worker.cli.replay_campaign:campaign",
             "Replay many recordings with versions of a workflow.",
         ),
         LazyCommand(

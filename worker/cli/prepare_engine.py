@@ -11,7 +11,7 @@ import click
 from worker.adaptors import cache
 from worker.adaptors.names import COMMON, parse
 from worker.cli.groups import LazyCommand, LazyGroup
-from worker.cli.options import PATH, command, option
+from worker.cli.options import PATH, command, fuel, option
 from worker.runner.prepare import Options, prepare
 from worker.sandbox.protocol import INTL_LIBRARIES, USUAL_REALM, RealmContents
 from worker.sinks.terminal_text import printable
@@ -43,7 +43,8 @@ def engine() -> None:
 @command("prepare")
 @option("--workflow-file", type=PATH, metavar="FILE",
         help="Also prepare the adaptors of this file's workflows together.")  # fmt: skip
-def prepare_engine(*, workflow_file: Path | None) -> int:
+@fuel
+def prepare_engine(*, workflow_file: Path | None, counts_fuel: bool) -> int:
     """Fill the cache of the engine, so that no run waits for it.
 
     Compile the engine for this processor, and load its libraries, its locale data and each
@@ -53,6 +54,7 @@ def prepare_engine(*, workflow_file: Path | None) -> int:
     Examples:
       worker engine prepare
       worker engine prepare --workflow-file project.yaml
+      worker engine prepare --fuel
     """
     # It imports the engine itself, which the help of the command must not wait for.
     from worker.sandbox.realms import prepare_realm
@@ -60,6 +62,9 @@ def prepare_engine(*, workflow_file: Path | None) -> int:
     for name, contents in {**dict(_usual_realms()), **dict(_realms_of(workflow_file))}.items():
         print(f"preparing {printable(name)}", file=sys.stderr)
         prepare_realm(contents)
+    if counts_fuel:
+        print("preparing the engine that counts instructions", file=sys.stderr)
+        prepare_realm(RealmContents(metered=True))
     print("✓ the engine is prepared")
     return 0
 

@@ -7,6 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from worker.sinks.terminal_text import printable
+
+
+def print_stage(text: str) -> None:
+    """Print the stage that work of several programs has reached, on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
 
 @contextlib.contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[], object]]:

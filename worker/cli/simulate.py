@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
-from worker.cli.options import command, option
+from worker.cli.options import DURATION, command, option
 from worker.cli.progress import progress
 from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.sinks.terminal_text import one_line
@@ -28,7 +29,29 @@ from worker.testing.simulation.run_simulation import Simulation, simulate
 @option("--minutes", type=NumberRange(min=0.1), default=10.0, show_default=True, metavar="N",
         help="Simulated time in which orders and faults come.")  # fmt: skip
 @option("--log", "shows_log", is_flag=True, help="Print what each part of the fleet logged.")
-def simulate_fleet(*, seed: int, seeds: int, orders: int, minutes: float, shows_log: bool) -> int:
+@option("--rate", metavar="N/TIME",
+        help="Forecast a fleet's capacity instead, for orders such as 1e6/day.")  # fmt: skip
+@option("--run-time", "run_time_s", type=DURATION, default=2.0, show_default=True,
+        metavar="SECONDS", help="With --rate: mean time of a run.")  # fmt: skip
+@option("--size", default="20kB", show_default=True, metavar="SIZE",
+        help="With --rate: size of a state, in B, kB or MB.")  # fmt: skip
+@option("--planes", default="1..4", show_default=True, metavar="N|N..N",
+        help="With --rate: numbers of control planes.")  # fmt: skip
+@option("--slots", type=WholeNumberRange(1, 100_000), metavar="N",
+        help="With --rate: runs that all workers execute at once.  "
+             "[default: busy for 70 % of the time]")  # fmt: skip
+@option("--core-price", type=NumberRange(min=0, max=1e6), default=0.04, show_default=True,
+        metavar="N", help="With --rate: price of a core for an hour.")  # fmt: skip
+def simulate_fleet(
+    *,
+    seed: int,
+    seeds: int,
+    orders: int,
+    minutes: float,
+    shows_log: bool,
+    rate: str | None,
+    **demand: Any,
+) -> int:
     """Check a fleet under faults, on virtual time.
 
     A control plane and three workers run unchanged in one thread, on virtual time. Messages are
@@ -36,15 +59,25 @@ def simulate_fleet(*, seed: int, seeds: int, orders: int, minutes: float, shows_
     database is away, clocks jump. Each run has an effect that is counted outside of the fleet. The
     same seed gives the same simulation.
 
+    With --rate, it forecasts a fleet of any size by a model of its parts: queue, waits, growth of
+    the database and cost.
+
     \b
     Examples:
       worker simulate
+      worker simulate --rate 1e6/day --run-time 2s --size 20kB --planes 1..20
       worker simulate --seed 17 --seeds 1 --log
       worker simulate --seeds 1000 --orders 200
 
     \b
     Exit code: 0 nothing was wrong, 1 something was, 2 wrong usage.
     """
+    if rate is not None:
+        from worker.cli.capacity_report import capacity_lines
+
+        for line in capacity_lines(rate=rate, **demand):
+            print(line)
+        return 0
     began, simulated_s, failing = time.process_time(), 0.0, 0
     statuses: Counter[str] = Counter()
     with progress("simulating", seeds) as done:

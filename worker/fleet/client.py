@@ -415,6 +415,12 @@ class Client:
 
         more = None if triggers is None else Path(triggers)
         request = read_project(Path(file), project=project, triggers=more)
+        size, limit = len(wire.encode(request)), self._bus.max_message_bytes
+        if size > limit:
+            text = (
+                f"the project has {size:,} bytes, and a message at most {limit:,}: split the file"
+            )
+            raise ControlError("too_large", text)
         return _objects(await self._request("deploy", request))
 
     async def publish(

@@ -104,7 +104,9 @@ async def replay(
     )
     resolved, _ = configurations(played, header.credentials)
     secrets = collect_secrets(secret_configurations(played, resolved))
-    host = ReplayHost(recording.exchanges, Scrubber(secrets).request, kept=header.origin != "fleet")
+    host = ReplayHost(
+        recording.exchanges, Scrubber(secrets).request, has_requests=header.origin != "fleet"
+    )
     result = await pool.run(played, input, options, run_id=header.run_id, host=host)
     # A request that is missing is no divergence in a part, or for a step that did not run its code.
     cut = not recording.complete or _ended_externally(recording) or bool(part.end)

@@ -35,7 +35,7 @@ class RequestDivergence:
 class ReplayHost:
     """Replays exchanges. ``scrub`` removes secrets from requests, as was done in the recording.
 
-    Without ``kept``, the recording was made after the run, whose requests nobody kept.
+    Without ``has_requests``, the recording was made after the run, whose requests nobody kept.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class ReplayHost:
         exchanges: Iterable[Exchange],
         scrub: Callable[[HttpRequest], HttpRequest],
         *,
-        kept: bool = True,
+        has_requests: bool = True,
     ) -> None:
         self._scrub = scrub
-        self._kept = kept
+        self._has_requests = has_requests
         self._left: dict[ExecutionKey, list[Exchange]] = defaultdict(list)
         for exchange in sorted(exchanges, key=lambda exchange: exchange.sent_us):
             self._left[exchange.step, exchange.execution].append(exchange)
@@ -63,7 +63,7 @@ class ReplayHost:
         if exchange is None:
             self._add_divergence(call, left[0].request if left else None, request)
             if not left:
-                reason = "the recording has no such request" if self._kept else NOT_KEPT
+                reason = "the recording has no such request" if self._has_requests else NOT_KEPT
                 message = f"{reason}: {_name(request)}"
                 return error_reply(call, "Error", message)
             # The next reply is the best guess, so that one changed header does not end the replay.
@@ -87,7 +87,7 @@ class ReplayHost:
     def _add_divergence(
         self, call: HostCall, recorded: HttpRequest | None, replayed: HttpRequest
     ) -> None:
-        if not self._kept:
+        if not self._has_requests:
             message = f"{_name(replayed)}: {NOT_KEPT}"
         elif recorded is None:
             message = f"{_name(replayed)} was not requested"

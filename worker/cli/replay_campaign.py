@@ -21,9 +21,9 @@ _LINE_LENGTH = 400
 
 SECTIONS = {
     "Commands": (
-        LazyCommand("run", "worker.cli.campaign:run", "Run a campaign, or the rest of it."),
+        LazyCommand("run", "worker.cli.replay_campaign:run", "Run a campaign, or the rest of it."),
         LazyCommand(
-            "compare", "worker.cli.campaign:compare", "Compare the results of two campaigns."
+            "compare", "worker.cli.replay_campaign:compare", "Compare the results of two campaigns."
         ),
     )
 }
