@@ -435,3 +435,23 @@ async def test_cloudevents_are_read_by_others_and_by_our_own_client(tmp_path: Pa
     assert all(one.content_type.startswith("application/cloudevents+json") for one in states)
     # Other messages are not encoded.
     assert all(unwrap(one.payload) == one.payload for one in heard if "/workers/" in one.topic)
+
+
+async def test_orders_are_placed_retried_and_erased_in_a_local_fleet() -> None:
+    retry = worker.OrderRetry(times=1, after_s=0)
+    async with worker.local_fleet(capacity=1, labels=["north"]) as client:
+        failing = await client.submit(
+            plan={"workflow": {"steps": [
+                {"id": "a", "adaptor": "common", "expression": "fn(() => { throw 'no' })"},
+            ]}},
+            placement=["north"], retry=retry, tags=["trial"],
+        )  # fmt: skip
+        await client.wait(failing["last_run"])
+        order = await client.order(failing["order_id"])
+        assert [run["retries"] for run in order["all_runs"]] == [0, 1]
+        await client.wait(order["last_run"])
+        history = [line async for line in client.history(worker.OrderQuery(tag="trial"))]
+        assert [line["run"]["status"] for line in history] == ["failed", "failed"]
+        assert all(line["events"][-1]["type"] == "run:complete" for line in history)
+        await client.erase(failing["order_id"])
+        assert await client.all_events(order["last_run"]) == []

@@ -29,7 +29,7 @@ from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import read_workflows
 from worker.fleet.messaging.in_memory import LocalBroker, LocalTopicSource
 from worker.fleet.messaging.topics import Topics
-from worker.fleet.worker.fleet_worker import FleetWorker
+from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
 from worker.runner.pool import Pool
@@ -48,6 +48,7 @@ async def local_fleet(
     allowance: Allowance = Allowance(),
     settings: Settings = Settings(),
     notifier: AlertNotifier = AlertNotifier(),
+    labels: Iterable[str] = (),
     webhooks: str = "",
     webhook_auth: str | Path | None = None,
     open_webhooks: bool = False,
@@ -55,11 +56,12 @@ async def local_fleet(
     """Run a control plane and a worker in this process and yield a client of them.
 
     ``capacity`` is how many runs execute at once, ``store`` the URL of the database (in memory by
-    default), ``workflows`` the files that orders can name. The default policy allows everything,
-    and is logged; configurations with secrets are stored as they are in a database in memory, and
-    refused for any other. ``webhooks`` is ``HOST:PORT`` for calls, with the methods of the file
-    ``webhook_auth``; ``open_webhooks`` allows calls without authentication from elsewhere. Runs
-    that have not ended when the ``async with`` block does are killed.
+    default), ``workflows`` the files that orders can name, ``labels`` those of the worker. The
+    default policy allows everything, and is logged; configurations with secrets are stored as they
+    are in a database in memory, and refused for any other. ``webhooks`` is ``HOST:PORT`` for calls,
+    with the methods of the file ``webhook_auth``; ``open_webhooks`` allows calls without
+    authentication from elsewhere. Runs that have not ended when the ``async with`` block does are
+    killed.
     """
     topics, broker, log = Topics(), LocalBroker(), stderr_logger(QUIET)
     database = Store(store)
@@ -92,6 +94,7 @@ async def local_fleet(
                 capacity=capacity,
                 topics=topics,
                 log=log,
+                offer=WorkerOffer(labels=tuple(labels)),
             )
             tasks = [asyncio.create_task(service.run()) for service in (control, fleet_worker)]
             try:

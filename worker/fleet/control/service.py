@@ -143,10 +143,9 @@ class ControlPlane:
         """Why the control plane cannot work at present; empty while it can."""
         if self.store_outage:
             return self.store_outage
-        if self._calls_began:
-            waited_s = monotonic_s() - min(self._calls_began)
-            if waited_s > SLOW_STORE_S:
-                return f"the database has not answered for {waited_s:.0f} s"
+        began = min(self._calls_began, default=None)
+        if began is not None and (waited_s := monotonic_s() - began) > SLOW_STORE_S:
+            return f"the database has not answered for {waited_s:.0f} s"
         return "" if self.connected.is_set() else "not connected to the broker"
 
     def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
