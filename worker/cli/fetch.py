@@ -72,14 +72,14 @@ def get_project(
     """Request a project from the provisioning API. Raises :class:`UsageError`."""
     import httpx
 
-    shown = hide_url_secrets(address)
+    readable_url = hide_url_secrets(address)
     try:
         parts = urlsplit(address)
         is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         is_address = False
     if not is_address:
-        raise UsageError(f"'{shown}' is no address of Lightning: expected http[s]://HOST")
+        raise UsageError(f"'{readable_url}' is no address of Lightning: expected http[s]://HOST")
     id = quote(project, safe="")
     path = f"/api/provision/yaml?id={id}" if as_yaml else f"/api/provision/{id}"
     try:
@@ -94,10 +94,10 @@ def get_project(
             status, content = response.status_code, _content(response)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         text = str(error) or type(error).__name__
-        raise UsageError(f"cannot get the project from {shown}: {text}") from error
+        raise UsageError(f"cannot get the project from {readable_url}: {text}") from error
     if status != 200:
-        raise UsageError(f"cannot get the project from {shown}: {_reason(status)}")
-    return content if as_yaml else _project(content, shown)
+        raise UsageError(f"cannot get the project from {readable_url}: {_reason(status)}")
+    return content if as_yaml else _project(content, readable_url)
 
 
 def _content(response: Any) -> bytes:

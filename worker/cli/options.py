@@ -265,7 +265,7 @@ run_limits = options(
 )  # fmt: skip
 fuel = option("--fuel", "counts_fuel", is_flag=True,
               help="Count the engine's instructions for each step: the same number on every "
-                   "machine. Runs take a third longer.")  # fmt: skip
+                   "machine. Runs take about a tenth longer.")  # fmt: skip
 
 # --- what a run may do ----------------------------------------------------------------------------
 
