@@ -174,3 +174,19 @@ def test_an_output_over_the_payload_limit_is_redacted_only_on_request() -> None:
     assert any("[REDACTED]" in getattr(event, "message", "") for event in result.events)
     openfn = worker.run(workflow(*steps, payload="openfn"), {})
     assert openfn.final_state == {"size": len("[REDACTED]"), "kept": 1}
+
+
+def test_a_failed_step_shows_its_redacted_dataclip_on_request() -> None:
+    source = """fn((s) => {
+      s.data = 'x'.repeat(11 * 1024 * 1024);
+      s.other = 1;
+      throw new Error('no');
+    });"""
+    step = job(source, "a", next={"b": "on_job_failure"})
+    steps = (step, job("fn((s) => ({ size: s.data.length }));", "b"))
+    redacted = worker.run(workflow(*steps, payload="openfn"), {})
+    output = redacted.step("a").output
+    assert (output["data"], output["other"]) == ("[REDACTED]", 1)
+    assert output["errors"]["a"]["message"] == "no"
+    assert redacted.final_state == {"size": len("[REDACTED]")}
+    assert worker.run(workflow(*steps), {}).step("a").output is None

@@ -1,7 +1,7 @@
 """Grammar of generated sources: rules by name, each with its alternatives.
 
 The rules stand in ``rules.txt``: ``[name]``, then one alternative a line. ``<name>`` is replaced by
-an alternative of that rule, and ``⏎`` by a line feed.
+an alternative of that rule, ``⏎`` by a line feed and ``␍`` by a carriage return.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read_rules(text: str) -> dict[str, list[str]]:
             name = line[1:-1]
             rules[name] = []
         elif not line.startswith("# "):
-            rules[name].append(line.replace("⏎", "\n"))
+            rules[name].append(line.replace("⏎", "\n").replace("␍", "\r"))
     return rules
 
 

@@ -131,7 +131,10 @@ class StepExecutor(ABC):
 
     def _passed_on(self, state: StateText | None) -> StateText | None:
         """Return a state as the next step receives it: its data may have to be redacted."""
-        if state is None or state.id not in self._redacted:
+        return None if state is None else self._redacted_state(state)
+
+    def _redacted_state(self, state: StateText) -> StateText:
+        if state.id not in self._redacted:
             return state
         return StateText(state.id, dumps({**json.loads(state.text), "data": "[REDACTED]"}))
 
@@ -192,6 +195,9 @@ class StepExecutor(ABC):
             self.log("warn", "R/T", nothing.format(effect.step.id))
         if withheld and state is not None:
             self._report_withheld(state, bool(effect.next))
+            # On OpenFn a failed step's event has its dataclip, redacted, and no mark.
+            if outcome.error is not None:
+                text, withheld = self._writer.dataclip(self._redacted_state(state))
         self._writer.emit(
             "step:complete",
             text,
