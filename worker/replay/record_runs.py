@@ -21,7 +21,7 @@ from worker.workflow.model import Workflow
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _FirstLine(msgspec.Struct, frozen=True):
     run_id: str = ""
 
 
@@ -63,6 +63,6 @@ def _recorded_run(file: Path) -> str | None:
     """Return the id of the run in a recording; ``None`` where it cannot be read."""
     try:
         with file.open("rb") as lines:
-            return msgspec.json.decode(lines.readline(_MAX_HEADER_BYTES), type=_Head).run_id
+            return msgspec.json.decode(lines.readline(_MAX_HEADER_BYTES), type=_FirstLine).run_id
     except (OSError, msgspec.MsgspecError):
         return None

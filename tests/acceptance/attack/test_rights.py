@@ -72,7 +72,7 @@ class Rights:
 
     def assigned(self) -> wire.AssignedRun:
         """Return the run that a worker is given."""
-        claim = {"claim_id": "c1", "demand": 1, "incarnation": "i1"}
+        claim = {"claim_id": "c1", "demand": 1, "incarnation": "i1", "protocol": wire.PROTOCOL}
         presence = {"incarnation": "i1", "online": True, "capacity": 1}
         messages = [
             to(TOPICS.worker("w", "status"), presence),
