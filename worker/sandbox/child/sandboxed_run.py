@@ -90,14 +90,11 @@ class SandboxedRun(StepExecutor):
             return Outcome(state=None, error=_no_credential(step, self._request.missing[step.id]))
         configuration = self._request.configurations.get(step.id, EMPTY)
         defaults = json.dumps(dict(step.state)) if step.state else EMPTY
-        if step.language is Language.JAVASCRIPT:
-            texts = (state, defaults, configuration, self._request.credentials)
-            return self._execute_javascript(step, *texts)
-        return self._execute_python(step, state, defaults, configuration)
-
-    def _execute_javascript(self, step: Step, *texts: str) -> Outcome:
+        if step.language is Language.PYTHON:
+            return self._execute_python(step, state, defaults, configuration)
+        credentials = self._request.credentials
         try:
-            return self._javascript.run(step, *texts)
+            return self._javascript.run(step, state, defaults, configuration, credentials)
         except OutOfFuel:
             return Outcome(state=None, error=replace(self._out_of_fuel(), job_id=step.id))
 
