@@ -84,7 +84,7 @@ class CampaignSummary:
 
 
 def summary_lines(summary: CampaignSummary) -> Iterator[str]:
-    """Yield the lines that a terminal shows; texts are not escaped yet."""
+    """Format lines for a terminal; texts are not escaped yet."""
     for name, version in summary.versions.items():
         yield f"{name}: {version.same:,} of {version.total:,} recorded runs are the same"
         for change, group in version.sorted_changes():
@@ -148,7 +148,7 @@ def _difference(row: ReplayRow) -> tuple[str, str, str, tuple[str, ...]]:
 
 
 def comparison_lines(comparison: CampaignComparison) -> Iterator[str]:
-    """Yield the lines that a terminal shows."""
+    """Format lines for a terminal."""
     yield f"{comparison.alike:,} replays are alike"
     groups = sorted(comparison.changes.items(), key=lambda item: (-item[1].count, item[0]))
     for (version, old, new), group in groups:

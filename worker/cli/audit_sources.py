@@ -35,7 +35,7 @@ class Audited:
 
 
 def find_logs(paths: tuple[str, ...]) -> Iterator[Path]:
-    """Yield these files, and the logs in these folders and below them."""
+    """Find these files, and the logs in these folders and below them."""
     for path in map(Path, paths):
         if path.is_dir() and not is_recording(path):
             yield from (file for file in sorted(path.rglob("*")) if _is_log(file))

@@ -30,7 +30,7 @@ def install_missing(workflow: Workflow, allowed: Collection[str]) -> None:
 
 
 def missing_adaptors(workflow: Workflow) -> list[Specifier]:
-    """Return the adaptors of the workflow's JavaScript steps that are not installed."""
+    """List the adaptors of the workflow's JavaScript steps that are not installed."""
     chosen = choose_adaptors(workflow)
     texts = {
         text

@@ -57,7 +57,7 @@ def parse_planes(text: str) -> range:
 def capacity_lines(
     *, rate: str, run_time_s: float, size: str, planes: str, slots: int | None, core_price: float
 ) -> Iterator[str]:
-    """Yield the lines of a forecast for each number of control planes."""
+    """Format the forecast for each number of control planes, in lines."""
     runs_per_day = parse_rate(rate)
     demand = Demand(
         runs_per_day=runs_per_day,

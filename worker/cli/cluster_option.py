@@ -15,7 +15,7 @@ cluster = option("--cluster", metavar="WHERE",
 
 
 def choose_executor(jobs: int, cluster: str | None) -> WorkExecutor:
-    """Return what executes the work of a command. Raises :class:`UsageError`."""
+    """Choose what executes the work of a command. Raises :class:`UsageError`."""
     if cluster is None:
         return LocalExecutor(jobs)
     # Only a cluster needs Dask, which takes a second to import.

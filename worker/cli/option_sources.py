@@ -105,7 +105,7 @@ def _check_harmless(option: click.Parameter, setting: Setting) -> None:
 
 
 def _read_text(file: Path) -> str:
-    """Return the text of a file of options; of anything else, and where there is none, no text."""
+    """Read a file of options; anything else, and no file, has no text."""
     try:
         # Every command reads it. A link to a device has no end, and a pipe may have no writer.
         if not file.is_file():

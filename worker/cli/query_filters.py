@@ -15,7 +15,7 @@ from worker.fleet.messaging.messages import OrderQuery
 
 
 def query_fields(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the options as fields of a query, times in microseconds."""
+    """Convert the values of the options to fields of a query, times in microseconds."""
     times = {name: time_us(filters[name]) for name in ("since", "until")}
     return {**filters, **times}
 

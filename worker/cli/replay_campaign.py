@@ -93,7 +93,7 @@ def run(*, file: Path, results: Path | None, jobs: int, cluster: str | None) -> 
 
 
 def _recorded_workflow(recordings: RecordingPlaces) -> Workflow | None:
-    """Return the workflow of the first recording that can be read."""
+    """Load the workflow of the first recording that can be read."""
     for item in recordings:
         try:
             return read_item(item).workflow

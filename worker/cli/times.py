@@ -54,5 +54,5 @@ class PastTime(_Time):
 
 
 def time_us(time: datetime | None) -> int | None:
-    """Return a time in microseconds since the epoch."""
+    """Convert a time to microseconds since the epoch."""
     return None if time is None else int(time.timestamp() * 1e6)

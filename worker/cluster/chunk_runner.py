@@ -1,4 +1,4 @@
-"""What executes chunks on a Dask worker: a plugin that keeps warm runners between chunks."""
+"""Plugin of Dask workers: executes chunks, and keeps warm runners between them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IDLE_S = 300.0
 
 
 def describe_environment() -> dict[str, str]:
-    """Return the versions that all parts of a cluster must have in common."""
+    """Describe the versions that all parts of a cluster must have in common."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"worker": VERSION, "python": python}
 

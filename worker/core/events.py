@@ -269,7 +269,7 @@ def dataclip_id_of(event: AnyEvent) -> str | None:
 
 
 def cost_of(event: StepComplete | RunComplete) -> int | None:
-    """Return the instructions that an execution or a run took; ``None`` if not counted."""
+    """Read the instructions that an execution or a run took; ``None`` if not counted."""
     return None if event.cost is UNSET else event.cost
 
 

@@ -279,7 +279,7 @@ class Client:
         return _object(await self._request("run", wire.RunRef(id=id)))
 
     async def input(self, id: str) -> dict[str, Any]:
-        """Return the input of a run, without a configuration that it may hold."""
+        """Fetch the input of a run, without a configuration that it may hold."""
         state: dict[str, Any] = _object(await self._request("input", wire.RunRef(id=id)))["input"]
         return state
 
@@ -385,7 +385,7 @@ class Client:
             request = msgspec.structs.replace(request, **changed["next"])
 
     async def all_orders(self, query: OrderQuery = OrderQuery()) -> AsyncIterator[dict[str, Any]]:
-        """Yield all orders that match, newest first, page by page."""
+        """List all orders that match, newest first, page by page."""
         while page := await self.orders(query):
             for order in page:
                 yield order
@@ -756,7 +756,7 @@ def _bulk(
 
 
 def _time_us(time: datetime | None) -> int | None:
-    """Return a time in microseconds since the epoch; one without a zone is a local one."""
+    """Convert a time to microseconds since the epoch; one without a zone is a local one."""
     return None if time is None else int(time.timestamp() * 1e6)
 
 

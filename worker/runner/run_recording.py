@@ -1,4 +1,4 @@
-"""What the executors of runs need to record a run, without what records it."""
+"""Parts that executors need to record a run, apart from the recorder itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OpenHost: TypeAlias = LazyHost | CollectionsSender
 
 @dataclass(frozen=True, slots=True)
 class RunRecording:
-    """What a run needs while it is recorded: its options, its host, and the sinks beside ours."""
+    """Options, host and further sinks of a run while it is recorded."""
 
     options: Options
     host: Host

@@ -63,7 +63,7 @@ def _fraction(id: str) -> float:
 def choose_policy(
     order: WorkOrder, limits: ProjectLimits, of_workflow: OrderRetry | None
 ) -> OrderRetry | None:
-    """Return the most specific retry policy: of the order, the workflow, or its project."""
+    """Choose the most specific retry policy: of the order, the workflow, or its project."""
     if order.retry is not None:
         return msgspec.json.decode(order.retry, type=OrderRetry)
     return limits.retries.get(order.workflow) or of_workflow or limits.retry
@@ -105,7 +105,7 @@ def _rules(uow: UnitOfWork, policy: Policy, order: WorkOrder, run: RunRecord) ->
 
 
 def _begin(uow: UnitOfWork, policy: OrderRetry | None, run: RunRecord) -> tuple[str, str]:
-    """Return the step that a new run begins at, and where its input is stored."""
+    """Find the step that a new run begins at, and where its input is stored."""
     if policy is None or policy.origin == "start":
         return run.start, run.input
     # The events of this batch are among the rows that are not written yet.

@@ -63,7 +63,7 @@ class RunSelector:
         self._pauses = Pauses()
 
     def select(self) -> list[tuple[str, str]]:
-        """Return worker and run for the free slots, in queue order; mark the queues as served."""
+        """Choose worker and run for the free slots, in queue order; mark the queues as served."""
         demand = self._slots.count
         self._leased = self._transaction.leases_by_project()
         self._pauses = read_pauses(self._transaction.connection)
@@ -110,7 +110,7 @@ class RunSelector:
         return self._transaction.waiting_runs(queue, count, room.full, self._unmet)
 
     def _take(self, project: str, run: WaitingRun) -> str | None:
-        """Return the worker that gets a run, or ``None``."""
+        """Choose the worker that gets a run, if there is one."""
         room, needs = self._room_of(project), decode_words(run.needs)
         if not room.has(run.workflow) or run.needs in self._unmet:
             return None

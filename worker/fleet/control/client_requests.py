@@ -473,7 +473,7 @@ def _check_times(request: wire.Submit) -> None:
 
 
 def join_tags(tags: Sequence[str]) -> str:
-    """Return tags as they are stored: sorted, with a space around each."""
+    """Join tags as they are stored: sorted, with a space around each."""
     return f" {' '.join(sorted(set(tags)))} " if tags else ""
 
 
@@ -692,7 +692,7 @@ def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
 
 
 def get_input(uow: UnitOfWork, ref: wire.RunRef) -> Any:
-    """Return the input of a run, without the configuration that it may hold."""
+    """Read the input of a run, without the configuration that it may hold."""
     stored = uow.transaction.dataclip(*input_of(find_run(uow, ref.id)))
     return {"input": views.input_without_secrets(stored or "{}")}
 

@@ -473,7 +473,7 @@ class MessageProcessor:
 
 
 def read_offers(uow: UnitOfWork) -> dict[str, Offer]:
-    """Return what the workers of the fleet offer, by name."""
+    """Read what the workers of the fleet offer, by name."""
     stored = uow.transaction.offers(uow.now_us - KNOWN_WORKER_US)
     return {
         name: Offer() if text is None else Offer(decode_words(text), True)

@@ -73,7 +73,7 @@ class OperationsHandler:
 
 
 def bulk_run_id(batch: str, order_id: str) -> str:
-    """Return the id of the run that a bulk retry adds: a repeated request adds no second one."""
+    """Derive the id of the run that a bulk retry adds: a repeated request adds no second one."""
     return f"bulk-{hashlib.sha256(f'{batch}/{order_id}'.encode()).hexdigest()[:40]}"
 
 
@@ -174,7 +174,7 @@ def record_on_order(uow: UnitOfWork, action: str, order: WorkOrder, *, detail: s
 
 
 def acknowledgements(uow: UnitOfWork, run_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
-    """Return when alerts were acknowledged, and by whom, by their runs."""
+    """Read when alerts were acknowledged, and by whom, by their runs."""
     alerts = tables.ALERTS.c
     query = select(alerts.run_id, alerts.acknowledged, alerts.acknowledged_by).where(
         alerts.run_id.in_(run_ids), alerts.acknowledged.is_not(None)

@@ -33,7 +33,7 @@ class Pauses:
         return self.covers_project(project) or workflow in self.workflows(project)
 
     def workflows(self, project: str) -> list[str]:
-        """Return the paused workflows of a project."""
+        """List the paused workflows of a project."""
         return sorted(
             workflow for name, workflow in self.entries if name in (project, ALL_PROJECTS)
         )

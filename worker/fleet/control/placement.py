@@ -75,20 +75,20 @@ class _PlacedPlan(msgspec.Struct, frozen=True):
 
 
 def needed_by_plan(plan: str, credentials: Iterable[str], labels: Iterable[str]) -> frozenset[str]:
-    """Return what a run of a plan needs; ``labels`` are those beside the plan's own."""
+    """Collect what a run of a plan needs; ``labels`` are those beside the plan's own."""
     content = msgspec.json.decode(plan, type=_PlacedPlan)
     adaptors = {name for step in content.workflow.steps for name in step.adaptors}
     return needed_words({*labels, *content.options.placement}, credentials, adaptors)
 
 
 def encode_words(words: Iterable[str]) -> str:
-    """Return words as they are stored; equal sets are equal texts, and the empty one is empty."""
+    """Encode words as they are stored; equal sets are equal texts, and the empty one is empty."""
     ordered = sorted(words)
     return msgspec.json.encode(ordered).decode() if ordered else ""
 
 
 def decode_words(text: str) -> frozenset[str]:
-    """Return the words of a stored text."""
+    """Decode the words of a stored text."""
     return frozenset(msgspec.json.decode(text, type=list[str])) if text else frozenset()
 
 

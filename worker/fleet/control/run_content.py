@@ -18,7 +18,7 @@ MAX_INLINE_BYTES = 64 * 1024
 
 
 def assigned_bytes(uow: UnitOfWork, run: RunRecord) -> int:
-    """Return what a run takes of an assignment, at least."""
+    """Estimate what a run takes of an assignment, at least."""
     order = uow.transaction.order(run.order_id)
     assert order is not None
     return ASSIGNED_BYTES + len(order.options.encode())

@@ -174,11 +174,11 @@ class ControlPlane:
         return await self._read(lambda connection: deployments.live_triggers(connection, kinds))
 
     async def past_topics(self) -> set[str]:
-        """Return topics of triggers that are not live any more."""
+        """List topics of triggers that are not live any more."""
         return await self._read(deployments.past_topics)
 
     async def results_of(self, order_ids: Sequence[str]) -> dict[str, OrderResult]:
-        """Return the results of those orders that have ended."""
+        """Read the results of those orders that have ended."""
         return await self._read(lambda connection: results_of(connection, order_ids))
 
     async def due_replies(self) -> list[DueReply]:

@@ -69,7 +69,7 @@ def trigger_id(project: str, workflow: str, name: str) -> str:
 
 
 def address_of(trigger: Trigger) -> str:
-    """Return the topic, the schedule or the path of a trigger."""
+    """Format the topic, the schedule or the path of a trigger."""
     match trigger:
         case WebhookTrigger(path=path):
             return path
@@ -85,7 +85,7 @@ def kind_of(trigger: Trigger) -> str:
 
 
 def present_deployment(connection: Connection, project: str, name: str) -> DeploymentRow | None:
-    """Return the deployment that holds, if the workflow was deployed."""
+    """Read the deployment that holds, if the workflow was deployed."""
     columns = _DEPLOYMENTS.c
     newest = (
         select(_DEPLOYMENTS)
@@ -121,12 +121,12 @@ def present_deployments(connection: Connection, project: str | None) -> list[Dep
 
 
 def deployed_names(connection: Connection) -> set[str]:
-    """Return the names of the workflows of all projects."""
+    """List the names of the workflows of all projects."""
     return set(connection.execute(select(_DEPLOYMENTS.c.name).distinct()).scalars())
 
 
 def version(connection: Connection, project: str, name: str, version: str) -> VersionRow | None:
-    """Return a version by its id, or by a beginning of it that only one version has."""
+    """Find a version by its id, or by a beginning of it that only one version has."""
     columns = _VERSIONS.c
     rows = (
         connection.execute(
@@ -176,7 +176,7 @@ def live_triggers(connection: Connection, kinds: Sequence[str]) -> list[LiveTrig
 
 
 def past_topics(connection: Connection) -> set[str]:
-    """Return the topics of triggers that are not live: a session may still subscribe to them."""
+    """List the topics of triggers that are not live: a session may still subscribe to them."""
     columns = _TRIGGERS.c
     past = select(columns.address).where(~columns.live, columns.kind == "mqtt").distinct()
     return set(connection.execute(past).scalars())

@@ -349,7 +349,7 @@ class Transaction:
         ]
 
     def answered_claims(self, claim_ids: Sequence[str]) -> list[str]:
-        """Return the claims that have runs."""
+        """Select the claims that have runs."""
         claims = tables.RUNS.c.claim_id
         answered = select(claims).where(claims.in_(claim_ids)).distinct()
         return list(self.connection.execute(answered).scalars())
@@ -443,7 +443,7 @@ class Transaction:
         return {row.place: row.data for row in rows}
 
     def uploaded_bytes(self) -> int:
-        """Return the size of all contents whose chunks are stored."""
+        """Sum the sizes of all contents whose chunks are stored."""
         return int(self.connection.execute(_UPLOADED_BYTES).scalar_one())
 
     def age_chunks(self, owner: str, hash: str, received: int) -> None:
@@ -527,7 +527,7 @@ class Transaction:
         return None if row is None else WorkerRow(**row._mapping)
 
     def offers(self, since: int) -> dict[str, str | None]:
-        """Return what the workers offer that are online, or have been after a time."""
+        """Read what the workers offer that are online, or have been after a time."""
         workers = tables.WORKERS.c
         known = select(workers.name, workers.offers).where(workers.online | (workers.since > since))
         return {row.name: row.offers for row in self.connection.execute(known)}

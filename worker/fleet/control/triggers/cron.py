@@ -157,7 +157,7 @@ def _unfinished(uow: UnitOfWork, trigger_id: str) -> Sequence[str]:
 
 
 def _cursor(uow: UnitOfWork, trigger: LiveTrigger) -> bytes:
-    """Return the input of the next run: what the last successful one has left, or ``{}``."""
+    """Read the input of the next run: what the last successful one has left, or ``{}``."""
     uow.transaction.flush()
     definition = trigger.definition
     job = definition.cursor_job if isinstance(definition, CronTrigger) else ""
@@ -175,7 +175,7 @@ def _successful(trigger: LiveTrigger) -> Any:
 
 
 def _last_final_state(uow: UnitOfWork, trigger: LiveTrigger) -> str | None:
-    """Return the final state of the last successful run whose state was stored."""
+    """Read the final state of the last successful run whose state was stored."""
     events, clips = tables.EVENTS.c, tables.DATACLIPS.c
     last = (
         select(clips.text)
@@ -196,7 +196,7 @@ class _Completed(msgspec.Struct, frozen=True):
 
 
 def _last_output(uow: UnitOfWork, trigger: LiveTrigger, job: str) -> str | None:
-    """Return the last output of a job that succeeded, whatever became of its run."""
+    """Read the last output of a job that succeeded, whatever became of its run."""
     events, clips = tables.EVENTS.c, tables.DATACLIPS.c
     steps = (
         select(events.body, clips.text)

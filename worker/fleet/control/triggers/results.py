@@ -59,7 +59,7 @@ class DueReply:
 
 
 def results_of(connection: Connection, order_ids: Sequence[str]) -> dict[str, OrderResult]:
-    """Return the results of those orders that have ended."""
+    """Read the results of those orders that have ended."""
     ended = (
         select(
             _ORDERS.c.id, _ORDERS.c.status, _ORDERS.c.reason, _RUNS.c.id.label("run_id"),
