@@ -1,4 +1,4 @@
-"""What workers offer, and what orders and runs need of them."""
+"""Offers of workers, and the needs of orders and runs."""
 
 from __future__ import annotations
 
