@@ -77,6 +77,18 @@ def test_a_package_imports_its_own_files(folder: Path, monkeypatch: pytest.Monke
 
 @needs_npm
 @pytest.mark.slow
+def test_a_package_that_is_not_installed_is_absent_where_it_is_required(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not an attack: a package of queries requires the driver of each database that it knows."""
+    source = "module.exports.f = () => require('mariadb/callback').createPool()"
+    assert "mariadb/callback" in bundle(folder, source, monkeypatch)
+    with pytest.raises(UsageError, match="Could not resolve"):
+        bundle(folder, "import driver from 'mariadb'; export { driver }", monkeypatch)
+
+
+@needs_npm
+@pytest.mark.slow
 def test_a_package_is_too_large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "MAX_BUNDLE_BYTES", 10_000)
     with pytest.raises(UsageError, match="too large"):

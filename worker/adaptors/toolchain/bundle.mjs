@@ -69,6 +69,18 @@ const node = {
   },
 };
 
+/** A package that is required where it is used, and not installed, is absent: one of several drivers of databases. */
+const optional = {
+  name: "optional",
+  setup({ onResolve, resolve }) {
+    onResolve({ filter: /^[^./]/ }, async ({ path, kind, resolveDir, importer, pluginData }) => {
+      if (kind !== "require-call" || pluginData === optional) return undefined;
+      const { errors } = await resolve(path, { kind, resolveDir, importer, pluginData: optional });
+      return errors.length ? { path, namespace: "absent" } : undefined;
+    });
+  },
+};
+
 await build({
   stdin: {
     contents: `
@@ -89,7 +101,7 @@ await build({
   legalComments: "none",
   inject: [join(modules, "globals.js")],
   define: { global: "globalThis", "process.env.NODE_ENV": '"production"', "import.meta.url": '"file:///adaptor.js"' },
-  plugins: [inside, node],
+  plugins: [inside, node, optional],
   tsconfigRaw: "{}",
   logLevel: "error",
 });
