@@ -38,7 +38,7 @@ def test_completion_prints_a_script(shell: str) -> None:
     ("words", "completed"),
     [
         ("worker co", ["control-plane", "completion", "config"]),
-        ("worker orders ", ["list", "show", "submit", "retry", "cancel"]),
+        ("worker orders ", ["list", "show", "submit", "retry", "cancel", "erase", "export"]),
         ("worker orders li", ["list"]),
         ("worker run --st", ["--start-at", "--state-limit", "--state-path", "--stop-after"]),
         ("worker serve --metrics", ["--metrics-listen"]),

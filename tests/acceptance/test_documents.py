@@ -277,7 +277,9 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 def test_the_documents_name_options_that_exist() -> None:
     known = {option for command in all_commands(cli) for option in options_of(command)}
-    foreign = {"--team", "--start", "--end", "--cache-steps", "--log", "--log-json"}
+    foreign = {"--team", "--start", "--end", "--log", "--log-json"}
+    # Those of the commands of Dask and Docker.
+    foreign |= {"--nthreads", "--nworkers", "--scheduler-file", "--build", "--file"}
     for path in DOCUMENTS:
         assert set(OPTION.findall(path.read_text())) <= known | foreign, path
 

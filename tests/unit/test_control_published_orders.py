@@ -48,6 +48,11 @@ def test_without_an_id_the_same_content_within_a_minute_is_one_order(
     assert len(harness.call("orders")) == 3
 
 
+def test_a_field_of_a_newer_publisher_is_ignored(harness: ControlPlaneHarness) -> None:
+    (state,) = publish(harness, order_id="o", surprise=1).orders
+    assert state.status == "pending"
+
+
 def test_a_rejection_is_on_the_topic_of_the_order(harness: ControlPlaneHarness) -> None:
     harness.restart(policy=Policy(default=ProjectLimits(concurrent=0)))
     (state,) = publish(harness, order_id="o").orders
@@ -56,7 +61,7 @@ def test_a_rejection_is_on_the_topic_of_the_order(harness: ControlPlaneHarness) 
 
 @pytest.mark.parametrize(
     ("fields", "kind"),
-    [({"workflow": "nothing"}, "unknown"), ({"input": []}, "invalid"), ({"extra": 1}, "malformed")],
+    [({"workflow": "nothing"}, "unknown"), ({"input": []}, "invalid"), ({"tags": 1}, "malformed")],
 )
 def test_what_cannot_be_accepted_is_refused_once(
     harness: ControlPlaneHarness, fields: dict[str, Any], kind: str
