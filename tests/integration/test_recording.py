@@ -194,7 +194,7 @@ def recordings(service: Service, tmp_path_factory: pytest.TempPathFactory) -> di
         for name, steps in WORKFLOWS.items():
             file, target = folder / f"{name}.yaml", folder / "runs" / name
             file.write_text(yaml.safe_dump({"steps": steps}, sort_keys=False))
-            timeout_s = 0.5 if name == "a timeout" else 30.0
+            timeout_s = 2.0 if name == "a timeout" else 30.0
             if name in RECORDED_BY_COMMAND:
                 record_by_command(file, target, folder / "credentials.json", timeout_s)
             else:
