@@ -82,6 +82,7 @@ class Target:
             "order": {"order_id": "done"},
             "runs": {"status": "success", "project": "default", "limit": 5, "before": 9},
             "run": {"id": "done-1"},
+            "input": {"id": "done-1"},
             "events": {"run_id": "done", "after": 0, "limit": 5, "clips": True},
             "workers": {},
             "alerts": {},

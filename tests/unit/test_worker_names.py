@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.control_plane_harness import (
@@ -20,6 +22,7 @@ from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.worker.name_claim import GRANTED_AFTER_S, NAME_WAIT_S, NameClaim
+from worker.fleet.worker.outbox import Outbox
 from worker.workflow.load import load
 
 LEASE_S = Settings().lease_s
@@ -213,3 +216,18 @@ def test_workflows_and_policy_are_replaced_at_run_time(harness: ControlPlaneHarn
     assert harness.call("submit", order_id="a", workflow="later")["status"] == "pending"
     assert harness.call("submit", order_id="b", workflow="later")["status"] == "rejected"
     assert harness.failure("submit", order_id="c", workflow="flow").code == "unknown"
+
+
+def test_whoever_takes_over_the_outbox_of_a_worker_that_died_has_its_name_at_once(
+    harness: ControlPlaneHarness, tmp_path: Path
+) -> None:
+    first = Outbox(tmp_path)
+    assert first.succeed("i1") == ""
+    FakeWorker(harness, incarnation="i1").birth()
+    first.close()
+    second = Outbox(tmp_path)
+    assert second.succeed("i2") == "i1"
+    taken = FakeWorker(harness, incarnation="i2").birth(succeeds="i1")
+    assert taken.kinds == []
+    assert FakeWorker(harness, incarnation="i3").birth(succeeds="i1").kinds == ["taken"]
+    second.close()

@@ -29,7 +29,6 @@ _COMMANDS = {
 }
 
 _RUN_OPTIONS = {
-    "-S": "echo '{\"data\": {}}' | worker run FILE --input -",
     "--state-stdin": "echo '{\"data\": {}}' | worker run FILE --input -",
     "--state": "--input FILE",
     "-t": "--timeout SECONDS, or with a unit: 5m",

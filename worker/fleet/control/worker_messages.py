@@ -52,9 +52,13 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     replaced = known is not None and presence.incarnation != known.incarnation
     if replaced and not presence.online:
         raise MessageRefused("stale", f"incarnation {presence.incarnation} has been replaced")
-    if replaced and known is not None and known.online and uow.is_retained:
+    # An outbox is locked by the process that uses it, so whoever succeeds to one knows that the
+    # process before has ended.
+    succeeds = known is not None and presence.succeeds == known.incarnation
+    if replaced and known is not None and known.online and uow.is_retained and not succeeds:
         raise MessageRefused("stale", f"incarnation {known.incarnation} holds the name by now")
-    if presence.online and (other := holder(uow, worker, presence.incarnation)) is not None:
+    other = holder(uow, worker, presence.incarnation) if presence.online else None
+    if other is not None and not succeeds:
         refuse_name(uow, worker, presence.incarnation, other)
     uow.transaction.put_worker(
         WorkerRow(

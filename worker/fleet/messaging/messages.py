@@ -136,6 +136,7 @@ class Presence(Payload, frozen=True):
     ``incarnation`` is a new id for each start of the process, ``protocol`` the version of its
     messages: 0 are those before versions, which no other version mixes with. A worker is placed by
     its ``labels``, the names of its ``credentials``, and the ``adaptors`` that are installed there.
+    ``succeeds`` is the incarnation whose outbox it has taken over, and which has therefore ended.
     """
 
     incarnation: Id
@@ -148,6 +149,7 @@ class Presence(Payload, frozen=True):
     adaptors: Annotated[tuple[Label, ...], Meta(max_length=10_000)] | None = None
     host: Annotated[str, Meta(max_length=200, pattern=WITHOUT_NUL)] = ""
     protocol: Annotated[int, Meta(ge=0, le=1000)] = 0
+    succeeds: Id | None = None
 
 
 class Claim(Payload, frozen=True):
@@ -249,8 +251,13 @@ def decode_reported(text: bytes) -> AnyEvent:
     return event
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text can be an id."""
+    return _ID.match(text) is not None
+
+
 def _check_id(field: str, id: str | None) -> None:
-    if id is not None and not _ID.match(id):
+    if id is not None and not is_id(id):
         raise WireError(f"invalid id {id[:80]!r} - at `$.{field}`")
 
 

@@ -120,6 +120,7 @@ class FleetWorker:
         self._topics = topics
         self._log = log
         self._id = id or incarnation()
+        self._predecessor = outbox.succeed(self._id)
         self._offer = offer
         self._erase_recordings = erase_recordings
         self._name_claim = NameClaim(name, self._id, standby=standby)
@@ -580,6 +581,7 @@ class FleetWorker:
             adaptors=self._offer.adaptors,
             host=host_name()[:200],
             protocol=wire.PROTOCOL,
+            succeeds=self._predecessor or None,
         )
         self._bus.publish(_presence(self._topics, self._name, presence))
 

@@ -22,6 +22,7 @@ from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.util.private_files import make_private_folder, open_private
+from worker.util.whole_files import write_whole
 
 DEAD_LETTER = "dead-letter"
 _NOT_JSON = "not JSON"
@@ -205,6 +206,17 @@ class Outbox:
                 continue
             if outbox is not None:
                 yield outbox
+
+    def succeed(self, incarnation: str) -> str:
+        """Write the incarnation that uses the folder; return the one before, or an empty text."""
+        file = self._folder / "incarnation"
+        # Without it a restarted worker waits for its name, and nothing else is lost.
+        try:
+            before = file.read_text("utf-8") if file.exists() else ""
+            write_whole(file, incarnation.encode(), mode=0o600)
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return before if wire.is_id(before) else ""
 
     def close(self) -> None:
         self._lock.close()
