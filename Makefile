@@ -30,7 +30,7 @@ test: $(STAMP)  ## Run the tests of every day
 	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not slow'
 
 test-all: $(STAMP)  ## Run all tests, with all their generated examples
-	$(BIN)/pytest -q -n auto --dist loadgroup --hypothesis-profile full
+	$(BIN)/pytest -q -n auto --dist loadgroup --hypothesis-profile $(or $(PROFILE),full)
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff format .

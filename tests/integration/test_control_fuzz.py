@@ -34,7 +34,7 @@ from worker.fleet.messaging.bus import Message
 
 LIMIT = 20_000
 # 10,000 in ``make fuzz``.
-MESSAGES = int(os.environ.get("MESSAGES", "1500"))
+MESSAGES = int(os.environ.get("MESSAGES", "600"))
 WORKER_WORDS = tuple(wire.FROM_WORKERS)
 METHODS = tuple(wire.REQUESTS)
 CHANGING = ("submit", "chunk", "cancel", "retry")

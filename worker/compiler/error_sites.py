@@ -51,6 +51,7 @@ class ErrorSites:
     source: bytes
     _sites: list[tuple[int, Site]] = field(default_factory=list)
     _patterns: set[int] = field(default_factory=set)
+    _following_call: dict[int, bool] = field(default_factory=dict)
 
     def call(self, callee: Node, arguments: Node) -> None:
         """Add a call."""
@@ -65,9 +66,29 @@ class ErrorSites:
     def member(self, node: Node) -> None:
         """Add a property that is read after a call, which V8 reports at its dot."""
         name, before = node.child_by_field_name("property"), node.child(0)
-        if name is not None and before is not None and _follows_call(node):
+        if name is not None and before is not None and self._follows_call(node):
             dot = node.children[1].start_byte
             self._sites.append((name.start_byte, {"reads": self._column(dot)}))
+
+    def _follows_call(self, node: Node) -> bool:
+        """Return whether a call or ``?.`` stands before a property in its chain."""
+        # The links of a chain have the same answer up to the call, and a chain can be very long.
+        links: list[int] = []
+        link: Node | None = node
+        follows = False
+        while link is not None and link.id not in self._following_call:
+            if link.type not in ("member_expression", "subscript_expression"):
+                follows = link.type == "call_expression"
+                break
+            links.append(link.id)
+            if link.child_by_field_name("optional_chain") is not None:
+                follows = True
+                break
+            link = link.child(0)
+        else:
+            follows = link is not None and self._following_call[link.id]
+        self._following_call.update(dict.fromkeys(links, follows))
+        return follows
 
     def update(self, node: Node) -> None:
         """Add ``x++``, ``--x.y`` or ``x += 1``, which read their target first."""
@@ -185,16 +206,6 @@ class ErrorSites:
             # One position can be that of a call and of its spread result.
             sites.setdefault(key, {}).update(site)
         return sites
-
-
-def _follows_call(node: Node) -> bool:
-    """Return whether a call or ``?.`` stands before a property in its chain."""
-    link: Node | None = node
-    while link is not None and link.type in ("member_expression", "subscript_expression"):
-        if link.child_by_field_name("optional_chain") is not None:
-            return True
-        link = link.child(0)
-    return link is not None and link.type == "call_expression"
 
 
 def _called_name(callee: Node) -> Node | None:
