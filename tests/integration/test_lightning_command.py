@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.command import WORKER, call_worker
 from tests.support.lightning import job, plan
-from worker.cli.lightning_process import check_url, read_secret
+from worker.cli.lightning_process import read_secret
+from worker.cli.lightning_url import check_url
 from worker.errors import UsageError
 from worker.fleet.messaging.broker import free_port
 from worker.testing.lightning import Server
@@ -70,7 +71,7 @@ def test_secrets_and_addresses(tmp_path: Path) -> None:
             read_secret(file, "s")
     assert read_secret(None, "s") == "s"
     with pytest.raises(UsageError):
-        check_url("wss://")
+        check_url("wss://", "ws", "wss", form="ws[s]://HOST")
 
 
 class _Api(http.server.BaseHTTPRequestHandler):

@@ -6,10 +6,11 @@ import json
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import click
 
+from worker.cli.lightning_url import check_url
 from worker.cli.options import PATH, POSITIVE, command, option
 from worker.errors import UsageError
 from worker.util.masking import hide_url_secrets
@@ -72,14 +73,8 @@ def get_project(
     """Request a project from the provisioning API. Raises :class:`UsageError`."""
     import httpx
 
+    check_url(address, "http", "https", form="http[s]://HOST")
     readable_url = hide_url_secrets(address)
-    try:
-        parts = urlsplit(address)
-        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address:
-        raise UsageError(f"'{readable_url}' is no address of Lightning: expected http[s]://HOST")
     id = quote(project, safe="")
     path = f"/api/provision/yaml?id={id}" if as_yaml else f"/api/provision/{id}"
     try:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from worker.adaptors.http.allowlist import HostPattern, parse_host_pattern
+from worker.cli.lightning_url import check_url
 from worker.cli.services import on_signals, service_log
 from worker.cli.worker_process import log_confinement
 from worker.errors import UsageError
@@ -24,7 +24,6 @@ from worker.replay.record_runs import record_in
 from worker.runner.pool import Pool
 from worker.sandbox.isolation import Isolation
 from worker.sinks.log import LeveledLogger
-from worker.util.masking import hide_url_secrets
 from worker.version import VERSION
 
 API_VERSION = "1.2"
@@ -54,7 +53,7 @@ async def run_lightning(options: LightningOptions) -> None:
     log = service_log(quiet=options.quiet)
     settings = read_environment(os.environ, options.capacity)
     secret = read_secret(options.secret_file, settings.secret)
-    check_url(options.url)
+    check_url(options.url, "ws", "wss", form="ws[s]://HOST[:PORT]/worker")
     log_confinement(log)
     slots = sum(workloop.capacity for workloop in settings.workloops)
     async with Pool(slots, options.isolation) as pool:
@@ -121,20 +120,6 @@ def read_secret(file: Path | None, variable: str) -> str:
     if not secret:
         raise UsageError(f"the file {file} has no secret")
     return secret
-
-
-def check_url(url: str) -> None:
-    """Raise UsageError for what is no URL of a websocket."""
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address:
-        raise UsageError(
-            f"'{hide_url_secrets(url)}' is no address of Lightning: "
-            "expected ws[s]://HOST[:PORT]/worker"
-        )
 
 
 def _hosts(options: LightningOptions) -> tuple[HostPattern, ...]:
