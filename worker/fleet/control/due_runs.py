@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 
 from worker.fleet.control.entities import RunPhase
 from worker.fleet.control.lifecycle import DeadlinePassed, Due, Postponed
@@ -16,14 +16,23 @@ from worker.fleet.control.unit_of_work import UnitOfWork
 _BATCH_SIZE = 500
 _RUNS = tables.RUNS.c
 _WAITING = (RunPhase.DELAYED.value, RunPhase.AVAILABLE.value)
+# Built once: to build a statement takes longer than to execute it, and each tick has these.
+_DUE = (
+    select(_RUNS.id)
+    .where(_RUNS.phase == RunPhase.DELAYED.value, _RUNS.expires <= bindparam("now"))
+    .order_by(_RUNS.expires)
+    .limit(_BATCH_SIZE)
+)
+_LATE = (
+    select(_RUNS.id)
+    .where(_RUNS.start_by < bindparam("now"), _RUNS.phase.in_(_WAITING))
+    .limit(_BATCH_SIZE)
+)
 
 
 def queue_due_runs(uow: UnitOfWork) -> None:
     """Queue the delayed runs that are due, unless another order with their key runs."""
-    due = select(_RUNS.id).where(
-        _RUNS.phase == RunPhase.DELAYED.value, _RUNS.expires <= uow.now_us
-    ).order_by(_RUNS.expires)  # fmt: skip
-    for run_id in _ids(uow, due):
+    for run_id in _ids(uow, _DUE):
         run = uow.transaction.run(run_id)
         order = None if run is None else uow.transaction.order(run.order_id)
         if run is None or order is None or run.phase is not RunPhase.DELAYED:
@@ -36,15 +45,16 @@ def queue_due_runs(uow: UnitOfWork) -> None:
 
 def reject_late_runs(uow: UnitOfWork) -> None:
     """Reject the waiting runs whose deadline has passed."""
-    late = select(_RUNS.id).where(_RUNS.start_by < uow.now_us, _RUNS.phase.in_(_WAITING))
-    for run_id in _ids(uow, late):
+    for run_id in _ids(uow, _LATE):
         run = uow.transaction.run(run_id)
         if run is not None and run.phase.value in _WAITING:
             uow.apply(run, DeadlinePassed(at=uow.now_us))
 
 
 def _ids(uow: UnitOfWork, query: Select[Any]) -> list[str]:
-    run_ids = list[str](uow.transaction.connection.execute(query.limit(_BATCH_SIZE)).scalars())
+    result = uow.transaction.connection.execute(query, {"now": uow.now_us})
+    if not (run_ids := list[str](result.scalars())):
+        return []
     uow.transaction.load_runs(run_ids)
     runs = (uow.transaction.run(id) for id in run_ids)
     uow.transaction.load_orders(run.order_id for run in runs if run is not None)

@@ -421,6 +421,9 @@ class MessageProcessor:
             return
         # The queue is read by queries, which do not see what is not written yet.
         uow.transaction.flush()
+        # Most often no run waits: the rest is not read then.
+        if not uow.transaction.queues(1):
+            return
         if self._settings.shared and not (demands := self._own_claims(uow, demands)):
             return
         offers = read_offers(uow)
@@ -435,8 +438,6 @@ class MessageProcessor:
 
     def _own_claims(self, uow: UnitOfWork, demands: Mapping[str, int]) -> dict[str, int]:
         """Return the demands of the claims that no other control plane answers or has answered."""
-        if not uow.transaction.queues(1):
-            return {}
         claims = {uow.pending_claims[worker].claim_id: worker for worker in demands}
         locked = uow.transaction.lock_claims(claims)
         # In a statement of its own, which sees what was committed before the locks.

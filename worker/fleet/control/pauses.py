@@ -39,8 +39,11 @@ class Pauses:
         )
 
 
+_ENTRIES = select(_PAUSES.project, _PAUSES.workflow)
+
+
 def read_pauses(connection: Connection) -> Pauses:
-    rows = connection.execute(select(_PAUSES.project, _PAUSES.workflow))
+    rows = connection.execute(_ENTRIES)
     return Pauses(frozenset((row.project, row.workflow) for row in rows))
 
 

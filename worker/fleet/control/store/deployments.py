@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Select, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, select, update
 
 from worker.fleet.control.store import tables
 from worker.fleet.messaging.trigger_messages import Trigger, WebhookTrigger
@@ -182,18 +182,19 @@ def past_topics(connection: Connection) -> set[str]:
     return set(connection.execute(past).scalars())
 
 
+_DUE = (
+    select(_TRIGGERS)
+    .where(_TRIGGERS.c.live, _TRIGGERS.c.kind == "cron", _TRIGGERS.c.next_tick <= bindparam("now"))
+    .order_by(_TRIGGERS.c.next_tick)
+    .limit(bindparam("most"))
+    # A trigger that another control plane fires right now is not waited for.
+    .with_for_update(skip_locked=True)
+)
+
+
 def due_cron_triggers(connection: Connection, now_us: int, most: int) -> list[LiveTrigger]:
     """Lock and list cron triggers with a tick that is due."""
-    columns = _TRIGGERS.c
-    due = (
-        select(_TRIGGERS)
-        .where(columns.live, columns.kind == "cron", columns.next_tick <= now_us)
-        .order_by(columns.next_tick)
-        .limit(most)
-        # A trigger that another control plane fires right now is not waited for.
-        .with_for_update(skip_locked=True)
-    )
-    return _read(connection, due)
+    return _read(connection, _DUE, {"now": now_us, "most": most})
 
 
 def locked_triggers(connection: Connection, ids: Iterable[str]) -> list[LiveTrigger]:
@@ -203,8 +204,10 @@ def locked_triggers(connection: Connection, ids: Iterable[str]) -> list[LiveTrig
     return _read(connection, chosen.with_for_update(skip_locked=True))
 
 
-def _read(connection: Connection, statement: Select[Any]) -> list[LiveTrigger]:
-    return [_trigger(row) for row in connection.execute(statement).mappings()]
+def _read(
+    connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None = None
+) -> list[LiveTrigger]:
+    return [_trigger(row) for row in connection.execute(statement, values).mappings()]
 
 
 def _trigger(row: RowMapping) -> LiveTrigger:

@@ -93,6 +93,9 @@ _UNNOTIFIED = select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered).where(
     tables.ALERTS.c.notified.is_(None)
 )
 _WORKER = select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker"))
+_OFFERS = select(tables.WORKERS.c.name, tables.WORKERS.c.offers).where(
+    tables.WORKERS.c.online | (tables.WORKERS.c.since > bindparam("time"))
+)
 _DATACLIP = select(tables.DATACLIPS.c.text).where(
     tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
 )
@@ -528,9 +531,8 @@ class Transaction:
 
     def offers(self, since: int) -> dict[str, str | None]:
         """Read what the workers offer that are online, or have been after a time."""
-        workers = tables.WORKERS.c
-        known = select(workers.name, workers.offers).where(workers.online | (workers.since > since))
-        return {row.name: row.offers for row in self.connection.execute(known)}
+        rows = self.connection.execute(_OFFERS, {"time": since})
+        return {row.name: row.offers for row in rows}
 
     def put_worker(self, worker: WorkerRow) -> None:
         row = {name: getattr(worker, name) for name in WorkerRow.__dataclass_fields__}

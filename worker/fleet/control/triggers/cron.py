@@ -33,6 +33,12 @@ _TICKS, _FIRINGS, _ORDERS, _RUNS = (
     tables.RUNS,
 )
 _UNFINISHED = [status.value for status in Status if not STATUSES[status].final]
+_WAITING = (
+    select(_TICKS.c.trigger_id)
+    .where(_TICKS.c.outcome == "queued")
+    .group_by(_TICKS.c.trigger_id)
+    .limit(MAX_TRIGGERS)
+)
 Cancel = Callable[[UnitOfWork, str], None]
 
 
@@ -40,8 +46,10 @@ def fire_due(uow: UnitOfWork, orders: OrderMaker, cancel: Cancel, token: Callabl
     """Fire the ticks that are due. ``cancel`` ends the last run of an order."""
     connection = uow.transaction.connection
     _fire_queued(uow, orders, token)
+    if not (triggers := rows.due_cron_triggers(connection, uow.now_us, MAX_TRIGGERS)):
+        return
     pauses = read_pauses(connection)
-    for trigger in rows.due_cron_triggers(connection, uow.now_us, MAX_TRIGGERS):
+    for trigger in triggers:
         # Its tick stays due: what happens to it after the pause is for the trigger's catch_up.
         if pauses.covers(trigger.project, trigger.workflow):
             continue
@@ -105,13 +113,7 @@ def _make_order(
 
 def _fire_queued(uow: UnitOfWork, orders: OrderMaker, token: Callable[[], str]) -> None:
     """Fire the oldest waiting tick of each trigger whose order before it has ended."""
-    queued = (
-        select(_TICKS.c.trigger_id)
-        .where(_TICKS.c.outcome == "queued")
-        .group_by(_TICKS.c.trigger_id)
-        .limit(MAX_TRIGGERS)
-    )
-    waiting = set(uow.transaction.connection.execute(queued).scalars())
+    waiting = set(uow.transaction.connection.execute(_WAITING).scalars())
     if not waiting:
         return
     for trigger in rows.locked_triggers(uow.transaction.connection, waiting):
