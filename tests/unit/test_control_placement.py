@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, plan
+from worker.fleet.control.claiming import MAX_UNMET
 from worker.fleet.control.placement import (
     FreeSlots,
     Offer,
@@ -16,6 +18,9 @@ from worker.fleet.control.placement import (
     needed_by_plan,
 )
 from worker.fleet.control.policy import Policy, ProjectLimits, RateLimit
+from worker.fleet.control.store.transaction import Transaction
+from worker.fleet.control.workflow_registry import WorkflowRegistry
+from worker.workflow.load import load
 
 NOTHING: dict[str, Any] = {"credentials": [], "adaptors": []}
 
@@ -80,6 +85,48 @@ def test_a_retry_has_the_labels_of_its_order(harness: ControlPlaneHarness) -> No
     harness.call("retry", id="o", run_id="again")
     assert claimed(join(harness, "south-1")) == []
     assert claimed(join(harness, "north-1", labels=["north"])) == ["o"]
+
+
+def test_a_retry_with_the_latest_workflow_has_its_labels_and_not_those_before(
+    harness: ControlPlaneHarness,
+) -> None:
+    def register(label: str, clinic: str) -> None:
+        flow = plan("placed")
+        flow["options"] = {"placement": [label]}
+        registry = WorkflowRegistry()
+        registry.add(load(flow))
+        limits = ProjectLimits(placement=frozenset((clinic,)))
+        harness.processor.reload(Policy(default=limits), registry)
+
+    register("north", "clinic-1")
+    harness.submit("o", workflow="placed", placement=["large", "north"])
+    harness.submit("plain", workflow="placed")
+    register("south", "clinic-2")
+    for order_id in ("o", "plain"):
+        harness.call("cancel", id=order_id)
+        harness.call("retry", id=order_id, run_id=f"{order_id}-again", latest=True)
+    own = ["label:large", "label:north"]
+    assert harness.run("o-again")["needs"] == ["label:clinic-2", *own, "label:south"]
+    assert harness.run("plain-again")["needs"] == ["label:clinic-2", "label:south"]
+
+
+def test_the_work_of_a_batch_is_bounded_whatever_labels_wait(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2 * MAX_UNMET):
+        harness.submit(f"n{number:03}", placement=[f"label-{number}"])
+    harness.submit("met", project="p")
+    queries = Counter[str]()
+    waiting_runs = Transaction.waiting_runs
+
+    def count(transaction: Transaction, queue: Any, *arguments: Any) -> Any:
+        queries[queue.project] += 1
+        return waiting_runs(transaction, queue, *arguments)
+
+    monkeypatch.setattr(Transaction, "waiting_runs", count)
+    assert claimed(join(harness, "w"), 1) == ["met"]
+    assert queries["default"] <= MAX_UNMET
+    assert claimed(join(harness, "w-5", labels=["label-5"]), 1) == ["n005"]
 
 
 # --- credentials and adaptors ---------------------------------------------------------------------

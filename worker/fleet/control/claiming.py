@@ -16,6 +16,8 @@ from worker.fleet.control.store.transaction import Transaction, WaitingRun
 
 # The bound keeps the time of a batch constant, however many queues there are.
 PAGE_SIZE = 64
+# Clients choose labels freely, and each set of them that no worker has costs a query.
+MAX_UNMET = 64
 # The row that is locked while the leases of credentials are counted: no project has this name.
 _RATES = "*rates"
 
@@ -59,6 +61,7 @@ class RunSelector:
         self._slots = slots
         # Needs that no worker with a free slot meets, or whose credential is at its limit.
         self._unmet: set[str] = set()
+        self._unmet_of: Counter[ProjectQueue] = Counter()
         self._credentials: dict[str, int] = {}
         self._pauses = Pauses()
 
@@ -98,9 +101,10 @@ class RunSelector:
                 if not runs[queue]:
                     continue
                 run = runs[queue].popleft()
-                if (worker := self._take(queue.project, run)) is not None:
+                if (worker := self._take(queue, run)) is not None:
                     selected.append((worker, run.run_id))
                     served.add(queue)
+            open_queues = [each for each in open_queues if self._unmet_of[each] < MAX_UNMET]
         return selected
 
     def _fetch(self, queue: ProjectQueue, count: int) -> list[WaitingRun]:
@@ -109,19 +113,20 @@ class RunSelector:
             return []
         return self._transaction.waiting_runs(queue, count, room.full, self._unmet)
 
-    def _take(self, project: str, run: WaitingRun) -> str | None:
+    def _take(self, queue: ProjectQueue, run: WaitingRun) -> str | None:
         """Choose the worker that gets a run, if there is one."""
-        room, needs = self._room_of(project), decode_words(run.needs)
+        room, needs = self._room_of(queue.project), decode_words(run.needs)
         if not room.has(run.workflow) or run.needs in self._unmet:
             return None
         if not self._has_credentials(needs) or (worker := self._slots.take(needs)) is None:
             self._unmet.add(run.needs)
+            self._unmet_of[queue] += 1
             return None
         room.take(run.workflow)
         for word in self._credentials.keys() & needs:
             self._credentials[word] -= 1
         self._transaction.reserve(run.run_id)
-        self._leased[project] += 1
+        self._leased[queue.project] += 1
         return worker
 
     def _has_credentials(self, needs: frozenset[str]) -> bool:

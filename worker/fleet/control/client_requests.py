@@ -117,7 +117,6 @@ class RequestHandler:
         uow.client = client
         if right not in rights.may:
             raise RequestError("denied", _denial(client, right))
-        uow.client = client
         if isinstance(content, wire.Submit) and content.content is not None:
             content = _uploaded_order(uow, content.content)
         if rights.projects is not None:
@@ -250,6 +249,7 @@ class RequestHandler:
             unique_key=request.unique,
             retry=None if request.retry is None else wire.encode(request.retry).decode(),
             tags=join_tags(request.tags),
+            placement=encode_words(request.placement),
             needs=self._needs(request.project, workflow, request.placement),
         )
         over_limit = request.over_limit or self._policy.of(request.project).over_limit
@@ -338,10 +338,8 @@ class RequestHandler:
         # The order may have had a plan of its own, or the policy other rules.
         self._check_credentials(order.project, workflow, workflow.name)
         uow.transaction.put_plan(workflow.plan_id, _plan_for_store(uow, workflow))
-        labels = [
-            word.removeprefix(LABEL) for word in decode_words(order.needs) if word.startswith(LABEL)
-        ]
-        return workflow.plan_id, replace(order, needs=self._needs(order.project, workflow, labels))
+        needs = self._needs(order.project, workflow, _own_labels(order))
+        return workflow.plan_id, replace(order, needs=needs)
 
     def _check_retry(
         self,
@@ -360,6 +358,15 @@ class RequestHandler:
         if others := unfinished_with_key(uow, order):
             text = f"order {others[0].order_id} with the key '{order.unique_key}' has not ended"
             raise RequestError("conflict", text)
+
+
+def _own_labels(order: WorkOrder) -> frozenset[str]:
+    """Return the labels that an order was submitted with, beside those of its workflow."""
+    if order.placement is not None:
+        return decode_words(order.placement)
+    # Of an order of an earlier version the two are not known apart.
+    labels = (word for word in decode_words(order.needs) if word.startswith(LABEL))
+    return frozenset(label.removeprefix(LABEL) for label in labels)
 
 
 def _right_of(method: str, content: Any) -> Right:

@@ -30,7 +30,8 @@ class WorkOrder:
     of the request that was answered with the rejection; each is ``None`` where unknown. At most one
     order of a project with the same ``unique_key`` waits or runs. ``retry`` is its own retry policy
     as JSON; ``tags`` are separated by spaces, with a space at both ends. ``needs`` is what
-    its worker must offer, as a list in JSON. ``erased`` is when its states and logs were deleted.
+    its worker must offer, as a list in JSON, and ``placement`` the labels among that which it was
+    submitted with (``None``: not known). ``erased`` is when its states and logs were deleted.
     ``revision`` counts the published states.
     """
 
@@ -54,6 +55,7 @@ class WorkOrder:
     tags: str = ""
     erased: int | None = None
     needs: str = ""
+    placement: str | None = None
     revision: int = 0
 
 

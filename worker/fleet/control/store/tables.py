@@ -49,6 +49,7 @@ ORDERS = Table(
     Column("tags", Text, nullable=False, server_default=""),
     Column("erased", BigInteger),
     Column("needs", Text, nullable=False, server_default=""),
+    Column("placement", Text),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Index("orders_created", "created"),
     Index("orders_status", "status", "created"),
