@@ -155,6 +155,64 @@ def test_a_chunk_that_is_no_part_of_its_content_is_refused(
     assert reply.error is not None and reply.error.code == "invalid"
 
 
+def stored_bytes(harness: ControlPlaneHarness) -> int:
+    with harness.store.read() as connection:
+        return sum(len(row["data"]) for row in rows(connection, tables.CHUNKS))
+
+
+def test_a_chunk_before_the_first_is_refused_as_it_has_reserved_nothing(
+    small: ControlPlaneHarness,
+) -> None:
+    first, second, *_ = chunks_of(CONTENT, LIMIT)
+    reply = send_chunk(small, second)
+    assert reply.error is not None and reply.error.code == "missing"
+    worker = FakeWorker(small)
+    published = worker.send("chunk", **msgspec.structs.asdict(second))
+    assert (published.stored, published.missing) == ([], [second.content.hash])
+    assert stored_bytes(small) == 0
+    send_chunk(small, first)
+    assert send_chunk(small, second).error is None
+
+
+def test_chunks_that_overlap_do_not_exceed_twice_the_size_of_their_content(
+    small: ControlPlaneHarness,
+) -> None:
+    ref = ref_of(CONTENT)
+    replies = [
+        send_chunk(small, wire.Chunk(content=ref, offset=offset, data=CONTENT[offset:][:8000]))
+        for offset in range(0, len(CONTENT) - 8000, 1000)
+    ]
+    codes = [reply.error.code for reply in replies if reply.error is not None]
+    assert codes and set(codes) == {"busy"}
+    assert len(CONTENT) < stored_bytes(small) <= 2 * len(CONTENT)
+
+
+@pytest.mark.parametrize("other", [{"size": 90_000}, {"data": b"x"}], ids=["larger", "tiny"])
+def test_a_chunk_that_would_cost_more_than_was_reserved_is_refused(
+    small: ControlPlaneHarness, other: dict[str, Any]
+) -> None:
+    first = chunks_of(CONTENT, LIMIT)[0]
+    send_chunk(small, first)
+    ref = wire.ContentRef(hash=first.content.hash, size=other.get("size", len(CONTENT)))
+    chunk = wire.Chunk(content=ref, offset=100, data=other.get("data", b"x" * 2000))
+    reply = send_chunk(small, chunk)
+    assert reply.error is not None and reply.error.code == "invalid"
+
+
+def test_the_contents_of_one_batch_are_counted_together(
+    small: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fleet.control.uploads.MAX_UPLOADED_BYTES", 2 * len(CONTENT))
+    contents = [bytes([number]) + CONTENT[1:] for number in range(4)]
+    first = [chunks_of(content, LIMIT)[0] for content in contents]
+    published = small.send(
+        *(to(TOPICS.request("chunk"), wire.encode(chunk), reply_to=ME) for chunk in first)
+    )
+    assert [reply.error and reply.error.code for reply in published.replies] == [
+        None, None, "busy", "busy",
+    ]  # fmt: skip
+
+
 # --- assignments ----------------------------------------------------------------------------------
 
 

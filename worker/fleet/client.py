@@ -225,8 +225,8 @@ class Client:
             return await self._request("submit", request)
         while True:
             await self._connected.wait()
-            ref = await self._upload(content)
             try:
+                ref = await self._upload(content)
                 return await self._request("submit", wire.Submit(content=ref))
             except ControlError as error:
                 # The chunks were stored too long ago.
@@ -243,9 +243,12 @@ class Client:
             async with window:
                 await self._request("chunk", chunk)
 
-        async with asyncio.TaskGroup() as uploads:
-            for chunk in others:
-                uploads.create_task(send(chunk))
+        try:
+            async with asyncio.TaskGroup() as uploads:
+                for chunk in others:
+                    uploads.create_task(send(chunk))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
         return first.content
 
     async def retry(

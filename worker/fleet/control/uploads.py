@@ -12,10 +12,14 @@ CHUNK_LIFETIME_US = 3_600_000_000
 USED_LIFETIME_US = 60_000_000
 MAX_UPLOADED_BYTES = 1024 * 1024 * 1024
 """The size of all contents that are stored in chunks."""
+MIN_CHUNK_BYTES = 1024
+"""The size of a chunk that is not the last: rows of a few bytes would cost more than their data."""
+# Chunks overlap where the limit of a message has changed on the way.
+MAX_OVERLAP = 2
 
 
 class ChunkRefused(Exception):
-    """A chunk that is not stored. ``code``: too_large, invalid; busy for now."""
+    """A chunk that is not stored. ``code``: too_large, invalid; missing chunks; busy for now."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -28,12 +32,11 @@ def store_chunk(uow: UnitOfWork, owner: str, chunk: wire.Chunk) -> None:
     if ref.size > limit:
         text = f"{ref.size:,} bytes, and the limit is {limit:,} (--message-limit)"
         raise ChunkRefused("too_large", text)
-    if not chunk.data or chunk.offset + len(chunk.data) > ref.size:
+    end = chunk.offset + len(chunk.data)
+    if not chunk.data or end > ref.size or (end < ref.size and len(chunk.data) < MIN_CHUNK_BYTES):
         text = f"a chunk of {len(chunk.data):,} bytes at {chunk.offset:,} of {ref.size:,}"
         raise ChunkRefused("invalid", text)
-    if chunk.offset == 0 and uow.transaction.uploaded_bytes() + ref.size > MAX_UPLOADED_BYTES:
-        text = f"{MAX_UPLOADED_BYTES:,} bytes are being received already: try again later"
-        raise ChunkRefused("busy", text)
+    _check_room(uow, owner, chunk)
     uow.transaction.put_chunk(
         {
             "owner": owner,
@@ -44,6 +47,22 @@ def store_chunk(uow: UnitOfWork, owner: str, chunk: wire.Chunk) -> None:
             "data": chunk.data,
         }
     )
+
+
+def _check_room(uow: UnitOfWork, owner: str, chunk: wire.Chunk) -> None:
+    """Refuse a chunk beyond the limits; the first chunk of a content reserves its size."""
+    ref = chunk.content
+    size, stored = uow.transaction.stored_chunks(owner, ref.hash)
+    if size is None and chunk.offset > 0:
+        raise ChunkRefused("missing", "chunks before this one are missing: send them again")
+    if size is None and uow.transaction.uploaded_bytes() + ref.size > MAX_UPLOADED_BYTES:
+        text = f"{MAX_UPLOADED_BYTES:,} bytes are being received already: try again later"
+        raise ChunkRefused("busy", text)
+    if size is not None and size != ref.size:
+        raise ChunkRefused("invalid", f"a content of {size:,} bytes cannot have {ref.size:,}")
+    if stored + len(chunk.data) > MAX_OVERLAP * ref.size:
+        text = f"{stored:,} bytes of a content of {ref.size:,} are stored: try again later"
+        raise ChunkRefused("busy", text)
 
 
 def use_content(uow: UnitOfWork, owner: str, ref: wire.ContentRef) -> bytes | None:

@@ -145,6 +145,9 @@ def chunk(uow: UnitOfWork, worker: str, chunk: wire.Chunk) -> None:
     try:
         store_chunk(uow, _owner(worker), chunk)
     except ChunkRefused as refusal:
+        if refusal.code == "missing":
+            missing = wire.MissingContent(hashes=[chunk.content.hash])
+            return uow.publish(uow.topics.worker(worker, "rsp"), missing)
         # Without a response the worker sends the chunk again.
         if refusal.code == "busy":
             raise MessageRefused("busy", str(refusal)) from refusal

@@ -76,6 +76,11 @@ _WAITING = (
     .with_for_update(skip_locked=True)
 )
 _CLAIMED = select(tables.RUNS.c.id).where(tables.RUNS.c.claim_id == bindparam("claim"))
+# PostgreSQL alone: SQLite has one control plane.
+_LOCK_CLAIMS = text(
+    "SELECT claim FROM unnest(CAST(:ids AS text[])) AS claim"
+    " WHERE pg_try_advisory_xact_lock(hashtextextended(claim, 0))"
+)
 _LEASES = (tables.RUNS.c.phase == RunPhase.CLAIMED.value) | (
     tables.RUNS.c.phase == RunPhase.STARTED.value
 )
@@ -104,6 +109,10 @@ _DATACLIP_HEAD = select(func.substr(tables.DATACLIPS.c.text, 1, bindparam("chara
 )
 _OF_CONTENT = (tables.CHUNKS.c.owner == bindparam("o")) & (tables.CHUNKS.c.hash == bindparam("h"))
 _CHUNKS = select(tables.CHUNKS.c.place, tables.CHUNKS.c.data).where(_OF_CONTENT)
+_STORED_CHUNKS = select(
+    func.coalesce(func.sum(func.length(tables.CHUNKS.c.data)), 0).label("stored"),
+    func.max(tables.CHUNKS.c.size).filter(tables.CHUNKS.c.place == 0).label("size"),
+).where(_OF_CONTENT)
 # Each unfinished content once: its first chunk names the size of the whole.
 _UPLOADED_BYTES = select(func.coalesce(func.sum(tables.CHUNKS.c.size), 0)).where(
     tables.CHUNKS.c.place == 0
@@ -343,13 +352,7 @@ class Transaction:
 
     def lock_claims(self, claim_ids: Iterable[str]) -> list[str]:
         """Lock claims until the transaction ends; return those that no other transaction holds."""
-        # PostgreSQL alone: SQLite has one control plane.
-        lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:claim, 0))")
-        return [
-            claim_id
-            for claim_id in sorted(claim_ids)
-            if self.connection.execute(lock, {"claim": claim_id}).scalar_one()
-        ]
+        return list(self.connection.execute(_LOCK_CLAIMS, {"ids": sorted(claim_ids)}).scalars())
 
     def answered_claims(self, claim_ids: Sequence[str]) -> list[str]:
         """Select the claims that have runs."""
@@ -447,7 +450,14 @@ class Transaction:
 
     def uploaded_bytes(self) -> int:
         """Sum the sizes of all contents whose chunks are stored."""
+        self.flush()
         return int(self.connection.execute(_UPLOADED_BYTES).scalar_one())
+
+    def stored_chunks(self, owner: str, hash: str) -> tuple[int | None, int]:
+        """Read the size that the first chunk of a content names, if any, and the stored bytes."""
+        self.flush()
+        row = self.connection.execute(_STORED_CHUNKS, {"o": owner, "h": hash}).one()
+        return row.size, int(row.stored)
 
     def age_chunks(self, owner: str, hash: str, received: int) -> None:
         """Set the time from which on the chunks of a content age."""
