@@ -18,7 +18,7 @@ from tests.support.control_plane_harness import (
     to,
 )
 from worker.errors import LoadError, UsageError
-from worker.fleet.control.policy import ClientRights, CredentialUse, Policy
+from worker.fleet.control.policy import ClientRights, CredentialUse, Policy, ProjectLimits
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.triggers.deploying import check_registry
 from worker.fleet.control.triggers.validation import covers, parse_json_path
@@ -139,6 +139,34 @@ def test_one_that_is_wrong_keeps_all_from_being_deployed(
     )
     assert reason in failure.message, failure
     assert operator.dump() == before
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        {**HOOK, "reply": "after_completion"},
+        {"type": "mqtt", "name": "t", "start": "a", "topic": "a", "reply": "after_completion",
+         "reply_topic": "b"},
+        {"type": "cron", "name": "t", "start": "a", "expression": "@daily", "cursor_job": "b"},
+    ],
+    ids=lambda trigger: str(trigger["type"]),
+)  # fmt: skip
+def test_a_trigger_that_reads_states_is_refused_where_none_are_stored(
+    store: Store, trigger: dict[str, Any]
+) -> None:
+    projects = {
+        "none": ProjectLimits(keep_data="none"),
+        "errors": ProjectLimits(keep_data="errors"),
+        "outputs": ProjectLimits(output_dataclips=False),
+    }
+    harness = ControlPlaneHarness(store, policy=Policy(allows_everything=True, projects=projects))
+    for project in projects:
+        failure = harness.failure("deploy", workflows=[flow("x", trigger)], project=project)
+        assert "keep_data" in failure.message and "output_dataclips" in failure.message
+        deploy(harness, flow("x", {**trigger, "enabled": False}), project=project)
+    daily = {"type": "cron", "name": "t", "start": "a", "expression": "@daily"}
+    deploy(harness, flow("y", {**HOOK, "path": "y"}, daily), project="none")
+    deploy(harness, flow("x", trigger))
 
 
 def test_who_may_deploy(store: Store) -> None:

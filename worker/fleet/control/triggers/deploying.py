@@ -108,7 +108,7 @@ class DeploymentHandler:
         self._check_credentials(request.project, workflow)
         triggers = _decode_triggers(row.triggers)
         candidate = _Candidate(workflow=workflow, plan=row.plan, triggers=triggers)
-        self._check_triggers(uow, candidate, triggers)
+        self._check_triggers(uow, request.project, candidate)
         self._check_paths(uow, request.project, [candidate])
         deployment = _next(uow, present, row.version, "rollback")
         return self._switch(uow, present, deployment, triggers)
@@ -128,7 +128,7 @@ class DeploymentHandler:
         except SecretRefused as error:
             raise RequestError("invalid", f"'{workflow.name}': {error}") from error
         candidate = _Candidate(workflow=workflow, plan=plan, triggers=requested.triggers)
-        self._check_triggers(uow, candidate, requested.triggers)
+        self._check_triggers(uow, project, candidate)
         return candidate
 
     def _check_name(self, name: str) -> None:
@@ -148,15 +148,15 @@ class DeploymentHandler:
                     f"'{workflow.name}' (policy: credentials)",
                 )
 
-    def _check_triggers(
-        self, uow: UnitOfWork, candidate: _Candidate, triggers: Sequence[wire.Trigger]
-    ) -> None:
+    def _check_triggers(self, uow: UnitOfWork, project: str, candidate: _Candidate) -> None:
+        triggers = candidate.triggers
         document = msgspec.json.decode(candidate.workflow.plan)
         steps = {step.get("id", "") for step in document["workflow"]["steps"]}
         for trigger in triggers:
             where = f"trigger '{trigger.name[:100]}' of '{candidate.workflow.name}'"
             try:
                 self._check_auth(trigger)
+                self._check_states(project, trigger)
                 check_trigger(
                     trigger, uow.topics, steps=steps, auth_methods=self._rules.auth_methods
                 )
@@ -177,6 +177,17 @@ class DeploymentHandler:
             raise TriggerError(
                 "the trigger has no authentication (auth), and the webhooks of this control plane "
                 "listen on an address that is not loopback (--open-webhooks allows that)"
+            )
+
+    def _check_states(self, project: str, trigger: wire.Trigger) -> None:
+        """Refuse a trigger that reads what runs leave where the project does not store that."""
+        limits = self._policy.of(project)
+        stores = limits.keep_data == "all" and limits.output_dataclips
+        if trigger.enabled and not stores and (reader := _reader_of_states(trigger)):
+            raise TriggerError(
+                f"{reader} needs the states of runs, and the policy of the project '{project}' does"
+                f" not store them (keep_data: {limits.keep_data}, output_dataclips: "
+                f"{str(limits.output_dataclips).lower()}; expected all and true)"
             )
 
     def _check_paths(self, uow: UnitOfWork, project: str, candidates: Sequence[_Candidate]) -> None:
@@ -249,6 +260,19 @@ class DeploymentHandler:
         record_action(uow, action, project=project, subject=name, detail=version)
         uow.outgoing.deployed = True
         return {"name": name, "version": version, "changed": True}
+
+
+def _reader_of_states(trigger: wire.Trigger) -> str:
+    """Return which field of a trigger makes it read states of runs; empty where none does."""
+    match trigger:
+        case WebhookTrigger(reply="after_completion"):
+            return "webhook_reply: after_completion"
+        case MqttTrigger(reply="after_completion"):
+            return "reply: after_completion"
+        case CronTrigger(cursor_job=job) if job:
+            return "cron_cursor_job_id"
+        case _:
+            return ""
 
 
 def _first_tick(trigger: wire.Trigger, before: LiveTrigger | None, now_us: int) -> int | None:
