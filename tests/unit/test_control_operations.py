@@ -16,6 +16,7 @@ from tests.support.control_plane_harness import (
     to,
 )
 from worker.fleet.control.policy import ClientRights, Policy
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 
 
@@ -187,6 +188,22 @@ def test_an_alert_shows_who_acknowledged_it_first(harness: ControlPlaneHarness) 
     assert (alert["acknowledged_by"], alert["acknowledged"] > alert["at"]) == ("alice", True)
     assert harness.failure("acknowledge", run_id="none").code == "unknown"
     assert [row["client"] for row in harness.order()["actions"]] == ["alice"]
+
+
+def test_the_record_of_who_did_what_is_deleted_with_the_orders(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fleet.control.retention.BATCH_SIZE", 2)
+    harness.restart(settings=Settings(retain_s=3600))
+    for number in range(5):
+        harness.call("pause", project=f"p{number}")
+    harness.pass_time(3000)
+    harness.call("pause", project="later")
+    assert len(harness.call("actions")) == 6
+    harness.pass_time(1800)
+    for _ in range(4):
+        harness.tick()
+    assert [row["subject"] for row in harness.call("actions")] == ["later"]
 
 
 def test_pages_follow_each_other(harness: ControlPlaneHarness) -> None:

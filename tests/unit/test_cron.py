@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from cronsim import CronSim
 from sqlalchemy import select
+from sqlalchemy.event import listen, remove
 
 from tests.support.control_plane_harness import (
     BEGAN,
@@ -236,6 +237,36 @@ def test_the_cursor_of_a_job_is_its_last_output(operator: ControlPlaneHarness) -
     pass_minutes(operator, 1)
     (second,) = worker.claim()
     assert bytes(second.input) == b'{"job":"b"}'
+
+
+def test_the_cursor_of_a_job_reads_one_output_of_many(operator: ControlPlaneHarness) -> None:
+    deploy(operator, cursor_job="b", overlap="allow")
+    for number in range(3):
+        pass_minutes(operator, 1)
+        worker = FakeWorker(operator)
+        (run,) = worker.claim()
+        worker.start(run.lease)
+        id = run.lease.run_id
+        worker.report(
+            run.lease,
+            event(id, 1, "step:start", job_id="b"),
+            event(id, 2, "step:complete", job_id="b", output_dataclip_id="b",
+                  output_dataclip={"number": number}),
+        )  # fmt: skip
+    outputs: list[str] = []
+    with operator.store.read() as connection:
+        engine = connection.engine
+
+    def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
+        if "clips.text" in statement:
+            outputs.append(statement)
+
+    listen(engine, "before_cursor_execute", note)
+    pass_minutes(operator, 1)
+    remove(engine, "before_cursor_execute", note)
+    (statement,) = outputs
+    assert "JOIN" not in statement, "the output of one step, by its key"
+    assert bytes(FakeWorker(operator).claim()[0].input) == b'{"number":2}'
 
 
 @pytest.mark.parametrize(

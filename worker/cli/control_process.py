@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -111,8 +112,14 @@ def _reload(plane: ControlPlane, options: ControlOptions, log: LeveledLogger) ->
     except WorkerError as error:
         log.warning("control.reload_failed", error=str(error)[:500])
         return
-    plane.reload(policy, registry)
-    log.info("control.reloaded", workflows=len(registry.workflows))
+
+    def finished(future: Future[None]) -> None:
+        if (error := future.exception()) is not None:
+            log.warning("control.reload_failed", error=str(error)[:500])
+        else:
+            log.info("control.reloaded", workflows=len(registry.workflows))
+
+    plane.reload(policy, registry).add_done_callback(finished)
 
 
 def migrate_store(url: str) -> int:
@@ -154,12 +161,24 @@ def build_control_plane(
     if options.cloudevents:
         encode = CloudEventEncoder(topics, f"/{topics.base}/control").encode
     plane = ControlPlane(
-        bus, processor, topics=topics, log=log, id=id, notifier=options.notifier, encode=encode
+        bus,
+        processor,
+        topics=topics,
+        log=log,
+        id=id,
+        notifier=options.notifier,
+        encode=encode,
+        surveys=options.metrics_listen is not None,
     )
     source_id = f"{topics.root}-triggers"
     add_trigger_services(
         plane,
-        lambda: MqttTopicSource(connection.address, id=source_id, log=log),
+        lambda: MqttTopicSource(
+            connection.address,
+            id=source_id,
+            log=log,
+            max_packet_bytes=connection.max_packet_bytes,
+        ),
         log,
         webhooks=options.webhooks,
     )

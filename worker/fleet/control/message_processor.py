@@ -33,13 +33,13 @@ from worker.fleet.control.placement import FreeSlots, Offer, decode_words
 from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.retained_check import Place
-from worker.fleet.control.retention import delete_ended_orders
+from worker.fleet.control.retention import delete_ended_orders, delete_old_actions
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
 from worker.fleet.control.store.transaction import Transaction
-from worker.fleet.control.triggers.cron import delete_old_ticks, fire_due
+from worker.fleet.control.triggers.cron import CronFiring, delete_old_ticks, fire_due
 from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
-from worker.fleet.control.triggers.deploying import DeploymentRules
+from worker.fleet.control.triggers.deploying import DeploymentRules, check_registry
 from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
 from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unique_orders import release_key
@@ -101,6 +101,7 @@ class MessageProcessor:
         self._settings = settings
         self._policy = policy or Policy()
         self._secrets = secrets_at_rest or InlineSecrets()
+        self._rules = rules
         self._requests = RequestHandler(self._policy, registry or WorkflowRegistry(), rules)
         self._parser = MessageParser(topics, settings.max_payload_bytes)
         self._token = token
@@ -120,9 +121,14 @@ class MessageProcessor:
         self._settings = replace(self._settings, max_message_bytes=max_bytes)
 
     def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
-        """Use another policy and other workflows from now on."""
+        """Use another policy and other workflows from now on; keep those before where that fails.
+
+        Raises :class:`UsageError` where a workflow of files is deployed too.
+        """
+        with self._store.read() as connection:
+            check_registry(connection, registry)
         self._policy = policy
-        self._requests = RequestHandler(policy, registry)
+        self._requests = RequestHandler(policy, registry, self._rules)
 
     # --- batches ----------------------------------------------------------------------------------
 
@@ -137,8 +143,7 @@ class MessageProcessor:
             raise
         except Exception as error:
             if len(messages) == 1:
-                text = f"{type(error).__name__}: {error}"[:500]
-                return Outgoing(refusals=[MessageRefused("defect", text, messages[0].topic)])
+                return Outgoing(refusals=[_defect(error, messages[0].topic)])
         # One by one, so that a message that triggers a defect does not block the others.
         results = Outgoing()
         for message in messages:
@@ -170,7 +175,7 @@ class MessageProcessor:
         if (late or self._store_was_away) and self._connected_since_us is not None:
             self._connected_since_us = now_us
             self._leases_restart = True
-        outgoing = self._in_store(lambda: self._tick(now_us, now_us - since_last))
+        outgoing = self._tick_in_store(now_us, now_us - since_last)
         self._store_was_away = self._leases_restart = False
         return outgoing
 
@@ -181,13 +186,51 @@ class MessageProcessor:
 
         Raises :class:`StoreUnavailable`; the batch can be repeated then.
         """
+        try:
+            return self._fire_batch(items, now_us)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(items) == 1:
+                return self._fire_defective(items[0], error, now_us)
+        # One by one: the broker sends a message again that ends this process, for ever.
+        results, outgoing = list[Fired](), Outgoing()
+        for item in items:
+            fired, published = self.fire([item], now_us)
+            results += fired
+            outgoing.extend(published)
+        return results, outgoing
+
+    def _fire_defective(
+        self, item: Firing | DeadLetter, error: Exception, now_us: int
+    ) -> tuple[list[Fired], Outgoing]:
+        """Store what triggers a defect as a dead letter."""
+        refusal = _defect(error, item.topic)
+        if isinstance(item, DeadLetter):
+            fired = Fired(failure=refusal.kind, message=refusal.message)
+            return [fired], Outgoing(refusals=[refusal])
+        letter = DeadLetter(
+            trigger=item.trigger,
+            reason=refusal.kind,
+            message=refusal.message,
+            topic=item.topic,
+            payload=item.payload,
+        )
+        results, outgoing = self.fire([letter], now_us)
+        outgoing.refusals.append(refusal)
+        return results, outgoing
+
+    def _fire_batch(
+        self, items: Sequence[Firing | DeadLetter], now_us: int
+    ) -> tuple[list[Fired], Outgoing]:
         results: list[Fired] = []
 
         def in_transaction() -> Outgoing:
             with self._store.transaction() as transaction:
                 uow = self._unit_of_work(transaction, now_us)
                 results[:] = fire(uow, self._requests, items, self._token)
-                self._assign_runs(uow)
+                if any(isinstance(item, Firing) for item in items):
+                    self._assign_runs(uow)
             return self._committed(uow)
 
         outgoing = self._in_store(in_transaction)
@@ -216,7 +259,19 @@ class MessageProcessor:
             self._pending_claims.clear()
             raise
 
-    def _tick(self, now_us: int, last_us: int) -> Outgoing:
+    def _tick_in_store(self, now_us: int, last_us: int) -> Outgoing:
+        firing = CronFiring()
+        while True:
+            try:
+                return self._in_store(lambda: self._tick(now_us, last_us, firing))
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                # Once more, without the trigger whose ticks trigger a defect.
+                if not firing.exclude(error):
+                    raise
+
+    def _tick(self, now_us: int, last_us: int, firing: CronFiring) -> Outgoing:
         with self._store.transaction() as transaction:
             uow = self._unit_of_work(transaction, now_us)
             if self._leases_restart:
@@ -232,7 +287,7 @@ class MessageProcessor:
             self._follow_up(uow)
             self._write_checkpoint(uow)
             self._apply_retention(uow)
-            fire_due(uow, self._requests, self._requests.cancel_order, self._token)
+            fire_due(uow, self._requests, self._requests.cancel_order, self._token, firing)
             self._clean_up_triggers(uow)
             self._assign_runs(uow)
         return self._committed(uow)
@@ -400,8 +455,13 @@ class MessageProcessor:
             return
         forget_chunks(uow)
         # Until nothing is left, each tick deletes a part: one large transaction would block.
-        if not retain_us or not delete_ended_orders(uow.transaction, uow.now_us - retain_us):
-            self._last_retention_us = uow.now_us
+        before = uow.now_us - retain_us
+        if retain_us and (
+            delete_ended_orders(uow.transaction, before)
+            or delete_old_actions(uow.transaction, before)
+        ):
+            return
+        self._last_retention_us = uow.now_us
 
     def _clean_up_triggers(self, uow: UnitOfWork) -> None:
         self._last_cleaning_us = min(self._last_cleaning_us, uow.now_us)
@@ -495,6 +555,10 @@ def _replies(reply: wire.Reply, max_bytes: int) -> Iterable[wire.Reply]:
     if len(wire.encode(reply)) <= max_bytes:
         return [reply]
     return [wire.Reply(chunk=chunk) for chunk in chunks_of(bytes(reply.ok), max_bytes)]
+
+
+def _defect(error: Exception, topic: str) -> MessageRefused:
+    return MessageRefused("defect", f"{type(error).__name__}: {error}"[:500], topic)
 
 
 def _failure(code: str, message: str) -> wire.Reply:

@@ -1,4 +1,4 @@
-"""Retention: deletes orders that ended long ago, with all rows of their runs."""
+"""Retention: deletes orders that ended long ago, with all rows of their runs, and old actions."""
 
 from __future__ import annotations
 
@@ -44,3 +44,11 @@ def delete_ended_orders(transaction: Transaction, before: int) -> int:
     used = union(select(orders.plan), select(runs.plan).where(runs.plan.is_not(None)))
     connection.execute(delete(tables.PLANS).where(tables.PLANS.c.id.not_in(used)))
     return len(order_ids)
+
+
+def delete_old_actions(transaction: Transaction, before: int) -> int:
+    """Delete up to ``BATCH_SIZE`` actions that were taken before a time; return the number."""
+    actions = tables.ACTIONS.c
+    old = select(actions.id).where(actions.at < before).order_by(actions.at).limit(BATCH_SIZE)
+    deleted = delete(tables.ACTIONS).where(actions.id.in_(old.scalar_subquery()))
+    return transaction.connection.execute(deleted).rowcount

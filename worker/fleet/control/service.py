@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -30,6 +30,7 @@ from worker.fleet.control.triggers.results import (
     DueReply,
     OrderResult,
     due_replies,
+    expects_replies,
     results_of,
 )
 from worker.fleet.control.triggers.signals import Signal
@@ -77,7 +78,8 @@ def _store_pause_s(failures: int) -> float:
 class ControlPlane:
     """A service that runs a processor on a bus.
 
-    ``encode`` transforms each message before it is published (CloudEvents).
+    ``encode`` transforms each message before it is published (CloudEvents). ``surveys``: count the
+    queue and the workers now and then, for metrics.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class ControlPlane:
         id: str = "",
         notifier: AlertNotifier = AlertNotifier(),
         encode: Callable[[Message], Message] = lambda message: message,
+        surveys: bool = False,
     ) -> None:
         self._bus = bus
         self._processor = processor
@@ -97,6 +100,7 @@ class ControlPlane:
         self._log = log
         self._id = id or incarnation()
         self._encode = encode
+        self._surveys = surveys
         self._alerts = AlertDispatcher(notifier, self._publish_alert, self._record_delivery, log)
         self._clock = PlaneClock(processor.store_time_us)
         self._retained = RetainedCheck()
@@ -148,10 +152,13 @@ class ControlPlane:
             return f"the database has not answered for {waited_s:.0f} s"
         return "" if self.connected.is_set() else "not connected to the broker"
 
-    def reload(self, policy: Policy, registry: WorkflowRegistry) -> None:
-        """Use another policy and other workflows, from the next batch on."""
+    def reload(self, policy: Policy, registry: WorkflowRegistry) -> Future[None]:
+        """Use another policy and other workflows, from the next batch on.
+
+        The result is an error where those before are kept.
+        """
         # On the thread of the processor, so that no batch sees a part of the change.
-        self._thread.submit(self._processor.reload, policy, registry)
+        return self._thread.submit(self._processor.reload, policy, registry)
 
     def add_service(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Add a service that runs as long as the control plane does."""
@@ -184,6 +191,10 @@ class ControlPlane:
     async def due_replies(self) -> list[DueReply]:
         """List replies to send."""
         return await self._read(due_replies)
+
+    async def expects_replies(self) -> bool:
+        """Return True while a trigger or an order has a reply to send after the end of a run."""
+        return await self._read(expects_replies)
 
     async def mark_replied(self, order_ids: Sequence[str]) -> None:
         await self._on_thread(lambda: self._processor.mark_replied(order_ids))
@@ -233,7 +244,7 @@ class ControlPlane:
                     self._publish(await self._on_thread(self._tick))
                     await self._publish_forgotten()
                     next_tick = monotonic_s() + TICK_S
-                if monotonic_s() >= next_survey:
+                if self._surveys and monotonic_s() >= next_survey:
                     self.measured.survey = await self._on_thread(self._survey)
                     next_survey = monotonic_s() + SURVEY_INTERVAL_S
                 pause_s = min(MAX_PAUSE_S, PAUSE_PER_MESSAGE_S * len(arrivals))

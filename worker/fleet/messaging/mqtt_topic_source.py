@@ -37,10 +37,21 @@ _ONLY_NEW, _NEVER = 1, 2
 
 
 class MqttTopicSource:
-    """A source of messages from a broker; ``id`` is the client id, which names the session."""
+    """A source of messages from a broker; ``id`` is the client id, which names the session.
 
-    def __init__(self, address: Address, *, id: str, log: LeveledLogger) -> None:
+    Packets that are larger than ``max_packet_bytes`` are not received.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        id: str,
+        log: LeveledLogger,
+        max_packet_bytes: int = MAX_PACKET_BYTES,
+    ) -> None:
         self._address = address
+        self._max_packet_bytes = max_packet_bytes
         self._id = id
         self._log = log
         self._context = address.context()
@@ -48,6 +59,8 @@ class MqttTopicSource:
         self._wanted: dict[str, Subscription] = {}
         self._active: dict[str, Subscription] = {}
         self._stale: set[str] = set()
+        # The filters that this connection has unsubscribed from: once is enough.
+        self._ended: set[str] = set()
         self._changed = asyncio.Event()
         self._client: aiomqtt.Client | None = None
         self._connection = 0
@@ -115,7 +128,7 @@ class MqttTopicSource:
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         connect.SessionExpiryInterval = SESSION_S
         connect.ReceiveMaximum = MAX_UNACKNOWLEDGED
-        connect.MaximumPacketSize = MAX_PACKET_BYTES
+        connect.MaximumPacketSize = self._max_packet_bytes
         client = aiomqtt.Client(
             self._address.host,
             self._address.port,
@@ -146,7 +159,7 @@ class MqttTopicSource:
             self._inbox.put(message)
 
     async def _serve(self, client: aiomqtt.Client) -> None:
-        self._active = {}
+        self._active, self._ended = {}, set()
         await self._update(client)
         self._log.info("topics.connected", subscriptions=len(self._active))
         updates = asyncio.create_task(self._follow_changes(client))
@@ -166,9 +179,10 @@ class MqttTopicSource:
     async def _update(self, client: aiomqtt.Client) -> None:
         self._changed.clear()
         wanted = dict(self._wanted)
-        for filter in (self._active.keys() | self._stale) - wanted.keys():
+        self._ended -= wanted.keys()
+        for filter in (self._active.keys() | self._stale) - wanted.keys() - self._ended:
             await client.unsubscribe(filter)
-        self._stale.clear()
+            self._ended.add(filter)
         for filter, subscription in wanted.items():
             if self._active.get(filter) != subscription:
                 handling = _ONLY_NEW if subscription.retained else _NEVER

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+from worker.fleet.messaging.bus import MAX_BATCH_BYTES
+
 MAX_UNACKNOWLEDGED = 512
 """Messages that the broker sends before it waits for acknowledgements."""
 # Messages with QoS 0 are not acknowledged, so nothing else bounds them.
-MAX_WAITING = 20_000
+MAX_WAITING, MAX_WAITING_BYTES = 20_000, 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,12 @@ class TopicMessage:
     reply_to: str = ""
     correlation: bytes = b""
     packet: tuple[int, int] = (0, 0)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of what the message holds."""
+        properties = sum(len(name) + len(value) for name, value in self.properties.items())
+        return len(self.payload) + properties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +69,42 @@ class TopicSource(Protocol):
 
 
 class TopicInbox:
-    """A queue of messages. Those above ``MAX_WAITING`` are dropped and counted."""
+    """A queue of messages.
+
+    Those with QoS 0 above ``MAX_WAITING``, or ``MAX_WAITING_BYTES`` in total, are dropped and
+    counted.
+    """
 
     def __init__(self) -> None:
         self._messages: deque[TopicMessage] = deque()
+        self._waiting_bytes = 0
         self._not_empty = asyncio.Event()
         self.dropped = 0
 
     def put(self, message: TopicMessage) -> None:
-        if message.qos == 0 and len(self._messages) >= MAX_WAITING:
+        if message.qos == 0 and self._full(message.size_bytes):
             self.dropped += 1
             return
         self._messages.append(message)
+        self._waiting_bytes += message.size_bytes
         self._not_empty.set()
+
+    def _full(self, size_bytes: int) -> bool:
+        waiting_bytes = self._waiting_bytes + size_bytes
+        full = len(self._messages) >= MAX_WAITING or waiting_bytes > MAX_WAITING_BYTES
+        # An empty queue takes one message of any size: else it could never be delivered.
+        return full and bool(self._messages)
 
     def forget_unacknowledged(self) -> None:
         """Drop what the broker sends again."""
         self._messages = deque(message for message in self._messages if message.qos == 0)
+        self._waiting_bytes = sum(message.size_bytes for message in self._messages)
 
-    async def take(self, wait_s: float, most: int = MAX_UNACKNOWLEDGED) -> list[TopicMessage]:
-        """Wait up to ``wait_s`` seconds for messages. Return up to ``most``."""
+    async def take(self, wait_s: float) -> list[TopicMessage]:
+        """Wait up to ``wait_s`` seconds for messages.
+
+        Return up to ``MAX_UNACKNOWLEDGED``, and of large ones fewer.
+        """
         if not self._messages:
             self._not_empty.clear()
             try:
@@ -88,4 +112,15 @@ class TopicInbox:
                     await self._not_empty.wait()
             except TimeoutError:
                 return []
-        return [self._messages.popleft() for _ in range(min(len(self._messages), most))]
+        taken = [self._messages.popleft()]
+        taken_bytes = taken[0].size_bytes
+        # Their orders share a transaction, which has all of them in memory once more.
+        while (
+            self._messages
+            and len(taken) < MAX_UNACKNOWLEDGED
+            and taken_bytes + self._messages[0].size_bytes <= MAX_BATCH_BYTES
+        ):
+            taken.append(self._messages.popleft())
+            taken_bytes += taken[-1].size_bytes
+        self._waiting_bytes -= taken_bytes
+        return taken

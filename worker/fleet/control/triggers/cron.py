@@ -7,6 +7,7 @@ unique. So several control planes, restarts and repeated transactions fire a tic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from worker.fleet.control.store import deployments as rows
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.triggers.cron_schedule import due_ticks
+from worker.fleet.control.triggers.dead_letters import DeadLetter, store_dead_letter
 from worker.fleet.control.triggers.firing import Firing, OrderMaker, fire
 from worker.fleet.control.unit_of_work import UnitOfWork
 from worker.fleet.messaging.trigger_messages import CronTrigger
@@ -42,12 +44,40 @@ _WAITING = (
 Cancel = Callable[[UnitOfWork, str], None]
 
 
-def fire_due(uow: UnitOfWork, orders: OrderMaker, cancel: Cancel, token: Callable[[], str]) -> None:
+@dataclass(slots=True)
+class CronFiring:
+    """The triggers that fire in a transaction, which is repeated where one triggers a defect.
+
+    ``trigger_id`` is the one that is firing; ``defects`` are those whose ticks have failed, each
+    with its error.
+    """
+
+    trigger_id: str = ""
+    defects: dict[str, str] = field(default_factory=dict)
+
+    def exclude(self, error: Exception) -> bool:
+        """Record the failure of the trigger that is firing. Return False where none is new."""
+        trigger_id, self.trigger_id = self.trigger_id, ""
+        if not trigger_id or trigger_id in self.defects:
+            return False
+        self.defects[trigger_id] = f"{type(error).__name__}: {error}"[:500]
+        return True
+
+
+def fire_due(
+    uow: UnitOfWork,
+    orders: OrderMaker,
+    cancel: Cancel,
+    token: Callable[[], str],
+    firing: CronFiring,
+) -> None:
     """Fire the ticks that are due. ``cancel`` ends the last run of an order."""
     connection = uow.transaction.connection
-    _fire_queued(uow, orders, token)
+    _fire_queued(uow, orders, token, firing)
     if not (triggers := rows.due_cron_triggers(connection, uow.now_us, MAX_TRIGGERS)):
         return
+    # Before the first one fires: what else this transaction writes is not its defect.
+    uow.transaction.flush()
     pauses = read_pauses(connection)
     for trigger in triggers:
         # Its tick stays due: what happens to it after the pause is for the trigger's catch_up.
@@ -55,13 +85,19 @@ def fire_due(uow: UnitOfWork, orders: OrderMaker, cancel: Cancel, token: Callabl
             continue
         definition = trigger.definition
         assert isinstance(definition, CronTrigger)
+        firing.trigger_id = trigger.id
         due = due_ticks(definition, trigger.next_tick or 0, uow.now_us)
         for tick in due.fire:
-            if _reserve(uow, trigger.id, tick):
+            if not _reserve(uow, trigger.id, tick):
+                continue
+            if error := firing.defects.get(trigger.id):
+                _fail(uow, trigger, tick, error, token)
+            else:
                 _fire_tick(uow, orders, trigger, tick, cancel, token)
         if due.missed:
             uow.outgoing.triggered["missed"] += 1
         rows.set_next_tick(connection, trigger.id, due.next_us)
+    firing.trigger_id = ""
 
 
 def delete_old_ticks(uow: UnitOfWork) -> None:
@@ -111,18 +147,33 @@ def _make_order(
     _record(uow, trigger.id, tick, outcome, result.order_id or None)
 
 
-def _fire_queued(uow: UnitOfWork, orders: OrderMaker, token: Callable[[], str]) -> None:
+def _fail(
+    uow: UnitOfWork, trigger: LiveTrigger, tick: int, error: str, token: Callable[[], str]
+) -> None:
+    letter = DeadLetter(trigger=trigger, reason="defect", message=error, topic="cron", payload=b"")
+    store_dead_letter(uow, letter, token())
+    _record(uow, trigger.id, tick, "failed")
+
+
+def _fire_queued(
+    uow: UnitOfWork, orders: OrderMaker, token: Callable[[], str], firing: CronFiring
+) -> None:
     """Fire the oldest waiting tick of each trigger whose order before it has ended."""
     waiting = set(uow.transaction.connection.execute(_WAITING).scalars())
     if not waiting:
         return
+    uow.transaction.flush()
     for trigger in rows.locked_triggers(uow.transaction.connection, waiting):
+        firing.trigger_id = trigger.id
         ticks = _queued(uow, trigger.id)
         if not trigger.live:
             for tick in ticks:
                 _record(uow, trigger.id, tick, "skipped")
+        elif ticks and (error := firing.defects.get(trigger.id)):
+            _fail(uow, trigger, ticks[0], error, token)
         elif ticks and not _unfinished(uow, trigger.id):
             _make_order(uow, orders, trigger, ticks[0], token)
+    firing.trigger_id = ""
 
 
 def _queued(uow: UnitOfWork, trigger_id: str) -> Sequence[int]:
@@ -199,22 +250,23 @@ class _Completed(msgspec.Struct, frozen=True):
 
 def _last_output(uow: UnitOfWork, trigger: LiveTrigger, job: str) -> str | None:
     """Read the last output of a job that succeeded, whatever became of its run."""
-    events, clips = tables.EVENTS.c, tables.DATACLIPS.c
+    events = tables.EVENTS.c
+    # Without the outputs: a thousand of them could be gigabytes.
     steps = (
-        select(events.body, clips.text)
+        select(events.body, events.run_id, events.clip)
         .select_from(_RUNS)
         .join(tables.EVENTS, (events.run_id == _RUNS.c.id) & (events.attempt == _RUNS.c.attempt))
-        .join(tables.DATACLIPS, (clips.owner == events.run_id) & (clips.id == events.clip))
         .where(
             _RUNS.c.project == trigger.project,
             _RUNS.c.workflow == trigger.workflow,
             events.type == "step:complete",
+            events.clip.is_not(None),
         )
         .order_by(_RUNS.c.created.desc(), events.seq.desc())
         .limit(1000)
     )
-    for row in uow.transaction.connection.execute(steps):
+    for row in uow.transaction.connection.execute(steps).all():
         completed = msgspec.json.decode(row.body, type=_Completed)
         if completed.job_id == job and completed.reason == "success":
-            return str(row.text)
+            return uow.transaction.dataclip(row.run_id, row.clip)
     return None

@@ -23,8 +23,8 @@ MAX_DEAD_LETTERS = 10_000
 class DeadLetter:
     """A message of which no order can be made.
 
-    ``reason``: not_json, not_text, too_large, too_deep, no_key, filter_failed, or the code of the
-    failure of an order.
+    ``reason``: not_json, not_text, too_large, too_deep, no_key, filter_failed, defect, or the code
+    of the failure of an order.
     """
 
     trigger: LiveTrigger

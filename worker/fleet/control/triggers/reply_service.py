@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,12 +14,17 @@ from worker.sinks.log import LeveledLogger
 
 # Also without a sign: another control plane may have processed the end of the run.
 POLL_S = 1.0
+# While nothing can have a reply, unless this control plane gets such a trigger.
+IDLE_POLL_S = 5.0
 
 
 class ReplyHost(Protocol):
     """The part of a control plane that sends replies."""
 
     order_ended: Signal
+    triggers_changed: Signal
+
+    async def expects_replies(self) -> bool: ...
 
     async def due_replies(self) -> list[DueReply]: ...
 
@@ -35,21 +41,21 @@ class ReplyService:
     def __init__(self, host: ReplyHost, log: LeveledLogger) -> None:
         self._host = host
         self._ended = host.order_ended.listen()
+        self._changed = host.triggers_changed.listen()
         self._log = log
 
     async def run(self) -> None:
         """Send replies until cancelled."""
         while True:
+            # Most fleets have no such trigger: the end of each order need not cost them queries.
+            if not await self._host.expects_replies():
+                await _wait(self._changed, IDLE_POLL_S)
+                continue
             if await self._host.holds_topic_lock():
                 replies = await self._host.due_replies()
                 if replies and await self._send(replies):
                     continue
-            try:
-                async with asyncio.timeout(POLL_S):
-                    await self._ended.wait()
-            except TimeoutError:
-                pass
-            self._ended.clear()
+            await _wait(self._ended, POLL_S)
 
     async def _send(self, replies: Sequence[DueReply]) -> bool:
         """Publish replies. Return False where the broker is away."""
@@ -69,3 +75,11 @@ class ReplyService:
         if sent:
             await self._host.mark_replied(sent)
         return len(sent) == len(replies)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for an event, up to a time, and clear it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    event.clear()

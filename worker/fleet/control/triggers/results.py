@@ -10,7 +10,8 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, select, update
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.control.store import tables
+from worker.fleet.control.store import deployments, tables
+from worker.fleet.messaging.trigger_messages import MqttTrigger
 
 MAX_REPLIES = 100
 # What a message of MQTT may well hold; a larger state is fetched by its run.
@@ -118,6 +119,16 @@ def due_replies(connection: Connection) -> list[DueReply]:
         for row in rows
         if row["order_id"] in results
     ]
+
+
+def expects_replies(connection: Connection) -> bool:
+    """Return True while a live trigger or an order has a reply to send after the end of a run."""
+    due = select(_FIRINGS.c.order_id).where(_FIRINGS.c.reply_due).limit(1)
+    return connection.execute(due).first() is not None or any(
+        isinstance(trigger.definition, MqttTrigger)
+        and trigger.definition.reply == "after_completion"
+        for trigger in deployments.live_triggers(connection, ("mqtt",))
+    )
 
 
 def mark_replied(connection: Connection, order_ids: Sequence[str]) -> None:

@@ -47,6 +47,9 @@ def order_for(trigger: LiveTrigger, message: TopicMessage) -> Firing | DeadLette
         return _firing(trigger, definition, message)
     except _Refused as refusal:
         return dead_letter(trigger, message, refusal.reason, str(refusal))
+    except Exception as error:
+        # The broker sends a message again that ends this process, for ever.
+        return dead_letter(trigger, message, "defect", f"{type(error).__name__}: {error}")
 
 
 def dead_letter(trigger: LiveTrigger, message: TopicMessage, reason: str, text: str) -> DeadLetter:

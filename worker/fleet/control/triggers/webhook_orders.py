@@ -110,6 +110,9 @@ def accepted(fired: Fired) -> CallResponse:
         return failure(429, "too_many_requests", fired.rejected, **ids)
     if fired.failure == "disabled":
         return failure(403, "trigger_disabled", "the trigger is disabled")
+    if fired.failure == "defect":
+        # Its text is for the operator: it can hold anything.
+        return failure(500, "defect", "the order could not be made")
     if fired.failure:
         return failure(422, fired.failure, fired.message)
     return _json(200, ids, ids)

@@ -1,0 +1,176 @@
+"""Defects: one message, call or tick that nobody expected does not end the control plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from tests.support.control_plane_harness import ControlPlaneHarness, plan, rows
+from worker.fleet.control.policy import Policy
+from worker.fleet.control.store import deployments, tables
+from worker.fleet.control.store.deployments import LiveTrigger
+from worker.fleet.control.store.store import Store, StoreUnavailable
+from worker.fleet.control.triggers import topic_orders
+from worker.fleet.control.triggers.dead_letters import DeadLetter
+from worker.fleet.control.triggers.firing import Firing
+from worker.fleet.control.triggers.topic_orders import order_for
+from worker.fleet.control.triggers.webhook_orders import accepted
+from worker.fleet.messaging.topic_source import TopicMessage
+
+TOPIC = {"type": "mqtt", "name": "messages", "start": "a", "topic": "clinic/+"}
+EVERY_MINUTE = {"type": "cron", "start": "a", "expression": "* * * * *"}
+
+
+@pytest.fixture
+def operator(store: Store) -> ControlPlaneHarness:
+    return ControlPlaneHarness(store, policy=Policy(allows_everything=True))
+
+
+def deploy(harness: ControlPlaneHarness, name: str, *triggers: dict[str, Any]) -> None:
+    harness.call("deploy", workflows=[{"plan": plan(name), "triggers": list(triggers)}])
+
+
+def live(harness: ControlPlaneHarness) -> LiveTrigger:
+    (trigger,) = harness.processor.read(
+        lambda connection: deployments.live_triggers(connection, ("mqtt",))
+    )
+    return trigger
+
+
+def messages(harness: ControlPlaneHarness, *contents: bytes) -> list[Firing | DeadLetter]:
+    trigger = live(harness)
+    items = [order_for(trigger, TopicMessage(topic="clinic/a", payload=each)) for each in contents]
+    return [item for item in items if item is not None]
+
+
+def break_orders(
+    harness: ControlPlaneHarness, of: str, error: type[Exception] = ZeroDivisionError
+) -> None:
+    """Let the orders fail whose input or workflow contains a text."""
+    requests: Any = harness.processor._requests
+    create = requests.create
+
+    def create_or_fail(uow: Any, request: Any, workflow: Any) -> Any:
+        if of in f"{bytes(request.input)!r}{request.workflow}":
+            raise error("a text that no stranger may see")
+        return create(uow, request, workflow)
+
+    requests.create = create_or_fail
+
+
+def letters(harness: ControlPlaneHarness) -> list[tuple[str, str]]:
+    stored = harness.call("dead_letters")
+    return sorted((letter["workflow"], letter["reason"]) for letter in stored)
+
+
+def test_a_message_with_a_defect_becomes_a_dead_letter_and_the_others_become_orders(
+    operator: ControlPlaneHarness,
+) -> None:
+    deploy(operator, "intake", TOPIC)
+    break_orders(operator, "bad")
+    items = messages(operator, b'"good"', b'"bad"', b"no json", b'"fine"')
+    fired, outgoing = operator.processor.fire(items, operator.now)
+    assert [result.failure for result in fired] == ["", "defect", "not_json", ""]
+    assert len(operator.call("orders", workflow="intake")) == 2
+    assert letters(operator) == [("intake", "defect"), ("intake", "not_json")]
+    assert outgoing.triggered == {"fired": 2, "dead_letter": 2}
+    assert [refusal.kind for refusal in outgoing.refusals] == ["defect"], "for the log"
+    response = accepted(fired[1])
+    assert response.code == 500 and b"stranger" not in response.body
+
+
+def test_a_dead_letter_that_cannot_be_stored_is_dropped(
+    operator: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(operator, "intake", TOPIC)
+    items = messages(operator, b"no json")
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("worker.fleet.control.triggers.firing.store_dead_letter", fail)
+    fired, outgoing = operator.processor.fire(items, operator.now)
+    assert [result.failure for result in fired] == ["defect"]
+    assert [refusal.kind for refusal in outgoing.refusals] == ["defect"]
+
+
+def test_a_database_that_is_away_is_no_defect(operator: ControlPlaneHarness) -> None:
+    deploy(operator, "intake", TOPIC, {**EVERY_MINUTE, "name": "t"})
+    break_orders(operator, "", StoreUnavailable)
+    with pytest.raises(StoreUnavailable):
+        operator.processor.fire(messages(operator, b"1"), operator.now)
+    operator.pass_time(60)
+    with pytest.raises(StoreUnavailable):
+        operator.tick()
+    operator.restart()
+    operator.tick()
+    assert letters(operator) == [] and len(operator.call("orders", workflow="intake")) == 1
+
+
+def test_a_message_that_cannot_be_read_for_a_defect_becomes_a_dead_letter(
+    operator: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    deploy(operator, "intake", TOPIC)
+    monkeypatch.setattr(topic_orders, "nests_deeper", fail)
+    (letter,) = messages(operator, b"{}")
+    assert isinstance(letter, DeadLetter) and letter.reason == "defect"
+
+
+def ticks(harness: ControlPlaneHarness) -> dict[str, list[str]]:
+    """Return the outcomes of the ticks of each workflow."""
+    with harness.store.read() as connection:
+        workflows = {row["id"]: row["workflow"] for row in rows(connection, tables.TRIGGERS)}
+        by_time = select(tables.TRIGGER_TICKS).order_by(tables.TRIGGER_TICKS.c.tick)
+        outcomes: dict[str, list[str]] = {}
+        for row in connection.execute(by_time):
+            outcomes.setdefault(workflows[row.trigger_id], []).append(row.outcome)
+    return outcomes
+
+
+def test_a_tick_with_a_defect_fails_and_the_others_fire(operator: ControlPlaneHarness) -> None:
+    for name in ("first", "broken", "last"):
+        deploy(operator, name, {**EVERY_MINUTE, "name": "t"})
+    break_orders(operator, "broken")
+    operator.pass_time(60)
+    operator.tick()
+    operator.tick()
+    assert ticks(operator) == {"first": ["fired"], "broken": ["failed"], "last": ["fired"]}
+    assert letters(operator) == [("broken", "defect")]
+    operator.start()
+    operator.pass_time(60)
+    operator.tick()
+    assert ticks(operator)["broken"] == ["failed", "fired"]
+
+
+def test_a_queued_tick_with_a_defect_fails(operator: ControlPlaneHarness) -> None:
+    deploy(operator, "flow-q", {**EVERY_MINUTE, "name": "t", "overlap": "queue"})
+    for _ in range(2):
+        operator.pass_time(60)
+        operator.tick()
+    assert ticks(operator) == {"flow-q": ["fired", "queued"]}
+    break_orders(operator, "flow-q")
+    (order,) = operator.call("orders", workflow="flow-q")
+    operator.call("cancel", id=order["last_run"])
+    operator.tick()
+    assert ticks(operator) == {"flow-q": ["fired", "failed"]}
+
+
+def test_a_defect_outside_of_the_ticks_is_not_theirs(
+    operator: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    deploy(operator, "intake", {**EVERY_MINUTE, "name": "t"})
+    operator.pass_time(60)
+    with monkeypatch.context() as broken:
+        broken.setattr("worker.fleet.control.message_processor.reject_late_runs", fail)
+        with pytest.raises(ZeroDivisionError):
+            operator.tick()
+    operator.tick()
+    assert ticks(operator) == {"intake": ["fired"]}
