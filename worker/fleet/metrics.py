@@ -19,6 +19,7 @@ from typing import Any
 
 from worker.errors import MachineError, UsageError
 from worker.fleet.histogram import Histogram
+from worker.util.listening import listen
 
 # A scraper sends its request at once; whoever does not is disconnected.
 REQUEST_TIMEOUT_S = 5.0
@@ -95,9 +96,7 @@ def serve_metrics(
     host, port = _parse_address(address)
     render = _renderer(metrics, problem, stalled)
     try:
-        listening = socket.create_server(
-            (host.strip("[]"), port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
+        listening = listen(host, port)
     except OSError as error:
         raise MachineError(f"cannot listen on {address}: {error.strerror}") from error
     server = _MetricsServer(listening, render)

@@ -13,6 +13,7 @@ import uvicorn
 from worker.errors import MachineError
 from worker.fleet.client import Client
 from worker.fleet.http_connection import Connection
+from worker.util.listening import listen
 from worker.view.dashboard.app import application
 from worker.view.dashboard.hosts import AllowedHosts
 from worker.view.dashboard.hub import Hub
@@ -22,9 +23,8 @@ from worker.view.dashboard.sessions import SessionStore
 
 def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
     """Bind a socket. Raises :class:`MachineError` where the address is in use."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family)
+        return listen(host, port)
     except OSError as error:
         reason = error.strerror or error
         text = f"cannot listen on {host}:{port}: {reason} (choose another {option})"

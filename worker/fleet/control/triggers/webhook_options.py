@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from worker.errors import MachineError, UsageError
 from worker.fleet.control.triggers.webhook_auth import AuthMethod
+from worker.util.listening import listen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,8 @@ class WebhookOptions:
 
     def bind(self) -> socket.socket:
         """Bind a socket. Raises :class:`MachineError` where the address is in use."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         try:
-            return socket.create_server((self.host, self.port), family=family, backlog=1024)
+            return listen(self.host, self.port, backlog=1024)
         except OSError as error:
             text = f"cannot listen on {self.host}:{self.port}: {error.strerror or error}"
             raise MachineError(text) from error
