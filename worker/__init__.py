@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from worker.core.scripted import Script, ScriptedStep
     from worker.core.status import Reason, Status
     from worker.errors import LoadError, MachineError, PlanError, UsageError, WorkerError
-    from worker.fleet.client import Client, ControlError, Gap, NoAnswer, Notification
+    from worker.fleet.client import Client
     from worker.fleet.connect import connect
     from worker.fleet.control.alerts import AlertNotifier
     from worker.fleet.control.policy import (
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         read_policy,
     )
     from worker.fleet.control.unit_of_work import Settings
+    from worker.fleet.control_errors import ControlError, NoAnswer
     from worker.fleet.local_fleet import local_fleet
     from worker.fleet.messaging.messages import (
         Alert,
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
         RunQuery,
         RunState,
     )
+    from worker.fleet.notifications import Gap, Notification
+    from worker.fleet.reply_objects import ListedWorker, Order, ReplyObject, Run, RunStep
     from worker.fleet.worker.run_executor import Allowance
     from worker.runner.pool import Pool, run, run_async
     from worker.runner.prepare import Options
@@ -109,14 +112,14 @@ _MODULES = {
     "ClientRights": "worker.fleet.control.policy",
     "ClockKind": "worker.sandbox.clock",
     "Collections": "worker.adaptors.collections.settings",
-    "ControlError": "worker.fleet.client",
+    "ControlError": "worker.fleet.control_errors",
     "CredentialUse": "worker.fleet.control.policy",
     "Dataclip": "worker.core.events",
     "Edge": "worker.workflow.model",
     "EdgeKind": "worker.workflow.model",
     "Event": "worker.core.events",
     "EventLines": "worker.sinks.journal",
-    "Gap": "worker.fleet.client",
+    "Gap": "worker.fleet.notifications",
     "Host": "worker.sandbox.parent.host",
     "HostCall": "worker.sandbox.parent.host",
     "HostPattern": "worker.adaptors.http.allowlist",
@@ -127,13 +130,15 @@ _MODULES = {
     "Language": "worker.workflow.model",
     "LeveledLogger": "worker.sinks.log",
     "Limits": "worker.sandbox.limits",
+    "ListedWorker": "worker.fleet.reply_objects",
     "LiveTree": "worker.sinks.terminal",
     "LoadError": "worker.errors",
     "LoadWarning": "worker.workflow.model",
     "LogSink": "worker.sinks.log",
-    "NoAnswer": "worker.fleet.client",
-    "Notification": "worker.fleet.client",
+    "NoAnswer": "worker.fleet.control_errors",
+    "Notification": "worker.fleet.notifications",
     "Options": "worker.runner.prepare",
+    "Order": "worker.fleet.reply_objects",
     "OrderQuery": "worker.fleet.messaging.messages",
     "OrderRetry": "worker.workflow.order_retry",
     "OrderState": "worker.fleet.messaging.messages",
@@ -146,13 +151,16 @@ _MODULES = {
     "ProjectLimits": "worker.fleet.control.policy",
     "RateLimit": "worker.fleet.control.policy",
     "Reason": "worker.core.status",
+    "ReplyObject": "worker.fleet.reply_objects",
     "Result": "worker.runner.result",
+    "Run": "worker.fleet.reply_objects",
     "RunComplete": "worker.core.events",
     "RunEvents": "worker.fleet.messaging.messages",
     "RunLog": "worker.core.events",
     "RunOptions": "worker.fleet.messaging.messages",
     "RunQuery": "worker.fleet.messaging.messages",
     "RunStart": "worker.core.events",
+    "RunStep": "worker.fleet.reply_objects",
     "RunState": "worker.fleet.messaging.messages",
     "RunTraffic": "worker.sandbox.parent.host",
     "Script": "worker.core.scripted",
@@ -212,6 +220,7 @@ __all__ = [
     "Language",
     "LeveledLogger",
     "Limits",
+    "ListedWorker",
     "LiveTree",
     "LoadError",
     "LoadWarning",
@@ -220,6 +229,7 @@ __all__ = [
     "NoAnswer",
     "Notification",
     "Options",
+    "Order",
     "OrderQuery",
     "OrderRetry",
     "OrderState",
@@ -232,7 +242,9 @@ __all__ = [
     "ProjectLimits",
     "RateLimit",
     "Reason",
+    "ReplyObject",
     "Result",
+    "Run",
     "RunComplete",
     "RunEvents",
     "RunFields",
@@ -241,6 +253,7 @@ __all__ = [
     "RunQuery",
     "RunStart",
     "RunState",
+    "RunStep",
     "RunTraffic",
     "Script",
     "ScriptedStep",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import ClassVar
+
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4095
+# Of a name that begins as JSON does. A short one is shown, as it says what was mistaken.
+_MAX_ODD_BYTES = 100
 
 
 class WorkerError(Exception):
@@ -28,7 +33,8 @@ class LoadError(WorkerError):
     ) -> None:
         self.message, self.file, self.path = message, file, path
         self.line, self.column = line, column
-        location = f"{file}:{line}:{column}" if line else file
+        name = name_in_message(file)
+        location = f"{name}:{line}:{column}" if line else name
         super().__init__(": ".join(part for part in (location, path, message) if part))
 
 
@@ -36,12 +42,13 @@ class PlanError(WorkerError):
     """The workflow cannot run.
 
     ``type`` is the error type of such a run: ValidationError, EdgeConditionError, SyntaxError or
-    ImportError.
+    ImportError. ``step`` is the id of the step that the error is about, empty where it is none.
     """
 
-    def __init__(self, message: str, *, type: str = "ValidationError") -> None:
+    def __init__(self, message: str, *, type: str = "ValidationError", step: str = "") -> None:
         super().__init__(message)
         self.type = type
+        self.step = step
 
 
 class UsageError(WorkerError):
@@ -57,8 +64,19 @@ class MachineError(WorkerError):
 
 def cannot_write(path: Path, error: OSError) -> WorkerError:
     """Return the error of a file that cannot be written, with the path and the reason."""
-    text = f"cannot write {path}: {error.strerror or error}"
-    wrong_path = isinstance(
+    text = f"cannot write {name_in_message(str(path))}: {error.strerror or error}"
+    wrong_path = error.errno == ENAMETOOLONG or isinstance(
         error, FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
     )
     return UsageError(text) if wrong_path else MachineError(text)
+
+
+def name_in_message(file: str) -> str:
+    """Return a file's name for a message; a text too long for one is only measured."""
+    # It is something else in the place of a file, such as a state with data of patients.
+    size = len(file.encode(errors="replace"))
+    longest = max(len(part.encode(errors="replace")) for part in file.split("/"))
+    is_name = longest <= _MAX_NAME_BYTES and size <= _MAX_PATH_BYTES
+    if is_name and not (size > _MAX_ODD_BYTES and file.lstrip().startswith(("{", "["))):
+        return file
+    return f"a file name of {size:,} bytes"

@@ -23,9 +23,10 @@ def choose_adaptors(workflow: Workflow) -> dict[str, Adaptor]:
     """
     specifiers, folder = _named(Identical(workflow))
     locked = lock.read(folder) if specifiers else {}
-    # Looked up in each run: an adaptor can be installed while a worker runs.
-    adaptors = {text: _locked(named, locked) for text, named in specifiers}
-    return {text: adaptor for text, adaptor in adaptors.items() if adaptor is not None}
+    # Looked up in each run, as an adaptor can be installed while a worker runs; but once where a
+    # workflow has several texts for it.
+    adaptors = {named: _locked(named, locked) for named in dict.fromkeys(n for _, n in specifiers)}
+    return {text: adaptor for text, named in specifiers if (adaptor := adaptors[named]) is not None}
 
 
 def _locked(specifier: Specifier, locked: Mapping[str, LockedVersion]) -> Adaptor | None:

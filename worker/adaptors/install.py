@@ -32,6 +32,12 @@ COMMAND_TIMEOUT_S = 300
 MAX_BUNDLE_BYTES = 32 * 1024 * 1024
 _NPM_OPTIONS = (
     "--ignore-scripts",
+    # npm prepares a package from a repository by its own .npmrc, which names programs to execute.
+    "--allow-git=none",
+    # For versions of npm without that option: the program that would fetch the repository.
+    "--git=packages-from-git-are-not-installed",
+    "--allow-file=root",
+    "--allow-directory=root",
     "--no-audit",
     "--no-fund",
     "--no-update-notifier",
@@ -70,6 +76,21 @@ def install(specifiers: Sequence[Specifier], folder: Path, progress: Progress) -
             )
             lock.write(folder, locked)
     return adaptors
+
+
+def install_unlocked(specifier: Specifier) -> Adaptor:
+    """Install one adaptor that no lock file is about. Raises :class:`UsageError` like `install`."""
+    return _install(specifier, None, _toolchain(_no_progress), _no_progress)
+
+
+def require_programs() -> None:
+    """Raise :class:`UsageError` where Node or npm is missing."""
+    for program in ("node", "npm"):
+        _program(program)
+
+
+def _no_progress(text: str) -> None:
+    pass
 
 
 def _install(
@@ -179,8 +200,7 @@ def _toolchain(progress: Progress) -> Path:
         folder = root() / "toolchain" / toolchain_digest()
         if folder.is_dir():
             return folder
-        for program in ("node", "npm"):
-            _program(program)
+        require_programs()
         progress("installing the tool chain (once)")
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))

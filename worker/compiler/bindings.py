@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worker.compiler.scope import Scope
     from worker.compiler.visitor import StateReference
 
+_LOGICAL: Final = (b"||=", b"&&=", b"??=")
 IN_FUNCTION: Final = (
     "$ stands in an arrow function whose parameter is not state: name that parameter state"
 )
@@ -57,13 +58,24 @@ def _member(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
 
 def _default_of(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     """Handle ``target = value`` inside a pattern or a list of parameters."""
+    value = node.child_by_field_name("right")
     walk.push(node.child_by_field_name("left"), context)
-    walk.push(node.child_by_field_name("right"), context.as_value())
+    walk.push(value, context.as_value())
+    around = node.parent
+    is_parameter = around is not None and around.type == "formal_parameters"
+    function = around.parent if around is not None and is_parameter else None
+    if value is not None and (function is None or function.type == "arrow_function"):
+        walk.inferred.assignment(node, value)
 
 
 def _object_pattern(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     # Of a pattern inside another, V8 names no value.
     walk.sites.pattern(node, "")
+    _object(walk, node, context)
+
+
+def _object(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    walk.inferred.properties(node)
     children(walk, node, context)
 
 
@@ -82,6 +94,8 @@ def _declaration(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         walk.push(target, binding)
         walk.push(value, context)
         _destructured(walk, target, value)
+        if target is not None and value is not None and target.type == "identifier":
+            walk.inferred.assignment(declarator, value)
 
 
 def _assignment(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -92,11 +106,20 @@ def _assignment(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if left is not None:
         walk.sites.setting(left, equals.start_byte)
     _destructured(walk, left, right, equals.start_byte)
+    if right is not None:
+        walk.inferred.assignment(node, right)
 
 
 def _update(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     walk.sites.update(node)
     children(walk, node, context)
+    operator, value = node.child_by_field_name("operator"), node.child_by_field_name("right")
+    if operator is None or value is None:
+        return
+    if walk.text(operator) in _LOGICAL:
+        walk.inferred.assignment(node, value)
+    else:
+        walk.inferred.call(node.start_byte, node.end_byte)
 
 
 def _unary(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -154,6 +177,12 @@ def _enter(
 ) -> Scope[StateReference]:
     """Queue a function's parameters and body; ``lazy`` applies if its body is an expression."""
     scope = walk.scope(context.scope)
+    is_named = node.child_by_field_name("name") is not None
+    is_arrow = node.type == "arrow_function"
+    # V8 takes it for one that is called at once.
+    is_eager = not is_arrow and _is_in_parentheses(node)
+    is_open, is_named = is_arrow or is_eager, is_named or is_eager
+    walk.inferred.function(node.start_byte, node.end_byte, is_open=is_open, is_named=is_named)
     function = Function(scope, can_await=any(child.type == "async" for child in node.children))
     single = node.child_by_field_name("parameter")
     if single is not None:
@@ -171,6 +200,11 @@ def _enter(
     else:
         walk.push(body, NodeContext(scope, function, lazy))
     return scope
+
+
+def _is_in_parentheses(node: Node) -> bool:
+    around = node.parent
+    return around is not None and around.type == "parenthesized_expression"
 
 
 # --- blocks and classes -----------------------------------------------------------------------
@@ -220,6 +254,9 @@ def _class(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     for child in node.named_children:
         if name is None or child.start_byte != name.start_byte:
             walk.push(child, inner)
+    body = node.child_by_field_name("body")
+    if body is not None:
+        walk.inferred.properties(body)
 
 
 def _field(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -243,6 +280,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "subscript_expression": _member,
     "assignment_pattern": _default_of,
     "object_assignment_pattern": _default_of,
+    "object": _object,
     "object_pattern": _object_pattern,
     "computed_property_name": _computed,
     "lexical_declaration": _declaration,

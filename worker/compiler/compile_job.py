@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from worker.compiler import bindings, operations
 from worker.compiler.compiled_job import CompiledJob
-from worker.compiler.edits import Edits
+from worker.compiler.edits import ColumnCounter, Edits
 from worker.compiler.scope import resolve
 from worker.compiler.syntax import (
     check_expression,
@@ -69,6 +69,7 @@ def _write_lazy_state(walk: SyntaxWalk) -> None:
             wraps.add(lazy)
     for lazy in wraps:
         _write_arrow(walk.edits, lazy)
+        walk.inferred.function(lazy.start, lazy.end, is_open=True, is_named=False)
 
 
 def _write_arrow(edits: Edits, lazy: LazyState) -> None:
@@ -96,7 +97,17 @@ def _compiled(walk: SyntaxWalk, top: TopLevel) -> CompiledJob:
         sites=walk.sites.located(edited),
         operations=tuple(_operations(walk)),
         exports=_names(set(top.exports)),
+        inferred=tuple(_inferred(walk)),
     )
+
+
+def _inferred(walk: SyntaxWalk) -> Iterator[tuple[int, int]]:
+    operations = [(operation.start, operation.end) for operation in walk.operations]
+    columns = ColumnCounter(walk.source)
+    line, counted = 1, 0
+    for offset in walk.inferred.starts_and_ends(operations):
+        line, counted = line + walk.source.count(b"\n", counted, offset), offset
+        yield line, columns.column(offset)
 
 
 def _collected(exports: Mapping[bytes, bytes]) -> str:
@@ -108,8 +119,11 @@ def _collected(exports: Mapping[bytes, bytes]) -> str:
 
 
 def _operations(walk: SyntaxWalk) -> Iterator[tuple[int, str]]:
+    line, counted = 1, 0
     for operation in sorted(walk.operations, key=lambda operation: operation.start):
-        yield walk.source.count(b"\n", 0, operation.start) + 1, operation.name
+        line += walk.source.count(b"\n", counted, operation.start)
+        counted = operation.start
+        yield line, operation.name
 
 
 def _names(names: set[bytes]) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     reports an error in ``body`` to what was called, iterated or destructured there.
     ``operations`` are the lines and the callees' names of the top-level operations, a name empty
     where the callee is no plain name. ``exports`` are the names that the source exports; the body
-    leaves their values in ``$worker.exported``.
+    leaves their values in ``$worker.exported``. ``inferred`` are the places in the author's source
+    at which anonymous functions that V8 shows with a name begin and end, by turns.
     """
 
     body: str
@@ -29,6 +30,11 @@ class CompiledJob(Struct, frozen=True, kw_only=True):
     sites: Mapping[str, Mapping[str, str | int | bool]] = field(default_factory=dict)
     operations: tuple[tuple[int, str], ...] = ()
     exports: tuple[str, ...] = ()
+    inferred: tuple[tuple[int, int], ...] = ()
+
+    def has_inferred_name(self, line: int, column: int) -> bool:
+        """Return whether V8 shows the function at a place of the author's source with a name."""
+        return bisect_right(self.inferred, (line, column)) % 2 == 1
 
     def origin(self, line: int, column: int) -> tuple[int, int]:
         """Map a (line, column) in ``body`` to that in the author's source."""

@@ -65,7 +65,7 @@ class Edited:
 
         They count from 1, in code points. Lines without edits have none.
         """
-        source, body = _ColumnCounter(self.source), _ColumnCounter(self.body)
+        source, body = ColumnCounter(self.source), ColumnCounter(self.body)
         positions: list[tuple[int, int, int]] = []
         line, counted = 1, 0
         for index, end in enumerate(self._ends):
@@ -79,7 +79,7 @@ class Edited:
         return tuple(positions)
 
 
-class _ColumnCounter:
+class ColumnCounter:
     """Computes columns of ascending offsets: a line is decoded once, however many edits it has."""
 
     __slots__ = ("_column", "_offset", "_text")

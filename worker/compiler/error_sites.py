@@ -23,6 +23,8 @@ TEXT_LIMIT = 60
 _CHAIN_LIMIT = 12
 _UNNAMED = "(intermediate value)"
 _LITERALS = ("number", "object", "regex", "true", "false")
+# V8 names these where they are destructured by a declaration, not by an assignment.
+_NAMED = ("identifier", "null", "undefined")
 
 # V8 reports the call of a property of such a name at its parenthesis.
 _KEYWORDS = frozenset(
@@ -109,8 +111,12 @@ class ErrorSites:
 
     def deletion(self, node: Node, target: Node) -> None:
         """Add a ``delete`` of a property."""
-        self._reads_object(target)
         deletes = self._column(node.start_byte)
+        object = target.child(0)
+        if object is not None and object.type in ("member_expression", "subscript_expression"):
+            self._reads_object(target)
+        else:
+            self._sites.append((reported_offset(target), {"reads": deletes}))
         self._sites.append((reported_offset(target), {"deletes": deletes}))
 
     def _reads_object(self, target: Node) -> None:
@@ -125,16 +131,26 @@ class ErrorSites:
         """Add a ``new`` expression."""
         self._sites.append((node.start_byte, {"constructed": self._text(constructor)}))
 
-    def iteration(self, iterable: Node, call: Node | None = None) -> None:
-        """Add an expression that is iterated: spread into a call, or anything else."""
+    def iteration(
+        self, iterable: Node, call: Node | None = None, list_around: Node | None = None
+    ) -> None:
+        """Add an expression that is iterated: spread into a call or a list, or anything else."""
         text = "{}" if iterable.type == "object" else self._text(iterable)
         if iterable.type == "call_expression":
             callee = self._text(iterable.child_by_field_name("function") or iterable)
             text = f"{callee} is not a function or its return value"
         site: Site = {"iterated": text}
+        at = reported_offset(iterable)
         if call is not None:
             site |= {"spread": True, **self._place(reported_offset(call))}
-        self._sites.append((reported_offset(iterable), site))
+            # Of a literal the engine reports what is called, or the list, or the bracket around.
+            constructor = call.child_by_field_name("constructor")
+            self._sites.append((reported_offset(constructor or call), site))
+        elif list_around is not None and list_around.type == "array":
+            self._sites.append((list_around.start_byte, site | self._place(at)))
+        elif iterable.type == "parenthesized_expression":
+            self._sites.append((iterable.start_byte, site | self._place(at)))
+        self._sites.append((at, site))
 
     def pattern(
         self, pattern: Node, value: Node | str, kind: str = "value", at: int | None = None
@@ -157,8 +173,8 @@ class ErrorSites:
             self._add(pattern, {}, at)
         elif pattern.type == "array_pattern" and not isinstance(value, str):
             text = _UNNAMED if value.type == "await_expression" else ""
-            if value.type in _LITERALS:
-                text = _capped(_slice(self.source, value))
+            if value.type in _LITERALS or (at is None and value.type in _NAMED):
+                text = self._text(value)
             self._add(pattern, {"iterated": text}, value.start_byte if at is None else at)
 
     def _first_property(self, pattern: Node) -> tuple[str, bool, int]:
@@ -264,12 +280,18 @@ def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
             return _slice(source, node), None
         case "string":
             return f'"{_slice(source, node)[1:-1]}"', None
+        case "template_string" if not any(c.type == "template_substitution" for c in node.children):
+            return f'"{_slice(source, node)[1:-1]}"', None
         case "array" if node.end_byte - node.start_byte <= 20:
             return _slice(source, node).replace(", ", ","), None
         case "regex" if node.end_byte - node.start_byte <= 20:
             return _slice(source, node), None
         case "object" if node.named_child_count:
             return f"{{{_UNNAMED}}}", None
+        case "object":
+            return "{}", None
+        case "binary_expression" | "unary_expression" if node.end_byte - node.start_byte <= 40:
+            return f"({_operation(source, node)})", None
         case "parenthesized_expression" if _is_sequence(node):
             parts = [
                 expression_text(source, part) for part in node.named_children[0].named_children
@@ -289,6 +311,17 @@ def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
             return _UNNAMED, None
 
 
+def _operation(source: bytes, node: Node) -> str:
+    """Format an operator with its operands, which V8 writes with its own spaces."""
+    operator = node.child_by_field_name("operator")
+    sign = _slice(source, operator) if operator is not None else ""
+    sides = [node.child_by_field_name(side) for side in ("left", "right", "argument")]
+    operands = [expression_text(source, side) for side in sides if side is not None]
+    if len(operands) == 1:
+        return f"{sign}{' ' if sign.isalpha() else ''}{operands[0]}"
+    return f" {sign} ".join(operands)
+
+
 def _is_sequence(node: Node) -> bool:
     return node.named_child_count == 1 and node.named_children[0].type == "sequence_expression"
 
@@ -297,8 +330,8 @@ def _index(source: bytes, node: Node) -> str:
     index = node.child_by_field_name("index")
     if index is None or index.end_byte - index.start_byte > 20:
         return "[...]"
-    text = _slice(source, index)
-    return f".{text[1:-1]}" if index.type == "string" else f"[{text}]"
+    text = expression_text(source, index)
+    return f".{text[1:-1]}" if text.startswith('"') else f"[{text}]"
 
 
 def _slice(source: bytes, node: Node) -> str:

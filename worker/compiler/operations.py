@@ -60,6 +60,8 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         context.scope.called.add(walk.name(root))
     walk.push(callee, context.as_value())
     walk.sites.call(callee, arguments)
+    if arguments.type == "arguments":
+        walk.inferred.call(node.start_byte, node.end_byte)
     if context.deferring and not is_operation(walk, node):
         context = context.as_value()
     if arguments.type == "template_string":
@@ -118,6 +120,7 @@ def _defer(walk: SyntaxWalk, node: Node, context: NodeContext) -> bool:
     for callee, arguments in links:
         _write_link(walk, callee)
         _arguments(walk, arguments, context)
+        walk.inferred.call(base.start_byte, arguments.end_byte)
     walk.push(base, context)
     return True
 
@@ -162,7 +165,8 @@ def _spread(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     if value is not None:
         around = node.parent
         is_argument = around is not None and around.type == "arguments"
-        walk.sites.iteration(value, around.parent if around is not None and is_argument else None)
+        call = around.parent if around is not None and is_argument else None
+        walk.sites.iteration(value, call, list_around=around)
     children(walk, node, context)
 
 

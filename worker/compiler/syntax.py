@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from worker.compiler.syntax_messages import node_message
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
@@ -21,27 +22,6 @@ _MARKS = b"(){}[],;.:?=+-*/<>&|!%^~@#\\'\"`\n\r\t\v\f"
 # A module's imports are resolved after it was parsed and before it runs. With one that cannot be
 # resolved, the engine checks the syntax, and the code never runs.
 _UNRESOLVABLE = "\nimport 'worker:never';"
-
-_TOKEN = re.compile(
-    r"(?P<identifier>[^\W\d][\w$]*|\$[\w$]*)|(?P<number>\d[\w.]*)|(?P<string>['\"])|(?P<template>`)"
-    r"|(?P<mark>=>|\.\.\.|\S)"
-)
-
-# Users know the messages of Node, and OpenFn shows those.
-_INVALID = "Invalid or unexpected token"
-AWAIT = "await is only valid in async functions and the top level bodies of modules"
-_NODE_MESSAGES = (
-    (r"unexpected end of (string|comment)|unexpected character|invalid first char.*", _INVALID),
-    (r"unexpected (line terminator in|end of) regexp", "Invalid regular expression: missing /"),
-    (r"invalid redefinition of .*", "Identifier has already been declared"),
-    (r"missing initializer for .*", "Missing initializer in const declaration"),
-    (r"invalid (assignment left-hand side|lvalue.*)", "Invalid left-hand side in assignment"),
-    (r"unexpected 'await' keyword", AWAIT),
-    (r"return not in a function", "Illegal return statement"),
-    (r"break must be inside .*", "Illegal break statement"),
-    (r"continue must be inside .*", "Illegal continue statement"),
-    (r"Octal literals are .*", "Octal literals are not allowed in strict mode"),
-)
 
 
 @cache
@@ -90,6 +70,7 @@ def _count_marks(text: bytes) -> int:
 
 def check_module(source: str) -> None:
     """Raise ``PlanError`` (SyntaxError) if the engine rejects the source of a job."""
+    source = with_line_feeds(source)
     error = _syntax_error(source + _UNRESOLVABLE, module=True)
     if error is not None:
         raise PlanError(_node_message(error, source, 0), type="SyntaxError")
@@ -124,32 +105,13 @@ def _node_message(error: str, source: str, lines_before: int) -> str:
     """Convert the engine's message to Node's, with line and column in the source (from 1)."""
     message, _, trace = error.partition("\n")
     position = re.search(r":(\d+):(\d+)", trace)
-    if position is None:
-        return message
-    offset = _offset(source, int(position[1]) - lines_before, int(position[2]))
-    # Outside of async functions await is a name, so that the next token is the wrong one.
-    before = source[:offset].rstrip()
-    if re.search(r"(?<![\w$.])await$", before):
-        return f"{AWAIT} {_position(source, len(before) - len('await'))}"
-    for pattern, node_message in _NODE_MESSAGES:
-        if re.fullmatch(pattern, message):
-            return f"{node_message} {_position(source, offset)}"
-    return f"{_unexpected(source, offset)} {_position(source, min(offset, len(source.rstrip())))}"
-
-
-def _unexpected(source: str, offset: int) -> str:
-    token = _TOKEN.match(source, offset)
-    if token is None:
-        return "Unexpected end of input"
-    match token.lastgroup:
-        case "identifier":
-            return f"Unexpected identifier '{token[0][:60]}'"
-        case "number" | "string":
-            return f"Unexpected {token.lastgroup}"
-        case "template":
-            return "Unexpected template string"
-        case _:
-            return f"Unexpected token '{token[0]}'"
+    offset = None
+    if position is not None:
+        offset = _offset(source, int(position[1]) - lines_before, int(position[2]))
+    words, offset = node_message(message, source, offset)
+    if offset is None:
+        return words
+    return f"{words} {_position(source, min(offset, len(source.rstrip())))}"
 
 
 def _offset(source: str, line: int, column: int) -> int:

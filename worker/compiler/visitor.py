@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from worker.compiler.edits import Edits
 from worker.compiler.error_sites import ErrorSites
+from worker.compiler.inferred_names import InferredNames
 from worker.compiler.scope import Scope
-from worker.compiler.syntax import AWAIT, format_position
+from worker.compiler.syntax import format_position
+from worker.compiler.syntax_messages import AWAIT
 from worker.errors import PlanError
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ class SyntaxWalk:
         self.source = source
         self.edits = Edits(source)
         self.sites = ErrorSites(source)
+        self.inferred = InferredNames()
         self.operations: list[Operation] = []
         self.needs_engine_check = False
         # Few sources use $: without one, no argument needs a context of its own.

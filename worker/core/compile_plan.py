@@ -57,7 +57,7 @@ def _check_steps(workflow: Workflow) -> None:
     # Edges name their target by its id: with two of one id, they would be ambiguous.
     for id, count in Counter(step.id for step in workflow.steps).items():
         if count > 1:
-            raise PlanError(f"{count} steps have the id '{shorten(id)}'")
+            raise PlanError(f"{count} steps have the id '{shorten(id)}'", step=id)
 
 
 def _check_targets(workflow: Workflow) -> None:
@@ -68,7 +68,8 @@ def _check_targets(workflow: Workflow) -> None:
                 hint = did_you_mean(edge.target, known)
                 raise PlanError(
                     f"an edge of '{shorten(step.id)}' leads to '{shorten(edge.target)}', "
-                    f"which is no step{hint}"
+                    f"which is not a step{hint}",
+                    step=step.id,
                 )
 
 
@@ -80,7 +81,7 @@ def _check_cycles(workflow: Workflow) -> None:
         import networkx as nx  # all of it takes 0.1 s
 
         cycle = [source for source, _ in nx.find_cycle(graph)]
-        raise PlanError(f"the steps form a cycle: {_format_cycle(cycle)}")
+        raise PlanError(f"the steps form a cycle: {_format_cycle(cycle)}", step=cycle[0])
 
 
 def _format_cycle(cycle: list[str]) -> str:
@@ -92,14 +93,15 @@ def _format_cycle(cycle: list[str]) -> str:
 
 
 def _start_id(workflow: Workflow, name: str) -> str:
-    ids = _matching_ids(workflow, name)
+    ids, steps = _matching_ids(workflow, name), workflow.steps
     # OpenFn generates ids after it has looked for the file's own start.
     if name == workflow.start:
-        ids = [step.id for step in workflow.steps if step.id in ids and not step.generated_id]
+        steps = tuple(step for step in steps if not step.generated_id)
+        ids = [step.id for step in steps if step.id in ids]
     if len(ids) == 1:
         return ids[0]
-    some = ", ".join(f"'{shorten(step.id)}'" for step in workflow.steps[:10])
-    reason = f"which {len(ids)} steps are called: use an id" if ids else "which is no step"
+    some = ", ".join(f"'{shorten(step.id)}'" for step in steps[:10]) or "no steps with an id"
+    reason = f"which {len(ids)} steps are called: use an id" if ids else "which is not a step"
     raise PlanError(f"the run cannot start at '{shorten(name)}', {reason} (there are: {some})")
 
 

@@ -288,6 +288,7 @@ def with_dataclip(event: AnyEvent, dataclip: Dataclip | None) -> AnyEvent:
 
 _decode = cast("msgspec.json.Decoder[AnyEvent]", msgspec.json.Decoder(AnyEvent)).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_ERROR_CHARACTERS = 300
 _TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
 
@@ -355,7 +356,10 @@ def error_from_dict(fields: Mapping[str, Any]) -> StepError:
 
 
 def _not_an_event(error: Exception) -> ValueError:
-    return ValueError(f"not an event of a run: {error}")
+    text = str(error)
+    # It quotes a value of any length, and ends with its place.
+    cut = text if len(text) <= _ERROR_CHARACTERS else f"{text[:200]} … {text[-80:]}"
+    return ValueError(f"not an event of a run: {cut}")
 
 
 def _decode_surrogates(text: str | bytes) -> AnyEvent:

@@ -21,6 +21,11 @@ def iterate(items: LinkedList[T]) -> Iterator[T]:
         yield item
 
 
+def in_order(items: LinkedList[T]) -> tuple[T, ...]:
+    """Return the items, oldest first."""
+    return tuple(iterate(items))[::-1]
+
+
 class Queue(Struct, Generic[T], frozen=True, eq=False):
     """First-in, first-out queue; push and pop take amortised constant time."""
 

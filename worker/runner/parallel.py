@@ -51,6 +51,10 @@ class Work(Protocol[Item_contra, Result_co]):
 class WorkExecutor(Protocol):
     """Executes work: in processes of this machine, or on other machines."""
 
+    @property
+    def is_local(self) -> bool:
+        """True where the work is done on this machine, and can read its files itself."""
+
     def results_in_order(
         self, work: Work[Item, Result], items: Sequence[Item], estimate_s: float
     ) -> AsyncGenerator[Result, None]:
@@ -65,6 +69,10 @@ class LocalExecutor:
     """Executes work in up to ``jobs`` processes of this machine."""
 
     jobs: int
+
+    @property
+    def is_local(self) -> bool:
+        return True
 
     def results_in_order(
         self, work: Work[Item, Result], items: Sequence[Item], estimate_s: float

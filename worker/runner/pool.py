@@ -48,6 +48,7 @@ class Pool:
         """
         self._processes = ProcessPool(size, isolation)
         self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def boot(self, *, metered: bool = False) -> None:
         """Start the processes and return at once; the caller can load files meanwhile.
@@ -62,6 +63,7 @@ class Pool:
 
     async def __aexit__(self, *reason: Any) -> None:
         await self._processes.close()
+        self._loop = None
 
     @property
     def zygote_pid(self) -> int:
@@ -91,6 +93,9 @@ class Pool:
         """
         if os.getpid() != self._pid:
             raise UsageError("a pool does not work in a fork of its process: create one there")
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        if loop is not asyncio.get_running_loop():
+            raise UsageError("a pool works in the event loop of its first run: create one there")
         options = options_of(workflow, options, fields)
         check_arguments(sinks, cancel, run_id)
         collector = Collector(run_id or str(uuid.uuid4()), sinks)

@@ -76,9 +76,13 @@ class Options(Struct, frozen=True, kw_only=True):
 
 def limits_for(workflow: Workflow, options: Options) -> Limits:
     """Return the limits of a run with these options. Raises :class:`UsageError`."""
-    return resolve_limits(workflow.options) if options.limits is None else options.limits
+    if options.limits is not None:
+        return options.limits
+    # Checking the ranges of all limits takes a sixth of the preparation of a run.
+    return resolve_limits(workflow.options) if workflow.options else _USUAL_LIMITS
 
 
+_USUAL_LIMITS = Limits()
 VERSIONS = {"worker": VERSION, "python": platform.python_version()}
 
 
@@ -262,7 +266,7 @@ def _condition(edge: Edge) -> str:
     except PlanError as error:
         message = f"the condition of {edge.id} does not compile: {error}"
         # The type stays, for the status of the run follows from it.
-        raise PlanError(message, type=error.type) from error
+        raise PlanError(message, type=error.type, step=edge.source) from error
 
 
 def _job(step: Step, allow_python: bool) -> CompiledJob | str:
@@ -271,7 +275,8 @@ def _job(step: Step, allow_python: bool) -> CompiledJob | str:
     try:
         return compiled_job(step.source)
     except PlanError as error:
-        raise PlanError(f"{step.source_file or step.id}: {error}", type=error.type) from error
+        name = step.source_file or step.id
+        raise PlanError(f"{name}: {error}", type=error.type, step=step.id) from error
 
 
 def _python_job(step: Step, allow_python: bool) -> str:
@@ -291,6 +296,7 @@ def _python_job(step: Step, allow_python: bool) -> str:
 def _job_bytes(job: CompiledJob, source: str) -> int:
     texts = len(source) + len(job.body) + sum(map(len, (*job.sites, *job.sites.values())))
     entries = len(job.positions) + len(job.sites) + len(job.free)
+    entries += len(job.inferred) + len(job.operations)
     return 4 * texts + _ENTRY_BYTES * (entries + 1)
 
 

@@ -113,7 +113,7 @@ def options_of(workflow: Workflow, options: Options | None, fields: Mapping[str,
     _check_types(present)
     _check_contradictions(present)
     for name in _STEPS & present.keys():
-        present[name] = find_step(workflow, present[name], f"{name}=")
+        present[name] = find_step(workflow, present[name], name)
     limits = {_LIMITS[name]: present.pop(name) for name in _LIMITS if name in present}
     if limits:
         present["limits"] = resolve_limits(workflow.options, limits)
@@ -143,7 +143,7 @@ def _check_types(present: Mapping[str, Any]) -> None:
         if not isinstance(content, Mapping):
             # Never the content: it can be a password.
             kind = type(content).__name__
-            raise UsageError(f"credentials: '{name}' must be a dict of its fields, not a {kind}")
+            raise UsageError(f"credentials: expected a dict for '{name}', found a {kind}")
 
 
 def _check_contradictions(present: Mapping[str, Any]) -> None:
@@ -167,7 +167,7 @@ def _unknown(name: str) -> str:
     close = [synonyms[name]] if name in synonyms else []
     close += get_close_matches(name, RunFields.__annotations__, n=1)
     if close:
-        return f"unknown option '{name}' (did you mean '{close[0]}'?)"
+        return f"unknown option '{name}'; did you mean '{close[0]}'?"
     return f"unknown option '{name}' (expected one of {', '.join(RunFields.__annotations__)})"
 
 

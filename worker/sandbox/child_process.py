@@ -12,6 +12,7 @@ from worker.util.cache_folder import root
 
 # Imported before anything else of a command: each import here delays the child.
 
+_PASSED_ON = ("LD_LIBRARY_PATH", "WORKER_RUN_AS")
 _ahead: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
 
 _channels: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -20,6 +21,8 @@ _channels: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 def _close_channels() -> None:
     for channel in list(_channels):
         channel.close()
+    # A fork that starts a child must not get one whose channel is closed.
+    _ahead.clear()
 
 
 # A copy of a channel in a fork of this process would keep the child alive after both of us.
@@ -61,6 +64,5 @@ def _start(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socke
 
 def _environment() -> dict[str, str]:
     # Tokens and passwords in the environment stay readable under /proc, whatever the process does
-    # later. An interpreter that needs this variable does not start without it.
-    name = "LD_LIBRARY_PATH"
-    return {name: os.environ[name]} if name in os.environ else {}
+    # later. An interpreter that needs the first of these does not start without it.
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

@@ -11,6 +11,9 @@ from worker.sandbox.limits import MIB
 _HEADROOM_BYTES = 16 * MIB
 """Memory that the interpreter itself may need beyond the run's limit."""
 
+_ADDRESS_BYTES = 1024 * MIB
+"""Addresses that files and reserved memory may take beyond the run's limit."""
+
 JAVASCRIPT_SHARE = 3
 """How much more memory than the engine's limit a process may use that runs JavaScript alone.
 
@@ -32,9 +35,15 @@ def maxrss_bytes(ru_maxrss: int) -> int:
 
 def data_ceiling(memory_bytes: int) -> int:
     """Return the data limit for this process that leaves a run ``memory_bytes``, and headroom."""
+    return _figure_bytes(_DATA) + memory_bytes + _HEADROOM_BYTES
+
+
+_SIZE, _DATA = 0, 5
+
+
+def _figure_bytes(column: int) -> int:
     # Read without a file object: its buffer is an allocation, and the figure is taken here.
-    data_pages = int(os.pread(_statm(), 200, 0).split()[5])
-    return data_pages * resource.getpagesize() + memory_bytes + _HEADROOM_BYTES
+    return int(os.pread(_statm(), 200, 0).split()[column]) * resource.getpagesize()
 
 
 _descriptors: dict[int, int] = {}
@@ -66,3 +75,12 @@ def limit_data(memory_bytes: int) -> None:
     if sys.platform == "linux":
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (data_ceiling(memory_bytes), hard))
+
+
+def limit_addresses(memory_bytes: int) -> None:
+    """Let this process use so many addresses, and 1 GiB, beyond those that it uses now."""
+    # What is mapped for reading alone is no data, but its page tables take memory: a page that is
+    # read in each 2 MiB of a terabyte takes 2 GiB.
+    if sys.platform == "linux":
+        ceiling = _figure_bytes(_SIZE) + memory_bytes + _ADDRESS_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))

@@ -135,8 +135,8 @@ class RunnerRequest(Struct, frozen=True):
 
     A frame ``{program}`` gives a program its key; its clip is a pickle of the fields
     ``PROGRAM_FIELDS`` of its requests. A frame ``{program, run_id, seed, options}`` starts a run of
-    a program; ``options`` is a pickle of the request's other fields, the clip is its input. Pickles
-    are in base64.
+    a program; ``options`` is a pickle of those of the request's other fields that differ from their
+    defaults, the clip is its input. Pickles are in base64.
     The events of the run follow, up to its ``run:complete``, or a frame of type ``RUN_STOPPED``.
     """
 

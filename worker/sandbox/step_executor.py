@@ -6,6 +6,7 @@ Subclasses execute code and conditions: in the sandbox's child, or not at all (s
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -42,7 +43,8 @@ _REDACTED_ON_OPENFN = (
     'the next step receives this output; on OpenFn its data would be "[REDACTED]", '
     "as with the option payload: openfn"
 )
-_EMPTY_DATA = '{"data":{}}'
+# What OpenFn's worker takes for a state without data.
+_EMPTY_DATA = re.compile(r'\{"data":(?:\{\}|\[\]|""|true|false|-?[0-9][^"{}\[\]]*)\}')
 
 # OpenFn's own words.
 _NOTHING_PASSED_ON = (
@@ -249,7 +251,9 @@ class StepExecutor(ABC):
         if len(states) <= 1:
             return next(iter(states.values()), None)
         # The map of several leaves has none whose data is empty, but where all would be missing.
-        states = {key: s for key, s in states.items() if s.text != _EMPTY_DATA} or states
+        states = {
+            key: s for key, s in states.items() if not _EMPTY_DATA.fullmatch(s.text)
+        } or states
         # Joined as text: parsing large states only to write them again would double the memory.
         members = (f"{json.dumps(key)}:{state.text}" for key, state in states.items())
         return StateText(self._writer.next_id(), "{" + ",".join(members) + "}")

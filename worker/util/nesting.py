@@ -46,11 +46,15 @@ def nests_deeper(text: str | bytes, levels: int = NESTING_LIMIT) -> bool:
     return bool(rest)
 
 
-def has_more_values(text: str, limit: int = VALUE_LIMIT) -> bool:
+def has_more_values(text: str | bytes, limit: int = VALUE_LIMIT) -> bool:
     """Return whether JSON text has more than so many values; an empty container counts twice."""
-    if text.count(",") + text.count("[") + text.count("{") < limit:
+    # A value takes a character at least.
+    if len(text) < limit:
         return False
-    rest = _brackets(text.encode("utf-8", "surrogatepass"), _OTHERS_THAN_COMMAS)
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if data.count(b",") + data.count(b"[") + data.count(b"{") < limit:
+        return False
+    rest = _brackets(data, _OTHERS_THAN_COMMAS)
     return 1 + rest.count(b",") + rest.count(b"[") > limit
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import LoadError
+from worker.util.path_checks import is_dir, is_file
 from worker.workflow.documents.document import Document, read_document
 from worker.workflow.documents.near_files import list_files
 
@@ -22,15 +23,19 @@ _WORKFLOW_KEYS = frozenset(("workflows", "workflow", "steps", "jobs"))
 
 def is_workflow(root: Any) -> bool:
     """Return whether a document has a key that only workflows and projects have."""
-    return isinstance(root, Mapping) and not _WORKFLOW_KEYS.isdisjoint(root)
+    if not isinstance(root, Mapping):
+        return False
+    keys = _WORKFLOW_KEYS.intersection(root)
+    # Records of other systems have a field of this name: `"workflow": "new"`.
+    return bool(keys) and not (keys == {"workflow"} and isinstance(root["workflow"], str))
 
 
 def checkout_folder(path: Path) -> Path | None:
     """Return the folder of the checkout that a path names: itself, or its openfn.yaml."""
-    if path.is_dir():
+    if is_dir(path):
         return path
     # The configuration of other tools may have this name too: a project in it is read as one.
-    is_configuration = path.name in _CONFIGURATIONS and path.is_file()
+    is_configuration = path.name in _CONFIGURATIONS and is_file(path)
     return path.parent if is_configuration and not is_workflow(read_document(path).root) else None
 
 

@@ -27,11 +27,11 @@ def encode_object(value: object, name: str) -> str:
     Raises :class:`UsageError` for what JSON cannot hold, with its path from ``name``.
     """
     if value is not None and not isinstance(value, Mapping):
-        raise UsageError(f"the {name} must be a JSON object, not a {type(value).__name__}")
+        raise UsageError(f"{name}: expected a JSON object, found a {type(value).__name__}")
     try:
         text = dumps(dict(value or {}))
     except (TypeError, ValueError, RecursionError) as error:
-        problem = next(_problems(value, name), f"the {name} must be a JSON object: {error}")
+        problem = next(_problems(value, name), f"{name}: expected a JSON object: {error}")
         raise UsageError(problem) from error
     # Only now, as to look at each value costs more than to encode all of them.
     if ("NaN" in text or "Infinity" in text) and (problem := next(_problems(value, name), "")):

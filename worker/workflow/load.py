@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from worker.errors import LoadError
+from worker.util.path_checks import exists
 from worker.workflow.checkout import checkout_folder, is_checkout, open_checkout
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten, to_plain_data
@@ -127,6 +128,10 @@ def _is_job(source: object) -> bool:
 
 def _load_job(file: Path, adaptors: Sequence[str]) -> Workflow:
     names = tuple(adaptors)
+    for name in names:
+        if "=" in name:
+            message = f"the adaptor '{shorten(name)}' is a folder's: expected NAME or NAME@VERSION"
+            raise LoadError(message)
     step = Step(
         # As OpenFn's command names the only step, also in state.errors.
         id="job-1",
@@ -146,7 +151,7 @@ def _load_job(file: Path, adaptors: Sequence[str]) -> Workflow:
 def _find_checkout(path: Path, name: str | None) -> tuple[Path | None, str | None]:
     """Return the folder of the checkout that a path leads to, and the name of the workflow."""
     folder = checkout_folder(path)
-    if folder is None and name is None and not path.exists() and is_checkout(Path()):
+    if folder is None and name is None and not exists(path) and is_checkout(Path()):
         return Path(), str(path)
     return folder, name
 
@@ -203,7 +208,7 @@ def _check_path(source: str | Path) -> None:
         raise LoadError("expected a path or a mapping, found an empty text")
     if "\n" in str(source):
         raise LoadError("expected a path or a mapping, found a text of several lines: parse it")
-    if path.exists() or path.suffix or path.parent != Path():
+    if exists(path) or path.suffix or path.parent != Path():
         return
     files = list_files(Path(), (".yaml", ".yml", ".json"))
     hint = suggest_file(path) or (f" (files here: {files})" if files else "")

@@ -32,8 +32,9 @@ def find_step(workflow: Workflow, text: str, option: str) -> str:
     from difflib import get_close_matches  # only for a mistake
 
     close = get_close_matches(text, [name for name, _ in names], n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are: {_list(_ids(workflow))}"
-    raise UsageError(f"{option}: there is no step '{text}' ({hint})")
+    known = f" (there are: {_list(_ids(workflow))})"
+    hint = f"; did you mean '{close[0]}'?" if close else known
+    raise UsageError(f"{option}: there is no step '{text}'{hint}")
 
 
 def _ids(workflow: Workflow) -> list[str]:

@@ -18,16 +18,21 @@ VARIABLE = "WORKER_COLLECTIONS_TOKEN"
 
 
 class Collections(Struct, frozen=True, kw_only=True):
-    """Place of a run's collections: an endpoint with its token, and the folder of a local one."""
+    """Place of a run's collections: an endpoint with its token, and the folder of a local one.
+
+    ``project_id`` is the project of the service, where the run is that of one.
+    """
 
     url: str = LOCAL_URL
     token: str = LOCAL
     folder: Path | None = None
+    project_id: str = ""
 
     @property
     def configuration(self) -> dict[str, str]:
         """Keys that every step of a workflow with collections gets."""
-        return {"collections_endpoint": self.url, "collections_token": self.token}
+        keys = {"collections_endpoint": self.url, "collections_token": self.token}
+        return {**keys, "project_id": self.project_id} if self.project_id else keys
 
     @property
     def secrets(self) -> Iterable[dict[str, str]]:

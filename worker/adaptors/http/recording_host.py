@@ -29,8 +29,8 @@ class Sender(Protocol):
 class RecordingHost:
     """Records exchanges: ``write`` receives each when its reply arrives."""
 
-    def __init__(self, sender: Sender, write: Callable[[Exchange], None]) -> None:
-        self._sender, self._write = sender, write
+    def __init__(self, sender: Sender, *write: Callable[[Exchange], None]) -> None:
+        self._sender, self._writers = sender, write
         self._last_arrival = 0
 
     async def handle(self, call: HostCall) -> HostReply:
@@ -53,13 +53,17 @@ class RecordingHost:
         return HostReply(text=await format_reply(reply, call), at_us=arrived)
 
     def _record(self, call: HostCall, request: HttpRequest, reply: HttpReply, arrived: int) -> None:
-        self._write(
-            Exchange(
-                step=call.step,
-                execution=call.execution,
-                sent_us=call.now_us,
-                arrived_us=arrived,
-                request=request,
-                reply=reply,
-            )
+        exchange = Exchange(
+            step=call.step,
+            execution=call.execution,
+            sent_us=call.now_us,
+            arrived_us=arrived,
+            request=request,
+            reply=reply,
         )
+        for write in self._writers:
+            write(exchange)
+
+    def with_writer(self, write: Callable[[Exchange], None]) -> RecordingHost:
+        """Return a host for the same requests that passes exchanges to one more writer."""
+        return RecordingHost(self._sender, *self._writers, write)

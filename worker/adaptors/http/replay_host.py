@@ -17,7 +17,7 @@ from worker.adaptors.http.exchange import (
 from worker.sandbox.parent.host import HostCall, HostReply, error_reply
 from worker.util.state_diff import differences
 
-NOT_KEPT = "the requests of this run were not kept (worker start --record DIR keeps them)"
+NOT_KEPT = "the requests of this run were not kept (worker submit --record keeps them)"
 
 ExecutionKey = tuple[str, int]
 """Id of a step, and the number of its execution."""

@@ -24,7 +24,8 @@ class Stub:
     """Rule: requests that match get the replies in order, and then the last one again.
 
     ``url`` is a pattern in which ``*`` matches anything. ``body`` is a part of a JSON body, or of a
-    text. The rule applies to the first ``times`` requests; ``None``: to all.
+    text. The rule applies to the first ``times`` requests; ``None``: to all. ``more_delays_s`` are
+    added to the delay of its first reply, its second one, and so on, and then again.
     """
 
     replies: tuple[HttpReply, ...]
@@ -34,6 +35,12 @@ class Stub:
     body: Any = None
     delay_s: float = 0.0
     times: int | None = None
+    more_delays_s: tuple[float, ...] = ()
+
+    def delay_of(self, reply: int) -> float:
+        """Return the seconds that a reply takes, counted from 0."""
+        more = self.more_delays_s
+        return self.delay_s + (more[reply % len(more)] if more else 0.0)
 
     def matches(self, call: HostCall, request: HttpRequest) -> bool:
         return (
@@ -64,7 +71,7 @@ class StubHost:
                 self._used[index] += 1
                 reply = stub.replies[min(used, len(stub.replies) - 1)]
                 return HostReply(
-                    text=reply_text(reply), at_us=call.now_us + int(stub.delay_s * 1e6)
+                    text=reply_text(reply), at_us=call.now_us + int(stub.delay_of(used) * 1e6)
                 )
         message = f"no stub of this case answers {request.method} {request.url} (http: ...)"
         return error_reply(call, "Error", message, "ERR_NO_STUB")

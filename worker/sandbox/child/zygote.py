@@ -24,6 +24,7 @@ from pathlib import Path
 
 from worker.engine.failures import EngineFault, ScriptError
 from worker.engine.image import Image
+from worker.errors import UsageError
 from worker.sandbox.child.condition_server import serve_conditions
 from worker.sandbox.child.frame_receiver import FrameReceiver
 from worker.sandbox.child.runner import serve_runs
@@ -33,7 +34,7 @@ from worker.sandbox.confinement import system
 from worker.sandbox.confinement.call_rules import Profile
 from worker.sandbox.confinement.process import Confinement, close_all_but
 from worker.sandbox.javascript.engine import Engine
-from worker.sandbox.memory import JAVASCRIPT_SHARE, forbid_files, limit_data
+from worker.sandbox.memory import JAVASCRIPT_SHARE, forbid_files, limit_addresses, limit_data
 from worker.sandbox.protocol import (
     EXIT_OUT_OF_MEMORY,
     REQUEST_LENGTH,
@@ -45,6 +46,7 @@ from worker.sandbox.protocol import (
 )
 from worker.sandbox.python.imports import import_ahead
 from worker.sandbox.realms import is_engine_prepared, prepare_realm
+from worker.sandbox.runner_user import become, runner_user
 
 MAX_REASON = 500
 """Characters of the error of a bundle that are reported."""
@@ -59,6 +61,10 @@ def main() -> None:
     # Not in the environment that this process is started with: it stays readable under /proc.
     os.environ["WORKER_CACHE"] = sys.argv[3]
     control = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        user = runner_user()
+    except UsageError:
+        return  # the parent reports it
     harden()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     contents = RealmContents(*json.loads(sys.argv[2] or "[]"))
@@ -73,7 +79,7 @@ def main() -> None:
         return
     # The instance of every run: a child inherits it, with the pages that only the image has.
     engine = Engine(image, metered=contents.metered)
-    leave_world()
+    leave_world(user)
     # A collection in a child would write to every object's header, and copy the shared pages.
     gc.collect()
     gc.freeze()
@@ -88,10 +94,15 @@ def harden() -> None:
         system.forbid_privileges()
 
 
-def leave_world() -> None:
-    """Leave the folder, the environment and, where allowed, the namespaces of the parent."""
+def leave_world(user: tuple[int, int] | None) -> None:
+    """Leave the folder, the user, the environment and, where allowed, the parent's namespaces."""
     os.chdir("/")
     os.environ.clear()
+    if user is not None:
+        become(*user)
+        if sys.platform == "linux":
+            # Its own descriptors could not be listed otherwise.
+            system.set_dumpable(True)
     if sys.platform == "linux":
         # Containers often forbid it. What counts is also forbidden to each child by itself.
         with contextlib.suppress(OSError):
@@ -203,6 +214,7 @@ class Zygote:
         else:
             import_ahead(request.jobs.values(), request.modules)
             limit_data(memory_of(request))
+            limit_addresses(memory_of(request))
             self._confinement.confine(Profile.PYTHON)
             receiver, sender = FrameReceiver(channel), FrameSender(channel)
             SandboxedRun(request, self._engine, receiver, sender).run()

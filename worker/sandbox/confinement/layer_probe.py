@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from worker.errors import UsageError
 from worker.sandbox.confinement import system
 from worker.sandbox.confinement.bpf import program
 from worker.sandbox.confinement.call_rules import Profile
+from worker.sandbox.runner_user import VARIABLE, become, runner_user
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def _reason(apply: Callable[[], None]) -> str:
 
 
 def _environment() -> None:
-    if os.environ.keys() - {"LC_CTYPE", "LD_LIBRARY_PATH"}:
+    if os.environ.keys() - {"LC_CTYPE", "LD_LIBRARY_PATH", VARIABLE}:
         raise OSError(0, "the process was started with an environment")
 
 
@@ -48,6 +50,16 @@ def _privileges() -> None:
     _on_linux()
     system.forbid_privileges()
     system.set_dumpable(False)
+
+
+def _user() -> None:
+    try:
+        user = runner_user()
+    except UsageError as error:
+        raise OSError(0, str(error)) from error
+    if user is None:
+        raise OSError(0, f"{VARIABLE} is not set")
+    become(*user)
 
 
 def _namespaces() -> None:
@@ -80,6 +92,7 @@ _LAYERS = {
     "environment": _environment,
     "limits": _limits,
     "privileges": _privileges,
+    "user": _user,
     "namespaces": _namespaces,
     "landlock": _landlock,
     "seccomp": _seccomp,

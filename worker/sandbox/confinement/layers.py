@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from functools import cache
 from typing import Final, NamedTuple
 
 from worker.errors import UsageError
+from worker.sandbox.runner_user import VARIABLE
 
 _TIMEOUT_S = 30
 
@@ -30,21 +32,23 @@ PURPOSES: Final = {
     "environment": "processes of runs have no environment variables",
     "limits": "no files written, no core dumps, few descriptors, memory",
     "privileges": "no new privileges, not readable by other processes",
+    "user": "no rights of the user that started the worker",
     "namespaces": "no network, and no privileges outside",
     "landlock": "no files but modules, for Python steps",
     "seccomp": "no system calls but those that runs need",
 }
 
-OPTIONAL: Final = frozenset(("namespaces",))
-"""Layers that containers often forbid. What they forbid, others forbid as well."""
+OPTIONAL: Final = frozenset(("user", "namespaces"))
+"""Layers that need root, or that containers often forbid. Others forbid the same as well."""
 
 
 @cache
 def layers() -> tuple[Layer, ...]:
     """Return all layers of this system."""
     command = [sys.executable, "-I", "-m", "worker.sandbox.confinement.layer_probe"]
+    environment = {name: os.environ[name] for name in (VARIABLE,) if name in os.environ}
     done = subprocess.run(
-        command, env={}, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
     )
     try:
         missing: dict[str, str] = json.loads(done.stdout)

@@ -36,7 +36,8 @@
   // --- reading a state -----------------------------------------------------------------------------
 
   function select(path, json) {
-    check(typeof path === "string", "expr.replaceAll is not a function");
+    check(path || path === "", 'You must supply a "path" property when providing an object argument to JSONPath.evaluate().');
+    check(typeof path === "string" || Array.isArray(path), "expr.replaceAll is not a function");
     return host.jsonpath(path, json);
   }
 
@@ -152,6 +153,7 @@
 
   function composeNextState(state, response) {
     if (!state.references) state.references = [];
+    check(typeof state.references[Symbol.iterator] === "function", "state.references is not iterable");
     return { ...state, data: response, references: [...state.references, state.data] };
   }
 

@@ -16,12 +16,16 @@ from worker.workflow.model import Step
 
 
 class Frame(Struct, frozen=True):
-    """Frame of a stack, at its place in the source as written (``line`` 0: native code)."""
+    """Frame of a stack, at its place in the source as written (``line`` 0: native code).
+
+    ``is_inferred``: V8 shows a name of its own for the function, which has none.
+    """
 
     name: str
     file: str
     line: int
     column: int
+    is_inferred: bool = False
 
     @property
     def is_job(self) -> bool:
@@ -29,7 +33,7 @@ class Frame(Struct, frozen=True):
 
     @property
     def is_anonymous_job(self) -> bool:
-        return self.is_job and not self.name
+        return self.is_job and not self.name and not self.is_inferred
 
     @property
     def is_realm(self) -> bool:
@@ -111,7 +115,9 @@ _NOWHERE = {"line": None, "column": None}
 
 def _place_of(thrown: Thrown, step: Step) -> dict[str, Any]:
     own = next((frame for frame in thrown.frames if frame.is_job), None)
-    if own is not None and own.file == "globals":
+    # OpenFn looks an adaptor's line up in the job's source map, and does not find it.
+    is_adaptors = not thrown.in_operation and thrown.innermost and not thrown.innermost.is_job
+    if is_adaptors or (own is not None and own.file == "globals"):
         return {"pos": _NOWHERE, "step": step.name or step.id}
     return _place(thrown.error.position, step)
 

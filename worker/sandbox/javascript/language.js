@@ -62,6 +62,29 @@
   for (const [name, value] of Object.entries(methods))
     Object.defineProperty(Array.prototype, name, { value, writable: true, configurable: true, enumerable: false });
 
+  // The engine's errors of these functions name neither the property nor the value.
+  const { defineProperty: engineDefine, setPrototypeOf: engineSetPrototype } = Object;
+  const NOT_DEFINED = {
+    "object is not extensible": (key) => `Cannot define property ${String(key)}, object is not extensible`,
+    "property is not configurable": (key) => `Cannot redefine property: ${String(key)}`,
+  };
+  const definers = {
+    defineProperty(target, key, descriptor) {
+      try {
+        return engineDefine(target, key, descriptor);
+      } catch (error) {
+        const worded = NOT_DEFINED[/** @type {any} */ (error)?.message]?.(key);
+        throw worded ? new TypeError(worded) : error;
+      }
+    },
+    setPrototypeOf(target, prototype) {
+      if (target === undefined || target === null) throw new TypeError("Object.setPrototypeOf called on null or undefined");
+      if (prototype !== null && Object(prototype) !== prototype) throw new TypeError(`Object prototype may only be an Object or null: ${String(prototype)}`);
+      return engineSetPrototype(target, prototype);
+    },
+  };
+  for (const [name, value] of Object.entries(definers)) engineDefine(Object, name, { value, writable: true, configurable: true, enumerable: false });
+
   // On OpenFn the global object is a plain one.
   delete globalThis[Symbol.toStringTag];
 })();

@@ -18,7 +18,7 @@
   const flags = { oom: false, security: false };
   const slot = { value: undefined, error: undefined }; // where the engine puts what it evaluated
   const jobs = new Map(); // file -> {run, sites, exports, adaptors}
-  const conditions = []; // index -> (state, upstreamStepId) => value
+  const conditions = []; // index -> (state, upstreamStepId, console) => value
   const adaptors = new Map(); // module name, with the version where it was installed -> exports
   const chosen = new Map(); // specifier as written -> module name with the version that serves it
   const traces = new WeakMap(); // error -> {frames, text}
@@ -50,6 +50,18 @@
     [/^bad normalization form$/, "The normalization form should be one of NFC, NFD, NFKC, NFKD."],
     [/^(.*) is not initialized$/s, "Cannot access '$1' before initialization"],
     [/^circular reference$/, "Converting circular structure to JSON"],
+    [/^toPrimitive$/, "Cannot convert object to primitive value"],
+    [/^circular prototype chain$/, "Cyclic __proto__ value"],
+    [/^BigInt division by zero$/, "Division by zero"],
+    [/^BigInt negative exponent$/, "Exponent must be non-negative"],
+    [/^BigInt operands are forbidden for >>>$/, "BigInts have no unsigned right shift, use >> instead"],
+    [/^bigint argument with unary \+$/, "Cannot convert a BigInt value to a number"],
+    [/^cannot invoke a running generator$/, "Generator is already running"],
+    [/^'this' can be initialized only once$/, "Super constructor may only be called once"],
+    [/^derived class constructor must return an object or undefined$/, "Derived constructors may only return object or undefined"],
+    [/^not a object$/, "CreateListFromArrayLike called on non-object"],
+    [/^invalid value used as WeakSet key$/, "Invalid value used in weak set"],
+    [/^invalid target$/, "WeakRef: invalid target"],
     [/^string too long$/, "Invalid string length"],
     [/^BigInt are forbidden in JSON.stringify$/, "Do not know how to serialize a BigInt"],
     [/^empty array$/, "Reduce of empty array with no initial value"],
@@ -64,7 +76,8 @@
   const DIGITS = { toFixed: "digits argument must be between 0 and 100", toExponential: "argument must be between 0 and 100", toPrecision: "argument must be between 1 and 100" };
   const CALLBACKS = { sort: "The comparison function must be either a function or undefined", toSorted: "The comparison function must be either a function or undefined", flatMap: "flatMap mapper function is not callable" };
   const ON_LISTS = ["concat", "every", "fill", "filter", "find", "findIndex", "findLast", "findLastIndex", "flat", "flatMap", "forEach", "includes", "indexOf", "join", "map", "pop", "push", "reduce", "reduceRight", "reverse", "shift", "slice", "some", "splice", "unshift"];
-  const OWNERS = { defineProperty: "Object.defineProperty", defineProperties: "Object.defineProperties", setPrototypeOf: "Object.setPrototypeOf", ownKeys: "Reflect.ownKeys", all: "Promise.all", allSettled: "Promise.allSettled", any: "Promise.any", race: "Promise.race" };
+  const REFLECTED = ["get", "set", "has", "getPrototypeOf", "isExtensible", "deleteProperty", "getOwnPropertyDescriptor", "preventExtensions", "ownKeys"];
+  const OWNERS = { ...Object.fromEntries(REFLECTED.map((name) => [name, `Reflect.${name}`])), defineProperty: "Object.defineProperty", defineProperties: "Object.defineProperties", setPrototypeOf: "Reflect.setPrototypeOf", all: "Promise.all", allSettled: "Promise.allSettled", any: "Promise.any", race: "Promise.race" };
   /** @type {Record<string, (name: string) => string | undefined>} */
   const OF_FUNCTIONS = {
     "invalid number of digits": (name) => `${name}() ${DIGITS[name]}`,
@@ -75,6 +88,9 @@
     "Cannot convert undefined or null to object": (name) => (ON_LISTS.includes(name) ? `Array.prototype.${name} called on null or undefined` : undefined),
     "not a number": (name) => `Number.prototype.${name} requires that 'this' be a Number`,
     "not a constructor": (name) => `${name} is not a constructor`,
+    "must be called with new": (name) => (name === "Promise" ? "Promise constructor cannot be invoked without 'new'" : `Constructor ${name} requires 'new'`),
+    "invalid array index": (name) => (name === "ArrayBuffer" ? "Invalid array buffer length" : undefined),
+    "out of bound": () => "Offset is outside the bounds of the DataView",
     "not an object": (name) => OWNERS[name] && `${OWNERS[name]} called on non-object`,
   };
 
@@ -83,6 +99,7 @@
     if (name === "fromEntries" && NO_ITERATOR.test(text)) return "undefined is not iterable";
     if (Object.hasOwn(OF_FUNCTIONS, text)) return OF_FUNCTIONS[text](name) ?? text;
     if (!/ is not a function$/.test(text)) return text;
+    if (ON_LISTS.includes(name)) text = text.replace(/^#<Object>/, "[object Object]");
     return Object.hasOwn(CALLBACKS, name) ? CALLBACKS[name] : name === "Promise" ? `Promise resolver ${text}` : text;
   }
 
@@ -107,7 +124,7 @@
     const none = NO_ITERATOR.exec(text);
     const value = none ? VALUE(none[2]) : NOT_ITERABLE.exec(text)?.[1];
     if (value === undefined) return text;
-    if (site.spread) return none ? `${site.iterated} is not iterable (cannot read property undefined)` : "Spread syntax requires ...iterable[Symbol.iterator] to be a function";
+    if (site.spread) return none ? `${site.iterated} is not iterable (cannot read property ${none[2]})` : "Spread syntax requires ...iterable[Symbol.iterator] to be a function";
     return site.iterated ? `${site.iterated} is not iterable` : `${value} is not iterable (cannot read property Symbol(Symbol.iterator))`;
   }
 
@@ -121,7 +138,7 @@
       const text = rewordOf(error.message, frames[0].name);
       if (text !== error.message) return text;
     }
-    if (error.message === "class constructors must be invoked with 'new'") return `Class constructor ${frames.shift().name} cannot be invoked without 'new'`;
+    if (error.message === "class constructors must be invoked with 'new'") return classWithoutNew(frames.shift().name);
     const site = siteOf(frames[0]);
     // The built-in common words its own errors of values that are not iterable.
     const isCommon = frames[0]?.file === "common.js";
@@ -131,6 +148,8 @@
       if (pattern.test(text)) return text.replace(pattern, wording);
     return text + missingAdaptor(text, jobs.get(frames[0]?.file));
   }
+
+  const classWithoutNew = (name) => (name ? `Class constructor ${name} cannot be invoked without 'new'` : "Class constructors cannot be invoked without 'new'");
 
   // Most often the cause of "fn is not defined".
   function missingAdaptor(text, job) {
@@ -332,7 +351,7 @@
   // As JSON, which keeps zero characters and halves of surrogate pairs intact on the way to Python.
   const writeLog = (level, source, text) => host.log(level, source, JSON.stringify(text));
   const logger = (level, source) => (...values) => void (values.length && writeLog(level, source, values.map(inspect).join(" ")));
-  const LEVELS = { log: "info", info: "info", success: "info", warn: "warn", error: "error", debug: "debug", trace: "debug", dir: "info", table: "info" };
+  const LEVELS = { log: "info", info: "info", success: "info", always: "info", warn: "warn", error: "error", debug: "debug", trace: "debug", dir: "info", table: "info" };
 
   const consoleFor = (source) => {
     const console = {};
@@ -740,7 +759,8 @@
   // the own fields of what an adaptor or a named function threw.
   function completeEntry(entry, error) {
     try {
-      if (entry.name === "JobError" && isObject(error) && error.message && typeof error.message !== "string") entry.message = JSON.parse(serialize(error.message));
+      const takesMessage = entry.name === "JobError" || entry.name === "AdaptorError";
+      if (takesMessage && isObject(error) && error.message && typeof error.message !== "string") entry.message = JSON.parse(serialize(error.message));
       if (entry.name === "AdaptorError") entry.details = { message: shortened(error.message), ...JSON.parse(JSON.stringify(error, decycled())) };
     } catch {
       // What cannot be JSON is left out.
@@ -775,7 +795,7 @@
     if (condition === "on_job_success") return !hasError(state, stepId);
     if (condition === "on_job_failure") return hasError(state, stepId);
     reset();
-    const value = conditions[condition](state, stepId);
+    const value = conditions[condition](state, stepId, conditionConsole);
     // An attempt to make code counts even where the condition catches the error.
     return flags.security ? forbid() : Boolean(value);
   }
@@ -798,6 +818,7 @@
       calls.push([lastCall, String(kind), String(text)]);
     });
   const adaptorConsole = consoleFor("ADA");
+  const conditionConsole = consoleFor("ADA");
 
   // Takes the calls that adaptors made since the last time, as JSON, or "".
   api.calls = () => (calls.length ? JSON.stringify(calls.splice(0)) : "");
@@ -963,7 +984,7 @@
       delete globalThis[name];
     }
     Object.assign(web, hostValues);
-    harden([globalThis, api, ...Object.values(hostValues), ...adaptors.values(), ...hidden()]);
+    harden([globalThis, api, conditionConsole, ...Object.values(hostValues), ...adaptors.values(), ...hidden()]);
     for (const name of Reflect.ownKeys(globalThis))
       Object.defineProperty(globalThis, name, "value" in Object.getOwnPropertyDescriptor(globalThis, name) ? { writable: false, configurable: false } : { configurable: false });
   };

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
+from worker.compiler.syntax_messages import node_message  # a confined process opens no module
 from worker.core.machine import EdgesEvaluated
 from worker.core.outcome import OUT_OF_MEMORY, Outcome, Position, StepError, own_error
 from worker.core.plan import Plan
@@ -23,6 +24,15 @@ from worker.workflow.model import Edge, EdgeKind, Step
 
 SOURCE_LINE_LIMIT = 500
 _CODE_FROM_TEXT = "Code generation from strings disallowed for this context"
+# Errors that V8 reports in another place of the same expression, by the keys of a site.
+_ERROR_KINDS = {
+    "reads": r"^Cannot (?:read properties of|convert undefined)",
+    "deletes": r"^Cannot delete property",
+    "assigns": r"^Assignment to constant",
+    "calls": r" is not a function$",
+}
+# Names that the workflow's global functions cannot replace.
+_OWN_NAMES = frozenset(("console", "state", "parseInt", "parseFloat"))
 
 
 class JavaScript:
@@ -79,7 +89,7 @@ class JavaScript:
         try:
             self._engine.evaluate(_function_of(job, self._prefix(step, job)), file)
         except EvaluationError as error:
-            return self._error(error.report, step)
+            return self._not_compiled(error.report, step)
         description = {
             "adaptors": _adaptors(step),
             "sites": dict(job.sites),
@@ -87,6 +97,19 @@ class JavaScript:
         }
         self._engine.job(file, json.dumps(description))
         return None
+
+    def _not_compiled(self, report: dict[str, Any], step: Step) -> StepError:
+        """Return the error of a source that the compiler accepts and the engine does not."""
+        error = self._error(report, step)
+        if error.type != "SyntaxError":
+            return error
+        lines, at = _lines(step), error.position
+        offset = sum(len(line) + 1 for line in lines[: at.line - 1]) + at.column - 1 if at else None
+        message, offset = node_message(error.message, "\n".join(lines), offset)
+        if at is not None and offset is not None:
+            before = "\n".join(lines)[:offset].split("\n")
+            at = _position(step, Frame("", "", len(before), len(before[-1]) + 1))
+        return replace(error, message=message, position=at)
 
     def _prefix(self, step: Step, job: CompiledJob) -> str:
         # Names that no adaptor exports must stay free, or they would be undefined and not an error.
@@ -108,7 +131,7 @@ class JavaScript:
 
     def _define_condition(self, edge: Edge, compiled: str) -> StepError | None:
         # Lines around the text keep a comment at its end from hiding the closing bracket.
-        head = '(function (state, upstreamStepId) {"use strict"; return ('
+        head = '(function (state, upstreamStepId, console) {"use strict"; return ('
         source = f"{head}\n{compiled}\n);}})"
         try:
             self._engine.evaluate(source, f"edge:{edge.id}")
@@ -289,26 +312,17 @@ class JavaScript:
     def _frame(self, frame: dict[str, Any], message: str) -> Frame:
         job = self._jobs.get(frame["file"])
         line, column = frame["line"], frame["column"]
+        is_inferred = False
         if job is not None and not frame.get("isWritten"):
             site = job.sites.get(f"{line}:{column}", {})
             line, column = job.origin(line, in_characters(job.body, line, column))
             # V8 reports a pattern at what it reads first, not at its bracket.
-            kind = next((key for key, of in _ERROR_KINDS.items() if of.search(message)), "column")
+            kinds = (key for key, of in _ERROR_KINDS.items() if re.search(of, message))
+            kind = next(kinds, "column")
             line = int(site.get("line", line))
             column = int(site.get(kind, site.get("column", column)))
-        return Frame(frame["name"], frame["file"], line, column)
-
-
-# Errors that V8 reports in another place of the same expression, by the keys of a site.
-_ERROR_KINDS = {
-    "reads": re.compile(r"^Cannot (?:read properties of|convert undefined)"),
-    "deletes": re.compile(r"^Cannot delete property"),
-    "assigns": re.compile(r"^Assignment to constant"),
-    "calls": re.compile(r" is not a function$"),
-}
-
-# Names that the workflow's global functions cannot replace.
-_OWN_NAMES = frozenset(("console", "state", "parseInt", "parseFloat"))
+            is_inferred = job.has_inferred_name(line, column)
+        return Frame(frame["name"], frame["file"], line, column, is_inferred)
 
 
 def _function_of(job: CompiledJob, prefix: str) -> str:
@@ -370,7 +384,7 @@ def in_characters(text: str, line: int, column: int) -> int:
 
 
 def _lines(step: Step) -> list[str]:
-    return re.split(r"\n|\r(?!\n)", step.source)
+    return re.split(r"\r\n|\n|\r", step.source)
 
 
 def _position(step: Step, frame: Frame) -> Position:

@@ -184,6 +184,55 @@
   }.parse;
   define(JSON, "parse", parse);
 
+  const nameOf = (value) => Object.getPrototypeOf(value)?.constructor?.name || "Object";
+  const member = (holder, key) => (Array.isArray(holder) ? `index ${key}` : `property '${key}'`);
+
+  // V8 describes the circle: its first three objects and its last.
+  function describeCircle(start, links, holders, key) {
+    const line = (at) => `\n    |     ${member(holders[at], links[at])} -> object with constructor '${nameOf(holders[at + 1])}'`;
+    const all = links.map((_, at) => at);
+    const shown = all.length > 3 ? [line(0), line(1), "\n    |     ...", line(all.length - 1)] : all.map(line);
+    return `\n    --> starting at object with constructor '${nameOf(start)}'${shown.join("")}\n    --- ${member(holders.at(-1), key)} closes the circle`;
+  }
+
+  // Looks for the first circle in the order in which JSON is written.
+  function circleOf(root) {
+    const seen = new Set();
+    const path = [{ value: root, keys: Object.keys(root), at: 0, key: "" }];
+    while (path.length) {
+      const top = path[path.length - 1];
+      if (top.at >= top.keys.length) {
+        path.pop();
+        continue;
+      }
+      const key = top.keys[top.at++];
+      const child = top.value[key];
+      if (typeof child !== "object" || child === null) continue;
+      const from = path.findIndex(({ value }) => value === child);
+      if (from >= 0) {
+        const circle = path.slice(from);
+        return describeCircle(child, circle.slice(1).map((link) => link.key), circle.map(({ value }) => value), key);
+      }
+      if (seen.has(child)) continue;
+      seen.add(child);
+      path.push({ value: child, keys: Object.keys(child), at: 0, key });
+    }
+    return ""; // made by toJSON or by a replacer
+  }
+
+  const engineStringify = JSON.stringify;
+  const stringify = {
+    stringify(value, replacer, space) {
+      try {
+        return engineStringify(value, replacer, space);
+      } catch (error) {
+        if (!(error instanceof TypeError) || error.message !== "Converting circular structure to JSON") throw error;
+        throw new TypeError(`Converting circular structure to JSON${circleOf(value)}`);
+      }
+    },
+  }.stringify;
+  define(JSON, "stringify", stringify);
+
   // --- regular expressions ----------------------------------------------------------------------
 
   /** @type {Record<string, string>} */

@@ -153,7 +153,7 @@ def _parse(body: str) -> None:
 
 
 def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 class PlanSteps(Struct, frozen=True):

@@ -15,6 +15,7 @@ from typing import Self
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent
 from worker.core.outcome import StepError
+from worker.errors import UsageError
 from worker.sandbox.confinement.layers import require_layers
 from worker.sandbox.isolation import Isolation
 from worker.sandbox.parent.condition_evaluator import ConditionEvaluator
@@ -42,6 +43,7 @@ from worker.sandbox.protocol import (
     RunRequest,
     encode_request,
 )
+from worker.sandbox.runner_user import runner_user
 from worker.util.machine_clock import now_us
 
 MAX_ZYGOTES = 4
@@ -55,10 +57,12 @@ class ProcessPool:
     """Executes run requests in processes of its own."""
 
     def __init__(self, size: int = 2, isolation: Isolation = Isolation.RUNNER) -> None:
-        if size < 1:
-            raise ValueError(f"the size of a pool must be at least 1, not {size}")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise UsageError(f"size: expected a whole number of at least 1, found {size!r}")
         if isolation is Isolation.STRICT:
             require_layers("strict isolation")
+        # Checked here, as the zygote could only fail to start.
+        runner_user()
         self._isolation = isolation
         self._slots = asyncio.Semaphore(size)
         # The one that was used last is the last.

@@ -109,7 +109,7 @@ def read_text(file: Path, limit_bytes: int | None = None) -> str:
     try:
         size = file.stat().st_size
         if file.is_dir():
-            raise LoadError("not a file: a folder", file=str(file))
+            raise LoadError("expected a file, found a folder", file=str(file))
         if size > limit_bytes:
             _fail_size(file, f"{size / 2**20:.1f} MB", limit_bytes)
         # A pipe, a device or a growing file is larger than its size: the limit holds here too.

@@ -18,6 +18,8 @@ def suggest_file(path: Path) -> str:
     """Return a suggestion to append to a message about an absent file; empty if none is near."""
     from difflib import get_close_matches  # only for a mistake
 
+    if str(path).startswith(("http:/", "https:/")):
+        return " (URLs are not read here: save it as a file first)"
     if len(path.name) > _MAX_NAME:
         return ""
     # Without the suffixes, which make all names of a kind similar.

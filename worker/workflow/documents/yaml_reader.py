@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import yaml
@@ -30,6 +30,8 @@ _COLUMNS = 1 << 32
 _HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 # The parser in Python needs seconds for a megabyte.
 _HALVES_LIMIT = 1024 * 1024
+# A key of a block with a plain scalar beside it or below it.
+_KEY_WITH_TEXT = re.compile(r"""(?: *- )* *([\w.][\w.-]*):(?: *$| +[^\s|>"'#])""")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -107,10 +109,30 @@ def _line_column(event: yaml.Event) -> LineColumn:
 def _fail_marked(error: yaml.MarkedYAMLError, text: str, file: str) -> NoReturn:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    message = f"not YAML: {error.problem or error.context}"
-    if mark and text[mark.index : mark.index + 1] == "\t":
-        message = "not YAML: a tab stands here; indent with spaces"
-    raise LoadError(message, file=file, line=line, column=column) from None
+    problem = error.problem or error.context or ""
+    at = text[mark.index : mark.index + 1] if mark else ""
+    if at == "\t":
+        problem = "a tab stands here; indent with spaces"
+    elif at in ("@", "`", "%") and "cannot start any token" in problem:
+        problem = f"a text cannot begin with '{at}'; quote it"
+    elif mark and problem.startswith("mapping values are not allowed"):
+        *above, with_colon = text.split("\n")[:line]
+        problem = _colon_problem(above, with_colon) or problem
+    raise LoadError(f"not YAML: {problem}", file=file, line=line, column=column) from None
+
+
+def _colon_problem(above: Sequence[str], line: str) -> str:
+    """Word a ': ' within the text of a key, mostly in JavaScript that is not quoted."""
+    # A line of the text itself, such as `status: 1`, looks as if it had a key.
+    if (match := _KEY_WITH_TEXT.match(line)) and ": " in line[match.end() :]:
+        return f"': ' within the text of '{match[1]}'; write it below '{match[1]}: |', or quote it"
+    for number in range(len(above), 0, -1):
+        if match := _KEY_WITH_TEXT.match(above[number - 1]):
+            return (
+                f"': ' within the text of '{match[1]}', which begins in line {number}; "
+                f"write it below '{match[1]}: |', or correct the indentation of this line"
+            )
+    return ""
 
 
 def _fail_unprintable(error: yaml.YAMLError, text: str, file: str) -> NoReturn:

@@ -41,6 +41,12 @@ _LIMITS = {
     "payloadLimitMb": "payload_limit_mb",
     "logPayloadLimitMb": "log_payload_limit_mb",
 }
+_OPTIONS = (
+    *(*FILE_OPTIONS, *_LIMITS, *FLEET_OPTIONS),
+    *("start", "end", "payload", "permissive_globals"),
+    # Of OpenFn's tools; not all have a meaning here.
+    *("stepTimeout", "sanitize", "output_dataclips", "job_log_level", "jobLogLevel"),
+)
 
 
 def read_body(node: Cursor) -> tuple[str, str]:
@@ -145,6 +151,12 @@ def read_data_or_file(node: Cursor) -> Mapping[str, Any] | str | None:
 def read_options(node: Cursor) -> dict[str, Any]:
     """Read a file's options: limits by OpenFn's names, each in its range, and others."""
     options: dict[str, Any] = {}
+    if node.value is None:
+        return options
+    node.mapping(*_OPTIONS)
+    node.at("permissive_globals").flag(default=False)
+    if node.at("payload").value not in (None, "openfn", "real"):
+        node.at("payload").fail("expected 'openfn' or 'real'")
     for key, option in node.items():
         limit = _LIMITS.get(key, key)
         if key in FLEET_OPTIONS:
@@ -155,7 +167,7 @@ def read_options(node: Cursor) -> dict[str, Any]:
             if problem := file_option_problem(limit, option.value):
                 option.fail(problem)
             options[limit] = option.value
-    return options if node.value is None else {**options, **read_fleet_options(node)}
+    return {**options, **read_fleet_options(node)}
 
 
 def read_trigger(node: Cursor) -> dict[str, Any]:

@@ -41,5 +41,8 @@ def _read_retry(node: Cursor) -> dict[str, Any]:
         value = {"times": node.value} if isinstance(node.value, int) else node.value
         policy = msgspec.convert(value, OrderRetry)
     except msgspec.ValidationError as error:
-        node.fail(str(error))
+        # Its patterns are for errors alone, and would cost each start.
+        from worker.workflow.documents.mismatch import describe_mismatch
+
+        node.fail(describe_mismatch(error, OrderRetry))
     return {RETRY: msgspec.to_builtins(policy)}
