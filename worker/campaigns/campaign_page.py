@@ -14,12 +14,14 @@ from worker.campaigns.campaign_summary import (
     VersionSummary,
     describe_change,
 )
+from worker.campaigns.result_folder import RESULTS, UNRECORDED
 from worker.view.graph.drawing import MAX_WEIGHT, Annotation, Annotations, Drawing, draw
 from worker.view.graph.html import add_graphs, open_page, page_text
 from worker.view.graph.text import clean, clean_lines
 from worker.workflow.model import Workflow
 
 _MESSAGE_LENGTH = 300
+_MOST_RUNS = 100
 
 
 def render_campaign(spec: CampaignSpec, summary: CampaignSummary, recorded: Workflow) -> str:
@@ -34,6 +36,8 @@ def render_campaign(spec: CampaignSpec, summary: CampaignSummary, recorded: Work
     page, main = open_page(title, [before, *after.values()])
     ET.SubElement(main, "h1").text = title
     _overview(_section(main, "Versions"), summary)
+    if summary.unrecorded:
+        _unrecorded(_section(main, "Runs without a recording"), summary.unrecorded)
     for name, version in summary.versions.items():
         section = _section(main, f"Version {name}")
         _changes(section, name, version)
@@ -59,9 +63,8 @@ def _flow(count: int, most: int) -> Annotation:
     if not count:
         return Annotation(style="not-reached", note="not followed")
     weight = math.ceil(MAX_WEIGHT * count / most)
-    return Annotation(
-        style="followed", badge=f"{count:,}", note=f"followed {count:,} times", weight=weight
-    )
+    times = "once" if count == 1 else f"{count:,} times"
+    return Annotation(style="followed", badge=f"{count:,}", note=f"followed {times}", weight=weight)
 
 
 def _section(main: ET.Element, title: str) -> ET.Element:
@@ -90,6 +93,14 @@ def _overview(section: ET.Element, summary: CampaignSummary) -> None:
     _table(section, "Versions", ("Version", "Replays", "The same", "Different"), rows)
 
 
+def _unrecorded(section: ET.Element, run_ids: Sequence[str]) -> None:
+    text = f"{len(run_ids):,} runs of the database were not replayed, as they have no recording:"
+    ET.SubElement(section, "p").text = text
+    _table(section, "Runs without a recording", ("Run",), [(id,) for id in run_ids[:_MOST_RUNS]])
+    if len(run_ids) > _MOST_RUNS:
+        ET.SubElement(section, "p").text = f"All of them are in {UNRECORDED}."
+
+
 def _changes(section: ET.Element, name: str, version: VersionSummary) -> None:
     changes = version.sorted_changes()
     if not changes:
@@ -99,6 +110,8 @@ def _changes(section: ET.Element, name: str, version: VersionSummary) -> None:
         (f"{group.count:,}", describe_change(change), _examples(group)) for change, group in changes
     ]
     _table(section, f"Kinds of change, {name}", ("Count", "Change", "Examples"), rows)
+    different = version.total - version.same
+    ET.SubElement(section, "p").text = f"All {different:,} that differ are lines of {RESULTS}."
 
 
 def _questions(

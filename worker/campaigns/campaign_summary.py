@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.campaigns.replay_versions import ReplayRow
 
 EXAMPLES = 3
+MOST_NAMES = 10
 
 
 @dataclass(slots=True)
@@ -60,10 +61,14 @@ class VersionSummary:
 
 @dataclass(slots=True)
 class CampaignSummary:
-    """Summary of all versions; ``recorded_flows`` counts the edges of the recorded runs."""
+    """Summary of all versions; ``recorded_flows`` counts the edges of the recorded runs.
+
+    ``unrecorded`` are the ids of the runs that a database names and that have no recording.
+    """
 
     versions: dict[str, VersionSummary]
     questions: tuple[str, ...] = ()
+    unrecorded: Sequence[str] = ()
     recorded_flows: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -97,6 +102,15 @@ def summary_lines(summary: CampaignSummary) -> Iterator[str]:
             yield f"    {mark} {question}: {contradicted.count:,} runs against it"
             for row in contradicted.examples:
                 yield f"            {row.recording}"
+    if summary.unrecorded:
+        yield describe_unrecorded(summary.unrecorded)
+
+
+def describe_unrecorded(run_ids: Sequence[str]) -> str:
+    """Describe the runs that have no recording."""
+    names = ", ".join(run_ids[:MOST_NAMES])
+    more = f" and {len(run_ids) - MOST_NAMES:,} more" if len(run_ids) > MOST_NAMES else ""
+    return f"    {len(run_ids):>6,}  have no recording: {names}{more}"
 
 
 def describe_change(change: Change) -> str:

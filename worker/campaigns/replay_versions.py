@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,8 +20,9 @@ from worker.core.outcome import Outcome
 from worker.core.status import Status
 from worker.errors import UsageError, WorkerError
 from worker.explore.properties import Property, parse_property
-from worker.replay.recording import Recording, StoredRecording, read_item
+from worker.replay.recording import Recording, StoredRecording, name_of, read_item
 from worker.replay.replayer import Replay, replay
+from worker.runner.ordered_results import in_order
 from worker.runner.parallel import Handler
 from worker.runner.pool import Pool
 from worker.workflow.model import Step
@@ -30,7 +30,6 @@ from worker.workflow.model import Step
 _MESSAGE_LENGTH = 600
 # Of a state's difference: "output.data.x: expected 1, found 2".
 _FIELD = re.compile(r"(output[^:\s]*):")
-_TASKS_AHEAD = 8
 
 
 class ReplayRow(Struct, frozen=True, kw_only=True, tag_field="type", tag="replay"):
@@ -73,30 +72,20 @@ class VersionsWork:
         async with Pool(size=slots) as pool:
             yield functools.partial(self._in_order, pool, slots)
 
-    async def _in_order(
+    def _in_order(
         self, pool: Pool, slots: int, items: Sequence[Path | StoredRecording]
     ) -> AsyncIterator[ReplayedVersions]:
-        ahead = asyncio.Semaphore(slots * 2)
-        tasks: deque[asyncio.Task[ReplayedVersions]] = deque()
-        for item in items:
-            tasks.append(asyncio.create_task(self._replay(pool, ahead, item)))
-            if len(tasks) > slots * _TASKS_AHEAD:
-                yield await tasks.popleft()
-        while tasks:
-            yield await tasks.popleft()
+        return in_order(items, functools.partial(self._replay, pool), slots)
 
-    async def _replay(
-        self, pool: Pool, ahead: asyncio.Semaphore, item: Path | StoredRecording
-    ) -> ReplayedVersions:
-        async with ahead:
-            try:
-                recording = self._limited(read_item(item))
-                return await self._replay_versions(pool, recording, name_of(item))
-            except WorkerError as error:
-                return self._unreadable(item, str(error))
-            except Exception as error:
-                # A recording that cannot be replayed must not end those after it.
-                return self.lost(item, f"failed: {type(error).__name__}: {error}")
+    async def _replay(self, pool: Pool, item: Path | StoredRecording) -> ReplayedVersions:
+        try:
+            recording = self._limited(read_item(item))
+            return await self._replay_versions(pool, recording, name_of(item))
+        except WorkerError as error:
+            return self._unreadable(item, str(error))
+        except Exception as error:
+            # A recording that cannot be replayed must not end those after it.
+            return self.lost(item, f"failed: {type(error).__name__}: {error}")
 
     async def _replay_versions(
         self, pool: Pool, recording: Recording, name: str
@@ -106,7 +95,7 @@ class VersionsWork:
         for version, workflow in self.spec.versions.items():
             outcome = await replay(pool, recording, workflow)
             properties = _properties(workflow or recording.workflow, self.spec.questions)
-            rows.append(_row(name, version, outcome, properties))
+            rows.append(result_row(name, version, outcome, properties))
             if workflow is not None:
                 flows[version] = _followed(outcome.result.events)
         return ReplayedVersions(tuple(rows), flows)
@@ -123,25 +112,26 @@ class VersionsWork:
 
     def _unreadable(self, item: Path | StoredRecording, message: str) -> ReplayedVersions:
         name = name_of(item)
-        # An error of the file begins with its name.
-        message = message.removeprefix(f"{name}: ")
-        rows = [
-            ReplayRow(
-                recording=name,
-                version=version,
-                kind="unreadable",
-                message=message[:_MESSAGE_LENGTH],
-            )
-            for version in self.spec.versions
-        ]
+        rows = [unreadable_row(name, version, message) for version in self.spec.versions]
         return ReplayedVersions(tuple(rows), {})
 
 
-def name_of(item: Path | StoredRecording) -> str:
-    return item.name if isinstance(item, StoredRecording) else str(item)
+def unreadable_row(name: str, version: str, message: str) -> ReplayRow:
+    """Return the row of a recording that cannot be replayed."""
+    # An error of the file begins with its name.
+    message = message.removeprefix(f"{name}: ")[:_MESSAGE_LENGTH]
+    return ReplayRow(recording=name, version=version, kind="unreadable", message=message)
 
 
-def _row(name: str, version: str, outcome: Replay, properties: Iterable[Property]) -> ReplayRow:
+def encode_row(row: ReplayRow) -> bytes:
+    """Encode a row as a line of JSON."""
+    return msgspec.json.encode(row) + b"\n"
+
+
+def result_row(
+    name: str, version: str, outcome: Replay, properties: Iterable[Property] = ()
+) -> ReplayRow:
+    """Return the row of a replay, with the questions that it contradicts."""
     divergence = outcome.divergence
     row = ReplayRow(
         recording=name,

@@ -17,17 +17,20 @@ import msgspec
 
 from worker.adaptors.cache import installed
 from worker.campaigns.campaign_spec import CampaignSpec
-from worker.campaigns.replay_versions import ReplayedVersions, ReplayRow, name_of
+from worker.campaigns.replay_versions import ReplayedVersions, ReplayRow
+from worker.campaigns.result_sink import ResultSink
 from worker.errors import LoadError, cannot_write
-from worker.replay.recording import StoredRecording
+from worker.replay.recording import StoredRecording, name_of
 from worker.util.whole_files import write_whole
 from worker.version import VERSION
 
 RESULTS = "results.jsonl"
 REPORT = "report.html"
+UNRECORDED = "unrecorded.jsonl"
 CHUNKS = "chunks"
 
 _encode = msgspec.json.Encoder().encode
+_COPIED_BYTES = 2**20
 
 
 class FlowsRow(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="flows"):
@@ -76,15 +79,30 @@ class ResultFolder:
     def read_chunk(self, chunk: CampaignChunk) -> Iterator[ReplayRow | FlowsRow]:
         return _read_rows(self._file(chunk))
 
+    def write_unrecorded(self, run_ids: Sequence[str]) -> None:
+        """Write the runs without a recording, or remove those of an earlier campaign."""
+        if run_ids:
+            lines = (_encode({"run": run_id}) + b"\n" for run_id in run_ids)
+            self.write_file(UNRECORDED, b"".join(lines))
+        else:
+            (self.path / UNRECORDED).unlink(missing_ok=True)
+
     def write_results(self, rows: Iterable[ReplayRow]) -> None:
         self._write(self.path / RESULTS, rows)
+
+    def copy_results(self, sink: ResultSink) -> None:
+        """Copy all results to another place."""
+        with (self.path / RESULTS).open("rb") as results:
+            while part := results.read(_COPIED_BYTES):
+                sink.write(part)
 
     def _write(self, file: Path, rows: Iterable[ReplayRow | FlowsRow]) -> None:
         self.write_file(file.relative_to(self.path), b"".join(_encode(row) + b"\n" for row in rows))
 
     def write_file(self, name: Path | str, content: bytes) -> None:
         try:
-            write_whole(self.path / name, content)
+            # As recordings: messages of differences quote states, which may be about people.
+            write_whole(self.path / name, content, mode=0o600)
         except OSError as error:
             raise cannot_write(self.path / name, error) from error
 

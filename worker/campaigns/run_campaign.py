@@ -60,12 +60,18 @@ class _PendingRecordings(Sequence[Path | StoredRecording]):
 
 
 def summarize(
-    spec: CampaignSpec, chunks: Sequence[CampaignChunk], folder: ResultFolder
+    spec: CampaignSpec,
+    chunks: Sequence[CampaignChunk],
+    folder: ResultFolder,
+    unrecorded: Sequence[str] = (),
 ) -> CampaignSummary:
     """Summarize finished chunks, and write all their rows as the results of the campaign."""
     summary = CampaignSummary(
-        versions={name: VersionSummary() for name in spec.versions}, questions=spec.questions
+        versions={name: VersionSummary() for name in spec.versions},
+        questions=spec.questions,
+        unrecorded=unrecorded,
     )
+    folder.write_unrecorded(unrecorded)
     folder.write_results(_rows(chunks, folder, summary))
     return summary
 

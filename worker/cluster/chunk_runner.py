@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
-import platform
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -13,17 +12,12 @@ from typing import Any
 
 from distributed import WorkerPlugin, get_worker
 
+from worker.cluster.environments import Environment, check_same, describe_runner
+from worker.errors import WorkerError
 from worker.runner.parallel import Handler, Work
-from worker.version import VERSION
 
 # Runners that nobody uses end: the client may have been killed, and could not remove the plugin.
 _IDLE_S = 300.0
-
-
-def describe_environment() -> dict[str, str]:
-    """Describe the versions that all parts of a cluster must have in common."""
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"worker": VERSION, "python": python}
 
 
 class ChunkRunner(WorkerPlugin):
@@ -35,12 +29,15 @@ class ChunkRunner(WorkerPlugin):
     # Registered again on a worker that the scheduler already knows it for: kept as it is.
     idempotent = True
 
-    def __init__(self, session: str, encoded_work: bytes) -> None:
+    def __init__(self, session: str, encoded_work: bytes, client: Environment) -> None:
         self.name = session
         self._encoded_work = encoded_work
+        self._client = client
 
     def setup(self, worker: Any) -> None:
         """Prepare to execute chunks; runners start with the first of them."""
+        self._address = worker.address
+        self._is_checked = False
         self._idle: list[_Runner] = []
         self._closing: asyncio.TimerHandle | None = None
 
@@ -53,6 +50,7 @@ class ChunkRunner(WorkerPlugin):
     async def handle(self, items: list[Any]) -> list[Any]:
         """Handle items, and return their results in order."""
         self._cancel_closing()
+        self._check()
         runner = self._idle.pop() if self._idle else await _Runner.open(self._encoded_work)
         try:
             results = await runner.handle(items)
@@ -64,6 +62,13 @@ class ChunkRunner(WorkerPlugin):
         loop = asyncio.get_running_loop()
         self._closing = loop.call_later(_IDLE_S, self._close_idle)
         return results
+
+    def _check(self) -> None:
+        """Raise :class:`WorkerError` where this worker has other versions than the client."""
+        # The client has checked the workers that it began with; others can have joined since.
+        if not self._is_checked:
+            check_same(f"the Dask worker {self._address}", self._client, describe_runner())
+            self._is_checked = True
 
     def _cancel_closing(self) -> None:
         if self._closing is not None:
@@ -81,7 +86,7 @@ class _Runner:
 
     @classmethod
     async def open(cls, encoded_work: bytes) -> _Runner:
-        # Pickled by a client of the same version, and by nobody else: see `check_versions`.
+        # Pickled by a client of the same version, and by nobody else: see `_check`.
         work: Work[Any, Any] = pickle.loads(encoded_work)  # noqa: S301
         resources = AsyncExitStack()
         return cls(await resources.enter_async_context(work.open(1)), resources)
@@ -100,7 +105,12 @@ async def handle_chunk(session: str, chunk: bytes) -> bytes:
 
     Bytes both ways, so that the scheduler does not unpickle what it only passes on.
     """
-    plugins: Mapping[str, ChunkRunner] = get_worker().plugins
+    worker = get_worker()
+    plugins: Mapping[str, ChunkRunner] = worker.plugins
+    if session not in plugins:
+        raise WorkerError(
+            f"the Dask worker {worker.address} could not prepare: it has another version of worker"
+        )
     began = time.perf_counter()
     items = [pickle.loads(item) for item in pickle.loads(chunk)]  # noqa: S301
     results = await plugins[session].handle(items)

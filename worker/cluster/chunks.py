@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-TARGET_S = 1.0
-"""Processor time of a chunk; a task of Dask costs about a millisecond."""
+TARGET_S = 2.0
+"""Time of a chunk, whose transfer costs client and scheduler about 10 ms of processor time."""
+
+_LEAST_S = 0.1
 
 MAX_BYTES = 4 * 2**20
 """A chunk of more bytes has one item: the scheduler holds all chunks that are not finished."""
@@ -34,7 +36,9 @@ class ChunkSizer:
         """Return the largest number of items of the next chunk, where ``left`` wait."""
         by_cost = _FIRST_ITEMS if self.item_s is None else TARGET_S / max(self.item_s, 1e-6)
         by_share = math.ceil(left / (self.slots * _SHARES_PER_SLOT))
-        return max(1, min(MAX_ITEMS, int(by_cost), by_share))
+        # To share less than this costs more than the workers that would wait for each other.
+        least = 1 if self.item_s is None else int(_LEAST_S / max(self.item_s, 1e-6))
+        return max(1, min(MAX_ITEMS, int(by_cost), max(by_share, least)))
 
     def measured(self, items: int, seconds: float) -> ChunkSizer:
         """Return the sizer that also knows the cost of a finished chunk."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.errors import UsageError
+from worker.errors import UsageError, name_in_message
+from worker.util.path_checks import is_file
 from worker.workflow.documents.document import read_document
 
 LOCAL = "local"
@@ -40,8 +41,9 @@ def parse_address(text: str) -> ClusterAddress:
     if "://" in text:
         return ClusterAddress(scheduler=_scheduler(text, ""))
     file = Path(text)
-    if not file.is_file():
-        raise UsageError(f"--cluster {text}: there is no such file (expected {EXPECTED})")
+    if not is_file(file):
+        name = name_in_message(text)
+        raise UsageError(f"--cluster {name}: there is no such file (expected {EXPECTED})")
     return _from_file(file)
 
 

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from distributed import Client, KilledWorker
+from distributed.client import FutureCancelledError
 
+from worker.cluster import cluster_client
 from worker.cluster.chunk_runner import ChunkRunner, handle_chunk
 from worker.cluster.chunks import MAX_BYTES, ChunkSizer
 from worker.cluster.cluster_address import ClusterAddress
@@ -29,6 +31,8 @@ from worker.runner.parallel import Item, Result, Work
 
 # Chunks beyond those that execute: one that waits at each slot, and one whose results wait here.
 _CHUNKS_PER_SLOT = 3
+# A worker that is started again needs some seconds; nobody starts one that gave up on it.
+_WORKERLESS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,10 @@ class ClusterExecutor:
 
     address: ClusterAddress
     workers: int
+
+    @property
+    def is_local(self) -> bool:
+        return self.address.is_local
 
     async def results_in_order(
         self, work: Work[Item, Result], items: Sequence[Item], estimate_s: float
@@ -59,7 +67,7 @@ async def _session(
     client: Client, work: Work[Item, Result]
 ) -> AsyncIterator[_Session[Item, Result]]:
     name = f"worker-{uuid.uuid4()}"
-    runner = ChunkRunner(name, pickle.dumps(work, pickle.HIGHEST_PROTOCOL))
+    runner = ChunkRunner(name, _encode(work), cluster_client.describe_here())
     await client.register_plugin(runner)
     slots = sum((await client.nthreads()).values())
     session = _Session(client, work, name, slots)
@@ -116,8 +124,8 @@ class _Session(Generic[Item, Result]):
 
     async def _results_of(self, chunk: _Chunk[Item]) -> list[Result]:
         try:
-            results, seconds = pickle.loads(await chunk.future.result())  # noqa: S301
-        except (asyncio.CancelledError, OSError) as error:
+            results, seconds = pickle.loads(await self._awaited(chunk.future))  # noqa: S301
+        except (asyncio.CancelledError, FutureCancelledError, OSError) as error:
             # Dask cancels its futures itself when the scheduler is lost.
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
@@ -126,6 +134,23 @@ class _Session(Generic[Item, Result]):
             ) from error
         self._sizer = self._sizer.measured(len(chunk.items), seconds)
         return list(results)
+
+    async def _awaited(self, future: Any) -> Any:
+        """Await a result, which never comes from a cluster whose workers have all ended."""
+        result = asyncio.ensure_future(future.result())
+        had_workers = True
+        try:
+            while not (await asyncio.wait((result,), timeout=_WORKERLESS_S))[0]:
+                has_workers = bool(await self._client.nthreads())
+                if not has_workers and not had_workers:
+                    raise WorkerError(
+                        "all Dask workers have ended, and none was started again\n"
+                        "start some, and the command again"
+                    )
+                had_workers = has_workers
+            return await result
+        finally:
+            result.cancel()
 
     async def _alone(self, item: Item) -> Result:
         """Handle an item again, alone; only one that ends its workers once more is lost."""

@@ -19,17 +19,28 @@ Nothing here runs code: both explorers have functions that evaluate conditions.
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from msgspec import Struct
 
 from worker.comparison.tokens import tokens
 from worker.core.machine import CompleteRun, EdgesEvaluated, EvaluateEdges, StartStep
 from worker.core.outcome import error_entry
-from worker.core.persistent import iterate
-from worker.explore.explorer import Choice, Ending, ExploredState, Explorer, error_of, situation
-from worker.explore.state_search import BATCH, candidate_states, over_limit
+from worker.core.persistent import LinkedList, in_order, iterate
+from worker.core.plan import Plan
+from worker.explore.explorer import (
+    Choice,
+    Ending,
+    ExploredState,
+    Explorer,
+    Search,
+    error_of,
+    situation,
+)
+from worker.explore.state_search import Witness, batches, candidate_states, over_limit
 from worker.workflow.model import Edge
 
 PAIRS_LIMIT = 20_000
@@ -75,11 +86,11 @@ class Comparison:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+class _Pair(Struct, frozen=True, eq=False):
     old: ExploredState
     new: ExploredState
-    choices: tuple[Choice, ...] = ()
+    # Newest first.
+    chosen: LinkedList[Choice] = None
 
     def same_next(self) -> bool:
         """Return whether both versions execute the same step next."""
@@ -91,7 +102,8 @@ class _Pair:
         )
 
     def identity(self) -> Hashable:
-        same = _leaves(self.old) == _leaves(self.new), _handled(self.old) == _handled(self.new)
+        old, new = self.old, self.new
+        same = _leaves(old) == _leaves(new), in_order(old.handled) == in_order(new.handled)
         return situation(self.old), situation(self.new), same
 
 
@@ -130,51 +142,53 @@ def _next(run: ExploredState) -> str | None:
 class _Lockstep:
     old: Explorer
     new: Explorer
+    # A search runs conditions in the sandbox, and many pairs come to the same step.
+    searched: dict[tuple[str, bool, Any], list[tuple[Choice, Choice]]] = field(default_factory=dict)
 
     def follow(self, pair: _Pair) -> list[_Pair] | None:
         """Make the next decision in every way; ``None`` where the versions part or have ended."""
         first, second = pair.old.effect, pair.new.effect
         if isinstance(first, EvaluateEdges):
             if isinstance(second, EvaluateEdges) and first.step.id == second.step.id:
-                return list(self._evaluate_both(pair, first, second))
-            return [self._after(pair, choice, None) for choice in self.old.choices(pair.old)]
+                both = self._pairs_of_choices(pair.old, first, second)
+                return [self._follow_both(pair, *choices) for choices in both]
+            return [
+                _Pair(self.old.follow(pair.old, choice), pair.new, (choice, pair.chosen))
+                for choice in self.old.choices(pair.old)
+            ]
         if isinstance(second, EvaluateEdges):
-            return [self._after(pair, None, choice) for choice in self.new.choices(pair.new)]
+            return [
+                _Pair(pair.old, self.new.follow(pair.new, choice), (choice, pair.chosen))
+                for choice in self.new.choices(pair.new)
+            ]
         if pair.same_next():
-            return [self._after(pair, choice, choice) for choice in self.old.choices(pair.old)]
+            return [self._follow_both(pair, each, each) for each in self.old.choices(pair.old)]
         return None
 
-    def _after(self, pair: _Pair, old: Choice | None, new: Choice | None) -> _Pair:
-        return _Pair(
-            pair.old if old is None else self.old.follow(pair.old, old),
-            pair.new if new is None else self.new.follow(pair.new, new),
-            (*pair.choices, *((new or old,) if old or new else ())),
-        )
+    def _follow_both(self, pair: _Pair, old: Choice, new: Choice) -> _Pair:
+        after = self.old.follow(pair.old, old), self.new.follow(pair.new, new)
+        return _Pair(*after, (new, pair.chosen))
 
-    def _evaluate_both(
-        self, pair: _Pair, old: EvaluateEdges, new: EvaluateEdges
-    ) -> Iterator[_Pair]:
-        if _same_conditions(old.edges, new.edges):
-            for choice in self.old.choices(pair.old):
-                # The same values, over the other version's edges.
-                throws = None if choice.throws is None else new.edges[len(choice.taken)]
-                yield self._after(pair, choice, replace(choice, edges=new.edges, throws=throws))
-            return
-        if isinstance(old.outcome.state, str):
-            states = iter([old.outcome.state])
-        else:
-            failure = error_entry(error_of(Ending.FAILS)) if old.outcome.errored else None
-            conditions = [edge for edge in (*old.edges, *new.edges) if edge.expression]
-            states = candidate_states(conditions, old.step.id, failure)
-        for first, second in self._search(old, new, states):
-            yield self._after(pair, first, second)
+    def _pairs_of_choices(
+        self, run: ExploredState, old: EvaluateEdges, new: EvaluateEdges
+    ) -> Sequence[tuple[Choice, Choice]]:
+        state = old.outcome.state
+        search = old.step.id, old.outcome.errored, state
+        if search not in self.searched:
+            if _same_conditions(old.edges, new.edges):
+                choices = self.old.choices(run)
+                self.searched[search] = [(each, _over_edges(each, new.edges)) for each in choices]
+            else:
+                states = iter([state]) if isinstance(state, str) else _states(old, new)
+                self.searched[search] = list(self._search(old, new, states))
+        return self.searched[search]
 
     def _search(
         self, old: EvaluateEdges, new: EvaluateEdges, states: Iterator[str]
     ) -> Iterator[tuple[Choice, Choice]]:
         """Find a state for every pair of results that the conditions of both versions have."""
         seen: set[Hashable] = set()
-        while batch := list(itertools.islice(states, BATCH)):
+        for batch in batches(states):
             results = zip(
                 batch,
                 self.old.evaluate(old.step.id, batch),
@@ -183,11 +197,12 @@ class _Lockstep:
             )
             over = True
             for state, first, second in results:
-                if over_limit(first) or over_limit(second):
+                # Where only one version is over a limit, its run is killed here.
+                if over_limit(first) and over_limit(second):
                     continue
-                over = False
+                over &= over_limit(first) or over_limit(second)
                 choices = _choice(old, first, state), _choice(new, second, state)
-                key = tuple((choice.taken, choice.throws) for choice in choices)
+                key = tuple((each.taken, each.throws, each.error_type) for each in choices)
                 if key not in seen:
                     seen.add(key)
                     yield choices
@@ -196,18 +211,40 @@ class _Lockstep:
 
     def difference(self, pair: _Pair) -> Scenario | None:
         """Describe how the versions end from here; ``None`` where it is the same way."""
-        old, new = _default_end(self.old, pair.old), _default_end(self.new, pair.new)
-        first, second = _ended(old), _ended(new)
+        old, new = default_end(self.old, pair.old), default_end(self.new, pair.new)
+        first, second = describe_end(old), describe_end(new)
         if first == second and pair.old.ended and pair.new.ended:
             return None
         return Scenario(
-            choices=pair.choices,
-            shared=len(pair.old.path),
+            choices=in_order(pair.chosen),
+            shared=sum(1 for _ in iterate(pair.old.completed)),
             old=first,
             new=second,
             old_run=old,
             new_run=new,
         )
+
+
+def shared_searches(old: Explorer, new: Plan) -> dict[Search, list[Witness]]:
+    """Return the results of the old version's searches that the new version would repeat."""
+    return {
+        search: witnesses
+        for search, witnesses in old.witnesses.items()
+        if (place := new.index.get(search[0])) is not None
+        and _same_conditions(old.plan.step(search[0]).open_edges, new.steps[place].open_edges)
+    }
+
+
+def _states(old: EvaluateEdges, new: EvaluateEdges) -> Iterator[str]:
+    failure = error_entry(error_of(Ending.FAILS)) if old.outcome.errored else None
+    conditions = [edge for edge in (*old.edges, *new.edges) if edge.expression]
+    return candidate_states(conditions, old.step.id, failure)
+
+
+def _over_edges(choice: Choice, edges: tuple[Edge, ...]) -> Choice:
+    """Return the same values over the other version's edges."""
+    throws = None if choice.throws is None else edges[len(choice.taken)]
+    return replace(choice, edges=edges, throws=throws)
 
 
 def _same_conditions(old: Sequence[Edge], new: Sequence[Edge]) -> bool:
@@ -219,18 +256,19 @@ def _same_conditions(old: Sequence[Edge], new: Sequence[Edge]) -> bool:
 
 def _choice(effect: EvaluateEdges, result: EdgesEvaluated, state: str) -> Choice:
     throws = effect.edges[len(result.taken)] if result.error else None
-    return Choice(
+    choice = Choice(
         step=effect.step.id, edges=effect.edges, taken=result.taken, throws=throws, witness=state
     )
+    return choice if result.error is None else replace(choice, error_type=result.error.type)
 
 
-def _default_end(explorer: Explorer, run: ExploredState) -> ExploredState:
+def default_end(explorer: Explorer, run: ExploredState) -> ExploredState:
     while not run.ended:
         run = explorer.follow(run, explorer.choices(run)[0])
     return run
 
 
-def _ended(run: ExploredState) -> Ended:
+def describe_end(run: ExploredState) -> Ended:
     assert isinstance(run.effect, CompleteRun)
     explored = run.run()
     return Ended(
@@ -239,14 +277,9 @@ def _ended(run: ExploredState) -> Ended:
         path=explored.steps,
         leaves=tuple(leaf.key for leaf in run.effect.leaves),
         # A run that was aborted handled nothing for its end.
-        handled=_handled(run) if run.effect.leaves else (),
+        handled=in_order(run.handled) if run.effect.leaves else (),
     )
 
 
-def _leaves(run: ExploredState) -> tuple[str, ...]:
-    return tuple(leaf.key for leaf in iterate(run.walk.leaves))
-
-
-def _handled(run: ExploredState) -> tuple[str, ...]:
-    """Return the steps whose failure another step followed."""
-    return tuple(done.step.id for done in run.path if done.outcome.errored and done.next)
+def _leaves(run: ExploredState) -> list[str]:
+    return [leaf.key for leaf in iterate(run.walk.leaves)]

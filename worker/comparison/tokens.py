@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import tokenize
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ _WHOLE = frozenset({"string", "template_string", "regex"})
 _LAYOUT = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.ENCODING})
 
 
+# A comparison looks at the same conditions in each situation.
+@functools.lru_cache(maxsize=1024)
 def tokens(source: str, language: Language = Language.JAVASCRIPT) -> tuple[str, ...]:
     """Split source code into its tokens, without comments and white space.
 

@@ -17,7 +17,7 @@ from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.replay.recording_lines import RecordingHeader, workflow_line
 from worker.replay.recording_writer import RecordingWriter
-from worker.replay.scrub import Scrubber, mask_configuration
+from worker.replay.scrub import Scrubber, mask_configuration, scrub_exchange
 from worker.runner.prepare import (
     Options,
     collections_of,
@@ -140,13 +140,7 @@ class Recorder:
     def _exchange(self, exchange: Exchange) -> None:
         if self._failure is not None:
             return
-        # First, so that a token is masked in the reply that brings it too.
-        self._scrub = self._scrub.with_secrets_of(exchange.reply)
+        self._scrub, scrubbed = scrub_exchange(self._scrub, exchange)
         self._writer.mask = self._scrub.json
-        scrubbed = replace(
-            exchange,
-            request=self._scrub.request(exchange.request),
-            reply=self._scrub.reply(exchange.reply),
-        )
         self._writer.exchange(scrubbed)
         self._flush_soon()

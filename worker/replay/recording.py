@@ -89,7 +89,7 @@ def read_recording(path: Path) -> Recording:
     Damage to the events, the requests or the dataclips is no error: see :class:`Recording`.
     Raises :class:`LoadError` if the description of the run, or its workflow, cannot be read.
     """
-    return _recording(path, read_content(path))
+    return _recording(str(path), read_content(path))
 
 
 def parse_recording(stored: StoredRecording) -> Recording:
@@ -97,7 +97,12 @@ def parse_recording(stored: StoredRecording) -> Recording:
     content = stored.content
     if isinstance(content, bytes):
         content = parse_content(content, stored.name)
-    return _recording(Path(stored.name), content)
+    return _recording(stored.name, content)
+
+
+def name_of(item: Path | StoredRecording) -> str:
+    """Return the name of a recording: its path or its URL."""
+    return item.name if isinstance(item, StoredRecording) else str(item)
 
 
 def read_item(item: Path | StoredRecording) -> Recording:
@@ -105,27 +110,28 @@ def read_item(item: Path | StoredRecording) -> Recording:
     return read_recording(item) if isinstance(item, Path) else parse_recording(item)
 
 
-def _recording(path: Path, content: RecordingContent) -> Recording:
+def _recording(name: str, content: RecordingContent) -> Recording:
+    # As it is: a path has no "//", which a URL has.
     if content.header is None or content.plan is None:
-        raise LoadError("; ".join(content.damage), file=str(path))
+        raise LoadError("; ".join(content.damage), file=name)
     return Recording(
-        path=path,
+        path=Path(name),
         header=content.header,
         plan=content.plan,
-        workflow=_workflow(content.plan, path),
-        input=_input(content.input, path),
+        workflow=_workflow(content.plan, name),
+        input=_input(content.input, name),
         events=content.events,
         exchanges=content.exchanges,
         damage=content.damage,
     )
 
 
-def _workflow(plan: Mapping[str, Any], path: Path) -> Workflow:
+def _workflow(plan: Mapping[str, Any], name: str) -> Workflow:
     try:
-        return _load_plan(json.dumps(plan), path.parent)
+        return _load_plan(json.dumps(plan), Path(name).parent)
     except LoadError as error:
         message = f"the workflow cannot be loaded: {error.path}: {error.message}"
-        raise LoadError(message, file=str(path)) from error
+        raise LoadError(message, file=name) from error
 
 
 # Recordings of one workflow share it: what is compiled for one object is compiled once.
@@ -135,9 +141,9 @@ def _load_plan(text: str, folder: Path) -> Workflow:
     return replace(load(json.loads(text)), file=str(folder / "workflow"))
 
 
-def _input(text: str | None, path: Path) -> dict[str, Any]:
+def _input(text: str | None, name: str) -> dict[str, Any]:
     try:
         state = json.loads(text) if text else {}
     except RecursionError as error:
-        raise LoadError("the input is nested too deeply", file=str(path)) from error
+        raise LoadError("the input is nested too deeply", file=name) from error
     return state if isinstance(state, dict) else {}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from worker.adaptors.http.exchange import Exchange
 from worker.core.events import AnyEvent, Dataclip, dataclip_of, with_dataclip
 from worker.replay.recording_lines import RecordingHeader, dataclip_id
+
+MAX_DAMAGE = 100
+"""Problems of a recording that are listed."""
+_PROBLEM_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,13 @@ class RecordingContent:
     events: tuple[AnyEvent, ...]
     exchanges: tuple[Exchange, ...]
     damage: tuple[str, ...]
+
+
+def unreadable_content(damage: str) -> RecordingContent:
+    """Return the content of a recording of which nothing could be read."""
+    return RecordingContent(
+        header=None, plan=None, input=None, events=(), exchanges=(), damage=(damage,)
+    )
 
 
 class Dataclips:
@@ -78,5 +89,14 @@ def build_content(
         input=input,
         events=resolved,
         exchanges=tuple(exchanges),
-        damage=tuple(damage),
+        damage=tuple(_listed(damage)),
     )
+
+
+def _listed(damage: list[str]) -> Iterator[str]:
+    """Yield the first problems, shortened: a recording can have one for each of its events."""
+    # Not only the damaged lines: a dataclip that is missing has no line.
+    for problem in damage[: MAX_DAMAGE + 1]:
+        yield problem[:_PROBLEM_CHARACTERS]
+    if len(damage) > MAX_DAMAGE + 1:
+        yield f"and {len(damage) - MAX_DAMAGE - 1:,} more problems"

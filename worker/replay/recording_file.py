@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,16 @@ import msgspec
 from worker.adaptors.http.exchange import Exchange
 from worker.core.events import AnyEvent, RunComplete, decode_leniently
 from worker.errors import LoadError
-from worker.replay.recording_content import Dataclips, RecordingContent, build_content
+from worker.replay.recording_content import (
+    MAX_DAMAGE,
+    Dataclips,
+    RecordingContent,
+    build_content,
+)
 from worker.replay.recording_lines import (
     RecordingHeader,
     begins_recording,
+    check_values,
     dataclip_of_line,
     exchange_of,
     fields_of,
@@ -100,14 +107,17 @@ class _LineReader:
 
     def read_all(self, content: bytes) -> None:
         """Read all lines, and note those that are damaged."""
-        lines = content.removesuffix(b"\n").split(b"\n")
-        for number, line in enumerate(lines, 1):
+        # Not all at once: an archive of kilobytes holds hundreds of millions of empty lines.
+        for number, line in enumerate(io.BytesIO(content) if content else (b"",), 1):
             try:
                 self._read(line)
             except ValueError as error:
-                cut = number == len(lines) and not content.endswith(b"\n")
+                cut = not line.endswith(b"\n")
                 problem = "cut off: the file ends within it" if cut else f"damaged: {error}"
                 self._damage.append(f"line {number} is {problem}")
+            if len(self._damage) >= MAX_DAMAGE:
+                self._damage.append("the rest is ignored")
+                return
         if not (self._events and isinstance(self._events[-1], RunComplete)):
             self._damage.append("the recording ends before its run does")
 
@@ -122,10 +132,13 @@ class _LineReader:
                 self._dataclips.add(*dataclip_of_line(line))
             case "exchange":
                 self._exchanges.append(exchange_of(fields_of(line)))
+            case "dropped":
+                self._damage.append(f"{fields_of(line).get('requests')} requests had no room in it")
             case _:
                 self._read_event(line)
 
     def _read_event(self, line: bytes) -> None:
+        check_values(line)
         event = decode_leniently(line)
         seq = event.seq if event else _sequence_number(line)
         # A line of a newer version that is no event.

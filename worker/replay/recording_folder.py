@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,11 @@ def _events(file: Path, damage: list[str]) -> tuple[AnyEvent, ...]:
 
 def _exchanges(file: Path, damage: list[str]) -> Iterator[Exchange]:
     try:
-        content = file.read_bytes().removesuffix(b"\n")
+        content = file.read_bytes()
     except OSError as error:
         damage.append(f"cannot read {file.name}: {error.strerror}")
         return
-    for number, line in enumerate(content.split(b"\n") if content else (), 1):
+    for number, line in enumerate(io.BytesIO(content), 1):
         try:
             fields = fields_of(line)
             times = {"sent_us": fields.pop("asked"), "arrived_us": fields.pop("arrived")}

@@ -23,6 +23,13 @@ from worker.adaptors.http.exchange import (
 from worker.errors import LoadError, UsageError
 from worker.sandbox.limits import Limits
 from worker.util.json import dumps
+from worker.util.nesting import (
+    ENVELOPE_LEVELS,
+    NESTING_LIMIT,
+    VALUE_LIMIT,
+    has_more_values,
+    nests_deeper,
+)
 
 FORMAT: Final = 2
 """Version of the format. Version 1 was a folder of files."""
@@ -67,6 +74,12 @@ class _ExchangeLine(Struct, frozen=True, kw_only=True, tag_field="type", tag="ex
     reply: Mapping[str, Any]
 
 
+class _DroppedLine(Struct, frozen=True, kw_only=True, tag_field="type", tag="dropped"):
+    """The number of requests that had no room in the recording."""
+
+    requests: int
+
+
 class _DataclipHead(Struct, frozen=True, kw_only=True):
     """A dataclip's line without its content."""
 
@@ -109,6 +122,11 @@ def exchange_line(exchange: Exchange) -> bytes:
     return _encode_line(line)
 
 
+def dropped_line(requests: int) -> bytes:
+    """Encode the number of requests that had no room."""
+    return _encode_line(_DroppedLine(requests=requests))
+
+
 def dataclip_id(content: bytes) -> str:
     """Return the id of a dataclip, which is the SHA-256 of its content."""
     return hashlib.sha256(content).hexdigest()
@@ -141,12 +159,20 @@ def begins_recording(head: bytes) -> bool:
     return match[1] == b"recording" if match else _BEGIN.startswith(head)
 
 
+def check_values(text: bytes) -> None:
+    """Raise ``ValueError`` for JSON with so many values that to decode it would fill memory."""
+    if has_more_values(text):
+        raise ValueError(f"more than {VALUE_LIMIT:,} values")
+
+
 def fields_of(text: bytes) -> dict[str, Any]:
     """Decode a JSON object. Raises ``ValueError`` for anything else."""
+    check_values(text)
+    # Checked before: json, which reads what msgspec rejects, has a limit of its own.
+    if nests_deeper(text, NESTING_LIMIT + ENVELOPE_LEVELS):
+        raise ValueError("nested too deeply")
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError):
         # msgspec rejects numbers and characters that json accepts, and that a job can send.
         return _fields_by_json(text)

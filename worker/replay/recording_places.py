@@ -2,30 +2,58 @@
 
 A URL is one of fsspec: ``s3://bucket/runs``, ``zip://*.jsonl::runs.zip``, ``memory://runs``. Below
 a URL, files that end in ``.jsonl`` are recordings; to look into each file would cost a request.
+
+A single file can also be the history of a fleet that ``worker orders export`` writes, a run a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping, Sequence
+from gzip import BadGzipFile
+from lzma import LZMAError
 from pathlib import Path
-from typing import Any, overload
+from tarfile import TarError
+from typing import Any, TypeAlias, overload
+from zipfile import BadZipFile
 
 from worker.errors import LoadError, MachineError, UsageError
+from worker.replay.history_source import HistoryRun, read_history_run, runs_of_history
 from worker.replay.recording import StoredRecording, is_recording, read_stored
+from worker.replay.recording_content import RecordingContent, unreadable_content
+from worker.replay.remote_files import (
+    RemoteFile,
+    file_system,
+    is_archive,
+    is_url,
+    machine_errors,
+    name_in,
+    reason_of,
+)
 from worker.workflow.documents.near_files import suggest_file
 
 # Read together, as object stores serve many requests at once.
 _BLOCK = 32
+MAX_BYTES, _BLOCK_BYTES = 512 * 2**20, 64 * 2**20
+"""Size of a recording, of which an archive of a few kilobytes may contain many gigabytes; and of
+those that are read together."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """File of a file system of fsspec; ``name`` is its URL."""
+# RuntimeError is that of an encrypted file and of an unknown compression.
+_DAMAGES = (
+    BadZipFile,
+    BadGzipFile,
+    TarError,
+    zlib.error,
+    LZMAError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+)
+"""Errors of damaged files in archives."""
 
-    files: Any
-    path: str
-    name: str
+Place: TypeAlias = Path | RemoteFile | HistoryRun
+"""Where a recording is: a file or folder, a file of fsspec, or a line of a history."""
 
 
 class RecordingPlaces(Sequence[Path | StoredRecording]):
@@ -34,7 +62,7 @@ class RecordingPlaces(Sequence[Path | StoredRecording]):
     Those on this machine are paths, which whoever replays them reads, unless ``with_content``.
     """
 
-    def __init__(self, places: Sequence[Path | RemoteFile], *, with_content: bool) -> None:
+    def __init__(self, places: Sequence[Place], *, with_content: bool) -> None:
         self._places, self._with_content = places, with_content
         self._block: dict[int, StoredRecording] = {}
 
@@ -51,7 +79,7 @@ class RecordingPlaces(Sequence[Path | StoredRecording]):
         place = self._places[index]
         if isinstance(place, RemoteFile):
             return self._remote(range(len(self))[index])
-        return self._local(place)
+        return read_history_run(place) if isinstance(place, HistoryRun) else self._local(place)
 
     def _local(self, path: Path) -> Path | StoredRecording:
         if not self._with_content:
@@ -68,37 +96,69 @@ class RecordingPlaces(Sequence[Path | StoredRecording]):
         return self._block[index]
 
 
-def _read_together(places: Sequence[Path | RemoteFile], start: int) -> dict[int, StoredRecording]:
+def _read_together(places: Sequence[Place], start: int) -> dict[int, StoredRecording]:
     """Read a recording and those after it in the same file system."""
     first = places[start]
     assert isinstance(first, RemoteFile)
-    wanted = {
-        number: place
-        for number, place in enumerate(places[start : start + _BLOCK], start)
-        if isinstance(place, RemoteFile) and place.files is first.files
-    }
-    try:
-        contents = first.files.cat([place.path for place in wanted.values()])
-    # Each file system has errors of its own, for a missing permission or a lost connection.
-    except Exception as error:
-        raise MachineError(f"cannot read {first.name}: {_reason(error)}") from error
-    # For one path the answer is its content alone.
-    if isinstance(contents, bytes):
-        contents = {first.path: contents}
+    if first.size is None or first.size > MAX_BYTES:
+        return {start: _read_alone(first)}
+    wanted = {start: first}
+    size = first.size
+    for number, place in enumerate(places[start + 1 : start + _BLOCK], start + 1):
+        if isinstance(place, RemoteFile) and place.files is first.files:
+            if place.size is None or place.size > MAX_BYTES:
+                break
+            size += place.size
+            if size > _BLOCK_BYTES:
+                break
+            wanted[number] = place
+    with machine_errors(f"read {first.name}"):
+        # Not `cat`, for which "*" and "[" in the name of a file have a meaning.
+        paths = [place.path for place in wanted.values()]
+        answers = first.files.cat_ranges(paths, None, None, on_error="return")
     return {
-        number: StoredRecording(name=place.name, content=contents[place.path])
-        for number, place in wanted.items()
+        number: StoredRecording(name=place.name, content=_content(place, answer))
+        for (number, place), answer in zip(wanted.items(), answers, strict=True)
     }
 
 
-def find_recordings(places: Sequence[str | Path]) -> list[Path | RemoteFile]:
+def _content(place: RemoteFile, answer: bytes | Exception) -> bytes | RecordingContent:
+    """Return what was read; what only this file lacks makes it a damaged recording."""
+    if not isinstance(answer, Exception):
+        return answer
+    # Not PermissionError: object stores have it for expired credentials, which no file can be read
+    # with. An archive may be in such a store, so an error that is not of its format is an outage.
+    if isinstance(answer, FileNotFoundError) or (is_archive(place.files) and _is_damage(answer)):
+        return unreadable_content(f"cannot be read: {reason_of(answer)}")
+    raise MachineError(f"cannot read {place.name}: {reason_of(answer)}") from answer
+
+
+def _is_damage(error: Exception) -> bool:
+    # That of damaged bzip2 data has no type of its own, and no number as those of the system have.
+    return isinstance(error, _DAMAGES) or (type(error) is OSError and error.errno is None)
+
+
+def _read_alone(place: RemoteFile) -> StoredRecording:
+    """Read a recording whose size is not known; one that is too large is a damaged one."""
+    content, size = b"", place.size
+    if size is None:
+        with machine_errors(f"read {place.name}"), place.files.open(place.path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    if (size or len(content)) <= MAX_BYTES:
+        return StoredRecording(name=place.name, content=content)
+    text = f"{size:,} bytes" if size else f"more than {MAX_BYTES:,} bytes"
+    damage = f"{text}, and a recording has at most {MAX_BYTES:,}"
+    return StoredRecording(name=place.name, content=unreadable_content(damage))
+
+
+def find_recordings(places: Sequence[str | Path]) -> list[Place]:
     """Return these recordings, and those in these folders and below them.
 
     Raises :class:`UsageError` where there is none.
     """
-    recordings: list[Path | RemoteFile] = []
+    recordings: list[Place] = []
     for place in places:
-        if "://" in str(place):
+        if is_url(place):
             recordings += _find_remote(str(place))
         else:
             recordings += _find_local(Path(place))
@@ -107,36 +167,40 @@ def find_recordings(places: Sequence[str | Path]) -> list[Path | RemoteFile]:
     return recordings
 
 
-def _find_local(path: Path) -> list[Path]:
+def _find_local(path: Path) -> Sequence[Place]:
     if path.is_dir() and not is_recording(path):
         return sorted(filter(is_recording, path.rglob("*")))
+    if path.is_file():
+        return runs_of_history(path) or [path]
     if path.exists():
         return [path]
-    raise UsageError(f"there is no recording {path}{suggest_file(path)}")
+    raise UsageError(f"{path}: there is no such file or folder{suggest_file(path)}")
 
 
-def _find_remote(url: str) -> list[RemoteFile]:
-    # Part of an extra, and only URLs need it.
-    import fsspec
-
-    try:
-        files, path = fsspec.core.url_to_fs(url)
+def _find_remote(url: str) -> Sequence[Place]:
+    files, path = file_system(url)
+    with machine_errors(f"read {url}"):
         if "*" in path:
-            paths = sorted(p for p in files.glob(path) if not files.isdir(p))
+            listed = files.glob(path, detail=True)
         elif files.isdir(path):
-            paths = sorted(p for p in files.find(path) if p.endswith(".jsonl"))
+            below = files.find(path, detail=True)
+            listed = {name: info for name, info in below.items() if name.endswith(".jsonl")}
         elif files.exists(path):
-            paths = [path]
+            history = runs_of_history(RemoteFile(files, path, name_in(files, path, url)))
+            if history:
+                return history
+            listed = {path: files.info(path)}
         else:
-            raise UsageError(f"there is no recording {url}")
-    except (ImportError, ValueError, FileNotFoundError) as error:
-        raise UsageError(f"{url}: {_reason(error)}") from error
-    except UsageError:
-        raise
-    except Exception as error:
-        raise MachineError(f"cannot read {url}: {_reason(error)}") from error
-    return [RemoteFile(files, path, files.unstrip_protocol(path)) for path in paths]
+            raise UsageError(f"{url}: there is no recording")
+    return [
+        RemoteFile(files, path, name_in(files, path, url), _size(info))
+        for path, info in sorted(listed.items())
+        # Neither folders nor what is no file: links of an archive, pipes, devices.
+        if info["type"] == "file"
+    ]
 
 
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def _size(info: Mapping[str, Any]) -> int | None:
+    # Some servers of HTTP have no sizes.
+    size = info.get("size")
+    return None if size is None else int(size)

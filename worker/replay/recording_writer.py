@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -91,6 +92,10 @@ class RecordingWriter:
         """Add a request and its reply."""
         self._pending.append(exchange_line(exchange))
 
+    def lines(self, lines: bytes) -> None:
+        """Add whole lines, whose secrets are masked."""
+        self._pending.append(lines)
+
     def flush(self) -> None:
         """Write the lines that were received. Raises :class:`MachineError` if that fails."""
         lines = b"".join(self._pending)
@@ -145,7 +150,7 @@ def _create(path: Path, run_id: str) -> tuple[Path, FileIO]:
             raise UsageError(f"{path} exists: choose another file") from error
     except OSError as error:
         raise cannot_write(path, error) from error
-    return _create(path / _name(run_id), run_id)
+    return _create(path / file_name(run_id), run_id)
 
 
 def _create_in_new_folder(file: Path) -> FileIO:
@@ -163,6 +168,12 @@ def _open(file: Path) -> FileIO:
     return FileIO(os.open(file, flags, 0o600), "wb")
 
 
-def _name(run_id: str) -> str:
+def file_name(run_id: str) -> str:
+    """Return the name of the file of a run, which no other run has."""
     # The id of an imported run is a text from a file, and must not lead out of the folder.
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', run_id)[:100]}.jsonl"
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", run_id)[:100]
+    if name != run_id:
+        digest = hashlib.sha256(run_id.encode("utf-8", "backslashreplace")).hexdigest()
+        # The point is in no name that is an id as it is.
+        name = f"{name}.{digest[:16]}"
+    return f"{name}.jsonl"

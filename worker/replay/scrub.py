@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from worker.adaptors.http.exchange import HttpReply, HttpRequest, Pairs
+from worker.adaptors.http.exchange import Exchange, HttpReply, HttpRequest, Pairs
 from worker.errors import UsageError
 from worker.util.json import dumps
 from worker.util.masking import MASK, MIN_SECRET_LENGTH, Mask, collect_secrets, is_secret_number
@@ -121,6 +121,14 @@ class Scrubber:
         has_secrets = any(field != MASK for field in _secret_fields(value))
         masked = dumps(mask_fields(value)) if has_secrets else text
         return self.text(masked).encode("utf-8", "surrogatepass")
+
+
+def scrub_exchange(scrubber: Scrubber, exchange: Exchange) -> tuple[Scrubber, Exchange]:
+    """Mask the secrets of an exchange. Return a scrubber that knows those of its reply too."""
+    # First, so that a token is masked in the reply that brings it too.
+    scrubber = scrubber.with_secrets_of(exchange.reply)
+    request, reply = scrubber.request(exchange.request), scrubber.reply(exchange.reply)
+    return scrubber, replace(exchange, request=request, reply=reply)
 
 
 def _parsed(body: bytes) -> Any:
