@@ -21,6 +21,15 @@ SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
 OURS = Path(__file__).with_name("worker")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("workflow-worker")
+    group.addoption("--workflow-record", metavar="DIR", type=Path,
+                    help="keep a recording of each case that fails in DIR")  # fmt: skip
+    group.addoption("--workflow-flaky", metavar="N", type=int, default=0,
+                    help="run each case N times at other times, with other random numbers and with "
+                         "other delays of replies")  # fmt: skip
+
+
 def pytest_configure(config: pytest.Config) -> None:
     text = "workflow(file, pick=None): the workflow file that the fixture 'workflow' loads"
     config.addinivalue_line("markers", text)

@@ -135,7 +135,7 @@ class Auditor:
         # After a step that returned nothing, the next one starts from an empty state.
         known = event.input_dataclip_id in (self.run_input, *self.outputs)
         if not known and None not in self.outputs:
-            yield 4, f"the input of '{event.job_id}' is no output of an earlier step"
+            yield 4, f"the input of '{event.job_id}' is not an output of an earlier step"
 
     def _log(self, event: RunLog) -> Iterator[tuple[int, str]]:
         if event.step_id and (self.open is None or event.step_id != self.open.step_id):

@@ -18,10 +18,12 @@ Nothing here runs code: the caller passes the function that evaluates conditions
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.core.machine import (
@@ -39,10 +41,10 @@ from worker.core.machine import (
     initial_state,
 )
 from worker.core.outcome import Outcome, StepError, error_entry
-from worker.core.persistent import iterate
+from worker.core.persistent import LinkedList, in_order
 from worker.core.plan import Plan
 from worker.core.status import Status
-from worker.explore.state_search import Witness, find_witnesses
+from worker.explore.state_search import Witness, find_witnesses, with_own_error, witnesses_of
 from worker.workflow.model import Edge, Step
 
 
@@ -63,8 +65,8 @@ ERRORS = {Ending.FAILS: "JobError", Ending.CRASHES: "ReferenceError", Ending.KIL
 class Choice:
     """One decision of a run: the ending of an execution, or the results of its conditions.
 
-    ``throws`` is the edge whose condition throws. ``witness`` is a state that takes these edges;
-    ``None`` where the input decides.
+    ``throws`` is the edge whose condition throws an error of ``error_type``. ``witness`` is a state
+    that takes these edges; ``None`` where the input decides.
     """
 
     step: str
@@ -72,6 +74,7 @@ class Choice:
     edges: tuple[Edge, ...] = ()
     taken: tuple[bool, ...] = ()
     throws: Edge | None = None
+    error_type: str = "EdgeConditionError"
     witness: str | None = None
 
     @property
@@ -93,14 +96,28 @@ class ExploredRun:
         return tuple(execution.step.id for execution in self.path)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExploredState:
-    """Run so far; ``effect`` is the last one of the machine, which the next choice decides."""
+class ExploredState(Struct, frozen=True, kw_only=True, eq=False):
+    """Run so far; ``effect`` is the last one of the machine, which the next choice decides.
 
+    Its choices, the executions that completed, and the steps whose failure another step followed
+    are newest first. ``failed``: one of its leaves has an error.
+    """
+
+    # Shared with the runs that it continues: tuples of each run would take quadratic time.
     walk: MachineState
     effect: StartStep | EvaluateEdges | CompleteRun
-    choices: tuple[Choice, ...] = ()
-    path: tuple[CompleteStep, ...] = ()
+    chosen: LinkedList[Choice] = None
+    completed: LinkedList[CompleteStep] = None
+    handled: LinkedList[str] = None
+    failed: bool = False
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return in_order(self.chosen)
+
+    @property
+    def path(self) -> tuple[CompleteStep, ...]:
+        return in_order(self.completed)
 
     @property
     def ended(self) -> bool:
@@ -113,6 +130,11 @@ class ExploredState:
         return ExploredRun(
             choices=self.choices, path=self.path, status=self.effect.status, error_type=error
         )
+
+
+@functools.lru_cache(maxsize=10_000)
+def _endings(step: str) -> list[Choice]:
+    return [Choice(step=step, ending=ending) for ending in Ending]
 
 
 Search = tuple[str, bool]
@@ -139,16 +161,26 @@ class Explorer:
     # searches elsewhere, which may be of more than is reached here.
     searched: Mapping[Search, list[Witness]] = field(default_factory=dict)
     witnesses: dict[Search, list[Witness]] = field(default_factory=dict)
+    # Many runs come to the same decision.
+    _choices: dict[Search, list[Choice]] = field(default_factory=dict)
+    # States that gave every combination of values, by the conditions: workflows repeat conditions.
+    _states: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def start(self) -> ExploredState:
         """Begin a run, up to its first choice."""
-        return _advance(initial_state(self.plan), Started(input=self.input), (), ())
+        walk, effects = decide(initial_state(self.plan), Started(input=self.input))
+        return _explored(None, walk, effects, None)
 
     def choices(self, run: ExploredState) -> list[Choice]:
         """List the choices of a run, the default one first; none where the run has ended."""
         match run.effect:
             case StartStep(step=step):
-                return [Choice(step=step.id, ending=ending) for ending in Ending]
+                return _endings(step.id)
+            case EvaluateEdges(step=step, outcome=Outcome(state=None)) as effect:
+                search = step.id, effect.outcome.errored
+                if search not in self._choices:
+                    self._choices[search] = list(self._edge_choices(effect))
+                return self._choices[search]
             case EvaluateEdges() as effect:
                 return list(self._edge_choices(effect))
             case _:
@@ -156,8 +188,8 @@ class Explorer:
 
     def follow(self, run: ExploredState, choice: Choice) -> ExploredState:
         """Continue a run after a choice, up to its next choice or its end."""
-        event = _machine_event(run.effect, choice)
-        return _advance(run.walk, event, (*run.choices, choice), run.path)
+        walk, effects = decide(run.walk, _machine_event(run.effect, choice))
+        return _explored(run, walk, effects, (choice, run.chosen))
 
     def _edge_choices(self, effect: EvaluateEdges) -> Iterator[Choice]:
         step, edges = effect.step, effect.edges
@@ -195,8 +227,22 @@ class Explorer:
         """Search for a state for every combination of values that a step's conditions can have."""
         id, failed = search
         failure = error_entry(error_of(Ending.FAILS)) if failed else None
-        step = self.plan.steps[self.plan.index[id]]
-        return find_witnesses(step, failure, lambda batch: self.evaluate(id, batch))
+        step = self.plan.step(id)
+
+        def evaluate(states: Sequence[str]) -> Sequence[EdgesEvaluated]:
+            return self.evaluate(id, states)
+
+        conditions = tuple(edge.expression for edge in step.open_edges if edge.expression)
+        if states := self._states.get(conditions):
+            ended = [with_own_error(state, id, failure) for state in states]
+            witnesses = witnesses_of(ended, evaluate(ended))
+            if len(witnesses) == len(states):
+                return witnesses
+        witnesses = find_witnesses(step, failure, evaluate)
+        # The ids of steps in `errors` differ from step to step.
+        if not any("errors" in condition for condition in conditions):
+            self._states[conditions] = [witness.state for witness in witnesses]
+        return witnesses
 
 
 def searches_of(plan: Plan) -> list[Search]:
@@ -237,21 +283,42 @@ def _machine_event(effect: Effect, choice: Choice) -> MachineEvent:
             return StepFinished(outcome=Outcome(state=None))
         error = replace(error_of(choice.ending), job_id=choice.step)
         return StepFinished(outcome=Outcome(state=None, errored=True, error=error))
-    thrown = StepError(type="EdgeConditionError", message="scripted") if choice.throws else None
+    thrown = StepError(type=choice.error_type, message="scripted") if choice.throws else None
     return EdgesEvaluated(taken=choice.taken, state=None, error=thrown)
 
 
-def _advance(
+def _explored(
+    before: ExploredState | None,
     walk: MachineState,
-    event: MachineEvent,
-    choices: tuple[Choice, ...],
-    path: tuple[CompleteStep, ...],
+    effects: Sequence[Effect],
+    chosen: LinkedList[Choice],
 ) -> ExploredState:
-    walk, effects = decide(walk, event)
-    completed = tuple(effect for effect in effects if isinstance(effect, CompleteStep))
-    effect = effects[-1]
-    assert not isinstance(effect, CompleteStep), "the last effect of the machine leads on"
-    return ExploredState(walk=walk, effect=effect, choices=choices, path=path + completed)
+    completed, handled = (before.completed, before.handled) if before else (None, None)
+    for effect in effects[:-1]:
+        assert isinstance(effect, CompleteStep), "the last effect of the machine leads on"
+        completed = (effect, completed)
+        if effect.outcome.errored and effect.next:
+            handled = (effect.step.id, handled)
+    last = effects[-1]
+    assert not isinstance(last, CompleteStep), "the last effect of the machine leads on"
+    return ExploredState(
+        walk=walk,
+        effect=last,
+        chosen=chosen,
+        completed=completed,
+        handled=handled,
+        failed=(before is not None and before.failed) or _has_failed_leaf(before, walk),
+    )
+
+
+def _has_failed_leaf(before: ExploredState | None, walk: MachineState) -> bool:
+    """Return whether one of the leaves since the state before has an error."""
+    earlier, leaves = before and before.walk.leaves, walk.leaves
+    while leaves is not None and leaves is not earlier:
+        leaf, leaves = leaves
+        if leaf.outcome.error is not None:
+            return True
+    return False
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -327,9 +394,9 @@ def _count(counts: dict[str, int], reason: str, number: int) -> None:
 
 def situation(run: ExploredState) -> Hashable:
     """Identify everything that the future of a run depends on."""
-    waiting = tuple((entry.step, entry.input) for entry in run.walk.queue)
-    failed = any(leaf.outcome.error for leaf in iterate(run.walk.leaves))
-    return _decision(run), waiting, failed
+    walk = run.walk
+    waiting = tuple([(entry.step, entry.input) for entry in walk.queue]) if walk.queue else ()
+    return _decision(run), waiting, run.failed
 
 
 SITUATIONS_LIMIT = 20_000

@@ -173,8 +173,16 @@ def _following(
     for choice in explorer.choices(run):
         if not choice.aborts:
             after = explorer.follow(run, choice)
-            completed = after.path[len(run.path) :]
-            yield after, functools.reduce(prop.next, completed, state)
+            yield after, functools.reduce(prop.next, _completed_between(run, after), state)
+
+
+def _completed_between(run: ExploredState, after: ExploredState) -> Iterator[CompleteStep]:
+    newest_first: list[CompleteStep] = []
+    rest = after.completed
+    while rest is not None and rest is not run.completed:
+        execution, rest = rest
+        newest_first.append(execution)
+    return reversed(newest_first)
 
 
 def _finish(explorer: Explorer, run: ExploredState) -> ExploredRun:

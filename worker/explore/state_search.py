@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
 # state that their text does not show.
 ATTEMPTS = 1500
 
-# One message to the sandbox evaluates this many: a round trip costs more than an evaluation.
-BATCH = 150
+# One message to the sandbox evaluates so many: a round trip costs more than an evaluation. Most
+# searches end with the first message, which is therefore small.
+_FIRST_BATCH, _BATCH = 20, 150
 # Paths, and values, of one step's conditions. More would leave too few attempts for each.
 _PLENTY = 24
+# The part of a condition that is read. Generated ones can be longer, and each part of a chain of
+# properties is the end of a path: without limits they take minutes.
+_MOST_NODES, _LONGEST_CHAIN = 5000, 30
 _MISSING: Any = object()
 # Tried at every path, whatever the conditions compare it with: a check for truth or for null.
 _PLAIN: tuple[Any, ...] = (_MISSING, True, False, None, 0, 1, -1, "x", "", {}, [], [{}])
@@ -69,24 +74,53 @@ def find_witnesses(
     ``failure`` is the step's entry under ``errors`` where it failed. The result is empty where the
     conditions are over a limit whatever the state is.
     """
-    witnesses: dict[tuple[object, ...], Witness] = {}
+    witnesses: dict[Hashable, Witness] = {}
     expressions = [edge for edge in step.open_edges if edge.kind is EdgeKind.EXPRESSION]
     combinations = 2 ** len(expressions)
-    states = candidate_states(expressions, step.id, failure)
-    while batch := list(itertools.islice(states, BATCH)):
+    tried = 0
+    for batch in batches(candidate_states(expressions, step.id, failure)):
         evaluated = evaluate(batch)
+        tried += len(batch)
         # Each batch over a limit costs a process and its time limit: one is enough to know.
         if all(map(over_limit, evaluated)):
             break
-        for state, result in zip(batch, evaluated, strict=False):
-            if not over_limit(result):
-                throws = len(result.taken) if result.error else None
-                witness = Witness(state=state, taken=result.taken, throws=throws)
-                # A run ends where a condition throws, whatever the results before it were.
-                witnesses.setdefault((throws,) if result.error else (result.taken,), witness)
-        if sum(witness.throws is None for witness in witnesses.values()) >= combinations:
+        for witness in witnesses_of(batch, evaluated):
+            witnesses.setdefault(_decision(witness), witness)
+        throwing = sum(witness.throws is not None for witness in witnesses.values())
+        # A condition may throw for a later state; many never do.
+        if len(witnesses) - throwing >= combinations and (throwing or tried >= _BATCH):
             break
     return list(witnesses.values())
+
+
+def witnesses_of(states: Sequence[str], results: Sequence[EdgesEvaluated]) -> list[Witness]:
+    """Return the first witness of every combination of results, out of these."""
+    witnesses: dict[Hashable, Witness] = {}
+    for state, result in zip(states, results, strict=False):
+        if not over_limit(result):
+            throws = len(result.taken) if result.error else None
+            witness = Witness(state=state, taken=result.taken, throws=throws)
+            witnesses.setdefault(_decision(witness), witness)
+    return list(witnesses.values())
+
+
+def _decision(witness: Witness) -> Hashable:
+    # A run ends where a condition throws, whatever the results before it were.
+    return witness.taken if witness.throws is None else witness.throws
+
+
+def with_own_error(state: str, step: str, failure: Mapping[str, Any] | None) -> str:
+    """Replace all ``errors`` of a state by that of a step that failed, or by none."""
+    content = {key: value for key, value in json.loads(state).items() if key != "errors"}
+    return dumps(content if failure is None else {**content, "errors": {step: failure}})
+
+
+def batches(states: Iterator[str]) -> Iterator[list[str]]:
+    """Split the states to try into messages to the sandbox."""
+    size = _FIRST_BATCH
+    while batch := list(itertools.islice(states, size)):
+        yield batch
+        size = _BATCH
 
 
 def over_limit(result: EdgesEvaluated) -> bool:
@@ -111,14 +145,35 @@ def candidate_states(
     for edge in edges:
         _collect(parse(edge.expression.encode()), vocabulary)
     values = [*_PLAIN, *vocabulary.values.values()][:_PLENTY]
-    paths = [path for path in vocabulary.paths if path][:_PLENTY]
-    tried: set[str] = set()
-    combinations = _combinations(len(paths), values)
-    for combination in itertools.islice(combinations, ATTEMPTS):
-        state = _ended(_state(dict(zip(paths, combination, strict=True))), step, failure)
+    # Short paths first: a value at `data` leaves no place for one at `data.x`, and the last path
+    # varies fastest.
+    paths = sorted([path for path in vocabulary.paths if path][:_PLENTY], key=len)
+    below = [[n for n, other in enumerate(paths) if _is_below(other, path)] for path in paths]
+    tried: set[Hashable] = set()
+    for combination in itertools.islice(_combinations(len(paths), values), ATTEMPTS):
+        # Most combinations give a state that an earlier one gave: it is not built again.
+        placed = _without_replaced(combination, below)
+        if (key := tuple(map(id, placed))) in tried:
+            continue
+        tried.add(key)
+        state = _ended(_state(dict(zip(paths, placed, strict=True))), step, failure)
         if state is not None and (text := dumps(state)) not in tried:
             tried.add(text)
             yield text
+
+
+def _is_below(path: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    return len(path) > len(other) and path[: len(other)] == other
+
+
+def _without_replaced(
+    combination: Sequence[Any], below: Sequence[Sequence[int]]
+) -> tuple[Any, ...]:
+    """Leave out the values that are replaced, as a value is put at a path below them."""
+    return tuple(
+        _MISSING if any(combination[n] is not _MISSING for n in places) else value
+        for value, places in zip(combination, below, strict=True)
+    )
 
 
 def _ended(
@@ -138,11 +193,13 @@ def _combinations(count: int, values: Sequence[Any]) -> Iterator[tuple[Any, ...]
     if len(values) ** count <= ATTEMPTS:
         yield from itertools.product(values, repeat=count)
         return
-    # One value at every path, then one path apart from the rest: most conditions that compare
-    # a single path are decided by these. The rest is random.
+    # One path alone, the longest first, then one value at every path, then one path apart from the
+    # rest: most conditions that compare a single path are decided by these. The rest is random.
+    for place, value in itertools.product(reversed(range(count)), values):
+        yield tuple(value if at == place else _MISSING for at in range(count))
     yield from ((value,) * count for value in values)
-    for place, value, rest in itertools.product(range(count), values, (_MISSING, {})):
-        yield tuple(value if at == place else rest for at in range(count))
+    for place, value in itertools.product(range(count), values):
+        yield tuple(value if at == place else {} for at in range(count))
     generator = random.Random(0)  # noqa: S311 -- the same states every time
     while True:
         yield tuple(generator.choice(values) for _ in range(count))
@@ -175,20 +232,24 @@ def _put(state: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 # --- reading a condition ------------------------------------------------------------------------
 
 
-def _collect(node: Node, vocabulary: _Vocabulary) -> None:
-    if node.type in ("member_expression", "subscript_expression"):
-        path = _path(node)
-        if path:
-            _add_path(path, vocabulary)
-    elif node.type == "number":
-        _add_number(_text(node), vocabulary)
-    elif node.type == "string":
-        text = _text(node)[1:-1]
-        vocabulary.values[repr(text)] = text
-        # For `list.includes("x")`.
-        vocabulary.values[repr([text])] = [text]
-    for child in node.named_children:
-        _collect(child, vocabulary)
+def _collect(tree: Node, vocabulary: _Vocabulary) -> None:
+    # A stack of our own: a long chain of operators is deeper than Python's recursion limit.
+    waiting = [tree]
+    for _ in range(_MOST_NODES):
+        if not waiting:
+            return
+        node = waiting.pop()
+        if node.type in ("member_expression", "subscript_expression"):
+            if path := _path(node):
+                _add_path(path, vocabulary)
+        elif node.type == "number":
+            _add_number(_text(node), vocabulary)
+        elif node.type == "string":
+            text = _text(node)[1:-1]
+            vocabulary.values[repr(text)] = text
+            # For `list.includes("x")`.
+            vocabulary.values[repr([text])] = [text]
+        waiting += reversed(node.named_children)
 
 
 def _add_path(path: tuple[str, ...], vocabulary: _Vocabulary) -> None:
@@ -215,19 +276,25 @@ def _add_number(text: str, vocabulary: _Vocabulary) -> None:
 
 def _path(node: Node) -> tuple[str, ...] | None:
     """Return ``("data", "x")`` for ``state.data.x``; ``None`` for a path outside the state."""
-    if node.type == "identifier":
-        return () if _text(node) == "state" else None
-    if node.type in ("parenthesized_expression", "call_expression"):
-        return _path(node.named_children[0]) if node.named_children else None
-    if node.type not in ("member_expression", "subscript_expression"):
-        return None
-    below = _path(node.child_by_field_name("object") or node)
-    key = node.child_by_field_name("property") or node.child_by_field_name("index")
-    if below is None or key is None:
-        return None
-    if key.type == "string":
-        return (*below, _text(key)[1:-1])
-    return (*below, _text(key)) if key.type == "property_identifier" else below
+    keys: list[str] = []
+    for _ in range(_LONGEST_CHAIN):
+        if node.type == "identifier":
+            return tuple(reversed(keys)) if _text(node) == "state" else None
+        if node.type in ("parenthesized_expression", "call_expression"):
+            below = next(iter(node.named_children), None)
+        elif node.type in ("member_expression", "subscript_expression"):
+            key = node.child_by_field_name("property") or node.child_by_field_name("index")
+            if key is not None and key.type == "string":
+                keys.append(_text(key)[1:-1])
+            elif key is not None and key.type == "property_identifier":
+                keys.append(_text(key))
+            below = node.child_by_field_name("object") if key is not None else None
+        else:
+            return None
+        if below is None:
+            return None
+        node = below
+    return None
 
 
 def _text(node: Node) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
@@ -25,6 +26,8 @@ from worker.testing.in_process import InProcessRunner
 _BATCH = 16
 _SHRINK_BATCH = 16
 _SHRINK_RUNS_LIMIT = 400
+# Part of the seconds of a campaign for new inputs; the rest makes those that count simpler.
+_SEARCH_PART = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +59,24 @@ class CampaignResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """End of a campaign: seconds, and a number of inputs (``None``: as many as they allow)."""
+    """End of a campaign: seconds, and a number of inputs (``None``: as many as they allow).
+
+    With a number of inputs, the seconds do not limit what makes inputs simpler: a campaign that
+    ends by its inputs is the same on every machine.
+    """
 
     seconds: float
     inputs: int | None = None
+
+    @property
+    def search_s(self) -> float:
+        """The seconds for new inputs."""
+        return self.seconds if self.inputs is not None else self.seconds * _SEARCH_PART
+
+    @property
+    def shrink_s(self) -> float:
+        """The seconds from the beginning after which no input is made simpler."""
+        return math.inf if self.inputs is not None else self.seconds
 
 
 async def run_campaign(
@@ -84,7 +101,9 @@ async def run_campaign(
             runs = _Runs(template, pool, runner)
             inputs = await _explore(search, runs, budget, began, progress)
             discoveries = [
-                await _simplest(runs, ending, generated.origin, generated.input)
+                await _simplest(
+                    runs, ending, generated.origin, generated.input, began + budget.shrink_s
+                )
                 for ending, generated in search.new_endings
             ]
         finally:
@@ -105,7 +124,7 @@ async def _explore(
     search: Search, runs: _Runs, budget: Budget, began: float, progress: Callable[[], object]
 ) -> int:
     count = 0
-    while time.monotonic() - began < budget.seconds:
+    while time.monotonic() - began < budget.search_s:
         left = _BATCH if budget.inputs is None else min(_BATCH, budget.inputs - count)
         batch = search.next_batch(left)
         if not batch:
@@ -120,7 +139,7 @@ async def _explore(
 
 
 async def _simplest(
-    runs: _Runs, ending: RunEnding, origin: tuple[str, ...], input: Input
+    runs: _Runs, ending: RunEnding, origin: tuple[str, ...], input: Input, until: float
 ) -> Discovery:
     left = _SHRINK_RUNS_LIMIT
     candidates = simpler(input)
@@ -131,7 +150,7 @@ async def _simplest(
         if (best := next(smaller, None)) is not None:
             input, candidates = best, simpler(best)
         left -= len(batch)
-        if left <= 0:
+        if left <= 0 or time.monotonic() > until:
             break
     return Discovery(ending=ending, origin=origin, input=input)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import UsageError
@@ -14,6 +18,12 @@ if TYPE_CHECKING:
 _NEEDS = "a JSON Schema needs the extra fuzz: pip install 'workflow-worker[fuzz]'"
 _DEPTH_LIMIT = 8
 _ITEMS_LIMIT = 3
+# References multiply the parts of a schema: thirty lines can have more than memory has bytes.
+_PARTS_LIMIT = 5_000
+_LEAST_LIMITS = {"minItems": 100, "minLength": 1000}
+TIME_LIMIT_S = 60.0
+"""Time to draw samples; a pattern of a schema can be one that backtracks without end."""
+_REPEAT_S = 1.0
 _TYPES = ("null", "boolean", "integer", "string", "array", "object")
 _NUMBER_LIMIT = 10**6
 
@@ -27,6 +37,8 @@ def draw_samples(schema: Mapping[str, Any], count: int, seed: int) -> list[dict[
         import hypothesis
         import jsonschema
         from hypothesis.errors import HypothesisException, Unsatisfiable
+        from jsonschema_specifications import REGISTRY
+        from referencing.exceptions import Unresolvable
     except ImportError as error:
         raise UsageError(_NEEDS) from error
     samples: dict[str, dict[str, Any]] = {}
@@ -42,19 +54,52 @@ def draw_samples(schema: Mapping[str, Any], count: int, seed: int) -> list[dict[
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    validator = jsonschema.Draft202012Validator(schema)
+    # With a registry of its own: the default one fetches references, also `file:` ones.
+    validator = jsonschema.Draft202012Validator(schema, registry=REGISTRY)
     try:
-        validator.check_schema(schema)
-        values = _SchemaStrategies(schema).strategy(schema)
-        valid = values.filter(lambda value: isinstance(value, dict) and validator.is_valid(value))
-        hypothesis.seed(seed)(settings(hypothesis.given(valid)(collect)))()
+        with _time_limit(TIME_LIMIT_S):
+            validator.check_schema(schema)
+            values = _SchemaStrategies(schema).strategy(schema)
+            valid = values.filter(
+                lambda value: isinstance(value, dict) and validator.is_valid(value)
+            )
+            hypothesis.seed(seed)(settings(hypothesis.given(valid)(collect)))()
     except Unsatisfiable as error:
         raise UsageError("no input can be made from the schema: no object meets it") from error
     except jsonschema.SchemaError as error:
         raise UsageError(f"no input can be made from the schema: {error.message}") from error
-    except HypothesisException as error:
+    except (HypothesisException, Unresolvable, OverflowError, re.error) as error:
         raise UsageError(f"no input can be made from the schema: {error}") from error
+    except RecursionError as error:
+        raise UsageError("no input can be made from the schema: it contains itself") from error
+    except _OutOfTime as error:
+        text = f"no input can be made from the schema within {TIME_LIMIT_S:.0f} s"
+        raise UsageError(f"{text} (is there a slow pattern in it?)") from error
     return list(samples.values())
+
+
+class _OutOfTime(BaseException):
+    """The end of the time. No ``Exception``, which hypothesis would repeat as a failure."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise :class:`_OutOfTime` after a time, also within a search; in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise _OutOfTime
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    # Again and again: an exception that meets a finalizer on its way is lost.
+    before = signal.setitimer(signal.ITIMER_REAL, seconds, _REPEAT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
+        signal.signal(signal.SIGALRM, handler)
 
 
 class _SchemaStrategies:
@@ -65,6 +110,7 @@ class _SchemaStrategies:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._parts = 0
 
     def strategy(self, schema: Any, depth: int = 0) -> SearchStrategy[Any]:
         from hypothesis import strategies as st
@@ -92,6 +138,9 @@ class _SchemaStrategies:
         """Return a schema with its reference and its ``allOf`` in the place of them."""
         if not isinstance(schema, Mapping):
             return {}
+        self._parts += 1
+        if self._parts > _PARTS_LIMIT:
+            raise UsageError("no input can be made from the schema: it has too many parts")
         parts = [self._resolve(schema["$ref"])] if "$ref" in schema else []
         parts += schema.get("allOf", [])
         own = {key: item for key, item in schema.items() if key not in ("$ref", "allOf")}
@@ -137,7 +186,7 @@ class _SchemaStrategies:
     def _array(self, schema: Mapping[str, Any], depth: int) -> SearchStrategy[Any]:
         from hypothesis import strategies as st
 
-        least = schema.get("minItems", 0)
+        least = _least(schema, "minItems")
         most = min(schema.get("maxItems", least + _ITEMS_LIMIT), least + _ITEMS_LIMIT)
         items = self.strategy(schema.get("items", {"type": "string"}), depth + 1)
         return st.lists(items, min_size=least, max_size=most)
@@ -160,6 +209,14 @@ def _range(schema: Mapping[str, Any]) -> tuple[float, float]:
     return min(low, high), high
 
 
+def _least(schema: Mapping[str, Any], keyword: str) -> int:
+    least = int(schema.get(keyword, 0))
+    if least > _LEAST_LIMITS[keyword]:
+        limit = f"{keyword} is {least:,}, and the limit is {_LEAST_LIMITS[keyword]:,}"
+        raise UsageError(f"no input can be made from the schema: {limit}")
+    return least
+
+
 def _texts(schema: Mapping[str, Any]) -> SearchStrategy[str]:
     from hypothesis import strategies as st
 
@@ -171,7 +228,7 @@ def _texts(schema: Mapping[str, Any]) -> SearchStrategy[str]:
         "email": st.emails(),
         "uuid": st.uuids().map(str),
     }
-    least = schema.get("minLength", 0)
+    least = _least(schema, "minLength")
     most = schema.get("maxLength", least + 20)
     plain = st.text(
         st.characters(min_codepoint=32, max_codepoint=126), min_size=least, max_size=most

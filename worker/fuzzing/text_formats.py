@@ -42,6 +42,7 @@ _FORMATS = (
     (TextFormat.URL, re.compile(r"https?://\S+")),
 )
 
+_MAX_LENGTH = 2000
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,31}")
 _PERSONAL_NAME = re.compile(
     r"name|phone|mobile|tel|mail|address|street|city|town|village|birth|dob|ssn|passport|contact|"
@@ -53,6 +54,9 @@ _PERSONAL_NAME = re.compile(
 
 def format_of(text: str) -> TextFormat:
     """Return the kind of content of a text."""
+    # Longer ones are free text; and some patterns take time that grows with the square.
+    if len(text) > _MAX_LENGTH:
+        return TextFormat.PLAIN
     if date_format(text) is not None:
         return TextFormat.DATE
     matches = (kind for kind, pattern in _FORMATS if pattern.fullmatch(text))

@@ -22,7 +22,7 @@ from worker.adaptors.choose import choose_adaptors
 from worker.adaptors.names import COMMON, package_of
 from worker.compiler.collections_name import COLLECTIONS, uses_collections
 from worker.compiler.compiled_job import CompiledJob
-from worker.compiler.syntax import parse
+from worker.compiler.syntax import check_module, parse
 from worker.core.compile_plan import build_graph, compile_plan
 from worker.core.reachability import reachable_steps
 from worker.errors import PlanError
@@ -336,6 +336,8 @@ def check_code(subject: Subject) -> Iterator[Finding]:
             continue
         try:
             job = compiled_job(step.source)
+            # A run finds these errors on its engine: the parser accepts names declared twice.
+            check_module(step.source)
         except PlanError as error:
             text = f"'{step.id}' does not compile: {error}"
             yield subject.finding(rules.BROKEN, step.position, text)
@@ -436,14 +438,14 @@ def check_triggers(subject: Subject) -> Iterator[Finding]:
             continue
         if step.trigger_type and step.trigger_type not in _TRIGGERS:
             hint = did_you_mean(step.trigger_type, _TRIGGERS)
-            text = f"'{shorten(step.trigger_type)}' is no type of a trigger{hint}"
+            text = f"'{shorten(step.trigger_type)}' is not a type of trigger{hint}"
             yield subject.finding(rules.UNKNOWN_TRIGGER, step.position, text)
         if step.trigger_type == "cron" and (reason := _cron_error(step.cron)):
             yield subject.finding(rules.CRON, step.position, reason)
 
 
 def _cron_error(expression: str) -> str:
-    """Return why an expression is no schedule; empty if it is one."""
+    """Return why an expression is not a schedule; empty if it is one."""
     from cronsim import CronSim, CronSimError
 
     # Checkouts leave the expression out.
@@ -455,7 +457,7 @@ def _cron_error(expression: str) -> str:
     try:
         CronSim(expression, _EPOCH)
     except CronSimError as error:
-        return f"'{shorten(expression)}' is no schedule: {error}"
+        return f"'{shorten(expression)}' is not a schedule: {error}"
     return ""
 
 

@@ -16,6 +16,9 @@ _KINDS = {
     **dict.fromkeys(("string", "number", "template_string"), "a literal"),
     **dict.fromkeys(("true", "false", "null", "undefined"), "a literal"),
 }
+# Only what gives a list of whatever it is called on: a slice may be an empty text.
+_LIST_METHODS = ("filter", "flatMap", "map", "sort", "split")
+_LIST_FUNCTIONS = ("Object.keys", "Object.values", "Object.entries", "Array.from", "Array.of")
 _LOGICAL = ("&&", "||", "??")
 _FALSE = ("", '""', "''", "``", "0", "false", "null", "undefined", "NaN")
 
@@ -38,8 +41,12 @@ def constant_parts(condition: Node) -> Iterator[str]:
                 waiting += [child for child in node.named_children if child.type != "comment"]
             case "assignment_expression":
                 yield f"'{short_text(node)}' assigns a value: write === to compare"
+            case "unary_expression" if text_of(node.child(0)) == "typeof":
+                yield f"'{short_text(node)}' is the name of a type, which is always true"
             case "call_expression" if _is_promise(node):
                 yield f"'{short_text(node)}' is a promise, which is always true"
+            case "call_expression" if _is_list(node):
+                yield f"'{short_text(node)}' is a list, which is always true: ask for its length"
             case kind if kind in _KINDS and not _has_holes(node):
                 truth = "false" if text_of(node) in _FALSE else "true"
                 yield f"'{short_text(node)}' is {_KINDS[kind]}, which is always {truth}"
@@ -50,6 +57,14 @@ def _is_promise(call: Node) -> bool:
     if callee is not None and callee.type in FUNCTIONS:
         return text_of(callee.child(0)) == "async"
     return root_name(callee) == "Promise"
+
+
+def _is_list(call: Node) -> bool:
+    callee = strip(call.child_by_field_name("function"))
+    if callee is None or callee.type != "member_expression":
+        return False
+    name = text_of(callee.child_by_field_name("property"))
+    return name in _LIST_METHODS or text_of(callee) in _LIST_FUNCTIONS
 
 
 def _has_holes(node: Node) -> bool:

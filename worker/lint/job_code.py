@@ -44,6 +44,8 @@ _OWN_DOLLAR = re.compile(
 )
 _MEMBERS = ("member_expression", "subscript_expression")
 _CALLS = ("call_expression", "new_expression")
+# Methods of lists that ask a function for a truth.
+_TESTS = ("every", "filter", "find", "findIndex", "findLast", "findLastIndex", "some")
 _CALL = re.compile(r"=>|\w\(")
 _DECLARATIONS = (
     *("lexical_declaration", "variable_declaration", "function_declaration", "class_declaration"),
@@ -125,17 +127,42 @@ def _dead_operations(code: JobCode, places: list[Place]) -> Reports:
                 yield from _misplaced(code, place)
             case "variable_declarator" if not place.in_function:
                 yield from _unused(code, place, uses)
+            case "call_expression" if _method(place.node) == "forEach":
+                yield from _dropped_by_loop(code, place)
 
 
 def _dropped(code: JobCode, place: Place) -> Reports:
     """Report a call in a function that makes an operation and drops it."""
-    value = strip(first_of(place.node))
+    yield from _report_dropped(code, place, strip(first_of(place.node)))
+
+
+def _dropped_by_loop(code: JobCode, place: Place) -> Reports:
+    """Report a function without a block that makes operations for forEach, which drops them."""
+    callback = _callback(place.node)
+    if callback is not None:
+        yield from _report_dropped(code, place, strip(callback.child_by_field_name("body")))
+
+
+def _report_dropped(code: JobCode, place: Place, value: Node | None) -> Reports:
     if value is not None and value.type == "await_expression":
         value = strip(first_of(value))
     if value is not None and code.is_operation(value):
         call = short_text(value)
         text = f"{call} in a function makes an operation that never runs: call it with the state, "
         yield place, rules.DEAD, f"{text}{root_name(value)}(...)(state)"
+
+
+def _method(call: Node) -> str:
+    """Return the name of the method that a call calls, or ``""``."""
+    callee = call.child_by_field_name("function")
+    return text_of(callee.child_by_field_name("property")) if callee is not None else ""
+
+
+def _callback(call: Node) -> Node | None:
+    """Return the function that is a call's first argument, if it is written there."""
+    arguments = call.child_by_field_name("arguments")
+    first = first_of(arguments) if arguments is not None else None
+    return first if first is not None and first.type in FUNCTIONS else None
 
 
 def _misplaced(code: JobCode, place: Place) -> Reports:
@@ -227,6 +254,8 @@ def _lacks(code: JobCode, place: Place) -> str:
             return "" if tests else text
         case "number" if text.endswith("n"):
             return f"BigInt literal {text} (BigInt({text[:-1]}) works)"
+        case "private_property_identifier":
+            return f"private member {text} of classes"
         case "member_expression" if text_of(node.child(0)) == "console":
             name = text_of(node.child_by_field_name("property"))
             return "" if name in _CONSOLE else f"console.{name}"
@@ -319,14 +348,19 @@ def _unawaited(code: JobCode, places: list[Place]) -> Reports:
     for place in places:
         if place.node.type != "call_expression":
             continue
-        callee = place.node.child_by_field_name("function")
-        arguments = place.node.child_by_field_name("arguments")
-        name = callee.child_by_field_name("property") if callee is not None else None
-        first = first_of(arguments) if arguments is not None else None
-        is_function = first is not None and first.type in FUNCTIONS
-        if text_of(name) == "forEach" and is_function and text_of(first).startswith("async"):
-            text = "forEach does not wait for an async function: use for (... of ...), or each"
+        name, callback = _method(place.node), _callback(place.node)
+        if callback is None or not text_of(callback).startswith("async"):
+            continue
+        if name == "forEach" or (name == "map" and _is_statement(place)):
+            text = f"{name} does not wait for an async function: use for (... of ...), or each"
             yield place, rules.UNAWAITED, text
+        elif name in _TESTS:
+            text = f"{name} takes the promise of an async function for true: "
+            yield place, rules.UNAWAITED, f"{text}use for (... of ...) with await"
+
+
+def _is_statement(place: Place) -> bool:
+    return place.parent is not None and place.parent.node.type == "expression_statement"
 
 
 _CHECKS: tuple[Callable[[JobCode, list[Place]], Reports], ...] = (

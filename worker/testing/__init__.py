@@ -33,9 +33,17 @@ if TYPE_CHECKING:
     from worker.testing.case import Case, CronSchedule, Expectation, ExpectedOutput, RetryPolicy
     from worker.testing.case_reader import load_cases
     from worker.testing.case_runner import CaseResult, run_case, run_cases
+    from worker.testing.case_trigger import ExpectedResponse, TriggerResponse, TriggerStart
     from worker.testing.cost_bound import CostBound
     from worker.testing.coverage import Coverage, measure, merge
-    from worker.testing.fixtures import ExplainedBool, RunUnderTest, WorkflowUnderTest
+    from worker.testing.failure_recording import record_failure
+    from worker.testing.fixtures import (
+        ExplainedBool,
+        RunUnderTest,
+        StartUnderTest,
+        WorkflowUnderTest,
+    )
+    from worker.testing.flaky import Cause, Flakiness
     from worker.testing.json_schema import case_schema
     from worker.testing.mutants import Mutant, mutants_of
     from worker.testing.proofs import (
@@ -45,7 +53,9 @@ if TYPE_CHECKING:
         WorkflowDiff,
         audit_run,
         diff_workflows,
+        find_flaky,
         mutation_test,
+        synthetic_inputs,
     )
     from worker.testing.update import update_cases
     from worker.workflow.model import Workflow
@@ -57,6 +67,7 @@ _MODULES = {
     "CampaignResult": "worker.fuzzing.campaign",
     "Case": "worker.testing.case",
     "CaseResult": "worker.testing.case_runner",
+    "Cause": "worker.testing.flaky",
     "CostBound": "worker.testing.cost_bound",
     "Coverage": "worker.testing.coverage",
     "CronSchedule": "worker.testing.case",
@@ -64,7 +75,9 @@ _MODULES = {
     "Discovery": "worker.fuzzing.campaign",
     "Expectation": "worker.testing.case",
     "ExpectedOutput": "worker.testing.case",
+    "ExpectedResponse": "worker.testing.case_trigger",
     "ExplainedBool": "worker.testing.fixtures",
+    "Flakiness": "worker.testing.flaky",
     "HttpReply": "worker.adaptors.http.exchange",
     "HttpRequest": "worker.adaptors.http.exchange",
     "Limits": "worker.sandbox.limits",
@@ -78,12 +91,15 @@ _MODULES = {
     "RunUnderTest": "worker.testing.fixtures",
     "Script": "worker.core.scripted",
     "ScriptedStep": "worker.core.scripted",
+    "StartUnderTest": "worker.testing.fixtures",
     "Status": "worker.core.status",
     "StepError": "worker.core.outcome",
     "StepFailure": "worker.fuzzing.endings",
     "Strategies": "worker.fuzzing.input_strategies",
     "Stub": "worker.adaptors.http.stub_host",
     "Survivor": "worker.testing.proofs",
+    "TriggerResponse": "worker.testing.case_trigger",
+    "TriggerStart": "worker.testing.case_trigger",
     "UsageError": "worker.errors",
     "Workflow": "worker.workflow.model",
     "WorkflowDiff": "worker.testing.proofs",
@@ -91,15 +107,18 @@ _MODULES = {
     "audit_run": "worker.testing.proofs",
     "case_schema": "worker.testing.json_schema",
     "diff_workflows": "worker.testing.proofs",
+    "find_flaky": "worker.testing.proofs",
     "fuzz_workflow": "worker.fuzzing.fuzz_workflow",
     "load_cases": "worker.testing.case_reader",
     "measure": "worker.testing.coverage",
     "merge": "worker.testing.coverage",
     "mutants_of": "worker.testing.mutants",
     "mutation_test": "worker.testing.proofs",
+    "record_failure": "worker.testing.failure_recording",
     "run_case": "worker.testing.case_runner",
     "run_cases": "worker.testing.case_runner",
     "strategies": "worker.fuzzing.input_strategies",
+    "synthetic_inputs": "worker.testing.proofs",
     "update_cases": "worker.testing.update",
 }
 
@@ -109,6 +128,7 @@ __all__ = [
     "CampaignResult",
     "Case",
     "CaseResult",
+    "Cause",
     "CostBound",
     "Coverage",
     "CronSchedule",
@@ -116,7 +136,9 @@ __all__ = [
     "Discovery",
     "Expectation",
     "ExpectedOutput",
+    "ExpectedResponse",
     "ExplainedBool",
+    "Flakiness",
     "HttpReply",
     "HttpRequest",
     "Limits",
@@ -130,12 +152,15 @@ __all__ = [
     "RunUnderTest",
     "Script",
     "ScriptedStep",
+    "StartUnderTest",
     "Status",
     "StepError",
     "StepFailure",
     "Strategies",
     "Stub",
     "Survivor",
+    "TriggerResponse",
+    "TriggerStart",
     "UsageError",
     "Workflow",
     "WorkflowDiff",
@@ -143,15 +168,18 @@ __all__ = [
     "audit_run",
     "case_schema",
     "diff_workflows",
+    "find_flaky",
     "fuzz_workflow",
     "load_cases",
     "measure",
     "merge",
     "mutants_of",
     "mutation_test",
+    "record_failure",
     "run_case",
     "run_cases",
     "strategies",
+    "synthetic_inputs",
     "update_cases",
 ]
 

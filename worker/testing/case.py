@@ -24,12 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from worker.adaptors.http.stub_host import Stub
 from worker.core.scripted import Script
 from worker.core.status import Status
 from worker.sandbox.limits import Limits
+from worker.testing.case_trigger import FIRED, ExpectedResponse, TriggerStart
 from worker.testing.cost_bound import CostBound
 from worker.workflow.model import Workflow
 
@@ -37,6 +39,17 @@ SUFFIXES = (".cases.yaml", ".cases.yml", ".cases.json")
 
 # 2026-01-01T00:00:00Z. A fixed moment, so that a case without `at` is the same run every day.
 DEFAULT_START_US = 1_767_225_600_000_000
+
+
+def moment_us(at: datetime | str) -> int:
+    """Return a time, or its text in ISO 8601, in microseconds since the epoch.
+
+    Raises :class:`ValueError` for another text.
+    """
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    # UTC, not the zone of this machine: a case is the same run wherever it is executed.
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +76,7 @@ class Expectation:
     lines, ``collections`` parts of the collections after all runs. ``cost`` bounds the
     instructions of a run, ``costs`` those of all executions of a step. ``runs`` are checked against
     the runs of a case one by one, in order; everything else is checked against the last of them.
+    ``trigger`` is the outcome of the case's trigger, ``response`` that of a call.
     """
 
     status: Status | None = None
@@ -82,6 +96,8 @@ class Expectation:
     cost: CostBound | None = None
     costs: Mapping[str, CostBound] = field(default_factory=dict)
     runs: tuple[Expectation, ...] = ()
+    trigger: str = FIRED
+    response: ExpectedResponse | None = None
 
     @property
     def has_cost(self) -> bool:
@@ -104,7 +120,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CronSchedule:
-    """A cron trigger that fires ``times`` times.
+    """A cron trigger that fires ``times`` times, in an IANA time zone.
 
     As on OpenFn, the input of a run is the final state of the last run that succeeded. The first
     run gets the input of the case.
@@ -112,6 +128,7 @@ class CronSchedule:
 
     expression: str
     times: int
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +139,8 @@ class Case:
     ``stop_after`` are steps. ``http`` holds the stubbed replies to requests of adaptors;
     ``credentials`` are by name, ``collections`` by name and key. ``run_id``, where it is not empty,
     seeds ids and random numbers. ``fuel`` counts the instructions of the runs. ``index`` is the
-    position among the cases of the file; the cases of one matrix share it.
+    position among the cases of the file; the cases of one matrix share it. ``trigger`` is what
+    starts the case, with the input that it makes.
     """
 
     name: str
@@ -136,6 +154,7 @@ class Case:
     begins_at_us: int = DEFAULT_START_US
     retry: RetryPolicy = RetryPolicy()
     schedule: CronSchedule | None = None
+    trigger: TriggerStart | None = None
     http: tuple[Stub, ...] = ()
     credentials: Mapping[str, Any] = field(default_factory=dict)
     collections: Mapping[str, Mapping[str, Any]] | None = None

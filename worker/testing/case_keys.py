@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from worker.testing.trigger_reader import START_KEYS
 from worker.version import REMOVED_IN
 from worker.workflow.documents.cursor import Cursor
 
@@ -13,7 +14,7 @@ DEFAULT_KEYS = (
     *("input", "input_file", "steps", "timeout", "memory", "start_at", "stop_after", "at"),
     *("retry", "cron", "http", "credentials", "collections"),
 )
-CASE_KEYS = ("name", "pick", "matrix", "run_id", *DEFAULT_KEYS, "expect")
+CASE_KEYS = ("name", "pick", "matrix", "run_id", *START_KEYS, *DEFAULT_KEYS, "expect")
 STEP_KEYS = ("returns", "leaves", "fails", "message", "details", "takes", "hangs")
 RETRY_KEYS = ("times", "after", "start_at")
 CRON_KEYS = ("times", "expression")
@@ -21,7 +22,7 @@ RUN_KEYS = (
     *("status", "error_type", "error_message", "path", "through", "never", "taken", "not_taken"),
     *("state", "state_exact", "state_at", "outputs", "logs", "cost", "costs"),
 )
-EXPECT_KEYS = (*RUN_KEYS, "collections", "runs")
+EXPECT_KEYS = (*RUN_KEYS, "collections", "runs", "trigger", "response")
 
 # Old spelling to key, by section. They are hidden: neither the schema nor a suggestion names them.
 # Remove the table, and what reads it, in REMOVED_IN.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from worker.adaptors.http.stub_host import Stub
 from worker.core.outcome import StepError
 from worker.core.scripted import FAILURES, ScriptedStep
 from worker.core.status import Status
-from worker.errors import LoadError
+from worker.errors import LoadError, name_in_message
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.testing.case import (
     DEFAULT_START_US,
@@ -24,6 +22,7 @@ from worker.testing.case import (
     Expectation,
     ExpectedOutput,
     RetryPolicy,
+    moment_us,
 )
 from worker.testing.case_keys import (
     CASE_KEYS,
@@ -38,10 +37,19 @@ from worker.testing.case_keys import (
     print_deprecation,
     spellings,
 )
+from worker.testing.case_trigger import TriggerStart
 from worker.testing.cost_bound import CostBound, parse_cost_bound
+from worker.testing.execution_keys import Executions, by_execution, first_by_execution
 from worker.testing.matrix import expand
 from worker.testing.stub_reader import read_stub
+from worker.testing.trigger_reader import (
+    TriggerReader,
+    read_outcome,
+    read_response,
+    start_input,
+)
 from worker.util.json import dumps
+from worker.util.path_checks import is_file
 from worker.workflow.checkout import is_workflow
 from worker.workflow.documents.cursor import Cursor
 from worker.workflow.documents.data import describe, did_you_mean, shorten
@@ -51,9 +59,6 @@ from worker.workflow.limit_ranges import RANGES
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
-# A key under a step or an output: all executions, one, or a range. Nine digits at most, as int()
-# raises on a text of thousands of digits.
-EXECUTIONS = r"\*|\d{1,9}(-\d{1,9})?"
 TIMES_LIMIT = 1000
 
 
@@ -68,7 +73,7 @@ def load_cases(file: Path, notify: Callable[[str], None] = print_deprecation) ->
     if not node.has("cases"):
         if _is_workflow(document.root):
             node.fail("this is a workflow: its cases stand in a file that ends in .cases.yaml")
-        node.fail("this is no case file: it has no key 'cases'")
+        node.fail("this is not a case file: it has no key 'cases'")
     keys = KeyReader()
     # Cached by workflow: the cases of a file mostly share one, and loading it costs more than
     # reading a case.
@@ -117,8 +122,8 @@ def _fail_on_warnings(node: Cursor) -> None:
 def _workflow(node: Cursor, file: Path, pick: str) -> Workflow:
     source = node.at("workflow")
     target = file.parent / source.name()
-    if not target.is_file():
-        source.fail(f"there is no file '{target}'")
+    if not is_file(target):
+        source.fail(f"there is no file '{name_in_message(str(target))}'")
     return load(target, workflow=pick or None)
 
 
@@ -158,24 +163,28 @@ class _CaseReader:
         self._steps = _Names("step", frozenset(step.id for step in workflow.steps))
         edges = (edge.id for step in workflow.steps for edge in step.edges)
         self._edges = _Names("edge", frozenset(edges))
+        self._triggers = TriggerReader(workflow)
 
     def case(self, node: Cursor, index: int) -> Case:
         self._keys.check(node, "case", CASE_KEYS)
         script = dict(self._script(self._default("steps")))
         script |= dict(self._script(node.at("steps")))
-        expect = self._expectation(node.at("expect"), EXPECT_KEYS)
+        begins_at_us = _moment_us(self._own_or_default(node, "at"))
+        trigger = self._triggers.start(node, begins_at_us)
+        expect = self._expectation(node.at("expect"), EXPECT_KEYS, trigger)
         return Case(
             name=node.at("name").name(),
             workflow=self._workflow,
-            input=self._input(node),
+            input=start_input(trigger, self._input(node)),
             script=script,
             expect=expect,
             limits=self._limits(node),
-            start_at=self._step_or_default(node, "start_at"),
+            start_at=self._start_at(node, trigger),
             stop_after=self._step_or_default(node, "stop_after"),
-            begins_at_us=_moment_us(self._own_or_default(node, "at")),
+            begins_at_us=(trigger and trigger.tick_us) or begins_at_us,
             retry=self._retry(self._own_or_default(node, "retry")),
-            schedule=self._schedule(self._own_or_default(node, "cron")),
+            schedule=None if trigger else self._schedule(self._own_or_default(node, "cron")),
+            trigger=trigger,
             http=tuple(map(self._stub, self._stubs(node))),
             credentials=_credentials(self._own_or_default(node, "credentials")),
             collections=_collections(self._own_or_default(node, "collections")),
@@ -198,6 +207,10 @@ class _CaseReader:
         own = any(node.has(spelling) for spelling in spellings("case", key))
         source = node if own else self._defaults
         return "" if source.value is None else self._keys.at(source, "case", key).name("")
+
+    def _start_at(self, node: Cursor, trigger: TriggerStart | None) -> str:
+        own = self._step_or_default(node, "start_at")
+        return own or (trigger.start if trigger else "")
 
     def _input(self, node: Cursor) -> Mapping[str, Any]:
         # The case comes before the defaults whatever the key is: `input` of a case replaces an
@@ -233,12 +246,14 @@ class _CaseReader:
         if node.value is None:
             return None
         node.mapping(*CRON_KEYS)
-        own = next((step.cron for step in self._workflow.steps if step.cron), "")
-        expression = node.at("expression").name(own)
+        own = next((step for step in self._workflow.steps if step.cron), None)
+        expression = node.at("expression").name(own.cron if own else "")
         if not expression:
             node.fail("the workflow has no cron trigger: expected an expression")
-        _check_cron(expression, node)
-        return CronSchedule(expression=expression, times=_times(node.at("times")))
+        timezone = str(own.trigger.get("timezone", "UTC")) if own else "UTC"
+        _check_cron(expression, timezone, node)
+        times = _times(node.at("times"))
+        return CronSchedule(expression=expression, times=times, timezone=timezone)
 
     def _stubs(self, node: Cursor) -> Iterator[Cursor]:
         # The first stub that matches a request replies to it, so a case's own come first and
@@ -257,12 +272,14 @@ class _CaseReader:
     def _script(self, node: Cursor) -> Iterator[tuple[str, tuple[ScriptedStep, ...]]]:
         for step, entry in node.items():
             self._steps.check(step, entry)
-            keyed = _by_execution(entry)
-            yield step, tuple(_scripted_step(item, *_executions(key)) for key, item in keyed)
+            keyed = first_by_execution(entry)
+            yield step, tuple(_scripted_step(item, executions) for executions, item in keyed)
 
     # --- expectations ---------------------------------------------------------------------------
 
-    def _expectation(self, node: Cursor, keys: tuple[str, ...]) -> Expectation:
+    def _expectation(
+        self, node: Cursor, keys: tuple[str, ...], trigger: TriggerStart | None = None
+    ) -> Expectation:
         if node.value is None:
             # First, as `expect` may be there with a mistyped key.
             _fail_on_warnings(node)
@@ -290,32 +307,15 @@ class _CaseReader:
                 for step, bound in node.at("costs").items()
             },
             runs=tuple(self._expectation(run, RUN_KEYS) for run in node.at("runs").elements()),
+            trigger=read_outcome(node, trigger),
+            response=read_response(node.at("response"), trigger),
         )
 
     def _outputs(self, node: Cursor) -> Iterator[ExpectedOutput]:
         for step, outputs in node.items():
             self._steps.check(step, outputs)
-            for key, output in _by_execution(outputs):
-                first, last = _executions(key)
+            for (_, first, last), output in by_execution(outputs):
                 yield ExpectedOutput(step=step, first=first, last=last, value=output.value)
-
-
-def _by_execution(node: Cursor) -> Iterator[tuple[str, Cursor]]:
-    """Split a node into its entries by execution, or take it for all executions."""
-    # Decided by the keys, so a state whose keys are all numbers has to be put under "*".
-    keys = node.value if isinstance(node.value, Mapping) else {}
-    if keys and all(re.fullmatch(EXECUTIONS, key) for key in keys):
-        yield from node.items()
-    else:
-        yield "*", node
-
-
-def _executions(key: str) -> tuple[int, int | None]:
-    """Parse ``"*"`` (all executions), ``"0"`` (the first) or ``"1-2"`` (second and third)."""
-    if key == "*":
-        return 0, None
-    first, _, last = key.partition("-")
-    return int(first), int(last or first)
 
 
 def _input_file(node: Cursor) -> Mapping[str, Any]:
@@ -325,7 +325,7 @@ def _input_file(node: Cursor) -> Mapping[str, Any]:
     return content
 
 
-def _scripted_step(node: Cursor, first: int, last: int | None) -> ScriptedStep:
+def _scripted_step(node: Cursor, executions: Executions) -> ScriptedStep:
     node.mapping(*STEP_KEYS)
     fails = node.has("fails")
     if fails and node.has("returns"):
@@ -335,8 +335,8 @@ def _scripted_step(node: Cursor, first: int, last: int | None) -> ScriptedStep:
     hangs = node.at("hangs").flag(default=False)
     state_key = "leaves" if fails else "returns"
     return ScriptedStep(
-        first=first,
-        last=last,
+        first=executions.first,
+        last=executions.last,
         returns=dumps(node.at(state_key).value) if node.has(state_key) else None,
         error=_error(node) if fails else None,
         takes_s=math.inf if hangs else _number(node.at("takes"), 0.0),
@@ -405,24 +405,21 @@ def _moment_us(node: Cursor) -> int:
     if node.value is None:
         return DEFAULT_START_US
     try:
-        moment = datetime.fromisoformat(node.text())
+        return moment_us(node.text())
     except ValueError:
         node.fail(
             f"expected a date and time (2026-03-01T08:00:00Z), found '{shorten(node.text())}'"
         )
-    # UTC, not the zone of this machine: a case is the same run wherever it is executed.
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1_000_000)
 
 
-def _check_cron(expression: str, node: Cursor) -> None:
+def _check_cron(expression: str, timezone: str, node: Cursor) -> None:
     # Imported here: few files have a schedule, and pytest reads every case file on collection.
-    from cronsim import CronSim, CronSimError
+    from worker.fleet.control.triggers.cron_schedule import ScheduleError, check_schedule
 
     try:
-        CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        node.fail(f"the cron expression '{shorten(expression)}' cannot be read: {error}")
+        check_schedule(expression, timezone)
+    except ScheduleError as error:
+        node.fail(f"the cron expression cannot be read: {error}")
 
 
 def _queries(node: Cursor) -> dict[str, Any]:
@@ -434,5 +431,5 @@ def _queries(node: Cursor) -> dict[str, Any]:
         try:
             parse(path)
         except QueryError as error:
-            expected.fail(f"'{shorten(path)}' is no JSONPath: {error.args[0]}")
+            expected.fail(f"'{shorten(path)}' is not a JSONPath: {error.args[0]}")
     return node.data()

@@ -18,6 +18,7 @@ from worker.testing.assertions import mismatches
 from worker.testing.case import Case
 from worker.testing.in_process import InProcessRunner, NeedsSandbox
 from worker.testing.schedule import CaseRuns, ScheduledRun, scheduled_runs
+from worker.testing.trigger_check import refusal_mismatches, response_mismatches
 
 # Processor time of one case, as measured: it decides how many processes are worth their start.
 _SCRIPTED_S = 0.0003
@@ -169,6 +170,9 @@ def _not_run(case: Case, error: Exception) -> CaseResult:
 
 
 def _run_scripted(runner: InProcessRunner, case: Case) -> CaseResult | None:
+    # Here, as this runs in a thread without an event loop: a filter is evaluated in the sandbox.
+    if (refused := refusal_mismatches(case)) is not None:
+        return CaseResult(case=case, results=(), mismatches=refused, seconds=0.0)
     # There is no telling beforehand which steps a case comes to, so it is tried; a run that comes
     # to real code has had no effects yet, and starts anew in the sandbox.
     try:
@@ -205,7 +209,10 @@ def _run(case: Case, run: Callable[[ScheduledRun], Result]) -> CaseResult:
 
 
 def _case_result(case: Case, runs: CaseRuns, began: float) -> CaseResult:
-    texts = tuple(mismatches(case.workflow, case.expect, runs.results, runs.collections))
+    texts = (
+        *mismatches(case.workflow, case.expect, runs.results, runs.collections),
+        *response_mismatches(case, runs.results),
+    )
     seconds = time.perf_counter() - began
     return CaseResult(
         case=case,

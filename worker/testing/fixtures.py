@@ -10,10 +10,13 @@ def test_referral(workflow):
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from worker.audit.laws import Breach
 from worker.core.outcome import StepError
@@ -25,14 +28,20 @@ from worker.fuzzing.fuzz_workflow import fuzz_workflow
 from worker.runner.pool import run, run_async
 from worker.runner.prepare import Options
 from worker.runner.result import PathEntry, Result
+from worker.sandbox.clock import ClockKind
 from worker.sandbox.limits import Limits, resolve_limits
 from worker.testing.assertions import explain_not_taken, log_lines
+from worker.testing.case import DEFAULT_START_US, moment_us
+from worker.testing.case_trigger import FIRED, TriggerResponse, TriggerStart
 from worker.testing.mutants import Mutant, mutants_of
 from worker.testing.proofs import WorkflowDiff, audit_run, diff_workflows
 from worker.util.json import dumps
 from worker.workflow.documents.data import did_you_mean
 from worker.workflow.load import load
 from worker.workflow.model import Edge, Workflow
+
+if TYPE_CHECKING:
+    from worker.testing.trigger_start import WorkflowTriggers
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,86 @@ class WorkflowUnderTest:
         """Run like :meth:`run`, from async code."""
         return RunUnderTest(self.workflow, await run_async(self.workflow, input, self._options()))
 
+    def message(
+        self,
+        topic: str,
+        content: Any = _UNSET,
+        *,
+        payload: bytes = b"",
+        qos: int = 1,
+        retain: bool = False,
+        properties: Mapping[str, str] | None = None,
+        trigger: str = "",
+    ) -> StartUnderTest:
+        """Start the workflow by a message, as a trigger of the fleet does.
+
+        ``content`` is sent as JSON, ``payload`` as it is. ``trigger`` is a name, where several
+        cover the topic. Raises :class:`UsageError` where none does, or for both contents.
+        """
+        from worker.testing.trigger_start import topic_message
+
+        body = _body(content, payload)
+        message = topic_message(topic, body, qos=qos, retain=retain, properties=properties or {})
+        return self._start(lambda triggers: triggers.message(message, trigger))
+
+    def call(
+        self,
+        path: str = "",
+        content: Any = _UNSET,
+        *,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
+    ) -> StartUnderTest:
+        """Start the workflow by a call of a webhook; without a path, of the only one.
+
+        ``content`` is sent as JSON, ``payload`` as it is. Raises :class:`UsageError` where there is
+        no such webhook, or for both contents.
+        """
+        from worker.testing.trigger_start import webhook_call
+
+        body = _body(content, payload)
+        call = webhook_call(
+            path, body, is_json=content is not _UNSET, headers=headers or {}, query=query
+        )
+        return self._start(lambda triggers: triggers.call(call))
+
+    def tick(
+        self,
+        trigger: str = "",
+        *,
+        cursor: Mapping[str, Any] | None = None,
+        at: datetime | str | None = None,
+    ) -> StartUnderTest:
+        """Start the workflow by the next tick after ``at``, on a clock that begins with that tick.
+
+        ``at`` is a time, or its text in ISO 8601; by default the one of cases, the start of 2026.
+        ``cursor`` is the input, empty by default. Raises :class:`UsageError` where there is no such
+        trigger, or for another text.
+        """
+        after_us = _moment_us(at)
+        return self._start(lambda triggers: triggers.tick(trigger, after_us), cursor)
+
+    def _start(
+        self,
+        receive: Callable[[WorkflowTriggers], TriggerStart],
+        cursor: Mapping[str, Any] | None = None,
+    ) -> StartUnderTest:
+        # Imported here: the rules of the fleet, which most tests do not need.
+        from worker.testing.trigger_start import WorkflowTriggers, outcome_of, response_of
+
+        start = receive(WorkflowTriggers(self.workflow))
+        outcome, text = outcome_of(start)
+        if outcome != FIRED:
+            return StartUnderTest(outcome=outcome, message=text, response=start.response)
+        input = cursor if start.input is None else start.input
+        result = run(self.workflow, input, self._options_of(start))
+        return StartUnderTest(
+            outcome=outcome,
+            run=RunUnderTest(self.workflow, result),
+            response=response_of(start, result),
+        )
+
     def diff(self, other: WorkflowUnderTest | Workflow | str | Path) -> WorkflowDiff:
         """Compare with a newer version in every combination of outcomes.
 
@@ -183,10 +272,34 @@ class WorkflowUnderTest:
             limits=self.limits, script=self.script, collections=self.collections, fuel=self.fuel
         )
 
+    def _options_of(self, start: TriggerStart) -> Options:
+        options = msgspec.structs.replace(self._options(), start=start.start)
+        if start.tick_us is None:
+            return options
+        # As in a case: a job that reads the time reads that of the tick.
+        clock, tick_us = ClockKind.VIRTUAL, start.tick_us
+        return msgspec.structs.replace(options, clock=clock, clock_start_us=tick_us)
+
     def _check_step(self, name: str) -> None:
         known = [step.id for step in self.workflow.steps]
         if name not in known:
             raise UsageError(f"stale: the workflow has no step '{name}'{did_you_mean(name, known)}")
+
+
+def _body(content: Any, payload: bytes) -> bytes:
+    """Return the bytes of a message or a call; ``content`` is sent as JSON."""
+    if content is _UNSET:
+        return payload
+    if payload:
+        raise UsageError("content and payload are both the body: leave one out")
+    return dumps(content).encode()
+
+
+def _moment_us(at: datetime | str | None) -> int:
+    try:
+        return DEFAULT_START_US if at is None else moment_us(at)
+    except ValueError as error:
+        raise UsageError(f"at: expected a date and time, found '{at}'") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,3 +377,17 @@ class RunUnderTest:
                     return edge
         # A name that is gone must not read as "not taken": `assert not` would pass for ever.
         raise UsageError(f"stale: the workflow has no edge {source}->{target}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartUnderTest:
+    """What a trigger made of a message, a call or a tick.
+
+    ``outcome`` is ``fired`` with the ``run``, or the reason why none started, with a ``message``.
+    ``response`` is that to a call.
+    """
+
+    outcome: str
+    message: str = ""
+    run: RunUnderTest | None = None
+    response: TriggerResponse | None = None

@@ -37,6 +37,9 @@ class Flakiness:
     fails: bool
 
 
+# Replies of a rule that have delays of their own; the next ones repeat them.
+_REPLIES = 7
+
 # Moments at which dates are known to go wrong: ends of days, months and years, leap days, changes
 # of summer time, and the end of 32-bit time.
 _MOMENTS = tuple(
@@ -60,10 +63,15 @@ def variations(case: Case, count: int) -> Iterator[tuple[Cause, str, Case]]:
         yield Cause.CLOCK, moment.isoformat(), replace(case, begins_at_us=begins_at_us)
         if case.http:
             chance = random.Random(number)  # noqa: S311 -- the same delays every time
-            delays = [round(chance.uniform(0.0, 3.0), 3) for _ in case.http]
+            # Several for each rule: requests that are sent together get their replies in another
+            # order.
+            delays = [
+                tuple(round(chance.uniform(0.0, 3.0), 3) for _ in range(_REPLIES))
+                for _ in case.http
+            ]
             http = zip(case.http, delays, strict=True)
-            slow = tuple(replace(stub, delay_s=stub.delay_s + delay) for stub, delay in http)
-            text = ", ".join(f"{delay:g} s" for delay in delays)
+            slow = tuple(replace(stub, more_delays_s=more) for stub, more in http)
+            text = ", ".join(f"{more[0]:g} s" for more in delays)
             yield Cause.DELAYS, text, replace(case, http=slow)
 
 

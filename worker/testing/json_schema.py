@@ -20,9 +20,12 @@ from worker.testing.case_keys import (
     RUN_KEYS,
     STEP_KEYS,
 )
-from worker.testing.case_reader import EXECUTIONS, TIMES_LIMIT
+from worker.testing.case_reader import TIMES_LIMIT
+from worker.testing.case_trigger import OUTCOMES
 from worker.testing.cost_bound import PATTERN as COST_BOUND
+from worker.testing.execution_keys import EXECUTIONS
 from worker.testing.stub_reader import REPLY_KEYS, REQUEST_KEYS, STUB_KEYS
+from worker.testing.trigger_reader import CALL_KEYS, MESSAGE_KEYS, RESPONSE_KEYS, TICK_KEYS
 
 Schema = dict[str, Any]
 
@@ -130,6 +133,35 @@ _FIELDS: dict[str, tuple[str, Schema]] = {
         "Expectations of each run, in order: the retries, or the firings of the cron trigger.",
         {"type": "array", "items": {"$ref": "#/$defs/run"}},
     ),
+    "trigger": (
+        "What the trigger makes of what it receives; default: fired.",
+        _or_variable({"enum": list(OUTCOMES)}),
+    ),
+    "response": ("The response to the call.", {"$ref": "#/$defs/response"}),
+}
+
+# Of a case: a step has a message too.
+_STARTS: dict[str, tuple[str, Schema]] = {
+    "message": ("A message that a trigger receives.", {"$ref": "#/$defs/message"}),
+    "call": ("A call that a webhook receives.", {"$ref": "#/$defs/call"}),
+    "tick": (
+        "The next tick of a cron trigger; the input of the case is its cursor.",
+        {"$ref": "#/$defs/tick"},
+    ),
+}
+_TRIGGER: dict[str, tuple[str, Schema]] = {
+    "topic": ("Its topic.", _TEXT),
+    "json": ("Its content, as JSON.", {}),
+    "text": ("Its content, as text.", _TEXT),
+    "base64": ("Its content, as bytes.", _TEXT),
+    "qos": ("Its quality of service; default: 1.", _or_variable({"enum": [0, 1, 2]})),
+    "retain": ("True for a retained message.", {"type": "boolean"}),
+    "properties": ("Its user properties.", _OBJECT),
+    "trigger": ("The trigger, where several could receive it.", _NAME),
+    "path": ("The path of the webhook; default: that of the only one.", _TEXT),
+    "headers": ("Its headers.", _OBJECT),
+    "query": ("The parameters after the path.", _OBJECT),
+    "code": ("Its HTTP status.", _or_variable({"type": "integer"})),
 }
 
 
@@ -161,13 +193,17 @@ def case_schema() -> dict[str, Any]:
         **_object(FILE_KEYS, required=("workflow", "cases")),
         "$defs": {
             "defaults": _object(DEFAULT_KEYS),
-            "case": _object(CASE_KEYS, required=("name", "expect")),
+            "case": _with(CASE_KEYS, {**_FIELDS, **_STARTS}, ("name", "expect")),
             "steps": {
                 "type": "object",
                 "additionalProperties": {"anyOf": [scripted, by_execution]},
             },
             "retry": _object(RETRY_KEYS, required=("times",)),
             "cron": _object(CRON_KEYS, required=("times",)),
+            "message": _with(MESSAGE_KEYS, _TRIGGER, ("topic",)),
+            "call": _with(CALL_KEYS, _TRIGGER),
+            "tick": _with(TICK_KEYS, _TRIGGER),
+            "response": _with(RESPONSE_KEYS, _TRIGGER),
             "expect": _object(EXPECT_KEYS),
             "run": _object(RUN_KEYS),
             "stub": _object(STUB_KEYS),

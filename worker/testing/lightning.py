@@ -19,19 +19,21 @@ import functools
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import jwt
+import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from worker.lightning.compression import ServerCompression
+from worker.lightning.message_connection import ServerMessages
 from worker.lightning.serializer import (
     MAX_FRAME_BYTES,
     ChannelFrame,
@@ -67,12 +69,31 @@ _shared_key = functools.cache(_new_key)
 class _WorkerConnection:
     """A connection, and the join_ref of each topic that is joined on it."""
 
-    connection: ServerConnection
+    connection: ServerMessages
     joins: dict[str, str] = field(default_factory=dict)
 
-    async def push(self, topic: str, event: str, payload: Any = None) -> None:
-        frame = [self.joins[topic], None, topic, event, {} if payload is None else payload]
-        await self.connection.send(json.dumps(frame))
+    def push(self, topic: str, event: str) -> None:
+        self.connection.post(_encode([self.joins[topic], None, topic, event, {}]))
+
+
+def _encode(frame: list[Any]) -> bytes:
+    try:
+        return msgspec.json.encode(frame)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which is an escape in JSON.
+        return json.dumps(frame).encode()
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """A test that waits until a condition is true."""
+
+    condition: Callable[[], object]
+    future: asyncio.Future[None]
+
+    def check(self) -> None:
+        if not self.future.done() and self.condition():
+            self.future.set_result(None)
 
 
 class Server:
@@ -107,9 +128,9 @@ class Server:
         self._requeue_s = requeue_s
         self._key = _new_key() if new_key else _shared_key()
         self._queue: list[str] = []
-        self._clients: set[_WorkerConnection] = set()
+        self._clients: dict[ServerMessages, _WorkerConnection] = {}
         self._faults = Faults()
-        self._changed = asyncio.Condition()
+        self._waiters: set[_Waiter] = set()
         self._server: WebSocketServer | None = None
         self._port = 0
 
@@ -145,6 +166,10 @@ class Server:
             max_size=MAX_FRAME_BYTES,
             compression=None,
             extensions=[ServerCompression()],
+            create_connection=cast(
+                "type[ServerMessages]",
+                functools.partial(ServerMessages, on_message=self._on_message),
+            ),
             ping_interval=None,
         )
         self._port = next(iter(self._server.sockets)).getsockname()[1]
@@ -161,8 +186,8 @@ class Server:
 
     def disconnect(self) -> None:
         """Cut all connections without a closing handshake."""
-        for client in self._clients:
-            client.connection.transport.abort()
+        for connection in self._clients:
+            connection.transport.abort()
 
     def add_run(
         self,
@@ -187,7 +212,9 @@ class Server:
 
     async def announce(self) -> None:
         """Push ``work-available`` to all workers."""
-        await self._push(QUEUE, "work-available")
+        for client in self._clients.values():
+            if QUEUE in client.joins:
+                client.push(QUEUE, "work-available")
 
     def inject(self, event: str, fault: Fault | Refuse, *, run_id: str | None = None) -> None:
         """Apply a fault to the next event of this name, of one run or of any."""
@@ -195,25 +222,32 @@ class Server:
 
     async def crash_channel(self, run_id: str) -> None:
         """End the process of a run's channel: the worker receives ``phx_error``."""
-        await self._end_channel(f"run:{run_id}", "phx_error")
+        self._end_channel(f"run:{run_id}", "phx_error")
 
     async def close_channel(self, topic: str) -> None:
         """End a channel: the worker receives ``phx_close``."""
-        await self._end_channel(topic, "phx_close")
+        self._end_channel(topic, "phx_close")
 
     async def wait(self, run_id: str, timeout_s: float = 60.0) -> ServerRun:
         """Wait until a run is complete. Raises ``TimeoutError``."""
         await self.wait_for(lambda: self.runs[run_id].complete is not None, timeout_s)
         return self.runs[run_id]
 
-    async def wait_for(self, condition: Any, timeout_s: float = 60.0) -> None:
+    async def wait_for(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Wait until a condition of what the server has received is true."""
-        async with self._changed, asyncio.timeout(timeout_s):
-            await self._changed.wait_for(condition)
+        if condition():
+            return
+        waiter = _Waiter(condition, asyncio.get_running_loop().create_future())
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter.future
+        finally:
+            self._waiters.discard(waiter)
 
     def joined(self, topic: str) -> int:
         """Return how many connections have joined a topic."""
-        return sum(topic in client.joins for client in self._clients)
+        return sum(topic in client.joins for client in self._clients.values())
 
     def token(self, run_id: str, **claims: Any) -> str:
         """Sign the token of a run; ``claims`` replace its own."""
@@ -237,21 +271,21 @@ class Server:
         return connection.respond(401, "Unauthorized")
 
     async def _serve_client(self, connection: ServerConnection) -> None:
-        client = _WorkerConnection(connection)
-        self._clients.add(client)
+        assert isinstance(connection, ServerMessages)
+        self._clients[connection] = _WorkerConnection(connection)
         try:
-            async for data in connection:
-                await self._on_data(client, data)
-        except ConnectionClosed as error:
-            if error.sent is not None and error.sent.code == 1009:
+            await connection.wait_closed()
+            sent = connection.protocol.close_exc.sent
+            if sent is not None and sent.code == CloseCode.MESSAGE_TOO_BIG:
                 self._violate("a frame is larger than the server accepts")
         finally:
-            self._clients.discard(client)
-            await self._notify()
+            del self._clients[connection]
+            self._notify()
 
-    async def _on_data(self, client: _WorkerConnection, data: str | bytes) -> None:
+    def _on_message(self, connection: ServerMessages, data: bytes, is_text: bool) -> None:
+        client = self._clients[connection]
         try:
-            frame = decode_frame(data)
+            frame = decode_frame(data, is_text=is_text)
         except FrameError as error:
             self._violate(str(error))
             return
@@ -262,21 +296,23 @@ class Server:
         if fault in (Fault.CUT_BEFORE, Fault.LOSE_REQUEST):
             if fault is Fault.CUT_BEFORE:
                 client.connection.transport.abort()
+            self._notify()
             return
-        status, response = await self._respond(client, frame, fault)
+        status, response = self._respond(client, frame, fault)
         if fault is Fault.CUT_AFTER:
             client.connection.transport.abort()
         elif fault is not Fault.LOSE_REPLY:
-            await self._reply(client, frame, status, response)
-            await self._after_reply(frame, fault)
+            self._reply(client, frame, status, response)
+            self._after_reply(frame, fault)
+        self._notify()
 
-    async def _after_reply(self, frame: ChannelFrame, fault: Fault | Refuse | None) -> None:
+    def _after_reply(self, frame: ChannelFrame, fault: Fault | Refuse | None) -> None:
         if fault is Fault.CRASH_CHANNEL:
-            await self._end_channel(frame.topic, "phx_error")
+            self._end_channel(frame.topic, "phx_error")
         elif fault is Fault.CLOSE_CHANNEL:
-            await self._end_channel(frame.topic, "phx_close")
+            self._end_channel(frame.topic, "phx_close")
 
-    async def _respond(
+    def _respond(
         self, client: _WorkerConnection, frame: ChannelFrame, fault: Fault | Refuse | None
     ) -> tuple[str, Any]:
         if isinstance(fault, Refuse):
@@ -289,20 +325,20 @@ class Server:
                 f"{frame.topic} {frame.event}: {json.dumps(refused.response)} <- {payload}"
             )
             return "error", refused.response
-        finally:
-            await self._notify()
 
-    async def _reply(
+    def _reply(
         self, client: _WorkerConnection, frame: ChannelFrame, status: str, response: Any
     ) -> None:
         if isinstance(response, bytes):
-            data: str | bytes = encode_binary_reply(
+            data = encode_binary_reply(
                 frame.join_ref, frame.ref or "", frame.topic, status, response
             )
-        else:
-            payload = {"status": status, "response": response}
-            data = json.dumps([frame.join_ref, frame.ref, frame.topic, "phx_reply", payload])
-        await client.connection.send(data)
+            client.connection.post(data, is_text=False)
+            return
+        payload = {"status": status, "response": response}
+        client.connection.post(
+            _encode([frame.join_ref, frame.ref, frame.topic, "phx_reply", payload])
+        )
 
     def _handle(self, client: _WorkerConnection, frame: ChannelFrame) -> Any:
         topic, joins = frame.topic, client.joins
@@ -361,18 +397,15 @@ class Server:
             run.state = "available"
             self._queue.append(run_id)
 
-    async def _end_channel(self, topic: str, event: str) -> None:
-        for client in [client for client in self._clients if topic in client.joins]:
-            await client.push(topic, event)
-            del client.joins[topic]
-
-    async def _push(self, topic: str, event: str) -> None:
-        for client in [client for client in self._clients if topic in client.joins]:
-            await client.push(topic, event)
+    def _end_channel(self, topic: str, event: str) -> None:
+        for client in self._clients.values():
+            if topic in client.joins:
+                client.push(topic, event)
+                del client.joins[topic]
 
     def _violate(self, text: str) -> None:
         self.violations.append(text)
 
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    def _notify(self) -> None:
+        for waiter in tuple(self._waiters):
+            waiter.check()

@@ -50,6 +50,7 @@ def mutants_of(workflow: Workflow) -> Iterator[Mutant]:
 def _changes(workflow: Workflow, edge: Edge) -> Iterator[tuple[str, tuple[Edge, ...]]]:
     yield "flipped", (_flip(edge),)
     yield "dropped", ()
+    yield "disabled", (replace(edge, disabled=True),)
     if edge.kind is not EdgeKind.ALWAYS:
         yield "always taken", (replace(edge, kind=EdgeKind.ALWAYS, expression=""),)
     if (target := _next_step(workflow, edge)) is not None:

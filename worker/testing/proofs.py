@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from worker.audit.laws import Breach, first_breach
 from worker.comparison.definitions import Change
@@ -14,10 +15,18 @@ from worker.comparison.lockstep import PAIRS_LIMIT, Scenario
 from worker.comparison.versions import diff_versions
 from worker.core.events import AnyEvent
 from worker.errors import UsageError
+from worker.fuzzing.shape import learn
+from worker.fuzzing.synthetic import SyntheticInputs
 from worker.sinks.terminal_text import one_line
 from worker.testing.case import Case
-from worker.testing.mutants import mutants_of
-from worker.testing.mutation import KilledBefore, MutantResult, Verdict, run_mutants
+from worker.testing.flaky import Flakiness, find_flakiness
+from worker.testing.mutation import (
+    KilledBefore,
+    MutantResult,
+    Verdict,
+    all_mutants,
+    run_mutants,
+)
 from worker.workflow.model import Workflow
 
 
@@ -89,14 +98,15 @@ def _difference(scenario: Scenario) -> Difference:
 class Survivor:
     """Mutant that no case notices; ``difference`` is the shortest scenario that shows it.
 
-    The workflow is the old version there, and the mutant the new one.
+    The workflow is the old version there, and the mutant the new one. Retries that are removed
+    have none.
     """
 
     name: str
-    difference: Difference
+    difference: Difference | None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.difference}"
+        return f"{self.name}: {self.difference}" if self.difference else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +148,43 @@ def mutation_test(cases: Sequence[Case], *, jobs: int = 1) -> MutationResult:
 
 
 async def _run_mutants(cases: Sequence[Case], jobs: int) -> list[MutantResult]:
-    mutants = list(mutants_of(cases[0].workflow))
+    mutants = all_mutants(cases)
     async with aclosing(run_mutants(mutants, cases, jobs, KilledBefore(None, cases))) as results:
         return [result async for result in results]
 
 
 def _survivors(results: Iterable[MutantResult]) -> Iterable[Survivor]:
     for result in results:
-        if result.scenario is not None:
-            yield Survivor(result.mutant.name, _difference(result.scenario))
+        if result.verdict is Verdict.SURVIVED:
+            difference = None if result.scenario is None else _difference(result.scenario)
+            yield Survivor(result.mutant.name, difference)
+
+
+def find_flaky(cases: Sequence[Case], count: int, *, jobs: int = 1) -> tuple[Flakiness, ...]:
+    """Run cases under ``count`` other times, random numbers and delays of replies each.
+
+    Return the first difference of each case that has one, from code without an event loop.
+    ``jobs`` processes share the work.
+    """
+
+    async def differences() -> tuple[Flakiness, ...]:
+        async with aclosing(find_flakiness(cases, count, jobs)) as results:
+            return tuple([result async for result in results if result is not None])
+
+    return asyncio.run(differences())
+
+
+def synthetic_inputs(
+    samples: Sequence[Mapping[str, Any]], count: int, *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Generate inputs of the samples' shape that hold no text of them.
+
+    They are the same for a ``seed``. Raises :class:`UsageError` for no samples.
+    """
+    if not samples:
+        raise UsageError("samples: expected at least one input")
+    generator = SyntheticInputs(learn([dict(sample) for sample in samples]), seed)
+    return [generator.next() for _ in range(count)]
 
 
 def audit_run(events: Sequence[AnyEvent]) -> Breach | None:

@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from worker.testing.case import Case
+    from worker.testing.case_runner import CaseResult
     from worker.testing.fixtures import WorkflowUnderTest
 
 
@@ -68,8 +69,27 @@ class CaseItem(pytest.Item):
     def runtest(self) -> None:
         from worker.testing.case_runner import run_case
 
-        if texts := run_case(self._case).mismatches:
-            raise Mismatch("\n".join(texts))
+        result = run_case(self._case)
+        if result.mismatches:
+            raise Mismatch("\n".join([*result.mismatches, *self._record(result)]))
+        if count := self.config.getoption("workflow_flaky"):
+            self._vary(count)
+
+    def _record(self, result: CaseResult) -> Iterator[str]:
+        from worker.testing.failure_recording import record_failure
+
+        folder = self.config.getoption("workflow_record")
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (file := record_failure(result, folder)) is not None:
+                yield f"recorded {file} (open it: worker report FILE)"
+
+    def _vary(self, count: int) -> None:
+        from worker.testing.proofs import find_flaky
+
+        for flaky in find_flaky([self._case], count):
+            if flaky.fails:
+                raise Mismatch(f"with {flaky.cause.value} ({flaky.detail}):\n{flaky.message}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         # A mismatch is about the workflow: a traceback through this package would hide it.

@@ -12,7 +12,6 @@ import uuid
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker.adaptors.collections.local_host import CollectionsHost
@@ -27,8 +26,6 @@ from worker.runner.result import Result
 from worker.sandbox.clock import ClockKind
 from worker.sandbox.parent.host import Host
 from worker.testing.case import Case, CronSchedule
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +145,14 @@ def _starts_us(case: Case) -> Iterator[int]:
 
 
 def _firings_us(schedule: CronSchedule, after_us: int) -> Iterator[int]:
-    from cronsim import CronSim
+    from worker.fleet.control.triggers.cron_schedule import next_tick
+    from worker.fleet.messaging.trigger_messages import CronTrigger
 
-    times = CronSim(schedule.expression, EPOCH + timedelta(microseconds=after_us))
+    trigger = CronTrigger(
+        name="cron", start="", expression=schedule.expression, timezone=schedule.timezone
+    )
+    tick: int | None = after_us
     for _ in range(schedule.times):
-        # Whole microseconds by integer division: float seconds would be off by one at times.
-        yield (next(times) - EPOCH) // timedelta(microseconds=1)
+        tick = None if tick is None else next_tick(trigger, tick)
+        if tick is not None:
+            yield tick

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +20,10 @@ from worker.testing.assertions import (
     outputs_of,
 )
 from worker.testing.case_keys import spellings
-from worker.testing.case_reader import EXECUTIONS
 from worker.testing.case_runner import CaseResult
 from worker.testing.case_text import represent_text
 from worker.testing.cost_bound import parse_cost_bound
+from worker.testing.execution_keys import has_execution_keys
 from worker.testing.jsonpath import NO_MATCH, query
 from worker.util.json import dump_indented
 from worker.util.whole_files import write_whole
@@ -92,6 +91,8 @@ def _correct(expected: Expected, case_result: CaseResult) -> None:
     if "collections" in expected:
         part = _corrected_part(expected["collections"], dict(case_result.collections))
         _set(expected, "collections", part or None)
+    if "response" in expected:
+        _correct_response(expected, case_result)
     _correct_run(expected, case_result, case_result.results[-1])
     if "runs" in expected:
         runs = expected["runs"]
@@ -99,6 +100,22 @@ def _correct(expected: Expected, case_result: CaseResult) -> None:
         runs.extend({} for _ in range(len(case_result.results) - len(runs)))
         for run, result in zip(runs, case_result.results, strict=True):
             _correct_run(run, case_result, result)
+
+
+def _correct_response(expected: Expected, case_result: CaseResult) -> None:
+    from worker.testing.trigger_start import response_of
+
+    trigger = case_result.case.trigger
+    response = None if trigger is None else response_of(trigger, case_result.results[-1])
+    if response is None:
+        return
+    part = expected["response"]
+    has_json = response.is_json and response.text
+    _set(part, "code", response.code)
+    _set(part, "text", response.text)
+    if "json" in part:
+        actual = json.loads(response.text) if has_json else None
+        _set(part, "json", _corrected_part(part["json"], actual))
 
 
 def _correct_run(expected: Expected, case_result: CaseResult, result: Result) -> None:
@@ -159,10 +176,9 @@ def _correct_bound(expected: Expected, key: str, cost: int | None) -> None:
 
 def _correct_output(outputs: Expected, step: str, actual: list[Any]) -> None:
     expected = outputs[step]
-    keyed = isinstance(expected, MutableMapping) and expected
     if not actual:
         del outputs[step]
-    elif keyed and all(re.fullmatch(EXECUTIONS, key) for key in expected):
+    elif has_execution_keys(expected):
         for key in tuple(expected):
             # A range is corrected by its first execution: it states what all of them have.
             number = 0 if key == "*" else int(key.partition("-")[0])

@@ -2,15 +2,19 @@
 
 1. Every accepted order has one final status, the status of its last run.
 2. A run that succeeded or failed had its effect exactly once, and no run had it more than once.
+   One that is rejected had none, and one ends as exception only if it could not be executed.
 3. An order has its effect at most once, as nothing here may be repeated.
 4. A run is lost only if its worker was disturbed while it had it.
 5. The events of each run follow the rules of a run, without a gap.
 6. A state that followers saw as final never changes afterwards.
 7. No part of the fleet ends by itself.
+8. Followers see the end of each run, and an alert for each that ended as exception or lost.
+9. A claim gets its runs once; it is not answered by two control planes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,7 +24,6 @@ from worker.testing.simulation.history import History
 
 _MARGIN_S = 30.0
 """How long after a fault of its worker a run can be lost because of it."""
-_EPOCH_S = 1_767_225_600
 
 
 def breaches(history: History) -> Iterator[str]:
@@ -33,6 +36,8 @@ def breaches(history: History) -> Iterator[str]:
         yield from _run(history, run_id, run)
     for topic, states in sorted(history.states.items()):
         yield from _states(topic, states)
+    for claim_id in sorted(history.answered_twice):
+        yield f"the claim {claim_id} was answered with other runs later"
 
 
 def _order(history: History, order_id: str) -> Iterator[str]:
@@ -57,6 +62,14 @@ def _run(history: History, run_id: str, run: Mapping[str, Any]) -> Iterator[str]
         yield f"the run {run_id} is {run['status']}, and had its effect {effects} times"
     if run["status"] == "lost" and not _was_disturbed(history, run):
         yield f"the run {run_id} is lost, and its worker {run.get('worker')} was never disturbed"
+    if run["status"] == "rejected" and effects:
+        yield f"the run {run_id} is rejected, and had its effect"
+    if run["status"] == "exception" and run_id not in history.exceptions:
+        yield f"the run {run_id} is exception for no reason: {run.get('error_message')}"
+    if (run_id, run["status"]) not in history.seen:
+        yield f"the run {run_id} is {run['status']}, and no follower saw that"
+    if run["status"] in ("exception", "lost") and run_id not in history.alerts:
+        yield f"the run {run_id} is {run['status']}, and nobody was alerted"
     log = history.logs.get(run_id, [])
     numbers = [event["seq"] for event in log]
     if numbers != list(range(len(log))):
@@ -66,9 +79,14 @@ def _run(history: History, run_id: str, run: Mapping[str, Any]) -> Iterator[str]
 
 
 def _was_disturbed(history: History, run: Mapping[str, Any]) -> bool:
+    began_s = history.seen.get((run["run_id"], "running"), 0.0)
+    ended_s = history.seen.get((run["run_id"], "lost"), math.inf)
     return any(
-        fault.target == run.get("worker") and fault.kind is not FaultKind.CLOCK
-        for fault in history.faults
+        fault.target == run.get("worker")
+        and fault.kind is not FaultKind.CLOCK
+        and fault.at_s <= ended_s
+        and began_s <= fault.at_s + fault.lasts_s + _MARGIN_S
+        for fault in history.injected
     )
 
 

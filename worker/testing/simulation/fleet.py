@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete, StepStart
 from worker.core.outcome import StepError
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.service import ControlPlane, control_will
+from worker.fleet.control.service import ControlPlane, control_will, plane_keepalive_s
 from worker.fleet.control.store.store import Store, StoreUnavailable
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import Settings
@@ -24,13 +26,17 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.fleet_worker import FleetWorker, worker_will
 from worker.fleet.worker.outbox import Outbox
-from worker.testing.simulation.faults import CONTROL, FaultKind, InjectedFault
+from worker.testing.simulation.faults import FaultKind, InjectedFault, is_plane
 from worker.testing.simulation.history import History
 from worker.testing.simulation.network import Link, SimulatedBroker
 from worker.testing.simulation.virtual_time import VirtualClock
 from worker.util.machine_clock import now_us
 
 CAPACITY = 2
+PLANE_DEAF_S = 2.0 * plane_keepalive_s(Settings().lease_s)
+"""How long a control plane receives nothing before its keepalive breaks the connection."""
+NOT_AN_ID = "no id"
+"""An id in an event that a control plane refuses, whatever the worker does."""
 
 
 class SimulatedStore(Store):
@@ -39,22 +45,38 @@ class SimulatedStore(Store):
     def __init__(self, chance: random.Random) -> None:
         super().__init__("sqlite://")
         self._chance = chance
-        self.is_away = False
+        self.outages = 0
+        """How many outages there are at this time."""
+
+    def copy_tables(self, other: Store) -> None:
+        """Copy all tables of another store."""
+        with other.read() as source, self.read() as target:
+            from_driver: Any = source.connection.driver_connection
+            to_driver: Any = target.connection.driver_connection
+            from_driver.backup(to_driver)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        if self.outages:
+            raise StoreUnavailable("simulated outage")
+        with super().read() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        if self.is_away and self._chance.random() < 0.5:
+        if self.outages and self._chance.random() < 0.5:
             raise StoreUnavailable("simulated outage, before the commit")
         with super().transaction() as transaction:
             yield transaction
-        if self.is_away:
+        if self.outages:
             raise StoreUnavailable("simulated outage, after the commit")
 
 
 class EffectExecutor:
     """Executes a run of one step: it takes a while, has its effect, and takes a while more.
 
-    One run in ten fails after its effect.
+    One run in ten fails after its effect. One in thirty cannot be executed, and one in thirty ends
+    with an event that no control plane accepts.
     """
 
     def __init__(self, history: History, chance: random.Random) -> None:
@@ -66,6 +88,10 @@ class EffectExecutor:
         self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         run_id, seq = run.lease.run_id, iter(range(10))
+        luck = self._chance.random()
+        if luck < 1 / 30:
+            self._history.exceptions.add(run_id)
+            raise RuntimeError("simulated: the run cannot be executed")
 
         def send(kind: type[AnyEvent], **fields: Any) -> None:
             receive(kind(run_id=run_id, seq=next(seq), timestamp=now_us(), **fields))
@@ -74,19 +100,32 @@ class EffectExecutor:
         send(StepStart, step_id="s-1", job_id="a", job_name="a", input_dataclip_id="c-0",
              execution=0)  # fmt: skip
         error = None
-        # One in four is longer than a lease, so that heartbeats matter.
-        before_s = self._chance.uniform(0.05, 6.0) if self._chance.random() < 0.75 else 20.0
+        before_s, after_s = self._durations_s()
         if await self._passes(before_s, cancel):
             self._history.effects[run_id] += 1
             if self._chance.random() < 0.1:
                 error = StepError(type="JobError", message="simulated", name="JobError")
-            if not await self._passes(self._chance.uniform(0.0, 2.0), cancel):
+            if not await self._passes(after_s, cancel):
                 error = StepError(type="CancelledError", message="cancelled", name="CancelledError")
         else:
             error = StepError(type="CancelledError", message="cancelled", name="CancelledError")
         reason = "success" if error is None else error.reason
-        send(StepComplete, step_id="s-1", job_id="a", reason=reason, error=error)
+        clip = NOT_AN_ID if luck > 29 / 30 and reason == "success" else None
+        if clip is not None or reason == "exception":
+            self._history.exceptions.add(run_id)
+        send(StepComplete, step_id="s-1", job_id="a", reason=reason, error=error,
+             output_dataclip_id=clip)  # fmt: skip
         send(RunComplete, reason=reason, error=error)
+
+    def _durations_s(self) -> tuple[float, float]:
+        """Return the times of a run before and after its effect."""
+        luck = self._chance.random()
+        # One in ten ends while its first events are on their way, so that these are acknowledged
+        # after others came. One in four is longer than a lease, so that heartbeats matter.
+        if luck < 0.1:
+            return self._chance.uniform(0.001, 0.01), 0.001
+        before_s = self._chance.uniform(0.05, 6.0) if luck < 0.75 else 20.0
+        return before_s, self._chance.uniform(0.0, 2.0)
 
     async def _passes(self, time_s: float, cancel: asyncio.Event) -> bool:
         """Wait; return False if the run is cancelled meanwhile."""
@@ -143,8 +182,8 @@ class SimulatedFleet:
         self._starts += 1
         id = f"{self._starts:016x}-{name}"
         before = self._processes.get(name)
-        if name == CONTROL:
-            self._processes[name] = self._start_control(id)
+        if is_plane(name):
+            self._processes[name] = self._start_control(name, id)
         else:
             folder = self.folder / id
             if before is not None and before.folder is not None:
@@ -154,9 +193,10 @@ class SimulatedFleet:
     def _log_of(self, name: str) -> _Log:
         return _Log(name, self.history, self.clock)
 
-    def _start_control(self, id: str) -> _Process:
+    def _start_control(self, name: str, id: str) -> _Process:
         will = control_will(self.topics, id)
-        link = self.broker.link(CONTROL, *self.topics.for_control(), will=will)
+        filters = self.topics.for_control(shared=self.settings.shared)
+        link = self.broker.link(name, *filters, will=will)
         processor = MessageProcessor(
             self.store,
             topics=self.topics,
@@ -164,7 +204,7 @@ class SimulatedFleet:
             policy=Policy(),
             registry=self.registry,
         )
-        plane = ControlPlane(link, processor, topics=self.topics, log=self._log_of(CONTROL), id=id)
+        plane = ControlPlane(link, processor, topics=self.topics, log=self._log_of(name), id=id)
         return _Process(link, asyncio.create_task(plane.run()))
 
     def _start_worker(self, name: str, id: str, folder: Path) -> _Process:
@@ -195,27 +235,45 @@ class SimulatedFleet:
         await asyncio.gather(process.task, return_exceptions=True)
 
     async def inject(self, fault: InjectedFault) -> None:
-        """Cause a fault, wait until it is over, and repair what it broke."""
+        """Cause a fault, wait until it is over, and repair what it broke.
+
+        Others may go on at the same time, also of the same target.
+        """
+        process = self._processes[fault.target]
+        if fault.channel and fault.kind is not FaultKind.MUTE:
+            # Mute since that message; what is cut or killed now sends no other.
+            self.broker.mute[fault.target] -= 1
         match fault.kind:
+            case FaultKind.DEAF if is_plane(fault.target) and fault.lasts_s > PLANE_DEAF_S:
+                self.broker.deaf[fault.target] += 1
+                await asyncio.sleep(PLANE_DEAF_S)
+                process.link.cut()
+                await asyncio.sleep(fault.lasts_s - PLANE_DEAF_S)
+                self.broker.deaf[fault.target] -= 1
+                process.link.restore()
             case FaultKind.MUTE | FaultKind.DEAF:
                 lost = self.broker.mute if fault.kind is FaultKind.MUTE else self.broker.deaf
-                lost.add(fault.target)
+                lost[fault.target] += not fault.channel
                 await asyncio.sleep(fault.lasts_s)
-                lost.discard(fault.target)
+                lost[fault.target] -= 1
             case FaultKind.CUT:
-                self._processes[fault.target].link.cut()
+                process.link.cut()
                 await asyncio.sleep(fault.lasts_s)
-                self._processes[fault.target].link.restore()
-            case FaultKind.KILL:
+                process.link.restore()
+            case FaultKind.KILL if not process.link.is_dead:
                 await self.kill(fault.target)
                 await asyncio.sleep(fault.lasts_s)
                 self.start(fault.target)
             case FaultKind.CLOCK:
                 self.clock.jump_s += -fault.lasts_s if self.clock.jump_s else fault.lasts_s
-            case FaultKind.STORE:
-                self.store.is_away = True
+            case FaultKind.HANG:
+                process.link.hang()
                 await asyncio.sleep(fault.lasts_s)
-                self.store.is_away = False
+                process.link.go_on()
+            case FaultKind.STORE:
+                self.store.outages += 1
+                await asyncio.sleep(fault.lasts_s)
+                self.store.outages -= 1
 
     def failure(self) -> str:
         """Return the error with which a part has ended by itself; empty if none has."""

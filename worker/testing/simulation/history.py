@@ -13,17 +13,31 @@ from worker.testing.simulation.faults import InjectedFault
 class History:
     """Orders with their runs at the end, effects by run, and states in the order of their arrival.
 
-    ``states`` maps the topic of a run's or an order's state to the statuses that followers saw.
+    ``faults`` are those that were drawn, ``injected`` those of them that began.
+    ``states`` maps the topic of a run's or an order's state to the statuses that followers saw, who
+    leave out those with an older revision. ``seen`` is when a status of a run was seen first, in
+    seconds, ``alerts`` the runs whose alerts were seen. ``answers`` are the runs that each claim
+    got, ``claim_of`` the newest claim of each run, ``answered_twice`` claims that got others later.
+    ``exceptions`` are the runs that had a reason to end as exception, ``planes`` the number of
+    control planes.
     ``logs`` are the events of the runs, by run id. ``notes`` are the log lines of the parts, each
     with the second of the simulation and the part.
     """
 
     seed: int
     faults: tuple[InjectedFault, ...]
+    injected: list[InjectedFault] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    seen: dict[tuple[str, str], float] = field(default_factory=dict)
+    alerts: set[str] = field(default_factory=set)
+    answers: dict[str, set[str]] = field(default_factory=dict)
+    claim_of: dict[str, str] = field(default_factory=dict)
+    answered_twice: set[str] = field(default_factory=set)
+    planes: int = 1
+    exceptions: set[str] = field(default_factory=set)
     effects: Counter[str] = field(default_factory=Counter)
     effects_of_orders: Counter[str] = field(default_factory=Counter)
     states: dict[str, list[str]] = field(default_factory=dict)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.control.workflow_registry import WorkflowRegistry
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.topics import Topics
-from worker.testing.simulation.faults import CONTROL, InjectedFault, draw_faults
+from worker.testing.simulation.faults import InjectedFault, draw_faults, plane_names
 from worker.testing.simulation.fleet import SimulatedFleet, SimulatedStore
 from worker.testing.simulation.history import History
 from worker.testing.simulation.network import OBSERVER, SimulatedBroker
@@ -24,6 +28,8 @@ from worker.util.machine_clock import replaced
 from worker.workflow.load import load
 
 _WORKERS = ["w1", "w2", "w3"]
+_PLANES = (2, 1, 3, 1)
+_PROJECTS = 12
 _CANCELLED = 0.05
 # After the last fault: leases end, runs are claimed anew, reports are repeated.
 _SETTLE_S = 60.0
@@ -32,25 +38,36 @@ _REPLY_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """Simulation that a seed describes. Without ``faults``, they are drawn from the seed."""
+    """Simulation that a seed describes.
+
+    Without ``faults`` they are drawn from the seed, and without ``planes`` it decides how many
+    control planes share the store.
+    """
 
     seed: int
     orders: int = 20
     duration_s: float = 600.0
     faults: tuple[InjectedFault, ...] | None = None
+    planes: int | None = None
+
+    @property
+    def plane_count(self) -> int:
+        return self.planes or _PLANES[self.seed % len(_PLANES)]
 
     def drawn_faults(self) -> tuple[InjectedFault, ...]:
         if self.faults is not None:
             return self.faults
         chance = random.Random(self.seed)  # noqa: S311 -- the same every time
-        return draw_faults(chance, _WORKERS, self.duration_s * 0.8)
+        return draw_faults(chance, _WORKERS, self.duration_s * 0.8, planes=self.plane_count)
 
 
 def simulate(simulation: Simulation) -> History:
     """Simulate a fleet, and return what happened."""
     clock = VirtualClock()
     loop = VirtualLoop(clock)
-    history = History(seed=simulation.seed, faults=simulation.drawn_faults())
+    history = History(
+        seed=simulation.seed, faults=simulation.drawn_faults(), planes=simulation.plane_count
+    )
     try:
         with replaced(clock.machine(simulation.seed)):
             loop.run_until_complete(_simulate(simulation, clock, history))
@@ -74,8 +91,12 @@ async def _simulate(simulation: Simulation, clock: VirtualClock, history: Histor
     chance = random.Random(simulation.seed + 1)  # noqa: S311 -- the same every time
     broker, store = SimulatedBroker(chance), _prepared_store(chance)
     with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
-        fleet = SimulatedFleet(broker, clock, store, _registry(), history, chance, Path(folder))
-        for name in (CONTROL, *_WORKERS):
+        settings = Settings(shared=simulation.plane_count > 1)
+        fleet = SimulatedFleet(
+            broker, clock, store, _registry(), history, chance, Path(folder), settings=settings
+        )
+        broker.on_message = lambda message: _note_answer(message, history)
+        for name in (*plane_names(simulation.plane_count), *_WORKERS):
             fleet.start(name)
         watcher = asyncio.create_task(_watch(broker, fleet.topics, history))
         faults = asyncio.create_task(_inject_all(fleet, history.faults))
@@ -100,6 +121,14 @@ async def _simulate(simulation: Simulation, clock: VirtualClock, history: Histor
 
 def _prepared_store(chance: random.Random) -> SimulatedStore:
     store = SimulatedStore(chance)
+    store.copy_tables(_template())
+    return store
+
+
+@functools.cache
+def _template() -> Store:
+    """Return a store with tables, which are made once: that takes as long as many messages."""
+    store = Store("sqlite://")
     store.migrate()
     return store
 
@@ -112,10 +141,15 @@ def _registry() -> WorkflowRegistry:
 
 
 async def _inject_all(fleet: SimulatedFleet, faults: Sequence[InjectedFault]) -> None:
-    for fault in faults:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, fault.at_s - loop.time()))
+    async def inject(fault: InjectedFault) -> None:
+        await asyncio.sleep(fault.at_s)
+        if fault.channel:
+            await fleet.broker.mute_at(fault.target, fault.channel)
+        fault = replace(fault, at_s=asyncio.get_running_loop().time())
+        fleet.history.injected.append(fault)
         await fleet.inject(fault)
+
+    await asyncio.gather(*map(inject, faults))
 
 
 async def _submit(
@@ -127,7 +161,8 @@ async def _submit(
 ) -> None:
     await asyncio.sleep(chance.uniform(0, simulation.duration_s * 0.8))
     cancels, pause_s = chance.random() < _CANCELLED, chance.uniform(0.0, 5.0)
-    await client.submit(workflow="simulated", input={}, order_id=order_id)
+    project = f"p{chance.randrange(_PROJECTS)}"
+    await client.submit(workflow="simulated", input={}, order_id=order_id, project=project)
     history.accepted.add(order_id)
     if cancels:
         await asyncio.sleep(pause_s)
@@ -137,20 +172,48 @@ async def _submit(
 
 
 async def _watch(broker: SimulatedBroker, topics: Topics, history: History) -> None:
-    """Note the states of runs and orders as followers see them."""
+    """Note the states of runs and orders, and the alerts, as followers see them."""
+    revisions: dict[str, int] = {}
     async with broker.link(OBSERVER, *topics.for_followers()) as link:
         while True:
             for arrival in await link.receive():
-                if isinstance(arrival, Message) and arrival.topic.endswith("/state"):
-                    _note_state(arrival, history)
+                if not isinstance(arrival, Message) or not arrival.payload:
+                    continue
+                if arrival.topic == topics.alerts:
+                    history.alerts.add(wire.decode(wire.Alert, arrival.payload).run_id)
+                elif arrival.topic.endswith("/state"):
+                    _note_state(arrival, revisions, history)
 
 
-def _note_state(message: Message, history: History) -> None:
-    if message.payload:
-        kind: type[wire.RunState | wire.OrderState]
-        kind = wire.RunState if "/runs/" in message.topic else wire.OrderState
-        state = wire.decode(kind, message.payload)
-        history.states.setdefault(message.topic, []).append(str(state.status))
+def _note_state(message: Message, revisions: dict[str, int], history: History) -> None:
+    kind: type[wire.RunState | wire.OrderState]
+    kind = wire.RunState if "/runs/" in message.topic else wire.OrderState
+    state = wire.decode(kind, message.payload)
+    # A follower takes no state that is older than one before.
+    if state.revision < revisions.get(message.topic, -1):
+        return
+    revisions[message.topic] = state.revision
+    history.states.setdefault(message.topic, []).append(str(state.status))
+    if isinstance(state, wire.RunState):
+        now_s = asyncio.get_running_loop().time()
+        history.seen.setdefault((state.run_id, str(state.status)), now_s)
+
+
+def _note_answer(message: Message, history: History) -> None:
+    """Note the runs that a claim gets; a repetition has the same runs, or fewer.
+
+    A claim whose runs have all gone back may be answered again, as if it was never answered.
+    """
+    if not message.topic.endswith("/rsp") or b'"runs"' not in message.payload[:20]:
+        return
+    assignment = wire.decode(wire.Assignment, message.payload)
+    claim_id, runs = assignment.claim_id, {run.lease.run_id for run in assignment.runs}
+    before = history.answers.get(claim_id, set())
+    began = {run for run in before if (run, "running") in history.seen}
+    if not runs <= before and any(history.claim_of[run] == claim_id for run in began):
+        history.answered_twice.add(claim_id)
+    history.answers[claim_id] = before | runs
+    history.claim_of |= dict.fromkeys(runs, claim_id)
 
 
 async def _collect(client: Client, history: History) -> None:

@@ -15,6 +15,11 @@ from worker.util.machine_clock import Machine
 _EPOCH_NS = 1_767_225_600_000_000_000
 
 
+# What a turn of the loop takes. Without it, a time that is due in less than the clock resolves
+# would never come: the loop would take it for due, and who waits for it would not.
+_TURN_S = 1e-6
+
+
 class VirtualClock:
     """Seconds since the start of the simulation, and the jumps of the wall clock."""
 
@@ -41,7 +46,7 @@ class _VirtualSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
             raise RuntimeError("nothing is due: everything waits for something else")
-        self._clock.now_s += max(0.0, timeout)
+        self._clock.now_s += max(_TURN_S, timeout)
         return []
 
 
