@@ -2,7 +2,7 @@
 
     async with Client(bus) as client:
         order = await client.submit(plan=plan, input={"data": {}})
-        async for event in client.follow(order["last_run"]):
+        async for event in client.follow(order.last_run):
             ...
 
 Each request is retransmitted until a reply arrives. Requests are idempotent: ids are chosen here.
@@ -11,10 +11,7 @@ Each request is retransmitted until a reply arrives. Requests are idempotent: id
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,107 +19,27 @@ from typing import Any, Literal, Self
 import msgspec
 
 from worker.core.status import STATUSES, Status
-from worker.errors import WorkerError
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging import operation_messages as ops
 from worker.fleet.messaging import trigger_messages as trigger_wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Connected, Disconnected, Message
-from worker.fleet.messaging.cloudevents import unwrap
-from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
 from worker.fleet.messaging.messages import OrderQuery, RunOptions, RunQuery
 from worker.fleet.messaging.topics import Topics
+from worker.fleet.notifications import Follower, Gap, Notification, Subscribers
+from worker.fleet.reply_objects import (
+    ListedWorker,
+    Order,
+    Run,
+    order_of_reply,
+    run_of_reply,
+)
+from worker.fleet.request_channel import RETRANSMIT_S, RequestChannel
 from worker.util.machine_clock import random_hex
 from worker.workflow.json_input import encode_object
 from worker.workflow.order_retry import OrderRetry
 
-RETRANSMIT_S = 2.0
 PAGE_SIZE = 500
-# Backpressure: a slow reader gets a gap instead of an unbounded queue.
-MAX_QUEUED_NOTIFICATIONS = 10_000
-
-
-class ControlError(WorkerError):
-    """Error reply of the control plane.
-
-    ``code``: invalid, unknown, conflict, rejected, too_large.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class NoAnswer(WorkerError):
-    """No reply from a control plane within the timeout."""
-
-    # Of sysexits.h, "service unavailable": the same command may succeed later.
-    exit_code = 69
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Notifications may have been lost: known state must be queried again."""
-
-
-Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
-
-
-@dataclass(slots=True)
-class _PendingRequest:
-    """A request that waits for its reply, which may come in chunks."""
-
-    message: Message
-    reply: asyncio.Future[wire.Reply]
-    timeout: asyncio.Timeout
-    chunks: dict[int, bytes] = field(default_factory=dict)
-    ref: wire.ContentRef | None = None
-    progressed: bool = False
-
-    def add(self, chunk: wire.Chunk) -> None:
-        """Add a chunk of the reply; complete the request with the last one."""
-        # Each repetition of the request may have another result.
-        if chunk.content != self.ref:
-            self.ref, self.chunks = chunk.content, {}
-        self.chunks[chunk.offset] = chunk.data
-        self.progressed = True
-        content = None
-        if sum(map(len, self.chunks.values())) >= chunk.content.size:
-            content = joined(chunk.content, self.chunks)
-        if content is not None:
-            self.reply.set_result(wire.Reply(ok=msgspec.Raw(content)))
-
-
-@dataclass(slots=True)
-class _Follower:
-    """Notifications of a run that is followed."""
-
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    state: Status | None = None
-    revision: int = 0
-    events: list[dict[str, Any]] = field(default_factory=list)
-
-
-class _NotificationQueue:
-    """Bounded queue of notifications; it becomes a gap where it overflows."""
-
-    def __init__(self) -> None:
-        self._items: deque[Notification] = deque([Gap()])
-        self._available = asyncio.Event()
-
-    def put(self, notification: Notification) -> None:
-        if len(self._items) >= MAX_QUEUED_NOTIFICATIONS:
-            self._items.clear()
-            notification = Gap()
-        self._items.append(notification)
-        self._available.set()
-
-    async def take(self) -> list[Notification]:
-        if not self._items:
-            self._available.clear()
-            await self._available.wait()
-        taken = list(self._items)
-        self._items.clear()
-        return taken
 
 
 def client_name() -> str:
@@ -149,16 +66,10 @@ class Client:
     ) -> None:
         self._bus = bus
         self._topics = topics
-        self._wait_s = wait_s
         self._name = name or client_name()
-        self._user = user
-        self._waiting: dict[bytes, _PendingRequest] = {}
-        self._followers: dict[str, _Follower] = {}
-        self._queues: list[_NotificationQueue] = []
-        self._connected = asyncio.Event()
-        self._disconnect_reason = ""
-        self._was_connected = False
-        self._failure: WorkerError | None = None
+        self._channel = RequestChannel(bus, topics, wait_s=wait_s, name=self._name, user=user)
+        self._subscribers = Subscribers(topics)
+        self._request = self._channel.request
 
     async def __aenter__(self) -> Self:
         await self._bus.__aenter__()
@@ -190,7 +101,7 @@ class Client:
         tags: Sequence[str] = (),
         retry: OrderRetry | None = None,
         placement: Sequence[str] = (),
-    ) -> dict[str, Any]:
+    ) -> Order:
         """Submit a work order for a registered workflow or for an execution plan.
 
         It does not begin before ``not_before``, and is rejected where it has not by ``start_by``.
@@ -216,40 +127,7 @@ class Client:
             retry=retry,
             placement=tuple(placement),
         )
-        return _object(await self._submit(request))
-
-    async def _submit(self, request: wire.Submit) -> Any:
-        """Send an order; one that is too large for a message in chunks."""
-        content = wire.encode(request)
-        if len(content) <= self._bus.max_message_bytes:
-            return await self._request("submit", request)
-        while True:
-            await self._connected.wait()
-            try:
-                ref = await self._upload(content)
-                return await self._request("submit", wire.Submit(content=ref))
-            except ControlError as error:
-                # The chunks were stored too long ago.
-                if error.code != "missing":
-                    raise
-
-    async def _upload(self, content: bytes) -> wire.ContentRef:
-        first, *others = chunks_of(content, self._bus.max_message_bytes)
-        # First alone: the whole may be refused for its size.
-        await self._request("chunk", first)
-        window = asyncio.Semaphore(CHUNK_WINDOW)
-
-        async def send(chunk: wire.Chunk) -> None:
-            async with window:
-                await self._request("chunk", chunk)
-
-        try:
-            async with asyncio.TaskGroup() as uploads:
-                for chunk in others:
-                    uploads.create_task(send(chunk))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        return first.content
+        return order_of_reply(_object(await self._channel.request_of_any_size("submit", request)))
 
     async def retry(
         self,
@@ -258,7 +136,7 @@ class Client:
         from_step: str | None = None,
         latest: bool = False,
         run_id: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Order:
         """Start a new run of an order, given by its id or that of one of its runs.
 
         ``latest`` takes the workflow as the control plane has it by now. An order that was rejected
@@ -268,39 +146,49 @@ class Client:
         request = wire.RetryRequest(
             id=id, run_id=run_id or random_hex(16), from_step=from_step, latest=latest
         )
-        return _object(await self._request("retry", request))
+        return order_of_reply(_object(await self._request("retry", request)))
 
-    async def cancel(self, id: str) -> dict[str, Any]:
+    async def cancel(self, id: str) -> Run:
         """Cancel a run, or the last run of an order.
 
         A running run is cancelled later, when its worker confirms it.
         """
-        return _object(await self._request("cancel", wire.RunRef(id=id)))
+        return run_of_reply(_object(await self._request("cancel", wire.RunRef(id=id))))
 
-    async def run(self, id: str) -> dict[str, Any]:
+    async def run(self, id: str) -> Run:
         """Query a run, or the last run of an order, with its steps."""
-        return _object(await self._request("run", wire.RunRef(id=id)))
+        return run_of_reply(_object(await self._request("run", wire.RunRef(id=id))))
 
     async def input(self, id: str) -> dict[str, Any]:
         """Fetch the input of a run, without a configuration that it may hold."""
         state: dict[str, Any] = _object(await self._request("input", wire.RunRef(id=id)))["input"]
         return state
 
-    async def order(self, id: str) -> dict[str, Any]:
+    async def order(self, id: str) -> Order:
         """Query an order with all of its runs."""
-        return _object(await self._request("order", wire.OrderRef(order_id=id)))
+        return order_of_reply(_object(await self._request("order", wire.OrderRef(order_id=id))))
 
-    async def orders(self, query: OrderQuery = OrderQuery()) -> list[dict[str, Any]]:
+    async def orders(self, query: OrderQuery = OrderQuery()) -> list[Order]:
         """List orders, newest first."""
-        return _objects(await self._request("orders", query))
+        return [order_of_reply(fields) for fields in _objects(await self._request("orders", query))]
 
-    async def runs(self, query: RunQuery = RunQuery()) -> list[dict[str, Any]]:
+    async def runs(self, query: RunQuery = RunQuery()) -> list[Run]:
         """List runs of all orders, newest first."""
-        return _objects(await self._request("runs", query))
+        return [run_of_reply(fields) for fields in _objects(await self._request("runs", query))]
 
-    async def workers(self) -> list[dict[str, Any]]:
+    async def count(self, query: OrderQuery = OrderQuery(), *, at_most: int = 10_000) -> int:
+        """Count the orders that match, or the runs for a :class:`RunQuery`, up to ``at_most``."""
+        fields = msgspec.structs.asdict(query)
+        of: Literal["orders", "runs"] = "runs" if isinstance(query, RunQuery) else "orders"
+        request = wire.CountQuery(of=of, at_most=at_most, **fields)
+        return int(_object(await self._request("count", request))["matching"])
+
+    async def workers(self) -> list[ListedWorker]:
         """List the workers with their leases."""
-        return _objects(await self._request("workers", wire.Empty()))
+        return [
+            ListedWorker(fields)
+            for fields in _objects(await self._request("workers", wire.Empty()))
+        ]
 
     async def alerts(self) -> list[dict[str, Any]]:
         """List the newest runs that ended as exception or lost."""
@@ -342,20 +230,13 @@ class Client:
             for state in order.pop("all_runs"):
                 run = await self.run(state["run_id"])
                 plan = run.pop("plan")
-                events = await self._events_with_clips(state["run_id"])
+                pages = self.each_event(state["run_id"], clips=True)
+                events = [event async for event in pages]
                 input = await self.input(state["run_id"])
                 yield {
                     "type": "run", "order": order, "run": run, "plan": plan, "input": input,
                     "events": events,
                 }  # fmt: skip
-
-    async def _events_with_clips(self, run_id: str) -> list[dict[str, Any]]:
-        events: list[dict[str, Any]] = []
-        while page := await self.events(
-            run_id, after=events[-1]["seq"] if events else -1, clips=True
-        ):
-            events += page
-        return events
 
     async def pauses(self) -> list[dict[str, Any]]:
         """List what is paused, since when and by whom."""
@@ -418,13 +299,7 @@ class Client:
 
         more = None if triggers is None else Path(triggers)
         request = read_project(Path(file), project=project, triggers=more)
-        size, limit = len(wire.encode(request)), self._bus.max_message_bytes
-        if size > limit:
-            text = (
-                f"the project has {size:,} bytes, and a message at most {limit:,}: split the file"
-            )
-            raise ControlError("too_large", text)
-        return _objects(await self._request("deploy", request))
+        return _objects(await self._channel.request_of_any_size("deploy", request))
 
     async def publish(
         self,
@@ -444,7 +319,7 @@ class Client:
         content = payload.encode() if isinstance(payload, str) else payload
         named = tuple((properties or {}).items())
         message = Message(topic=topic, payload=content, retain=retain, properties=named)
-        await self._connected.wait()
+        await self._channel.connected.wait()
         await self._bus.confirm(message)
 
     async def rollback(
@@ -471,6 +346,16 @@ class Client:
         ref = trigger_wire.WorkflowRef(name=name, project=project)
         return _objects(await self._request("workflow_history", ref))
 
+    async def workflow_version(
+        self, name: str, *, project: str = "default", version: str = ""
+    ) -> dict[str, Any]:
+        """Query a version of a workflow, by default the present one, with its ``plan``.
+
+        ``version`` may be a beginning of it. The plan has no secrets.
+        """
+        ref = trigger_wire.VersionRef(name=name, project=project, version=version)
+        return _object(await self._request("workflow_version", ref))
+
     async def dead_letters(
         self, *, project: str | None = None, before: int | None = None, limit: int = 50
     ) -> list[dict[str, Any]]:
@@ -488,9 +373,18 @@ class Client:
         query = wire.EventQuery(run_id=run_id, after=after, limit=limit, clips=clips)
         return _objects(_object(await self._request("events", query))["events"])
 
+    async def each_event(
+        self, run_id: str, *, after: int = -1, clips: bool = False, limit: int = PAGE_SIZE
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield all events of a run by now, ``limit`` to a request."""
+        while page := await self.events(run_id, after=after, clips=clips, limit=limit):
+            for event in page:
+                yield event
+            after = page[-1]["seq"]
+
     async def all_events(self, run_id: str) -> list[dict[str, Any]]:
         """Return all events of a run by now, without dataclips."""
-        return await self._fetch_missed(run_id, 0)
+        return [event async for event in self.each_event(run_id)]
 
     async def final_state(self, run_id: str) -> Any:
         """Return the final state of a run that ended; ``None`` if it has none.
@@ -509,81 +403,30 @@ class Client:
 
         Raises :class:`ControlError` where the run has none with this id.
         """
-        for event in await self._fetch_missed(run_id, 0):
-            for id_field, content in _DATACLIPS.items():
-                if event.get(id_field) == dataclip_id:
-                    after = event["seq"] - 1
-                    (whole,) = await self.events(run_id, after=after, clips=True, limit=1)
-                    if content in whole:
-                        return whole[content]
-        raise ControlError("unknown", f"run {run_id} has no dataclip {dataclip_id}")
+        ref = wire.DataclipRef(run_id=run_id, dataclip_id=dataclip_id)
+        return await self._request("dataclip", ref)
+
+    async def recorded(self, run_id: str) -> AsyncIterator[tuple[int, str]]:
+        """Yield the lines that were recorded of a run whose order asked for it.
+
+        Each text of lines has the number of the event before which they were recorded.
+        """
+        after = -1
+        while True:
+            query = wire.RecordedQuery(run_id=run_id, after=after)
+            reply = _object(await self._request("recorded", query))
+            if reply["seq"] is None:
+                return
+            after = int(reply["seq"])
+            yield after, str(reply["lines"])
 
     async def _last_event(self, run_id: str, type: str) -> dict[str, Any] | None:
         """Return the last event of a type, with its dataclip."""
-        events = [event for event in await self._fetch_missed(run_id, 0) if event["type"] == type]
+        events = [event async for event in self.each_event(run_id) if event["type"] == type]
         if not events:
             return None
         (event,) = await self.events(run_id, after=events[-1]["seq"] - 1, clips=True, limit=1)
         return event
-
-    async def _request(self, method: str, payload: wire.Payload) -> Any:
-        """Send a request, and retransmit it until a reply arrives.
-
-        Raises :class:`ControlError` for an error reply, and :class:`NoAnswer` after ``wait_s``.
-        """
-        # One correlation id for all retransmissions: any reply completes the request.
-        correlation = bytes.fromhex(random_hex(16))
-        message = Message(
-            topic=self._topics.request(method, self._user),
-            payload=wire.encode(payload),
-            reply_to=self._topics.client(self._name),
-            correlation=correlation,
-            # Nobody waits for the reply after that.
-            expiry_s=max(1, math.ceil(self._wait_s)),
-        )
-        reply_future: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(self._wait_s) as timeout:
-                request = _PendingRequest(message, reply_future, timeout)
-                self._waiting[correlation] = request
-                await self._connected.wait()
-                if self._failure is not None:
-                    raise self._failure
-                reply = await self._retransmit_until_reply(request)
-        except TimeoutError:
-            reason = self._disconnect_reason or "is `worker control-plane` running there?"
-            text = f"no control plane answered within {self._wait_s:g} s: {reason}"
-            raise NoAnswer(text) from None
-        finally:
-            self._waiting.pop(correlation, None)
-        if reply.error is not None:
-            raise ControlError(reply.error.code, reply.error.message)
-        return msgspec.json.decode(bytes(reply.ok))
-
-    async def _retransmit_until_reply(self, request: _PendingRequest) -> wire.Reply:
-        while True:
-            # Chunks of the reply are on their way: another one would only delay them.
-            if not request.progressed:
-                await self._publish_request(request.message, request.reply)
-            request.progressed = False
-            done, _ = await asyncio.wait([request.reply], timeout=RETRANSMIT_S)
-            if done:
-                return request.reply.result()
-
-    async def _publish_request(
-        self, message: Message, reply_future: asyncio.Future[wire.Reply]
-    ) -> None:
-        sent = asyncio.ensure_future(self._bus.confirm(message))
-        try:
-            # The reply may overtake the acknowledgement of the broker.
-            waiting: list[asyncio.Future[Any]] = [reply_future, sent]
-            await asyncio.wait(waiting, timeout=RETRANSMIT_S, return_when=asyncio.FIRST_COMPLETED)
-            failure = sent.exception() if sent.done() else None
-        finally:
-            sent.cancel()
-        # Without the connection the request is repeated; a denied one gets no reply, ever.
-        if isinstance(failure, BrokerRefusal):
-            raise NoAnswer(str(failure))
 
     # --- following --------------------------------------------------------------------------------
 
@@ -592,7 +435,7 @@ class Client:
 
         A run that is lost or cancelled before it starts has no ``run:complete``.
         """
-        follower = self._followers.setdefault(run_id, _Follower())
+        follower = self._subscribers.follower(run_id)
         for channel in ("state", "events"):
             self._bus.subscribe(self._topics.run(run_id, channel))
         next_seq = 0
@@ -604,7 +447,8 @@ class Client:
             final = STATUSES[state].final
             # Events may be lost, or arrive before the subscription: the control plane has them all.
             if not fresh or fresh[0]["seq"] > next_seq or final:
-                fresh = await self._fetch_missed(run_id, next_seq)
+                missed = self.each_event(run_id, after=next_seq - 1)
+                fresh = [event async for event in missed]
             for event in fresh:
                 if event["seq"] == next_seq:
                     next_seq += 1
@@ -613,13 +457,7 @@ class Client:
                 return
             await self._wait_for_change(follower)
 
-    async def _fetch_missed(self, run_id: str, next_seq: int) -> list[dict[str, Any]]:
-        missed: list[dict[str, Any]] = []
-        while page := await self.events(run_id, after=next_seq - 1 + len(missed)):
-            missed += page
-        return missed
-
-    async def _wait_for_change(self, follower: _Follower) -> None:
+    async def _wait_for_change(self, follower: Follower) -> None:
         # Notifications are sent at most once: after a timeout the state is queried.
         try:
             async with asyncio.timeout(RETRANSMIT_S):
@@ -627,7 +465,7 @@ class Client:
         except TimeoutError:
             follower.state = None
 
-    async def wait(self, run_id: str) -> dict[str, Any]:
+    async def wait(self, run_id: str) -> Run:
         """Wait until a run ends, and return it."""
         async for _ in self.follow(run_id):
             pass
@@ -638,16 +476,12 @@ class Client:
 
         The first is a :class:`Gap`. Another one follows a lost connection or a full queue.
         """
-        queue = _NotificationQueue()
-        self._queues.append(queue)
-        # Subscriptions stay: another caller may follow the same topics.
-        for filter in self._topics.for_followers():
-            self._bus.subscribe(filter)
-        try:
+        with self._subscribers.queue() as queue:
+            # Subscriptions stay: another caller may follow the same topics.
+            for filter in self._topics.for_followers():
+                self._bus.subscribe(filter)
             while True:
                 yield await queue.take()
-        finally:
-            self._queues.remove(queue)
 
     # --- listening --------------------------------------------------------------------------------
 
@@ -656,95 +490,24 @@ class Client:
             try:
                 arrivals = await self._bus.receive()
             except BrokerRefusal as refusal:
-                self._failure = NoAnswer(str(refusal))
-                self._connected.set()
+                self._channel.on_refused(refusal)
                 return
             for arrival in arrivals:
                 match arrival:
                     case Connected():
-                        self._was_connected = True
-                        self._failure = None
-                        self._connected.set()
-                        # Requests sent before the connection broke may be lost.
-                        for request in self._waiting.values():
-                            self._bus.publish(request.message)
-                        self._notify(Gap())
+                        self._channel.on_connected()
+                        self._subscribers.notify(Gap())
                     case Disconnected(reason):
-                        self._on_disconnect(reason)
+                        self._channel.on_disconnected(reason)
                     case Message():
                         self._on_message(arrival)
 
-    def _on_disconnect(self, reason: str) -> None:
-        self._disconnect_reason = reason
-        self._connected.clear()
-        # An address that never worked is likely wrong, so requests fail at once. One that worked
-        # before is likely to come back: requests wait for it.
-        if not self._was_connected:
-            self._failure = NoAnswer(reason)
-            self._connected.set()
-
     def _on_message(self, message: Message) -> None:
         try:
-            if message.correlation in self._waiting:
-                self._on_reply(message)
-            else:
-                self._on_notification(message)
+            if not self._channel.receive(message):
+                self._subscribers.receive(message)
         except (wire.WireError, msgspec.MsgspecError):
             return  # not from the control plane; what is missing is queried
-
-    def _on_reply(self, message: Message) -> None:
-        assert message.correlation is not None
-        request = self._waiting[message.correlation]
-        # Retransmitted requests may have several replies.
-        if request.reply.done():
-            return
-        reply = wire.decode(wire.Reply, message.payload)
-        if reply.chunk is None:
-            request.reply.set_result(reply)
-            return
-        request.add(reply.chunk)
-        request.timeout.reschedule(asyncio.get_running_loop().time() + self._wait_s)
-
-    def _on_notification(self, message: Message) -> None:
-        payload = unwrap(message.payload)
-        # A retained message is old state, not a change.
-        if self._queues and not message.retain:
-            kind = self._topics.public_kind(message.topic)
-            if kind is not None:
-                self._notify(wire.decode(_NOTIFICATIONS[kind], payload))
-        self._update_follower(message.topic.split("/"), payload)
-
-    def _update_follower(self, levels: list[str], payload: bytes) -> None:
-        follower = self._followers.get(levels[-2])
-        if follower is None:
-            return
-        if levels[-1] == "state":
-            state = wire.decode(wire.RunState, payload)
-            # Control planes that share a store publish in no common order.
-            if state.revision < follower.revision:
-                return
-            follower.state, follower.revision = Status(state.status), state.revision
-        else:
-            events = wire.decode(wire.RunEvents, payload).events
-            follower.events += [msgspec.json.decode(bytes(event)) for event in events]
-        follower.changed.set()
-
-    def _notify(self, notification: Notification) -> None:
-        for queue in self._queues:
-            queue.put(notification)
-
-
-_DATACLIPS = {
-    "output_dataclip_id": "output_dataclip",
-    "final_dataclip_id": "final_state",
-}
-
-_NOTIFICATIONS: dict[str, Any] = {
-    "run": wire.RunState,
-    "order": wire.OrderState,
-    "events": wire.RunEvents,
-    "alert": wire.Alert,
-}
 
 
 def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
@@ -754,7 +517,8 @@ def _raw(value: Mapping[str, Any] | None, name: str) -> msgspec.Raw:
 def _bulk(
     action: Literal["cancel", "retry"], query: OrderQuery, *, dry_run: bool = False
 ) -> ops.BulkRequest:
-    fields = msgspec.structs.asdict(query)
+    # In large steps: all that match are changed, whatever a page of them would be.
+    fields = msgspec.structs.asdict(query) | {"limit": ops.MAX_STEP}
     return ops.BulkRequest(action=action, batch=random_hex(16), dry_run=dry_run, **fields)
 
 

@@ -9,8 +9,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # A browser sends its request within this time, and then waits for the response.
 IDLE_TIMEOUT_S = 10.0
-# Over this many connections each new one replaces an idle one: clients without a session must not
-# exhaust the file descriptors, nor keep others out.
+# Over this many connections each new one replaces one that is idle, or whose request has not come
+# to its end: clients without a session must not exhaust the file descriptors, nor keep others out.
 MAX_CONNECTIONS = 500
 
 
@@ -37,6 +37,12 @@ class Connection(H11Protocol):
         handled = self.cycle is not None and not self.cycle.response_complete
         return None if handled else self._idle_since
 
+    @property
+    def replaceable_since(self) -> float | None:
+        """Time since which the client has sent no whole request; None while one is handled."""
+        receives = self.cycle is not None and self.cycle.more_body
+        return self._idle_since if receives else self.idle_since
+
     def _check(self) -> None:
         since = self.idle_since
         if since is not None and self.loop.time() >= since + IDLE_TIMEOUT_S:
@@ -49,10 +55,11 @@ class Connection(H11Protocol):
         if len(self.connections) <= MAX_CONNECTIONS:
             return
         others: list[Any] = [each for each in self.connections if each is not self]
-        idle = [each for each in others if each.idle_since is not None]
+        idle = [each for each in others if each.replaceable_since is not None]
         if idle:
-            # First those that never sent a request; then those that have been idle for longest.
-            oldest = min(idle, key=lambda each: (each.cycle is not None, each.idle_since))
+            # First those that never sent a request; then those that have been idle for longest, or
+            # whose bodies have not come to their end.
+            oldest = min(idle, key=lambda each: (each.cycle is not None, each.replaceable_since))
             oldest.transport.abort()
             # Now, not when the loop reports it: a burst must not choose the same one again.
             self.connections.discard(oldest)

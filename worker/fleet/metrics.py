@@ -15,10 +15,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from worker.errors import MachineError, UsageError
 from worker.fleet.histogram import Histogram
+from worker.util import invariant_checks
+from worker.util.invariant_checks import Invariant
 from worker.util.listening import listen
 
 # A scraper sends its request at once; whoever does not is disconnected.
@@ -27,6 +30,7 @@ REQUEST_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 64
 _MAX_HEAD_BYTES = 16 * 1024
 _TEXT = "text/plain; charset=utf-8"
+_NEEDS_EXTRA = b"/metrics needs an extra: pip install 'workflow-worker[metrics]'\n"
 # Domains that nobody can register: DNS rebinding needs a public name.
 _LOCAL_DOMAINS = (".local", ".internal", ".svc", ".localhost", ".lan", ".home.arpa", ".test")
 
@@ -76,6 +80,30 @@ class _Page:
 
 
 _Render = Callable[[str], _Page]
+_Commands = Mapping[str, Callable[[], object]]
+
+
+def invariants_metric() -> Metric:
+    """Build the metric of the invariants that were broken in this process."""
+    return Metric(
+        name="invariants_broken",
+        help="Invariants that were broken, by their names: defects to report",
+        values={each.value: invariant_checks.broken[each] for each in Invariant},
+        label="invariant",
+        counts=True,
+    )
+
+
+def dropped_metric(dropped: tuple[int, int]) -> Metric:
+    """Build the metric of messages that a participant received or published, and dropped."""
+    received, published = dropped
+    return Metric(
+        name="messages_dropped",
+        help="Messages dropped as too many waited already, by direction",
+        values={"received": received, "published": published},
+        label="direction",
+        counts=True,
+    )
 
 
 @contextlib.contextmanager
@@ -84,11 +112,13 @@ def serve_metrics(
     metrics: Callable[[], Iterable[AnyMetric]],
     problem: Callable[[], str],
     stalled: Callable[[], str] = lambda: "",
+    commands: _Commands = MappingProxyType({}),
 ) -> Iterator[None]:
     """Serve metrics and health at ``HOST:PORT`` (or ``PORT`` on loopback) within the context.
 
     ``problem`` describes why the process cannot work for now, ``stalled`` why it never will again;
-    each is empty while all is well. Without an address, do nothing.
+    each is empty while all is well. A POST calls the one of ``commands`` that has its path, in a
+    thread of the endpoint. Without an address, do nothing.
     """
     if address is None:
         yield
@@ -99,7 +129,7 @@ def serve_metrics(
         listening = listen(host, port)
     except OSError as error:
         raise MachineError(f"cannot listen on {address}: {error.strerror}") from error
-    server = _MetricsServer(listening, render)
+    server = _MetricsServer(listening, render, commands)
     # A thread of its own: a scrape must work while the event loop is busy. It is a daemon, so that
     # no scrape can hold up the end of the process.
     thread = threading.Thread(target=server.run, daemon=True)
@@ -122,9 +152,10 @@ def _parse_address(text: str) -> tuple[str, int]:
 class _MetricsServer:
     """HTTP server with one request per connection, on an event loop of its own."""
 
-    def __init__(self, listening: socket.socket, render: _Render) -> None:
+    def __init__(self, listening: socket.socket, render: _Render, commands: _Commands) -> None:
         self._listening = listening
         self._render = render
+        self._commands = commands
         self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._stopped = asyncio.Event()
@@ -171,8 +202,22 @@ class _MetricsServer:
                 trusted = is_local_name(request.host) or request.host in await asyncio.to_thread(
                     _own_names
                 )
-                writer.write(_respond(request, self._render, trusted=trusted))
+                writer.write(self._respond(request, trusted=trusted))
                 await writer.drain()
+
+    def _respond(self, request: _Request, *, trusted: bool) -> bytes:
+        command = self._commands.get(request.path) if request.method == "POST" else None
+        if command is None and request.method not in ("GET", "HEAD"):
+            text = b"only GET and HEAD are allowed\n"
+            page = _Page(status=HTTPStatus.METHOD_NOT_ALLOWED, body=text)
+        elif not trusted:
+            page = _Page(status=HTTPStatus.MISDIRECTED_REQUEST, body=b"unknown Host header\n")
+        elif command is not None:
+            command()
+            page = _Page(status=HTTPStatus.OK, body=b"ok\n")
+        else:
+            page = self._render(request.path)
+        return _encode(page, with_body=request.method != "HEAD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,16 +246,6 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower().rstrip(".")
-
-
-def _respond(request: _Request, render: _Render, *, trusted: bool) -> bytes:
-    if request.method not in ("GET", "HEAD"):
-        page = _Page(status=HTTPStatus.METHOD_NOT_ALLOWED, body=b"only GET and HEAD are allowed\n")
-    elif not trusted:
-        page = _Page(status=HTTPStatus.MISDIRECTED_REQUEST, body=b"unknown Host header\n")
-    else:
-        page = render(request.path)
-    return _encode(page, with_body=request.method != "HEAD")
 
 
 def _encode(page: _Page, *, with_body: bool) -> bytes:
@@ -245,12 +280,17 @@ def _renderer(
     problem: Callable[[], str],
     stalled: Callable[[], str],
 ) -> _Render:
-    exposition, media_type = _exposition(metrics)
+    # On the first request: health needs no package beside the worker's own.
+    exposition = functools.cache(lambda: _exposition(metrics))
 
     def render(path: str) -> _Page:
         match path:
             case "/metrics":
-                return _Page(status=HTTPStatus.OK, body=exposition(), media_type=media_type)
+                try:
+                    write, media_type = exposition()
+                except ModuleNotFoundError:
+                    return _Page(status=HTTPStatus.NOT_IMPLEMENTED, body=_NEEDS_EXTRA)
+                return _Page(status=HTTPStatus.OK, body=write(), media_type=media_type)
             case "/health" | "/health/ready":
                 return _health(problem())
             # The second is the name in OpenFn's worker, for the probes of its deployments.
@@ -270,17 +310,13 @@ def _health(reason: str) -> _Page:
 
 def _exposition(metrics: Callable[[], Iterable[AnyMetric]]) -> tuple[Callable[[], bytes], str]:
     """Return a function that writes the metrics as text, and the media type of that text."""
-    try:
-        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-        from prometheus_client.core import (
-            CounterMetricFamily,
-            GaugeMetricFamily,
-            HistogramMetricFamily,
-        )
-        from prometheus_client.registry import Collector
-    except ModuleNotFoundError as error:
-        extra = "pip install 'workflow-worker[metrics]'"
-        raise UsageError(f"--metrics-listen needs an extra: {extra}") from error
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
+    from prometheus_client.registry import Collector
 
     class MetricCollector(Collector):
         def collect(self) -> Iterable[Any]:

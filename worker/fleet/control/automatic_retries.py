@@ -14,6 +14,7 @@ import msgspec
 from worker.core.status import Status
 from worker.fleet.control.client_requests import add_run, unused_run_id
 from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.placement import needed_credentials
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.store import queries
 from worker.fleet.control.unique_orders import unfinished_with_key
@@ -79,6 +80,10 @@ def retry_automatically(uow: UnitOfWork, policy: Policy, run: RunRecord) -> None
     pause_s = rules.pause_s(run)
     # A newer order with the same key has taken its place.
     if pause_s is None or unfinished_with_key(uow, order):
+        return
+    # Nor may it name a credential that the policy has taken away since.
+    credentials = needed_credentials(order.needs)
+    if policy.first_refused(credentials, order.project, order.ref) is not None:
         return
     start, input = _begin(uow, rules.policy, run)
     add_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -48,11 +48,17 @@ class _Room:
 
 
 class RunSelector:
-    """Selects waiting runs in one transaction."""
+    """Selects waiting runs in one transaction, of the projects that ``serves`` returns True for."""
 
     def __init__(
-        self, transaction: Transaction, policy: Policy, slots: FreeSlots, now_us: int
+        self,
+        transaction: Transaction,
+        policy: Policy,
+        slots: FreeSlots,
+        now_us: int,
+        serves: Callable[[str], bool],
     ) -> None:
+        self._serves = serves
         self._transaction = transaction
         self._policy = policy
         self._now_us = now_us
@@ -65,28 +71,33 @@ class RunSelector:
         self._credentials: dict[str, int] = {}
         self._pauses = Pauses()
 
-    def select(self) -> list[tuple[str, str]]:
-        """Choose worker and run for the free slots, in queue order; mark the queues as served."""
+    def select(self, queues: Sequence[ProjectQueue]) -> list[tuple[str, str]]:
+        """Choose worker and run for the free slots, in queue order; mark the queues as served.
+
+        ``queues`` is the first page of them.
+        """
         demand = self._slots.count
-        self._leased = self._transaction.leases_by_project()
+        # One project alone shares with no other.
+        if len(queues) > 1:
+            self._leased = self._transaction.leases_by_project()
         self._pauses = read_pauses(self._transaction.connection)
         selected: list[tuple[str, str]] = []
         served: set[ProjectQueue] = set()
         offset = 0
         while len(selected) < demand:
-            queues = self._transaction.queues(PAGE_SIZE, offset)
             selected += self._select_from(queues, demand - len(selected), served)
             if len(queues) < PAGE_SIZE:
                 break
             # Only where all runs of these queues are over the limits of their workflows.
             offset += PAGE_SIZE
+            queues = self._transaction.queues(PAGE_SIZE, offset)
         self._transaction.mark_served(served, self._now_us)
         return selected
 
     def _select_from(
         self, queues: Sequence[ProjectQueue], demand: int, served: set[ProjectQueue]
     ) -> list[tuple[str, str]]:
-        open_queues = list(queues)
+        open_queues = [queue for queue in queues if self._serves(queue.project)]
         selected: list[tuple[str, str]] = []
         # Each round selects a run, closes a queue, uses up a limit or learns of a need that is
         # not met: it ends.

@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from worker.core.status import Status
 from worker.errors import LoadError, UsageError
-from worker.fleet.control import audit_log, views
+from worker.fleet.control import views
 from worker.fleet.control.admission import rejection
+from worker.fleet.control.client_queries import (
+    count_matching,
+    find_order,
+    find_run,
+    get_dataclip,
+    get_input,
+    get_order,
+    get_recorded,
+    get_run,
+    get_summary,
+    list_alerts,
+    list_events,
+    list_orders,
+    list_runs,
+    list_workers,
+    order_view,
+)
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
 from worker.fleet.control.operator_requests import (
     OperationsHandler,
-    acknowledgements,
     record_on_order,
 )
-from worker.fleet.control.placement import LABEL, decode_words, encode_words, needed_by_plan
+from worker.fleet.control.placement import (
+    LABEL,
+    decode_words,
+    encode_words,
+    needed_by_plan,
+    needed_credentials,
+)
 from worker.fleet.control.policy import (
     ALL_RIGHTS,
     OPERATOR,
@@ -31,7 +53,6 @@ from worker.fleet.control.policy import (
     Policy,
     Right,
 )
-from worker.fleet.control.run_content import input_of
 from worker.fleet.control.store import queries
 from worker.fleet.control.store.deployments import deployed_names
 from worker.fleet.control.triggers.deploying import (
@@ -77,7 +98,6 @@ _RIGHTS: dict[str, Right] = {
     "resume": "operate",
     "acknowledge": "operate",
     "erase": "operate",
-    "chunk": "submit",
     "deploy": "deploy",
     "rollback": "deploy",
 }
@@ -99,9 +119,12 @@ class RequestHandler:
             "orders": list_orders,
             "order": get_order,
             "runs": list_runs,
+            "count": count_matching,
             "run": get_run,
             "input": get_input,
             "events": list_events,
+            "dataclip": get_dataclip,
+            "recorded": get_recorded,
             "workers": list_workers,
             "alerts": list_alerts,
             "summary": get_summary,
@@ -113,20 +136,30 @@ class RequestHandler:
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
         """Handle the request of a user of the broker. Raises :class:`RequestError`."""
         rights = self._policy.rights_of(client)
-        right = _right_of(method, content)
+        allowing = _rights_for(method, content)
         uow.client = client
-        if right not in rights.may:
-            raise RequestError("denied", _denial(client, right))
-        if isinstance(content, wire.Submit) and content.content is not None:
-            content = _uploaded_order(uow, content.content)
+        if not rights.may.intersection(allowing):
+            raise RequestError("denied", _denial(client, allowing[0]))
+        match content:
+            case wire.Submit(content=wire.ContentRef() as ref):
+                content = _uploaded(uow, wire.Submit, ref)
+            case Deploy(content=wire.ContentRef() as ref):
+                content = _uploaded(uow, Deploy, ref)
         if rights.projects is not None:
             _check_projects(uow, rights.projects, method, content)
         if method == "submit":
             return self._submit_as(uow, rights, content)
+        if method == "workflows":
+            return self._known_names(uow, rights.projects)
         return self.methods[method](uow, content)
 
     def list_workflows(self, uow: UnitOfWork, _: wire.Empty) -> Any:
-        return sorted({*self._registry.workflows, *deployed_names(uow.transaction.connection)})
+        return self._known_names(uow, None)
+
+    def _known_names(self, uow: UnitOfWork, projects: Collection[str] | None) -> list[str]:
+        """List the workflows that orders of some projects, or of all, can name."""
+        deployed = deployed_names(uow.transaction.connection, projects)
+        return sorted({*self._registry.workflows, *deployed})
 
     # --- submit -----------------------------------------------------------------------------------
 
@@ -157,16 +190,19 @@ class RequestHandler:
         workflow = self._workflow_of(uow, request)
         _check_limits(request.options)
         _check_times(request)
+        if request.options.record and not uow.stores_outputs(request.project):
+            text = f"the project '{request.project}' stores no outputs, and thus no recordings"
+            raise RequestError("invalid", f"{text} (policy: output_dataclips, keep_data)")
         # A plan of its own can have any name, so the name proves nothing.
         name = None if request.workflow is None else workflow.name
-        self._check_credentials(request.project, workflow, name)
+        self._check_credentials(request.project, workflow.credentials, name)
         return self._create_order(uow, request, workflow)
 
     def create(
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
         """Make the order of a trigger. Raises :class:`RequestError`."""
-        self._check_credentials(request.project, workflow, workflow.name)
+        self._check_credentials(request.project, workflow.credentials, workflow.name)
         return self._create_order(uow, request, workflow)
 
     def cancel_order(self, uow: UnitOfWork, order_id: str) -> None:
@@ -176,20 +212,19 @@ class RequestHandler:
             cancel(uow, wire.RunRef(id=run.id))
 
     def _check_credentials(
-        self, project: str, workflow: RegisteredWorkflow, name: str | None
+        self, project: str, credentials: Iterable[str], name: str | None
     ) -> None:
         """Raise :class:`RequestError` where a project may not name a credential.
 
         ``name`` is that of a registered workflow; ``None`` is a plan of an order's own.
         """
-        for credential in sorted(workflow.credentials):
-            if not self._policy.may_name(credential, project, name):
-                place = "in an order with a plan of its own" if name is None else f"in '{name}'"
-                raise RequestError(
-                    "denied",
-                    f"the project '{project}' may not name the credential"
-                    f" '{credential[:100]}' {place} (policy: credentials)",
-                )
+        if (refused := self._policy.first_refused(credentials, project, name)) is not None:
+            place = "in an order with a plan of its own" if name is None else f"in '{name}'"
+            raise RequestError(
+                "denied",
+                f"the project '{project}' may not name the credential"
+                f" '{refused[:100]}' {place} (policy: credentials)",
+            )
 
     def _submitted_again(
         self, uow: UnitOfWork, order: WorkOrder, request: wire.Submit
@@ -225,7 +260,8 @@ class RequestHandler:
             return workflow
         if (workflow := present_workflow(uow, project, name)) is not None:
             return workflow
-        names = ", ".join(self.list_workflows(uow, wire.Empty())[:20]) or "none"
+        # Only those of the project: the client may not know of others.
+        names = ", ".join(self._known_names(uow, [project])[:20]) or "none"
         raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
 
     def _create_order(
@@ -317,6 +353,9 @@ class RequestHandler:
         plan_id = last.plan_id if last is not None else None
         if request.latest:
             plan_id, order = self._latest_plan(uow, order, start)
+        else:
+            # The policy may have changed since the order was accepted.
+            self._check_credentials(order.project, needed_credentials(order.needs), order.ref)
         if reason := self._rejection(uow, order.project):
             raise RequestError("rejected", reason)
         order = add_run(uow, order, request.run_id, start=start, input=input, plan_id=plan_id)
@@ -336,10 +375,10 @@ class RequestHandler:
         if start and all(step.get("id") != start for step in steps):
             raise RequestError("invalid", f"workflow '{workflow.name}' has no step '{start}' now")
         # The order may have had a plan of its own, or the policy other rules.
-        self._check_credentials(order.project, workflow, workflow.name)
+        self._check_credentials(order.project, workflow.credentials, workflow.name)
         uow.transaction.put_plan(workflow.plan_id, _plan_for_store(uow, workflow))
         needs = self._needs(order.project, workflow, _own_labels(order))
-        return workflow.plan_id, replace(order, needs=needs)
+        return workflow.plan_id, replace(order, needs=needs, ref=workflow.name)
 
     def _check_retry(
         self,
@@ -369,10 +408,14 @@ def _own_labels(order: WorkOrder) -> frozenset[str]:
     return frozenset(label.removeprefix(LABEL) for label in labels)
 
 
-def _right_of(method: str, content: Any) -> Right:
+def _rights_for(method: str, content: Any) -> tuple[Right, ...]:
+    """Return the rights of which a request needs one."""
     if isinstance(content, BulkRequest):
-        return content.action
-    return _RIGHTS.get(method, "read")
+        return (content.action,)
+    if method == "chunk":
+        # Orders and projects come in chunks; the request that refers to them is checked on its own.
+        return ("submit", "deploy")
+    return (_RIGHTS.get(method, "read"),)
 
 
 def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
@@ -392,6 +435,8 @@ def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, cont
         case EraseRequest(order_id=id):
             allowed = _project_of(uow, id) in projects
         case AcknowledgeRequest(run_id=id):
+            allowed = _project_of(uow, id) in projects
+        case wire.DataclipRef(run_id=id) | wire.RecordedQuery(run_id=id):
             allowed = _project_of(uow, id) in projects
         case wire.OrderRef(order_id=id):
             allowed = _project_of(uow, id) in projects
@@ -439,7 +484,7 @@ def _owner(uow: UnitOfWork) -> str:
 
 
 def store_client_chunk(uow: UnitOfWork, chunk: wire.Chunk) -> Any:
-    """Store a chunk of an order that is too large for a message."""
+    """Store a chunk of an order or of a project that is too large for a message."""
     try:
         store_chunk(uow, _owner(uow), chunk)
     except ChunkRefused as refusal:
@@ -447,17 +492,21 @@ def store_client_chunk(uow: UnitOfWork, chunk: wire.Chunk) -> Any:
     return {}
 
 
-def _uploaded_order(uow: UnitOfWork, ref: wire.ContentRef) -> wire.Submit:
+_Uploaded = TypeVar("_Uploaded", wire.Submit, Deploy)
+
+
+def _uploaded(uow: UnitOfWork, type: type[_Uploaded], ref: wire.ContentRef) -> _Uploaded:
+    """Return the request that a client has sent in chunks."""
     content = use_content(uow, _owner(uow), ref)
     if content is None:
-        raise RequestError("missing", "chunks of the order are missing: send them again")
+        raise RequestError("missing", "chunks of the request are missing: send them again")
     try:
-        order = wire.decode(wire.Submit, content)
+        request = wire.decode(type, content)
     except wire.WireError as error:
         raise RequestError("invalid", str(error)[:500]) from error
-    if order.content is not None:
-        raise RequestError("invalid", "an order in chunks refers to other chunks")
-    return order
+    if request.content is not None:
+        raise RequestError("invalid", "a request in chunks refers to other chunks")
+    return request
 
 
 def _sealed(seal: Callable[[str], str], text: str) -> str:
@@ -553,7 +602,7 @@ def _checked_input(raw: msgspec.Raw) -> str:
     except (msgspec.MsgspecError, RecursionError) as error:
         raise RequestError("invalid", f"the input cannot be read: {error}") from error
     if not isinstance(state, dict):
-        raise RequestError("invalid", 'the input must be a JSON object, such as {"data": {}}')
+        raise RequestError("invalid", 'input: expected a JSON object, such as {"data": {}}')
     return bytes(raw).decode()
 
 
@@ -628,104 +677,3 @@ def cancel(uow: UnitOfWork, ref: wire.RunRef) -> Any:
 
 def _cancel_order(uow: UnitOfWork, order_id: str, _: str) -> None:
     cancel(uow, wire.RunRef(id=order_id))
-
-
-# --- queries --------------------------------------------------------------------------------------
-
-
-def find_order(uow: UnitOfWork, id: str) -> tuple[WorkOrder, RunRecord | None]:
-    """Find the run with an id and its order, or the order with that id and its last run."""
-    run = uow.transaction.run(id)
-    order = uow.transaction.order(id if run is None else run.order_id)
-    if order is None:
-        raise RequestError("unknown", f"there is no run and no order '{id}'")
-    if run is None and order.last_run is not None:
-        run = uow.transaction.run(order.last_run)
-    return order, run
-
-
-def find_run(uow: UnitOfWork, id: str) -> RunRecord:
-    """Find the run with an id, or the last run of the order with that id."""
-    order, run = find_order(uow, id)
-    if run is None:
-        raise RequestError("unknown", f"order {id} has no run: it was {order.status.value}")
-    return run
-
-
-def order_view(uow: UnitOfWork, order: WorkOrder) -> dict[str, Any]:
-    last = uow.transaction.run(order.last_run) if order.last_run else None
-    view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
-    return {**view, "run": None if last is None else views.run_state(last)}
-
-
-def list_orders(uow: UnitOfWork, query: wire.OrderQuery) -> Any:
-    orders = queries.orders(uow.transaction.connection, query)
-    return [views.order_state(order) for order in orders]
-
-
-def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
-    """Return an order with all of its runs."""
-    order = uow.transaction.order(ref.order_id)
-    if order is None:
-        raise RequestError("unknown", f"there is no order '{ref.order_id}'")
-    view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
-    runs = queries.runs_of(uow.transaction.connection, order.id)
-    return {
-        **view,
-        "all_runs": [views.run_state(run) for run in runs],
-        "actions": audit_log.actions_on(uow.transaction.connection, order.id),
-    }
-
-
-def list_runs(uow: UnitOfWork, query: wire.RunQuery) -> Any:
-    return [views.run_state(run) for run in queries.runs(uow.transaction.connection, query)]
-
-
-def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
-    """Return a run with its steps, its plan, and the number of the last event reported."""
-    run = find_run(uow, ref.id)
-    order = uow.transaction.order(run.order_id)
-    assert order is not None
-    connection = uow.transaction.connection
-    view: dict[str, Any] = msgspec.to_builtins(views.run_state(run))
-    return {
-        **view,
-        "steps": queries.steps_of(connection, run),
-        "reported": run.reported,
-        "needs": sorted(decode_words(run.needs)),
-        "stale_reports": queries.count_stale_reports(connection, run.id),
-        "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
-    }
-
-
-def get_input(uow: UnitOfWork, ref: wire.RunRef) -> Any:
-    """Read the input of a run, without the configuration that it may hold."""
-    stored = uow.transaction.dataclip(*input_of(find_run(uow, ref.id)))
-    return {"input": views.input_without_secrets(stored or "{}")}
-
-
-def list_events(uow: UnitOfWork, query: wire.EventQuery) -> Any:
-    run = find_run(uow, query.run_id)
-    events = queries.events_of(uow.transaction.connection, run, query)
-    return {"run": views.run_state(run), "events": events}
-
-
-def list_workers(uow: UnitOfWork, _: wire.Empty) -> Any:
-    return queries.workers(uow.transaction.connection)
-
-
-def list_alerts(uow: UnitOfWork, _: wire.Empty) -> Any:
-    run_ids = queries.alerts(uow.transaction.connection)
-    uow.transaction.load_runs(run_ids)
-    runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
-    known = acknowledgements(uow, run_ids)
-    return [_alert_view(run, *known.get(run.id, (None, None))) for run in runs]
-
-
-def _alert_view(run: RunRecord, acknowledged: int | None, by: str | None) -> dict[str, Any]:
-    view: dict[str, Any] = msgspec.to_builtins(views.alert(run))
-    return {**view, "acknowledged": acknowledged, "acknowledged_by": by}
-
-
-def get_summary(uow: UnitOfWork, _: wire.Empty) -> Any:
-    return queries.summary(uow.transaction.connection)

@@ -13,6 +13,7 @@ from worker.fleet.control.audit_log import record_action
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.policy import ProjectLimits
 from worker.fleet.control.store import queries, tables
+from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.operation_messages import EraseRequest
@@ -33,6 +34,7 @@ def erase(uow: UnitOfWork, request: EraseRequest) -> WorkOrder:
     uow.transaction.flush()
     runs = queries.runs_of(uow.transaction.connection, order.id)
     _delete_content(uow, order, runs, with_messages=True)
+    mark_replied(uow.transaction.connection, [order.id])
     # Tags, keys and the hash of the input can lead to a person too.
     erased = replace(
         order, tags="", unique_key=None, content=None, erased=order.erased or uow.now_us

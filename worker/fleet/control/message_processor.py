@@ -6,7 +6,8 @@ because workers repeat them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,13 +15,15 @@ import msgspec
 from sqlalchemy import Connection
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.control import run_content, worker_messages
+from worker.fleet.control import worker_messages
 from worker.fleet.control.automatic_retries import retry_automatically
-from worker.fleet.control.claiming import RunSelector
+from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
 from worker.fleet.control.client_requests import RequestHandler
-from worker.fleet.control.due_runs import queue_due_runs, reject_late_runs
-from worker.fleet.control.entities import RunPhase, RunRecord
+from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
+from worker.fleet.control.entities import RunRecord
 from worker.fleet.control.erasure import forget_by_policy
+from worker.fleet.control.housekeeping import Housekeeping
+from worker.fleet.control.idle_check import is_any_due
 from worker.fleet.control.inbound import (
     InboundMessage,
     MessageParser,
@@ -28,19 +31,20 @@ from worker.fleet.control.inbound import (
     run_ids_of,
 )
 from worker.fleet.control.inline_secrets import InlineSecrets
-from worker.fleet.control.lifecycle import Claimed, Expired
-from worker.fleet.control.placement import FreeSlots, Offer, decode_words
+from worker.fleet.control.lifecycle import Expired
 from worker.fleet.control.plane_metrics import Survey, take_survey
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.retained_check import Place
-from worker.fleet.control.retention import delete_ended_orders, delete_old_actions
+from worker.fleet.control.run_assignment import assign_runs, waiting_projects
 from worker.fleet.control.run_content_cache import RunContentCache
-from worker.fleet.control.store.store import Store, StoreUnavailable, retry_on_conflict
+from worker.fleet.control.store.store import Store, StoreUnavailable
 from worker.fleet.control.store.transaction import Transaction
-from worker.fleet.control.triggers.cron import CronFiring, delete_old_ticks, fire_due
-from worker.fleet.control.triggers.dead_letters import DeadLetter, delete_old_dead_letters
+from worker.fleet.control.timed_work import KnownDefects, TimedWork
+from worker.fleet.control.triggers.cron import CronFiring, fire_due
+from worker.fleet.control.triggers.dead_letters import DeadLetter
 from worker.fleet.control.triggers.deploying import DeploymentRules, check_registry
-from worker.fleet.control.triggers.firing import Fired, Firing, delete_expired_keys, fire
+from worker.fleet.control.triggers.firing import Firing, fire
+from worker.fleet.control.triggers.order_result import Fired
 from worker.fleet.control.triggers.results import mark_replied
 from worker.fleet.control.unique_orders import release_key
 from worker.fleet.control.unit_of_work import (
@@ -51,8 +55,7 @@ from worker.fleet.control.unit_of_work import (
     Settings,
     UnitOfWork,
 )
-from worker.fleet.control.uploads import forget_chunks
-from worker.fleet.control.workflow_registry import WorkflowRegistry
+from worker.fleet.control.workflow_registry import VersionCache, WorkflowRegistry
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.content import chunks_of
@@ -70,13 +73,9 @@ _WORKER_HANDLERS: dict[str, Callable[[UnitOfWork, str, Any], None]] = {
     "chunk": worker_messages.chunk,
 }
 T = TypeVar("T")
-RETENTION_INTERVAL_US = 60_000_000
-CHECKPOINT_INTERVAL_US = 2_000_000
 LATE_TICK_US = 1_000_000
 """A tick that comes this late means that this process itself was suspended."""
-KNOWN_WORKER_US = 86_400_000_000
-"""How long a worker that is away is waited for, by runs that need what it alone offers."""
-_CHECKPOINT = "sure"
+_QUEUE = "queue"
 REPEATABLE = frozenset(Status) - {Status.SUCCESS, Status.CANCELLED, Status.REJECTED}
 """The statuses whose runs a retry policy can repeat."""
 
@@ -107,14 +106,17 @@ class MessageProcessor:
         self._token = token
         self._pending_claims: dict[str, PendingClaim] = {}
         self._run_contents = RunContentCache()
+        self._versions = VersionCache()
         self._contacts: dict[str, tuple[str, int]] = {}
         self._connected_since_us: int | None = None
         self._last_tick_us = 0
-        self._store_was_away = False
+        # The time of the first transaction of which nobody knows whether it was committed, since
+        # the last tick that was.
+        self._unsure_since_us: int | None = None
         self._leases_restart = False
-        self._last_retention_us = 0
-        self._last_cleaning_us = 0
-        self._last_checkpoint_us = 0
+        self._defects = KnownDefects()
+        self._housekeeping = Housekeeping()
+        self._checkpoint = Checkpoint()
 
     def limit_messages(self, max_bytes: int) -> None:
         """Publish no message that is larger than ``max_bytes``."""
@@ -138,32 +140,45 @@ class MessageProcessor:
         Raises :class:`StoreUnavailable`; the batch can be repeated then, as can all calls.
         """
         try:
-            return self._in_store(lambda: self._process_batch(messages, now_us))
+            return self._in_store(now_us, lambda uow: self._process_batch(uow, messages))
         except StoreUnavailable:
             raise
         except Exception as error:
             if len(messages) == 1:
-                return Outgoing(refusals=[_defect(error, messages[0].topic)])
+                return self._process_without_queue(messages[0], error, now_us)
         # One by one, so that a message that triggers a defect does not block the others.
         results = Outgoing()
         for message in messages:
             results.extend(self.process([message], now_us))
         return results
 
-    def _process_batch(self, messages: Sequence[Message], now_us: int) -> Outgoing:
+    def _process_without_queue(self, message: Message, error: Exception, now_us: int) -> Outgoing:
+        """Handle a message whose transaction has failed, where the waiting runs are to blame."""
+        try:
+            outgoing = self._in_store(
+                now_us, lambda uow: self._process_batch(uow, [message], assigns=False)
+            )
+        except StoreUnavailable:
+            raise
+        except Exception:
+            return Outgoing(refusals=[_defect(error, message.topic)])
+        outgoing.extend(self._do_apart(self._queue(), CronFiring(), now_us))
+        return outgoing
+
+    def _process_batch(
+        self, uow: UnitOfWork, messages: Sequence[Message], *, assigns: bool = True
+    ) -> None:
         batch = [parsed for message in messages if (parsed := self._parser.parse(message))]
-        with self._store.transaction() as transaction:
-            uow = self._unit_of_work(transaction, now_us)
-            _prefetch(uow, batch)
-            for inbound in batch:
-                uow.topic, uow.is_retained = inbound.message.topic, inbound.message.retain
-                try:
-                    self._handle(uow, inbound)
-                except MessageRefused as refusal:
-                    uow.refuse(refusal)
-            self._follow_up(uow)
+        _prefetch(uow, batch)
+        for inbound in batch:
+            uow.topic, uow.is_retained = inbound.message.topic, inbound.message.retain
+            try:
+                self._handle(uow, inbound)
+            except MessageRefused as refusal:
+                uow.refuse(refusal)
+        self._follow_up(uow)
+        if assigns:
             self._assign_runs(uow)
-        return self._committed(uow)
 
     def tick(self, now_us: int) -> Outgoing:
         """Do what is due: expire leases, delete old orders, assign runs. Return what to publish."""
@@ -172,12 +187,29 @@ class MessageProcessor:
         self._last_tick_us = now_us
         # While this process was suspended, or the database away, heartbeats piled up unread; and a
         # clock that was set has made leases longer or shorter: they start anew.
-        if (late or self._store_was_away) and self._connected_since_us is not None:
+        if (late or self._unsure_since_us is not None) and self._connected_since_us is not None:
             self._connected_since_us = now_us
             self._leases_restart = True
-        outgoing = self._tick_in_store(now_us, now_us - since_last)
-        self._store_was_away = self._leases_restart = False
+        if self._is_idle(now_us):
+            return Outgoing()
+        outgoing = _committed(self._tick_in_store(now_us, now_us - since_last))
+        if self._housekeeping.frees_pages:
+            self._housekeeping.frees_pages = False
+            # The tick is committed: what it publishes must not be lost for this.
+            with contextlib.suppress(StoreUnavailable):
+                self._store.give_pages_back()
         return outgoing
+
+    def _is_idle(self, now_us: int) -> bool:
+        """Return True where a tick would change and publish nothing."""
+        if self._unsure_since_us is not None or self._leases_restart:
+            return False
+        if self._checkpoint.is_due(now_us) or self._housekeeping.is_due(now_us):
+            return False
+        # Where the database is away, the tick fails, and what follows from that is done there.
+        with contextlib.suppress(StoreUnavailable), self._store.read() as connection:
+            return not is_any_due(connection, now_us)
+        return False
 
     def fire(
         self, items: Sequence[Firing | DeadLetter], now_us: int
@@ -192,7 +224,7 @@ class MessageProcessor:
             raise
         except Exception as error:
             if len(items) == 1:
-                return self._fire_defective(items[0], error, now_us)
+                return self._fire_without_queue(items[0], error, now_us)
         # One by one: the broker sends a message again that ends this process, for ever.
         results, outgoing = list[Fired](), Outgoing()
         for item in items:
@@ -200,6 +232,17 @@ class MessageProcessor:
             results += fired
             outgoing.extend(published)
         return results, outgoing
+
+    def _fire_without_queue(
+        self, item: Firing | DeadLetter, error: Exception, now_us: int
+    ) -> tuple[list[Fired], Outgoing]:
+        """Make the order where the waiting runs are to blame; the next tick assigns those."""
+        try:
+            return self._fire_batch([item], now_us, assigns=False)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            return self._fire_defective(item, error, now_us)
 
     def _fire_defective(
         self, item: Firing | DeadLetter, error: Exception, now_us: int
@@ -221,20 +264,16 @@ class MessageProcessor:
         return results, outgoing
 
     def _fire_batch(
-        self, items: Sequence[Firing | DeadLetter], now_us: int
+        self, items: Sequence[Firing | DeadLetter], now_us: int, *, assigns: bool = True
     ) -> tuple[list[Fired], Outgoing]:
         results: list[Fired] = []
 
-        def in_transaction() -> Outgoing:
-            with self._store.transaction() as transaction:
-                uow = self._unit_of_work(transaction, now_us)
-                results[:] = fire(uow, self._requests, items, self._token)
-                if any(isinstance(item, Firing) for item in items):
-                    self._assign_runs(uow)
-            return self._committed(uow)
+        def fire_all(uow: UnitOfWork) -> None:
+            results[:] = fire(uow, self._requests, items, self._token)
+            if assigns and any(isinstance(item, Firing) for item in items):
+                self._assign_runs(uow)
 
-        outgoing = self._in_store(in_transaction)
-        return results, outgoing
+        return results, self._in_store(now_us, fire_all)
 
     def read(self, query: Callable[[Connection], T]) -> T:
         """Return the result of a query."""
@@ -247,86 +286,180 @@ class MessageProcessor:
 
     def mark_replied(self, order_ids: Sequence[str]) -> None:
         """Record that the replies of orders were sent."""
-        with self._store.transaction() as transaction:
-            mark_replied(transaction.connection, order_ids)
+        self._store.execute(lambda transaction: mark_replied(transaction.connection, order_ids))
 
-    def _in_store(self, run_transaction: Callable[[], Outgoing]) -> Outgoing:
+    def _in_store(self, now_us: int, work: Callable[[UnitOfWork], None]) -> Outgoing:
+        """Do work in a transaction. Return what it publishes."""
+        self._checkpoint.start(now_us)
+
+        def attempt(transaction: Transaction) -> UnitOfWork:
+            uow = self._unit_of_work(transaction, now_us)
+            work(uow)
+            return uow
+
         try:
-            return retry_on_conflict(run_transaction)
+            uow = self._store.execute(attempt)
         except StoreUnavailable:
-            self._store_was_away = True
+            if self._unsure_since_us is None:
+                self._unsure_since_us = now_us
             # A commit may have assigned runs to them. A repeated claim gets these runs.
             self._pending_claims.clear()
             raise
+        self._pending_claims = uow.pending_claims
+        return uow.outgoing
 
     def _tick_in_store(self, now_us: int, last_us: int) -> Outgoing:
+        self._defects.forget_old(now_us)
         firing = CronFiring()
+        works = self._timed_works(last_us, firing)
         while True:
             try:
-                return self._in_store(lambda: self._tick(now_us, last_us, firing))
+                return self._in_store(now_us, lambda uow: self._tick(uow, works))
             except StoreUnavailable:
                 raise
             except Exception as error:
                 # Once more, without the trigger whose ticks trigger a defect.
                 if not firing.exclude(error):
-                    raise
+                    return self._tick_apart(works, firing, now_us, error)
 
-    def _tick(self, now_us: int, last_us: int, firing: CronFiring) -> Outgoing:
-        with self._store.transaction() as transaction:
-            uow = self._unit_of_work(transaction, now_us)
-            if self._leases_restart:
-                transaction.cap_leases(uow.lease_end)
-            if self._leases_restart and self._settings.shared:
-                # What was committed before the pause may have been published after it, behind newer
-                # states of other control planes.
-                since_us = last_us - CHECKPOINT_INTERVAL_US
-                self._publish_states(uow, transaction.changed_since(since_us))
-            self._expire_leases(uow)
-            reject_late_runs(uow)
-            queue_due_runs(uow)
-            self._follow_up(uow)
-            self._write_checkpoint(uow)
-            self._apply_retention(uow)
+    def _timed_works(self, last_us: int, firing: CronFiring) -> Sequence[TimedWork]:
+        def fire_triggers(uow: UnitOfWork, _: str) -> None:
             fire_due(uow, self._requests, self._requests.cancel_order, self._token, firing)
-            self._clean_up_triggers(uow)
-            self._assign_runs(uow)
-        return self._committed(uow)
+
+        return (
+            TimedWork(name="states", do=lambda uow, _: self._publish_anew(uow, last_us)),
+            TimedWork(name="leases", items=self._expired_runs, do=_expire),
+            TimedWork(name="deadlines", items=late_runs, do=reject_late_run),
+            TimedWork(name="delays", items=due_runs, do=queue_due_run),
+            TimedWork(name="retries", do=lambda uow, _: self._follow_up(uow)),
+            TimedWork(name="checkpoint", do=lambda uow, _: self._advance_checkpoint(uow)),
+            TimedWork(name="retention", do=lambda uow, _: self._housekeeping.apply_retention(uow)),
+            TimedWork(name="triggers", do=fire_triggers),
+            TimedWork(name="cleaning", do=lambda uow, _: self._housekeeping.clean_up_triggers(uow)),
+            self._queue(),
+        )
+
+    def _queue(self) -> TimedWork:
+        return TimedWork(name=_QUEUE, items=waiting_projects, do=self._assign_runs)
+
+    def _tick(self, uow: UnitOfWork, works: Sequence[TimedWork]) -> None:
+        for work in works:
+            # The projects share the slots: together, unless one of them has a defect.
+            if work.name == _QUEUE:
+                self._assign_runs(uow)
+                continue
+            for item in work.due(uow, self._defects):
+                work.do(uow, item)
+
+    def _tick_apart(
+        self, works: Sequence[TimedWork], firing: CronFiring, now_us: int, error: Exception
+    ) -> Outgoing:
+        """Do each part of a tick that has failed by itself. Raise its error where none succeeds."""
+        results, failed = Outgoing(), 0
+        for work in works:
+            outgoing = self._do_apart(work, firing, now_us)
+            failed += work.name in outgoing.defects
+            results.extend(outgoing)
+        if failed == len(works):
+            raise error
+        return results
+
+    def _do_apart(self, work: TimedWork, firing: CronFiring, now_us: int) -> Outgoing:
+        """Do a part of the work, each of its items in a transaction of its own."""
+        items: list[str] = []
+
+        def list_items(uow: UnitOfWork) -> None:
+            items[:] = work.due(uow, self._defects)
+
+        results = self._do_alone(work.name, list_items, firing, now_us)
+        for item in items:
+
+            def do(uow: UnitOfWork, item: str = item) -> None:
+                work.do(uow, item)
+                self._follow_up(uow)
+
+            results.extend(self._do_alone(work.named(item), do, firing, now_us))
+        return results
+
+    def _do_alone(
+        self, name: str, do: Callable[[UnitOfWork], None], firing: CronFiring, now_us: int
+    ) -> Outgoing:
+        """Do something in a transaction of its own, and leave it out for a while if that fails."""
+        while True:
+            try:
+                return self._in_store(now_us, do)
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                if firing.exclude(error):
+                    continue
+                self._defects.add(name, now_us)
+                return Outgoing(defects={name: _text_of(error)})
+
+    def _publish_anew(self, uow: UnitOfWork, last_us: int) -> None:
+        """Publish what may have been committed without being published, or not in its order."""
+        if self._leases_restart:
+            uow.transaction.cap_leases(uow.lease_end)
+        if self._unsure_since_us is not None:
+            self._collect_states(uow, self._unsure_since_us)
+        elif self._leases_restart and self._settings.shared:
+            # What was committed before the pause may have been published after it, behind newer
+            # states of other control planes.
+            self._publish_changed(uow, last_us)
+        # Where this part is left out for a defect, it is due until it was done.
+        uow.outgoing.when_committed.append(self._set_sure)
+
+    def _set_sure(self) -> None:
+        self._unsure_since_us, self._leases_restart = None, False
 
     def on_connected(self, now_us: int) -> Outgoing:
         """Collect the states and alerts that may have been lost before this connection."""
         self._connected_since_us = now_us
-        return self._in_store(lambda: self._collect_states(now_us))
+        return _committed(self._in_store(now_us, self._reconnect))
 
-    def _collect_states(self, now_us: int) -> Outgoing:
-        with self._store.transaction() as transaction:
-            uow = self._unit_of_work(transaction, now_us)
-            # The clock may have been set back since: a lease must not last longer for that.
-            transaction.cap_leases(uow.lease_end)
-            checkpoint = transaction.meta(_CHECKPOINT)
-            self._last_checkpoint_us = max(self._last_checkpoint_us, checkpoint or 0)
-            if checkpoint is not None:
-                self._publish_states(uow, transaction.changed_since(min(checkpoint, now_us)))
-            for run, channels in transaction.unnotified():
+    def _reconnect(self, uow: UnitOfWork) -> None:
+        # The clock may have been set back since: a lease must not last longer for that.
+        uow.transaction.cap_leases(uow.lease_end)
+        self._collect_states(uow, self._checkpoint.begin(uow))
+
+    def _collect_states(self, uow: UnitOfWork, since_us: int) -> None:
+        """Publish the states that may have changed since a time, and the alerts that are open."""
+        self._publish_changed(uow, since_us)
+        for run, channels in uow.transaction.unnotified():
+            try:
                 uow.alert(run)
-                uow.outgoing.delivered[run.id] = channels
-        return self._committed(uow)
+            except Exception as error:
+                uow.outgoing.defects[f"alert {run.id}"] = _text_of(error)
+            uow.outgoing.delivered[run.id] = channels
+
+    def _publish_changed(self, uow: UnitOfWork, since_us: int) -> None:
+        # Earlier than that by what other control planes' clocks may differ.
+        since_us = min(since_us, uow.now_us) - CHECKPOINT_INTERVAL_US
+        self._publish_states(uow, uow.transaction.changed_since(since_us))
 
     def _publish_states(self, uow: UnitOfWork, runs: Sequence[RunRecord]) -> None:
         uow.transaction.load_orders(run.order_id for run in runs)
         for run in runs:
-            uow.publish_run_state(run)
             order = uow.transaction.order(run.order_id)
-            if order is not None and order.last_run == run.id:
-                uow.publish_order_state(order)
+            # A control plane could never connect again for the one state that cannot be published.
+            try:
+                uow.publish_run_state(run)
+                if order is not None and order.last_run == run.id:
+                    uow.publish_order_state(order)
+            except Exception as error:
+                uow.outgoing.defects[f"state {run.id}"] = _text_of(error)
 
     def states_after(self, after: Place, now_us: int) -> tuple[Outgoing, Place | None]:
         """Collect a page of the states that a broker retains, and where the next page begins."""
-        with self._store.transaction() as transaction:
-            uow = self._unit_of_work(transaction, now_us)
-            horizon_us = now_us - self._settings.state_expiry_s * 1_000_000
-            runs = transaction.retained_runs(after, horizon_us)
+        runs: list[RunRecord] = []
+        horizon_us = now_us - self._settings.state_expiry_s * 1_000_000
+
+        def publish_page(uow: UnitOfWork) -> None:
+            runs[:] = uow.transaction.retained_runs(after, horizon_us)
             self._publish_states(uow, runs)
-        return uow.outgoing, (runs[-1].changed, runs[-1].id) if runs else None
+
+        outgoing = self._in_store(now_us, publish_page)
+        return outgoing, (runs[-1].changed, runs[-1].id) if runs else None
 
     def survey(self, now_us: int) -> Survey:
         """Count the queue and the workers."""
@@ -344,13 +477,11 @@ class MessageProcessor:
 
     def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
         """Record the channels over which the alert of a run was delivered so far."""
-        with self._store.transaction() as transaction:
-            transaction.mark_delivered(run_id, channels)
+        self._store.execute(lambda transaction: transaction.mark_delivered(run_id, channels))
 
     def mark_notified(self, run_ids: Sequence[str], now_us: int) -> None:
         """Record that the alerts of runs were delivered over all channels."""
-        with self._store.transaction() as transaction:
-            transaction.mark_notified(run_ids, now_us)
+        self._store.execute(lambda transaction: transaction.mark_notified(run_ids, now_us))
 
     def _unit_of_work(self, transaction: Transaction, now_us: int) -> UnitOfWork:
         # A copy of the claims: a transaction that is rolled back must not use any up.
@@ -365,11 +496,8 @@ class MessageProcessor:
             self._run_contents,
             self._contacts,
             self._policy,
+            self._versions,
         )
-
-    def _committed(self, uow: UnitOfWork) -> Outgoing:
-        self._pending_claims = uow.pending_claims
-        return uow.outgoing
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -416,16 +544,13 @@ class MessageProcessor:
 
     # --- time -------------------------------------------------------------------------------------
 
-    def _expire_leases(self, uow: UnitOfWork) -> None:
+    def _expired_runs(self, uow: UnitOfWork) -> list[str]:
+        """Load the runs whose leases have expired; return their ids."""
         # After a reconnect workers get a full lease to send the heartbeats that were lost.
         lease_us = int(self._settings.lease_s * 1e6)
         if self._connected_since_us is None or uow.now_us < self._connected_since_us + lease_us:
-            return
-        for run in uow.transaction.expired_runs(uow.now_us):
-            # A run that another control plane had locked may be renewed by now.
-            if run.leased and run.expires <= uow.now_us:
-                uow.apply(run, Expired(at=uow.now_us))
-                uow.outgoing.expired.append(run)
+            return []
+        return [run.id for run in uow.transaction.expired_runs(uow.now_us)]
 
     def _follow_up(self, uow: UnitOfWork) -> None:
         """Do what follows from the ends of runs: retries first, as they keep their order's key."""
@@ -438,108 +563,35 @@ class MessageProcessor:
             if order is not None and order.unique_key is not None and STATUSES[order.status].final:
                 release_key(uow, order)
 
-    def _write_checkpoint(self, uow: UnitOfWork) -> None:
-        """Store a time before which all committed states are published, for the next start."""
-        # A clock that was set back must not stop the checkpoints until it has caught up.
-        self._last_checkpoint_us = min(self._last_checkpoint_us, uow.now_us)
-        due = uow.now_us - self._last_checkpoint_us > CHECKPOINT_INTERVAL_US
-        if self._connected_since_us is not None and due:
-            # The time of the checkpoint before: what was committed since may still be in a queue.
-            uow.transaction.put_meta(_CHECKPOINT, self._last_checkpoint_us)
-            self._last_checkpoint_us = uow.now_us
-
-    def _apply_retention(self, uow: UnitOfWork) -> None:
-        retain_us = int(self._settings.retain_s * 1e6)
-        self._last_retention_us = min(self._last_retention_us, uow.now_us)
-        if uow.now_us - self._last_retention_us <= RETENTION_INTERVAL_US:
+    def _advance_checkpoint(self, uow: UnitOfWork) -> None:
+        # What a commit of unknown outcome has changed is published by this tick: it is later.
+        if self._connected_since_us is None or self._unsure_since_us is not None:
             return
-        forget_chunks(uow)
-        # Until nothing is left, each tick deletes a part: one large transaction would block.
-        before = uow.now_us - retain_us
-        if retain_us and (
-            delete_ended_orders(uow.transaction, before)
-            or delete_old_actions(uow.transaction, before)
-        ):
-            return
-        self._last_retention_us = uow.now_us
-
-    def _clean_up_triggers(self, uow: UnitOfWork) -> None:
-        self._last_cleaning_us = min(self._last_cleaning_us, uow.now_us)
-        if uow.now_us - self._last_cleaning_us <= RETENTION_INTERVAL_US:
-            return
-        self._last_cleaning_us = uow.now_us
-        delete_expired_keys(uow)
-        delete_old_ticks(uow)
-        delete_old_dead_letters(uow.transaction)
+        since_us = self._checkpoint.advance(uow)
+        if since_us is not None:
+            self._collect_states(uow, since_us)
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def _assign_runs(self, uow: UnitOfWork) -> None:
-        """Lease waiting runs to workers with pending claims."""
-        demands = {worker: claim.demand for worker, claim in uow.pending_claims.items()}
-        if not any(demands.values()):
+    def _assign_runs(self, uow: UnitOfWork, project: str = "") -> None:
+        """Lease waiting runs to workers with pending claims; of ``project`` alone, if given."""
+        if self._defects.covers(_QUEUE):
             return
-        # The queue is read by queries, which do not see what is not written yet.
-        uow.transaction.flush()
-        # Most often no run waits: the rest is not read then.
-        if not uow.transaction.queues(1):
-            return
-        if self._settings.shared and not (demands := self._own_claims(uow, demands)):
-            return
-        offers = read_offers(uow)
-        slots = FreeSlots(demands, offers, offers.values())
-        assigned: dict[str, list[str]] = {}
-        for worker, run_id in RunSelector(
-            uow.transaction, self._policy, slots, uow.now_us
-        ).select():
-            assigned.setdefault(worker, []).append(run_id)
-        for worker, run_ids in assigned.items():
-            self._lease_runs(uow, worker, run_ids)
 
-    def _own_claims(self, uow: UnitOfWork, demands: Mapping[str, int]) -> dict[str, int]:
-        """Return the demands of the claims that no other control plane answers or has answered."""
-        claims = {uow.pending_claims[worker].claim_id: worker for worker in demands}
-        locked = uow.transaction.lock_claims(claims)
-        # In a statement of its own, which sees what was committed before the locks.
-        for claim_id in uow.transaction.answered_claims(locked):
-            del uow.pending_claims[claims[claim_id]]
-            locked.remove(claim_id)
-        return {claims[claim_id]: demands[claims[claim_id]] for claim_id in locked}
+        def serves(waiting: str) -> bool:
+            left_out = self._defects.covers(f"{_QUEUE} {waiting}")
+            return waiting == project if project else not left_out
 
-    def _lease_runs(self, uow: UnitOfWork, worker: str, run_ids: Sequence[str]) -> None:
-        claim = uow.pending_claims.pop(worker)
-        uow.transaction.load_runs(run_ids)
-        runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
-        uow.transaction.load_orders(run.order_id for run in runs)
-        room = uow.settings.max_message_bytes
-        leased: list[RunRecord] = []
-        for run in runs:
-            # Another control plane may have cancelled it between the query and the lock.
-            if run.phase is not RunPhase.AVAILABLE:
-                continue
-            # The rest of the runs waits for the next claim.
-            if leased and room < run_content.assigned_bytes(uow, run):
-                break
-            room -= run_content.assigned_bytes(uow, run)
-            claimed = Claimed(
-                worker=worker,
-                incarnation=claim.incarnation,
-                claim_id=claim.claim_id,
-                token=self._token(),
-                expires=uow.lease_end,
-                at=uow.now_us,
-            )
-            leased.append(uow.apply(run, claimed))
-        run_content.assign(uow, worker, claim.claim_id, leased)
+        assign_runs(uow, self._policy, self._token, serves)
 
 
-def read_offers(uow: UnitOfWork) -> dict[str, Offer]:
-    """Read what the workers of the fleet offer, by name."""
-    stored = uow.transaction.offers(uow.now_us - KNOWN_WORKER_US)
-    return {
-        name: Offer() if text is None else Offer(decode_words(text), True)
-        for name, text in stored.items()
-    }
+def _committed(outgoing: Outgoing) -> Outgoing:
+    """Make the changes in memory that belong to what is committed."""
+    # Not in the attempts: one can be rolled back, and what the parts of a tick publish is lost
+    # where a later part fails.
+    for change in outgoing.when_committed:
+        change()
+    return outgoing
 
 
 def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
@@ -550,6 +602,14 @@ def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
     transaction.load_orders(of_runs.union(id for inbound in batch for id in order_ids_of(inbound)))
 
 
+def _expire(uow: UnitOfWork, run_id: str) -> None:
+    run = uow.transaction.run(run_id)
+    # A run that another control plane had locked may be renewed by now.
+    if run is not None and run.leased and run.expires <= uow.now_us:
+        uow.apply(run, Expired(at=uow.now_us))
+        uow.outgoing.expired.append(run)
+
+
 def _replies(reply: wire.Reply, max_bytes: int) -> Iterable[wire.Reply]:
     """Return a reply, or the replies with its chunks where it is too large for a message."""
     if len(wire.encode(reply)) <= max_bytes:
@@ -558,7 +618,11 @@ def _replies(reply: wire.Reply, max_bytes: int) -> Iterable[wire.Reply]:
 
 
 def _defect(error: Exception, topic: str) -> MessageRefused:
-    return MessageRefused("defect", f"{type(error).__name__}: {error}"[:500], topic)
+    return MessageRefused("defect", _text_of(error), topic)
+
+
+def _text_of(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
 
 
 def _failure(code: str, message: str) -> wire.Reply:

@@ -7,18 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, select, update
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import audit_log, erasure, pauses, views
 from worker.fleet.control.entities import WorkOrder
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.queries import matching_orders
+from worker.fleet.control.store.queries import count, matching_orders
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging import operation_messages as ops
 
-BULK_SIZE = 200
-"""How many orders one request changes: a larger transaction would hold up the fleet."""
 _ORDERS = tables.ORDERS.c
 _ENDS: dict[str, list[Status]] = {
     "cancel": [status for status, row in STATUSES.items() if not row.final],
@@ -50,9 +48,13 @@ class OperationsHandler:
 
     def bulk(self, uow: UnitOfWork, request: ops.BulkRequest) -> Any:
         """Cancel or retry the next orders that match, in the order in which they were received."""
+        if request.before is not None or request.beyond is not None:
+            raise RequestError("invalid", "a change of many goes on with after, not with before")
+        size = min(request.limit, ops.MAX_STEP)
         if request.dry_run:
-            return {"matching": _count(uow, _matching(request)), "changed": 0, "next": None}
-        page = _matching(request).order_by(_ORDERS.created, _ORDERS.id).limit(BULK_SIZE)
+            matching = count(uow.transaction.connection, _matching(request))
+            return {"matching": matching, "changed": 0, "next": None}
+        page = _matching(request).order_by(_ORDERS.created, _ORDERS.id).limit(size)
         rows = uow.transaction.connection.execute(_after(page, request)).all()
         uow.transaction.load_orders(row.id for row in rows)
         skipped: Counter[str] = Counter()
@@ -68,7 +70,7 @@ class OperationsHandler:
             "matching": len(rows),
             "changed": len(rows) - skipped.total(),
             "skipped": dict(skipped),
-            "next": last if len(rows) == BULK_SIZE else None,
+            "next": last if len(rows) == size else None,
         }
 
 
@@ -93,11 +95,6 @@ def _after(page: Select[Any], request: ops.BulkRequest) -> Select[Any]:
     return page.where((_ORDERS.created > request.after) | same)
 
 
-def _count(uow: UnitOfWork, query: Select[Any]) -> int:
-    count = select(func.count()).select_from(query.subquery())
-    return int(uow.transaction.connection.execute(count).scalar_one())
-
-
 # --- pauses ---------------------------------------------------------------------------------------
 
 
@@ -120,7 +117,7 @@ def resume(uow: UnitOfWork, request: ops.PauseRequest) -> Any:
 def _target(request: ops.PauseRequest) -> tuple[str, str]:
     if request.project is None and request.workflow is None:
         raise RequestError("invalid", "a pause needs a workflow, a project, or both")
-    return request.project or pauses.ALL_PROJECTS, request.workflow or pauses.WHOLE_PROJECT
+    return request.project or tables.ALL_PROJECTS, request.workflow or tables.WHOLE_PROJECT
 
 
 def _view(request: ops.PauseRequest, *, paused: bool) -> dict[str, Any]:

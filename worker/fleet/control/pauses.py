@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from worker.fleet.control.store import tables
+from worker.fleet.control.store.prepared import Prepared
+from worker.fleet.control.store.tables import ALL_PROJECTS, WHOLE_PROJECT
 from worker.fleet.control.unit_of_work import UnitOfWork
 
-ALL_PROJECTS = "*"
-WHOLE_PROJECT = ""
 _PAUSES = tables.PAUSES.c
 
 
@@ -39,12 +39,11 @@ class Pauses:
         )
 
 
-_ENTRIES = select(_PAUSES.project, _PAUSES.workflow)
+_ENTRIES = Prepared(select(_PAUSES.project, _PAUSES.workflow))
 
 
 def read_pauses(connection: Connection) -> Pauses:
-    rows = connection.execute(_ENTRIES)
-    return Pauses(frozenset((row.project, row.workflow) for row in rows))
+    return Pauses(frozenset((project, workflow) for project, workflow in _ENTRIES.rows(connection)))
 
 
 def list_pauses(connection: Connection) -> list[dict[str, Any]]:

@@ -92,6 +92,12 @@ def decode_words(text: str) -> frozenset[str]:
     return frozenset(msgspec.json.decode(text, type=list[str])) if text else frozenset()
 
 
+def needed_credentials(text: str) -> frozenset[str]:
+    """Return the names of the credentials among the words of a stored text."""
+    words = decode_words(text)
+    return frozenset(w.removeprefix(CREDENTIAL) for w in words if w.startswith(CREDENTIAL))
+
+
 class FreeSlots:
     """The free slots of workers, and what these offer. ``known`` are the offers of the fleet."""
 

@@ -59,6 +59,7 @@ class Measurements:
     start_latency_s: Histogram = field(default_factory=Histogram)
     run_duration_s: Histogram = field(default_factory=Histogram)
     transaction_s: Histogram = field(default_factory=Histogram)
+    tick_delay_s: Histogram = field(default_factory=Histogram)
     batch_size: Histogram = field(default_factory=lambda: Histogram(COUNTS))
     leases_expired: int = 0
     runs_handed_back: int = 0
@@ -75,6 +76,8 @@ class Measurements:
             self.start_latency_s.observe(latency_s)
         for duration_s in outgoing.durations_s:
             self.run_duration_s.observe(duration_s)
+        for delay_s in outgoing.tick_delays_s:
+            self.tick_delay_s.observe(delay_s)
         self.leases_expired += len(outgoing.expired)
         self.runs_handed_back += outgoing.handed_back
 
@@ -100,6 +103,9 @@ class Measurements:
                            histogram=self.start_latency_s)  # fmt: skip
         yield Distribution(name="run_duration_seconds", help="Time from start to end of a run",
                            histogram=self.run_duration_s)  # fmt: skip
+        yield Distribution(name="tick_delay_seconds",
+                           help="Time from a tick of a cron trigger to its order",
+                           histogram=self.tick_delay_s)  # fmt: skip
         yield Distribution(name="transaction_seconds", help="Time of a batch of messages",
                            histogram=self.transaction_s)  # fmt: skip
         yield Distribution(name="batch_messages", help="Messages in a batch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
+from worker.workflow.documents.mismatch import describe_mismatch
 from worker.workflow.order_retry import OrderRetry
 
 Right = Literal["submit", "plan", "cancel", "retry", "read", "operate", "deploy"]
@@ -146,13 +147,24 @@ class Policy:
             return workflow is not None
         return any(use.fits(project, workflow) for use in uses)
 
+    def first_refused(
+        self, credentials: Iterable[str], project: str, workflow: str | None
+    ) -> str | None:
+        """Return the first credential that a project may not name, if there is one."""
+        return next(
+            (name for name in sorted(credentials) if not self.may_name(name, project, workflow)),
+            None,
+        )
+
 
 def read_policy(file: Path) -> Policy:
     """Read a policy from YAML or JSON. Raises :class:`UsageError` with file, path and reason."""
     try:
         parsed = msgspec.convert(read_document(file).root, _PolicyFile)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{file}: {describe_mismatch(error, _PolicyFile)}") from error
     # Half of a surrogate pair in a key is no error of validation.
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+    except UnicodeEncodeError as error:
         raise UsageError(f"{file}: {error}") from error
     return Policy(
         default=parsed.default,

@@ -7,17 +7,20 @@ CHECK_AFTER_S = 2.0
 
 Place = tuple[int, str]
 """The time of a run's last change, and its id."""
+FIRST: Place = (0, "")
 
 
 class RetainedCheck:
     """Notices a broker that was restarted without its retained messages.
 
     They are published again in pages; ``after`` is where the next one begins, and ``None`` where
-    nothing is to be published. Times are in seconds, by any monotonic clock.
+    nothing is to be published. ``cause`` is the log event for why the first page is due. Times are
+    in seconds, by any monotonic clock.
     """
 
     def __init__(self) -> None:
         self.after: Place | None = None
+        self.cause = ""
         self._check_at: float | None = None
         self._was_connected = False
 
@@ -25,7 +28,8 @@ class RetainedCheck:
         """Begin to wait for the presence, which the broker should have retained."""
         # A check that was cut off cannot be repeated: the presence was published since.
         if self._check_at is not None:
-            self.after, self._check_at = (0, ""), None
+            self._check_at = None
+            self._begin("broker.retained_messages_unknown")
         # What the first connection of a process has to publish is known from the checkpoint.
         elif self._was_connected:
             self._check_at = now + CHECK_AFTER_S
@@ -35,8 +39,18 @@ class RetainedCheck:
         """Record that the broker has retained a presence from before."""
         self._check_at = None
 
+    def lost(self) -> None:
+        """Record that states may have been lost on the way to the broker."""
+        self._begin("broker.states_dropped")
+
     def due(self, now: float) -> bool:
         """Return True where states are to be published again."""
         if self._check_at is not None and now >= self._check_at:
-            self.after, self._check_at = (0, ""), None
+            self._check_at = None
+            self._begin("broker.forgot_retained_messages")
         return self.after is not None
+
+    def _begin(self, cause: str) -> None:
+        # The first of several causes: the others are met by the same pages.
+        if self.after != FIRST:
+            self.after, self.cause = FIRST, cause

@@ -8,7 +8,7 @@ is away, a batch is repeated with increasing pauses.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,15 +20,15 @@ from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.plane_clock import PlaneClock
 from worker.fleet.control.plane_metrics import SURVEY_INTERVAL_S, Measurements, Survey
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.retained_check import RetainedCheck
+from worker.fleet.control.retained_check import FIRST, RetainedCheck
 from worker.fleet.control.store import deployments
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.store.store import StoreUnavailable
 from worker.fleet.control.triggers.dead_letters import DeadLetter
-from worker.fleet.control.triggers.firing import Fired, Firing
+from worker.fleet.control.triggers.firing import Firing
+from worker.fleet.control.triggers.order_result import Fired, OrderResult
 from worker.fleet.control.triggers.results import (
     DueReply,
-    OrderResult,
     due_replies,
     expects_replies,
     results_of,
@@ -37,10 +37,21 @@ from worker.fleet.control.triggers.signals import Signal
 from worker.fleet.control.unit_of_work import Outgoing
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.bus import Arrival, Bus, Connected, Disconnected, Message
+from worker.fleet.messaging.bus import (
+    Arrival,
+    Bus,
+    Congestion,
+    Connected,
+    Disconnected,
+    Message,
+    problem_of,
+)
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.topics import Topics
 from worker.sinks.log import LeveledLogger
+from worker.util import invariant_checks
+from worker.util.invariant_checks import Invariant
+from worker.util.liveness import Liveness
 from worker.util.machine_clock import monotonic_s, random_between
 from worker.version import VERSION
 
@@ -50,8 +61,7 @@ TICK_S = 0.25
 # quiet time is not delayed.
 PAUSE_PER_MESSAGE_S, MAX_PAUSE_S = 0.002, 0.025
 MIN_STORE_PAUSE_S, MAX_STORE_PAUSE_S = 0.1, 5.0
-STALLED_S = 120.0
-"""A control plane that does nothing for so long has to be started again."""
+MAX_KEEPALIVE_S = 5
 SLOW_STORE_S = 5.0
 """A transaction that takes this long makes the control plane unhealthy."""
 T = TypeVar("T")
@@ -69,10 +79,18 @@ def _presence(topics: Topics, id: str, *, online: bool) -> Message:
     return Message(topic=topics.control, payload=wire.encode(presence), retain=True)
 
 
-def _store_pause_s(failures: int) -> float:
+def store_pause_s(failures: int) -> float:
+    """Return how long to wait after so many failures of the database."""
     # Random, so that several control planes do not return to a database at the same moment.
     pause_s = min(MAX_STORE_PAUSE_S, MIN_STORE_PAUSE_S * 2.0 ** min(failures, 10))
     return pause_s * random_between(0.5, 1.0)
+
+
+def plane_keepalive_s(lease_s: float) -> int:
+    """Return the keepalive of a control plane's connection, in seconds."""
+    # A connection over which nothing arrives any more is noticed within twice this time. The last
+    # heartbeat before may be a quarter of a lease old.
+    return max(1, min(MAX_KEEPALIVE_S, int(0.3 * lease_s)))
 
 
 class ControlPlane:
@@ -109,6 +127,8 @@ class ControlPlane:
         self.store_outage = ""
         """Why the database cannot be used; empty while it can."""
         self._calls_began: list[float] = []
+        self._unpublished: deque[Outgoing] = deque()
+        self._fired = asyncio.Event()
         self._services: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.triggers_changed = Signal()
         self.order_ended = Signal()
@@ -116,7 +136,7 @@ class ControlPlane:
         self.refused: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.measured = Measurements()
-        self._alive_at = monotonic_s()
+        self._liveness = Liveness()
         self.triggered: Counter[str] = Counter()
 
     @property
@@ -130,6 +150,11 @@ class ControlPlane:
         return self._bus.waiting
 
     @property
+    def dropped_messages(self) -> tuple[int, int]:
+        """The numbers of received and of published messages that were dropped."""
+        return self._bus.dropped
+
+    @property
     def oldest_message_s(self) -> float:
         """The seconds that the oldest received message has waited for."""
         return self._bus.oldest_s
@@ -137,10 +162,7 @@ class ControlPlane:
     @property
     def stalled(self) -> str:
         """Why the process has to be started again; empty while it works."""
-        silent_s = monotonic_s() - self._alive_at
-        return (
-            f"the event loop has done nothing for {silent_s:.0f} s" if silent_s > STALLED_S else ""
-        )
+        return self._liveness.stalled
 
     @property
     def problem(self) -> str:
@@ -173,7 +195,8 @@ class ControlPlane:
         results, outgoing = await self._on_thread(
             lambda: self._processor.fire(items, self._clock.now_us())
         )
-        self._publish(outgoing)
+        self._unpublished.append(outgoing)
+        self._fired.set()
         return results
 
     async def live_triggers(self, *kinds: str) -> list[LiveTrigger]:
@@ -217,6 +240,7 @@ class ControlPlane:
         try:
             async with self._bus:
                 tasks = [asyncio.create_task(self._serve())]
+                tasks += [asyncio.create_task(self._publish_fired())]
                 tasks += [asyncio.create_task(service()) for service in self._services]
                 try:
                     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -235,7 +259,7 @@ class ControlPlane:
         next_tick = next_survey = 0.0
         try:
             while True:
-                self._alive_at = monotonic_s()
+                self._liveness.mark()
                 wait_s = max(0.0, next_tick - monotonic_s())
                 arrivals = await self._bus.receive(wait_s)
                 began = monotonic_s()
@@ -252,15 +276,28 @@ class ControlPlane:
         finally:
             self._bus.publish(_presence(self._topics, self._id, online=False))
 
+    async def _publish_fired(self) -> None:
+        """Publish what the services commit, in a task whose errors end the control plane."""
+        try:
+            while True:
+                await self._fired.wait()
+                self._fired.clear()
+                # The callers first: a response to a call need not wait for states to be sent.
+                await asyncio.sleep(0)
+                self._publish_pending()
+        finally:
+            # The last orders of the services, after which this task is cancelled at once.
+            self._publish_pending()
+
     async def _publish_forgotten(self) -> None:
         """Publish a page of the states again that the broker has forgotten."""
         if not self.connected.is_set() or not self._retained.due(monotonic_s()):
             return
         after = self._retained.after
-        if after == (0, ""):
-            self._log.warning("broker.forgot_retained_messages")
+        if after == FIRST:
+            self._log.warning(self._retained.cause)
         outgoing, self._retained.after = await self._on_thread(
-            lambda: self._processor.states_after(after or (0, ""), self._clock.now_us())
+            lambda: self._processor.states_after(after or FIRST, self._clock.now_us())
         )
         self._publish(outgoing)
 
@@ -290,6 +327,12 @@ class ControlPlane:
                     self.connected.clear()
                     self._processor.on_disconnected()
                     self._log.warning("broker.disconnected", error=reason)
+                case Congestion(dropped=0):
+                    self._log.warning("broker.congested")
+                case Congestion(dropped=dropped):
+                    self._log.warning("broker.relieved", dropped=dropped)
+                    # Workers and clients retransmit what has no answer. States have none.
+                    self._retained.lost()
         await self._process(messages)
 
     async def _on_connected(self) -> None:
@@ -317,7 +360,7 @@ class ControlPlane:
         """Make a call that uses the database, and repeat it until the database is available."""
         failures = 0
         while True:
-            began = self._alive_at = monotonic_s()
+            began = self._liveness.mark()
             self._calls_began.append(began)
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._thread, call)
@@ -327,7 +370,7 @@ class ControlPlane:
                 if not self.store_outage:
                     self._log.critical("store.unavailable", error=str(error)[:500])
                 self.store_outage = str(error)
-                await asyncio.sleep(_store_pause_s(failures))
+                await asyncio.sleep(store_pause_s(failures))
                 continue
             finally:
                 self._calls_began.remove(began)
@@ -337,8 +380,21 @@ class ControlPlane:
             return result
 
     def _publish(self, outgoing: Outgoing) -> None:
+        self._unpublished.append(outgoing)
+        self._publish_pending()
+
+    def _publish_pending(self) -> None:
+        # In the order of the commits: an older state must not replace a newer one.
+        while self._unpublished:
+            self._publish_one(self._unpublished.popleft())
+
+    def _publish_one(self, outgoing: Outgoing) -> None:
         for message in outgoing.messages:
+            problem = problem_of(message, self._bus.max_message_bytes)
+            invariant_checks.note(Invariant.MESSAGE_SENT, problem)
             self._bus.publish(self._encode(message))
+        for invariant, problem in invariant_checks.take_news():
+            self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
         if outgoing.deployed:
             self.triggers_changed.send()
         if outgoing.ended:
@@ -356,6 +412,9 @@ class ControlPlane:
             self._log.warning(
                 "message.refused", kind=refusal.kind, topic=refusal.topic, error=refusal.message
             )
+        self.refused["defect"] += len(outgoing.defects)
+        for name, error in outgoing.defects.items():
+            self._log.critical("defect.left_out", part=name, error=error)
         for run in outgoing.expired:
             self._log.warning(
                 "lease.expired", run_id=run.id, attempt=run.attempt, worker=run.worker

@@ -6,6 +6,7 @@ Messages are published after the commit, so nobody learns of a change that is ro
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from worker.fleet.control.lifecycle import LifecycleEvent
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.run_content_cache import RunContentCache
 from worker.fleet.control.store.transaction import Transaction
-from worker.fleet.control.workflow_registry import RegisteredWorkflow
+from worker.fleet.control.workflow_registry import RegisteredWorkflow, VersionCache
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
@@ -63,7 +64,11 @@ class Outgoing:
 
     ``ended`` counts final statuses; ``expired`` are runs as they were when their lease expired.
     ``delivered`` are the channels over which an alert has been delivered already, by its run.
-    ``triggered`` counts what became of messages, ticks and calls; ``deployed``: triggers changed.
+    ``defects`` are parts of the work that failed, by their names, each with its error.
+    ``triggered`` counts what became of messages, ticks and calls; ``tick_delays_s`` are the times
+    from ticks to their orders; ``deployed``: triggers changed.
+    ``when_committed`` are changes in memory that belong to a tick or a connection: made when all
+    is committed.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -75,8 +80,11 @@ class Outgoing:
     start_latencies_s: list[float] = field(default_factory=list)
     durations_s: list[float] = field(default_factory=list)
     handed_back: int = 0
+    defects: dict[str, str] = field(default_factory=dict)
     triggered: Counter[str] = field(default_factory=Counter)
+    tick_delays_s: list[float] = field(default_factory=list)
     deployed: bool = False
+    when_committed: list[Callable[[], None]] = field(default_factory=list)
 
     def extend(self, other: Outgoing) -> None:
         self.messages += other.messages
@@ -88,8 +96,11 @@ class Outgoing:
         self.start_latencies_s += other.start_latencies_s
         self.durations_s += other.durations_s
         self.handed_back += other.handed_back
+        self.defects |= other.defects
         self.triggered += other.triggered
+        self.tick_delays_s += other.tick_delays_s
         self.deployed |= other.deployed
+        self.when_committed += other.when_committed
 
 
 class MessageRefused(Exception):
@@ -119,7 +130,8 @@ class UnitOfWork:
     transmissions of one request, and empty where that is not known. ``client`` is who sent it, and
     ``reply_to`` the topic of its reply. ``ended`` are the runs that ended in this transaction.
     ``missing`` are the hashes of contents that the message refers to and that are not stored.
-    ``deployed`` caches the present versions of deployed workflows, by project and name.
+    ``deployed`` caches the present versions of deployed workflows, by project and name;
+    ``versions`` those of earlier transactions too, by their ids.
     ``contacts`` are the incarnations that were heard of, and when that was written last, by the
     names of workers. ``is_retained``: the message that is being handled was published earlier.
     """
@@ -135,6 +147,7 @@ class UnitOfWork:
         run_contents: RunContentCache,
         contacts: dict[str, tuple[str, int]],
         policy: Policy = Policy(),
+        versions: VersionCache | None = None,
     ) -> None:
         self.transaction = transaction
         self.now_us = now_us
@@ -145,6 +158,7 @@ class UnitOfWork:
         self.run_contents = run_contents
         self.policy = policy
         self.contacts = contacts
+        self.versions = versions or VersionCache()
         self.is_retained = False
         self.outgoing = Outgoing()
         self.ended: list[RunRecord] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from worker.core.events import (
@@ -30,11 +32,13 @@ from worker.fleet.control.lifecycle import (
     check_lease,
 )
 from worker.fleet.control.placement import build_offer, encode_words
+from worker.fleet.control.store.recorded_requests import recorded_id
 from worker.fleet.control.store.transaction import EventRow, WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, PendingClaim, UnitOfWork
 from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.worker_names import holder, record_contact, refuse_name
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.recorded_lines import detach
 from worker.version import VERSION
 
 _ENVELOPE_BYTES = 512
@@ -135,8 +139,8 @@ def fetch(uow: UnitOfWork, worker: str, request: wire.Fetch) -> None:
     if run is not None:
         run_content.fetch(uow, worker, request, run)
         return
-    attempt = wire.Attempt(run_id=request.lease.run_id, attempt=request.lease.attempt)
-    uow.publish(uow.topics.worker(worker, "cmd"), wire.Command(abandon=[attempt]))
+    command = wire.Command(abandon=[wire.attempt_of(request.lease)])
+    uow.publish(uow.topics.worker(worker, "cmd"), command)
 
 
 def chunk(uow: UnitOfWork, worker: str, chunk: wire.Chunk) -> None:
@@ -164,7 +168,7 @@ def start(uow: UnitOfWork, worker: str, request: wire.StartRequest) -> None:
     """Start claimed runs, so that their worker may execute them. The commit comes before that."""
     started, refused = list[wire.Attempt](), list[wire.Attempt]()
     for lease in request.leases:
-        attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
+        attempt = wire.attempt_of(lease)
         run = _leased_run(uow, worker, lease)
         (started if run is not None and _confirm_start(uow, run) else refused).append(attempt)
     uow.publish(uow.topics.worker(worker, "rsp"), wire.Starts(started=started, refused=refused))
@@ -190,7 +194,7 @@ def heartbeat(uow: UnitOfWork, worker: str, heartbeat: wire.Heartbeat) -> None:
     uow.transaction.load_runs(lease.run_id for lease in heartbeat.leases)
     cancel, abandon = list[wire.Attempt](), list[wire.Attempt]()
     for lease in heartbeat.leases:
-        attempt = wire.Attempt(run_id=lease.run_id, attempt=lease.attempt)
+        attempt = wire.attempt_of(lease)
         run = _leased_run(uow, worker, lease)
         if run is None:
             abandon.append(attempt)
@@ -263,18 +267,24 @@ def unreadable_reports(uow: UnitOfWork, worker: str, payload: bytes, reason: str
         )
 
 
-ParsedEvent = tuple[AnyEvent, bytes]
+@dataclass(frozen=True, slots=True)
+class ParsedEvent:
+    """An event with its text, and the lines of a recording that came with it."""
+
+    event: AnyEvent
+    text: bytes
+    recorded: str
 
 
 def _parse_event(report: wire.RunReport, raw: msgspec.Raw) -> ParsedEvent:
-    text = bytes(raw)
+    text, recorded = detach(bytes(raw))
     try:
-        event = wire.decode_reported(text)
+        event, text = wire.decode_reported(text)
     except wire.WireError as error:
         raise MessageRefused("malformed", f"an event: {error}"[:500]) from error
     if event.run_id != report.lease.run_id:
         raise MessageRefused("forged", f"an event of run {event.run_id} among those of another")
-    return event, text
+    return ParsedEvent(event, text, recorded)
 
 
 def _report(uow: UnitOfWork, worker: str, report: wire.RunReport) -> wire.Ack:
@@ -328,11 +338,11 @@ def _store_report(
 def _accept_events(uow: UnitOfWork, run: RunRecord, events: list[ParsedEvent]) -> RunRecord:
     """Store and publish the events that come next. Return the run after the last of them."""
     accepted: list[bytes] = []
-    for event, text in events:
+    for parsed in events:
         # Each event is taken once and in order: repeated ones and those after a gap are skipped.
-        if event.seq == run.reported + 1 and run.leased:
-            run = uow.apply(run, _lifecycle_event(uow, run, event))
-            accepted.append(_store_event(uow, run, event, text))
+        if parsed.event.seq == run.reported + 1 and run.leased:
+            run = uow.apply(run, _lifecycle_event(uow, run, parsed.event))
+            accepted.append(_store_event(uow, run, parsed))
     if accepted:
         _publish_events(uow, run, accepted)
     return run
@@ -345,16 +355,19 @@ def _ack(lease: wire.Lease, upto: int, refused: str = "") -> wire.Ack:
 def _store_stale(
     uow: UnitOfWork, worker: str, run: RunRecord, lease: wire.Lease, events: list[ParsedEvent]
 ) -> wire.Ack:
-    last = events[-1][0].seq if events else run.reported
+    last = events[-1].event.seq if events else run.reported
     # A retransmission of what was accepted in time is not stale: its acknowledgement was lost.
     if lease.attempt == run.attempt and last <= run.reported:
         return _ack(lease, run.reported)
     uow.refuse(MessageRefused("stale", f"run {run.id} is {run.status.value} already"))
     order = uow.transaction.order(run.order_id)
     # What was erased does not come back in a late report.
-    for event, text in events if order is None or order.erased is None else ():
-        row = {"run_id": run.id, "attempt": lease.attempt, "seq": event.seq, "worker": worker}
-        uow.transaction.add("stale_reports", {**row, "received": uow.now_us, "body": text.decode()})
+    for parsed in events if order is None or order.erased is None else ():
+        row = {
+            "run_id": run.id, "attempt": lease.attempt, "seq": parsed.event.seq, "worker": worker,
+            "received": uow.now_us, "body": parsed.text.decode(),
+        }  # fmt: skip
+        uow.transaction.add("stale_reports", row)
     return _ack(lease, last, f"stale: the run is {run.status.value}")
 
 
@@ -377,8 +390,11 @@ def _text(text: str | None, limit: int) -> str | None:
     return text and text[:limit].replace("\0", "\ufffd")
 
 
-def _store_event(uow: UnitOfWork, run: RunRecord, event: AnyEvent, text: bytes) -> bytes:
-    """Store an event, and its dataclip apart from it. Return the event without its dataclip."""
+def _store_event(uow: UnitOfWork, run: RunRecord, parsed: ParsedEvent) -> bytes:
+    """Store an event, and apart from it its dataclip and what was recorded. Return the event."""
+    event, text = parsed.event, parsed.text
+    if parsed.recorded and uow.stores_outputs(run.project):
+        uow.transaction.put_dataclip(run.id, recorded_id(run.attempt, event.seq), parsed.recorded)
     stored_id: str | None = None
     if (name := DATACLIP_FIELDS.get(event.type)) is not None:
         dataclip, dataclip_id = dataclip_of(event), dataclip_id_of(event)

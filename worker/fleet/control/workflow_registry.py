@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
 
 MAX_CACHED_BYTES = 64 * 1024
+MAX_CACHED_VERSIONS = 256
 _FILES = (".yaml", ".yml", ".json")
 DEFAULT_NAMES = ("workflow", "run", "unnamed")
 
@@ -40,6 +42,30 @@ class RegisteredWorkflow:
     plan: str
     credentials: frozenset[str] = frozenset()
     sealed: bool = False
+
+
+class VersionCache:
+    """The deployed versions that orders used last. A version never changes."""
+
+    def __init__(self) -> None:
+        self._versions: OrderedDict[tuple[str, str, str], RegisteredWorkflow] = OrderedDict()
+
+    def get(
+        self, key: tuple[str, str, str], read: Callable[[], RegisteredWorkflow | None]
+    ) -> RegisteredWorkflow | None:
+        """Return the version with a project, a name and an id; ``read`` it where it is not here."""
+        workflow = self._versions.get(key)
+        if workflow is not None:
+            self._versions.move_to_end(key)
+        elif (workflow := read()) is not None:
+            self._put(key, workflow)
+        return workflow
+
+    def _put(self, key: tuple[str, str, str], workflow: RegisteredWorkflow) -> None:
+        if len(workflow.plan) <= MAX_CACHED_BYTES:
+            self._versions[key] = workflow
+            if len(self._versions) > MAX_CACHED_VERSIONS:
+                self._versions.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -116,7 +142,7 @@ def read_workflows(paths: Iterable[Path]) -> WorkflowRegistry:
     registry = WorkflowRegistry()
     for path in paths:
         if not path.exists():
-            raise UsageError(f"there is no file or folder {path}{suggest_file(path)}")
+            raise UsageError(f"{path}: there is no such file or folder{suggest_file(path)}")
         if path.is_dir() and not is_configured(path):
             for file in sorted(path.iterdir()):
                 if file.suffix in _FILES and ".cases." not in file.name:

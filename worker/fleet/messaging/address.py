@@ -56,7 +56,7 @@ class Address:
                 context.load_cert_chain(self.cert, self.key)
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(str(file) for file in (self.ca, self.cert, self.key) if file)
-            raise UsageError(f"cannot read a certificate ({files}): {error.strerror}") from error
+            raise UsageError(f"cannot read the certificate {files}: {error.strerror}") from error
         return context
 
 
@@ -70,6 +70,8 @@ def parse_address(
     A URL without a password takes it from the environment variable ``WORKER_MQTT_PASSWORD``.
     Raises :class:`UsageError` on an invalid URL, or one that does not fit the certificates.
     """
+    if not isinstance(url, str):
+        raise UsageError(f"expected the URL of a broker, found {type(url).__name__}")
     try:
         parts = urlsplit(url)
         port = parts.port

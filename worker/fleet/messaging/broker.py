@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from types import FrameType
+from typing import Any, Self
 
 from worker.errors import MachineError
 
 START_TIMEOUT_S = 10.0
 MAX_START_ATTEMPTS = 5
+_DEFERRED = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 # max_queued_messages: 0 (no limit) would do, but mosquitto 2.0.11 then disconnects clients whose
 # publish the access list denies. set_tcp_nodelay: else small messages wait up to 40 ms.
@@ -90,7 +98,12 @@ class Broker:
         return self._process.pid
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # A signal interrupts the wait for its port: the block that would end it has not begun.
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *reason: object) -> None:
@@ -105,7 +118,8 @@ class Broker:
         """
         if self._fixed_port and _listens(self._fixed_port):
             raise BrokerError(
-                f"cannot listen on port {self._fixed_port}: it is in use (try --port 0)"
+                f"cannot listen on port {self._fixed_port}: it is in use "
+                "(is another broker or worker dev running? try --port 0)"
             )
         for _ in range(MAX_START_ATTEMPTS):
             self.port = self._fixed_port or self.port or free_port()
@@ -144,9 +158,14 @@ class Broker:
                 else f"persistence true\npersistence_location {self._persistence}/",
             )
         )
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as log, _signals_deferred():
             self._process = subprocess.Popen(
-                self._command(config), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self._command(config),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C in a terminal reaches the parent alone, which ends its clients first.
+                process_group=0,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
@@ -200,6 +219,31 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Handle the signals that Python code handles only after the block."""
+    # Else one that comes before Popen returns leaves a process that nothing can end. The broker
+    # would inherit a mask of signals. Only the main thread can set handlers.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    for number in _DEFERRED:
+        if callable(handler := signal.getsignal(number)):
+            before[number] = handler
+    for number in before:
+        signal.signal(number, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            # Not raised again: an event loop, which is notified of each, would count it twice.
+            before[number](number, None)
 
 
 def _listens(port: int) -> bool:

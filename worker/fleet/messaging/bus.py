@@ -17,6 +17,8 @@ from worker.util.machine_clock import monotonic_s
 MAX_BATCH, MAX_BATCH_BYTES = 256, 4 * 1024 * 1024
 """The most messages that one ``receive`` returns, and their size unless there is only one."""
 
+_NOT_IN_TOPICS = frozenset("+#\0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -38,6 +40,17 @@ class Message:
     properties: tuple[tuple[str, str], ...] = ()
 
 
+def problem_of(message: Message, limit_bytes: int) -> str:
+    """Return why a message must not be sent; an empty text for a sound one."""
+    if not message.topic or not _NOT_IN_TOPICS.isdisjoint(message.topic):
+        return f"a message on the topic {message.topic[:100]!r}"
+    if len(message.payload) > limit_bytes:
+        return (
+            f"{len(message.payload):,} bytes on {message.topic}, and the limit is {limit_bytes:,}"
+        )
+    return ""
+
+
 class BrokerRefusal(WorkerError):
     """A refusal of the broker: of a connection, or of a message by its access list."""
 
@@ -54,7 +67,17 @@ class Disconnected:
     reason: str
 
 
-Arrival = Message | Connected | Disconnected
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Congestion:
+    """Notice of a broker that takes messages more slowly than they are published.
+
+    At the beginning ``dropped`` is 0, and at the end the number of messages that were dropped.
+    """
+
+    dropped: int
+
+
+Arrival = Message | Connected | Disconnected | Congestion
 
 
 class Bus(Protocol):
@@ -63,6 +86,10 @@ class Bus(Protocol):
     @property
     def waiting(self) -> tuple[int, int]:
         """The numbers of messages that wait to be received, and to be sent."""
+
+    @property
+    def dropped(self) -> tuple[int, int]:
+        """The numbers of received and of published messages that had no room, and were dropped."""
 
     @property
     def oldest_s(self) -> float:

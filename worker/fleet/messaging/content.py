@@ -6,6 +6,7 @@ import hashlib
 import math
 
 from worker.fleet.messaging.messages import Chunk, ContentRef
+from worker.util.nesting import SIZE_LIMIT_BYTES
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """The largest message that is sent in one piece, where the broker takes it."""
@@ -106,7 +107,11 @@ class ContentDownload:
         """
         if self._ref is not None and chunk.content != self._ref:
             self._ref, self._content = None, bytearray()
-        if chunk.offset != len(self._content):
+        end = chunk.offset + len(chunk.data)
+        if chunk.offset != len(self._content) or end > chunk.content.size:
+            return None
+        # Whoever sends it names the size: without a limit it would fill the memory.
+        if chunk.content.size > SIZE_LIMIT_BYTES:
             return None
         self._ref = chunk.content
         self._content += chunk.data

@@ -9,6 +9,7 @@ from typing import Self
 from worker.fleet.messaging.bus import Arrival, Connected, Disconnected, Inbox, Message
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
 from worker.fleet.messaging.topic_source import Subscription, TopicInbox, TopicMessage
+from worker.fleet.messaging.topics import covers
 
 
 class LocalBroker:
@@ -38,7 +39,7 @@ class LocalBroker:
         return [
             message
             for message in self._retained.values()
-            if any(matches(filter, message.topic) for filter in wanted)
+            if any(covers(filter, message.topic) for filter in wanted)
         ]
 
     def disconnect(self, bus: LocalBus) -> None:
@@ -85,6 +86,10 @@ class LocalBus:
         return len(self._inbox), 0
 
     @property
+    def dropped(self) -> tuple[int, int]:
+        return self._inbox.dropped, 0
+
+    @property
     def oldest_s(self) -> float:
         return self._inbox.oldest_s
 
@@ -121,18 +126,7 @@ class LocalBus:
         self._inbox.put(arrival)
 
     def subscribes_to(self, topic: str) -> bool:
-        return any(matches(filter, topic) for filter in self.filters)
-
-
-def matches(filter: str, topic: str) -> bool:
-    """Return whether a topic filter of MQTT (with ``+`` and ``#``) covers a topic."""
-    pattern, levels = filter.split("/"), topic.split("/")
-    for index, level in enumerate(pattern):
-        if level == "#":
-            return True
-        if index >= len(levels) or level not in ("+", levels[index]):
-            return False
-    return len(pattern) == len(levels)
+        return any(covers(filter, topic) for filter in self.filters)
 
 
 class LocalTopicSource:
@@ -166,7 +160,7 @@ class LocalTopicSource:
         """Forget nothing: messages in memory are delivered once."""
 
     def deliver(self, message: Message) -> None:
-        if any(matches(filter, message.topic) for filter in self._subscriptions):
+        if any(covers(filter, message.topic) for filter in self._subscriptions):
             self._inbox.put(
                 TopicMessage(
                     topic=message.topic,

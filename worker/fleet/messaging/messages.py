@@ -13,7 +13,15 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from worker.core.events import AnyEvent, RunComplete, StepComplete, StepStart, decode_event
+from worker.core.events import (
+    AnyEvent,
+    RunComplete,
+    StepComplete,
+    StepStart,
+    decode_event,
+    decode_leniently,
+    to_json,
+)
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.workflow.limit_ranges import RANGES
 from worker.workflow.order_retry import OrderRetry
@@ -225,16 +233,17 @@ class Reports(Payload, frozen=True):
     runs: Annotated[list[RunReport], Meta(min_length=1, max_length=1000)]
 
 
-def decode_reported(text: bytes) -> AnyEvent:
-    """Return an event of a report. Raises :class:`WireError` with the path of what is wrong.
+def decode_reported(text: bytes) -> tuple[AnyEvent, bytes]:
+    """Return an event of a report, and its text without the fields that only a newer worker knows.
 
-    The ids of dataclips become keys of the store, and are stricter here than in a journal. A
-    worker's clock is a real one, and no worker reports a run as lost.
+    Raises :class:`WireError` with the path of what is wrong. The ids of dataclips become keys of
+    the store, and are stricter here than in a journal. A worker's clock is a real one, and no
+    worker reports a run as lost.
     """
     try:
         event = decode_event(text)
     except ValueError as error:
-        raise WireError(str(error)) from error
+        event, text = _decode_newer(text, error)
     if event.timestamp < 0:
         raise WireError("expected a time after 1970 - at `$.timestamp`")
     match event:
@@ -248,7 +257,17 @@ def decode_reported(text: bytes) -> AnyEvent:
             pass
     if isinstance(event, StepComplete | RunComplete) and event.reason == "lost":
         raise WireError("invalid reason 'lost' - at `$.reason`")
-    return event
+    return event, text
+
+
+def _decode_newer(text: bytes, error: ValueError) -> tuple[AnyEvent, bytes]:
+    try:
+        event = decode_leniently(text)
+    except ValueError:
+        event = None
+    if event is None:
+        raise WireError(str(error)) from error
+    return event, to_json(event).encode()
 
 
 def is_id(text: str) -> bool:
@@ -265,7 +284,10 @@ def _check_id(field: str, id: str | None) -> None:
 
 
 class RunOptions(Payload, frozen=True):
-    """The options of an order. Its limits are capped by those of the worker."""
+    """The options of an order. Its limits are capped by those of the worker.
+
+    With ``record`` the requests of its runs are kept, for a recording of each.
+    """
 
     start: Annotated[str, Meta(max_length=1000)] = ""
     end: Annotated[str, Meta(max_length=1000)] = ""
@@ -277,6 +299,7 @@ class RunOptions(Payload, frozen=True):
     executions: float | None = None
     events_mb: float | None = None
     fuel: float | None = None
+    record: bool = False
 
     def limits(self) -> dict[str, float | None]:
         """Return the requested limits, by the fields of :class:`Limits`."""
@@ -319,10 +342,25 @@ class Assignment(Payload, frozen=True, tag="runs"):
 
 
 class Attempt(Payload, frozen=True):
-    """One attempt of a run. A worker may still run an older one whose lease has expired."""
+    """One attempt of a run. A worker may still run an older one whose lease has expired.
+
+    A run that was handed back keeps its attempt: with ``token`` one lease of it is meant, and a
+    worker that has another one ignores what concerns this one.
+    """
 
     run_id: Id
     attempt: int
+    token: str = ""
+
+
+def attempt_of(lease: Lease) -> Attempt:
+    """Return what names one lease in a response."""
+    return Attempt(run_id=lease.run_id, attempt=lease.attempt, token=lease.token)
+
+
+def concerns(attempt: Attempt, lease: Lease) -> bool:
+    """Return whether a response about an attempt is about a lease."""
+    return attempt.token in ("", lease.token)
 
 
 class Starts(Payload, frozen=True, tag="starts"):
@@ -461,6 +499,14 @@ class RunQuery(OrderQuery, frozen=True):
     """
 
 
+class CountQuery(OrderQuery, frozen=True, kw_only=True):
+    """A query for how many orders or runs match, counted up to ``at_most``; of all pages."""
+
+    of: Literal["orders", "runs"] = "orders"
+    # An unbounded count of a large database would hold up the fleet.
+    at_most: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+
+
 class OrderRef(Payload, frozen=True):
     """A reference to an order."""
 
@@ -480,6 +526,20 @@ class EventQuery(Payload, frozen=True):
     after: Annotated[int, Meta(ge=-1, le=2**53)] = -1
     limit: Annotated[int, Meta(ge=1, le=1000)] = 500
     clips: bool = False
+
+
+class DataclipRef(Payload, frozen=True):
+    """A reference to the output of a step, or to the final state, of a run."""
+
+    run_id: Id
+    dataclip_id: Id
+
+
+class RecordedQuery(Payload, frozen=True):
+    """A query for the first lines of a recording that came after the event ``after``."""
+
+    run_id: Id
+    after: Annotated[int, Meta(ge=-1, le=2**53)] = -1
 
 
 class RetryRequest(Payload, frozen=True):
@@ -530,9 +590,12 @@ REQUESTS: dict[str, type[Any]] = {
     "orders": OrderQuery,
     "order": OrderRef,
     "runs": RunQuery,
+    "count": CountQuery,
     "run": RunRef,
     "input": RunRef,
     "events": EventQuery,
+    "dataclip": DataclipRef,
+    "recorded": RecordedQuery,
     "workers": Empty,
     "alerts": Empty,
     "summary": Empty,

@@ -24,44 +24,49 @@ from paho.mqtt.properties import Properties
 
 from worker.errors import UsageError
 from worker.fleet.messaging.address import Address
+from worker.fleet.messaging.buffered_client import BufferedClient
 from worker.fleet.messaging.bus import (
     Arrival,
     BrokerRefusal,
+    Congestion,
     Connected,
     Disconnected,
     Inbox,
     Message,
 )
-from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES
+from worker.fleet.messaging.content import MAX_MESSAGE_BYTES
+from worker.fleet.messaging.end_tasks import end_tasks
+from worker.fleet.messaging.outbound import Confirmation, Outbound
+from worker.fleet.messaging.packets import (
+    MAX_PACKET_BYTES,
+    MIN_PACKET_BYTES,
+    PACKET_ENVELOPE_BYTES,
+)
 
 # The number of unacknowledged messages with the highest measured throughput.
 MAX_IN_FLIGHT = 20
+WATCH_S = 1.0
 MAX_BACKOFF_S = 5.0
 STABLE_S = 10.0
-# A broken connection is noticed within twice this time, before a lease of 10 s expires.
+# A connection that brings nothing any more is noticed within twice this time.
 KEEPALIVE_S = 5
-MAX_PACKET_BYTES = 128 * 1024 * 1024
-PACKET_ENVELOPE_BYTES = 4096
-"""The most that a packet has around a message: topics, properties, the envelope of a CloudEvent."""
-MIN_PACKET_BYTES = MIN_MESSAGE_BYTES + PACKET_ENVELOPE_BYTES
 MAX_BULK_IN_FLIGHT = 2
 """The messages of large contents in flight: others wait behind no more than these."""
 _SESSION_TAKEN_OVER = 0x8E
 # Bad user name or password, not authorized, banned, bad authentication method: no repetition helps.
 _CREDENTIALS_REFUSED = (0x86, 0x87, 0x8A, 0x8C)
-_Confirmation = asyncio.Future[None]
-_Outbound = asyncio.Queue[tuple[Message, _Confirmation | None]]
 _LOG = logging.getLogger("worker.mqtt")
 # aiomqtt logs disconnects, which arrive as such, and warns of ten messages in flight.
 _LOG.setLevel(logging.CRITICAL)
 
 
-class _Client(aiomqtt.Client):
+class _Client(BufferedClient):
     """A client that reports why the broker refuses a message; aiomqtt drops these reasons."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._refused: dict[int, Any] = {}
+        # The sent messages that are not acknowledged, each with the time when that is too late.
+        self._sending: dict[int, tuple[asyncio.Future[None], float]] = {}
         self.max_packet_bytes = MAX_PACKET_BYTES
 
     def _on_connect(
@@ -74,9 +79,13 @@ class _Client(aiomqtt.Client):
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
     ) -> None:
+        sent, _ = self._sending.get(mid, (None, 0.0))
+        if sent is None or sent.done():
+            return
         if reason_code.is_failure:
-            self._refused[mid] = reason_code
-        super()._on_publish(client, userdata, mid, reason_code, properties)
+            sent.set_exception(BrokerRefusal(str(reason_code)))
+        else:
+            sent.set_result(None)
 
     async def publish_acknowledged(self, message: Message) -> None:
         """Publish with QoS 1. Raises :class:`BrokerRefusal` where the broker refuses that."""
@@ -85,11 +94,42 @@ class _Client(aiomqtt.Client):
         )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(info.rc, "cannot publish")
-        acknowledged = asyncio.Event()
-        with self._pending_call(info.mid, acknowledged, self._pending_publishes):
-            await self._wait_for(acknowledged.wait(), timeout=None)
-        if (reason := self._refused.pop(info.mid, None)) is not None:
-            raise BrokerRefusal(f"the broker refuses messages on {message.topic}: {reason}")
+        try:
+            await self._sent(info.mid)
+        except BrokerRefusal as reason:
+            raise BrokerRefusal(
+                f"the broker refuses messages on {message.topic}: {reason}"
+            ) from reason
+
+    async def publish_unacknowledged(self, message: Message) -> None:
+        """Publish with QoS 0, and wait until the connection has taken the message."""
+        info = self._client.publish(
+            message.topic, message.payload, 0, message.retain, _properties(message)
+        )
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "cannot publish")
+        if not info.is_published():
+            await self._sent(info.mid)
+
+    async def _sent(self, id: int) -> None:
+        # Without a timeout of its own: that would cost as much as all else here.
+        loop = asyncio.get_running_loop()
+        sent = loop.create_future()
+        self._sending[id] = sent, loop.time() + self.timeout
+        try:
+            await sent
+        finally:
+            del self._sending[id]
+
+    async def watch(self) -> None:
+        """Fail the messages that the broker does not acknowledge in time, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            late = [sent for sent, end in self._sending.values() if loop.time() >= end]
+            for sent in late:
+                if not sent.done():
+                    sent.set_exception(aiomqtt.MqttError("the broker acknowledges no message"))
 
 
 class MqttBus:
@@ -106,6 +146,7 @@ class MqttBus:
         id: str = "",
         will: Message | None = None,
         max_packet_bytes: int = MAX_PACKET_BYTES,
+        keepalive_s: int = KEEPALIVE_S,
     ) -> None:
         if max_packet_bytes < MIN_PACKET_BYTES:
             raise UsageError(f"packets need {MIN_PACKET_BYTES:,} bytes, not {max_packet_bytes:,}")
@@ -114,8 +155,10 @@ class MqttBus:
         self._id = id
         self._will = will
         self._inbox = Inbox()
-        self._outbox: _Outbound = asyncio.Queue()
-        self._bulk: _Outbound = asyncio.Queue()
+        self._outbox = Outbound()
+        self._bulk = Outbound()
+        self._dropped = self._dropped_before = 0
+        self._keepalive_s = keepalive_s
         self._max_packet_bytes = max_packet_bytes
         self._max_message_bytes = self._payload_limit(max_packet_bytes)
         self._client: _Client | None = None
@@ -133,13 +176,11 @@ class MqttBus:
             async with asyncio.timeout(1):
                 await self._outbox.join()
                 await self._bulk.join()
-        self._connection_task.cancel()
-        await asyncio.gather(self._connection_task, return_exceptions=True)
+        await end_tasks(self._connection_task)
 
     @property
-    def dropped(self) -> int:
-        """The number of messages that were dropped because the inbox was full."""
-        return self._inbox.dropped
+    def dropped(self) -> tuple[int, int]:
+        return self._inbox.dropped, self._dropped
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -159,12 +200,25 @@ class MqttBus:
 
     def publish(self, message: Message) -> None:
         if self._client is not None:
-            (self._bulk if message.bulk else self._outbox).put_nowait((message, None))
+            queue = self._bulk if message.bulk else self._outbox
+            if not queue.offer(message):
+                self._note_dropped()
+
+    def _note_dropped(self) -> None:
+        if self._dropped == self._dropped_before:
+            self._inbox.put(Congestion(dropped=0))
+        self._dropped += 1
+
+    def _note_relieved(self) -> None:
+        """Notify of the end of a congestion, so that what no sender retransmits is sent again."""
+        if self._dropped > self._dropped_before and self._outbox.empty() and self._bulk.empty():
+            self._inbox.put(Congestion(dropped=self._dropped - self._dropped_before))
+            self._dropped_before = self._dropped
 
     async def confirm(self, message: Message) -> None:
         if self._client is None:
             raise ConnectionError("not connected to the broker")
-        confirmation: _Confirmation = asyncio.get_running_loop().create_future()
+        confirmation: Confirmation = asyncio.get_running_loop().create_future()
         (self._bulk if message.bulk else self._outbox).put_nowait((message, confirmation))
         await confirmation
 
@@ -245,7 +299,7 @@ class MqttBus:
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=True,
             will=_will(self._will),
-            keepalive=KEEPALIVE_S,
+            keepalive=self._keepalive_s,
             properties=connect,
             max_inflight_messages=MAX_IN_FLIGHT,
             tls_context=self._context,
@@ -270,16 +324,15 @@ class MqttBus:
         # One task for each message in flight, because a publish waits for its acknowledgement.
         queues = [self._outbox] * MAX_IN_FLIGHT + [self._bulk] * MAX_BULK_IN_FLIGHT
         senders = [asyncio.create_task(self._send(client, queue, packet_bytes)) for queue in queues]
+        senders.append(asyncio.create_task(client.watch()))
         try:
             async for _ in client.messages:
                 pass  # the tap receives them all: this ends with the connection
         finally:
             self._client = None
-            for sender in senders:
-                sender.cancel()
-            await asyncio.gather(*senders, return_exceptions=True)
+            await end_tasks(*senders)
 
-    async def _send(self, client: _Client, queue: _Outbound, packet_bytes: int) -> None:
+    async def _send(self, client: _Client, queue: Outbound, packet_bytes: int) -> None:
         while True:
             message, confirmation = await queue.get()
             failure: Exception | None = ConnectionError("the connection to the broker broke")
@@ -288,9 +341,7 @@ class MqttBus:
                 if confirmation is not None or message.retain:
                     await client.publish_acknowledged(message)
                 else:
-                    await client.publish(
-                        message.topic, message.payload, properties=_properties(message)
-                    )
+                    await client.publish_unacknowledged(message)
                 failure = None
             except (aiomqtt.MqttError, ValueError) as error:
                 failure = ConnectionError(str(error))
@@ -301,6 +352,7 @@ class MqttBus:
                 # Also where this task is cancelled, as the connection is gone.
                 _settle(confirmation, failure)
                 queue.task_done()
+            self._note_relieved()
 
     def _drop_unsent(self) -> None:
         for queue in (self._outbox, self._bulk):
@@ -308,6 +360,8 @@ class MqttBus:
                 _, confirmation = queue.get_nowait()
                 _settle(confirmation, ConnectionError("the connection to the broker broke"))
                 queue.task_done()
+        # The next connection begins as after any other: what matters is sent again.
+        self._dropped_before = self._dropped
 
 
 def _check_size(message: Message, packet_bytes: int) -> None:
@@ -320,7 +374,7 @@ def _check_size(message: Message, packet_bytes: int) -> None:
         )
 
 
-def _settle(confirmation: _Confirmation | None, failure: Exception | None) -> None:
+def _settle(confirmation: Confirmation | None, failure: Exception | None) -> None:
     if confirmation is None or confirmation.done():
         return
     if failure is not None:

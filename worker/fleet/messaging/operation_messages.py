@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from worker.fleet.messaging.messages import Count, Empty, Id, Label, OrderQuery, Payload
 
+MAX_STEP = 200
+"""The most orders that one request changes: a larger transaction would hold up the fleet."""
+
 
 class PauseRequest(Payload, frozen=True):
     """A request to pause or resume a workflow, in one project or in all, or a whole project.
@@ -38,9 +41,9 @@ class EraseRequest(Payload, frozen=True):
 class BulkRequest(OrderQuery, frozen=True, kw_only=True):
     """A request to cancel or retry the orders that match, the first received first.
 
-    One request changes the first orders after ``after`` (a ``created`` time) and ``after_id``; the
-    reply has those of the last one in ``next``, until nothing is left. ``batch`` is the idempotency
-    key of all requests of one change. A ``dry_run`` counts and changes nothing.
+    One request changes the first orders, up to ``limit``, after ``after`` (a ``created`` time) and
+    ``after_id``; the reply has those of the last one in ``next``, until nothing is left. ``batch``
+    is the idempotency key of all requests of one change. A ``dry_run`` counts and changes nothing.
     """
 
     action: Literal["cancel", "retry"]

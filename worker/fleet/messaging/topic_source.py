@@ -8,6 +8,7 @@ acknowledged comes again.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,15 +16,21 @@ from typing import Protocol, Self
 
 from worker.fleet.messaging.bus import MAX_BATCH_BYTES
 
-MAX_UNACKNOWLEDGED = 512
+MAX_BATCH = 512
+"""The most messages that one ``receive`` returns."""
+MAX_UNACKNOWLEDGED = 4096
 """Messages that the broker sends before it waits for acknowledgements."""
-# Messages with QoS 0 are not acknowledged, so nothing else bounds them.
+# Messages with QoS 0 are not acknowledged, so nothing else bounds their number.
 MAX_WAITING, MAX_WAITING_BYTES = 20_000, 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicMessage:
-    """A message on a topic of a trigger. ``packet`` identifies it for its acknowledgement."""
+    """A message on a topic of a trigger. ``packet`` identifies it for its acknowledgement.
+
+    ``subscriptions`` are the identifiers of those that it was sent for, empty where that is not
+    known: where filters overlap, a broker may send a message for each.
+    """
 
     topic: str
     payload: bytes
@@ -33,12 +40,21 @@ class TopicMessage:
     reply_to: str = ""
     correlation: bytes = b""
     packet: tuple[int, int] = (0, 0)
+    subscriptions: frozenset[int] = frozenset()
 
     @property
     def size_bytes(self) -> int:
         """The size of what the message holds."""
         properties = sum(len(name) + len(value) for name, value in self.properties.items())
-        return len(self.payload) + properties
+        addresses = len(self.topic) + len(self.reply_to) + len(self.correlation)
+        return len(self.payload) + properties + addresses
+
+
+def identifier_of(filter: str) -> int:
+    """Derive the identifier of a subscription, which messages that are sent for it have."""
+    # Not by counting: the next control plane gets messages that were sent for this one's. MQTT has
+    # 28 bits for it, and not 0.
+    return int.from_bytes(hashlib.sha256(filter.encode()).digest()[:4]) % (2**28 - 1) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,28 +98,35 @@ class TopicInbox:
         self.dropped = 0
 
     def put(self, message: TopicMessage) -> None:
-        if message.qos == 0 and self._full(message.size_bytes):
+        full = self.is_full(message) or len(self._messages) >= MAX_WAITING
+        # An empty queue takes one message of any size: else it could never be delivered.
+        if message.qos == 0 and full and self._messages:
             self.dropped += 1
             return
         self._messages.append(message)
         self._waiting_bytes += message.size_bytes
         self._not_empty.set()
 
-    def _full(self, size_bytes: int) -> bool:
-        waiting_bytes = self._waiting_bytes + size_bytes
-        full = len(self._messages) >= MAX_WAITING or waiting_bytes > MAX_WAITING_BYTES
-        # An empty queue takes one message of any size: else it could never be delivered.
-        return full and bool(self._messages)
+    def is_full(self, message: TopicMessage) -> bool:
+        """Return True where a message would exceed the bytes that may wait."""
+        waiting_bytes = self._waiting_bytes + message.size_bytes
+        return bool(self._messages) and waiting_bytes > MAX_WAITING_BYTES
 
-    def forget_unacknowledged(self) -> None:
-        """Drop what the broker sends again."""
+    @property
+    def is_empty(self) -> bool:
+        return not self._messages
+
+    def forget_unacknowledged(self) -> list[TopicMessage]:
+        """Drop and return what the broker sends again."""
+        dropped = [message for message in self._messages if message.qos]
         self._messages = deque(message for message in self._messages if message.qos == 0)
         self._waiting_bytes = sum(message.size_bytes for message in self._messages)
+        return dropped
 
     async def take(self, wait_s: float) -> list[TopicMessage]:
         """Wait up to ``wait_s`` seconds for messages.
 
-        Return up to ``MAX_UNACKNOWLEDGED``, and of large ones fewer.
+        Return up to ``MAX_BATCH``, and of large ones fewer.
         """
         if not self._messages:
             self._not_empty.clear()
@@ -117,7 +140,7 @@ class TopicInbox:
         # Their orders share a transaction, which has all of them in memory once more.
         while (
             self._messages
-            and len(taken) < MAX_UNACKNOWLEDGED
+            and len(taken) < MAX_BATCH
             and taken_bytes + self._messages[0].size_bytes <= MAX_BATCH_BYTES
         ):
             taken.append(self._messages.popleft())

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from worker.errors import UsageError
 
@@ -42,12 +43,48 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def covers(filter: str, topic: str) -> bool:
+    """Return True where a topic filter of MQTT (with ``+`` and ``#``) covers a topic."""
+    # A wildcard at the first level does not cover the broker's own topics.
+    if topic.startswith("$") and not filter.startswith("$"):
+        return False
+    pattern, levels = filter.split("/"), topic.split("/")
+    for index, level in enumerate(pattern):
+        if level == "#":
+            return True
+        if index >= len(levels) or level not in ("+", levels[index]):
+            return False
+    return len(pattern) == len(levels)
+
+
+def overlap(first: str, second: str) -> bool:
+    """Check whether a message can be on a topic that both filters cover."""
+    for levels in zip_longest(first.split("/"), second.split("/")):
+        if "#" in levels:
+            return True
+        if levels[0] != levels[1] and (None in levels or "+" not in levels):
+            return False
+    return True
+
+
+def has_unsent_characters(text: str) -> bool:
+    """Check for characters that brokers end the connection for, which others may share."""
+    # What MQTT lets a receiver refuse: control characters, and what is no character of Unicode.
+    return not (text.isascii() and text.isprintable()) and any(map(_is_unsent, map(ord, text)))
+
+
+def _is_unsent(code: int) -> bool:
+    is_control = code < 0x20 or 0x7F <= code < 0xA0
+    is_no_character = 0xD800 <= code < 0xE000 or 0xFDD0 <= code < 0xFDF0 or code & 0xFFFE == 0xFFFE
+    return is_control or is_no_character
+
+
 def check_name(text: str, what: str) -> str:
     """Check that a name fits one level of a topic. Raises :class:`UsageError`."""
     if not _NAME.fullmatch(text):
         raise UsageError(
-            f"{what} must be 1 to 64 letters, digits, '.', '_' and '-', and begin with a letter "
-            f"or a digit; found {text[:80]!r}"
+            f"{what}: expected 1 to 64 letters, digits, '.', '_' and '-', the first a letter or "
+            f"a digit, found {text[:80]!r}"
         )
     return text
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw
 
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.messages import WITHOUT_NUL, Count, Id, Label, Payload
+from worker.fleet.messaging.messages import WITHOUT_NUL, ContentRef, Count, Id, Label, Payload
 from worker.fleet.messaging.operation_messages import OPERATION_REQUESTS
 
 # A filter of MQTT has at most 65,535 bytes; a longer one than this is a mistake.
@@ -104,11 +104,13 @@ class WorkflowVersion(Payload, frozen=True):
 class Deploy(Payload, frozen=True, kw_only=True):
     """A request to deploy the workflows of a project: all of them, or none.
 
-    New orders run the new versions; runs that began end as they began.
+    New orders run the new versions; runs that began end as they began. A request that is too large
+    for a message is a ``content``, which is such a request as JSON.
     """
 
+    content: ContentRef | None = None
     project: Id = "default"
-    workflows: Annotated[list[WorkflowVersion], Meta(min_length=1, max_length=1000)]
+    workflows: Annotated[tuple[WorkflowVersion, ...], Meta(max_length=1000)] = ()
 
 
 class WorkflowRef(Payload, frozen=True):
@@ -120,6 +122,12 @@ class WorkflowRef(Payload, frozen=True):
 
 class Rollback(WorkflowRef, frozen=True):
     """A request to deploy an earlier version again; empty: the one before the present one."""
+
+    version: Version | Literal[""] = ""
+
+
+class VersionRef(WorkflowRef, frozen=True):
+    """A reference to a version of a workflow by its beginning; empty: the present version."""
 
     version: Version | Literal[""] = ""
 
@@ -144,6 +152,7 @@ DEPLOYMENT_REQUESTS: dict[str, type[Any]] = {
     "deployments": DeploymentQuery,
     "workflow": WorkflowRef,
     "workflow_history": WorkflowRef,
+    "workflow_version": VersionRef,
     "dead_letters": DeadLetterQuery,
 }
 ALL_REQUESTS: dict[str, type[Any]] = {

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.client import Notification
 from worker.fleet.messaging import messages as wire
+from worker.fleet.notifications import Notification
 from worker.sinks.terminal_text import format_duration, format_time_of_day, one_line
 from worker.util.json import dumps
 

@@ -10,9 +10,9 @@ from worker.audit.laws import Auditor, Breach, first_breach
 from worker.audit.order_laws import OrderBreach
 from worker.core.events import AnyEvent, RunComplete, RunStart
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
-from worker.fleet.client import Gap, Notification
 from worker.fleet.messaging import messages as wire
 from worker.fleet.monitor.decode import decode_events
+from worker.fleet.notifications import Gap, Notification
 
 MAX_RUNS = 10_000
 """Runs that are followed at a time; the oldest is dropped, as its end may have been missed."""

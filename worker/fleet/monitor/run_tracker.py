@@ -11,9 +11,9 @@ import msgspec
 
 from worker.core.events import StepComplete, StepStart
 from worker.core.status import STATUSES, Status
-from worker.fleet.client import Gap, Notification
 from worker.fleet.messaging import messages as wire
 from worker.fleet.monitor.decode import decode_events
+from worker.fleet.notifications import Gap, Notification
 
 WINDOW_S = 60
 # The end of a run may be missed, so the number of runs is bounded.

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.messages import OrderQuery
 from worker.fleet.monitor.run_tracker import RunTracker, TrackedRun
 
@@ -28,7 +29,7 @@ class Snapshot:
 
 
 async def take_snapshot(client: Client, tracker: RunTracker) -> Snapshot:
-    """Query the state of the fleet. Raises :class:`worker.fleet.client.NoAnswer`."""
+    """Query the state of the fleet. Raises :class:`worker.fleet.control_errors.NoAnswer`."""
     # In parallel: the screen is drawn each second, and each request is a round trip.
     summary, workers, alerts, orders = await asyncio.gather(
         client.summary(),

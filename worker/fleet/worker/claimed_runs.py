@@ -74,6 +74,11 @@ class ClaimedRuns:
     def drop(self, key: AttemptKey) -> None:
         self._runs.pop(key, None)
 
+    def holds(self, attempt: wire.Attempt) -> bool:
+        """Return whether the run is here under the lease that a response is about."""
+        run = self._runs.get(attempt_key(attempt))
+        return run is not None and wire.concerns(attempt, run.assigned.lease)
+
     def due(self, free: int, now: float, *, repeat: bool = False) -> list[wire.Lease]:
         """Return the leases whose start to request now, for up to ``free`` further slots.
 
@@ -93,8 +98,10 @@ class ClaimedRuns:
     def answer(self, starts: wire.Starts, now: float) -> list[wire.AssignedRun]:
         """Handle a response to requests, and return the runs to execute."""
         for attempt in starts.refused:
-            self.drop(attempt_key(attempt))
-        runs = [self._runs.pop(attempt_key(attempt), None) for attempt in starts.started]
+            if self.holds(attempt):
+                self.drop(attempt_key(attempt))
+        held = [attempt for attempt in starts.started if self.holds(attempt)]
+        runs = [self._runs.pop(attempt_key(attempt), None) for attempt in held]
         started = [run for run in runs if run is not None]
         for run in started:
             if run.requested_at is not None:

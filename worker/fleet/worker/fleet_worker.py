@@ -16,27 +16,37 @@ from dataclasses import dataclass, field
 from socket import gethostname as host_name
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from worker.core.events import AnyEvent, RunComplete
 from worker.core.outcome import StepError
+from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import (
     Arrival,
     BrokerRefusal,
     Bus,
+    Congestion,
     Connected,
     Disconnected,
     Message,
+    problem_of,
 )
 from worker.fleet.messaging.content import MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 from worker.fleet.messaging.instance_id import incarnation
+from worker.fleet.messaging.recorded_lines import ESCAPED_SIZE, attach
 from worker.fleet.messaging.topics import Topics
 from worker.fleet.worker.claimed_runs import ClaimedRuns, attempt_key
 from worker.fleet.worker.content_fetcher import RunContents
+from worker.fleet.worker.event_receiver import EventReceiver, RecordedLines
 from worker.fleet.worker.event_size import encode_within
 from worker.fleet.worker.name_claim import NameClaim
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import AttemptKey, Refusal, ReportSender
 from worker.sinks.log import LeveledLogger
+from worker.util import invariant_checks
+from worker.util.invariant_checks import Invariant
+from worker.util.liveness import Liveness
 from worker.util.machine_clock import monotonic_s, now_us, random_hex
 from worker.version import VERSION
 
@@ -59,7 +69,7 @@ class Executor(Protocol):
     """Executes one run and passes its events to ``receive``."""
 
     async def execute(
-        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: wire.AssignedRun, receive: EventReceiver, cancel: asyncio.Event
     ) -> None: ...
 
 
@@ -143,6 +153,7 @@ class FleetWorker:
         self._drain_s: float | None = None
         self._drain_deadline = math.inf
         self.connected = asyncio.Event()
+        self._liveness = Liveness()
         self._write_error = ""
         self.finished = 0
         self.set_aside = 0
@@ -157,6 +168,11 @@ class FleetWorker:
         return self._sender.unacknowledged(monotonic_s())
 
     @property
+    def dropped_messages(self) -> tuple[int, int]:
+        """The numbers of received and of published messages that were dropped."""
+        return self._bus.dropped
+
+    @property
     def running(self) -> int:
         return len(self._runs)
 
@@ -167,6 +183,11 @@ class FleetWorker:
             return "not connected to the broker"
         return self._refusal or self._name_claim.refused or self._outdated
 
+    @property
+    def stalled(self) -> str:
+        """Why the process has to be started again; empty while it works."""
+        return self._liveness.stalled
+
     async def run(self) -> None:
         """Execute runs until cancelled or drained."""
         self._recover_outboxes()
@@ -176,6 +197,7 @@ class FleetWorker:
                     while not self._drained():
                         for arrival in await self._bus.receive(TICK_S):
                             self._on_arrival(arrival)
+                        self._liveness.mark()
                         self._tick(monotonic_s())
                 finally:
                     await self._stop()
@@ -221,11 +243,12 @@ class FleetWorker:
         self._draining = True
         self._drain_s = timeout_s
         self._drain_deadline = math.inf if timeout_s is None else monotonic_s() + timeout_s
-        self._log.info("worker.draining", runs=len(self._runs))
         self._publish_presence(online=True)
         self._hand_back(self._claimed.hand_back(monotonic_s(), all=True))
         if self._claim is not None:
             self._send_claim(0)
+        # Last, as it can fail: a log is a file of a disk that may be full.
+        self._log.info("worker.draining", runs=len(self._runs))
 
     def _drained(self) -> bool:
         if not self._draining:
@@ -251,6 +274,12 @@ class FleetWorker:
             case Disconnected(reason):
                 self.connected.clear()
                 self._log.warning("broker.disconnected", error=reason)
+            case Congestion(dropped=0):
+                self._log.warning("broker.congested")
+            case Congestion(dropped=dropped):
+                self._log.warning("broker.relieved", dropped=dropped)
+                # All other messages are retransmitted until they have an answer.
+                self._publish_presence(online=True)
             case Message():
                 self._on_message(arrival)
 
@@ -325,22 +354,33 @@ class FleetWorker:
             if run := self._runs.get(attempt_key(attempt)):
                 run.cancel.set()
         for attempt in command.abandon:
-            self._claimed.drop(attempt_key(attempt))
-            self._contents.drop(attempt_key(attempt))
-            self._abandon(attempt_key(attempt))
+            self._abandon_attempt(attempt)
         for run_id in command.erase:
             self._erase(run_id)
+
+    def _abandon_attempt(self, attempt: wire.Attempt) -> None:
+        key = attempt_key(attempt)
+        # A late response to a message under an earlier lease of the same attempt.
+        if key in self._claimed and not self._claimed.holds(attempt):
+            return
+        if key in self._runs and not wire.concerns(attempt, self._runs[key].lease):
+            return
+        self._claimed.drop(key)
+        self._contents.drop(key)
+        self._abandon(key)
 
     def _erase(self, run_id: str) -> None:
         """Delete all that is here of a run: its outboxes, what was set aside, recordings."""
         for key in [key for key in self._runs if key[0] == run_id]:
             self._abandon(key)
         self._sender.drop_run(run_id)
-        try:
-            erased = self._outbox.erase(run_id) + self._erase_recordings(run_id)
-        except OSError as error:
-            self._log.warning("run.not_erased", run_id=run_id, error=str(error))
-            return
+        erased = 0
+        # Each by itself: where one fails, the other is erased nevertheless.
+        for erase in (self._outbox.erase, self._erase_recordings):
+            try:
+                erased += erase(run_id)
+            except (OSError, WorkerError) as error:
+                self._log.warning("run.not_erased", run_id=run_id, error=str(error)[:500])
         if erased:
             self._log.info("run.erased", run_id=run_id)
 
@@ -422,16 +462,26 @@ class FleetWorker:
         self._sender.max_bytes = limit_bytes - ENVELOPE_BYTES
 
     async def _execute(self, assigned: wire.AssignedRun, run: LeasedRun) -> None:
-        def receive(event: AnyEvent) -> None:
+        limit_bytes = assigned.payload_limit - ENVELOPE_BYTES
+
+        def receive(event: AnyEvent, recorded: RecordedLines | None = None) -> None:
             if run.wanted:
+                invariant_checks.require(Invariant.OUTBOX_WRITTEN, _problem_of(event, run))
                 run.next_seq = event.seq + 1
-                text = encode_within(event, assigned.payload_limit - ENVELOPE_BYTES)
-                run.outbox.add(text, last=isinstance(event, RunComplete))
+                last = isinstance(event, RunComplete)
+                text = encode_within(event, limit_bytes)
+                if recorded is not None:
+                    lines = recorded.take((limit_bytes - len(text)) // ESCAPED_SIZE, last=last)
+                    text = attach(text, lines) if lines else text
+                run.outbox.add(text, last=last)
                 self._report_write_error(run.outbox.write_error)
                 self._schedule_send()
 
+        # A line of a recording is sent whole, so it has to fit a message of this broker.
+        line_bytes = min(self._bus.max_message_bytes, assigned.payload_limit)
+        executed = replace(assigned, payload_limit=line_bytes)
         try:
-            await self._executor.execute(assigned, receive, run.cancel)
+            await self._executor.execute(executed, receive, run.cancel)
         except Exception as error:
             receive(_failure(run, error))
         finally:
@@ -458,6 +508,8 @@ class FleetWorker:
 
     def _tick(self, now: float) -> None:
         """Send what is due."""
+        for invariant, problem in invariant_checks.take_news():
+            self._log.critical("invariant.broken", invariant=invariant, error=problem[:500])
         if not self.connected.is_set():
             return
         if self._name_claim.birth_due(now):
@@ -567,7 +619,10 @@ class FleetWorker:
 
     def _publish(self, channel: str, payload: wire.Payload, *, bulk: bool = False) -> None:
         topic = self._topics.worker(self._name, channel)
-        self._bus.publish(Message(topic=topic, payload=wire.encode(payload), bulk=bulk))
+        message = Message(topic=topic, payload=wire.encode(payload), bulk=bulk)
+        problem = problem_of(message, self._bus.max_message_bytes)
+        invariant_checks.note(Invariant.MESSAGE_SENT, problem)
+        self._bus.publish(message)
 
     def _publish_presence(self, *, online: bool) -> None:
         presence = wire.Presence(
@@ -589,6 +644,16 @@ class FleetWorker:
 def _in_messages(leases: Sequence[wire.Lease]) -> list[list[wire.Lease]]:
     """Split leases into those of each message."""
     return [list(leases[at : at + MAX_LEASES]) for at in range(0, len(leases), MAX_LEASES)]
+
+
+def _problem_of(event: AnyEvent, run: LeasedRun) -> str:
+    """Return why an event must not enter the outbox of a run; an empty text for a sound one."""
+    # After a gap the control plane would accept nothing, and the run would be reported for ever.
+    if event.seq == run.next_seq and event.run_id == run.lease.run_id:
+        return ""
+    return (
+        f"event {event.seq} of run {event.run_id} instead of {run.next_seq} of {run.lease.run_id}"
+    )
 
 
 def _failure(run: LeasedRun, error: Exception) -> RunComplete:

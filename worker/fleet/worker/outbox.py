@@ -20,6 +20,8 @@ import msgspec
 
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
+from worker.util import invariant_checks
+from worker.util.invariant_checks import Invariant
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.util.private_files import make_private_folder, open_private
 from worker.util.whole_files import write_whole
@@ -115,6 +117,11 @@ class RunOutbox:
 
     def acknowledge(self, upto: int) -> None:
         """Remove the events up to a number."""
+        if upto >= self.next_seq:
+            invariant_checks.note(
+                Invariant.OUTBOX_ACKNOWLEDGED,
+                f"event {upto} of run {self.lease.run_id}, and the last is {self.next_seq - 1}",
+            )
         while self._events and self._first <= upto:
             self._events.popleft()
             self._first += 1

@@ -103,7 +103,9 @@ class ReportSender:
 
     def _report_in_chunks(self, outbox: RunOutbox, event: bytes) -> wire.RunReport | None:
         key = outbox.lease.run_id, outbox.lease.attempt
-        upload = self._uploads.setdefault(key, ContentUpload(event))
+        # Made once: it hashes the event, which can have megabytes.
+        if (upload := self._uploads.get(key)) is None:
+            upload = self._uploads[key] = ContentUpload(event)
         if not upload.complete:
             return None
         outbox.take(len(event))

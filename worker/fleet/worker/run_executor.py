@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from worker.adaptors.collections.open_host import open_host
 from worker.adaptors.collections.settings import Collections
 from worker.adaptors.http.allowlist import HostPattern, Reach
 from worker.adaptors.http.lazy_host import LazyHost
+from worker.adaptors.http.recording_host import RecordingHost
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
 from worker.fleet.messaging import messages as wire
+from worker.fleet.worker.event_receiver import EventReceiver
+from worker.fleet.worker.reported_recording import ReportedRecording
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 from worker.runner.reach import reach_of
@@ -46,9 +49,14 @@ class Allowance:
     collections: Collections | None = None
 
 
-class _CallbackSink:
-    def __init__(self, receive: Callable[[AnyEvent], None]) -> None:
-        self.receive = receive
+class _ReportingSink:
+    """Passes events to the worker, with what was recorded before each."""
+
+    def __init__(self, receive: EventReceiver, recording: ReportedRecording | None) -> None:
+        self._receive, self._recording = receive, recording
+
+    def receive(self, event: AnyEvent) -> None:
+        self._receive(event, self._recording)
 
     def close(self) -> None:
         """Do nothing: the events belong to the caller."""
@@ -80,25 +88,30 @@ class RunExecutor:
         self._cache: dict[str, _LoadedPlan] = {}
 
     async def execute(
-        self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
+        self, run: wire.AssignedRun, receive: EventReceiver, cancel: asyncio.Event
     ) -> None:
         """Execute a run and pass its events to ``receive``. Raises where it cannot begin."""
         async with self._loaded(run) as plan:
             input = _read_input(run)
             async with self._host(plan, input, run.options.start) as host:
                 options = self._options(plan.workflow, run.options)
-                recording = RunRecording(options, host)
+                id = run.lease.run_id
+                recording, reported = RunRecording(options, host), None
                 if self._start_recording is not None:
-                    id = run.lease.run_id
                     recording = self._start_recording(id, plan.workflow, options, input, host)
+                if run.options.record:
+                    reported = ReportedRecording(
+                        id, plan.workflow, options, input, run.payload_limit
+                    )
+                    recording = _reporting(recording, reported, host)
                 try:
                     await self._pool.run(
                         plan.workflow,
                         input,
                         recording.options,
-                        sinks=[_CallbackSink(receive), *recording.sinks],
+                        sinks=[_ReportingSink(receive, reported), *recording.sinks],
                         cancel=cancel,
-                        run_id=run.lease.run_id,
+                        run_id=id,
                         host=recording.host,
                     )
                 finally:
@@ -175,6 +188,15 @@ class RunExecutor:
         """Close the hosts of all plans."""
         for plan in self._cache.values():
             await plan.host.close()
+
+
+def _reporting(
+    recording: RunRecording, reported: ReportedRecording, host: LazyHost | CollectionsSender
+) -> RunRecording:
+    """Return the parts of a run whose requests are reported too."""
+    if isinstance(recording.host, RecordingHost):
+        return replace(recording, host=recording.host.with_writer(reported.exchange))
+    return replace(recording, options=reported.options, host=RecordingHost(host, reported.exchange))
 
 
 def _read_input(run: wire.AssignedRun) -> Any:

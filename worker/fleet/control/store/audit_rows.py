@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import Connection, select
 
 from worker.audit.order_laws import AuditedOrder, AuditedRun
 from worker.core.events import AnyEvent, decode_leniently
 from worker.core.status import Status
-from worker.errors import UsageError
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.store import StoreError
+from worker.fleet.control.store.reading import reading
 
 BATCH_ORDERS = 100
 """Orders whose events are in memory at a time."""
@@ -31,45 +26,8 @@ def read_orders(url: str) -> Iterator[AuditedOrder]:
     Raises :class:`UsageError` for a URL of no database, and :class:`StoreError` where it cannot be
     read.
     """
-    engine = _read_only(url)
-    try:
-        with engine.connect() as connection, connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(
-                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-                )
-            yield from _orders(connection)
-    except DBAPIError as error:
-        raise StoreError(f"{engine.url!s} cannot be read: {error.orig}") from error
-    finally:
-        engine.dispose()
-
-
-def _read_only(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            return _sqlite(parsed.database)
-        if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed.set(drivername="postgresql+psycopg"))
-    except ArgumentError as error:
-        raise UsageError(f"'{url}' is not a database URL") from error
-    except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise UsageError(
-            f"{error}: PostgreSQL needs an extra, pip install 'workflow-worker[postgresql]'"
-        ) from error
-    raise UsageError(
-        f"'{parsed!s}' is no database of a control plane (expected sqlite:///orders.db or "
-        "postgresql://user@host/name)"
-    )
-
-
-def _sqlite(file: str) -> Engine:
-    if not Path(file).is_file():
-        raise UsageError(f"there is no database {file}")
-    # Not the URL of the control plane: that would create the file, and take the writer's lock.
-    place = f"file:{quote(file)}?mode=ro"
-    return create_engine("sqlite://", creator=lambda: sqlite3.connect(place, uri=True))
+    with reading(url) as connection:
+        yield from _orders(connection)
 
 
 def _orders(connection: Connection) -> Iterator[AuditedOrder]:

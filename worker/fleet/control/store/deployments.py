@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Select, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, exists, select, update
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from worker.fleet.control.store import tables
+from worker.fleet.control.store.prepared import IsIn, Prepared
 from worker.fleet.messaging.trigger_messages import Trigger, WebhookTrigger
 
 _VERSIONS, _DEPLOYMENTS, _TRIGGERS = (
@@ -84,6 +86,33 @@ def kind_of(trigger: Trigger) -> str:
 # --- versions and deployments ---------------------------------------------------------------------
 
 
+_PRESENT = Prepared(
+    select(_DEPLOYMENTS.c.version)
+    .where(
+        _DEPLOYMENTS.c.project == bindparam("project"), _DEPLOYMENTS.c.name == bindparam("workflow")
+    )
+    .order_by(_DEPLOYMENTS.c.number.desc())
+    .limit(1)
+)
+_LIVE = Prepared(select(_TRIGGERS.c.id).where(_TRIGGERS.c.live, IsIn(_TRIGGERS.c.id, "ids")))
+_COUNT_FIRED = Prepared(
+    update(_TRIGGERS)
+    .where(_TRIGGERS.c.id == bindparam("key"))
+    .values(fired=_TRIGGERS.c.fired + bindparam("count"), last_fired=bindparam("now"))
+)
+
+
+def present_version(connection: Connection, project: str, name: str) -> str | None:
+    """Read the id of the version that holds, if the workflow was deployed."""
+    version: str | None = _PRESENT.value(connection, {"project": project, "workflow": name})
+    return version
+
+
+def live_ids(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Select the triggers that are live."""
+    return set(_LIVE.column(connection, {"ids": sorted(ids)}))
+
+
 def present_deployment(connection: Connection, project: str, name: str) -> DeploymentRow | None:
     """Read the deployment that holds, if the workflow was deployed."""
     columns = _DEPLOYMENTS.c
@@ -120,9 +149,12 @@ def present_deployments(connection: Connection, project: str | None) -> list[Dep
     return list({(row.project, row.name): row for row in rows}.values())
 
 
-def deployed_names(connection: Connection) -> set[str]:
-    """List the names of the workflows of all projects."""
-    return set(connection.execute(select(_DEPLOYMENTS.c.name).distinct()).scalars())
+def deployed_names(connection: Connection, projects: Collection[str] | None = None) -> set[str]:
+    """List the names of the workflows of some projects, or of all."""
+    names = select(_DEPLOYMENTS.c.name).distinct()
+    if projects is not None:
+        names = names.where(_DEPLOYMENTS.c.project.in_(projects))
+    return set(connection.execute(names).scalars())
 
 
 def version(connection: Connection, project: str, name: str, version: str) -> VersionRow | None:
@@ -182,9 +214,26 @@ def past_topics(connection: Connection) -> set[str]:
     return set(connection.execute(past).scalars())
 
 
-_DUE = (
+def is_paused(triggers: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool]:
+    """Build the condition that the workflow of a trigger, or its project, is paused."""
+    pauses = tables.PAUSES.c
+    return exists().where(
+        (pauses.project == triggers.project) | (pauses.project == tables.ALL_PROJECTS),
+        (pauses.workflow == triggers.workflow) | (pauses.workflow == tables.WHOLE_PROJECT),
+    )
+
+
+_TRIGGER_COLUMNS = tuple(column.name for column in _TRIGGERS.c)
+HAS_DUE_TICK = (
+    _TRIGGERS.c.live,
+    _TRIGGERS.c.kind == "cron",
+    _TRIGGERS.c.next_tick <= bindparam("now"),
+    # Theirs stay due, and must not take the places of all others.
+    ~is_paused(_TRIGGERS.c),
+)
+_DUE = Prepared(
     select(_TRIGGERS)
-    .where(_TRIGGERS.c.live, _TRIGGERS.c.kind == "cron", _TRIGGERS.c.next_tick <= bindparam("now"))
+    .where(*HAS_DUE_TICK)
     .order_by(_TRIGGERS.c.next_tick)
     .limit(bindparam("most"))
     # A trigger that another control plane fires right now is not waited for.
@@ -193,8 +242,9 @@ _DUE = (
 
 
 def due_cron_triggers(connection: Connection, now_us: int, most: int) -> list[LiveTrigger]:
-    """Lock and list cron triggers with a tick that is due."""
-    return _read(connection, _DUE, {"now": now_us, "most": most})
+    """Lock and list cron triggers with a tick that is due, without those that are paused."""
+    rows = _DUE.rows(connection, {"now": now_us, "most": most})
+    return [_trigger(dict(zip(_TRIGGER_COLUMNS, row, strict=True))) for row in rows]
 
 
 def locked_triggers(connection: Connection, ids: Iterable[str]) -> list[LiveTrigger]:
@@ -204,13 +254,11 @@ def locked_triggers(connection: Connection, ids: Iterable[str]) -> list[LiveTrig
     return _read(connection, chosen.with_for_update(skip_locked=True))
 
 
-def _read(
-    connection: Connection, statement: Select[Any], values: Mapping[str, Any] | None = None
-) -> list[LiveTrigger]:
-    return [_trigger(row) for row in connection.execute(statement, values).mappings()]
+def _read(connection: Connection, statement: Select[Any]) -> list[LiveTrigger]:
+    return [_trigger(row) for row in connection.execute(statement).mappings()]
 
 
-def _trigger(row: RowMapping) -> LiveTrigger:
+def _trigger(row: Mapping[Any, Any]) -> LiveTrigger:
     fields = {name: row[name] for name in LiveTrigger.__dataclass_fields__}
     return LiveTrigger(**{**fields, "definition": _decode_trigger(row["definition"])})
 
@@ -245,9 +293,4 @@ def set_next_tick(connection: Connection, id: str, next_us: int | None) -> None:
 
 
 def count_fired(connection: Connection, id: str, count: int, now_us: int) -> None:
-    columns = _TRIGGERS.c
-    connection.execute(
-        update(_TRIGGERS)
-        .where(columns.id == id)
-        .values(fired=columns.fired + count, last_fired=now_us)
-    )
+    _COUNT_FIRED.change(connection, {"key": id, "count": count, "now": now_us})

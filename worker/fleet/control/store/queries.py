@@ -28,16 +28,27 @@ def matching_orders(query: OrderQuery) -> Select[Any]:
     return _matching(tables.ORDERS, query, searched=("id", "workflow", "tags"))
 
 
+def matching_runs(query: OrderQuery) -> Select[Any]:
+    """Select the runs that match a query, all of them and in no order."""
+    return _matching(tables.RUNS, query, searched=("id", "order_id", "workflow"))
+
+
+def count(connection: Connection, matching: Select[Any]) -> int:
+    """Count the rows that match."""
+    counted = select(func.count()).select_from(matching.subquery())
+    return int(connection.execute(counted).scalar_one())
+
+
 def orders(connection: Connection, query: OrderQuery) -> list[WorkOrder]:
     """List the orders that match a query, newest first."""
     matching = _newest(tables.ORDERS, query, searched=("id", "workflow", "tags"))
-    return [order_of(row) for row in connection.execute(matching).mappings()]
+    return [order_of(tuple(row)) for row in connection.execute(matching)]
 
 
 def runs(connection: Connection, query: RunQuery) -> list[RunRecord]:
     """List the runs that match a query, newest first."""
     matching = _newest(tables.RUNS, query, searched=("id", "order_id", "workflow"))
-    return [run_of(row) for row in connection.execute(matching).mappings()]
+    return [run_of(tuple(row)) for row in connection.execute(matching)]
 
 
 def _newest(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Select[Any]:
@@ -75,7 +86,7 @@ def _matching(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Se
 
 def runs_of(connection: Connection, order_id: str) -> list[RunRecord]:
     of_order = select(tables.RUNS).where(_RUNS.order_id == order_id).order_by(_RUNS.number)
-    return [run_of(row) for row in connection.execute(of_order).mappings()]
+    return [run_of(tuple(row)) for row in connection.execute(of_order)]
 
 
 def events_of(connection: Connection, run: RunRecord, query: EventQuery) -> list[msgspec.Raw]:

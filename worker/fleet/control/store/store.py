@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -13,8 +14,10 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from worker.errors import UsageError, WorkerError
+from worker.fleet.control.store.prepared import Prepared
 from worker.fleet.control.store.transaction import Transaction
 from worker.util.machine_clock import now_us
+from worker.util.masking import hide_url_secrets
 from worker.util.private_files import make_private_folder
 
 T = TypeVar("T")
@@ -22,6 +25,8 @@ MAX_ATTEMPTS = 5
 # SQLSTATE of conflicts between control planes: a foreign key (a plan that was just deleted), a
 # unique key, a serialization failure, a deadlock. All succeed when the transaction is repeated.
 _CONFLICTS = ("23503", "23505", "40001", "40P01")
+# Those that only other transactions bring about: a defect of this code is never one of them.
+_COLLISIONS = ("40001", "40P01")
 # The key of the lock that keeps two control planes from creating the same tables.
 _MIGRATION_LOCK = 7_205_759_403
 # The key of the lock of the control plane that works with the database.
@@ -33,6 +38,12 @@ _PLANE_LOCK = 7_205_759_404
 _AWAY = ("08", "53", "57", "58", "55P03")
 _AWAY_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN",
                 "SQLITE_READONLY")  # fmt: skip
+MAX_FREED_PAGES = 2_000
+"""How many pages of 4 kB go back at once: more would make others wait."""
+_AUTO_VACUUM_OFF = 0
+# What no waiting mends. A connection that is refused has no SQLSTATE.
+_WRONG_URL = ("authentication failed", "does not exist", "pg_hba.conf", "could not translate host",
+              "failed to resolve host")  # fmt: skip
 # Short, as a process that ends waits for it; whoever wants to wait longer repeats the transaction.
 SQLITE_BUSY_TIMEOUT_S = 5.0
 START_ATTEMPTS = 12
@@ -46,6 +57,7 @@ _POSTGRESQL = {
 }
 
 
+_BEGIN = Prepared(text("BEGIN IMMEDIATE"))
 _CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 
 
@@ -66,14 +78,19 @@ class Store:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self.dialect = self._engine.dialect.name
+        url_text = str(self._engine.url)
+        # A file has no password, and a folder of its path may look like a token.
+        self._name = url_text if self.dialect == "sqlite" else hide_url_secrets(url_text)
         self._reserved: IO[str] | Connection | None = None
         self._locks: dict[int, Connection] = {}
+        self._idle: list[Connection] = []
 
     def reserve(self, *, shared: bool) -> None:
         """Keep other control planes out until the store is closed, unless all are ``shared``.
 
         Raises :class:`UsageError` where that is not possible.
         """
+        self._release()
         if self.dialect == "postgresql":
             self._reserve_postgresql(shared=shared)
         elif shared:
@@ -87,6 +104,16 @@ class Store:
                 self._reserved.close()
                 raise UsageError(f"{file} is in use by another control plane") from error
 
+    def _release(self) -> None:
+        """Release the reservation at once: it would refuse the next one."""
+        reserved, self._reserved = self._reserved, None
+        if isinstance(reserved, Connection):
+            # Not by closing it: in the pool, or until the server notices, it keeps its lock.
+            with contextlib.suppress(DBAPIError):
+                reserved.execute(text("SELECT pg_advisory_unlock_all()"))
+        if reserved is not None:
+            reserved.close()
+
     def _reserve_postgresql(self, *, shared: bool) -> None:
         # A lock of the session: it goes with the process, whatever becomes of it.
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -94,8 +121,7 @@ class Store:
         if not connection.execute(text(f"SELECT {lock}(:key)"), {"key": _PLANE_LOCK}).scalar():
             connection.close()
             raise UsageError(
-                f"{self._engine.url!s} is in use by another control plane: "
-                "start all of them with --shared"
+                f"{self._name} is in use by another control plane: start all of them with --shared"
             )
         self._reserved = connection
 
@@ -141,31 +167,107 @@ class Store:
                     return command.upgrade(config, "head")
             except CommandError as error:
                 raise StoreError(
-                    f"{self._engine.url!s}: its tables were made by a newer version: {error}"
+                    f"{self._name}: its tables were made by a newer version: {error}"
                 ) from error
             except DBAPIError as error:
                 attempts -= 1
                 # A backup may hold the file for a minute.
                 if attempts and _sqlite_error(error).startswith("SQLITE_BUSY"):
                     continue
-                raise StoreError(f"{self._engine.url!s} cannot be opened: {error.orig}") from error
+                kind = StoreUnavailable if _may_come_back(error) else StoreError
+                raise kind(f"{self._name} cannot be opened: {error.orig}") from error
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Begin a transaction; its changes are written and committed when the ``with`` ends.
+    def open(self, *, shared: bool) -> None:
+        """Migrate the tables, and reserve the database.
+
+        Raises :class:`StoreUnavailable` where a repetition may succeed.
+        """
+        self.migrate()
+        with _unavailable():
+            self.reserve(shared=shared)
+
+    def give_pages_back(self) -> None:
+        """Return up to ``MAX_FREED_PAGES`` free pages of a SQLite file to the disk.
+
+        Raises :class:`StoreUnavailable` where the file is locked, or the disk is full.
+        """
+        if self.dialect == "sqlite":
+            with _unavailable(), _driver_errors(), self._engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                assert driver is not None
+                # It commits what is open, and runs a statement to its end: a page a step.
+                driver.executescript(f"PRAGMA incremental_vacuum({MAX_FREED_PAGES})")
+
+    def compact(self) -> None:
+        """Rewrite a SQLite file that an older version made, so that it gives free pages back.
+
+        Raises :class:`StoreUnavailable` where the file is locked, or the disk is full.
+        """
+        if self.dialect != "sqlite":
+            return
+        with _driver_errors(), contextlib.closing(self._engine.raw_connection()) as raw:
+            cursor = raw.cursor()
+            if cursor.execute("PRAGMA auto_vacuum").fetchone()[0] == _AUTO_VACUUM_OFF:
+                cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                cursor.execute("VACUUM")
+
+    def execute(self, work: Callable[[Transaction], T]) -> T:
+        """Do work in a transaction, and repeat both where another control plane's conflicts.
 
         Raises :class:`StoreUnavailable`; then nobody knows whether it was committed.
         """
-        with _unavailable(), self._engine.begin() as connection:
+        for _ in range(MAX_ATTEMPTS - 1):
+            try:
+                return self._attempt(work)
+            except DBAPIError as error:
+                if _state(error) not in _CONFLICTS:
+                    raise
+        try:
+            return self._attempt(work)
+        except DBAPIError as error:
+            # The others need time: at once it would collide for ever.
+            if _state(error) in _COLLISIONS:
+                raise StoreUnavailable(f"the database is contended: {error.orig}") from error
+            raise
+
+    def _attempt(self, work: Callable[[Transaction], T]) -> T:
+        with self.transaction() as transaction:
+            return work(transaction)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Begin one attempt of a transaction; it is written and committed when the ``with`` ends.
+
+        For :meth:`execute`, and for tests: a conflict is not repeated.
+        """
+        with _unavailable(), self._connection() as connection, connection.begin():
             transaction = Transaction(connection)
             yield transaction
             transaction.flush()
 
     @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """Lend a connection, which is not in a transaction."""
+        connection = self._idle.pop() if self._idle else self._engine.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        # The pool takes as long as a short transaction. Over a network it has to check that the
+        # connection is alive, which a file always is.
+        if self.dialect == "sqlite":
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection for queries; nothing is committed."""
-        with _unavailable(), self._engine.connect() as connection:
+        with _unavailable(), self._connection() as connection:
             yield connection
+            if connection.in_transaction():
+                connection.rollback()
 
     def now_us(self) -> int:
         """Return the time in microseconds since the epoch: PostgreSQL's own, or the machine's."""
@@ -175,10 +277,10 @@ class Store:
             return int(connection.execute(_CLOCK).scalar_one())
 
     def close(self) -> None:
-        for connection in self._locks.values():
+        for connection in (*self._locks.values(), *self._idle):
             connection.close()
-        if self._reserved is not None:
-            self._reserved.close()
+        self._idle.clear()
+        self._release()
         self._engine.dispose()
 
 
@@ -192,9 +294,18 @@ def _unavailable() -> Iterator[None]:
         raise StoreUnavailable(f"the database is not available: {error.orig}") from error
 
 
+@contextlib.contextmanager
+def _driver_errors() -> Iterator[None]:
+    """Convert the errors of statements that SQLite's driver executes without SQLAlchemy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"the database is not available: {error}") from error
+
+
 def _is_away(error: DBAPIError) -> bool:
     # psycopg has no code for a connection that cannot be made or that breaks.
-    state = getattr(error.orig, "sqlstate", None) or ""
+    state = _state(error)
     broken = error.connection_invalidated or type(error.orig).__name__ == "OperationalError"
     return (
         state.startswith(_AWAY)
@@ -203,28 +314,29 @@ def _is_away(error: DBAPIError) -> bool:
     )
 
 
+def _may_come_back(error: DBAPIError) -> bool:
+    """Return True for a PostgreSQL that stops or starts at present, and not for a wrong URL."""
+    if _sqlite_error(error) or not _is_away(error):
+        return False
+    return not any(reason in str(error.orig) for reason in _WRONG_URL)
+
+
+def _state(error: DBAPIError) -> str:
+    """Return PostgreSQL's SQLSTATE of an error; empty where it has none."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
 def _sqlite_error(error: DBAPIError) -> str:
     """Return SQLite's name of an error, such as ``SQLITE_BUSY``; empty for other databases."""
     return getattr(error.orig, "sqlite_errorname", "")
 
 
-def retry_on_conflict(run_transaction: Callable[[], T]) -> T:
-    """Run a transaction, and repeat it where it conflicts with another control plane's."""
-    for _ in range(MAX_ATTEMPTS - 1):
-        try:
-            return run_transaction()
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in _CONFLICTS:
-                raise
-    return run_transaction()
-
-
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise UsageError(
-            f"'{url}' is not a database URL (expected sqlite:///orders.db or "
+            f"'{hide_url_secrets(url)}' is not a database URL (expected sqlite:///orders.db or "
             "postgresql://user@host/name)"
         ) from error
     if parsed.drivername == "postgresql":
@@ -269,6 +381,10 @@ def _sqlite(url: Any) -> Engine:
     def _open(connection: Any, _: Any) -> None:
         # Else the driver begins transactions by itself, and not with BEGIN IMMEDIATE.
         connection.isolation_level = None
+        # Holds for a file without tables; --migrate applies it to an older one. Elsewhere it would
+        # be a write with each connection.
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == _AUTO_VACUUM_OFF:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536"):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -276,6 +392,6 @@ def _sqlite(url: Any) -> Engine:
     def _begin(connection: Connection) -> None:
         # SQLite has one writer at a time. Waiting for it at the beginning cannot deadlock; an
         # upgrade from reading to writing can.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _BEGIN.change(connection)
 
     return engine

@@ -104,7 +104,7 @@ RUNS = Table(
     # In the order of a queue, with the workflow, as runs over its limit are passed over.
     Index("runs_waiting", "phase", "project", "priority", "age", "workflow"),
     Index("runs_project", "project", "created"),
-    Index("runs_start_by", "start_by"),
+    Index("runs_late", "phase", "start_by"),
     Index("runs_assigned", "assigned", "project"),
 )
 
@@ -201,6 +201,8 @@ ALERTS = Table(
 
 # The workflows whose runs are not leased for now. The project ``*`` is all of them, and an empty
 # workflow all of a project.
+ALL_PROJECTS = "*"
+WHOLE_PROJECT = ""
 PAUSES = Table(
     "pauses",
     METADATA,

@@ -6,14 +6,12 @@ collected and written together at the end.
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, delete, func, select, update
 
 from worker.fleet.control.entities import (
     ProjectRecord,
@@ -22,131 +20,18 @@ from worker.fleet.control.entities import (
     WorkOrder,
 )
 from worker.fleet.control.queue import ProjectQueue, rank
+from worker.fleet.control.store import statements as sql
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.rows import order_of, order_row, run_of, run_row, with_key
-
-# All transactions lock rows in the order of their ids, which avoids most deadlocks.
-_ORDERS = (
-    select(tables.ORDERS)
-    .where(tables.ORDERS.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(tables.ORDERS.c.id)
-    .with_for_update()
+from worker.fleet.control.store.rows import (
+    WORKER_COLUMNS,
+    changed_values,
+    check_order,
+    check_run,
+    order_of,
+    order_row,
+    run_of,
+    run_row,
 )
-_RUNS = (
-    select(tables.RUNS)
-    .where(tables.RUNS.c.id.in_(bindparam("ids", expanding=True)))
-    .order_by(tables.RUNS.c.id)
-    .with_for_update()
-)
-_SET_ORDER = update(tables.ORDERS).where(tables.ORDERS.c.id == bindparam("key"))
-# A second line of defence: a final run never changes, even if the lifecycle has a defect.
-_SET_RUN = update(tables.RUNS).where(
-    tables.RUNS.c.id == bindparam("key"), tables.RUNS.c.phase != RunPhase.FINAL.value
-)
-_QUEUES = (
-    select(tables.QUEUES.c.project, tables.QUEUES.c.priority, tables.QUEUES.c.since)
-    .order_by(tables.QUEUES.c.rank, tables.QUEUES.c.since, tables.QUEUES.c.project)
-    .limit(bindparam("most"))
-    .offset(bindparam("offset"))
-)
-_QUEUE = (tables.QUEUES.c.project == bindparam("p")) & (tables.QUEUES.c.priority == bindparam("q"))
-# Whoever adds a run holds its queue until the commit, so that nobody drops it as empty meanwhile.
-_HOLD_QUEUE = select(tables.QUEUES.c.priority).where(_QUEUE).with_for_update(read=True)
-_LOCK_QUEUE = select(tables.QUEUES.c.priority).where(_QUEUE).with_for_update(skip_locked=True)
-_SERVED = update(tables.QUEUES).where(_QUEUE).values(since=bindparam("now"), rank=bindparam("r"))
-_IN_QUEUE = (
-    (tables.RUNS.c.phase == RunPhase.AVAILABLE.value)
-    & (tables.RUNS.c.project == bindparam("p"))
-    & (tables.RUNS.c.priority == bindparam("q"))
-)
-_DROP_QUEUE = delete(tables.QUEUES).where(
-    _QUEUE, ~select(tables.RUNS.c.id).where(_IN_QUEUE).exists()
-)
-_WAITING = (
-    select(tables.RUNS.c.id, tables.RUNS.c.workflow, tables.RUNS.c.needs)
-    .where(
-        _IN_QUEUE,
-        tables.RUNS.c.needs.not_in(bindparam("unmet", expanding=True)),
-        tables.RUNS.c.workflow.not_in(bindparam("full", expanding=True)),
-        tables.RUNS.c.id.not_in(bindparam("reserved", expanding=True)),
-    )
-    .order_by(tables.RUNS.c.age)
-    .limit(bindparam("count"))
-    # Runs that another control plane is leasing or cancelling are not waited for.
-    .with_for_update(skip_locked=True)
-)
-_CLAIMED = select(tables.RUNS.c.id).where(tables.RUNS.c.claim_id == bindparam("claim"))
-# PostgreSQL alone: SQLite has one control plane.
-_LOCK_CLAIMS = text(
-    "SELECT claim FROM unnest(CAST(:ids AS text[])) AS claim"
-    " WHERE pg_try_advisory_xact_lock(hashtextextended(claim, 0))"
-)
-_LEASES = (tables.RUNS.c.phase == RunPhase.CLAIMED.value) | (
-    tables.RUNS.c.phase == RunPhase.STARTED.value
-)
-# The limit keeps a tick short when many leases expire together; the next tick does the rest.
-_EXPIRED = (
-    select(tables.RUNS.c.id)
-    .where(_LEASES, tables.RUNS.c.expires <= bindparam("now_us"))
-    .order_by(tables.RUNS.c.expires)
-    .limit(500)
-)
-_OF_WORKER = select(tables.RUNS.c.id).where(_LEASES, tables.RUNS.c.worker == bindparam("worker"))
-_META = select(tables.META.c.value).where(tables.META.c.key == bindparam("name"))
-_CHANGED = select(tables.RUNS.c.id).where(tables.RUNS.c.changed >= bindparam("time"))
-_UNNOTIFIED = select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered).where(
-    tables.ALERTS.c.notified.is_(None)
-)
-_WORKER = select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker"))
-_OFFERS = select(tables.WORKERS.c.name, tables.WORKERS.c.offers).where(
-    tables.WORKERS.c.online | (tables.WORKERS.c.since > bindparam("time"))
-)
-_DATACLIP = select(tables.DATACLIPS.c.text).where(
-    tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
-)
-_DATACLIP_HEAD = select(func.substr(tables.DATACLIPS.c.text, 1, bindparam("characters"))).where(
-    tables.DATACLIPS.c.owner == bindparam("owner"), tables.DATACLIPS.c.id == bindparam("dataclip")
-)
-_OF_CONTENT = (tables.CHUNKS.c.owner == bindparam("o")) & (tables.CHUNKS.c.hash == bindparam("h"))
-_CHUNKS = select(tables.CHUNKS.c.place, tables.CHUNKS.c.data).where(_OF_CONTENT)
-_STORED_CHUNKS = select(
-    func.coalesce(func.sum(func.length(tables.CHUNKS.c.data)), 0).label("stored"),
-    func.max(tables.CHUNKS.c.size).filter(tables.CHUNKS.c.place == 0).label("size"),
-).where(_OF_CONTENT)
-# Each unfinished content once: its first chunk names the size of the whole.
-_UPLOADED_BYTES = select(func.coalesce(func.sum(tables.CHUNKS.c.size), 0)).where(
-    tables.CHUNKS.c.place == 0
-)
-_AGE_CHUNKS = update(tables.CHUNKS).where(_OF_CONTENT).values(received=bindparam("time"))
-_FORGET_CHUNKS = delete(tables.CHUNKS).where(tables.CHUNKS.c.received < bindparam("before"))
-_PLAN = select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan"))
-_PROJECT = (
-    select(tables.PROJECTS.c.name)
-    .where(tables.PROJECTS.c.name == bindparam("name"))
-    .with_for_update()
-)
-_ACCEPTED = (
-    select(tables.RUNS.c.id)
-    .where(tables.RUNS.c.project == bindparam("name"), tables.RUNS.c.created > bindparam("since"))
-    .limit(bindparam("most"))
-)
-_COUNT_ACCEPTED = select(func.count()).select_from(_ACCEPTED.subquery())
-_UNFINISHED = (
-    select(tables.RUNS.c.id)
-    .where(
-        tables.RUNS.c.phase.in_([phase.value for phase in RunPhase if phase is not RunPhase.FINAL]),
-        tables.RUNS.c.project == bindparam("name"),
-    )
-    .limit(bindparam("most"))
-)
-_COUNT_UNFINISHED = select(func.count()).select_from(_UNFINISHED.subquery())
-_LEASED = select(tables.RUNS.c.project, func.count()).where(_LEASES).group_by(tables.RUNS.c.project)
-_LEASED_WORKFLOWS = (
-    select(tables.RUNS.c.workflow, func.count())
-    .where(_LEASES, tables.RUNS.c.project == bindparam("name"))
-    .group_by(tables.RUNS.c.workflow)
-)
-
 
 STATES_PAGE = 500
 T = TypeVar("T")
@@ -189,6 +74,10 @@ class WorkerRow:
     host: str = ""
 
 
+# An older version has one checkpoint for all, which has no id.
+_CHECKPOINT = "sure"
+
+
 class _IdentityMap(Generic[T]):
     """The records of one table: as they were read, and with their changes."""
 
@@ -211,11 +100,12 @@ class _IdentityMap(Generic[T]):
         return [record for id, record in self.current.items() if id not in self._stored]
 
     @property
-    def changed(self) -> list[T]:
+    def changed(self) -> list[tuple[T, T]]:
+        """The records that are stored otherwise, each with the stored one before it."""
         return [
-            record
-            for id, record in self.current.items()
-            if self._stored.get(id, record) is not record
+            (stored, self.current[id])
+            for id, stored in self._stored.items()
+            if stored is not self.current[id]
         ]
 
     def mark_stored(self) -> None:
@@ -227,9 +117,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._insert = (
-            postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        )
+        self._dialect = connection.dialect.name
         self._orders = _IdentityMap[WorkOrder]()
         self._runs = _IdentityMap[RunRecord]()
         self._plans: dict[str, str] = {}
@@ -257,14 +145,16 @@ class Transaction:
     def load_orders(self, ids: Iterable[str]) -> None:
         """Read and lock the orders that were not read yet, in one query."""
         if unread := self._orders.start_loading(ids):
-            for row in self.connection.execute(_ORDERS, {"ids": unread}).mappings():
-                self._orders.loaded(row["id"], order_of(row))
+            for row in sql.ORDERS.rows(self.connection, {"ids": unread}):
+                order = order_of(row)
+                self._orders.loaded(order.id, order)
 
     def load_runs(self, ids: Iterable[str]) -> None:
         """Read and lock the runs that were not read yet, in one query."""
         if unread := self._runs.start_loading(ids):
-            for row in self.connection.execute(_RUNS, {"ids": unread}).mappings():
-                self._runs.loaded(row["id"], run_of(row))
+            for row in sql.RUNS.rows(self.connection, {"ids": unread}):
+                run = run_of(row)
+                self._runs.loaded(run.id, run)
 
     def known_runs(self) -> list[RunRecord]:
         """List the runs that were read or added so far."""
@@ -289,15 +179,17 @@ class Transaction:
 
     def queues(self, most: int, offset: int = 0) -> list[ProjectQueue]:
         """List the queues in their order, some of them perhaps empty by now."""
-        rows = self.connection.execute(_QUEUES, {"most": most, "offset": offset})
-        return [ProjectQueue(**row._mapping) for row in rows]
+        rows = sql.QUEUES.rows(self.connection, {"most": most, "offset": offset})
+        return [
+            ProjectQueue(project=project, priority=priority, since=since)
+            for project, priority, since in rows
+        ]
 
     def leases_by_project(self) -> Counter[str]:
-        return Counter({name: int(count) for name, count in self.connection.execute(_LEASED)})
+        return Counter(dict(sql.LEASED.rows(self.connection)))
 
     def leases_by_workflow(self, project: str) -> Counter[str]:
-        rows = self.connection.execute(_LEASED_WORKFLOWS, {"name": project})
-        return Counter({name: int(count) for name, count in rows})
+        return Counter(dict(sql.LEASED_WORKFLOWS.rows(self.connection, {"name": project})))
 
     def count_assigned(
         self, since: int, *, project: str = "", workflow: str = "", need: str = ""
@@ -321,11 +213,12 @@ class Transaction:
         Without those of the workflows in ``full``, and those with needs in ``unmet``.
         """
         values = {**_key(queue.project, queue.priority), "count": count}
-        rows = self.connection.execute(
-            _WAITING,
-            {**values, "full": list(full), "unmet": list(unmet), "reserved": self._reserved},
-        )
-        return [WaitingRun(run_id=row.id, workflow=row.workflow, needs=row.needs) for row in rows]
+        lists = {"full": list(full), "unmet": list(unmet), "reserved": self._reserved}
+        rows = sql.WAITING.rows(self.connection, {**values, **lists})
+        return [
+            WaitingRun(run_id=run_id, workflow=workflow, needs=needs)
+            for run_id, workflow, needs in rows
+        ]
 
     def reserve(self, run_id: str) -> None:
         """Leave a run out of :meth:`waiting_runs` until its change is written."""
@@ -335,42 +228,50 @@ class Transaction:
         """Delete a queue without runs, unless another transaction holds it."""
         key = _key(queue.project, queue.priority)
         # In two statements: the second sees what was committed before the lock.
-        if self.connection.execute(_LOCK_QUEUE, key).first() is not None:
-            self.connection.execute(_DROP_QUEUE, key)
+        if self._locks_queue(key):
+            sql.DROP_QUEUE.change(self.connection, key)
 
     def mark_served(self, queues: Iterable[ProjectQueue], now_us: int) -> None:
         """Let queues age anew, except those that another transaction holds."""
         for queue in sorted(queues):
             key = _key(queue.project, queue.priority)
-            if self.connection.execute(_LOCK_QUEUE, key).first() is not None:
+            if self._locks_queue(key):
                 place = {"now": now_us, "r": rank(queue.priority, now_us)}
-                self.connection.execute(_SERVED, {**key, **place})
+                sql.SERVED.change(self.connection, {**key, **place})
+
+    def _locks_queue(self, key: dict[str, Any]) -> bool:
+        # SQLite has one transaction at a time, so no other one holds the queue.
+        return self._dialect == "sqlite" or sql.LOCK_QUEUE.value(self.connection, key) is not None
 
     def runs_of_claim(self, claim_id: str) -> list[RunRecord]:
         """Load the runs that were assigned to a claim."""
-        return self._load(self.connection.execute(_CLAIMED, {"claim": claim_id}).scalars())
+        return self._load(sql.CLAIMED.column(self.connection, {"claim": claim_id}))
 
     def lock_claims(self, claim_ids: Iterable[str]) -> list[str]:
         """Lock claims until the transaction ends; return those that no other transaction holds."""
-        return list(self.connection.execute(_LOCK_CLAIMS, {"ids": sorted(claim_ids)}).scalars())
+        ids = sorted(claim_ids)
+        # SQLite has one transaction at a time, so no other one holds a claim.
+        if self._dialect == "sqlite":
+            return ids
+        return list(sql.LOCK_CLAIMS.column(self.connection, {"ids": ids}))
 
     def answered_claims(self, claim_ids: Sequence[str]) -> list[str]:
         """Select the claims that have runs."""
-        claims = tables.RUNS.c.claim_id
-        answered = select(claims).where(claims.in_(claim_ids)).distinct()
-        return list(self.connection.execute(answered).scalars())
+        return sql.ANSWERED_CLAIMS.column(self.connection, {"ids": list(claim_ids)})
 
     def expired_runs(self, now_us: int) -> list[RunRecord]:
-        return self._load(self.connection.execute(_EXPIRED, {"now_us": now_us}).scalars())
+        return self._load(sql.EXPIRED.column(self.connection, {"now_us": now_us}))
 
     def cap_leases(self, expires: int) -> None:
         """Let no lease end later than at a time."""
         runs = tables.RUNS
-        later = update(runs).where(_LEASES, runs.c.expires > expires).values(expires=expires)
+        later = (
+            update(runs).where(sql.LEASED_RUNS, runs.c.expires > expires).values(expires=expires)
+        )
         self.connection.execute(later)
 
     def leased_runs_of(self, worker: str) -> list[RunRecord]:
-        return self._load(self.connection.execute(_OF_WORKER, {"worker": worker}).scalars())
+        return self._load(sql.OF_WORKER.column(self.connection, {"worker": worker}))
 
     def _load(self, ids: Iterable[str]) -> list[RunRecord]:
         run_ids = list(ids)
@@ -386,8 +287,8 @@ class Transaction:
         """
         self.lock_project(name)
         values = {"name": name, "since": since, "most": most}
-        unfinished = self.connection.execute(_COUNT_UNFINISHED, values).scalar_one()
-        accepted = self.connection.execute(_COUNT_ACCEPTED, values).scalar_one()
+        unfinished = sql.COUNT_UNFINISHED.value(self.connection, values)
+        accepted = sql.COUNT_ACCEPTED.value(self.connection, values)
         return ProjectRecord(
             name=name,
             unfinished=int(unfinished) + self._unfinished[name],
@@ -399,14 +300,17 @@ class Transaction:
         if name not in self._projects:
             # Inserted first, because a row that does not exist cannot be locked.
             zero = {"name": name, "period_began": 0, "accepted": 0}
-            table = tables.PROJECTS
-            self.connection.execute(self._insert(table).values(zero).on_conflict_do_nothing())
-            self.connection.execute(_PROJECT, {"name": name})
+            self._insert_missing("projects", [zero])
+            sql.PROJECT.rows(self.connection, {"name": name})
             self._projects.add(name)
 
     def plan(self, id: str) -> str:
+        """Return the text of a plan. Raises LookupError where there is none."""
         if id not in self._plans:
-            self._plans[id] = self.connection.execute(_PLAN, {"plan": id}).scalar_one()
+            rows = sql.PLAN.column(self.connection, {"plan": id})
+            if not rows:
+                raise LookupError(f"there is no plan {id}")
+            self._plans[id] = rows[0]
         return self._plans[id]
 
     def put_plan(self, id: str, text: str) -> None:
@@ -419,7 +323,7 @@ class Transaction:
         if (owner, id) in self._dataclips:
             return self._dataclips[owner, id]
         key = {"owner": owner, "dataclip": id}
-        text: str | None = self.connection.execute(_DATACLIP, key).scalar()
+        text: str | None = sql.DATACLIP.value(self.connection, key)
         return text
 
     def put_dataclip(self, owner: str, id: str, text: str) -> None:
@@ -434,7 +338,7 @@ class Transaction:
         head = self._dataclips.get((owner, id))
         if head is None:
             key = {"owner": owner, "dataclip": id, "characters": max_bytes + 1}
-            head = self.connection.execute(_DATACLIP_HEAD, key).scalar() or ""
+            head = sql.DATACLIP_HEAD.value(self.connection, key) or ""
         return head if len(head.encode()) <= max_bytes else None
 
     # --- chunks -----------------------------------------------------------------------------------
@@ -445,27 +349,26 @@ class Transaction:
     def chunks(self, owner: str, hash: str) -> dict[int, bytes]:
         """Read the chunks of a content, by their offsets."""
         self.flush()
-        rows = self.connection.execute(_CHUNKS, {"o": owner, "h": hash})
-        return {row.place: row.data for row in rows}
+        return dict(sql.CHUNKS.rows(self.connection, {"o": owner, "h": hash}))
 
     def uploaded_bytes(self) -> int:
         """Sum the sizes of all contents whose chunks are stored."""
         self.flush()
-        return int(self.connection.execute(_UPLOADED_BYTES).scalar_one())
+        return int(sql.UPLOADED_BYTES.value(self.connection))
 
     def stored_chunks(self, owner: str, hash: str) -> tuple[int | None, int]:
         """Read the size that the first chunk of a content names, if any, and the stored bytes."""
         self.flush()
-        row = self.connection.execute(_STORED_CHUNKS, {"o": owner, "h": hash}).one()
-        return row.size, int(row.stored)
+        [(stored, size)] = sql.STORED_CHUNKS.rows(self.connection, {"o": owner, "h": hash})
+        return size, int(stored)
 
     def age_chunks(self, owner: str, hash: str, received: int) -> None:
         """Set the time from which on the chunks of a content age."""
-        self.connection.execute(_AGE_CHUNKS, {"o": owner, "h": hash, "time": received})
+        sql.AGE_CHUNKS.change(self.connection, {"o": owner, "h": hash, "time": received})
 
     def forget_chunks(self, before: int) -> None:
         """Delete the chunks that were received before a time."""
-        self.connection.execute(_FORGET_CHUNKS, {"before": before})
+        sql.FORGET_CHUNKS.change(self.connection, {"before": before})
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -483,25 +386,26 @@ class Transaction:
 
     def insert_if_missing(self, table: str, row: dict[str, Any]) -> bool:
         """Insert a row now. Return False where there is one with its key."""
-        insert = _insert_missing(self._insert, table)
-        key = tables.METADATA.tables[table].primary_key.columns
-        return self.connection.execute(insert.returning(*key), row).first() is not None
+        insert = sql.insert_missing(self._dialect, table, tuple(row), returning=True)
+        return bool(insert.rows(self.connection, row))
 
     # --- checkpoints and alerts -------------------------------------------------------------------
 
-    def meta(self, key: str) -> int | None:
-        value: int | None = self.connection.execute(_META, {"name": key}).scalar()
-        return value
+    def checkpoints(self) -> dict[str, int]:
+        """Read the checkpoints of all control planes, in microseconds, by their ids."""
+        rows: list[tuple[str, int]] = sql.CHECKPOINTS.rows(self.connection)
+        return {key.removeprefix(_CHECKPOINT): value for key, value in rows}
 
-    def put_meta(self, key: str, value: int) -> None:
-        insert = self._insert(tables.META).values(key=key, value=value)
-        self.connection.execute(
-            insert.on_conflict_do_update(index_elements=["key"], set_={"value": value})
-        )
+    def put_checkpoint(self, id: str, time_us: int) -> None:
+        self._put("meta", {"key": _CHECKPOINT + id, "value": time_us})
+
+    def drop_checkpoints(self, ids: Iterable[str]) -> None:
+        keys = [_CHECKPOINT + id for id in ids]
+        self.connection.execute(delete(tables.META).where(tables.META.c.key.in_(keys)))
 
     def changed_since(self, time: int) -> list[RunRecord]:
         """Load the runs whose status may have changed since a time."""
-        return self._load(self.connection.execute(_CHANGED, {"time": time}).scalars())
+        return self._load(sql.CHANGED.column(self.connection, {"time": time}))
 
     def retained_runs(self, after: tuple[int, str], since: int) -> list[RunRecord]:
         """Load a page of the runs that have not ended, or did ``since`` a time, by their change."""
@@ -519,7 +423,7 @@ class Transaction:
 
     def unnotified(self) -> list[tuple[RunRecord, frozenset[str]]]:
         """Load the runs with open alerts, and the channels that have delivered each so far."""
-        alerts = {row.run_id: row.delivered for row in self.connection.execute(_UNNOTIFIED)}
+        alerts: dict[str, str | None] = dict(sql.UNNOTIFIED.rows(self.connection))
         return [(run, frozenset((alerts[run.id] or "").split())) for run in self._load(alerts)]
 
     def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
@@ -536,19 +440,19 @@ class Transaction:
     # --- workers ----------------------------------------------------------------------------------
 
     def worker(self, name: str) -> WorkerRow | None:
-        row = self.connection.execute(_WORKER, {"worker": name}).one_or_none()
-        return None if row is None else WorkerRow(**row._mapping)
+        rows = sql.WORKER.rows(self.connection, {"worker": name})
+        return WorkerRow(**dict(zip(WORKER_COLUMNS, rows[0], strict=True))) if rows else None
 
     def offers(self, since: int) -> dict[str, str | None]:
         """Read what the workers offer that are online, or have been after a time."""
-        rows = self.connection.execute(_OFFERS, {"time": since})
-        return {row.name: row.offers for row in rows}
+        return dict(sql.OFFERS.rows(self.connection, {"time": since}))
 
     def put_worker(self, worker: WorkerRow) -> None:
         row = {name: getattr(worker, name) for name in WorkerRow.__dataclass_fields__}
-        insert = self._insert(tables.WORKERS).values(row)
-        statement = insert.on_conflict_do_update(index_elements=["name"], set_=row)
-        self.connection.execute(statement)
+        self._put("workers", row)
+
+    def _put(self, table: str, row: dict[str, Any]) -> None:
+        sql.put(self._dialect, table, tuple(row)).change(self.connection, row)
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -556,23 +460,39 @@ class Transaction:
         """Write the collected changes, without a commit, so that queries see them."""
         # Plans are among these rows, and have to exist before the orders that refer to them.
         for name, rows in self._rows.items():
-            self.connection.execute(_insert_missing(self._insert, name), rows)
+            self._insert_missing(name, rows)
         for name, rows in self._new_rows.items():
-            self.connection.execute(tables.METADATA.tables[name].insert(), rows)
-        self._write(tables.ORDERS, _SET_ORDER, self._orders, order_row)
-        self._write(tables.RUNS, _SET_RUN, self._runs, run_row)
+            sql.insert(name, tuple(rows[0])).change_each(self.connection, rows)
+        self._write(tables.ORDERS, self._orders, order_row, check_order)
+        self._write(tables.RUNS, self._runs, run_row, check_run)
         self._write_queues()
         self._rows, self._new_rows, self._queued, self._reserved = {}, {}, {}, []
         self._unfinished.clear()
         self._accepted.clear()
 
+    def _insert_missing(self, table: str, rows: Sequence[dict[str, Any]]) -> None:
+        sql.insert_missing(self._dialect, table, tuple(rows[0])).change_each(self.connection, rows)
+
     def _write(
-        self, table: Table, change: Any, records: _IdentityMap[T], row_of: Callable[[T], Any]
+        self,
+        table: Table,
+        records: _IdentityMap[T],
+        row_of: Callable[[T], Any],
+        check: Callable[[T | None, T], None],
     ) -> None:
-        if new := records.new:
-            self.connection.execute(table.insert(), [row_of(record) for record in new])
-        if changed := records.changed:
-            self.connection.execute(change, [with_key(row_of(record)) for record in changed])
+        for before, after in (*((None, record) for record in records.new), *records.changed):
+            check(before, after)
+        if rows := [row_of(record) for record in records.new]:
+            sql.insert(table.name, tuple(rows[0])).change_each(self.connection, rows)
+        changes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for before, after in records.changed:
+            # A column that is written has its indexes written too, the same value or not.
+            row = row_of(after)
+            values = changed_values(row_of(before), row)
+            changes.setdefault(tuple(values), []).append({"key": row["id"], **values})
+        changes.pop((), None)
+        for columns, rows in changes.items():
+            sql.change(table.name, columns).change_each(self.connection, rows)
         records.mark_stored()
 
     def _write_queues(self) -> None:
@@ -580,16 +500,14 @@ class Transaction:
         for (project, priority), age in sorted(self._queued.items()):
             row = {"project": project, "priority": priority}
             row |= {"since": age, "rank": rank(priority, age)}
-            self.connection.execute(_insert_missing(self._insert, "queues"), row)
+            self._insert_missing("queues", [row])
+            # SQLite has one transaction at a time, so nobody drops the queue meanwhile.
+            if self._dialect == "sqlite":
+                continue
             # Dropped by another transaction since the insertion: once more.
-            while self.connection.execute(_HOLD_QUEUE, _key(project, priority)).first() is None:
-                self.connection.execute(_insert_missing(self._insert, "queues"), row)
+            while sql.HOLD_QUEUE.value(self.connection, _key(project, priority)) is None:
+                self._insert_missing("queues", [row])
 
 
 def _key(project: str, priority: int) -> dict[str, Any]:
     return {"p": project, "q": priority}
-
-
-@functools.cache
-def _insert_missing(insert: Callable[[Table], Any], table: str) -> Any:
-    return insert(tables.METADATA.tables[table]).on_conflict_do_nothing()

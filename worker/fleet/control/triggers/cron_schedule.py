@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from worker.fleet.messaging.trigger_messages import CronTrigger
+from worker.workflow.documents.data import shorten
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A restart of a control plane takes seconds: a tick during one is late, and not missed.
@@ -31,6 +32,10 @@ _WORDS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
+
+
+# Files beside the zones of IANA: each machine has others, and control planes would differ.
+_LOCAL_ZONES = ("localtime", "posixrules", "Factory")
 
 
 class ScheduleError(ValueError):
@@ -49,18 +54,25 @@ class DueTicks:
 def check_schedule(expression: str, timezone: str) -> None:
     """Check a schedule. Raises :class:`ScheduleError`."""
     fields = _WORDS.get(expression, expression).split()
+    if expression.lstrip().startswith("@") and expression not in _WORDS:
+        known = ", ".join(_WORDS)
+        raise ScheduleError(f"unknown schedule '{expression}' (expected one of {known})")
     # The library accepts a field of seconds, which OpenFn does not have.
     if len(fields) != 5:
-        raise ScheduleError(f"'{expression}' has {len(fields)} fields instead of 5")
+        raise ScheduleError(f"'{shorten(expression)}' has {len(fields)} fields instead of 5")
     try:
         CronSim(" ".join(fields), _EPOCH)
     except CronSimError as error:
-        raise ScheduleError(f"'{expression}' is no schedule: {error}") from error
+        raise ScheduleError(f"'{shorten(expression)}' is not a schedule: {error}") from error
     try:
+        if timezone in _LOCAL_ZONES or timezone.startswith(("posix/", "right/")):
+            raise KeyError(timezone)
         ZoneInfo(timezone)
     # A key that leads out of the folder is a ValueError, an unknown one a KeyError.
     except (KeyError, ValueError, OSError) as error:
-        raise ScheduleError(f"unknown time zone '{timezone}' (expected one of IANA's)") from error
+        raise ScheduleError(
+            f"unknown time zone '{shorten(timezone)}' (expected one of IANA's)"
+        ) from error
 
 
 def next_tick(trigger: CronTrigger, after_us: int) -> int | None:

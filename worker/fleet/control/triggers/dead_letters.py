@@ -16,6 +16,7 @@ from worker.fleet.messaging.trigger_messages import DeadLetterQuery
 
 # Enough to recognise a message; a flood of large ones must not fill the database.
 MAX_CONTENT_BYTES = 16 * 1024
+# For each project: a flood in one must not delete those of another.
 MAX_DEAD_LETTERS = 10_000
 
 
@@ -66,9 +67,11 @@ def list_dead_letters(uow: UnitOfWork, query: DeadLetterQuery) -> Any:
 
 
 def delete_old_dead_letters(transaction: Transaction) -> None:
-    """Delete the oldest dead letters beyond a number."""
-    letters = tables.DEAD_LETTERS.c
-    newest = select(letters.at).order_by(letters.at.desc()).offset(MAX_DEAD_LETTERS).limit(1)
-    last = transaction.connection.execute(newest).scalar()
-    if last is not None:
-        transaction.connection.execute(delete(tables.DEAD_LETTERS).where(letters.at <= last))
+    """Delete the oldest dead letters of each project beyond a number."""
+    letters, connection = tables.DEAD_LETTERS.c, transaction.connection
+    for project in connection.execute(select(letters.project).distinct()).scalars().all():
+        own = letters.project == project
+        newest = select(letters.at).where(own).order_by(letters.at.desc())
+        last = connection.execute(newest.offset(MAX_DEAD_LETTERS).limit(1)).scalar()
+        if last is not None:
+            connection.execute(delete(tables.DEAD_LETTERS).where(own, letters.at <= last))

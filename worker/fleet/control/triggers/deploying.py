@@ -20,8 +20,9 @@ from worker.fleet.control.store import deployments as rows
 from worker.fleet.control.store.deployments import DeploymentRow, LiveTrigger, VersionRow
 from worker.fleet.control.triggers.cron_schedule import next_tick
 from worker.fleet.control.triggers.dead_letters import list_dead_letters
-from worker.fleet.control.triggers.validation import TriggerError, check_trigger
+from worker.fleet.control.triggers.validation import TriggerError, check_trigger, cycle_of
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
+from worker.fleet.control.views import plan_without_secrets
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import trigger_messages as wire
 from worker.fleet.messaging.trigger_messages import CronTrigger, MqttTrigger, WebhookTrigger
@@ -76,15 +77,19 @@ class DeploymentHandler:
             "deployments": list_deployments,
             "workflow": show_workflow,
             "workflow_history": list_history,
+            "workflow_version": self.show_version,
             "dead_letters": list_dead_letters,
         }
 
     def deploy(self, uow: UnitOfWork, request: wire.Deploy) -> Any:
         """Deploy all workflows of a request; return the version of each."""
+        if not request.workflows:
+            raise RequestError("invalid", "the project has no workflow to deploy")
         # All are checked before the first is written: a request that fails changes nothing.
         candidates = [self._check(uow, request.project, each) for each in request.workflows]
         _check_distinct([candidate.workflow.name for candidate in candidates])
         self._check_paths(uow, request.project, candidates)
+        self._check_replies(uow, request.project, candidates)
         return [
             self._make_present(uow, request.project, candidate, "deploy")
             for candidate in candidates
@@ -97,11 +102,7 @@ class DeploymentHandler:
         version = request.version or _version_before(uow, present)
         row = rows.version(connection, request.project, request.name, version)
         if row is None:
-            raise RequestError(
-                "unknown",
-                f"'{request.name}' has no version that begins with {version} (worker workflows "
-                "history lists them)",
-            )
+            raise RequestError("unknown", _no_version(request.name, version))
         # The policy, the files of the control plane and other paths may have changed since.
         workflow = registered(row)
         self._check_name(row.name)
@@ -110,8 +111,26 @@ class DeploymentHandler:
         candidate = _Candidate(workflow=workflow, plan=row.plan, triggers=triggers)
         self._check_triggers(uow, request.project, candidate)
         self._check_paths(uow, request.project, [candidate])
+        self._check_replies(uow, request.project, [candidate])
         deployment = _next(uow, present, row.version, "rollback")
         return self._switch(uow, present, deployment, triggers)
+
+    def show_version(self, uow: UnitOfWork, request: wire.VersionRef) -> Any:
+        """Show the plan of a version, without secrets: of a deployed one, or of --workflows."""
+        connection = uow.transaction.connection
+        workflow, version = self._registry.workflows.get(request.name), request.version
+        if workflow is None:
+            version = version or _present(uow, request).version
+            row = rows.version(connection, request.project, request.name, version)
+            workflow, version = (None, "") if row is None else (registered(row), row.version)
+        elif workflow.plan_id.startswith(version):
+            version = workflow.plan_id
+        else:
+            workflow = None
+        if workflow is None:
+            raise RequestError("unknown", _no_version(request.name, request.version))
+        plan = plan_without_secrets(workflow.plan)
+        return {"name": request.name, "project": request.project, "version": version, "plan": plan}
 
     # --- checks -----------------------------------------------------------------------------------
 
@@ -211,6 +230,31 @@ class DeploymentHandler:
                     )
                 taken[trigger.path] = f"'{candidate.workflow.name}' of project '{project}'"
 
+    def _check_replies(
+        self, uow: UnitOfWork, project: str, candidates: Sequence[_Candidate]
+    ) -> None:
+        """Refuse triggers whose replies are messages for them: there would be orders for ever."""
+        replaced = {(project, candidate.workflow.name) for candidate in candidates}
+        own = {
+            _full_name(project, candidate.workflow.name, trigger): trigger
+            for candidate in candidates
+            for trigger in candidate.triggers
+            if isinstance(trigger, MqttTrigger) and trigger.enabled
+        }
+        others = {
+            _full_name(row.project, row.workflow, row.definition): row.definition
+            for row in rows.live_triggers(uow.transaction.connection, ("mqtt",))
+            if isinstance(row.definition, MqttTrigger)
+            and (row.project, row.workflow) not in replaced
+        }
+        # A cycle among others alone must not keep this project from being deployed.
+        if cycle := cycle_of(own | others, starts=own):
+            raise RequestError(
+                "invalid",
+                f"the replies of {', of '.join(cycle)} would start workflows for ever: a reply is "
+                "on a topic that a trigger among them receives",
+            )
+
     # --- changes ----------------------------------------------------------------------------------
 
     def _make_present(
@@ -260,6 +304,10 @@ class DeploymentHandler:
         record_action(uow, action, project=project, subject=name, detail=version)
         uow.outgoing.deployed = True
         return {"name": name, "version": version, "changed": True}
+
+
+def _full_name(project: str, workflow: str, trigger: wire.Trigger) -> str:
+    return f"trigger '{trigger.name[:100]}' of '{workflow}' (project '{project}')"
 
 
 def _reader_of_states(trigger: wire.Trigger) -> str:
@@ -330,6 +378,12 @@ def check_registry(connection: Connection, registry: WorkflowRegistry) -> None:
             )
 
 
+def _no_version(name: str, version: str) -> str:
+    return (
+        f"'{name}' has no version that begins with {version} (worker workflows history lists them)"
+    )
+
+
 def check_webhooks(connection: Connection) -> None:
     """Check that all live webhooks have authentication. Raises :class:`UsageError`."""
     for trigger in rows.live_triggers(connection, ("webhook",)):
@@ -359,12 +413,17 @@ def present_workflow(uow: UnitOfWork, project: str, name: str) -> RegisteredWork
     """Return the present version of a deployed workflow, or ``None``."""
     key = project, name
     if key not in uow.deployed:
-        connection = uow.transaction.connection
-        present = rows.present_deployment(connection, project, name)
-        version = "" if present is None else present.version
-        row = rows.version(connection, project, name, version) if version else None
-        uow.deployed[key] = None if row is None else registered(row)
+        version = rows.present_version(uow.transaction.connection, project, name)
+        uow.deployed[key] = (version and _version(uow, project, name, version)) or None
     return uow.deployed[key]
+
+
+def _version(uow: UnitOfWork, project: str, name: str, version: str) -> RegisteredWorkflow | None:
+    def read() -> RegisteredWorkflow | None:
+        row = rows.version(uow.transaction.connection, project, name, version)
+        return None if row is None else registered(row)
+
+    return uow.versions.get((project, name, version), read)
 
 
 def list_deployments(uow: UnitOfWork, query: wire.DeploymentQuery) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from worker.errors import WorkerError
-from worker.fleet.control.store.deployments import LiveTrigger
-from worker.fleet.messaging.trigger_messages import MqttTrigger
 from worker.runner.prepare import Options
 from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.workflow.model import Edge, EdgeKind, Step, StepKind, Workflow
@@ -27,27 +28,41 @@ class FilterResult:
 class FilterEvaluators:
     """Evaluators of filters, each with a process that starts with its first message.
 
-    Its methods block: call them from a thread without an event loop, one at a time.
+    Its methods block: call them from threads without an event loop, for one filter from one thread
+    at a time, and for no more than ``MAX_PROCESSES`` filters.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._evaluators: OrderedDict[tuple[str, str], RestartingEvaluator] = OrderedDict()
+        self._in_use = Counter[tuple[str, str]]()
 
-    def evaluate(self, trigger: LiveTrigger, states: list[str]) -> list[FilterResult]:
-        """Evaluate a trigger's filter over inputs, which are JSON."""
-        assert isinstance(trigger.definition, MqttTrigger)
-        expression = trigger.definition.filter
-        evaluator = self._evaluator(trigger.id, expression)
-        return [_evaluate(evaluator, state) for state in states]
+    def evaluate(self, trigger_id: str, expression: str, state: str) -> FilterResult:
+        """Evaluate the filter of a trigger over an input, which is JSON."""
+        with self._evaluator((trigger_id, expression)) as evaluator:
+            return _evaluate(evaluator, state)
 
-    def _evaluator(self, id: str, expression: str) -> RestartingEvaluator:
-        key = id, expression
-        if key not in self._evaluators:
-            self._evaluators[key] = RestartingEvaluator(_workflow(expression), Options())
-        self._evaluators.move_to_end(key)
-        while len(self._evaluators) > MAX_PROCESSES:
-            self._evaluators.popitem(last=False)[1].close()
-        return self._evaluators[key]
+    @contextmanager
+    def _evaluator(self, key: tuple[str, str]) -> Iterator[RestartingEvaluator]:
+        with self._lock:
+            if key not in self._evaluators:
+                self._evaluators[key] = RestartingEvaluator(_workflow(key[1]), Options())
+            self._evaluators.move_to_end(key)
+            self._in_use[key] += 1
+            evaluator, surplus = self._evaluators[key], self._take_surplus()
+        for each in surplus:
+            each.close()
+        try:
+            yield evaluator
+        finally:
+            with self._lock:
+                self._in_use -= Counter({key: 1})
+
+    def _take_surplus(self) -> list[RestartingEvaluator]:
+        """Remove the evaluators that were not used for longest, above the number of processes."""
+        idle = [key for key in self._evaluators if not self._in_use[key]]
+        surplus = idle[: max(0, len(self._evaluators) - MAX_PROCESSES)]
+        return [self._evaluators.pop(key) for key in surplus]
 
     def close(self) -> None:
         """End all processes."""

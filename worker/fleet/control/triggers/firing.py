@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import bindparam, delete, select, tuple_
+from sqlalchemy import bindparam, delete, select
 
 from worker.core.status import Status
 from worker.fleet.control.entities import WorkOrder
@@ -16,14 +16,26 @@ from worker.fleet.control.inbound import numbered_run_id
 from worker.fleet.control.store import deployments as rows
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.deployments import LiveTrigger
+from worker.fleet.control.store.prepared import IsIn, Prepared
 from worker.fleet.control.triggers.dead_letters import DeadLetter, store_dead_letter
 from worker.fleet.control.triggers.deploying import present_workflow
+from worker.fleet.control.triggers.order_result import Fired
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow
 from worker.fleet.messaging import messages as wire
 
-_LIVE = select(tables.TRIGGERS.c.id).where(
-    tables.TRIGGERS.c.live, tables.TRIGGERS.c.id.in_(bindparam("ids", expanding=True))
+_KEYS = tables.TRIGGER_KEYS.c
+_KNOWN = Prepared(
+    select(_KEYS.key, _KEYS.order_id, _KEYS.expires).where(
+        _KEYS.trigger_id == bindparam("trigger"), IsIn(_KEYS.key, "keys")
+    )
+)
+_FORGET = Prepared(
+    delete(tables.TRIGGER_KEYS).where(
+        _KEYS.trigger_id == bindparam("trigger"),
+        IsIn(_KEYS.key, "keys"),
+        _KEYS.expires <= bindparam("now"),
+    )
 )
 
 
@@ -53,21 +65,6 @@ class Firing:
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fired:
-    """The outcome of a firing: the order, or a failure with its code.
-
-    ``repeated``: the message had an order already.
-    """
-
-    order_id: str = ""
-    run_id: str | None = None
-    rejected: str | None = None
-    repeated: bool = False
-    failure: str = ""
-    message: str = ""
-
-
 class OrderMaker(Protocol):
     """The part of the request handler that makes an order of a workflow."""
 
@@ -92,7 +89,8 @@ def fire(
 ) -> list[Fired]:
     """Make the orders of a batch, and store its dead letters. Return an outcome for each."""
     firings = [item for item in items if isinstance(item, Firing)]
-    live = _live(uow, {firing.trigger.id for firing in firings})
+    ids = {firing.trigger.id for firing in firings}
+    live = rows.live_ids(uow.transaction.connection, ids) if ids else set[str]()
     known = _known_keys(uow, firings)
     order_ids = [_first_order_id(item, token) for item in items]
     _prefetch(uow, order_ids)
@@ -239,17 +237,27 @@ def _hashed(key: str) -> str:
 
 def _known_keys(uow: UnitOfWork, firings: Iterable[Firing]) -> dict[tuple[str, str], str]:
     """Read the orders of a batch's keys, and load them; keys whose time is over are deleted."""
-    wanted = sorted({(each.trigger.id, _hashed(each.key)) for each in firings if each.key})
-    if not wanted:
-        return {}
-    keys = tables.TRIGGER_KEYS.c
-    matching = select(tables.TRIGGER_KEYS).where(tuple_(keys.trigger_id, keys.key).in_(wanted))
-    stored = uow.transaction.connection.execute(matching).all()
-    if any(row.expires <= uow.now_us for row in stored):
-        over = tuple_(keys.trigger_id, keys.key).in_(wanted) & (keys.expires <= uow.now_us)
-        uow.transaction.connection.execute(delete(tables.TRIGGER_KEYS).where(over))
-    known = {(row.trigger_id, row.key): row.order_id for row in stored if row.expires > uow.now_us}
+    wanted: dict[str, set[str]] = {}
+    for firing in firings:
+        if firing.key:
+            wanted.setdefault(firing.trigger.id, set()).add(_hashed(firing.key))
+    known: dict[tuple[str, str], str] = {}
+    for trigger_id, keys in sorted(wanted.items()):
+        known |= _known_of(uow, trigger_id, keys)
     uow.transaction.load_orders(known.values())
+    return known
+
+
+def _known_of(uow: UnitOfWork, trigger_id: str, keys: set[str]) -> dict[tuple[str, str], str]:
+    connection, of_keys = uow.transaction.connection, {"trigger": trigger_id, "keys": sorted(keys)}
+    known, is_over = dict[tuple[str, str], str](), False
+    for key, order_id, expires in _KNOWN.rows(connection, of_keys):
+        if expires > uow.now_us:
+            known[trigger_id, key] = order_id
+        else:
+            is_over = True
+    if is_over:
+        _FORGET.change(connection, {**of_keys, "now": uow.now_us})
     return known
 
 
@@ -261,12 +269,6 @@ def _put_key(uow: UnitOfWork, firing: Firing, key: str, order_id: str) -> None:
         "trigger_keys",
         {"trigger_id": firing.trigger.id, "key": key, "order_id": order_id, "expires": expires},
     )
-
-
-def _live(uow: UnitOfWork, ids: set[str]) -> set[str]:
-    if not ids:
-        return set()
-    return set(uow.transaction.connection.execute(_LIVE, {"ids": sorted(ids)}).scalars())
 
 
 def delete_expired_keys(uow: UnitOfWork) -> None:

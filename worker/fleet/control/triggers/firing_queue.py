@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 
-from worker.fleet.control.triggers.firing import Fired, Firing
+from worker.fleet.control.triggers.firing import Firing
+from worker.fleet.control.triggers.order_result import Fired
+from worker.fleet.messaging.bus import MAX_BATCH_BYTES
 
 MAX_BATCH = 256
 
@@ -15,7 +18,7 @@ class FiringQueue:
 
     def __init__(self, fire: Callable[[list[Firing]], Awaitable[list[Fired]]]) -> None:
         self._fire = fire
-        self._waiting: list[tuple[Firing, asyncio.Future[Fired]]] = []
+        self._waiting: deque[tuple[Firing, asyncio.Future[Fired]]] = deque()
         self._not_empty = asyncio.Event()
 
     async def fire(self, firing: Firing) -> Fired:
@@ -29,7 +32,7 @@ class FiringQueue:
         """Make orders until cancelled."""
         while True:
             await self._not_empty.wait()
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            batch = self._next_batch()
             if not self._waiting:
                 self._not_empty.clear()
             results = await self._fire([firing for firing, _ in batch])
@@ -37,3 +40,14 @@ class FiringQueue:
                 # A caller that has gone has cancelled its future.
                 if not future.done():
                     future.set_result(result)
+
+    def _next_batch(self) -> list[tuple[Firing, asyncio.Future[Fired]]]:
+        batch = [self._waiting.popleft()]
+        size = len(batch[0][0].input)
+        # A transaction has all inputs in memory once more.
+        while self._waiting and len(batch) < MAX_BATCH:
+            size += len(self._waiting[0][0].input)
+            if size > MAX_BATCH_BYTES:
+                break
+            batch.append(self._waiting.popleft())
+        return batch

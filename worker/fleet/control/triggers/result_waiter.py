@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from worker.fleet.control.triggers.results import OrderResult
+from worker.fleet.control.triggers.order_result import OrderResult
 from worker.fleet.control.triggers.signals import Signal
 
 # Also without a signal: another control plane may have processed the end of the run.

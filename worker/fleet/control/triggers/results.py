@@ -4,49 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, select, update
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control.store import deployments, tables
+from worker.fleet.control.triggers.order_result import OrderResult
 from worker.fleet.messaging.trigger_messages import MqttTrigger
 
 MAX_REPLIES = 100
-# What a message of MQTT may well hold; a larger state is fetched by its run.
-MAX_STATE_BYTES = 1024 * 1024
 _FINAL = [status.value for status in Status if STATUSES[status].final]
 _ORDERS, _RUNS, _FIRINGS = tables.ORDERS, tables.RUNS, tables.TRIGGER_FIRINGS
 _EVENTS, _CLIPS = tables.EVENTS, tables.DATACLIPS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderResult:
-    """The result of an order that has ended; ``state`` is the JSON of its final state, if any."""
-
-    order_id: str
-    run_id: str | None
-    status: Status
-    reason: str | None = None
-    error_type: str | None = None
-    error_message: str | None = None
-    state: str | None = None
-
-    def view(self) -> dict[str, Any]:
-        """Return what a reply holds."""
-        state = self.state
-        too_large = state is not None and len(state) > MAX_STATE_BYTES
-        return {
-            "work_order_id": self.order_id,
-            "run_id": self.run_id,
-            "status": self.status.value,
-            "reason": self.reason,
-            "error_type": self.error_type,
-            "error_message": self.error_message,
-            "data": None if state is None or too_large else msgspec.Raw(state.encode()),
-            "state_withheld": too_large,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,5 +102,6 @@ def expects_replies(connection: Connection) -> bool:
 
 
 def mark_replied(connection: Connection, order_ids: Sequence[str]) -> None:
+    """Forget the replies of orders, with their addresses, which can lead to a person."""
     sent = update(_FIRINGS).where(_FIRINGS.c.order_id.in_(list(order_ids)))
-    connection.execute(sent.values(reply_due=False))
+    connection.execute(sent.values(reply_due=False, reply_topic="", correlation=""))

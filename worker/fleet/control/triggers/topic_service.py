@@ -7,17 +7,23 @@ processed once, and acknowledged after the commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.triggers.dead_letters import DeadLetter
-from worker.fleet.control.triggers.filters import FilterEvaluators
-from worker.fleet.control.triggers.firing import Fired, Firing
+from worker.fleet.control.triggers.filter_lanes import FilteredMessage, FilterLanes
+from worker.fleet.control.triggers.firing import Firing
+from worker.fleet.control.triggers.order_result import Fired
 from worker.fleet.control.triggers.signals import Signal
-from worker.fleet.control.triggers.topic_orders import dead_letter, order_for
-from worker.fleet.control.triggers.validation import covers
-from worker.fleet.messaging.topic_source import Subscription, TopicMessage, TopicSource
+from worker.fleet.control.triggers.topic_orders import order_for
+from worker.fleet.messaging.topic_source import (
+    Subscription,
+    TopicMessage,
+    TopicSource,
+    identifier_of,
+)
+from worker.fleet.messaging.topics import covers
 from worker.fleet.messaging.trigger_messages import MqttTrigger
 from worker.sinks.log import LeveledLogger
 
@@ -50,19 +56,16 @@ class TopicService:
         self._changed = host.triggers_changed.listen()
         self._connect = connect
         self._log = log
-        self._filters = FilterEvaluators()
         self._triggers: list[LiveTrigger] = []
+        self._identifiers: dict[str, int] = {}
         self._refreshed_at = 0.0
 
     async def run(self) -> None:
         """Receive messages until cancelled, while this control plane holds the lock."""
-        try:
-            while True:
-                if await self._host.holds_topic_lock() and await self._is_needed():
-                    await self._serve()
-                await asyncio.sleep(REFRESH_S)
-        finally:
-            self._filters.close()
+        while True:
+            if await self._host.holds_topic_lock() and await self._is_needed():
+                await self._serve()
+            await asyncio.sleep(REFRESH_S)
 
     async def _is_needed(self) -> bool:
         # A session of earlier triggers has to end, or the broker queues their messages for ever.
@@ -72,11 +75,18 @@ class TopicService:
     async def _serve(self) -> None:
         async with self._connect() as source:
             self._refreshed_at = 0.0
-            while await self._refresh(source):
-                messages = await source.receive(RECEIVE_S)
-                if messages:
-                    await self._handle(messages)
-                    source.acknowledge(messages)
+            receipts = Receipts(source)
+            lanes = FilterLanes(self._host.fire, receipts.finish, self._log)
+            try:
+                while await self._refresh(source):
+                    if await lanes.has_room(RECEIVE_S):
+                        messages = await source.receive(RECEIVE_S)
+                        await self._handle(messages, receipts, lanes)
+                # The session goes to another control plane, which gets again the first message that
+                # is not finished, and those behind it: acknowledgements leave in order.
+                await lanes.stop()
+            finally:
+                await lanes.close()
 
     async def _refresh(self, source: TopicSource) -> bool:
         """Follow the triggers that are live. Return False where the lock is another's now."""
@@ -88,43 +98,66 @@ class TopicService:
         if not await self._host.holds_topic_lock():
             return False
         self._triggers = await self._host.live_triggers("mqtt")
+        self._identifiers = {
+            topic: identifier_of(topic) for topic in map(_topic_of, self._triggers)
+        }
         source.subscribe(subscriptions(self._triggers), await self._host.past_topics())
         return True
 
-    async def _handle(self, messages: Sequence[TopicMessage]) -> None:
-        """Make the orders of messages; return after the commit."""
-        matched = [
-            (trigger, message, item)
-            for message in messages
-            for trigger in self._triggers
-            if covers(_topic_of(trigger), message.topic)
-            and (item := order_for(trigger, message)) is not None
-        ]
-        await self._host.fire(await self._filtered(matched))
-
-    async def _filtered(
-        self, matched: Sequence[tuple[LiveTrigger, TopicMessage, Item]]
-    ) -> list[Item]:
-        filtered: list[Item] = []
-        pending: list[tuple[LiveTrigger, TopicMessage, Firing]] = []
-        for trigger, message, item in matched:
-            if isinstance(item, Firing) and _filter_of(trigger):
-                pending.append((trigger, message, item))
-            else:
-                filtered.append(item)
-        if pending:
-            filtered += await asyncio.to_thread(self._evaluate, pending)
-        return filtered
-
-    def _evaluate(self, pending: Sequence[tuple[LiveTrigger, TopicMessage, Firing]]) -> list[Item]:
+    async def _handle(
+        self, messages: Sequence[TopicMessage], receipts: Receipts, lanes: FilterLanes
+    ) -> None:
+        """Make the orders of messages, or leave it to the lanes of their filters."""
         items: list[Item] = []
-        for trigger, message, firing in pending:
-            (result,) = self._filters.evaluate(trigger, [firing.input.decode()])
-            if result.error:
-                items.append(dead_letter(trigger, message, "filter_failed", result.error))
-            elif result.passes:
-                items.append(firing)
-        return items
+        for message in messages:
+            filtered: list[FilteredMessage] = []
+            for trigger, item in self._orders_for(message):
+                if isinstance(item, Firing) and _filter_of(trigger):
+                    filtered.append(FilteredMessage(trigger=trigger, message=message, firing=item))
+                else:
+                    items.append(item)
+            receipts.expect(message, 1 + len(filtered))
+            for each in filtered:
+                lanes.put(each)
+        await self._host.fire(items)
+        receipts.finish(*messages)
+
+    def _orders_for(self, message: TopicMessage) -> Iterator[tuple[LiveTrigger, Item]]:
+        sent_for = message.subscriptions
+        # One of a topic that no trigger has any more is for whatever triggers cover it now.
+        if not sent_for <= set(self._identifiers.values()):
+            sent_for = frozenset()
+        for trigger in self._triggers:
+            topic = _topic_of(trigger)
+            # Where topics of triggers overlap, each subscription has a message of its own.
+            if sent_for and self._identifiers[topic] not in sent_for:
+                continue
+            if covers(topic, message.topic):
+                item = order_for(trigger, message)
+                if item is not None:
+                    yield trigger, item
+
+
+class Receipts:
+    """The parts of messages that are not committed yet: whole messages are acknowledged."""
+
+    def __init__(self, source: TopicSource) -> None:
+        self._source = source
+        self._open: dict[int, int] = {}
+
+    def expect(self, message: TopicMessage, parts: int) -> None:
+        """Acknowledge a message after so many calls of :meth:`finish`."""
+        self._open[id(message)] = parts
+
+    def finish(self, *messages: TopicMessage) -> None:
+        """Record that a part of each of some messages is committed."""
+        self._source.acknowledge([message for message in messages if self._is_last_part(message)])
+
+    def _is_last_part(self, message: TopicMessage) -> bool:
+        parts = self._open.pop(id(message)) - 1
+        if parts:
+            self._open[id(message)] = parts
+        return not parts
 
 
 def subscriptions(triggers: Sequence[LiveTrigger]) -> dict[str, Subscription]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
 from worker.fleet.control.triggers.cron_schedule import ScheduleError, check_schedule
-from worker.fleet.messaging.topics import Topics
+from worker.fleet.messaging.topics import Topics, has_unsent_characters, overlap
 from worker.fleet.messaging.trigger_messages import (
     CronTrigger,
     Idempotency,
@@ -40,27 +40,47 @@ def check_trigger(
             _check_webhook(trigger, auth_methods)
 
 
-def covers(filter: str, topic: str) -> bool:
-    """Return True where a topic filter of MQTT covers a topic."""
-    # A wildcard at the first level does not cover the broker's own topics.
-    if topic.startswith("$") and not filter.startswith("$"):
-        return False
-    pattern, levels = filter.split("/"), topic.split("/")
-    for index, level in enumerate(pattern):
-        if level == "#":
-            return True
-        if index >= len(levels) or level not in ("+", levels[index]):
-            return False
-    return len(pattern) == len(levels)
-
-
 def has_wildcard(filter: str) -> bool:
     return any(level in ("+", "#") for level in filter.split("/"))
 
 
 def is_topic(text: str) -> bool:
     """Return True for a topic that a message can be published on."""
-    return 0 < len(text) <= 1000 and not any(char in text for char in "+#\0")
+    has_wildcards = any(char in text for char in "+#")
+    return 0 < len(text) <= 1000 and not has_wildcards and not has_unsent_characters(text)
+
+
+def cycle_of(triggers: Mapping[str, MqttTrigger], starts: Iterable[str]) -> list[str]:
+    """List the names of triggers whose replies start each other for ever; empty without such.
+
+    Only cycles through one of ``starts``, names of triggers, count.
+    """
+    # A reply names no response topic, so it has a reply itself only where that has a fixed topic. A
+    # filter may tell replies from messages.
+    repliers = {
+        name: trigger
+        for name, trigger in triggers.items()
+        if trigger.reply != "none" and not trigger.filter and not has_wildcard(trigger.reply_topic)
+    }
+    for name in starts:
+        if name in repliers and (path := _path_back(name, repliers)):
+            return path
+    return []
+
+
+def _path_back(start: str, repliers: Mapping[str, MqttTrigger]) -> list[str]:
+    """Find the shortest way of replies from a trigger to itself; empty without one."""
+    ways, seen = [[start]], set[str]()
+    for way in ways:
+        topic = repliers[way[-1]].reply_topic
+        for name, trigger in repliers.items():
+            if name in seen or not overlap(trigger.topic, topic):
+                continue
+            if name == start:
+                return way
+            seen.add(name)
+            ways.append([*way, name])
+    return []
 
 
 def parse_json_path(text: str) -> tuple[str | int, ...]:
@@ -70,8 +90,8 @@ def parse_json_path(text: str) -> tuple[str | int, ...]:
     """
     if not (match := _JSON_PATH.fullmatch(text)):
         raise TriggerError(
-            f"'{text[:100]}' is no path that an id can have (expected names and indices, such as "
-            "$.patient.id or $['id'][0])"
+            f"'{text[:100]}' is not a path that an id can have (expected names and indices, such "
+            "as $.patient.id or $['id'][0])"
         )
     return tuple(
         int(part[3]) if part[3] else part[1] or part[2] or ""
@@ -103,6 +123,11 @@ def _check_filter(filter: str, name: str, topics: Topics) -> None:
         raise TriggerError(
             f"{name} '{filter[:100]}' is no topic filter (+ stands for a whole level, # for all "
             "levels at the end)"
+        )
+    if has_unsent_characters(filter):
+        raise TriggerError(
+            f"{name} {filter[:100]!a} has control characters, or codes that are no characters: a "
+            "broker ends the connection for these"
         )
     if filter.startswith("$"):
         raise TriggerError(
@@ -147,7 +172,7 @@ def _check_cron(trigger: CronTrigger, steps: Collection[str]) -> None:
 def _check_webhook(trigger: WebhookTrigger, auth_methods: Collection[str]) -> None:
     if not all(map(_SEGMENT.fullmatch, trigger.path.split("/"))):
         raise TriggerError(
-            f"'{trigger.path[:100]}' is no path (expected letters, digits and . _ ~ - between "
+            f"'{trigger.path[:100]}' is not a path (expected letters, digits and . _ ~ - between "
             "slashes)"
         )
     for name in trigger.auth:

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
+from worker.workflow.documents.mismatch import describe_mismatch
 
 Secret = Annotated[str, Meta(min_length=8, max_length=1000)]
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}$")]
@@ -104,5 +105,8 @@ def read_webhook_auth(file: Path) -> dict[str, AuthMethod]:
     """
     try:
         return msgspec.convert(read_document(file).root, dict[str, AuthMethod])
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+    except msgspec.ValidationError as error:
+        text = describe_mismatch(error, dict[str, AuthMethod])
+        raise UsageError(f"{file}: {text}") from error
+    except UnicodeEncodeError as error:
         raise UsageError(f"{file}: {error}") from error

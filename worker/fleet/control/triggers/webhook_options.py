@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from worker.errors import MachineError, UsageError
 from worker.fleet.control.triggers.webhook_auth import AuthMethod
 from worker.util.listening import listen
+from worker.util.loopback import is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class WebhookOptions:
 
     @property
     def loopback(self) -> bool:
-        return self.host.startswith("127.") or self.host in ("::1", "localhost")
+        return is_loopback(self.host)
 
     @property
     def needs_auth(self) -> bool:
@@ -42,7 +43,7 @@ def webhook_options(address: str, *, auth: Mapping[str, AuthMethod], open: bool)
     """Build options from ``HOST:PORT``. Raises :class:`UsageError`."""
     host, _, port = address.rpartition(":")
     if not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise UsageError(f"'{address}' is no address for webhooks (expected HOST:PORT)")
+        raise UsageError(f"'{address}' is not an address for webhooks (expected HOST:PORT)")
     return WebhookOptions(
         host=host.strip("[]") or "127.0.0.1", port=int(port), auth=auth, open=open
     )

@@ -1,43 +1,20 @@
-"""Orders from calls of webhooks: their input, and the responses to them. Pure."""
+"""Responses to calls of webhooks. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from worker.core.status import Status
-from worker.fleet.control.triggers.firing import Fired
-from worker.fleet.control.triggers.results import OrderResult
-from worker.fleet.control.triggers.secrecy import without_secrets
-from worker.fleet.control.triggers.topic_orders import MAX_LEVELS
+from worker.fleet.control.triggers.call_input import CallRefused
+from worker.fleet.control.triggers.order_result import Fired, OrderResult
 from worker.fleet.messaging.trigger_messages import WebhookTrigger
-from worker.util.nesting import nests_deeper
+from worker.util.loopback import is_loopback
 
-MAX_FIELDS = 1000
 _NO_BODY = (204, 205, 304)
-
-
-class CallRefused(Exception):
-    """A call of which no order is made: the status code and the name of the error."""
-
-    def __init__(self, code: int, error: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.error, self.message = code, error, message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A call of a webhook; header names are in lower case."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,57 +27,26 @@ class CallResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def input_of(call: Call, secret_headers: frozenset[str]) -> bytes:
-    """Return the input of an order as JSON. Raises :class:`CallRefused`."""
-    data = _data(call)
-    request = {
-        "method": call.method,
-        "path": [part for part in call.path.split("/") if part],
-        "query_params": _fields(call.query),
-        "headers": without_secrets(call.headers, secret_headers),
-    }
-    try:
-        encoded = msgspec.json.encode(request)
-    except UnicodeEncodeError as error:
-        raise CallRefused(400, "bad_request", "the query is no UTF-8") from error
-    return b'{"data":%b,"request":%b}' % (data, encoded)
-
-
-def _data(call: Call) -> bytes:
-    """Return the body as JSON, as OpenFn's web server decodes it."""
-    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not call.body:
-        return b"{}"
-    if kind == "application/x-www-form-urlencoded":
-        return msgspec.json.encode(_fields(call.body.decode("utf-8", "replace")))
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise CallRefused(
-            415, "unsupported_media_type", "expected application/json, or a form as urlencoded"
-        )
-    if nests_deeper(call.body, MAX_LEVELS):
-        raise CallRefused(400, "bad_request", f"the body has more than {MAX_LEVELS} levels")
-    try:
-        call.body.decode()
-        value = msgspec.json.decode(call.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise CallRefused(400, "bad_request", f"the body is no JSON: {error}") from error
-    # OpenFn's parser puts what is no object under this key.
-    return call.body if isinstance(value, dict) else b'{"_json":%b}' % call.body
-
-
-def _fields(text: str) -> dict[str, str]:
-    try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
-    except ValueError as error:
-        raise CallRefused(400, "bad_request", f"more than {MAX_FIELDS} fields") from error
-
-
-# --- responses ------------------------------------------------------------------------------------
-
-
 def failure(code: int, error: str, message: str, **ids: str | None) -> CallResponse:
     """Return an error as a response."""
     return _json(code, {"error": error, "message": message, **ids}, ids)
+
+
+def refused(refusal: CallRefused) -> CallResponse:
+    """Return the response to a call of which no order is made."""
+    response = failure(refusal.code, refusal.error, refusal.message)
+    return replace(response, headers={**response.headers, **refusal.headers})
+
+
+def waits_for_run(trigger: WebhookTrigger, fired: Fired) -> bool:
+    """Return True where the response comes after the run."""
+    return trigger.reply == "after_completion" and bool(fired.order_id) and not fired.rejected
+
+
+def timed_out(trigger: WebhookTrigger, fired: Fired) -> CallResponse:
+    """Return the response to a call whose run takes longer than the trigger waits."""
+    text = f"the run has not ended within {trigger.timeout_s:g} s"
+    return failure(504, "timeout", text, work_order_id=fired.order_id, run_id=fired.run_id)
 
 
 def accepted(fired: Fired) -> CallResponse:
@@ -179,11 +125,16 @@ def is_from_a_page(headers: Mapping[str, str], *, loopback: bool) -> bool:
 
     It could be sent by any page that somebody visits, also under a name of its own for 127.0.0.1.
     """
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    site = headers.get("sec-fetch-site")
+    # Older browsers have no such header.
+    _, _, origin = headers.get("origin", "").rpartition("//")
+    if site is None and origin and origin != headers.get("host", ""):
+        return True
+    if site not in (None, "none", "same-origin"):
         return True
     return loopback and not _names_this_machine(headers.get("host", ""))
 
 
 def _names_this_machine(host: str) -> bool:
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    return name.strip("[]").lower() in ("localhost", "::1") or name.startswith("127.")
+    return is_loopback(name)

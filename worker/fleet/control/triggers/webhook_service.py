@@ -14,11 +14,21 @@ from starlette.types import Receive, Scope, Send
 
 from worker.fleet.control.store.deployments import LiveTrigger
 from worker.fleet.control.triggers import webhook_orders
+from worker.fleet.control.triggers.call_input import (
+    Call,
+    CallRefused,
+    body_limit_bytes,
+    input_of,
+    no_webhook,
+    too_large,
+)
 from worker.fleet.control.triggers.dead_letters import DeadLetter
-from worker.fleet.control.triggers.firing import Fired, Firing
+from worker.fleet.control.triggers.firing import Firing
 from worker.fleet.control.triggers.firing_queue import FiringQueue
+from worker.fleet.control.triggers.order_result import Fired
 from worker.fleet.control.triggers.result_waiter import ResultHost, ResultWaiter
 from worker.fleet.control.triggers.signals import Signal
+from worker.fleet.control.triggers.webhook_admission import Admission, AdmittedBody
 from worker.fleet.control.triggers.webhook_auth import (
     AuthMethod,
     is_authentic,
@@ -26,7 +36,7 @@ from worker.fleet.control.triggers.webhook_auth import (
     secret_headers,
 )
 from worker.fleet.control.triggers.webhook_options import WebhookOptions
-from worker.fleet.control.triggers.webhook_orders import Call, CallRefused, CallResponse
+from worker.fleet.control.triggers.webhook_orders import CallResponse
 from worker.fleet.http_connection import Connection
 from worker.fleet.messaging.trigger_messages import WebhookTrigger
 from worker.sinks.log import LeveledLogger
@@ -70,6 +80,7 @@ class WebhookService:
         self._by_path: dict[str, LiveTrigger] = {}
         self._queue = FiringQueue(host.fire)
         self._waiter = ResultWaiter(host)
+        self._admission = Admission()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -132,7 +143,7 @@ class WebhookService:
         try:
             response = await self._respond(request)
         except CallRefused as refusal:
-            response = webhook_orders.failure(refusal.code, refusal.error, refusal.message)
+            response = webhook_orders.refused(refusal)
         except ClientDisconnect:
             return
         headers = {**response.headers, "x-content-type-options": "nosniff"}
@@ -143,7 +154,7 @@ class WebhookService:
         )(scope, receive, send)
 
     async def _respond(self, request: Request) -> CallResponse:
-        trigger = self._trigger_at(request.url.path)
+        trigger = self._trigger_at(_path(request))
         definition = _definition(trigger)
         if request.method not in ("POST", "GET"):
             raise CallRefused(405, "method_not_allowed", "expected a POST request")
@@ -152,27 +163,42 @@ class WebhookService:
         methods = [
             self._options.auth[name] for name in definition.auth if name in self._options.auth
         ]
-        if definition.auth and not needs_body(methods):
+        signed = bool(definition.auth) and needs_body(methods)
+        if definition.auth and not signed:
             # Before the body is read: nobody else may fill the memory.
             _check_authentic(methods, headers, b"")
-        body = await _body(request, headers, int(definition.max_mb * 2**20))
-        if definition.auth and needs_body(methods):
-            _check_authentic(methods, headers, body)
+        limit_bytes = body_limit_bytes(definition)
+        with contextlib.ExitStack() as admitted:
+            proven = bool(definition.auth) and not signed
+            received = admitted.enter_context(self._admission.body(proven=proven))
+            body = await _body(request, headers, limit_bytes, received)
+            if signed:
+                _check_authentic(methods, headers, body)
+                received.prove()
+            # Only for whole calls of those who may call: senders of a byte a second, and senders
+            # without a proof, must not take the places of these.
+            admitted.enter_context(self._admission.call(trigger.id))
+            return await self._accept(request, trigger, body, methods)
+
+    async def _accept(
+        self, request: Request, trigger: LiveTrigger, body: bytes, methods: list[AuthMethod]
+    ) -> CallResponse:
+        """Make the order of a call whose sender may make it."""
         if request.method == "GET":
             return CallResponse(code=200, body=b'{"message":"%b"}' % _FOUND.encode())
         call = Call(
             method=request.method,
-            path=request.url.path,
-            query=request.url.query,
-            headers=headers,
+            path=_path(request),
+            query=request.scope["query_string"].decode("latin-1"),
+            headers=_headers(request),
             body=body,
         )
-        return await self._fire(trigger, definition, call, secret_headers(methods))
+        return await self._fire(trigger, _definition(trigger), call, secret_headers(methods))
 
     def _trigger_at(self, path: str) -> LiveTrigger:
         trigger = self._by_path.get(path.removeprefix("/i/")) if path.startswith("/i/") else None
         if trigger is None:
-            raise CallRefused(404, "not_found", "Webhook not found")
+            raise no_webhook()
         return trigger
 
     def _check_origin(self, definition: WebhookTrigger, headers: Mapping[str, str]) -> None:
@@ -193,25 +219,28 @@ class WebhookService:
         call: Call,
         secrets: frozenset[str],
     ) -> CallResponse:
-        input = webhook_orders.input_of(call, secrets)
+        input = input_of(call, secrets)
         firing = Firing(trigger=trigger, input=input, topic=f"/i/{definition.path}")
         fired = await self._queue.fire(firing)
-        waits = definition.reply == "after_completion" and fired.order_id and not fired.rejected
-        if not waits:
+        if not webhook_orders.waits_for_run(definition, fired):
             return webhook_orders.accepted(fired)
         try:
             async with asyncio.timeout(definition.timeout_s):
                 result = await self._waiter.wait(fired.order_id)
         except TimeoutError:
-            text = f"the run has not ended within {definition.timeout_s:g} s"
-            ids = {"work_order_id": fired.order_id, "run_id": fired.run_id}
-            return webhook_orders.failure(504, "timeout", text, **ids)
+            return webhook_orders.timed_out(definition, fired)
         return webhook_orders.completed(definition, result)
 
 
 def _definition(trigger: LiveTrigger) -> WebhookTrigger:
     assert isinstance(trigger.definition, WebhookTrigger)
     return trigger.definition
+
+
+def _path(request: Request) -> str:
+    # Not that of `request.url`, which begins with what the header Host says.
+    path: str = request.scope["path"]
+    return path
 
 
 def _headers(request: Request) -> dict[str, str]:
@@ -227,18 +256,20 @@ def _check_authentic(methods: list[AuthMethod], headers: Mapping[str, str], body
         raise CallRefused(401, "unauthorized", "the authentication is missing or wrong")
 
 
-async def _body(request: Request, headers: Mapping[str, str], limit: int) -> bytes:
+async def _body(
+    request: Request, headers: Mapping[str, str], limit: int, admitted: AdmittedBody
+) -> bytes:
     length = headers.get("content-length", "")
-    too_large = CallRefused(413, "too_large", f"the body has more than {limit:,} bytes")
     if length.isdigit() and int(length) > limit:
-        raise too_large
+        raise too_large(limit)
     parts, size = [], 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for part in request.stream():
                 size += len(part)
                 if size > limit:
-                    raise too_large
+                    raise too_large(limit)
+                admitted.take(len(part))
                 parts.append(part)
     except TimeoutError as error:
         raise CallRefused(408, "timeout", "the body did not come in time") from error

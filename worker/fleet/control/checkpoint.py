@@ -1,0 +1,77 @@
+"""Checkpoints: the times before which control planes have published all that they committed.
+
+A control plane can end between a commit and its publication. Its checkpoint is then the place from
+which others publish again: the next one that starts, or one that works with the same database.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.util.machine_clock import random_hex
+
+CHECKPOINT_INTERVAL_US = 2_000_000
+ABANDONED_US = 10_000_000
+"""A checkpoint that was not moved for this long is that of a control plane that has ended."""
+
+
+class Checkpoint:
+    """The checkpoint of this control plane."""
+
+    def __init__(self) -> None:
+        self._id = random_hex(8)
+        self._last_us = 0
+        # Those of others since which this one has published, as they were.
+        self._covered: dict[str, int] = {}
+
+    def start(self, now_us: int) -> None:
+        """Set the time of the first transaction, where it is not set yet."""
+        self._last_us = self._last_us or now_us
+
+    def begin(self, uow: UnitOfWork) -> int:
+        """Return the time since when states may be unpublished."""
+        stored = uow.transaction.checkpoints()
+        # Deadlines and schedules are committed without a broker too, from the start on. And others
+        # drop the checkpoint of one that was away for long, before it has published.
+        own_us = stored.get(self._id, min(self._last_us, uow.now_us))
+        # This process may be killed before its first interval ends.
+        uow.transaction.put_checkpoint(self._id, own_us)
+        # An attempt that is rolled back has published nothing.
+        uow.outgoing.when_committed.append(partial(self._set, uow.now_us, stored))
+        return min((*stored.values(), own_us))
+
+    def is_due(self, now_us: int) -> bool:
+        # A clock that was set back must not stop the checkpoints until it has caught up.
+        return not 0 <= now_us - self._last_us <= CHECKPOINT_INTERVAL_US
+
+    def advance(self, uow: UnitOfWork) -> int | None:
+        """Move the checkpoint where it is due.
+
+        Return the time since when a control plane that has ended may have left states unpublished.
+        """
+        if not self.is_due(uow.now_us):
+            return None
+        # The time of the checkpoint before: what was committed since may still be in a queue.
+        uow.transaction.put_checkpoint(self._id, min(self._last_us, uow.now_us))
+        abandoned = self._abandoned(uow)
+        # Deleted an interval after that was published: should this process end meanwhile, the next
+        # one publishes it. A checkpoint of its own that went back would look abandoned to others.
+        covered = [id for id, time_us in abandoned.items() if self._covered.get(id) == time_us]
+        if covered:
+            uow.transaction.drop_checkpoints(covered)
+        left = {id: time_us for id, time_us in abandoned.items() if id not in covered}
+        # What an attempt that is rolled back has read is not published.
+        uow.outgoing.when_committed.append(partial(self._set, uow.now_us, left))
+        return min(left.values(), default=None)
+
+    def _set(self, last_us: int, covered: dict[str, int]) -> None:
+        self._last_us, self._covered = last_us, covered
+
+    def _abandoned(self, uow: UnitOfWork) -> dict[str, int]:
+        before_us = uow.now_us - ABANDONED_US
+        return {
+            id: time_us
+            for id, time_us in uow.transaction.checkpoints().items()
+            if id != self._id and (time_us < before_us or not uow.settings.shared)
+        }

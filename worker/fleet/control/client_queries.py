@@ -1,0 +1,139 @@
+"""Handlers of client queries: they change nothing. Each returns the JSON result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from worker.fleet.control import audit_log, views
+from worker.fleet.control.entities import RunRecord, WorkOrder
+from worker.fleet.control.operator_requests import acknowledgements
+from worker.fleet.control.placement import decode_words
+from worker.fleet.control.run_content import input_of
+from worker.fleet.control.store import queries
+from worker.fleet.control.store.recorded_requests import next_recorded
+from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
+from worker.fleet.messaging import messages as wire
+
+
+def find_order(uow: UnitOfWork, id: str) -> tuple[WorkOrder, RunRecord | None]:
+    """Find the run with an id and its order, or the order with that id and its last run."""
+    run = uow.transaction.run(id)
+    order = uow.transaction.order(id if run is None else run.order_id)
+    if order is None:
+        raise RequestError("unknown", f"there is no run and no order '{id}'")
+    if run is None and order.last_run is not None:
+        run = uow.transaction.run(order.last_run)
+    return order, run
+
+
+def find_run(uow: UnitOfWork, id: str) -> RunRecord:
+    """Find the run with an id, or the last run of the order with that id."""
+    order, run = find_order(uow, id)
+    if run is None:
+        raise RequestError("unknown", f"order {id} has no run: it was {order.status.value}")
+    return run
+
+
+def order_view(uow: UnitOfWork, order: WorkOrder) -> dict[str, Any]:
+    last = uow.transaction.run(order.last_run) if order.last_run else None
+    view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
+    return {**view, "run": None if last is None else views.run_state(last)}
+
+
+def list_orders(uow: UnitOfWork, query: wire.OrderQuery) -> Any:
+    orders = queries.orders(uow.transaction.connection, query)
+    return [views.order_state(order) for order in orders]
+
+
+def get_order(uow: UnitOfWork, ref: wire.OrderRef) -> Any:
+    """Return an order with all of its runs."""
+    order = uow.transaction.order(ref.order_id)
+    if order is None:
+        raise RequestError("unknown", f"there is no order '{ref.order_id}'")
+    view: dict[str, Any] = msgspec.to_builtins(views.order_state(order))
+    runs = queries.runs_of(uow.transaction.connection, order.id)
+    return {
+        **view,
+        "all_runs": [views.run_state(run) for run in runs],
+        "actions": audit_log.actions_on(uow.transaction.connection, order.id),
+    }
+
+
+def list_runs(uow: UnitOfWork, query: wire.RunQuery) -> Any:
+    return [views.run_state(run) for run in queries.runs(uow.transaction.connection, query)]
+
+
+def count_matching(uow: UnitOfWork, query: wire.CountQuery) -> Any:
+    """Count the orders or runs that match a query."""
+    select = queries.matching_orders if query.of == "orders" else queries.matching_runs
+    matching = select(query).limit(query.at_most)
+    return {"matching": queries.count(uow.transaction.connection, matching)}
+
+
+def get_run(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+    """Return a run with its steps, its plan, and the number of the last event reported."""
+    run = find_run(uow, ref.id)
+    order = uow.transaction.order(run.order_id)
+    assert order is not None
+    connection = uow.transaction.connection
+    view: dict[str, Any] = msgspec.to_builtins(views.run_state(run))
+    return {
+        **view,
+        "steps": queries.steps_of(connection, run),
+        "reported": run.reported,
+        "needs": sorted(decode_words(run.needs)),
+        "stale_reports": queries.count_stale_reports(connection, run.id),
+        "plan": views.plan_without_secrets(uow.transaction.plan(run.plan_id or order.plan_id)),
+    }
+
+
+def get_input(uow: UnitOfWork, ref: wire.RunRef) -> Any:
+    """Read the input of a run, without the configuration that it may hold."""
+    stored = uow.transaction.dataclip(*input_of(find_run(uow, ref.id)))
+    return {"input": views.input_without_secrets(stored or "{}")}
+
+
+def list_events(uow: UnitOfWork, query: wire.EventQuery) -> Any:
+    run = find_run(uow, query.run_id)
+    events = queries.events_of(uow.transaction.connection, run, query)
+    return {"run": views.run_state(run), "events": events}
+
+
+def get_dataclip(uow: UnitOfWork, ref: wire.DataclipRef) -> Any:
+    """Read the output of a step, or the final state, of a run."""
+    run = find_run(uow, ref.run_id)
+    stored = uow.transaction.dataclip(run.id, ref.dataclip_id)
+    if stored is None:
+        text = f"run {run.id} has no dataclip '{ref.dataclip_id}', or it was not stored"
+        raise RequestError("unknown", text)
+    return msgspec.Raw(stored.encode())
+
+
+def get_recorded(uow: UnitOfWork, query: wire.RecordedQuery) -> Any:
+    """Read the next lines of a run's recording; the ``seq`` of an event is null at their end."""
+    stored = next_recorded(uow.transaction.connection, find_run(uow, query.run_id), query.after)
+    seq, lines = stored or (None, "")
+    return {"seq": seq, "lines": lines}
+
+
+def list_workers(uow: UnitOfWork, _: wire.Empty) -> Any:
+    return queries.workers(uow.transaction.connection)
+
+
+def list_alerts(uow: UnitOfWork, _: wire.Empty) -> Any:
+    run_ids = queries.alerts(uow.transaction.connection)
+    uow.transaction.load_runs(run_ids)
+    runs = [run for id in run_ids if (run := uow.transaction.run(id)) is not None]
+    known = acknowledgements(uow, run_ids)
+    return [_alert_view(run, *known.get(run.id, (None, None))) for run in runs]
+
+
+def _alert_view(run: RunRecord, acknowledged: int | None, by: str | None) -> dict[str, Any]:
+    view: dict[str, Any] = msgspec.to_builtins(views.alert(run))
+    return {**view, "acknowledged": acknowledged, "acknowledged_by": by}
+
+
+def get_summary(uow: UnitOfWork, _: wire.Empty) -> Any:
+    return queries.summary(uow.transaction.connection)

@@ -1,0 +1,54 @@
+"""Housekeeping: what is old is deleted, a part at a time, once a minute."""
+
+from __future__ import annotations
+
+from worker.fleet.control.retention import delete_ended_orders, delete_old_actions
+from worker.fleet.control.triggers.cron import delete_old_ticks
+from worker.fleet.control.triggers.dead_letters import delete_old_dead_letters
+from worker.fleet.control.triggers.firing import delete_expired_keys
+from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.fleet.control.uploads import forget_chunks
+
+RETENTION_INTERVAL_US = 60_000_000
+
+
+class Housekeeping:
+    """When each part was done last. ``frees_pages`` is set where a deletion left free pages."""
+
+    def __init__(self) -> None:
+        self.frees_pages = False
+        self._last_retention_us = 0
+        self._last_cleaning_us = 0
+
+    def is_due(self, now_us: int) -> bool:
+        return _is_due(self._last_retention_us, now_us) or _is_due(self._last_cleaning_us, now_us)
+
+    def apply_retention(self, uow: UnitOfWork) -> None:
+        """Delete orders that ended before the retention began."""
+        retain_us = int(uow.settings.retain_s * 1e6)
+        if not _is_due(self._last_retention_us, uow.now_us):
+            return
+        forget_chunks(uow)
+        self.frees_pages = True
+        # Until nothing is left, each tick deletes a part: one large transaction would block.
+        before = uow.now_us - retain_us
+        if retain_us and (
+            delete_ended_orders(uow.transaction, before)
+            or delete_old_actions(uow.transaction, before)
+        ):
+            return
+        self._last_retention_us = uow.now_us
+
+    def clean_up_triggers(self, uow: UnitOfWork) -> None:
+        """Delete idempotency keys, ticks and dead letters that are too old."""
+        if not _is_due(self._last_cleaning_us, uow.now_us):
+            return
+        self._last_cleaning_us = uow.now_us
+        delete_expired_keys(uow)
+        delete_old_ticks(uow)
+        delete_old_dead_letters(uow.transaction)
+
+
+def _is_due(last_us: int, now_us: int) -> bool:
+    # Also where the clock was set back since.
+    return not 0 <= now_us - last_us <= RETENTION_INTERVAL_US

@@ -1,0 +1,23 @@
+"""Errors of requests to a control plane."""
+
+from __future__ import annotations
+
+from worker.errors import WorkerError
+
+
+class ControlError(WorkerError):
+    """Error reply of the control plane.
+
+    ``code``: invalid, unknown, conflict, rejected, denied, busy, missing, too_large.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class NoAnswer(WorkerError):
+    """No reply from a control plane within the timeout."""
+
+    # Of sysexits.h, "service unavailable": the same command may succeed later.
+    exit_code = 69

@@ -1,0 +1,122 @@
+"""Notifications of a fleet: those of a run that is followed, and those of all runs and orders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from worker.core.status import Status
+from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.bus import Message
+from worker.fleet.messaging.cloudevents import unwrap
+from worker.fleet.messaging.topics import Topics
+
+# Backpressure: a slow reader gets a gap instead of an unbounded queue.
+MAX_QUEUED_NOTIFICATIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Notifications may have been lost: known state must be queried again."""
+
+
+Notification = wire.RunState | wire.OrderState | wire.RunEvents | wire.Alert | Gap
+
+
+@dataclass(slots=True)
+class Follower:
+    """Notifications of a run that is followed."""
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    state: Status | None = None
+    revision: int = 0
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+class NotificationQueue:
+    """Bounded queue of notifications; it becomes a gap where it overflows."""
+
+    def __init__(self) -> None:
+        self._items: deque[Notification] = deque([Gap()])
+        self._available = asyncio.Event()
+
+    def put(self, notification: Notification) -> None:
+        if len(self._items) >= MAX_QUEUED_NOTIFICATIONS:
+            self._items.clear()
+            notification = Gap()
+        self._items.append(notification)
+        self._available.set()
+
+    async def take(self) -> list[Notification]:
+        if not self._items:
+            self._available.clear()
+            await self._available.wait()
+        taken = list(self._items)
+        self._items.clear()
+        return taken
+
+
+class Subscribers:
+    """The followers of runs and the queues of a client, which messages are passed to."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self._followers: dict[str, Follower] = {}
+        self._queues: list[NotificationQueue] = []
+
+    def follower(self, run_id: str) -> Follower:
+        """Return the follower of a run, which all of its readers share."""
+        return self._followers.setdefault(run_id, Follower())
+
+    @contextmanager
+    def queue(self) -> Iterator[NotificationQueue]:
+        """Open a queue of all notifications within the context."""
+        queue = NotificationQueue()
+        self._queues.append(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.remove(queue)
+
+    def receive(self, message: Message) -> None:
+        """Pass on a message. Raises :class:`WireError` for a malformed one."""
+        payload = unwrap(message.payload)
+        # A retained message is old state, not a change.
+        if self._queues and not message.retain:
+            kind = self._topics.public_kind(message.topic)
+            if kind is not None:
+                self.notify(wire.decode(_NOTIFICATIONS[kind], payload))
+        self._update_follower(message.topic.split("/"), payload)
+
+    def _update_follower(self, levels: list[str], payload: bytes) -> None:
+        follower = self._followers.get(levels[-2])
+        if follower is None:
+            return
+        if levels[-1] == "state":
+            state = wire.decode(wire.RunState, payload)
+            # Control planes that share a store publish in no common order.
+            if state.revision < follower.revision:
+                return
+            follower.state, follower.revision = Status(state.status), state.revision
+        else:
+            events = wire.decode(wire.RunEvents, payload).events
+            follower.events += [msgspec.json.decode(bytes(event)) for event in events]
+        follower.changed.set()
+
+    def notify(self, notification: Notification) -> None:
+        for queue in self._queues:
+            queue.put(notification)
+
+
+_NOTIFICATIONS: dict[str, Any] = {
+    "run": wire.RunState,
+    "order": wire.OrderState,
+    "events": wire.RunEvents,
+    "alert": wire.Alert,
+}
