@@ -8,20 +8,21 @@ the caller decides about them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 from urllib.parse import urlencode
 
-import websockets
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus, WebSocketException
 
 from worker.errors import WorkerError
 from worker.lightning.compression import ClientCompression
+from worker.lightning.message_connection import ClientMessages
 from worker.lightning.serializer import (
     ChannelFrame,
     FrameError,
@@ -89,12 +90,30 @@ class ChannelTimings:
         self.rejoin_s = rejoin_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class PendingReply:
-    """A request that was written, and the future of its reply."""
+    """A request, whether it was written, and the future of its reply.
+
+    ``deadline_s`` is when it expires, on the clock of the event loop.
+    """
 
     topic: str
+    event: str
     future: asyncio.Future[ChannelFrame]
+    timeout_s: float
+    deadline_s: float
+    written: bool = False
+
+    def on_written(self) -> None:
+        self.written = True
+
+    def lose(self, reason: str, *, timed_out: bool = False) -> None:
+        if not self.future.done():
+            lost = ReplyLost(reason, written=self.written, timed_out=timed_out)
+            self.future.set_exception(lost)
+
+    def expire(self) -> None:
+        self.lose(f"no reply to {self.event} within {self.timeout_s:g} s", timed_out=True)
 
 
 class ChannelSocket:
@@ -113,8 +132,9 @@ class ChannelSocket:
         self.timings = timings or ChannelTimings()
         self._refs = itertools.count(1)
         self._pending: dict[str, PendingReply] = {}
+        self._expiry: asyncio.TimerHandle | None = None
         self._channels: dict[str, Channel] = {}
-        self._connection: ClientConnection | None = None
+        self._connection: ClientMessages | None = None
         self.connections = 0
         """The number of the connection: each has another."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,22 +169,30 @@ class ChannelSocket:
                 await asyncio.sleep(min(tries * self.timings.reconnect_s, MAX_RECONNECT_S))
         finally:
             self._lose("the connection is closed")
+            if self._expiry is not None:
+                self._expiry.cancel()
             for task in self._tasks:
                 task.cancel()
 
-    def _connect(self) -> connect:
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[ClientMessages]:
         # Dataclips and plans have no limit but memory, also after they are decompressed. Pings
         # would be answered by a server whose channels hang: the heartbeat checks these.
-        return connect(
+        connecting = connect(
             self._url,
             max_size=SIZE_LIMIT_BYTES,
             compression=None,
             extensions=[ClientCompression()],
+            create_connection=cast(
+                "type[ClientMessages]", partial(ClientMessages, on_message=self._on_message)
+            ),
             ping_interval=None,
             open_timeout=OPEN_TIMEOUT_S,
             # The log of a worker must not hold a connection's token.
             logger=_SILENT,
         )
+        async with connecting as connection:
+            yield cast("ClientMessages", connection)
 
     def _check_status(self, error: InvalidStatus, was_connected: bool) -> None:
         status = error.response.status_code
@@ -176,7 +204,7 @@ class ChannelSocket:
             ) from error
         self._log.warning("lightning.disconnected", error=f"HTTP {status}")
 
-    async def _serve(self, connection: ClientConnection) -> None:
+    async def _serve(self, connection: ClientMessages) -> None:
         self._connection = connection
         self.connections += 1
         self.connected.set()
@@ -185,8 +213,9 @@ class ChannelSocket:
             channel.rejoin()
         heartbeat = asyncio.create_task(self._heartbeat(connection))
         try:
-            async for data in connection:
-                self._on_data(data)
+            await connection.wait_closed()
+            if not isinstance(ended := connection.protocol.close_exc, ConnectionClosedOK):
+                raise ended
             self._log.warning("lightning.disconnected", error="closed by the server")
         finally:
             heartbeat.cancel()
@@ -202,10 +231,10 @@ class ChannelSocket:
     def lose_replies(self, reason: str, topic: str | None = None) -> None:
         """Fail the requests that wait for a reply, of all topics or of one."""
         for pending in self._pending.values():
-            if topic in (None, pending.topic) and not pending.future.done():
-                pending.future.set_exception(ReplyLost(reason))
+            if topic in (None, pending.topic):
+                pending.lose(reason)
 
-    async def _heartbeat(self, connection: ClientConnection) -> None:
+    async def _heartbeat(self, connection: ClientMessages) -> None:
         wait_s = self.timings.heartbeat_s
         while True:
             await asyncio.sleep(wait_s)
@@ -234,32 +263,42 @@ class ChannelSocket:
         connection = self._connection
         if connection is None:
             raise ReplyLost("there is no connection", written=False)
-        future: asyncio.Future[ChannelFrame] = asyncio.get_running_loop().create_future()
-        self._pending[ref] = PendingReply(topic, future)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        pending = PendingReply(topic, event, loop.create_future(), timeout_s, deadline_s)
+        self._pending[ref] = pending
+        self._expire_at(deadline_s)
+        connection.post(encode_frame(join_ref, ref, topic, event, payload), pending.on_written)
         try:
-            async with asyncio.timeout(timeout_s):
-                # What send() has begun may arrive even where it raises.
-                await connection.send(encode_frame(join_ref, ref, topic, event, payload))
-                reply = await future
-        except TimeoutError as error:
-            raise ReplyLost(
-                f"no reply to {event} within {timeout_s:g} s", timed_out=True
-            ) from error
-        except websockets.ConnectionClosed as error:
-            raise ReplyLost("the connection was lost") from error
+            reply = await pending.future
         finally:
             del self._pending[ref]
-            if not future.cancel() and not future.cancelled():
-                # Where writing failed nobody awaits it, and asyncio would log its exception.
-                future.exception()
         return _response(event, reply.payload)
 
-    async def send(self, join_ref: str | None, topic: str, event: str) -> None:
+    def _expire_at(self, deadline_s: float) -> None:
+        # One timer, as nearly all replies come long before their deadlines: a timer for each
+        # request would cost a tenth of what the request does.
+        if self._expiry is not None:
+            if self._expiry.when() <= deadline_s:
+                return
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_at(deadline_s, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        now_s = asyncio.get_running_loop().time()
+        waiting = [pending for pending in self._pending.values() if not pending.future.done()]
+        for pending in waiting:
+            if pending.deadline_s <= now_s:
+                pending.expire()
+        later = [pending.deadline_s for pending in waiting if pending.deadline_s > now_s]
+        if later:
+            self._expire_at(min(later))
+
+    def send(self, join_ref: str | None, topic: str, event: str) -> None:
         """Send a message whose reply nobody waits for, if there is a connection."""
         if self._connection is not None:
-            with contextlib.suppress(websockets.ConnectionClosed):
-                frame = encode_frame(join_ref, self.new_ref(), topic, event, _EMPTY)
-                await self._connection.send(frame)
+            self._connection.post(encode_frame(join_ref, self.new_ref(), topic, event, _EMPTY))
 
     def add(self, channel: Channel) -> None:
         self._channels[channel.topic] = channel
@@ -275,9 +314,9 @@ class ChannelSocket:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _on_data(self, data: str | bytes) -> None:
+    def _on_message(self, data: bytes, is_text: bool) -> None:
         try:
-            frame = decode_frame(data)
+            frame = decode_frame(data, is_text=is_text)
         except FrameError as error:
             self._log.warning("frame.refused", error=str(error)[:500])
             return
@@ -290,7 +329,7 @@ class ChannelSocket:
 
 
 def _response(event: str, payload: Any) -> Any:
-    if not isinstance(payload, Mapping):
+    if not isinstance(payload, dict):
         raise RequestRefused(event, payload)
     if payload.get("status") != "ok":
         raise RequestRefused(event, payload.get("response"))
@@ -420,14 +459,14 @@ class Channel:
         self._socket.remove(self)
         self._fail()
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         """Leave the channel; nothing is sent where it is lost or closed."""
         self._socket.remove(self)
         if self._rejoining is not None:
             self._rejoining.cancel()
         if self.joined.is_set():
             self.joined.clear()
-            await self._socket.send(self._join_ref, self.topic, "phx_leave")
+            self._socket.send(self._join_ref, self.topic, "phx_leave")
 
 
 def _text(error: BaseException) -> str:

@@ -117,7 +117,9 @@ def _parse_workloop(text: str) -> Workloop:
     names, _, count = text.rpartition(":")
     queues = tuple(names.split(">"))
     if not count.isdecimal() or int(count) < 1 or not all(queues) or "*" in queues[:-1]:
-        raise UsageError(f"'{text}' is no workloop: expected QUEUE[>QUEUE...]:COUNT, with * last")
+        raise UsageError(
+            f"'{text}' is not a workloop (expected QUEUE[>QUEUE...]:COUNT, with * last)"
+        )
     return Workloop(queues, int(count))
 
 
@@ -128,5 +130,5 @@ def parse_backoff(text: str) -> Backoff:
     except ValueError:
         min_s, max_s = 0.0, -1.0
     if not 0 < min_s <= max_s < float("inf"):
-        raise UsageError(f"'{text}' is no backoff: expected MIN/MAX in seconds, such as 1/10")
+        raise UsageError(f"'{text}' is not a backoff (expected MIN/MAX in seconds, such as 1/10)")
     return Backoff(min_s, max_s)

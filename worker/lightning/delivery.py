@@ -14,7 +14,15 @@ from worker.lightning.serializer import encode_json
 LOG = "run:log"
 BATCH = "run:batch_logs"
 MAX_BATCH_LINES = 50
+BATCH_WAIT_S = 0.01
 _ALREADY_COMPLETE = "already in completed state"
+
+
+class LogBatches(Struct, frozen=True, kw_only=True):
+    """Batches of log lines: their most lines, and how long the first may wait for others."""
+
+    lines: int = MAX_BATCH_LINES
+    wait_s: float = BATCH_WAIT_S
 
 
 class OutgoingEvent(Struct, frozen=True, kw_only=True):

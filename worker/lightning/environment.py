@@ -14,14 +14,28 @@ from worker.lightning.claim_loop import (
     parse_backoff,
     parse_workloops,
 )
+from worker.lightning.delivery import MAX_BATCH_LINES, LogBatches
 from worker.lightning.run_plan import RunDefaults
 from worker.sandbox.limits import Limits
 
 DEFAULT_CAPACITY = 5
+_QUIET_LEVELS = ("none", "error", "warn")
+_MS_PER_S = 1000
+NO_MEANING = (
+    "WORKER_COLLECTIONS_VERSION", "WORKER_PROFILE", "WORKER_PROFILE_POLL_INTERVAL_MS",
+    "WORKER_REPO_DIR", "WORKER_SENTRY_DSN", "WORKER_SENTRY_ENV", "WORKER_STATE_PROPS_TO_REMOVE",
+    "WORKER_TIMEOUT_RETRY_COUNT", "WORKER_TIMEOUT_RETRY_DELAY_MS", "WORKER_VALIDATION_RETRIES",
+    "WORKER_VALIDATION_TIMEOUT_MS",
+)  # fmt: skip
+"""Variables of OpenFn's worker that are about its own parts."""
 
 
 class EnvironmentSettings(Struct, frozen=True, kw_only=True):
-    """Settings of the environment, with OpenFn's defaults; ``listen`` is empty without a port."""
+    """Settings of the environment, with OpenFn's defaults.
+
+    ``batches`` is ``None`` where each log line is a message, and ``listen`` empty without a port.
+    ``ignored`` are the variables that are set and have no meaning here.
+    """
 
     secret: str
     public_key: str
@@ -30,14 +44,16 @@ class EnvironmentSettings(Struct, frozen=True, kw_only=True):
     defaults: RunDefaults
     reply_s: float
     claim_s: float
-    batch_logs: bool
+    batches: LogBatches | None
     listen: str = ""
+    quiet: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 def read_environment(
-    variables: Mapping[str, str], capacity: int | None = None
+    variables: Mapping[str, str], capacity: int | None = None, *, batch_logs: bool = False
 ) -> EnvironmentSettings:
-    """Read the settings; ``capacity`` is that of the command, which wins.
+    """Read the settings; ``capacity`` is that of the command, which wins, as is ``batch_logs``.
 
     Raises :class:`UsageError` for a value that has no meaning.
     """
@@ -56,11 +72,28 @@ def read_environment(
             ),
             collections_url=variables.get("WORKER_COLLECTIONS_URL", ""),
         ),
-        reply_s=number("WORKER_MESSAGE_TIMEOUT_SECONDS", 30),
+        # The older name wins, as it does for OpenFn's worker.
+        reply_s=number(
+            "WORKER_SOCKET_TIMEOUT_SECONDS", number("WORKER_MESSAGE_TIMEOUT_SECONDS", 30)
+        ),
         claim_s=number("WORKER_CLAIM_TIMEOUT_SECONDS", 3600),
-        batch_logs=variables.get("WORKER_BATCH_LOGS", "").lower() in ("1", "true", "yes"),
+        batches=_batches(number)
+        if batch_logs or _is_true(variables, "WORKER_BATCH_LOGS")
+        else None,
         listen=_listen(variables.get("WORKER_PORT", "")),
+        quiet=variables.get("WORKER_LOG_LEVEL", "").lower() in _QUIET_LEVELS,
+        ignored=tuple(name for name in NO_MEANING if variables.get(name)),
     )
+
+
+def _is_true(variables: Mapping[str, str], name: str) -> bool:
+    return variables.get(name, "").lower() in ("1", "true", "yes")
+
+
+def _batches(number: Callable[[str, float], float]) -> LogBatches:
+    # The server refuses a larger batch.
+    lines = min(int(number("WORKER_BATCH_LIMIT", MAX_BATCH_LINES)), MAX_BATCH_LINES)
+    return LogBatches(lines=max(1, lines), wait_s=number("WORKER_BATCH_INTERVAL", 10) / _MS_PER_S)
 
 
 def _workloops(variables: Mapping[str, str], capacity: int | None) -> tuple[Workloop, ...]:

@@ -38,6 +38,8 @@ ERROR_WORDS: Final[dict[str, ErrorWord]] = {
     # OpenFn's table of statuses has it as killed; its worker reports a crash.
     "ImportError": ErrorWord(step="ImportError", reason="crash"),
     "OomError": ErrorWord(step="OOMError"),
+    # A process that ended before its run, as by process.exit() of an adaptor there.
+    "ProcessError": ErrorWord(step="ExitError", reason="crash"),
 }
 """The error types that OpenFn's worker has another word or reason for."""
 

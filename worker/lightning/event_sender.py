@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 
 from worker.lightning.channels import Channel, ReplyLost, RequestRefused
 from worker.lightning.delivery import (
     LOG,
-    MAX_BATCH_LINES,
     Accepted,
     Answer,
+    LogBatches,
     Next,
     OutgoingEvent,
     Refused,
@@ -38,13 +39,18 @@ class EventSender:
     """Queue of one run's events, and their delivery on its channel."""
 
     def __init__(
-        self, channel: Channel, run_id: str, file: RunFile, log: LeveledLogger, *, batch_logs: bool
+        self,
+        channel: Channel,
+        run_id: str,
+        file: RunFile,
+        log: LeveledLogger,
+        batches: LogBatches | None,
     ) -> None:
         self._channel = channel
         self._run_id = run_id
         self._file = file
         self._log = log
-        self._batch_logs = batch_logs
+        self._batches = batches
         self._waiting: deque[OutgoingEvent] = deque()
         self._waiting_bytes = 0
         self._changed = asyncio.Event()
@@ -87,6 +93,7 @@ class EventSender:
                 await self._changed.wait()
             if self._waiting[0].is_log:
                 if not repeated:
+                    await self._until_batch()
                     await self._send_lines(self._lines())
                 else:
                     self._settle(1)
@@ -94,9 +101,24 @@ class EventSender:
                 await self._send(self._waiting[0], repeated=repeated)
             repeated = False
 
+    async def _until_batch(self) -> None:
+        """Wait until a batch is full or another event follows it, but not for long."""
+        if self._batches is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._batches.wait_s):
+                while self._may_grow(self._batches.lines):
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    def _may_grow(self, lines: int) -> bool:
+        if self._closed or len(self._waiting) >= lines:
+            return False
+        return all(event.is_log for event in self._waiting)
+
     def _lines(self) -> list[OutgoingEvent]:
         # What has come while the last message was in flight shares the next one.
-        limit = MAX_BATCH_LINES if self._batch_logs else 1
+        limit = self._batches.lines if self._batches else 1
         lines: list[OutgoingEvent] = []
         size = 0
         for event in self._waiting:
@@ -108,7 +130,7 @@ class EventSender:
 
     async def _send_lines(self, lines: Sequence[OutgoingEvent]) -> None:
         complete = [without_references(line, set(), self._lost_steps) for line in lines]
-        event, payload = log_message(self._run_id, complete, batch=self._batch_logs)
+        event, payload = log_message(self._run_id, complete, batch=self._batches is not None)
         answer = await self._request(event, payload)
         if isinstance(answer, Unanswered) and not answer.written:
             return

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +15,18 @@ from msgspec import Struct
 from worker.lightning import claim_loop, resumed_run
 from worker.lightning.channels import ChannelClosed, ReplyLost, RequestRefused
 from worker.lightning.claim_loop import Backoff, ClaimRequest, Workloop
-from worker.lightning.run_session import RunContext, RunSession
+from worker.lightning.run_session import RunContext, RunEnd, RunSession
 from worker.lightning.serializer import encode_json
 from worker.lightning.worker_tokens import RunTokenError, read_run_token
+from worker.util.liveness import Liveness
 
 QUEUE = "worker:queue"
 REJOIN_QUEUE_S = 10.0
+MARK_ALIVE_S = 1.0
 # Runs that end at the deadline of a drain are reported before the process exits.
 REPORT_CANCELLED_S = 5.0
+# Each is a series of the metrics, and jobs can throw errors of any type.
+MAX_ENDS = 100
 # The id becomes the name of a file and a topic.
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
@@ -51,8 +56,14 @@ class LightningWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._draining = asyncio.Event()
+        self._drained: asyncio.Task[bool]
         self._drain_s: float | None = None
-        self.finished = 0
+        self._liveness = Liveness()
+        self.ends: Counter[RunEnd] = Counter()
+
+    @property
+    def finished(self) -> int:
+        return self.ends.total()
 
     @property
     def running(self) -> int:
@@ -63,12 +74,20 @@ class LightningWorker:
         """Set while there is a connection."""
         return self._context.socket.connected
 
+    @property
+    def stalled(self) -> str:
+        """Why the process has to be started again; empty while it works."""
+        return self._liveness.stalled
+
     async def run(self) -> None:
         """Claim and execute runs until cancelled or drained.
 
         Raises :class:`ConnectionRefused` if the server does not accept the secret.
         """
+        # One for all claims: a task for each would cost more than all else that a claim does.
+        drained = self._drained = asyncio.create_task(self._draining.wait())
         connection = asyncio.create_task(self._context.socket.run())
+        marking = asyncio.create_task(self._mark_alive())
         claiming = asyncio.create_task(self._claim_until_drained())
         for run in self._context.store.recover(time.time()):
             self._start(resumed_run.resume(self._context, run))
@@ -79,22 +98,36 @@ class LightningWorker:
             await claiming
             await self._finish_runs()
         finally:
-            for task in (claiming, *self._tasks):
+            for task in (marking, claiming, drained, *self._tasks):
                 task.cancel()
-            await asyncio.gather(claiming, *self._tasks, return_exceptions=True)
+            ended = asyncio.gather(marking, claiming, drained, *self._tasks, return_exceptions=True)
+            await ended
             connection.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await connection
             self._context.store.close()
+
+    def claim_now(self) -> None:
+        """Claim at once, if there is room, and not only after the time between claims."""
+        self._state = claim_loop.woken(self._state)
+        self._wake.set()
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Claim nothing more, finish the runs, and end.
 
         Runs that take longer than ``timeout_s`` seconds are cancelled.
         """
-        self._log.info("worker.draining", runs=self.running)
         self._drain_s = timeout_s
         self._draining.set()
+        self._wake.set()
+        # Last, as it can fail: a log is a file of a disk that may be full.
+        self._log.info("worker.draining", runs=self.running)
+
+    async def _mark_alive(self) -> None:
+        # Claims cannot show it: an answer may take an hour.
+        while True:
+            self._liveness.mark()
+            await asyncio.sleep(MARK_ALIVE_S)
 
     async def _finish_runs(self) -> None:
         if not self._tasks:
@@ -121,15 +154,14 @@ class LightningWorker:
                 self._log.warning("queue.closed", error=str(error)[:500])
                 await self._unless_draining(asyncio.sleep(REJOIN_QUEUE_S))
             finally:
-                await queue.leave()
+                queue.leave()
 
     async def _unless_draining(self, work: Any) -> bool:
         """Await something unless the worker drains before; return whether it was completed."""
-        task, draining = asyncio.ensure_future(work), asyncio.ensure_future(self._draining.wait())
+        task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait((task, draining), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, self._drained), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            draining.cancel()
             if not task.done():
                 task.cancel()
         if not task.done():
@@ -145,7 +177,7 @@ class LightningWorker:
                 await self._claim_runs(queue, request)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._state.wait_s):
-                    await self._unless_draining(self._wake.wait())
+                    await self._wake.wait()
 
     def _next_claim(self) -> ClaimRequest | None:
         self._state, request = claim_loop.next_claim(self._state)
@@ -179,14 +211,12 @@ class LightningWorker:
 
     async def _finished(self, reply: asyncio.Future[Any]) -> bool:
         """Wait for a claim's answer; while the worker drains, not longer than for others."""
-        draining = asyncio.ensure_future(self._draining.wait())
         try:
-            await asyncio.wait((reply, draining), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reply, self._drained), return_when=asyncio.FIRST_COMPLETED)
             if not reply.done():
                 await asyncio.wait((reply,), timeout=self._answer_timeout_s())
             return reply.done()
         finally:
-            draining.cancel()
             if not reply.done():
                 reply.cancel()
 
@@ -196,8 +226,7 @@ class LightningWorker:
 
     def _on_push(self, event: str, payload: Any) -> None:
         if event == "work-available":
-            self._state = claim_loop.woken(self._state)
-            self._wake.set()
+            self.claim_now()
 
     # --- runs -------------------------------------------------------------------------------------
 
@@ -234,9 +263,14 @@ class LightningWorker:
             self._log.critical("run.failed", run_id=session.run_id, error=repr(error)[:500])
         finally:
             del self._sessions[session.run_id]
-            self.finished += 1
+            self._count(session.end)
             self._state = claim_loop.run_ended(self._state, workloop)
             self._wake.set()
+
+    def _count(self, end: RunEnd) -> None:
+        if end not in self.ends and len(self.ends) >= MAX_ENDS:
+            end = RunEnd(status=end.status)
+        self.ends[end] += 1
 
     def _start(self, work: Any) -> None:
         task: asyncio.Task[None] = asyncio.create_task(work)

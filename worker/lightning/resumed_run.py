@@ -41,7 +41,7 @@ async def resume(context: RunContext, run: StoredRun) -> None:
     """Report what is left of a run, until Lightning has accepted it or the token expires."""
     channel = context.socket.channel(f"run:{run.run_id}", {"token": run.token})
     file = context.store.reopen(run)
-    sender = EventSender(channel, run.run_id, file, context.log, batch_logs=context.batch_logs)
+    sender = EventSender(channel, run.run_id, file, context.log, context.batches)
     for event in run.pending:
         sender.add(event, stored=True)
     for event in missing_events(run, now_us()):
@@ -58,4 +58,4 @@ async def resume(context: RunContext, run: StoredRun) -> None:
         file.discard()
     finally:
         file.close()
-        await channel.leave()
+        channel.leave()

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from worker.errors import WorkerError
 from worker.sandbox.limits import Limits
+from worker.util.nesting import VALUE_LIMIT, has_more_values
 from worker.workflow.limit_ranges import FILE_OPTIONS, MS_PER_S, RANGES
 
 
@@ -33,6 +34,7 @@ class RunPlan(Struct, frozen=True, kw_only=True):
     """
 
     document: Mapping[str, Any]
+    project_id: str
     dataclip_id: str | None
     credential_ids: tuple[str, ...]
     limits: Limits
@@ -55,6 +57,7 @@ def read_run_plan(data: Any, defaults: RunDefaults = RunDefaults()) -> RunPlan:
         raise RunPlanError("expected options to be an object")
     return RunPlan(
         document=_document(data, jobs),
+        project_id=_text(data.get("project_id")),
         dataclip_id=_text(data.get("dataclip_id")) or None,
         credential_ids=tuple(dict.fromkeys(_credential_ids(data["jobs"]))),
         limits=_limits(options, defaults.limits),
@@ -132,6 +135,9 @@ def read_input(content: bytes) -> dict[str, Any]:
 
     Raises :class:`RunPlanError` if it is not a JSON object.
     """
+    # The same limit as that of files.
+    if has_more_values(content):
+        raise RunPlanError(f"the dataclip has more than {VALUE_LIMIT:,} values")
     try:
         state = json.loads(content, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:

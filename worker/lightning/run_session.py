@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from worker.adaptors.collections.settings import Collections
-from worker.core.events import AnyEvent
+from worker.core.events import AnyEvent, RunComplete
+from worker.core.status import STATUS_OF_REASON, Status
 from worker.errors import WorkerError
 from worker.lightning.channels import (
     ChannelClosed,
@@ -18,11 +19,12 @@ from worker.lightning.channels import (
     ReplyLost,
     RequestRefused,
 )
+from worker.lightning.delivery import LogBatches
 from worker.lightning.event_sender import EventSender
 from worker.lightning.run_plan import RunDefaults, RunPlan, RunPlanError, read_input, read_run_plan
 from worker.lightning.run_reports import RunReports, failed, run_start
 from worker.lightning.run_store import RunFile, RunStore
-from worker.lightning.sandbox_runs import MissingAdaptor, SandboxRuns
+from worker.lightning.sandbox_runs import MissingAdaptor, SandboxRuns, check_adaptors
 from worker.lightning.serializer import encode_json
 from worker.lightning.worker_tokens import RunToken
 from worker.runner.prepare import VERSIONS
@@ -40,7 +42,7 @@ class RunContext:
     store: RunStore
     log: LeveledLogger
     defaults: RunDefaults = field(default_factory=RunDefaults)
-    batch_logs: bool = False
+    batches: LogBatches | None = None
 
 
 class RunNotPossible(WorkerError):
@@ -49,6 +51,14 @@ class RunNotPossible(WorkerError):
     def __init__(self, type: str, message: str, reason: str = "exception") -> None:
         super().__init__(message)
         self.type, self.reason = type, reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """How a run has ended, in our own words: metrics count these."""
+
+    status: Status
+    error_type: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,8 @@ class RunSession:
         self._channel = context.socket.channel(f"run:{token.run_id}", {"token": token.text})
         self._file = RunFile(None)
         self._wanted = True
+        # Until the run ends by itself: a run that is abandoned is lost.
+        self.end = RunEnd(status=Status.LOST)
         self.cancel = asyncio.Event()
 
     @property
@@ -79,7 +91,8 @@ class RunSession:
         """Execute the run, and report it until Lightning has accepted its end."""
         try:
             # After its expiry no server accepts the token, so nobody waits for the run any more.
-            async with asyncio.timeout(max(0.0, self._token.expires_s - time.time())):
+            life_s = max(0.0, self._token.expires_s - time.time())
+            async with asyncio.timeout(life_s):
                 await self._channel.join()
                 await self._perform_joined()
             self._file.discard()
@@ -91,7 +104,7 @@ class RunSession:
             self._file.discard()
         finally:
             self._file.close()
-            await self._channel.leave()
+            self._channel.leave()
 
     async def _perform_joined(self) -> None:
         plan = read_run_plan(await self._fetch("fetch:plan"), self._context.defaults)
@@ -104,15 +117,14 @@ class RunSession:
             self.run_id,
             self._file,
             self._log,
-            batch_logs=self._context.batch_logs,
+            self._context.batches,
         )
         try:
             fetched = await self._fetch_all(plan)
         except RunNotPossible as error:
             if error.type in _AFTER_START:
                 sender.add(run_start({**VERSIONS, **plan.versions}, now_us()))
-            for event in failed(error.reason, error.type, str(error), now_us()):
-                sender.add(event)
+            self._fail(error.reason, error.type, str(error), sender)
             sender.close()
             await sender.run()
             return
@@ -122,12 +134,32 @@ class RunSession:
         input = await self._fetch_input(plan.dataclip_id)
         credentials = {id: await self._fetch_credential(id) for id in plan.credential_ids}
         try:
-            workflow = self._context.sandbox.load(plan)
+            workflow = await self._load(plan)
         except MissingAdaptor as error:
             raise RunNotPossible("AutoinstallError", str(error)) from error
         except WorkerError as error:
             raise RunNotPossible("ValidationError", str(error), "crash") from error
         return FetchedRun(plan=plan, workflow=workflow, input=input, credentials=credentials)
+
+    async def _load(self, plan: RunPlan) -> Workflow:
+        sandbox = self._context.sandbox
+        workflow = sandbox.load(plan)
+        if sandbox.installer is not None:
+            await self._unless_closed(sandbox.install_missing(workflow))
+        check_adaptors(workflow)
+        return workflow
+
+    async def _unless_closed(self, installing: Coroutine[Any, Any, None]) -> None:
+        """Await adaptors, which may take minutes to install, while the run is wanted."""
+        task = asyncio.ensure_future(installing)
+        closed = self._channel.closed
+        try:
+            await asyncio.wait((task, closed), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ChannelClosed(closed.result())
+            await task
+        finally:
+            task.cancel()
 
     async def _fetch_input(self, dataclip_id: str | None) -> dict[str, Any]:
         if dataclip_id is None:
@@ -165,6 +197,7 @@ class RunSession:
 
         def receive(event: AnyEvent) -> None:
             if self._wanted:
+                self._note_end(event)
                 reports.withhold = sender.is_full
                 for outgoing in reports.convert(event):
                     sender.add(outgoing)
@@ -172,7 +205,7 @@ class RunSession:
         execution = asyncio.create_task(
             self._context.sandbox.execute(
                 self.run_id, run.workflow, run.plan, run.input, run.credentials, receive,
-                self.cancel, self._collections(),
+                self.cancel, self._collections(run.plan),
             )
         )  # fmt: skip
         sending = asyncio.create_task(sender.run())
@@ -196,17 +229,28 @@ class RunSession:
         if sender.dropped_lines:
             self._log.warning("log.dropped", run_id=self.run_id, lines=sender.dropped_lines)
 
-    def _collections(self) -> Collections | None:
+    def _collections(self, plan: RunPlan) -> Collections | None:
         url = self._context.defaults.collections_url
+        if not url:
+            return None
         # The service takes the token of the run, which gives access to its project alone.
-        return Collections(url=url, token=self._token.text) if url else None
+        return Collections(url=url, token=self._token.text, project_id=plan.project_id)
 
     def _end_of(self, execution: asyncio.Task[None], sender: EventSender) -> None:
         """Report a run that the sandbox could not execute."""
         if (error := execution.exception()) is not None:
             self._log.critical("run.failed", run_id=self.run_id, error=repr(error)[:500])
-            for event in failed("exception", "ExecutionError", str(error), now_us()):
-                sender.add(event)
+            self._fail("exception", "ExecutionError", str(error), sender)
+
+    def _fail(self, reason: str, error_type: str, message: str, sender: EventSender) -> None:
+        self.end = RunEnd(status=STATUS_OF_REASON[reason], error_type=error_type)
+        for event in failed(reason, error_type, message, now_us()):
+            sender.add(event)
+
+    def _note_end(self, event: AnyEvent) -> None:
+        if isinstance(event, RunComplete):
+            error_type = event.error.type if event.error else ""
+            self.end = RunEnd(status=STATUS_OF_REASON[event.reason], error_type=error_type)
 
 
 # OpenFn's worker reports the start of a run that its runtime has refused.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,23 +14,26 @@ from worker.adaptors.http.lazy_host import LazyHost
 from worker.adaptors.names import COMMON, parse_or_none
 from worker.core.events import AnyEvent
 from worker.errors import WorkerError
+from worker.lightning.adaptor_installer import AdaptorInstaller
 from worker.lightning.run_plan import RunPlan
+from worker.lightning.serializer import encode_json
 from worker.runner.pool import Pool
 from worker.runner.prepare import Options
 from worker.runner.reach import reach_of
 from worker.runner.run_recording import StartRecording
 from worker.sandbox.parent.host import Host
 from worker.sinks.base import Sink
+from worker.util.bounded_cache import BoundedCache
 from worker.workflow.load import load
 from worker.workflow.model import Language, Workflow
 
-MAX_CACHED_WORKFLOWS = 256
+MAX_CACHED_BYTES = 64 * 1024 * 1024
 PUBLIC_HOSTS = HostPattern(host="*")
 """All hosts with a public address: a pattern never allows a private one."""
 
 
 class MissingAdaptor(WorkerError):
-    """An adaptor of the run is not installed here."""
+    """An adaptor of the run is not installed here, or cannot be."""
 
 
 class _EventSink:
@@ -46,6 +48,7 @@ class SandboxRuns:
     """Executes runs in a pool, with a cache of the workflows that were loaded.
 
     ``hosts`` are those that all runs may make requests to, beside those of their credentials.
+    Without an ``installer``, runs whose adaptors are missing cannot be loaded.
     """
 
     def __init__(
@@ -54,27 +57,25 @@ class SandboxRuns:
         *,
         hosts: Sequence[HostPattern] = (PUBLIC_HOSTS,),
         start_recording: StartRecording | None = None,
+        installer: AdaptorInstaller | None = None,
     ) -> None:
         self._pool = pool
+        self.installer = installer
         self._hosts = tuple(hosts)
         self._start_recording = start_recording
-        self._workflows: OrderedDict[str, Workflow] = OrderedDict()
+        self._load = BoundedCache(_load, MAX_CACHED_BYTES, _size_of)
 
     def load(self, plan: RunPlan) -> Workflow:
-        """Load the workflow of a plan.
+        """Load the workflow of a plan. Raises :class:`LoadError` if it is none."""
+        return self._load(encode_json(plan.document))
 
-        Raises :class:`LoadError` if it is none, and :class:`MissingAdaptor`.
-        """
-        key = json.dumps(plan.document)
-        workflow = self._workflows.get(key)
-        if workflow is None:
-            workflow = self._workflows[key] = load(plan.document)
-            if len(self._workflows) > MAX_CACHED_WORKFLOWS:
-                self._workflows.popitem(last=False)
-        else:
-            self._workflows.move_to_end(key)
-        _check_adaptors(workflow)
-        return workflow
+    async def install_missing(self, workflow: Workflow) -> None:
+        """Install the adaptors that a workflow lacks. Raises :class:`MissingAdaptor`."""
+        assert self.installer is not None
+        try:
+            await self.installer.install_missing(workflow)
+        except WorkerError as error:
+            raise MissingAdaptor(str(error)) from error
 
     async def execute(
         self,
@@ -116,7 +117,17 @@ class SandboxRuns:
             await host.close()
 
 
-def _check_adaptors(workflow: Workflow) -> None:
+def _load(document: bytes) -> Workflow:
+    return load(json.loads(document))
+
+
+def _size_of(workflow: Workflow, document: bytes) -> int:
+    # The text is the key. A workflow holds it once more, and its objects take about as much.
+    return 3 * len(document)
+
+
+def check_adaptors(workflow: Workflow) -> None:
+    """Raise :class:`MissingAdaptor` where an adaptor of the workflow is not installed."""
     chosen = choose_adaptors(workflow)
     for step in workflow.steps:
         if step.language is not Language.JAVASCRIPT or not step.source:

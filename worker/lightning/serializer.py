@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from worker.errors import WorkerError
+from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, has_more_values, nests_deeper
 
 MAX_FRAME_BYTES = 11_000_000
 """The largest frame that Lightning accepts; it closes the connection on a larger one."""
@@ -21,7 +22,7 @@ class FrameError(WorkerError):
     """The frame is not one of Phoenix channels."""
 
 
-class ChannelFrame(msgspec.Struct, frozen=True):
+class ChannelFrame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Frame of a channel. ``payload`` is JSON data, or in a binary frame bytes.
 
     A reply has the ``ref`` of its request, and ``phx_reply`` as its event. Its payload holds
@@ -52,11 +53,11 @@ def _plain(value: Any) -> Any:
 
 def encode_frame(
     join_ref: str | None, ref: str | None, topic: str, event: str, payload: bytes
-) -> str:
+) -> bytes:
     """Encode a text frame around a payload that is JSON text already."""
     # The payload is encoded once, for the disk and for each time that it is sent.
     head = msgspec.json.encode([join_ref, ref, topic, event])
-    return (head[:-1] + b"," + payload + b"]").decode()
+    return b"%b,%b]" % (head[:-1], payload)
 
 
 def encode_binary_reply(
@@ -67,28 +68,39 @@ def encode_binary_reply(
     return bytes([_REPLY, *map(len, strings)]) + b"".join(strings) + content
 
 
-def decode_frame(data: str | bytes) -> ChannelFrame:
+def decode_frame(data: bytes, *, is_text: bool) -> ChannelFrame:
     """Decode a text frame or a binary one. Raises :class:`FrameError`."""
-    return _decode_text(data) if isinstance(data, str) else _decode_binary(data)
+    return _decode_text(data) if is_text else _decode_binary(data)
 
 
-def _decode_text(text: str) -> ChannelFrame:
+def _decode_text(data: bytes) -> ChannelFrame:
+    if nests_deeper(data, NESTING_LIMIT + ENVELOPE_LEVELS):
+        raise FrameError("a frame is nested too deeply")
+    # A million values take some hundred times the memory of their text.
+    if has_more_values(data):
+        raise FrameError("a frame has too many values")
     try:
-        fields = _parse(text)
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return _decode_odd_text(data)
+
+
+_decoder = msgspec.json.Decoder(ChannelFrame)
+
+
+def _decode_odd_text(data: bytes) -> ChannelFrame:
+    """Decode a frame with the escape of half a surrogate pair, or report what is wrong."""
+    try:
+        fields = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"cannot read a frame: {error}") from error
-    match fields:
-        case [None | str() as join_ref, None | str() as ref, str() as topic, str() as event, data]:
-            return ChannelFrame(join_ref, ref, topic, event, data)
-    raise FrameError(f"expected [join_ref, ref, topic, event, payload], found {text[:80]}")
-
-
-def _parse(text: str) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        # json also reads the escape of half a surrogate pair.
-        return json.loads(text)
+        return msgspec.convert(fields, ChannelFrame)
+    except msgspec.ValidationError as error:
+        text = data[:80].decode("utf-8", "replace")
+        raise FrameError(
+            f"expected [join_ref, ref, topic, event, payload], found {text}"
+        ) from error
 
 
 def _decode_binary(data: bytes) -> ChannelFrame:

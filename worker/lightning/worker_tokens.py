@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import time
 from typing import Any
 
 import jwt
+from jwt.algorithms import RSAAlgorithm
 from msgspec import Struct
 
 from worker.errors import UsageError, WorkerError
@@ -49,7 +51,7 @@ def read_public_key(text: str) -> str:
     except (binascii.Error, ValueError):
         pem = ""
     if "PUBLIC KEY" not in pem:
-        raise UsageError("WORKER_LIGHTNING_PUBLIC_KEY is no public key: expected base64 of a PEM")
+        raise UsageError("WORKER_LIGHTNING_PUBLIC_KEY: expected base64 of a PEM public key")
     return pem
 
 
@@ -77,13 +79,19 @@ def _expiry_s(claim: Any) -> float:
 def _verified(text: str, public_key: str) -> dict[str, Any]:
     claims: dict[str, Any] = jwt.decode(
         text,
-        public_key,
+        _parsed_key(public_key),
         ["RS256"],
         issuer=RUN_ISSUER,
         leeway=LEEWAY_S,
         options={"require": ["exp", "nbf", "iss", "id"]},
     )
     return claims
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed_key(public_key: str) -> Any:
+    # To parse the key takes longer than to verify a token with it.
+    return RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(public_key)
 
 
 def _unverified(text: str) -> dict[str, Any]:
