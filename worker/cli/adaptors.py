@@ -128,7 +128,9 @@ def remove(*, specifiers: tuple[str, ...]) -> int:
     for text in specifiers:
         removed = cache.remove(text)
         if not removed:
-            raise UsageError(f"the adaptor {printable(text)} is not installed")
+            raise UsageError(
+                f"the adaptor '{printable(text)}' is not installed (see worker adaptors list)"
+            )
         for adaptor in removed:
             print(f"removed {printable(str(adaptor.specifier))}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,9 +21,12 @@ from worker.cli.audit_sources import (
 )
 from worker.cli.options import client_options, command, option
 from worker.cli.progress import progress
+from worker.cli.services import on_signals
 from worker.errors import UsageError
+from worker.replay.remote_files import is_url
 from worker.sinks.terminal_text import one_line, printable
 from worker.util.json import dumps
+from worker.util.masking import hide_url_secrets
 
 if TYPE_CHECKING:
     from worker.audit.order_laws import OrderBreach
@@ -59,8 +61,8 @@ def audit(*, connection: BrokerConnection, logs: tuple[str, ...], as_json: bool)
     Exit code: 0 everything follows the rules, 1 something does not,
     2 wrong usage or nothing to read.
     """
-    databases = [log for log in logs if "://" in log]
-    paths = tuple(log for log in logs if "://" not in log)
+    databases = [log for log in logs if is_url(log)]
+    paths = tuple(log for log in logs if not is_url(log))
     if not logs:
         return _monitor(connection, as_json=as_json)
     # All of them, also after one with a breach.
@@ -90,7 +92,7 @@ def _audit_files(paths: tuple[str, ...], *, as_json: bool) -> bool:
 def _audit_database(url: str, *, as_json: bool) -> bool:
     """Print the breaches of a database; return True if there is one."""
     counts = audit_database(url, lambda breach: _print(breach, as_json=as_json))
-    name = _without_password(url)
+    name = hide_url_secrets(url)
     if as_json:
         print(dumps({"database": name, **asdict(counts)}))
         return counts.breaches > 0
@@ -99,12 +101,6 @@ def _audit_database(url: str, *, as_json: bool) -> bool:
     breaches = f": {counts.breaches:,} break a rule" if counts.breaches else ""
     print(f"{mark} {printable(name)}: {extent}{breaches}")
     return counts.breaches > 0
-
-
-def _without_password(url: str) -> str:
-    head, _, rest = url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{head}://{user.partition(':')[0]}{at}{host}"
 
 
 def _print(breach: OrderBreach, *, as_json: bool) -> None:
@@ -131,8 +127,7 @@ async def _follow(connection: BrokerConnection, *, as_json: bool) -> int:
         await client.summary()
         print(f"auditing the runs of {connection}; Ctrl-C ends it", file=sys.stderr, flush=True)
         stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        on_signals(stopped.set)
         notifications = client.notifications()
         stopping = asyncio.ensure_future(stopped.wait())
         while not stopped.is_set():

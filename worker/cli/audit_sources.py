@@ -42,7 +42,7 @@ def find_logs(paths: tuple[str, ...]) -> Iterator[Path]:
         elif path.exists():
             yield path
         else:
-            raise UsageError(f"there is no journal or recording {path}{suggest_file(path)}")
+            raise UsageError(f"{path}: there is no such file or folder{suggest_file(path)}")
 
 
 def _is_log(path: Path) -> bool:
@@ -82,7 +82,7 @@ def _read(path: Path) -> tuple[tuple[AnyEvent, ...], tuple[str, ...]]:
         return journal.events, journal.damage
     if _is_export(path):
         return with_own_types(lightning_events(path)), ()
-    return (), ("neither a journal, a recording nor a Lightning run",)
+    return (), ("neither a journal, a recording nor a Lightning run (see worker run --record)",)
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ def many_orders(verb: str) -> Decorator:
     return options(
         order_filters("orders"),
         option("--dry-run", is_flag=True, help=f"Count the orders, and {verb} none."),
-        option("--yes", is_flag=True, help="Change many orders without a question."),
+        option("--yes", is_flag=True, help="Change orders without a question."),
     )
 
 

@@ -14,7 +14,8 @@ from worker.cli.options import as_json, client_options, command
 from worker.cli.printing import print_run
 from worker.cli.short_ids import find_id
 from worker.core.status import STATUSES, Status
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.sinks.terminal_text import printable
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from worker.util.path_checks import exists
 
 if TYPE_CHECKING:
     from worker.fleet.client import Client
@@ -34,7 +35,7 @@ def _workflows(ctx: click.Context) -> list[Workflow]:
 
     # An option that still lacks its value keeps click from assigning the arguments.
     files = [ctx.params.get("file"), ctx.params.get("workflow_file"), *ctx.args]
-    file = next((file for file in files if file and Path(file).exists()), None)
+    file = next((file for file in files if file and exists(file)), None)
     return [] if file is None else load_all(file, workflow=None)
 
 

@@ -7,15 +7,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from worker.cli.entry import EXIT_INTERRUPTED
 from worker.errors import UsageError
-from worker.fleet.client import Client, NoAnswer, client_name
+from worker.fleet.control_errors import NoAnswer
 from worker.fleet.messaging.address import Address, parse_address
-from worker.fleet.messaging.mqtt import MAX_PACKET_BYTES, MIN_PACKET_BYTES, MqttBus
+from worker.fleet.messaging.packets import MAX_PACKET_BYTES, MIN_PACKET_BYTES
 from worker.fleet.messaging.topics import Topics, check_name
 
-Request = Callable[[Client], Awaitable[int]]
+if TYPE_CHECKING:
+    from worker.fleet.client import Client
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,23 +39,31 @@ class BrokerConnection:
 
     def client(self) -> Client:
         """Build a client that is not connected yet."""
+        # Commands that can do without a fleet have its options too, and most runs of them do.
+        from worker.fleet.client import Client, client_name
+        from worker.fleet.messaging.mqtt import MqttBus
+
         name = client_name()
         bus = MqttBus(self.address, id=name, max_packet_bytes=self.max_packet_bytes)
         user = self.address.client_user
         return Client(bus, self.topics, wait_s=self.reply_timeout_s, name=name, user=user)
 
-    def run(self, request: Request) -> int:
-        """Connect a client for one request and return the exit code."""
+    def run(self, request: Callable[[Client], Awaitable[int]]) -> int:
+        """Connect a client for one request and return its exit code, that of Ctrl-C included."""
+        try:
+            return self.request(request)
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
 
-        async def connected() -> int:
+    def request(self, request: Callable[[Client], Awaitable[T]]) -> T:
+        """Connect a client for one request and return its result."""
+
+        async def connected() -> T:
             async with self.client() as client:
                 return await request(client)
 
-        try:
-            with self.remedies():
-                return asyncio.run(connected())
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
+        with self.remedies():
+            return asyncio.run(connected())
 
     @contextmanager
     def remedies(self) -> Iterator[None]:

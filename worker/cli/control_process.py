@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import functools
+import sys
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.services import service_log, until_signal
@@ -16,8 +19,13 @@ from worker.fleet.control.alerts import AlertNotifier
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
-from worker.fleet.control.service import ControlPlane, control_will
-from worker.fleet.control.store.store import Store
+from worker.fleet.control.service import (
+    ControlPlane,
+    control_will,
+    plane_keepalive_s,
+    store_pause_s,
+)
+from worker.fleet.control.store.store import Store, StoreUnavailable
 from worker.fleet.control.triggers.deploying import check_registry, check_webhooks
 from worker.fleet.control.triggers.trigger_services import add_trigger_services, deployment_rules
 from worker.fleet.control.triggers.webhook_options import WebhookOptions
@@ -28,10 +36,14 @@ from worker.fleet.messaging.cloudevents import CloudEventEncoder
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
 from worker.fleet.messaging.mqtt_topic_source import MqttTopicSource
-from worker.fleet.metrics import AnyMetric, Metric, serve_metrics
+from worker.fleet.metrics import AnyMetric, Metric, dropped_metric, invariants_metric, serve_metrics
 from worker.sinks.log import LeveledLogger
-from worker.util.machine_clock import random_hex
+from worker.util.machine_clock import monotonic_s, random_hex
 from worker.util.memory_use import resident_bytes
+
+START_WAIT_S = 30.0
+"""How long a control plane that starts waits for a database that is being restarted."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,34 +87,58 @@ def settings(
     )
 
 
+# The processor's thread computes while the loop reads and writes. With Python's 5 ms the loop waits
+# that long for the interpreter after each call of the system.
+SWITCH_INTERVAL_S = 0.001
+
+
 def run_control_plane(
     connection: BrokerConnection, options: ControlOptions, *, quiet: bool
 ) -> None:
     """Run a control plane until a signal comes."""
     log = service_log(quiet=quiet)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     store = Store(options.store)
     try:
-        # Before the first message: an older version may have made the tables.
-        store.migrate()
-        store.reserve(shared=options.shared)
-        plane = build_control_plane(connection, options, store, log)
+        plane = _when_available(lambda: _open(connection, options, store, log), log, START_WAIT_S)
         with serve_metrics(
             options.metrics_listen,
             lambda: control_metrics(plane),
             lambda: plane.problem,
             lambda: plane.stalled,
         ):
-            asyncio.run(_run(plane, lambda: _reload(plane, options, log)))
+            reload = functools.partial(_reload, plane, options, log)
+            asyncio.run(until_signal(plane.run(), on_hangup=reload))
     finally:
         # Also after a policy that cannot be read: the lock is an open file.
         store.close()
 
 
-async def _run(plane: ControlPlane, reload: Callable[[], None]) -> None:
-    # Windows has no such signal.
-    if hasattr(signal, "SIGHUP"):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    await until_signal(plane.run())
+def _open(
+    connection: BrokerConnection, options: ControlOptions, store: Store, log: LeveledLogger
+) -> ControlPlane:
+    # Before the first message: an older version may have made the tables.
+    store.open(shared=options.shared)
+    return build_control_plane(connection, options, store, log)
+
+
+def _when_available(call: Callable[[], T], log: LeveledLogger, wait_s: float) -> T:
+    """Make a call that opens the database, and repeat it while the database is being restarted.
+
+    Raises :class:`StoreUnavailable` after ``wait_s`` seconds.
+    """
+    deadline = monotonic_s() + wait_s
+    failures = 0
+    while True:
+        try:
+            return call()
+        except StoreUnavailable as error:
+            if monotonic_s() > deadline:
+                raise
+            if not failures:
+                log.warning("store.unavailable", error=str(error)[:500])
+            failures += 1
+            time.sleep(store_pause_s(failures))
 
 
 def _reload(plane: ControlPlane, options: ControlOptions, log: LeveledLogger) -> None:
@@ -126,6 +162,7 @@ def migrate_store(url: str) -> int:
     """Migrate the tables of a database, and return the exit code."""
     store = Store(url)
     store.migrate()
+    store.compact()
     store.close()
     return 0
 
@@ -156,6 +193,7 @@ def build_control_plane(
         max_packet_bytes=connection.max_packet_bytes,
         id=f"control-{id}-{random_hex(8)}",
         will=control_will(topics, id),
+        keepalive_s=plane_keepalive_s(options.settings.lease_s),
     )
     encode: Callable[[Message], Message] = lambda message: message  # noqa: E731
     if options.cloudevents:
@@ -194,6 +232,8 @@ def _registry(options: ControlOptions, log: LeveledLogger) -> WorkflowRegistry:
 
 def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
     yield from plane.measured.metrics()
+    yield invariants_metric()
+    yield dropped_metric(plane.dropped_messages)
     inbox, outbox = plane.waiting_messages
     yield Metric(name="inbox_messages", help="Received messages that wait", values={"": inbox})
     yield Metric(name="inbox_oldest_seconds", help="Age of the oldest received message that waits",

@@ -10,14 +10,17 @@ from pathlib import Path
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import PATH, client_options, command, option
+from worker.cli.services import on_signals
 from worker.cli.value_types import WholeNumberRange
 from worker.errors import UsageError
 from worker.fleet.client import Client
+from worker.util.loopback import is_loopback
 
 TOKEN_VARIABLE = "WORKER_DASHBOARD_TOKEN"  # noqa: S105 (the name of a variable)
 READ_TOKEN_VARIABLE = "WORKER_DASHBOARD_READ_TOKEN"  # noqa: S105
 MIN_TOKEN_LENGTH = 16
 _NEEDED = ("jinja2", "starlette", "uvicorn")
+_REMEDY = "worker dev shows its own dashboard, at the address that it prints; or try --port 0"
 EXPOSED = (
     "warning: other machines can reach this dashboard, and the connection is not encrypted: the "
     "token can be read on the way. An SSH tunnel to a dashboard on 127.0.0.1 is safer."
@@ -92,11 +95,11 @@ async def _serve(
     look: str,
     more: tuple[str, ...],
 ) -> None:
-    from worker.view.dashboard.hosts import allowed_hosts, is_loopback
-    from worker.view.dashboard.serve import bind, serve, stop_on_signals
+    from worker.view.dashboard.hosts import allowed_hosts
+    from worker.view.dashboard.serve import bind, serve
     from worker.view.dashboard.sessions import new_secret
 
-    listening = bind(host, port)
+    listening = bind(host, port, remedy=_REMEDY)
     bound = listening.getsockname()[1]
     name = f"[{host.strip('[]')}]" if ":" in host else host
     secret = token or new_secret()
@@ -113,7 +116,7 @@ async def _serve(
             print(f"to sign in again after signing out: token {secret}", file=sys.stderr)
 
     stop = asyncio.Event()
-    stop_on_signals(stop)
+    on_signals(stop.set)
     await serve(
         client,
         listening,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from worker.cli.options import (
     permissions,
     store_workflows,
 )
-from worker.cli.services import on_signals, service_log
+from worker.cli.services import interrupt_on_signals, on_signals, service_log
 from worker.cli.value_types import WholeNumberRange
 from worker.cli.worker_process import WorkerOptions, allowance, build_worker
 from worker.fleet.control.inline_secrets import InlineSecrets
@@ -33,6 +33,7 @@ from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.triggers.trigger_services import read_webhook_options
+from worker.fleet.control.triggers.webhook_options import WebhookOptions
 from worker.fleet.control.workflow_registry import WorkflowRegistry, read_workflows
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
@@ -45,6 +46,7 @@ from worker.sinks.terminal_text import printable
 
 DRAIN_S = 5.0
 DEFAULT_PORT = 1883
+_SAMPLE = '{"steps": [{"id": "a", "adaptor": "common", "expression": "fn(state => state)"}]}'
 _MAX_NAMES = 8
 _INPUT = ".input.json"
 
@@ -96,7 +98,13 @@ def dev(
     # The names of a project that is deployed must not come from the folder too.
     workflows = workflows or (() if file is not None else (Path(),))
     registry = read_workflows(workflows)
-    with tempfile.TemporaryDirectory(prefix="worker-dev-") as folder:
+    # The broker is a process of its own: it would keep its port.
+    interrupt_on_signals()
+    with (
+        # Outermost, as signals have their default, which kills, again when it closes.
+        asyncio.Runner() as runner,
+        tempfile.TemporaryDirectory(prefix="worker-dev-") as folder,
+    ):
         control = ControlOptions(
             store=store or f"sqlite:///{folder}/orders.db",
             workflows=workflows,
@@ -114,12 +122,19 @@ def dev(
         )
         with Broker(port=port) as broker:
             _run_fleet(
-                broker, control, worker, registry, None if no_dashboard else dashboard_port, file
+                runner,
+                broker,
+                control,
+                worker,
+                registry,
+                None if no_dashboard else dashboard_port,
+                file,
             )
     return 0
 
 
 def _run_fleet(
+    runner: asyncio.Runner,
     broker: Broker,
     control: ControlOptions,
     worker: WorkerOptions,
@@ -133,49 +148,55 @@ def _run_fleet(
     store = Store(control.store)
     store.migrate()
     plane = build_control_plane(connection, control, store, log)
-    hello = "\n".join(_hello(broker, registry, dashboard))
-    asyncio.run(_run(connection, plane, worker, log, hello, dashboard, project))
+
+    async def greet() -> None:
+        names = sorted(registry.workflows)
+        if project is not None:
+            names += await _deploy(connection, project, control.webhooks)
+        elif control.webhooks is not None:
+            address = f"http://{control.webhooks.host}:{control.webhooks.port}/i/PATH"
+            print(f"webhooks: {address}, of workflows that worker deploy deploys")
+        print("\n".join(_hello(broker, names, dashboard)), flush=True)
+
+    runner.run(_run(broker, connection, plane, worker, log, greet, dashboard))
     store.close()
 
 
-def _hello(
-    broker: Broker, registry: WorkflowRegistry, dashboard: DevDashboard | None
-) -> Iterator[str]:
-    """Yield what has started, and commands to type next, with files that exist."""
-    names = sorted(registry.workflows)
+def _hello(broker: Broker, names: Sequence[str], dashboard: DevDashboard | None) -> Iterator[str]:
+    """Yield what has started, and commands to type next, with names and files that exist."""
     listed = ", ".join(names[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")
     yield f"broker ({broker.kind}): {broker.url}"
-    yield f"workflows: {listed or 'none in this folder (--workflows names another)'}"
+    yield f"workflows: {printable(listed) or 'none in this folder (--workflows names another)'}"
     if dashboard is not None:
         yield f"dashboard: {dashboard.address}"
     yield "policy: everything is allowed, and all orders may use all credentials of this worker"
     mqtt = "" if broker.port == DEFAULT_PORT else f" --mqtt {broker.url}"
     yield "try, in another terminal:"
-    yield f"  worker submit {_order(names)} --wait{mqtt}"
+    yield f"  {_order(names)} --wait{mqtt}"
     yield f"  worker runs{mqtt}"
     yield f"  worker watch{mqtt}"
     yield "Ctrl-C stops all of it (in the background, enter fg first)"
 
 
 def _order(names: Sequence[str]) -> str:
-    """Return arguments of ``worker submit`` for a workflow, one with an input beside it if any."""
+    """Return a ``worker submit`` for a workflow, one with an input beside it if there is any."""
     if not names:
-        return "WORKFLOW.yaml"
+        return f"echo {shlex.quote(_SAMPLE)} | worker submit -"
     inputs = {file.name.removesuffix(_INPUT): file for file in sorted(Path().glob(f"*/*{_INPUT}"))}
     inputs |= {file.name.removesuffix(_INPUT): file for file in sorted(Path().glob(f"*{_INPUT}"))}
     name = next((name for name in names if name in inputs), names[0])
     input = f" --input {shlex.quote(str(inputs[name]))}" if name in inputs else ""
-    return f"--ref {shlex.quote(name)}{input}"
+    return f"worker submit --ref {shlex.quote(name)}{input}"
 
 
 async def _run(
+    broker: Broker,
     connection: BrokerConnection,
     plane: ControlPlane,
     options: WorkerOptions,
     log: LeveledLogger,
-    hello: str,
+    greet: Callable[[], Awaitable[None]],
     dashboard: DevDashboard | None,
-    project: Path | None,
 ) -> None:
     control_task = asyncio.create_task(plane.run())
     async with Pool(options.capacity, options.isolation) as pool:
@@ -187,16 +208,14 @@ async def _run(
             if dashboard is not None:
                 dashboard.stop()
 
-        on_signals(stop)
+        on_signals(stop, at_once=broker.kill)
         worker_task = asyncio.create_task(fleet_worker.run())
         ready = asyncio.gather(plane.connected.wait(), fleet_worker.connected.wait())
         first: list[asyncio.Future[Any]] = [worker_task, ready]
         # A signal can end the worker before both are connected.
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not worker_task.done():
-            if project is not None:
-                await _deploy(connection, project)
-            print(hello, flush=True)
+            await greet()
             if dashboard is not None:
                 await dashboard.run()
         await worker_task
@@ -206,7 +225,18 @@ async def _run(
     await asyncio.gather(control_task, return_exceptions=True)
 
 
-async def _deploy(connection: BrokerConnection, project: Path) -> None:
+async def _deploy(
+    connection: BrokerConnection, project: Path, webhooks: WebhookOptions | None
+) -> list[str]:
+    """Deploy a project, and print its workflows and the addresses of its webhooks."""
     async with connection.client() as client:
-        for result in await client.deploy(project):
-            print(f"deployed: {printable(result['name'])}, {result['version'][:12]}")
+        results = await client.deploy(project)
+        deployments = await client.deployments()
+    for result in results:
+        print(f"deployed: {printable(result['name'])}, {result['version'][:12]}")
+    triggers = [trigger for each in deployments for trigger in each["triggers"]]
+    for trigger in triggers:
+        if webhooks is not None and trigger["type"] == "webhook":
+            path = printable(trigger["path"])
+            print(f"webhook: POST http://{webhooks.host}:{webhooks.port}/i/{path}")
+    return [result["name"] for result in results]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("jinja2", "starlette", "uvicorn")
 _HOST = "127.0.0.1"
+_REMEDY = "is another worker dev running? try --dashboard-port 0, or --no-dashboard"
 
 
 class DevDashboard:
@@ -32,7 +33,7 @@ class DevDashboard:
         from worker.view.dashboard.serve import bind
         from worker.view.dashboard.sessions import new_secret
 
-        self._socket = bind(_HOST, port, option="--dashboard-port")
+        self._socket = bind(_HOST, port, remedy=_REMEDY)
         self._port, self._token = self._socket.getsockname()[1], new_secret()
         self.address = f"http://{_HOST}:{self._port}/?token={self._token}"
 

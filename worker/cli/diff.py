@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli.diff_output import as_json, as_markdown, as_text
-from worker.cli.diff_recordings import recorded_lines, replay_recordings
-from worker.cli.diff_sources import load_version
+from worker.cli.diff_sources import Versions
 from worker.cli.files import write_file
-from worker.cli.options import PATH, command, fuel, jobs, option, write_cases
+from worker.cli.options import PATH, client_options, command, fuel, jobs, option, write_cases
 from worker.cli.progress import progress
 from worker.cli.value_types import OneOf, WholeNumberRange
-from worker.cli.write_case_file import write_case_file
 from worker.comparison.lockstep import PAIRS_LIMIT
 from worker.comparison.versions import VersionDiff, diff_versions
 from worker.errors import UsageError
 from worker.explore.export_cases import case_file
-from worker.replay.recording_places import RecordingPlaces, find_recordings
 from worker.sinks.terminal_text import printable
-from worker.view.graph.drawing import draw
-from worker.view.graph.html import render_side_by_side
 from worker.workflow.model import Workflow
+
+if TYPE_CHECKING:
+    from worker.cli.connection import BrokerConnection
+    from worker.cli.diff_recordings import RecordedDiff
 
 
 @command()
@@ -44,8 +44,12 @@ from worker.workflow.model import Workflow
 @option("--format", type=OneOf(["text", "json", "markdown"]), default="text",
         show_default=True, help="Format of the output.")  # fmt: skip
 @option("--json", "json_lines", is_flag=True, help="Print one JSON object a line.")
+@option("--project", default="default", show_default=True, metavar="NAME",
+        help="Project of a fleet that NAME@VERSION belongs to.")  # fmt: skip
+@client_options
 def diff(
     *,
+    connection: BrokerConnection,
     old_version: str,
     new_version: str,
     workflow: str | None,
@@ -57,12 +61,14 @@ def diff(
     page: Path | None,
     format: str,
     json_lines: bool,
+    project: str,
 ) -> int:
     """Show where two versions of a workflow differ.
 
-    OLD and NEW are files, or files of a git revision as REV:PATH. Both versions are walked through
-    every outcome of their steps, and every value that some state gives their conditions. The
-    output lists the shortest scenarios after which they differ, and the definitions that changed.
+    OLD and NEW are files, files of a git revision as REV:PATH, or versions that are deployed to a
+    fleet as NAME@VERSION or NAME@latest. Both versions are walked through every outcome of their
+    steps, and every value that some state gives their conditions. The output lists the shortest
+    scenarios after which they differ, and the definitions that changed.
 
     \b
     Examples:
@@ -71,6 +77,8 @@ def diff(
       worker diff main:project.yaml project.yaml --format markdown
       worker diff old.yaml new.yaml --write-cases changed.cases.yaml
       worker diff HEAD:project.yaml project.yaml --recordings runs --fuel
+      worker diff Referral@latest referral.yaml --mqtt mqtts://broker.example
+      worker diff Referral@3f08a1 Referral@latest --project north
 
     \b
     Exit code: 0 nothing differs, 1 something does,
@@ -78,7 +86,8 @@ def diff(
     """
     if counts_fuel and recordings is None:
         raise UsageError("--fuel counts the instructions of recorded runs: add --recordings DIR")
-    old, new = (load_version(source, workflow) for source in (old_version, new_version))
+    versions = Versions(workflow=workflow, connection=connection, project=project)
+    old, new = map(versions.load, (old_version, new_version))
     with progress("comparing"):
         result = diff_versions(old, new, limit=limit)
     if write_cases is not None:
@@ -86,21 +95,24 @@ def diff(
     if page is not None:
         _write_page(page, old, new, result)
     chosen = "json" if json_lines else format
-    recorded = None
-    if recordings is not None:
-        recorded = asyncio.run(
-            replay_recordings(
-                RecordingPlaces(find_recordings([recordings]), with_content=False),
-                new,
-                jobs,
-                fuel=counts_fuel,
-            )
-        )
+    # Before anything is printed: a folder without recordings is a usage error.
+    recorded = None if recordings is None else _replay(recordings, new, jobs, fuel=counts_fuel)
     for line in _lines(result, chosen, old_version, new_version):
         print(line)
-    for line in recorded_lines(recorded, chosen) if recorded else ():
-        print(line)
-    return int(result.differs or (recorded is not None and recorded.different > 0))
+    if recorded is not None:
+        for line in recorded.lines(chosen):
+            print(line)
+    # A recording that cannot be replayed proves nothing.
+    return int(
+        result.differs or (recorded is not None and recorded.different + recorded.unreadable > 0)
+    )
+
+
+def _replay(folder: Path, workflow: Workflow, jobs: int, *, fuel: bool) -> RecordedDiff:
+    # A replay imports as much as the rest of the command.
+    from worker.cli.diff_recordings import replay_folder
+
+    return replay_folder(folder, workflow, jobs, fuel=fuel)
 
 
 def _lines(diff: VersionDiff, format: str, old: str, new: str) -> Iterator[str]:
@@ -116,6 +128,8 @@ def _lines(diff: VersionDiff, format: str, old: str, new: str) -> Iterator[str]:
 def _write_cases(
     target: Path, source: str, workflow: Workflow, diff: VersionDiff, pick: str | None
 ) -> None:
+    from worker.cli.write_case_file import write_case_file
+
     file = Path(source)
     if not file.exists():
         raise UsageError("--write-cases needs NEW to be a file, as the cases name it")
@@ -124,6 +138,9 @@ def _write_cases(
 
 
 def _write_page(target: Path, old: Workflow, new: Workflow, diff: VersionDiff) -> None:
+    from worker.view.graph.drawing import draw
+    from worker.view.graph.html import render_side_by_side
+
     page = render_side_by_side(draw(old), draw(new), list(as_text(diff)))
     write_file(target, page.encode())
-    print(f"wrote {printable(str(target))}")
+    print(f"wrote {printable(str(target))}", file=sys.stderr)

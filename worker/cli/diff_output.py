@@ -29,18 +29,18 @@ def as_text(diff: VersionDiff) -> Iterator[str]:
 
 def as_markdown(diff: VersionDiff, old: str, new: str) -> Iterator[str]:
     """Yield the lines of a comment on a pull request."""
-    yield f"### {_cell(old)} → {_cell(new)}"
+    yield f"### {markdown_text(old)} → {markdown_text(new)}"
     yield ""
-    yield _cell(summary(diff))
+    yield markdown_text(summary(diff))
     if diff.comparison.scenarios:
         yield from ("", "| when | old | new |", "|---|---|---|")
     for scenario in diff.comparison.scenarios:
         cells = describe_scenario(scenario), *describe_ends(scenario)
-        yield f"| {' | '.join(map(_cell, cells))} |"
+        yield f"| {' | '.join(map(markdown_text, cells))} |"
     if diff.changes or diff.renamed:
         yield ""
     for change in _all_changes(diff):
-        yield f"- {change.kind} {change.subject} {_cell(_details(change))}"
+        yield f"- {change.kind} {change.subject} {markdown_text(_details(change))}"
 
 
 def as_json(diff: VersionDiff) -> Iterator[str]:
@@ -101,7 +101,8 @@ def _details(change: Change) -> str:
     return f"{printable(change.place)}{details}"
 
 
-def _cell(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Return foreign text as Markdown that displays it, on one line."""
     # Names and conditions are foreign text: neither markup nor a mention may come of them. Mentions
     # of people and issues are looked for in the text that is displayed, but not within code.
     escaped = "".join(_escaped(char) for char in printable(text))

@@ -19,13 +19,15 @@ def main() -> None:
     """Run the command and exit with its code."""
     _open_missing_streams()
     arguments = sys.argv[1:]
-    if arguments[:1] == ["run"] and not {"--help", "-h"} & set(arguments):
+    if arguments[:1] in (["run"], ["diff"]) and not {"--help", "-h"} & set(arguments):
         from worker.sandbox.child_process import ZYGOTE, start_ahead
 
         # Before click is imported: the child's start and our imports take the same 0.1 s.
         start_ahead(*ZYGOTE)
     from worker.cli.main import main as run_command
+    from worker.cli.terminal_stream import guard_terminals
 
+    guard_terminals()
     try:
         run_command()
     except SystemExit as exit:

@@ -43,6 +43,7 @@ from worker.runner.restarting_evaluator import RestartingEvaluator
 from worker.sinks.terminal_text import NO_LIMIT, one_line, printable
 from worker.util.json import dumps
 from worker.util.plural import count_of
+from worker.workflow.documents.data import describe
 from worker.workflow.documents.document import parse_json, read_text
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -140,7 +141,8 @@ def _input(file: Path | None) -> str | None:
         return None
     state = parse_json(read_text(file), str(file))
     if not isinstance(state, dict):
-        raise UsageError(f"{file}: expected the input to be a JSON object")
+        expected = 'a JSON object, such as {"data": {}}'
+        raise UsageError(f"{file}: expected {expected}, found {describe(state)}")
     return dumps(state)
 
 

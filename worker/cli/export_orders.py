@@ -58,7 +58,7 @@ def export(*, connection: BrokerConnection, output: str, **filters: Any) -> int:
 
 @command()
 @click.argument("order", shell_complete=complete.order_ids)
-@option("--yes", is_flag=True, help="Change many orders without a question.")
+@option("--yes", is_flag=True, help="Change orders without a question.")
 @as_json
 @client_options
 def erase(*, connection: BrokerConnection, order: str, yes: bool, as_json: bool) -> int:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worker.errors import UsageError, cannot_write
+from worker.errors import LoadError, UsageError, cannot_write
 from worker.sinks.terminal_text import printable
 from worker.util.json import dump_indented
+from worker.util.path_checks import exists, is_file
 from worker.util.whole_files import write_whole
+from worker.workflow.documents.data import describe
 from worker.workflow.documents.document import parse_json, read_document, read_text
 from worker.workflow.model import Workflow
 
@@ -33,11 +35,40 @@ def read_input(source: str | None, json_text: str | None = None) -> dict[str, An
         if len(text) > INPUT_LIMIT_BYTES:
             raise UsageError(f"the input is over the limit of {INPUT_LIMIT_BYTES // 2**20} MB")
     else:
-        name, text = source, read_text(Path(source), INPUT_LIMIT_BYTES)
-    state = parse_json(text, name)
+        name, text = source, _read_file(source)
+    state = _parse(text, name)
     if not isinstance(state, dict):
-        raise UsageError(f'{name}: the input must be a JSON object, such as {{"data": {{}}}}')
+        expected = 'a JSON object, such as {"data": {}}'
+        raise UsageError(f"{name}: expected {expected}, found {describe(state)}")
     return state
+
+
+def _read_file(source: str) -> str:
+    try:
+        return read_text(Path(source), INPUT_LIMIT_BYTES)
+    except LoadError as error:
+        if exists(source):
+            raise
+        raise UsageError(f"{error}{_misread_option(source)}") from None
+
+
+def _misread_option(source: str) -> str:
+    """Return what was meant, perhaps, by the name of an absent file."""
+    if source.lstrip().startswith(("{", "[")):
+        return " (JSON itself is for --input-json)"
+    # OpenFn's -i has no value, and is written together with others: -ia http.
+    if source.startswith("-") or source == "a":
+        return " (-i FILE is the input; --autoinstall installs adaptors)"
+    return ""
+
+
+def _parse(text: str, name: str) -> Any:
+    try:
+        return parse_json(text, name)
+    except LoadError as error:
+        if name == "--input-json" and is_file(text):
+            raise UsageError(f"{error} (a file is for --input)") from None
+        raise
 
 
 def read_credentials(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
@@ -65,7 +96,8 @@ def print_warnings(workflow: Workflow) -> None:
     """Print on stderr what is suspicious in a workflow's file, with its place."""
     for warning in workflow.warnings:
         place = f":{warning.line}:{warning.column}" if warning.line else ""
-        text = f"{workflow.file}{place}: {warning.path}: {warning.message}"
+        path = f"{warning.path}: " if warning.path else ""
+        text = f"{workflow.file}{place}: {path}{warning.message}"
         print(f"warning: {printable(text)}", file=sys.stderr)
 
 
@@ -73,9 +105,9 @@ def prepare_target(target: str) -> None:
     """Create the folder of a file that is written later, or raise WorkerError."""
     # Before the run: afterwards its requests are made, and its final state would be lost.
     if target != "-":
-        if Path(target).is_dir():
-            raise UsageError(f"cannot write {target}: it is a folder")
         try:
+            if Path(target).is_dir():
+                raise UsageError(f"cannot write {target}: it is a folder")
             Path(target).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(Path(target), error) from error

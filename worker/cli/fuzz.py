@@ -103,9 +103,9 @@ def fuzz(
         _write_synthetic(samples, synthetic, seed, output)
         return 0
     context = read_context(case_file) if case_file is not None else samples.context
-    template = _template(loaded, context)
+    template = fuzz_template(loaded, context)
     budget = Budget(seconds=seconds, inputs=inputs)
-    with progress("inputs", inputs) as done:
+    with progress("fuzzing", inputs) as done:
         campaign = asyncio.run(_campaign(template, samples, budget, seed, jobs, done))
     if write_cases is not None and campaign.discoveries:
         _write_cases(write_cases, file, campaign, context, workflow)
@@ -125,7 +125,8 @@ async def _campaign(
     return await run_campaign(template, samples.inputs, budget, seed=seed, jobs=jobs, progress=done)
 
 
-def _template(workflow: Workflow, context: dict[str, Any]) -> Case:
+def fuzz_template(workflow: Workflow, context: dict[str, Any]) -> Case:
+    """Return the case whose input the generated ones replace."""
     case = read_case({"name": "fuzz", **context, "expect": {}}, workflow, "the context of the runs")
     timeout_s = min(case.limits.timeout_s, _TIMEOUT_S)
     return replace(case, limits=replace(case.limits, timeout_s=timeout_s))

@@ -58,7 +58,7 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
         elif source.exists():
             yield source
         else:
-            raise UsageError(f"there is no file or folder {source}{suggest_file(source)}")
+            raise UsageError(f"{source}: there is no such file or folder{suggest_file(source)}")
 
 
 def _dataclips(file: Path, seed: int) -> Iterator[dict[str, Any]]:

@@ -75,9 +75,9 @@ class LazyGroup(click.Group):
 
         # Before a similar name: `docs` of the openfn command is not our `doctor`.
         if ctx.parent is None and (here := command_elsewhere(name)):
-            return f" (here: {here})"
+            return f" (instead: {here})"
         close = get_close_matches(name, self._by_name, n=1)
-        return f" (did you mean '{close[0]}'?)" if close else ""
+        return f"; did you mean '{close[0]}'?" if close else ""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # One width for all sections: each alone would have its own column.

@@ -16,4 +16,6 @@ def check_url(url: str, *schemes: str, form: str) -> None:
     except ValueError:
         is_address = False
     if not is_address:
-        raise UsageError(f"'{hide_url_secrets(url)}' is no address of Lightning: expected {form}")
+        raise UsageError(
+            f"'{hide_url_secrets(url)}' is not an address of Lightning (expected {form})"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -10,7 +11,7 @@ import click
 
 from worker.cli.entry import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USAGE
 from worker.cli.groups import LazyCommand, LazyGroup
-from worker.errors import WorkerError
+from worker.errors import WorkerError, name_in_message
 from worker.sinks.terminal_text import printable
 from worker.version import VERSION
 
@@ -97,6 +98,10 @@ SECTIONS = {
         LazyCommand(
             "simulate", "worker.cli.simulate:simulate_fleet",
             "Check a fleet under faults, on virtual time.",
+        ),
+        LazyCommand(
+            "conformance", "worker.cli.conformance:conformance",
+            "Check that a worker or control plane follows the protocol.",
         ),
         LazyCommand(
             "deploy", "worker.cli.deploy:deploy",
@@ -192,8 +197,9 @@ def main() -> None:
         fail(str(error), error.exit_code)
     except OSError as error:
         # A full disk, a missing permission: of the machine, and not of this program.
-        where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}", EXIT_MACHINE)
+        where = f"{name_in_message(str(error.filename))}: " if error.filename else ""
+        code = EXIT_USAGE if error.errno == errno.ENAMETOOLONG else EXIT_MACHINE
+        fail(f"{where}{error.strerror or error}", code)
     except Exception as error:
         if os.environ.get("WORKER_DEBUG"):
             raise

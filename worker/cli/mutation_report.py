@@ -12,12 +12,19 @@ from worker.cli.progress import progress
 from worker.cli.write_case_file import write_case_file
 from worker.comparison.describe import describe_ends, describe_scenario
 from worker.errors import UsageError
+from worker.explore.explorer import ExploredRun
 from worker.explore.export_cases import case_file, describe_run
 from worker.sinks.terminal_text import one_line, printable
 from worker.testing.case import Case
 from worker.testing.coverage import rules_of
-from worker.testing.mutants import mutants_of
-from worker.testing.mutation import KilledBefore, MutantResult, run_mutants, score_of
+from worker.testing.mutation import (
+    KilledBefore,
+    MutantResult,
+    Verdict,
+    all_mutants,
+    run_mutants,
+    score_of,
+)
 from worker.util.cache_folder import root
 from worker.workflow.load import workflow_names
 
@@ -47,10 +54,10 @@ def mutate(cases: Sequence[Case], jobs: int, target: Path | None) -> float:
 
 
 async def _run(cases: Sequence[Case], jobs: int) -> list[MutantResult]:
-    mutants = list(mutants_of(cases[0].workflow))
+    mutants = all_mutants(cases)
     name = hashlib.sha256(f"{cases[0].file}\0{cases[0].workflow.name}".encode()).hexdigest()
     known = KilledBefore(root() / "mutants" / f"{name}.json", cases)
-    with progress("mutants", len(mutants)) as done:
+    with progress("testing mutants", len(mutants)) as done:
         results = []
         async with aclosing(run_mutants(mutants, cases, jobs, known)) as running:
             async for result in running:
@@ -63,8 +70,9 @@ async def _run(cases: Sequence[Case], jobs: int) -> list[MutantResult]:
 def _lines(name: str, results: Sequence[MutantResult]) -> Iterator[str]:
     yield ""
     for result in results:
-        if result.scenario is not None:
+        if result.verdict is Verdict.SURVIVED:
             yield f"✗ no case notices: {one_line(result.mutant.name)}"
+        if result.scenario is not None:
             # The workflow is the old version here, and the mutant the new one.
             workflow_end, mutant_end = describe_ends(result.scenario)
             yield f"    {describe_scenario(result.scenario)}"
@@ -79,11 +87,16 @@ def _lines(name: str, results: Sequence[MutantResult]) -> Iterator[str]:
     )
 
 
+def _states(run: ExploredRun) -> tuple[str | None, ...]:
+    return tuple(choice.witness for choice in run.choices)
+
+
 def _write_cases(target: Path, cases: Sequence[Case], results: Sequence[MutantResult]) -> None:
     """Write a case for each survivor: the scenario, with the end that the workflow gives it."""
     workflow = cases[0].workflow
     runs = [result.scenario.old_run.run() for result in results if result.scenario is not None]
     pick = workflow.name if len(workflow_names(workflow.file)) > 1 else None
-    # Survivors can share a scenario, and one case kills them all.
-    rows = list({describe_run(run): run for run in runs}.values())
+    # Survivors can share a scenario, and one case kills them all. The states belong to it: of two
+    # values on either side of a limit, each kills another mutant.
+    rows = list({(describe_run(run), _states(run)): run for run in runs}.values())
     write_case_file(target, lambda name: case_file(workflow, name, rows, pick), Path(workflow.file))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +29,15 @@ PLACES = frozenset(
 OPENING = frozenset(
     ["allow-host", "allow-python", "allow-adaptor", "autoinstall", "alert-command",
      "alert-webhook", "isolation", "host", "trusted-host", "metrics-listen", "store",
-     "collections", "secret-key-file", "allow-inline-secrets", "token-file",
+     "from-store", "collections", "secret-key-file", "allow-inline-secrets", "token-file",
      "lightning", "secret-file", "no-public-hosts",
+     # The results of a cluster are unpickled, so its scheduler can execute code here.
+     "cluster",
+     "webhooks", "open-webhooks", "webhook-auth",
+     # Whoever wrote the folder would know the token.
+     "read-token-file",
+     # It is the answer to a question before something cannot be undone.
+     "yes",
      # These open the hosts that they name, private ones too.
      "credentials", "state-path", "input-json",
      "policy", "max-timeout", "max-memory", "max-state", "max-payload", "max-log-payload",
@@ -39,6 +46,7 @@ OPENING = frozenset(
 MAX_BYTES = 1024 * 1024
 _PATH = re.compile(r"\b(FILE|DIR)\b")
 PASSWORD = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
+_NO_OPTIONS = {"WORKER_RUN_AS", "WORKER_DASHBOARD_TOKEN", "WORKER_DASHBOARD_READ_TOKEN"}
 
 
 class Setting(NamedTuple):
@@ -186,6 +194,26 @@ def _of_table(
     return Setting(table[name], source) if name in PLACES and name in table else None
 
 
+def misspelt_variables(command: str, options: list[click.Parameter]) -> Iterator[str]:
+    """Yield a warning for each variable that is nearly the name of one of the command."""
+    known = {
+        name
+        for option in options
+        if isinstance(option, click.Option)
+        for name in variables(command, option)
+    }
+    own = f"WORKER_{command.replace(' ', '_').replace('-', '_').upper()}_"
+    in_file = _read_env(Path(".env").absolute())
+    places = {name: f" (.env:{line})" for name, (_, line) in in_file.items()}
+    for name in sorted({*places, *os.environ} - known - _NO_OPTIONS):
+        if name.startswith(own):
+            from difflib import get_close_matches  # only for a mistake
+
+            ends = [each.removeprefix(own) for each in known if each.startswith(own)]
+            for end in get_close_matches(name.removeprefix(own), ends, n=1, cutoff=0.75):
+                yield f"{name}{places.get(name, '')} is not read; did you mean {own}{end}?"
+
+
 def check_names(command: str, options: list[click.Parameter]) -> None:
     """Raise UsageError for a key that no option of the command has, where a file has it."""
     known = [option_name(option) for option in options if isinstance(option, click.Option)]
@@ -198,5 +226,5 @@ def check_names(command: str, options: list[click.Parameter]) -> None:
                 from difflib import get_close_matches  # only for a mistake
 
                 close = get_close_matches(name, known, n=1)
-                hint = f" (did you mean '{close[0]}'?)" if close else ""
+                hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise UsageError(f"{file.name} [{command}]: unknown option '{name}'{hint}")

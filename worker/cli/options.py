@@ -13,8 +13,10 @@ from click.core import ParameterSource
 
 from worker.cli import complete, option_sources
 from worker.cli.renamed import warn_renamed
-from worker.cli.value_types import COUNTS, MEGABYTES, SECONDS, NumberRange, OneOf, WholeNumberRange
+from worker.cli.value_types import NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
+from worker.util.path_checks import is_file
+from worker.util.units import COUNTS, MEGABYTES, SECONDS
 from worker.workflow.limit_ranges import RANGES
 
 PATH = click.Path(path_type=Path)
@@ -63,6 +65,8 @@ class ExitCodeCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         option_sources.check_names(_words(ctx), self.params)
+        for text in option_sources.misspelt_variables(_words(ctx), self.params):
+            click.echo(f"warning: {text}", err=True)
         # click itself exits with 0 whatever a function returns.
         ctx.exit(super().invoke(ctx))
 
@@ -214,29 +218,36 @@ def check_only(only: str, start_at: str, stop_after: str) -> None:
         )
 
 
-def workflow_file(help: str) -> Decorator:
-    """Add ``--workflow-file FILE`` and the ``--workflow NAME`` that picks one of its workflows."""
+def workflow_file(help: str, *, of: str = "that file", needs_file: bool = True) -> Decorator:
+    """Add ``--workflow-file FILE`` and the ``--workflow NAME`` that picks one of its workflows.
+
+    ``of`` describes what has the workflow. Without ``needs_file`` the command itself checks, by
+    :func:`check_picks`, that something does.
+    """
 
     def decorated(function: Body) -> Body:
         @functools.wraps(function)
         def checked(*, workflow_file: Path | None, workflow: str | None, **rest: Any) -> int:
-            if workflow is not None:
-                _check_picks(workflow, workflow_file)
+            if needs_file:
+                check_picks(workflow, workflow_file)
             return function(workflow_file=workflow_file, workflow=workflow, **rest)
 
         return options(
             option("--workflow-file", type=PATH, metavar="FILE", help=help),
             option("--workflow", metavar="NAME", deprecated_names=["--pick"],
                    shell_complete=complete.workflow_names,
-                   help="Workflow of that file, by key, id or name."),
+                   help=f"Workflow of {of}, by key, id or name."),
         )(checked)  # fmt: skip
 
     return decorated
 
 
-def _check_picks(workflow: str, workflow_file: Path | None) -> None:
+def check_picks(workflow: str | None, workflow_file: Path | None) -> None:
+    """Raise UsageError where ``--workflow`` has no file to pick from."""
+    if workflow is None:
+        return
     # --workflow named the file before: an alias would read a file's name as a workflow's.
-    if Path(workflow).is_file():
+    if is_file(workflow):
         raise click.UsageError(
             f"--workflow picks a workflow by its name: write --workflow-file '{workflow}'"
         )

@@ -10,6 +10,7 @@ from worker.cli.options import DURATION, option, options
 from worker.cli.times import FutureTime
 from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.errors import UsageError
+from worker.workflow.documents.mismatch import describe_mismatch
 from worker.workflow.order_retry import MAX_RETRIES, OrderRetry
 
 order_terms = options(
@@ -56,7 +57,7 @@ def read_retry(
     try:
         return msgspec.convert(present, OrderRetry)
     except msgspec.ValidationError as error:
-        raise UsageError(f"--retries: {error}") from error
+        raise UsageError(f"--retries: {describe_mismatch(error, OrderRetry)}") from error
 
 
 def check_tags(tags: tuple[str, ...]) -> None:

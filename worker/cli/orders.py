@@ -11,7 +11,7 @@ from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
 from worker.cli.printing import print_action, print_list, print_order, print_run
-from worker.cli.query_filters import next_page, query_fields, query_filters
+from worker.cli.query_filters import next_page, print_remaining, query_fields, query_filters
 from worker.cli.short_ids import find_order_id
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import OrderQuery
@@ -66,7 +66,7 @@ def list_orders(
 
     \b
     Examples:
-      worker orders list --status failed
+      worker orders list --status failed --since 7d
       worker orders list --project north --json | jq .status
     """
 
@@ -74,11 +74,14 @@ def list_orders(
         query = OrderQuery(**query_fields(filters))
         if beyond is not None:
             query = next_page(query, await client.order(await find_order_id(client, beyond)))
-        return print_list(
-            await client.orders(query),
+        listed = await client.orders(query)
+        code = print_list(
+            listed,
             lambda order: print_order(order, as_json=as_json),
             if_empty="" if as_json else "no orders",
         )
+        await print_remaining(client, query, len(listed), "orders")
+        return code
 
     return connection.run(request)
 

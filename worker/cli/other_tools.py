@@ -5,7 +5,10 @@ Only the error about an unknown word imports it.
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+import sys
+
+from worker.util.path_checks import exists
 
 _COMMANDS = {
     "execute": "worker run FILE",
@@ -50,16 +53,25 @@ _RUN_OPTIONS = {
     "--config": "worker.toml in the folder sets options (worker config prints them)",
 }
 
+_AUTOINSTALL = "--autoinstall installs adaptors; -i FILE is the input"
 _FILE_SUFFIXES = (".js", ".mjs", ".cjs", ".py", ".json", ".yaml", ".yml")
 
 
 def command_elsewhere(word: str) -> str:
     """Return what to type in place of an unknown command; empty if that is unknown too."""
-    if word.endswith(_FILE_SUFFIXES) or ("/" in word and Path(word).exists()):
+    if word.endswith(_FILE_SUFFIXES) or ("/" in word and exists(word)):
         return f"worker run {word}"
     return _COMMANDS.get(word, "")
 
 
 def option_elsewhere(command: str, name: str) -> str:
-    """Return what to use in place of an unknown option; empty if that is unknown too."""
-    return _RUN_OPTIONS.get(name, "") if command == "run" else ""
+    """Return what to use in place of an unknown option or argument; empty if unknown too."""
+    if command != "run":
+        return "worker --version" if command == "cli" and name in ("-v", "-V") else ""
+    return _AUTOINSTALL if _left_by_i(name) else _RUN_OPTIONS.get(name, "")
+
+
+def _left_by_i(argument: str) -> bool:
+    # OpenFn's -i has no value: in -ia http and -i -a http it takes the a here, and http is left.
+    arguments = " ".join(sys.argv[1:])
+    return not argument.startswith("-") and re.search(r"(^| )-i ?-?a ", arguments) is not None

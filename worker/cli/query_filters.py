@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from worker.cli.options import Decorator, option, options
-from worker.cli.times import PastTime, time_us
+from worker.cli.times import PastTime
 from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.core.status import Status
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.messages import OrderQuery
+from worker.util.moments import time_us
+
+# A larger number means as much to a reader, and costs the control plane more.
+MAX_COUNT = 100_000
 
 
 def query_fields(filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +30,22 @@ def query_fields(filters: Mapping[str, Any]) -> dict[str, Any]:
 def next_page(query: OrderQuery, last: Mapping[str, Any]) -> OrderQuery:
     """Return the query for the orders after the last one of a page."""
     return replace(query, before=last["created"], beyond=last["order_id"])
+
+
+async def print_remaining(client: Client, query: OrderQuery, listed: int, noun: str) -> None:
+    """Print how many orders or runs match where a full page may not be all of them."""
+    if listed < query.limit:
+        return
+    try:
+        matching = await client.count(query, at_most=MAX_COUNT)
+    except ControlError as error:
+        # A control plane of an earlier version does not count.
+        if error.code != "unknown":
+            raise
+        return
+    if matching > listed:
+        total = f"{matching:,}" if matching < MAX_COUNT else f"{matching:,} or more"
+        print(f"the newest {listed:,} of {total} {noun}: --limit lists more", file=sys.stderr)
 
 
 def query_filters(noun: str) -> Decorator:

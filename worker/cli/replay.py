@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import click
 
+from worker.campaigns.campaign_spec import RECORDED
+from worker.campaigns.campaign_summary import describe_unrecorded
+from worker.campaigns.replay_versions import encode_row, result_row, unreadable_row
+from worker.campaigns.result_sink import ResultSink, open_results
 from worker.cli.cluster_option import choose_executor, cluster
+from worker.cli.from_store import check_filters, choose_recordings, from_store
 from worker.cli.options import (
     check_only,
+    check_picks,
     command,
     fuel,
     jobs,
@@ -27,16 +34,20 @@ from worker.cli.options import (
 )
 from worker.cli.progress import progress
 from worker.errors import LoadError, WorkerError
+from worker.fleet.messaging.messages import RunQuery, StatusName
 from worker.replay.cost_change import CostChange, describe_ratio
 from worker.replay.divergence import Divergence
-from worker.replay.recording import Recording, StoredRecording, read_item
-from worker.replay.recording_places import RecordingPlaces, find_recordings
+from worker.replay.recording import Recording, StoredRecording, name_of, read_item
+from worker.replay.recording_places import RecordingPlaces
 from worker.replay.replayer import Replay, ReplayPart, replay
+from worker.runner.ordered_results import in_order
 from worker.runner.parallel import Handler, WorkExecutor
 from worker.runner.pool import Pool
+from worker.sinks.run_summary import join_path
 from worker.sinks.terminal_text import format_cost, one_line, printable
 from worker.testing.from_recording import write_case
 from worker.util.json import dumps
+from worker.util.moments import time_us
 from worker.util.plural import count_of
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
@@ -47,7 +58,9 @@ REPLAY_S = 0.002
 
 @command("replay")
 @click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR|URL...")
-@workflow_file("Run this workflow instead of the recorded one.")
+@workflow_file("Run this workflow instead of the recorded one.",
+               of="that file and of --from-store", needs_file=False)  # fmt: skip
+@from_store
 @start_at("--from", help="Start at this step, with its recorded input.")
 @stop_after("--until")
 @only_step
@@ -56,6 +69,8 @@ REPLAY_S = 0.002
 @fuel
 @write_cases("--write-case", help="Write the recordings to FILE as cases for worker test.")
 @option("--json", "as_json", is_flag=True, help="Print one recording a line, as JSON.")
+@option("--output", "-o", metavar="FILE|URL",
+        help="Write the results there too, as the JSON lines of a campaign.")  # fmt: skip
 def replay_all(
     *,
     paths: tuple[str, ...],
@@ -69,6 +84,10 @@ def replay_all(
     counts_fuel: bool,
     write_cases: Path | None,
     as_json: bool,
+    from_store: str | None,
+    since: datetime | None,
+    status: StatusName | None,
+    output: str | None,
 ) -> int:
     """Run recordings again, offline, and show the first difference.
 
@@ -86,12 +105,19 @@ def replay_all(
       worker replay s3://bucket/runs --json
       worker replay runs --cluster tcp://scheduler.example.org:8786
       worker replay runs --fuel --workflow-file project.yaml
+      worker replay history.jsonl --output s3://bucket/results.jsonl
+      worker replay /srv/recordings --from-store postgresql://db/fleet --since 7d --status failed
 
     \b
     Exit code: 0 no difference, 1 a difference, 2 wrong usage or nothing to read.
     """
     check_only(only, start_at, stop_after)
-    recordings = find_recordings(paths)
+    check_filters(from_store, since, status)
+    if from_store is None:
+        check_picks(workflow, workflow_file)
+    query = RunQuery(since=time_us(since), workflow=workflow, status=status)
+    recorded = choose_recordings(paths, from_store, query)
+    recordings = recorded.places
     changed = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if write_cases is not None:
         return _write_cases(RecordingPlaces(recordings, with_content=True), write_cases)
@@ -101,14 +127,21 @@ def replay_all(
         as_json=as_json,
         alone=len(recordings) == 1,
         fuel=counts_fuel,
+        version="" if output is None else str(workflow_file or RECORDED),
     )
     executor = choose_executor(jobs, cluster)
-    places = RecordingPlaces(recordings, with_content=cluster is not None)
-    return asyncio.run(_replay_all(places, work, executor))
+    places = RecordingPlaces(recordings, with_content=not executor.is_local)
+    with open_results(output) as results:
+        code = asyncio.run(_replay_all(places, work, executor, results))
+    _print_unrecorded(recorded.unrecorded, as_json=as_json)
+    return code
 
 
 async def _replay_all(
-    paths: Sequence[Path | StoredRecording], work: ReplayWork, executor: WorkExecutor
+    paths: Sequence[Path | StoredRecording],
+    work: ReplayWork,
+    executor: WorkExecutor,
+    results: ResultSink,
 ) -> int:
     kinds: Counter[str] = Counter()
     reports = executor.results_in_order(work, paths, REPLAY_S * len(paths))
@@ -118,6 +151,7 @@ async def _replay_all(
                 kinds[report.kind] += 1
                 for line in report.lines:
                     print(line)
+                results.write(report.row)
                 done()
     if not work.alone and not work.as_json:
         _summary(kinds)
@@ -135,17 +169,22 @@ class ReplayReport:
     kind: str
     lines: list[str]
     cost: CostChange | None = None
+    row: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayWork:
-    """Replays as parallel work; its items are the paths of recordings."""
+    """Replays as parallel work; its items are the paths of recordings.
+
+    With a ``version``, which names the workflow, the reports have rows of results.
+    """
 
     workflow: Workflow | None
     part: ReplayPart
     as_json: bool
     alone: bool
     fuel: bool = False
+    version: str = ""
 
     @asynccontextmanager
     async def open(
@@ -154,38 +193,36 @@ class ReplayWork:
         async with Pool(size=slots) as pool:
             yield functools.partial(self._replay_in_order, pool, slots)
 
-    async def _replay_in_order(
+    def _replay_in_order(
         self, pool: Pool, slots: int, paths: Sequence[Path | StoredRecording]
     ) -> AsyncIterator[ReplayReport]:
-        # Recordings are read ahead of the pool, but never all of them into memory.
-        ahead = asyncio.Semaphore(slots * 2)
-        tasks: deque[asyncio.Task[ReplayReport]] = deque()
-        for path in paths:
-            tasks.append(asyncio.create_task(self._replay(pool, ahead, path)))
-            if len(tasks) > slots * 8:
-                yield await tasks.popleft()
-        while tasks:
-            yield await tasks.popleft()
+        return in_order(paths, functools.partial(self._replay, pool), slots)
 
-    async def _replay(
-        self, pool: Pool, ahead: asyncio.Semaphore, item: Path | StoredRecording
-    ) -> ReplayReport:
-        async with ahead:
-            try:
-                recording = read_item(item)
-                replayed = await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
-                return self._report(item, replayed)
-            except WorkerError as error:
-                return self._report(item, error)
-            except Exception as error:
-                # A recording that cannot be replayed must not end those after it.
-                return self.lost(item, f"failed: {type(error).__name__}: {error}")
+    async def _replay(self, pool: Pool, item: Path | StoredRecording) -> ReplayReport:
+        try:
+            recording = read_item(item)
+            replayed = await replay(pool, recording, self.workflow, self.part, fuel=self.fuel)
+            return self._report(item, replayed)
+        except WorkerError as error:
+            return self._report(item, error)
+        except Exception as error:
+            # A recording that cannot be replayed must not end those after it.
+            return self.lost(item, f"failed: {type(error).__name__}: {error}")
 
     def _report(self, item: Path | StoredRecording, outcome: Replay | WorkerError) -> ReplayReport:
-        name = item.name if isinstance(item, StoredRecording) else str(item)
+        name = name_of(item)
         lines = _as_json(name, outcome) if self.as_json else _as_text(name, outcome, self.alone)
         costs = () if isinstance(outcome, WorkerError) else outcome.costs
-        return ReplayReport(_kind(outcome), lines, next(iter(costs), None))
+        return ReplayReport(
+            _kind(outcome), lines, next(iter(costs), None), self._row(name, outcome)
+        )
+
+    def _row(self, name: str, outcome: Replay | WorkerError) -> bytes:
+        if not self.version:
+            return b""
+        if isinstance(outcome, WorkerError):
+            return encode_row(unreadable_row(name, self.version, str(outcome)))
+        return encode_row(result_row(name, self.version, outcome))
 
     def lost(self, item: Path | StoredRecording, cause: str) -> ReplayReport:
         return self._report(item, WorkerError(f"its replay {cause}"))
@@ -209,8 +246,10 @@ def _as_text(path: str, outcome: Replay | WorkerError, alone: bool) -> list[str]
     if outcome.divergence is not None:
         return [*lines, f"✗ {name}: {_difference(outcome.divergence)}", *costs]
     if alone:
-        steps = [entry.step for entry in outcome.result.path]
-        walked = printable(" → ".join(steps) or "(no step)")
+        entries = outcome.result.path
+        steps = [entry.step for entry in entries]
+        joined = join_path(steps, steps, [entry.next for entry in entries])
+        walked = printable(joined or "(no step)")
         lines.append(f"{'!' if lines else '✓'} {name}: {outcome.result.status.value}, as recorded")
         lines.append(f"  path: {walked}")
         if outcome.scripted:
@@ -257,6 +296,14 @@ def _summary(kinds: Counter[str]) -> None:
     for kind, count in kinds.most_common():
         if kind != "same":
             print(f"    {count:>6}  {_WORDS[kind]}")
+
+
+def _print_unrecorded(run_ids: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        for run_id in run_ids:
+            print(dumps({"recording": None, "run": run_id, "kind": "unrecorded"}))
+    elif run_ids:
+        print(printable(describe_unrecorded(run_ids)))
 
 
 _WORDS = {

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from worker.cli.cluster_option import choose_executor, cluster
+from worker.cli.from_store import choose_recordings
 from worker.cli.groups import LazyCommand, LazyGroup
 from worker.cli.options import PATH, command, jobs, option
 from worker.cli.progress import progress
 from worker.errors import LoadError
 from worker.replay.recording import read_item
-from worker.replay.recording_places import RecordingPlaces, find_recordings
+from worker.replay.recording_places import RecordingPlaces
 from worker.sinks.terminal_text import one_line, printable
 from worker.workflow.model import Workflow
 
@@ -47,9 +48,13 @@ def campaign() -> None:
 @click.argument("file", type=PATH)
 @option("--results", type=PATH, metavar="DIR",
         help="Folder of the results and the report.  [default: the name of FILE]")  # fmt: skip
+@option("--output", "-o", metavar="FILE|URL",
+        help="Write the results there too, as JSON lines.")  # fmt: skip
 @jobs
 @cluster
-def run(*, file: Path, results: Path | None, jobs: int, cluster: str | None) -> int:
+def run(
+    *, file: Path, results: Path | None, output: str | None, jobs: int, cluster: str | None
+) -> int:
     """Run a campaign, or the rest of it.
 
     Finished chunks are kept in the folder and not done again, even if the command was interrupted,
@@ -60,6 +65,7 @@ def run(*, file: Path, results: Path | None, jobs: int, cluster: str | None) -> 
     Examples:
       worker campaign run june.yaml
       worker campaign run june.yaml --results results/june --jobs 4
+      worker campaign run june.yaml --output s3://bucket/june.jsonl
 
     \b
     Exit code: 0 all replays are the same and no run contradicts a question, 1 some differ or do,
@@ -70,20 +76,25 @@ def run(*, file: Path, results: Path | None, jobs: int, cluster: str | None) -> 
     from worker.campaigns.campaign_spec import read_spec
     from worker.campaigns.campaign_summary import summary_lines
     from worker.campaigns.result_folder import REPORT, ResultFolder, split_chunks
+    from worker.campaigns.result_sink import open_results
     from worker.campaigns.run_campaign import CHUNK_RECORDINGS, replay_chunks, summarize
 
     spec = read_spec(file)
     executor = choose_executor(jobs, cluster)
-    recordings = RecordingPlaces(find_recordings(spec.recordings), with_content=True)
+    recorded_runs = choose_recordings(spec.recordings, spec.store_url, spec.query)
+    recordings = RecordingPlaces(recorded_runs.places, with_content=True)
+    replayed = RecordingPlaces(recorded_runs.places, with_content=not executor.is_local)
     folder = ResultFolder(results or file.with_suffix(""))
     chunks = list(split_chunks(spec, recordings, CHUNK_RECORDINGS))
     unfinished = [chunk for chunk in chunks if not folder.has(chunk)]
-    finished = sum(chunk.end - chunk.start for chunk in chunks if chunk not in unfinished)
+    finished = len(recordings) - sum(chunk.end - chunk.start for chunk in unfinished)
     if finished:
         print(f"{finished:,} of {len(recordings):,} recordings were replayed before")
     with progress("replaying", len(recordings) - finished) as done:
-        asyncio.run(replay_chunks(spec, recordings, unfinished, folder, executor, done))
-    summary = summarize(spec, chunks, folder)
+        asyncio.run(replay_chunks(spec, replayed, unfinished, folder, executor, done))
+    summary = summarize(spec, chunks, folder, recorded_runs.unrecorded)
+    with open_results(output) as sink:
+        folder.copy_results(sink)
     for line in summary_lines(summary):
         print(one_line(line, _LINE_LENGTH))
     if (recorded := _recorded_workflow(recordings)) is not None:

@@ -23,14 +23,11 @@ from worker.view.report.build_run_view import build_run_view
 from worker.view.report.compare import comparison_report, find_divergence, single_run_report
 from worker.view.report.page import render_page
 from worker.view.report.report_source import ReportSource, read_source
+from worker.view.report.write import check_suffix
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
 STDOUT = Path("-")
-
-
-# A page under another suffix is opened by a program that cannot show it.
-_SUFFIXES = ("", ".html", ".htm")
 
 
 @command()
@@ -76,8 +73,7 @@ def report(
         raise UsageError("--against and --replay exclude each other: leave one out")
     if profile is not None and (against is not None or replayed):
         raise UsageError("--profile is of one run: leave out --against and --replay")
-    if output.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"a report is a page of HTML: end {output} in .html")
+    check_suffix(output)
     loaded = None if workflow_file is None else load(workflow_file, workflow=workflow)
     if profile is not None:
         from worker.view.report.profile import build_profile

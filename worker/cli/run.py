@@ -26,7 +26,7 @@ from worker.cli.options import (
     start_at,
     stop_after,
 )
-from worker.cli.value_types import OneOf
+from worker.cli.value_types import OneOf, WholeNumberRange
 from worker.errors import UsageError
 
 EPILOG = """
@@ -41,6 +41,7 @@ Examples:
   worker run sync.yaml --cache-steps --start-at transform
   worker run sync.yaml --autoinstall --sanitize remove
   worker run project.yaml --fuel --fuel-limit 50M
+  worker run project.yaml --flaky 5
   worker run project.yaml --only fetch-patient --input state.json --output -
   curl ... | worker run plan.json --input - --json > events.jsonl
 
@@ -71,6 +72,9 @@ Exit code: 0 success, 1 failed, 3 crashed, 4 killed, 5 exception or lost,
              "succeed, in DIR.  [default of DIR: recordings]")  # fmt: skip
 @option("--scrub", multiple=True, metavar="REGEX",
         help="Keep what this matches out of the recording.")  # fmt: skip
+@option("--flaky", type=WholeNumberRange(min=1), metavar="N",
+        help="Run it N times more at other times, with other random numbers and with other delays "
+             "of its replies, and show what differs.")  # fmt: skip
 @option("--cache-steps", is_flag=True,
         help="Keep outputs of steps in .cli-cache; --start-at continues from them.")  # fmt: skip
 @option("--autoinstall", is_flag=True,
@@ -112,6 +116,7 @@ def run(
     allow_hosts: tuple[str, ...],
     scrub: tuple[str, ...],
     counts_fuel: bool,
+    flaky: int | None,
     cache_steps: bool,
     autoinstall: bool,
     allow_adaptors: tuple[str, ...],
@@ -133,42 +138,54 @@ def run(
         raise UsageError("--json and --output - both write to stdout: choose a file for --output")
     if scrub and record is None:
         raise UsageError("--scrub needs a recording: add --record FILE")
+    if flaky is not None and (record is not None or as_json):
+        raise UsageError(
+            "--flaky records the run for itself and prints text: leave out --record and --json"
+        )
     if allow_adaptors and not autoinstall:
         raise UsageError("--allow-adaptor is about --autoinstall: add that, or leave it out")
     # The help needs none of what a run imports.
     from worker.cli.single_run import Output, RecordingOutput, RunInput, run_file
 
-    return run_file(
-        file,
-        RunInput(
-            workflow=workflow,
-            adaptors=adaptors,
-            input_file=input_file,
-            input_json=input_json,
-            start=start_at,
-            end=stop_after,
-            only=only,
-            credentials=credentials,
-            allow_python=not no_python,
-            isolation=isolation,
-            allow_hosts=allow_hosts,
-            collections=collections,
-            fuel=counts_fuel,
-            cache_steps=cache_steps,
-            installs=allow_adaptors if autoinstall else None,
-            limits=limits,
-            workflow_options={
-                **({"permissive_globals": True} if permissive_globals else {}),
-                **({"payload": payload} if payload else {}),
-            },
-        ),
-        Output(
-            final_state=output,
-            journal=journal,
-            as_json=as_json,
-            quiet=quiet,
-            debug=debug,
-            sanitize=sanitize,
-            recording=None if record is None else RecordingOutput.parse(record, scrub),
-        ),
+    request = RunInput(
+        workflow=workflow,
+        adaptors=adaptors,
+        input_file=input_file,
+        input_json=input_json,
+        start=start_at,
+        end=stop_after,
+        only=only,
+        credentials=credentials,
+        allow_python=not no_python,
+        isolation=isolation,
+        allow_hosts=allow_hosts,
+        collections=collections,
+        fuel=counts_fuel,
+        cache_steps=cache_steps,
+        installs=allow_adaptors if autoinstall else None,
+        limits=limits,
+        workflow_options={
+            **({"permissive_globals": True} if permissive_globals else {}),
+            **({"payload": payload} if payload else {}),
+        },
     )
+    outputs = Output(
+        final_state=output,
+        journal=journal,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+        sanitize=sanitize,
+        recording=None if record is None else RecordingOutput.parse(record, scrub),
+    )
+    if flaky is None:
+        return run_file(file, request, outputs)
+    from msgspec.structs import replace
+
+    from worker.cli.flaky_report import run_and_vary
+
+    def run_recorded(target: Path) -> int:
+        recording = RecordingOutput(path=target, on_failure=False, patterns=scrub)
+        return run_file(file, request, replace(outputs, recording=recording))
+
+    return run_and_vary(run_recorded, flaky)

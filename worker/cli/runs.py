@@ -12,7 +12,7 @@ from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
 from worker.cli.printing import follow as follow_run
 from worker.cli.printing import print_list, print_log, print_run, print_step, write_final_state
-from worker.cli.query_filters import query_fields, query_filters
+from worker.cli.query_filters import print_remaining, query_fields, query_filters
 from worker.cli.short_ids import find_run_id
 from worker.errors import UsageError
 from worker.fleet.client import Client
@@ -26,7 +26,7 @@ SECTIONS = {
         LazyCommand("retry", "worker.cli.retry:retry", "Run a work order again, or many."),
         LazyCommand(
             "record", "worker.cli.record_run:record",
-            "Write the recording of a run that has ended, without requests.",
+            "Write the recording of a run that has ended.",
         ),
         LazyCommand(
             "cancel",
@@ -62,16 +62,20 @@ def list_runs(*, connection: BrokerConnection, as_json: bool, **filters: Any) ->
 
     \b
     Examples:
-      worker runs list --status running
+      worker runs list --status failed --since 24h
       worker runs list --project north --json | jq .worker
     """
 
     async def request(client: Client) -> int:
-        return print_list(
-            await client.runs(RunQuery(**query_fields(filters))),
+        query = RunQuery(**query_fields(filters))
+        listed = await client.runs(query)
+        code = print_list(
+            listed,
             lambda run: print_run(run, as_json=as_json),
             if_empty="" if as_json else "no runs",
         )
+        await print_remaining(client, query, len(listed), "runs")
+        return code
 
     return connection.run(request)
 

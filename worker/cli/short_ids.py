@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from worker.errors import UsageError
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.messages import OrderQuery, RunQuery
 
 _MAX_NAMED = 5

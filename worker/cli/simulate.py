@@ -17,6 +17,7 @@ from worker.testing.simulation.breaches import breaches
 from worker.testing.simulation.fewest_faults import shrink
 from worker.testing.simulation.history import History
 from worker.testing.simulation.run_simulation import Simulation, simulate
+from worker.util.plural import count_of
 
 
 @command("simulate")
@@ -26,7 +27,7 @@ from worker.testing.simulation.run_simulation import Simulation, simulate
         help="How many seeds, from the first on.")  # fmt: skip
 @option("--orders", type=WholeNumberRange(1, 10_000), default=20, show_default=True, metavar="N",
         help="Orders of each simulation.")  # fmt: skip
-@option("--minutes", type=NumberRange(min=0.1), default=10.0, show_default=True, metavar="N",
+@option("--minutes", type=NumberRange(0.1, 1e6), default=10.0, show_default=True, metavar="N",
         help="Simulated time in which orders and faults come.")  # fmt: skip
 @option("--log", "shows_log", is_flag=True, help="Print what each part of the fleet logged.")
 @option("--rate", metavar="N/TIME",
@@ -95,8 +96,10 @@ def simulate_fleet(
             done()
     cpu_s = max(time.process_time() - began, 1e-3)
     runs = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    print(f"{seeds} seeds, {simulated_s / 3600:.1f} simulated hours, {runs}")
-    print(f"{simulated_s / cpu_s:.0f} times as fast as real time; {failing} seeds failed")
+    print(f"{count_of(seeds, 'seed')}, {simulated_s / 3600:.1f} simulated hours, {runs}")
+    print(
+        f"{simulated_s / cpu_s:.0f} times as fast as real time; {count_of(failing, 'seed')} failed"
+    )
     return int(failing > 0)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from worker.cli.files import (
     write_state,
 )
 from worker.cli.record_option import failure_folder, make_folder
+from worker.cli.services import on_signals
 from worker.core.status import STATUSES, Status
 from worker.errors import WorkerError
 from worker.runner.pool import Pool
@@ -38,7 +38,7 @@ from worker.sandbox.limits import resolve_limits
 from worker.sinks.guarded import GuardedSink
 from worker.sinks.terminal_text import printable
 from worker.workflow.load import load
-from worker.workflow.model import Workflow
+from worker.workflow.model import Language, Step, Workflow
 from worker.workflow.step_names import find_step
 
 if TYPE_CHECKING:
@@ -184,13 +184,21 @@ def hint_for(workflow: Workflow, result: Result) -> str:
     last = result.path[-1].step if result.path else ""
     step = next((step for step in workflow.steps if step.id == last), None)
     if result.error_type == "ImportError" and "module not allowed" in (result.error_message or ""):
-        from worker.sandbox.python.guard import ALLOWED_MODULES
-
-        return f"Python steps can import {', '.join(sorted(ALLOWED_MODULES))}"
+        return _import_hint(step)
     if result.error_type != "ReferenceError" or step is None or step.adaptors:
         return ""
     remedy = "adaptor: '@openfn/language-common', or --adaptor common for a job alone"
     return f"step '{step.id}' names no adaptor, so it has no operations such as fn ({remedy})"
+
+
+def _import_hint(step: Step | None) -> str:
+    if step is None or step.language is not Language.PYTHON:
+        return (
+            "jobs can import their own adaptors: adaptor: in the file, or --adaptor for a job alone"
+        )
+    from worker.sandbox.python.guard import ALLOWED_MODULES
+
+    return f"Python steps can import {', '.join(sorted(ALLOWED_MODULES))}"
 
 
 async def _run(
@@ -203,7 +211,8 @@ async def _run(
     recording: RecordingOutput | None,
 ) -> Result:
     cancel = asyncio.Event()
-    _cancel_on_signals(cancel)
+    # The second signal: the run may never end, so the command does not wait for it.
+    on_signals(cancel.set, at_once=lambda: os._exit(STATUSES[Status.CANCELLED].exit_code))
     run = functools.partial(pool.run, workflow, state, sinks=sinks, cancel=cancel)
     sender = live()
     try:
@@ -236,20 +245,6 @@ def _keep_failure(file: Path, result: Result) -> None:
             file.parent.rmdir()
     else:
         print(f"recorded {printable(str(file))} (open it: worker report FILE)", file=sys.stderr)
-
-
-def _cancel_on_signals(cancel: asyncio.Event) -> None:
-    """Cancel the run on Ctrl-C or SIGTERM; exit at once on the second one."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        # The second signal: the run may never end, so the command does not wait for it.
-        if cancel.is_set():
-            os._exit(STATUSES[Status.CANCELLED].exit_code)
-        cancel.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
 
 
 def _sinks(workflow: Workflow, output: Output, *, cache_steps: bool) -> list[GuardedSink]:

@@ -19,8 +19,9 @@ from worker.cli.options import (
     permissions,
     quiet_log,
 )
-from worker.cli.value_types import SECONDS, NumberRange, WholeNumberRange
+from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
+from worker.util.units import SECONDS
 
 if TYPE_CHECKING:
     from worker.cli.connection import BrokerConnection
@@ -59,8 +60,14 @@ def _hostname() -> str:
         help="File with Lightning's WORKER_SECRET, which that variable can hold too.")  # fmt: skip
 @option("--no-public-hosts", is_flag=True,
         help="Let Lightning's runs reach no other hosts than --allow-host has.")  # fmt: skip
-@option("--record", type=PATH, metavar="DIR",
-        help="Record all runs in this folder, with their requests, and mask secrets.")  # fmt: skip
+@option("--autoinstall", is_flag=True,
+        help="Install the adaptors of @openfn/ that Lightning's runs lack, from npm.")  # fmt: skip
+@option("--allow-adaptor", "allow_adaptors", multiple=True, metavar="NAME",
+        help="Let --autoinstall install this adaptor too.")  # fmt: skip
+@option("--record", metavar="DIR|URL|on-failure[:DIR]",
+        help="Record all runs there, with their requests, and mask secrets; a URL is one of "
+             "fsspec, such as s3://bucket/runs. Or keep in DIR only runs that do not succeed.  "
+             "[default of DIR: recordings]")  # fmt: skip
 @option("--batch-logs", is_flag=True, help="Report Lightning's log lines in batches.")
 @metrics_listen
 @quiet_log
@@ -83,7 +90,9 @@ def start(
     lightning: str | None,
     secret_file: Path | None,
     no_public_hosts: bool,
-    record: Path | None,
+    autoinstall: bool,
+    allow_adaptors: tuple[str, ...],
+    record: str | None,
     batch_logs: bool,
     metrics_listen: str | None,
     quiet: bool,
@@ -100,8 +109,11 @@ def start(
       worker start --mqtt mqtt://localhost --capacity 4
       worker start --mqtt mqtts://broker.example.org --name north-1 --label north
       worker start --lightning wss://lightning.example.org/worker --secret-file secret.txt
+      worker start --lightning wss://lightning.example.org/worker --autoinstall
       worker start --mqtt mqtt://localhost --collections /srv/shared/collections
       worker start --mqtt mqtt://localhost --record /srv/recordings
+      worker start --mqtt mqtt://localhost --record s3://bucket/recordings
+      worker start --mqtt mqtt://localhost --record on-failure:/srv/recordings
     """
     # The sandbox and its pool take longer to import than the rest of the command.
     import asyncio
@@ -113,6 +125,8 @@ def start(
     from worker.util.cache_folder import root
 
     check_name(name, "--name")
+    if allow_adaptors and not autoinstall:
+        raise UsageError("--allow-adaptor is about --autoinstall: add that, or leave it out")
     if lightning:
         capped = any(value is not None for value in max_limits.values())
         if allow_python or credentials or collections or capped:
@@ -131,6 +145,7 @@ def start(
             allow_hosts=allow_hosts,
             public_hosts=not no_public_hosts,
             outbox=outbox or root() / "lightning" / name,
+            installs=allow_adaptors if autoinstall else None,
             record=record,
             batch_logs=batch_logs,
             drain_s=drain,
@@ -139,8 +154,10 @@ def start(
         )
         asyncio.run(run_lightning(lightning_options))
         return 0
-    if secret_file or no_public_hosts or batch_logs:
-        raise UsageError("--secret-file, --no-public-hosts and --batch-logs need --lightning URL")
+    if secret_file or no_public_hosts or batch_logs or autoinstall:
+        raise UsageError(
+            "--secret-file, --no-public-hosts, --batch-logs and --autoinstall need --lightning URL"
+        )
     if allow_python and no_python:
         raise UsageError("--no-python is the default: leave out --allow-python or --no-python")
     if allow_python:

@@ -27,12 +27,15 @@ from worker.cli.options import (
 )
 from worker.cli.order_terms import check_tags, order_terms, read_retry
 from worker.cli.printing import follow_order, print_order, write_final_state
+from worker.cli.short_ids import find_run_id
 from worker.cli.value_types import WholeNumberRange
 from worker.core.status import STATUSES, Status
 from worker.errors import LoadError, UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.messages import RunOptions
 from worker.fleet.messaging.topics import check_name
+from worker.util.path_checks import exists
+from worker.workflow.documents.data import shorten
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 from worker.workflow.save import to_execution_plan
@@ -45,6 +48,8 @@ from worker.workflow.step_names import find_step
         help="Workflow that the control plane knows, instead of FILE.")  # fmt: skip
 @pick_workflow
 @input_state
+@option("--input-of", metavar="RUN", shell_complete=complete.run_ids,
+        help="Use the input of a run: its id, or that of an order for its last run.")  # fmt: skip
 @option("--project", default="default", show_default=True, metavar="NAME",
         help="Project whose limits apply.")  # fmt: skip
 @option("--priority", type=WholeNumberRange(-100, 100), default=0, show_default=True, metavar="N",
@@ -56,6 +61,8 @@ from worker.workflow.step_names import find_step
         help="Idempotency key, such as patient-7: the same id twice makes one order, and is "
         "refused with other content.")  # fmt: skip
 @order_terms
+@option("--record", is_flag=True,
+        help="Keep the requests of its runs, for worker runs record.")  # fmt: skip
 @wait_for_run
 @option("--output", "-o", metavar="FILE|-",
         help="Write the final state to FILE, as JSON; needs --wait.")  # fmt: skip
@@ -69,11 +76,13 @@ def submit(
     workflow: str | None,
     input_file: str | None,
     input_json: str | None,
+    input_of: str | None,
     project: str,
     priority: int,
     start_at: str,
     stop_after: str,
     order_id: str | None,
+    record: bool,
     wait: bool,
     output: str | None,
     as_json: bool,
@@ -99,6 +108,8 @@ def submit(
       worker submit --ref referral --input patient.json --wait --output result.json
       worker submit --ref referral --input patient.json --project north --json
       worker submit --ref referral --not-before 10m --start-by 2h --retries 3
+      worker submit --ref referral --input patient.json --record --wait
+      worker submit --ref referral --input-of 5f0c9e --wait
 
     \b
     Exit code: 0 accepted, 7 rejected;
@@ -124,12 +135,17 @@ def submit(
     plan = None if loaded is None else to_execution_plan(loaded)
     retry = read_retry(retries, retry_after, retry_from, retry_on)
     check_tags(tags)
+    if input_of is not None and (input_file or input_json) is not None:
+        raise UsageError("--input-of has the input: leave out --input and --input-json")
     state = read_input(input_file, input_json)
-    options = RunOptions(start=start_at, end=stop_after, **limits)
+    options = RunOptions(start=start_at, end=stop_after, record=record, **limits)
 
     async def request(client: Client) -> int:
+        input = state
+        if input_of is not None:
+            input = await client.input(await find_run_id(client, input_of))
         order = await client.submit(
-            workflow=reference, plan=plan, input=state, project=project, priority=priority,
+            workflow=reference, plan=plan, input=input, project=project, priority=priority,
             options=options, order_id=order_id, not_before=not_before, start_by=start_by,
             unique=unique, over_limit=over_limit, tags=tags, retry=retry,
             placement=tuple(check_name(label, "--placement") for label in placement),
@@ -151,7 +167,7 @@ def _load(file: Path, workflow: str | None) -> Workflow:
     try:
         return load(file, workflow=workflow)
     except LoadError as error:
-        if file.suffix or file.exists():
+        if file.suffix or exists(file):
             raise
-        hint = f"--ref {file} submits what the control plane knows by this name"
+        hint = f"--ref {shorten(str(file))} submits what the control plane knows by this name"
         raise UsageError(f"{error} ({hint})") from error

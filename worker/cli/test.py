@@ -22,11 +22,12 @@ from worker.cli.options import (
     option,
     write_cases,
 )
+from worker.cli.progress import progress
 from worker.cli.record_option import failure_folder, make_folder
 from worker.cli.value_types import NumberRange, WholeNumberRange
 from worker.errors import UsageError
 from worker.runner.parallel import WorkExecutor
-from worker.sinks.terminal_text import format_cost, one_line, printable
+from worker.sinks.terminal_text import format_cost, printable
 from worker.testing.case import SUFFIXES, Case
 from worker.testing.case_reader import load_cases
 from worker.testing.case_runner import CaseResult, run_cases_in_parallel
@@ -118,7 +119,7 @@ def test(
         from worker.cli.watch_cases import watch_cases
 
         return watch_cases(files, keyword, jobs, print_result)
-    cases = _select([case for file in files for case in load_cases(file)], keyword)
+    cases = _select([case for file in files for case in load_cases(file)], keyword, paths)
     if counts_fuel:
         cases = [replace(case, fuel=True) for case in cases]
     # Only these read the runs themselves.
@@ -136,24 +137,19 @@ def test(
     changed = f", {updated} updated" if updated else ""
     print(f"\n{len(results) - failed - updated} passed, {failed} failed{changed}")
     # Cases that fail on the workflow itself notice every mutant.
+    if mutate and failed:
+        print("no mutant was tried: correct the cases that fail first")
     few = mutate and not failed and _mutate(cases, jobs, write_cases, fail_under)
-    flaking = flaky is not None and asyncio.run(_find_flaky(cases, flaky, jobs))
+    flaking = flaky is not None and _find_flaky(cases, flaky, jobs)
     return int(bool(failed) or short or few or flaking)
 
 
-async def _find_flaky(cases: list[Case], count: int, jobs: int) -> bool:
+def _find_flaky(cases: list[Case], count: int, jobs: int) -> bool:
     """Print the cases that differ under variations; return True if one fails then."""
-    from worker.testing.flaky import find_flakiness
+    from worker.cli.flaky_report import report_flaky_cases
 
-    failing = 0
     print()
-    async with aclosing(find_flakiness(cases, count, jobs)) as results:
-        async for flaky in results:
-            if flaky is not None:
-                failing += flaky.fails
-                print(f"{'✗' if flaky.fails else '~'} {printable(flaky.case.name)}")
-                print(f"    with {flaky.cause.value} ({printable(flaky.detail)}):")
-                print(f"    {one_line(flaky.message)}")
+    failing = report_flaky_cases(cases, count, jobs)
     print(f"{failing} of {len(cases)} cases fail under {count} variations of each kind")
     return failing > 0
 
@@ -179,12 +175,12 @@ def _mutate(cases: list[Case], jobs: int, target: Path | None, fail_under: float
     return False
 
 
-def _select(cases: list[Case], keyword: str) -> list[Case]:
+def _select(cases: list[Case], keyword: str, paths: tuple[Path, ...]) -> list[Case]:
     """Return the cases whose name contains the keyword. Raises UsageError if there are none."""
     if not cases:
         raise UsageError(
-            f"there are no cases (their files end in {SUFFIXES[0]}; worker explore WORKFLOW "
-            "--write-cases FILE makes some)"
+            f"{', '.join(map(str, paths)) or '.'}: there are no cases (their files end in "
+            f"{SUFFIXES[0]}; worker explore WORKFLOW --write-cases FILE makes some)"
         )
     chosen = [case for case in cases if keyword in case.name]
     if not chosen:
@@ -267,7 +263,7 @@ def find_case_files(paths: tuple[Path, ...]) -> list[Path]:
         elif path.is_file():
             files.append(path)
         else:
-            raise UsageError(f"there is no file or folder {path}{suggest_file(path)}")
+            raise UsageError(f"{path}: there is no such file or folder{suggest_file(path)}")
     return files
 
 
@@ -277,9 +273,11 @@ async def _run_all(
     results = []
     completing = run_cases_in_parallel(cases, executor, keep_runs=keep_runs)
     async with aclosing(completing) as completed:
-        async for result in completed:
-            print_result(result)
-            results.append(result)
+        with progress("testing", len(cases)) as done:
+            async for result in completed:
+                print_result(result)
+                results.append(result)
+                done()
     return results
 
 

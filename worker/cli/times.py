@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
-from worker.cli.value_types import SECONDS, NumberRange
-from worker.util.machine_clock import now_us
-
-_DURATION = NumberRange(min=0, max=10**9, units=SECONDS)
+from worker.util.moments import MOMENT, parse_moment
 
 
 class _Time(click.ParamType[datetime]):
@@ -23,24 +20,11 @@ class _Time(click.ParamType[datetime]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Return the time. Fails with the two forms that are accepted."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.fromisoformat(value.strip()).astimezone(UTC)
-        except (ValueError, OverflowError, OSError):
-            return self._relative(value, param, ctx)
-
-    def _relative(
-        self, text: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            seconds = float(_DURATION.convert(text, param, ctx))
-        except click.UsageError:
-            expected = "a duration such as 10m, or a time such as 2027-01-31T08:00Z"
-            self.fail(f"expected {expected}, found '{text}'", param, ctx)
         # The client's clock decides: a request that is repeated keeps its time.
-        now = datetime.fromtimestamp(now_us() / 1e6, UTC)
-        return now + self.direction * timedelta(seconds=seconds)
+        time = value if isinstance(value, datetime) else parse_moment(value, self.direction)
+        if time is None:
+            self.fail(f"expected {MOMENT}, found '{value}'", param, ctx)
+        return time
 
 
 class FutureTime(_Time):
@@ -51,8 +35,3 @@ class PastTime(_Time):
     """Time; a duration is how long ago it was."""
 
     direction = -1
-
-
-def time_us(time: datetime | None) -> int | None:
-    """Convert a time to microseconds since the epoch."""
-    return None if time is None else int(time.timestamp() * 1e6)

@@ -20,7 +20,7 @@ def describe(error: click.ClickException) -> str:
 def _cause(error: click.ClickException) -> str:
     match error:
         case click.NoSuchOption(option_name=name, possibilities=names):
-            return f"unknown option '{name}'{_hint(error.ctx, name, names)}"
+            return f"unknown option '{name}'{_hint(error.ctx, name, names or _options(error.ctx))}"
         case click.BadOptionUsage(option_name=name) if "does not take" in error.message:
             return f"option '{name}' takes no value"
         case click.BadOptionUsage(option_name=name):
@@ -30,22 +30,24 @@ def _cause(error: click.ClickException) -> str:
         case click.BadParameter(param=parameter) if parameter is not None:
             return f"{_name(parameter)}: {error.message}"
     extra = _EXTRA.match(error.message)
-    return f"unexpected argument '{extra[1]}'" if extra else error.format_message()
+    if extra and isinstance(error, click.UsageError):
+        return f"unexpected argument '{extra[1]}'{_hint(error.ctx, extra[1], ())}"
+    return error.format_message()
 
 
-def _hint(context: click.Context | None, name: str, possibilities: Iterable[str] | None) -> str:
+def _hint(context: click.Context | None, name: str, possibilities: Iterable[str]) -> str:
     from worker.cli.other_tools import option_elsewhere  # only for a mistake
 
     command = (context.command.name or "") if context is not None else ""
     if here := option_elsewhere(command, name):
-        return f" (here: {here})"
-    return _suggestion(name, possibilities or _options(context))
+        return f" (instead: {here})"
+    return _suggestion(name, possibilities)
 
 
 def _missing(parameter: click.Parameter | None) -> str:
     if isinstance(parameter, click.Option):
         return f"option '{_name(parameter)}' is missing"
-    return f"an argument is missing: {_name(parameter)}" if parameter else "an argument is missing"
+    return f"argument {_name(parameter)} is missing" if parameter else "an argument is missing"
 
 
 def _name(parameter: click.Parameter) -> str:
@@ -62,5 +64,7 @@ def _options(context: click.Context | None) -> Iterable[str]:
 def _suggestion(name: str, names: Iterable[str]) -> str:
     from difflib import get_close_matches  # only for a mistake
 
-    close = get_close_matches(name, [text for text in names if text.startswith("--")], n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    # Without the dashes, which would make short names similar.
+    long = [text[2:] for text in names if text.startswith("--")]
+    close = get_close_matches(name.lstrip("-"), long, n=1)
+    return f"; did you mean '--{close[0]}'?" if close else ""

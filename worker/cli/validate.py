@@ -10,12 +10,13 @@ import click
 from worker.cli.files import print_warnings
 from worker.cli.options import WORKFLOW_PATH, command, pick_workflow
 from worker.cli.workflow_files import find_workflow_files
+from worker.compiler.syntax import check_module
 from worker.errors import LoadError, PlanError
 from worker.runner.prepare import Options, prepare
 from worker.sinks.terminal_text import printable
 from worker.util.plural import count_of
 from worker.workflow.load import load_all
-from worker.workflow.model import StepKind, Workflow
+from worker.workflow.model import Language, StepKind, Workflow
 
 
 @command()
@@ -56,8 +57,10 @@ def _check(workflow: Workflow) -> int:
     print_warnings(workflow)
     try:
         prepare(workflow, None, Options(), run_id="validate")
+        _check_syntax(workflow)
     except PlanError as error:
-        print(f"{name}: {error.type}: {printable(str(error))}", file=sys.stderr)
+        place = printable(_place(workflow, error.step))
+        print(f"error: {place}: {name}: {error.type}: {printable(str(error))}", file=sys.stderr)
         return 2
     unknown = sum(warning.unknown_key for warning in workflow.warnings)
     if unknown:
@@ -68,3 +71,21 @@ def _check(workflow: Workflow) -> int:
     jobs = sum(step.kind is StepKind.JOB for step in workflow.steps)
     print(f"{name}: {count_of(jobs, 'step')}, could run")
     return 0
+
+
+def _place(workflow: Workflow, step_id: str) -> str:
+    """Return the file, with the line and column of the last step with the id where it is known."""
+    positions = [step.position for step in workflow.steps if step.id == step_id]
+    line, column = positions[-1] if positions else (0, 0)
+    return f"{workflow.file}:{line}:{column}" if line else workflow.file
+
+
+def _check_syntax(workflow: Workflow) -> None:
+    """Raise ``PlanError`` for a job that the engine rejects, though the compiler does not."""
+    for step in workflow.steps:
+        if step.runs_code and step.language is Language.JAVASCRIPT:
+            try:
+                check_module(step.source)
+            except PlanError as error:
+                name = step.source_file or step.id
+                raise PlanError(f"{name}: {error}", type=error.type, step=step.id) from None

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-SECONDS: Mapping[str, float] = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-MEGABYTES: Mapping[str, float] = {"kb": 1 / 1024, "mb": 1, "gb": 1024}
-COUNTS: Mapping[str, float] = {"k": 10**3, "m": 10**6, "g": 10**9}
+from worker.util.units import parse_quantity
 
 # A limit of what the system can wait for or hold, and no limit that anybody needs to know.
 _UNBOUNDED = 10**9
-_WITH_UNIT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*)", re.ASCII)
 
 
 class NumberRange(click.FloatRange):
@@ -30,20 +26,20 @@ class NumberRange(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Fails with what was expected, an example of a unit included."""
-        number = self._parse(value) if isinstance(value, str) else value
+        number = parse_quantity(value, self._units) if isinstance(value, str) else value
         if number is None or not self._contains(number):
             self.fail(f"expected {self.expected}, found '{value}'", param, ctx)
         return int(number) if self.is_whole else float(number)
 
     @property
     def expected(self) -> str:
-        """The accepted values, such as ``a number over 0 (or with a unit, such as 5m)``."""
+        """The accepted values, such as ``a number above 0 (or with a unit, such as 5m)``."""
         low, high = self.min, self.max
-        upper = "" if high is None or high >= _UNBOUNDED else f", up to {high:,.10g}"
+        upper = "" if high is None or high >= _UNBOUNDED else f" and up to {high:,.10g}"
         if low is None:
             extent = ""
         elif self.min_open:
-            extent = f" over {low:,g}{upper}"
+            extent = f" above {low:,g}{upper}"
         else:
             extent = f" from {low:,} to {high:,}" if upper else f" of at least {low:,}"
         with_unit = f" (or with a unit, such as {self._example})" if self._units else ""
@@ -52,12 +48,6 @@ class NumberRange(click.FloatRange):
     @property
     def _example(self) -> str:
         return "500mb" if "mb" in self._units else "5m" if "s" in self._units else "50M"
-
-    def _parse(self, text: str) -> float | None:
-        match = _WITH_UNIT.fullmatch(text.strip().lower())
-        if match is None or (match[2] and match[2] not in self._units):
-            return None
-        return float(match[1]) * self._units.get(match[2], 1)
 
     def _contains(self, number: float) -> bool:
         if not math.isfinite(number) or (self.is_whole and number != int(number)):
@@ -81,4 +71,4 @@ class OneOf(click.Choice[str]):
         if value in self.choices:
             return str(value)
         words = [str(word) for word in self.choices]
-        self.fail(f"unknown value '{value}' (expected {', '.join(words)})", param, ctx)
+        self.fail(f"unknown value '{value}' (expected one of {', '.join(words)})", param, ctx)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -12,10 +11,13 @@ from typing import Any
 
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import client_options, command, option
-from worker.fleet.client import Client, Gap, NoAnswer
+from worker.cli.services import until_signal
+from worker.fleet.client import Client
+from worker.fleet.control_errors import NoAnswer
 from worker.fleet.monitor.changes import format_json, format_line
 from worker.fleet.monitor.run_tracker import RunTracker
 from worker.fleet.monitor.snapshot import Snapshot, take_snapshot
+from worker.fleet.notifications import Gap
 from worker.util.machine_clock import now_us
 
 # A busy fleet changes all the time: a request each second is enough. A quiet one is looked at
@@ -44,18 +46,8 @@ def watch(*, connection: BrokerConnection, as_json: bool) -> int:
     else:
         work = _screen(client, str(connection))
     with connection.remedies():
-        asyncio.run(_until_stopped(work))
+        asyncio.run(until_signal(work))
     return 0
-
-
-async def _until_stopped(work: Any) -> None:
-    """Run ``work`` until Ctrl-C or SIGTERM, which end it without an error."""
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 async def _lines(client: Client, format_change: Callable[[Any], str]) -> None:

@@ -11,14 +11,14 @@ from worker.adaptors.collections.settings import parse_collections
 from worker.adaptors.http.allowlist import parse_host_pattern
 from worker.cli.connection import BrokerConnection
 from worker.cli.files import read_credentials
+from worker.cli.kept_recordings import keep_recordings
 from worker.cli.services import on_signals, service_log
 from worker.fleet.messaging.instance_id import incarnation
 from worker.fleet.messaging.mqtt import MqttBus
-from worker.fleet.metrics import Metric, serve_metrics
+from worker.fleet.metrics import Metric, dropped_metric, invariants_metric, serve_metrics
 from worker.fleet.worker.fleet_worker import FleetWorker, WorkerOffer, worker_will
 from worker.fleet.worker.outbox import Outbox
 from worker.fleet.worker.run_executor import Allowance, RunExecutor
-from worker.replay.record_runs import erase_recordings, record_in
 from worker.runner.pool import Pool
 from worker.sandbox.confinement.layers import layers, missing_layers
 from worker.sandbox.isolation import Isolation
@@ -33,7 +33,7 @@ class WorkerOptions:
     """Set-up of a worker.
 
     ``drain_s`` is how long its runs may take to end at shutdown; ``None``: as their limits allow.
-    ``record`` is the folder of the recordings of its runs.
+    ``record`` is the folder or URL of the recordings of its runs.
     ``standby``: it waits while another worker has its name.
     """
 
@@ -46,7 +46,7 @@ class WorkerOptions:
     standby: bool = False
     metrics_listen: str | None = None
     labels: tuple[str, ...] = ()
-    record: Path | None = None
+    record: str | None = None
 
 
 def allowance(
@@ -71,18 +71,19 @@ async def run_worker(connection: BrokerConnection, options: WorkerOptions, *, qu
     """Run a worker until a signal comes and its runs are finished or handed back."""
     log = service_log(quiet=quiet)
     log_confinement(log)
-    async with Pool(options.capacity, options.isolation) as pool:
-        recording = record_in(options.record, log) if options.record else None
-        executor = RunExecutor(pool, options.allowance, recording)
-        fleet_worker = build_worker(connection, options, executor, log)
-        with serve_metrics(
-            options.metrics_listen,
-            lambda: worker_metrics(fleet_worker),
-            lambda: fleet_worker.problem,
-        ):
-            on_signals(lambda: fleet_worker.drain(options.drain_s))
-            await fleet_worker.run()
-        await executor.close()
+    with keep_recordings(options.record, options.name, log) as recordings:
+        async with Pool(options.capacity, options.isolation) as pool:
+            executor = RunExecutor(pool, options.allowance, recordings.start)
+            fleet_worker = build_worker(connection, options, executor, log, recordings.erase)
+            with serve_metrics(
+                options.metrics_listen,
+                lambda: worker_metrics(fleet_worker),
+                lambda: fleet_worker.problem,
+                lambda: fleet_worker.stalled,
+            ):
+                on_signals(lambda: fleet_worker.drain(options.drain_s))
+                await fleet_worker.run()
+            await executor.close()
 
 
 def log_confinement(log: LeveledLogger) -> None:
@@ -94,7 +95,11 @@ def log_confinement(log: LeveledLogger) -> None:
 
 
 def build_worker(
-    connection: BrokerConnection, options: WorkerOptions, executor: RunExecutor, log: LeveledLogger
+    connection: BrokerConnection,
+    options: WorkerOptions,
+    executor: RunExecutor,
+    log: LeveledLogger,
+    erase_recordings: Callable[[str], int] = lambda run_id: 0,
 ) -> FleetWorker:
     """Build a worker that is not connected yet."""
     id = incarnation()
@@ -115,7 +120,7 @@ def build_worker(
         topics=connection.topics,
         log=log,
         id=id,
-        erase_recordings=_eraser(options.record),
+        erase_recordings=erase_recordings,
         offer=WorkerOffer(
             labels=options.labels,
             credentials=tuple(options.allowance.credentials),
@@ -125,12 +130,10 @@ def build_worker(
     )
 
 
-def _eraser(record: Path | None) -> Callable[[str], int]:
-    return lambda run_id: 0 if record is None else erase_recordings(record, run_id)
-
-
 def worker_metrics(fleet_worker: FleetWorker) -> Iterable[Metric]:
     events, oldest_s = fleet_worker.unacknowledged
+    yield invariants_metric()
+    yield dropped_metric(fleet_worker.dropped_messages)
     yield Metric(name="outbox_events", help="Events that are not acknowledged yet",
                  values={"": events})  # fmt: skip
     yield Metric(name="outbox_oldest_seconds",

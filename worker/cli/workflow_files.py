@@ -13,8 +13,12 @@ from worker.workflow.documents.document import read_document, read_text
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _SKIPPED_FOLDERS = ("node_modules", "__pycache__")
-# A broken file counts as a workflow if it has such a key: to skip it would hide the error.
-_WORKFLOW_KEY = re.compile(r"""^[ \t]*["']?(workflows?|steps|jobs)["']?\s*:""", re.MULTILINE)
+# A broken file with such a key, and no text as its value, may be a workflow: to skip it would hide
+# the error.
+_WORKFLOW_KEY = re.compile(
+    r"""(?:^|[{,])[ \t]*["']?(?:workflows?|steps|jobs)["']?[ \t]*:[ \t]*(?![ \t\w"'])""",
+    re.MULTILINE,
+)
 
 
 def find_workflow_files(paths: Sequence[Path]) -> list[Path]:
@@ -30,7 +34,7 @@ def find_workflow_files(paths: Sequence[Path]) -> list[Path]:
     files = [file for file in candidates if _is_workflow_file(file)]
     if not files:
         listed = ", ".join(map(str, paths))
-        raise UsageError(f"there are no workflows in {listed}")
+        raise UsageError(f"{listed}: there are no workflows")
     return files
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,4 +29,6 @@ def write_case_file(
         raise UsageError(f"{target} exists already: choose another name, or remove it first")
     content = build(os.path.relpath(workflow_file.resolve(), target.resolve().parent))
     write_file(target, dump_cases(target, content).encode())
-    print(f"wrote {count_of(len(content['cases']), 'case')} to {printable(str(target))}\n")
+    # Stdout is for the findings, which may be JSON or Markdown.
+    count = count_of(len(content["cases"]), "case")
+    print(f"wrote {count} to {printable(str(target))}\n", file=sys.stderr)

@@ -7,6 +7,7 @@ must be whole, the second for people who look into what is left of one, or of an
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TextIO
 from worker.core.event_stream import EventStream
 from worker.core.events import AnyEvent, RunComplete, decode_event, decode_leniently, to_json
 from worker.errors import UsageError, WorkerError, cannot_write
+from worker.util.nesting import VALUE_LIMIT, has_more_values
 from worker.util.private_files import make_private_folder, open_private
 
 
@@ -90,6 +92,7 @@ def read_journal(path: Path) -> Iterator[AnyEvent]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
+                _check_values(line)
                 event = decode_event(line)
                 stream = stream or EventStream(event.run_id)
                 stream.check(event)
@@ -99,6 +102,12 @@ def read_journal(path: Path) -> Iterator[AnyEvent]:
             yield event
     if stream is None or not stream.completed:
         raise JournalError(f"{path}:{number}: the journal ends before its run does")
+
+
+def _check_values(line: bytes) -> None:
+    """Raise ``ValueError`` for a line with so many values that to decode it would fill memory."""
+    if has_more_values(line):
+        raise ValueError(f"more than {VALUE_LIMIT:,} values")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +125,9 @@ def recover_journal(path: Path) -> RecoveredJournal:
     """
     events: list[AnyEvent] = []
     damage: list[str] = []
-    content = path.read_bytes().removesuffix(b"\n")
-    for number, line in enumerate(content.split(b"\n") if content else (), 1):
+    for number, line in enumerate(io.BytesIO(path.read_bytes()), 1):
         try:
+            _check_values(line)
             event = decode_leniently(line)
         except ValueError as error:
             # After a gap the events do not belong together any more.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from worker.core.events import AnyEvent, RunComplete, RunLog, StepComplete
 from worker.core.outcome import StepError
@@ -26,6 +29,35 @@ class LeveledLogger(Protocol):
     def info(self, event: str, **fields: Any) -> Any: ...
 
 
+class LogStream:
+    """Stream of a log, which drops what comes after its terminal or its reader is gone.
+
+    A process that ends because of that logs its end: the log must not prevent it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _unless_gone():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _unless_gone():
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Suppress the errors of a terminal that is closed and of a pipe without a reader."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EIO, errno.EPIPE):
+            raise
+
+
 def stderr_logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundLogger:
     """Create a structlog logger that writes JSON to stderr, or plain text to a terminal."""
     # Imported late: it is slow to import, and most commands log nothing.
@@ -36,8 +68,9 @@ def stderr_logger(level: int = logging.INFO) -> structlog.typing.FilteringBoundL
         if sys.stderr.isatty()
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
+    stream: Any = LogStream(sys.stderr)
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        structlog.WriteLogger(stream),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[
             structlog.processors.add_log_level,

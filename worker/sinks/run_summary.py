@@ -23,7 +23,7 @@ def summarize(workflow: Workflow, events: Sequence[AnyEvent]) -> list[str]:
     steps = {step.id: step for step in workflow.steps}
     lines = [_headline(end), *_path(completed)]
     if end.error is not None:
-        lines += _error(end.error, steps)
+        lines += _error(end.error, workflow)
     if end.reason == "fail":
         lines += _unhandled(completed, steps)
     return lines
@@ -41,25 +41,65 @@ def _path(completed: Sequence[StepComplete]) -> Iterator[str]:
 
 def walked_path(completed: Sequence[StepComplete]) -> str:
     """Return the first executions with their outcomes as one line; empty if there are none."""
-    steps = [f"{one_line(e.job_id, 60)} {status_mark(e.reason)}" for e in completed[:_PATH_LIMIT]]
-    more = len(completed) - len(steps)
-    return f"{' → '.join(steps)}{f' … and {more} more' if more else ''}"
+    first = completed[:_PATH_LIMIT]
+    names = [f"{one_line(e.job_id, 60)} {status_mark(e.reason)}" for e in first]
+    walked = join_path(names, [e.job_id for e in first], [e.next for e in first])
+    more = len(completed) - len(first)
+    return f"{walked}{f' … and {more} more' if more else ''}"
+
+
+def join_path(
+    names: Sequence[str], steps: Sequence[str], following: Sequence[Sequence[str]]
+) -> str:
+    """Join the names of executions, with an arrow where an edge led from one to the next."""
+    # Branches of a graph run one after the other, without an edge between their steps.
+    signs = [
+        " → " if step in edges else ", " for step, edges in zip(steps[1:], following, strict=False)
+    ]
+    return "".join(map("".join, zip(["", *signs], names, strict=False)))
 
 
 def status_mark(reason: str) -> str:
     return STATUSES[STATUS_OF_REASON[reason]].mark
 
 
-def _error(error: StepError, steps: dict[str, Step]) -> Iterator[str]:
+def _error(error: StepError, workflow: Workflow) -> Iterator[str]:
     yield f"  {error.type}: {one_line(error.message, 2000)}"
-    if error.job_id in steps:
-        yield f"    at {_location(error, steps[error.job_id])}"
+    yield from _place(error, workflow)
+    cause = error.cause
+    while cause is not None:
+        yield f"    caused by {cause.type}: {one_line(cause.message)}"
+        yield from _place(cause, workflow)
+        cause = cause.cause
+
+
+def _place(error: StepError, workflow: Workflow) -> Iterator[str]:
+    step = next((step for step in workflow.steps if step.id == error.job_id), None)
+    edge = edge_of(error, step) if step is not None else None
+    if edge is not None:
+        yield f"    at {_edge_location(edge, workflow.file)}: {one_line(edge.expression, 200)}"
+    elif step is not None:
+        yield f"    at {_location(error, step)}"
     if error.position and error.position.source_line.strip():
         yield from _source_line(error)
     if error.details:
         yield f"    details: {one_line(str(dict(error.details)), 500)}"
-    if error.cause is not None:
-        yield f"    caused by {error.cause.type}: {one_line(error.cause.message)}"
+
+
+def edge_of(error: StepError, step: Step) -> Edge | None:
+    """Return the edge of ``step`` whose condition threw ``error``; None for other errors."""
+    if error.type != "EdgeConditionError":
+        return None
+    start = "the condition of {} "
+    edges = (edge for edge in step.edges if error.message.startswith(start.format(edge.id)))
+    # The id of one edge can be the beginning of another's: `a->b` and `a->b c`.
+    return max(edges, key=lambda edge: len(edge.id), default=None)
+
+
+def _edge_location(edge: Edge, file: str) -> str:
+    line, column = edge.position
+    name = f"edge {printable(edge.id)}"
+    return f"{printable(file)}:{line}:{column} ({name})" if file and line else name
 
 
 def _location(error: StepError, step: Step) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 
-# Control characters (but for tab and line feed), invisible and bidirectional formatting
-# characters, halves of surrogate pairs, which cannot be encoded, and the two characters beyond
-# these that XML cannot hold: reports and drawings are XML. The two joiners are safe within words of
-# scripts that need them (Persian, Hindi) and within emoji, but invisible next to ASCII.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
-    "\ud800-\udfff\ufffe\uffff]"
+# Control characters that JSON does not escape, invisible and bidirectional formatting characters,
+# halves of surrogate pairs, which cannot be encoded, and the two characters beyond these that XML
+# cannot hold: reports and drawings are XML. The two joiners are safe within words of scripts that
+# need them (Persian, Hindi) and within emoji, but invisible next to ASCII.
+_NOT_ESCAPED_BY_JSON = (
+    "[\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
+    "\ufffe\uffff]"
     "|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])"
 )
+_UNSAFE_IN_JSON = re.compile(_NOT_ESCAPED_BY_JSON)
+# And the control characters of ASCII, but for tab and line feed.
+_UNSAFE = re.compile(f"[\x00-\x08\x0b-\x1f]|{_NOT_ESCAPED_BY_JSON}")
 
 
 def printable(text: str) -> str:
@@ -31,6 +34,11 @@ def escape_json(text: str) -> str:
     """Escape unsafe characters of JSON text so that it stays the same JSON."""
     # Outside of strings JSON text has no such characters but line breaks, which stay.
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def escape_like_json(text: str) -> str:
+    """Escape the unsafe characters that JSON leaves as they are; JSON text stays the same JSON."""
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.client import ControlError
+from worker.fleet.control_errors import ControlError
 from worker.view.dashboard.context import app_context, current_session, redirect_to, render_template
 from worker.view.dashboard.pages import overview
 from worker.view.dashboard.security import local_path
@@ -117,6 +117,18 @@ async def retry(request: Request) -> Response:
     start = retried["start"]
     session.flash(f"Retried from '{start}'." if start else "Retried from the start.")
     return redirect_to(f"/runs/{retried['run_id']}")
+
+
+async def erase(request: Request) -> Response:
+    """Erase the states and logs of an order."""
+    order_id = request.path_params["id"]
+    session = current_session(request)
+    try:
+        await app_context(request).client.erase(order_id)
+        session.flash("Erased: the states and logs of the order are deleted.")
+    except ControlError as error:
+        session.flash(f"Not erased: {error}", is_error=True)
+    return redirect_to(f"/orders/{order_id}")
 
 
 def retry_id(run_id: str) -> str:

@@ -9,8 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from worker.fleet.client import Client, ControlError, NoAnswer
-from worker.view.dashboard import actions, launch, log_pages, order_list, pages
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError, NoAnswer
+from worker.view.dashboard import actions, launch, log_pages, order_list, pages, trigger_pages
 from worker.view.dashboard.assets import StaticFiles
 from worker.view.dashboard.context import AppContext, render_template
 from worker.view.dashboard.hosts import AllowedHosts
@@ -36,6 +37,7 @@ def _routes() -> list[Route]:
         Route(LAUNCH, launch.form, methods=get),
         Route(LAUNCH, launch.submit, methods=post),
         Route("/orders/{id}", pages.order, methods=get),
+        Route("/orders/{id}/erase", actions.erase, methods=post),
         Route("/runs/{id}", pages.run, methods=get),
         Route("/runs/{id}/log", log_pages.log, methods=get),
         Route("/runs/{id}/log.txt", log_pages.download_log, methods=get),
@@ -43,6 +45,8 @@ def _routes() -> list[Route]:
         Route("/runs/{id}/clips/{seq:int}.json", pages.download_clip, methods=get),
         Route("/runs/{id}/cancel", actions.cancel, methods=post),
         Route("/runs/{id}/retry", actions.retry, methods=post),
+        Route("/triggers", trigger_pages.triggers, methods=get),
+        Route("/triggers", trigger_pages.change_pause, methods=post),
         Route("/workers", pages.workers, methods=get),
         Route("/alerts", pages.alerts, methods=get),
         Route("/live", live, methods=get),
@@ -94,6 +98,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _problem_page(request: Request, code: int, text: str) -> Response:
-    sentence = f"{text[:1].upper()}{text[1:]}"
+    sentence = f"{text[:1].upper()}{text[1:].rstrip('.')}."
     heading = _TITLES.get(code, "Not possible")
     return render_template(request, "problem.html", code, heading=heading, text=sentence)

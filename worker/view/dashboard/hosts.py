@@ -7,18 +7,9 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from worker.util.loopback import is_loopback, parse_ip
+
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-
-def is_loopback(host: str) -> bool:
-    return host == "localhost" or ((address := _parse_ip(host)) is not None and address.is_loopback)
-
-
-def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +27,7 @@ class AllowedHosts:
         if not self.any_address:
             return False
         name, colon, port = host.rpartition(":")
-        return bool(colon) and port == str(self.port) and _parse_ip(name) is not None
+        return bool(colon) and port == str(self.port) and parse_ip(name) is not None
 
     def same_origin(self, origin: str, host: str) -> bool:
         """Return whether a page of this server sent the request."""
@@ -48,7 +39,7 @@ def allowed_hosts(host: str, port: int, more: Iterable[str] = ()) -> AllowedHost
 
     ``more`` are the names of a proxy or tunnel in front of it, with their ports.
     """
-    address = _parse_ip(host)
+    address = parse_ip(host)
     any_address = address is not None and address.is_unspecified
     own_name = f"[{address}]" if isinstance(address, ipaddress.IPv6Address) else host
     names = {own_name, *(_LOOPBACK if any_address or is_loopback(host) else ())}

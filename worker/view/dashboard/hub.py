@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 from worker.core.events import StepComplete, StepStart
 from worker.errors import WorkerError
-from worker.fleet.client import Client, Gap, Notification
+from worker.fleet.client import Client
 from worker.fleet.messaging import messages as wire
 from worker.fleet.monitor.decode import decode_events
 from worker.fleet.monitor.run_tracker import RunTracker
+from worker.fleet.notifications import Gap, Notification
 from worker.view.dashboard.listener import Listener
 from worker.view.dashboard.log_lines import log_line
 

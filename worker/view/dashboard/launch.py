@@ -10,7 +10,9 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.fleet.client import ControlError
+from worker.errors import LoadError
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.messages import RunOptions
 from worker.view.dashboard.context import (
     app_context,
@@ -18,27 +20,58 @@ from worker.view.dashboard.context import (
     redirect_to,
     render_template,
 )
+from worker.view.dashboard.run_view import json_text
+from worker.workflow.documents.json_reader import parse
+from worker.workflow.documents.mismatch import describe_mismatch
 
 Form = ImmutableMultiDict[str, str]
+# Characters of an input that a text area takes: encoded, each has up to twelve in the form.
+MAX_EDITED = 80_000
 
 
 async def form(request: Request) -> Response:
-    """Show an empty form, or one with the workflow of the address."""
+    """Show an empty form, or one with the workflow, or the earlier run, of the address."""
+    query = request.query_params
     # The id is in the form: a form that is sent twice creates one order.
-    values = {
-        "order_id": uuid.uuid4().hex,
-        "workflow": request.query_params.get("workflow", ""),
-        "input": "{}",
-    }
+    values = {"order_id": uuid.uuid4().hex, "workflow": query.get("workflow", ""), "input": "{}"}
+    if again := query.get("again"):
+        values |= await _values_of(app_context(request).client, again)
     return await _show(request, Form(values))
+
+
+async def _values_of(client: Client, run_id: str) -> dict[str, str]:
+    """Return the fields of a form that runs an earlier run's workflow with its input again."""
+    run = await client.run(run_id)
+    text = json_text(await client.input(run_id))
+    # A large one is not edited here: it is read again when the form is sent.
+    large = len(text) > MAX_EDITED
+    return {
+        "again": run["run_id"],
+        # The version of that run, not the present one.
+        "workflow": "",
+        "input": "" if large else text,
+        "large": "yes" if large else "",
+        "project": run["project"],
+        "priority": str(run["priority"]),
+        "start": run["start"] or "",
+    }
 
 
 async def submit(request: Request) -> Response:
     """Create the order, or show the form again with what is wrong."""
     sent: Form = request.scope["form"]
+    client = app_context(request).client
     try:
-        order = await app_context(request).client.submit(**_order(sent))
-    except (ValueError, msgspec.ValidationError, ControlError) as error:
+        fields = _order(sent)
+        if again := sent.get("again"):
+            if not fields["workflow"]:
+                fields |= {"workflow": None, "plan": (await client.run(again))["plan"]}
+            if sent.get("large") and not sent.get("input"):
+                fields["input"] = await client.input(again)
+        order = await client.submit(**fields)
+    except msgspec.ValidationError as error:
+        return await _show(request, sent, problem=describe_mismatch(error, RunOptions))
+    except (ValueError, ControlError) as error:
         return await _show(request, sent, problem=str(error))
     current_session(request).flash("Created.")
     return redirect_to(f"/orders/{order['order_id']}")
@@ -65,11 +98,11 @@ def _order(sent: Form) -> dict[str, Any]:
 
 def _input(text: str) -> dict[str, Any]:
     try:
-        value = msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError as error:
-        raise ValueError(f"the input is not JSON: {error}") from error
+        value = parse(text or "{}", "the input")
+    except LoadError as error:
+        raise ValueError(str(error)) from error
     if not isinstance(value, dict):
-        raise ValueError('the input must be a JSON object, as in {"data": {}}')
+        raise ValueError('the input: expected a JSON object, such as {"data": {}}')
     return value
 
 
@@ -80,16 +113,18 @@ def _whole(sent: Form, name: str) -> int | None:
     try:
         return int(text)
     except ValueError as error:
-        raise ValueError(f"{name} must be a whole number, not '{text}'") from error
+        raise ValueError(f"{name}: expected a whole number, found '{text}'") from error
 
 
 async def _show(request: Request, values: Form, *, problem: str = "") -> Response:
-    workflows = await app_context(request).client.workflows()
+    client = app_context(request).client
+    again = await client.run(values["again"]) if values.get("again") else None
     return render_template(
         request,
         "launch.html",
         400 if problem else 200,
         values=values,
-        workflows=workflows,
+        workflows=await client.workflows(),
+        again=again,
         problem=problem,
     )

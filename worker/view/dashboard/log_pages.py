@@ -87,10 +87,9 @@ async def _lines(
     client: Client, run_id: str, after: int
 ) -> AsyncIterator[tuple[int, dict[str, Any] | None]]:
     """Yield the number of each event after ``after``, and its line, if it has one."""
-    while events := await client.events(run_id, after=after, limit=_BATCH):
-        for event in events_from_reply(events):
+    async for fields in client.each_event(run_id, after=after, limit=_BATCH):
+        for event in events_from_reply([fields]):
             yield event.seq, log_line(event)
-        after = events[-1]["seq"]
 
 
 async def _text(client: Client, run_id: str) -> AsyncIterator[bytes]:

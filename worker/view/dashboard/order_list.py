@@ -14,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.core.status import STATUSES, Status
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.messages import OrderQuery, RunQuery
+from worker.util.machine_clock import now_us
 from worker.view.dashboard.actions import retry_id
 from worker.view.dashboard.context import (
     app_context,
@@ -23,12 +25,22 @@ from worker.view.dashboard.context import (
     redirect_to,
     render_template,
 )
+from worker.workflow.documents.mismatch import describe_mismatch
 
 PAGE = 50
-FILTERS = ("status", "project", "workflow", "search", "from", "to")
+FILTERS = ("status", "project", "workflow", "search", "last", "from", "to")
+# Ranges of time that end now, in seconds.
+RANGES = {
+    "1h": ("last hour", 3600),
+    "24h": ("last 24 hours", 24 * 3600),
+    "7d": ("last 7 days", 7 * 24 * 3600),
+    "30d": ("last 30 days", 30 * 24 * 3600),
+}
 # The control plane filters by whole names. Parts of names are compared here, with at most so many
 # orders per request.
 _BATCH, _MAX_SEARCHED = 500, 10_000
+# More are not counted: a list that is open counts anew with each change.
+MAX_COUNT = 10_000
 # Last runs that the query of the newest runs did not return.
 _MAX_LOOKUPS = 10
 # Orders of a page that are retried or cancelled at a time.
@@ -54,15 +66,20 @@ class OrderFilter:
         pairs = ((self.project, order["project"]), (self.workflow, order["workflow"]))
         return all(part.casefold() in name.casefold() for part, name in pairs)
 
-    def query(self, before: int | None, beyond: str | None, limit: int) -> OrderQuery:
+    def query(
+        self, before: int | None = None, beyond: str | None = None, limit: int = PAGE
+    ) -> OrderQuery:
         """Build the query of the control plane. Raises ``ValidationError``."""
-        # A search for the workflow reads fewer orders than a comparison here.
-        fields: dict[str, Any] = {"search": self.search or self.workflow, "limit": limit}
-        if self.status:
-            fields["status"] = self.status
-        if before is not None or self.end is not None:
-            fields["before"] = before if before is not None else self.end
-            fields["beyond"] = beyond or None
+        fields: dict[str, Any] = {
+            # A search for the workflow reads fewer orders than a comparison here.
+            "search": self.search or self.workflow,
+            "status": self.status or None,
+            "since": max(self.begin, 0),
+            "until": self.end,
+            "before": before,
+            "beyond": beyond or None,
+            "limit": limit,
+        }
         return msgspec.convert(fields, OrderQuery)
 
 
@@ -71,9 +88,18 @@ def read_filter(query: Mapping[str, str]) -> OrderFilter:
     names = ("status", "project", "workflow", "search")
     return OrderFilter(
         **{name: query.get(name, "").strip() for name in names},
-        begin=_read_time(query.get("from", "")) or 0,
+        begin=max(_read_time(query.get("from", "")) or 0, _begin_of_range(query.get("last", ""))),
         end=_read_time(query.get("to", "")),
     )
+
+
+def _begin_of_range(name: str) -> int:
+    """Return when a range of :data:`RANGES` began; none began with the epoch."""
+    if not name:
+        return 0
+    if name not in RANGES:
+        raise ValueError(f"unknown range '{name}' (expected one of {', '.join(RANGES)})")
+    return now_us() - RANGES[name][1] * 1_000_000
 
 
 def _read_time(text: str) -> int | None:
@@ -90,10 +116,15 @@ async def orders(request: Request) -> Response:
     """Show the orders that match the filters, newest first, with their last runs."""
     client, query = app_context(request).client, request.query_params
     filters = {name: query[name] for name in FILTERS if query.get(name)}
-    page, problem = Page(), ""
+    page, problem, count = Page(), "", ""
     try:
-        page = await find_orders(client, read_filter(query), *_position(query))
-    except (msgspec.ValidationError, ValueError) as error:
+        order_filter = read_filter(query)
+        page = await find_orders(client, order_filter, *_position(query))
+        first = "before" not in query
+        count = await _count(client, order_filter, page, first=first) if filters else ""
+    except msgspec.ValidationError as error:
+        problem = f"Invalid filter: {describe_mismatch(error, OrderQuery)}"
+    except ValueError as error:
         problem = f"Invalid filter: {error}"
     return render_template(
         request,
@@ -102,12 +133,34 @@ async def orders(request: Request) -> Response:
         last_runs=await last_runs(client, page.orders),
         filters={name: filters.get(name, "") for name in FILTERS},
         filtered=bool(filters),
+        ranges={name: text for name, (text, _) in RANGES.items()},
+        count=count,
         first_page="before" not in query,
         newest=f"/orders?{urlencode(filters)}",
         older=f"/orders?{urlencode({**filters, **page.older})}" if page.older else "",
         here=f"{request.url.path}?{request.url.query}",
         problem=problem,
     )
+
+
+async def _count(client: Client, order_filter: OrderFilter, page: Page, *, first: bool) -> str:
+    """Count the orders that match, in words; empty where the number is not known."""
+    if order_filter.by_name:
+        # Parts of names are compared here, so only orders that were read are counted.
+        matching, more = len(page.orders) if first else 0, bool(page.older)
+    else:
+        try:
+            matching = await client.count(order_filter.query(), at_most=MAX_COUNT)
+        except ControlError as error:
+            # A control plane of an earlier version does not count.
+            if error.code != "unknown":
+                raise
+            return ""
+        more = matching == MAX_COUNT
+    if not matching:
+        return ""
+    noun = "order matches" if (matching, more) == (1, False) else "orders match"
+    return f"{matching:,} {'or more ' if more else ''}{noun}"
 
 
 def _position(query: Mapping[str, str]) -> tuple[int | None, str]:
@@ -134,13 +187,12 @@ async def find_orders(
     limit, searched = _BATCH if order_filter.by_name else PAGE + 1, 0
     while searched < _MAX_SEARCHED:
         batch = await client.orders(order_filter.query(before, beyond, limit))
-        recent = [order for order in batch if order["created"] >= order_filter.begin]
-        matches += filter(order_filter.matches, recent)
+        matches += filter(order_filter.matches, batch)
         searched += len(batch)
         # One more than a page shows whether there is a next one.
         if len(matches) > PAGE:
             return Page(orders=matches[:PAGE], older=_place(matches[PAGE - 1]))
-        if len(batch) < limit or len(recent) < len(batch):
+        if len(batch) < limit:
             return Page(orders=matches)
         before, beyond = batch[-1]["created"], batch[-1]["order_id"]
     return Page(orders=matches, older={"before": before, "beyond": beyond})

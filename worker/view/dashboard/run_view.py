@@ -11,7 +11,8 @@ from typing import Any
 from worker.core.events import StepComplete
 from worker.core.status import STATUSES, Status
 from worker.errors import LoadError
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
+from worker.fleet.control_errors import ControlError
 from worker.fleet.monitor.decode import events_from_reply
 from worker.sinks.terminal_text import escape_json
 from worker.util.machine_clock import now_us

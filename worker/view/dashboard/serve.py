@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import errno
 import socket
 from collections.abc import Callable, Iterator
 
@@ -21,13 +21,14 @@ from worker.view.dashboard.run_graph import GraphRenderer
 from worker.view.dashboard.sessions import SessionStore
 
 
-def bind(host: str, port: int, *, option: str = "--port") -> socket.socket:
-    """Bind a socket. Raises :class:`MachineError` where the address is in use."""
+def bind(host: str, port: int, *, remedy: str = "try --port 0") -> socket.socket:
+    """Bind a socket. Raises :class:`MachineError` with the remedy where the port is in use."""
     try:
         return listen(host, port)
     except OSError as error:
         reason = error.strerror or error
-        text = f"cannot listen on {host}:{port}: {reason} (choose another {option})"
+        hint = remedy if error.errno == errno.EADDRINUSE else "try another address or port"
+        text = f"cannot listen on {host}:{port}: {reason} ({hint})"
         raise MachineError(text) from error
 
 
@@ -53,7 +54,7 @@ async def serve(
 ) -> None:
     """Serve until ``stop`` is set; :class:`SessionStore` describes the tokens.
 
-    Raises :class:`worker.fleet.client.NoAnswer` where no control plane responds at the start.
+    Raises :class:`NoAnswer` where no control plane responds at the start.
     """
     async with client:
         # Fail now, rather than show pages without a control plane.
@@ -94,10 +95,3 @@ async def serve(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             renderer.close()
-
-
-def stop_on_signals(stop: asyncio.Event) -> None:
-    """Set ``stop`` on SIGINT and SIGTERM."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)

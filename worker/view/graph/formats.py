@@ -27,9 +27,7 @@ _ALIASES: Final = {"htm": "html", "mermaid": "mmd", "gv": "dot"}
 def format_from_name(file: Path) -> str:
     """Return the format of a file name's suffix. Raises UsageError for an unknown one."""
     suffix = file.suffix.lower().removeprefix(".")
-    return _check_known(
-        _ALIASES.get(suffix, suffix), f"{file.name} has no suffix of a known format"
-    )
+    return _check_known(_ALIASES.get(suffix, suffix), f"{file.name}: unknown suffix '{suffix}'")
 
 
 def render(drawing: Drawing, format: str) -> bytes:

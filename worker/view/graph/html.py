@@ -95,12 +95,17 @@ def _page_styles(width: float) -> str:
         "h2 { margin: 24px 0 8px; font-size: 17px; }",
         "h3 { margin: 16px 20px 0; font-size: 15px; }",
         ".scroll { overflow-x: auto; }",
+        ".scroll + .scroll { margin-top: 20px; }",
         ".scroll td { min-width: 4em; }",
         "details { margin: 8px 20px 24px; overflow-x: auto; }",
         "summary { cursor: pointer; padding: 6px 0; }",
         "table { border-collapse: collapse; }",
         f"th, td {{ padding: 5px 20px 5px 0; text-align: left; vertical-align: top; "
         f"border-bottom: 1px solid {LIGHT.job_line}; overflow-wrap: anywhere; }}",
+        # Words break where nothing else helps: in long texts, which are in the last column.
+        "th, .scroll td:not(:last-child) { overflow-wrap: normal; }",
+        "@media (max-width: 480px) { th, td { padding-right: 10px; } "
+        ".scroll td:nth-child(3):last-child { min-width: 13em; } }",
         f"@media screen and (prefers-color-scheme: dark) {{ {dark} }}",
     ))  # fmt: skip
 

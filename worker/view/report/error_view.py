@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worker.core.outcome import StepError
+from worker.sinks.run_summary import edge_of
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
 from worker.view.report.view_model import ErrorView, SourceLine
@@ -20,11 +21,20 @@ def error_view(error: StepError, step: Step | None) -> ErrorView:
     return ErrorView(
         type=error.type,
         message=error.message[:_LONG],
-        place=_place(error, step),
-        lines=tuple(_lines(error, step)),
-        notes=tuple(_notes(error)),
+        place=_place(_located(error), step),
+        lines=tuple(_lines(_located(error), step)),
+        notes=tuple(_notes(error, step)),
         stack=error.stack[:100],
     )
+
+
+def _located(error: StepError) -> StepError:
+    """Return the first of the error and its causes that has a position, or else the error."""
+    # The failure of a job is the cause where a condition then threw.
+    located: StepError | None = error
+    while located is not None and located.position is None:
+        located = located.cause
+    return located or error
 
 
 def _place(error: StepError, step: Step | None) -> str:
@@ -60,7 +70,10 @@ def _line(number: int, text: str, caret: int) -> SourceLine:
     return SourceLine(number=number, text=visible, caret=len(ahead) + 1 if caret else 0)
 
 
-def _notes(error: StepError) -> Iterator[str]:
+def _notes(error: StepError, step: Step | None) -> Iterator[str]:
+    if step is not None and (edge := edge_of(error, step)) is not None:
+        line = f" (line {edge.position[0]} of the workflow)" if edge.position[0] else ""
+        yield f"condition of {edge.id}{line}: {edge.expression[:_LONG]}"
     if error.name not in ("", "Error", error.type):
         yield f"name: {error.name}"
     if error.source not in ("", "runtime"):

@@ -89,7 +89,10 @@ def _journal(file: Path, workflow: Workflow | None) -> ReportSource:
     if not file.exists():
         raise LoadError(f"there is no such file{suggest_file(file)}", file=str(file))
     if not is_journal(file):
-        raise LoadError("neither a journal nor a recording", file=str(file))
+        raise LoadError(
+            "neither a journal nor a recording (see worker run --record)",
+            file=str(file),
+        )
     try:
         journal = recover_journal(file)
     except OSError as error:

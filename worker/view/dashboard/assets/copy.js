@@ -16,13 +16,18 @@ function selectAll() {
   for (const box of boxes) box.checked = !all;
 }
 
-/** Listen on the document: pages are replaced in parts. */
-export function install() {
+/** Show the buttons that need scripts, which are hidden in what the server sends. */
+export function revealButtons() {
   for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-copy-from]"))) {
     button.hidden = !navigator.clipboard;
   }
   const all = /** @type {HTMLElement | null} */ (document.querySelector("[data-select-all]"));
   if (all) all.hidden = false;
+}
+
+/** Listen on the document: pages are replaced in parts. */
+export function install() {
+  revealButtons();
   document.addEventListener("click", (event) => {
     const target = /** @type {Element} */ (event.target);
     const id = /** @type {HTMLElement | null} */ (target.closest("[data-copy]"));

@@ -1,5 +1,6 @@
 // Receives live events, and fetches the page's new content: one request at a time, at a limited rate,
 // and only while the page is visible.
+import { revealButtons } from "./copy.js";
 import * as log from "./log.js";
 import { morph } from "./morph.js";
 import * as steps from "./steps.js";
@@ -83,6 +84,7 @@ function show(fresh, kind) {
   steps.merge(fresh.querySelector("#steps"));
   morph(document.querySelector("main"), fresh.querySelector("main"));
   if (kind === "reload" && log_) log.replace(log_);
+  revealButtons();
   tick();
 }
 
