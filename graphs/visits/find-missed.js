@@ -1,4 +1,5 @@
-fn(state => ({ ...state, seen: [] }));
+// Every job can name `state`: it is the step's input, here before any operation has changed it.
+fn(() => ({ ...state, seen: [] }));
 
 // The callback changes the state that the operation received.
 collections.each(

@@ -123,6 +123,7 @@ def test_each_function_calls_the_next_in_a_real_run(calls: set[Call]) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_functions_at_a_border_run_and_do_not_call_each_other(calls: set[Call]) -> None:
     running = {name for call in calls for name in call}
     for hop in hops():

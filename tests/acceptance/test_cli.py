@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -14,6 +15,7 @@ import pytest
 
 from tests.acceptance.test_statuses import worker_run
 from tests.support.command import ROOT, WORKER, Done, call_worker
+from worker.cli.progress import print_stage, progress
 from worker.sinks.journal import read_journal
 
 GOOD = ("graphs/referral.yaml", "--input", "graphs/referral.input.json")
@@ -34,10 +36,11 @@ def test_completion_prints_a_script(shell: str) -> None:
     assert "_WORKER_COMPLETE" in worker("completion", shell).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("worker co", ["control-plane", "completion", "config"]),
+        ("worker co", ["control-plane", "completion", "config", "conformance"]),
         ("worker orders ", ["list", "show", "submit", "retry", "cancel", "erase", "export"]),
         ("worker orders li", ["list"]),
         ("worker run --st", ["--start-at", "--state-limit", "--state-path", "--stop-after"]),
@@ -72,6 +75,7 @@ def test_json_writes_events_alone_to_stdout_and_logs_to_stderr(tmp_path: Path) -
     assert all(json.loads(line)["event"] for line in done.stderr.splitlines())
 
 
+@pytest.mark.slow
 def test_a_journal_holds_every_event(tmp_path: Path) -> None:
     journal = tmp_path / "deep" / "run.jsonl"
     done = worker_run(*GOOD, "--journal", str(journal), "--json")
@@ -88,6 +92,7 @@ def test_a_file_that_is_no_journal_is_not_overwritten(tmp_path: Path) -> None:
     assert precious.read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_output_writes_the_final_state(tmp_path: Path) -> None:
     target = tmp_path / "final.json"
     worker_run(*GOOD, "--output", str(target))
@@ -95,12 +100,14 @@ def test_output_writes_the_final_state(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["final.json"]
 
 
+@pytest.mark.slow
 def test_output_to_stdout_keeps_the_report_apart() -> None:
     done = worker_run(*GOOD, "--output", "-")
     assert json.loads(done.stdout)["data"]
     assert "✓ success" in done.stderr
 
 
+@pytest.mark.slow
 def test_input_comes_from_stdin() -> None:
     given = (ROOT / "graphs/referral.input.json").read_text()
     command = [*WORKER, "run", "graphs/referral.yaml", "--input", "-"]
@@ -108,6 +115,7 @@ def test_input_comes_from_stdin() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_only_runs_one_step() -> None:
     done = worker_run(*GOOD, "--only", "validate-referral", "--json", "--quiet")
     steps = [json.loads(line) for line in done.stdout.splitlines() if '"step:start"' in line]
@@ -133,7 +141,7 @@ def write(path: Path, content: str) -> str:
         ((*GOOD, "--output", "/dev/null/x.json"), "cannot write /dev/null/x.json: "),
         (
             (*GOOD, "--timeout", "60x"),
-            "--timeout: expected a number over 0, up to 86,400 (or with a unit",
+            "--timeout: expected a number above 0 and up to 86,400 (or with a unit",
         ),
         ((*GOOD, "--memory", "9.5"), "--memory: expected a whole number from 8 to 1,000,000"),
     ],
@@ -147,15 +155,17 @@ def test_wrong_usage_is_said_in_a_line(arguments: tuple[str, ...], message: str)
 
 def test_an_input_that_is_no_object_is_refused(tmp_path: Path) -> None:
     done = worker_run("graphs/referral.yaml", "--input", write(tmp_path / "list.json", "[1]"))
-    assert done.returncode == 2 and "must be a JSON object" in done.stderr
+    assert done.returncode == 2 and "expected a JSON object" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_typo_in_a_file_is_warned_of(tmp_path: Path) -> None:
     file = write(tmp_path / "w.yaml", "steps:\n- id: a\n  expresion: fn(s => s)\n")
     warning = worker_run(file).stderr
     assert f"{file}:3:14: " in warning and "did you mean 'expression'?" in warning
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_output_that_is_missing_is_created(tmp_path: Path) -> None:
     target = tmp_path / "new" / "x.json"
     assert worker_run(*GOOD, "--output", str(target)).returncode == 0
@@ -169,6 +179,7 @@ def test_a_wrong_shape_of_a_credential_is_named_without_its_value(tmp_path: Path
     assert "c.yaml:2:11: registry: expected the fields of a credential" in done.stderr
 
 
+@pytest.mark.slow
 def test_credentials_are_given_by_name_and_never_printed(tmp_path: Path) -> None:
     source = "fn(s => { console.log(s.configuration); return s; })"
     step = {"id": "a", "adaptor": "common", "configuration": "emr", "expression": source}
@@ -195,6 +206,7 @@ def test_text_from_a_run_cannot_drive_the_terminal(tmp_path: Path) -> None:
     assert "\\x1b]0;owned" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_crash() -> None:
     command = " ".join([*WORKER, "run", *GOOD, "--json", "--quiet", "| head -n 1"])
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=50)
@@ -224,6 +236,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_the_live_tree_and_the_verdict() -> None:
     drawn = on_a_terminal("run", "graphs/referral.yaml", "-i", "graphs/referral.input.json")
     last = drawn[drawn.rindex("Referral") :]
@@ -244,6 +257,7 @@ def test_the_command_is_installed() -> None:
     assert done.stdout.startswith("worker, version")
 
 
+@pytest.mark.slow
 def test_long_work_shows_its_progress_on_a_terminal_alone() -> None:
     """On stderr, so that the output can go elsewhere."""
     ours, theirs = pty.openpty()
@@ -262,6 +276,35 @@ def test_long_work_shows_its_progress_on_a_terminal_alone() -> None:
     assert (quiet.stdout, quiet.stderr) == (done.stdout, b"")
 
 
+def test_progress_takes_no_line_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while stdout is a file or a pipe, and stderr is the terminal."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    output, screen = io.StringIO(), Terminal()
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with progress("replaying", 2) as done:
+        print("✓ first.jsonl")
+        done()
+    print_stage("fetching http")
+    assert output.getvalue() == "✓ first.jsonl\n"
+    assert "replaying" in screen.getvalue() and "fetching http" in screen.getvalue()
+    # An interruption leaves a line to write on, and a cursor.
+    with pytest.raises(KeyboardInterrupt), progress("fuzzing"):
+        raise KeyboardInterrupt
+    assert screen.getvalue().rpartition("\x1b[?25l")[2].endswith("\x1b[?25h\r\x1b[1A\x1b[2K")
+    quiet = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", quiet)
+    with progress("replaying", 2) as done:
+        done()
+    print_stage("fetching http")
+    assert quiet.getvalue() == ""
+
+
 WITHOUT = """
 import sys
 sys.modules["sqlalchemy"] = sys.modules["alembic"] = None
@@ -277,6 +320,7 @@ def run_without_fleet(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["dev", "control-plane"])
 def test_a_command_of_the_fleet_names_its_extra(command: str) -> None:
     done = run_without_fleet(command)
@@ -284,11 +328,13 @@ def test_a_command_of_the_fleet_names_its_extra(command: str) -> None:
     assert done.stderr == "error: this needs an extra: pip install 'workflow-worker[fleet]'\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["start", "submit", "watch", "run"])
 def test_other_commands_need_no_extra(command: str) -> None:
     assert run_without_fleet(command, "--help").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_workflow_comes_from_stdin() -> None:
     plan = '{"workflow": {"steps": [{"id": "a", "expression": "export default [() => ({n: 1})]"}]}}'
     command = [*WORKER, "run", "-", "-O"]

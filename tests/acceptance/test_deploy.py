@@ -153,6 +153,7 @@ def test_the_policy_is_read() -> None:
     assert read_policy(DEPLOY / "policy.yaml").of("clinic").placement == {"north"}
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(shutil.which("mosquitto") is None, reason="needs mosquitto")
@@ -200,7 +201,7 @@ def exported() -> set[str]:
     """Return the names of all metrics that the processes of a fleet export."""
     names: set[str] = set()
     for path in ("worker/fleet/control/plane_metrics.py", "worker/cli/control_process.py",
-                 "worker/cli/worker_process.py"):  # fmt: skip
+                 "worker/cli/worker_process.py", "worker/fleet/metrics.py"):  # fmt: skip
         for node in ast.walk(ast.parse((ROOT / path).read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 names |= names_of(node.func.id, {key.arg: key.value for key in node.keywords})
@@ -218,13 +219,20 @@ def names_of(kind: str, arguments: dict[str | None, ast.expr]) -> set[str]:
     return {f"{series}_total" if "counts" in arguments else series}
 
 
-def test_the_dashboard_names_metrics_that_exist() -> None:
+def test_the_dashboard_and_the_documentation_have_all_metrics_and_no_others() -> None:
     dashboard = json.loads((DEPLOY / "grafana/dashboard.json").read_text())
     text = " ".join(t["expr"] for panel in dashboard["panels"] for t in panel["targets"])
     used = set(re.findall(r"\bworker_\w+", text))
     assert len(used) > 20
     assert used <= exported(), used - exported()
+    end = re.compile(r"_(bucket|sum|count)$")
+    names = {end.sub("", name) for name in exported()}
+    assert names == {end.sub("", name) for name in used}, "a metric has no panel"
+    documented = (ROOT / "docs/how-to/operate.md").read_text().partition("## Metrics")[2]
+    assert names <= set(re.findall(r"`(worker_\w+)`", documented))
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    places = [tuple(panel["gridPos"].items()) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places)
 
 
 def test_what_a_plane_measures_is_exported(harness: ControlPlaneHarness) -> None:

@@ -105,6 +105,7 @@ def pattern(lines: list[str]) -> str:
     return "".join(expressions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", named("run", "session"))
 @pytest.mark.timeout(TIMEOUT_S * 3)
 def test_the_commands_of_a_document_print_what_it_shows(path: Path, checkout: Path) -> None:
@@ -184,6 +185,7 @@ def test_a_fleet_of_a_document_does_its_work(path: Path, block: Block, checkout:
 SCRIPTS = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.kind == "python"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "block"), SCRIPTS, ids=[path.stem for path, _ in SCRIPTS])
 def test_a_script_of_a_document_runs(path: Path, block: Block, checkout: Path) -> None:
     write_files(path, checkout)
@@ -280,6 +282,8 @@ def test_the_documents_name_options_that_exist() -> None:
     foreign = {"--team", "--start", "--end", "--log", "--log-json"}
     # Those of the commands of Dask and Docker.
     foreign |= {"--nthreads", "--nworkers", "--scheduler-file", "--build", "--file"}
+    # Those of the plugin of pytest.
+    foreign |= {"--workflow-record", "--workflow-flaky"}
     for path in DOCUMENTS:
         assert set(OPTION.findall(path.read_text())) <= known | foreign, path
 

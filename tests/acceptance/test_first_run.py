@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.first_run import ROOT, shell_script
 
 
+@pytest.mark.slow
 def test_the_readme_leads_to_the_first_own_workflow(tmp_path: Path) -> None:
     script = shell_script((ROOT / "README.md").read_text("utf-8"))
     installs = ("python3 -m venv", "source ", "pip install")

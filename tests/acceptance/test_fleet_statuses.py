@@ -98,6 +98,7 @@ async def test_running_then_cancelled(there: Fleet) -> None:
         assert listener.statuses(run_id) == ["pending", "running", "cancelled"]
 
 
+@pytest.mark.slow
 async def test_rejected(there: Fleet) -> None:
     async with at(there) as (client, listener):
         first = await client.submit(plan=plan(WAITS), project="small")
@@ -111,6 +112,7 @@ async def test_rejected(there: Fleet) -> None:
         await client.wait(first["last_run"])
 
 
+@pytest.mark.slow
 async def test_exception_is_alerted_once(there: Fleet) -> None:
     async with at(there) as (client, listener):
         order = await client.submit(workflow="exception-credential", input=INPUT)

@@ -13,6 +13,7 @@ GRAPHS = Path(__file__).parents[2] / "graphs"
 SUITES = sorted(GRAPHS.glob("*.cases.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", SUITES, ids=[suite.name for suite in SUITES])
 def test_the_cases_of_a_sample_notice_every_mutant(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

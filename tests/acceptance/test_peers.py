@@ -52,6 +52,7 @@ def passes(folder: Path, *listed: dict[str, Any]) -> None:
     assert done.returncode == 0 and f"{len(listed)} passed" in done.stdout, done.stdout
 
 
+@pytest.mark.slow
 def test_mock_the_output_of_a_step(tmp_path: Path) -> None:
     act = {"returns": {"data": {"urgent": True, "n": 7}}}
     passes(tmp_path, {"steps": {"fetch": act}, "expect": {"path": ["fetch", "send"], "state": {"data": {"n": 7}}}})  # fmt: skip
@@ -71,6 +72,7 @@ def test_mock_an_error_of_a_step_by_type_all_of_them(tmp_path: Path) -> None:
     passes(tmp_path, *listed)
 
 
+@pytest.mark.slow
 def test_a_different_outcome_for_each_attempt_and_execution(tmp_path: Path) -> None:
     fails_twice = {"0-1": {"fails": "JobError"}, "2": {"returns": {"data": {}}}}
     again = {"0": {"fails": "TypeError"}, "*": {}}
@@ -85,6 +87,7 @@ def test_a_different_outcome_for_each_attempt_and_execution(tmp_path: Path) -> N
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_cases_are_data_and_a_stale_one_is_an_error(tmp_path: Path) -> None:
     passes(tmp_path, {"expect": {"state": {"data": {"real": True}}}})
     done = cases(tmp_path, {"steps": {"fetsh": {"returns": {}}}, "expect": {}})
@@ -94,6 +97,7 @@ def test_cases_are_data_and_a_stale_one_is_an_error(tmp_path: Path) -> None:
     assert "w.cases.yaml:" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_clock_is_virtual(tmp_path: Path) -> None:
     passes(
         tmp_path,
@@ -104,6 +108,7 @@ def test_the_clock_is_virtual(tmp_path: Path) -> None:
     assert len(times) == 2 and max(times) < 599
 
 
+@pytest.mark.slow
 def test_edges_and_both_outcomes_of_each_condition_are_measured(tmp_path: Path) -> None:
     passes(tmp_path, {"steps": {"fetch": {"fails": "JobError"}}, "expect": {}})
     (one,) = json.loads((tmp_path / "rules.json").read_text())["workflows"]
@@ -131,6 +136,7 @@ def test_conditions_and_unhandled_failures_are_linted(tmp_path: Path) -> None:
     assert done.returncode == 1 and "state.error" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "status", "type"),
     [
@@ -146,6 +152,7 @@ def test_faults_are_injected(tmp_path: Path, act: Any, status: str, type: str) -
     passes(tmp_path, {"steps": {"fetch": act}, "expect": expect})
 
 
+@pytest.mark.slow
 def test_ci_gets_an_exit_code_and_junit(tmp_path: Path) -> None:
     done = cases(tmp_path, {"expect": {"taken": ["fetch->send"]}}, {"expect": {}})
     assert done.returncode == 1 and "its condition is false: state.data.urgent" in done.stdout
@@ -153,6 +160,7 @@ def test_ci_gets_an_exit_code_and_junit(tmp_path: Path) -> None:
     assert (tree.get("tests"), tree.get("failures")) == ("2", "1")
 
 
+@pytest.mark.slow
 def test_limits_of_memory_and_time_are_real(tmp_path: Path) -> None:
     mocked = (
         {"fails": "JobError", "leaves": {"data": {}, "spin": 1}},

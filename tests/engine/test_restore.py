@@ -72,6 +72,7 @@ def reused(request: pytest.FixtureRequest, shared: Runtime, blank: Image) -> Ins
     return instance
 
 
+@pytest.mark.slow
 @settings(
     max_examples=examples(40),
     deadline=None,

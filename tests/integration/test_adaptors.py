@@ -52,6 +52,7 @@ def test_versions_are_counted_as_people_count_them() -> None:
 # --- installing -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_npm
 def test_installed_adaptors_are_listed_with_their_licences() -> None:
     install(HTTP, COMMON)
@@ -66,11 +67,16 @@ def test_installed_adaptors_are_listed_with_their_licences() -> None:
     assert found is not None and {"get", "post", "execute", "fn"} <= set(found.exports)
 
 
+@pytest.mark.slow
 @needs_npm
 def test_installing_again_does_nothing() -> None:
     install(HTTP)
+    before = cache.find(parse(HTTP))
+    assert before is not None
+    written = before.bundle.stat().st_mtime_ns
     done = call_worker("adaptors", "install", HTTP)
-    assert done.returncode == 0 and "is installed already" in done.stderr
+    assert done.returncode == 0 and done.stdout.startswith(f"✓ {HTTP}")
+    assert before.bundle.stat().st_mtime_ns == written
 
 
 @needs_npm
@@ -176,6 +182,7 @@ def test_versions_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "no adaptors are installed" in call_worker("adaptors", "list").stdout
 
 
+@pytest.mark.slow
 def test_two_versions_serve_two_steps_of_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +216,7 @@ def test_a_damaged_manifest_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert done.returncode == 2 and "is damaged" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_adaptor_that_is_not_installed_is_an_exception_that_says_what_to_do(
     tmp_path: Path,
 ) -> None:
@@ -232,6 +240,7 @@ REGISTRY = {
 CASES: dict[str, tuple[str, str, list[dict[str, Any]], dict[str, Any]]] = {
     "common": (COMMON, "fn(s => ({ ...s, t: toArray(1), c: chunk([1,2,3], 2) }));", [], {"t": [1], "c": [[1, 2], [3]]}),
     "common csv": (COMMON, "parseCsv('a,b\\n1,2', { columns: true });", [], {"data": [{"a": "1", "b": "2"}]}),
+    "common validate": (COMMON, "validate({ type: 'object', required: ['x'] }, $.data);\nfn(s => ({ ...s, errors: s.validationErrors.map(e => e.errors[0].message) }));", [], {"errors": ["must have required property 'x'"]}),
     "http": (HTTP, "get('/x', { query: { q: 1 } });", [{"request": {"method": "get", "url": "https://fhir.test/x?q=1"}, "reply": {"json": {"n": 1}}}], {"data": {"n": 1}}),
     "http form": (HTTP, "post('/f', { a: 1 }, { contentType: 'form' });", [{"request": {"body": 'name="a"'}, "reply": {"json": {"ok": 1}}}], {"data": {"ok": 1}}),
     "fhir": ("@openfn/language-fhir@5.0.15", "get('Patient/1');", [{"request": {"url": "https://fhir.test/*Patient/1"}, "reply": {"json": {"resourceType": "Patient"}}}], {"data": {"resourceType": "Patient"}}),
@@ -273,6 +282,7 @@ def test_adaptors_run_against_a_stubbed_service(name: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @needs_npm
 def test_a_job_sees_nothing_of_what_its_adaptor_may(tmp_path: Path) -> None:
     install(HTTP)

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.fleets import needs_mosquitto
 from worker.errors import UsageError
-from worker.fleet.client import Client, NoAnswer, client_name
+from worker.fleet.client import Client, client_name
+from worker.fleet.control_errors import NoAnswer
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker, free_port
 from worker.fleet.messaging.bus import BrokerRefusal, Connected, Disconnected, Message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,9 +24,11 @@ from tests.support.browser import (
 )
 from tests.support.command import Done, call_worker
 from tests.support.graphs import HOSTILE_TEXTS
-from worker.campaigns.campaign_spec import CampaignSpec
+from worker.campaigns.campaign_spec import CampaignSpec, read_spec
 from worker.campaigns.campaign_summary import CampaignSummary, VersionSummary
 from worker.campaigns.replay_versions import ReplayRow
+from worker.errors import LoadError
+from worker.fleet.messaging.messages import RunQuery
 from worker.workflow.load import load
 
 
@@ -67,6 +70,19 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
+def test_the_runs_of_a_database_are_chosen_by_a_query(folder: Path) -> None:
+    stored = {"url": "sqlite:///x.db", "since": "2026-05-01T12:00Z", "status": "failed"}
+    spec = read_spec(write_spec(folder, "stored", **{"from-store": stored}))
+    assert spec.store_url == "sqlite:///x.db"
+    assert spec.query == RunQuery(since=1_777_636_800_000_000, status="failed")
+    for key, text in (("since", "soon"), ("status", "bad")):
+        wrong = write_spec(folder, "stored", **{"from-store": {**stored, key: text}})
+        with pytest.raises(LoadError) as caught:
+            read_spec(wrong)
+        assert caught.value.path == f"from-store.{key}"
+
+
+@pytest.mark.slow
 def test_a_campaign_counts_the_kinds_of_change(folder: Path) -> None:
     done = run(folder)
     assert done.returncode == 1 and not done.stderr
@@ -86,6 +102,8 @@ def test_a_campaign_counts_the_kinds_of_change(folder: Path) -> None:
     assert len(results) == 12 and results[0]["kind"] == "same" and results[0]["run"]
     assert results[1]["kind"] == "state" and results[1]["field"] == "output.data.ran"
     assert results[7]["status"] == "failed" and results[7]["against"]
+    files = [file for file in (folder / "june").rglob("*") if file.is_file()]
+    assert len(files) >= 3 and {file.stat().st_mode & 0o777 for file in files} == {0o600}
     page = (folder / "june" / "report.html").read_text()
     assert "Version edited" in page and "output.data.ran" in page and "w5" in page
 
@@ -153,7 +171,7 @@ MISTAKES: list[tuple[Any, str]] = [
     ({"recordings": "runs"}, "recordings: expected a list, found the text 'runs'"),
     ({"recordings": [["runs"]]}, "recordings[0]: expected text, found a list"),
     ({"recordings": [""]}, "recordings[0]: expected a name"),
-    ({"recordings": ["nowhere"]}, "there is no recording nowhere"),
+    ({"recordings": ["nowhere"]}, "nowhere: there is no such file or folder"),
     ({"recordings": ["nothing://x"]}, "nothing://x"),
     ({"recordings": ["zip://*::nowhere.zip"]}, "nowhere.zip"),
     ({"versions": {}}, "versions: expected 1 to 16 versions"),
@@ -218,14 +236,17 @@ def test_recordings_are_read_from_other_file_systems(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("memory://none", "there is no recording memory://none"),
+        ("memory://none", "memory://none: there is no recording"),
         ("s3://bucket/runs", "s3fs"),
         ("zip://a::none.zip", "none.zip"),
-        ("nothing://x", "Protocol not known"),
+        ("nothing://x", "unknown file system"),
     ],
 )
-def test_places_that_cannot_be_read_are_named(tmp_path: Path, url: str, message: str) -> None:
+def test_places_that_cannot_be_read_are_named(
+    tmp_path: Path, url: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("fsspec")
+    monkeypatch.setitem(sys.modules, "s3fs", None)
     done = call_worker("replay", url, cwd=tmp_path)
     assert done.returncode in (2, 71) and message in done.stderr
     assert "Traceback" not in done.stderr and "defect" not in done.stderr
@@ -272,6 +293,7 @@ class Tags(HTMLParser):
         self.names |= {tag, *(name for name, _ in attrs)}
 
 
+@pytest.mark.slow
 def test_a_report_escapes_what_recordings_hold() -> None:
     tags = Tags()
     tags.feed(hostile_page())
@@ -286,11 +308,12 @@ def test_a_report_escapes_what_recordings_hold() -> None:
         "href",
     }
     assert {"svg", "table", "h1", "tabindex"} <= tags.names
+    assert "that differ are lines of results.jsonl." in hostile_page()
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.xdist_group("browser")
+@pytest.mark.xdist_group("browser-2")
 @needs_axe
 def test_reports_are_accessible_and_fit(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("playwright", reason="browser tests need Playwright (make setup)")

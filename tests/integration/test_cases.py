@@ -24,6 +24,10 @@ ROOT = Path(__file__).parents[2]
 SUITES = sorted((ROOT / "graphs").glob("*.cases.yaml"))
 
 
+# Longer than messages show.
+MINUTES = ",".join(map(str, range(60)))
+
+
 def messages(folder: Path, *cases: dict[str, Any]) -> str:
     """The error of reading these cases."""
     with pytest.raises(LoadError) as caught:
@@ -63,6 +67,7 @@ def test_steps_can_be_named_by_a_matrix_and_stale_ones_are_found(tmp_path: Path)
     assert "stale: the workflow has no step 'zz'" in messages(tmp_path, case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("matrix", "message"),
     [
@@ -229,7 +234,9 @@ def test_a_run_that_is_listed_is_checked_by_its_own_expectation(tmp_path: Path) 
         ({"retry": {"times": 1, "start_at": "zz"}}, "stale"),
         ({"cron": {"times": 1}}, "the workflow has no cron trigger"),
         ({"cron": {"times": 1, "expression": "every day"}}, "cannot be read"),
-        ({"expect": {"state_at": {"data.x": 1}}}, "is no JSONPath"),
+        ({"expect": {"state_at": {"data.x": 1}}}, "is not a JSONPath"),
+        ({"cron": {"times": 1, "expression": f"{MINUTES} * * * 9"}}, "cannot be read"),
+        ({"expect": {"state_at": {"data.x": 1}}}, "is not a JSONPath"),
         ({"expect": {"runs": [{"runs": []}]}}, "unknown key 'runs'"),
     ],
 )
@@ -239,6 +246,12 @@ def test_mistakes_are_found_before_anything_runs(
     assert message in messages(tmp_path, {"expect": {}, **case})
 
 
+def test_a_long_schedule_is_read_whole(tmp_path: Path) -> None:
+    expression = f"{MINUTES} * * * 5"
+    case = {"cron": {"times": 1, "expression": expression}, "expect": {}}
+    assert load_cases(suite(tmp_path, case))[0].schedule.expression == expression  # type: ignore[union-attr]
+
+
 def test_a_mistake_is_shown_with_its_line(tmp_path: Path) -> None:
     file = suite(tmp_path, {"expect": {}})
     place = re.escape(str(file))
@@ -246,7 +259,7 @@ def test_a_mistake_is_shown_with_its_line(tmp_path: Path) -> None:
     for old, new, message in [
         ("expect:", "expct:", r":\d+:\d+: cases\[0\].expct: unknown key 'expct'; did you mean"),
         ("workflow: ", "workflow: no-", r":\d+:\d+: workflow: there is no file '.*no-"),
-        ("cases:", "workflows:", r":1:1: this is no case file"),
+        ("cases:", "workflows:", r":1:1: this is not a case file"),
     ]:
         file.write_text(text.replace(old, new, 1))
         with pytest.raises(LoadError, match=f"^{place}{message}"):
@@ -310,6 +323,7 @@ def test_the_command_prints_the_schema() -> None:
     assert json.loads(command("--schema").stdout) == case_schema()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SUITES, ids=[file.name for file in SUITES])
 def test_the_samples_are_what_the_schema_asks_for(file: Path) -> None:
     jsonschema.validate(read_document(file).root, shipped())

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.integration.test_parallel import (
     JOB,
@@ -24,6 +26,7 @@ from tests.integration.test_parallel import (
 )
 from tests.support.command import TIMEOUT_S, WORKER, call_worker
 from worker.cluster.cluster_address import ClusterAddress
+from worker.cluster.environments import describe_runner
 from worker.errors import WorkerError
 from worker.runner.parallel import Handler
 
@@ -38,13 +41,13 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """A cluster of two workers with nannies, as a user starts one."""
+@contextmanager
+def cluster_of(workers: int) -> Iterator[str]:
+    """Start a scheduler and workers with nannies, as a user does, and yield its address."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(
-            n_workers=2,
+            n_workers=workers,
             threads_per_worker=1,
             memory_limit=0,
             dashboard_address="127.0.0.1:0",
@@ -52,6 +55,12 @@ def scheduler() -> Iterator[str]:
         ) as cluster,
     ):
         yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    with cluster_of(2) as address:
+        yield address
 
 
 def test_commands_print_what_they_print_on_one_machine(tmp_path: Path, scheduler: str) -> None:
@@ -65,9 +74,12 @@ def test_commands_print_what_they_print_on_one_machine(tmp_path: Path, scheduler
     (tmp_path / "changed.json").write_text(json.dumps(changed))
     (tmp_path / "broken.yaml").write_text("steps: [")
     rules = str(tmp_path / "rules.json")
+    spec = {"recordings": ["runs"], "versions": {"old": "recorded", "new": "changed.json"}}
+    (tmp_path / "c.json").write_text(json.dumps({**spec, "questions": ["b always runs"]}))
     for command in (
         ("replay", "runs", "--workflow-file", "changed.json"),
         ("replay", "runs", "--json"),
+        ("campaign", "run", "c.json"),
         ("test", "w.cases.json", "--junit", "junit.xml", "--coverage", rules),
         ("explore", "changed.json", "--ask", "b always runs"),
         ("explore", "changed.json", "--all", "--limit", "9", "--aborts", "--json"),
@@ -81,13 +93,36 @@ def test_commands_print_what_they_print_on_one_machine(tmp_path: Path, scheduler
         assert alone.stdout
 
 
+REPORTS = ("junit.xml", "rules.json", "c/results.jsonl", "c/report.html")
+
+
 def written(folder: Path) -> list[str]:
     """Return the reports that a command has written, and remove them."""
-    files = [folder / name for name in ("junit.xml", "rules.json") if (folder / name).exists()]
+    files = [folder / name for name in REPORTS if (folder / name).exists()]
     texts = [comparable(file.read_text()) for file in files]
     for file in files:
         file.unlink()
+    # What a campaign has finished is not done again.
+    shutil.rmtree(folder / "c" / "chunks", ignore_errors=True)
     return texts
+
+
+def test_a_large_exploration_is_that_of_one_machine(tmp_path: Path, scheduler: str) -> None:
+    """Sixty steps and twenty decisions: far more runs than any table has rows."""
+    steps: list[dict[str, Any]] = []
+    for n in range(20):
+        condition = f"state.data.x{n} > {n}"
+        after = {f"b{n + 1}": "on_job_success"} if n < 19 else {}
+        steps.append({"id": f"b{n}", "next": {f"l{n}": condition, f"r{n}": f"!({condition})"}})
+        steps += [{"id": f"{side}{n}", "next": after} for side in "lr"]
+    listed = [{"adaptor": "common", "expression": "fn(s => s)", **step} for step in steps]
+    assert len(listed) == 60
+    (tmp_path / "w.json").write_text(json.dumps({"workflow": {"name": "w", "steps": listed}}))
+    for options in (("--ask", "r19 always runs"), ("--all", "--limit", "1200", "--json")):
+        alone = call_worker("explore", "w.json", *options, cwd=tmp_path)
+        shared = call_worker("explore", "w.json", *options, "--cluster", scheduler, cwd=tmp_path)
+        assert alone.stdout and (shared.stdout, shared.stderr) == (alone.stdout, alone.stderr)
+        assert shared.returncode == alone.returncode
 
 
 # --- workers that end -----------------------------------------------------------------------------
@@ -145,10 +180,12 @@ async def test_a_worker_that_is_killed_loses_no_result(tmp_path: Path, scheduler
     assert len(list(tmp_path.iterdir())) == 1
 
 
-async def test_only_the_item_that_ends_every_worker_is_lost(tmp_path: Path, scheduler: str) -> None:
+async def test_only_the_item_that_ends_every_worker_is_lost(tmp_path: Path) -> None:
     items: list[Any] = list(range(4))
     items[2] = EndsItsWorker(tmp_path, 1000)
-    results = await execute(scheduler, items)
+    # It ends four: a nanny starts none again that has ended before it saw it run.
+    with cluster_of(5) as address:
+        results = await execute(address, items)
     assert results[2] == "ended 2 Dask workers"
     assert [*results[:2], *results[3:]] == [0, 2, 6]
 
@@ -208,6 +245,26 @@ def test_ctrl_c_cancels_and_leaves_no_process(tmp_path: Path) -> None:
     wait_until(lambda: not any(process.is_running() for process in everybody))
 
 
+INTERRUPTED_AT_ITS_START = """
+import os, signal, subprocess, sys
+from worker.cluster.cluster_client import ignored_interrupts
+try:
+    with ignored_interrupts():
+        child = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+        subprocess.run([sys.executable, "-c", child], check=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        print("started", flush=True)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_a_cluster_starts_is_not_lost() -> None:
+    program = [sys.executable, "-c", INTERRUPTED_AT_ITS_START]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "started", "interrupted"], done.stderr
+
+
 async def test_an_error_of_the_work_is_the_commands_error(scheduler: str) -> None:
     class Refusing(Doubling):
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -230,12 +287,23 @@ def test_a_cluster_of_another_version_is_named(
 ) -> None:
     (recording,) = record(tmp_path / "runs", 1).iterdir()
     monkeypatch.setattr(
-        "worker.cluster.cluster_client.describe_environment_here",
-        lambda: {"worker": "9.9", "python": "3.11"},
+        "worker.cluster.cluster_client.describe_here",
+        lambda: replace(describe_runner(), worker="9.9"),
     )
     done = call_worker("replay", recording, "--cluster", scheduler)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "has worker" in done.stderr and "this command 9.9" in done.stderr
+
+
+def test_a_cluster_with_other_adaptors_is_named(
+    tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (recording,) = record(tmp_path / "runs", 1).iterdir()
+    ours = replace(describe_runner(), adaptors={"@mine/thing@1.0.0": "00"})
+    monkeypatch.setattr("worker.cluster.cluster_client.describe_here", lambda: ours)
+    done = call_worker("replay", recording, "--cluster", scheduler)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "lacks the adaptor @mine/thing@1.0.0\ninstall it there: worker adap" in done.stderr
 
 
 def test_parts_without_the_worker_are_named(tmp_path: Path) -> None:

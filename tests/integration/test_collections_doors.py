@@ -33,6 +33,7 @@ def people(folder: Path) -> object:
     return json.loads((folder / "collections" / "people.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_command_runs_records_and_replays(folder: Path) -> None:
     place = ["--collections", "collections"]
     run = call_worker("run", "w.json", *place, "--record", "r.jsonl", cwd=folder)
@@ -45,12 +46,14 @@ def test_the_command_runs_records_and_replays(folder: Path) -> None:
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
+@pytest.mark.slow
 def test_without_a_place_the_command_names_the_option(folder: Path) -> None:
     run = call_worker("run", "w.json", cwd=folder)
     assert run.returncode == 5
     assert "--collections" in run.stdout + run.stderr
 
 
+@pytest.mark.slow
 async def test_the_workers_of_a_fleet_share_a_folder(folder: Path) -> None:
     place = parse_collections(folder / "collections")
     async with worker.local_fleet(allowance=Allowance(collections=place)) as client:
@@ -74,6 +77,7 @@ def test_a_workflow_under_test_has_collections(folder: Path) -> None:
     assert people(folder) == {"a": {"n": 1}, "b": {"n": 1}}
 
 
+@pytest.mark.slow
 def test_the_service_gets_the_token_which_is_masked(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

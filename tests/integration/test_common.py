@@ -37,6 +37,8 @@ def value_of(expression: str, state: dict[str, Any] | None = None) -> Any:
         ("dataValue('zz')(state)", None),
         ("sourceValue('$.data.s')(state)", "q"),
         ("source('$.data.items[*].x')(state)", [1, 2]),
+        ("source(['$', 'data', 'items', '*', 'x'])(state)", [1, 2]),
+        ("merge(state.data.items, { q: 1 })(state)", []),
         ("lastReferenceValue('r')(state)", 9),
         ("index()({ index: 4 })", 4),
         ("join('$.data.items[*]', '$.data.s', 'k')(state)", [{"k": "q", "x": 1}, {"k": "q", "x": 2}]),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.helpers import logs, run_job
+import worker
+from tests.support.helpers import job, logs, run_job, workflow
 from tests.support.inspected import EXPRESSIONS, RECORDED, texts_here, texts_in_node
+from worker.core.events import RunLog
 
 
 def recorded() -> list[list[str]]:
@@ -72,3 +74,11 @@ def test_a_proxy_is_a_proxy_still() -> None:
         "revoked": "TypeError",
         "called": "TypeError",
     }
+
+
+def test_lines_of_a_condition_are_those_of_an_adaptor() -> None:
+    condition = "console.warn('from a condition', Object.isFrozen(console)) || true"
+    steps = [job("fn(s => s)", "a", next={"b": {"condition": condition}}), job("fn(s => s)", "b")]
+    result = worker.run(workflow(*steps))
+    lines = [(e.source, e.level, e.message) for e in result.events if isinstance(e, RunLog)]
+    assert ("ADA", "warn", "from a condition true") in lines

@@ -79,11 +79,14 @@ class Target:
             "cancel": {"id": "started"},
             "retry": {"id": "done", "run_id": "again", "from_step": "a"},
             "orders": {"status": "success", "project": "default", "limit": 5, "before": 9},
+            "count": {"of": "orders", "project": "default", "at_most": 9},
             "order": {"order_id": "done"},
             "runs": {"status": "success", "project": "default", "limit": 5, "before": 9},
             "run": {"id": "done-1"},
             "input": {"id": "done-1"},
             "events": {"run_id": "done", "after": 0, "limit": 5, "clips": True},
+            "dataclip": {"run_id": "done-1", "dataclip_id": "clip-1"},
+            "recorded": {"run_id": "done-1", "after": -1},
             "workers": {},
             "alerts": {},
             "summary": {},
@@ -246,7 +249,7 @@ def hostile_id(draw: st.DrawFn, target: Target) -> Message:
 
 
 def _ids(sample: dict[str, Any]) -> list[str]:
-    names = ("order_id", "run_id", "id", "claim_id", "incarnation", "project")
+    names = ("order_id", "run_id", "dataclip_id", "id", "claim_id", "incarnation", "project")
     return [name for name in names if name in sample]
 
 
@@ -263,7 +266,7 @@ def _needed(what: str, sample: dict[str, Any]) -> list[str]:
     return [
         name
         for name in ("incarnation", "online", "claim_id", "demand", "number", "runs", "leases",
-                     "order_id", "id", "run_id")
+                     "order_id", "id", "run_id", "dataclip_id")
         # An order without an id of its own is accepted: it gets that of its content.
         if name in sample and (what, name) != ("submit", "order_id")
     ]  # fmt: skip

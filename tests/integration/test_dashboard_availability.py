@@ -8,6 +8,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,8 @@ from tests.support.dashboard_fleet import (
     sample_input,
 )
 from worker.fleet import http_connection
-from worker.view.dashboard import hub, stream
+from worker.util.machine_clock import now_us
+from worker.view.dashboard import hub, launch, order_list, stream
 from worker.view.dashboard import sessions as sessions_module
 from worker.view.dashboard.actions import retry_id
 from worker.view.dashboard.order_list import read_filter
@@ -65,6 +67,7 @@ def sign_in(client: httpx.Client, token: str = TOKEN, **fields: str) -> httpx.Re
 # --- signing in -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "foreign", ['prefs={"theme": "dark"}', "x=a b", "flag", "a=b; c", "=x", "é=1", "x=[1,2];;;"]
 )
@@ -144,6 +147,7 @@ async def test_an_address_is_worthless_after_signing_out() -> None:
     assert await sessions.open(TOKEN) is not None
 
 
+@pytest.mark.slow
 def test_a_read_only_session_acts_nowhere(on: DashboardFleet, stranger: httpx.Client) -> None:
     run = on.call(on.run(plan=QUICK))
     assert sign_in(stranger, READ_TOKEN).status_code == 303
@@ -247,6 +251,7 @@ def test_a_copied_dataclip_is_the_same_json(value: object) -> None:
     text.encode()
 
 
+@pytest.mark.slow
 def test_names_in_persian_and_emoji_stay_whole(on: DashboardFleet, visitor: httpx.Client) -> None:
     names = ("می\u200cخواهم", "👩🏽\u200d⚕️ nurse", "left\u061cright", "a\u200db")
     shown = ("می\u200cخواهم", "👩🏽\u200d⚕️ nurse", "left\\x61cright", "a\\x200db")
@@ -270,6 +275,7 @@ def test_dataclips_are_downloaded_and_paged(on: DashboardFleet, visitor: httpx.C
     assert large.parts == 3 and len(large.part(3)) == 50_000
 
 
+@pytest.mark.slow
 def test_every_line_of_a_long_log_is_reachable(on: DashboardFleet, visitor: httpx.Client) -> None:
     source = "fn(s => { for (let n = 0; n < 1200; n++) console[n % 100 ? 'log' : 'warn'](`n ${n}`); return s; })"
     talk = {
@@ -454,8 +460,58 @@ def test_filters_match_parts_of_names_and_times(on: DashboardFleet, visitor: htt
         "from=2100-01-01T00:00",
     ):
         assert key not in visitor.get(f"/orders?{query}").text, query
-    assert "Invalid filter" in visitor.get("/orders?from=yesterday").text
+    for query in ("from=yesterday", "last=2y"):
+        assert "Invalid filter" in visitor.get(f"/orders?{query}").text
     assert read_filter({"from": "1970-01-01T00:00:01"}).begin == 1_000_000
+
+
+def test_a_range_of_time_ends_now_and_matches_are_counted(
+    on: DashboardFleet, visitor: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = {**QUICK["workflow"], "name": "Counted"}
+    for project in ("one", "two"):
+        on.call(on.run(plan={"workflow": workflow}, project=project))
+
+    def counted(query: str) -> str:
+        found = re.search(r'id="count">([^<]*)', visitor.get(f"/orders?{query}").text)
+        return found[1] if found else ""
+
+    assert counted("last=1h&search=counted") == "2 orders match"
+    assert counted("last=7d&search=counted&project=one") == "1 order matches"
+    assert counted("last=1h&search=uncounted") == counted("") == ""
+    monkeypatch.setattr(order_list, "MAX_COUNT", 1)
+    assert counted("last=1h&search=counted") == "1 or more orders match"
+    # Two hours later they are outside of the last hour, and within the last 24.
+    later = now_us() + 2 * 3600 * 1_000_000
+    monkeypatch.setattr(order_list, "now_us", lambda: later)
+    assert counted("last=1h&search=counted") == ""
+    assert counted("last=24h&search=counted") == "1 or more orders match"
+
+
+def test_an_order_is_created_with_the_input_of_an_earlier_run(
+    on: DashboardFleet, visitor: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    input = {"data": {"patient": "<Amina>"}}
+    run = on.call(on.run(plan=QUICK, project="clinic", input=input))
+    again = f"/launch?again={run['run_id']}"
+    for path in (f"/orders/{run['order_id']}", f"/runs/{run['run_id']}"):
+        assert again in visitor.get(path).text
+
+    def created(**fields: str) -> tuple[Any, Any]:
+        answer = submit_form(visitor, "/launch", again=run["run_id"], **fields)
+        order = on.call(on.client.order(answer.headers["location"].rpartition("/")[2]))
+        assert order["order_id"] != run["order_id"] and order["workflow"] == run["workflow"]
+        return order["project"], on.call(on.client.input(order["last_run"]))
+
+    form = visitor.get(again).text
+    assert "&lt;Amina&gt;" in form and 'value="clinic"' in form and "as it was then" in form
+    assert created(input='{"data": {}}') == ("default", {"data": {}})
+    # One that is too large to edit is used as it is.
+    monkeypatch.setattr(launch, "MAX_EDITED", 10)
+    form = visitor.get(again).text
+    assert "Amina" not in form and 'name="large" value="yes"' in form
+    assert created(input="", large="yes", project="clinic") == ("clinic", input)
+    assert visitor.get("/launch?again=nothing").status_code == 404
 
 
 def test_the_list_shows_worker_error_and_short_ids(
@@ -481,6 +537,7 @@ def test_the_list_shows_worker_error_and_short_ids(
     assert 'class="caret"' in shown and "throw new Error" in shown and "at a:1:" in shown
 
 
+@pytest.mark.slow
 def test_several_orders_are_retried_at_once(on: DashboardFleet, visitor: httpx.Client) -> None:
     runs = [on.call(on.run(plan=QUICK, project="bulk")) for _ in range(2)]
     running = on.call(on.client.submit(plan=SLOW))
@@ -506,7 +563,7 @@ def test_several_orders_are_retried_at_once(on: DashboardFleet, visitor: httpx.C
 
 def test_an_order_is_created_from_the_page(on: DashboardFleet, visitor: httpx.Client) -> None:
     assert "has no workflows" in visitor.get("/launch").text
-    for input, problem in (("{", "not JSON"), ("[]", "must be a JSON object")):
+    for input, problem in (("{\n1", "the input:2:1: not JSON"), ("[]", "expected a JSON object")):
         answer = submit_form(visitor, "/launch", workflow="x", input=input)
         assert answer.status_code == 400 and problem in answer.text
     unknown = submit_form(visitor, "/launch", workflow="x", input="{}", timeout_s="5")
@@ -514,6 +571,7 @@ def test_an_order_is_created_from_the_page(on: DashboardFleet, visitor: httpx.Cl
     assert "whole number" in submit_form(visitor, "/launch", workflow="x", priority="high").text
 
 
+@pytest.mark.slow
 def test_a_few_large_routes_exist(visitor: httpx.Client) -> None:
     assert visitor.get("/runs/nothing/log").status_code == 404
     assert visitor.get("/runs/nothing/log.txt").status_code == 404

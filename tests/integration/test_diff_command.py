@@ -12,6 +12,8 @@ import yaml
 
 from tests.support.command import ROOT, call_worker
 from worker import load
+from worker.cli.diff_recordings import RecordedDiff
+from worker.cli.replay import ReplayReport
 from worker.comparison.versions import diff_versions
 from worker.testing.mutants import mutants_of
 
@@ -53,6 +55,7 @@ def test_the_same_workflow_in_other_words_does_not_differ(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout.startswith("no difference in ")) == (0, True), done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", ["referral", "cron-sync"])
 def test_every_mutant_of_a_sample_differs(sample: str) -> None:
     (file,) = (
@@ -78,9 +81,19 @@ def test_a_revision_is_read_with_the_files_that_it_names(tmp_path: Path) -> None
     (tmp_path / "job.js").write_text("fn(s => s)", "utf-8")
     steps = [{"id": "a", "adaptor": "common@1", "expression": "./job.js"}]
     write(tmp_path, "w.json", {"workflow": {"steps": steps}})
+    below = tmp_path / "flows"
+    below.mkdir()
+    write(below, "w.json", {"workflow": {"steps": steps}})
+    (below / "job.js").write_text("fn(s => s)", "utf-8")
     git("add", ".")
     git("commit", "-qm", "first")
     assert call_worker("diff", "HEAD:w.json", "w.json", cwd=tmp_path).returncode == 0
+    done = call_worker("diff", "HEAD:flows/w.json", "flows/w.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # As the shell completes it, and as git reads it.
+    for source in ("HEAD:w.json", "HEAD:flows/w.json", "HEAD:../flows/w.json"):
+        done = call_worker("diff", source, "w.json", cwd=below)
+        assert done.returncode == 0, done.stderr
     (tmp_path / "job.js").write_text("fn(s => ({...s, x: 1}))", "utf-8")
     done = call_worker("diff", "HEAD:w.json", "w.json", cwd=tmp_path)
     assert (done.returncode, "changed code a" in done.stdout) == (1, True)
@@ -89,6 +102,7 @@ def test_a_revision_is_read_with_the_files_that_it_names(tmp_path: Path) -> None
         assert (done.returncode, message in done.stderr) == (2, True), done
 
 
+@pytest.mark.slow
 def test_scenarios_become_cases_that_the_new_version_passes(tmp_path: Path) -> None:
     old = write(tmp_path, "old.json", plan("state.data.age > 5"))
     new = write(tmp_path, "new.json", plan("state.data.age >= 5"))
@@ -101,6 +115,7 @@ def test_scenarios_become_cases_that_the_new_version_passes(tmp_path: Path) -> N
     assert call_worker("test", cases).returncode == 1
 
 
+@pytest.mark.slow
 def test_recorded_runs_are_replayed_with_the_new_version(tmp_path: Path) -> None:
     old = write(tmp_path, "old.json", plan("state.data.age > 5"))
     new = write(tmp_path, "new.json", plan("state.data.age >= 5"))
@@ -112,6 +127,14 @@ def test_recorded_runs_are_replayed_with_the_new_version(tmp_path: Path) -> None
     done = call_worker("diff", old, new, "--recordings", tmp_path / "runs")
     assert done.returncode == 1
     assert "1 of 3 recorded runs would end otherwise" in done.stdout
+    for file in (tmp_path / "runs").iterdir():
+        header, *lines = file.read_text("utf-8").splitlines()
+        newer = json.dumps({**json.loads(header), "format": 99})
+        file.write_text("\n".join([newer, *lines]), "utf-8")
+    done = call_worker("diff", old, old, "--recordings", tmp_path / "runs")
+    assert done.returncode == 1, "nothing is proved"
+    assert "0 of 0 recorded runs would end otherwise" in done.stdout
+    assert "3 recordings cannot be replayed, such as " in done.stdout
 
 
 def test_markdown_does_not_carry_markup_of_strangers(tmp_path: Path) -> None:
@@ -120,6 +143,14 @@ def test_markdown_does_not_carry_markup_of_strangers(tmp_path: Path) -> None:
     done = call_worker("diff", old, new, "--format", "markdown")
     assert done.returncode == 1
     assert "\\<img src=x\\>\\|`@`all\\`" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["state", "unreadable"])
+def test_markdown_of_recordings_does_not_either(kind: str) -> None:
+    recorded = RecordedDiff()
+    recorded.add(ReplayReport(kind, ["✗ <img src=x>` @all\n# title"]))
+    text = "\n".join(recorded.lines("markdown"))
+    assert "\\<img src=x\\>\\` `@`all" in text and "\n#" not in text
 
 
 def test_a_version_that_cannot_run_is_a_usage_error(tmp_path: Path) -> None:

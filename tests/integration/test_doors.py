@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +84,11 @@ def by_command(row: Row, folder: Path) -> End:
     }
 
 
-# A command and a run_async start processes for each run, 0.3 s of processor time: not every row.
 @pytest.mark.parametrize(
-    ("door", "every"), [(by_run, 1), (by_fixture, 1), (by_case, 1), (by_command, 2)]
+    "door", [by_run, by_fixture, by_case, pytest.param(by_command, marks=pytest.mark.slow)]
 )
-def test_every_workflow_ends_alike(
-    door: Callable[[Row, Path], End], every: int, tmp_path: Path
-) -> None:
-    ends = {row["name"]: door(row, new(tmp_path, row)) for row in ROWS[::every]}
+def test_every_workflow_ends_alike(door: Callable[[Row, Path], End], tmp_path: Path) -> None:
+    ends = {row["name"]: door(row, new(tmp_path, row)) for row in ROWS}
     assert differences(ends) == {}
 
 
@@ -108,18 +105,17 @@ def differences(ends: Mapping[str, End]) -> dict[str, tuple[End, End]]:
     return {name: (expected[name], end) for name, end in ends.items() if end != expected[name]}
 
 
-async def all_ends(
-    run: Callable[[Row], Awaitable[End]], rows: Sequence[Row] = ROWS
-) -> dict[str, End]:
-    ends = await asyncio.gather(*map(run, rows))
-    return {row["name"]: end for row, end in zip(rows, ends, strict=True)}
+async def all_ends(run: Callable[[Row], Awaitable[End]]) -> dict[str, End]:
+    ends = await asyncio.gather(*map(run, ROWS))
+    return {row["name"]: end for row, end in zip(ROWS, ends, strict=True)}
 
 
+@pytest.mark.slow
 async def test_every_workflow_ends_alike_in_async_code() -> None:
     async def run(row: Row) -> End:
         return end_of(await worker.run_async(loaded(row), row["input"]))
 
-    assert differences(await all_ends(run, ROWS[1::4])) == {}
+    assert differences(await all_ends(run)) == {}
 
 
 async def test_every_workflow_ends_alike_in_a_pool() -> None:

@@ -37,6 +37,7 @@ print("both")
 """
 
 
+@pytest.mark.slow
 def test_a_fork_of_a_process_that_has_run_something_runs_too() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=100
@@ -109,6 +110,13 @@ def test_a_sink_that_waits_for_another_run_is_an_error() -> None:
     assert "a sink cannot start a run" in str(errors[0])
 
 
+async def test_a_pool_in_another_event_loop_is_an_error() -> None:
+    async with worker.Pool(1) as pool:
+        await pool.run(QUICK)
+        with pytest.raises(worker.UsageError, match="in the event loop of its first run"):
+            await asyncio.to_thread(lambda: asyncio.run(pool.run(QUICK)))
+
+
 @pytest.mark.parametrize(
     ("input", "message"),
     [
@@ -117,8 +125,8 @@ def test_a_sink_that_waits_for_another_run_is_an_error() -> None:
         ({"a": {"when": datetime(2026, 1, 1)}}, "input.a.when is a datetime"),
         ({"a": {1, 2}}, "input.a is a set"),
         ({"a": {(1, 2): 3}}, "input.a has a key of type tuple"),
-        ([1], "the input must be a JSON object, not a list"),
-        ("text", "not a str"),
+        ([1], "input: expected a JSON object, found a list"),
+        ("text", "found a str"),
     ],
 )
 def test_an_input_that_is_no_json_is_an_error_with_its_place(input: Any, message: str) -> None:

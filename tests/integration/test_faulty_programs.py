@@ -39,6 +39,7 @@ def of_node(error: dict[str, Any]) -> tuple[str, str, int | None]:
     return error["name"], without_json_place(error["message"]), error["line"] or None
 
 
+@pytest.mark.slow
 def test_errors_agree_with_node() -> None:
     different = [
         (case["body"], here, there)
@@ -51,6 +52,7 @@ def test_errors_agree_with_node() -> None:
     assert agreement >= AGREEMENT, "\n".join(map(str, different))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_the_expected_errors_are_those_of_node() -> None:
     errors = errors_in_node([case["body"] for case in programs()])

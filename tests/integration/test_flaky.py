@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ def write(folder: Path, code: str, expect: dict[str, Any]) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_the_cause_of_a_difference_is_named(kind: str, tmp_path: Path) -> None:
     code, cause = CASES[kind]
@@ -41,6 +44,7 @@ def test_the_cause_of_a_difference_is_named(kind: str, tmp_path: Path) -> None:
     assert ("output.n" in done.stdout) is bool(cause)
 
 
+@pytest.mark.slow
 def test_an_expectation_that_chance_decides_fails(tmp_path: Path) -> None:
     code, cause = CASES["chance"]
     file = write(tmp_path, code, {})
@@ -56,11 +60,67 @@ def test_an_expectation_that_chance_decides_fails(tmp_path: Path) -> None:
     assert "1 of 1 cases fail" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CASES)
+def test_a_run_is_varied_too(kind: str, tmp_path: Path) -> None:
+    code, cause = CASES[kind]
+    write(tmp_path, code, {})
+    done = call_worker("run", tmp_path / "w.json", "--flaky", "9", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert (f"with {cause} (" in done.stdout) is bool(cause)
+    assert done.stdout.endswith("9 variations of each kind: none of them ends otherwise\n")
+
+
+@pytest.mark.slow
+def test_another_end_is_the_exit_code_of_a_varied_run(tmp_path: Path) -> None:
+    write(tmp_path, "fn(s => { if (new Date().getUTCDate() === 1) throw new Error('x'); })", {})
+    done = call_worker("run", tmp_path / "w.json", "--flaky", "9", "--quiet")
+    assert done.returncode == 1
+    assert "✗ w, run " in done.stdout and "with another time (2027-03-01" in done.stdout
+    done = call_worker("run", tmp_path / "w.json", "--flaky", "9", "--json")
+    assert done.returncode == 2 and "leave out --record and --json" in done.stderr
+
+
+@pytest.mark.slow
+def test_pytest_varies_and_records_case_files(tmp_path: Path) -> None:
+    file = write(tmp_path, CASES["clock"][0], {"state": {"n": 1}})
+    content = json.loads(file.read_text("utf-8"))
+    content["cases"] += [{"name": "second", "at": "2026-05-05T00:00:00Z", **content["cases"][0]}]
+    content["cases"][1] |= {"name": "second"}
+    file.write_text(json.dumps(content), "utf-8")
+    options = ("--workflow-flaky", "9", "--workflow-record", str(tmp_path / "recordings"))
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(file)]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert "with another time (" in done.stdout, done.stdout
+    assert "recorded " in done.stdout and len([*(tmp_path / "recordings").iterdir()]) == 1
+
+
+def test_replies_of_one_rule_arrive_in_other_orders() -> None:
+    case = replace(load_cases(ROOT / "graphs/referral.cases.yaml")[0], http=(Stub(replies=()),))
+    varied = [each.http[0] for cause, _, each in variations(case, 8) if cause is Cause.DELAYS]
+    orders = {tuple(sorted(range(3), key=stub.delay_of)) for stub in varied}
+    assert len(orders) > 2
+
+
+@pytest.mark.slow
+def test_the_time_zone_of_the_machine_is_none_of_a_job_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "fn(s => ({ ...s, zone: [new Date(0).getTimezoneOffset(), String(new Date(0))] }))"
+    file = write(tmp_path, code, {})
+    outputs = set()
+    for zone in ("UTC", "Pacific/Kiritimati"):
+        monkeypatch.setenv("TZ", zone)
+        outputs.add(call_worker("run", tmp_path / "w.json", "-q", "-O").stdout)
+    assert len(outputs) == 1 and '"zone":[0,' in outputs.pop().replace(" ", "").replace("\n", "")
+    assert call_worker("test", file).returncode == 0
+
+
 def test_replies_are_delayed_and_moments_are_in_later_years_too() -> None:
     case = load_cases(ROOT / "graphs/referral.cases.yaml")[0]
     stubbed = replace(case, http=(Stub(replies=(), delay_s=1.0),))
     varied = list(variations(stubbed, 12))
-    delays = [each.http[0].delay_s for cause, _, each in varied if cause is Cause.DELAYS]
+    delays = [each.http[0].delay_of(3) for cause, _, each in varied if cause is Cause.DELAYS]
     moments = [each.begins_at_us for cause, _, each in varied if cause is Cause.CLOCK]
     assert len(set(delays)) == 12 and all(1 <= delay <= 4 for delay in delays)
     assert len(set(moments)) == 12

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,7 +20,7 @@ from tests.support.command import WORKER
 from tests.support.databases import Postgres
 from tests.support.fleets import Fleet, at, fleet, needs_mosquitto
 from tests.support.helpers import job, workflow
-from worker.fleet.client import ControlError, NoAnswer
+from worker.fleet.control_errors import ControlError, NoAnswer
 from worker.workflow.save import to_execution_plan
 
 pytestmark = [needs_mosquitto, pytest.mark.slow, pytest.mark.xdist_group("fleet-2")]
@@ -64,6 +68,7 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
     async with at(made) as (client, listener):
         order = await client.submit(plan=plan(waits(1)))
         await listener.until(f"{order['last_run']}/state", lambda one: one["status"] == "running")
+        await started_in(made, order["last_run"])
         control.kill()
         box = await ended_in(made, order["last_run"])
         worker.kill()
@@ -75,12 +80,23 @@ async def test_reports_survive_the_death_of_the_worker(made: Fleet) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def ended_in(made: Fleet, run_id: str) -> Path:
-    """Wait until the end of a run is in its worker's outbox, and return its file there."""
+async def started_in(made: Fleet, run_id: str) -> Path:
+    """Wait until a worker has opened the outbox of a run, and return its file.
+
+    It is opened when the response to the start has arrived, after the state is published.
+    """
     box = made.folder / "outbox-north" / f"{run_id}.1.jsonl"
     async with asyncio.timeout(60):
-        # It is opened when the response to the start has arrived, after the state is published.
-        while not box.exists() or '"run:complete"' not in box.read_text():
+        while not box.exists():
+            await asyncio.sleep(0.02)
+    return box
+
+
+async def ended_in(made: Fleet, run_id: str) -> Path:
+    """Wait until the end of a run is in its worker's outbox, and return its file there."""
+    box = await started_in(made, run_id)
+    async with asyncio.timeout(60):
+        while '"run:complete"' not in box.read_text():
             await asyncio.sleep(0.02)
     return box
 
@@ -133,6 +149,20 @@ async def test_a_control_plane_that_comes_back_goes_on(made: Fleet) -> None:
         made.worker()
         for one in orders:
             assert (await client.wait(one["last_run"]))["status"] == "success"
+
+
+async def test_the_log_has_entries_alone_when_the_whole_machine_stops(made: Fleet) -> None:
+    processes = [made.control(), made.worker()]
+    async with at(made) as (_, listener):
+        await listener.until("workers/north/status", lambda status: status["online"])
+    made.broker.kill()
+    for process in processes:
+        process.send(signal.SIGTERM)
+    for process in processes:
+        process.process.wait(60)
+        lines = process.log.read_text().splitlines()
+        assert lines and [line for line in lines if not line.startswith("{")] == []
+        assert len(process.log_entries()) == len(lines)
 
 
 async def test_submitting_twice_makes_one_order(made: Fleet) -> None:
@@ -221,7 +251,7 @@ async def test_the_commands_of_clients(made: Fleet) -> None:
         assert (await client.dataclip(run["run_id"], last))["priority"] == "urgent"
     target = made.folder / "new" / "state.json"
     done = await asyncio.to_thread(
-        made.command, "submit", "graphs/referral.yaml", "--input", "graphs/referral.input.json",
+        made.command, "submit", "graphs/referral.yaml", "--input-of", "patient",
         "--wait", "--output", str(target),
     )  # fmt: skip
     assert done.returncode == 0 and json.loads(target.read_text()) == state
@@ -340,8 +370,8 @@ def test_a_port_that_is_in_use_is_an_error(made: Fleet) -> None:
     done = made.alone("dev", "--port", str(made.broker.port))
     assert done.returncode == 71
     assert (
-        done.stderr
-        == f"error: cannot listen on port {made.broker.port}: it is in use (try --port 0)\n"
+        done.stderr == f"error: cannot listen on port {made.broker.port}: it is in use "
+        "(is another broker or worker dev running? try --port 0)\n"
     )
 
 
@@ -352,7 +382,7 @@ async def test_a_fleet_for_a_first_try_says_what_to_type_next(tmp_path: Path) ->
     (tmp_path / "hello.input.json").write_text("{}")
     process = await asyncio.create_subprocess_exec(
         *WORKER, "dev", "--port", "0", "--dashboard-port", "0",
-        cwd=tmp_path, stdout=subprocess.PIPE,
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -374,6 +404,14 @@ async def test_a_fleet_for_a_first_try_says_what_to_type_next(tmp_path: Path) ->
 
         async with httpx.AsyncClient(follow_redirects=True) as visitor:
             assert "Overview" in (await visitor.get(address)).text
+        # As Ctrl-C in a terminal does; the broker must outlive its clients.
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), 60)
+        assert (process.returncode, errors) == (0, b"")
+        url = urlsplit(next(line.split()[-1] for line in lines if line.startswith("broker ")))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((url.hostname, url.port)).close()
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         assert await process.wait() == 0

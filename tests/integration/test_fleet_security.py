@@ -14,7 +14,8 @@ import trustme
 import worker.fleet.messaging
 from tests.support.fleets import Fleet, FleetProcess, fleet, needs_mosquitto
 from tests.support.helpers import job, workflow
-from worker.fleet.client import Client, NoAnswer, client_name
+from worker.fleet.client import Client, client_name
+from worker.fleet.control_errors import NoAnswer
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import Connected, Message

@@ -33,6 +33,7 @@ def listen(made: Small) -> None:
     del made.bus.publish
 
 
+@pytest.mark.slow
 async def test_a_run_whose_start_is_not_heard_is_not_executed_and_waits_again(
     tmp_path: Path,
 ) -> None:

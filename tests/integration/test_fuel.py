@@ -53,6 +53,7 @@ def costs(result: worker.Result) -> tuple[int | None, ...]:
     return result.cost, *(step.cost for step in result.steps)
 
 
+@pytest.mark.slow
 def test_a_cost_does_not_depend_on_the_runs_before_and_beside() -> None:
     first = {costs(worker.run(flow, fuel=True)) for flow in (TWO, WAITS)}
     assert all(run == sum(filter(None, steps)) for run, *steps in first)
@@ -81,6 +82,7 @@ def test_a_run_over_its_fuel_is_killed_and_the_next_costs_the_same() -> None:
     assert costs(worker.run(TWO, fuel=True)) == before
 
 
+@pytest.mark.slow
 def test_a_condition_over_the_fuel_kills_the_run() -> None:
     condition = "(() => { for (;;); })()"
     flow = workflow(job("fn(s => s);", next={"b": condition}), job("fn(s => s);", "b"))
@@ -131,6 +133,7 @@ def write_cases(folder: Path, *expectations: dict[str, Any]) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_cases_expect_costs_and_are_updated(tmp_path: Path) -> None:
     file = write_cases(
         tmp_path,
@@ -172,6 +175,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_replay_costs_what_was_recorded(recording: Path) -> None:
     line = json.loads(call_worker("replay", recording, "--json").stdout)
     assert line["cost"]["before"] == line["cost"]["after"]
@@ -191,6 +195,7 @@ def dearer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / REFERRAL.name
 
 
+@pytest.mark.slow
 def test_a_dearer_version_is_named_by_replays_and_diffs(recording: Path, dearer: Path) -> None:
     done = call_worker("replay", recording, "--workflow-file", dearer)
     assert "times dearer\n    fetch-patient: " in done.stdout

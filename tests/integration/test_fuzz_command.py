@@ -68,6 +68,7 @@ def fuzz(file: Path, sample: Path, *options: str | Path, inputs: int = 150) -> D
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_new_ending_has_the_simplest_input_and_a_case_to_keep(tmp_path: Path) -> None:
     file, sample = write(tmp_path, DEFECTS["a field that may be missing"][0])
     cases = tmp_path / "fuzz.cases.yaml"
@@ -83,6 +84,7 @@ def test_a_new_ending_has_the_simplest_input_and_a_case_to_keep(tmp_path: Path) 
     assert [result.mismatches for result in results] == [()] * len(results)
 
 
+@pytest.mark.slow
 def test_the_output_is_the_same_for_a_seed_and_any_number_of_jobs(tmp_path: Path) -> None:
     file, sample = write(tmp_path, DEFECTS["a date of another format"][0])
     first = fuzz(file, sample, "--json", inputs=70)
@@ -90,6 +92,7 @@ def test_the_output_is_the_same_for_a_seed_and_any_number_of_jobs(tmp_path: Path
     assert endings(first) == endings(second) != []
 
 
+@pytest.mark.slow
 def test_a_robust_workflow_has_no_new_failure(tmp_path: Path) -> None:
     file, sample = write(tmp_path, "state.done = true;")
     done = fuzz(file, sample, inputs=60)
@@ -97,6 +100,7 @@ def test_a_robust_workflow_has_no_new_failure(tmp_path: Path) -> None:
     assert "0 new endings in 60 inputs" in done.stdout
 
 
+@pytest.mark.slow
 def test_conditions_are_decided_by_their_own_literals(tmp_path: Path) -> None:
     file, sample = write(tmp_path, "1;", "state.data.x.y;")
     plan = json.loads(file.read_text("utf-8"))
@@ -106,6 +110,7 @@ def test_conditions_are_decided_by_their_own_literals(tmp_path: Path) -> None:
     assert "TypeError at s1" in done.stdout and "path: s0 → s1" in done.stdout
 
 
+@pytest.mark.slow
 def test_replies_come_from_a_case(tmp_path: Path) -> None:
     file, sample = write(tmp_path, "state.data.reply.id;")
     steps = {"s0": {"returns": {"ok": True}}}
@@ -119,6 +124,7 @@ def test_replies_come_from_a_case(tmp_path: Path) -> None:
     assert done.returncode == 0 and "0 new endings" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_recording_gives_the_input(tmp_path: Path) -> None:
     file, sample = write(tmp_path, DEFECTS["a number as text"][0])
     recording = tmp_path / "runs" / "first.jsonl"
@@ -142,6 +148,7 @@ def test_synthetic_inputs_are_lines_of_json(tmp_path: Path) -> None:
     assert call_worker("fuzz", file, "--from", target, "--synthetic", "1").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [

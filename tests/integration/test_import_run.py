@@ -53,6 +53,7 @@ def test_a_lightning_run_is_imported_and_replayed(tmp_path: Path) -> None:
     assert call_worker("test", case).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_cli_cache_is_imported_and_replayed(tmp_path: Path) -> None:
     workflow = tmp_path / "workflow.json"
     steps = [

@@ -8,6 +8,7 @@ import pytest
 
 import worker
 from tests.support.helpers import job, run_job, workflow
+from worker.core.events import RunLog
 
 INPUT = {"data": {"x": 1}}
 
@@ -145,6 +146,10 @@ def entry(source: str, **fields: Any) -> Any:
         ("fn(() => { throw undefined })", ("RuntimeError", "TypeError: Cannot read properties of undefined (reading 'stack')")),
         ("const o = { run: () => { throw new Error('m') } };\nfn(() => o.run())", ("AdaptorError", "m")),
         ("const op = (n) => (s) => { throw new Error('n' + n) };\nfn(op(1))", ("JobError", "n1")),
+        ("fn((s) => { s.f = () => { throw new Error('f') }; s.f() })", ("AdaptorError", "f")),
+        ("fnIf(() => { throw new Error('i') }, (s) => ({ ...s }))", ("AdaptorError", "i")),
+        ("fnIf(true, () => { throw new Error('t') }, { a: 1 })", ("AdaptorError", "t")),
+        ("const h = () => { throw Object.assign(new Error('x'), { message: [5] }) };\nfn(() => h())", ("AdaptorError", [5])),
         ("fn(() => Promise.reject(new URIError('u')))", ("JobError", "u")),
     ],
 )  # fmt: skip
@@ -190,3 +195,10 @@ def test_a_failed_step_shows_its_redacted_dataclip_on_request() -> None:
     assert output["errors"]["a"]["message"] == "no"
     assert redacted.final_state == {"size": len("[REDACTED]")}
     assert worker.run(workflow(*steps), {}).step("a").output is None
+
+
+def test_the_console_has_the_functions_that_it_has_on_openfn() -> None:
+    result = run_job("fn((s) => { console.success('a'); console.always('b'); return s; });")
+    assert result.status == "success"
+    lines = [e.message for e in result.events if isinstance(e, RunLog) and e.source == "JOB"]
+    assert lines == ["a", "b"]

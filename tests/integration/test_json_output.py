@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -47,6 +46,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 def test_the_commands_for_files_have_the_documented_keys(folder: Path) -> None:
     keys = documented()
     for name, arguments in COMMANDS.items():
@@ -54,6 +54,7 @@ def test_the_commands_for_files_have_the_documented_keys(folder: Path) -> None:
         assert list(json.loads(done.stdout.splitlines()[0])) == keys[name], done.stderr
 
 
+@pytest.mark.slow
 def test_a_finding_has_the_documented_keys(folder: Path) -> None:
     (folder / "w.yaml").write_text('steps: [{id: a, adaptor: http, expression: "get(1)"}]')
     done = call_worker("lint", "w.yaml", "--format", "json", cwd=folder)
@@ -78,7 +79,7 @@ async def answers() -> dict[str, Callable[[], None]]:
         await client.wait(order["last_run"])
         await _print_with_steps(client, order["last_run"], as_json=True)
         (listed,), (run,) = await client.orders(), await client.runs()
-        workers: list[dict[str, Any]] = await client.workers()
+        workers = await client.workers()
     return {
         "worker orders --json": lambda: print_order(listed, as_json=True),
         "worker runs --json": lambda: print_run(run, as_json=True),
@@ -86,6 +87,7 @@ async def answers() -> dict[str, Callable[[], None]]:
     }
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_fleet_have_the_documented_keys(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

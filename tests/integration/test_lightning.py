@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.support.lightning import attached, edge, job, plan
-from worker.lightning.claim_loop import Workloop
+from worker.cli.lightning_process import lightning_metrics
+from worker.lightning.claim_loop import Backoff, Workloop
+from worker.lightning.delivery import LogBatches
 from worker.lightning.run_plan import RunDefaults
 from worker.lightning.worker_tokens import read_public_key
 from worker.replay.record_runs import record_in
@@ -23,18 +26,6 @@ from worker.sinks.log import stderr_logger
 from worker.testing.lightning import Refuse, Server, ServerRun
 
 pytestmark = [pytest.mark.xdist_group("lightning"), pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool() -> AsyncIterator[Pool]:
-    async with Pool(4) as shared:
-        yield shared
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def server() -> AsyncIterator[Server]:
-    async with Server() as running:
-        yield running
 
 
 async def completed(
@@ -59,6 +50,8 @@ OPENFN_ENDS = {
     "type error": ("fn(s => s.x.y)", "failed", "RuntimeError", "RuntimeError"),
     "range error": ("fn(s => { throw new RangeError('r'); })", "failed", "RuntimeError", "RuntimeError"),
     "undeclared name": ("fn(() => nope)", "crashed", "RuntimeCrash", "ReferenceError"),
+    # Jobs have no process to exit from, there and here.
+    "process.exit": ("fn(s => process.exit(1))", "crashed", "RuntimeCrash", "ReferenceError"),
     "syntax": ("fn(s => { return s;", "crashed", "CompileError", None),
     "import": ("import fs from 'fs'; fn(s => fs)", "crashed", "ImportError", "ImportError"),
     "eval": ("fn(s => eval('s'))", "killed", "SecurityError", "SecurityError"),
@@ -92,6 +85,22 @@ async def test_end_of_a_run_in_openfns_words(server: Server, pool: Pool, cause: 
     texts = [log["message"][0] for log in run.logs][-2:]
     assert texts[0] == f"Run complete with status: {run.complete['reason']}"
     assert texts[1].startswith(f"{run_type}: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of runs in /proc")
+async def test_process_that_exits_is_a_crash(server: Server, pool: Pool) -> None:
+    run_id = server.add_run(plan(job("fn(s => { for (;;); })")), {"data": {}})
+    async with attached(server, pool) as worker:
+        await server.wait_for(lambda: bool(server.runs[run_id].steps))
+        zygote = pool.zygote_pid
+        for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+        run = await server.wait(run_id)
+        await worker.drained()
+    assert run.complete is not None
+    assert (run.state, run.complete["error_type"]) == ("crashed", "ExitError")
+    assert [step["error_type"] for step in run.steps.values()] == ["ExitError"]
+    assert not server.violations
 
 
 async def test_two_steps(server: Server, pool: Pool) -> None:
@@ -238,11 +247,22 @@ async def test_logs_of_jobs(server: Server, pool: Pool) -> None:
 @pytest.mark.parametrize("batch", [True, False])
 async def test_many_log_lines(server: Server, pool: Pool, batch: bool) -> None:
     body = "fn(s => { for (let i = 0; i < 300; i++) console.log('line ' + i); return s; })"
-    run = await completed(server, pool, plan(job(body)), batch_logs=batch)
+    batches = LogBatches() if batch else None
+    run = await completed(server, pool, plan(job(body)), batches=batches)
     assert run.lines == [f"line {i}" for i in range(300)] and not server.violations
     assert ("run:batch_logs" in names(run)) == batch
     if batch:
         assert len(run.events) < 40
+
+
+async def test_batches_of_a_setting(server: Server, pool: Pool) -> None:
+    body = "fn(s => { for (let i = 0; i < 30; i++) console.log(i); return s; })"
+    async with attached(server, pool, batches=LogBatches(lines=7, wait_s=60)) as worker:
+        run = await server.wait(server.add_run(plan(job(body)), {"data": {}}))
+        await worker.drained()
+    sizes = [len(lines["logs"]) for event, lines in run.events if event == "run:batch_logs"]
+    # They are full: only another event, and no time that passes, ends the last one of a step.
+    assert sizes[:5] == [7, 7, 7, 7, 2] and not server.violations
 
 
 async def test_log_line_that_is_too_long(server: Server, pool: Pool) -> None:
@@ -260,7 +280,8 @@ async def test_webhook_response(server: Server, pool: Pool) -> None:
 
 async def test_collections_have_the_token_of_the_run(server: Server, pool: Pool) -> None:
     body = """fn(s => ({data: {url: s.configuration.collections_endpoint,
-        size: s.configuration.collections_token.length, user: s.configuration.user}}));
+        size: s.configuration.collections_token.length, user: s.configuration.user,
+        project: s.configuration.project_id}}));
         // collections.get"""
     server.credentials["c"] = {"user": "u"}
     defaults = RunDefaults(collections_url="https://c.example/collections")
@@ -268,6 +289,7 @@ async def test_collections_have_the_token_of_the_run(server: Server, pool: Pool)
     assert run.complete is not None
     data = run.complete["final_state"]["data"]
     assert (data["url"], data["user"]) == ("https://c.example/collections", "u")
+    assert data["project"] == run.plan["project_id"]
     assert data["size"] > 300 and not server.violations
 
 
@@ -288,6 +310,36 @@ async def test_never_over_the_room(server: Server, pool: Pool) -> None:
     claims = [frame.payload for frame in server.frames if frame.event == "claim"]
     assert max(claim["demand"] for claim in claims) == 2
     assert all(claim["worker_name"] == "w" for claim in claims)
+
+
+async def test_claim_at_once(server: Server, pool: Pool) -> None:
+    # The next claim by itself would come after an hour.
+    async with attached(server, pool, backoff=Backoff(3600, 3600)) as worker:
+        server.keep_frames = True
+        await server.wait_for(lambda: any(frame.event == "claim" for frame in server.frames))
+        run_id = server.add_run(plan(job("fn(s => s)")), {"data": {}})
+        worker.worker.claim_now()
+        await server.wait(run_id)
+        await worker.drained()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error_type"),
+    [
+        ("fn(s => s)", "success", ""),
+        ("fn(s => s.x.y)", "failed", "TypeError"),
+        ("fn(s => eval('s'))", "killed", "SecurityError"),
+        ("import fs from 'fs'; fn(s => fs)", "killed", "ImportError"),
+    ],
+)
+async def test_metrics_have_our_own_words(
+    server: Server, pool: Pool, body: str, status: str, error_type: str
+) -> None:
+    async with attached(server, pool) as worker:
+        await server.wait(server.add_run(plan(job(body)), {"data": {}}))
+        await worker.drained()
+    ends = next(m for m in lightning_metrics(worker.worker) if m.name == "lightning_runs_ended")
+    assert ends.values == {f"{status},{error_type}": 1}
 
 
 async def test_workloops_claim_their_queues(server: Server, pool: Pool) -> None:
@@ -362,7 +414,8 @@ async def test_plan_that_is_no_workflow(server: Server, pool: Pool) -> None:
 
 async def test_drain_finishes_what_runs_and_claims_no_more(server: Server, pool: Pool) -> None:
     slow = "fn(s => new Promise(done => setTimeout(() => done(s), 200)))"
-    async with attached(server, pool) as worker:
+    # With room for a second run, a claim that was sent before the drain could receive the late run.
+    async with attached(server, pool, capacity=1) as worker:
         run_id = server.add_run(plan(job(slow)), {"data": {}})
         await server.wait_for(lambda: server.runs[run_id].state == "started")
         worker.worker.drain()
@@ -382,6 +435,7 @@ async def test_drain_cancels_at_its_deadline(server: Server, pool: Pool) -> None
     assert complete is not None and complete["reason"] == "cancel" and not server.violations
 
 
+@pytest.mark.slow
 async def test_recordings_of_runs(server: Server, pool: Pool, tmp_path: Path) -> None:
     server.credentials["c"] = {"password": "hunter22"}
     run_id = server.add_run(
@@ -400,6 +454,7 @@ async def test_recordings_of_runs(server: Server, pool: Pool, tmp_path: Path) ->
     assert (await replay(pool, read_recording(file))).divergence is None
 
 
+@pytest.mark.slow
 async def test_public_key_is_checked() -> None:
     with pytest.raises(Exception, match="expected base64 of a PEM"):
         read_public_key("bm9uZQ==")

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,12 @@ from worker.cli.lightning_process import read_secret
 from worker.cli.lightning_url import check_url
 from worker.errors import UsageError
 from worker.fleet.messaging.broker import free_port
-from worker.testing.lightning import Server
+from worker.testing.lightning import Fault, Server
 
 SLOW = "fn(s => new Promise(done => setTimeout(() => done(s), 300)))"
 
 
+@pytest.mark.slow
 async def test_worker_is_started_drained_and_ends(tmp_path: Path) -> None:
     secret, port = tmp_path / "secret", free_port()
     async with Server() as server:
@@ -39,10 +41,51 @@ async def test_worker_is_started_drained_and_ends(tmp_path: Path) -> None:
         await server.wait_for(lambda: bool(server.runs[run_id].steps))
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
+            assert (await client.post(f"http://127.0.0.1:{port}/claim")).status_code == 200
+            assert (await client.post(f"http://127.0.0.1:{port}/livez")).status_code == 405
         worker.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(worker.wait(), 60) == 0
     assert server.runs[run_id].state == "success" and not server.violations
     assert [run_id in file.name for file in (tmp_path / "runs").iterdir()] == [True]
+
+
+@pytest.mark.slow
+async def test_worker_that_is_killed_and_started_again(tmp_path: Path) -> None:
+    """A run under way ends as an exception, and one that had ended as it did."""
+    outbox = tmp_path / "outbox"
+    command = (*WORKER, "start", "--outbox", str(outbox), "--capacity", "2", "--quiet")
+    async with Server() as server:
+        environment = {
+            **os.environ, "WORKER_SECRET": server.secret,
+            "WORKER_LIGHTNING_SERVICE_URL": server.url,
+        }  # fmt: skip
+        endless = server.add_run(plan(job("fn(s => { for (;;); })")), {"data": {}})
+        ended = server.add_run(plan(job("fn(s => s)")), {"data": {"n": 1}})
+        server.inject("run:complete", Fault.LOSE_REQUEST, run_id=ended)
+        server.keep_frames = True
+        worker = await asyncio.create_subprocess_exec(*command, env=environment)
+        await server.wait_for(
+            lambda: (
+                server.runs[endless].steps
+                and any(frame.event == "run:complete" for frame in server.frames)
+            )
+        )
+        worker.kill()
+        await worker.wait()
+        files = sorted(outbox.glob("*.jsonl"))
+        assert [file.stem for file in files] == sorted((endless, ended))
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        worker = await asyncio.create_subprocess_exec(*command, env=environment)
+        runs = [await server.wait(run_id) for run_id in (endless, ended)]
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(worker.wait(), 60) == 0
+    assert [run.state for run in runs] == ["exception", "success"]
+    ends = [run.complete for run in runs]
+    assert ends[0] and ends[0]["error_type"] == "WorkerRestarted"
+    assert ends[1] and ends[1]["final_state"] == {"data": {"n": 1}}
+    assert not list(outbox.glob("*.jsonl"))
+    # The reply to an event may come after the kill: it is sent again then, and had arrived.
+    assert all("already been taken" in text for text in server.violations)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +105,23 @@ def test_options_that_contradict(
         monkeypatch.setenv("WORKER_SECRET", "s")
     done = call_worker("start", *options)
     assert done.returncode == 2 and message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--autoinstall",), "need --lightning"),
+        (("--allow-adaptor", "x"), "--allow-adaptor is about --autoinstall"),
+        (("--lightning", "ws://x/worker", "--autoinstall"), "needs Node and npm"),
+    ],
+)
+def test_autoinstall_needs_lightning_and_node(
+    options: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKER_SECRET", "s")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = call_worker("start", *options)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
 
 
 def test_secrets_and_addresses(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def ours(run: ServerRun) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 async def test_events_are_those_of_openfns_worker(pool: Pool, name: str) -> None:
     transcript = TRANSCRIPTS[name]

@@ -67,6 +67,23 @@ def test_a_run_over_its_memory_is_killed(hog: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
+        "fn(s => { /(?:(a)|b)*c/.exec('ab'.repeat(2e7)); return s; });",
+        "fn(s => { try { /(a*)*b/.exec('a'.repeat(3e7)); } catch {} return s; });",
+        "fn(s => ({ get data() { const a = []; for (;;) a.push({ a }); } }));",
+        pytest.param(
+            "fn(s => { const next = () => new Promise((r) => r()).then(next); return next(); });",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_memory_that_is_used_up_outside_of_a_jobs_own_code(source: str) -> None:
+    """A search, a getter that the serializer calls, and promises that only the engine keeps."""
+    assert run_job(source, memory_mb=64).error_type == "OomError"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
         "fn(state => { try { new Uint8Array(1e9); } catch {} return state; });",
         "fn(state => { try { const a = []; for (;;) a.push({ n: a.length }); } catch {} return state; });",
         "fn(async state => { await Promise.reject(new Uint8Array(1e9)).catch(() => 1); return state; });",
@@ -90,6 +107,7 @@ def test_the_default_state_limit_is_a_quarter_of_the_memory() -> None:
     assert (over.status, over.error_type) == ("killed", "StateTooLargeError"), over.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "source", "type"),
     [

@@ -35,6 +35,7 @@ def peak_bytes(result: Result) -> int:
     return next(event.mem for event in result.events if isinstance(event, RunComplete))
 
 
+@pytest.mark.slow
 async def test_a_run_that_names_no_locale_starts_nothing_for_them() -> None:
     flow = workflow(job("fn(s => ({ ...s, text: (1234.5).toFixed(1) }));"))
     async with Pool(size=1) as pool:
@@ -46,6 +47,7 @@ ON_A_RUNNER = (job(FORMATS),), {"data": {}, "at": NAIROBI}
 IN_ITS_PROCESS = (job(FORMATS, next="p"), PYTHON), {"data": {}, "at": NAIROBI, "python": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "state"), [ON_A_RUNNER, IN_ITS_PROCESS], ids=["runner", "process"]
 )
@@ -59,6 +61,7 @@ async def test_a_job_formats_with_a_locale_and_a_zone(
         assert WITH_LOCALES in realms(pool)
 
 
+@pytest.mark.slow
 async def test_a_condition_alone_gives_the_whole_run_locale_data() -> None:
     condition = "new Intl.DateTimeFormat('sv').format(0) === '1970-01-01'"
     flow = workflow(job("fn(s => s);", next={"b": condition}), job("fn(s => ({ b: true }));", "b"))
@@ -66,6 +69,7 @@ async def test_a_condition_alone_gives_the_whole_run_locale_data() -> None:
         assert (await pool.run(flow)).final_state == {"b": True}
 
 
+@pytest.mark.slow
 async def test_conditions_are_evaluated_with_locale_data_outside_of_runs_too() -> None:
     edge = {"b": "(0.5).toLocaleString('sv') === '0,5'"}
     flow = workflow(job("fn(s => s);", next=edge), job("fn(s => s);", "b"))
@@ -77,6 +81,7 @@ async def test_conditions_are_evaluated_with_locale_data_outside_of_runs_too() -
         evaluator.close()
 
 
+@pytest.mark.slow
 async def test_a_refusal_fails_the_step_and_names_the_call() -> None:
     flow = workflow(job("fn(s => ({ at: new Date(0).toLocaleDateString('de-DE') }));"))
     async with Pool(size=1) as pool:
@@ -92,6 +97,7 @@ async def test_a_refusal_fails_the_step_and_names_the_call() -> None:
 SMALL = Options(limits=Limits(memory_mb=16))
 
 
+@pytest.mark.slow
 async def test_the_image_counts_neither_in_the_limit_nor_in_the_peak() -> None:
     async with Pool(size=1) as pool:
         result = await pool.run(workflow(job(FORMATS)), {}, SMALL)
@@ -99,6 +105,7 @@ async def test_the_image_counts_neither_in_the_limit_nor_in_the_peak() -> None:
         assert peak_bytes(result) < 2e6
 
 
+@pytest.mark.slow
 async def test_the_limit_still_holds_above_the_image() -> None:
     hog = "fn(s => { const a = []; for (;;) a.push((0.5).toLocaleString('sv').repeat(1e4 + a.length)); });"
     async with Pool(size=1) as pool:
@@ -116,6 +123,7 @@ async def test_many_workflows_with_locale_data_share_a_runner() -> None:
             assert result.final_state == {"data": {}, "at": NAIROBI, "n": number}, result.error
 
 
+@pytest.mark.slow
 async def test_the_image_counts_neither_beside_python_steps() -> None:
     # The process that makes an image has it in its memory, and so have those that it forks.
     async with Pool(size=1) as first:

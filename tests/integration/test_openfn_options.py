@@ -10,6 +10,7 @@ import pytest
 
 import worker
 from tests.support.command import call_worker
+from worker.adaptors.missing import check_allowed
 from worker.adaptors.names import parse
 from worker.cli import autoinstall
 from worker.cli.step_cache import cache_folder, cached_input
@@ -34,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_continues_from_cached_steps(folder: Path) -> None:
     alone = call_worker("run", "w.json", "--cache-steps", "--start-at", "add", cwd=folder)
     assert alone.returncode == 2
@@ -51,6 +53,7 @@ def test_a_run_continues_from_cached_steps(folder: Path) -> None:
     assert json.loads(given_input.stdout) == {"n": 43}
 
 
+@pytest.mark.slow
 def test_the_input_stands_on_the_command_line(folder: Path) -> None:
     (folder / "job.js").write_text("fn(s => ({ n: s.data.n + 1 }));")
     job = ("run", "job.js", "-a", "common", "-O")
@@ -66,7 +69,7 @@ def test_the_input_stands_on_the_command_line(folder: Path) -> None:
     ("arguments", "problem"),
     [
         (["-S", '{"data":'], "--input-json:1:9: not JSON"),
-        (["-S", "[]"], "--input-json: the input must be a JSON object"),
+        (["-S", "[]"], "--input-json: expected a JSON object"),
         (["-S", "{}", "-i", "-"], "--input and --input-json both give the input"),
     ],
 )
@@ -91,6 +94,7 @@ def test_a_link_in_the_place_of_the_cache_is_refused(folder: Path) -> None:
     assert done.returncode == 2 and "leads out of this folder: remove the link" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "shown"),
     [("none", "got { name: 'Ann' }"), ("remove", "got "), ("obfuscate", "got [object]")],
@@ -128,7 +132,7 @@ def test_only_missing_adaptors_of_openfn_are_installed(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["@openfnx/language-http@1.0.0", "@a/b@1.0.0"])
 def test_a_name_beside_the_scope_is_not_of_it(name: str) -> None:
     with pytest.raises(UsageError, match="--autoinstall installs adaptors of @openfn/ alone"):
-        autoinstall.check_allowed([parse(name)], ["@a/bc", "b"])
+        check_allowed([parse(name)], ["@a/bc", "b"])
 
 
 def test_a_folder_cannot_set_what_is_installed(folder: Path) -> None:

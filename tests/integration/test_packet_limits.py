@@ -11,15 +11,18 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from tests.support.control_plane_harness import REGISTRY, TOPICS
 from tests.support.fleets import needs_mosquitto
 from worker.core.events import AnyEvent, Dataclip, RunComplete, RunStart
 from worker.errors import UsageError
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
 from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker
@@ -60,7 +63,8 @@ async def fleet(folder: Path, broker: Broker, **bus: Any) -> AsyncIterator[Clien
 
     store = Store("sqlite://")
     store.migrate()
-    processor = MessageProcessor(store, topics=TOPICS, registry=REGISTRY)
+    policy = Policy(allows_everything=True)
+    processor = MessageProcessor(store, topics=TOPICS, registry=REGISTRY, policy=policy)
     plane_bus = connection(*TOPICS.for_control(), id="control")
     plane = ControlPlane(plane_bus, processor, topics=TOPICS, log=QUIET)
     worker = FleetWorker(
@@ -113,6 +117,50 @@ async def test_an_order_over_the_limit_is_refused_with_the_limit_on_any_broker(
             assert error.value.code == "too_large"
 
 
+def project_of(*sizes: int, code: str = "fn(s => s)") -> str:
+    """Return a project of workflows whose jobs have code of about these sizes."""
+    flows = {}
+    for number, size in enumerate(sizes):
+        body = f"{code} // {'x' * size}"
+        trigger = {"type": "webhook", "custom_path": f"large/{number}"}
+        edge = {"source_trigger": "in", "target_job": "a", "condition_type": "always"}
+        flows[f"flow-{number}"] = {
+            "name": f"Flow {number}",
+            "jobs": {"a": {"adaptor": "common", "body": body}},
+            "triggers": {"in": trigger},
+            "edges": {"in->a": edge},
+        }
+    return yaml.safe_dump({"workflows": flows})
+
+
+@pytest.mark.slow
+async def test_a_project_that_no_packet_has_room_for_is_deployed_whole_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "project.yaml"
+    with Broker(access=limited(64 * KB)) as broker:
+        async with fleet(tmp_path, broker) as client:
+            file.write_text(project_of(300 * KB, 10, 200 * KB))
+            before = await client.deploy(file)
+            assert [each["changed"] for each in before] == [True, True, True]
+            assert len(await client.deployments()) == 3
+            # The last of the new versions is refused, after the others were received.
+            last = project_of(300 * KB, 10, 200 * KB, code="fn(s => 2)").replace(
+                "large/2", "../large"
+            )
+            file.write_text(last)
+            with pytest.raises(ControlError, match="'Flow 2'"):
+                await client.deploy(file)
+            deployed = await client.deployments()
+            versions = {each["name"]: each["version"] for each in deployed}
+            assert versions == {each["name"]: each["version"] for each in before}
+            # A plan that no packet has room for runs, too.
+            order = await client.submit(workflow="Flow 0", input={"data": 1})
+            run = await client.wait(order["last_run"])
+            assert run["status"] == "success"
+
+
+@pytest.mark.slow
 async def test_a_limit_of_ones_own_is_respected_on_a_broker_without(tmp_path: Path) -> None:
     with Broker() as broker:
         async with fleet(tmp_path, broker, max_packet_bytes=64 * KB) as client:

@@ -78,6 +78,7 @@ def comparable(text: str) -> str:
 # --- the same results -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cases_in_processes_give_the_output_of_one_process(
     tmp_path: Path, starts: list[str]
 ) -> None:
@@ -212,6 +213,7 @@ async def test_only_the_item_that_ends_its_process_is_lost(
     assert kinds[4] == "unreadable"
 
 
+@pytest.mark.slow
 async def test_a_process_that_does_not_start_is_an_error(
     starts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

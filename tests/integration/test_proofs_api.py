@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +18,13 @@ from worker.testing import (
     WorkflowUnderTest,
     audit_run,
     diff_workflows,
+    find_flaky,
     fuzz_workflow,
     load_cases,
     mutants_of,
     mutation_test,
     strategies,
+    synthetic_inputs,
 )
 
 REFERRAL = ROOT / "graphs/referral.yaml"
@@ -79,6 +82,7 @@ def test_each_mutant_has_one_change() -> None:
     assert "a->b with state.data.n >= 5" in names
 
 
+@pytest.mark.slow
 def test_a_mutation_test_lists_the_survivors_with_a_scenario() -> None:
     [case] = [c for c in load_cases(REFERRAL.with_suffix(".cases.yaml")) if "known p" in c.name][:1]
     inputs = [{"data": {"n": n}} for n in (1, 7)]
@@ -96,6 +100,7 @@ def test_a_mutation_test_lists_the_survivors_with_a_scenario() -> None:
         mutation_test([])
 
 
+@pytest.mark.slow
 def test_fuzzing_finds_a_field_that_may_be_missing() -> None:
     flow = workflow(job("fn(s => ({ data: s.data.visits.map(v => v.on.slice(0, 4)) }));"))
     campaign = WorkflowUnderTest(workflow=flow).fuzz(SAMPLES, inputs=32, seed=1)
@@ -114,12 +119,14 @@ def test_an_audit_names_the_event_that_breaks_a_rule() -> None:
     assert breach is not None and (breach.index, breach.law) == (2, 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(strategies.inputs(SAMPLES))
 def test_inputs_have_the_shape_of_the_samples(input: dict[str, Any]) -> None:
     jsonschema.validate(input, SHAPE)
 
 
+@pytest.mark.slow
 def test_unusual_inputs_leave_the_shape_at_one_place() -> None:
     seen: set[bool] = set()
 
@@ -132,6 +139,20 @@ def test_unusual_inputs_leave_the_shape_at_one_place() -> None:
     assert False in seen
     with pytest.raises(worker.UsageError, match="at least one input"):
         strategies.inputs([])
+
+
+@pytest.mark.slow
+def test_what_depends_on_chance_is_found_and_synthetic_inputs_name_nobody() -> None:
+    [case] = [c for c in load_cases(REFERRAL.with_suffix(".cases.yaml")) if "known p" in c.name][:1]
+    flow = workflow(job("fn(s => ({ n: Math.random() < 0.5 }));"))
+    expect = replace(case.expect, path=None, status=None, never=(), through=())
+    varied = replace(case, name="dice", workflow=flow, input={}, script={}, http=(), expect=expect)
+    [flaky] = find_flaky([varied], 9)
+    assert (flaky.cause.value, flaky.fails) == ("other random numbers", False)
+    inputs = synthetic_inputs(SAMPLES, 20, seed=3)
+    assert len(inputs) == 20 and not re.search("Amina|Otieno|254700000123", repr(inputs))
+    with pytest.raises(worker.UsageError, match="at least one input"):
+        synthetic_inputs([], 1)
 
 
 def test_mutants_can_run() -> None:

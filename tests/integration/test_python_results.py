@@ -151,6 +151,7 @@ def test_a_lone_surrogate_travels_escaped() -> None:
 
 
 # A set takes the converter, and a list the json module.
+@pytest.mark.slow
 @pytest.mark.parametrize("innermost", ["[]", "{1}"])
 @pytest.mark.parametrize("levels", [NESTING_LIMIT + 1, 400, 9999])
 @pytest.mark.parametrize(
@@ -211,6 +212,7 @@ _JSON = st.recursive(
 _IDENTITY = compile_step("def step(state):\n    return state", "identity.py")
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(st.dictionaries(st.text(), _JSON, max_size=6))
 def test_any_state_passes_through_unchanged(state: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ def write(folder: Path, job: str) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["on-failure", "on-failure:kept/here"])
 def test_a_run_that_fails_leaves_a_recording(tmp_path: Path, value: str) -> None:
     file = write(tmp_path, "throw new Error('no such patient');")
@@ -31,6 +32,7 @@ def test_a_run_that_fails_leaves_a_recording(tmp_path: Path, value: str) -> None
     assert call_worker("replay", recording).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_leaves_nothing(tmp_path: Path) -> None:
     file = write(tmp_path, "return state;")
     done = call_worker("run", file, "--record", "on-failure", "--quiet", cwd=tmp_path)
@@ -38,6 +40,7 @@ def test_a_run_that_succeeds_leaves_nothing(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["w.json"]
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_leaves_a_recording(tmp_path: Path) -> None:
     write(tmp_path, "return { ...state, n: state.n + 1 };")
     cases = [
@@ -67,6 +70,7 @@ def test_a_case_that_fails_leaves_a_recording(tmp_path: Path) -> None:
     assert call_worker("report", file, "-o", tmp_path / "r.html").returncode == 0
 
 
+@pytest.mark.slow
 def test_passing_cases_leave_nothing_and_another_value_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "return state;")
     case = {"name": "c", "expect": {"status": "success"}}

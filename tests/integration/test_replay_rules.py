@@ -14,6 +14,7 @@ import yaml
 from tests.integration.test_recording import replayed
 from tests.support.command import WORKER, call_worker
 from worker.adaptors.http.exchange import HttpRequest
+from worker.core.events import StepComplete
 from worker.errors import UsageError
 from worker.replay.recording import read_recording
 from worker.replay.scrub import Scrubber
@@ -47,6 +48,7 @@ def edited(recording: Path, before: str, after: str) -> Any:
     return load(json.loads(text.replace(before, after)))
 
 
+@pytest.mark.slow
 def test_a_part_is_compared_with_all_that_its_first_step_leads_to(recording: Path) -> None:
     part = replayed(recording, start="b")
     assert [entry.step for entry in part.result.path] == ["b", "c", "d"]
@@ -58,6 +60,7 @@ def test_a_part_is_compared_with_all_that_its_first_step_leads_to(recording: Pat
     assert (changed.divergence.kind, changed.divergence.step) == ("state", "c")
 
 
+@pytest.mark.slow
 def test_a_step_more_is_a_divergence_where_the_recording_ended_by_itself(recording: Path) -> None:
     more = replayed(recording, edited(recording, "state.n > 1", "state.n > 0")).divergence
     # The edge of d comes before the step that it leads to.
@@ -107,6 +110,7 @@ def test_an_output_that_goes_or_comes_is_a_divergence(
     assert found is not None and (found.kind, found.step, found.message) == ("state", step, message)
 
 
+@pytest.mark.slow
 def test_a_changed_ending_is_told_in_the_order_of_time(recording: Path) -> None:
     found = replayed(
         recording, edited(recording, "fn(s => ({ n: 1 }));", "fn(s => nope());")
@@ -138,6 +142,7 @@ def test_a_pattern_that_is_no_regular_expression_is_a_usage_error(tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_leaves_a_recording_of_what_had_happened(tmp_path: Path) -> None:
     steps: list[dict[str, Any]] = [
         {"id": "a", "adaptor": COMMON, "expression": "fn(s => ({ n: 1 }));", "next": {"b": True}},
@@ -161,3 +166,26 @@ def test_a_worker_that_is_killed_leaves_a_recording_of_what_had_happened(tmp_pat
     done = call_worker("recording", "show", file)
     assert done.returncode == 1
     assert "▸ b  not ended" in done.stdout and 'output: {"n":1}' in done.stdout
+
+
+@pytest.mark.slow
+def test_a_recording_has_true_durations_beside_the_clock_that_the_code_reads(
+    tmp_path: Path,
+) -> None:
+    loop = "for (let i = 0; i < 2e6; i++) sum += i % 7;"
+    job = (
+        "fn(s => { const began = Date.now(); let sum = 0; "
+        f"{loop} return {{ sum, read: Date.now() - began }} }})"
+    )
+    (tmp_path / "w.yaml").write_text(
+        yaml.safe_dump({"steps": [{"id": "count", "adaptor": COMMON, "expression": job}]})
+    )
+    done = call_worker("run", tmp_path / "w.yaml", "--record", tmp_path / "r.jsonl", "--quiet")
+    assert done.returncode == 0, done.stderr
+    events = read_recording(tmp_path / "r.jsonl").events
+    (complete,) = (event for event in events if isinstance(event, StepComplete))
+    assert complete.output_dataclip is not None
+    # Two million turns take the engine 50 ms and more; each reading of the clock moves it by 10 us.
+    assert complete.output_dataclip.value["read"] <= 1
+    assert complete.duration > 10_000
+    assert replayed(tmp_path / "r.jsonl").divergence is None

@@ -14,8 +14,6 @@ import pytest
 
 from tests.support.browser import (
     AXE_VIEWS,
-    THEMES,
-    WIDTHS,
     CheckedPage,
     assert_accessible,
     checked_page,
@@ -24,6 +22,7 @@ from tests.support.browser import (
     in_chromium,
     needs_axe,
     save_screenshot,
+    views_of,
 )  # fmt: skip
 from tests.support.report_pages import ATTACKS, hostile, large, page_of, page_of_two, sample
 
@@ -45,7 +44,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "large": lambda: page_of(large()),
 }
 # Chromium and the pages take seconds to start. Every day test_report_page checks the pages' text.
-pytestmark = [*in_chromium, pytest.mark.slow]
+pytestmark = [*in_chromium("browser-2"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -381,17 +380,13 @@ def watched_without_scripts(browser: Browser, file: Path) -> Iterator[Page]:
         context.close()
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("name", PAGES)
-def test_pages_fit_and_are_kept_as_pictures(
-    name: str, theme: Any, width: int, browser: Browser, folder: Path
-) -> None:
-    file = folder / f"{name}.html"
-    with watched(browser, file, width=width, color_scheme=theme) as found:
-        assert fits(found.page)
-        long = name in ("hostile", "large")
-        save_screenshot(found.page, f"report-{name}-{width}-{theme}", whole=not long)
+def test_pages_fit_and_are_kept_as_pictures(name: str, browser: Browser, folder: Path) -> None:
+    long = name in ("hostile", "large")
+    with watched(browser, folder / f"{name}.html") as found:
+        for width, theme in views_of(found.page):
+            assert fits(found.page), (width, theme)
+            save_screenshot(found.page, f"report-{name}-{width}-{theme}", whole=not long)
 
 
 # --- accessibility --------------------------------------------------------------------------------

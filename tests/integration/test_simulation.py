@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from tests.support.command import call_worker
-from worker.fleet.messaging import messages as wire
-from worker.fleet.worker.claimed_runs import attempt_key
+from tests.support.planted_defects import DEFECTS, look_for
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.testing.simulation.breaches import breaches
 from worker.testing.simulation.faults import CONTROL, FaultKind, InjectedFault
 from worker.testing.simulation.fewest_faults import shrink
 from worker.testing.simulation.run_simulation import Simulation, simulate
 
-SHORT = Simulation(seed=3, orders=8, duration_s=60.0)
-LONG = Simulation(seed=1, duration_s=240.0)
+SHORT = Simulation(seed=3, orders=8, duration_s=60.0, planes=1)
 
 
+@pytest.mark.slow
 def test_a_seed_is_the_same_simulation_to_the_byte() -> None:
     first, second = simulate(SHORT), simulate(SHORT)
     assert (first.trace, first.messages) == (second.trace, second.messages)
@@ -45,53 +42,49 @@ def test_a_fleet_is_clean_under_faults_of_two_seeds() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def execute_at_once(worker: Any, assignment: wire.Assignment) -> None:
-    """Start runs when they are assigned, before the control plane knows."""
-    _ON_ASSIGNMENT(worker, assignment)
-    for run in assignment.runs:
-        key = attempt_key(run.lease)
-        if key in worker._claimed and key not in worker._runs:
-            worker._execute_started(run, 0.0)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_planted_defect_is_found(number: int) -> None:
+    """A few of them; `make simulate-mutants` has all."""
+    assert look_for(DEFECTS[number - 1], 60.0).seed is not None
 
 
-def ignore_starts(worker: Any, starts: wire.Starts) -> None:
-    worker._claimed.answer(starts, 0.0)
+def test_there_are_the_seven_old_defects_and_thirteen_others() -> None:
+    assert [defect.name.split()[0] for defect in DEFECTS] == [
+        str(number) for number in range(1, len(DEFECTS) + 1)
+    ]
+    assert len(DEFECTS) >= 20
 
 
-PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "a run begins before its start is stored": lambda patch: (
-        patch.setattr(FleetWorker, "_on_assignment", execute_at_once),
-        patch.setattr(FleetWorker, "_on_starts", ignore_starts),
-    )[0],
-    "no heartbeats are sent": lambda patch: patch.setattr(
-        FleetWorker, "_send_heartbeat", lambda self, now: None
-    ),
-    "a claim without an answer is never repeated": lambda patch: patch.setattr(
-        FleetWorker, "_send_claim", claim_once
-    ),
-}
-_SEND_CLAIM, _ON_ASSIGNMENT = FleetWorker._send_claim, FleetWorker._on_assignment
+@pytest.mark.parametrize("planes", [2, 3])
+def test_several_control_planes_of_one_store_are_clean(planes: int) -> None:
+    faults = tuple(
+        InjectedFault(at_s=4.0 + 9 * n, target=target, kind=kind, lasts_s=5.0)
+        for n, (target, kind) in enumerate(
+            [
+                (CONTROL, FaultKind.HANG),
+                (f"{CONTROL}-2", FaultKind.KILL),
+                (CONTROL, FaultKind.STORE),
+                (f"{CONTROL}-2", FaultKind.DEAF),
+            ]
+        )
+    )
+    history = simulate(replace(SHORT, planes=planes, faults=faults))
+    assert list(breaches(history)) == []
+    assert (history.planes, len(history.accepted)) == (planes, 8)
 
 
-def claim_once(self: FleetWorker, demand: int, *, repeated: bool = False) -> None:
-    if not repeated:
-        _SEND_CLAIM(self, demand)
+def test_the_seed_decides_how_many_control_planes_there_are() -> None:
+    counts = {Simulation(seed=seed).plane_count for seed in range(8)}
+    assert counts == {1, 2, 3}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("defect", PLANTED)
-def test_a_planted_defect_is_found(defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    PLANTED[defect](monkeypatch)
-    seeds = range(1, 9)
-    found = next((s for s in seeds if any(breaches(simulate(replace(LONG, seed=s))))), None)
-    assert found is not None
-
-
 def test_a_failing_simulation_shrinks_to_the_fault_that_matters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(FleetWorker, "_send_heartbeat", lambda self, now: None)
-    quiet = Simulation(seed=3, orders=8, duration_s=20.0, faults=())
+    quiet = Simulation(seed=3, orders=8, duration_s=20.0, faults=(), planes=1)
     assert any(breaches(simulate(quiet)))
     harmless = InjectedFault(at_s=2.0, target="w2", kind=FaultKind.CUT, lasts_s=0.3)
     # Without heartbeats, long runs are lost without any fault.

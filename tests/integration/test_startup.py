@@ -57,27 +57,28 @@ def imported(*arguments: str, env: Mapping[str, str] | None = None) -> set[str]:
     return set(_IMPORT.findall(done.stderr))
 
 
-@pytest.fixture
-def cached(tmp_path: Path) -> Mapping[str, str]:
-    """An environment whose cache holds the jobs of the referral."""
-    env = {**os.environ, "WORKER_CACHE": str(tmp_path)}
-    assert imported(*REFERRAL, env=env) >= COMPILER, "the first run compiles"
-    return env
+@pytest.mark.slow
+def test_the_first_run_compiles(tmp_path: Path) -> None:
+    assert imported(*REFERRAL, env={**os.environ, "WORKER_CACHE": str(tmp_path)}) >= COMPILER
 
 
-def test_a_run_imports_nothing_that_it_does_not_use(cached: Mapping[str, str]) -> None:
-    modules = imported(*REFERRAL, env=cached)
+def test_a_run_imports_nothing_that_it_does_not_use() -> None:
+    # In the cache of all tests, which mostly has the jobs already: to compile takes seconds.
+    assert worker(*REFERRAL).returncode == 0
+    modules = imported(*REFERRAL)
     assert not modules & (NEVER | COMPILER)
     # The graph is there, without the package around it.
     assert "worker.core.digraph" in modules and "networkx.classes.graph" in modules
 
 
+@pytest.mark.slow
 def test_a_json_plan_needs_no_yaml(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(PLAN))
     assert "yaml" not in imported("run", str(file))
 
 
+@pytest.mark.slow
 def test_a_run_starts_one_process() -> None:
     code = """
 import sys
@@ -162,6 +163,7 @@ print("the same")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [_COMPARE, _CHANGED, _IMPORTED])
 def test_the_graph_is_that_of_networkx(code: str) -> None:
     """Alone it behaves as in the package; a changed package, or an imported one, is taken whole."""
@@ -172,6 +174,7 @@ def test_the_graph_is_that_of_networkx(code: str) -> None:
 # --- the exit -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "code"),
     [("fn(s => s);", 0), ("fn(s => { throw new Error('no') });", 1), ("fn(s => { x.y });", 3)],

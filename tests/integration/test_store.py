@@ -14,7 +14,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import OperationalError
 
 from tests.support.control_plane_harness import (
     ControlPlaneHarness,
@@ -31,7 +30,7 @@ from worker.errors import UsageError
 from worker.fleet.control.entities import RunPhase
 from worker.fleet.control.lifecycle import CancelRequested, Renewed, apply
 from worker.fleet.control.store import tables
-from worker.fleet.control.store.store import MAX_ATTEMPTS, Store, StoreError, retry_on_conflict
+from worker.fleet.control.store.store import Store, StoreError
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 
@@ -169,37 +168,6 @@ def test_a_defect_in_one_message_stops_no_other(
     assert len(published.replies) == 2 and published.statuses == ["pending", "pending"]
 
 
-class _Error(Exception):
-    sqlstate = "40P01"
-
-
-def _stumble(times: int, state: str) -> Callable[[], int]:
-    """Return a transaction that conflicts so many times before it succeeds."""
-    cause = _Error()
-    cause.sqlstate = state
-    left = [times]
-
-    def act() -> int:
-        if left[0]:
-            left[0] -= 1
-            raise OperationalError("statement", {}, cause)
-        return 7
-
-    return act
-
-
-@pytest.mark.parametrize("state", ["23505", "40001", "40P01"])
-def test_a_transaction_that_another_one_was_in_the_way_of_is_done_again(state: str) -> None:
-    assert retry_on_conflict(_stumble(MAX_ATTEMPTS - 1, state)) == 7
-    with pytest.raises(OperationalError):
-        retry_on_conflict(_stumble(MAX_ATTEMPTS, state))
-
-
-def test_a_transaction_that_fails_for_itself_is_not_done_again() -> None:
-    with pytest.raises(OperationalError):
-        retry_on_conflict(_stumble(1, "08006"))
-
-
 def test_one_control_plane_keeps_a_store_to_itself_unless_it_is_shared(url: str) -> None:
     first, second = Store(url), Store(url)
     first.reserve(shared=False)
@@ -249,6 +217,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
         return [one.result() for one in [threads.submit(begin, act) for act in acts]]
 
 
+@pytest.mark.slow
 def test_two_control_planes_give_each_run_once(
     harness: ControlPlaneHarness, second: ControlPlaneHarness
 ) -> None:
@@ -305,6 +274,7 @@ def test_two_control_planes_do_not_exceed_a_limit(
     assert statuses == {"pending": 10, "rejected": 10}
 
 
+@pytest.mark.slow
 def test_two_control_planes_in_each_others_way_make_no_mistake(
     harness: ControlPlaneHarness, second: ControlPlaneHarness
 ) -> None:
@@ -392,3 +362,10 @@ def test_no_plan_is_deleted_of_an_order_that_comes_meanwhile(
     at_once(lambda: harness.submit("new"), second.tick)
     (run,) = FakeWorker(harness).claim()
     assert run.order_id == "new"
+
+
+def test_a_plan_that_is_missing_is_an_error(store: Store) -> None:
+    with store.transaction() as transaction:
+        for _ in range(2):
+            with pytest.raises(LookupError, match="there is no plan none"):
+                transaction.plan("none")

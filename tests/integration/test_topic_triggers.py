@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import worker
+from tests.support.triggers import triggered_workflow
 from worker.fleet.client import Client
 
 ECHO = "fn((state) => ({ data: state.data, request: state.request }))"
@@ -20,19 +21,9 @@ ECHO = "fn((state) => ({ data: state.data, request: state.request }))"
 def project(folder: Path, code: str = ECHO, **trigger: Any) -> Path:
     """Write a project with one topic trigger."""
     fields = {"type": "mqtt", "topic": "clinic/+/referral", **trigger}
-    document = {
-        "workflows": {
-            "referral": {
-                "name": "Referral",
-                "jobs": {"check": {"adaptor": "common", "body": code}},
-                "triggers": {"intake": fields},
-                "edges": {"intake->check": {"source_trigger": "intake", "target_job": "check",
-                                            "condition_type": "always"}},
-            }
-        }
-    }  # fmt: skip
+    workflow = triggered_workflow("Referral", code, {"intake": fields})
     file = folder / "project.yaml"
-    file.write_text(yaml.safe_dump(document))
+    file.write_text(yaml.safe_dump({"workflows": {"referral": workflow}}))
     return file
 
 
@@ -71,6 +62,7 @@ async def live(client: Client) -> None:
                 return
 
 
+@pytest.mark.slow
 async def test_each_message_becomes_an_order(fleet: Client, tmp_path: Path) -> None:
     await fleet.deploy(project(tmp_path, idempotency="$.id"))
     await live(fleet)
@@ -94,6 +86,7 @@ async def test_each_message_becomes_an_order(fleet: Client, tmp_path: Path) -> N
     assert trigger["fired"] == 2
 
 
+@pytest.mark.slow
 async def test_what_is_no_message_becomes_a_dead_letter(fleet: Client, tmp_path: Path) -> None:
     await fleet.deploy(project(tmp_path, idempotency="$.id", max_mb=0.01))
     await live(fleet)
@@ -111,6 +104,7 @@ async def test_what_is_no_message_becomes_a_dead_letter(fleet: Client, tmp_path:
     assert len(await orders(fleet, 1)) == 1
 
 
+@pytest.mark.slow
 async def test_a_filter_runs_in_the_sandbox(fleet: Client, tmp_path: Path) -> None:
     filter = "state.data.loop ? (() => { for (;;); })() : state.data.patient.age > 17"
     await fleet.deploy(project(tmp_path, filter=filter))

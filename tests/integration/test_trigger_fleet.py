@@ -15,6 +15,7 @@ import yaml
 
 from tests.support import trigger_chaos
 from tests.support.fleets import fleet, needs_mosquitto
+from tests.support.triggers import triggered_workflow
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import free_port
 from worker.fleet.messaging.bus import Message
@@ -29,18 +30,7 @@ def project(code: str) -> dict[str, Any]:
                      "reply": "after_completion", "reply_topic": "clinic/replies/+"},
         "hook": {"type": "webhook", "custom_path": "in", "webhook_reply": "after_completion"},
     }  # fmt: skip
-    edges = {
-        f"{name}->check": {
-            "source_trigger": name,
-            "target_job": "check",
-            "condition_type": "always",
-        }
-        for name in triggers
-    }
-    jobs = {"check": {"adaptor": "common", "body": code}}
-    return {
-        "workflows": {"w": {"name": "Clinic", "jobs": jobs, "triggers": triggers, "edges": edges}}
-    }
+    return {"workflows": {"w": triggered_workflow("Clinic", code, triggers)}}
 
 
 async def _reply(bus: MqttBus, message: Message) -> Message:

@@ -85,3 +85,39 @@ def test_a_date_of_a_text_and_one_of_numbers_are_alike() -> None:
         "2024-12-25T17:00:00.000Z", 1735146000000, True, 5, 1704067200000,
         "Thu Jan 01 1970 00:00:00 GMT+0000 (Coordinated Universal Time)", "2024-02-01T00:00:00.000Z",
     ]  # fmt: skip
+
+
+# What one run throws and catches: V8's words for errors of the language.
+ERRORS: list[list[str]] = json.loads(RECORDED.with_name("engine-errors.json").read_text("utf-8"))
+
+
+def test_errors_of_the_language_have_the_words_of_v8() -> None:
+    tried = "\n".join(
+        f"try {{ await (async () => {{ let u; const nul = null; {statement}; }})();"
+        " said.push(''); } catch (e) { said.push(e.message); }"
+        for statement, _ in ERRORS
+    )
+    state = {"data": {"n": 5, "none": None, "items": [1, 2, 3], "patient": {"age": 7, "nope": 1}}}
+    source = f"fn(async (input) => {{ const said = []; const s = {json.dumps(state)};\n{tried}\n"
+    result = run_job(f"{source}return {{ data: said }}; }});")
+    answers = result.final_state["data"]
+    assert [[pair[0], words] for pair, words in zip(ERRORS, answers, strict=True)] == ERRORS
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "line", "column"),
+    [
+        ("const a = 1;\nconst a = 2;", "Identifier 'a' has already been declared", 2, 7),
+        ("fn((s) => {\n  let s = 1;\n});", "Identifier 's' has already been declared", 2, 7),
+        ("fn((s) => {\n  break;\n});", "Illegal break statement", 2, 8),
+        ("const é = 1; let é;", "Identifier 'é' has already been declared", 1, 18),
+    ],
+)
+def test_an_error_that_the_engine_finds_has_a_place_in_the_source(
+    source: str, message: str, line: int, column: int
+) -> None:
+    error = run_job(source).error
+    assert error is not None
+    assert (error.type, error.message) == ("SyntaxError", message)
+    assert error.position is not None
+    assert (error.position.line, error.position.column) == (line, column)

@@ -22,7 +22,7 @@ from rich.console import Console
 from tests.support.dashboard_fleet import DashboardFleet, dashboard_fleet
 from tests.support.scripted_worker import LoggingExecutor
 from worker.core.events import StepStart
-from worker.fleet.client import MAX_QUEUED_NOTIFICATIONS, Client, Gap
+from worker.fleet.client import Client
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.broker import Broker, free_port
 from worker.fleet.messaging.bus import Message
@@ -33,6 +33,7 @@ from worker.fleet.monitor.decode import decode_events, events_from_reply
 from worker.fleet.monitor.run_tracker import MAX_RUNS, WINDOW_S, RunTracker, TrackedRun
 from worker.fleet.monitor.screen import render_screen, sparkline
 from worker.fleet.monitor.snapshot import Snapshot
+from worker.fleet.notifications import MAX_QUEUED_NOTIFICATIONS, Gap
 
 WORKER = str(Path(sys.executable).with_name("worker"))
 TOPICS = Topics()
@@ -139,6 +140,7 @@ async def test_news_are_what_happens_from_now_on() -> None:
         assert found[0] == state()
 
 
+@pytest.mark.slow
 async def test_news_that_nobody_takes_are_a_gap() -> None:
     broker = LocalBroker()
     control = broker.bus()
@@ -270,7 +272,7 @@ def test_changes_are_lines_until_ctrl_c(fleet: tuple[str, DashboardFleet], as_js
     first = [next(lines), next(line for line in lines if "running" in line)]
     on.call(on.client.cancel(run_id))
     last = next(line for line in lines if "cancelled" in line)
-    watching.send_signal(signal.SIGINT)
+    watching.send_signal(signal.SIGHUP if as_json else signal.SIGINT)
     out, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (0, "")
     assert all(run_id.rpartition("-")[0] in line for line in out.splitlines())
@@ -343,8 +345,8 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, DashboardFleet]) -> None:
         assert "Overview" in visitor.get(url).text
         port = url.partition("127.0.0.1:")[2].partition("/")[0]
         again = subprocess.run([*line[:-1], port], capture_output=True, text=True, timeout=120)
-        assert again.returncode == 71 and "choose another --port" in again.stderr
-        serving.send_signal(signal.SIGTERM)
+        assert again.returncode == 71 and "worker dev shows its own dashboard" in again.stderr
+        serving.send_signal(signal.SIGHUP)
         out, err = serving.communicate(timeout=60)
     assert (serving.returncode, out) == (0, "")
     assert err.startswith("to sign in again after signing out: token ") and err.count("\n") == 1
@@ -354,7 +356,10 @@ def test_the_dashboard_as_a_command(fleet: tuple[str, DashboardFleet]) -> None:
     ("given", "expected"),
     [
         (["watch", "--mqtt", "http://x"], "is not a broker URL"),
-        (["watch", "--mqtt", "mqtt://x", "--topic-prefix", "a/b"], "--topic-prefix must be"),
+        (
+            ["watch", "--mqtt", "mqtt://x", "--topic-prefix", "a/b"],
+            "--topic-prefix: expected 1 to 64 letters",
+        ),
         (["dashboard", "--mqtt", "mqtt://x", "--ca", "f"], "certificates need TLS"),
     ],
 )

@@ -6,18 +6,20 @@ import asyncio
 import json
 import signal
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import WORKER
-from worker.cli.watch_cases import CaseWatch, file_changes
+from worker.cli.watch_cases import CaseWatch, WatchedFolders
 from worker.runner.pool import Pool
 from worker.testing import CaseResult
 
 
 def write(folder: Path, name: str) -> Path:
     """Write a workflow with a job in a file of its own, and a case of it that passes."""
+    folder.mkdir(exist_ok=True)
     job = folder / f"{name}.js"
     job.write_text("fn(state => ({ ...state, n: 1 }));", "utf-8")
     step = {"id": "a", "adaptor": "common", "expression": f"{name}.js"}
@@ -29,12 +31,13 @@ def write(folder: Path, name: str) -> Path:
     return cases
 
 
+@pytest.mark.slow
 async def test_a_saved_job_runs_the_cases_of_its_workflow_alone(tmp_path: Path) -> None:
     files = [write(tmp_path, "first"), write(tmp_path, "second")]
     shown: list[CaseResult] = []
     async with Pool(size=1) as pool:
         watch = CaseWatch(pool, files, "", shown.append)
-        changes = file_changes({tmp_path})
+        changes = watch.folders.changes()
         await watch.run(files)
         (tmp_path / "second.js").write_text("fn(state => ({ ...state, n: 2 }));", "utf-8")
         changed = await asyncio.wait_for(anext(changes), 60)
@@ -44,6 +47,68 @@ async def test_a_saved_job_runs_the_cases_of_its_workflow_alone(tmp_path: Path) 
     assert [bool(result.mismatches) for result in shown] == [False, False, True]
 
 
+@pytest.mark.slow
+async def test_a_workflow_in_another_folder_is_watched_too(tmp_path: Path) -> None:
+    flows, later = tmp_path / "flows", tmp_path / "later"
+    text = write(flows, "first").read_text("utf-8")
+    write(later, "later")
+    file = flows / "cases" / "first.cases.json"
+    file.parent.mkdir()
+    file.write_text(text.replace('"first.json"', '"../first.json"'), "utf-8")
+    async with Pool(size=1) as pool:
+        watch = CaseWatch(pool, [file], "", lambda result: None)
+        changes = watch.folders.changes()
+        await watch.run([file])
+        (flows / "first.js").write_text("fn(state => ({ ...state, n: 2 }));", "utf-8")
+        assert await names(changes) == {"first.js"}
+        # The case names a workflow of another folder by now.
+        file.write_text(text.replace('"first.json"', '"../../later/later.json"'), "utf-8")
+        assert await names(changes) == {"first.cases.json"}
+        await watch.run([file])
+        (later / "later.js").write_text("fn(state => state);", "utf-8")
+        assert await names(changes) == {"later.js"}
+
+
+async def test_a_file_that_an_editor_has_emptied_is_not_saved_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.cli.watch_cases._EMPTY_LOOKS", 10**6)
+    file = write(tmp_path, "first")
+    text = file.read_text("utf-8")
+    folders = WatchedFolders()
+    folders.add(tmp_path)
+    looks: list[set[Path]] = []
+    look = folders._look
+
+    def counted() -> set[Path]:
+        looks.append(look())
+        return looks[-1]
+
+    monkeypatch.setattr(folders, "_look", counted)
+    file.write_text("", "utf-8")
+    changed = asyncio.ensure_future(anext(folders.changes()))
+    while len(looks) < 3 and not changed.done():
+        await asyncio.sleep(0.01)
+    assert not changed.done()
+    file.write_text(text, "utf-8")
+    assert await asyncio.wait_for(changed, 60) == {file}
+    assert file.read_text("utf-8") == text
+
+
+async def test_a_count_of_no_cases_is_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, "first")
+    async with Pool(size=1) as pool:
+        await CaseWatch(pool, [file], "no such name", lambda result: None).run([file])
+    assert capsys.readouterr().out == "\nno case to run; watching\n"
+
+
+async def names(changes: AsyncIterator[set[Path]]) -> set[str]:
+    return {path.name for path in await asyncio.wait_for(anext(changes), 60)}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "concerned"),
     [
@@ -63,6 +128,7 @@ async def test_files_that_a_change_concerns(
     assert names == concerned
 
 
+@pytest.mark.slow
 async def test_a_file_that_cannot_be_read_runs_again_after_the_next_change(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,13 +139,16 @@ async def test_a_file_that_cannot_be_read_runs_again_after_the_next_change(
         watch = CaseWatch(pool, [file], "", shown.append)
         file.write_text(text[:-5], "utf-8")
         await watch.run([file])
-        assert "error: " in capsys.readouterr().out and not shown
+        printed = capsys.readouterr().out
+        assert "error: " in printed and not shown
+        assert printed.endswith("\n1 file not run; watching\n")
         file.write_text(text, "utf-8")
         # What a broken file depends on is unknown, so any change is tried.
         await watch.run(watch.concerned([tmp_path / "first.js"]))
     assert len(shown) == 1
 
 
+@pytest.mark.slow
 def test_the_command_watches_until_it_is_interrupted(tmp_path: Path) -> None:
     write(tmp_path, "first")
     command = [*WORKER, "test", ".", "--watch", "--jobs", "1"]

@@ -17,10 +17,12 @@ import pytest
 import yaml
 
 import worker
+from tests.support.triggers import triggered_workflow
 from worker.errors import UsageError
-from worker.fleet.client import Client, ControlError
+from worker.fleet.client import Client
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.triggers.webhook_auth import read_webhook_auth
+from worker.fleet.control_errors import ControlError
 from worker.fleet.messaging.broker import free_port
 
 AUTH = {
@@ -34,19 +36,9 @@ ECHO = "fn((state) => ({ data: state.data, request: state.request }))"
 
 def project(folder: Path, code: str = ECHO, **trigger: Any) -> Path:
     fields = {"type": "webhook", "custom_path": "in", **trigger}
-    document = {
-        "workflows": {
-            "hooked": {
-                "name": "Hooked",
-                "jobs": {"check": {"adaptor": "common", "body": code}},
-                "triggers": {"hook": fields},
-                "edges": {"hook->check": {"source_trigger": "hook", "target_job": "check",
-                                          "condition_type": "always"}},
-            }
-        }
-    }  # fmt: skip
+    workflow = triggered_workflow("Hooked", code, {"hook": fields})
     file = folder / "project.yaml"
-    file.write_text(yaml.safe_dump(document))
+    file.write_text(yaml.safe_dump({"workflows": {"hooked": workflow}}))
     return file
 
 
@@ -76,6 +68,7 @@ async def deployed(client: Client, http: httpx.AsyncClient, file: Path) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_call_becomes_an_order_at_once(tmp_path: Path) -> None:
     async with served(tmp_path) as (client, http):
         await deployed(client, http, project(tmp_path))
@@ -99,6 +92,7 @@ async def test_a_call_becomes_an_order_at_once(tmp_path: Path) -> None:
         assert (request["headers"]["authorization"], request["headers"]["x-lab"]) == ("***", "4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "config", "status", "body"),
     [
@@ -190,6 +184,7 @@ def _signed(body: bytes, secret: str = "shared-secret") -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 async def test_authentication(tmp_path: Path) -> None:
     body = b'{"id": 1}'
     json = {"content-type": "application/json"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -23,7 +23,7 @@ ARGUMENTS = (
     *("--disable-background-networking", "--disable-component-update"),
 )
 WIDTHS = (320, 400, 1280)
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 # Layout is a matter of the width and contrast of the theme: each is checked once, as axe is slow.
 AXE_VIEWS = ((320, "light"), (1280, "dark"))
 RUN_AXE = """async () => {
@@ -32,8 +32,12 @@ RUN_AXE = """async () => {
     `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 150)).join(" | ")}`);
 }"""
 
-# One process: the browser and what it looks at are started once.
-in_chromium = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+def in_chromium(group: str = "browser") -> list[pytest.MarkDecorator]:
+    """Return the marks of tests with a browser, whose group has one process and one browser."""
+    return [pytest.mark.browser, pytest.mark.xdist_group(group)]
+
+
 needs_axe = pytest.mark.skipif(not AXE.exists(), reason="needs axe-core (make browser)")
 
 
@@ -92,6 +96,15 @@ def checked_page(
         context.close()
 
 
+def views_of(page: Page) -> Iterator[tuple[int, str]]:
+    """Show a page in each width and theme, and yield these. To open it anew takes far longer."""
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            yield width, theme
+
+
 def fits(page: Page) -> bool:
     """Return whether nothing overflows sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
@@ -100,6 +113,10 @@ def fits(page: Page) -> bool:
 def save_screenshot(page: Page, name: str, *, whole: bool = True) -> None:
     """Save a screenshot of the page for people."""
     SHOTS.mkdir(parents=True, exist_ok=True)
+    if whole and page.viewport_size:
+        # What is outside of the window is not painted (content-visibility).
+        height = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
     page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
 
 

@@ -12,10 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support.triggers import triggered_workflow
 from worker.fleet.client import Client
 from worker.fleet.control.message_processor import MessageProcessor
+from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
 from worker.fleet.control.store.store import Store
+from worker.fleet.control.triggers.dead_letters import DeadLetter
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.bus import Bus
 from worker.fleet.messaging.in_memory import LocalBroker
@@ -66,7 +69,8 @@ class DashboardFleet:
         self.bus = bus
         self.store = Store("sqlite://")
         self.store.migrate()
-        self.processor = MessageProcessor(self.store, topics=TOPICS)
+        policy = Policy(allows_everything=True)
+        self.processor = MessageProcessor(self.store, topics=TOPICS, policy=policy)
         self.client = Client(self.bus(), TOPICS)
         self.tasks: list[asyncio.Task[Any]] = []
         self.workers: dict[str, asyncio.Task[None]] = {}
@@ -81,9 +85,9 @@ class DashboardFleet:
 
     async def open(self) -> None:
         bus = self.bus(*TOPICS.for_control())
-        control = ControlPlane(bus, self.processor, topics=TOPICS, log=DiscardingLog())
-        self.tasks.append(asyncio.create_task(control.run()))
-        await control.connected.wait()
+        self.control = ControlPlane(bus, self.processor, topics=TOPICS, log=DiscardingLog())
+        self.tasks.append(asyncio.create_task(self.control.run()))
+        await self.control.connected.wait()
         await self.client.__aenter__()
 
     async def add_worker(self, name: str, executor: Any, capacity: int = 2) -> FleetWorker:
@@ -138,6 +142,32 @@ class DashboardFleet:
             await asyncio.gather(task, return_exceptions=True)
         await asyncio.sleep(0.05)  # connections close in the loop's next turns
         self.folder.cleanup()
+
+
+async def deploy_triggers(fleet: DashboardFleet) -> None:
+    """Deploy a workflow with a trigger of each kind, and let one message be a dead letter."""
+    triggers: dict[str, dict[str, Any]] = {
+        "messages": {"type": "mqtt", "topic": "clinic/+/in"},
+        "calls": {"type": "webhook", "custom_path": "in"},
+        "nightly": {
+            "type": "cron", "cron_expression": "0 2 * * *", "timezone": "Africa/Nairobi",
+        },
+        "old": {"type": "webhook", "custom_path": "old", "enabled": False},
+    }  # fmt: skip
+    workflow = triggered_workflow("Clinic", "fn(s => s)", triggers)
+    file = Path(fleet.folder.name) / "project.json"
+    file.write_text(json.dumps({"workflows": {"w": workflow}}))
+    await fleet.client.deploy(file)
+    # By the control plane's own thread: a database in memory has one connection.
+    (trigger,) = await fleet.control.live_triggers("mqtt")
+    letter = DeadLetter(
+        trigger=trigger,
+        reason="not_json",
+        message="the content is not JSON",
+        topic="clinic/north/in",
+        payload=b"<script>alert(1)</script> " + b"x" * 500,
+    )
+    await fleet.control.fire([letter])
 
 
 @contextmanager

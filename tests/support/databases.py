@@ -6,15 +6,17 @@ whose tables are emptied for each.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import psycopg
 import pytest
@@ -23,6 +25,7 @@ from sqlalchemy import make_url
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.store import Store
 
+StoreKind = TypeVar("StoreKind", bound=Store)
 START_S = 60.0
 UNSAFE_SETTINGS = (
     "fsync=off",
@@ -40,8 +43,9 @@ _CLEAR = "SET lock_timeout = '5s'; " + "; ".join(
 class Postgres:
     """A PostgreSQL server as a child process, on a socket in a folder of its own."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, synchronous_commit: bool = False) -> None:
         self._binaries = binaries
+        self._synchronous_commit = synchronous_commit
         # A socket's path has to be short, and its folder has to belong to who runs the server.
         self._folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
         self._user = _user()
@@ -53,17 +57,7 @@ class Postgres:
         made = self._command("initdb", "-A", "trust", "-U", "worker", "-E", "UTF8",
                              "--locale=C", "--no-sync", "-D", str(self._folder / "data"))  # fmt: skip
         subprocess.run(made, check=True, capture_output=True, cwd="/", user=self._user)
-        settings = [part for setting in UNSAFE_SETTINGS for part in ("-c", setting)]
-        command = self._command("postgres", "-D", str(self._folder / "data"), "-k",
-                                str(self._folder), "-c", "listen_addresses=", *settings)  # fmt: skip
-        self._process = subprocess.Popen(
-            command,
-            cwd="/",
-            user=self._user,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self._start()
         try:
             self._admin = self._wait()
             self.url = self.empty()
@@ -80,6 +74,39 @@ class Postgres:
         self._inside.close()
         self._admin.close()
         self._stop()
+
+    def _start(self) -> None:
+        settings = [part for setting in self._settings() for part in ("-c", setting)]
+        command = self._command("postgres", "-D", str(self._folder / "data"), "-k",
+                                str(self._folder), "-c", "listen_addresses=", *settings)  # fmt: skip
+        self._process = subprocess.Popen(
+            command,
+            cwd="/",
+            user=self._user,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _settings(self) -> list[str]:
+        sync = "synchronous_commit=off"
+        return [name for name in UNSAFE_SETTINGS if name != sync or not self._synchronous_commit]
+
+    def restart(self, pause_s: float) -> None:
+        """End the server, with all its connections, and start it again after a pause."""
+        self._admin.close()
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+        time.sleep(pause_s)
+        self._start()
+        self._admin = self._wait()
+
+    def kill_backends(self) -> None:
+        """End all other connections of the server."""
+        self._admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
 
     def _stop(self) -> None:
         self._process.kill()
@@ -196,3 +223,14 @@ def store(url: str, request: pytest.FixtureRequest) -> Iterator[Store]:
 
 def is_postgresql(url: str) -> bool:
     return make_url(url).get_backend_name() == "postgresql"
+
+
+@contextlib.contextmanager
+def memory_store(kind: type[StoreKind]) -> Iterator[StoreKind]:
+    """A store in memory with its tables."""
+    store = kind("sqlite://")
+    store.migrate()
+    try:
+        yield store
+    finally:
+        store.close()

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -74,13 +74,20 @@ class Listener:
 
 
 class FleetProcess:
-    """A process of a fleet."""
+    """A process of a fleet, by default of the command ``worker``."""
 
-    def __init__(self, folder: Path, name: str, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *arguments: str,
+        program: Sequence[str] = WORKER,
+        **environment: str,
+    ) -> None:
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*WORKER, *arguments],
+                [*program, *arguments],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

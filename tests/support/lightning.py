@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.adaptors.http.allowlist import HostPattern
+from worker.adaptors.names import Specifier
+from worker.lightning.adaptor_installer import AdaptorInstaller
 from worker.lightning.channels import ChannelSocket, ChannelTimings
 from worker.lightning.claim_loop import Backoff, Workloop
+from worker.lightning.delivery import LogBatches
 from worker.lightning.lightning_worker import LightningWorker, WorkerSettings
 from worker.lightning.run_plan import RunDefaults
 from worker.lightning.run_session import RunContext
 from worker.lightning.run_store import RunStore
-from worker.lightning.sandbox_runs import SandboxRuns
+from worker.lightning.sandbox_runs import PUBLIC_HOSTS, SandboxRuns
 from worker.lightning.worker_tokens import read_public_key, worker_token
 from worker.runner.pool import Pool
 from worker.runner.run_recording import StartRecording
 from worker.testing.lightning import Server
 
 COMMON = "@openfn/language-common@3.3.4"
+OFTEN = Backoff(0.02, 0.05)
 QUICK = ChannelTimings(reply_s=5.0, reconnect_s=0.02, rejoin_s=(0.02, 0.05))
 
 
@@ -83,6 +88,16 @@ class Attached:
     worker: LightningWorker
     task: asyncio.Task[None]
     log: LogLines
+    socket: ChannelSocket
+
+    def expire(self, event: str, run_id: str) -> None:
+        """Let the time of a request that waits for its reply be over."""
+        (waiting,) = (
+            pending
+            for pending in self.socket._pending.values()
+            if (pending.event, pending.topic) == (event, f"run:{run_id}")
+        )
+        waiting.expire()
 
     async def drained(self, timeout_s: float | None = None) -> None:
         """Drain the worker and wait until it has ended."""
@@ -98,35 +113,44 @@ async def attached(
     name: str = "w",
     capacity: int = 2,
     workloops: tuple[Workloop, ...] = (),
+    backoff: Backoff = OFTEN,
     outbox: Path | None = None,
     secret: str = "",
     public_key: str | None = "",
-    batch_logs: bool = False,
+    batches: LogBatches | None = None,
     timings: ChannelTimings = QUICK,
     defaults: RunDefaults | None = None,
     start_recording: StartRecording | None = None,
+    install: Callable[[Specifier], object] | None = None,
+    allow_adaptors: tuple[str, ...] = (),
+    hosts: tuple[HostPattern, ...] = (PUBLIC_HOSTS,),
 ) -> AsyncIterator[Attached]:
     """Run a worker of the stand-in within the context; it is stopped without a drain."""
     log = LogLines()
     parameters = {"token": worker_token(secret or server.secret, name), "api_version": "1.2"}
     context = RunContext(
         socket=ChannelSocket(server.url, parameters, log, timings),
-        sandbox=SandboxRuns(pool, start_recording=start_recording),
+        sandbox=SandboxRuns(
+            pool,
+            hosts=hosts,
+            start_recording=start_recording,
+            installer=AdaptorInstaller(allow_adaptors, log, install) if install else None,
+        ),
         store=RunStore(outbox),
         log=log,
         defaults=defaults or RunDefaults(),
-        batch_logs=batch_logs,
+        batches=batches,
     )
     settings = WorkerSettings(
         name=name,
         workloops=workloops or (Workloop(("manual", "*"), capacity),),
-        backoff=Backoff(0.02, 0.05),
+        backoff=backoff,
         public_key=read_public_key(server.public_key) if public_key == "" else public_key,
     )
     worker = LightningWorker(settings, context)
     task = asyncio.create_task(worker.run())
     try:
-        yield Attached(worker, task, log)
+        yield Attached(worker, task, log, context.socket)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

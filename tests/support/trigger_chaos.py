@@ -1,11 +1,12 @@
 """Messages through a topic trigger while workers, planes and the broker end and start again.
 
-    python -m tests.support.trigger_chaos --messages 10000 --seed 1 [--kill-broker] [--postgresql]
+    python -m tests.support.trigger_chaos --messages 10000 --seed 1 [--kill-broker] [--sqlite]
 
 5 % of the messages are repeated and 2 % are garbage. Every distinct message must have exactly one
-order, and garbage dead letters with their reasons. The broker ends by SIGTERM and stores its
-sessions. With --kill-broker it is killed, and its acknowledgements promise nothing: each message is
-repeated until its publisher sees the state of its order.
+order, and garbage dead letters with their reasons. Each process ends several times while messages
+are published, planes and workers by SIGKILL. The broker ends by SIGTERM and stores its sessions.
+With --kill-broker it is killed, and its acknowledgements promise nothing: each message is repeated
+until its publisher sees the state of its order.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ REASONS = {"not_json", "no_key"}
 WORKFLOW_TRIGGER = trigger_id("default", "Chaos", "in")
 QUIET_S = 240.0
 """How long the fleet may need without any progress."""
+PER_ROUND = 2500
+"""Messages for each time that all processes end."""
+PROGRESS_S = 20.0
+"""How long a fault waits for orders after the one before: a fleet that starts would see no other."""
 
 
 class Publisher:
@@ -116,40 +121,63 @@ def messages(count: int, rng: random.Random) -> list[tuple[str, bytes, str | Non
 
 
 class Faults:
-    """Ends and starts processes at random, until it is cancelled."""
+    """Ends and starts each process, and the broker, in ``rounds`` of random order."""
 
     def __init__(
-        self, fleet: Fleet, store: str, rng: random.Random, *, planes: int, kill: bool
+        self, fleet: Fleet, store: str, rng: random.Random, *, planes: int, kill: bool, rounds: int
     ) -> None:
         self._fleet, self._store, self._rng = fleet, store, rng
-        self._planes, self._kill = planes, kill
+        self._planes, self._kill, self._rounds = planes, kill, rounds
+        self._running: dict[str, FleetProcess] = {}
+        self._seen = 0
         self.counts: Counter[str] = Counter()
-        self.running: dict[str, FleetProcess] = {}
 
-    def start(self, name: str) -> None:
+    def start_all(self) -> None:
+        for name in [f"plane{number}" for number in range(self._planes)] + ["north1", "south2"]:
+            self._start(name)
+
+    def _start(self, name: str) -> None:
         shared = ("--shared",) if self._planes > 1 else ()
         if name.startswith("plane"):
-            self.running[name] = self._fleet.control(*shared, store=self._store, name=name)
+            self._running[name] = self._fleet.control(*shared, store=self._store, name=name)
         else:
-            self.running[name] = self._fleet.worker(name)
+            self._running[name] = self._fleet.worker(name)
+
+    @property
+    def part(self) -> float:
+        """The part of the faults that has happened, with the one that comes next."""
+        return (self.counts.total() + 1) / (self._rounds * (len(self._running) + 1))
 
     async def run(self) -> None:
-        while True:
-            await asyncio.sleep(self._rng.uniform(2.0, 6.0))
-            name = self._rng.choice([*self.running, "broker"])
-            self.counts[name.rstrip("0123456789")] += 1
-            if name == "broker":
-                if self._kill:
-                    self._fleet.broker.kill()
-                else:
-                    self._fleet.broker.stop()
-                await asyncio.sleep(self._rng.uniform(0, 0.5))
-                await asyncio.to_thread(self._fleet.broker.start)
-            else:
-                process = self.running[name]
-                await asyncio.to_thread(process.kill)
-                await asyncio.sleep(self._rng.uniform(0, 0.5))
-                self.start(name)
+        for _ in range(self._rounds):
+            names = [*self._running, "broker"]
+            self._rng.shuffle(names)
+            for name in names:
+                await self._progress()
+                await asyncio.sleep(self._rng.uniform(0, 1.0))
+                await (self._end_broker() if name == "broker" else self._end(name))
+                self.counts[name] += 1
+
+    async def _progress(self) -> None:
+        """Wait for orders since the last fault."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROGRESS_S):
+                while (seen := sum(_orders(self._store).values())) <= self._seen:
+                    await asyncio.sleep(0.1)
+                self._seen = seen
+
+    async def _end_broker(self) -> None:
+        if self._kill:
+            self._fleet.broker.kill()
+        else:
+            self._fleet.broker.stop()
+        await asyncio.sleep(self._rng.uniform(0, 0.5))
+        await asyncio.to_thread(self._fleet.broker.start)
+
+    async def _end(self, name: str) -> None:
+        await asyncio.to_thread(self._running[name].kill)
+        await asyncio.sleep(self._rng.uniform(0, 0.5))
+        self._start(name)
 
 
 async def check(folder: Path, options: argparse.Namespace, store_url: str, planes: int) -> str:
@@ -160,10 +188,12 @@ async def check(folder: Path, options: argparse.Namespace, store_url: str, plane
     policy.write_text("{}")
     with Broker(kind="mosquitto", persistence=folder) as broker:
         fleet = Fleet(folder, broker)
-        faults = Faults(fleet, store_url, rng, planes=planes, kill=options.kill_broker)
+        rounds = max(1, options.messages // PER_ROUND)
+        faults = Faults(
+            fleet, store_url, rng, planes=planes, kill=options.kill_broker, rounds=rounds
+        )
         try:
-            for name in [f"plane{number}" for number in range(planes)] + ["north1", "south2"]:
-                faults.start(name)
+            faults.start_all()
             async with fleet.client(
                 url=broker.url.replace("//", "//operator@"), wait_s=60
             ) as client:
@@ -173,16 +203,11 @@ async def check(folder: Path, options: argparse.Namespace, store_url: str, plane
             async with Publisher(broker.url, confirmed=options.kill_broker) as publisher:
                 # A message before the first subscription reaches nobody.
                 await _first(publisher, store_url)
-                faulty = asyncio.create_task(faults.run())
-                await _publish(publisher, made)
+                await asyncio.gather(faults.run(), _publish(publisher, made, faults))
                 taken_s = time.monotonic() - began
-                faulty.cancel()
-                await asyncio.gather(faulty, return_exceptions=True)
-                for name in faults.running:
-                    if faults.running[name].process.poll() is not None:
-                        faults.start(name)
                 text = await _settled(made, store_url, killed=options.kill_broker)
-            return f"{text}; published in {taken_s:.0f} s; ended: {dict(faults.counts)}"
+            ended = ", ".join(f"{name} {count}" for name, count in sorted(faults.counts.items()))
+            return f"{text}; published in {taken_s:.0f} s; ended: {ended}"
         finally:
             fleet.close()
 
@@ -199,11 +224,16 @@ async def _first(publisher: Publisher, store_url: str) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _publish(publisher: Publisher, made: list[tuple[str, bytes, str | None]]) -> None:
-    queue = iter(made)
+async def _publish(
+    publisher: Publisher, made: list[tuple[str, bytes, str | None]], faults: Faults
+) -> None:
+    queue = iter(enumerate(made))
 
     async def send() -> None:
-        for topic, payload, id in queue:
+        for number, (topic, payload, id) in queue:
+            # A part of the messages for each fault, so that each meets messages on their way.
+            while number > faults.part * len(made):
+                await asyncio.sleep(0.05)
             await publisher.send(topic, payload, id)
 
     await asyncio.gather(*(send() for _ in range(64)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -43,6 +44,7 @@ def test_table_list_and_imports_for_type_checkers_agree(package: Any) -> None:
     assert set(package.__all__) <= set(dir(package))
 
 
+@functools.cache
 def imports_for_type_checkers(module: ModuleType) -> dict[str, str]:
     """Return the names that a module imports from ours, each with its module."""
     return {

@@ -132,6 +132,7 @@ def test_dropping_repeating_and_swapping_events_breaks_a_rule(
         assert (first_breach(events) is None) is (place == other)
 
 
+@pytest.mark.slow
 def test_the_command_names_the_place_and_the_rule(tmp_path: Path) -> None:
     workflow = tmp_path / "w.json"
     workflow.write_text(json.dumps({"workflow": {"steps": [{"id": "a", **JOB}]}}), "utf-8")

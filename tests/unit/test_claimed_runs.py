@@ -8,9 +8,9 @@ from worker.fleet.messaging import messages as wire
 from worker.fleet.worker.claimed_runs import MAX_HOLD_S, REPEAT_START_S, ClaimedRuns
 
 
-def assigned(id: str) -> wire.AssignedRun:
+def assigned(id: str, token: str = "token-000001") -> wire.AssignedRun:
     return wire.AssignedRun(
-        lease=wire.Lease(run_id=id, attempt=1, token="token-000001"),
+        lease=wire.Lease(run_id=id, attempt=1, token=token),
         lease_s=10.0, payload_limit=10**6, order_id="o", plan_id="p",
         plan=wire.NULL, input=wire.NULL, options=wire.RunOptions(),
     )  # fmt: skip
@@ -85,3 +85,15 @@ def test_as_many_are_claimed_ahead_as_end_during_a_round_trip(
     runs.add(assigned("late"), 0.0)
     runs.hand_back(MAX_HOLD_S + 1)
     assert runs.ahead <= round(4 * round_trip_s)
+
+
+def test_a_response_about_an_earlier_lease_of_the_same_attempt_is_ignored() -> None:
+    """A run that was handed back keeps its attempt, so only the token tells its leases apart."""
+    runs = ClaimedRuns(1)
+    present = assigned("a", "the-present-token")
+    runs.add(present, 0.0)
+    older = wire.Attempt(run_id="a", attempt=1, token="an-older-token")
+    runs.due(1, 0.0)
+    assert runs.answer(wire.Starts(refused=[older]), 0.1) == [] and len(runs) == 1
+    assert runs.answer(wire.Starts(started=[older]), 0.1) == [] and len(runs) == 1
+    assert runs.answer(wire.Starts(started=[wire.attempt_of(present.lease)]), 0.1) == [present]

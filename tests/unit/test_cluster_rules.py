@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import worker
 from tests.support.command import call_worker
 from worker.cluster.chunks import MAX_ITEMS, TARGET_S, ChunkSizer
 from worker.cluster.cluster_address import ClusterAddress, parse_address
+from worker.cluster.environments import Environment, check_same, describe_runner
 from worker.core.compile_plan import compile_plan
-from worker.errors import LoadError, UsageError
+from worker.errors import LoadError, UsageError, WorkerError
 from worker.explore.explorer import (
     Explorer,
     count_by_situation,
@@ -24,6 +28,7 @@ from worker.explore.explorer import (
 )
 from worker.explore.state_search import Witness
 from worker.explore.subtrees import build_part, join_parts, split_table
+from worker.version import VERSION
 
 # --- sizes of chunks ------------------------------------------------------------------------------
 
@@ -38,11 +43,13 @@ def test_chunks_begin_small_and_grow_to_the_target() -> None:
 
 def test_the_last_chunks_are_shared_among_all_slots() -> None:
     sizer = ChunkSizer(slots=4).measured(100, 0.1)
-    sizes, left = [], 500
-    while left:
+    sizes, left = [], 5_000
+    while left > 0:
         sizes.append(sizer.most_items(left))
         left -= sizes[-1]
-    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 63 and sizes[-8:] == [1] * 8
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 625
+    # A tenth of a second: with less the workers would wait for the next one.
+    assert sizes[-8:] == [100] * 8
 
 
 def test_one_slow_chunk_does_not_make_all_later_ones_tiny() -> None:
@@ -102,6 +109,91 @@ def test_wrong_options_are_named(tmp_path: Path, arguments: list[str], message: 
     (tmp_path / "w.json").write_text('{"steps": [{"id": "a"}]}')
     done = call_worker(*arguments, cwd=tmp_path)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+# --- workers that have all ended ------------------------------------------------------------------
+
+
+class _Workerless:
+    """Client of a scheduler that has lost its workers; ``result`` is that of a task, too."""
+
+    def submit(self, *arguments: Any, **options: Any) -> _Workerless:
+        return self
+
+    async def result(self) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def nthreads(self) -> dict[str, int]:
+        return {}
+
+
+async def test_a_cluster_whose_workers_have_all_ended_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("distributed")
+    from worker.cluster import executor
+
+    monkeypatch.setattr(executor, "_WORKERLESS_S", 0.001)
+    client: Any = _Workerless()
+    session: Any = executor._Session(client, client, "s", 1)
+    with pytest.raises(WorkerError, match="all Dask workers have ended"):
+        _ = [result async for result in session.results([1])]
+
+
+async def test_a_scheduler_that_ends_meanwhile_is_an_error() -> None:
+    pytest.importorskip("distributed")
+    from distributed.client import FutureCancelledError
+
+    from worker.cluster.executor import _Session
+
+    class Schedulerless(_Workerless):
+        async def result(self) -> bytes:
+            raise FutureCancelledError("key", "scheduler-connection-lost")
+
+    client: Any = Schedulerless()
+    session: Any = _Session(client, client, "s", 1)
+    with pytest.raises(WorkerError, match="connection to the Dask scheduler was lost"):
+        _ = [result async for result in session.results([1])]
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+HERE = Environment(worker=VERSION, python="3.11", engine="ab12", adaptors={"http@7.2.10": "aa"})
+DIFFERENT: list[tuple[dict[str, Any], str]] = [
+    ({"worker": "0.0.9"}, "W has worker 0.0.9"),
+    ({"python": "3.14"}, "W has python 3.14, and this command 3.11"),
+    ({"engine": "cd34"}, "W has engine cd34"),
+    ({"adaptors": {}}, "W lacks the adaptor http@7.2.10"),
+    ({"adaptors": {**HERE.adaptors, "a@1.0.0": "b"}}, "W has the adaptor a@1.0.0, which this"),
+    ({"adaptors": {"http@7.2.10": "bb"}}, "W has another bundle of the adaptor http@7.2.10"),
+    ({"adaptors": {}, "problem": "manifest.json is damaged"}, "W: manifest.json is damaged"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), DIFFERENT)
+def test_a_cluster_has_the_versions_of_the_command(changed: dict[str, Any], message: str) -> None:
+    check_same("W", HERE, HERE)
+    # A scheduler executes no runs.
+    check_same("W", HERE, Environment(worker=VERSION, python="3.11"))
+    with pytest.raises(WorkerError, match=re.escape(message)):
+        check_same("W", HERE, replace(HERE, **changed))
+
+
+@pytest.mark.parametrize("changed", [{"worker": "9.9"}, {"engine": "cd34"}])
+async def test_a_worker_that_joins_later_is_checked_too(changed: dict[str, Any]) -> None:
+    pytest.importorskip("distributed")
+    from worker.cluster.chunk_runner import ChunkRunner
+
+    class Joined:
+        address = "tcp://late:1"
+
+    runner = ChunkRunner("s", b"never unpickled", replace(describe_runner(), **changed))
+    runner.setup(Joined())
+    with pytest.raises(WorkerError, match="the Dask worker tcp://late:1 has ") as caught:
+        await runner.handle([1])
+    # The version of the command, and not that of the worker which reports this.
+    assert f"[cluster]=={changed.get('worker', VERSION)}'" in str(caught.value)
 
 
 # --- parts of a decision table --------------------------------------------------------------------

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -15,7 +15,10 @@ from click.testing import CliRunner, Result
 from worker.cli.groups import LazyGroup
 from worker.cli.main import cli
 from worker.cli.options import Option
+from worker.cli.query_filters import print_remaining
 from worker.errors import UsageError
+from worker.fleet.client import Client
+from worker.fleet.messaging.messages import OrderQuery
 
 
 def leaves(path: str = "", group: click.Command = cli) -> Iterator[tuple[str, click.Command]]:
@@ -158,7 +161,7 @@ def test_what_changes_an_order_needs_no_group(name: str) -> None:
 def test_an_unknown_command_is_an_error_that_names_the_nearest() -> None:
     result = invoke("explor")
     assert result.exit_code == 2
-    assert "unknown command 'explor' (did you mean 'explore'?)" in result.stderr
+    assert "unknown command 'explor'; did you mean 'explore'?" in result.stderr
 
 
 # --- old names ------------------------------------------------------------------------------------
@@ -186,6 +189,7 @@ OLD_NAMES = {
     "runs list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "runs show": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "runs record": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
+    "conformance": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workers list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "workflows list": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
     "orders export": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
@@ -197,7 +201,7 @@ OLD_NAMES = {
     # Newer than the old names, which all commands of a fleet's clients share.
     **{
         path: {"--root": "--topic-prefix", "--patience": "--reply-timeout"}
-        for path in ("audit", "deploy", "workflows show", "workflows history", "workflows rollback",
+        for path in ("audit", "deploy", "diff", "workflows show", "workflows history", "workflows rollback",
                      "workflows dead-letters")
     },
     "watch": {"--root": "--topic-prefix", "--patience": "--reply-timeout"},
@@ -264,8 +268,10 @@ def test_one_name_of_an_option_means_one_thing() -> None:
     several = {name: sorted(kind) for name, kind in kinds.items() if len(kind) > 1}
     assert several == {
         "--input": ["FILE", "FILE|-"], "-i": ["FILE", "FILE|-"],
-        "--output": ["FILE", "FILE|-"], "-o": ["FILE", "FILE|-"],
-        "--record": ["DIR", "FILE|on-failure[:DIR]", "on-failure[:DIR]"],
+        "--output": ["FILE", "FILE|-", "FILE|URL"], "-o": ["FILE", "FILE|-", "FILE|URL"],
+        "--record": [
+            "DIR|URL|on-failure[:DIR]", "FILE|on-failure[:DIR]", "flag", "on-failure[:DIR]",
+        ],
     }  # fmt: skip
 
 
@@ -312,6 +318,7 @@ def test_a_grace_beyond_the_lease_is_an_error() -> None:
 # --- the package ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [
@@ -331,3 +338,20 @@ def test_python_runs_the_package_as_the_command() -> None:
     line = [sys.executable, "-m", "worker", "--version"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=50)
     assert done.stdout.startswith("worker, version")
+
+
+async def test_a_list_that_is_cut_names_how_many_match(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Counting:
+        async def count(self, query: OrderQuery, *, at_most: int) -> int:
+            return min(1234, at_most)
+
+    client = cast(Client, Counting())
+    await print_remaining(client, OrderQuery(limit=50), 49, "orders")
+    assert capsys.readouterr().err == ""
+    await print_remaining(client, OrderQuery(limit=50), 50, "orders")
+    expected = "the newest 50 of 1,234 orders: --limit lists more\n"
+    assert capsys.readouterr().err == expected
+    await print_remaining(client, OrderQuery(limit=1234), 1234, "runs")
+    assert capsys.readouterr().err == ""

@@ -67,7 +67,7 @@ def site_of(source: str) -> str | None:
         ("0, o.foo`x`;", "o.foo"),
         ("0, 's'.foo();", '"s".foo'),
         ("0, [1].foo();", "[1].foo"),
-        ("0, ({}).foo();", "(intermediate value).foo"),
+        ("0, ({}).foo();", "{}.foo"),
         ("0, new Date().foo();", "(intermediate value).foo"),
         ("0, (await h()).foo();", "(intermediate value).foo"),
         ("0, é.x(1);", "é.x"),

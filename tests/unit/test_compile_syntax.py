@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.compiled_jobs import CompletedJob, body, evaluate, run
 from worker.compiler.compile_job import compile_condition, compile_job
-from worker.compiler.syntax import MARK_LIMIT, _count_marks
+from worker.compiler.syntax import MARK_LIMIT, _count_marks, check_module
 from worker.engine.shared import blank_instance
 from worker.errors import PlanError
+
+SYNTAX_ERRORS = Path(__file__).parents[1] / "data" / "syntax-errors.json"
 
 # --- syntax -----------------------------------------------------------------------------------
 
@@ -80,11 +83,27 @@ def test_what_the_engine_refuses_is_a_syntax_error_in_nodes_words(
     assert (str(caught.value), caught.value.type) == (message, "SyntaxError")
 
 
+@pytest.mark.slow
+def test_every_error_of_syntax_has_nodes_words() -> None:
+    cases: list[tuple[str, str]] = json.loads(SYNTAX_ERRORS.read_text("utf-8"))
+    answers = [(source, _refusal(source)) for source, _ in cases]
+    assert answers == [(source, words) for source, words in cases]
+
+
+def _refusal(source: str) -> str:
+    try:
+        check_module(source)
+    except PlanError as error:
+        return re.sub(r" \(\d+:\d+\)$", "", str(error))
+    return ""
+
+
 def test_the_check_of_a_doubtful_source_never_runs_it() -> None:
     with pytest.raises(PlanError, match="Unexpected token"):
         compile_job("while (true) {}; <a/>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opening", ["(", "[", "f(", "{", "!", "a=>", "`${", "{a:", "a?b:", "-"])
 def test_a_deeply_nested_source_compiles_or_is_refused(opening: str) -> None:
     closing = {"(": ")", "[": "]", "f(": ")", "{": "}", "`${": "}`", "{a:": "}"}.get(opening, "")
@@ -97,6 +116,7 @@ def test_a_deeply_nested_source_compiles_or_is_refused(opening: str) -> None:
         assert len(job.body) >= len(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", [".then(f)", ".a", "()", "[0]", "+1", "?.a", "`x`"])
 def test_a_long_chain_compiles(link: str) -> None:
     job = compile_job("op()" + link * 20_000)

@@ -290,4 +290,5 @@ def test_a_retry_from_a_step_that_is_gone_or_of_a_workflow_that_is_gone_changes_
     assert failure.code == "invalid" and "no step 'b'" in failure.message
     walked.restart(registry=WorkflowRegistry())
     assert walked.failure("retry", **fields).code == "unknown"
-    assert walked.dump() == before
+    # Each start writes a checkpoint of its own.
+    assert {**walked.dump(), "meta": before["meta"]} == before

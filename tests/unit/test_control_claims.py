@@ -113,6 +113,7 @@ def test_a_project_that_floods_does_not_hold_up_another(harness: ControlPlaneHar
     assert "quiet" in [run.order_id for run in FakeWorker(harness).claim(2)]
 
 
+@pytest.mark.slow
 def test_many_partitions_are_read_in_parts(harness: ControlPlaneHarness) -> None:
     for number in range(230):
         brought = to_execution_plan(workflow(job("fn(s => s)")))

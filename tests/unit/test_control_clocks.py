@@ -23,6 +23,7 @@ def beat(harness: ControlPlaneHarness, worker: FakeWorker, lease: wire.Lease) ->
     return statuses
 
 
+@pytest.mark.slow
 @JUMPS
 def test_a_healthy_run_survives_a_jump(harness: ControlPlaneHarness, jump_s: float) -> None:
     worker, lease = harness.started()

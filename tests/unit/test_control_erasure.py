@@ -73,6 +73,27 @@ def test_erasing_twice_changes_nothing_more(harness: ControlPlaneHarness) -> Non
     assert len(harness.order()["actions"]) == 1
 
 
+def firing(order_id: str) -> dict[str, Any]:
+    """Return the row of a reply that is due, to an address that is about a person."""
+    return {
+        "order_id": order_id, "trigger_id": "t", "at": 1, "reply_due": True,
+        "reply_topic": f"replies/{SECRET}", "correlation": SECRET.encode().hex(),
+    }  # fmt: skip
+
+
+def test_the_address_of_a_reply_is_erased(harness: ControlPlaneHarness) -> None:
+    end(harness)
+    with harness.store.transaction() as transaction:
+        transaction.add("trigger_firings", firing("o"))
+        transaction.add("trigger_firings", firing("other"))
+    harness.call("erase", order_id="o")
+    kept, erased = sorted(harness.dump()["trigger_firings"], key=lambda row: "o" in row)
+    assert SECRET not in repr(erased) and SECRET.encode().hex() not in repr(erased)
+    assert "o" in erased and SECRET in repr(kept)
+    harness.processor.mark_replied(["other"])
+    assert SECRET not in repr(harness.dump()), "nor is it stored once the reply is sent"
+
+
 def test_an_order_that_has_not_ended_is_not_erased(harness: ControlPlaneHarness) -> None:
     harness.submit()
     assert harness.failure("erase", order_id="o").code == "conflict"
@@ -196,5 +217,5 @@ def test_a_history_is_imported_as_recordings(tmp_path: Path) -> None:
 def test_a_line_that_is_no_run_is_named(line: str, tmp_path: Path) -> None:
     file = tmp_path / "history.jsonl"
     file.write_text(f"{line}\n")
-    with pytest.raises(LoadError, match="line 1 is no run"):
+    with pytest.raises(LoadError, match="line 1 is not a run"):
         import_history(file, tmp_path / "runs")

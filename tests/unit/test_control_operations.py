@@ -106,6 +106,7 @@ def change(harness: ControlPlaneHarness, **fields: Any) -> tuple[int, dict[str, 
         place = step["next"]
 
 
+@pytest.mark.slow
 def test_many_orders_are_cancelled(harness: ControlPlaneHarness) -> None:
     harness.ended("done")
     harness.send(*(submission(f"o{n:03}", tags=["batch"]) for n in range(450)))
@@ -127,6 +128,18 @@ def test_many_orders_are_retried_in_the_order_in_which_they_were_received(
         assert change(harness, action="retry", status="failed")[0] in (3, 0)
     assert claimed(harness) == ["o3", "o1", "o2"]
     assert harness.order("good")["runs"] == 1
+
+
+def test_a_request_changes_no_more_than_its_limit(harness: ControlPlaneHarness) -> None:
+    for number in range(3):
+        harness.submit(f"o{number}")
+    step = harness.call("bulk", action="cancel", batch="b", limit=2)
+    assert (step["matching"], step["changed"]) == (2, 2)
+    assert [order["order_id"] for order in harness.call("orders", status="pending")] == ["o2"]
+    for place in ({"before": 1}, {"beyond": "o1"}):
+        assert harness.failure("bulk", action="cancel", batch="b", **place).code == "invalid"
+    step = harness.call("bulk", action="cancel", batch="b", limit=2, **step["next"])
+    assert (step["changed"], step["next"]) == (1, None)
 
 
 def test_a_repeated_request_retries_no_order_twice(harness: ControlPlaneHarness) -> None:

@@ -110,6 +110,7 @@ def test_a_retry_with_the_latest_workflow_has_its_labels_and_not_those_before(
     assert harness.run("plain-again")["needs"] == ["label:clinic-2", "label:south"]
 
 
+@pytest.mark.slow
 def test_the_work_of_a_batch_is_bounded_whatever_labels_wait(
     harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

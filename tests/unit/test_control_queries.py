@@ -36,6 +36,23 @@ def test_orders_are_listed_newest_first_and_found_by_what_they_are(
     assert ids(before=harness.order("two")["created"]) == ["one"]
 
 
+def test_orders_and_runs_that_match_are_counted(harness: ControlPlaneHarness) -> None:
+    for id in ("one", "two", "three"):
+        harness.submit(id, project="p")
+    harness.call("cancel", id="one")
+    harness.call("retry", id="one", run_id="again")
+
+    def count(**query: object) -> int:
+        return int(harness.call("count", **query)["matching"])
+
+    assert (count(), count(of="runs")) == (3, 4)
+    assert count(limit=1, before=0) == 3, "of all pages"
+    assert count(at_most=2) == 2
+    assert count(of="runs", status="cancelled") == count(search="TW") == 1
+    assert count(since=harness.order("two")["created"]) == 2
+    assert count(project="other") == 0
+
+
 def test_runs_are_listed_by_their_own_status(harness: ControlPlaneHarness) -> None:
     harness.submit("one", project="p")
     first = harness.call("cancel", id="one")["run_id"]

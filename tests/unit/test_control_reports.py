@@ -215,12 +215,19 @@ def broken_events() -> list[dict[str, object]]:
         event("o-1", 1, "run:complete", reason="lost"),
         event("o-1", 1, "run:end"),
         event("o-1", -1),
-        event("o-1", 1, surprise=True),
         event("o-1", 1, "step:start", input_dataclip_id=None),
         event("o-1", 1, "step:complete", job_id=None),
-        event("o-1", 1, "run:log", final_state={}),
         event("o-1", 1, "step:complete", output_dataclip_id="\0", output_dataclip={}),
     ]
+
+
+def test_a_field_that_only_a_newer_worker_knows_is_left_out(harness: ControlPlaneHarness) -> None:
+    worker, lease = harness.started()
+    published = worker.report(lease, event("o-1", 1, invented_later={"a": 1}))
+    assert (published.acks[0].upto, published.refusals) == (1, [])
+    (stored,) = harness.call("events", run_id="o-1", after=0)["events"]
+    assert stored["message"] == "m" and "invented_later" not in stored
+    assert b"invented_later" not in b"".join(bytes(raw) for raw in published.events[0].events)
 
 
 def test_a_malformed_event_is_refused_with_all_of_its_report(harness: ControlPlaneHarness) -> None:

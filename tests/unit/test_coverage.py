@@ -143,12 +143,14 @@ def test_a_file_that_holds_no_coverage_is_not_overwritten(tmp_path: Path) -> Non
     assert file.read_text() == '{"years": "of work"}'
 
 
+@pytest.mark.slow
 def test_the_referral_has_full_rule_coverage() -> None:
     done = command("graphs/referral.cases.yaml", "--fail-under", "100")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "18 of 18 rules, 100 %" in done.stdout
 
 
+@pytest.mark.slow
 def test_too_little_coverage_gives_exit_code_1(tmp_path: Path) -> None:
     file = suite(tmp_path, {"expect": {"status": "success"}})
     done = command(str(file), "--fail-under", "90", "--coverage", str(tmp_path / "rules.json"))
@@ -156,6 +158,7 @@ def test_too_little_coverage_gives_exit_code_1(tmp_path: Path) -> None:
     assert "missed: step a failed" in done.stdout and "is less than 90 %" in done.stderr
 
 
+@pytest.mark.slow
 def test_coverage_is_drawn_on_the_graph(tmp_path: Path) -> None:
     marks = marks_of(WORKFLOW, measure(WORKFLOW, [run(d=1)]))
     assert (marks.steps["a"].style, marks.steps["a"].badge) == ("partly", "✓·")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import count, islice
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
 from sqlalchemy import select
-from sqlalchemy.event import listen, remove
+from sqlalchemy.event import listen
 
 from tests.support.control_plane_harness import (
     BEGAN,
@@ -21,9 +22,12 @@ from tests.support.control_plane_harness import (
     event,
     plan,
 )
+from worker.fleet.control.plane_metrics import Measurements
 from worker.fleet.control.policy import Policy, ProjectLimits
-from worker.fleet.control.store import tables
+from worker.fleet.control.store import statements, tables
+from worker.fleet.control.store.prepared import Prepared
 from worker.fleet.control.store.store import Store
+from worker.fleet.control.triggers import cron as cron_firing
 from worker.fleet.control.triggers.cron_schedule import check_schedule, due_ticks, next_tick
 from worker.fleet.messaging.trigger_messages import CronTrigger
 
@@ -127,12 +131,25 @@ def test_years_of_minutes_are_caught_up_in_parts() -> None:
     assert due.next_us == first + 100 * MINUTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "expression", ["* * * *", "* * * * * *", "60 * * * *", "0 0 31 2 *", "", "@often"]
-)
+    "expression",
+    ["* * * *", "* * * * * *", "60 * * * *", "0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6 *", "", "@often",
+     "*/0 * * * *", "@DAILY", "@daily ", "@every 5m", "-1 * * * *", "1-0 * * * *", "0 0 ? * *",
+     "H H * * *", "0 0 * * 6-1", "1,,2 * * * *", "\u0663 * * * *", "* * * * *\n* * * * *"],
+)  # fmt: skip
 def test_what_is_no_schedule(expression: str) -> None:
-    with pytest.raises(ValueError, match=r"fields|no schedule"):
+    with pytest.raises(ValueError, match=r"fields|is not a schedule|expected one of @hourly"):
         check_schedule(expression, "UTC")
+
+
+@pytest.mark.parametrize(
+    "zone", ["", "utc", "Mars/Phobos", "../etc/passwd", "/etc/localtime", "localtime", "posixrules",
+             "right/UTC", "Europe/", "zone.tab", "Europe/Berlin "]
+)  # fmt: skip
+def test_what_is_no_time_zone_of_all_machines(zone: str) -> None:
+    with pytest.raises(ValueError, match="unknown time zone"):
+        check_schedule("@daily", zone)
 
 
 # --- the fleet ------------------------------------------------------------------------------------
@@ -191,6 +208,44 @@ def test_ticks_fire_once_over_two_planes_and_restarts(operator: ControlPlaneHarn
     minutes = 9
     assert len(orders(operator)) == minutes
     assert list(outcomes(operator).values()) == ["fired"] * minutes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zone", CHANGES)
+@pytest.mark.parametrize("change", [0, 1])
+def test_no_tick_of_two_planes_is_lost_or_doubled_over_a_change_of_the_clock(
+    zone: str, change: int, operator: ControlPlaneHarness
+) -> None:
+    began = operator.now = at(CHANGES[zone][change])
+    for expression, name in (("*/30 * * * *", "often"), ("30 2 * * *", "daily")):
+        trigger = {"type": "cron", "name": "t", "start": "a", "expression": expression}
+        version = {"plan": plan(name), "triggers": [{**trigger, "timezone": zone}]}
+        operator.call("deploy", workflows=[version])
+    other = ControlPlaneHarness(operator.store, policy=EVERYTHING, connect=False)
+    other.numbers = count(1_000_000)  # ids of its own, as real ones are random
+    # Each tick at its second, by a plane that has just begun and one that has not, and once more.
+    for minute in range(30, 2 * 24 * 60 + 1, 30):
+        planes = (operator, other) if minute % 60 else (other, operator)
+        for harness, second in ((planes[0], 0), (planes[1], 0), (planes[0], 20)):
+            harness.now = began + (minute * 60 + second) * SECOND
+            if minute % 60 == 0 and second == 0:
+                harness.start()
+            harness.tick()
+    with operator.store.read() as connection:
+        names = {row.id: row.workflow for row in connection.execute(select(tables.TRIGGERS))}
+        rows = connection.execute(select(tables.TRIGGER_TICKS)).all()
+    fired = {
+        name: sorted(row.tick for row in rows if names[row.trigger_id] == name)
+        for name in names.values()
+    }
+    assert {row.outcome for row in rows} == {"fired"}
+    assert fired["often"] == [began + half * 30 * MINUTE for half in range(1, 2 * 48 + 1)]
+    days = [
+        (EPOCH + timedelta(microseconds=tick)).astimezone(ZoneInfo(zone)) for tick in fired["daily"]
+    ]
+    assert len({day.date() for day in days}) == len(days) == 2
+    listed = sum(len(operator.call("orders", workflow=name, limit=1000)) for name in fired)
+    assert listed == len(rows)
 
 
 def test_the_cursor_is_the_last_final_state(operator: ControlPlaneHarness) -> None:
@@ -253,19 +308,21 @@ def test_the_cursor_of_a_job_reads_one_output_of_many(operator: ControlPlaneHarn
             event(id, 2, "step:complete", job_id="b", output_dataclip_id="b",
                   output_dataclip={"number": number}),
         )  # fmt: skip
-    outputs: list[str] = []
+    executed: list[Prepared] = []
+    rows = Prepared.rows
+
+    def note(statement: Prepared, *arguments: Any) -> Any:
+        executed.append(statement)
+        return rows(statement, *arguments)
+
     with operator.store.read() as connection:
         engine = connection.engine
-
-    def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
-        if "clips.text" in statement:
-            outputs.append(statement)
-
-    listen(engine, "before_cursor_execute", note)
-    pass_minutes(operator, 1)
-    remove(engine, "before_cursor_execute", note)
-    (statement,) = outputs
-    assert "JOIN" not in statement, "the output of one step, by its key"
+    others: list[str] = []
+    listen(engine, "before_cursor_execute", lambda *each: others.append(each[2]))
+    with patch.object(Prepared, "rows", note):
+        pass_minutes(operator, 1)
+    assert executed.count(statements.DATACLIP) == 1, "the output of one step, by its key"
+    assert not [text for text in others if "clips.text" in text]
     assert bytes(FakeWorker(operator).claim()[0].input) == b'{"number":2}'
 
 
@@ -313,6 +370,14 @@ def test_a_new_version_keeps_the_tick_that_is_due(operator: ControlPlaneHarness)
     assert len(orders(operator)) == 1
 
 
+def test_the_delay_of_a_tick_is_measured(operator: ControlPlaneHarness) -> None:
+    deploy(operator)
+    measured = Measurements()
+    measured.add(operator.processor.tick(BEGAN + 2 * MINUTE + 5 * SECOND))
+    assert measured.tick_delay_s.total == 5.0
+    assert "tick_delay_seconds" in {metric.name for metric in measured.metrics()}
+
+
 def test_a_rejected_tick_is_a_rejected_order(store: Store) -> None:
     limits = ProjectLimits(concurrent=1)
     harness = ControlPlaneHarness(store, policy=Policy(allows_everything=True, default=limits))
@@ -329,6 +394,56 @@ def test_a_paused_workflow_fires_nothing(operator: ControlPlaneHarness) -> None:
     operator.call("resume", workflow="nightly", project="default")
     operator.tick()
     assert len(orders(operator)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("pause", "overlap"),
+    [
+        ({"workflow": "nightly"}, "allow"),
+        ({"project": "p"}, "allow"),
+        ({"workflow": "nightly", "project": "p"}, "queue"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_is_paused_takes_the_place_of_no_other_schedule(
+    operator: ControlPlaneHarness,
+    monkeypatch: pytest.MonkeyPatch,
+    pause: dict[str, str],
+    overlap: str,
+) -> None:
+    monkeypatch.setattr(cron_firing, "MAX_TRIGGERS", 2)
+    trigger = {"type": "cron", "start": "a", "expression": "* * * * *", "overlap": overlap}
+    names = [{**trigger, "name": name} for name in ("a", "b", "c")]
+    workflows = [{"plan": plan("nightly"), "triggers": names}]
+    operator.call("deploy", project="p", workflows=workflows)
+    if overlap == "queue":
+        pass_minutes(operator, 2)
+    before = len(orders(operator))
+    operator.call("pause", **pause)
+    operator.pass_time(60)
+    other = {"plan": plan("other-one"), "triggers": [{**trigger, "name": "t"}]}
+    operator.call("deploy", workflows=[other])
+    pass_minutes(operator, 2)
+    assert len(operator.call("orders", workflow="other-one")) >= 1
+    assert len(orders(operator)) == before
+
+
+def test_ticks_that_wait_take_the_place_of_no_other_schedule(
+    operator: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement: Any = cron_firing._WAITING._statement
+    monkeypatch.setattr(cron_firing, "_WAITING", Prepared(statement.limit(2)))
+    trigger = {"type": "cron", "start": "a", "expression": "* * * * *", "overlap": "queue"}
+    names = [{**trigger, "name": f"t{number}"} for number in range(5)]
+    operator.call("deploy", workflows=[{"plan": plan("nightly"), "triggers": names}])
+    pass_minutes(operator, 2)
+    first = orders(operator)
+    assert len(first) == 5, "the second tick of each waits for the order of the first"
+    for order in first:
+        operator.call("cancel", id=order["order_id"])
+        operator.tick()
+        operator.tick()
+    assert len(orders(operator)) == 10
 
 
 def test_a_pause_of_the_fleet_skips_unless_told_otherwise(operator: ControlPlaneHarness) -> None:

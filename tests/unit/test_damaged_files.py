@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from worker.adaptors import cache, lock
+from worker.cli.workflow_files import find_workflow_files
 from worker.errors import WorkerError
 from worker.fleet.control.policy import read_policy
 from worker.testing import coverage
@@ -46,3 +47,24 @@ def test_damaged_results_of_earlier_mutants_are_forgotten(tmp_path: Path, conten
     file = tmp_path / "mutants.json"
     file.write_bytes(CONTENTS[content])
     assert not KilledBefore(file, [])._killed
+
+
+@pytest.mark.parametrize(
+    ("content", "is_workflow"),
+    [
+        ('{"workflow": {"steps": [', True),
+        ('{\n  "jobs": [{"id": "a",},]\n}', True),
+        ("steps:\n  - id: 'a\n", True),
+        ("name: x\njobs: {a: }}\n", True),
+        ('{"workflow": "service_provision", "name": "Aicha",}', False),
+        ('{\n  "type": "case",\n  "workflow": "service_provision",\n  "a": [1,],\n}', False),
+        ("workflow: intake\nrows: [1\n", False),
+    ],
+)
+def test_a_broken_file_of_a_folder_counts_if_it_can_be_a_workflow(
+    tmp_path: Path, content: str, is_workflow: bool
+) -> None:
+    (tmp_path / "good.yaml").write_text("steps: [{id: a, adaptor: common, expression: fn(s => s)}]")
+    file = tmp_path / ("broken.json" if content.startswith("{") else "broken.yaml")
+    file.write_text(content)
+    assert (file in find_workflow_files([tmp_path])) is is_workflow

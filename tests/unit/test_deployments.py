@@ -20,10 +20,13 @@ from tests.support.control_plane_harness import (
 from worker.errors import LoadError, UsageError
 from worker.fleet.control.policy import ClientRights, CredentialUse, Policy, ProjectLimits
 from worker.fleet.control.store.store import Store
+from worker.fleet.control.triggers import deploying
 from worker.fleet.control.triggers.deploying import check_registry
-from worker.fleet.control.triggers.validation import covers, parse_json_path
+from worker.fleet.control.triggers.validation import cycle_of, parse_json_path
 from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.topics import covers, has_unsent_characters, overlap
+from worker.fleet.messaging.trigger_messages import MqttTrigger
 from worker.fleet.project_files import read_project
 from worker.workflow.load import load
 
@@ -99,21 +102,43 @@ def test_projects_have_workflows_of_their_own(operator: ControlPlaneHarness) -> 
     assert operator.call("deployments", project="south") == []
 
 
+def test_names_of_other_projects_are_not_listed(operator: ControlPlaneHarness) -> None:
+    deploy(operator, flow("of-north"), project="north")
+    deploy(operator, flow("of-south"), project="south")
+    rights = ClientRights(may=frozenset(("submit", "read")), projects=frozenset(("north",)))
+    operator.restart(policy=Policy(clients={"ann": rights, "all": ClientRights(may=rights.may)}))
+
+    def ask(client: str, method: str, **fields: Any) -> wire.Reply:
+        (reply,) = operator.send(to(TOPICS.request(method, client), fields, reply_to=ME)).replies
+        return reply
+
+    assert bytes(ask("ann", "workflows").ok) == b'["flow","of-north","other"]'
+    assert bytes(ask("all", "workflows").ok) == b'["flow","of-north","of-south","other"]'
+    error = ask("ann", "submit", order_id="o", workflow="unknown", project="north").error
+    assert error is not None and "(there are: flow, of-north, other)" in error.message
+
+
 @pytest.mark.parametrize(
     ("workflow", "reason"),
     [
         (flow("flow"), "the name 'flow' is taken by --workflows"),
         (flow("x", {**HOOK, "start": "nope"}), "no step 'nope' to start at"),
-        (flow("x", {**HOOK, "path": "../etc"}), "is no path"),
+        (flow("x", {**HOOK, "path": "../etc"}), "is not a path"),
         (flow("x", {**HOOK, "auth": ["gone"]}), "no method of authentication 'gone'"),
         (flow("x", HOOK, {**HOOK, "path": "other"}), "have the same name"),
         (flow("x", {**HOOK, "path": "taken"}), "the path /i/taken belongs to 'first'"),
-        (flow("x", {"type": "cron", "name": "t", "start": "a", "expression": "61 * * * *"}), "is no schedule"),
+        (flow("x", {"type": "cron", "name": "t", "start": "a", "expression": "61 * * * *"}), "is not a schedule"),
         (flow("x", {"type": "cron", "name": "t", "start": "a", "expression": "* * * * *", "timezone": "../x"}),
          "unknown time zone"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a/#/b"}), "no topic filter"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "$share/g/a"}), "lose messages"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "#"}), "the fleet's own topics"),
+        (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a/\n"}), "has control characters"),
+        (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a/\ufffe"}), "no characters"),
+        (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a", "reply": "accepted",
+                    "reply_topic": "b/\x85"}), "reply_topic 'b/\\x85' has control"),
+        (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a/#", "reply": "accepted",
+                    "reply_topic": "a"}), "the replies of trigger 't' of 'x' (project 'default') would"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "worker/+/runs/x/state"}),
          "the fleet's own topics"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a", "reply": "accepted"}),
@@ -122,7 +147,7 @@ def test_projects_have_workflows_of_their_own(operator: ControlPlaneHarness) -> 
          "trigger 't' of 'x'"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a", "idempotency": {}}), "exactly one"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a",
-                    "idempotency": {"json_path": "$..id"}}), "is no path that an id can have"),
+                    "idempotency": {"json_path": "$..id"}}), "is not a path that an id can have"),
         (flow("x", {"type": "mqtt", "name": "t", "start": "a", "topic": "a", "qos": 3}), "Invalid enum value"),
         ({"plan": {"workflow": {"name": "x", "steps": [{"id": "a", "expression": "f", "next": "gone"}]}}},
          "gone"),
@@ -302,15 +327,111 @@ def test_triggers_yaml_replaces_a_trigger_and_adds_one(
             {"workflows": {"Referral": {"records": {"type": "mqtt", "topik": "x"}}}},
             "unknown key 'topik'",
         ),
-        ({"workflows": {"Referral": {"records": {"type": "mqtt", "topic": 5}}}}, "Expected `str`"),
+        ({"triggers": {"records": {"type": "mqtt"}}}, r"yaml:2:3: .*unknown key 'triggers' \(expected"),
+        ({"workflow": {}}, "unknown key 'workflow'"),
+        *(
+            ({"workflows": {"Referral": {"records": fields}}}, reason)
+            for fields, reason in (
+                ({"topic": "a"}, "the key 'type' is missing"),
+                ({"type": ["mqtt"]}, r"unknown type \['mqtt'\]"),
+                ({"type": "mqtt", "topic": 5}, r"yaml:\d:\d+: .*topic: expected text, found a whole number"),
+                ({"type": "mqtt"}, "records.topic: the key is missing"),
+                ({"type": "cron"}, "the key is missing"),
+                ({"type": "mqtt", "topic": "a", "qos": 3}, r"qos: unknown value 3 \(expected one of 0, 1, 2\)"),
+                ({"type": "mqtt", "topic": "a", "idempotency": [1]}, "expected a mapping, found a list"),
+                ({"type": "webhook", "webhook_reply": "late"}, "webhook_reply: unknown value 'late'"),
+                ({"type": "webhook", "path": "a", "custom_path": "b"}, "two names of one key"),
+                ({"type": "webhook", "success_code": 99}, "success_code: expected a whole number of at least 200"),
+            )
+        ),
     ],
-)
+)  # fmt: skip
 def test_mistakes_in_triggers_yaml_are_named(tmp_path: Path, triggers: Any, reason: str) -> None:
     with pytest.raises(LoadError, match=reason):
         read_project(project(tmp_path, triggers=triggers))
 
 
+def replier(topic: str, reply_topic: str, **fields: Any) -> MqttTrigger:
+    return MqttTrigger(
+        name="t", start="a", topic=topic, reply="accepted", reply_topic=reply_topic, **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("triggers", "cycle"),
+    [
+        ({"a": replier("a/+", "a/out")}, ["a"]),
+        ({"a": replier("a/+", "b"), "b": replier("b", "c"), "c": replier("#", "a/x")}, ["a", "c"]),
+        ({"a": replier("a", "b"), "b": replier("b", "c"), "c": replier("c", "a")}, ["a", "b", "c"]),
+        ({"a": replier("a", "b"), "b": replier("b", "c"), "c": replier("c", "d")}, []),
+        # Response topics: the reply to a message has none, so there is one more order at most.
+        ({"a": replier("a/+", "a/replies")}, ["a"]),
+        ({"a": replier("a/#", "a/replies/+")}, []),
+        ({"a": replier("a/+", "a/out", filter="!state.data.work_order_id")}, []),
+        ({"a": MqttTrigger(name="t", start="a", topic="a", reply_topic="a")}, []),
+    ],
+    ids=lambda value: ",".join(value),
+)
+def test_replies_that_start_workflows_for_ever(
+    triggers: dict[str, MqttTrigger], cycle: list[str]
+) -> None:
+    assert cycle_of(triggers, starts=triggers) == cycle
+
+
+def test_a_cycle_counts_only_for_its_own_triggers() -> None:
+    triggers = {"x": replier("x", "a"), "a": replier("a", "b"), "b": replier("b", "a")}
+    assert cycle_of(triggers, starts=["x"]) == []
+    assert cycle_of(triggers, starts=["x", "b"]) == ["b", "a"]
+
+
+def test_a_reply_that_another_workflow_receives_must_not_come_back(
+    operator: ControlPlaneHarness,
+) -> None:
+    there, back = (
+        {"type": "mqtt", "name": "t", "start": "a", "topic": topic, "reply": "accepted",
+         "reply_topic": reply_topic}
+        for topic, reply_topic in (("there/#", "back/x"), ("back/+", "there/x"))
+    )  # fmt: skip
+    deploy(operator, flow("first", there), project="north")
+    workflows = [flow("second", back)]
+    assert operator.failure("deploy", workflows=workflows).code == "invalid"
+    deploy(operator, flow("first", {**there, "reply_topic": "elsewhere"}), project="north")
+    deploy(operator, *workflows)
+
+
+def test_a_cycle_of_others_blocks_neither_deployments_nor_rollbacks(
+    operator: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycle, unrelated = (
+        {"type": "mqtt", "name": "t", "start": "a", "topic": topic, "reply": "accepted",
+         "reply_topic": f"{topic}x"}
+        for topic in ("cycle/#", "unrelated/")
+    )  # fmt: skip
+    cycle["reply_topic"] = "cycle/x"
+    # As a version deployed before the check.
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr(deploying, "cycle_of", lambda triggers, starts: [])
+        deploy(operator, flow("cyclic", cycle), project="south")
+    deploy(operator, flow("first", unrelated), project="north")
+    deploy(operator, flow("first", {**unrelated, "topic": "other"}), project="north")
+    operator.call("rollback", name="first", project="north")
+    assert operator.failure("deploy", workflows=[flow("cyclic", cycle)]).code == "invalid"
+
+
+def test_filters_that_cover_a_common_topic() -> None:
+    for first, second, both in (
+        ("a", "a", True), ("a/+", "a/b", True), ("a/#", "a", True), ("+/b", "a/+", True),
+        ("#", "x/y/z", True), ("a/+/c", "a/b/#", True), ("a", "b", False), ("a/+", "a", False),
+        ("a/+", "a/b/c", False), ("+/x", "a/y", False),
+    ):  # fmt: skip
+        assert overlap(first, second) is overlap(second, first) is both, (first, second)
+
+
 def test_topics_and_paths() -> None:
+    for text in ("é/ü", "a b", "clinic/\U0001f3e5"):
+        assert not has_unsent_characters(text)
+    for text in ("\x00", "\x1f", "\x7f", "\x9f", "\ud800", "\ufdd0", "\uffff", "\U0001fffe"):
+        assert has_unsent_characters(f"clinic/{text}")
     assert covers("clinic/+/referral", "clinic/a/referral")
     assert covers("clinic/#", "clinic")
     assert not covers("+/a", "$SYS/a")

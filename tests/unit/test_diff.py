@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -16,9 +17,12 @@ from worker.comparison.tokens import tokens
 from worker.comparison.versions import diff_versions
 from worker.core.compile_plan import compile_plan
 from worker.core.machine import EdgesEvaluated
+from worker.core.outcome import StepError
 from worker.explore.explorer import ExploredState, Explorer
+from worker.explore.state_search import candidate_states
 from worker.workflow.model import Edge, EdgeKind, Language, Step, Workflow
 
+Evaluator = Callable[[str, Sequence[str]], list[EdgesEvaluated]]
 KINDS = (EdgeKind.ALWAYS, EdgeKind.SUCCESS, EdgeKind.FAILURE, EdgeKind.NEVER)
 
 
@@ -61,6 +65,39 @@ def test_another_end_is_a_difference_although_path_and_status_are_the_same() -> 
     assert not compared(flow(*steps), flow(*steps, end="b")).scenarios
     (first, *_) = compared(flow(*steps), flow(*steps, end="a")).scenarios
     assert first.new.leaves == ("a",)
+
+
+def test_a_version_whose_condition_is_over_a_limit_is_killed_there() -> None:
+    def evaluator(error: StepError | None) -> Evaluator:
+        return lambda step, states: [
+            EdgesEvaluated(taken=() if error else (True,), state=None, error=error) for _ in states
+        ]
+
+    def version(condition: str) -> Workflow:
+        edge = Edge(source="a", target="b", kind=EdgeKind.EXPRESSION, expression=condition)
+        return flow(Step(id="a", source="fn(s => s)", edges=(edge,)), job("b"))
+
+    over = StepError(type="TimeoutError", message="too long", name="TimeoutError")
+    old, new = (
+        Explorer(plan=compile_plan(version(condition)), evaluate=evaluator(error))
+        for condition, error in (("true", None), ("endless()", over))
+    )
+    for first, second, path in ((old, new, ("a", "b")), (new, old, ("a",))):
+        (scenario, *_) = compare(first, second).scenarios
+        assert scenario.old.path == path
+        assert {scenario.old.status, scenario.new.status} == {"success", "killed"}
+        assert {scenario.old.error_type, scenario.new.error_type} == {None, "TimeoutError"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "condition",
+    ["!" * 5000 + "state.x", "state" + ".x" * 9000, "1 + " * 5000 + "state.x"],
+    ids=["negations", "properties", "sums"],
+)
+def test_states_are_searched_for_conditions_of_any_length(condition: str) -> None:
+    edge = Edge(source="a", target="b", kind=EdgeKind.EXPRESSION, expression=condition)
+    assert json.loads(next(candidate_states([edge], "a", None))) == {"data": {}}
 
 
 @st.composite

@@ -215,9 +215,20 @@ def test_an_error_is_flattened_as_the_wire_has_it_and_kept_whole() -> None:
     assert written["error"]["position"]["line"] == 3
 
 
-def test_the_fields_of_an_error_are_null_where_there_is_none() -> None:
-    written = event_fields(step_complete())
+def run_complete(**fields: Any) -> RunComplete:
+    return RunComplete(run_id="r", seq=9, timestamp=0, reason="fail", **fields)
+
+
+def test_the_end_of_a_run_has_the_fields_of_its_error() -> None:
+    written = run_complete(error=FAILURE)
+    assert (written.error_type, written.error_message) == ("JobError", "unknown patient")
+
+
+@pytest.mark.parametrize("complete", [step_complete(), run_complete()])
+def test_what_an_end_does_not_name_is_nothing(complete: StepComplete | RunComplete) -> None:
+    written = event_fields(complete)
     assert (written["error_type"], written["error_message"], written["error"]) == (None,) * 3
+    assert (written["withheld"], written["mem"], written["duration"]) == (False, 0, 0)
 
 
 def test_a_dataclip_stands_in_the_line_as_it_is() -> None:
@@ -239,7 +250,7 @@ def test_a_run_completion_tells_its_status(reason: Reason, status: Status) -> No
 
 def test_a_dataclip_is_its_text() -> None:
     assert Dataclip('{"a":1}') == Dataclip.of({"a": 1})
-    assert Dataclip('{"a":1}') != Dataclip('{"a":2}')
+    assert Dataclip('{"a":1}') == Dataclip('{ "a": 1.0 }') != Dataclip('{"a":2}')
     assert Dataclip("{}") != "{}"
 
 
@@ -429,3 +440,18 @@ def test_the_tolerant_reader_stops_at_the_damage_and_skips_what_it_does_not_know
     assert recovered.events == RUN[:2]
     (damage,) = recovered.damage
     assert damage.startswith("run.jsonl:4: cut off or damaged")
+
+
+@pytest.mark.parametrize(
+    ("field", "least", "most"), [("seq", 0, 2**53), ("timestamp", -(2**62), 2**62)]
+)
+def test_numbers_are_those_that_every_reader_holds_exactly(
+    field: str, least: int, most: int
+) -> None:
+    event = {"type": "run:log", "run_id": "r", "seq": 0, "timestamp": 0, "source": "R/T"}
+    event |= {"level": "info", "message": ""}
+    for value in (least, most):
+        assert getattr(decode_event(json.dumps({**event, field: value})), field) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(ValueError, match=field):
+            decode_event(json.dumps({**event, field: value}))

@@ -75,6 +75,7 @@ STATE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["openfn-5f9d7c2e-state.json", ".projectState.json"])
 def test_a_deploy_state_resolves_edges_by_id(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(json.dumps(STATE))
@@ -114,8 +115,10 @@ def test_steps_without_ids_are_numbered_among_themselves() -> None:
     ids=["target", "start"],
 )
 def test_a_generated_id_cannot_be_named_in_the_file(plan: dict[str, Any]) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(PlanError) as raised:
         prepare(worker.load(plan), {}, Options(), run_id="r")
+    # It is no step for the file, so the message does not offer it.
+    assert "(there are: 'a', 'job-1')" not in str(raised.value)
 
 
 def test_an_error_of_a_step_without_an_id_has_its_number() -> None:
@@ -270,6 +273,7 @@ def test_an_absent_credential_file_refuses_no_workflow(tmp_path: Path) -> None:
     assert worker.run(loaded, {}).error_type == "CredentialError"
 
 
+@pytest.mark.slow
 def test_a_job_without_an_adaptor_gets_a_hint(tmp_path: Path) -> None:
     (tmp_path / "job.js").write_text(JOB)
     done = call_worker("run", "job.js", cwd=tmp_path)
@@ -349,6 +353,7 @@ def test_a_wrong_name_lists_those_of_the_checkout(
     assert done.returncode == 2 and message in done.stderr
 
 
+@pytest.mark.slow
 def test_two_workflows_of_one_name_are_refused_with_both_places(checkout: Path) -> None:
     (checkout / "flows" / "copy").mkdir()
     text = (checkout / "flows/nightly/nightly.yaml").read_text().replace("./a.js", "fn(s => s)")

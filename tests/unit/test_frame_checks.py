@@ -344,6 +344,14 @@ def test_durations_and_memory_of_what_the_parent_completes() -> None:
     assert list(frames.stream.complete(error, now_us=2000)) == []
 
 
+def test_a_step_that_has_ended_is_not_completed_again() -> None:
+    frames, child = RunFrames(REQUEST), ChildFrames(REQUEST)
+    sent = [(child.run_start(), None), (child.step_start(), None), (child.step_complete(), "{}")]
+    list(frames.feed(encoded(sent)))
+    ends = list(frames.stream.complete(StepError(type="CancelledError", message="m"), now_us=1))
+    assert [event.type for event in ends] == ["run:complete"]
+
+
 def test_a_run_that_never_began_is_completed_without_a_step() -> None:
     (end,) = EventStream("r").complete(StepError(type="ZygoteError", message="m"), now_us=5)
     assert (end.type, end.seq, end.duration) == ("run:complete", 0, 0)  # type: ignore[union-attr]

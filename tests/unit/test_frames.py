@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import pickle
+import socket
 import struct
 from typing import Any
 
 import pytest
 
+from worker.sandbox import protocol
 from worker.sandbox.protocol import (
-    MAX_BODY_BYTES,
-    MAX_HEADER_BYTES,
+    REQUEST_LENGTH,
     FrameDecoder,
+    FrameSender,
     ProtocolError,
+    RunnerRequest,
     decode_object,
     encode_frame,
+    encode_request,
 )
+
+# In figures and not by their names: the limits themselves must not change unnoticed.
+MAX_HEADER_BYTES, MAX_BODY_BYTES = 67_108_864, 2_147_483_648
 
 
 def framed(head: bytes, body: bytes = b"") -> bytes:
@@ -61,3 +69,37 @@ def test_frames_before_the_broken_one_are_not_lost() -> None:
 @pytest.mark.parametrize(("head", "body"), [(MAX_HEADER_BYTES, 0), (2, MAX_BODY_BYTES)])
 def test_a_frame_of_the_maximum_size_is_waited_for(head: int, body: int) -> None:
     assert list(FrameDecoder(decode_object).feed(struct.pack("<II", head, body) + b"{}")) == []
+
+
+def test_a_long_text_is_encoded_in_pieces_as_it_would_be_in_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [
+        letter * length for letter in ("x", "\u00e9", "\ud800", "\U0001f600") for length in range(9)
+    ]
+    whole = [encode_frame({}, text) for text in texts]
+    monkeypatch.setattr(protocol, "_PIECE_CHARACTERS", 3)
+    assert [encode_frame({}, text) for text in texts] == whole
+
+
+def test_a_sender_sends_what_was_put_once_and_in_order() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = FrameSender(ours)
+        for number in range(3):
+            sender.put({"n": number}, f"{number}")
+        for _ in range(2):
+            sender.flush()
+        sender.send()
+        ours.close()
+        data = b"".join(iter(lambda: theirs.recv(4096), b""))
+    frames = list(FrameDecoder(decode_object).feed(data))
+    assert frames == [({"n": 0}, "0"), ({"n": 1}, "1"), ({"n": 2}, "2")]
+
+
+def test_a_request_is_its_length_and_a_pickle() -> None:
+    request = RunnerRequest()
+    encoded = encode_request(request)
+    body = encoded[REQUEST_LENGTH.size :]
+    assert REQUEST_LENGTH.unpack(encoded[: REQUEST_LENGTH.size]) == (len(body),)
+    assert pickle.loads(body) == request

@@ -88,6 +88,7 @@ def test_no_text_of_a_sample_is_in_a_synthetic_input(samples: list[Any], seed: i
     assert not personal & {value for value in leaves(generated) if isinstance(value, str)}
 
 
+@pytest.mark.slow
 @given(st.lists(inputs, min_size=1, max_size=3), st.integers(0, 3))
 def test_no_identifying_number_of_a_sample_is_in_a_synthetic_input(
     samples: list[Any], seed: int
@@ -240,6 +241,7 @@ def search_for(seed: int) -> list[str]:
     return tried
 
 
+@pytest.mark.slow
 def test_a_search_is_stable_by_seed_and_repeats_no_input() -> None:
     first = search_for(3)
     assert first == search_for(3) != search_for(4)
@@ -284,6 +286,7 @@ SCHEMA = {
 }
 
 
+@pytest.mark.slow
 def test_samples_of_a_schema() -> None:
     samples = draw_samples(SCHEMA, 30, 1)
     validator = jsonschema.Draft202012Validator(SCHEMA)
@@ -293,6 +296,7 @@ def test_samples_of_a_schema() -> None:
     assert samples == draw_samples(SCHEMA, 30, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schema",
     [{"type": "string"}, {"type": "nothing"}, {"type": "object", "not": {}}, {"$ref": "#/x"}],

@@ -110,6 +110,7 @@ def test_kinds_of_edges_are_told_apart_without_colour() -> None:
     assert lines == ["⊘ disabled"]
 
 
+@pytest.mark.slow
 def test_a_dark_screen_has_colours_of_its_own() -> None:
     assert "@media screen and (prefers-color-scheme: dark)" in render_svg(draw(hundred_steps()))
     assert "@media" not in style_sheet(dark=False)
@@ -135,6 +136,7 @@ def test_a_picture_is_told_in_words_too() -> None:
 # --- workflows that could not run -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [
     [],
     [{"id": "a", "next": {"a": True}}],

@@ -26,6 +26,7 @@ from worker.workflow.model import Edge, EdgeKind, Step, Workflow
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(workflows())
 def test_nothing_lies_over_anything(workflow: Workflow) -> None:
@@ -35,6 +36,7 @@ def test_nothing_lies_over_anything(workflow: Workflow) -> None:
         assert route[0][1] < route[-1][1], f"{edge} does not lead down"
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(30), suppress_health_check=list(HealthCheck))
 @given(workflows(most=20, cycles=True))
 def test_nothing_lies_over_anything_with_cycles_and_marks(workflow: Workflow) -> None:
@@ -61,6 +63,7 @@ def test_nothing_lies_over_anything_where_edges_are_many(seed: int) -> None:
     check_layout(draw(Workflow(name="dense", steps=tuple(steps))))
 
 
+@pytest.mark.slow
 def test_a_hundred_steps(capsys: pytest.CaptureFixture[str]) -> None:
     drawing = draw(hundred_steps())
     begun = time.perf_counter()
@@ -73,6 +76,7 @@ def test_a_hundred_steps(capsys: pytest.CaptureFixture[str]) -> None:
     check_layout(drawing)
 
 
+@pytest.mark.slow
 def test_a_picture_is_the_same_every_time() -> None:
     assert render_svg(draw(hundred_steps())) == render_svg(draw(hundred_steps()))
 

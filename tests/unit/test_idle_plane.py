@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy.event import listen, remove
 
 from tests.support.control_plane_harness import TOPICS, ControlPlaneHarness, FakeWorker, plan
 from tests.support.dashboard_fleet import DiscardingLog
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane
+from worker.fleet.control.store import statements
+from worker.fleet.control.store.prepared import Prepared
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.triggers.reply_service import ReplyService
 from worker.fleet.control.triggers.results import DueReply, expects_replies
@@ -123,25 +124,25 @@ def test_replies_are_expected_of_live_triggers_that_wait_for_the_end(store: Stor
         assert harness.processor.read(expects_replies) is expected, fields
 
 
-def test_the_claims_of_a_batch_are_locked_in_one_statement(store: Store) -> None:
+def test_the_claims_of_a_batch_are_locked_in_one_statement(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if store.dialect != "postgresql":
         pytest.skip("SQLite has one control plane")
     harness = ControlPlaneHarness(store, settings=Settings(shared=True))
     workers = [FakeWorker(harness, f"w{number}", f"i{number}") for number in range(5)]
     for worker in workers:
         assert worker.claim() == []
-    statements: list[str] = []
+    executed: list[Prepared] = []
+    rows = Prepared.rows
 
-    def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
-        if "pg_try_advisory_xact_lock" in statement:
-            statements.append(statement)
+    def note(statement: Prepared, *arguments: Any) -> Any:
+        executed.append(statement)
+        return rows(statement, *arguments)
 
-    with store.read() as connection:
-        engine = connection.engine
-    listen(engine, "before_cursor_execute", note)
+    monkeypatch.setattr(Prepared, "rows", note)
     harness.submit("o")
-    remove(engine, "before_cursor_execute", note)
-    assert len(statements) == 1
+    assert executed.count(statements.LOCK_CLAIMS) == 1
     assert harness.run()["worker"] in {worker.name for worker in workers}
     with store.transaction() as first, store.transaction() as second:
         assert first.lock_claims(["c", "a", "b"]) == ["a", "b", "c"]

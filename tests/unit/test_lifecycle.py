@@ -205,6 +205,7 @@ def test_no_row_of_the_table_leaves_the_final_phase_or_hides_another() -> None:
         assert row.guard is not None or (row.source, row.event) not in later
 
 
+@pytest.mark.slow
 def test_illegal_transitions_raise_without_assertions_too() -> None:
     code = (
         "from tests.unit.test_lifecycle import *\n"

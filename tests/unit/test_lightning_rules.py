@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from worker.lightning.claim_loop import Backoff, Workloop, parse_backoff, parse_
 from worker.lightning.delivery import (
     Accepted,
     Answer,
+    LogBatches,
     Next,
     OutgoingEvent,
     Refused,
@@ -23,7 +25,7 @@ from worker.lightning.delivery import (
     after_answer,
     simplified,
 )
-from worker.lightning.environment import read_environment
+from worker.lightning.environment import EnvironmentSettings, read_environment
 from worker.lightning.error_words import run_reason, step_reason
 from worker.lightning.run_plan import RunDefaults, RunPlanError, read_input, read_run_plan
 from worker.lightning.sanitize import sanitize
@@ -39,35 +41,47 @@ from worker.lightning.serializer import (
 
 def test_text_frame() -> None:
     text = encode_frame("1", "2", "run:x", "run:start", b'{"a":"\xc3\xa9"}')
-    assert text == '["1","2","run:x","run:start",{"a":"é"}]'
-    assert decode_frame(text) == ChannelFrame("1", "2", "run:x", "run:start", {"a": "é"})
+    assert text.decode() == '["1","2","run:x","run:start",{"a":"é"}]'
+    assert decode_frame(text, is_text=True) == ChannelFrame(
+        "1", "2", "run:x", "run:start", {"a": "é"}
+    )
 
 
 def test_binary_frames() -> None:
     reply = encode_binary_reply("10", "12", "run:x", "ok", b'{"data":{}}')
     assert reply == b'\x01\x02\x02\x05\x021012run:xok{"data":{}}'
     payload = {"status": "ok", "response": b'{"data":{}}'}
-    assert decode_frame(reply) == ChannelFrame("10", "12", "run:x", "phx_reply", payload)
+    assert decode_frame(reply, is_text=False) == ChannelFrame(
+        "10", "12", "run:x", "phx_reply", payload
+    )
     push = b"\x00\x01\x01\x03" + b"1tpsh" + b"DATA"
-    assert decode_frame(push) == ChannelFrame("1", None, "t", "psh", b"DATA")
+    assert decode_frame(push, is_text=False) == ChannelFrame("1", None, "t", "psh", b"DATA")
     broadcast = b"\x02\x01\x03" + b"tpsh" + b"DATA"
-    assert decode_frame(broadcast) == ChannelFrame(None, None, "t", "psh", b"DATA")
+    assert decode_frame(broadcast, is_text=False) == ChannelFrame(None, None, "t", "psh", b"DATA")
 
 
 @pytest.mark.parametrize(
     "data",
     [b"", b"\x07", b"\x01\x02", b"\x00\xff\x01\x01abc", b"\x02\x01\x01\xff\xff", "", "{}", "[1]",
-     '["1","2","t","e"]', '[1,"2","t","e",{}]', "[" * 100_000],
+     '["1","2","t","e"]', '[1,"2","t","e",{}]', '["1","2","t","e",{},1]', "[" * 100_000],
 )  # fmt: skip
 def test_frames_that_are_none(data: str | bytes) -> None:
     with pytest.raises(FrameError):
-        decode_frame(data)
+        decode_frame(
+            data if isinstance(data, bytes) else data.encode(), is_text=isinstance(data, str)
+        )
+
+
+def test_text_frame_that_is_no_utf_8() -> None:
+    with pytest.raises(FrameError):
+        decode_frame(b'["1","2","t","e","\xff"]', is_text=True)
 
 
 def test_half_of_a_surrogate_pair_is_encoded_and_decoded() -> None:
     fields = {"a": "\ud83d", "state": msgspec.Raw(b'{"b":1}')}
     assert encode_json(fields) == b'{"a":"\\ud83d","state":{"b":1}}'
-    assert decode_frame('["1","2","t","e","\\ud83d"]').payload == "\ud83d"
+    frame = decode_frame(b'["1","2","t","e","\\ud83d"]', is_text=True)
+    assert frame.payload == "\ud83d"
     event = OutgoingEvent(event="run:complete", payload=fields)
     assert json.loads(encode_json(event))["payload"]["a"] == "\ud83d"
 
@@ -186,6 +200,7 @@ def test_dataclips_that_are_none(content: bytes) -> None:
         read_input(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ['it\'s {"n": {"m": "}"}} [1, 2] .', "it's { n: { m: '}' } } [ 1, [ 2, 3 ] ] ."]
 )
@@ -201,21 +216,69 @@ def test_sanitize(text: str) -> None:
     assert sanitize("[" * 1_000_000, "remove") == sanitize("{'" * 100_000, "remove") == ""
 
 
-def test_environment_of_openfns_worker() -> None:
-    settings = read_environment(
-        {
-            "WORKER_SECRET": "s", "WORKER_WORKLOOPS": "fast_lane:1 manual>*:4",
-            "WORKER_BACKOFF": "0.5/2", "WORKER_MAX_RUN_MEMORY_MB": "256",
-            "WORKER_MESSAGE_TIMEOUT_SECONDS": "3", "WORKER_BATCH_LOGS": "true",
-            "WORKER_PORT": "2222",
-        }
-    )  # fmt: skip
-    assert settings.backoff == Backoff(0.5, 2) and len(settings.workloops) == 2
-    assert settings.defaults.limits.memory_mb == 256 and settings.defaults.limits.timeout_s == 300
-    assert settings.reply_s == 3 and settings.batch_logs and settings.claim_s == 3600
-    assert settings.listen == "0.0.0.0:2222" and read_environment({}).listen == ""
-    assert read_environment({}).workloops == (Workloop(("manual", "*"), 5),)
+Read = Callable[[EnvironmentSettings], object]
+VARIABLES: dict[str, tuple[Read, object, dict[str, object]]] = {
+    "WORKER_SECRET": (lambda s: s.secret, "", {"a": "a", "b=": "b="}),
+    "WORKER_LIGHTNING_PUBLIC_KEY": (lambda s: s.public_key, "", {"a": "a", "b": "b"}),
+    "WORKER_CAPACITY": (lambda s: s.workloops[0].capacity, 5, {"1": 1, "40": 40}),
+    "WORKER_WORKLOOPS": (
+        lambda s: [loop.name for loop in s.workloops], ["manual>*"],
+        {"fast_lane:1 manual>*:4": ["fast_lane", "manual>*"], "*:2": ["*"]},
+    ),
+    "WORKER_BACKOFF": (
+        lambda s: (s.backoff.min_s, s.backoff.max_s), (1, 10), {"0.5/2": (0.5, 2), "3/3": (3, 3)}
+    ),
+    "WORKER_MAX_RUN_DURATION_SECONDS": (
+        lambda s: s.defaults.limits.timeout_s, 300, {"60": 60, "7200": 7200}
+    ),
+    "WORKER_MAX_RUN_MEMORY_MB": (
+        lambda s: s.defaults.limits.memory_mb, 500, {"64": 64, "1024": 1024}
+    ),
+    "WORKER_MAX_PAYLOAD_MB": (lambda s: s.defaults.limits.payload_mb, 10, {"1": 1, "20": 20}),
+    "WORKER_MAX_LOG_PAYLOAD_MB": (
+        lambda s: s.defaults.limits.log_payload_mb, 1, {"0.5": 0.5, "2": 2}
+    ),
+    "WORKER_MESSAGE_TIMEOUT_SECONDS": (lambda s: s.reply_s, 30, {"3": 3, "90": 90}),
+    "WORKER_SOCKET_TIMEOUT_SECONDS": (lambda s: s.reply_s, 30, {"3": 3, "90": 90}),
+    "WORKER_CLAIM_TIMEOUT_SECONDS": (lambda s: s.claim_s, 3600, {"3": 3, "90": 90}),
+    "WORKER_BATCH_LOGS": (
+        lambda s: s.batches is not None, False, {"true": True, "1": True, "false": False}
+    ),
+    "WORKER_COLLECTIONS_URL": (
+        lambda s: s.defaults.collections_url, "", {"https://a": "https://a", "http://b": "http://b"}
+    ),
+    "WORKER_PORT": (lambda s: s.listen, "", {"2222": "0.0.0.0:2222", "80": "0.0.0.0:80"}),
+    "WORKER_LOG_LEVEL": (lambda s: s.quiet, False, {"debug": False, "warn": True, "none": True}),
+    "WORKER_SENTRY_DSN": (lambda s: s.ignored, (), {"x": ("WORKER_SENTRY_DSN",)}),
+    "WORKER_REPO_DIR": (lambda s: s.ignored, (), {"/tmp": ("WORKER_REPO_DIR",)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_variable_of_openfns_worker(name: str) -> None:
+    read, default, values = VARIABLES[name]
+    # Compose files set a variable that has no value to an empty text.
+    assert read(read_environment({})) == read(read_environment({name: ""})) == default
+    assert {text: read(read_environment({name: text})) for text in values} == values
+
+
+def test_variables_of_batches() -> None:
+    variables = {"WORKER_BATCH_LOGS": "true"}
+    assert read_environment(variables).batches == LogBatches(lines=50, wait_s=0.01)
+    variables |= {"WORKER_BATCH_LIMIT": "20", "WORKER_BATCH_INTERVAL": "500"}
+    assert read_environment(variables).batches == LogBatches(lines=20, wait_s=0.5)
+    # The server refuses a larger one.
+    variables["WORKER_BATCH_LIMIT"] = "1000"
+    assert read_environment(variables).batches == LogBatches(lines=50, wait_s=0.5)
+    del variables["WORKER_BATCH_LOGS"]
+    assert read_environment(variables).batches is None
+    assert read_environment(variables, batch_logs=True).batches
+
+
+def test_option_wins_over_a_variable() -> None:
     assert read_environment({"WORKER_CAPACITY": "2"}, 3).workloops[0].capacity == 3
+    both = {"WORKER_MESSAGE_TIMEOUT_SECONDS": "3", "WORKER_SOCKET_TIMEOUT_SECONDS": "4"}
+    assert read_environment(both).reply_s == 4
 
 
 @pytest.mark.parametrize(
@@ -225,6 +288,8 @@ def test_environment_of_openfns_worker() -> None:
         {"WORKER_CAPACITY": "2", "WORKER_WORKLOOPS": "a:1"},
         {"WORKER_MAX_RUN_DURATION_SECONDS": "-1"},
         {"WORKER_BACKOFF": "10"},
+        {"WORKER_BATCH_LOGS": "1", "WORKER_BATCH_LIMIT": "0"},
+        {"WORKER_BATCH_LOGS": "1", "WORKER_BATCH_INTERVAL": "x"},
         {"WORKER_PORT": "http"},
         {"WORKER_PORT": "70000"},
     ],

@@ -244,6 +244,7 @@ def test_the_samples_are_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_format() -> None:
     text = command("graphs/aborts.yaml")
     assert text.returncode == 1 and "error W009 undeclared-variable" in text.stdout

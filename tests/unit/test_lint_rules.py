@@ -98,9 +98,12 @@ MISSPELT = [
     ("conditon", "steps: [{id: a, expression: x, next: {b: {conditon: false}}}, {id: b, expression: x}]"),
     ("stepz", "steps: [{id: a, expression: x}]\nstepz: []"),
     ("typ", "jobs: {a: {body: x}}\ntriggers: {t: {typ: cron}}"),
+    ("run_timout_ms", "steps: [{id: a, expression: x}]\noptions: {run_timout_ms: 5}"),
+    ("statePropsToRemove", "steps: [{id: a, expression: x}]\noptions: {statePropsToRemove: [x]}"),
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "text"), MISSPELT, ids=[key for key, _ in MISSPELT])
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
 def test_a_misspelt_key_is_found_with_its_line(
@@ -207,6 +210,7 @@ def mixed(tmp_path: Path) -> Path:
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "values.yaml").write_text("a: {{ template }}\n")
     (tmp_path / "notes.md").write_text("# notes")
+    (tmp_path / "record.json").write_text('{"name": "Pedro", "workflow": "new"}')
     return tmp_path
 
 
@@ -231,4 +235,4 @@ def test_a_broken_workflow_does_not_hide_the_findings_of_others(mixed: Path) -> 
 
 def test_a_folder_without_workflows_is_an_error(tmp_path: Path) -> None:
     done = call_worker("lint", tmp_path)
-    assert done.returncode == 2 and "there are no workflows in" in done.stderr
+    assert done.returncode == 2 and ": there are no workflows" in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 
 import pytest
@@ -19,3 +21,12 @@ def test_connections_do_not_wait_for_acknowledgements(host: str) -> None:
         connection, _ = listening.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_an_error_names_no_address_as_the_message_does() -> None:
+    with listen("127.0.0.1", 0) as first, pytest.raises(OSError) as raised:
+        listen(*first.getsockname())
+    assert (raised.value.errno, raised.value.strerror) == (
+        errno.EADDRINUSE,
+        os.strerror(errno.EADDRINUSE),
+    )

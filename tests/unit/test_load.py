@@ -297,9 +297,9 @@ def test_a_mistaken_call_of_run_names_the_remedy() -> None:
     loaded = worker.load({"steps": [{"id": "a", "expression": "export default []"}]})
     with pytest.raises(UsageError, match=r"found a str: worker\.load"):
         worker.run("graphs/referral.yaml")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="must be a JSON object, not a list"):
+    with pytest.raises(UsageError, match="expected a JSON object, found a list"):
         worker.run(loaded, [1])  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"unknown option 'start_at' \(did you mean 'start'"):
+    with pytest.raises(UsageError, match=r"unknown option 'start_at'; did you mean 'start'"):
         worker.run(loaded, start_at="a")  # type: ignore[call-arg]
 
 

@@ -292,3 +292,12 @@ def test_a_step_named_like_the_second_execution_of_another_loses_no_leaf() -> No
     plan = plan_of(job("a", to("x-1"), to("x"), to("x")), job("x"), job("x-1"))
     driven = drive(plan, world_of({name: ["success"] for name in ("a", "x", "x-1")}), {})
     assert len(driven.completion.final_states) == 3
+
+
+def test_a_state_is_described_without_what_can_be_as_long_as_the_run() -> None:
+    state = initial_state(plan_of(job("a")))
+    assert repr(state) == f"MachineState(phase={state.phase!r}, step=None, outcome=None)"
+
+
+def test_a_run_executes_as_many_steps_as_is_documented() -> None:
+    assert initial_state(plan_of(job("a"))).activations_left == 250_000

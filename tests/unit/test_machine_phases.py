@@ -178,6 +178,7 @@ def test_a_wide_star_takes_one_decision_per_step_and_keeps_every_leaf_in_order()
     assert [leaf.key for leaf in done.leaves] == names
 
 
+@pytest.mark.slow
 def test_a_step_that_is_activated_many_times_has_as_many_leaf_keys() -> None:
     plan = plan_of(job("hub", *(to("x") for _ in range(MANY))), job("x"))
     _, done = count_decisions(plan, Outcome(state={}))

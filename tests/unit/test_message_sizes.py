@@ -19,7 +19,9 @@ from tests.support.control_plane_harness import (
     rows,
     to,
 )
+from worker.fleet.control.policy import ClientRights, Policy
 from worker.fleet.control.store import tables
+from worker.fleet.control.store.store import Store
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import (
@@ -86,6 +88,13 @@ def test_a_download_takes_chunks_once_in_order_and_starts_anew_where_the_hash_is
     assert content == CONTENT
 
 
+@pytest.mark.parametrize("size", [2**30 + 1, 2**53, len(CONTENT) - 1])
+def test_a_download_of_any_size_or_of_more_than_its_size_takes_no_bytes(size: int) -> None:
+    download, ref = ContentDownload(), wire.ContentRef(hash="0" * 64, size=size)
+    assert download.add(wire.Chunk(content=ref, offset=0, data=CONTENT)) is None
+    assert download.offset == 0
+
+
 def send_chunk(harness: ControlPlaneHarness, chunk: wire.Chunk, reply_to: str = ME) -> wire.Reply:
     message = to(TOPICS.request("chunk"), wire.encode(chunk), reply_to=reply_to)
     (reply,) = harness.send(message).replies
@@ -138,6 +147,34 @@ def test_chunks_are_their_senders_and_are_forgotten_after_an_hour(
     small.tick()
     with small.store.read() as connection:
         assert rows(connection, tables.CHUNKS) == []
+
+
+def test_a_project_in_chunks_needs_the_right_to_deploy_and_no_other(store: Store) -> None:
+    deploys, submits = (ClientRights(may=frozenset({right})) for right in ("deploy", "submit"))
+    policy = Policy(clients={"ci": deploys, "gateway": submits})
+    harness = ControlPlaneHarness(store, policy=policy)
+    document = plan("large")
+    document["workflow"]["steps"][0]["expression"] = f"fn(s => s) // {'x' * 50_000}"
+    content = wire.encode({"workflows": [{"plan": document}]})
+    refers = {"content": ref_of(content)}
+
+    def reply_to(user: str, method: str, body: Any) -> wire.Reply:
+        topic = f"{TOPICS.request(method)}/{user}"
+        (reply,) = harness.send(to(topic, body, reply_to=ME)).replies
+        return reply
+
+    for user, code in (("gateway", "denied"), ("ci", None)):
+        for chunk in chunks_of(content, LIMIT):
+            assert reply_to(user, "chunk", wire.encode(chunk)).error is None
+        error = reply_to(user, "deploy", refers).error
+        assert (None if error is None else error.code) == code
+    nested = wire.encode({"content": ref_of(content)})
+    for chunk in chunks_of(nested, LIMIT):
+        reply_to("ci", "chunk", wire.encode(chunk))
+    refused: list[dict[str, Any]] = [{"content": ref_of(nested)}, {"workflows": []}, {}]
+    for fields in refused:
+        error = reply_to("ci", "deploy", fields).error
+        assert error is not None and error.code == "invalid"
 
 
 @pytest.mark.parametrize(

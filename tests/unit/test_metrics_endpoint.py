@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -52,6 +53,18 @@ def test_metrics_and_health_are_served(port: int) -> None:
     head = get(port, "/health", method="HEAD")
     assert "Content-Length: 14" in head and head.endswith("\r\n\r\n")
     assert exchange(port, "GET /health HTTP/1.0\r\n\r\n").startswith("HTTP/1.1 503 ")
+
+
+def test_health_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    number = free_port()
+    with serve_metrics(str(number), lambda: [RUNS], lambda: ""):
+        assert get(number, "/health/ready").endswith("\r\n\r\nok\n")
+        metrics = get(number, "/metrics")
+        assert metrics.startswith("HTTP/1.1 501 ")
+        assert "pip install 'workflow-worker[metrics]'" in metrics
+        monkeypatch.undo()
+        assert "worker_runs_total" in get(number, "/metrics")
 
 
 def test_clients_that_send_nothing_hold_nobody_up(port: int) -> None:

@@ -6,6 +6,7 @@ To see what a change does to the voice of the messages, read the difference of t
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,48 @@ def test_there_are_150_of_them() -> None:
     mistakes = DATA["commands"] + DATA["python"]
     assert len(mistakes) >= 150
     assert not [each for each in mistakes if "Traceback" in each["message"]]
+
+
+# How other messages of ours say it: one thing has one form.
+OUTLIERS = {
+    r"(?<!there )is no ": "is not a ...",
+    r"\(did you mean": "...; did you mean 'x'?",
+    r"\bmust be\b": "expected ..., found ...",
+    r"`|\bgot\b": "the words of msgspec",
+    r"\bover \d": "above 0",
+    r"\(expected (?!one of|HOST|NAME|mqtt|project\.yaml)": "expected one of ...",
+    r"^error: [A-Z][a-z]|[^.]\.$": "a lower-case beginning, and no full stop",
+}
+
+
+@pytest.mark.parametrize("outlier", OUTLIERS)
+def test_messages_have_one_voice(outlier: str) -> None:
+    messages = [
+        each["message"].split("\n")[0]
+        for each in DATA["commands"] + DATA["python"]
+        if not each["message"].startswith("Usage: ")
+    ]
+    assert [text for text in messages if re.search(outlier, text)] == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({"projects": {"a": {"concurrent": -1}}}, "projects[...].concurrent: expected a whole"
+         " number of at least 0"),
+        ({"projects": {"a": {"retry": {"tims": 1}}}}, "unknown key 'tims'; did you mean 'times'?"),
+        ({"projects": []}, "projects: expected a mapping, found a list"),
+        ({"default": {"keep_data": "some"}}, "default.keep_data: unknown value 'some'"),
+        ({"default": {"period_s": 0}}, "default.period_s: expected a number above 0"),
+        ({"credential_rates": {"a": {}}}, "credential_rates[...]: the key 'runs' is missing"),
+        ({"zzz": 1}, "unknown key 'zzz' (expected one of default, projects, credentials, "),
+    ],
+)  # fmt: skip
+def test_a_policy_is_refused_in_our_words(
+    policy: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy))
+    with pytest.raises(worker.WorkerError) as raised:
+        worker.read_policy(file)
+    assert f": {message}" in str(raised.value)

@@ -44,6 +44,7 @@ def test_the_levels_of_any_json_are_counted(value: Any, ascii: bool) -> None:
     assert depth == 0 or value_nests_deeper(value, depth - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", ["[]", "{}"])
 def test_the_limit_itself_is_allowed(pair: str) -> None:
     def text(levels: int) -> str:

@@ -123,6 +123,7 @@ def test_states_that_are_written_are_json(tmp_path_factory: Any, state: Any) -> 
     assert parse_json(file.read_text("utf-8"), "a") == {"data": joined(state)}
 
 
+@pytest.mark.slow
 @few
 @given(TEXTS, TEXTS)
 def test_findings_are_valid_sarif_json_and_commands(text: str, name: str) -> None:
@@ -195,6 +196,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_and_its_case_keep_odd_characters(folder: Path) -> None:
     done = call_worker("run", "w.json", "-o", "out.json", "--record", "rec", cwd=folder)
     assert done.returncode == 0, done.stderr

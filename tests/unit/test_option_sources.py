@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from worker.cli import option_sources
 from worker.cli.main import cli
+
+from .test_command import COMMANDS
 
 WORKFLOW = "workflow: {name: w, steps: [{id: a, expression: 'export default [s => s]'}]}"
 
@@ -72,6 +75,16 @@ HOSTILE = [
     ("control-plane", "policy", '"policy.yaml"'),
     ("start", "max-memory", "100000"),
     ("dev", "max-timeout", "86400"),
+    ("test", "cluster", '"tcp://evil.example:8786"'),
+    ("explore", "cluster", '"tcp://evil.example:8786"'),
+    ("dev", "webhooks", '"0.0.0.0:80"'),
+    ("control-plane", "open-webhooks", "true"),
+    ("control-plane", "webhook-auth", '"auth.yaml"'),
+    ("dashboard", "read-token-file", '"token"'),
+    ("retry", "yes", "true"),
+    ("replay", "from-store", '"postgresql://db.example/fleet"'),
+    ("replay", "output", '"s3://bucket.example/results.jsonl"'),
+    ("start", "record", '"s3://bucket.example/runs"'),
     ("run", "journal", '"../journal.jsonl"'),
     ("run", "output", '"/tmp/overwritten"'),
     ("run", "record", '"on-failure:/tmp"'),
@@ -86,12 +99,42 @@ HOSTILE = [
 def test_what_opens_something_is_not_read_from_a_folder(
     command: str, option: str, value: str, folder: Path
 ) -> None:
-    arguments = [command, "w.yaml"] if command == "run" else [command]
+    arguments = [command, "w.yaml"] if command in ("run", "explore", "replay") else [command]
     write(folder, {"worker.toml": f"[{command}]\n{option} = {value}"})
     done = CliRunner().invoke(cli, arguments, prog_name="worker")
     text = f"{done.output}{done.exception}"
     assert done.exit_code != 0 and "worker.toml" in text
     assert "is not read from files of a folder" in text or "is outside of this folder" in text
+
+
+# Everything else: decided to be harmless in a file of somebody else's folder. Paths in it stay
+# inside, and a broker does not get the password.
+HARMLESS = """
+aborts acl adaptor against all ask asyncapi batch-logs beyond ca cache-steps capacity case cert
+cloudevents core-price coverage dashboard-port debug disconnect-grace drain draw dry-run fail-on
+fail-under file-limit flaky follow format from fuel fuel-limit html input input-of inputs jobs journal
+json junit k key label latest lease limit list log logs lost-retries memory message-limit migrate
+minutes mqtt mutate name no-dashboard no-python not-before only open order-id orders outbox
+output output-stdout over-limit packet-limit payload payload-limit permissive-globals placement
+planes port priority profile project quiet rate record recordings ref replay reply-timeout
+results retain-days retries retry-after retry-from retry-on run-time sanitize schema scrub
+search seconds seed seeds shared since size slots standby start-at start-by state state-expiry
+state-limit status stop-after synthetic tag timeout to-version topic-prefix triggers unique
+until update wait watch worker workflow workflow-file workflows write-cases
+"""
+
+
+def test_somebody_decided_on_each_option_if_a_folder_may_set_it() -> None:
+    """A new option fails here until it is in OPENING or above."""
+    names = {
+        option_sources.option_name(param)
+        for command in COMMANDS.values()
+        for param in command.params
+        if isinstance(param, click.Option)
+    }
+    harmless = set(HARMLESS.split())
+    assert names == option_sources.OPENING | harmless
+    assert not option_sources.OPENING & harmless
 
 
 def test_a_broker_of_a_folder_does_not_get_the_password(
@@ -119,6 +162,18 @@ def test_a_wrong_value_is_an_error_with_its_place(
     write(folder, files)
     done = validate()
     assert message in f"{done.output}{done.exception}"
+
+
+def test_a_misspelt_variable_is_named_with_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, {".env": "\nWORKER_GRAPH_FROMAT=dot\nWORKER_OTHER=1"})
+    monkeypatch.setenv("WORKER_GRAPH_OUTPTU", "x")
+    warnings = [line for line in validate().stderr.splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        "warning: WORKER_GRAPH_FROMAT (.env:2) is not read; did you mean WORKER_GRAPH_FORMAT?",
+        "warning: WORKER_GRAPH_OUTPTU is not read; did you mean WORKER_GRAPH_OUTPUT?",
+    ]
 
 
 def test_config_prints_what_is_set_and_the_place(

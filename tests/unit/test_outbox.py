@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.content import MIN_MESSAGE_BYTES
+from worker.fleet.messaging.content import MIN_MESSAGE_BYTES, ContentUpload
+from worker.fleet.worker import report_sender
 from worker.fleet.worker.outbox import Outbox, RunOutbox
 from worker.fleet.worker.report_sender import LEASE_BYTES, RETRANSMIT_S, ReportSender
 
@@ -317,7 +318,17 @@ def test_the_lease_of_an_ended_run_is_renewed_until_its_end_is_acknowledged(
     sender.close()
 
 
-def test_a_large_event_goes_in_chunks_and_delays_no_other_run(outbox: Outbox) -> None:
+def test_a_large_event_goes_in_chunks_and_delays_no_other_run(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads: list[bytes] = []
+
+    class CountedUpload(ContentUpload):
+        def __init__(self, content: bytes) -> None:
+            super().__init__(content)
+            uploads.append(content)
+
+    monkeypatch.setattr(report_sender, "ContentUpload", CountedUpload)
     large, small = filled(outbox, event(0, 900), run_id="a"), filled(outbox, event(0), run_id="b")
     sender = sender_of(large, small)
     sender.max_bytes = 500
@@ -331,6 +342,7 @@ def test_a_large_event_goes_in_chunks_and_delays_no_other_run(outbox: Outbox) ->
     assert reports is not None and reports.runs[0].content == chunk.content
     sender.send_again(wire.MissingContent(hashes=[chunk.content.hash]))
     assert sender.chunks(0.3, MIN_MESSAGE_BYTES) == [chunk]
+    assert len(uploads) == 1  # each computes a hash of the whole event
     refused = wire.ChunkStored(hash=chunk.content.hash, offset=0, refused="too large")
     assert [refusal.set_aside for refusal in sender.chunk_stored(refused)] == [True]
     sender.close()

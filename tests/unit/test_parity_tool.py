@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tools.parity.compare import differences
-from tools.parity.documented import ROWS
+from tools.parity.documented import COLUMNS, DEFERRED, ROWS, WITH_KIT, WORDS, row_of
 from tools.parity.faults import FAULTS
 from tools.parity.generate import KINDS, programs
 from tools.parity.modules import module_of
-from tools.parity.observation import observed_there
+from tools.parity.observation import Observation, observed_there
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/how-to/from-openfn.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("title", [title for title, _ in ROWS])
+@pytest.mark.parametrize(
+    "title", [*(title for title, _ in (*ROWS, *WITH_KIT)), COLUMNS, DEFERRED, WORDS]
+)
 def test_each_difference_on_purpose_is_documented(title: str) -> None:
-    assert f"| {title} |" in DOCUMENT
+    assert re.search(rf"^\| {re.escape(title)}(?: \(.*\))? \|", DOCUMENT, re.MULTILINE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,3 +58,26 @@ def test_an_answer_has_the_status_of_its_leaves() -> None:
     assert (handled.status, failed.status) == ("success", "failed")
     assert [json.loads(step.state or "") for step in handled.path] == [a["state"], {}]
     assert next(differences(handled, failed)) == "status: success here, failed there"
+
+
+def test_the_place_of_a_deferred_operation_is_the_compilers() -> None:
+    program = next(programs(1, "plans", 1))
+    here = Observation(path=(), final='{"line": 1, "operationName": "defer", "message": "x"}')
+    there = Observation(path=(), final='{"line": -1, "operationName": "_defer", "message": "x"}')
+    assert row_of(program, here, there) == DEFERRED
+    other = Observation(path=(), final='{"line": -1, "operationName": "_defer", "message": "y"}')
+    assert row_of(program, here, other) != DEFERRED
+
+
+def test_the_step_that_end_stopped_at_is_a_leaf() -> None:
+    def seen(step: str, next: list[str], state: Any) -> dict[str, Any]:
+        return {"step": step, "error": None, "next": next, "state": state}
+
+    steps = [
+        seen("a", ["b", "c"], {"x": 1}),
+        seen("b", [], {"data": {}}),
+        seen("c", ["b"], {"y": 1}),
+    ]
+    answer: dict[str, Any] = {"started": ["a", "b", "c"], "steps": steps, "lines": [], "error": None, "escaped": []}  # fmt: skip
+    final = observed_there({**answer, "final": {"b": {"data": {}}, "c": {"y": 1}}}).final
+    assert json.loads(final or "") == {"c": {"y": 1}}

@@ -27,8 +27,8 @@ def plan(*steps: dict[str, Any], **options: str) -> Plan:
     [
         ([], "no steps"),
         ([{"id": "a"}, {"id": "a"}], "2 steps have the id 'a'"),
-        ([{"id": "a", "next": "z"}], "leads to 'z', which is no step"),
-        ([{"id": "a", "next": {"z": False}}], "leads to 'z', which is no step"),
+        ([{"id": "a", "next": "z"}], "leads to 'z', which is not a step"),
+        ([{"id": "a", "next": {"z": False}}], "leads to 'z', which is not a step"),
         ([{"id": "a", "next": "a"}], "a -> a"),
         ([{"id": "a", "next": "b"}, {"id": "b", "next": {"a": {"disabled": True}}}], "a -> b -> a"),
     ],
@@ -92,6 +92,20 @@ def test_the_graph_carries_steps_and_edges() -> None:
     assert graph.edges["a", "b"]["edge"].target == "b"
 
 
+@pytest.mark.parametrize(
+    ("count", "cycle"),
+    [
+        (12, "0 -> 1 -> 2 -> 3 -> 4 -> 5 -> 6 -> 7 -> 8 -> 9 -> 10 -> 11 -> 0"),
+        (13, "0 -> 1 -> 2 -> 3 -> 4 -> 5 -> ... -> 8 -> 9 -> 10 -> 11 -> 12 -> 0"),
+    ],
+)
+def test_of_a_long_cycle_the_ends_are_named(count: int, cycle: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan(*({"id": str(i), "next": str((i + 1) % count)} for i in range(count)))
+    assert str(caught.value).endswith(f"cycle: {cycle}")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["chain", "star", "back to the start"])
 def test_five_thousand_steps_need_no_recursion(shape: str) -> None:
     steps: list[dict[str, Any]] = [{"id": str(i)} for i in range(5000)]

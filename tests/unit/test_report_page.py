@@ -134,6 +134,7 @@ class Seen(HTMLParser):
             self.inside[self._now][-1] += data
 
 
+@pytest.mark.slow
 def test_no_text_becomes_markup() -> None:
     calm = {tag for tag, _ in Seen(page_of(sample(*REFERRAL))).tags}
     found = Seen(page_of(hostile()))
@@ -144,6 +145,7 @@ def test_no_text_becomes_markup() -> None:
     assert len(found.inside["script"]) == 2 and len(found.inside["style"]) == 2
 
 
+@pytest.mark.slow
 def test_the_policy_allows_what_is_in_the_page_and_nothing_else() -> None:
     found = Seen(page_of(hostile()))
     (policy,) = (
@@ -169,6 +171,7 @@ def test_the_data_of_a_page_cannot_end_its_element() -> None:
     text.encode()
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page() -> None:
     assert page_of(hostile()) == page_of(hostile())
 
@@ -214,6 +217,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_a_recording_is_replayed_beside_itself(
     recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +236,7 @@ def test_a_recording_is_replayed_beside_itself(
     assert [run["name"] for run in data["runs"]] == [str(recording), f"replay of {recording}"]
 
 
+@pytest.mark.slow
 def test_a_recording_knows_its_input_its_workflow_and_its_clock(
     recording: Path, tmp_path: Path
 ) -> None:
@@ -243,6 +248,7 @@ def test_a_recording_knows_its_input_its_workflow_and_its_clock(
         run_report(recording, tmp_path / "x.html", "--workflow-file", GRAPHS / "referral.yaml")
 
 
+@pytest.mark.slow
 def test_a_damaged_recording_is_shown_as_far_as_it_goes(recording: Path, tmp_path: Path) -> None:
     file = tmp_path / "damaged"
     file.write_text(re.sub(r'"content":.*\}', '"content":{}}', recording.read_text()))

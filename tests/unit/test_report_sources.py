@@ -131,6 +131,7 @@ def damaged(fields: list[dict[str, Any]], chance: random.Random) -> list[dict[st
     return kept
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_shown_or_refused_and_never_a_defect(tmp_path: Path) -> None:
     failed = sample("aborts.yaml", "aborts.input.json", "failed-job-error")
     sources = (sample(*JOIN), sample(*REFERRAL), failed)

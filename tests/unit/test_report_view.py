@@ -19,7 +19,7 @@ from tests.support.report_pages import (
     sample,
 )
 from worker.core.outcome import Position, StepError
-from worker.sinks.run_summary import summarize
+from worker.sinks.run_summary import edge_of, summarize
 from worker.view.report.build_run_view import build_run_view
 from worker.view.report.dataclips import (
     LIMITS,
@@ -231,9 +231,18 @@ def test_a_deep_state_is_cut_at_its_depth(text: str) -> None:
     assert depth == MAX_DEPTH - 1 and value == f"{clip.cut}nested more than {MAX_DEPTH} levels deep"
 
 
+@pytest.mark.slow
 def test_states_share_what_a_page_can_hold() -> None:
     assert choose_limit([1000]) == LIMITS[0]
     assert choose_limit([200_000] * 10_000) == LIMITS[-1]
     assert sum(min(50_000, choose_limit([50_000] * 1000)) for _ in range(1000)) <= MAX_TOTAL
     clips = EmbeddedDataclips({"a": "{}", "b": "{}", "c": "1"})
     assert [clips.index_of(name) for name in ("a", "b", "c", "d", None)] == [0, 0, 1, None, None]
+
+
+@pytest.mark.parametrize("target", ["b", "b c", "b c d"])
+def test_the_edge_of_an_error_is_not_one_whose_id_begins_alike(target: str) -> None:
+    edges = tuple(Edge(source="a", target=name) for name in ("b", "b c", "b c d"))
+    message = f"the condition of a->{target} threw TypeError: no"
+    edge = edge_of(StepError(type="EdgeConditionError", message=message), Step(id="a", edges=edges))
+    assert edge is not None and edge.target == target

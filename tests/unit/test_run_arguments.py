@@ -28,8 +28,8 @@ WORKFLOW = worker.load(
 )
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"inputs": {}}, "unknown option 'inputs' (did you mean 'input'?)"),
-    ({"timout": 3}, "unknown option 'timout' (did you mean 'timeout'?)"),
+    ({"inputs": {}}, "unknown option 'inputs'; did you mean 'input'?"),
+    ({"timout": 3}, "unknown option 'timout'; did you mean 'timeout'?"),
     ({"zzz": 3}, "unknown option 'zzz' (expected one of timeout, memory_mb"),
     ({"timeout": "5"}, "timeout: expected a number above 0 and up to 86,400, found '5'"),
     ({"timeout": 0}, "timeout: expected a number above 0 and up to 86,400, found 0"),
@@ -43,7 +43,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"start": 3}, "start: expected the id of a step, found 3"),
     ({"allow_hosts": "example.org"}, "allow_hosts: expected a list of strings"),
     ({"credentials": "file.json"}, "credentials: expected a dict of credentials by name"),
-    ({"credentials": {"dhis2": "secret"}}, "credentials: 'dhis2' must be a dict of its fields"),
+    ({"credentials": {"dhis2": "secret"}}, "credentials: expected a dict for 'dhis2'"),
     ({"clock": "virtual"}, "clock: expected a worker.ClockKind, found 'virtual'"),
 ]
 
@@ -90,11 +90,13 @@ def test_a_result_has_its_steps_a_dict_and_a_report(tmp_path: Path) -> None:
     assert "<!doctype html>" in page.read_text().lower()
     with pytest.raises(worker.UsageError, match="expected a Result"):
         worker.report({}, tmp_path / "x.html")  # type: ignore[arg-type]
+    with pytest.raises(worker.UsageError, match=r"end .*x.pdf in .html"):
+        worker.report(result, tmp_path / "x.pdf")
 
 
 def test_a_step_is_named_from_python_as_on_the_command_line() -> None:
     assert options_of(WORKFLOW, None, {"start": "B", "end": "b"}).start == "b"
-    with pytest.raises(worker.UsageError, match=r"only=: there is no step 'c'"):
+    with pytest.raises(worker.UsageError, match=r"only: there is no step 'c'"):
         options_of(WORKFLOW, None, {"only": "c"})
 
 

@@ -114,3 +114,39 @@ def test_what_is_left_of_a_script_counts_from_where_a_run_begins() -> None:
 
 def test_a_script_takes_no_time_unless_it_names_one() -> None:
     assert ScriptedStep().takes_s == 0 and ScriptedStep().covers(0)
+
+
+@pytest.mark.parametrize(
+    ("type", "state"),
+    [
+        ("JobError", {"data": {}, "errors": {"b": 1, "a": {"message": "no"}}}),
+        ("TimeoutError", None),
+    ],
+)
+def test_a_scripted_error_fails_the_step_or_aborts_the_run(
+    type: str, state: dict[str, Any] | None
+) -> None:
+    error = StepError(type=type, message="no", name=type)
+    outcome = scripted_outcome(
+        ScriptedStep(error=error), "a", lambda: {"data": {}, "errors": {"b": 1}, "response": {}}
+    )
+    assert outcome.error == error
+    if state is None:
+        assert (outcome.state, outcome.errored) == (None, False)
+        return
+    written = json.loads(outcome.state or "")
+    assert written["errors"]["a"]["message"] == "no" and written["errors"]["b"] == 1
+    assert written["data"] == {} and "response" not in written and outcome.errored
+
+
+def test_a_step_without_a_script_of_its_own_returns_its_input() -> None:
+    state = {"configuration": {}, "response": 1, "data": {"n": 1}, "errors": {"b": 1}}
+    outcome = scripted_outcome(ScriptedStep(), "a", lambda: state)
+    assert json.loads(outcome.state or "") == {"data": {"n": 1}, "errors": {"b": 1}}
+    assert not outcome.errored
+
+
+def test_an_error_that_a_step_wrote_itself_names_the_step() -> None:
+    returns = '{"errors":{"a":{"message":"no","name":"Odd"}}}'
+    outcome = scripted_outcome(ScriptedStep(returns=returns), "a", dict)
+    assert outcome.error == StepError(type="JobError", message="no", name="Odd", job_id="a")

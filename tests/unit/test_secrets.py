@@ -203,6 +203,7 @@ def test_secrets_that_overlap_are_hidden_together() -> None:
     assert mask.text("<abcdefghij>") == "<***>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("secret", ["\\" * 12, '\\"' * 6, "\n" * 8 + "x" * 4, "+/ " * 9 + "x"])
 def test_no_text_makes_masking_slow(secret: str) -> None:
     mask = mask_of({"password": secret})

@@ -33,6 +33,7 @@ def test_the_plugin_knows_the_suffixes_of_case_files() -> None:
     assert pytest_workflow_worker.SUFFIXES == case.SUFFIXES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["worker.py", "worker/__init__.py", "tests/worker.py"])
 def test_a_project_with_its_own_module_worker_is_tested(layout: str, tmp_path: Path) -> None:
     module = tmp_path / layout
@@ -50,6 +51,7 @@ def test_a_project_with_its_own_module_worker_is_tested(layout: str, tmp_path: P
         assert "this project has its own module 'worker'" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_fixture_names_the_reason_in_such_a_project(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text("")
     (tmp_path / "test_x.py").write_text("def test_x(workflow):\n    pass\n")
@@ -57,6 +59,7 @@ def test_the_fixture_names_the_reason_in_such_a_project(tmp_path: Path) -> None:
     assert done.returncode == 1 and "has its own module 'worker'" in done.stdout
 
 
+@pytest.mark.slow
 def test_other_projects_have_case_files_and_pay_nothing_without_them(tmp_path: Path) -> None:
     (tmp_path / "workflow.yaml").write_text(WORKFLOW)
     (tmp_path / "a.cases.yaml").write_text(CASES)

@@ -17,6 +17,7 @@ TOOLS = Path(__file__).parents[2] / "tools/vendor"
 NAMES = "JSON.stringify(Reflect.ownKeys(globalThis).map(String))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "globals"),
     [

@@ -11,8 +11,17 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.helpers import job, workflow
+from worker.core.outcome import StepError
 from worker.errors import LoadError, UsageError
-from worker.sandbox.limits import MIB, Limits, resolve_limits
+from worker.sandbox.limits import (
+    MIB,
+    Limits,
+    out_of_fuel,
+    resolve_limits,
+    timed_out,
+    too_deep,
+    too_many_events,
+)
 from worker.workflow.limit_ranges import FILE_OPTIONS, RANGES
 from worker.workflow.load import load
 
@@ -127,3 +136,27 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (limits.payload_mb, limits.log_payload_mb) == (10, 1)
     assert (limits.log_lines, limits.log_total_mb) == (10_000, 50)
     assert (limits.executions, limits.events_mb) == (250_000, 256)
+
+
+@pytest.mark.parametrize("name", ["memory", "payload", "log_payload", "log_total", "events"])
+def test_a_megabyte_is_1024_times_1024_bytes(name: str) -> None:
+    limits = Limits(memory_mb=64, payload_mb=3, log_payload_mb=2, log_total_mb=7, events_mb=5)
+    megabytes = {"memory": 64, "payload": 3, "log_payload": 2, "log_total": 7, "events": 5}
+    assert getattr(limits, f"{name}_bytes") == megabytes[name] * 1024 * 1024
+
+
+LIMITS = Limits(timeout_s=2.5, fuel=1_000_000, events_mb=3)
+
+
+@pytest.mark.parametrize(
+    ("error", "type", "text"),
+    [
+        (timed_out(LIMITS), "TimeoutError", "longer than its limit of 2.5 s"),
+        (out_of_fuel(LIMITS), "StepLimitError", "its fuel limit of 1,000,000"),
+        (too_many_events(LIMITS), "StepLimitError", "over their limit of 3 MB"),
+        (too_deep(), "StateTooLargeError", "the state is nested more than 200 levels deep"),
+        (too_deep("details"), "StateTooLargeError", "details is nested more than 200"),
+    ],
+)
+def test_an_error_names_the_limit(error: StepError, type: str, text: str) -> None:
+    assert error.type == type and error.reason == "kill" and text in error.message

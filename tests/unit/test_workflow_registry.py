@@ -10,7 +10,12 @@ import pytest
 
 from tests.support.command import ROOT
 from worker.errors import UsageError
-from worker.fleet.control.workflow_registry import read_workflows
+from worker.fleet.control import workflow_registry
+from worker.fleet.control.workflow_registry import (
+    RegisteredWorkflow,
+    VersionCache,
+    read_workflows,
+)
 
 JOB = {"id": "a", "expression": "fn(s => s)"}
 
@@ -60,3 +65,22 @@ def test_a_checkout_gives_all_its_workflows(tmp_path: Path) -> None:
     write(tmp_path / "workflows" / "one" / "one.json", name="One")
     write(tmp_path / "workflows" / "two" / "two.json", name="Two")
     assert {"One", "one", "Two", "two"} <= set(read_workflows([tmp_path]).workflows)
+
+
+def test_the_version_that_was_used_last_stays_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workflow_registry, "MAX_CACHED_VERSIONS", 2)
+    cache, reads = VersionCache(), list[str]()
+
+    def get(version: str) -> None:
+        def read() -> RegisteredWorkflow:
+            reads.append(version)
+            return RegisteredWorkflow(name="w", plan_id=version, plan="{}")
+
+        workflow = cache.get(("p", "w", version), read)
+        assert workflow is not None and workflow.plan_id == version
+
+    for version in ("1", "2", "1", "3", "1", "2"):
+        get(version)
+    assert reads == ["1", "2", "3", "2"]

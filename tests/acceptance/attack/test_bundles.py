@@ -181,6 +181,7 @@ def test_a_bundle_changes_the_global_object(bundle: str) -> None:
     assert result.final_state == {"data": ["undefined", 2]}, result.error
 
 
+@pytest.mark.slow
 async def test_a_bundle_does_not_load() -> None:
     """Tries to end more than its own run."""
     store_bundle(EVIL, "throw new Error('no')")

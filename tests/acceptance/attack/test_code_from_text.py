@@ -41,6 +41,7 @@ GENERATED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", GENERATED.values(), ids=GENERATED)
 def test_a_job_makes_code(made: str) -> None:
     """Tries it, and catches the error, so that only the attempt itself can count."""
@@ -59,6 +60,7 @@ def test_a_filter_of_a_path_is_no_code() -> None:
     assert "42" not in str((result.final_state or {}).get("data"))
 
 
+@pytest.mark.slow
 @needs_npm
 @pytest.mark.parametrize("made", [made for made in GENERATED.values() if made.startswith("_")])
 def test_a_job_makes_code_by_the_real_library(made: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,15 @@ def commands() -> list[str]:
     return listed.stdout.splitlines()
 
 
+def test_addresses_are_limited_as_their_tables_take_memory() -> None:
+    """Reads a page in each 2 MiB of 64 GiB: 128 MiB of page tables, which are nobody's data."""
+    body = """m = load('mmap').mmap(-1, 64 << 30, flags=0x22, prot=1)
+for at in range(0, len(m), 2 << 20):
+    m[at]"""
+    result = attack(body)
+    assert result.status == "failed" and "Cannot allocate memory" in str(result.error)
+
+
 def test_a_step_goes_on_after_a_call_that_was_refused() -> None:
     """Catches the error of one call, to make others: each of them is refused by itself."""
     tried = "try:\n    os.listdir('/')\nexcept OSError:\n    pass\n"
@@ -198,6 +207,8 @@ def test_code_outside_of_the_engine() -> None:
         ("clone3", [0, 0]),
         ("execve", ["/bin/true", 0, 0]),
         ("kill", [1, 0]),
+        ("tkill", [1, 0]),
+        ("pidfd_send_signal", [3, 0, 0, 0]),
         ("pidfd_open", [1, 0]),
         ("ptrace", [16, 1, 0, 0]),
         ("process_vm_readv", [1, 0, 0, 0, 0, 0]),
@@ -220,7 +231,8 @@ def test_what_a_runner_needs_is_allowed_and_what_is_unknown_fails() -> None:
         # The C library itself looks into /proc where a thread returns memory.
         ("openat", [-100, "/etc/passwd", 0, 0]),
         ("fcntl", [0, 8, 1]),  # the process that signals of this descriptor go to
-    ) == {"getpid": 0, "mmap": 0, "uname": 1, "openat": 1, "fcntl": 1}
+        ("prlimit64", [1, 7, 0, 0]),  # another process
+    ) == {"getpid": 0, "mmap": 0, "uname": 1, "openat": 1, "fcntl": 1, "prlimit64": 1}
 
 
 async def test_processes_of_runs_have_nothing_of_the_worker(
@@ -258,6 +270,7 @@ async def test_processes_of_runs_have_nothing_of_the_worker(
 # --- whose code arrives over a network ------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_an_order_with_a_python_step_is_refused_where_python_is_off() -> None:
     """Submits code of its own to a worker that was not started with --allow-python."""
     plan = {

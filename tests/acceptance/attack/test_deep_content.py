@@ -82,6 +82,7 @@ def test_a_python_step_makes_a_state_that_no_parser_reads() -> None:
     assert (result.status, result.error_type) == ("killed", "StateTooLargeError"), result.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", LEVELS)
 def test_the_command_runs_a_job_or_gets_an_input_that_no_parser_reads(
     levels: int, tmp_path: Path

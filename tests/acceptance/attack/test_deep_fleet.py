@@ -21,6 +21,7 @@ def plan(levels: int, end: str) -> dict[str, object]:
     return to_execution_plan(workflow(job(f"fn(s => {{ {nest(levels)} {end} }});")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", LEVELS)
 async def test_one_job_of_plain_javascript_stops_no_worker(levels: int) -> None:
     """Tries to have a report refused again and again, so that later runs are never reported."""
@@ -36,6 +37,7 @@ async def test_one_job_of_plain_javascript_stops_no_worker(levels: int) -> None:
         assert await client.alerts() == []
 
 
+@pytest.mark.slow
 async def test_an_input_that_no_parser_reads_is_refused_at_submission() -> None:
     async with worker.local_fleet() as client:
         state = {"data": json.loads(deep(900))}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.event_names import EventNames
 from tests.support.helpers import job, workflow
 from worker.fleet.client import Client
 from worker.fleet.control import service
@@ -31,34 +32,28 @@ PLAN = to_execution_plan(workflow(job("fn((state) => state);")))
 LEASE = wire.Lease(run_id="r", attempt=1, token="token-token")
 
 
-class Log:
-    """A log that keeps the names of its events."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def _add(self, event: str, **fields: Any) -> None:
-        self.events.append(event)
-
-    critical = warning = info = _add
-
-
 async def until(condition: Any) -> None:
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
 
-def limit_pages(store: Store, pages: int) -> None:
+async def limit_pages(control: ControlPlane, store: Store, pages: int) -> None:
     """Let a database in memory grow to so many pages: SQLite reports a full disk beyond them."""
-    with store._engine.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    def limit() -> None:
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    # A database in memory has one connection, which the plane's thread may be using.
+    await asyncio.get_running_loop().run_in_executor(control._thread, limit)
 
 
+@pytest.mark.slow
 async def test_the_database_is_full_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries to end the control plane, or to have it lose what it cannot store."""
     monkeypatch.setattr(service, "MAX_STORE_PAUSE_S", 0.05)
-    store, broker, topics, log = Store("sqlite://"), LocalBroker(), Topics(), Log()
+    store, broker, topics, log = Store("sqlite://"), LocalBroker(), Topics(), EventNames()
     store.migrate()
     processor = MessageProcessor(store, topics=topics)
     control = ControlPlane(broker.bus(*topics.for_control()), processor, topics=topics, log=log)
@@ -66,23 +61,23 @@ async def test_the_database_is_full_for_a_while(monkeypatch: pytest.MonkeyPatch)
     async with Client(broker.bus(), topics) as client:
         await client.submit(plan=PLAN)
         assert control.problem == ""
-        limit_pages(store, 1)
+        await limit_pages(control, store, 1)
         large = {"data": "x" * 100_000}
         waiting = asyncio.create_task(client.submit(plan=PLAN, input=large))
         await until(lambda: control.store_outage)
         assert "full" in control.problem and not waiting.done() and not running.done()
-        limit_pages(store, 1_000_000)
+        await limit_pages(control, store, 1_000_000)
         order = await waiting
         assert (await client.run(order["last_run"]))["status"] == "pending"
         assert control.problem == ""
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     store.close()
-    assert [event for event in log.events if event.startswith("store.")] == [
+    assert [event for event in log.names if event.startswith("store.")] == [
         "store.unavailable",
         "store.available",
     ]
-    assert "message.refused" not in log.events
+    assert "message.refused" not in log.names
 
 
 class FullFile:
@@ -102,6 +97,7 @@ class FullFile:
         return getattr(self._file, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room_bytes", [0, 10, 200, 500])
 async def test_the_outbox_is_full(room_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries to keep a run from being executed, and its end from being reported."""

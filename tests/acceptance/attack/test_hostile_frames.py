@@ -107,6 +107,7 @@ ATTACKS = {
 }
 
 
+@pytest.mark.slow
 async def test_a_wrong_frame_ends_its_run_once_and_kills_its_process() -> None:
     """Tries to raise in the parent, to fill its memory, or to end the run twice or never."""
     async with Pool(size=1) as pool:
@@ -204,6 +205,7 @@ async def test_a_runner_that_sends_anything_else_between_runs_is_not_used(
     assert not runner.client.take()
 
 
+@pytest.mark.slow
 async def test_the_next_run_does_not_wait_for_a_runner_that_stays_busy(
     runner: HostileRunner,
 ) -> None:

@@ -14,7 +14,10 @@ from tests.support.lightning import attached, job, plan
 from tests.support.services import Asked, serving
 from worker.cli import fetch
 from worker.errors import UsageError
+from worker.lightning import sandbox_runs
 from worker.lightning.run_plan import RunPlanError, read_input, read_run_plan
+from worker.lightning.sandbox_runs import SandboxRuns
+from worker.lightning.serializer import FrameError, decode_frame
 from worker.lightning.worker_tokens import RunTokenError, read_run_token
 from worker.runner.pool import Pool
 from worker.testing.lightning import Server
@@ -55,6 +58,7 @@ class OddServer(Server):
         return self.odd.pop() if self.odd else super()._claim(frame)
 
 
+@pytest.mark.slow
 async def test_a_worker_goes_on_claiming_after_odd_answers() -> None:
     """Tries to stop a worker, by answers to its claims."""
     odd: list[Any] = [{"runs": [{"id": "a", "token": text}]} for text in ODD_TOKENS.values()]
@@ -76,11 +80,33 @@ def test_limits_out_of_range_are_the_nearest() -> None:
     assert limits.log_payload_mb == 1
 
 
-@pytest.mark.parametrize("content", [b'{"a":1e999}', b'{"a":NaN}', b"[" * 100_000, b"\xff"])
+MANY = b'{"a":[' + b"{}," * 1_100_000 + b"0]}"
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"a":1e999}', b'{"a":NaN}', b"[" * 100_000, b"\xff", MANY],
+    ids=["infinite", "no number", "nested", "no text", "many values"],
+)  # fmt: skip
 def test_a_dataclip_that_is_no_json_is_refused(content: bytes) -> None:
     """Tries to end a run as a defect of the worker."""
     with pytest.raises(RunPlanError):
         read_input(content)
+
+
+@pytest.mark.parametrize("payload", [MANY, b"[" * 300 + b"]" * 300], ids=["many", "nested"])
+def test_a_frame_that_takes_much_more_than_its_text_is_refused(payload: bytes) -> None:
+    """Tries to fill the memory of a worker, or to exhaust its stack, by a frame."""
+    with pytest.raises(FrameError, match=r"too many values|nested too deeply"):
+        decode_frame(b'[null,"1","t","phx_reply",%b]' % payload, is_text=True)
+
+
+async def test_workflows_of_runs_are_kept_within_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries to fill the memory of a worker, by runs that each have another large job."""
+    monkeypatch.setattr(sandbox_runs, "MAX_CACHED_BYTES", 200_000)
+    runs = SandboxRuns(Pool(1))
+    for number in range(5):
+        runs.load(read_run_plan(plan(job(f"// {number} {'x' * 20_000}"))))
+    assert 100_000 < runs._load.held_bytes <= 200_000
 
 
 def fetched(body: bytes, **headers: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from worker.adaptors.names import Specifier, parse
 from worker.errors import UsageError
 
 EVIL = Specifier(name="@evil/adaptor", version="1.0.0")
+OPTIONS_OF_OLDER_NPM = tuple(name for name in install._NPM_OPTIONS if "--allow-" not in name)
 SECRET = '{"token": "t0ken-of-the-user"}'
 
 
@@ -111,6 +113,42 @@ def test_a_package_has_scripts(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@needs_npm
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [install._NPM_OPTIONS, OPTIONS_OF_OLDER_NPM])
+def test_a_package_depends_on_a_repository(
+    options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to run a program by the .npmrc of a repository, which npm reads when it prepares it."""
+    monkeypatch.setattr(install, "_NPM_OPTIONS", options)
+    names = ("source", "repository", "other", "work")
+    source, repository, other, folder = (tmp_path / name for name in names)
+    for path in (source, repository, other, folder):
+        path.mkdir()
+    program = repository / "program.sh"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\nexit 1\n")
+    program.chmod(0o755)
+    # The program is called when npm fetches what the repository itself depends on.
+    (repository / ".npmrc").write_text("git=./program.sh\nignore-scripts=false\n")
+    depends = {"dependencies": {"other": f"git+file://{other}"}}
+    manifest = {"name": "repository", "version": "1.0.0", "scripts": {"prepare": "./program.sh"}}
+    (repository / "package.json").write_text(json.dumps(manifest | depends))
+    (other / "package.json").write_text('{"name": "other", "version": "1.0.0"}')
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    for path in (repository, other):
+        for words in (("init", "-q"), ("add", "-A"), (*identity, "commit", "-qm", "x")):
+            subprocess.run(["git", *words], cwd=path, check=True)
+    depends = {"dependencies": {"repository": f"git+file://{repository}"}}
+    manifest = {"name": EVIL.name, "version": "1.0.0"}
+    (source / "package.json").write_text(json.dumps(manifest | depends))
+    subprocess.run(["npm", "pack", "--silent"], cwd=source, check=True, capture_output=True)
+    (packed,) = source.glob("*.tgz")
+    with pytest.raises(UsageError, match="npm"):
+        install._npm_install(Specifier(name=EVIL.name, version=f"file:{packed}"), folder, {})
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
 def test_another_package_has_the_locked_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def read_process(pid: int) -> str:
     return b"\0".join(texts).decode(errors="replace")
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     "reads",
@@ -99,6 +100,7 @@ def test_no_other_process_reads_the_memory_of_one_with_secrets(reads: str, tmp_p
     assert subprocess.run(line, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
+@pytest.mark.slow
 def test_no_tool_writes_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads a credential from what is written about a workflow, a run and its cases."""
     monkeypatch.chdir(tmp_path)

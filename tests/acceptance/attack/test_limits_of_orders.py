@@ -77,6 +77,7 @@ DOORS = [by_command, by_run, by_pool, by_case, by_fixture, by_local_fleet]
 Door = Callable[[Path], Awaitable[tuple[str, str | None]]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 async def test_the_timeout_of_the_file_ends_the_run_in_every_door(
     door: Door, tmp_path: Path
@@ -86,6 +87,7 @@ async def test_the_timeout_of_the_file_ends_the_run_in_every_door(
     assert await door(file) == ("killed", "TimeoutError")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_limit_out_of_its_range_makes_no_run_in_any_door(
@@ -102,6 +104,7 @@ async def test_a_limit_out_of_its_range_makes_no_run_in_any_door(
     assert re.fullmatch(shape, str(raised.value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -150,6 +153,7 @@ def test_a_case_out_of_its_range_is_an_error_with_its_place(value: str, tmp_path
         load_cases(cases)
 
 
+@pytest.mark.slow
 async def test_an_order_is_given_no_more_than_the_operator_allows() -> None:
     """Tries to use all memory of a worker whose operator has set no limit: the defaults hold."""
     # Above the cap, and below what the order and its file request.

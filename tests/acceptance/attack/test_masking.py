@@ -215,6 +215,7 @@ def assert_no_leak(text: str, spelled: list[tuple[str, str]]) -> None:
             assert form not in text, name
 
 
+@pytest.mark.slow
 def test_no_file_and_no_terminal_holds_a_secret(tmp_path: Path) -> None:
     """A job leaks into the terminal, journal, recording, report, JUnit and JSON outputs."""
     secrets = random_secrets(100, 3)
@@ -242,6 +243,7 @@ def test_no_file_and_no_terminal_holds_a_secret(tmp_path: Path) -> None:
     assert record.exists() and journal.exists() and record.with_suffix(".html").exists()
 
 
+@pytest.mark.slow
 async def test_neither_the_database_nor_a_client_of_a_fleet_gets_a_secret(tmp_path: Path) -> None:
     """A job leaks into the events that a fleet stores, forwards to clients and displays."""
     secrets = random_secrets(101, 3)

@@ -266,6 +266,7 @@ async def longest_turn(task: asyncio.Task[None]) -> float:
     return longest
 
 
+@pytest.mark.slow
 async def test_a_run_that_fires_bombs_is_killed_and_holds_nobody_up() -> None:
     """Tries to kill the worker: 100 requests at once, each of which is answered by 45 MB."""
     with serving(explode) as service:
@@ -288,6 +289,7 @@ async def test_a_run_that_fires_bombs_is_killed_and_holds_nobody_up() -> None:
 TEXT = b"text with a snowman \xe2\x98\x83 and more " * (MB // 2)
 
 
+@pytest.mark.slow
 async def test_large_replies_are_converted_beside_the_event_loop() -> None:
     """Tries to hold up other runs: with replies whose conversion takes long."""
     body = zlib.compress(TEXT, 1, wbits=31)
@@ -315,6 +317,7 @@ async def test_requests_that_wait_count_too() -> None:
             assert await attacker.outcome() == "kill OomError"
 
 
+@pytest.mark.slow
 async def test_replies_that_were_delivered_count_no_more() -> None:
     """Looks at the other side: a run may receive more than its limit, one after the other."""
     with serving(lambda asked: (200, {}, b"x" * MB)) as service:
@@ -416,6 +419,7 @@ def service() -> Iterator[Service]:
         yield service
 
 
+@pytest.mark.slow
 async def test_hosts_of_plans_that_are_dropped_are_closed(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

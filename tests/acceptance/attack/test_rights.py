@@ -19,6 +19,7 @@ from tests.support.control_plane_harness import (
     ME,
     TOPICS,
     ControlPlaneHarness,
+    FakeWorker,
     decode_outgoing,
     plan,
     to,
@@ -91,6 +92,7 @@ def made(**options: Any) -> Iterator[Rights]:
 # --- credentials ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "fields", "outcome"),
     [
@@ -136,6 +138,37 @@ def test_a_retry_with_the_latest_workflow_names_no_credential_that_the_order_may
         denied = rights.ask("", "retry", id="o", run_id="o-9", latest=True)
         assert "the project 'default' may not name the credential 'prod' in 'flow'" in denied
         assert rights.ask("", "retry", id="n", run_id="n-9", latest=True)["last_run"] == "n-9"
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["registered", "own"])
+def test_a_retry_names_no_credential_that_the_policy_has_taken_away(own: bool) -> None:
+    """Tries to use for ever what was granted once, as an order was accepted with it."""
+    fields = {"plan": with_credential("flow", "prod")} if own else {}
+    granted = Policy(credentials={"prod": (CredentialUse(plans=own),)})
+    for rights in made(policy=granted):
+        for order_id in ("o", "p"):
+            rights.submit("", order_id, **fields)
+            rights.ask("", "cancel", id=order_id)
+        assert rights.ask("", "retry", id="o", run_id="o-8")["last_run"] == "o-8"
+        rights.ask("", "cancel", id="o")
+        rights.harness.processor.reload(Policy(credentials={"prod": ()}), registry())
+        for latest in (False, True):
+            denied = rights.ask("", "retry", id="o", run_id="o-9", latest=latest)
+            assert denied.startswith("denied: the project 'default' may not name the credential")
+        rights.ask("", "bulk", action="retry", batch="b", workflow="flow")
+        assert sorted(order["runs"] for order in rights.ask("", "orders")) == [1, 2]
+
+
+def test_an_automatic_retry_names_no_credential_that_the_policy_has_taken_away() -> None:
+    policy = Policy(credentials={"prod": (CredentialUse(),)})
+    for rights in made(policy=policy):
+        rights.submit(retry={"times": 2})
+        rights.harness.processor.reload(Policy(credentials={"prod": ()}), registry())
+        worker = FakeWorker(rights.harness)
+        (assigned,) = worker.claim()
+        worker.start(assigned.lease)
+        worker.finish(assigned.lease, reason="fail")
+        assert (rights.harness.order()["status"], rights.harness.order()["runs"]) == ("failed", 1)
 
 
 def test_a_retry_with_the_latest_workflow_stores_no_secret_in_clear() -> None:
@@ -347,6 +380,7 @@ def test_wrong_keys_are_a_usage_error(tmp_path: Path) -> None:
         read_secret_keys(tmp_path / "empty")
 
 
+@pytest.mark.slow
 async def test_a_fleet_in_one_process_allows_everything_and_logs_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

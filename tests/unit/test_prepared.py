@@ -1,0 +1,74 @@
+"""Statements that the driver executes: values, lists, truth values and errors as SQLAlchemy's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
+
+from worker.fleet.control.store import statements, tables
+from worker.fleet.control.store.prepared import IsIn, Prepared
+from worker.fleet.control.store.store import Store
+from worker.fleet.control.store.transaction import WorkerRow
+
+_WORKER = WorkerRow(
+    name="w", incarnation="i", online=True, draining=False, capacity=2, version="1", since=5
+)
+_NAMES = Prepared(
+    select(tables.WORKERS.c.name, tables.WORKERS.c.online)
+    .where(IsIn(tables.WORKERS.c.name, "names"), tables.WORKERS.c.since < bindparam("time"))
+    .order_by(tables.WORKERS.c.name)
+)
+_KEYS = Prepared(select(tables.TRIGGER_KEYS.c.key))
+_OTHERS = Prepared(select(tables.WORKERS.c.name).where(~IsIn(tables.WORKERS.c.name, "names")))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], []),
+        (["w"], [("w", True)]),
+        (["it's", 'a "b"', "w", "?", "%s"], [("it's", True), ("w", True)]),
+    ],
+)
+def test_a_list_of_any_length_is_one_parameter(
+    store: Store, names: list[str], expected: list[tuple[str, bool]]
+) -> None:
+    with store.transaction() as transaction:
+        transaction.put_worker(_WORKER)
+        transaction.put_worker(replace(_WORKER, name="it's"))
+    with store.read() as connection:
+        assert _NAMES.rows(connection, {"names": names, "time": 6}) == expected
+        assert _NAMES.rows(connection, {"names": names, "time": 5}) == []
+        others = {"it's", "w"} - {name for name, _ in expected}
+        assert set(_OTHERS.column(connection, {"names": names})) == others
+        assert _NAMES.value(connection, {"names": ["none"], "time": 6}) is None
+
+
+def test_a_row_that_is_put_again_is_replaced(store: Store) -> None:
+    with store.transaction() as transaction:
+        transaction.put_worker(_WORKER)
+        transaction.put_worker(replace(_WORKER, online=False, offers="[]"))
+    with store.transaction() as transaction:
+        stored = transaction.worker("w")
+    assert stored is not None
+    assert (stored.online, stored.draining, stored.offers) == (False, False, "[]")
+
+
+def test_errors_are_those_of_sqlalchemy(store: Store) -> None:
+    row = {"trigger_id": "t", "key": "k", "order_id": "o", "expires": 1}
+    insert = statements.insert("trigger_keys", tuple(row))
+    with pytest.raises(IntegrityError), store.transaction() as transaction:
+        insert.change_each(transaction.connection, [row, row])
+    with pytest.raises(StatementError), store.read() as connection:
+        Prepared(text("SELECT no_such_column FROM workers")).rows(connection)
+    # The connection is usable, and nothing of the transaction is left.
+    with store.read() as connection:
+        assert _KEYS.rows(connection) == []
+
+
+def test_a_statement_without_a_value_is_refused(store: Store) -> None:
+    with pytest.raises((KeyError, ProgrammingError)), store.read() as connection:
+        _NAMES.rows(connection, {"names": []})
