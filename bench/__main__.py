@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,10 @@ from bench import (
     recordings,
     replays,
     runners,
+    traffic,
     triggers,
 )
+from bench.cores import one_core
 from bench.table import row
 from worker.explore.explorer import Explorer, count_runs, decision_table
 from worker.lint.checks import lint
@@ -142,20 +143,6 @@ def load_scripted_cases(folder: Path, count: int) -> list[Case]:
     return load_cases(file)
 
 
-@contextlib.contextmanager
-def one_core() -> Iterator[None]:
-    """Keep this process, and what it starts meanwhile, on one core, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 def exploration(branches: int) -> tuple[float, int, int]:
     """Seconds for the table and the count of a chain of diamonds; its rows; its runs."""
     steps: list[dict[str, Any]] = []
@@ -241,4 +228,5 @@ if __name__ == "__main__":
     proofs.main()
     fleet.main(row, worker.load)
     triggers.main(row)
+    asyncio.run(traffic.main())
     asyncio.run(lightning.main())

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import sys
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import worker
+from bench.runners import proportional_mb
 from bench.table import quantile, row
 from tests.support.lightning import job, plan
 from worker.lightning.channels import ChannelSocket
@@ -107,6 +110,29 @@ async def main(one_at_a_time: int = 100, together: int = 1000) -> None:
         "Lightning: join to completion, p50", f"{p50_ms:.1f} ms", f"run alone {bare_ms:.1f}; aim +5"
     )
     row("Lightning: one worker, capacity 4", f"{rate:.0f} runs/s", "2 steps each; aim 400")
+    if sys.platform == "linux":
+        row("Lightning: memory of an idle worker", f"{await _idle_mb():.0f} MB", "capacity 5")
+
+
+async def _idle_mb() -> float:
+    """Return the memory of a command that waits for runs, with all its processes."""
+    async with Server() as server:
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "worker", "start", "--lightning", server.url, "--quiet",
+            "--name", "bench-idle", env={**os.environ, "WORKER_SECRET": server.secret},
+        )  # fmt: skip
+        try:
+            # After a run, as all that an idle worker holds is loaded by then.
+            await server.wait(server.add_run(plan(job(STEP)), {"data": {}}))
+            return sum(map(proportional_mb, _with_descendants(worker.pid)))
+        finally:
+            worker.terminate()
+            await worker.wait()
+
+
+def _with_descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in _with_descendants(int(child)))]
 
 
 async def _bare_s(pool: Pool, count: int) -> list[float]:

@@ -6,17 +6,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import itertools
+import shutil
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import worker
 from bench.table import row
+from worker.cli.watch_cases import CaseWatch
 from worker.comparison.versions import diff_versions
 from worker.runner.pool import Pool
-from worker.testing import fuzz_workflow, load_cases, mutation_test
+from worker.testing import CaseResult, fuzz_workflow, load_cases, mutation_test
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES: list[dict[str, Any]] = [
@@ -67,6 +72,29 @@ def diffs() -> None:
         row(f"diff of {length} steps", f"{took_s:.2f} s", compared)
 
 
+async def watch() -> None:
+    """Print the time from a saved job to the result of its case."""
+    times, results = [], list[CaseResult]()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in (*ROOT.glob("graphs/referral*"), *ROOT.glob("graphs/triage*")):
+            (shutil.copytree if file.is_dir() else shutil.copy)(file, folder / file.name)
+        cases = folder / "triage.cases.yaml"
+        async with Pool(size=2) as pool:
+            watching = CaseWatch(pool, [cases], "", results.append)
+            with contextlib.redirect_stdout(io.StringIO()):
+                await watching.run([cases])
+                changes = watching.folders.changes()
+                for number in range(10):
+                    began = time.perf_counter()
+                    text = cases.read_text("utf-8") + f"\n# {number}"
+                    cases.write_text(text, "utf-8")
+                    await watching.run(watching.concerned(await anext(changes)))
+                    times.append(time.perf_counter() - began)
+    row("watch: from a saved file to its results", f"{statistics.median(times) * 1000:.0f} ms",
+        f"{len(results) // 11} cases, aim 200 ms for one")  # fmt: skip
+
+
 async def fuel() -> None:
     """Print what counting costs, in turns, so that a busy machine slows both alike."""
     for name, source, count in (("a loop", LOOP, 8), ("a short run", SMALL, 300)):
@@ -87,6 +115,7 @@ def main() -> None:
     inputs()
     mutants()
     diffs()
+    asyncio.run(watch())
     asyncio.run(fuel())
 
 

@@ -1,26 +1,30 @@
 """Check of ``worker diff``: each mutant of many workflows is told apart, or is shown to be equal.
 
-``python -m tools.diff_check --generated 50 --runs 40``. A scenario counts if the runs that it
+``python -m tools.diff_check --generated 50 --runs 20``. A scenario counts if the runs that it
 scripts end otherwise. A mutant without one counts as equal if random runs of both end alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import multiprocessing
+import os
 import random
 import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import worker
-from worker.comparison.lockstep import Scenario
-from worker.comparison.versions import diff_versions
+from worker.comparison.lockstep import Comparison, Scenario
+from worker.comparison.versions import Baseline
 from worker.core.outcome import StepError
 from worker.core.scripted import ScriptedStep
 from worker.explore.export_cases import case_file
@@ -56,6 +60,13 @@ class Verdicts:
     def mutants(self) -> int:
         return self.told_apart + self.equal + self.not_scriptable + len(self.wrong)
 
+    def add(self, other: Verdicts) -> None:
+        """Add the numbers of another workflow."""
+        self.told_apart += other.told_apart
+        self.equal += other.equal
+        self.not_scriptable += other.not_scriptable
+        self.wrong += other.wrong
+
 
 # --- workflows ------------------------------------------------------------------------------------
 
@@ -73,12 +84,22 @@ def generated(number: int) -> Workflow:
     """Return a workflow of 4 to 7 steps, the same each time for a number."""
     chance = random.Random(number)
     ids = [f"s{n}" for n in range(chance.randint(4, 7))]
-    steps = []
+    targets: dict[str, list[str]] = {id: [] for id in ids}
+    # Each step can be reached: what changes behind one that cannot be is no difference.
+    for at, id in enumerate(ids[1:], start=1):
+        targets[chance.choice(ids[:at])].append(id)
     for at, id in enumerate(ids):
-        later = ids[at + 1 :]
-        targets = chance.sample(later, min(len(later), chance.randint(1, 2)))
-        next = {target: _condition(chance) for target in targets}
-        steps.append({"id": id, "adaptor": "common", "expression": "fn(s => s);", "next": next})
+        if others := [other for other in ids[at + 1 :] if other not in targets[id]]:
+            targets[id] += chance.sample(others, chance.randint(0, 1))
+    steps = [
+        {
+            "id": id,
+            "adaptor": "common",
+            "expression": "fn(s => s);",
+            "next": {target: _condition(chance) for target in targets[id]},
+        }
+        for id in ids
+    ]
     return load({"workflow": {"name": f"generated {number}", "steps": steps}})
 
 
@@ -95,21 +116,27 @@ def _condition(chance: random.Random) -> Any:
 def check_mutants(workflow: Workflow, runs: int, verdicts: Verdicts) -> None:
     """Compare a workflow with itself and with each of its mutants, and check each answer."""
     try:
-        if diff_versions(workflow, workflow).differs:
-            verdicts.wrong.append(f"{workflow.name}: differs from itself")
+        baseline = Baseline(workflow)
     except worker.UsageError:
         # A sample of a workflow that is refused before any step.
         return
-    for mutant in mutants_of(workflow):
-        comparison = diff_versions(workflow, mutant.workflow).comparison
-        if comparison.scenarios:
-            _confirm(workflow, mutant, comparison.scenarios, verdicts)
-        elif comparison.complete and _end_alike(workflow, mutant, runs):
-            verdicts.equal += 1
-        else:
-            verdicts.wrong.append(
-                f"{workflow.name}: {mutant.name}: differs, and no scenario shows it"
-            )
+    with closing(baseline):
+        if baseline.diff(workflow).differs:
+            verdicts.wrong.append(f"{workflow.name}: differs from itself")
+        for mutant in mutants_of(workflow):
+            comparison = baseline.diff(mutant.workflow).comparison
+            _check(workflow, mutant, comparison, runs, verdicts)
+
+
+def _check(
+    workflow: Workflow, mutant: Mutant, comparison: Comparison, runs: int, verdicts: Verdicts
+) -> None:
+    if comparison.scenarios:
+        _confirm(workflow, mutant, comparison.scenarios, verdicts)
+    elif comparison.complete and _end_alike(workflow, mutant, runs):
+        verdicts.equal += 1
+    else:
+        verdicts.wrong.append(f"{workflow.name}: {mutant.name}: differs, and no scenario shows it")
 
 
 def _confirm(
@@ -187,16 +214,28 @@ def _state(conditions: Sequence[str], chance: random.Random) -> dict[str, Any]:
     return {"data": {name: chance.choice(values) for name in names if chance.random() < 0.8}}
 
 
+def _verdicts_on(workflow: Workflow, runs: int) -> Verdicts:
+    verdicts = Verdicts()
+    check_mutants(workflow, runs, verdicts)
+    return verdicts
+
+
 def main() -> int:
     """Check the samples and generated workflows, and print the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--generated", type=int, default=50, help="how many workflows to generate")
-    parser.add_argument("--runs", type=int, default=40, help="random runs of an equal mutant")
+    parser.add_argument("--runs", type=int, default=20, help="random runs of an equal mutant")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many processes")
     arguments = parser.parse_args()
     began, verdicts = time.monotonic(), Verdicts()
-    for workflow in (*samples(), *map(generated, range(arguments.generated))):
-        check_mutants(workflow, arguments.runs, verdicts)
-        print(f"{workflow.name}: {verdicts.mutants} mutants so far", file=sys.stderr)
+    workflows = [*samples(), *map(generated, range(arguments.generated))]
+    check = functools.partial(_verdicts_on, runs=arguments.runs)
+    # Forked processes would share the connections to the pool of this one.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.jobs, mp_context=context) as executor:
+        for workflow, part in zip(workflows, executor.map(check, workflows), strict=True):
+            verdicts.add(part)
+            print(f"{workflow.name}: {verdicts.mutants} mutants so far", file=sys.stderr)
     print(*verdicts.wrong, sep="\n", end="\n" if verdicts.wrong else "")
     print(
         f"{verdicts.mutants} mutants: {verdicts.told_apart} told apart, {verdicts.equal} equal, "

@@ -192,7 +192,7 @@ class FakeBus:
     """Bus that answers each message at once, by a function, and whose time passes at once."""
 
     max_message_bytes = MAX_MESSAGE_BYTES
-    waiting = (0, 0)
+    waiting = dropped = (0, 0)
     oldest_s = 0.0
 
     def __init__(self, clock: FakeTime, answer: Callable[[Message], list[Message]]) -> None:

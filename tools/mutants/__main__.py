@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tools.mutants.changes import Mutant, mutants
-from tools.mutants.copied_tree import LEAST_S, ROOT, SLOWEST, CopiedTree
+from tools.mutants.copied_tree import ROOT, CopiedTree
+from tools.mutants.module_tests import ModuleTests
 from tools.mutants.modules import TESTS
 
 PER_MODULE = 40
@@ -36,14 +37,15 @@ def main() -> int:
     print(f"{'module':<34}{'killed':>8}{'survived':>10}{'equal':>7}{'not run':>9}")
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = CopiedTree(Path(folder).resolve())
+        tree.compile()
         for module in arguments.module or TESTS:
             source = tree.path(module).read_text("utf-8")
             chosen = mutants(module, source, arguments.each, arguments.seed)
-            results = dict(_run(tree, chosen, source, end))
+            results = dict(_run(tree, chosen, end))
             survivors += [mutant for mutant in chosen if results.get(mutant) == SURVIVED]
             _print(module, Counter(results.values()), len(chosen) - len(results))
     for mutant in survivors:
-        print(f"survived: {mutant.id}")
+        print(f"survived: {mutant.line} of {mutant.id}")
     return 1 if survivors else 0
 
 
@@ -52,42 +54,29 @@ def _print(module: str, counts: Counter[str], not_run: int) -> None:
     print(f"{module:<34}{columns[0]:>8}{columns[1]:>10}{columns[2]:>7}{columns[3]:>9}", flush=True)
 
 
-def _run(
-    tree: CopiedTree, chosen: Sequence[Mutant], source: str, end: float
-) -> Iterator[tuple[Mutant, str]]:
+def _run(tree: CopiedTree, chosen: Sequence[Mutant], end: float) -> Iterator[tuple[Mutant, str]]:
     """Yield the result of each mutant of one module, until the time is over."""
     equal = json.loads(EQUAL.read_text("utf-8"))
     known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     module = chosen[0].module
-    tests = _digest(*((ROOT / test).read_text("utf-8") for test in TESTS[module]))
-    limit_s = 0.0
+    texts = [(ROOT / test).read_text("utf-8") for test in TESTS[module]]
+    tests: ModuleTests | None = None
     for mutant in chosen:
-        key = _digest(mutant.source, tests)
+        key = _digest(mutant.source, *texts)
         if mutant.id in equal:
             yield mutant, EQUAL_TO_CODE
         elif key in known:
             yield mutant, known[key]
         elif time.monotonic() < end:
-            limit_s = limit_s or _limit_s(tree, module)
-            known[key] = _result(tree, mutant, source, limit_s)
+            tests = tests or ModuleTests(tree, module, TESTS[module])
+            if tests.fail_unchanged:
+                print(f"the tests of {module} fail without a change")
+                break
+            known[key] = SURVIVED if tests.pass_with(mutant.source, mutant.line) else KILLED
             _save(known)
             yield mutant, known[key]
-
-
-def _limit_s(tree: CopiedTree, module: str) -> float:
-    passed, seconds = tree.test(TESTS[module])
-    if not passed:
-        sys.exit(f"the tests of {module} fail without a change: {' '.join(TESTS[module])}")
-    return max(LEAST_S, SLOWEST * seconds)
-
-
-def _result(tree: CopiedTree, mutant: Mutant, source: str, limit_s: float) -> str:
-    tree.write(mutant.module, mutant.source)
-    try:
-        passed, _ = tree.test(TESTS[mutant.module], limit_s)
-    finally:
-        tree.write(mutant.module, source)
-    return SURVIVED if passed else KILLED
+    if tests:
+        tests.close()
 
 
 def _save(known: dict[str, str]) -> None:

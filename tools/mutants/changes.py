@@ -15,22 +15,24 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.LShift: ast.RShift,
 }  # fmt: skip
+# Of a class, the keywords (frozen, kw_only) declare as its decorators do.
 ANNOTATIONS = ("annotation", "returns", "decorator_list", "type_params")
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A changed module: its name, the line and the change, and its source."""
+    """A changed module: its name, the line with its text, the change, and its source."""
 
     module: str
     line: int
+    text: str
     change: str
     source: str
 
     @property
     def id(self) -> str:
-        """The name of the mutant in results and among the equal ones."""
-        return f"{self.module}:{self.line} {self.change}"
+        """The name of the mutant among the equal ones: it holds while the line's text does."""
+        return f"{self.module}: {self.change} in: {self.text}"
 
 
 def mutants(module: str, source: str, count: int, seed: int) -> list[Mutant]:
@@ -46,7 +48,9 @@ def _mutant(module: str, source: str, number: int) -> Mutant:
     for at, (line, change, apply) in enumerate(_changes(tree)):
         if at == number:
             apply()
-            return Mutant(module, line, change, ast.unparse(ast.fix_missing_locations(tree)))
+            text = source.splitlines()[line - 1].strip()
+            changed = ast.unparse(ast.fix_missing_locations(tree))
+            return Mutant(module, line, text, change, changed)
     raise AssertionError(number)
 
 
@@ -71,9 +75,13 @@ def _changes(tree: ast.AST) -> Iterator[Change]:
                 yield node.lineno, f"{value} to {not value}", _setter(node, "value", not value)
             case ast.Constant(value=int(number) | float(number)):
                 yield node.lineno, f"{number} to {number + 1}", _setter(node, "value", number + 1)
+            case ast.Return(value=ast.Constant(value=None)):
+                pass
             case ast.Return(value=ast.expr() as value):
                 text = f"return {ast.unparse(value)[:30]} to None"
                 yield node.lineno, text, _setter(node, "value", ast.Constant(None))
+            case ast.Call(func=ast.Name("max" | "min")):
+                pass  # their order does not matter
             case ast.Call(args=[ast.expr() as first, ast.expr() as second, *rest]):
                 text = f"arguments of {ast.unparse(node.func)[:30]} swapped"
                 yield node.lineno, text, _setter(node, "args", [second, first, *rest])
@@ -91,6 +99,8 @@ def _code(node: ast.AST) -> Iterator[ast.AST]:
     for name, value in ast.iter_fields(node):
         children = value if isinstance(value, list) else [value]
         if name in ANNOTATIONS or (isinstance(node, ast.If) and _is_type_checking(node)):
+            continue
+        if name == "keywords" and isinstance(node, ast.ClassDef):
             continue
         for child in children:
             if isinstance(child, ast.AST):
@@ -135,6 +145,8 @@ def _removals(node: ast.AST) -> Iterator[Change]:
 
 def _is_removable(statement: ast.stmt) -> bool:
     match statement:
+        case ast.Expr(value=ast.Call(func=ast.Name("assert_never"))):
+            return False  # it is never reached
         case ast.Expr(value=ast.Call() | ast.Await()) | ast.Raise() | ast.AugAssign():
             return True
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.Delete():

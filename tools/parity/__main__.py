@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from tools.parity.compare import Difference, compare, read_answers
-from tools.parity.documented import documented
+from tools.parity.documented import documented, row_of
 from tools.parity.faults import find_faults
 from tools.parity.generate import KINDS, programs
 from tools.parity.here import run_here
@@ -49,11 +50,21 @@ def main() -> int:
     with OpenFn(arguments.kit) as openfn:
         different = compare(chosen, run_here(chosen), map(openfn.run, chosen))
         alike = _alike(openfn)
+    if arguments.kit:
+        different = _without_rows(different)
     for difference in different[: None if arguments.all else _LISTED]:
         _report(difference)
     for title in alike:
         print(f"documented, and no difference any more: {title}")
     return _summary(kinds, chosen, different) or int(bool(alike))
+
+
+def _without_rows(different: Sequence[Difference]) -> list[Difference]:
+    """Print how many programs each row of the table explains; return the others."""
+    rows = [row_of(each.program, each.here, each.there) for each in different]
+    for title, count in Counter(filter(None, rows)).most_common():
+        print(f"documented: {count:>6,}  {title}")
+    return [each for each, row in zip(different, rows, strict=True) if not row]
 
 
 def _alike(openfn: OpenFn) -> list[str]:

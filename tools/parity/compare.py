@@ -25,6 +25,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """A program that differs, and in what."""
 
     program: Program
+    here: Observation
+    there: Observation
     lines: tuple[str, ...]
 
 
@@ -32,11 +34,11 @@ def compare(
     programs: Sequence[Program], here: Iterable[Observation], there: Iterable[Observation]
 ) -> list[Difference]:
     """Return the programs whose two observations differ."""
-    found = (
-        Difference(program=program, lines=tuple(differences(mine, theirs)))
+    compared = (
+        Difference(program=program, here=mine, there=theirs, lines=tuple(differences(mine, theirs)))
         for program, mine, theirs in zip(programs, here, there, strict=True)
     )
-    return [difference for difference in found if difference.lines]
+    return [difference for difference in compared if difference.lines]
 
 
 def read_answers(file: Path) -> list[Observation]:
@@ -51,6 +53,10 @@ def write_answers(file: Path, answers: Iterable[Observation]) -> None:
 
 def differences(here: Observation, there: Observation) -> Iterator[str]:
     """Yield what differs, in the order in which a run shows it."""
+    # The table has it: a source that does not compile refuses the run here, also where no path
+    # leads to its step.
+    if here.refused_for and here.refused_for not in {step.step for step in there.path}:
+        return
     if here.status != there.status:
         yield f"status: {here.status} here, {there.status} there"
     if _type(here) != _type(there):

@@ -85,7 +85,7 @@ def _source_map(job: CompiledJob, source: str, name: str | None) -> dict[str, An
         "version": 3,
         "file": file,
         "sources": [file],
-        "sourcesContent": [source],
+        "sourcesContent": [_with_line_feeds(source)],
         "names": [],
         "mappings": _mappings(job, source),
         "operations": [
@@ -95,9 +95,14 @@ def _source_map(job: CompiledJob, source: str, name: str | None) -> dict[str, An
     }
 
 
+def _with_line_feeds(source: str) -> str:
+    # So does OpenFn's compiler.
+    return source.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _mappings(job: CompiledJob, source: str) -> str:
     """Map each character of the body: the runtime looks up exact columns."""
-    original_lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    original_lines = _with_line_feeds(source).split("\n")
     lines = [""]  # the head has no original
     before = [0, 0]
     for number, text in enumerate(job.body.split("\n"), 1):

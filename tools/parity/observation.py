@@ -29,6 +29,8 @@ class Observation(Struct, frozen=True, kw_only=True):
     final: str | None = None
     log: tuple[tuple[str, str], ...] = ()
     error: tuple[str, str] | None = None
+    refused_for: str = ""
+    """Step whose source does not compile, where that kept the run from starting."""
 
 
 def observed_here(result: Result) -> Observation:
@@ -52,7 +54,14 @@ def observed_here(result: Result) -> Observation:
             if isinstance(e, RunLog) and e.source == "JOB"
         ),
         error=(result.error.type, result.error.message) if aborted and result.error else None,
+        refused_for=_refused_for(result),
     )
+
+
+def _refused_for(result: Result) -> str:
+    error = result.error
+    is_refused = error is not None and error.type == "SyntaxError" and not result.steps
+    return (error.job_id or "") if error is not None and is_refused else ""
 
 
 # OpenFn's severities and names, in the words of the table of statuses.
@@ -74,10 +83,33 @@ def observed_there(answer: Mapping[str, Any]) -> Observation:
     return Observation(
         path=tuple(steps),
         status=_outcome_of(error) if error else _status(steps),
-        final=None if error else json.dumps(answer["final"]),
+        final=None if error else json.dumps(_final(answer["final"], steps)),
         log=tuple((level, text) for level, text in answer["lines"]),
         error=_error_there(error) if error else None,
     )
+
+
+def _final(state: Any, path: Sequence[StepSeen]) -> Any:
+    """Return the final state as the worker around the runtime reports it."""
+    # Several leaves are a map; the worker then removes those without any data. Two differences are
+    # rows of the table: `{}` stays here, and so does a map of nothing but such leaves.
+    # The last execution is a leaf also where `end` kept what it selected from running.
+    leaves = sum(not step.next for step in path[:-1]) + 1
+    if leaves < 2 or not isinstance(state, dict) or not _is_map(state, path):
+        return state
+    return {key: leaf for key, leaf in state.items() if not _is_without_data(leaf)} or state
+
+
+def _is_map(state: Mapping[str, Any], path: Sequence[StepSeen]) -> bool:
+    steps = {step.step for step in path}
+    return len(state) > 1 and all(key in steps or key.rpartition("-")[0] in steps for key in state)
+
+
+def _is_without_data(leaf: Any) -> bool:
+    if not isinstance(leaf, dict) or leaf.keys() != {"data"}:
+        return False
+    data = leaf["data"]
+    return data in ({}, [], "") or isinstance(data, int | float)
 
 
 def _step_there(step: Mapping[str, Any]) -> StepSeen:

@@ -45,8 +45,13 @@ function prepared(step) {
   if (!step.expression) return step;
   const { module, sourceMap, ...rest } = step;
   if (!compile) return { ...rest, expression: module, sourceMap };
-  const { code, map } = compiledByKit(step);
-  return { ...rest, expression: code, sourceMap: map };
+  try {
+    const { code, map } = compiledByKit(step);
+    return { ...rest, expression: code, sourceMap: map };
+  } catch (error) {
+    // As OpenFn's engine reports it: the run crashes before its first step.
+    throw Object.assign(new Error(`${step.id}: ${/** @type {any} */ (error).message}`), { name: "SyntaxError", severity: "crash" });
+  }
 }
 
 const errorOf = (error) => ({

@@ -57,9 +57,11 @@ class OpenFn:
         """Run a program, and return what was observed."""
         steps = []
         step_id = ""
+        unnamed = 0
         try:
             for step in program.steps:
-                step_id = step.get("id", "")
+                unnamed += "id" not in step
+                step_id = step.get("id", f"job-{unnamed}")
                 steps.append(self._prepared(step))
         except PlanError as error:
             # Its compiler is ours, so a source that does not compile is no program there either.
