@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode files, each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test test-all triggers-chaos check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate parity diff-check fuzz-check
+.PHONY: help projects setup run test test-all object-store triggers-chaos check format lint types imports constraints docs first-run picture release chaos fuzz mutants bench adaptors browser schema vendor engine engine-check clean simulate simulate-mutants soak parity diff-check fuzz-check fuzz-samples
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,19 @@ test: $(STAMP)  ## Run the tests of every day
 
 test-all: $(STAMP)  ## Run all tests, with all their generated examples
 	$(BIN)/pytest -q -n auto --dist loadgroup --hypothesis-profile $(or $(PROFILE),full)
+
+# An environment of its own: the server needs an older python-dateutil than constraints.txt has.
+OBJECT_STORE := .cache/object-store
+
+$(OBJECT_STORE)/.installed: $(STAMP)
+	$(BIN)/uv venv --quiet --clear $(OBJECT_STORE)
+	grep -v '^python-dateutil==' constraints.txt > $(OBJECT_STORE)/constraints.txt
+	$(BIN)/uv pip install --quiet --python $(OBJECT_STORE)/bin/python --constraint $(OBJECT_STORE)/constraints.txt \
+		--editable . --group dev --group object-store
+	@touch $@
+
+object-store: $(OBJECT_STORE)/.installed  ## Replay recordings of an object store, which is served here
+	$(OBJECT_STORE)/bin/pytest -q -n 0 tests/integration/test_object_store.py
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff format .
@@ -72,8 +85,13 @@ picture: $(STAMP)  ## Draw the run that the README shows
 release: $(STAMP)  ## Check and build a release: make release VERSION=0.2.0
 	$(BIN)/python -m tools.release $(VERSION)
 
-chaos: $(STAMP)  ## Kill, stop, cut and repeat for some minutes, and check what must hold
-	$(BIN)/python -m tests.support.chaos --runs 2000 --workers 4 --seed 1
+chaos: $(STAMP)  ## Kill, stop, cut, skew and repeat; effects are counted outside (RUNS=2000, SEED=1)
+	$(BIN)/python -m tests.support.chaos --runs $(or $(RUNS),2000) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.support.chaos --runs $(or $(RUNS),2000) --seed $(or $(SEED),1) --planes 2
+	$(BIN)/python -m tests.support.chaos --runs $(or $(RUNS),2000) --seed $(or $(SEED),1) --planes 3
+
+soak: $(STAMP)  ## Run a fleet under load with restarts, and check what grows (DURATION=1800)
+	$(BIN)/python -m tests.support.soak --duration $(or $(DURATION),1800)
 
 triggers-chaos: $(STAMP)  ## Messages through a topic trigger while processes and broker end (RUNS=10000, SEED=1)
 	$(BIN)/python -m tests.support.trigger_chaos --messages $(or $(RUNS),10000) --seed $(or $(SEED),1)
@@ -91,14 +109,23 @@ parity: $(STAMP)  ## Compare 2,100 generated programs with OpenFn's own runtime 
 	$(BIN)/python -m tools.parity --runs $(or $(RUNS),2100) --seed $(or $(SEED),1) $(if $(KIT),--kit $(KIT))
 	$(BIN)/python -m tools.parity --self-check --seed $(or $(SEED),1)
 
+projects: $(STAMP)  ## Lint, validate, explore and run checkouts of public projects (PROJECTS="FOLDER ...")
+	$(BIN)/python -m tools.projects $(PROJECTS)
+
 simulate: $(STAMP)  ## Simulate fleets under faults on virtual time, 1,000 seeds
 	$(BIN)/worker simulate --seeds 1000 --orders 200
 
+simulate-mutants: $(STAMP)  ## Plant defects into the simulated fleet, and print the seed that finds each
+	$(BIN)/python -m tests.support.planted_defects
+
 diff-check: $(STAMP)  ## Tell each mutant of the samples and of 50 generated workflows apart (GENERATED=50)
-	$(BIN)/python -m tools.diff_check --generated $(or $(GENERATED),50) --runs $(or $(RUNS),40)
+	$(BIN)/python -m tools.diff_check --generated $(or $(GENERATED),50) --runs $(or $(RUNS),20)
 
 fuzz-check: $(STAMP)  ## Find defects planted in ten generated workflows (RUNS=10)
 	$(BIN)/python -m tools.fuzz_check --workflows $(or $(RUNS),10)
+
+fuzz-samples: $(STAMP)  ## Fuzz each sample, and find the failures known of it alone (SECONDS=60)
+	$(BIN)/python -m tools.fuzz_samples --seconds $(or $(SECONDS),60)
 
 bench: $(STAMP)  ## Print the figures of this machine
 	$(BIN)/python -m bench

@@ -9,13 +9,14 @@ mkdir -p "$folder/tls"
 cd "$folder/tls"
 openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=worker trial authority" \
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign \
-    -keyout ca.key -out ca.pem
+    -keyout ../ca.key -out ca.pem
 openssl req -newkey rsa:2048 -nodes -subj "/CN=$host" -keyout broker.key -out broker.csr
 printf 'subjectAltName=DNS:%s,DNS:localhost,IP:127.0.0.1\n' "$host" > broker.ext
-openssl x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 \
-    -extfile broker.ext -out broker.pem
+openssl x509 -req -in broker.csr -CA ca.pem -CAkey ../ca.key -CAcreateserial -days 30 \
+    -CAserial ../ca.srl -extfile broker.ext -out broker.pem
 rm -f broker.csr broker.ext
 # The broker and the workers of the compose file are users of their own.
+chmod 755 .
 chmod 644 ca.pem broker.pem broker.key
 cd ..
 : > passwords
