@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -101,7 +102,9 @@ def dev(
     # The broker is a process of its own: it would keep its port.
     interrupt_on_signals()
     with (
-        # Outermost, as signals have their default, which kills, again when it closes.
+        # A signal ends it well at any time, not only once it is up.
+        contextlib.suppress(KeyboardInterrupt),
+        # Outermost of the rest, as signals have their default, which kills, again when it closes.
         asyncio.Runner() as runner,
         tempfile.TemporaryDirectory(prefix="worker-dev-") as folder,
     ):
