@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,7 +79,7 @@ def count_lines(call: Callable[[], Any]) -> int:
 def test_the_time_of_no_shape_is_the_square_of_its_length(shape: Shape) -> None:
     """Tries to keep a worker from its other runs for minutes, with 40 kB."""
     compile_job(shape(1))
-    once, twice = (count_lines(lambda n=n: compile_job(shape(n))) for n in (150, 300))
+    once, twice = (count_lines(partial(compile_job, shape(count))) for count in (150, 300))
     assert twice < 2.3 * once
 
 
