@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,10 @@ MAX_UNACKNOWLEDGED = 4096
 """Messages that the broker sends before it waits for acknowledgements."""
 # Messages with QoS 0 are not acknowledged, so nothing else bounds their number.
 MAX_WAITING, MAX_WAITING_BYTES = 20_000, 64 * 1024 * 1024
+
+
+# That of an entry of a dict, with its share of those that are free.
+_PROPERTY_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +52,11 @@ class TopicMessage:
 
     @property
     def size_bytes(self) -> int:
-        """The size of what the message holds."""
-        properties = sum(len(name) + len(value) for name, value in self.properties.items())
+        """The size of what the message holds in memory, which short properties take most of."""
+        properties = sum(
+            _PROPERTY_BYTES + sys.getsizeof(name) + sys.getsizeof(value)
+            for name, value in self.properties.items()
+        )
         addresses = len(self.topic) + len(self.reply_to) + len(self.correlation)
         return len(self.payload) + properties + addresses
 

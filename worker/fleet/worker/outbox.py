@@ -27,7 +27,6 @@ from worker.util.private_files import make_private_folder, open_private
 from worker.util.whole_files import write_whole
 
 DEAD_LETTER = "dead-letter"
-_NOT_JSON = "not JSON"
 
 
 class RunOutbox:
@@ -297,32 +296,43 @@ def _read(path: Path, leases: set[tuple[str, int]]) -> RunOutbox | None:
     return outbox
 
 
+class _UnreadableError(Exception):
+    """A line that is not the next event of its run."""
+
+
+class _NotJsonError(_UnreadableError):
+    def __init__(self) -> None:
+        super().__init__("not JSON")
+
+
 def _readable(lines: list[bytes]) -> tuple[deque[bytes], str]:
     """Return the events up to the first line that cannot be sent, and why it cannot."""
     events: deque[bytes] = deque()
-    expected = -1
-    for number, line in enumerate(lines):
-        seq, reason = _number(line)
-        # The control plane takes events in order: those after a gap would be sent for ever.
-        if not reason and expected not in (-1, seq):
-            reason = f"event {seq} instead of {expected}"
-        if reason:
-            torn = reason == _NOT_JSON and number == len(lines) - 1
-            return events, "" if torn else f"line {number + 2}: {reason}"
+    expected: int | None = None
+    for line in lines:
+        try:
+            expected = _number(line, expected) + 1
+        except _UnreadableError as error:
+            torn = isinstance(error, _NotJsonError) and len(events) + 1 == len(lines)
+            return events, "" if torn else f"line {len(events) + 2}: {error}"
         events.append(line)
-        expected = seq + 1
     return events, ""
 
 
-def _number(line: bytes) -> tuple[int, str]:
-    """Return the number of an event, or why there is none."""
+def _number(line: bytes, expected: int | None) -> int:
+    """Return the number of an event. Raises :class:`_UnreadableError`."""
     if nests_deeper(line, NESTING_LIMIT + ENVELOPE_LEVELS):
-        return -1, "nested too deeply"
+        raise _UnreadableError("nested too deeply")
     try:
         line.decode()
         seq = msgspec.json.decode(line, type=_Numbered).seq
     except msgspec.ValidationError as error:
-        return -1, str(error)
-    except (ValueError, RecursionError):
-        return -1, _NOT_JSON
-    return (seq, "") if seq >= 0 else (-1, f"event {seq}")
+        raise _UnreadableError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _NotJsonError from error
+    if seq < 0:
+        raise _UnreadableError(f"event {seq}")
+    # The control plane takes events in order: those after a gap would be sent for ever.
+    if expected not in (None, seq):
+        raise _UnreadableError(f"event {seq} instead of {expected}")
+    return seq
