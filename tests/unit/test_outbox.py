@@ -402,6 +402,57 @@ def test_a_large_event_goes_in_chunks_and_delays_no_other_run(
     sender.close()
 
 
+def test_each_large_event_of_a_run_is_sent_and_none_of_a_run_that_is_dropped(
+    outbox: Outbox,
+) -> None:
+    events = event(0, 900), event(1, 900)
+    sender = sender_of(filled(outbox, *events))
+    sender.max_bytes = 500
+    for number in (0, 1):
+        assert sender.next(0.0) is None, "its chunks come first"
+        (chunk,) = sender.chunks(0.0, MIN_MESSAGE_BYTES)
+        assert chunk.data == events[number]
+        if number == 1:
+            break
+        sender.chunk_stored(wire.ChunkStored(hash=chunk.content.hash, offset=0))
+        reports = sender.next(0.0)
+        assert reports is not None and reports.runs[0].content == chunk.content
+        sender.acknowledge(acks(1, 0))
+    sender.drop_run("r")
+    assert sender.empty and sender.chunks(100.0, MIN_MESSAGE_BYTES) == []
+
+
+def test_all_that_is_not_acknowledged_is_sent_again_after_a_restart(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0)), filled(outbox, event(0), run_id="other"))
+    sender.next(0.0)
+    sender.give_up()
+    sender.next(0.1)
+    sender.restart()
+    assert [run for run, _ in sent(sender.next(0.2))] == ["r", "other"], "none is a suspect"
+    sender.close()
+
+
+def test_a_run_that_is_dropped_while_it_is_in_flight_is_no_suspect(outbox: Outbox) -> None:
+    runs = (filled(outbox, event(0), run_id=id) for id in "abc")
+    sender = sender_of(*runs)
+    sender.next(0.0)
+    sender.drop_run("a")
+    sender.give_up()
+    sender.drop_run("b")
+    assert sent(sender.next(0.1)) == [("c", [event(0)])]
+    sender.acknowledge(acks(2, 0, run_id="c"))
+    assert sender.empty
+
+
+def test_what_waits_for_an_acknowledgement_is_counted_with_its_time(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0), event(1)))
+    assert sender.unacknowledged(100.0) == (2, 0.0), "nothing is in flight"
+    sender.next(100.0)
+    assert sender.unacknowledged(102.5) == (2, 2.5)
+    sender.acknowledge(acks(1, 1))
+    assert sender.unacknowledged(105.0) == (0, 0.0)
+
+
 def test_a_sender_that_closes_leaves_the_events_on_disk(outbox: Outbox, tmp_path: Path) -> None:
     sender = sender_of(filled(outbox, event(0)))
     sender.close()
