@@ -51,7 +51,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "replay/recording_lines": _RECORDING,
     "replay/recording_file": _RECORDING,
     "replay/recording_writer": _RECORDING,
-    "replay/scrub": _RECORDING,
+    "replay/scrub": (f"{_UNIT}scrub.py", *_RECORDING),
     "fleet/control/lifecycle": (f"{_UNIT}lifecycle.py", *_CONTROL),
     "fleet/control/queue": (f"{_UNIT}queue.py",),
     "fleet/control/store/transaction": (
