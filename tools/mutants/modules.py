@@ -39,7 +39,9 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/integration/test_run_process.py", "tests/integration/test_runners.py",
         "tests/acceptance/attack/test_bundles.py",
     ),
-    "sandbox/parent/host": ("tests/acceptance/attack/test_requests.py",),
+    "sandbox/parent/host": (
+        f"{_UNIT}host_calls.py", "tests/acceptance/attack/test_requests.py",
+    ),
     "sandbox/protocol": (f"{_UNIT}frames.py", f"{_UNIT}frame_checks.py", _HOSTILE),
     "sandbox/limits": (f"{_UNIT}workflow_limits.py", "tests/integration/test_limits.py"),
     "adaptors/http/allowlist": (f"{_UNIT}allowlist.py",),
