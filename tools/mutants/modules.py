@@ -57,7 +57,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "fleet/control/lifecycle": (f"{_UNIT}lifecycle.py", *_CONTROL),
     "fleet/control/queue": (f"{_UNIT}queue.py",),
     "fleet/control/store/transaction": (
-        *_CONTROL, f"{_UNIT}store_conflicts.py", f"{_UNIT}unknown_commits.py",
+        f"{_UNIT}transaction.py", *_CONTROL, f"{_UNIT}store_conflicts.py", f"{_UNIT}unknown_commits.py",
         "tests/integration/test_store.py",
     ),
     "fleet/worker/outbox": (
