@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.control_plane_harness import TOPICS, ControlPlaneHarness, Published, to
-from worker.fleet.control.client_requests import DEDUPLICATION_S
+from worker.fleet.control.order_content import DEDUPLICATION_S
 from worker.fleet.control.policy import Policy, ProjectLimits
 
 

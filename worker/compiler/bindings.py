@@ -61,10 +61,7 @@ def _default_of(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     value = node.child_by_field_name("right")
     walk.push(node.child_by_field_name("left"), context)
     walk.push(value, context.as_value())
-    around = node.parent
-    is_parameter = around is not None and around.type == "formal_parameters"
-    function = around.parent if around is not None and is_parameter else None
-    if value is not None and (function is None or function.type == "arrow_function"):
+    if value is not None and node.id not in walk.parameter_defaults:
         walk.inferred.assignment(node, value)
 
 
@@ -168,7 +165,7 @@ def _arrow_state(walk: SyntaxWalk, node: Node) -> LazyState:
     listed = node.child_by_field_name("parameters")
     if listed is not None and listed.named_child_count == 1:
         parameter = listed.named_child(0)
-    takes_state = parameter is not None and walk.text(parameter) == b"state"
+    takes_state = parameter is not None and walk.has_text(parameter, b"state")
     return LazyState() if takes_state else LazyState(error=IN_FUNCTION)
 
 
@@ -180,7 +177,7 @@ def _enter(
     is_named = node.child_by_field_name("name") is not None
     is_arrow = node.type == "arrow_function"
     # V8 takes it for one that is called at once.
-    is_eager = not is_arrow and _is_in_parentheses(node)
+    is_eager = not is_arrow and node.id in walk.in_parentheses
     is_open, is_named = is_arrow or is_eager, is_named or is_eager
     walk.inferred.function(node.start_byte, node.end_byte, is_open=is_open, is_named=is_named)
     function = Function(scope, can_await=any(child.type == "async" for child in node.children))
@@ -193,6 +190,9 @@ def _enter(
             target = parameter.child_by_field_name("left") or parameter
             start = parameters.start_byte if parameters is not None else None
             walk.sites.pattern(target, "undefined", "parameter", start)
+            # Those of an arrow function have inferred names.
+            if not is_arrow:
+                walk.parameter_defaults.add(parameter.id)
         walk.push(parameters, NodeContext(scope, function, lazy, scope))
     body = node.child_by_field_name("body")
     if body is not None and body.type == "statement_block":
@@ -202,9 +202,9 @@ def _enter(
     return scope
 
 
-def _is_in_parentheses(node: Node) -> bool:
-    around = node.parent
-    return around is not None and around.type == "parenthesized_expression"
+def _parenthesized(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    walk.in_parentheses.update(child.id for child in node.named_children)
+    children(walk, node, context)
 
 
 # --- blocks and classes -----------------------------------------------------------------------
@@ -296,6 +296,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "generator_function": _function_expression,
     "method_definition": _method,
     "arrow_function": _arrow,
+    "parenthesized_expression": _parenthesized,
     "statement_block": _block,
     "switch_body": _block,
     "for_statement": _block,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate
+
+_BLOCK_BYTES = 256
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 
 # The order of edits at one offset: what closes there comes before what opens there.
 _FIRST, _CLOSE, _OPEN, _REPLACE = range(4)
@@ -77,6 +81,35 @@ class Edited:
             if generated != original or (positions and positions[-1][0] == line):
                 positions.append((line, generated, original))
         return tuple(positions)
+
+
+class Positions:
+    """Lines and columns of any offsets, each in constant time, from 1 and in code points."""
+
+    __slots__ = ("_before", "_line_starts", "_text")
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._line_starts = [0, *(match.end() for match in re.finditer(rb"\n", text))]
+        blocks = range(0, len(text), _BLOCK_BYTES)
+        counts = (_count_characters(text[start : start + _BLOCK_BYTES]) for start in blocks)
+        self._before = list(accumulate(counts, initial=0))
+
+    def line(self, offset: int) -> int:
+        return bisect_right(self._line_starts, offset)
+
+    def column(self, offset: int) -> int:
+        line_start = self._line_starts[self.line(offset) - 1]
+        return self._characters(offset) - self._characters(line_start) + 1
+
+    def _characters(self, offset: int) -> int:
+        block = offset // _BLOCK_BYTES
+        rest = self._text[block * _BLOCK_BYTES : offset]
+        return self._before[block] + _count_characters(rest)
+
+
+def _count_characters(text: bytes) -> int:
+    return len(text) if text.isascii() else len(text.translate(None, _CONTINUATION_BYTES))
 
 
 class ColumnCounter:

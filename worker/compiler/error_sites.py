@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-    from worker.compiler.edits import Edited
+    from worker.compiler.edits import Edited, Positions
 
 TEXT_LIMIT = 60
 """Length of an expression in a message."""
 
 _CHAIN_LIMIT = 12
+_LEVEL_LIMIT = 20
+_WRAPPERS = ("parenthesized_expression", "await_expression")
 _UNNAMED = "(intermediate value)"
 _LITERALS = ("number", "object", "regex", "true", "false")
 # V8 names these where they are destructured by a declaration, not by an assignment.
@@ -51,6 +53,7 @@ class ErrorSites:
     """Collects the sites of a source, by the offsets that the engine reports."""
 
     source: bytes
+    positions: Positions
     _sites: list[tuple[int, Site]] = field(default_factory=list)
     _patterns: set[int] = field(default_factory=set)
     _following_call: dict[int, bool] = field(default_factory=dict)
@@ -146,7 +149,7 @@ class ErrorSites:
             # Of a literal the engine reports what is called, or the list, or the bracket around.
             constructor = call.child_by_field_name("constructor")
             self._sites.append((reported_offset(constructor or call), site))
-        elif list_around is not None and list_around.type == "array":
+        elif list_around is not None:
             self._sites.append((list_around.start_byte, site | self._place(at)))
         elif iterable.type == "parenthesized_expression":
             self._sites.append((iterable.start_byte, site | self._place(at)))
@@ -202,11 +205,10 @@ class ErrorSites:
         self._sites.append((pattern.start_byte, site | self._place(at)))
 
     def _place(self, at: int) -> Site:
-        return {"line": self.source.count(b"\n", 0, at) + 1, "column": self._column(at)}
+        return {"line": self.positions.line(at), "column": self._column(at)}
 
     def _column(self, at: int) -> int:
-        line_start = self.source.rfind(b"\n", 0, at) + 1
-        return len(self.source[line_start:at].decode(errors="ignore")) + 1
+        return self.positions.column(at)
 
     def _text(self, node: Node) -> str:
         return _capped(expression_text(self.source, node))
@@ -235,6 +237,8 @@ def _called_name(callee: Node) -> Node | None:
 
 def reported_offset(node: Node) -> int:
     """Return where V8 reports that the value of an expression is of the wrong kind."""
+    while node.type in _WRAPPERS and node.named_child_count == 1:
+        node = node.named_children[0]
     match node.type:
         case "member_expression":
             name = node.child_by_field_name("property")
@@ -247,8 +251,6 @@ def reported_offset(node: Node) -> int:
             arguments = node.child_by_field_name("arguments")
             name = _called_name(callee) if callee is not None else None
             return (name or arguments or node).start_byte
-        case "parenthesized_expression" | "await_expression" if node.named_child_count == 1:
-            return reported_offset(node.named_children[0])
         case "binary_expression":
             operator = node.child_by_field_name("operator")
             return (operator or node).start_byte
@@ -260,20 +262,23 @@ def _capped(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 1]}…"
 
 
-def expression_text(source: bytes, node: Node) -> str:
-    """Format an expression as in Node's errors: ``o.foo``, ``f(...).x``, ``a[i]``."""
+def expression_text(source: bytes, node: Node, levels: int = _LEVEL_LIMIT) -> str:
+    """Format an expression as in Node's errors: ``o.foo``, ``f(...).x``, ``a[i]``.
+
+    What is inside of more than ``levels`` others has no name.
+    """
     parts: list[str] = []
-    following: Node | None = node
+    following: Node | None = node if levels else None
     while following is not None:
-        part, following = _part(source, following)
+        part, following = _part(source, following, levels)
         parts.append(part)
         if len(parts) == _CHAIN_LIMIT and following is not None:
             parts.append(_UNNAMED)
             break
-    return "".join(reversed(parts))
+    return "".join(reversed(parts)) if levels else _UNNAMED
 
 
-def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
+def _part(source: bytes, node: Node, levels: int) -> tuple[str, Node | None]:
     """Split a chain into its last link and the expression before it."""
     match node.type:
         case "identifier" | "this" | "undefined" | "number" | "null" | "true" | "false":
@@ -291,18 +296,17 @@ def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
         case "object":
             return "{}", None
         case "binary_expression" | "unary_expression" if node.end_byte - node.start_byte <= 40:
-            return f"({_operation(source, node)})", None
+            return f"({_operation(source, node, levels)})", None
         case "parenthesized_expression" if _is_sequence(node):
-            parts = [
-                expression_text(source, part) for part in node.named_children[0].named_children
-            ]
+            listed = node.named_children[0].named_children[:TEXT_LIMIT]
+            parts = [expression_text(source, part, levels - 1) for part in listed]
             return f"({' , '.join(parts)})", None
         case "member_expression":
             dot = "?." if node.child_by_field_name("optional_chain") else "."
             name = node.child_by_field_name("property")
             return dot + (_slice(source, name) if name else ""), node.child(0)
         case "subscript_expression":
-            return _index(source, node), node.child(0)
+            return _index(source, node, levels), node.child(0)
         case "call_expression":
             return "(...)", node.child(0)
         case "parenthesized_expression" if node.named_child_count == 1:
@@ -311,12 +315,12 @@ def _part(source: bytes, node: Node) -> tuple[str, Node | None]:
             return _UNNAMED, None
 
 
-def _operation(source: bytes, node: Node) -> str:
+def _operation(source: bytes, node: Node, levels: int) -> str:
     """Format an operator with its operands, which V8 writes with its own spaces."""
     operator = node.child_by_field_name("operator")
     sign = _slice(source, operator) if operator is not None else ""
     sides = [node.child_by_field_name(side) for side in ("left", "right", "argument")]
-    operands = [expression_text(source, side) for side in sides if side is not None]
+    operands = [expression_text(source, side, levels - 1) for side in sides if side is not None]
     if len(operands) == 1:
         return f"{sign}{' ' if sign.isalpha() else ''}{operands[0]}"
     return f" {sign} ".join(operands)
@@ -326,13 +330,15 @@ def _is_sequence(node: Node) -> bool:
     return node.named_child_count == 1 and node.named_children[0].type == "sequence_expression"
 
 
-def _index(source: bytes, node: Node) -> str:
+def _index(source: bytes, node: Node, levels: int) -> str:
     index = node.child_by_field_name("index")
     if index is None or index.end_byte - index.start_byte > 20:
         return "[...]"
-    text = expression_text(source, index)
+    text = expression_text(source, index, levels - 1)
     return f".{text[1:-1]}" if text.startswith('"') else f"[{text}]"
 
 
 def _slice(source: bytes, node: Node) -> str:
-    return source[node.start_byte : node.end_byte][:200].decode(errors="ignore")
+    return source[node.start_byte : min(node.end_byte, node.start_byte + 200)].decode(
+        errors="ignore"
+    )

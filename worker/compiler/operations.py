@@ -60,6 +60,7 @@ def _call(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
         context.scope.called.add(walk.name(root))
     walk.push(callee, context.as_value())
     walk.sites.call(callee, arguments)
+    _mark_spreads(walk, arguments, node)
     if arguments.type == "arguments":
         walk.inferred.call(node.start_byte, node.end_byte)
     if context.deferring and not is_operation(walk, node):
@@ -81,12 +82,20 @@ def _root(node: Node) -> Node:
 
 def _hangs_on_state(walk: SyntaxWalk, callee: Node) -> bool:
     """Return whether a callee is a property of ``$``, directly or of what such a call returns."""
-    node: Node | None = callee
     if callee.type == "identifier":
         return False
-    while node is not None and node.type in _CHAIN:
+    # The links of a chain have the same answer, and a chain can be very long.
+    links: list[int] = []
+    node: Node | None = callee
+    while node is not None and node.type in _CHAIN and node.id not in walk.hangs_on_state:
+        links.append(node.id)
         node = strip_parentheses(node.child(0))
-    return node is not None and node.type == "identifier" and walk.text(node) == b"$"
+    if node is None or node.type in _CHAIN:
+        hangs = node is not None and walk.hangs_on_state[node.id]
+    else:
+        hangs = node.type == "identifier" and walk.text(node) == b"$"
+    walk.hangs_on_state.update(dict.fromkeys(links, hangs))
+    return hangs
 
 
 def _arguments(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -112,6 +121,7 @@ def _defer(walk: SyntaxWalk, node: Node, context: NodeContext) -> bool:
         if link is None:
             break
         links.append(link)
+        _mark_spreads(walk, link[1], base)
         base = strip_parentheses(link[0].child(0))
     if not links or base is None or base.type != "call_expression":
         return False
@@ -156,18 +166,31 @@ def _new(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     constructor = node.child_by_field_name("constructor")
     if constructor is not None:
         walk.sites.construction(node, constructor)
+    arguments = node.child_by_field_name("arguments")
+    if arguments is not None:
+        _mark_spreads(walk, arguments, node)
     children(walk, node, context)
 
 
 def _spread(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
     # Also in an object, where it cannot fail: the engine never reports that site.
-    value = node.named_child(0)
+    value, around = node.named_child(0), walk.spread_into.get(node.id)
     if value is not None:
-        around = node.parent
-        is_argument = around is not None and around.type == "arguments"
-        call = around.parent if around is not None and is_argument else None
-        walk.sites.iteration(value, call, list_around=around)
+        is_array = around is not None and around.type == "array"
+        call, list_around = (None, around) if is_array else (around, None)
+        walk.sites.iteration(value, call, list_around)
     children(walk, node, context)
+
+
+def _array(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
+    _mark_spreads(walk, node, node)
+    children(walk, node, context)
+
+
+def _mark_spreads(walk: SyntaxWalk, items: Node, into: Node) -> None:
+    """Record the call, or the array, of each item that is spread."""
+    spread = (item for item in items.named_children if item.type == "spread_element")
+    walk.spread_into.update((item.id, into) for item in spread)
 
 
 def _yield(walk: SyntaxWalk, node: Node, context: NodeContext) -> None:
@@ -211,6 +234,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "call_expression": _call,
     "new_expression": _new,
     "spread_element": _spread,
+    "array": _array,
     "yield_expression": _yield,
     "await_expression": _await,
     "return_statement": _return,

@@ -35,7 +35,7 @@ class Scope(Generic[T]):
 def resolve(scopes: list[Scope[T]]) -> None:
     """Move names that a scope does not declare to its parent; ``scopes`` has parents first.
 
-    Afterwards the outermost scope has the names (and each ``$``) that no scope declares.
+    Afterwards the outermost scope alone has the names (and each ``$``) that no scope declares.
     """
     for scope in reversed(scopes):
         scope.used -= scope.declared
@@ -43,7 +43,17 @@ def resolve(scopes: list[Scope[T]]) -> None:
         # A job may declare its own $, which then is not the state.
         if b"$" in scope.declared:
             scope.dollars.clear()
-        if scope.parent is not None:
-            scope.parent.used |= scope.used
-            scope.parent.called |= scope.called
-            scope.parent.dollars += scope.dollars
+        if (parent := scope.parent) is not None:
+            parent.used = _moved(scope.used, parent.used)
+            parent.called = _moved(scope.called, parent.called)
+            parent.dollars += scope.dollars
+            scope.used, scope.called, scope.dollars = set(), set(), []
+
+
+def _moved(names: set[bytes], into: set[bytes]) -> set[bytes]:
+    """Join two sets into one of them; neither is used any more."""
+    # The smaller into the larger: with copies in each of many nested scopes, a job of 100 kB would
+    # take gigabytes.
+    small, large = sorted((names, into), key=len)
+    large |= small
+    return large

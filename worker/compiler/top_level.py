@@ -49,10 +49,9 @@ class TopLevel:
         if source is None:
             raise walk.error("Unexpected token in an import", node.start_byte)
         clauses = [child for child in node.named_children if child.type == "import_clause"]
-        line_start = walk.source.rfind(b"\n", 0, node.start_byte) + 1
-        line = walk.source.count(b"\n", 0, node.start_byte) + 1
         names = [_imported(walk, clause) for clause in clauses]
-        place = f", {line}, {node.start_byte - line_start + 1}, ".encode()
+        line, column = walk.positions.line(node.start_byte), walk.positions.column(node.start_byte)
+        place = f", {line}, {column}, ".encode()
         listed = b"[" + b", ".join(name for clause in names for name in clause) + b"]"
         module = b"$worker.import(" + walk.text(source) + place + listed + b");"
         self.imports.append(_bindings(walk, clauses[0], module) if clauses else module)

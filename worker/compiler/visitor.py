@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from worker.compiler.edits import Edits
+from worker.compiler.edits import Edits, Positions
 from worker.compiler.error_sites import ErrorSites
 from worker.compiler.inferred_names import InferredNames
 from worker.compiler.scope import Scope
@@ -101,10 +101,17 @@ class SyntaxWalk:
     def __init__(self, source: bytes) -> None:
         self.source = source
         self.edits = Edits(source)
-        self.sites = ErrorSites(source)
+        self.positions = Positions(source)
+        self.sites = ErrorSites(source, self.positions)
         self.inferred = InferredNames()
         self.operations: list[Operation] = []
         self.needs_engine_check = False
+        # What the handler of a node records for nodes below it, by their ids: a node finds the one
+        # around it only by a search from the root, whose time is the depth.
+        self.hangs_on_state: dict[int, bool] = {}
+        self.spread_into: dict[int, Node] = {}
+        self.in_parentheses: set[int] = set()
+        self.parameter_defaults: set[int] = set()
         # Few sources use $: without one, no argument needs a context of its own.
         self.has_dollars = b"$" in source
         self.statement = LazyState(error=IN_STATEMENT)
@@ -131,6 +138,10 @@ class SyntaxWalk:
 
     def text(self, node: Node) -> bytes:
         return self.source[node.start_byte : node.end_byte]
+
+    def has_text(self, node: Node, text: bytes) -> bool:
+        # No copy of a longer one: patterns of functions in each other would be copied each time.
+        return node.end_byte - node.start_byte == len(text) and self.text(node) == text
 
     def name(self, node: Node) -> bytes:
         text = self.source[node.start_byte : node.end_byte]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import msgspec
 
 from worker.core.status import Status
-from worker.fleet.control.client_requests import add_run, unused_run_id
 from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.placement import needed_credentials
 from worker.fleet.control.policy import Policy, ProjectLimits
+from worker.fleet.control.run_creation import add_run, unused_run_id
 from worker.fleet.control.store import queries
 from worker.fleet.control.unique_orders import unfinished_with_key
 from worker.fleet.control.unit_of_work import UnitOfWork

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from worker.core.status import Status
-from worker.errors import LoadError, UsageError
+from worker.errors import LoadError
 from worker.fleet.control import views
 from worker.fleet.control.admission import rejection
+from worker.fleet.control.chunked_requests import store_client_chunk, uploaded_request
 from worker.fleet.control.client_queries import (
     count_matching,
     find_order,
@@ -30,13 +30,18 @@ from worker.fleet.control.client_queries import (
     list_workers,
     order_view,
 )
-from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
-from worker.fleet.control.inbound import numbered_run_id
+from worker.fleet.control.entities import RunRecord, WorkOrder
 from worker.fleet.control.inline_secrets import SecretRefused
 from worker.fleet.control.lifecycle import CancelRequested
-from worker.fleet.control.operator_requests import (
-    OperationsHandler,
-    record_on_order,
+from worker.fleet.control.operator_requests import OperationsHandler, record_on_order
+from worker.fleet.control.order_content import (
+    check_limits,
+    check_times,
+    checked_input,
+    conflict_message,
+    content_hash,
+    derived_id,
+    join_tags,
 )
 from worker.fleet.control.placement import (
     LABEL,
@@ -45,14 +50,9 @@ from worker.fleet.control.placement import (
     needed_by_plan,
     needed_credentials,
 )
-from worker.fleet.control.policy import (
-    ALL_RIGHTS,
-    OPERATOR,
-    ClientRights,
-    OverLimit,
-    Policy,
-    Right,
-)
+from worker.fleet.control.policy import ALL_RIGHTS, ClientRights, OverLimit, Policy
+from worker.fleet.control.request_rights import check_projects, denial, receipt, rights_for
+from worker.fleet.control.run_creation import add_run, unused_run_id
 from worker.fleet.control.store import queries
 from worker.fleet.control.store.deployments import deployed_names
 from worker.fleet.control.triggers.deploying import (
@@ -67,40 +67,9 @@ from worker.fleet.control.unique_orders import (
     unfinished_with_key,
 )
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
-from worker.fleet.control.uploads import ChunkRefused, store_chunk, use_content
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
-from worker.fleet.messaging.operation_messages import (
-    AcknowledgeRequest,
-    ActionQuery,
-    BulkRequest,
-    EraseRequest,
-    PauseRequest,
-)
-from worker.fleet.messaging.trigger_messages import (
-    DeadLetterQuery,
-    Deploy,
-    DeploymentQuery,
-    WorkflowRef,
-)
-from worker.sandbox.limits import resolve_limits
-
-DEDUPLICATION_S = 60.0
-"""How long an order without an id is taken for a repetition of one with the same content."""
-
-
-# Everything else reads.
-_RIGHTS: dict[str, Right] = {
-    "submit": "submit",
-    "cancel": "cancel",
-    "retry": "retry",
-    "pause": "operate",
-    "resume": "operate",
-    "acknowledge": "operate",
-    "erase": "operate",
-    "deploy": "deploy",
-    "rollback": "deploy",
-}
+from worker.fleet.messaging.trigger_messages import Deploy
 
 
 class RequestHandler:
@@ -136,17 +105,17 @@ class RequestHandler:
     def handle(self, uow: UnitOfWork, client: str, method: str, content: Any) -> Any:
         """Handle the request of a user of the broker. Raises :class:`RequestError`."""
         rights = self._policy.rights_of(client)
-        allowing = _rights_for(method, content)
+        allowing = rights_for(method, content)
         uow.client = client
         if not rights.may.intersection(allowing):
-            raise RequestError("denied", _denial(client, allowing[0]))
+            raise RequestError("denied", denial(client, allowing[0]))
         match content:
             case wire.Submit(content=wire.ContentRef() as ref):
-                content = _uploaded(uow, wire.Submit, ref)
+                content = uploaded_request(uow, wire.Submit, ref)
             case Deploy(content=wire.ContentRef() as ref):
-                content = _uploaded(uow, Deploy, ref)
+                content = uploaded_request(uow, Deploy, ref)
         if rights.projects is not None:
-            _check_projects(uow, rights.projects, method, content)
+            check_projects(uow, rights.projects, method, content)
         if method == "submit":
             return self._submit_as(uow, rights, content)
         if method == "workflows":
@@ -171,7 +140,7 @@ class RequestHandler:
         if bytes(request.plan) != b"null" and "plan" not in rights.may:
             raise RequestError("denied", "a plan of your own is not allowed (policy: clients)")
         if not request.order_id:
-            request = msgspec.structs.replace(request, order_id=_derived_id(uow, request))
+            request = msgspec.structs.replace(request, order_id=derived_id(uow, request))
         order = uow.transaction.order(request.order_id)
         may_read = rights.may_read(request.project if order is None else order.project)
         if order is None:
@@ -182,14 +151,14 @@ class RequestHandler:
         else:
             order = self._submitted_again(uow, order, request)
         view = order_view(uow, order)
-        return view if may_read else _receipt(view)
+        return view if may_read else receipt(view)
 
     def _first_submitted(self, uow: UnitOfWork, request: wire.Submit) -> WorkOrder:
         if uow.transaction.run(request.order_id) is not None:
             raise RequestError("conflict", f"the id '{request.order_id}' is in use already")
         workflow = self._workflow_of(uow, request)
-        _check_limits(request.options)
-        _check_times(request)
+        check_limits(request.options)
+        check_times(request)
         if request.options.record and not uow.stores_outputs(request.project):
             text = f"the project '{request.project}' stores no outputs, and thus no recordings"
             raise RequestError("invalid", f"{text} (policy: output_dataclips, keep_data)")
@@ -232,7 +201,7 @@ class RequestHandler:
         content = content_hash(request)
         # Orders of earlier versions have no hash.
         if order.content not in (None, content):
-            raise RequestError("conflict", _other_content(order, content))
+            raise RequestError("conflict", conflict_message(order, content))
         # A retransmission gets the rejection again: its client may have received that already.
         if order.last_run is not None or (uow.request_id and uow.request_id == order.request):
             return order
@@ -268,7 +237,7 @@ class RequestHandler:
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow
     ) -> WorkOrder:
         # Checked before the run is counted: a request that fails must not use up the limit.
-        input_text = _sealed(uow.secrets.seal_input, _checked_input(request.input))
+        input_text = _sealed(uow.secrets.seal_input, checked_input(request.input))
         plan = _plan_for_store(uow, workflow)
         order = WorkOrder(
             id=request.order_id,
@@ -408,105 +377,9 @@ def _own_labels(order: WorkOrder) -> frozenset[str]:
     return frozenset(label.removeprefix(LABEL) for label in labels)
 
 
-def _rights_for(method: str, content: Any) -> tuple[Right, ...]:
-    """Return the rights of which a request needs one."""
-    if isinstance(content, BulkRequest):
-        return (content.action,)
-    if method == "chunk":
-        # Orders and projects come in chunks; the request that refers to them is checked on its own.
-        return ("submit", "deploy")
-    return (_RIGHTS.get(method, "read"),)
-
-
-def _check_projects(uow: UnitOfWork, projects: frozenset[str], method: str, content: Any) -> None:
-    """Raise :class:`RequestError` where a request is about another project."""
-    match content:
-        case wire.Submit(project=project) | Deploy(project=project) | WorkflowRef(project=project):
-            allowed = project in projects
-        case wire.OrderQuery(project=queried) | DeploymentQuery(project=queried):
-            allowed = queried in projects
-        case DeadLetterQuery(project=queried):
-            allowed = queried in projects
-        case wire.RunRef(id=id) | wire.RetryRequest(id=id) | wire.EventQuery(run_id=id):
-            # One that does not exist looks the same: ids of others cannot be tried out.
-            allowed = _project_of(uow, id) in projects
-        case PauseRequest(project=project) | ActionQuery(project=project):
-            allowed = project in projects
-        case EraseRequest(order_id=id):
-            allowed = _project_of(uow, id) in projects
-        case AcknowledgeRequest(run_id=id):
-            allowed = _project_of(uow, id) in projects
-        case wire.DataclipRef(run_id=id) | wire.RecordedQuery(run_id=id):
-            allowed = _project_of(uow, id) in projects
-        case wire.OrderRef(order_id=id):
-            allowed = _project_of(uow, id) in projects
-        case _:
-            # Summaries, alerts and workers are about all projects.
-            allowed = method in ("workflows", "chunk")
-    if not allowed:
-        text = f"only for the projects {', '.join(sorted(projects))} (policy: clients)"
-        raise RequestError("denied", text)
-
-
-def _project_of(uow: UnitOfWork, id: str) -> str | None:
-    run = uow.transaction.run(id)
-    if run is not None:
-        return run.project
-    order = uow.transaction.order(id)
-    return None if order is None else order.project
-
-
-def _receipt(view: dict[str, Any]) -> dict[str, Any]:
-    """Return what a client may know of its order that may not read orders."""
-    rejected = view["status"] == Status.REJECTED.value
-    status = view["status"] if rejected else Status.PENDING.value
-    fields = {name: view[name] for name in ("order_id", "project", "workflow", "last_run")}
-    return {**fields, "status": status, "reason": view.get("reason"), "run": None}
-
-
-def _denial(client: str, right: Right) -> str:
-    if right == "deploy":
-        return (
-            f"'{client}' may not deploy: that is for the user '{OPERATOR}' of the broker, and for "
-            "those whose rights in the policy include deploy (clients: NAME: {may: [deploy]})"
-        )
-    return f"'{client}' may not {right} (policy: clients)"
-
-
 def _plan_for_store(uow: UnitOfWork, workflow: RegisteredWorkflow) -> str:
     # The plan of a deployed version was sealed when that was stored.
     return workflow.plan if workflow.sealed else _sealed(uow.secrets.seal_plan, workflow.plan)
-
-
-def _owner(uow: UnitOfWork) -> str:
-    """Return the owner of a client's chunks: the name that its replies go to, which is secret."""
-    return f"clients/{uow.reply_to.removesuffix('/rsp').rpartition('/')[2]}"
-
-
-def store_client_chunk(uow: UnitOfWork, chunk: wire.Chunk) -> Any:
-    """Store a chunk of an order or of a project that is too large for a message."""
-    try:
-        store_chunk(uow, _owner(uow), chunk)
-    except ChunkRefused as refusal:
-        raise RequestError(refusal.code, str(refusal)) from refusal
-    return {}
-
-
-_Uploaded = TypeVar("_Uploaded", wire.Submit, Deploy)
-
-
-def _uploaded(uow: UnitOfWork, type: type[_Uploaded], ref: wire.ContentRef) -> _Uploaded:
-    """Return the request that a client has sent in chunks."""
-    content = use_content(uow, _owner(uow), ref)
-    if content is None:
-        raise RequestError("missing", "chunks of the request are missing: send them again")
-    try:
-        request = wire.decode(type, content)
-    except wire.WireError as error:
-        raise RequestError("invalid", str(error)[:500]) from error
-    if request.content is not None:
-        raise RequestError("invalid", "a request in chunks refers to other chunks")
-    return request
 
 
 def _sealed(seal: Callable[[str], str], text: str) -> str:
@@ -514,23 +387,6 @@ def _sealed(seal: Callable[[str], str], text: str) -> str:
         return seal(text)
     except SecretRefused as error:
         raise RequestError("invalid", str(error)) from error
-
-
-def _check_limits(options: wire.RunOptions) -> None:
-    try:
-        resolve_limits({}, options.limits())
-    except UsageError as error:
-        raise RequestError("invalid", f"options.{error}") from error
-
-
-def _check_times(request: wire.Submit) -> None:
-    if request.start_by is not None and request.start_by < (request.not_before or 0):
-        raise RequestError("invalid", "start_by is before not_before: the order could never start")
-
-
-def join_tags(tags: Sequence[str]) -> str:
-    """Join tags as they are stored: sorted, with a space around each."""
-    return f" {' '.join(sorted(set(tags)))} " if tags else ""
 
 
 def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, step: str) -> str:
@@ -543,116 +399,6 @@ def _input_of_step(uow: UnitOfWork, order: WorkOrder, run: RunRecord | None, ste
     if input is not None:
         reason = "it was withheld, as it was over the payload limit; retry from a step before it"
     raise RequestError("unknown", f"no input of '{step}' is stored for run {run.id}: {reason}")
-
-
-# Without the times: a client that repeats an order may compute them anew.
-_HASHED = ("unique", "over_limit", "tags", "retry", "placement")
-
-
-def content_hash(request: wire.Submit) -> str:
-    """Compute a hash of what an order was submitted with, apart from its id."""
-    try:
-        content = [
-            request.workflow,
-            msgspec.json.decode(bytes(request.plan)),
-            msgspec.json.decode(bytes(request.input)),
-            request.project,
-            request.priority,
-            msgspec.to_builtins(request.options),
-            # Only where there are any: the hashes of earlier versions had none.
-            *((name, value) for name in _HASHED if (value := getattr(request, name))),
-        ]
-        # Sorted, because objects with the same members are the same content.
-        encoded = msgspec.json.encode(content, order="sorted")
-    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise RequestError("invalid", f"the order cannot be read: {error}") from error
-    return hashlib.sha256(encoded).hexdigest()
-
-
-def _derived_id(uow: UnitOfWork, request: wire.Submit) -> str:
-    """Return the id of an order without one: that of an equal order of the last minute, or new."""
-    content, window_us = content_hash(request)[:40], int(DEDUPLICATION_S * 1e6)
-    window = uow.now_us // window_us
-    before = uow.transaction.order(f"{content}-{window - 1}")
-    if before is not None and before.created > uow.now_us - window_us:
-        return before.id
-    return f"{content}-{window}"
-
-
-def _other_content(order: WorkOrder, content: str) -> str:
-    return (
-        f"order {order.id} was submitted with other content: {(order.content or '')[:16]}, and "
-        f"here it is {content[:16]} (hashes of workflow, input, project, options and priority): "
-        "choose another id"
-    )
-
-
-def unused_run_id(uow: UnitOfWork, order: WorkOrder) -> str:
-    """Choose an unused id for the next run of an order: the same on every control plane."""
-    id = numbered_run_id(order.id, order.runs + 1)
-    if uow.transaction.run(id) is None and uow.transaction.order(id) is None:
-        return id
-    unique = hashlib.sha256(f"{order.id}/{order.runs + 1}".encode()).hexdigest()
-    return f"{order.id[:31]}-{unique[:32]}"
-
-
-def _checked_input(raw: msgspec.Raw) -> str:
-    try:
-        state = msgspec.json.decode(bytes(raw))
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise RequestError("invalid", f"the input cannot be read: {error}") from error
-    if not isinstance(state, dict):
-        raise RequestError("invalid", 'input: expected a JSON object, such as {"data": {}}')
-    return bytes(raw).decode()
-
-
-def add_run(
-    uow: UnitOfWork,
-    order: WorkOrder,
-    run_id: str,
-    *,
-    start: str = "",
-    input: str = "",
-    plan_id: str | None = None,
-    not_before: int = 0,
-    start_by: int | None = None,
-    until: int = 0,
-    retries: int = 0,
-) -> WorkOrder:
-    """Add a run to an order and to the queue. Return the order with the run as its last.
-
-    It is delayed where ``not_before`` or ``until`` is later than now; ``until`` is when something
-    else that it waits for is looked at again.
-    """
-    order = replace(order, runs=order.runs + 1, last_run=run_id, status=Status.PENDING, reason=None)
-    uow.transaction.put_order(order)
-    created = uow.next_timestamp()
-    due = max(not_before, until)
-    delayed = due > uow.now_us
-    uow.add_run(
-        RunRecord(
-            id=run_id,
-            order_id=order.id,
-            number=order.runs,
-            project=order.project,
-            workflow=order.workflow,
-            priority=order.priority,
-            age=created,
-            start=start,
-            input=input or order.input,
-            created=created,
-            changed=created,
-            plan_id=plan_id,
-            phase=RunPhase.DELAYED if delayed else RunPhase.AVAILABLE,
-            expires=due if delayed else 0,
-            not_before=not_before,
-            start_by=start_by,
-            retries=retries,
-            needs=order.needs,
-        )
-    )
-    # As it is with the run's status.
-    return uow.transaction.order(order.id) or order
 
 
 # --- cancel ---------------------------------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""Attacks by the shape of a job's source: the worker compiles it before any limit of a run."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from worker import compiler
+from worker.compiler.compile_job import compile_job
+from worker.compiler.edits import Positions
+from worker.compiler.scope import Scope, resolve
+
+Shape = Callable[[int], str]
+
+
+def nested(before: str, after: str, core: str = "x") -> Shape:
+    """Repeat text around a core; ``#`` is the number of the level."""
+    return lambda count: (
+        "".join(before.replace("#", str(level)) for level in range(count)) + core + after * count
+    )
+
+
+def within(start: str, shape: Shape, end: str) -> Shape:
+    return lambda count: start + shape(count) + end
+
+
+SHAPES: dict[str, Shape] = {
+    "parentheses that are spread": within("f(...", nested("(", ")"), ")"),
+    "parentheses that are iterated": within("for (let a of ", nested("(", ")"), ") f()"),
+    "awaits that are spread": within("f(async () => g(...", nested("await ", ""), "))"),
+    "sequences that are called": within("f(", nested("(a, ", ")"), "())"),
+    "sequences that are constructed": within("f(new ", nested("(a, ", ")"), "())"),
+    "calls of the state": within("f($.a", nested(".b()", "", ""), ")"),
+    "names of blocks": nested("{ c#; ", "}"),
+    "functions": nested("f(function () { c#; ", "})"),
+    "methods of classes": nested("class A { a() { ", "}}"),
+    "parameters with defaults": within("f(", nested("(a = ", ") => 1"), ")"),
+    "patterns with defaults": within("let ", nested("{a: ", "= 1}", "b"), "= {}"),
+    "references to the state": nested("f($.a, ", ")"),
+    "assignments in a line": within("f(s => {", nested("a++; [b] = c; ", "", ""), "})"),
+    "imports": nested("import {a#} from 'a'; ", "", "f()"),
+    "links of promises": within("f()", nested(".then(...a)", "", ""), ""),
+}
+by_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+
+
+@by_shape
+def test_no_shape_ends_the_compiler(shape: Shape) -> None:
+    """Tries to end a worker with a RecursionError of its own."""
+    assert compile_job(shape(1500)).body
+
+
+def count_lines(call: Callable[[], Any]) -> int:
+    """Count the lines of Python that a call executes: the same number on every machine."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@by_shape
+def test_the_time_of_no_shape_is_the_square_of_its_length(shape: Shape) -> None:
+    """Tries to keep a worker from its other runs for minutes, with 40 kB."""
+    compile_job(shape(1))
+    once, twice = (count_lines(partial(compile_job, shape(count))) for count in (150, 300))
+    assert twice < 2.3 * once
+
+
+def test_names_of_nested_scopes_are_in_memory_once() -> None:
+    """Tries to fill the memory of a worker: 100 kB of blocks in each other took gigabytes."""
+    scopes: list[Scope[int]] = [Scope()]
+    for number in range(500):
+        scopes.append(Scope(scopes[-1]))
+        scopes[-1].used.add(b"%d" % number)
+        scopes[-1].called.add(b"%d" % number)
+        scopes[-1].dollars.append(number)
+    resolve(scopes)
+    for name in ("used", "called", "dollars"):
+        sizes = [len(getattr(scope, name)) for scope in scopes]
+        assert sizes == [500] + [0] * 500
+
+
+def test_no_handler_looks_for_the_node_around_its_own() -> None:
+    """The parser searches for it from the root: nested functions took the square of their depth."""
+    assert compiler.__file__ is not None
+    for file in Path(compiler.__file__).parent.glob("*.py"):
+        tree = ast.parse(file.read_text())
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert "parent" not in names or file.name == "scope.py", file
+
+
+@pytest.mark.parametrize("text", ["a = 1;\nb = 2;", "é = '😀' + x;\n\né" * 200, "", "😀"])
+def test_positions_of_characters(text: str) -> None:
+    positions = Positions(text.encode())
+    for index in range(len(text) + 1):
+        before = text[:index]
+        offset = len(before.encode())
+        assert positions.line(offset) == before.count("\n") + 1
+        assert positions.column(offset) == index - (before.rfind("\n") + 1) + 1
