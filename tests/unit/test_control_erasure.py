@@ -17,7 +17,6 @@ from tests.support.control_plane_harness import (
 from worker.errors import LoadError
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.messaging import messages as wire
-from worker.fleet.worker.outbox import Outbox
 from worker.replay.fleet_history import import_history, is_history
 from worker.replay.record_runs import erase_recordings
 from worker.replay.recording import read_recording
@@ -167,21 +166,6 @@ def test_outputs_are_not_stored_where_the_policy_has_it_so(harness: ControlPlane
     assert [each["type"] for each in events][-1] == "run:complete"
     assert SECRET not in repr([each for each in events if each["type"] != "run:log"][:-1])
     assert harness.call("input", id=lease.run_id)["input"] == {"data": SECRET}
-
-
-def test_an_outbox_erases_all_files_of_a_run_and_no_others(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path)
-    for run_id in ("o-1", "o-1.2", "o-11"):
-        box = outbox.open(wire.Lease(run_id=run_id, attempt=1, token="token-0001"))
-        box.add(b'{"seq":0}', last=False)
-        box.replace(b'{"seq":0}', 0, "unreadable")
-        box.close()
-    assert outbox.erase("o-1") == 3
-    left = sorted(path.name for path in tmp_path.rglob("o-1*"))
-    assert left == sorted(
-        f"{run_id}.1.jsonl{end}" for run_id in ("o-1.2", "o-11") for end in ("", "", ".reason")
-    )
-    outbox.close()
 
 
 def test_the_recordings_of_a_run_are_erased_and_no_others(tmp_path: Path) -> None:

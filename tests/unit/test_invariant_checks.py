@@ -99,6 +99,8 @@ def test_an_acknowledgement_of_what_was_never_sent_is_counted(tmp_path: Path) ->
     assert not invariant_checks.broken
     run.acknowledge(7)
     assert invariant_checks.broken == {Invariant.OUTBOX_ACKNOWLEDGED: 1}
+    ((_, problem),) = invariant_checks.take_news()
+    assert problem == "event 7 of run r, and the last is 0"
     run.close()
     box.close()
 

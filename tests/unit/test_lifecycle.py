@@ -19,11 +19,14 @@ from worker.fleet.control.lifecycle import (
     CancelRequested,
     Claimed,
     Completed,
+    DeadlinePassed,
+    Due,
     Expired,
     HandedBack,
     IllegalTransition,
     LeaseCheck,
     LifecycleEvent,
+    Postponed,
     Progressed,
     Renewed,
     RunStarted,
@@ -33,12 +36,15 @@ from worker.fleet.control.lifecycle import (
     check_lease,
 )
 
-CLAIM = Claimed(worker="north", incarnation="i", claim_id="c", token="token-000001", expires=50)
+CLAIM = Claimed(
+    worker="north", incarnation="i", claim_id="c", token="token-000001", expires=50, at=10
+)
 WAITING = RunRecord(
     id="r", order_id="o", number=1, project="p", workflow="w", priority=0, age=1, created=1
 )
 CLAIMED = apply(WAITING, CLAIM)
 STARTED = apply(CLAIMED, RunStarted(seq=0, at=20))
+DELAYED = replace(WAITING, phase=RunPhase.DELAYED, expires=40)
 ENDED = apply(STARTED, Completed(seq=1, at=30, status=Status.SUCCESS))
 
 
@@ -48,6 +54,7 @@ ENDED = apply(STARTED, Completed(seq=1, at=30, status=Status.SUCCESS))
 def test_a_claim_leases_a_waiting_run() -> None:
     assert CLAIMED.phase is RunPhase.CLAIMED and CLAIMED.leased
     assert (CLAIMED.worker, CLAIMED.token, CLAIMED.expires) == ("north", "token-000001", 50)
+    assert (CLAIMED.incarnation, CLAIMED.claim_id, CLAIMED.assigned) == ("i", "c", 10)
     assert CLAIMED.status is Status.PENDING, "it is not running before its worker reports so"
 
 
@@ -113,6 +120,68 @@ def test_a_confirmed_start_makes_a_run_running_and_its_first_event_has_the_time(
     assert apply(run, Expired(at=100)).error_type == "LostAfterStart"
 
 
+SECOND_US = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("ahead_us", "skew"),
+    [
+        (0, None),
+        (SECOND_US - 1, None),
+        (SECOND_US, SECOND_US),
+        (1 - SECOND_US, None),
+        (-SECOND_US, -SECOND_US),
+    ],
+)
+def test_a_first_event_shows_how_far_the_clock_of_its_worker_is_off(
+    ahead_us: int, skew: int | None
+) -> None:
+    run = apply(CLAIMED, StartConfirmed(at=5 * SECOND_US, expires=90))
+    started = apply(run, RunStarted(seq=0, at=5 * SECOND_US + ahead_us))
+    assert started.skew == skew
+    assert STARTED.skew is None, "the time of its start was not requested"
+
+
+def test_a_delayed_run_is_queued_when_it_is_due_and_not_before() -> None:
+    later = apply(DELAYED, Postponed(until=70))
+    assert later == replace(DELAYED, expires=70)
+    assert apply(later, Due()) == WAITING
+    with pytest.raises(IllegalTransition):
+        apply(DELAYED, CLAIM)
+
+
+@pytest.mark.parametrize("run", [DELAYED, WAITING, CLAIMED])
+def test_a_run_that_has_not_started_by_its_deadline_is_rejected(run: RunRecord) -> None:
+    rejected = apply(run, DeadlinePassed(at=60))
+    assert (rejected.phase, rejected.status) == (RunPhase.FINAL, Status.REJECTED)
+    assert (rejected.finished, rejected.error_type) == (60, None)
+    assert rejected.error_message == "the run had not started by its deadline"
+
+
+@pytest.mark.parametrize("run", [DELAYED, WAITING])
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [("", "the run was cancelled"), ("order b replaced it", "order b replaced it")],
+)
+def test_the_error_of_a_cancelled_run_has_the_reason(
+    run: RunRecord, reason: str, message: str
+) -> None:
+    cancelled = apply(run, CancelRequested(at=60, reason=reason))
+    assert (cancelled.status, cancelled.finished) == (Status.CANCELLED, 60)
+    assert (cancelled.error_type, cancelled.error_message) == ("CancelledError", message)
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("", "worker 'north' sent nothing more after the run had started"),
+        ("was stopped", "worker 'north' was stopped"),
+    ],
+)
+def test_the_error_of_a_lost_run_has_the_reason(reason: str, message: str) -> None:
+    assert apply(STARTED, Expired(at=60, reason=reason)).error_message == message
+
+
 def test_a_cancel_ends_a_waiting_run_and_marks_a_leased_one() -> None:
     cancel = CancelRequested(at=60)
     assert apply(WAITING, cancel).status is Status.CANCELLED
@@ -134,7 +203,9 @@ times = st.integers(0, 10**6)
 texts = st.none() | st.text(max_size=5)
 ids = st.text("abc", min_size=1, max_size=5)
 events: st.SearchStrategy[LifecycleEvent] = st.one_of(
-    st.builds(Claimed, worker=ids, incarnation=ids, claim_id=ids, token=ids, expires=times),
+    st.builds(
+        Claimed, worker=ids, incarnation=ids, claim_id=ids, token=ids, expires=times, at=times
+    ),
     st.builds(StartConfirmed, at=times, expires=times),
     st.builds(RunStarted, seq=times, at=times),
     st.builds(Progressed, seq=times),
@@ -151,10 +222,13 @@ events: st.SearchStrategy[LifecycleEvent] = st.one_of(
     st.builds(Expired, at=times),
     st.builds(HandedBack, at=times),
     st.builds(CancelRequested, at=times),
+    st.builds(Due),
+    st.builds(Postponed, until=times),
+    st.builds(DeadlinePassed, at=times),
 )
 runs = st.builds(
     replace,
-    st.sampled_from([WAITING, CLAIMED, STARTED, ENDED]),
+    st.sampled_from([DELAYED, WAITING, CLAIMED, STARTED, ENDED]),
     attempt=st.integers(1, ATTEMPTS),
     cancelling=st.booleans(),
 )

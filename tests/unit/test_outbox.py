@@ -15,7 +15,7 @@ from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.content import MIN_MESSAGE_BYTES, ContentUpload
 from worker.fleet.worker import report_sender
-from worker.fleet.worker.outbox import Outbox, RunOutbox
+from worker.fleet.worker.outbox import Outbox, RunOutbox, set_aside
 from worker.fleet.worker.report_sender import LEASE_BYTES, RETRANSMIT_S, ReportSender
 
 
@@ -79,6 +79,7 @@ def test_a_torn_last_line_is_dropped_and_what_stands_before_it_stays(
         file.write(torn)
     (recovered,) = outbox.recover()
     assert recovered.take(1000) == [event(0), event(1)]
+    assert recovered.unreadable == ""
     recovered.close()
 
 
@@ -128,6 +129,45 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
         Outbox(tmp_path / "file" / "outbox")
 
 
+def test_all_files_of_a_run_are_erased_and_no_others(outbox: Outbox, tmp_path: Path) -> None:
+    for run_id in ("o-1", "o-1.2", "o-11"):
+        run = filled(outbox, event(0), run_id=run_id)
+        run.replace(event(0), 0, "unreadable")
+        run.close()
+    assert outbox.erase("o-1") == 3
+    left = sorted(path.name for path in tmp_path.rglob("o-1*"))
+    assert left == sorted(
+        f"{run_id}.1.jsonl{end}" for run_id in ("o-1.2", "o-11") for end in ("", "", ".reason")
+    )
+
+
+def test_files_of_one_name_are_set_aside_beside_each_other(tmp_path: Path) -> None:
+    for text in ("a", "b", "c"):
+        (tmp_path / "r.1.jsonl").write_text(text)
+        set_aside(tmp_path / "r.1.jsonl", text.upper())
+    kept = {path.name: path.read_text() for path in (tmp_path / "dead-letter").iterdir()}
+    assert kept == {
+        "r.1.jsonl": "a", "r.1.jsonl.reason": "A\n",
+        "r.1.jsonl.2": "b", "r.1.jsonl.2.reason": "B\n",
+        "r.1.jsonl.3": "c", "r.1.jsonl.3.reason": "C\n",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [b"", b"\xff", b"no id/", b"x" * 1000])
+def test_an_incarnation_that_is_unreadable_counts_as_none(
+    outbox: Outbox, tmp_path: Path, before: bytes
+) -> None:
+    (tmp_path / "outbox" / "incarnation").write_bytes(before)
+    assert outbox.succeed("i1") == ""
+
+
+def test_an_incarnation_that_cannot_be_written_counts_as_none(
+    outbox: Outbox, tmp_path: Path
+) -> None:
+    (tmp_path / "outbox" / "incarnation").mkdir()
+    assert outbox.succeed("i1") == ""
+
+
 # --- taking and acknowledging ---------------------------------------------------------------------
 
 
@@ -141,6 +181,20 @@ def test_events_are_taken_within_a_limit(outbox: Outbox) -> None:
     assert run.take(1000) == [event(2)]
     assert not run.has_unsent and not run.empty, "sent, and not yet acknowledged"
     run.close()
+
+
+def test_a_new_run_has_nothing_to_send_or_to_explain(outbox: Outbox) -> None:
+    run = outbox.open(lease())
+    assert run.empty and not run.has_unsent and not run.complete
+    assert (run.waiting, run.first_seq, run.next_seq) == (0, 0, 0)
+    assert (run.write_error, run.unreadable, run.is_replaced) == ("", "", False)
+    run.close()
+
+
+def test_a_run_that_is_discarded_holds_nothing(outbox: Outbox, tmp_path: Path) -> None:
+    run = filled(outbox, event(0))
+    run.discard()
+    assert run.empty and files(tmp_path / "outbox") == []
 
 
 def test_a_rewind_repeats_from_the_last_acknowledged_event(outbox: Outbox) -> None:
@@ -368,6 +422,7 @@ DEEP = b'{"seq":2,"final_state":' + b'{"o":' * 1000 + b"{}" + b"}" * 1001
         (b'{"seq":"x"}', "line 4: Expected `int`, got `str` - at `$.seq`"),
         (b"{}", "line 4: Object missing required field `seq`"),
         (b"torn\n" + event(2), "line 4: not JSON"),
+        (b'{"seq":2,"text":"\xff"}\n' + event(3), "line 4: not JSON"),
     ],
 )
 def test_what_stands_before_an_unreadable_event_is_sent_and_its_reason_known(

@@ -61,6 +61,11 @@ def test_a_rank_does_not_depend_on_the_present_time() -> None:
     assert rank(3, 5 * AGEING_US) == rank(4, 6 * AGEING_US) < rank(2, 5 * AGEING_US)
 
 
+def test_a_queue_rises_by_a_priority_each_five_minutes() -> None:
+    minute = 60_000_000
+    assert [rank(0, since) for since in (0, 5 * minute - 1, 5 * minute)] == [0, 0, 1]
+
+
 @given(
     queues=st.lists(
         st.builds(queue, st.sampled_from("pqrs"), st.integers(-2, 2), st.floats(0, 5, width=16)),

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from worker.core.error_json import mask_error
 from worker.core.outcome import Position, StepError
-from worker.util.masking import MASK, Mask, collect_secrets, javascript_number
+from worker.util.masking import (
+    MASK,
+    Mask,
+    collect_secrets,
+    hide_url_secrets,
+    javascript_number,
+)
 
 # White space around a secret is no part of it.
 SECRETS = st.text(min_size=4, max_size=20).filter(lambda text: len(text.strip()) >= 4)
@@ -148,6 +154,16 @@ def test_the_lines_of_a_key_are_secrets_but_not_its_first_line() -> None:
     assert mask.text("\r\n".join(lines)) == mask.text("\\n".join(lines)) == MASK
 
 
+def test_each_of_two_lines_is_a_secret() -> None:
+    mask = mask_of({"privateKey": "MIIEvQIBADANBgkq\nAQEFAASCBKcwggSj"})
+    assert mask.text("MIIEvQIBADANBgkq, AQEFAASCBKcwggSj") == f"{MASK}, {MASK}"
+
+
+@pytest.mark.parametrize("secret", ["{hunter2", "{" * 9, '{"a":' * 100_000], ids=len)
+def test_a_secret_may_begin_as_json_does(secret: str) -> None:
+    assert secret in collect_secrets([{"password": secret}])
+
+
 def test_the_values_in_a_key_file_are_secrets() -> None:
     mask = mask_of({"account": json.dumps({"private_key": "line-1\nline-2"})})
     assert mask.text("line-1\nline-2") == mask.text(r"line-1\nline-2") == MASK
@@ -175,18 +191,45 @@ def test_the_secret_parts_of_a_url_are_masked_alone(
 
 
 @pytest.mark.parametrize(
+    ("url", "hidden"),
+    [
+        ("https://ann:hunter2@db.test/x", "https://ann:…@db.test/x"),
+        ("https://x.test/a?key=abcd&f=json", "https://x.test/a?key=***&f=json"),
+        ("https://x.test/a?key=abc", "https://x.test/a?key=abc"),
+        # Random letters: eight of all kinds, sixteen with a digit, or twenty.
+        ("https://x.test/aB3456x8/x", "https://x.test/***/x"),
+        ("https://x.test/aB3456x/x", "https://x.test/aB3456x/x"),
+        ("https://x.test/abcdefgh-jklmno7/x", "https://x.test/***/x"),
+        ("https://x.test/abcdefgh-jklmn7/x", "https://x.test/abcdefgh-jklmn7/x"),
+        ("https://x.test/abcdefgh-jklmnop-rstuvw/x", "https://x.test/abcdefgh-jklmnop-rstuvw/x"),
+        ("https://x.test/abcdefghijklmnopqrst/x", "https://x.test/***/x"),
+        ("https://x.test/abcdefghijklmnopqrs/x", "https://x.test/abcdefghijklmnopqrs/x"),
+        ("no address: /abcdefghijklmnopqrst", "no address: /abcdefghijklmnopqrst"),
+    ],
+)
+def test_an_address_is_shown_without_what_looks_random(url: str, hidden: str) -> None:
+    assert hide_url_secrets(url) == hidden
+
+
+@pytest.mark.parametrize(
     ("number", "text"),
     [
         *((1.5e21, "1.5e+21"), (1.5e-7, "1.5e-7"), (1234567.0, "1234567"), (1.5e300, "1.5e+300")),
         *((123456789012345678901, "123456789012345680000"), (-0.000123, "-0.000123")),
         *((1234.5678, "1234.5678"), (1e20, "100000000000000000000"), (1.25e-9, "1.25e-9")),
-        (-2.5e22, "-2.5e+22"),
+        *((-2.5e22, "-2.5e+22"), (1.23456, "1.23456"), (0.123456, "0.123456")),
+        *((1.5e-6, "0.0000015"), (1.1e21, "1.1e+21"), (123456789e-13, "0.0000123456789")),
     ],
 )
 def test_a_number_is_masked_as_javascript_prints_it(number: float, text: str) -> None:
     assert javascript_number(number) == text
     assert mask_of({"pin": number}).text(f"pin={text}.") == "pin=***."
     assert json.loads(mask_of({"pin": number}).json(f'{{"n": {text}}}')) == {"n": MASK}
+
+
+def test_what_is_too_short_to_be_a_secret_stays() -> None:
+    mask = mask_of({"retries": 12345, "fast": True, "none": None, "pin": "abc", "list": [None]})
+    assert mask.text("12345 true True null None abc") == "12345 true True null None abc"
 
 
 def test_digits_of_a_number_that_are_those_of_a_secret_by_chance_stay() -> None:

@@ -250,10 +250,9 @@ def _character_pattern(char: str) -> str:
     # As objects in a log line write control characters.
     if not char.isprintable() and char <= "\x9f":
         escapes.add(f"\\x{ord(char):02x}")
-    for escape in escapes:
-        if escape[0] == "\\" and escape[1:] != char:
-            codes = re.split(r"\\", escape)[1:]
-            spellings.append("".join(rf"\\{{1,{_NESTED}}}+(?i:{code})" for code in codes))
+    for escape in escapes - {char}:
+        codes = escape.split("\\")[1:]
+        spellings.append("".join(rf"\\{{1,{_NESTED}}}+(?i:{code})" for code in codes))
     if "\ud800" <= char <= "\udfff":
         # UTF-8 has no half of a pair: encoders write the sign of replacement.
         spellings += [r"\?", "\ufffd", _percent("\ufffd")]

@@ -42,7 +42,7 @@ class Claimed:
     claim_id: str
     token: str
     expires: int
-    at: int = 0
+    at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +200,9 @@ def _start(run: RunRecord, event: RunStarted) -> Changes:
 
 def _skew(run: RunRecord, event: RunStarted) -> int | None:
     # The worker begins as soon as its start is confirmed, which is by the other clock.
-    skew = 0 if run.started is None else event.at - run.started
+    if run.started is None:
+        return None
+    skew = event.at - run.started
     return skew if abs(skew) >= MIN_SKEW_US else None
 
 

@@ -1,5 +1,7 @@
 """A client of MQTT that reads from its socket, and writes to it, in large parts.
 
+It decodes the messages that it receives by itself, as anybody may have sent them.
+
 Paho reads each packet in three calls or more, and writes each in one. A call of the system releases
 the interpreter's lock, and with a busy thread beside it, such as the processor of a control plane,
 this one waits for the lock after each.
@@ -18,6 +20,8 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+
+from worker.fleet.messaging.publish_packet import decode_publish
 
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 64 * 1024
@@ -65,6 +69,7 @@ class BufferedClient(aiomqtt.Client):
         client: Any = self._client
         self._queue_packet = client._packet_queue
         self._handle_acknowledgement = client._handle_pubackcomp
+        client._handle_publish = self._received
         client._packet_queue = self._queue_or_join
         client._handle_pubackcomp = self._acknowledged
 
@@ -87,6 +92,16 @@ class BufferedClient(aiomqtt.Client):
             last["to_process"] += len(packet)
             return MQTTErrorCode.MQTT_ERR_SUCCESS
         result: MQTTErrorCode = self._queue_packet(command, packet, mid, qos, info)
+        return result
+
+    def _received(self) -> MQTTErrorCode:
+        """Receive a message. No client of ours subscribes with QoS 2, which would need more."""
+        client: Any = self._client
+        message = decode_publish(client._in_packet["command"], client._in_packet["packet"])
+        client._handle_on_message(message)
+        result: MQTTErrorCode = MQTTErrorCode.MQTT_ERR_SUCCESS
+        if message.qos and not client._manual_ack:
+            result = client._send_puback(message.mid)
         return result
 
     def _acknowledged(self, command: str) -> MQTTErrorCode:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,10 +25,16 @@ MAX_UNACKNOWLEDGED = 4096
 MAX_WAITING, MAX_WAITING_BYTES = 20_000, 64 * 1024 * 1024
 
 
+# That of an entry of a dict, with its share of those that are free.
+_PROPERTY_BYTES = 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicMessage:
-    """A message on a topic of a trigger. ``packet`` identifies it for its acknowledgement.
+    """A message on a topic of a trigger.
 
+    ``packet`` identifies it for its acknowledgement: the number of the connection and that of the
+    packet. ``repeated``: the broker has sent it before, with the same number of the packet.
     ``subscriptions`` are the identifiers of those that it was sent for, empty where that is not
     known: where filters overlap, a broker may send a message for each.
     """
@@ -40,12 +47,16 @@ class TopicMessage:
     reply_to: str = ""
     correlation: bytes = b""
     packet: tuple[int, int] = (0, 0)
+    repeated: bool = False
     subscriptions: frozenset[int] = frozenset()
 
     @property
     def size_bytes(self) -> int:
-        """The size of what the message holds."""
-        properties = sum(len(name) + len(value) for name, value in self.properties.items())
+        """The size of what the message holds in memory, which short properties take most of."""
+        properties = sum(
+            _PROPERTY_BYTES + sys.getsizeof(name) + sys.getsizeof(value)
+            for name, value in self.properties.items()
+        )
         addresses = len(self.topic) + len(self.reply_to) + len(self.correlation)
         return len(self.payload) + properties + addresses
 

@@ -27,7 +27,6 @@ from worker.util.private_files import make_private_folder, open_private
 from worker.util.whole_files import write_whole
 
 DEAD_LETTER = "dead-letter"
-_NOT_JSON = "not JSON"
 
 
 class RunOutbox:
@@ -160,7 +159,7 @@ class Outbox:
     """A folder of run outboxes, locked for one worker at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.unreadable: list[str] = []
         """Files that were set aside by :meth:`recover`, with their reasons."""
         try:
@@ -178,7 +177,7 @@ class Outbox:
 
     def open(self, lease: wire.Lease) -> RunOutbox:
         """Create the outbox of an attempt."""
-        path = self._folder / f"{lease.run_id}.{lease.attempt}.jsonl"
+        path = self.folder / f"{lease.run_id}.{lease.attempt}.jsonl"
         file, error = _create(path, lease)
         outbox = RunOutbox(path, lease, deque(), file)
         outbox.write_error = error
@@ -188,7 +187,7 @@ class Outbox:
         """Delete the files of a run, those that were set aside included. Return their number."""
         files = [
             path
-            for folder in (self._folder, self._folder / DEAD_LETTER)
+            for folder in (self.folder, self.folder / DEAD_LETTER)
             for path in folder.glob(f"{run_id}.*")
             # An id may contain a full stop: another run's name may begin like this one.
             if re.fullmatch(rf"{re.escape(run_id)}\.\d+\.jsonl(\.\d+)?(\.reason)?", path.name)
@@ -204,7 +203,7 @@ class Outbox:
         A file without a lease is set aside (see ``unreadable``), or deleted where it is empty.
         """
         leases: set[tuple[str, int]] = set()
-        for path in sorted(self._folder.glob("*.jsonl")):
+        for path in sorted(self.folder.glob("*.jsonl")):
             try:
                 outbox = _read(path, leases)
             except (OSError, wire.WireError) as error:
@@ -216,7 +215,7 @@ class Outbox:
 
     def succeed(self, incarnation: str) -> str:
         """Write the incarnation that uses the folder; return the one before, or an empty text."""
-        file = self._folder / "incarnation"
+        file = self.folder / "incarnation"
         # Without it a restarted worker waits for its name, and nothing else is lost.
         try:
             before = file.read_text("utf-8") if file.exists() else ""
@@ -297,32 +296,43 @@ def _read(path: Path, leases: set[tuple[str, int]]) -> RunOutbox | None:
     return outbox
 
 
+class _UnreadableError(Exception):
+    """A line that is not the next event of its run."""
+
+
+class _NotJsonError(_UnreadableError):
+    def __init__(self) -> None:
+        super().__init__("not JSON")
+
+
 def _readable(lines: list[bytes]) -> tuple[deque[bytes], str]:
     """Return the events up to the first line that cannot be sent, and why it cannot."""
     events: deque[bytes] = deque()
-    expected = -1
-    for number, line in enumerate(lines):
-        seq, reason = _number(line)
-        # The control plane takes events in order: those after a gap would be sent for ever.
-        if not reason and expected not in (-1, seq):
-            reason = f"event {seq} instead of {expected}"
-        if reason:
-            torn = reason == _NOT_JSON and number == len(lines) - 1
-            return events, "" if torn else f"line {number + 2}: {reason}"
+    expected: int | None = None
+    for line in lines:
+        try:
+            expected = _number(line, expected) + 1
+        except _UnreadableError as error:
+            torn = isinstance(error, _NotJsonError) and len(events) + 1 == len(lines)
+            return events, "" if torn else f"line {len(events) + 2}: {error}"
         events.append(line)
-        expected = seq + 1
     return events, ""
 
 
-def _number(line: bytes) -> tuple[int, str]:
-    """Return the number of an event, or why there is none."""
+def _number(line: bytes, expected: int | None) -> int:
+    """Return the number of an event. Raises :class:`_UnreadableError`."""
     if nests_deeper(line, NESTING_LIMIT + ENVELOPE_LEVELS):
-        return -1, "nested too deeply"
+        raise _UnreadableError("nested too deeply")
     try:
         line.decode()
         seq = msgspec.json.decode(line, type=_Numbered).seq
     except msgspec.ValidationError as error:
-        return -1, str(error)
-    except (ValueError, RecursionError):
-        return -1, _NOT_JSON
-    return (seq, "") if seq >= 0 else (-1, f"event {seq}")
+        raise _UnreadableError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise _NotJsonError from error
+    if seq < 0:
+        raise _UnreadableError(f"event {seq}")
+    # The control plane takes events in order: those after a gap would be sent for ever.
+    if expected not in (None, seq):
+        raise _UnreadableError(f"event {seq} instead of {expected}")
+    return seq

@@ -1,0 +1,111 @@
+"""Decoder of the messages that a broker sends (MQTT 5), in time in proportion to their size. Pure.
+
+Paho's copies the rest of the packet after each property, and ends the connection for what brokers
+let through: U+FEFF in a text, which MQTT allows, or an odd number. The broker sends such a message
+again on the next connection, so one of it would keep all others away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.exception import MalformedPacket
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+MAX_PROPERTIES_BYTES: Final = 128 * 1024
+"""The properties of a message that are decoded: a short one takes some hundred bytes of memory."""
+
+
+class _PacketReader:
+    """Reads the fields of a packet. Raises :class:`MalformedPacket` at its end."""
+
+    def __init__(self, packet: bytes, position: int = 0) -> None:
+        self._packet = packet
+        self.position = position
+
+    def bytes_of(self, size: int) -> bytes:
+        start, self.position = self.position, self.position + size
+        if self.position > len(self._packet):
+            raise MalformedPacket("a field is longer than its packet")
+        return self._packet[start : self.position]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.bytes_of(size), "big")
+
+    def varying_number(self) -> int:
+        value = 0
+        for shift in range(0, 28, 7):
+            byte = self.number(1)
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+        raise MalformedPacket("a number of more than four bytes")
+
+    def binary(self) -> bytes:
+        return self.bytes_of(self.number(2))
+
+    def text(self) -> str:
+        return self.binary().decode("utf-8", "replace")
+
+    def pair(self) -> tuple[str, str]:
+        return self.text(), self.text()
+
+
+_USER_PROPERTY, _SUBSCRIPTION = 0x26, 0x0B
+_SINGLE: Final[dict[int, tuple[str, Callable[[_PacketReader], Any]]]] = {
+    0x02: ("MessageExpiryInterval", lambda reader: reader.number(4)),
+    0x03: ("ContentType", _PacketReader.text),
+    0x08: ("ResponseTopic", _PacketReader.text),
+    0x09: ("CorrelationData", _PacketReader.binary),
+}
+# The sizes of what is not needed: whether the payload is a text, and aliases, which need consent.
+_IGNORED: Final = {0x01: 1, 0x23: 2}
+
+
+def decode_publish(command: int, packet: bytes | bytearray) -> MQTTMessage:
+    """Decode a message; ``command`` is the first byte of its packet, ``packet`` what follows.
+
+    Of properties beyond a size, only that size is kept, as a value without a name.
+    Raises :class:`MalformedPacket`.
+    """
+    content = bytes(packet)
+    reader = _PacketReader(content)
+    topic = reader.binary()
+    qos = (command >> 1) & 3
+    message = MQTTMessage(mid=reader.number(2) if qos else 0, topic=topic)
+    message.qos, message.retain, message.dup = qos, bool(command & 1), bool(command & 8)
+    size = reader.varying_number()
+    message.properties = _properties(_PacketReader(reader.bytes_of(size)), size)
+    message.payload = content[reader.position :]
+    return message
+
+
+def _properties(reader: _PacketReader, size: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    user: list[tuple[str, str]] = []
+    subscriptions: list[int] = []
+    while reader.position < size:
+        if reader.position > MAX_PROPERTIES_BYTES:
+            user.append(("", " " * (size - reader.position)))
+            break
+        identifier = reader.varying_number()
+        if identifier == _USER_PROPERTY:
+            user.append(reader.pair())
+        elif identifier == _SUBSCRIPTION:
+            subscriptions.append(reader.varying_number())
+        elif identifier in _IGNORED:
+            reader.bytes_of(_IGNORED[identifier])
+        elif identifier in _SINGLE:
+            name, read = _SINGLE[identifier]
+            setattr(properties, name, read(reader))
+        else:
+            raise MalformedPacket(f"unknown property {identifier}")
+    # Each as one list: the library would copy those before it with each.
+    if user:
+        properties.UserProperty = user
+    if subscriptions:
+        properties.SubscriptionIdentifier = subscriptions
+    return properties
