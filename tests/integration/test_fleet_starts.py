@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.test_local_fleet import QUICK, Small, small
+from tests.support.event_names import EventNames
 from worker.fleet.control.unit_of_work import Settings
 from worker.fleet.messaging.bus import BrokerRefusal, Message
 
@@ -111,6 +113,44 @@ async def test_a_run_that_a_drain_cuts_short_says_so(tmp_path: Path) -> None:
         lost = await made.client.wait(order["last_run"])
         assert (lost["status"], lost["error_type"]) == ("lost", "LostAfterStart")
         assert lost["error_message"].endswith("its drain time of 0 s was over")
+
+
+async def ended(made: Small) -> list[str]:
+    """Wait until the worker has ended. Return the names of what it logs meanwhile."""
+    made.worker_._log = log = EventNames()
+    async with asyncio.timeout(60):
+        await made.processes[1]
+    return log.names
+
+
+@pytest.mark.slow
+async def test_a_worker_that_drains_without_a_broker_leaves_its_reports_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fleet.worker.fleet_worker.RESPONSE_DRAIN_S", math.inf)
+    async with small(tmp_path, SHORT) as made:
+        await made.client.submit(plan=QUICK)
+        run, receive, _ = await made.executor.runs.get()
+        made.bus.drop_connection()
+        made.executor.finish(run, receive)
+        made.worker_.drain()
+        assert "reports.unacknowledged" in await ended(made)
+    (file,) = (tmp_path / "outbox").glob("*.jsonl")
+    assert "run:complete" in file.read_text()
+
+
+async def test_a_worker_that_drains_waits_for_no_start_that_is_never_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fleet.worker.fleet_worker.RESPONSE_DRAIN_S", 0.0)
+    async with small(tmp_path) as made:
+        lost = mute(made, "start")
+        await made.client.submit(plan=QUICK)
+        async with asyncio.timeout(60):
+            await lost.wait()
+        made.worker_.drain()
+        await ended(made)
+        assert made.executor.ends == {}, "no effect"
 
 
 async def test_a_worker_whose_claims_the_broker_denies_says_so(

@@ -169,6 +169,8 @@ class Small:
         )  # fmt: skip
         self.listener = self.broker.bus("worker/v1/#")
         self.client = Client(self.broker.bus(), TOPICS)
+        self.processes: list[asyncio.Task[None]] = []
+        """The control plane and the worker."""
 
 
 @contextlib.asynccontextmanager
@@ -177,11 +179,12 @@ async def small(
 ) -> AsyncIterator[Small]:
     made = Small(tmp_path, settings, encode)
     async with made.listener, made.client:
-        tasks = [asyncio.create_task(process.run()) for process in (made.control, made.worker_)]
+        for process in (made.control, made.worker_):
+            made.processes.append(asyncio.create_task(process.run()))
         try:
             yield made
         finally:
-            for task in reversed(tasks):
+            for task in reversed(made.processes):
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
             made.store.close()

@@ -280,6 +280,7 @@ async def _settled(
     twice = {id: count for id, count in orders.items() if count != 1}
     assert not twice, f"messages with several orders: {twice}"
     assert orders.keys() == ids, f"orders of nobody: {orders.keys() - ids}"
+    assert killed or len(dead) == garbage, f"{len(dead)} dead letters for {garbage} of garbage"
     assert {reason for reason, _ in dead} <= REASONS
     return f"{len(ids)} messages, each with one order; {len(dead)} dead letters for {garbage} of garbage"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from worker.fleet.control.triggers.dead_letters import DeadLetter
 from worker.fleet.control.triggers.firing import Firing
 from worker.fleet.control.triggers.topic_orders import order_for
 from worker.fleet.control.triggers.webhook_orders import accepted
-from worker.fleet.control.unit_of_work import UnitOfWork
+from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.messaging.topic_source import TopicMessage
 
 TOPIC = {"type": "mqtt", "name": "messages", "start": "a", "topic": "clinic/+"}
@@ -50,7 +51,7 @@ def messages(harness: ControlPlaneHarness, *contents: bytes) -> list[Firing | De
 
 
 def break_orders(
-    harness: ControlPlaneHarness, of: str, error: type[Exception] = ZeroDivisionError
+    harness: ControlPlaneHarness, of: str, error: Callable[[str], Exception] = ZeroDivisionError
 ) -> None:
     """Let the orders fail whose input or workflow contains a text."""
     requests: Any = harness.processor._requests
@@ -249,6 +250,44 @@ def test_a_state_that_cannot_be_published_keeps_no_control_plane_away(
     outgoing = operator.processor.on_connected(operator.now)
     assert list(outgoing.defects) == ["state bad-1"]
     assert any(message.topic.endswith("runs/good-1/state") for message in outgoing.messages)
+
+
+def receive(harness: ControlPlaneHarness, number: int, content: bytes, *, again: bool) -> None:
+    """Handle a message as the first one of a control plane."""
+    trigger = live(harness)
+    message = TopicMessage(
+        topic="clinic/a", payload=content, qos=1, packet=(1, number), repeated=again
+    )
+    item = order_for(trigger, message)
+    assert item is not None
+    harness.processor.fire([item], harness.now)
+
+
+@pytest.mark.parametrize("content", [b"{garbage", b'{"bad": 1}'], ids=["garbage", "refused"])
+def test_a_message_that_is_sent_again_after_a_restart_is_one_dead_letter(
+    operator: ControlPlaneHarness, content: bytes
+) -> None:
+    deploy(operator, "messages", TOPIC)
+    for number in (7, 8):
+        # It is killed before it acknowledges the message.
+        for again in (False, True):
+            operator.restart()
+            break_orders(operator, "bad", lambda text: RequestError("invalid", text))
+            receive(operator, number, content, again=again)
+    assert len(letters(operator)) == 2
+
+
+def test_a_message_with_the_number_of_an_equal_one_long_ago_is_listed_as_the_newest(
+    operator: ControlPlaneHarness,
+) -> None:
+    deploy(operator, "messages", TOPIC)
+    for content in (b"{garbage", b"{other"):
+        receive(operator, 7, content, again=False)
+        operator.pass_time(60)
+    before = [letter["at"] for letter in operator.call("dead_letters")]
+    receive(operator, 7, b"{garbage", again=False)
+    after = [letter["at"] for letter in operator.call("dead_letters")]
+    assert len(after) == 2 and after[0] > before[0] == after[1]
 
 
 def test_a_flood_of_one_project_deletes_no_dead_letters_of_another(

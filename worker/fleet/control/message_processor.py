@@ -252,13 +252,7 @@ class MessageProcessor:
         if isinstance(item, DeadLetter):
             fired = Fired(failure=refusal.kind, message=refusal.message)
             return [fired], Outgoing(refusals=[refusal])
-        letter = DeadLetter(
-            trigger=item.trigger,
-            reason=refusal.kind,
-            message=refusal.message,
-            topic=item.topic,
-            payload=item.payload,
-        )
+        letter = item.as_dead_letter(refusal.kind, refusal.message)
         results, outgoing = self.fire([letter], now_us)
         outgoing.refusals.append(refusal)
         return results, outgoing

@@ -185,7 +185,7 @@ class MqttTopicSource:
         client._client.manual_ack_set(True)
         # Directly: messages of the library between them have no mark of a retransmission.
         client._client.on_message = lambda _client, _data, message: self._receive(
-            _received(message, connection), repeated=message.dup
+            _received(message, connection)
         )
         client.on_new_session = self._begin_session
         # Set before the connection: the session's messages follow its acknowledgement at once.
@@ -197,18 +197,18 @@ class MqttTopicSource:
         # be taken for repetitions of messages that have an order.
         self._earlier.clear()
 
-    def _receive(self, message: TopicMessage, *, repeated: bool) -> None:
+    def _receive(self, message: TopicMessage) -> None:
         if message.qos == 0:
             self._inbox.put(message)
         elif not self._overflowed:
-            self._receive_reliably(message, repeated=repeated)
+            self._receive_reliably(message)
 
-    def _receive_reliably(self, message: TopicMessage, *, repeated: bool) -> None:
+    def _receive_reliably(self, message: TopicMessage) -> None:
         packet, digest = message.packet[1], _digest(message)
         earlier = self._earlier.pop(packet, None)
         # Not every earlier one comes again (it may have expired), and its number is used anew: MQTT
         # demands the mark of a retransmission.
-        if repeated and earlier is not None and earlier.digest == digest:
+        if message.repeated and earlier is not None and earlier.digest == digest:
             self._receipts[packet] = earlier
             self._send_acknowledgements()
         elif self._inbox.is_full(message):
@@ -286,5 +286,6 @@ def _received(item: MQTTMessage, connection: int) -> TopicMessage:
         reply_to=getattr(properties, "ResponseTopic", ""),
         correlation=getattr(properties, "CorrelationData", b""),
         packet=(connection, item.mid),
+        repeated=item.dup,
         subscriptions=frozenset(getattr(properties, "SubscriptionIdentifier", ())),
     )

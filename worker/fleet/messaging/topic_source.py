@@ -31,8 +31,10 @@ _PROPERTY_BYTES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicMessage:
-    """A message on a topic of a trigger. ``packet`` identifies it for its acknowledgement.
+    """A message on a topic of a trigger.
 
+    ``packet`` identifies it for its acknowledgement: the number of the connection and that of the
+    packet. ``repeated``: the broker has sent it before, with the same number of the packet.
     ``subscriptions`` are the identifiers of those that it was sent for, empty where that is not
     known: where filters overlap, a broker may send a message for each.
     """
@@ -45,6 +47,7 @@ class TopicMessage:
     reply_to: str = ""
     correlation: bytes = b""
     packet: tuple[int, int] = (0, 0)
+    repeated: bool = False
     subscriptions: frozenset[int] = frozenset()
 
     @property

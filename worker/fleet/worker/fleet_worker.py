@@ -54,8 +54,8 @@ REPEAT_CLAIM_S = 2.0
 # Two heartbeats in a row may be lost before a lease expires.
 HEARTBEATS_PER_LEASE = 4
 TICK_S = 0.25
-REPORT_DRAIN_S = 30.0
-"""How long a worker that drains waits for the acknowledgement of its reports."""
+RESPONSE_DRAIN_S = 30.0
+"""How long a worker that drains waits for responses after the end of its last run."""
 MAX_DEMAND = 1000
 ENVELOPE_BYTES = 4096
 """The size of a message without its events."""
@@ -151,8 +151,9 @@ class FleetWorker:
         self._outdated = ""
         self._draining = False
         self._drain_s: float | None = None
-        self._drain_deadline = math.inf
+        self._drain_deadline = self._response_deadline = math.inf
         self.connected = asyncio.Event()
+        self._disconnected_at = monotonic_s()
         self._liveness = Liveness()
         self._write_error = ""
         self.finished = 0
@@ -228,6 +229,9 @@ class FleetWorker:
             self._log.warning("name.not_granted", name=self._name)
         if self._runs:
             self._log.warning("runs.aborted", runs=sorted(run_id for run_id, _ in self._runs))
+        if (events := self.unacknowledged[0]) > 0:
+            folder = str(self._outbox.folder)
+            self._log.warning("reports.unacknowledged", events=events, outbox=folder)
         self._release(self._claimed.hand_back(monotonic_s(), all=True), aborted)
         if not self._name_claim.refused:
             self._publish_presence(online=False)
@@ -254,12 +258,22 @@ class FleetWorker:
         if not self._draining:
             return False
         now = monotonic_s()
-        if self._runs or len(self._claimed):
+        if self._runs:
+            self._response_deadline = math.inf
             return now > self._drain_deadline
-        # Without a limit for the runs there is one for their reports: the broker may be away. They
-        # stay in the outbox, for the next start.
-        self._drain_deadline = min(self._drain_deadline, now + REPORT_DRAIN_S)
-        return self._sender.empty or now > self._drain_deadline
+        if self._sender.empty and not len(self._claimed):
+            return True
+        # What is left needs responses, which may never come: the runs have no limit that counts
+        # here. Reports stay in the outbox, for the next start.
+        self._response_deadline = min(self._response_deadline, now + RESPONSE_DRAIN_S)
+        return now > min(self._drain_deadline, self._response_deadline, self._away_deadline)
+
+    @property
+    def _away_deadline(self) -> float:
+        """The time after which it is in vain to wait for the broker."""
+        # A lease after the connection broke, the runs are lost for a control plane that is
+        # connected; one that is not can wait as long for the next start of this worker.
+        return math.inf if self.connected.is_set() else self._disconnected_at + self._lease_s
 
     # --- inbound messages -------------------------------------------------------------------------
 
@@ -272,6 +286,8 @@ class FleetWorker:
                 self._retransmit()
                 self.connected.set()
             case Disconnected(reason):
+                if self.connected.is_set():
+                    self._disconnected_at = monotonic_s()
                 self.connected.clear()
                 self._log.warning("broker.disconnected", error=reason)
             case Congestion(dropped=0):

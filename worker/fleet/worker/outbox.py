@@ -159,7 +159,7 @@ class Outbox:
     """A folder of run outboxes, locked for one worker at a time."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.unreadable: list[str] = []
         """Files that were set aside by :meth:`recover`, with their reasons."""
         try:
@@ -177,7 +177,7 @@ class Outbox:
 
     def open(self, lease: wire.Lease) -> RunOutbox:
         """Create the outbox of an attempt."""
-        path = self._folder / f"{lease.run_id}.{lease.attempt}.jsonl"
+        path = self.folder / f"{lease.run_id}.{lease.attempt}.jsonl"
         file, error = _create(path, lease)
         outbox = RunOutbox(path, lease, deque(), file)
         outbox.write_error = error
@@ -187,7 +187,7 @@ class Outbox:
         """Delete the files of a run, those that were set aside included. Return their number."""
         files = [
             path
-            for folder in (self._folder, self._folder / DEAD_LETTER)
+            for folder in (self.folder, self.folder / DEAD_LETTER)
             for path in folder.glob(f"{run_id}.*")
             # An id may contain a full stop: another run's name may begin like this one.
             if re.fullmatch(rf"{re.escape(run_id)}\.\d+\.jsonl(\.\d+)?(\.reason)?", path.name)
@@ -203,7 +203,7 @@ class Outbox:
         A file without a lease is set aside (see ``unreadable``), or deleted where it is empty.
         """
         leases: set[tuple[str, int]] = set()
-        for path in sorted(self._folder.glob("*.jsonl")):
+        for path in sorted(self.folder.glob("*.jsonl")):
             try:
                 outbox = _read(path, leases)
             except (OSError, wire.WireError) as error:
@@ -215,7 +215,7 @@ class Outbox:
 
     def succeed(self, incarnation: str) -> str:
         """Write the incarnation that uses the folder; return the one before, or an empty text."""
-        file = self._folder / "incarnation"
+        file = self.folder / "incarnation"
         # Without it a restarted worker waits for its name, and nothing else is lost.
         try:
             before = file.read_text("utf-8") if file.exists() else ""

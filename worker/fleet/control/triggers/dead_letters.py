@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,8 @@ class DeadLetter:
     """A message of which no order can be made.
 
     ``reason``: not_json, not_text, too_large, too_deep, no_key, filter_failed, defect, or the code
-    of the failure of an order.
+    of the failure of an order. ``packet`` is the number of the message's packet, 0 without one;
+    ``repeated``: the broker has sent the message before.
     """
 
     trigger: LiveTrigger
@@ -33,10 +35,19 @@ class DeadLetter:
     message: str
     topic: str
     payload: bytes
+    packet: int = 0
+    repeated: bool = False
 
 
-def store_dead_letter(uow: UnitOfWork, letter: DeadLetter, id: str) -> None:
+def store_dead_letter(uow: UnitOfWork, letter: DeadLetter, token: str) -> None:
+    """Store a dead letter, once also where the broker repeats its message."""
     trigger = letter.trigger
+    id = _id_of(letter) if letter.packet else token
+    if letter.packet and not letter.repeated:
+        # A broker uses numbers of packets again: an equal message had this one, long ago.
+        uow.transaction.connection.execute(
+            delete(tables.DEAD_LETTERS).where(tables.DEAD_LETTERS.c.id == id)
+        )
     uow.transaction.add(
         "dead_letters",
         {
@@ -53,6 +64,13 @@ def store_dead_letter(uow: UnitOfWork, letter: DeadLetter, id: str) -> None:
         },
     )
     uow.outgoing.triggered["dead_letter"] += 1
+
+
+def _id_of(letter: DeadLetter) -> str:
+    """Derive an id that a message has again where another control plane receives it again."""
+    # A control plane that is killed after the commit has acknowledged nothing.
+    where = f"{letter.trigger.id}\0{letter.packet}\0{letter.topic}\0"
+    return hashlib.sha256(where.encode() + letter.payload).hexdigest()[:32]
 
 
 def list_dead_letters(uow: UnitOfWork, query: DeadLetterQuery) -> Any:

@@ -52,8 +52,9 @@ class ReplyAddress:
 class Firing:
     """An order to make for a trigger; ``input`` is JSON.
 
-    ``key`` is the idempotency key of a message, which counts for ``window_s`` seconds. ``topic``
-    and ``payload`` are those of the message, for the dead letter where no order can be made.
+    ``key`` is the idempotency key of a message, which counts for ``window_s`` seconds. ``topic``,
+    ``payload``, ``packet`` and ``repeated`` are those of the message, for the dead letter where no
+    order can be made.
     """
 
     trigger: LiveTrigger
@@ -63,6 +64,20 @@ class Firing:
     reply: ReplyAddress | None = None
     topic: str = ""
     payload: bytes = b""
+    packet: int = 0
+    repeated: bool = False
+
+    def as_dead_letter(self, reason: str, message: str) -> DeadLetter:
+        """Return the dead letter of an order that cannot be made."""
+        return DeadLetter(
+            trigger=self.trigger,
+            reason=reason,
+            message=message,
+            topic=self.topic,
+            payload=self.payload,
+            packet=self.packet,
+            repeated=self.repeated,
+        )
 
 
 class OrderMaker(Protocol):
@@ -146,14 +161,7 @@ def _fire_one(
     try:
         order = _make_order(uow, orders, firing, order_id, token)
     except RequestError as error:
-        letter = DeadLetter(
-            trigger=trigger,
-            reason=error.code,
-            message=error.message,
-            topic=firing.topic,
-            payload=firing.payload,
-        )
-        store_dead_letter(uow, letter, token())
+        store_dead_letter(uow, firing.as_dead_letter(error.code, error.message), token())
         return Fired(failure=error.code, message=error.message)
     if firing.key:
         known[trigger.id, key] = order.id

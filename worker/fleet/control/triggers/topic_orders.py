@@ -39,6 +39,8 @@ def dead_letter(trigger: LiveTrigger, message: TopicMessage, reason: str, text: 
         message=text,
         topic=message.topic,
         payload=message.payload,
+        packet=message.packet[1],
+        repeated=message.repeated,
     )
 
 
@@ -54,6 +56,8 @@ def _firing(
         reply=_reply(definition, message),
         topic=message.topic,
         payload=message.payload,
+        packet=message.packet[1],
+        repeated=message.repeated,
     )
 
 
