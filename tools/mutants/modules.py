@@ -57,8 +57,8 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "fleet/control/lifecycle": (f"{_UNIT}lifecycle.py", *_CONTROL),
     "fleet/control/queue": (f"{_UNIT}queue.py",),
     "fleet/control/store/transaction": (
-        f"{_UNIT}transaction.py", *_CONTROL, f"{_UNIT}store_conflicts.py", f"{_UNIT}unknown_commits.py",
-        "tests/integration/test_store.py",
+        f"{_UNIT}transaction.py", *_CONTROL, f"{_UNIT}store_conflicts.py",
+        f"{_UNIT}unknown_commits.py", "tests/integration/test_store.py",
     ),
     "fleet/worker/outbox": (
         f"{_UNIT}outbox.py", f"{_UNIT}invariant_checks.py",
