@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError, StatementError
 
+from tests.support.databases import memory_store
 from worker.fleet.control.store import statements, tables
 from worker.fleet.control.store.prepared import IsIn, Prepared
 from worker.fleet.control.store.store import Store
@@ -45,6 +46,19 @@ def test_a_list_of_any_length_is_one_parameter(
         others = {"it's", "w"} - {name for name, _ in expected}
         assert set(_OTHERS.column(connection, {"names": names})) == others
         assert _NAMES.value(connection, {"names": ["none"], "time": 6}) is None
+
+
+@pytest.mark.parametrize("statement", ["ORDERS", "RUNS", "ANSWERED_CLAIMS"])
+def test_a_list_is_looked_up_in_an_index(statement: str) -> None:
+    # SQLite uses none for `(id IN ...) = 1`: each batch would read all runs there have ever been.
+    with memory_store(Store) as store, store.read() as connection:
+        compiled = getattr(statements, statement)._compile(connection.dialect)
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        plan = driver.execute(
+            f"EXPLAIN QUERY PLAN {compiled.text}", compiled.parameters({"ids": ["a"]})
+        )
+        assert any(text.startswith(("SEARCH runs", "SEARCH orders")) for *_, text in plan)
 
 
 def test_a_row_that_is_put_again_is_replaced(store: Store) -> None:

@@ -28,7 +28,6 @@ class IsIn(ColumnElement[bool]):
 
     # Not SQLAlchemy's own, which has another text for each length of the list.
     inherit_cache = False
-    type = Boolean()
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
