@@ -34,6 +34,12 @@ class IsIn(ColumnElement[bool]):
         self.column = column
         self.values = bindparam(name, type_=ARRAY(Text()))
 
+    def self_group(self, against: Any = None) -> ColumnElement[bool]:
+        """Return the condition as it is, as it is in brackets."""
+        # SQLAlchemy compares a truth value with 1 for SQLite, which then finds no row by an index:
+        # it reads the whole table.
+        return self
+
 
 @compiles(IsIn, "postgresql")
 def _any(element: IsIn, compiler: SQLCompiler, **options: Any) -> str:
