@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.command import call_worker
-from tests.support.planted_defects import DEFECTS, look_for
+from tests.support.planted_defects import DEFECTS, Defect, look_for
 from worker.fleet.worker.fleet_worker import FleetWorker
 from worker.testing.simulation.breaches import breaches
 from worker.testing.simulation.faults import CONTROL, FaultKind, InjectedFault
@@ -43,10 +43,15 @@ def test_a_fleet_is_clean_under_faults_of_two_seeds() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("number", [1, 4, 12, 18])
 def test_a_planted_defect_is_found(number: int) -> None:
     """A few of them; `make simulate-mutants` has all."""
     assert look_for(DEFECTS[number - 1], 60.0).seed is not None
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)
+def test_each_defect_can_be_planted(defect: Defect, monkeypatch: pytest.MonkeyPatch) -> None:
+    defect.plant(monkeypatch)
 
 
 def test_there_are_the_seven_old_defects_and_thirteen_others() -> None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from worker.fleet.control import worker_messages
+from worker.fleet.control import run_assignment, worker_messages
 from worker.fleet.control.alerts import AlertDispatcher
-from worker.fleet.control.entities import RunPhase
+from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import LeaseCheck, StartConfirmed
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.queue import ProjectQueue
@@ -49,7 +49,8 @@ class Defect:
 # --- the seven of version 0.1.0 -------------------------------------------------------------------
 
 _ON_ASSIGNMENT, _SEND_CLAIM = FleetWorker._on_assignment, FleetWorker._send_claim
-_APPLY, _TICK, _QUEUES = UnitOfWork.apply, MessageProcessor.tick, Transaction.queues
+_PUBLISH_RUN_STATE = UnitOfWork.publish_run_state
+_PUBLISH_ORDER_STATE, _QUEUES = UnitOfWork.publish_order_state, Transaction.queues
 
 
 def execute_at_once(patch: pytest.MonkeyPatch) -> None:
@@ -68,19 +69,18 @@ def execute_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def answer_all_claims(patch: pytest.MonkeyPatch) -> None:
-    def own_claims(
-        self: MessageProcessor, uow: UnitOfWork, demands: Mapping[str, int]
-    ) -> dict[str, int]:
-        return dict(demands)
-
-    patch.setattr(MessageProcessor, "_own_claims", own_claims)
+    patch.setattr(run_assignment, "_own_claims", lambda uow, demands: dict(demands))
 
 
 def states_without_revision(patch: pytest.MonkeyPatch) -> None:
-    def apply(self: UnitOfWork, run: Any, event: Any) -> Any:
-        return _APPLY(self, replace(run, revision=-1), event)
+    def publish_run_state(self: UnitOfWork, run: RunRecord) -> None:
+        _PUBLISH_RUN_STATE(self, replace(run, revision=0))
 
-    patch.setattr(UnitOfWork, "apply", apply)
+    def publish_order_state(self: UnitOfWork, order: WorkOrder) -> None:
+        _PUBLISH_ORDER_STATE(self, replace(order, revision=0))
+
+    patch.setattr(UnitOfWork, "publish_run_state", publish_run_state)
+    patch.setattr(UnitOfWork, "publish_order_state", publish_order_state)
 
 
 def first_project_alone(patch: pytest.MonkeyPatch) -> None:

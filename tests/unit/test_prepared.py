@@ -83,6 +83,19 @@ def test_a_list_of_any_length_is_one_parameter(
         assert _NAMES.value(connection, {"names": ["none"], "time": 6}) is None
 
 
+@pytest.mark.parametrize("statement", ["ORDERS", "RUNS", "ANSWERED_CLAIMS"])
+def test_a_list_is_looked_up_in_an_index(statement: str) -> None:
+    # SQLite uses none for `(id IN ...) = 1`: each batch would read all runs there have ever been.
+    with memory_store(Store) as store, store.read() as connection:
+        compiled = getattr(statements, statement)._compile(connection.dialect)
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        plan = driver.execute(
+            f"EXPLAIN QUERY PLAN {compiled.text}", compiled.parameters({"ids": ["a"]})
+        )
+        assert any(text.startswith(("SEARCH runs", "SEARCH orders")) for *_, text in plan)
+
+
 def test_a_row_that_is_put_again_is_replaced(store: Store) -> None:
     with store.transaction() as transaction:
         transaction.put_worker(_WORKER)

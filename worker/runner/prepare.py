@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_COMPILED_BYTES = 128 * 1024 * 1024
 """Memory of the compiled jobs of this process; as much for its conditions, and its workflows."""
+# What is larger is compiled beside the other runs: a dense megabyte takes ten seconds.
+MAX_QUICK_CHARACTERS = 16 * 1024
 # What Python takes for a position or a name, and for a step without its source.
 _ENTRY_BYTES, _STEP_BYTES = 256, 2048
 
@@ -94,6 +96,17 @@ def check_workflow(workflow: object) -> None:
         raise UsageError(
             f"expected a Workflow, found a {kind}: worker.load reads one from {source}"
         )
+
+
+def compiles_long(workflow: object) -> bool:
+    """Return True for a workflow whose sources may take more than a tenth of a second."""
+    if not isinstance(workflow, Workflow):
+        return False
+    sizes = (
+        len(step.source) + sum(len(edge.expression) for edge in step.edges)
+        for step in workflow.steps
+    )
+    return sum(sizes) + len(workflow.globals) > MAX_QUICK_CHARACTERS
 
 
 def prepare(

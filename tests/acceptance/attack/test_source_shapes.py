@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,10 +14,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.helpers import job
 from worker import compiler
 from worker.compiler.compile_job import compile_job
 from worker.compiler.edits import Positions
 from worker.compiler.scope import Scope, resolve
+from worker.runner import pool, prepare
+from worker.runner.pool import Pool
+from worker.workflow.load import load
 
 Shape = Callable[[int], str]
 
@@ -114,3 +120,29 @@ def test_positions_of_characters(text: str) -> None:
         offset = len(before.encode())
         assert positions.line(offset) == before.count("\n") + 1
         assert positions.column(offset) == index - (before.rfind("\n") + 1) + 1
+
+
+@pytest.mark.parametrize("place", ["a job", "a condition", "functions of a workflow"])
+async def test_a_long_source_is_compiled_beside_other_runs(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to keep a worker from its other runs, and from its broker, with a dense megabyte."""
+    filler = "/*" + "a" * prepare.MAX_QUICK_CHARACTERS + "*/"
+    condition = f"true {filler} || false" if place == "a condition" else "true"
+    steps = [
+        {**job("fn(s => s);" + filler * (place == "a job")), "next": {"b": condition}},
+        {**job("fn(s => s);"), "id": "b"},
+    ]
+    plan = {"steps": steps, "globals": filler if place == "functions of a workflow" else ""}
+    others_go_on = threading.Event()
+
+    def compile(*arguments: Any) -> Any:
+        assert others_go_on.wait(20), "the event loop waits for the compiler"
+        return prepare.prepare(*arguments)
+
+    monkeypatch.setattr(pool, "prepare", compile)
+    async with Pool(size=1) as runs:
+        running = asyncio.create_task(runs.run(load({"workflow": plan}), {}))
+        await asyncio.sleep(0)
+        others_go_on.set()
+        assert (await running).status == "success"

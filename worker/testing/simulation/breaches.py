@@ -10,6 +10,7 @@
 7. No part of the fleet ends by itself.
 8. Followers see the end of each run, and an alert for each that ended as exception or lost.
 9. A claim gets its runs once; it is not answered by two control planes.
+10. A worker begins a run only after its start under the worker's own lease is committed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def breaches(history: History) -> Iterator[str]:
     """Yield what the fleet did wrong."""
     if history.failure:
         yield history.failure
+    for run_id in sorted(history.begun_early):
+        yield f"the run {run_id} was begun before its start was stored"
     for order_id in sorted(history.accepted):
         yield from _order(history, order_id)
     for run_id, run in sorted(history.runs.items()):

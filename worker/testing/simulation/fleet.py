@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+from msgspec import to_builtins
+from sqlalchemy import Connection, bindparam, select
 
 from worker.core.events import AnyEvent, RunComplete, RunStart, StepComplete, StepStart
 from worker.core.outcome import StepError
 from worker.fleet.control.message_processor import MessageProcessor
 from worker.fleet.control.policy import Policy
 from worker.fleet.control.service import ControlPlane, control_will, plane_keepalive_s
+from worker.fleet.control.store import tables
+from worker.fleet.control.store.prepared import Prepared
 from worker.fleet.control.store.store import Store, StoreUnavailable
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import Settings
@@ -35,6 +38,13 @@ from worker.util.machine_clock import now_us
 CAPACITY = 2
 PLANE_DEAF_S = 2.0 * plane_keepalive_s(Settings().lease_s)
 """How long a control plane receives nothing before its keepalive breaks the connection."""
+_STARTED = Prepared(
+    select(tables.RUNS.c.started.is_not(None)).where(
+        tables.RUNS.c.id == bindparam("run_id"),
+        tables.RUNS.c.attempt == bindparam("attempt"),
+        tables.RUNS.c.token == bindparam("token"),
+    )
+)
 NOT_AN_ID = "no id"
 """An id in an event that a control plane refuses, whatever the worker does."""
 
@@ -54,6 +64,11 @@ class SimulatedStore(Store):
             from_driver: Any = source.connection.driver_connection
             to_driver: Any = target.connection.driver_connection
             from_driver.backup(to_driver)
+
+    def has_stored_start(self, lease: wire.Lease) -> bool:
+        """Return whether the start of a run under this very lease is committed, outage or not."""
+        with super().read() as connection:
+            return bool(_STARTED.value(connection, to_builtins(lease)))
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -79,15 +94,17 @@ class EffectExecutor:
     with an event that no control plane accepts.
     """
 
-    def __init__(self, history: History, chance: random.Random) -> None:
+    def __init__(self, history: History, store: SimulatedStore, chance: random.Random) -> None:
         self._history = history
+        self._store = store
         self._chance = chance
-        self.is_dead = False
 
     async def execute(
         self, run: wire.AssignedRun, receive: Callable[[AnyEvent], None], cancel: asyncio.Event
     ) -> None:
         run_id, seq = run.lease.run_id, iter(range(10))
+        if not self._store.has_stored_start(run.lease):
+            self._history.begun_early.add(run_id)
         luck = self._chance.random()
         if luck < 1 / 30:
             self._history.exceptions.add(run_id)
@@ -212,7 +229,7 @@ class SimulatedFleet:
         link = self.broker.link(name, *self.topics.for_worker(name), will=will)
         worker = FleetWorker(
             link,
-            EffectExecutor(self.history, self.chance),
+            EffectExecutor(self.history, self.store, self.chance),
             Outbox(folder),
             name=name,
             capacity=CAPACITY,

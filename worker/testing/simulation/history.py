@@ -18,6 +18,7 @@ class History:
     leave out those with an older revision. ``seen`` is when a status of a run was seen first, in
     seconds, ``alerts`` the runs whose alerts were seen. ``answers`` are the runs that each claim
     got, ``claim_of`` the newest claim of each run, ``answered_twice`` claims that got others later.
+    ``begun_early`` are the runs that a worker began without a stored start under its lease.
     ``exceptions`` are the runs that had a reason to end as exception, ``planes`` the number of
     control planes.
     ``logs`` are the events of the runs, by run id. ``notes`` are the log lines of the parts, each
@@ -36,6 +37,7 @@ class History:
     answers: dict[str, set[str]] = field(default_factory=dict)
     claim_of: dict[str, str] = field(default_factory=dict)
     answered_twice: set[str] = field(default_factory=set)
+    begun_early: set[str] = field(default_factory=set)
     planes: int = 1
     exceptions: set[str] = field(default_factory=set)
     effects: Counter[str] = field(default_factory=Counter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import random
 import tempfile
 from collections.abc import Sequence
@@ -90,7 +91,7 @@ async def _cancel_all() -> None:
 async def _simulate(simulation: Simulation, clock: VirtualClock, history: History) -> None:
     chance = random.Random(simulation.seed + 1)  # noqa: S311 -- the same every time
     broker, store = SimulatedBroker(chance), _prepared_store(chance)
-    with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
+    with tempfile.TemporaryDirectory(prefix="simulation-", dir=_memory_folder()) as folder:
         settings = Settings(shared=simulation.plane_count > 1)
         fleet = SimulatedFleet(
             broker, clock, store, _registry(), history, chance, Path(folder), settings=settings
@@ -117,6 +118,12 @@ async def _simulate(simulation: Simulation, clock: VirtualClock, history: Histor
         await fleet.stop()
     store.close()
     history.messages, history.trace = broker.messages, broker.trace.hexdigest()
+
+
+def _memory_folder() -> Path | None:
+    """Return a folder in memory, where there is one: on a disk, files took a fifth of the time."""
+    folder = Path("/dev/shm")  # noqa: S108 -- the files are in a private folder within
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _prepared_store(chance: random.Random) -> SimulatedStore:
@@ -217,11 +224,12 @@ def _note_answer(message: Message, history: History) -> None:
 
 
 async def _collect(client: Client, history: History) -> None:
-    for order_id in sorted(history.accepted):
-        order = await client.order(order_id)
-        history.orders[order_id] = order
+    # Together, so that they share messages and transactions.
+    ids = sorted(history.accepted)
+    history.orders = dict(zip(ids, await asyncio.gather(*map(client.order, ids)), strict=True))
+    for order_id, order in history.orders.items():
         for run in order["all_runs"]:
-            run_id = run["run_id"]
-            history.runs[run_id] = run
-            history.effects_of_orders[order_id] += history.effects[run_id]
-            history.logs[run_id] = await client.events(run_id)
+            history.runs[run["run_id"]] = run
+            history.effects_of_orders[order_id] += history.effects[run["run_id"]]
+    logs = await asyncio.gather(*map(client.events, history.runs))
+    history.logs = dict(zip(history.runs, logs, strict=True))

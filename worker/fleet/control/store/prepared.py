@@ -28,17 +28,10 @@ class IsIn(ColumnElement[bool]):
 
     # Not SQLAlchemy's own, which has another text for each length of the list.
     inherit_cache = False
-    type = Boolean()
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
         self.values = bindparam(name, type_=ARRAY(Text()))
-
-    def self_group(self, against: Any = None) -> ColumnElement[bool]:
-        """Return the condition as it is, as it is in brackets."""
-        # SQLAlchemy compares a truth value with 1 for SQLite, which then finds no row by an index:
-        # it reads the whole table.
-        return self
 
 
 @compiles(IsIn, "postgresql")
