@@ -39,7 +39,9 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/integration/test_run_process.py", "tests/integration/test_runners.py",
         "tests/acceptance/attack/test_bundles.py",
     ),
-    "sandbox/parent/host": ("tests/acceptance/attack/test_requests.py",),
+    "sandbox/parent/host": (
+        f"{_UNIT}host_calls.py", "tests/acceptance/attack/test_requests.py",
+    ),
     "sandbox/protocol": (f"{_UNIT}frames.py", f"{_UNIT}frame_checks.py", _HOSTILE),
     "sandbox/limits": (f"{_UNIT}workflow_limits.py", "tests/integration/test_limits.py"),
     "adaptors/http/allowlist": (f"{_UNIT}allowlist.py",),
@@ -51,12 +53,12 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "replay/recording_lines": _RECORDING,
     "replay/recording_file": _RECORDING,
     "replay/recording_writer": _RECORDING,
-    "replay/scrub": _RECORDING,
+    "replay/scrub": (f"{_UNIT}scrub.py", *_RECORDING),
     "fleet/control/lifecycle": (f"{_UNIT}lifecycle.py", *_CONTROL),
     "fleet/control/queue": (f"{_UNIT}queue.py",),
     "fleet/control/store/transaction": (
-        *_CONTROL, f"{_UNIT}store_conflicts.py", f"{_UNIT}unknown_commits.py",
-        "tests/integration/test_store.py",
+        f"{_UNIT}transaction.py", *_CONTROL, f"{_UNIT}store_conflicts.py",
+        f"{_UNIT}unknown_commits.py", "tests/integration/test_store.py",
     ),
     "fleet/worker/outbox": (
         f"{_UNIT}outbox.py", f"{_UNIT}invariant_checks.py",
