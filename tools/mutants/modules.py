@@ -26,7 +26,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "core/event_stream": (f"{_UNIT}frame_checks.py", f"{_UNIT}events.py"),
     "core/events": (f"{_UNIT}events.py", _CORE),
     "core/driver": ("tests/acceptance/attack/test_endless_graphs.py",),
-    "core/execution": (_CORE, f"{_UNIT}events.py"),
+    "core/execution": (f"{_UNIT}executions.py", _CORE, f"{_UNIT}events.py"),
     "core/outcome": (_CORE, f"{_UNIT}scripted.py"),
     "core/persistent": (f"{_UNIT}persistent.py",),
     "core/status": (f"{_UNIT}status.py",),
