@@ -33,10 +33,12 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "core/scripted": (f"{_UNIT}scripted.py",),
     "sandbox/parent/frames": (f"{_UNIT}frame_checks.py", _HOSTILE),
     "sandbox/parent/run_process": (
-        _HOSTILE, "tests/integration/test_run_process.py", "tests/integration/test_limits.py",
+        f"{_UNIT}fake_runs.py", _HOSTILE,
+        "tests/integration/test_run_process.py", "tests/integration/test_limits.py",
     ),
     "sandbox/parent/process_pool": (
-        "tests/integration/test_run_process.py", "tests/integration/test_runners.py",
+        f"{_UNIT}process_pool.py", "tests/integration/test_run_process.py",
+        "tests/integration/test_runners.py",
         "tests/acceptance/attack/test_bundles.py",
     ),
     "sandbox/parent/host": (
