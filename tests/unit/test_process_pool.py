@@ -158,7 +158,7 @@ async def test_a_pool_starts_its_usual_zygote_once_and_closes_it() -> None:
 
 async def test_a_pool_that_was_booted_starts_no_other_zygote() -> None:
     pool = ProcessPool(1)
-    zygote = pool.boot(RealmContents(libraries=("x",)))
+    zygote: Any = pool.boot(RealmContents(libraries=("x",)))
     async with pool:
         assert Zygote.started == [zygote]
 
