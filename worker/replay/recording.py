@@ -13,7 +13,6 @@ A run that crashes leaves a recording too. A reader uses what is whole, and repo
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ from worker.replay.recording_content import RecordingContent
 from worker.replay.recording_file import is_recording_file, parse_content, read_bytes, read_file
 from worker.replay.recording_folder import is_recording_folder, read_folder
 from worker.replay.recording_lines import RecordingHeader
+from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
+from worker.util.size_in_memory import size_in_memory
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -143,7 +144,7 @@ def _workflow(plan: Mapping[str, Any], name: str) -> Workflow:
 
 
 # Recordings of one workflow share it: what is compiled for one object is compiled once.
-@functools.lru_cache(maxsize=64)
+@cached_within(MAX_KEPT_BYTES, lambda plan, *key: size_in_memory((plan, *key)))
 def _load_plan(text: str, folder: Path) -> Workflow:
     # Versions of adaptors are locked beside a workflow's file.
     return replace(load(json.loads(text)), file=str(folder / "workflow"))
