@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.cli.printing import format_time
+from worker.sinks.terminal_text import format_time
 
 
 def test_a_time_names_its_zone() -> None:

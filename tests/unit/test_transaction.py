@@ -296,7 +296,9 @@ def test_chunks_are_counted_aged_and_forgotten(transaction: Transaction) -> None
     assert transaction.uploaded_bytes() == 0
     assert transaction.stored_chunks("o", "h") == (None, 0)
     transaction.put_chunk(chunk("h", 0, b"abc"))
+    assert transaction.uploaded_bytes() == 9
     transaction.put_chunk(chunk("h", 3, b"de"))
+    assert transaction.stored_chunks("o", "h") == (9, 5)
     transaction.put_chunk(chunk("g", 3, b"x", size=4))
     assert transaction.chunks("o", "h") == {0: b"abc", 3: b"de"}
     assert transaction.stored_chunks("o", "h") == (9, 5)
