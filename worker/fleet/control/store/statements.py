@@ -126,6 +126,16 @@ AGE_CHUNKS = Prepared(update(tables.CHUNKS).where(_OF_CONTENT).values(received=b
 FORGET_CHUNKS = Prepared(
     delete(tables.CHUNKS).where(tables.CHUNKS.c.received < bindparam("before"))
 )
+_CONTENT = (tables.CHUNKS.c.owner, tables.CHUNKS.c.hash)
+FORGET_UPLOADS = Prepared(
+    delete(tables.CHUNKS).where(
+        tuple_(*_CONTENT).in_(
+            select(*_CONTENT)
+            .group_by(*_CONTENT)
+            .having(func.max(tables.CHUNKS.c.received) < bindparam("before"))
+        )
+    )
+)
 PLAN = Prepared(select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan")))
 PROJECT = Prepared(
     select(tables.PROJECTS.c.name)

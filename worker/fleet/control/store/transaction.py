@@ -366,6 +366,10 @@ class Transaction:
         """Set the time from which on the chunks of a content age."""
         sql.AGE_CHUNKS.change(self.connection, {"o": owner, "h": hash, "time": received})
 
+    def forget_uploads(self, before: int) -> None:
+        """Delete the contents that have received no chunk since a time."""
+        sql.FORGET_UPLOADS.change(self.connection, {"before": before})
+
     def forget_chunks(self, before: int) -> None:
         """Delete the chunks that were received before a time."""
         sql.FORGET_CHUNKS.change(self.connection, {"before": before})
