@@ -24,7 +24,7 @@ from tests.support.dashboard_fleet import (
 )
 from tests.support.scripted_worker import HostileExecutor
 from worker.cli.dashboard import read_token
-from worker.errors import UsageError
+from worker.errors import LoadError, UsageError
 from worker.fleet.client import Client
 from worker.fleet.messaging.in_memory import LocalBroker
 from worker.view.dashboard import listener as listeners
@@ -170,7 +170,7 @@ def test_a_token_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("WORKER_DASHBOARD_TOKEN", "short")
     with pytest.raises(UsageError, match="at least 16"):
         read_token(None)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(LoadError, match="there is no such file"):
         read_token(tmp_path / "nothing")
 
 

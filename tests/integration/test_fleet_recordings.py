@@ -90,7 +90,8 @@ def test_a_run_is_recorded_when_it_has_ended(tmp_path: Path) -> None:
     assert "ann" not in file.read_text()
     assert "success, as recorded" in call_worker("replay", file).stdout
     written = call_worker("replay", file, "--write-cases", "seen.cases.yaml", cwd=tmp_path)
-    assert written.stdout == "wrote 1 case to seen.cases.yaml\n"
+    files = "seen.cases.yaml, and their workflow to seen.workflow.json"
+    assert written.stdout == f"wrote 1 case to {files}\n"
     tested = call_worker("test", "seen.cases.yaml", cwd=tmp_path)
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert call_worker("report", file, "-o", tmp_path / "r.html").returncode == 0

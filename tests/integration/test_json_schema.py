@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import jsonschema
@@ -17,17 +14,15 @@ import pytest
 from click.testing import CliRunner
 
 import worker
+from tests.support.command_fleet import command_fleet
 from tests.support.fake_adaptors import store_bundle
 from tests.unit.test_command import COMMANDS
-from worker.cli.connection import BrokerConnection
 from worker.cli.main import cli
-from worker.fleet.client import Client
 from worker.fleet.monitor.changes import format_json
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs/reference/json-output.schema.json").read_text("utf-8"))
 pytestmark = pytest.mark.slow
-T = TypeVar("T")
 
 JOB = "export default [s => { console.log('hello'); return s }]"
 WORKFLOW = {"name": "flow", "steps": [{"id": "a", "expression": JOB, "next": {"b": "state.n > 1"}},
@@ -77,27 +72,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fleet in this process, which commands use in place of a broker."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    local = worker.local_fleet()
-    call = partial(asyncio.run_coroutine_threadsafe, loop=loop)
-    client: Client = call(local.__aenter__()).result(60)
-    monkeypatch.setattr(
-        BrokerConnection,
-        "request",
-        lambda self, request: call(_answer(request, client)).result(60),
-    )
-    yield
-    call(local.__aexit__(None, None, None)).result(60)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
-
-
-async def _answer(request: Callable[[Client], Awaitable[T]], client: Client) -> T:
-    return await request(client)
+    with command_fleet(monkeypatch):
+        yield
 
 
 def lines_of(line: str) -> list[Any]:
@@ -164,6 +140,16 @@ def test_the_commands_of_a_fleet_print_what_is_documented(folder: Path, fleet: N
         lines = lines_of(line)
         assert lines or "alerts" in line or "dead-letters" in line, line
         check(line, lines)
+
+
+def test_a_worker_with_a_run_is_printed_as_documented(folder: Path, fleet: None) -> None:
+    idle = "export default [() => new Promise(() => {})]"
+    (folder / "idle.yaml").write_text(json.dumps({"steps": [{"id": "a", "expression": idle}]}))
+    lines_of("submit idle.yaml --order-id o-1 --json")
+    while not (lines := lines_of("workers list --json"))[0]["leases"]:
+        assert lines_of("orders show o-1 --json")[0]["status"] in ("pending", "running")
+    check("workers list --json", lines)
+    lines_of("cancel o-1 --json")
 
 
 def test_notifications_are_as_documented() -> None:

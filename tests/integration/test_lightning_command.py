@@ -19,7 +19,7 @@ from tests.support.command import WORKER, call_worker
 from tests.support.lightning import job, plan
 from worker.cli.lightning_process import read_secret
 from worker.cli.lightning_url import check_url
-from worker.errors import UsageError
+from worker.errors import UsageError, WorkerError
 from worker.fleet.messaging.broker import free_port
 from worker.testing.lightning import Fault, Server
 
@@ -127,7 +127,7 @@ def test_autoinstall_needs_lightning_and_node(
 def test_secrets_and_addresses(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     for file in (tmp_path / "empty", tmp_path / "absent"):
-        with pytest.raises(UsageError):
+        with pytest.raises(WorkerError):
             read_secret(file, "s")
     assert read_secret(None, "s") == "s"
     with pytest.raises(UsageError):

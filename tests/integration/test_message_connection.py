@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import Opcode
 from websockets.utils import accept_key
 
 from worker.lightning.message_connection import ClientMessages, ServerMessages
@@ -53,6 +54,14 @@ async def test_messages_in_parts_and_whole_come_in_their_order() -> None:
     assert received == [("aé".encode(), True), (b"whole", True), (b"\x00\xff", False)]
 
 
+async def read_opcode(reader: asyncio.StreamReader) -> int:
+    """Read a short frame of a client, and return its opcode."""
+    first, size = await reader.readexactly(2)
+    # The mask and the content.
+    await reader.readexactly(4 + (size & 0x7F))
+    return first & 0x0F
+
+
 async def raw_client(split: int) -> tuple[list[tuple[bytes, bool]], str]:
     """Send frames of all kinds in pieces of a size; return what came and how the end was."""
     received: list[tuple[bytes, bool]] = []
@@ -68,12 +77,13 @@ async def raw_client(split: int) -> tuple[list[tuple[bytes, bool]], str]:
             b"Sec-WebSocket-Accept: " + accept.encode() + b"\r\n\r\n"
         )
         await writer.drain()
-        await reader.readexactly(1)
+        await read_opcode(reader)
         for begin in range(0, len(STREAM), split):
             writer.write(STREAM[begin : begin + split])
             await writer.drain()
             await asyncio.sleep(0)
-        await reader.read()
+        while await read_opcode(reader) != Opcode.CLOSE:
+            pass
         writer.close()
 
     factory = cast("Any", partial(ClientMessages, on_message=lambda *m: received.append(m)))

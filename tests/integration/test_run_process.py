@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import sys
-import uuid
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -16,18 +15,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.child_frames import ChildFrames, FakeZygote
+from tests.support.fake_run import FakeRun, SilentHost, request_for
 from tests.support.helpers import check_events, job, logs, workflow
 from worker.adaptors.http.stub_host import StubHost
-from worker.core.events import AnyEvent, RunComplete, RunLog, StepStart
+from worker.core.events import AnyEvent, RunLog, StepStart
 from worker.runner.pool import Pool, start_evaluator
-from worker.runner.prepare import Options, prepare
+from worker.runner.prepare import Options
 from worker.runner.result import Result
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent.host import HostCall, HostReply
-from worker.sandbox.parent.run_process import MAX_PENDING_CALLS, RunProcess
+from worker.sandbox.parent.run_process import MAX_PENDING_CALLS
 from worker.sandbox.parent.zygote_client import ZygoteError
-from worker.sandbox.protocol import RunRequest
 
 IDLE = "fn(() => new Promise(() => {}));"
 
@@ -193,46 +191,6 @@ async def test_a_process_that_writes_garbage_ends_once_as_an_exception_and_is_ki
     check_events(result)
     assert (result.status, result.error_type) == ("exception", "ProtocolError")
     assert types(result)["run:complete"] == 1
-
-
-class SilentHost:
-    """A host that never replies."""
-
-    def __init__(self) -> None:
-        self.calls: list[HostCall] = []
-
-    async def handle(self, call: HostCall) -> HostReply:
-        self.calls.append(call)
-        return await asyncio.Future()
-
-
-def request_for(flow: Any, input: Any = None) -> RunRequest:
-    return prepare(flow, input or {}, Options(), str(uuid.uuid4()))
-
-
-class FakeRun:
-    """A run process whose frames the test writes."""
-
-    def __init__(
-        self, host: SilentHost | None = None, *, receive: Any = None, input: Any = None
-    ) -> None:
-        self.request = request_for(workflow(job("fn(s => s);")), input)
-        self.zygote, self.host = FakeZygote(), host or SilentHost()
-        self.frames = ChildFrames(self.request)
-        self.events: list[AnyEvent] = []
-        receive = receive or self.events.append
-        process = RunProcess(self.zygote, self.request, receive, self.host)
-        self.task = asyncio.create_task(process.run(None))
-
-    async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(60):
-            while not condition():
-                await asyncio.sleep(0.01)
-
-    def complete(self) -> RunComplete:
-        (event,) = [event for event in self.events if isinstance(event, RunComplete)]
-        assert event is self.events[-1]
-        return event
 
 
 async def test_a_run_that_is_cancelled_while_its_zygote_dies_is_cancelled_and_not_run_again() -> (

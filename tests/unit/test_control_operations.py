@@ -12,12 +12,15 @@ from tests.support.control_plane_harness import (
     TOPICS,
     ControlPlaneHarness,
     FakeWorker,
+    plan,
     submission,
     to,
 )
 from worker.fleet.control.policy import ClientRights, Policy
 from worker.fleet.control.unit_of_work import Settings
+from worker.fleet.control.workflow_registry import WorkflowRegistry
 from worker.fleet.messaging import messages as wire
+from worker.workflow.load import load
 
 
 def claimed(harness: ControlPlaneHarness, demand: int = 9) -> list[str]:
@@ -60,6 +63,18 @@ def test_what_is_paused_waits_until_it_is_resumed(
     harness.call("resume", **pause)
     assert len(claimed(harness)) == 4 - len(runs)
     assert harness.call("pauses") == []
+
+
+def test_a_pause_by_the_key_of_a_workflow_is_of_its_name(harness: ControlPlaneHarness) -> None:
+    registry = WorkflowRegistry()
+    registry.add(load(plan("Case referral")), "referral")
+    harness.restart(registry=registry)
+    assert harness.call("pause", workflow="referral")["workflow"] == "Case referral"
+    harness.submit("o", workflow="referral")
+    assert claimed(harness) == []
+    assert harness.call("resume", workflow="referral")["was_paused"]
+    assert not harness.call("resume", workflow="referral")["was_paused"]
+    assert claimed(harness) == ["o"]
 
 
 def test_a_run_that_a_worker_has_goes_on_through_a_pause(harness: ControlPlaneHarness) -> None:

@@ -116,6 +116,12 @@ def test_names_of_other_projects_are_not_listed(operator: ControlPlaneHarness) -
     assert bytes(ask("all", "workflows").ok) == b'["flow","of-north","of-south","other"]'
     error = ask("ann", "submit", order_id="o", workflow="unknown", project="north").error
     assert error is not None and "(there are: flow, of-north, other)" in error.message
+    error = ask("ann", "submit", order_id="o", workflow="of-nrth", project="north").error
+    assert error is not None and error.message.endswith("; did you mean 'of-north'?")
+    error = ask("ann", "workflow", name="of-sout", project="north").error
+    assert error is not None and error.message.endswith("; did you mean 'of-north'?")
+    error = ask("ann", "workflow", name="flow", project="north").error
+    assert error is not None and "(those of --workflows have no versions)" in error.message
 
 
 @pytest.mark.parametrize(

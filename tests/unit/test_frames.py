@@ -97,6 +97,10 @@ def test_a_sender_sends_what_was_put_once_and_in_order() -> None:
     assert frames == [({"n": 0}, "0"), ({"n": 1}, "1"), ({"n": 2}, "2")]
 
 
+def test_a_usual_realm_has_no_bundles_and_counts_no_instructions() -> None:
+    assert protocol.USUAL_REALM == ((), (), False)
+
+
 def test_a_request_is_its_length_and_a_pickle() -> None:
     request = RunnerRequest()
     encoded = encode_request(request)

@@ -279,6 +279,13 @@ def test_no_row_of_the_table_leaves_the_final_phase_or_hides_another() -> None:
         assert row.guard is not None or (row.source, row.event) not in later
 
 
+def test_an_illegal_transition_names_the_event_the_run_and_its_phase() -> None:
+    with pytest.raises(IllegalTransition) as caught:
+        apply(ENDED, Progressed(seq=2))
+    assert str(caught.value) == "Progressed is not allowed: run r is final"
+    assert (caught.value.run, caught.value.event) == (ENDED, Progressed(seq=2))
+
+
 @pytest.mark.slow
 def test_illegal_transitions_raise_without_assertions_too() -> None:
     code = (

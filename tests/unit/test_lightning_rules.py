@@ -37,6 +37,7 @@ from worker.lightning.serializer import (
     encode_frame,
     encode_json,
 )
+from worker.lightning.worker_tokens import worker_token
 
 
 def test_text_frame() -> None:
@@ -297,3 +298,11 @@ def test_option_wins_over_a_variable() -> None:
 def test_environment_that_has_no_meaning(variables: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         read_environment(variables)
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+def test_a_short_secret_gives_no_warning_of_python() -> None:
+    # Every connection signs a token: a warning of a library would be on stderr among the log lines.
+    assert worker_token("short", "north").count(".") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +403,82 @@ def test_a_large_event_goes_in_chunks_and_delays_no_other_run(
     sender.close()
 
 
+@pytest.mark.parametrize(("more_bytes", "in_chunks"), [(0, False), (1, True)])
+def test_an_event_goes_in_chunks_if_it_does_not_fit_a_message_with_its_lease(
+    outbox: Outbox, more_bytes: int, in_chunks: bool
+) -> None:
+    sender = sender_of(filled(outbox, event(0, 900 + more_bytes)))
+    sender.max_bytes = len(event(0, 900)) + LEASE_BYTES
+    assert (sender.next(0.0) is None) is in_chunks
+    assert bool(sender.chunks(0.0, MIN_MESSAGE_BYTES)) is in_chunks
+    sender.close()
+
+
+def test_each_large_event_of_a_run_is_sent_and_none_of_a_run_that_is_dropped(
+    outbox: Outbox,
+) -> None:
+    events = event(0, 900), event(1, 900)
+    sender = sender_of(filled(outbox, *events))
+    sender.max_bytes = 500
+    for number in (0, 1):
+        assert sender.next(0.0) is None, "its chunks come first"
+        (chunk,) = sender.chunks(0.0, MIN_MESSAGE_BYTES)
+        assert chunk.data == events[number]
+        if number == 1:
+            break
+        sender.chunk_stored(wire.ChunkStored(hash=chunk.content.hash, offset=0))
+        reports = sender.next(0.0)
+        assert reports is not None and reports.runs[0].content == chunk.content
+        sender.acknowledge(acks(1, 0))
+    sender.drop_run("r")
+    assert sender.empty and sender.chunks(100.0, MIN_MESSAGE_BYTES) == []
+
+
+def test_all_that_is_not_acknowledged_is_sent_again_after_a_restart(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0)), filled(outbox, event(0), run_id="other"))
+    sender.next(0.0)
+    sender.give_up()
+    sender.next(0.1)
+    sender.restart()
+    assert [run for run, _ in sent(sender.next(0.2))] == ["r", "other"], "none is a suspect"
+    sender.close()
+
+
+def test_a_run_that_is_dropped_while_it_is_in_flight_is_no_suspect(outbox: Outbox) -> None:
+    runs = (filled(outbox, event(0), run_id=id) for id in "abc")
+    sender = sender_of(*runs)
+    sender.next(0.0)
+    sender.drop_run("a")
+    sender.give_up()
+    sender.drop_run("b")
+    assert sent(sender.next(0.1)) == [("c", [event(0)])]
+    sender.acknowledge(acks(2, 0, run_id="c"))
+    assert sender.empty
+
+
+def test_a_suspect_is_sent_again_after_pauses_that_double_up_to_a_bound(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0)))
+    sender.next(0.0)
+    times = list[float]()
+    for second in range(1, 100):
+        sender.give_up()
+        if sender.next(float(second)) is not None:
+            times.append(second)
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert pauses[:3] == [2, 4, 8] and set(pauses[3:]) == {16}
+    sender.close()
+
+
+def test_what_waits_for_an_acknowledgement_is_counted_with_its_time(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0), event(1)))
+    assert sender.unacknowledged(100.0) == (2, 0.0), "nothing is in flight"
+    sender.next(100.0)
+    assert sender.unacknowledged(100.0) == (2, 0.0)
+    assert sender.unacknowledged(102.5) == (2, 2.5)
+    sender.acknowledge(acks(1, 1))
+    assert sender.unacknowledged(105.0) == (0, 0.0)
+
+
 def test_a_sender_that_closes_leaves_the_events_on_disk(outbox: Outbox, tmp_path: Path) -> None:
     sender = sender_of(filled(outbox, event(0)))
     sender.close()
@@ -531,16 +608,19 @@ def test_a_refused_content_is_returned_with_the_number_of_the_end_to_report(
     assert not again.set_aside and sender.empty, "nothing is set aside twice"
 
 
-def test_the_end_of_a_run_is_numbered_anew_where_more_had_arrived(outbox: Outbox) -> None:
+@pytest.mark.parametrize("upto", [1, 4])
+def test_the_end_of_a_run_is_numbered_anew_where_more_had_arrived(
+    outbox: Outbox, upto: int
+) -> None:
     run = filled(outbox, event(0))
     sender = sender_of(run)
     run.replace(event(0), 0, "unreadable")
     sender.next(0.0)
-    (refusal,) = sender.acknowledge(acks(1, 4))
-    assert (refusal.seq, refusal.set_aside, refusal.reason) == (5, True, "unreadable")
-    run.replace(event(5), 5, refusal.reason)
-    assert sent(sender.next(1.0)) == [("r", [event(5)])]
-    assert sender.acknowledge(acks(2, 5)) == [] and sender.empty
+    (refusal,) = sender.acknowledge(acks(1, upto))
+    assert (refusal.seq, refusal.set_aside, refusal.reason) == (upto + 1, True, "unreadable")
+    run.replace(event(upto + 1), upto + 1, refusal.reason)
+    assert sent(sender.next(1.0)) == [("r", [event(upto + 1)])]
+    assert sender.acknowledge(acks(2, upto + 1)) == [] and sender.empty
 
 
 def test_of_a_message_that_is_refused_whole_the_run_to_blame_is_set_aside(outbox: Outbox) -> None:

@@ -213,10 +213,11 @@ def test_a_recording_that_is_cut_at_any_byte_is_read_as_far_as_it_goes(tmp_path:
         assert read.exchanges == whole.exchanges[: len(read.exchanges)]
         assert len(read.events) >= count
         count = len(read.events)
-        within_a_line = b"\n" not in content[max(0, length - 1) : length + 1]
+        within_a_line = length > 0 and b"\n" not in content[length - 1 : length + 1]
+        assert (read.damage == ("the file is empty",)) is (length == 0)
         assert ("cut off: the file ends within it" in "".join(read.damage)) is within_a_line
         if read.plan is None:
-            with pytest.raises(LoadError, match=r"cut off|is missing"):
+            with pytest.raises(LoadError, match=r"cut off|is missing|is empty"):
                 read_recording(file)
     assert count == len(events)
 
@@ -226,8 +227,9 @@ def test_every_command_reads_a_recording_that_is_cut_off(recording: Path, tmp_pa
     content, file = recording.read_bytes(), tmp_path / "cut.jsonl"
     for length in [0, 1, 30, *range(40, len(content), 397)]:
         file.write_bytes(content[:length])
+        damage = "cut off" if length else "the file is empty"
         done = call_worker("recording", "show", file)
-        assert done.returncode == 1 and "cut off" in done.stdout, (length, done)
+        assert done.returncode == 1 and damage in done.stdout, (length, done)
         done = call_worker("recording", "show", "--json", file)
         fields = json.loads(done.stdout)
         assert done.returncode == 1 and fields["damage"], length
@@ -236,7 +238,7 @@ def test_every_command_reads_a_recording_that_is_cut_off(recording: Path, tmp_pa
             for command in ("report", "replay") if length else ("replay",):
                 done = call_worker(command, file)
                 assert done.returncode == 2 and "Traceback" not in done.stderr
-                assert "cut off" in done.stdout + done.stderr, (length, done)
+                assert damage in done.stdout + done.stderr, (length, done)
         else:
             view, _ = build_run_view(read_source(file))
             assert any("cut off" in note for note in view.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tarfile
 import uuid
 import zipfile
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from worker.errors import LoadError, MachineError
+from worker.errors import LoadError, MachineError, UsageError
 from worker.replay.recording import StoredRecording, parse_recording
 from worker.replay.recording_content import RecordingContent
 from worker.replay.recording_places import RecordingPlaces, find_recordings
@@ -47,6 +48,12 @@ def bucket() -> Iterator[str]:
     url = f"memory://{uuid.uuid4()}"
     yield url
     fsspec.filesystem("memory").rm(url, recursive=True)
+
+
+def test_a_url_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(UsageError, match=r"pip install 'workflow-worker\[cluster\]'"):
+        find_recordings(["memory://runs"])
 
 
 def test_unusual_names_in_archives_and_object_stores(tmp_path: Path, bucket: str) -> None:

@@ -130,6 +130,19 @@ def test_every_escape_of_an_awkward_character_is_masked(spelled: str) -> None:
     assert mask_of({"password": AWKWARD}).text(f"<{spelled}>").strip('<>"\\{}body: ') == MASK
 
 
+@pytest.mark.parametrize("half", ["\ud800", "\udbff", "\udc00", "\udfff"])
+@pytest.mark.parametrize("spelled", ["?", "\ufffd", "%EF%BF%BD", "%ef%bf%bd"])
+def test_half_of_a_pair_is_masked_as_encoders_replace_it(half: str, spelled: str) -> None:
+    mask = mask_of({"password": f"pass{half}word"})
+    assert mask.text(f"<pass{spelled}word>") == f"<{MASK}>"
+    assert mask.text(f"<pass\\u{ord(half):04x}word>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize("char", ["\ud7ff", "\ue000"])
+def test_a_whole_character_is_not_masked_where_it_was_replaced(char: str) -> None:
+    assert mask_of({"password": f"pass{char}word"}).text("pass?word") == "pass?word"
+
+
 @pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])
 @pytest.mark.parametrize("after", ["", "x", "xy", "xyz"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])

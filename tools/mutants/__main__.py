@@ -18,7 +18,8 @@ from tools.mutants.module_tests import ModuleTests
 from tools.mutants.modules import TESTS
 
 PER_MODULE = 40
-RESULTS = ROOT / ".cache/mutants.json"
+RESULTS = ROOT / ".cache/mutants"
+"""Folder with a file for each module: two modules can be run at once."""
 EQUAL = Path(__file__).with_name("equal.json")
 """Mutants that behave as the code does, each with the reason."""
 KILLED, SURVIVED, EQUAL_TO_CODE = "killed", "survived", "equal"
@@ -57,8 +58,9 @@ def _print(module: str, counts: Counter[str], not_run: int) -> None:
 def _run(tree: CopiedTree, chosen: Sequence[Mutant], end: float) -> Iterator[tuple[Mutant, str]]:
     """Yield the result of each mutant of one module, until the time is over."""
     equal = json.loads(EQUAL.read_text("utf-8"))
-    known = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     module = chosen[0].module
+    results = RESULTS / f"{module.replace('/', '.')}.json"
+    known = json.loads(results.read_text("utf-8")) if results.exists() else {}
     texts = [(ROOT / test).read_text("utf-8") for test in TESTS[module]]
     tests: ModuleTests | None = None
     for mutant in chosen:
@@ -73,15 +75,11 @@ def _run(tree: CopiedTree, chosen: Sequence[Mutant], end: float) -> Iterator[tup
                 print(f"the tests of {module} fail without a change")
                 break
             known[key] = SURVIVED if tests.pass_with(mutant.source, mutant.line) else KILLED
-            _save(known)
+            results.parent.mkdir(parents=True, exist_ok=True)
+            results.write_text(json.dumps(known), "utf-8")
             yield mutant, known[key]
     if tests:
         tests.close()
-
-
-def _save(known: dict[str, str]) -> None:
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(known), "utf-8")
 
 
 def _digest(*texts: str) -> str:

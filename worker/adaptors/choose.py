@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,9 @@ from worker.adaptors.cache import Adaptor
 from worker.adaptors.lock import LockedVersion
 from worker.adaptors.names import COMMON, Specifier, parse_or_none
 from worker.errors import UsageError
+from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
 from worker.util.identity import Identical
+from worker.util.size_in_memory import size_in_memory
 from worker.workflow.model import Language, Workflow
 
 
@@ -41,7 +42,7 @@ def _locked(specifier: Specifier, locked: Mapping[str, LockedVersion]) -> Adapto
     return adaptor
 
 
-@functools.lru_cache(maxsize=256)
+@cached_within(MAX_KEPT_BYTES, lambda named, key: size_in_memory(key.value))
 def _named(key: Identical[Workflow]) -> tuple[tuple[tuple[str, Specifier], ...], Path]:
     workflow = key.value
     texts = {

@@ -45,15 +45,20 @@ def parse(text: str) -> Specifier:
     return specifier
 
 
-# Every run looks its adaptors up, and workflows name the same few.
-@functools.lru_cache(maxsize=4096)
 def parse_or_none(text: str) -> Specifier | None:
     """Parse a specifier; return ``None`` where it is invalid."""
+    # Before the cache, which would keep it.
+    return _parsed(text) if len(text) <= _MAX_LENGTH else None
+
+
+# Every run looks its adaptors up, and workflows name the same few.
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> Specifier | None:
     # The first character may be the scope's "@", which begins no version.
     name, at, version = text.rpartition("@") if "@" in text[1:] else (text, "", "")
     version = version if at else LATEST
     # Names become folders of the cache, so nothing like ".." may pass.
-    if len(text) > _MAX_LENGTH or not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
+    if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
         return None
     return Specifier(name=package_of(text), version=version)
 

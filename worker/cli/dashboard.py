@@ -15,6 +15,7 @@ from worker.cli.value_types import WholeNumberRange
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.util.loopback import is_loopback
+from worker.workflow.documents.document import read_text
 
 TOKEN_VARIABLE = "WORKER_DASHBOARD_TOKEN"  # noqa: S105 (the name of a variable)
 READ_TOKEN_VARIABLE = "WORKER_DASHBOARD_READ_TOKEN"  # noqa: S105
@@ -75,10 +76,7 @@ def dashboard(
 
 def read_token(file: Path | None, variable: str = TOKEN_VARIABLE) -> str | None:
     """Return the token of a file or of the environment; None where there is neither."""
-    try:
-        token = os.environ.get(variable) if file is None else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from error
+    token = os.environ.get(variable) if file is None else read_text(file)
     if token is None:
         return None
     if len(token.strip()) < MIN_TOKEN_LENGTH:

@@ -14,6 +14,7 @@ from worker.cli.lightning_url import check_url
 from worker.cli.options import PATH, POSITIVE, command, option
 from worker.errors import UsageError
 from worker.util.masking import hide_url_secrets
+from worker.workflow.documents.document import read_text
 
 MAX_PROJECT_BYTES = 100 * 1024 * 1024
 TOKEN_VARIABLE = "OPENFN_API_KEY"  # noqa: S105 (the name of a variable)
@@ -57,10 +58,7 @@ def fetch(
 def _token(file: Path | None) -> str:
     token = os.environ.get(TOKEN_VARIABLE, "")
     if file is not None:
-        try:
-            token = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the token in {file}: {error}") from error
+        token = read_text(file).strip()
     # A line feed in the middle would be a header of its own.
     if not token.isascii() or not token.isprintable() or not token:
         raise UsageError(f"Lightning needs a token: add --token-file FILE, or {TOKEN_VARIABLE}")

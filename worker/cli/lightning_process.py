@@ -23,12 +23,13 @@ from worker.lightning.lightning_worker import LightningWorker, WorkerSettings
 from worker.lightning.run_session import RunContext
 from worker.lightning.run_store import RunStore
 from worker.lightning.sandbox_runs import PUBLIC_HOSTS, SandboxRuns
-from worker.lightning.worker_tokens import read_public_key, worker_token
+from worker.lightning.worker_tokens import MIN_SECRET_BYTES, read_public_key, worker_token
 from worker.runner.pool import Pool
 from worker.runner.run_recording import StartRecording
 from worker.sandbox.isolation import Isolation
 from worker.sinks.log import LeveledLogger
 from worker.version import VERSION
+from worker.workflow.documents.document import read_text
 
 API_VERSION = "1.2"
 
@@ -63,6 +64,8 @@ async def run_lightning(options: LightningOptions) -> None:
     if settings.ignored:
         log.warning("settings.ignored", variables=settings.ignored)
     secret = read_secret(options.secret_file, settings.secret)
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        log.warning("secret.short", at_least_bytes=MIN_SECRET_BYTES)
     check_url(options.url, "ws", "wss", form="ws[s]://HOST[:PORT]/worker")
     if options.installs is not None:
         require_programs()
@@ -132,10 +135,7 @@ def read_secret(file: Path | None, variable: str) -> str:
         if not variable:
             raise UsageError("Lightning needs a secret: add --secret-file FILE, or WORKER_SECRET")
         return variable
-    try:
-        secret = file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the secret in {file}: {error}") from error
+    secret = read_text(file).strip()
     if not secret:
         raise UsageError(f"the file {file} has no secret")
     return secret

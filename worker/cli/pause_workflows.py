@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.options import as_json, client_options, command, option
+from worker.cli.waiting import allowed, format_target
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.sinks.terminal_text import printable
 from worker.util.json import dumps
+from worker.workflow.documents.data import did_you_mean
 
 _project = option("--project", metavar="NAME",
                   help="Only in this project; without a workflow the whole project.")  # fmt: skip
@@ -36,8 +41,10 @@ def pause(
     """
 
     async def request(client: Client) -> int:
-        await client.pause(workflow, project=project)
-        return _print(workflow, project, paused=True, as_json=as_json)
+        if workflow is not None:
+            await _warn_of_unknown(client, workflow)
+        done = await client.pause(workflow, project=project)
+        return _print(done, "paused", as_json=as_json)
 
     _check(workflow, project)
     return connection.run(request)
@@ -62,11 +69,14 @@ def resume(
     """
 
     async def request(client: Client) -> int:
-        await client.resume(workflow, project=project)
+        done = await client.resume(workflow, project=project)
         for rest in await client.pauses():
-            if rest["workflow"] in (workflow, None) and rest["project"] in (project, None):
-                click.echo(f"still paused: {_place(rest['workflow'], rest['project'])}", err=True)
-        return _print(workflow, project, paused=False, as_json=as_json)
+            if rest["workflow"] in (done["workflow"], None) and rest["project"] in (project, None):
+                target = format_target(rest["workflow"], rest["project"])
+                click.echo(f"still paused: {target}", err=True)
+        # Control planes of an older version do not tell.
+        verb = "resumed" if done.get("was_paused", True) else "not paused:"
+        return _print(done, verb, as_json=as_json)
 
     _check(workflow, project)
     return connection.run(request)
@@ -77,15 +87,18 @@ def _check(workflow: str | None, project: str | None) -> None:
         raise UsageError("expected a WORKFLOW, --project NAME, or both")
 
 
-def _print(workflow: str | None, project: str | None, *, paused: bool, as_json: bool) -> int:
+async def _warn_of_unknown(client: Client, workflow: str) -> None:
+    """Print a warning for a name of no workflow: the plan of an order may have it, or nothing."""
+    known = await allowed(client.workflows)
+    if known is not None and workflow not in known:
+        hint = did_you_mean(workflow, known)
+        text = f"warning: the control plane has no workflow '{printable(workflow)}'{hint}"
+        click.echo(text, err=True)
+
+
+def _print(done: Mapping[str, Any], verb: str, *, as_json: bool) -> int:
     if as_json:
-        print(dumps({"workflow": workflow, "project": project, "paused": paused}))
+        print(dumps({key: done[key] for key in ("workflow", "project", "paused")}))
     else:
-        print(f"{'paused' if paused else 'resumed'} {_place(workflow, project)}")
+        print(f"{verb} {format_target(done['workflow'], done['project'])}")
     return 0
-
-
-def _place(workflow: str | None, project: str | None) -> str:
-    if workflow is None:
-        return f"project {printable(project or '')}"
-    return printable(workflow) + (f" in project {printable(project)}" if project else "")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from worker.cli.files import write_state
+from worker.cli.waiting import waiting_notices
 from worker.core.events import RunLog
 from worker.core.status import STATUS_OF_REASON, STATUSES, Status
 from worker.errors import UsageError
 from worker.fleet.client import Client
 from worker.fleet.monitor.decode import events_from_reply
 from worker.sinks.terminal import PlainLines, log_line
-from worker.sinks.terminal_text import one_line, printable
+from worker.sinks.terminal_text import format_time, one_line, printable
 from worker.util.json import dumps
 from worker.util.machine_clock import now_us
 from worker.workflow.load import load
@@ -46,13 +46,14 @@ async def follow(client: Client, id: str, *, as_json: bool, to_stderr: bool = Fa
     stream = sys.stderr if to_stderr else sys.stdout
     lines = PlainLines(load(run["plan"]), stream)
     complete = False
-    async for event in client.follow(run["run_id"]):
-        complete = event["type"] == "run:complete"
-        if as_json:
-            print(dumps(event), flush=True)
-        else:
-            for known in events_from_reply([event]):
-                lines.receive(known)
+    async with waiting_notices(client, run["run_id"]):
+        async for event in client.follow(run["run_id"]):
+            complete = event["type"] == "run:complete"
+            if as_json:
+                print(dumps(event), flush=True)
+            else:
+                for known in events_from_reply([event]):
+                    lines.receive(known)
     run = await client.run(run["run_id"])
     run.pop("plan")
     run.pop("steps")
@@ -153,7 +154,3 @@ def _status(of: Mapping[str, Any]) -> str:
 
 def _where(of: Mapping[str, Any]) -> str:
     return f"{printable(of['project'])}/{one_line(of['workflow'], 80)}"
-
-
-def format_time(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")

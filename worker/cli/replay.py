@@ -358,6 +358,7 @@ def _write_cases(stored: Sequence[Path | StoredRecording], target: Path) -> int:
         if recording.damage:
             raise LoadError(f"it is damaged: {recording.damage[0]}", file=str(recording.path))
         recordings.append(recording)
-    write_case(recordings, target)
-    print(f"wrote {count_of(len(recordings), 'case')} to {printable(str(target))}")
+    copy = write_case(recordings, target)
+    files = f"{printable(str(target))}, and their workflow to {printable(str(copy))}"
+    print(f"wrote {count_of(len(recordings), 'case')} to {files}")
     return 0

@@ -11,9 +11,10 @@ from worker.cli import complete
 from worker.cli.connection import BrokerConnection
 from worker.cli.groups import LazyCommand, NounGroup
 from worker.cli.options import as_json, client_options, command, option
-from worker.cli.printing import format_time, print_list
+from worker.cli.printing import print_list
+from worker.cli.waiting import allowed, format_target
 from worker.fleet.client import Client
-from worker.sinks.terminal_text import printable
+from worker.sinks.terminal_text import format_time, printable
 from worker.util.json import dumps
 
 NO_WORKFLOWS = "no workflows (worker deploy and worker control-plane --workflows DIR add some)"
@@ -78,11 +79,14 @@ def list_workflows(*, connection: BrokerConnection, as_json: bool) -> int:
     """
 
     async def request(client: Client) -> int:
-        return print_list(
+        code = print_list(
             await client.workflows(),
             lambda name: print(dumps({"name": name}) if as_json else printable(name)),
             if_empty="" if as_json else NO_WORKFLOWS,
         )
+        for pause in () if as_json else await allowed(client.pauses) or ():
+            print(f"paused: {format_target(pause['workflow'], pause['project'])}")
+        return code
 
     return connection.run(request)
 
@@ -204,7 +208,8 @@ def _deployment(row: Mapping[str, Any]) -> str:
 
 
 def _trigger(trigger: Mapping[str, Any]) -> str:
-    address = next((trigger[key] for key in ("topic", "expression", "path") if key in trigger), "")
+    keys = ("topic", "expression", "path", "timezone")
+    address = " ".join(trigger[key] for key in keys if key in trigger)
     state = "live" if trigger["live"] else "disabled"
     due = f", next {format_time(trigger['next_tick'])}" if trigger["next_tick"] else ""
     return printable(

@@ -113,14 +113,20 @@ def ignored_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
+def _first_cause(error: BaseException) -> str:
+    """Return what failed first: the errors around it name objects of Dask."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 @contextlib.asynccontextmanager
 async def _open_remote(scheduler: str) -> AsyncIterator[Client]:
     try:
         client = await Client(scheduler, asynchronous=True, set_as_default=False, timeout=CONNECT_S)
     except (TimeoutError, OSError, ValueError) as error:
-        cause = error.__cause__ or error
         raise WorkerError(
-            f"cannot reach a Dask scheduler at {scheduler}: {str(cause) or type(cause).__name__}\n"
+            f"cannot reach a Dask scheduler at {scheduler}: {_first_cause(error)}\n"
             "start one with: dask scheduler --port PORT"
         ) from error
     try:

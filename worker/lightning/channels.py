@@ -470,4 +470,4 @@ class Channel:
 
 
 def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

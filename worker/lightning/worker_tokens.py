@@ -6,6 +6,7 @@ import base64
 import binascii
 import functools
 import time
+import warnings
 from typing import Any
 
 import jwt
@@ -17,6 +18,8 @@ from worker.errors import UsageError, WorkerError
 WORKER_ISSUER = "urn:openfn:worker"
 RUN_ISSUER = "Lightning"
 LEEWAY_S = 5
+MIN_SECRET_BYTES = 32
+"""Shortest key of HS256 by RFC 7518. Lightning accepts shorter ones, and so does the worker."""
 # A token without an expiry does not come from Lightning; its run must end all the same.
 _DEFAULT_LIFE_S = 86_400
 _MAX_LIFE_S = 365 * 86_400
@@ -40,8 +43,11 @@ class RunToken(Struct, frozen=True, kw_only=True):
 def worker_token(secret: str, name: str) -> str:
     """Sign the token with which the worker connects; ``secret`` is Lightning's WORKER_SECRET."""
     claims = {"worker_id": name, "iat": int(time.time()), "iss": WORKER_ISSUER}
-    # Lightning takes the text of the secret as the key, although it looks like base64.
-    return jwt.encode(claims, secret.encode(), "HS256")
+    with warnings.catch_warnings():
+        # A short key is logged once, at the start, and not as a warning of Python on stderr.
+        warnings.filterwarnings("ignore", message="The HMAC key")
+        # Lightning takes the text of the secret as the key, although it looks like base64.
+        return jwt.encode(claims, secret.encode(), "HS256")
 
 
 def read_public_key(text: str) -> str:

@@ -13,7 +13,6 @@ A run that crashes leaves a recording too. A reader uses what is whole, and repo
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,11 +23,13 @@ from msgspec.structs import replace
 
 from worker.adaptors.http.exchange import Exchange
 from worker.core.events import AnyEvent, RunComplete
-from worker.errors import LoadError
+from worker.errors import LoadError, UsageError
 from worker.replay.recording_content import RecordingContent
 from worker.replay.recording_file import is_recording_file, parse_content, read_bytes, read_file
 from worker.replay.recording_folder import is_recording_folder, read_folder
 from worker.replay.recording_lines import RecordingHeader
+from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
+from worker.util.size_in_memory import size_in_memory
 from worker.workflow.load import load
 from worker.workflow.model import Workflow
 
@@ -80,7 +81,15 @@ def read_content(path: Path) -> RecordingContent:
 
     Raises :class:`LoadError` where there is no recording, and for one of a newer version.
     """
-    return read_folder(path) if path.is_dir() else read_file(path)
+    if not path.is_dir():
+        return read_file(path)
+    if not is_recording_folder(path):
+        inside = ", ".join(
+            [str(entry) for entry in sorted(path.iterdir()) if is_recording(entry)][:5]
+        )
+        hint = f"name one of {inside}" if inside else "worker run --record FILE creates one"
+        raise UsageError(f"{path} contains no recording of its own ({hint})")
+    return read_folder(path)
 
 
 def read_recording(path: Path) -> Recording:
@@ -135,7 +144,7 @@ def _workflow(plan: Mapping[str, Any], name: str) -> Workflow:
 
 
 # Recordings of one workflow share it: what is compiled for one object is compiled once.
-@functools.lru_cache(maxsize=64)
+@cached_within(MAX_KEPT_BYTES, lambda plan, *key: size_in_memory((plan, *key)))
 def _load_plan(text: str, folder: Path) -> Workflow:
     # Versions of adaptors are locked beside a workflow's file.
     return replace(load(json.loads(text)), file=str(folder / "workflow"))

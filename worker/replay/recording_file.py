@@ -107,8 +107,11 @@ class _LineReader:
 
     def read_all(self, content: bytes) -> None:
         """Read all lines, and note those that are damaged."""
+        if not content:
+            self._damage.append("the file is empty")
+            return
         # Not all at once: an archive of kilobytes holds hundreds of millions of empty lines.
-        for number, line in enumerate(io.BytesIO(content) if content else (b"",), 1):
+        for number, line in enumerate(io.BytesIO(content), 1):
             try:
                 self._read(line)
             except ValueError as error:

@@ -40,7 +40,10 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         # Part of an extra, and only URLs need it.
         import fsspec
-
+    except ImportError:
+        extra = "pip install 'workflow-worker[cluster]'"
+        raise UsageError(f"{url}: URLs need the extra 'cluster': {extra}") from None
+    try:
         files, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, FileNotFoundError) as error:
         raise UsageError(f"{url}: {reason_of(error)}") from error

@@ -5,7 +5,6 @@ A recording is made to be shared, reviewed and committed, so that no secret may 
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +16,15 @@ from msgspec.structs import replace
 from worker.adaptors.http.exchange import Exchange, HttpReply, HttpRequest, Pairs
 from worker.errors import UsageError
 from worker.util.json import dumps
-from worker.util.masking import MASK, MIN_SECRET_LENGTH, Mask, collect_secrets, is_secret_number
+from worker.util.masking import (
+    MASK,
+    MAX_SECRETS,
+    MIN_SECRET_LENGTH,
+    Mask,
+    collect_secrets,
+    is_secret_number,
+)
+from worker.util.nesting import nests_deeper
 
 HEADERS = re.compile(
     r"authorization|proxy-authorization|cookie|set-cookie|.*(api[-_]?key|token|secret|password).*",
@@ -35,8 +42,16 @@ The token that a login returns is part of no credential, so only its name shows 
 """
 
 
+MAX_REPLY_SECRETS = 1000
+"""The tokens of one reply that are masked one by one; with more, all of the recording is hidden."""
+_TOO_MANY = tuple(map(str, range(MAX_SECRETS + 1)))
+
+
 class Scrubber:
-    """Masks secrets in texts, requests and replies. ``patterns`` are regular expressions."""
+    """Masks secrets in texts, requests and replies. ``patterns`` are regular expressions.
+
+    Where there are more secrets than a mask takes, it hides all of each text.
+    """
 
     def __init__(
         self, secrets: Iterable[str] = (), patterns: Iterable[str | re.Pattern[str]] = ()
@@ -78,6 +93,8 @@ class Scrubber:
         long = {value for value in values if len(value) >= MIN_SECRET_LENGTH and value != MASK}
         if long <= self._secrets:
             return self
+        if len(long) > MAX_REPLY_SECRETS:
+            return Scrubber(_TOO_MANY, self._patterns)
         # Events come with credentials masked already: a token that holds one is spelled so.
         masked = {self._mask.text(value) for value in long}
         return self.with_secrets((long | masked) - {MASK})
@@ -132,29 +149,27 @@ def scrub_exchange(scrubber: Scrubber, exchange: Exchange) -> tuple[Scrubber, Ex
 
 
 def _parsed(body: bytes) -> Any:
+    if nests_deeper(body):
+        return None
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _parsed_by_json(body)
-    except RecursionError:
-        return None
 
 
 def _parsed_by_json(body: bytes) -> Any:
     # It accepts NaN and halves of surrogate pairs, which services send too.
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 
-# A run makes many requests to one service, whose headers and fields have the same names.
-@functools.lru_cache(maxsize=1024)
+# Without a cache: names of services have any length.
 def _is_secret_header(name: str) -> bool:
     return HEADERS.fullmatch(name) is not None
 
 
-@functools.lru_cache(maxsize=4096)
 def _is_secret(field: str) -> bool:
     return FIELDS.fullmatch(field) is not None
 

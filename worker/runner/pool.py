@@ -13,13 +13,14 @@ import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec.structs import replace
 
 from worker.adaptors.collections.open_host import open_host
 from worker.errors import PlanError, UsageError
-from worker.runner.prepare import Options, prepare
+from worker.runner.prepare import Options, compiles_long, prepare
 from worker.runner.reach import local_reach
 from worker.runner.result import Collector, Result
 from worker.runner.run_fields import RunFields, options_of, shares_run_fields
@@ -47,6 +48,8 @@ class Pool:
         confinement.
         """
         self._processes = ProcessPool(size, isolation)
+        # One thread: workflows that take long wait for each other, and no other waits for them.
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -101,7 +104,7 @@ class Pool:
         collector = Collector(run_id or str(uuid.uuid4()), sinks)
         encoded = None
         try:
-            request = prepare(workflow, input, options, collector.run_id)
+            request = await self._prepare(workflow, input, options, collector.run_id)
         except PlanError as error:
             # Like any other failure of a workflow: callers look at the status, not at exceptions.
             collector.reject(workflow.name, error)
@@ -110,6 +113,19 @@ class Pool:
             async with _host_or_default(host, workflow, input, options) as performer:
                 await self._processes.execute(request, collector.receive, cancel, performer)
         return replace(collector.result(), workflow=workflow, input_text=encoded)
+
+    async def _prepare(
+        self,
+        workflow: Workflow,
+        input: Mapping[str, Any] | None,
+        options: Options,
+        run_id: str,
+    ) -> RunRequest:
+        """Compile a workflow; one that takes long keeps no other run from its events."""
+        if not compiles_long(workflow):
+            return prepare(workflow, input, options, run_id)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._compiler, prepare, workflow, input, options, run_id)
 
 
 @contextlib.asynccontextmanager

@@ -26,7 +26,8 @@ from worker.sandbox.protocol import INTL_LIBRARIES, RealmContents, RunRequest
 from worker.util.bounded_cache import cached_within
 from worker.util.identity import Identical
 from worker.util.json import dumps
-from worker.util.masking import collect_input_secrets, collect_secrets
+from worker.util.masking import MAX_SECRETS, collect_input_secrets, collect_secrets
+from worker.util.size_in_memory import size_in_memory
 from worker.version import VERSION
 from worker.workflow.credential_names import split_configuration
 from worker.workflow.json_input import encode_object
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_COMPILED_BYTES = 128 * 1024 * 1024
 """Memory of the compiled jobs of this process; as much for its conditions, and its workflows."""
+# What is larger is compiled beside the other runs: a dense megabyte takes ten seconds.
+MAX_QUICK_CHARACTERS = 16 * 1024
 # What Python takes for a position or a name, and for a step without its source.
 _ENTRY_BYTES, _STEP_BYTES = 256, 2048
 
@@ -96,6 +99,17 @@ def check_workflow(workflow: object) -> None:
         )
 
 
+def compiles_long(workflow: object) -> bool:
+    """Return True for a workflow whose sources may take more than a tenth of a second."""
+    if not isinstance(workflow, Workflow):
+        return False
+    sizes = (
+        len(step.source) + sum(len(edge.expression) for edge in step.edges)
+        for step in workflow.steps
+    )
+    return sum(sizes) + len(workflow.globals) > MAX_QUICK_CHARACTERS
+
+
 def prepare(
     workflow: Workflow, input: Mapping[str, Any] | None, options: Options, run_id: str
 ) -> RunRequest:
@@ -114,6 +128,15 @@ def prepare(
     # As on OpenFn, which keeps the settings of collections among the workflow's credentials.
     shared = {**workflow.credentials, **(collections.configuration if collections else {})}
     own_secrets = collections.secrets if collections else ()
+    secrets = (
+        *collect_secrets([*secret_configurations(workflow, resolved), *own_secrets]),
+        *collect_input_secrets(input),
+    )
+    if len(secrets) > MAX_SECRETS:
+        raise PlanError(
+            f"more than {MAX_SECRETS:,} secrets in credentials and in the configuration of the "
+            "input, with the forms that they are masked in: keep data out of them"
+        )
     chosen = choose_adaptors(workflow)
     metered = options.fuel or limits.fuel is not None
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
@@ -129,10 +152,7 @@ def prepare(
         permissive=workflow.options.get("permissive_globals") is True,
         redacts_payload=workflow.options.get("payload") == "openfn",
         configurations={id: json.dumps(dict(value)) for id, value in resolved.items()},
-        secrets=(
-            *collect_secrets([*secret_configurations(workflow, resolved), *own_secrets]),
-            *collect_input_secrets(input),
-        ),
+        secrets=secrets,
         modules=options.modules,
         credentials=json.dumps(shared),
         versions=VERSIONS,
@@ -163,10 +183,12 @@ class CompiledWorkflow(Struct, frozen=True):
     shared: CompiledJob | None
 
 
-def _workflow_bytes(compiled: CompiledWorkflow, *arguments: object) -> int:
-    # The workflow is kept alive by its key. Its jobs are counted where they are cached.
-    steps = compiled.plan.steps
-    return sum(_STEP_BYTES + 4 * len(step.source) for step in steps)
+def _workflow_bytes(
+    compiled: CompiledWorkflow, key: Identical[Workflow], *arguments: object
+) -> int:
+    # The workflow is kept alive by its key, and most of its plan is its own. Its jobs are counted
+    # where they are cached.
+    return size_in_memory(key.value) + _STEP_BYTES * len(compiled.plan.steps)
 
 
 @cached_within(MAX_COMPILED_BYTES, _workflow_bytes)
@@ -280,6 +302,7 @@ def _job(step: Step, allow_python: bool) -> CompiledJob | str:
 
 
 def _python_job(step: Step, allow_python: bool) -> str:
+    from worker.compiler.syntax import encode_source
     from worker.sandbox.python.steps import check_step
 
     if not allow_python:
@@ -289,6 +312,7 @@ def _python_job(step: Step, allow_python: bool) -> str:
         )
         raise PlanError(message, type="SecurityError")
     # Checked here as well as in the process: a step that is never reached must not hide an error.
+    encode_source(step.source, "SyntaxError")
     check_step(step.source, step.source_file or f"{step.id}.py")
     return step.source
 

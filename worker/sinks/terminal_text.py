@@ -7,6 +7,7 @@ change the title of the window or hide a line.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 # Control characters that JSON does not escape, invisible and bidirectional formatting characters,
 # halves of surrogate pairs, which cannot be encoded, and the two characters beyond these that XML
@@ -78,3 +79,8 @@ def format_time_of_day(timestamp_us: int) -> str:
     hours, rest = divmod(rest, 3_600_000)
     minutes, rest = divmod(rest, 60_000)
     return f"{hours:02}:{minutes:02}:{rest // 1000:02}.{rest % 1000:03}"
+
+
+def format_time(timestamp_us: int) -> str:
+    """Format microseconds since the epoch as a date and time, with its zone: UTC."""
+    return datetime.fromtimestamp(timestamp_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -22,8 +22,10 @@ from worker.util.whole_files import write_whole
 from worker.workflow.save import fingerprint
 
 
-def write_case(recordings: Sequence[Recording], target: Path) -> None:
+def write_case(recordings: Sequence[Recording], target: Path) -> Path:
     """Write the cases of recordings of one workflow, beside a copy of that workflow.
+
+    Return the file of the copy.
 
     Raises :class:`UsageError` for recordings of several workflows, and where the file exists.
     """
@@ -34,10 +36,11 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
     if len({fingerprint(recording.workflow) for recording in recordings}) > 1:
         raise UsageError("the recordings are of several workflows: write a file for each")
     name = f"{target.name.partition('.cases.')[0]}.workflow.json"
-    for file in (target, target.with_name(name)):
+    copy = target.with_name(name)
+    for file in (target, copy):
         if file.exists():
             raise UsageError(f"{file} exists already: choose another name, or remove it first")
-    write_whole(target.with_name(name), dump_indented(recordings[0].plan).encode())
+    write_whole(copy, dump_indented(recordings[0].plan).encode())
     cases = [case_fields(item) for item in recordings]
     content: dict[str, Any] = {"workflow": name, "cases": cases}
     write_whole(target, dump_cases(target, content).encode())
@@ -47,6 +50,7 @@ def write_case(recordings: Sequence[Recording], target: Path) -> None:
         if any("state" in text for text in run_case(case).mismatches):
             del fields["expect"]["state_exact"]
     write_whole(target, dump_cases(target, content).encode())
+    return copy
 
 
 def case_fields(recording: Recording) -> dict[str, Any]:

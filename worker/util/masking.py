@@ -6,9 +6,12 @@ import base64
 import functools
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
+from worker.util.bounded_cache import cached_within
 from worker.util.json import dumps
 
 MASK = "***"
@@ -16,6 +19,13 @@ MASK = "***"
 MIN_SECRET_LENGTH = 4
 # A shorter line of a secret of many lines may be an ordinary word or a heading.
 MIN_LINE_LENGTH = 16
+
+# The time of a mask is their number by the length of its texts. The key of a service account has
+# some 200: with its lines, and each in base64.
+MAX_SECRETS = 5000
+# Each secret is compared with so many others: with all, the time would be the square of the number.
+_SHARED_CORES = 200
+MAX_CACHED_BYTES = 16 * 1024 * 1024
 
 # These values are not secret, and a log is of little use without them.
 PUBLIC_KEYS = frozenset(
@@ -33,22 +43,30 @@ PUBLIC_KEYS = frozenset(
 def collect_secrets(configurations: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Collect the secret values of credentials, their parts, and their forms in base64.
 
-    A :class:`Mask` recognises each of them also as JSON, URLs and forms spell it.
+    A :class:`Mask` recognises each of them also as JSON, URLs and forms spell it. The rest of more
+    than MAX_SECRETS is left out.
     """
     texts = {json.dumps(dict(configuration), default=str) for configuration in configurations}
     return _secrets_in(tuple(sorted(texts)))
 
 
+def _size_bytes(secrets: tuple[str, ...], texts: tuple[str, ...]) -> int:
+    return sum(map(sys.getsizeof, (*secrets, *texts)))
+
+
 # Cached because all runs of a workflow have the same credentials: it would take a third of a run.
-@functools.lru_cache(maxsize=64)
+@cached_within(MAX_CACHED_BYTES, _size_bytes)
 def _secrets_in(texts: tuple[str, ...]) -> tuple[str, ...]:
     secrets: set[str] = set()
     for configuration in map(json.loads, texts):
-        values = [part for value in _values("", configuration) for part in _parts(value)]
+        parts = (part for value in _values("", configuration) for part in _parts(value))
+        values = list(islice(parts, MAX_SECRETS + 1))
         for value in values:
             secrets.add(value)
             secrets.update(_base64_parts(value))
         secrets.update(_basic_auth(configuration, values))
+        if len(secrets) > MAX_SECRETS:
+            break
     return tuple(sorted(secrets))
 
 
@@ -287,18 +305,25 @@ class _SecretGroup:
 
 
 class Mask:
-    """Replaces secrets by asterisks, in all their spellings."""
+    """Replaces secrets by asterisks, in all their spellings.
+
+    Where there are more than MAX_SECRETS, it hides all of each text.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._groups = _groups(tuple(secrets))
+        listed = tuple(secrets)
+        self._hides_all = len(listed) > MAX_SECRETS
+        self._groups = () if self._hides_all else _groups(listed)
         self._clean = ""
 
     def text(self, text: str) -> str:
         """Return plain text with its secrets masked."""
-        return _masked(text, self._groups)
+        return MASK if self._hides_all else _masked(text, self._groups)
 
     def json(self, text: str) -> str:
         """Mask secrets in JSON text; if it is nested too deeply to decode, mask it as a whole."""
+        if self._hides_all:
+            return dumps(MASK)
         # The final state of a run is the output of its last step: it is not searched again.
         if text is self._clean:
             return text
@@ -354,7 +379,7 @@ def _groups(secrets: tuple[str, ...]) -> tuple[_SecretGroup, ...]:
         # A short core, such as the empty one of a secret that has no plain character, is in most
         # texts: with it, the patterns of all its group would be tried each time.
         long = (core for core in groups if len(core) >= MIN_SECRET_LENGTH)
-        core = next((core for core in long if core in secret), None)
+        core = next((core for core in islice(long, _SHARED_CORES) if core in secret), None)
         if core is None:
             core = max(_PLAIN.findall(secret), key=len, default="")
         groups.setdefault(core, _SecretGroup(core)).secrets.append(secret)

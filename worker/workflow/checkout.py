@@ -27,7 +27,21 @@ def is_workflow(root: Any) -> bool:
         return False
     keys = _WORKFLOW_KEYS.intersection(root)
     # Records of other systems have a field of this name: `"workflow": "new"`.
-    return bool(keys) and not (keys == {"workflow"} and isinstance(root["workflow"], str))
+    if keys == {"workflow"} and isinstance(root["workflow"], str):
+        return False
+    return bool(keys) and not (keys == {"workflows"} and _holds_triggers(root["workflows"]))
+
+
+def _holds_triggers(workflows: Any) -> bool:
+    """Return whether this is a file of triggers for the workflows of the project beside it."""
+    if not isinstance(workflows, Mapping) or not workflows:
+        return False
+    return all(
+        isinstance(triggers, Mapping)
+        and bool(triggers)
+        and all(isinstance(each, Mapping) and "type" in each for each in triggers.values())
+        for triggers in workflows.values()
+    )
 
 
 def checkout_folder(path: Path) -> Path | None:

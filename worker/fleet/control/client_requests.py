@@ -69,7 +69,9 @@ from worker.fleet.control.unique_orders import (
 from worker.fleet.control.unit_of_work import RequestError, UnitOfWork
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import messages as wire
+from worker.fleet.messaging.operation_messages import PauseRequest
 from worker.fleet.messaging.trigger_messages import Deploy
+from worker.workflow.documents.data import did_you_mean
 
 
 class RequestHandler:
@@ -114,6 +116,8 @@ class RequestHandler:
                 content = uploaded_request(uow, wire.Submit, ref)
             case Deploy(content=wire.ContentRef() as ref):
                 content = uploaded_request(uow, Deploy, ref)
+            case PauseRequest(workflow=str() as name):
+                content = msgspec.structs.replace(content, workflow=self._registry.own_name(name))
         if rights.projects is not None:
             check_projects(uow, rights.projects, method, content)
         if method == "submit":
@@ -230,8 +234,11 @@ class RequestHandler:
         if (workflow := present_workflow(uow, project, name)) is not None:
             return workflow
         # Only those of the project: the client may not know of others.
-        names = ", ".join(self._known_names(uow, [project])[:20]) or "none"
-        raise RequestError("unknown", f"no workflow is named '{name}' (there are: {names})")
+        known = self._known_names(uow, [project])
+        more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+        listed = f" (there are: {', '.join(known[:20]) or 'none'}{more})"
+        hint = did_you_mean(name, known) or listed
+        raise RequestError("unknown", f"no workflow is named '{name}'{hint}")
 
     def _create_order(
         self, uow: UnitOfWork, request: wire.Submit, workflow: RegisteredWorkflow

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 from worker.core.status import Status
 from worker.fleet.control.entities import RunPhase, RunRecord
@@ -261,18 +261,21 @@ def _lose_started(run: RunRecord, event: Expired) -> Changes:
 
 
 def _requeue(run: RunRecord, event: Expired) -> Changes:
-    return {**_return(run, event), "attempt": run.attempt + 1}
+    return {**_UNLEASED, "attempt": run.attempt + 1}
 
 
-def _return(run: RunRecord, event: Expired | HandedBack) -> Changes:
-    return {
-        "worker": None,
-        "incarnation": None,
-        "claim_id": None,
-        "token": None,
-        "expires": 0,
-        "assigned": None,
-    }
+def _return(run: RunRecord, event: HandedBack) -> Changes:
+    return _UNLEASED
+
+
+_UNLEASED: Final[Changes] = {
+    "worker": None,
+    "incarnation": None,
+    "claim_id": None,
+    "token": None,
+    "expires": 0,
+    "assigned": None,
+}
 
 
 def _end(status: Status, at: int, error_type: str | None, error_message: str | None) -> Changes:

@@ -109,9 +109,10 @@ def pause(uow: UnitOfWork, request: ops.PauseRequest) -> Any:
 def resume(uow: UnitOfWork, request: ops.PauseRequest) -> Any:
     """Lease the runs of a workflow, or of a project, again."""
     project, workflow = _target(request)
-    if pauses.remove_pauses(uow, [(project, workflow)]):
+    was_paused = pauses.remove_pauses(uow, [(project, workflow)]) > 0
+    if was_paused:
         _record(uow, "resume", project, workflow)
-    return _view(request, paused=False)
+    return {**_view(request, paused=False), "was_paused": was_paused}
 
 
 def _target(request: ops.PauseRequest) -> tuple[str, str]:

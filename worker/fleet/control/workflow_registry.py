@@ -94,6 +94,11 @@ class WorkflowRegistry:
         for name in {registered.name, *names} - {""}:
             self.workflows.setdefault(name, registered)
 
+    def own_name(self, name: str) -> str:
+        """Return the name that runs of a workflow have, by any of its names; else ``name``."""
+        workflow = self.workflows.get(name)
+        return name if workflow is None else workflow.name
+
     def place_of(self, name: str) -> str:
         """Return the file of a workflow by any of its names; empty where there is none."""
         if name not in self.workflows:

@@ -13,6 +13,7 @@ An event that is too large for a message is sent in chunks first. Only its own r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -141,15 +142,18 @@ class ReportSender:
     def _due(self, now: float) -> list[RunOutbox]:
         """Return the outboxes for the next message: a suspect, or all that are none."""
         for key, (due, pause) in self._suspects.items():
-            outbox = self._outboxes.get(key)
-            if due <= now and outbox is not None and outbox.has_unsent:
+            if due <= now:
                 self._suspects[key] = now + pause, min(2 * pause, MAX_SUSPECT_PAUSE_S)
-                return [outbox]
+                return [self._outboxes[key]]
         return [box for key, box in self._outboxes.items() if key not in self._suspects]
 
-    def _suspect(self) -> None:
-        for key in self._in_flight:
-            self._suspects.setdefault(key, (0.0, RETRANSMIT_S))
+    def _suspect(self, keys: Iterable[AttemptKey]) -> None:
+        """Send runs again, each alone."""
+        for key in keys:
+            # It may have been dropped since it was sent.
+            if key in self._outboxes:
+                self._suspects.setdefault(key, (0.0, RETRANSMIT_S))
+                self._outboxes[key].rewind()
 
     def acknowledge(self, acks: wire.Acks) -> list[Refusal]:
         """Handle a response. Return the attempts of which no further events are accepted.
@@ -193,14 +197,11 @@ class ReportSender:
         for key in self._in_flight:
             if key in answered:
                 self._suspects.pop(key, None)
-            elif key in self._outboxes:
-                self._suspects.setdefault(key, (0.0, RETRANSMIT_S))
-                self._outboxes[key].rewind()
+        self._suspect(key for key in self._in_flight if key not in answered)
 
     def _refuse_message(self, reason: str) -> list[Refusal]:
         if len(self._in_flight) > 1:
-            self._suspect()
-            self.rewind()
+            self._suspect(self._in_flight)
             return []
         outboxes = (self._outboxes.get(key) for key in self._in_flight)
         return [self._refuse(box, reason, -1, set_aside=True) for box in outboxes if box]
@@ -222,7 +223,7 @@ class ReportSender:
 
     def give_up(self) -> None:
         """Take the message in flight for lost, as its response is overdue."""
-        self._suspect()
+        self._suspect(self._in_flight)
         self.rewind()
 
     def rewind(self) -> None:

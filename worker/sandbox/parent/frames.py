@@ -7,7 +7,6 @@ the plan and the limits of the request. Everything else is a :class:`ProtocolErr
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -42,8 +41,10 @@ from worker.sandbox.protocol import (
     ProtocolError,
     RunRequest,
 )
+from worker.util.bounded_cache import MAX_KEPT_BYTES, cached_within
 from worker.util.identity import Identical
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
+from worker.util.size_in_memory import size_in_memory
 
 LEVELS: Final = NESTING_LIMIT + ENVELOPE_LEVELS
 OVERHEAD_BYTES: Final = 256 * 1024
@@ -167,7 +168,7 @@ class PlanSteps(Struct, frozen=True):
     header_bytes: int
 
 
-@functools.lru_cache(maxsize=256)
+@cached_within(MAX_KEPT_BYTES, lambda steps, key: size_in_memory(key.value))
 def _plan_steps(key: Identical[Plan]) -> PlanSteps:
     plan = key.value
     characters = sum(len(step.id) + len(step.name) + 8 for step in plan.steps)

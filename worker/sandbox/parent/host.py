@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from worker.util.json import dumps
 MAX_CONCURRENT_CALLS = 20
 SMALL_BYTES = 64 * 1024
 """Size up to which converting a text takes less time than handing it to a thread."""
-_UNLIMITED_BYTES = 1 << 62
 
 
 class TrafficExceeded(Exception):
@@ -26,7 +26,7 @@ class RunTraffic:
     ``slots`` bounds the calls that are performed at one time.
     """
 
-    def __init__(self, max_bytes: int = _UNLIMITED_BYTES) -> None:
+    def __init__(self, max_bytes: float = math.inf) -> None:
         self.slots = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
         self.conversion = asyncio.Lock()
         self._bytes_left = max_bytes

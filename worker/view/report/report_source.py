@@ -62,11 +62,6 @@ def read_source(path: Path, workflow: Workflow | None = None) -> ReportSource:
 
 
 def _recording(path: Path) -> ReportSource:
-    if not is_recording(path):
-        entries = sorted(path.iterdir()) if path.is_dir() else []
-        inside = ", ".join([str(entry) for entry in entries if is_recording(entry)][:5])
-        hint = f"name one of {inside}" if inside else "worker run --record FILE creates one"
-        raise UsageError(f"{path} contains no recording of its own ({hint})")
     recording = read_recording(path)
     try:
         input = Dataclip.of(recording.input)

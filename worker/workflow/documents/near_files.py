@@ -12,6 +12,7 @@ from worker.workflow.documents.data import shorten
 _MAX_ENTRIES = 2000
 _MAX_LISTED = 6
 _MAX_NAME = 255
+_NO_WORKFLOWS = (".cases.", ".input.")
 
 
 def suggest_file(path: Path) -> str:
@@ -23,15 +24,22 @@ def suggest_file(path: Path) -> str:
     if len(path.name) > _MAX_NAME:
         return ""
     # Without the suffixes, which make all names of a kind similar.
-    stems = {Path(name).stem: name for name in _names(path.parent)}
+    # Of several files with one stem, the last one stays: one of the same kind.
+    names = sorted(_names(path.parent), key=lambda name: (Path(name).suffix == path.suffix, name))
+    stems = {Path(name).stem: name for name in names}
     close = get_close_matches(path.stem, stems, n=1, cutoff=0.7)
     return f"; did you mean '{shorten(str(path.parent / stems[close[0]]))}'?" if close else ""
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> str:
-    """Return the names of the files with these suffixes for a message; empty if there are none."""
+    """Return the names of the files with these suffixes for a message; empty if there are none.
+
+    Cases and inputs are left out.
+    """
     names = sorted(
-        name for name in _names(folder) if name.endswith(suffixes) and ".cases." not in name
+        name
+        for name in _names(folder)
+        if name.endswith(suffixes) and not any(part in name for part in _NO_WORKFLOWS)
     )
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
     return ", ".join(f"'{shorten(name)}'" for name in names[:_MAX_LISTED]) + more

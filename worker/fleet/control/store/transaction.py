@@ -239,8 +239,7 @@ class Transaction:
                 sql.SERVED.change(self.connection, {**key, **place})
 
     def _locks_queue(self, key: dict[str, Any]) -> bool:
-        # SQLite has one transaction at a time, so no other one holds the queue.
-        return self._dialect == "sqlite" or sql.LOCK_QUEUE.value(self.connection, key) is not None
+        return sql.LOCK_QUEUE.value(self.connection, key) is not None
 
     def runs_of_claim(self, claim_id: str) -> list[RunRecord]:
         """Load the runs that were assigned to a claim."""
@@ -504,9 +503,6 @@ class Transaction:
             row = {"project": project, "priority": priority}
             row |= {"since": age, "rank": rank(priority, age)}
             self._insert_missing("queues", [row])
-            # SQLite has one transaction at a time, so nobody drops the queue meanwhile.
-            if self._dialect == "sqlite":
-                continue
             # Dropped by another transaction since the insertion: once more.
             while sql.HOLD_QUEUE.value(self.connection, _key(project, priority)) is None:
                 self._insert_missing("queues", [row])

@@ -26,6 +26,7 @@ from worker.fleet.control.views import plan_without_secrets
 from worker.fleet.control.workflow_registry import RegisteredWorkflow, WorkflowRegistry, read_plan
 from worker.fleet.messaging import trigger_messages as wire
 from worker.fleet.messaging.trigger_messages import CronTrigger, MqttTrigger, WebhookTrigger
+from worker.workflow.documents.data import did_you_mean
 from worker.workflow.load import load
 
 _decode_triggers = msgspec.json.Decoder[tuple[wire.Trigger, ...]](tuple[wire.Trigger, ...]).decode
@@ -348,8 +349,10 @@ def _next(uow: UnitOfWork, present: DeploymentRow, version: str, action: str) ->
 def _present(uow: UnitOfWork, ref: wire.WorkflowRef) -> DeploymentRow:
     row = rows.present_deployment(uow.transaction.connection, ref.project, ref.name)
     if row is None:
+        deployed = rows.deployed_names(uow.transaction.connection, [ref.project])
+        hint = did_you_mean(ref.name, deployed) or " (those of --workflows have no versions)"
         raise RequestError(
-            "unknown", f"no workflow '{ref.name}' is deployed in project '{ref.project}'"
+            "unknown", f"no workflow '{ref.name}' is deployed in project '{ref.project}'{hint}"
         )
     return row
 
