@@ -302,6 +302,7 @@ def _job(step: Step, allow_python: bool) -> CompiledJob | str:
 
 
 def _python_job(step: Step, allow_python: bool) -> str:
+    from worker.compiler.syntax import encode_source
     from worker.sandbox.python.steps import check_step
 
     if not allow_python:
@@ -311,6 +312,7 @@ def _python_job(step: Step, allow_python: bool) -> str:
         )
         raise PlanError(message, type="SecurityError")
     # Checked here as well as in the process: a step that is never reached must not hide an error.
+    encode_source(step.source, "SyntaxError")
     check_step(step.source, step.source_file or f"{step.id}.py")
     return step.source
 

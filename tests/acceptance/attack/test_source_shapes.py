@@ -19,8 +19,11 @@ from worker import compiler
 from worker.compiler.compile_job import compile_job
 from worker.compiler.edits import Positions
 from worker.compiler.scope import Scope, resolve
+from worker.errors import PlanError
 from worker.runner import pool, prepare
 from worker.runner.pool import Pool
+from worker.runner.prepare import Options
+from worker.sandbox.python.steps import check_step
 from worker.workflow.load import load
 
 Shape = Callable[[int], str]
@@ -146,3 +149,33 @@ async def test_a_long_source_is_compiled_beside_other_runs(
         await asyncio.sleep(0)
         others_go_on.set()
         assert (await running).status == "success"
+
+
+NAMES = {
+    "an import": "import " + ".".join("a" * 102),
+    "lines": "import " + ".\\\n".join("a" * 102),
+    "spaces": "x = 1; from " + " . ".join("é" * 102) + " import b",
+}
+
+
+@pytest.mark.parametrize("source", NAMES.values(), ids=list(NAMES))
+def test_a_long_name_of_a_python_step_is_not_parsed(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tries to fill the memory of a worker with 80 kB: Python's parser needs gigabytes for these."""
+    monkeypatch.setattr(ast, "parse", None)
+    with pytest.raises(PlanError, match="more than 100 dots"):
+        check_step(source, "a.py")
+
+
+def test_names_of_python_steps_may_have_some_dots() -> None:
+    check_step(
+        "import a.b.c\n" * 100 + "# " + "1.2 " * 100 + "\ndef step(state): return state", "a"
+    )
+
+
+def test_a_python_step_has_the_limit_of_a_job() -> None:
+    step = {"id": "a", "language": "python", "expression": "a=1\n" * 600_000}
+    workflow = load({"workflow": {"steps": [step]}})
+    with pytest.raises(PlanError, match="marks and words"):
+        prepare.prepare(workflow, {}, Options(), "")

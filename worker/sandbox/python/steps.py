@@ -65,6 +65,9 @@ Log = Callable[[str, str], None]
 """Signature: ``log(level, message)``."""
 
 _MODULE = "__step__"
+MAX_NAME_DOTS = 100
+# Each is one match, so that none is searched again from its middle.
+_NAME = re.compile(r"\w++(?:[\s\\]*+\.[\s\\]*+\w++)*+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,11 @@ class CompiledStep:
 
 def check_step(source: str, filename: str) -> None:
     """Check that a step compiles. Raises :class:`PlanError`, as :func:`compile_step` does."""
+    # The memory that Python needs to parse these is the square of their length: gigabytes for
+    # 80 kB. In the process of a run that is limited; here it is that of all runs.
+    if any(match[0].count(".") > MAX_NAME_DOTS for match in _NAME.finditer(source)):
+        text = f"{filename}: a name of more than {MAX_NAME_DOTS} dots (a.b.c ...)"
+        raise PlanError(text, type="SyntaxError")
     compile_step(source, filename)
 
 
