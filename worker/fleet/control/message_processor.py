@@ -18,6 +18,7 @@ from worker.core.status import STATUSES, Status
 from worker.fleet.control import worker_messages
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
+from worker.fleet.control.claiming import QueueTurn
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
 from worker.fleet.control.entities import RunRecord
@@ -116,6 +117,7 @@ class MessageProcessor:
         self._leases_restart = False
         self._defects = KnownDefects()
         self._housekeeping = Housekeeping()
+        self._turn = QueueTurn()
         self._checkpoint = Checkpoint()
 
     def limit_messages(self, max_bytes: int) -> None:
@@ -592,7 +594,7 @@ class MessageProcessor:
             left_out = self._defects.covers(f"{_QUEUE} {waiting}")
             return waiting == project if project else not left_out
 
-        assign_runs(uow, self._policy, self._token, serves)
+        assign_runs(uow, self._policy, self._token, serves, self._turn)
 
 
 def _committed(outgoing: Outgoing) -> Outgoing:

@@ -19,7 +19,7 @@ from worker.fleet.control.entities import (
     RunRecord,
     WorkOrder,
 )
-from worker.fleet.control.queue import ProjectQueue, rank
+from worker.fleet.control.queue import BEFORE_ALL, ProjectQueue, QueuePlace, rank
 from worker.fleet.control.store import statements as sql
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import (
@@ -176,9 +176,10 @@ class Transaction:
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def queues(self, most: int, offset: int = 0) -> list[ProjectQueue]:
-        """List the queues in their order, some of them perhaps empty by now."""
-        rows = sql.QUEUES.rows(self.connection, {"most": most, "offset": offset})
+    def queues(self, most: int, after: QueuePlace = BEFORE_ALL) -> list[ProjectQueue]:
+        """List the queues after a place in their order, some of them perhaps empty by now."""
+        place = dict(zip(("rank", "since", "project"), after, strict=True))
+        rows = sql.QUEUES.rows(self.connection, {"most": most, **place})
         return [
             ProjectQueue(project=project, priority=priority, since=since)
             for project, priority, since in rows
@@ -363,6 +364,10 @@ class Transaction:
     def age_chunks(self, owner: str, hash: str, received: int) -> None:
         """Set the time from which on the chunks of a content age."""
         sql.AGE_CHUNKS.change(self.connection, {"o": owner, "h": hash, "time": received})
+
+    def forget_uploads(self, before: int) -> None:
+        """Delete the contents that have received no chunk since a time."""
+        sql.FORGET_UPLOADS.change(self.connection, {"before": before})
 
     def forget_chunks(self, before: int) -> None:
         """Delete the chunks that were received before a time."""
