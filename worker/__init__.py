@@ -64,7 +64,14 @@ if TYPE_CHECKING:
         RunState,
     )
     from worker.fleet.notifications import Gap, Notification
-    from worker.fleet.reply_objects import ListedWorker, Order, ReplyObject, Run, RunStep
+    from worker.fleet.reply_objects import (
+        ListedWorker,
+        Order,
+        ReplyObject,
+        Run,
+        RunLease,
+        RunStep,
+    )
     from worker.fleet.worker.run_executor import Allowance
     from worker.runner.pool import Pool, run, run_async
     from worker.runner.prepare import Options
@@ -156,6 +163,7 @@ _MODULES = {
     "Run": "worker.fleet.reply_objects",
     "RunComplete": "worker.core.events",
     "RunEvents": "worker.fleet.messaging.messages",
+    "RunLease": "worker.fleet.reply_objects",
     "RunLog": "worker.core.events",
     "RunOptions": "worker.fleet.messaging.messages",
     "RunQuery": "worker.fleet.messaging.messages",
@@ -248,6 +256,7 @@ __all__ = [
     "RunComplete",
     "RunEvents",
     "RunFields",
+    "RunLease",
     "RunLog",
     "RunOptions",
     "RunQuery",

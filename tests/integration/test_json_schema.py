@@ -142,6 +142,16 @@ def test_the_commands_of_a_fleet_print_what_is_documented(folder: Path, fleet: N
         check(line, lines)
 
 
+def test_a_worker_with_a_run_is_printed_as_documented(folder: Path, fleet: None) -> None:
+    idle = "export default [() => new Promise(() => {})]"
+    (folder / "idle.yaml").write_text(json.dumps({"steps": [{"id": "a", "expression": idle}]}))
+    lines_of("submit idle.yaml --order-id o-1 --json")
+    while not (lines := lines_of("workers list --json"))[0]["leases"]:
+        assert lines_of("orders show o-1 --json")[0]["status"] in ("pending", "running")
+    check("workers list --json", lines)
+    lines_of("cancel o-1 --json")
+
+
 def test_notifications_are_as_documented() -> None:
     fields = {"run_id": "r", "order_id": "o", "project": "p", "workflow": "w"}
     alert = worker.Alert(**fields, status="lost", at=1)

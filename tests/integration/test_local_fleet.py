@@ -9,9 +9,10 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import jsonschema
+import msgspec
 import pytest
 from cloudevents.http import from_json
 from referencing import Registry, Resource
@@ -43,7 +44,44 @@ from worker.sinks.log import stderr_logger
 from worker.workflow.save import to_execution_plan
 
 TOPICS = Topics()
+IDLE = "fn(() => new Promise(() => {}));"
 QUICK = to_execution_plan(workflow(job("fn(state => ({data: state.data.n + 1}))")))
+
+
+async def test_the_objects_of_a_client_have_the_types_that_they_are_annotated_with() -> None:
+    idle = workflow(job("fn(s => s);", "a", next="b"), job(IDLE, "b"))
+    async with worker.local_fleet() as client:
+        order = await client.submit(plan=to_execution_plan(idle), input={})
+        run_id = order.last_run or ""
+        async for event in client.follow(run_id):
+            if event["type"] == "step:start" and event["job_id"] == "b":
+                break
+        [listed] = await client.workers()
+        assert listed.leases
+        check_types(listed)
+        running = await client.run(run_id)
+        assert len(running.steps) == 2
+        check_types(running)
+        await client.cancel(run_id)
+        await client.wait(run_id)
+        check_types(await client.order(order.order_id))
+
+
+def check_types(value: worker.ReplyObject) -> None:
+    """Check the fields of an object, and of those in it, against their annotations."""
+    hints = get_type_hints(type(value))
+    assert value.keys() <= hints.keys()
+    for name, field in value.items():
+        msgspec.convert(field, hints[name], dec_hook=as_is)
+        for part in field if isinstance(field, list) else [field]:
+            if isinstance(part, worker.ReplyObject):
+                check_types(part)
+
+
+def as_is(type: type, value: object) -> object:
+    """Return a value of a type of ours."""
+    assert isinstance(value, type)
+    return value
 
 
 async def test_an_order_runs_to_its_end() -> None:

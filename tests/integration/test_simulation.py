@@ -36,6 +36,14 @@ def test_a_fleet_is_clean_under_each_kind_of_fault() -> None:
     assert len(history.accepted) == 8
 
 
+def test_a_control_plane_that_is_killed_while_deaf_stays_so_no_longer_than_its_keepalive() -> None:
+    faults = (
+        InjectedFault(at_s=20.0, target=CONTROL, kind=FaultKind.DEAF, lasts_s=12.0),
+        InjectedFault(at_s=22.7, target=CONTROL, kind=FaultKind.KILL, lasts_s=0.3),
+    )
+    assert list(breaches(simulate(replace(SHORT, seed=1, faults=faults)))) == []
+
+
 @pytest.mark.slow
 def test_a_fleet_is_clean_under_faults_of_two_seeds() -> None:
     done = call_worker("simulate", "--seeds", "2", "--minutes", "4")

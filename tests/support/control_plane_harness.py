@@ -221,7 +221,14 @@ class ControlPlaneHarness:
         self.now += int(seconds * SECOND)
 
     def tick(self) -> Published:
-        return decode_outgoing(self.processor.tick(self.now))
+        return self._published(self.processor.tick(self.now))
+
+    def _published(self, outgoing: Outgoing) -> Published:
+        published = decode_outgoing(outgoing)
+        # A plan comes once, with whichever assignment is the first.
+        runs = (run for assignment in published.assignments for run in assignment.runs)
+        self.plans |= {run.plan_id: run.plan for run in runs if bytes(run.plan) != b"null"}
+        return published
 
     def wait(self, seconds: float) -> Published:
         """Advance the clock with ticks in between. Return everything that they published."""
@@ -239,7 +246,7 @@ class ControlPlaneHarness:
     def send(self, *messages: Message) -> Published:
         """Process messages in one batch, a microsecond after the last one."""
         self.now += 1
-        return decode_outgoing(self.processor.process(messages, self.now))
+        return self._published(self.processor.process(messages, self.now))
 
     def call(self, method: str, **fields: Any) -> Any:
         """Return the result of a request."""
@@ -336,8 +343,6 @@ class FakeWorker:
         )
         assert not published.refusals
         runs = [run for assignment in published.assignments for run in assignment.runs]
-        # A plan comes once.
-        self._bench.plans |= {run.plan_id: run.plan for run in runs if bytes(run.plan) != b"null"}
         return [msgspec.structs.replace(run, plan=self._bench.plans[run.plan_id]) for run in runs]
 
     def request_start(self, *leases: wire.Lease) -> Published:

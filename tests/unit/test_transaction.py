@@ -152,7 +152,7 @@ def test_counts_stop_at_the_number_that_matters(transaction: Transaction) -> Non
 def test_a_queue_is_as_old_as_its_oldest_run(transaction: Transaction) -> None:
     put(transaction, run("r3"), run("r2"), run("r4"), run("r5", priority=1), run("r6", project="q"))
     assert transaction.queues(10) == [queue("p", 1, 5), queue("p", 0, 2), queue("q", 0, 6)]
-    assert transaction.queues(1, 1) == [queue("p", 0, 2)]
+    assert transaction.queues(1, queue("p", 1, 5).place) == [queue("p", 0, 2)]
     put(transaction, run("r1"))
     assert queue("p", 0, 2) in transaction.queues(10), "it has been there before"
 

@@ -33,6 +33,7 @@ from worker.fleet.reply_objects import (
     Run,
     order_of_reply,
     run_of_reply,
+    worker_of_reply,
 )
 from worker.fleet.request_channel import RETRANSMIT_S, RequestChannel
 from worker.util.machine_clock import random_hex
@@ -186,7 +187,7 @@ class Client:
     async def workers(self) -> list[ListedWorker]:
         """List the workers with their leases."""
         return [
-            ListedWorker(fields)
+            worker_of_reply(fields)
             for fields in _objects(await self._request("workers", wire.Empty()))
         ]
 

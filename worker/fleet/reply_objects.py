@@ -100,8 +100,16 @@ class Order(ReplyObject):
     actions: list[dict[str, Any]]
 
 
+class RunLease(ReplyObject):
+    """Lease of a run by a worker; ``expires`` is in microseconds since the epoch."""
+
+    run_id: str
+    status: str
+    expires: int
+
+
 class ListedWorker(ReplyObject):
-    """Worker of a fleet, with the ids of the runs that it has leased."""
+    """Worker of a fleet, with its leases."""
 
     name: str
     incarnation: str
@@ -113,7 +121,7 @@ class ListedWorker(ReplyObject):
     offers: list[str]
     heard: int | None
     host: str
-    leases: list[str]
+    leases: list[RunLease]
 
 
 def run_of_reply(fields: Mapping[str, Any]) -> Run:
@@ -132,3 +140,10 @@ def order_of_reply(fields: Mapping[str, Any]) -> Order:
     if "all_runs" in order:
         order["all_runs"] = [run_of_reply(run) for run in order["all_runs"]]
     return order
+
+
+def worker_of_reply(fields: Mapping[str, Any]) -> ListedWorker:
+    """Return a worker with its leases."""
+    worker = ListedWorker(fields)
+    worker["leases"] = [RunLease(lease) for lease in worker.get("leases", ())]
+    return worker

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import UsageError
+from worker.fuzzing.schema_cycles import applies_itself
 from worker.util.json import dumps
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 _NEEDS = "a JSON Schema needs the extra fuzz: pip install 'workflow-worker[fuzz]'"
+_CONTAINS_ITSELF = "no input can be made from the schema: it contains itself, or nests too deep"
 _DEPTH_LIMIT = 8
 _ITEMS_LIMIT = 3
 # References multiply the parts of a schema: thirty lines can have more than memory has bytes.
@@ -59,7 +61,10 @@ def draw_samples(schema: Mapping[str, Any], count: int, seed: int) -> list[dict[
     try:
         with _time_limit(TIME_LIMIT_S):
             validator.check_schema(schema)
-            values = _SchemaStrategies(schema).strategy(schema)
+            strategies = _SchemaStrategies(schema)
+            if applies_itself(schema, strategies.part):
+                raise UsageError(_CONTAINS_ITSELF)
+            values = strategies.strategy(schema)
             valid = values.filter(
                 lambda value: isinstance(value, dict) and validator.is_valid(value)
             )
@@ -71,10 +76,15 @@ def draw_samples(schema: Mapping[str, Any], count: int, seed: int) -> list[dict[
     except (HypothesisException, Unresolvable, OverflowError, re.error) as error:
         raise UsageError(f"no input can be made from the schema: {error}") from error
     except RecursionError as error:
-        raise UsageError("no input can be made from the schema: it contains itself") from error
+        raise UsageError(_CONTAINS_ITSELF) from error
     except _OutOfTime as error:
         text = f"no input can be made from the schema within {TIME_LIMIT_S:.0f} s"
         raise UsageError(f"{text} (is there a slow pattern in it?)") from error
+    except BaseException as error:
+        # The library that looks up references, in Rust, makes a panic of a RecursionError.
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise UsageError(_CONTAINS_ITSELF) from error
     return list(samples.values())
 
 
@@ -152,6 +162,13 @@ class _SchemaStrategies:
             merged |= {"properties": properties} if properties else {}
             merged |= {"required": required} if required else {}
         return merged
+
+    def part(self, reference: str) -> Any:
+        """Return the part that a reference names, or ``None``."""
+        try:
+            return self._resolve(reference)
+        except UsageError:
+            return None
 
     def _resolve(self, reference: str) -> Any:
         node: Any = self._root

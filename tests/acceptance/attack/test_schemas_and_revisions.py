@@ -27,6 +27,15 @@ SELF: dict[str, Any] = {"$ref": "#"}
 DOUBLED = {
     f"d{number}": {"allOf": [{"$ref": f"#/$defs/d{number + 1}"}] * 2} for number in range(40)
 }
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"not": schema}
+    return schema
+
+
 WIDE = {"properties": {f"p{number}": SELF for number in range(12)}, "required": ["p0"]}
 
 
@@ -37,7 +46,14 @@ WIDE = {"properties": {f"p{number}": SELF for number in range(12)}, "required": 
         (SELF, "contains itself"),
         ({"allOf": [SELF]}, "contains itself"),
         ({"anyOf": [SELF, {"type": "object"}]}, ""),
-        ({"not": {"$ref": "#"}}, "no input"),
+        ({"not": {"$ref": "#"}}, "contains itself"),
+        ({"if": {"then": {"oneOf": [True, {"else": SELF}]}}}, "contains itself"),
+        ({"properties": {"a": {"dependentSchemas": {"b": {"$dynamicRef": "#/properties/a"}}}}},
+         "contains itself"),
+        ({"properties": {"a": {"$ref": "#/$defs/x"}},
+          "$defs": {"x": {"$ref": "#/$defs/y"}, "y": {"allOf": [{}, {"$ref": "#/$defs/x"}]}}},
+         "contains itself"),
+        (nested(150), "nests too deep"),
         ({"allOf": [{"$ref": "#/$defs/d0"}], "$defs": {**DOUBLED, "d40": {}}}, "too many parts"),
         (WIDE, "too many parts"),
         ({"properties": {"n": {"type": "integer", "minimum": 1e400}}}, ""),
@@ -55,6 +71,34 @@ def test_a_schema_that_never_ends_is_an_error(schema: dict[str, Any], message: s
         assert len(draw_samples(schema, 3, 1)) <= 3
     except UsageError as error:
         assert message in str(error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"next": {"anyOf": [SELF, {"type": "null"}]}}},
+        {"properties": {"a": {"const": {"$ref": "#/$defs/nothing"}}}},
+        {
+            "allOf": [{"$ref": "#/$defs/x"}, {"$ref": "#/$defs/x"}],
+            "$defs": {"x": {"type": "object"}},
+        },
+    ],
+)
+def test_a_schema_whose_parts_refer_to_the_whole_has_samples(schema: dict[str, Any]) -> None:
+    assert draw_samples(schema, 3, 1)
+
+
+def test_a_panic_of_a_library_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schema on which the library in Rust panics, as its comparison meets the stack's end."""
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+
+    def applies_itself(*_: object) -> bool:
+        raise panic
+
+    monkeypatch.setattr(from_schema, "applies_itself", applies_itself)
+    with pytest.raises(UsageError, match="nests too deep"):
+        draw_samples({"type": "object"}, 3, 1)
 
 
 @pytest.mark.timeout(60)

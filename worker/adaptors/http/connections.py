@@ -24,6 +24,7 @@ from worker.adaptors.http.allowlist import DEFAULT_PORTS, HostPattern
 from worker.adaptors.http.fair_stream import FairStream
 
 MAX_POOLS = 32
+_MAX_PORT = 65_535
 # Lookups wait for name servers that others may run, so they have threads of their own.
 _LOOKUP_THREADS = 64
 
@@ -150,6 +151,9 @@ class _GuardedBackend(httpcore.AnyIOBackend):
     async def connect_tcp(
         self, host: str, port: int, *arguments: Any, **options: Any
     ) -> httpcore.AsyncNetworkStream:
+        # The system's call would raise what is no error of a network.
+        if port > _MAX_PORT:
+            raise httpx.InvalidURL(f"{port} is no port")
         lookup = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         infos = await asyncio.get_running_loop().run_in_executor(self._lookups, lookup)
         address = self._choose(host, port, [str(info[4][0]) for info in infos])

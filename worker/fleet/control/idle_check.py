@@ -21,20 +21,19 @@ def _any(column: ColumnElement[str], *conditions: ColumnElement[bool]) -> Column
     return exists(select(column).where(*conditions))
 
 
-_IS_ANY_DUE = Prepared(
-    select(
-        or_(
-            _any(tables.QUEUES.c.project),
-            _any(_RUNS.id, LEASED_RUNS, _RUNS.expires <= bindparam("now")),
-            _any(_RUNS.id, *IS_LATE),
-            _any(_RUNS.id, *IS_DUE),
-            _any(_TRIGGERS.id, *HAS_DUE_TICK),
-            _any(_TICKS.trigger_id, _TICKS.outcome == "queued"),
-        )
-    )
+_DUE_BY_TIME = (
+    _any(_RUNS.id, LEASED_RUNS, _RUNS.expires <= bindparam("now")),
+    _any(_RUNS.id, *IS_LATE),
+    _any(_RUNS.id, *IS_DUE),
+    _any(_TRIGGERS.id, *HAS_DUE_TICK),
+    _any(_TICKS.trigger_id, _TICKS.outcome == "queued"),
 )
+_IS_ANY_DUE = Prepared(select(or_(*_DUE_BY_TIME)))
+_IS_ANY_DUE_OR_WAITING = Prepared(select(or_(_any(tables.QUEUES.c.project), *_DUE_BY_TIME)))
 
 
-def is_any_due(connection: Connection, now_us: int) -> bool:
-    """Return True where runs wait, or a lease, a deadline, a delay or a trigger is due."""
-    return bool(_IS_ANY_DUE.value(connection, {"now": now_us}))
+def is_any_due(connection: Connection, now_us: int, *, has_claims: bool) -> bool:
+    """Return True where a lease, a deadline, a delay or a trigger is due, or claimed runs wait."""
+    # While all workers are busy, waiting runs are the rule.
+    due = _IS_ANY_DUE_OR_WAITING if has_claims else _IS_ANY_DUE
+    return bool(due.value(connection, {"now": now_us}))

@@ -18,6 +18,7 @@ from worker.core.status import STATUSES, Status
 from worker.fleet.control import worker_messages
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
+from worker.fleet.control.claiming import QueueTurn
 from worker.fleet.control.client_requests import RequestHandler
 from worker.fleet.control.due_runs import due_runs, late_runs, queue_due_run, reject_late_run
 from worker.fleet.control.entities import RunRecord
@@ -116,6 +117,7 @@ class MessageProcessor:
         self._leases_restart = False
         self._defects = KnownDefects()
         self._housekeeping = Housekeeping()
+        self._turn = QueueTurn()
         self._checkpoint = Checkpoint()
 
     def limit_messages(self, max_bytes: int) -> None:
@@ -190,9 +192,11 @@ class MessageProcessor:
         if (late or self._unsure_since_us is not None) and self._connected_since_us is not None:
             self._connected_since_us = now_us
             self._leases_restart = True
-        if self._is_idle(now_us):
+        is_any_due = self._is_any_due(now_us)
+        if not is_any_due and not self._is_due_by_clock(now_us):
             return Outgoing()
-        outgoing = _committed(self._tick_in_store(now_us, now_us - since_last))
+        last_us = now_us - since_last
+        outgoing = _committed(self._tick_in_store(now_us, last_us, by_clock=not is_any_due))
         if self._housekeeping.frees_pages:
             self._housekeeping.frees_pages = False
             # The tick is committed: what it publishes must not be lost for this.
@@ -200,16 +204,17 @@ class MessageProcessor:
                 self._store.give_pages_back()
         return outgoing
 
-    def _is_idle(self, now_us: int) -> bool:
-        """Return True where a tick would change and publish nothing."""
+    def _is_any_due(self, now_us: int) -> bool:
+        """Return True where rows are due, or states have to be published anew."""
         if self._unsure_since_us is not None or self._leases_restart:
-            return False
-        if self._checkpoint.is_due(now_us) or self._housekeeping.is_due(now_us):
-            return False
+            return True
         # Where the database is away, the tick fails, and what follows from that is done there.
         with contextlib.suppress(StoreUnavailable), self._store.read() as connection:
-            return not is_any_due(connection, now_us)
-        return False
+            return is_any_due(connection, now_us, has_claims=bool(self._pending_claims))
+        return True
+
+    def _is_due_by_clock(self, now_us: int) -> bool:
+        return self._checkpoint.is_due(now_us) or self._housekeeping.is_due(now_us)
 
     def fire(
         self, items: Sequence[Firing | DeadLetter], now_us: int
@@ -302,10 +307,13 @@ class MessageProcessor:
         self._pending_claims = uow.pending_claims
         return uow.outgoing
 
-    def _tick_in_store(self, now_us: int, last_us: int) -> Outgoing:
+    def _tick_in_store(self, now_us: int, last_us: int, *, by_clock: bool = False) -> Outgoing:
+        """Do the work that is due, or only that which is due ``by_clock``."""
         self._defects.forget_old(now_us)
         firing = CronFiring()
         works = self._timed_works(last_us, firing)
+        if by_clock:
+            works = [work for work in works if work.by_clock]
         while True:
             try:
                 return self._in_store(now_us, lambda uow: self._tick(uow, works))
@@ -326,10 +334,20 @@ class MessageProcessor:
             TimedWork(name="deadlines", items=late_runs, do=reject_late_run),
             TimedWork(name="delays", items=due_runs, do=queue_due_run),
             TimedWork(name="retries", do=lambda uow, _: self._follow_up(uow)),
-            TimedWork(name="checkpoint", do=lambda uow, _: self._advance_checkpoint(uow)),
-            TimedWork(name="retention", do=lambda uow, _: self._housekeeping.apply_retention(uow)),
+            TimedWork(
+                name="checkpoint", do=lambda uow, _: self._advance_checkpoint(uow), by_clock=True
+            ),
+            TimedWork(
+                name="retention",
+                do=lambda uow, _: self._housekeeping.apply_retention(uow),
+                by_clock=True,
+            ),
             TimedWork(name="triggers", do=fire_triggers),
-            TimedWork(name="cleaning", do=lambda uow, _: self._housekeeping.clean_up_triggers(uow)),
+            TimedWork(
+                name="cleaning",
+                do=lambda uow, _: self._housekeeping.clean_up_triggers(uow),
+                by_clock=True,
+            ),
             self._queue(),
         )
 
@@ -576,7 +594,7 @@ class MessageProcessor:
             left_out = self._defects.covers(f"{_QUEUE} {waiting}")
             return waiting == project if project else not left_out
 
-        assign_runs(uow, self._policy, self._token, serves)
+        assign_runs(uow, self._policy, self._token, serves, self._turn)
 
 
 def _committed(outgoing: Outgoing) -> Outgoing:
@@ -592,8 +610,14 @@ def _prefetch(uow: UnitOfWork, batch: Sequence[InboundMessage]) -> None:
     """Read the rows that a batch refers to, in one query per table."""
     transaction = uow.transaction
     transaction.load_runs(id for inbound in batch for id in run_ids_of(inbound))
-    of_runs = {run.order_id for run in transaction.known_runs()}
+    # The renewal of a lease concerns no order.
+    changing = {id for inbound in batch if not _is_heartbeat(inbound) for id in run_ids_of(inbound)}
+    of_runs = {run.order_id for run in transaction.known_runs() if run.id in changing}
     transaction.load_orders(of_runs.union(id for inbound in batch for id in order_ids_of(inbound)))
+
+
+def _is_heartbeat(inbound: InboundMessage) -> bool:
+    return isinstance(inbound.content, wire.Heartbeat)
 
 
 def _expire(uow: UnitOfWork, run_id: str) -> None:

@@ -399,7 +399,7 @@ class ControlPlane:
             self.triggers_changed.send()
         if outgoing.ended:
             self.order_ended.send()
-        self.triggered += outgoing.triggered
+        self.triggered.update(outgoing.triggered)
         self.refused.update(refusal.kind for refusal in outgoing.refusals)
         self._log_warnings(outgoing)
         self.measured.add(outgoing)

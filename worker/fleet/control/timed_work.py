@@ -42,12 +42,14 @@ class KnownDefects:
 class TimedWork:
     """A part of the work. ``items`` lists what is due, and ``do`` does it for one of these.
 
-    Without ``items`` the part is done as a whole, with an empty text for ``do``.
+    Without ``items`` the part is done as a whole, with an empty text for ``do``. A part that is
+    ``by_clock`` becomes due with time alone, whatever the rows of the database are.
     """
 
     name: str
     do: Callable[[UnitOfWork, str], None]
     items: Callable[[UnitOfWork], Iterable[str]] | None = None
+    by_clock: bool = False
 
     def named(self, item: str) -> str:
         return f"{self.name} {item}" if item else self.name

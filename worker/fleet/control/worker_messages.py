@@ -61,7 +61,7 @@ def presence(uow: UnitOfWork, worker: str, presence: wire.Presence) -> None:
     succeeds = known is not None and presence.succeeds == known.incarnation
     if replaced and known is not None and known.online and uow.is_retained and not succeeds:
         raise MessageRefused("stale", f"incarnation {known.incarnation} holds the name by now")
-    other = holder(uow, worker, presence.incarnation) if presence.online else None
+    other = holder(uow, known, presence.incarnation) if presence.online else None
     if other is not None and not succeeds:
         refuse_name(uow, worker, presence.incarnation, other)
     uow.transaction.put_worker(

@@ -9,12 +9,11 @@ from worker.fleet.control.unit_of_work import MessageRefused, UnitOfWork
 from worker.fleet.messaging import messages as wire
 
 
-def holder(uow: UnitOfWork, worker: str, incarnation: str) -> WorkerRow | None:
-    """Return the other incarnation that holds a name; ``None`` if the name is free.
+def holder(uow: UnitOfWork, known: WorkerRow | None, incarnation: str) -> WorkerRow | None:
+    """Return the worker that is ``known`` by a name, if another incarnation must not have it.
 
     A name is free again when its holder goes offline, or is silent for the length of a lease.
     """
-    known = uow.transaction.worker(worker)
     if known is None or not known.online or known.incarnation == incarnation:
         return None
     silent_us = uow.now_us - max(known.heard, known.since)
@@ -28,9 +27,9 @@ def record_contact(uow: UnitOfWork, worker: str, incarnation: str) -> None:
     # A few times a lease: to write it with each message would cost a statement each.
     if known_incarnation == incarnation and 0 <= uow.now_us - written_us < uow.lease_us // 4:
         return
-    if (other := holder(uow, worker, incarnation)) is not None:
-        refuse_name(uow, worker, incarnation, other)
     known = uow.transaction.worker(worker)
+    if (other := holder(uow, known, incarnation)) is not None:
+        refuse_name(uow, worker, incarnation, other)
     if known is not None and known.incarnation == incarnation:
         uow.transaction.put_worker(replace(known, heard=uow.now_us))
     uow.contacts[worker] = incarnation, uow.now_us

@@ -134,7 +134,7 @@ class Inbox:
         self._arrived_at: deque[float] = deque()
         self._max_messages = max_messages
         self._room_bytes = max_bytes
-        self._not_empty = asyncio.Event()
+        self._awaited: asyncio.Future[None] | None = None
         self.dropped = 0
 
     def put(self, arrival: Arrival) -> None:
@@ -145,7 +145,11 @@ class Inbox:
         self._room_bytes -= size
         self._arrivals.append(arrival)
         self._arrived_at.append(monotonic_s())
-        self._not_empty.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(None)
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -163,14 +167,9 @@ class Inbox:
     async def take(self, wait_s: float | None = None) -> list[Arrival]:
         """Wait up to ``wait_s`` seconds for an arrival. Return up to ``MAX_BATCH`` of them."""
         if not self._arrivals:
-            self._not_empty.clear()
-            try:
-                # Not wait_for: before Python 3.12 it can lose a cancellation that comes with the
-                # result.
-                async with asyncio.timeout(wait_s):
-                    await self._not_empty.wait()
-            except TimeoutError:
-                return []
+            await self._arrival(wait_s)
+        if not self._arrivals:
+            return []
         taken = [self._arrivals.popleft()]
         taken_bytes = _size_bytes(taken[0])
         # Large messages are handled in small batches, so that the others wait less for them.
@@ -185,6 +184,18 @@ class Inbox:
             self._arrived_at.popleft()
         self._room_bytes += taken_bytes
         return taken
+
+    async def _arrival(self, wait_s: float | None) -> None:
+        """Wait for an arrival, or until the time is over."""
+        loop = asyncio.get_running_loop()
+        self._awaited = loop.create_future()
+        # Not by cancelling: idle parts wait like this several times a second.
+        timer = None if wait_s is None else loop.call_later(wait_s, self._wake)
+        try:
+            await self._awaited
+        finally:
+            if timer is not None:
+                timer.cancel()
 
 
 def _size_bytes(arrival: Arrival) -> int:

@@ -264,10 +264,11 @@ class SimulatedFleet:
             case FaultKind.DEAF if is_plane(fault.target) and fault.lasts_s > PLANE_DEAF_S:
                 self.broker.deaf[fault.target] += 1
                 await asyncio.sleep(PLANE_DEAF_S)
-                process.link.cut()
+                # Perhaps of another process than at first, whose keepalive is the same.
+                self._processes[fault.target].link.cut()
                 await asyncio.sleep(fault.lasts_s - PLANE_DEAF_S)
                 self.broker.deaf[fault.target] -= 1
-                process.link.restore()
+                self._processes[fault.target].link.restore()
             case FaultKind.MUTE | FaultKind.DEAF:
                 lost = self.broker.mute if fault.kind is FaultKind.MUTE else self.broker.deaf
                 lost[fault.target] += not fault.channel

@@ -177,9 +177,11 @@ class Link:
         self._bus.subscribe(filter)
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
-        await self._goes_on.wait()
+        if not self._goes_on.is_set():
+            await self._goes_on.wait()
         arrivals = await self._bus.receive(wait_s)
-        await self._goes_on.wait()
+        if not self._goes_on.is_set():
+            await self._goes_on.wait()
         return arrivals
 
     def hang(self) -> None:

@@ -7,12 +7,11 @@ executed by SQLAlchemy, on the same connection.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Boolean, ColumnElement, Connection, Dialect, Executable, Text, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
@@ -60,7 +59,7 @@ class _Compiled:
     def parameters(self, values: Values) -> Any:
         if self.json_names:
             values = {
-                name: json.dumps(value) if name in self.json_names else value
+                name: msgspec.json.encode(value).decode() if name in self.json_names else value
                 for name, value in values.items()
             }
         if self.constants:
@@ -88,7 +87,7 @@ class Prepared:
     def rows(self, connection: Connection, values: Values | None = None) -> list[Row]:
         """Execute the statement, and return all rows."""
         compiled = self._compile(connection.dialect)
-        with _cursor(connection, compiled) as cursor:
+        with _Cursor(connection, compiled) as cursor:
             cursor.execute(compiled.text, compiled.parameters(values or {}))
             return compiled.converted(cursor.fetchall())
 
@@ -104,14 +103,14 @@ class Prepared:
     def change(self, connection: Connection, values: Values | None = None) -> int:
         """Execute the statement, and return the number of rows that it changed."""
         compiled = self._compile(connection.dialect)
-        with _cursor(connection, compiled) as cursor:
+        with _Cursor(connection, compiled) as cursor:
             cursor.execute(compiled.text, compiled.parameters(values or {}))
             return int(cursor.rowcount)
 
     def change_each(self, connection: Connection, rows: Iterable[Values]) -> None:
         """Execute the statement for each of several rows."""
         compiled = self._compile(connection.dialect)
-        with _cursor(connection, compiled) as cursor:
+        with _Cursor(connection, compiled) as cursor:
             cursor.executemany(compiled.text, [compiled.parameters(row) for row in rows])
 
     def _compile(self, dialect: Dialect) -> _Compiled:
@@ -134,18 +133,24 @@ def _compile(statement: Any, written: Sequence[str] | None, dialect: Dialect) ->
     )
 
 
-@contextmanager
-def _cursor(connection: Connection, compiled: _Compiled) -> Iterator[Any]:
-    cursor: Any = connection.connection.cursor()
-    try:
-        yield cursor
-    except Exception as error:
-        driver: Any = connection.dialect.loaded_dbapi
-        if isinstance(error, driver.Error):
-            raise _wrapped(connection, compiled, error) from error
-        raise
-    finally:
-        cursor.close()
+class _Cursor:
+    """A cursor of the driver for one statement, whose errors become those of SQLAlchemy."""
+
+    # Not a generator, which takes as long as a short statement.
+    __slots__ = ("_compiled", "_connection", "_cursor")
+
+    def __init__(self, connection: Connection, compiled: _Compiled) -> None:
+        self._connection, self._compiled = connection, compiled
+
+    def __enter__(self) -> Any:
+        self._cursor: Any = self._connection.connection.cursor()
+        return self._cursor
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._cursor.close()
+        driver: Any = self._connection.dialect.loaded_dbapi
+        if error is not None and isinstance(error, driver.Error):
+            raise _wrapped(self._connection, self._compiled, error) from error
 
 
 def _wrapped(connection: Connection, compiled: _Compiled, error: Any) -> Any:

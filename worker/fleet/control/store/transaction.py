@@ -19,7 +19,7 @@ from worker.fleet.control.entities import (
     RunRecord,
     WorkOrder,
 )
-from worker.fleet.control.queue import ProjectQueue, rank
+from worker.fleet.control.queue import BEFORE_ALL, ProjectQueue, QueuePlace, rank
 from worker.fleet.control.store import statements as sql
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import (
@@ -85,6 +85,8 @@ class _IdentityMap(Generic[T]):
         self.current: dict[str, T] = {}
         self._stored: dict[str, T] = {}
         self._absent: set[str] = set()
+        # The ids of the records that are not stored as they are, in the order of their changes.
+        self._unwritten: dict[str, None] = {}
 
     def start_loading(self, ids: Iterable[str]) -> list[str]:
         """Select the ids that were not read yet, and regard them as absent until they are."""
@@ -95,21 +97,18 @@ class _IdentityMap(Generic[T]):
     def loaded(self, id: str, record: T) -> None:
         self.current[id] = self._stored[id] = record
 
-    @property
-    def new(self) -> list[T]:
-        return [record for id, record in self.current.items() if id not in self._stored]
+    def put(self, id: str, record: T) -> None:
+        self.current[id] = record
+        self._unwritten[id] = None
 
     @property
-    def changed(self) -> list[tuple[T, T]]:
-        """The records that are stored otherwise, each with the stored one before it."""
-        return [
-            (stored, self.current[id])
-            for id, stored in self._stored.items()
-            if stored is not self.current[id]
-        ]
+    def unwritten(self) -> list[tuple[T | None, T]]:
+        """The records that are new or stored otherwise, each with the stored one before it."""
+        return [(self._stored.get(id), self.current[id]) for id in self._unwritten]
 
     def mark_stored(self) -> None:
-        self._stored = dict(self.current)
+        self._stored.update((id, self.current[id]) for id in self._unwritten)
+        self._unwritten.clear()
 
 
 class Transaction:
@@ -161,12 +160,12 @@ class Transaction:
         return list(self._runs.current.values())
 
     def put_order(self, order: WorkOrder) -> None:
-        self._orders.current[order.id] = order
+        self._orders.put(order.id, order)
 
     def put_run(self, run: RunRecord) -> None:
         """Add or replace a run."""
         before = self._runs.current.get(run.id)
-        self._runs.current[run.id] = run
+        self._runs.put(run.id, run)
         self._accepted[run.project] += before is None
         self._unfinished[run.project] += (run.phase is not RunPhase.FINAL) - (
             before is not None and before.phase is not RunPhase.FINAL
@@ -177,9 +176,10 @@ class Transaction:
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def queues(self, most: int, offset: int = 0) -> list[ProjectQueue]:
-        """List the queues in their order, some of them perhaps empty by now."""
-        rows = sql.QUEUES.rows(self.connection, {"most": most, "offset": offset})
+    def queues(self, most: int, after: QueuePlace = BEFORE_ALL) -> list[ProjectQueue]:
+        """List the queues after a place in their order, some of them perhaps empty by now."""
+        place = dict(zip(("rank", "since", "project"), after, strict=True))
+        rows = sql.QUEUES.rows(self.connection, {"most": most, **place})
         return [
             ProjectQueue(project=project, priority=priority, since=since)
             for project, priority, since in rows
@@ -365,6 +365,10 @@ class Transaction:
         """Set the time from which on the chunks of a content age."""
         sql.AGE_CHUNKS.change(self.connection, {"o": owner, "h": hash, "time": received})
 
+    def forget_uploads(self, before: int) -> None:
+        """Delete the contents that have received no chunk since a time."""
+        sql.FORGET_UPLOADS.change(self.connection, {"before": before})
+
     def forget_chunks(self, before: int) -> None:
         """Delete the chunks that were received before a time."""
         sql.FORGET_CHUNKS.change(self.connection, {"before": before})
@@ -479,12 +483,16 @@ class Transaction:
         row_of: Callable[[T], Any],
         check: Callable[[T | None, T], None],
     ) -> None:
-        for before, after in (*((None, record) for record in records.new), *records.changed):
+        if not (unwritten := records.unwritten):
+            return
+        for before, after in unwritten:
             check(before, after)
-        if rows := [row_of(record) for record in records.new]:
+        if rows := [row_of(after) for before, after in unwritten if before is None]:
             sql.insert(table.name, tuple(rows[0])).change_each(self.connection, rows)
         changes: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for before, after in records.changed:
+        for before, after in unwritten:
+            if before is None:
+                continue
             # A column that is written has its indexes written too, the same value or not.
             row = row_of(after)
             values = changed_values(row_of(before), row)
