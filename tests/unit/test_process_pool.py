@@ -145,6 +145,21 @@ def test_a_size_is_a_whole_number_of_at_least_one(size: Any) -> None:
         ProcessPool(size)
 
 
+@pytest.mark.parametrize("isolation", Isolation)
+def test_a_strict_pool_alone_requires_all_layers(
+    isolation: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def require_layers(purpose: str) -> None:
+        raise UsageError(f"{purpose} is impossible")
+
+    monkeypatch.setattr(process_pool, "require_layers", require_layers)
+    if isolation is not Isolation.STRICT:
+        assert ProcessPool(1, isolation)
+        return
+    with pytest.raises(UsageError, match="strict isolation is impossible"):
+        ProcessPool(1, isolation)
+
+
 async def test_a_pool_starts_its_usual_zygote_once_and_closes_it() -> None:
     async with ProcessPool(1) as pool:
         assert pool.zygote_pid == 4711
