@@ -395,12 +395,13 @@ def test_alerts_are_open_until_they_are_delivered(transaction: Transaction) -> N
         transaction.add_new("alerts", {"run_id": id, "at": 1})
     transaction.flush()
     none: frozenset[str] = frozenset()
-    assert [(each.id, done) for each, done in transaction.unnotified()] == [
+    assert [(each.id, done) for each, done in transaction.unnotified(9)] == [
         ("r1", none), ("r2", none)
     ]  # fmt: skip
+    assert [each.id for each, _ in transaction.unnotified(1)] == ["r1"]
     transaction.mark_delivered("r1", {"mail", "hook"})
     transaction.mark_notified(["r2"], 7)
-    assert [(each.id, done) for each, done in transaction.unnotified()] == [
+    assert [(each.id, done) for each, done in transaction.unnotified(9)] == [
         ("r1", frozenset({"mail", "hook"}))
     ]
 
