@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from bench import queues
 from worker.fleet.client import Client
 from worker.fleet.connect import connect
 from worker.fleet.control.message_processor import MessageProcessor
@@ -38,6 +39,7 @@ LOGS = "fn(state => { for (let i = 0; i < 5000; i++) console.log(i); return stat
 
 
 def main(row: Row, load: Callable[[dict[str, Any]], Workflow]) -> None:
+    queues.main(row)
     if not shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin"):
         row("fleet", "mosquitto is not installed", "")
         return

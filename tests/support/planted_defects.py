@@ -21,7 +21,7 @@ from worker.fleet.control.alerts import AlertDispatcher
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import LeaseCheck, StartConfirmed
 from worker.fleet.control.message_processor import MessageProcessor
-from worker.fleet.control.queue import ProjectQueue
+from worker.fleet.control.queue import ProjectQueue, QueuePlace
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.control.unit_of_work import Outgoing, UnitOfWork
 from worker.fleet.messaging import messages as wire
@@ -84,8 +84,8 @@ def states_without_revision(patch: pytest.MonkeyPatch) -> None:
 
 
 def first_project_alone(patch: pytest.MonkeyPatch) -> None:
-    def queues(self: Transaction, limit: int, offset: int = 0) -> Sequence[ProjectQueue]:
-        return [queue for queue in _QUEUES(self, limit, offset) if queue.project != "p7"]
+    def queues(self: Transaction, most: int, *after: QueuePlace) -> Sequence[ProjectQueue]:
+        return [queue for queue in _QUEUES(self, most, *after) if queue.project != "p7"]
 
     patch.setattr(Transaction, "queues", queues)
 
@@ -98,7 +98,7 @@ def alerts_once(patch: pytest.MonkeyPatch) -> None:
             self._log.warning("alert.delivery_failed", error=str(error))
 
     patch.setattr(AlertDispatcher, "_until_delivered", until_delivered)
-    patch.setattr(Transaction, "unnotified", lambda self: [])
+    patch.setattr(Transaction, "unnotified", lambda self, most: [])
 
 
 def outbox_blocked(patch: pytest.MonkeyPatch) -> None:

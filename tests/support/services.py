@@ -84,7 +84,8 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Servi
         server.socket = tls.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # A short interval: shutdown() waits for its end.
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield service
     finally:

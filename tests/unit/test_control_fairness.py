@@ -15,8 +15,9 @@ from tests.support.control_plane_harness import (
 )
 from worker.fleet.control import claiming
 from worker.fleet.control.policy import Policy, ProjectLimits
-from worker.fleet.control.queue import AGEING_S
+from worker.fleet.control.queue import AGEING_S, ProjectQueue, QueuePlace
 from worker.fleet.control.store import tables
+from worker.fleet.control.store.transaction import Transaction
 
 PAGE_SIZE = 20
 
@@ -106,6 +107,42 @@ def test_pages_of_queues_over_their_limits_hold_up_no_others(
         harness.submit(f"stopped{number}", workflow="other", project=f"p{number}")
     harness.submit("free", project="z")
     assert [run.order_id for run in FakeWorker(harness).claim(5)] == ["free"]
+
+
+def test_queues_over_their_limits_cost_a_claim_no_more_the_more_there_are(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.restart(policy=Policy(default=ProjectLimits(workflows={"other": 0})))
+    for number in range(10 * PAGE_SIZE):
+        harness.submit(f"stopped{number}", workflow="other", project=f"p{number}")
+    for number in range(2):
+        harness.submit(f"free{number}", project=f"z{number}")
+    pages, read = [0], Transaction.queues
+
+    def count(transaction: Transaction, most: int, *after: QueuePlace) -> list[ProjectQueue]:
+        pages[0] += 1
+        return read(transaction, most, *after)
+
+    monkeypatch.setattr(Transaction, "queues", count)
+    worker, leased = FakeWorker(harness), list[str]()
+    leased += [run.order_id for run in worker.claim(5, "c")]
+    while not leased:
+        assert pages[0] <= claiming.MAX_PAGES
+        pages[0] = 0
+        leased += [run.order_id for sent in harness.tick().assignments for run in sent.runs]
+    assert leased == ["free0", "free1"], "their turn comes"
+
+
+def test_an_urgent_order_is_next_however_many_queues_are_over_their_limits(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.restart(policy=Policy(default=ProjectLimits(workflows={"other": 0})))
+    for number in range(6 * PAGE_SIZE):
+        harness.submit(f"stopped{number}", workflow="other", project=f"p{number}")
+    worker = FakeWorker(harness)
+    assert worker.claim(1, "c") == []
+    harness.submit("urgent", project="z", priority=1)
+    assert [run.order_id for run in worker.claim(1, "c")] == ["urgent"]
 
 
 def test_a_queue_that_is_empty_goes(harness: ControlPlaneHarness) -> None:

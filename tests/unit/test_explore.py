@@ -361,6 +361,14 @@ def test_the_command_prints_a_table_and_what_was_pruned() -> None:
     assert "classify crashes" in command("graphs/router.yaml", "--aborts").stdout
 
 
+def test_a_workflow_that_always_crashes_is_named_so(tmp_path: Path) -> None:
+    job = {"expression": "export default [s => s]"}
+    steps = [{"id": "a", **job, "next": {"b": "nothing_so_named"}}, {"id": "b", **job}]
+    (tmp_path / "w.json").write_text(json.dumps({"steps": steps}))
+    done = command(tmp_path / "w.json")
+    assert done.stdout.startswith("every run ends at a step that crashes or is killed, or at a ")
+
+
 def test_a_counterexample_gives_exit_code_1() -> None:
     done = command("graphs/referral.yaml", "--ask", "no failure goes unhandled")
     assert done.returncode == 1 and "✗ no failure goes unhandled" in done.stdout

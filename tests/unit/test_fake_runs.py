@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.fake_run import FakeRun, SilentHost
-from worker.core.events import RunComplete
+from worker.core.events import AnyEvent, RunComplete
 from worker.runner.prepare import Options
 from worker.sandbox.limits import Limits
 from worker.sandbox.parent import run_process
@@ -142,14 +144,79 @@ async def test_an_event_that_cancels_no_run_kills_none_when_the_run_is_over() ->
     run.zygote.channel.close()
 
 
+async def test_a_run_that_is_cancelled_before_its_request_is_read_is_not_run_again() -> None:
+    cancel = asyncio.Event()
+    run = FakeRun(input={"data": "x" * 4_000_000}, cancel=cancel)
+    cancel.set()
+    complete = await finished(run)
+    assert complete.error is not None and complete.error.type == "CancelledError"
+
+
+async def test_an_error_of_whoever_receives_one_event_is_raised() -> None:
+    events: list[AnyEvent] = []
+
+    def receive(event: AnyEvent) -> None:
+        events.append(event)
+        if len(events) == 1:
+            raise LookupError("no room")
+
+    run = FakeRun(receive=receive)
+    run.zygote.send(run.frames.run_start())
+    with pytest.raises(LookupError, match="no room"):
+        await asyncio.wait_for(run.task, 10)
+    assert run.zygote.killed
+
+
+# --- the channel ----------------------------------------------------------------------------------
+
+
+class BusyChannel(socket.socket):
+    """A channel that is never ready when it is used first."""
+
+    busy: set[str]
+
+    def recv(self, *arguments: Any) -> bytes:
+        self._use("recv")
+        return super().recv(*arguments)
+
+    def send(self, *arguments: Any) -> int:
+        self._use("send")
+        return super().send(*arguments)
+
+    def _use(self, name: str) -> None:
+        if name in self.busy:
+            self.busy.remove(name)
+            raise BlockingIOError
+
+
+@pytest.mark.parametrize("name", ["recv", "send"])
+async def test_a_channel_that_is_not_ready_is_waited_for(name: str) -> None:
+    run = FakeRun()
+    channel = BusyChannel(fileno=run.zygote.forked.channel.detach())
+    channel.busy = {name}
+    run.zygote.forked = replace(run.zygote.forked, channel=channel)
+    await read_request(run)
+    run.zygote.send(run.frames.run_start())
+    await run.until(lambda: run.events)
+    run.zygote.end(ProcessExit(code=1, peak_bytes=0))
+    complete = await finished(run)
+    assert complete.error is not None and complete.error.type == "ProcessError"
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 
-async def test_events_over_their_limit_kill_the_run() -> None:
+async def test_events_over_their_limit_kill_the_run_whatever_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_process, "READ_BYTES", 1024)
     run = FakeRun(options=Options(limits=Limits(events_mb=0.01)))
     await read_request(run)
     run.zygote.send(run.frames.run_start(), run.frames.step_start())
-    run.zygote.send(*(run.frames.log("x" * 1000) for _ in range(12)))
+    run.zygote.send(
+        *(run.frames.log("x" * 1000) for _ in range(12)),
+        run.frames.step_complete(), run.frames.run_complete(),
+    )  # fmt: skip
     complete = await finished(run)
     assert complete.error is not None
     assert (complete.error.type, complete.error.reason) == ("StepLimitError", "kill")
@@ -182,6 +249,29 @@ async def test_calls_in_flight_over_the_memory_kill_the_run() -> None:
     complete = await finished(run)
     assert complete.error is not None
     assert (complete.error.type, complete.error.reason) == ("OomError", "kill")
+
+
+async def test_a_call_over_the_memory_is_refused_before_it_is_read() -> None:
+    run = FakeRun(options=Options(limits=Limits(memory_mb=32)))
+    await read_request(run)
+    run.zygote.send(run.frames.run_start(), run.frames.step_start())
+    frame = encode_frame(run.frames.call(), "x" * (11 << 20))
+    run.zygote.channel.sendall(frame[:500])
+    complete = await finished(run)
+    assert complete.error is not None and complete.error.type == "OomError"
+
+
+async def test_calls_that_were_answered_count_no_more() -> None:
+    run = FakeRun(EchoHost())
+    await read_request(run)
+    run.zygote.send(run.frames.run_start(), run.frames.step_start())
+    for batch in range(3):
+        numbers = range(batch * 400 + 1, batch * 400 + 401)
+        run.zygote.send(*(run.frames.call(number) for number in numbers))
+        await run.until(lambda end=numbers[-1]: len(run.host.calls) == end)
+    assert run.zygote.killed == []
+    run.zygote.end(ProcessExit(code=0, peak_bytes=0))
+    await finished(run)
 
 
 async def test_a_frame_that_only_runners_send_ends_the_run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +61,10 @@ def test_calls_share_no_bytes_unless_they_are_of_one_run() -> None:
     other = HostCall(number=2, kind="http", text="{}", step="a", execution=0, now_us=7)
     assert CALL.traffic.run is not other.traffic.run
     assert CALL.credential == "" and "traffic" not in repr(CALL)
+
+
+def test_a_call_shows_no_credential() -> None:
+    assert "t0k3n" not in repr(replace(CALL, credential='{"password":"t0k3n"}'))
 
 
 @pytest.mark.parametrize(

@@ -310,6 +310,19 @@ def test_an_expression_that_is_missing_is_warned_of() -> None:
     assert "there is no condition_expression" in loaded.warnings[0].message
 
 
+def test_a_misspelt_word_of_a_condition_is_warned_of() -> None:
+    def warnings(condition: str) -> list[str]:
+        jobs: list[Any] = [{"id": name, "expression": "export default []"} for name in "ab"]
+        jobs[0]["next"] = {"b": condition}
+        return [warning.message for warning in worker.load({"steps": jobs}).warnings]
+
+    assert warnings("on_job_sucess") == [
+        "'on_job_sucess' is none of the words for conditions; did you mean 'on_job_success'?"
+    ]
+    for condition in ("on_job_success", "true", "state", "state.data", "!on_job_sucess"):
+        assert warnings(condition) == []
+
+
 def test_an_edge_without_a_condition_is_warned_of() -> None:
     jobs = [{"id": name, "expression": "export default []"} for name in "ab"]
     jobs[0]["next"] = {"b": {"label": "then"}}  # type: ignore[assignment]

@@ -250,6 +250,24 @@ def test_the_contents_of_one_batch_are_counted_together(
     ]  # fmt: skip
 
 
+def test_contents_of_senders_that_have_ended_make_room_where_there_is_none(
+    small: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.fleet.control.uploads.MAX_UPLOADED_BYTES", 2 * len(CONTENT))
+    ended, alive, other = (chunks_of(bytes([n]) + CONTENT[1:], LIMIT) for n in range(1, 4))
+    send_chunk(small, ended[0], TOPICS.client("ended"))
+    send_chunk(small, alive[0])
+    small.pass_time(40)
+    send_chunk(small, alive[1])
+    small.pass_time(40)
+    assert send_chunk(small, other[0], TOPICS.client("other")).error is None
+    assert send_chunk(small, alive[2]).error is None, "it goes on"
+    late = send_chunk(small, ended[1], TOPICS.client("ended")).error
+    assert late is not None and late.code == "missing", "it begins anew"
+    full = send_chunk(small, ended[0], TOPICS.client("ended")).error
+    assert full is not None and full.code == "busy"
+
+
 # --- assignments ----------------------------------------------------------------------------------
 
 

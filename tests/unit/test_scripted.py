@@ -150,3 +150,10 @@ def test_an_error_that_a_step_wrote_itself_names_the_step() -> None:
     returns = '{"errors":{"a":{"message":"no","name":"Odd"}}}'
     outcome = scripted_outcome(ScriptedStep(returns=returns), "a", dict)
     assert outcome.error == StepError(type="JobError", message="no", name="Odd", job_id="a")
+
+
+def test_a_workflow_under_test_is_shown_by_its_name() -> None:
+    step = {"id": "a", "expression": "export default [s => s]"}
+    assert repr(WorkflowUnderTest(workflow=worker.load({"name": "intake", "steps": [step]}))) == (
+        "<workflow 'intake'>"
+    )

@@ -13,6 +13,7 @@ from worker.core.status import Status
 from worker.fleet.control.entities import ProjectRecord, RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import Claimed, Completed, StartConfirmed, apply
 from worker.fleet.control.queue import AGEING_S, ProjectQueue
+from worker.fleet.control.store import statements as sql
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.store.transaction import EventRow, Transaction, WaitingRun, WorkerRow
 
@@ -146,13 +147,45 @@ def test_counts_stop_at_the_number_that_matters(transaction: Transaction) -> Non
     assert counts(transaction, most=3) == (3, 3)
 
 
+class Statements:
+    """Stands in for a statement of PostgreSQL: it notes the values that it is executed with."""
+
+    def __init__(self, *rows: Any) -> None:
+        self._rows, self.values = list(rows), list[Any]()
+
+    def rows(self, connection: Any, values: Any) -> list[Any]:
+        self.values.append(values)
+        return self._rows
+
+    column = rows
+
+
+def test_a_project_is_locked_once(transaction: Transaction, monkeypatch: Any) -> None:
+    lock = Statements()
+    monkeypatch.setattr(sql, "PROJECT", lock)
+    for name in ("p", "q", "p"):
+        transaction.lock_project(name)
+    assert lock.values == [{"name": "p"}, {"name": "q"}]
+
+
+def test_claims_that_another_control_plane_holds_are_left_out(
+    transaction: Transaction, monkeypatch: Any
+) -> None:
+    locks = Statements("c-2")
+    monkeypatch.setattr(sql, "LOCK_CLAIMS", locks)
+    assert transaction.lock_claims(["c-2", "c-1"]) == ["c-1", "c-2"], "SQLite has no other"
+    monkeypatch.setattr(transaction, "_dialect", "postgresql")
+    assert transaction.lock_claims(["c-2", "c-1"]) == ["c-2"]
+    assert locks.values == [{"ids": ["c-1", "c-2"]}]
+
+
 # --- the queue ------------------------------------------------------------------------------------
 
 
 def test_a_queue_is_as_old_as_its_oldest_run(transaction: Transaction) -> None:
     put(transaction, run("r3"), run("r2"), run("r4"), run("r5", priority=1), run("r6", project="q"))
     assert transaction.queues(10) == [queue("p", 1, 5), queue("p", 0, 2), queue("q", 0, 6)]
-    assert transaction.queues(1, 1) == [queue("p", 0, 2)]
+    assert transaction.queues(1, queue("p", 1, 5).place) == [queue("p", 0, 2)]
     put(transaction, run("r1"))
     assert queue("p", 0, 2) in transaction.queues(10), "it has been there before"
 
@@ -362,12 +395,13 @@ def test_alerts_are_open_until_they_are_delivered(transaction: Transaction) -> N
         transaction.add_new("alerts", {"run_id": id, "at": 1})
     transaction.flush()
     none: frozenset[str] = frozenset()
-    assert [(each.id, done) for each, done in transaction.unnotified()] == [
+    assert [(each.id, done) for each, done in transaction.unnotified(9)] == [
         ("r1", none), ("r2", none)
     ]  # fmt: skip
+    assert [each.id for each, _ in transaction.unnotified(1)] == ["r1"]
     transaction.mark_delivered("r1", {"mail", "hook"})
     transaction.mark_notified(["r2"], 7)
-    assert [(each.id, done) for each, done in transaction.unnotified()] == [
+    assert [(each.id, done) for each, done in transaction.unnotified(9)] == [
         ("r1", frozenset({"mail", "hook"}))
     ]
 

@@ -15,6 +15,8 @@ _CONTROL: Final = tuple(
 )
 _HOSTILE: Final = "tests/acceptance/attack/test_hostile_frames.py"
 _RECORDING: Final = (
+    f"{_UNIT}recording_lines.py",
+    f"{_UNIT}recording_files.py",
     f"{_UNIT}recording_format.py",
     "tests/integration/test_replay_rules.py",
     "tests/integration/test_recording.py",
@@ -49,7 +51,8 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
     "adaptors/http/allowlist": (f"{_UNIT}allowlist.py",),
     "adaptors/http/addresses": ("tests/acceptance/attack/test_requests.py",),
     "adaptors/http/live_host": (
-        "tests/integration/test_live.py", "tests/acceptance/attack/test_requests.py",
+        f"{_UNIT}replies.py", "tests/integration/test_live.py",
+        "tests/acceptance/attack/test_requests.py",
     ),
     "util/masking": (f"{_UNIT}secrets.py", "tests/acceptance/attack/test_masking.py"),
     "replay/recorder": (f"{_UNIT}recorder.py", f"{_UNIT}recording_format.py"),

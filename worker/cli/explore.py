@@ -153,9 +153,16 @@ def _as_text(
     explorer: Explorer, rows: DecisionTable, results: list[PropertyResult], aborts: bool
 ) -> Iterator[str]:
     hidden = [row for row in rows.rows if _is_abort(row) and not aborts]
-    yield from _table([row for row in rows.rows if aborts or not _is_abort(row)])
-    yield ""
-    if hidden:
+    visible = [row for row in rows.rows if aborts or not _is_abort(row)]
+    yield from _table(visible)
+    if visible:
+        yield ""
+    if hidden and not visible:
+        yield (
+            "every run ends at a step that crashes or is killed, or at a condition that throws "
+            "(--aborts shows the rows)"
+        )
+    elif hidden:
         yield (
             f"{count_of(len(hidden), 'more row')} in which a step crashes or is killed, or a "
             "condition throws: the run ends there (--aborts shows them)"

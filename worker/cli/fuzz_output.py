@@ -21,7 +21,7 @@ def as_text(campaign: CampaignResult) -> Iterator[str]:
         yield f"{mark} {number}. {one_line(_origin(discovery), 200)}"
         yield f"    {_describe(discovery.ending)}"
         yield f"    path: {printable(' → '.join(discovery.ending.path)) or '(no step)'}"
-        yield f"    input: {one_line(dumps(discovery.input), _INPUT_LENGTH)}"
+        yield f"    simplest input: {one_line(dumps(discovery.input), _INPUT_LENGTH)}"
         yield ""
     yield _summary(campaign)
 

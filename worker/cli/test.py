@@ -236,7 +236,11 @@ def _cover(
         for group in by_workflow.values()
     ]
     if file is not None:
+        counts_earlier = file.exists()
         coverages = save(file, coverages)
+        if counts_earlier:
+            text = "with what earlier sessions covered; without the file, counting begins anew"
+            print(f"{printable(str(file))}: {text}", file=sys.stderr)
     if draw is not None:
         _draw(draw, [group[0].case.workflow for group in by_workflow.values()], coverages)
     print()

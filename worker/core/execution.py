@@ -42,7 +42,7 @@ def executions(events: Iterable[AnyEvent]) -> list[Execution]:
     result: list[Execution] = []
     indexes: dict[str, int] = {}
     logs: dict[int, list[RunLog]] = {}
-    outputs: dict[str, Dataclip] = {}
+    outputs: dict[str, Dataclip | None] = {}
     for event in events:
         match event:
             case StepStart():
@@ -54,7 +54,7 @@ def executions(events: Iterable[AnyEvent]) -> list[Execution]:
             case StepComplete() if event.step_id in indexes:
                 index = indexes[event.step_id]
                 result[index] = replace(result[index], complete=event)
-                if event.output_dataclip_id and event.output_dataclip:
+                if event.output_dataclip_id:
                     outputs[event.output_dataclip_id] = event.output_dataclip
             case _:
                 pass

@@ -215,8 +215,8 @@ def _masked_value(key: str, value: Any) -> Any:
             return mask_configuration(value)
         case list():
             return [_masked_value(key, item) for item in value]
-        case int() | float():
-            return MASK if is_secret_number(value) else value
+        case int() | float() if is_secret_number(value):
+            return MASK
         case _:
             return value
 

@@ -123,6 +123,8 @@ def prepare(
     compiled = _compiled_workflow(
         Identical(workflow), options.start, options.end, options.only, options.allow_python
     )
+    # Before its secrets are collected: an input that is no object has none to look for.
+    text_of_input = input_text(input)
     resolved, missing = configurations(workflow, options.credentials or {})
     collections = collections_of(workflow, options)
     # As on OpenFn, which keeps the settings of collections among the workflow's credentials.
@@ -144,7 +146,7 @@ def prepare(
         run_id=run_id,
         seed=seed_of(run_id),
         plan=compiled.plan,
-        input=input_text(input),
+        input=text_of_input,
         limits=limits,
         jobs=compiled.jobs,
         conditions=compiled.conditions,

@@ -76,6 +76,10 @@ class WorkflowUnderTest:
     collections: Path | None = None
     fuel: bool = False
 
+    def __repr__(self) -> str:
+        # pytest shows it with every failed test: all fields are a hundred lines.
+        return f"<workflow {self.workflow.name!r}>"
+
     def with_step(
         self,
         step: str,

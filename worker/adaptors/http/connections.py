@@ -21,8 +21,10 @@ import httpx
 
 from worker.adaptors.http.addresses import is_public
 from worker.adaptors.http.allowlist import DEFAULT_PORTS, HostPattern
+from worker.adaptors.http.fair_stream import FairStream
 
 MAX_POOLS = 32
+_MAX_PORT = 65_535
 # Lookups wait for name servers that others may run, so they have threads of their own.
 _LOOKUP_THREADS = 64
 
@@ -149,10 +151,13 @@ class _GuardedBackend(httpcore.AnyIOBackend):
     async def connect_tcp(
         self, host: str, port: int, *arguments: Any, **options: Any
     ) -> httpcore.AsyncNetworkStream:
+        # The system's call would raise what is no error of a network.
+        if port > _MAX_PORT:
+            raise httpx.InvalidURL(f"{port} is no port")
         lookup = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         infos = await asyncio.get_running_loop().run_in_executor(self._lookups, lookup)
         address = self._choose(host, port, [str(info[4][0]) for info in infos])
-        return await super().connect_tcp(address, port, *arguments, **options)
+        return FairStream(await super().connect_tcp(address, port, *arguments, **options))
 
     def _choose(self, host: str, port: int, addresses: list[str]) -> str:
         if any(pattern.may_be_private and pattern.fits(host, port) for pattern in self._allowed):

@@ -11,11 +11,12 @@ import msgspec
 from worker.fleet.control.pauses import Pauses, read_pauses
 from worker.fleet.control.placement import CREDENTIAL, FreeSlots, decode_words
 from worker.fleet.control.policy import Policy, ProjectLimits
-from worker.fleet.control.queue import ProjectQueue, share_slots
+from worker.fleet.control.queue import BEFORE_ALL, ProjectQueue, QueuePlace, share_slots
 from worker.fleet.control.store.transaction import Transaction, WaitingRun
 
-# The bound keeps the time of a batch constant, however many queues there are.
 PAGE_SIZE = 64
+MAX_PAGES = 4
+"""Pages of queues that a batch reads, which keeps its time constant, however many there are."""
 # Clients choose labels freely, and each set of them that no worker has costs a query.
 MAX_UNMET = 64
 # The row that is locked while the leases of credentials are counted: no project has this name.
@@ -47,6 +48,13 @@ class _Room:
             self.workflows[workflow] -= 1
 
 
+@dataclass(slots=True)
+class QueueTurn:
+    """The place where the last batch has left off that found too few runs in the first page."""
+
+    after: QueuePlace = BEFORE_ALL
+
+
 class RunSelector:
     """Selects waiting runs in one transaction, of the projects that ``serves`` returns True for."""
 
@@ -71,10 +79,10 @@ class RunSelector:
         self._credentials: dict[str, int] = {}
         self._pauses = Pauses()
 
-    def select(self, queues: Sequence[ProjectQueue]) -> list[tuple[str, str]]:
+    def select(self, queues: Sequence[ProjectQueue], turn: QueueTurn) -> list[tuple[str, str]]:
         """Choose worker and run for the free slots, in queue order; mark the queues as served.
 
-        ``queues`` is the first page of them.
+        ``queues`` is the first page of them, and others follow in ``turn``.
         """
         demand = self._slots.count
         # One project alone shares with no other.
@@ -83,14 +91,19 @@ class RunSelector:
         self._pauses = read_pauses(self._transaction.connection)
         selected: list[tuple[str, str]] = []
         served: set[ProjectQueue] = set()
-        offset = 0
-        while len(selected) < demand:
+        for page in range(MAX_PAGES):
+            # No run of the queues before can be leased, as they are paused or over their limits.
+            # Those that follow have their turn by and by: to look at all of them can take seconds.
+            if page:
+                queues = self._transaction.queues(PAGE_SIZE, turn.after)
             selected += self._select_from(queues, demand - len(selected), served)
-            if len(queues) < PAGE_SIZE:
+            if len(selected) == demand:
                 break
-            # Only where all runs of these queues are over the limits of their workflows.
-            offset += PAGE_SIZE
-            queues = self._transaction.queues(PAGE_SIZE, offset)
+            if len(queues) < PAGE_SIZE:
+                turn.after = BEFORE_ALL
+                break
+            last = queues[-1].place
+            turn.after = last if page else max(turn.after, last)
         self._transaction.mark_served(served, self._now_us)
         return selected
 

@@ -13,6 +13,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+QueuePlace = tuple[int, int, str]
+"""The place of a queue in the order of all: its rank, since when it waits, its project."""
+BEFORE_ALL: QueuePlace = (-(2**62), 0, "")
 AGEING_S = 300
 _AGEING_US = AGEING_S * 1_000_000
 
@@ -27,6 +30,10 @@ class ProjectQueue:
     project: str
     priority: int
     since: int
+
+    @property
+    def place(self) -> QueuePlace:
+        return rank(self.priority, self.since), self.since, self.project
 
 
 def rank(priority: int, since: int) -> int:

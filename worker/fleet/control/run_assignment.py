@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from worker.fleet.control import run_content
-from worker.fleet.control.claiming import PAGE_SIZE, RunSelector
+from worker.fleet.control.claiming import PAGE_SIZE, QueueTurn, RunSelector
 from worker.fleet.control.entities import RunPhase, RunRecord
 from worker.fleet.control.lifecycle import Claimed
 from worker.fleet.control.placement import FreeSlots, Offer, decode_words
@@ -17,11 +17,15 @@ KNOWN_WORKER_US = 86_400_000_000
 
 
 def assign_runs(
-    uow: UnitOfWork, policy: Policy, token: Callable[[], str], serves: Callable[[str], bool]
+    uow: UnitOfWork,
+    policy: Policy,
+    token: Callable[[], str],
+    serves: Callable[[str], bool],
+    turn: QueueTurn,
 ) -> None:
     """Lease waiting runs of the projects that ``serves`` accepts to workers with pending claims.
 
-    ``token`` makes the secret of each lease.
+    ``token`` makes the secret of each lease. ``turn`` is that of the queues in the batches before.
     """
     demands = {worker: claim.demand for worker, claim in uow.pending_claims.items()}
     if not any(demands.values()):
@@ -37,7 +41,7 @@ def assign_runs(
     slots = FreeSlots(demands, offers, offers.values())
     assigned: dict[str, list[str]] = {}
     selector = RunSelector(uow.transaction, policy, slots, uow.now_us, serves)
-    for worker, run_id in selector.select(queues):
+    for worker, run_id in selector.select(queues, turn):
         assigned.setdefault(worker, []).append(run_id)
     for worker, run_ids in assigned.items():
         _lease_runs(uow, worker, run_ids, token)

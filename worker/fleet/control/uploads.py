@@ -8,6 +8,8 @@ from worker.fleet.messaging.content import joined
 
 CHUNK_LIFETIME_US = 3_600_000_000
 """How long chunks are stored that nothing refers to."""
+IDLE_UPLOAD_US = 60_000_000
+"""How long after its last chunk a content makes room for others, where there is none left."""
 # The message that refers to a content is repeated if its response is lost.
 USED_LIFETIME_US = 60_000_000
 MAX_UPLOADED_BYTES = 1024 * 1024 * 1024
@@ -55,7 +57,7 @@ def _check_room(uow: UnitOfWork, owner: str, chunk: wire.Chunk) -> None:
     size, stored = uow.transaction.stored_chunks(owner, ref.hash)
     if size is None and chunk.offset > 0:
         raise ChunkRefused("missing", "chunks before this one are missing: send them again")
-    if size is None and uow.transaction.uploaded_bytes() + ref.size > MAX_UPLOADED_BYTES:
+    if size is None and not _has_room(uow, ref.size):
         text = f"{MAX_UPLOADED_BYTES:,} bytes are being received already: try again later"
         raise ChunkRefused("busy", text)
     if size is not None and size != ref.size:
@@ -63,6 +65,15 @@ def _check_room(uow: UnitOfWork, owner: str, chunk: wire.Chunk) -> None:
     if stored + len(chunk.data) > MAX_OVERLAP * ref.size:
         text = f"{stored:,} bytes of a content of {ref.size:,} are stored: try again later"
         raise ChunkRefused("busy", text)
+
+
+def _has_room(uow: UnitOfWork, size: int) -> bool:
+    if uow.transaction.uploaded_bytes() + size <= MAX_UPLOADED_BYTES:
+        return True
+    # Of senders that have ended: they must not keep out all others for an hour. One that was only
+    # disconnected sends its content again.
+    uow.transaction.forget_uploads(uow.now_us - IDLE_UPLOAD_US)
+    return uow.transaction.uploaded_bytes() + size <= MAX_UPLOADED_BYTES
 
 
 def use_content(uow: UnitOfWork, owner: str, ref: wire.ContentRef) -> bytes | None:

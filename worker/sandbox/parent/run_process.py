@@ -166,7 +166,6 @@ class RunProcess:
         # The process has nothing left to do, and the next run need not wait for its exit. But code
         # of a job that goes on would do so without limits.
         timer = self._loop.call_later(EXIT_TIMEOUT_S, self._zygote.kill, self._forked.name)
-        exited.add_done_callback(ignore_exit)
         exited.add_done_callback(lambda _: timer.cancel())
 
     def _start_watch(self, cancel: asyncio.Event) -> None:
@@ -217,11 +216,9 @@ class RunProcess:
                 self._handle_frame(frame, body)
             self._check_event_bytes()
         except ProtocolError as error:
-            self._kill(protocol_error(error))
-            self._stop_reading()
+            self._break_off(protocol_error(error))
         except TrafficExceeded:
-            self._kill(TRAFFIC_EXCEEDED)
-            self._stop_reading()
+            self._break_off(TRAFFIC_EXCEEDED)
         except Exception as error:
             # Raised by ``receive``: it belongs to the caller who awaits the run.
             self._kill(CANCELLED)
@@ -232,9 +229,12 @@ class RunProcess:
     def _check_event_bytes(self) -> None:
         limits = self._request.limits
         if self._event_bytes > limits.events_bytes and not self._stream.completed:
-            self._kill(too_many_events(limits))
-            # What is in the channel still could complete the run.
-            self._stop_reading()
+            self._break_off(too_many_events(limits))
+
+    def _break_off(self, cause: StepError) -> None:
+        self._kill(cause)
+        # What is in the channel still could complete the run.
+        self._stop_reading()
 
     def _handle_frame(self, frame: Frame, body: str) -> None:
         if not isinstance(frame, Notice):

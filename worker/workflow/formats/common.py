@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.errors import LoadError
 from worker.workflow.documents.cursor import Cursor
-from worker.workflow.documents.data import describe, shorten
+from worker.workflow.documents.data import describe, did_you_mean, shorten
 from worker.workflow.documents.document import Document, parse_json, read_text
 from worker.workflow.formats.fleet_options import FLEET_OPTIONS, read_fleet_options
 from worker.workflow.limit_ranges import FILE_OPTIONS, file_option_problem
@@ -204,6 +204,10 @@ def read_condition(node: Cursor) -> tuple[EdgeKind, str]:
         case str():
             word = node.text().strip()
             kind = _CONDITIONS.get(word, EdgeKind.EXPRESSION if word else EdgeKind.NEVER)
+            # A name alone near one of the words is one: as JavaScript it crashes the run.
+            hint = did_you_mean(word, _CONDITIONS) if word.isidentifier() else ""
+            if kind is EdgeKind.EXPRESSION and hint:
+                node.warn(f"'{shorten(word)}' is none of the words for conditions{hint}")
             return kind, word if kind is EdgeKind.EXPRESSION else ""
         case _:
             node.fail(f"expected a condition, found {describe(node.value)}")

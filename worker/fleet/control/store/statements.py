@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, or_, select, text, update
+from sqlalchemy import bindparam, delete, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.fleet.control.entities import RunPhase
@@ -25,11 +25,12 @@ RUNS = Prepared(
     .order_by(tables.RUNS.c.id)
     .with_for_update()
 )
+_PLACE = (tables.QUEUES.c.rank, tables.QUEUES.c.since, tables.QUEUES.c.project)
 QUEUES = Prepared(
     select(tables.QUEUES.c.project, tables.QUEUES.c.priority, tables.QUEUES.c.since)
-    .order_by(tables.QUEUES.c.rank, tables.QUEUES.c.since, tables.QUEUES.c.project)
+    .where(tuple_(*_PLACE) > tuple_(*(bindparam(each.name) for each in _PLACE)))
+    .order_by(*_PLACE)
     .limit(bindparam("most"))
-    .offset(bindparam("offset"))
 )
 _QUEUE = (tables.QUEUES.c.project == bindparam("p")) & (tables.QUEUES.c.priority == bindparam("q"))
 # Whoever adds a run holds its queue until the commit, so that nobody drops it as empty meanwhile.
@@ -87,9 +88,10 @@ CHECKPOINTS = Prepared(
 )
 CHANGED = Prepared(select(tables.RUNS.c.id).where(tables.RUNS.c.changed >= bindparam("time")))
 UNNOTIFIED = Prepared(
-    select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered).where(
-        tables.ALERTS.c.notified.is_(None)
-    )
+    select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered)
+    .where(tables.ALERTS.c.notified.is_(None))
+    .order_by(tables.ALERTS.c.at)
+    .limit(bindparam("most"))
 )
 WORKER = Prepared(select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker")))
 OFFERS = Prepared(
@@ -124,6 +126,16 @@ UPLOADED_BYTES = Prepared(
 AGE_CHUNKS = Prepared(update(tables.CHUNKS).where(_OF_CONTENT).values(received=bindparam("time")))
 FORGET_CHUNKS = Prepared(
     delete(tables.CHUNKS).where(tables.CHUNKS.c.received < bindparam("before"))
+)
+_CONTENT = (tables.CHUNKS.c.owner, tables.CHUNKS.c.hash)
+FORGET_UPLOADS = Prepared(
+    delete(tables.CHUNKS).where(
+        tuple_(*_CONTENT).in_(
+            select(*_CONTENT)
+            .group_by(*_CONTENT)
+            .having(func.max(tables.CHUNKS.c.received) < bindparam("before"))
+        )
+    )
 )
 PLAN = Prepared(select(tables.PLANS.c.text).where(tables.PLANS.c.id == bindparam("plan")))
 PROJECT = Prepared(

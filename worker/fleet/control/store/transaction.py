@@ -19,7 +19,7 @@ from worker.fleet.control.entities import (
     RunRecord,
     WorkOrder,
 )
-from worker.fleet.control.queue import ProjectQueue, rank
+from worker.fleet.control.queue import BEFORE_ALL, ProjectQueue, QueuePlace, rank
 from worker.fleet.control.store import statements as sql
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.rows import (
@@ -176,9 +176,10 @@ class Transaction:
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def queues(self, most: int, offset: int = 0) -> list[ProjectQueue]:
-        """List the queues in their order, some of them perhaps empty by now."""
-        rows = sql.QUEUES.rows(self.connection, {"most": most, "offset": offset})
+    def queues(self, most: int, after: QueuePlace = BEFORE_ALL) -> list[ProjectQueue]:
+        """List the queues after a place in their order, some of them perhaps empty by now."""
+        place = dict(zip(("rank", "since", "project"), after, strict=True))
+        rows = sql.QUEUES.rows(self.connection, {"most": most, **place})
         return [
             ProjectQueue(project=project, priority=priority, since=since)
             for project, priority, since in rows
@@ -364,6 +365,10 @@ class Transaction:
         """Set the time from which on the chunks of a content age."""
         sql.AGE_CHUNKS.change(self.connection, {"o": owner, "h": hash, "time": received})
 
+    def forget_uploads(self, before: int) -> None:
+        """Delete the contents that have received no chunk since a time."""
+        sql.FORGET_UPLOADS.change(self.connection, {"before": before})
+
     def forget_chunks(self, before: int) -> None:
         """Delete the chunks that were received before a time."""
         sql.FORGET_CHUNKS.change(self.connection, {"before": before})
@@ -419,9 +424,10 @@ class Transaction:
         )
         return self._load(self.connection.execute(page).scalars())
 
-    def unnotified(self) -> list[tuple[RunRecord, frozenset[str]]]:
-        """Load the runs with open alerts, and the channels that have delivered each so far."""
-        alerts: dict[str, str | None] = dict(sql.UNNOTIFIED.rows(self.connection))
+    def unnotified(self, most: int) -> list[tuple[RunRecord, frozenset[str]]]:
+        """Load the runs with the oldest open alerts, and the channels that have delivered each."""
+        rows = sql.UNNOTIFIED.rows(self.connection, {"most": most})
+        alerts: dict[str, str | None] = dict(rows)
         return [(run, frozenset((alerts[run.id] or "").split())) for run in self._load(alerts)]
 
     def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
