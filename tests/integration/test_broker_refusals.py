@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import start_worker
 from tests.support.fleets import needs_mosquitto
 from worker.errors import UsageError
 from worker.fleet.client import Client, client_name
-from worker.fleet.control_errors import NoAnswer
+from worker.fleet.control_errors import AccessRefused
 from worker.fleet.messaging.address import parse_address
 from worker.fleet.messaging.broker import Broker, free_port
 from worker.fleet.messaging.bus import BrokerRefusal, Connected, Disconnected, Message
@@ -61,8 +62,25 @@ async def test_wrong_credentials_end_the_first_connection(broker: Broker) -> Non
         with pytest.raises(BrokerRefusal, match=f"127.0.0.1:{broker.port} refuses the connection"):
             await bus.receive()
     async with Client(bus_of(broker, "wrong"), wait_s=60) as client, asyncio.timeout(30):
-        with pytest.raises(NoAnswer, match=r"[Nn]ot authorized|[Bb]ad user"):
+        with pytest.raises(AccessRefused, match=r"[Nn]ot authorized|[Bb]ad user"):
             await client.summary()
+
+
+@needs_mosquitto
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [("orders", "list"), ("start", "--outbox", "OUTBOX"), ("control-plane", "--store", "STORE")],
+    ids=lambda command: command[0],
+)
+def test_a_process_with_wrong_credentials_ends_with_2(
+    broker: Broker, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    places = {"OUTBOX": str(tmp_path / "outbox"), "STORE": f"sqlite:///{tmp_path}/orders.db"}
+    arguments = [places.get(each, each) for each in command]
+    done = start_worker(*arguments, "--mqtt", f"mqtt://alice:wrong@127.0.0.1:{broker.port}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("Not authorized")
 
 
 @needs_mosquitto
@@ -81,7 +99,7 @@ async def test_a_request_that_the_access_list_denies_fails_at_once(broker: Broke
     address = parse_address(f"mqtt://alice:secret@127.0.0.1:{broker.port}")
     client = Client(MqttBus(address, id=name), name=name, wait_s=60)
     async with client, asyncio.timeout(30):
-        with pytest.raises(NoAnswer, match="refuses messages on worker/v1/requests/summary"):
+        with pytest.raises(AccessRefused, match="refuses messages on worker/v1/requests/summary"):
             await client.summary()
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from worker.fleet.control import alerts
@@ -92,13 +93,12 @@ class Dispatch:
         self.published.append(alert)
 
     async def record(self, run_id: str, channels: frozenset[str], complete: bool) -> None:
-        assert run_id == "r"
         self.records.append((set(channels), complete))
 
     async def until_delivered(self, delivered: frozenset[str] = frozenset()) -> None:
         self.dispatcher.add(ALERT, delivered)
         async with asyncio.timeout(60):
-            while self.dispatcher.undelivered:
+            while self.dispatcher.under_way:
                 await asyncio.sleep(0.002)
 
 
@@ -148,10 +148,29 @@ async def test_an_alert_under_way_is_not_begun_again_and_stops_with_the_dispatch
     dispatch.dispatcher.add(ALERT)
     dispatch.dispatcher.add(ALERT)
     await asyncio.sleep(0)
-    assert dispatch.dispatcher.undelivered == 1
+    assert dispatch.dispatcher.under_way == 1
     await dispatch.dispatcher.close()
     await asyncio.sleep(0)
-    assert dispatch.dispatcher.undelivered == 0 and dispatch.records == []
+    assert dispatch.dispatcher.under_way == 0 and dispatch.records == []
+
+
+async def test_alerts_wait_for_a_channel_within_a_number_and_the_others_in_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(alerts, "MAX_WAITING", 4)
+    answers = ["503 Service Unavailable"]
+    async with webhook(*answers) as (url, _):
+        dispatch = Dispatch(webhook=url)
+        for number in range(10):
+            dispatch.dispatcher.add(msgspec.structs.replace(ALERT, run_id=f"r{number}"))
+            async with asyncio.timeout(60):
+                while len(dispatch.published) <= number:
+                    await asyncio.sleep(0.002)
+        assert dispatch.dispatcher.under_way == 4, "the bus has all of them"
+        assert not dispatch.dispatcher.takes_left_over()
+        await dispatch.dispatcher.close()
+    await asyncio.sleep(0)
+    assert dispatch.dispatcher.takes_left_over() and not dispatch.dispatcher.takes_left_over()
 
 
 async def deliver(notifier: AlertNotifier, log: RecordingLog) -> None:

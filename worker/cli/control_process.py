@@ -266,11 +266,6 @@ def control_metrics(plane: ControlPlane) -> Iterable[AnyMetric]:
         counts=True,
     )
     yield Metric(
-        name="alerts_undelivered",
-        help="Alerts that are not delivered over all channels yet",
-        values={"": plane.undelivered_alerts},
-    )
-    yield Metric(
         name="connected",
         help="1 while connected to the broker, else 0",
         values={"": float(plane.connected.is_set())},

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from worker.cli import complete, option_sources
 from worker.cli.renamed import warn_renamed
+from worker.cli.targets import check_targets
 from worker.cli.value_types import NumberRange, OneOf, WholeNumberRange
 from worker.util.cores import usable_cores
 from worker.util.path_checks import is_file
@@ -67,6 +68,7 @@ class ExitCodeCommand(click.Command):
         option_sources.check_names(_words(ctx), self.params)
         for text in option_sources.misspelt_variables(_words(ctx), self.params):
             click.echo(f"warning: {text}", err=True)
+        check_targets(ctx)
         # click itself exits with 0 whatever a function returns.
         ctx.exit(super().invoke(ctx))
 

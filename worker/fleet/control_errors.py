@@ -21,3 +21,10 @@ class NoAnswer(WorkerError):
 
     # Of sysexits.h, "service unavailable": the same command may succeed later.
     exit_code = 69
+
+
+class AccessRefused(NoAnswer):
+    """No reply, because the broker refuses the user, or what it may publish."""
+
+    # No later attempt of the same command succeeds.
+    exit_code = 2

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from worker.errors import WorkerError
-from worker.fleet.control_errors import ControlError, NoAnswer
+from worker.fleet.control_errors import AccessRefused, ControlError, NoAnswer
 from worker.fleet.messaging import messages as wire
 from worker.fleet.messaging.bus import BrokerRefusal, Bus, Message
 from worker.fleet.messaging.content import CHUNK_WINDOW, chunks_of, joined
@@ -119,7 +119,7 @@ class RequestChannel:
             sent.cancel()
         # Without the connection the request is repeated; a denied one gets no reply, ever.
         if isinstance(failure, BrokerRefusal):
-            raise NoAnswer(str(failure))
+            raise AccessRefused(str(failure))
 
     async def request_of_any_size(self, method: str, request: wire.Submit | Deploy) -> Any:
         """Send a request; one that is too large for a message in chunks."""
@@ -177,7 +177,7 @@ class RequestChannel:
 
     def on_refused(self, refusal: BrokerRefusal) -> None:
         """Let all requests fail: the broker accepts no connection."""
-        self._failure = NoAnswer(str(refusal))
+        self._failure = AccessRefused(str(refusal))
         self.connected.set()
 
     def receive(self, message: Message) -> bool:

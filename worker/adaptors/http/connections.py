@@ -21,6 +21,7 @@ import httpx
 
 from worker.adaptors.http.addresses import is_public
 from worker.adaptors.http.allowlist import DEFAULT_PORTS, HostPattern
+from worker.adaptors.http.fair_stream import FairStream
 
 MAX_POOLS = 32
 _MAX_PORT = 65_535
@@ -156,7 +157,7 @@ class _GuardedBackend(httpcore.AnyIOBackend):
         lookup = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         infos = await asyncio.get_running_loop().run_in_executor(self._lookups, lookup)
         address = self._choose(host, port, [str(info[4][0]) for info in infos])
-        return await super().connect_tcp(address, port, *arguments, **options)
+        return FairStream(await super().connect_tcp(address, port, *arguments, **options))
 
     def _choose(self, host: str, port: int, addresses: list[str]) -> str:
         if any(pattern.may_be_private and pattern.fits(host, port) for pattern in self._allowed):

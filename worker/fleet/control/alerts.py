@@ -8,7 +8,9 @@ as the body of a POST.
 from __future__ import annotations
 
 import asyncio
+import functools
 import shlex
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -23,6 +25,8 @@ TIMEOUT_S = 30.0
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 300.0
 # Enough to get through many alerts, and few enough not to overload who receives them.
 MAX_AT_ONCE = 8
+MAX_WAITING = 1_000
+"""How many alerts wait for a channel; others stay in the database until there is room."""
 BUS = "bus"
 
 
@@ -63,12 +67,21 @@ class AlertDispatcher:
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._channels = (BUS, *notifier.channels)
+        self._waiting = dict.fromkeys(self._channels, 0)
+        self._left_over = False
         self._limits = {channel: asyncio.Semaphore(MAX_AT_ONCE) for channel in self._channels}
 
     @property
-    def undelivered(self) -> int:
-        """The number of alerts that are not delivered over all channels yet."""
+    def under_way(self) -> int:
+        """The number of alerts that are being delivered."""
         return len(self._tasks)
+
+    def takes_left_over(self) -> bool:
+        """Return True, once, where there is room for alerts that were left in the database."""
+        if not self._left_over or max(self._waiting.values()) > MAX_WAITING // 2:
+            return False
+        self._left_over = False
+        return True
 
     def add(self, alert: wire.Alert, delivered: frozenset[str] = frozenset()) -> None:
         """Begin to deliver an alert over the channels that are not among ``delivered``."""
@@ -91,7 +104,14 @@ class AlertDispatcher:
         done = set(delivered)
 
         async def deliver(channel: str) -> None:
-            await self._until_delivered(channel, alert)
+            if self._waiting[channel] >= MAX_WAITING:
+                self._left_over = True
+                return
+            self._waiting[channel] += 1
+            try:
+                await self._until_delivered(channel, alert)
+            finally:
+                self._waiting[channel] -= 1
             done.add(channel)
             complete = done.issuperset(self._channels)
             await self._record(alert.run_id, frozenset(done), complete)
@@ -143,9 +163,17 @@ async def _run(command: str, body: bytes) -> None:
         raise OSError(f"{program} ended with code {process.returncode}")
 
 
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    # It takes 15 ms of the loop to read all authorities, and many alerts can fail at once.
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 async def _post(url: str, body: bytes) -> None:
     import httpx
 
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=_tls_context()) as client:
         reply = await client.post(url, content=body, headers={"content-type": "application/json"})
         reply.raise_for_status()

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from worker.core.status import STATUSES, Status
 from worker.fleet.control import worker_messages
+from worker.fleet.control.alerts import MAX_WAITING
 from worker.fleet.control.automatic_retries import retry_automatically
 from worker.fleet.control.checkpoint import CHECKPOINT_INTERVAL_US, Checkpoint
 from worker.fleet.control.claiming import QueueTurn
@@ -437,7 +438,11 @@ class MessageProcessor:
     def _collect_states(self, uow: UnitOfWork, since_us: int) -> None:
         """Publish the states that may have changed since a time, and the alerts that are open."""
         self._publish_changed(uow, since_us)
-        for run, channels in uow.transaction.unnotified():
+        self._collect_alerts(uow)
+
+    def _collect_alerts(self, uow: UnitOfWork) -> None:
+        # One more than can wait, so that the dispatcher knows of the others.
+        for run, channels in uow.transaction.unnotified(MAX_WAITING + 1):
             try:
                 uow.alert(run)
             except Exception as error:
@@ -472,6 +477,10 @@ class MessageProcessor:
 
         outgoing = self._in_store(now_us, publish_page)
         return outgoing, (runs[-1].changed, runs[-1].id) if runs else None
+
+    def open_alerts(self, now_us: int) -> Outgoing:
+        """Collect the oldest alerts that are not delivered over all channels."""
+        return self._in_store(now_us, self._collect_alerts)
 
     def survey(self, now_us: int) -> Survey:
         """Count the queue and the workers."""

@@ -22,7 +22,8 @@ _RUNS, _WORKERS = tables.RUNS.c, tables.WORKERS.c
 class Survey:
     """What is in the database: runs that have not ended by ``project,phase``, and workers.
 
-    ``oldest_us`` are the times of the oldest of these runs.
+    ``oldest_us`` are the times of the oldest of these runs. ``alerts`` is the number of those that
+    are not delivered over all channels yet.
     """
 
     at_us: int = 0
@@ -30,6 +31,7 @@ class Survey:
     oldest_us: dict[str, int] = field(default_factory=dict)
     workers: int = 0
     slots: int = 0
+    alerts: int = 0
 
 
 def take_survey(connection: Connection, now_us: int) -> Survey:
@@ -43,12 +45,14 @@ def take_survey(connection: Connection, now_us: int) -> Survey:
     rows = connection.execute(by_phase).all()
     online = select(func.count(), func.coalesce(func.sum(_WORKERS.capacity), 0))
     workers, slots = connection.execute(online.where(_WORKERS.online)).one()
+    undelivered = select(func.count()).where(tables.ALERTS.c.notified.is_(None))
     return Survey(
         at_us=now_us,
         runs={f"{project},{phase}": int(number) for project, phase, number, _ in rows},
         oldest_us={f"{project},{phase}": int(oldest) for project, phase, _, oldest in rows},
         workers=int(workers),
         slots=int(slots),
+        alerts=connection.execute(undelivered).scalar_one(),
     )
 
 
@@ -94,6 +98,9 @@ class Measurements:
         yield Metric(name="workers_online", help="Workers online", values={"": survey.workers})
         yield Metric(name="worker_slots", help="Slots of the workers online",
                      values={"": survey.slots})  # fmt: skip
+        yield Metric(name="alerts_undelivered",
+                     help="Alerts that are not delivered over all channels yet",
+                     values={"": survey.alerts})  # fmt: skip
         yield Metric(name="leases_expired", help="Leases that expired",
                      values={"": self.leases_expired}, counts=True)  # fmt: skip
         yield Metric(name="runs_handed_back", help="Runs that workers handed back",

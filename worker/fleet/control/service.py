@@ -140,11 +140,6 @@ class ControlPlane:
         self.triggered: Counter[str] = Counter()
 
     @property
-    def undelivered_alerts(self) -> int:
-        """The number of alerts that are not delivered over all channels yet."""
-        return self._alerts.undelivered
-
-    @property
     def waiting_messages(self) -> tuple[int, int]:
         """The numbers of messages that were received or published, and wait here."""
         return self._bus.waiting
@@ -267,6 +262,7 @@ class ControlPlane:
                 if monotonic_s() >= next_tick:
                     self._publish(await self._on_thread(self._tick))
                     await self._publish_forgotten()
+                    await self._deliver_left_over()
                     next_tick = monotonic_s() + TICK_S
                 if self._surveys and monotonic_s() >= next_survey:
                     self.measured.survey = await self._on_thread(self._survey)
@@ -300,6 +296,13 @@ class ControlPlane:
             lambda: self._processor.states_after(after or FIRST, self._clock.now_us())
         )
         self._publish(outgoing)
+
+    async def _deliver_left_over(self) -> None:
+        """Deliver alerts that had no room in memory."""
+        if self._alerts.takes_left_over():
+            self._publish(
+                await self._on_thread(lambda: self._processor.open_alerts(self._clock.now_us()))
+            )
 
     def _survey(self) -> Survey:
         return self._processor.survey(self._clock.now_us())
@@ -399,11 +402,14 @@ class ControlPlane:
             self.triggers_changed.send()
         if outgoing.ended:
             self.order_ended.send()
-        self.triggered.update(outgoing.triggered)
-        self.refused.update(refusal.kind for refusal in outgoing.refusals)
+        for kind, count in outgoing.triggered.items():
+            self.triggered[kind] += count
+        for refusal in outgoing.refusals:
+            self.refused[refusal.kind] += 1
         self._log_warnings(outgoing)
         self.measured.add(outgoing)
-        self.ended.update({status.value: count for status, count in outgoing.ended.items()})
+        for status, count in outgoing.ended.items():
+            self.ended[status.value] += count
         for alert in outgoing.alerts:
             self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))
 

@@ -86,7 +86,10 @@ class WorkflowRegistry:
         before = self.workflows.get(registered.name)
         if registered.name in self._files and before and before.plan_id != registered.plan_id:
             places = f"{self._files[registered.name]} and {workflow.file}"
-            raise UsageError(f"two workflows are named '{shorten(registered.name)}': {places}")
+            raise UsageError(
+                f"two workflows are named '{shorten(registered.name)}': {places}; rename one of "
+                "them, or name the files to read without the other one"
+            )
         # Without a name of their own, all have the same one.
         if registered.name not in DEFAULT_NAMES:
             self._files[registered.name] = workflow.file

@@ -88,9 +88,10 @@ CHECKPOINTS = Prepared(
 )
 CHANGED = Prepared(select(tables.RUNS.c.id).where(tables.RUNS.c.changed >= bindparam("time")))
 UNNOTIFIED = Prepared(
-    select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered).where(
-        tables.ALERTS.c.notified.is_(None)
-    )
+    select(tables.ALERTS.c.run_id, tables.ALERTS.c.delivered)
+    .where(tables.ALERTS.c.notified.is_(None))
+    .order_by(tables.ALERTS.c.at)
+    .limit(bindparam("most"))
 )
 WORKER = Prepared(select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker")))
 OFFERS = Prepared(

@@ -424,9 +424,10 @@ class Transaction:
         )
         return self._load(self.connection.execute(page).scalars())
 
-    def unnotified(self) -> list[tuple[RunRecord, frozenset[str]]]:
-        """Load the runs with open alerts, and the channels that have delivered each so far."""
-        alerts: dict[str, str | None] = dict(sql.UNNOTIFIED.rows(self.connection))
+    def unnotified(self, most: int) -> list[tuple[RunRecord, frozenset[str]]]:
+        """Load the runs with the oldest open alerts, and the channels that have delivered each."""
+        rows = sql.UNNOTIFIED.rows(self.connection, {"most": most})
+        alerts: dict[str, str | None] = dict(rows)
         return [(run, frozenset((alerts[run.id] or "").split())) for run in self._load(alerts)]
 
     def mark_delivered(self, run_id: str, channels: Iterable[str]) -> None:
