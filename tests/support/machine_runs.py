@@ -16,6 +16,7 @@ from tests.support.reference_walk import (
     has_errored,
 )
 from worker.core.machine import (
+    MAX_EXECUTIONS,
     CompleteRun,
     CompleteStep,
     EdgesEvaluated,
@@ -63,9 +64,15 @@ class Driven:
 Decide = Callable[[MachineState, MachineEvent], tuple[MachineState, tuple[Effect, ...]]]
 
 
-def drive(plan: Plan, world: World, input: State, decide: Decide = decide) -> Driven:
+def drive(
+    plan: Plan,
+    world: World,
+    input: State,
+    decide: Decide = decide,
+    max_executions: int = MAX_EXECUTIONS,
+) -> Driven:
     """Perform every effect in ``world`` until the run is complete."""
-    state = initial_state(plan)
+    state = initial_state(plan, max_executions)
     events: list[MachineEvent] = []
     batches: list[tuple[Effect, ...]] = []
     execution = 0

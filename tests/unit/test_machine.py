@@ -220,6 +220,40 @@ def test_end_stops_with_others_queued_and_reports_what_its_edges_selected() -> N
     assert list(driven.completion.final_states) == ["b"]
 
 
+def test_a_failure_whose_only_target_end_kept_from_running_fails_the_run() -> None:
+    plan = plan_of(
+        job("r", to("p"), to("e")), job("p", to("q", EdgeKind.FAILURE)), job("q"), job("e"), end="e"
+    )
+    world = world_of({"r": ["success"], "p": ["JobError"], "e": ["success"]})
+    driven = drive(plan, world, {})
+    assert driven.started == ["r", "p", "e"]
+    error = driven.completion.error
+    assert driven.completion.status is Status.FAILED
+    assert error is not None and error.type == "JobError"
+
+
+def test_a_failure_that_led_to_the_end_fails_no_run_though_a_second_target_waits() -> None:
+    handlers = to("e", EdgeKind.FAILURE), to("q", EdgeKind.FAILURE)
+    plan = plan_of(job("p", *handlers), job("q"), job("e"), end="e")
+    driven = drive(plan, world_of({"p": ["JobError"], "e": ["success"]}), {})
+    assert driven.started == ["p", "e"]
+    assert driven.completion.status is Status.SUCCESS
+
+
+@pytest.mark.parametrize("most", range(1, 6))
+def test_a_run_executes_so_many_steps_and_no_more(most: int) -> None:
+    plan = plan_of(job("a", to("b")), job("b", to("c")), job("c", to("d")), job("d"))
+    world = world_of({name: ["success"] for name in "abcd"})
+    driven = drive(plan, world, {}, max_executions=most)
+    assert driven.started == list("abcd"[:most])
+    error = driven.completion.error
+    if most >= 4:
+        assert error is None
+    else:
+        assert error is not None and error.type == "StepLimitError"
+        assert f"and '{'abcd'[most]}' would follow" in error.message
+
+
 def test_a_condition_that_throws_crashes_its_source_and_keeps_the_steps_own_error() -> None:
     plan = plan_of(job("a", to("b", EdgeKind.EXPRESSION)), job("b"))
     driven = drive(plan, world_of({"a": ["JobError"]}, {("a", 0): ["throws"]}), {})

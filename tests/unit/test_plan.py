@@ -42,6 +42,8 @@ def test_what_cannot_run_is_refused(steps: list[dict[str, Any]], message: str) -
 def test_an_unknown_start_is_refused_and_names_the_steps() -> None:
     with pytest.raises(PlanError, match=r"cannot start at 'z'.*'a'"):
         plan({"id": "a"}, start="z")
+    with pytest.raises(PlanError, match=r"there are: '0', '1', .*'8', '9'\)"):
+        plan(*({"id": str(number)} for number in range(12)), start="z")
 
 
 def test_an_unknown_end_is_never_reached() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from worker.sandbox.isolation import Isolation
 from worker.sandbox.parent import process_pool
 from worker.sandbox.parent.process_pool import MAX_ZYGOTES, ProcessPool, has_only_javascript
 from worker.sandbox.parent.run_process import RequestUnreadError
-from worker.sandbox.parent.zygote_client import BundleError, ZygoteError
+from worker.sandbox.parent.zygote_client import BundleError, ForkedProcess, ZygoteError
 from worker.sandbox.protocol import USUAL_REALM, RealmContents, RunRequest
 
 JAVASCRIPT = request_for(workflow(job("fn(s => s);")))
@@ -36,6 +37,7 @@ class Zygote:
         self.realm = realm
         self.listening = self.gone = self.closed = False
         self.forked = 0
+        self.channels: tuple[socket.socket, ...] = ()
         self.pid = 4711 + len(self.started)
         self.started.append(self)
 
@@ -44,6 +46,11 @@ class Zygote:
         if self.failures:
             raise self.failures.pop()
         self.listening = True
+
+    def fork(self) -> ForkedProcess:
+        self.channels = socket.socketpair()
+        exited = asyncio.get_running_loop().create_future()
+        return ForkedProcess(name="0", channel=self.channels[0], exited=exited)
 
     async def close(self) -> None:
         assert not self.closed
@@ -143,6 +150,21 @@ def with_realm(number: int) -> RunRequest:
 def test_a_size_is_a_whole_number_of_at_least_one(size: Any) -> None:
     with pytest.raises(UsageError, match=rf"size: expected .* at least 1, found {size!r}"):
         ProcessPool(size)
+
+
+@pytest.mark.parametrize("isolation", Isolation)
+def test_a_strict_pool_alone_requires_all_layers(
+    isolation: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def require_layers(purpose: str) -> None:
+        raise UsageError(f"{purpose} is impossible")
+
+    monkeypatch.setattr(process_pool, "require_layers", require_layers)
+    if isolation is not Isolation.STRICT:
+        assert ProcessPool(1, isolation)
+        return
+    with pytest.raises(UsageError, match="strict isolation is impossible"):
+        ProcessPool(1, isolation)
 
 
 async def test_a_pool_starts_its_usual_zygote_once_and_closes_it() -> None:
@@ -288,6 +310,22 @@ async def test_a_bundle_that_does_not_load_ends_its_run_at_once() -> None:
     async with ProcessPool(1) as pool:
         assert await execute(pool) == ("AdaptorError", "the adaptor could not be loaded: x")
         assert len(Zygote.started) == 1 and Zygote.started[0].closed
+
+
+async def test_a_large_request_of_an_evaluator_does_not_hold_up_the_loop() -> None:
+    request = replace(JAVASCRIPT, input="x" * 4_000_000)
+    async with ProcessPool(1) as pool:
+        starting = asyncio.create_task(pool.start_evaluator(request))
+        while not Zygote.started[0].channels:
+            await asyncio.sleep(0)
+        _, theirs = Zygote.started[0].channels
+        theirs.setblocking(False)
+        received = 0
+        while received < 4_000_000:
+            received += len(await asyncio.get_running_loop().sock_recv(theirs, 1 << 20))
+        evaluator = await starting
+        evaluator.close()
+        theirs.close()
 
 
 # --- eviction -------------------------------------------------------------------------------------

@@ -78,6 +78,15 @@ def test_the_options_of_the_run_are_in_the_header(
     assert (header.collections, header.origin) == ("", "worker")
 
 
+def test_patterns_are_regular_expressions_and_secrets_are_none() -> None:
+    workflow = load(
+        {"workflow": {"name": "w", "steps": [{"id": "a", "expression": "fn(s => s);"}]}}
+    )
+    options = Options(credentials={"x": {"password": "a.c-d+e"}})
+    scrubber = PreparedRecording(workflow, options, [r"\d{4}"]).scrubber
+    assert scrubber.text("1234 abc-dde") == "*** abc-dde"
+
+
 # --- runs -----------------------------------------------------------------------------------------
 
 REQUEST = '{"method":"GET","url":"https://x.test/"}'
@@ -119,6 +128,14 @@ async def test_a_token_of_a_reply_is_masked_in_what_follows(tmp_path: Path) -> N
     assert json.loads(rest[0]["message"]) == ["l0gin-t0k3n ***"]
     assert json.loads(rest[2]["message"]) == ["*** ***"]
     assert "l0gin-t0k3n" not in json.dumps(rest[1])
+
+
+async def test_a_request_is_in_the_file_when_the_next_thing_happens(tmp_path: Path) -> None:
+    made = recorder(tmp_path / "run")
+    await made.host.handle(CALL)
+    await asyncio.sleep(0)
+    assert [line["type"] for line in lines(made.file)][3:] == ["exchange"]
+    made.close()
 
 
 async def test_a_run_without_an_id_gets_one(tmp_path: Path) -> None:

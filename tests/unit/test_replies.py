@@ -68,7 +68,7 @@ async def test_a_body_that_is_not_what_its_coding_says_is_an_error() -> None:
 async def test_a_body_may_be_as_large_as_the_limit(
     size: int, is_refused: bool, compress: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert live_host.MAX_RESPONSE_BYTES == 50 * 1024 * 1024
+    assert (live_host.MAX_RESPONSE_BYTES, live_host.CONNECT_TIMEOUT_S) == (50 << 20, 30)
     monkeypatch.setattr(live_host, "MAX_RESPONSE_BYTES", 1 << 20)
     coding = "deflate" if compress is zlib.compress else "identity"
     answer = answering(compress(b"x" * size), content_encoding=coding)
@@ -78,6 +78,16 @@ async def test_a_body_may_be_as_large_as_the_limit(
     assert reply.error == (
         {"name": "Error", "message": message, "code": "ERR_REFUSED"} if is_refused else {}
     )
+
+
+async def test_a_coding_for_no_bytes_at_all_has_the_limit_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_host, "MAX_RESPONSE_BYTES", 100_000)
+    body = gzip.compress(b"") * 6000
+    async with host_and_service(answering(body, content_encoding="gzip")) as (host, service):
+        reply = await get(host, service.url())
+    assert reply.error["code"] == "ERR_REFUSED"
 
 
 @pytest.mark.parametrize(("budget", "is_enough"), [(2000, True), (1999, False)])

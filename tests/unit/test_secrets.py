@@ -240,6 +240,22 @@ def test_a_number_is_masked_as_javascript_prints_it(number: float, text: str) ->
     assert json.loads(mask_of({"pin": number}).json(f'{{"n": {text}}}')) == {"n": MASK}
 
 
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (0.0, "0"), (-0.0, "0"), (10.0, "10")])
+def test_a_small_number_is_formatted_as_javascript_does(number: float, text: str) -> None:
+    assert javascript_number(number) == text
+
+
+def test_a_number_that_javascript_does_not_have_is_masked_as_it_is_written() -> None:
+    number = 10**400 + 7
+    assert javascript_number(number) == str(number)
+    assert mask_of({"pin": number}).text(f"pin={number}.") == "pin=***."
+
+
+def test_a_control_character_is_masked_as_a_log_line_writes_it() -> None:
+    mask = mask_of({"password": "pass\x01word\x9fend"})
+    assert mask.text(r"<pass\x01word\x9fend>") == mask.text(r"<pass\u0001word\u009fend>") == "<***>"
+
+
 def test_what_is_too_short_to_be_a_secret_stays() -> None:
     mask = mask_of({"retries": 12345, "fast": True, "none": None, "pin": "abc", "list": [None]})
     assert mask.text("12345 true True null None abc") == "12345 true True null None abc"

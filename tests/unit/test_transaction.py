@@ -13,6 +13,7 @@ from worker.core.status import Status
 from worker.fleet.control.entities import ProjectRecord, RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.lifecycle import Claimed, Completed, StartConfirmed, apply
 from worker.fleet.control.queue import AGEING_S, ProjectQueue
+from worker.fleet.control.store import statements as sql
 from worker.fleet.control.store.store import Store
 from worker.fleet.control.store.transaction import EventRow, Transaction, WaitingRun, WorkerRow
 
@@ -144,6 +145,38 @@ def test_runs_are_counted_before_and_after_they_are_written(transaction: Transac
 def test_counts_stop_at_the_number_that_matters(transaction: Transaction) -> None:
     put(transaction, *(run(f"r{number}") for number in range(1, 5)))
     assert counts(transaction, most=3) == (3, 3)
+
+
+class Statements:
+    """Stands in for a statement of PostgreSQL: it notes the values that it is executed with."""
+
+    def __init__(self, *rows: Any) -> None:
+        self._rows, self.values = list(rows), list[Any]()
+
+    def rows(self, connection: Any, values: Any) -> list[Any]:
+        self.values.append(values)
+        return self._rows
+
+    column = rows
+
+
+def test_a_project_is_locked_once(transaction: Transaction, monkeypatch: Any) -> None:
+    lock = Statements()
+    monkeypatch.setattr(sql, "PROJECT", lock)
+    for name in ("p", "q", "p"):
+        transaction.lock_project(name)
+    assert lock.values == [{"name": "p"}, {"name": "q"}]
+
+
+def test_claims_that_another_control_plane_holds_are_left_out(
+    transaction: Transaction, monkeypatch: Any
+) -> None:
+    locks = Statements("c-2")
+    monkeypatch.setattr(sql, "LOCK_CLAIMS", locks)
+    assert transaction.lock_claims(["c-2", "c-1"]) == ["c-1", "c-2"], "SQLite has no other"
+    monkeypatch.setattr(transaction, "_dialect", "postgresql")
+    assert transaction.lock_claims(["c-2", "c-1"]) == ["c-2"]
+    assert locks.values == [{"ids": ["c-1", "c-2"]}]
 
 
 # --- the queue ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ _CONTROL: Final = tuple(
 _HOSTILE: Final = "tests/acceptance/attack/test_hostile_frames.py"
 _RECORDING: Final = (
     f"{_UNIT}recording_lines.py",
+    f"{_UNIT}recording_files.py",
     f"{_UNIT}recording_format.py",
     "tests/integration/test_replay_rules.py",
     "tests/integration/test_recording.py",

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import compress
 from typing import Any, Final, assert_never
 
 from msgspec import Struct
@@ -339,7 +340,7 @@ def _targets(step: Step, taken: tuple[bool, ...]) -> tuple[str, ...]:
     if len(taken) != len(edges):
         counts = f"{len(taken)} results for the {len(edges)} edges"
         raise IllegalEvent(f"EdgesEvaluated has {counts} of step '{step.id}'")
-    return tuple([edge.target for edge, is_taken in zip(edges, taken, strict=True) if is_taken])
+    return tuple([edge.target for edge in compress(edges, taken)])
 
 
 def _leaf(state: MachineState, step: Step, outcome: Outcome) -> Leaf:

@@ -142,10 +142,8 @@ class ProcessPool:
         try:
             yield
         finally:
-            self._users[realm] -= 1
-            # A Counter keeps zeros, and a worker may see many realms.
-            if not self._users[realm]:
-                del self._users[realm]
+            # Without zeros, which ``-=`` of an item would keep: a worker may see many realms.
+            self._users -= Counter((realm,))
 
     async def execute(
         self,
