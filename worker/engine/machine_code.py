@@ -90,7 +90,7 @@ def compile_module(*, metered: bool = False) -> bytes:
 
 @cache
 def module_hash() -> str:
-    """Return the hash of the WebAssembly module."""
+    """Compute the hash of the WebAssembly module."""
     return hashlib.sha256(MODULE_FILE.read_bytes()).hexdigest()
 
 

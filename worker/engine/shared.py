@@ -28,5 +28,5 @@ def _blank_image() -> Image:
 
 
 def blank_instance() -> Instance:
-    """Return a new instance that has the language alone: no realm, no libraries."""
+    """Make an instance that has the language alone: no realm, no libraries."""
     return Instance(runtime(), _blank_image())

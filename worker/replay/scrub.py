@@ -202,7 +202,7 @@ def mask_fields(value: Any) -> Any:
 
 
 def mask_configuration(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a credential with its secrets masked, which a replay passes to steps instead."""
+    """Mask the secrets of a credential, which a replay passes to steps instead."""
     return {key: _masked_value(key, value) for key, value in configuration.items()}
 
 

@@ -71,7 +71,7 @@ def _key(kind: str, source: str) -> str | None:
 # By content and not by version: who changes the compiler must not get what the old one compiled.
 @functools.cache
 def _compiler() -> bytes:
-    """Return the hash of the compiler. Raises ``OSError`` if its files cannot be read."""
+    """Compute the hash of the compiler. Raises ``OSError`` if its files cannot be read."""
     digest = hashlib.sha256(VERSION.encode())
     for file in sorted((Path(__file__).parent.parent / "compiler").glob("*.py")):
         digest.update(file.read_bytes())

@@ -81,7 +81,7 @@ class LocalExecutor:
 
 
 def worthwhile_processes(items: int, jobs: int, estimate_s: float) -> int:
-    """Return how many processes are worth their start; up to 1, this process does the work."""
+    """Compute how many processes are worth their start; up to 1, this process does the work."""
     return min(jobs, items, int(estimate_s / START_S))
 
 

@@ -90,7 +90,7 @@ def case_mutants_of(cases: Sequence[Case]) -> Iterator[CaseMutant]:
 
 
 def _first_execution(step: str, status: Status, paths: Sequence[RunPath]) -> int | None:
-    """Return the number of the step's first execution with a status, over all runs of a case."""
+    """Find the number of the step's first execution with a status, over all runs of a case."""
     executions = Counter[str]()
     for entry in (entry for path in paths for entry in path):
         if entry.step == step and entry.outcome == status:

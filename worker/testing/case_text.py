@@ -11,7 +11,7 @@ from worker.workflow.documents.yaml_reader import is_plain_text
 
 
 def dump_cases(target: Path, content: Mapping[str, Any]) -> str:
-    """Return the text of a case file: JSON or YAML, by its suffix."""
+    """Write the text of a case file: JSON or YAML, by its suffix."""
     if target.suffix == ".json":
         return dump_indented(content)
     import yaml

@@ -246,7 +246,7 @@ class Server:
             self._waiters.discard(waiter)
 
     def joined(self, topic: str) -> int:
-        """Return how many connections have joined a topic."""
+        """Count the connections that have joined a topic."""
         return sum(topic in client.joins for client in self._clients.values())
 
     def token(self, run_id: str, **claims: Any) -> str:

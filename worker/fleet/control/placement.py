@@ -93,7 +93,7 @@ def decode_words(text: str) -> frozenset[str]:
 
 
 def needed_credentials(text: str) -> frozenset[str]:
-    """Return the names of the credentials among the words of a stored text."""
+    """List the names of the credentials among the words of a stored text."""
     words = decode_words(text)
     return frozenset(w.removeprefix(CREDENTIAL) for w in words if w.startswith(CREDENTIAL))
 

@@ -48,7 +48,7 @@ class BufferedSocket:
         return part
 
     def pending(self) -> int:
-        """Return the number of bytes that are here already, which no event announces."""
+        """Count the bytes that are here already, which no event announces."""
         return len(self._buffer) - self._position
 
     def __getattr__(self, name: str) -> Any:

@@ -6,5 +6,5 @@ from worker.util.machine_clock import now_us, random_hex
 
 
 def incarnation() -> str:
-    """Return a new id that sorts after all earlier ones."""
+    """Make an id that sorts after all earlier ones."""
     return f"{now_us() * 1000:016x}-{random_hex(4)}"

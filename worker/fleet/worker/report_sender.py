@@ -245,7 +245,7 @@ class ReportSender:
             outbox.close()
 
     def unacknowledged(self, now: float) -> tuple[int, float]:
-        """Return the number of events without an acknowledgement, and since when one is due."""
+        """Count the events without an acknowledgement; also return since when one is due."""
         # A copy, as another thread reads this.
         events = sum(box.waiting for box in list(self._outboxes.values()))
         return events, 0.0 if self._sent_at is None else max(0.0, now - self._sent_at)

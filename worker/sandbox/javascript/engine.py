@@ -140,7 +140,7 @@ class Engine:
         self.instance.call("drop_pending")
 
     def take_rejection(self) -> str | None:
-        """Return the text of the first rejection that nobody handled, once."""
+        """Take the first rejection that nobody handled, as text."""
         text = self.instance.call("take_rejection")
         assert text is None or isinstance(text, str)
         return text
@@ -225,7 +225,7 @@ def read_sources(libraries: Sequence[str] = ()) -> None:
 
 
 def load_realm(adaptors: Mapping[str, str], libraries: Sequence[str] = ()) -> Instance:
-    """Return a new instance with the realm in it, closed for jobs.
+    """Make an instance with the realm in it, closed for jobs.
 
     Raises :class:`ScriptError` where a bundle throws, or uses more memory than it may.
     """

@@ -18,7 +18,7 @@ _ABSENT = object()
 
 
 def fill(template: Any, variables: Variables) -> Any:
-    """Return a template with the values of its variables. Raises :class:`KeyError`."""
+    """Fill the values of its variables into a template. Raises :class:`KeyError`."""
     if isinstance(template, dict):
         return {key: fill(value, variables) for key, value in template.items()}
     if isinstance(template, list):

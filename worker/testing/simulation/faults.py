@@ -68,7 +68,7 @@ class InjectedFault:
 
 
 def plane_names(count: int) -> list[str]:
-    """Return the names of so many control planes."""
+    """List the names of so many control planes."""
     return [CONTROL, *(f"{CONTROL}-{number}" for number in range(2, count + 1))]
 
 

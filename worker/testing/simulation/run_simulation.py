@@ -134,7 +134,7 @@ def _prepared_store(chance: random.Random) -> SimulatedStore:
 
 @functools.cache
 def _template() -> Store:
-    """Return a store with tables, which are made once: that takes as long as many messages."""
+    """Copy a store with tables, which are made once: that takes as long as many messages."""
     store = Store("sqlite://")
     store.migrate()
     return store

@@ -91,7 +91,7 @@ class Hub:
         return len(self._listeners) >= MAX_LISTENERS
 
     def runs_ended(self) -> dict[str, tuple[int, ...]]:
-        """Return how many runs ended in each of the last seconds, by status."""
+        """Count the runs that ended in each of the last seconds, by status."""
         return self.tracker.ended_by_status(int(time.monotonic()))
 
     def close(self) -> None:

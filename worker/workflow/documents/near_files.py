@@ -32,7 +32,7 @@ def suggest_file(path: Path) -> str:
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> str:
-    """Return the names of the files with these suffixes for a message; empty if there are none.
+    """List the names of the files with these suffixes for a message; empty if there are none.
 
     Cases and inputs are left out.
     """
