@@ -354,6 +354,8 @@ def test_a_step_that_has_ended_is_not_completed_again() -> None:
 
 def test_a_run_that_never_began_is_completed_without_a_step() -> None:
     (end,) = EventStream("r").complete(StepError(type="ZygoteError", message="m"), now_us=5)
+    assert isinstance(end, RunComplete) and (end.seq, end.timestamp) == (0, 5)
+    assert (end.mem, end.duration) == (0, 0)
     assert (end.type, end.seq, end.duration) == ("run:complete", 0, 0)  # type: ignore[union-attr]
 
 
