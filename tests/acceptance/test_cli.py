@@ -50,6 +50,8 @@ def test_completion_prints_a_script(shell: str) -> None:
         ("worker run graphs/referral.yaml --only notify", ["notify-facility"]),
         ("worker run graphs/referral.yaml --start-at up", ["upsert-record"]),
         ("worker run graphs/none.yaml --start-at up", []),
+        ("worker run graphs/aborts.yaml --workflow exc", ["exception-credential"]),
+        ("worker run graphs/aborts.yaml --workflow Exc", []),
         ("worker runs show --mqtt mqtt://127.0.0.1:9 5", []),
     ],
 )

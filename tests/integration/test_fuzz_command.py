@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,33 @@ def test_a_new_ending_has_the_simplest_input_and_a_case_to_keep(tmp_path: Path) 
     results = [run_case(case) for case in load_cases(cases)]
     assert len(results) == len(endings(done))
     assert [result.mismatches for result in results] == [()] * len(results)
+
+
+INTERRUPTED = """
+import contextlib, importlib, itertools, os, signal
+fuzz = importlib.import_module("worker.cli.fuzz")
+numbers = itertools.count(1)
+
+@contextlib.contextmanager
+def interrupting(*_):
+    yield lambda: os.kill(os.getpid(), signal.SIGINT) if next(numbers) == 60 else None
+
+fuzz.progress = interrupting
+from worker.cli.main import main
+main()
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_shows_what_it_found(tmp_path: Path) -> None:
+    file, sample = write(tmp_path, DEFECTS["a field that may be missing"][0])
+    cases = tmp_path / "fuzz.cases.yaml"
+    words: list[str | Path] = ["fuzz", file, "--from", sample, "--seconds", "200", "--jobs", "1"]
+    command = [sys.executable, "-c", INTERRUPTED, *words, "--write-cases", cases]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 130, done
+    assert "reading 'toUpperCase'" in done.stdout and ", interrupted)" in done.stdout
+    assert load_cases(cases)
 
 
 @pytest.mark.slow

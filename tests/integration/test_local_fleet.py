@@ -23,7 +23,7 @@ from tests.support.command import ROOT
 from tests.support.helpers import job, workflow
 from worker.core.events import Dataclip, RunComplete, RunLog, RunStart, StepComplete
 from worker.core.outcome import StepError
-from worker.errors import UsageError
+from worker.errors import LoadError
 from worker.fleet.client import Client
 from worker.fleet.control.inline_secrets import InlineSecrets
 from worker.fleet.control.message_processor import MessageProcessor
@@ -121,8 +121,8 @@ async def test_limits_reject_with_the_reason() -> None:
 
 def test_a_wrong_policy_is_an_error_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
-    file.write_text("projects: {north: {concurent: 1}}")
-    with pytest.raises(UsageError, match=r"policy.yaml: .*concurent"):
+    file.write_text("projects:\n  east: {concurrent: 1}\n  north: {concurent: 1}")
+    with pytest.raises(LoadError, match=r"policy.yaml:3:\d+: projects.north: unknown .*concurent"):
         read_policy(file)
     file.write_text("projects: {north: {concurrent: 3, workflows: {referral: 1}}}")
     assert read_policy(file).concurrency("north", "referral") == 1

@@ -18,7 +18,7 @@ import yaml
 
 import worker
 from tests.support.triggers import triggered_workflow
-from worker.errors import UsageError
+from worker.errors import LoadError
 from worker.fleet.client import Client
 from worker.fleet.control.policy import Policy, ProjectLimits
 from worker.fleet.control.triggers.webhook_auth import read_webhook_auth
@@ -224,6 +224,6 @@ async def test_an_open_address_needs_authentication(tmp_path: Path) -> None:
 def test_mistakes_in_the_file_quote_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "auth.yaml"
     file.write_text("lab: {type: api_key, key: 12345678, header: 'x y'}")
-    with pytest.raises(UsageError, match=r"lab|key|header") as error:
+    with pytest.raises(LoadError, match=r":1:27: lab\.key: expected text") as error:
         read_webhook_auth(file)
     assert "12345678" not in str(error.value)

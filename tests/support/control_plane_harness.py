@@ -74,6 +74,8 @@ class Published:
     alerts: list[wire.Alert] = field(default_factory=list)
     refusals: list[MessageRefused] = field(default_factory=list)
     ended: Counter[Status] = field(default_factory=Counter)
+    cleared: list[str] = field(default_factory=list)
+    """The topics whose retained messages were deleted."""
 
     @property
     def kinds(self) -> list[str]:
@@ -107,6 +109,8 @@ class Published:
 
     def take(self, message: Message) -> None:
         match message.topic.removeprefix(f"{TOPICS.base}/").split("/"):
+            case levels if message.retain and not message.payload:
+                self.cleared.append("/".join(levels))
             case ["clients", _, "rsp"]:
                 self.replies.append(wire.decode(wire.Reply, message.payload))
             case ["workers", _, "rsp"]:

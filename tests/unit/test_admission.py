@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.control_plane_harness import ControlPlaneHarness, FakeWorker, submission
-from worker.errors import UsageError
+from worker.errors import LoadError
 from worker.fleet.control.admission import rejection
 from worker.fleet.control.entities import ProjectRecord
 from worker.fleet.control.policy import Policy, ProjectLimits, read_policy
@@ -65,7 +65,7 @@ def test_a_policy_is_read_from_a_file(tmp_path: Path) -> None:
 def test_a_wrong_policy_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
     file = tmp_path / "limits.yaml"
     file.write_text(text)
-    with pytest.raises(UsageError, match=r"limits\.yaml"):
+    with pytest.raises(LoadError, match=r"limits\.yaml"):
         read_policy(file)
 
 

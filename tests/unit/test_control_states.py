@@ -7,6 +7,7 @@ import pytest
 from tests.support.control_plane_harness import (
     TOPICS,
     ControlPlaneHarness,
+    FakeWorker,
     event,
     request,
     submission,
@@ -99,6 +100,29 @@ def test_orders_that_ended_long_ago_are_deleted_with_all_their_rows(
     harness.tick()
     for name in ("orders", "runs", "clips", "events", "stale_reports", "alerts", "plans"):
         assert harness.dump()[name] == fresh[name] == [], name
+
+
+def test_states_that_have_not_expired_are_deleted_with_their_orders(
+    harness: ControlPlaneHarness,
+) -> None:
+    harness.restart(settings=Settings(retain_s=3600, state_expiry_s=7200))
+    harness.ended("secret")
+    harness.pass_time(3601)
+    assert harness.tick().cleared == ["orders/secret/state", "runs/secret-1/state"]
+    harness.restart(settings=Settings(retain_s=3600, state_expiry_s=3600))
+    harness.ended("expired")
+    harness.pass_time(3601)
+    assert harness.tick().cleared == [] and harness.call("orders") == []
+
+
+def test_a_worker_that_is_gone_for_a_month_is_forgotten(harness: ControlPlaneHarness) -> None:
+    for name in ("gone", "here"):
+        FakeWorker(harness, name).birth()
+    harness.pass_time(20 * 86_400)
+    FakeWorker(harness, "here").claim()
+    harness.pass_time(11 * 86_400)
+    assert harness.tick().cleared == ["workers/gone/status"]
+    assert [worker["name"] for worker in harness.call("workers")] == ["here"]
 
 
 def test_nothing_else_is_deleted(harness: ControlPlaneHarness) -> None:

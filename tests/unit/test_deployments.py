@@ -439,6 +439,8 @@ def test_topics_and_paths() -> None:
     for text in ("\x00", "\x1f", "\x7f", "\x9f", "\ud800", "\ufdd0", "\uffff", "\U0001fffe"):
         assert has_unsent_characters(f"clinic/{text}")
     assert covers("clinic/+/referral", "clinic/a/referral")
-    assert covers("clinic/#", "clinic")
+    for topic in ("clinic", "clinic/a", "clinic/a/b\n"):
+        assert covers("clinic/#", topic) and covers("#", topic) and not covers("clini.", topic)
+    assert covers("clinic/+", "clinic/") and not covers("clinic/+", "clinic/a/b")
     assert not covers("+/a", "$SYS/a")
     assert parse_json_path("$.a['b c'][0]") == ("a", "b c", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from pathlib import Path
 
@@ -92,6 +93,15 @@ def test_a_long_chain_is_no_matter_of_the_stack(length: int) -> None:
     steps = [{"id": f"s{i}", "next": {f"s{i + 1}": True}} for i in range(length)]
     last = {"id": f"s{length}"}
     check_svg(render_svg(draw(load({"workflow": {"name": "long", "steps": [*steps, last]}}))))
+
+
+def test_a_layout_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    compute_layout(draw(hundred_steps()))
+    monkeypatch.setattr("worker.view.graph.dagre._TIME_LIMIT_S", 0.0)
+    with pytest.raises(UsageError):
+        compute_layout(draw(hundred_steps()))
+    assert threading.active_count() == before
 
 
 def test_too_large_a_graph_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,13 +92,13 @@ def test_messages_have_one_voice(outlier: str) -> None:
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ({"projects": {"a": {"concurrent": -1}}}, "projects[...].concurrent: expected a whole"
+        ({"projects": {"ok": {}, "a": {"concurrent": -1}}}, "projects.a.concurrent: expected a whole"
          " number of at least 0"),
         ({"projects": {"a": {"retry": {"tims": 1}}}}, "unknown key 'tims'; did you mean 'times'?"),
         ({"projects": []}, "projects: expected a mapping, found a list"),
         ({"default": {"keep_data": "some"}}, "default.keep_data: unknown value 'some'"),
         ({"default": {"period_s": 0}}, "default.period_s: expected a number above 0"),
-        ({"credential_rates": {"a": {}}}, "credential_rates[...]: the key 'runs' is missing"),
+        ({"credential_rates": {"a": {}}}, "credential_rates.a: the key 'runs' is missing"),
         ({"zzz": 1}, "unknown key 'zzz' (expected one of default, projects, credentials, "),
     ],
 )  # fmt: skip

@@ -63,6 +63,9 @@ HOSTILE = [
     ("run", "allow-host", '["evil.example"]'),
     ("run", "isolation", '"runner"'),
     ("start", "allow-python", "true"),
+    # Whoever has the broker sends jobs that log the worker's credentials, a letter a line.
+    ("start", "mqtt", '"mqtt://evil.example"'),
+    ("control-plane", "mqtt", '"mqtt://evil.example"'),
     ("control-plane", "alert-command", '"curl evil.example"'),
     ("control-plane", "alert-webhook", '"http://evil.example"'),
     ("control-plane", "store", '"sqlite:////tmp/x"'),
@@ -145,6 +148,26 @@ def test_a_broker_of_a_folder_does_not_get_the_password(
     monkeypatch.delenv("WORKER_MQTT", raising=False)
     done = CliRunner().invoke(cli, ["runs"], prog_name="worker")
     assert "does not get the password" in str(done.exception)
+
+
+@pytest.mark.parametrize("command", ["start", "control-plane"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {".env": "WORKER_MQTT=mqtt://evil.example"},
+        {"worker.toml": "mqtt = 'mqtt://evil.example'"},
+        {"pyproject.toml": "[tool.worker]\nmqtt = 'mqtt://evil.example'"},
+    ],
+    ids=list,
+)
+def test_a_broker_of_a_folder_commands_nobody(
+    command: str, files: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads the credentials of a worker that is started in a checkout, by jobs of its own."""
+    write(folder, files)
+    monkeypatch.delenv("WORKER_MQTT", raising=False)
+    done = CliRunner().invoke(cli, [command], prog_name="worker")
+    assert "'mqtt' is not read from files of a folder" in str(done.exception)
 
 
 @pytest.mark.parametrize(

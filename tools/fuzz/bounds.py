@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,8 @@ CPU_S_PER_MB = 5.0
 WALL_S = 120.0
 """Time after which an input that waits for something is a hang; other processes may be slow."""
 GROWTH_MB = 400
+MAX_THREADS = 32
+"""Threads of the whole fuzzer, most of them of event loops: an input must leave none."""
 MEMORY_MB = 4000
 """Memory of the whole fuzzer: a fault must not take the machine with it."""
 
@@ -38,6 +41,12 @@ def bounded(size_bytes: int) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         # Also of an input that was refused in the end.
         _check_growth((_peak_kb() - before) / 1024)
+        _check_threads()
+
+
+def _check_threads() -> None:
+    if (count := threading.active_count()) > MAX_THREADS:
+        raise Exceeded(f"{count} threads are left (limit {MAX_THREADS})")
 
 
 def _check_growth(growth_mb: float) -> None:

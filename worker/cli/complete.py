@@ -22,7 +22,12 @@ Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 def _completer(values: Callable[[click.Context], Iterable[str]]) -> Completer:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         try:
-            return [value for value in values(ctx) if value.startswith(incomplete)]
+            # Shells insert a value as it is: one with a blank would be two words.
+            return [
+                value
+                for value in values(ctx)
+                if value.startswith(incomplete) and not any(map(str.isspace, value))
+            ]
         except Exception:
             # A shell shows what a completion prints in the middle of the line: no values, no error.
             return []
@@ -66,7 +71,9 @@ def _query(ctx: click.Context, request: Callable[[Client], Any]) -> Any:
     return asyncio.run(connected())
 
 
-workflow_names = _completer(lambda ctx: [workflow.name for workflow in _workflows(ctx)])
+workflow_names = _completer(
+    lambda ctx: [workflow.id or workflow.name for workflow in _workflows(ctx)]
+)
 step_ids = _completer(_steps)
 known_workflows = _completer(lambda ctx: _query(ctx, lambda client: client.workflows()))
 order_ids = _completer(

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from worker.cli.entry import EXIT_INTERRUPTED
 from worker.cli.files import write_file
 from worker.cli.fuzz_output import as_json_lines, as_text
 from worker.cli.fuzz_sources import Samples, read_context, read_samples
@@ -26,6 +27,7 @@ from worker.cli.options import (
     write_cases,
 )
 from worker.cli.progress import progress
+from worker.cli.services import on_signals
 from worker.cli.value_types import WholeNumberRange
 from worker.cli.write_case_file import write_case_file
 from worker.errors import UsageError
@@ -93,7 +95,7 @@ def fuzz(
 
     \b
     Exit code: 0 no run fails in a new way, 1 one does,
-    2 wrong usage or an unreadable file.
+    2 wrong usage or an unreadable file, 130 interrupted by Ctrl-C.
     """
     if output is not None and synthetic is None:
         raise UsageError("--output is for synthetic inputs: add --synthetic N")
@@ -111,6 +113,8 @@ def fuzz(
         _write_cases(write_cases, file, campaign, context, workflow)
     for line in as_json_lines(campaign) if as_json else as_text(campaign):
         print(line)
+    if campaign.stopped:
+        return EXIT_INTERRUPTED
     return int(any(discovery.is_problem for discovery in campaign.discoveries))
 
 
@@ -122,7 +126,12 @@ async def _campaign(
     jobs: int,
     done: Callable[[], object],
 ) -> CampaignResult:
-    return await run_campaign(template, samples.inputs, budget, seed=seed, jobs=jobs, progress=done)
+    stop = asyncio.Event()
+    # After a long search, what it found is what Ctrl-C is pressed for.
+    on_signals(stop.set)
+    return await run_campaign(
+        template, samples.inputs, budget, seed=seed, jobs=jobs, progress=done, stop=stop
+    )
 
 
 def fuzz_template(workflow: Workflow, context: dict[str, Any]) -> Case:

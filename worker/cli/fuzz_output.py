@@ -47,9 +47,10 @@ def _failure(failure: StepFailure) -> str:
 def _summary(campaign: CampaignResult) -> str:
     new = len(campaign.discoveries)
     failing = sum(discovery.is_problem for discovery in campaign.discoveries)
+    end = ", interrupted" if campaign.stopped else ""
     return (
         f"{new} new {'ending' if new == 1 else 'endings'} in {campaign.inputs:,} inputs, "
-        f"{failing} of them fail ({campaign.seconds:.1f} s)"
+        f"{failing} of them fail ({campaign.seconds:.1f} s{end})"
     )
 
 

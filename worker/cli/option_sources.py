@@ -43,6 +43,9 @@ OPENING = frozenset(
      "policy", "max-timeout", "max-memory", "max-state", "max-payload", "max-log-payload",
      "max-events", "max-executions"]
 )  # fmt: skip
+# A worker executes what its broker sends, with its credentials, and a control plane hands out the
+# content of its database.
+_COMMANDED = ("start", "control-plane")
 MAX_BYTES = 1024 * 1024
 _PATH = re.compile(r"\b(FILE|DIR)\b")
 PASSWORD = "WORKER_MQTT_PASSWORD"  # noqa: S105 (the name of a variable)
@@ -76,7 +79,7 @@ def find_setting(command: str, option: click.Parameter) -> Setting | None:
     folder = Path()
     setting = _from_env_file(command, option) or _from_toml(folder, command, option)
     if setting is not None:
-        _check_harmless(option, setting)
+        _check_harmless(command, option, setting)
         return setting
     own = user_file()
     return _of_table(_read_toml(own), str(own), command, option)
@@ -88,9 +91,9 @@ def user_file() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "worker" / "worker.toml"
 
 
-def _check_harmless(option: click.Parameter, setting: Setting) -> None:
+def _check_harmless(command: str, option: click.Parameter, setting: Setting) -> None:
     name = option_name(option)
-    if name in OPENING:
+    if name in OPENING or (name == "mqtt" and command in _COMMANDED):
         raise UsageError(
             f"{setting.source}: '{name}' is not read from files of a folder, which may be somebody "
             f"else's: use --{name}, the environment, or {user_file()}"

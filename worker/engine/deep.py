@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import wasmtime
 
 from worker.engine.instance import Instance, Runtime
@@ -15,13 +18,18 @@ THREAD_STACK_BYTES = 64 * 1024 * 1024
 """Stack of the thread that uses such an instance."""
 
 
-def deep_instance() -> Instance:
-    """Return a new instance for the calling thread, whose stack has ``THREAD_STACK_BYTES``."""
+@contextmanager
+def deep_instance() -> Iterator[Instance]:
+    """Yield a new instance for the calling thread, whose stack has ``THREAD_STACK_BYTES``."""
     settings = config()
     # wasmtime compares the two, though nothing here is asynchronous, and the Python package sets
     # only one of them.
     wasmtime._bindings.wasmtime_config_async_stack_size_set(settings.ptr(), MACHINE_STACK_BYTES)
     settings.max_wasm_stack = MACHINE_STACK_BYTES
-    instance = Instance(Runtime(MachineCode.load(prepared_files(), settings)))
-    instance.deepen_stack(SHADOW_STACK_BYTES)
-    return instance
+    runtime = Runtime(MachineCode.load(prepared_files(), settings))
+    try:
+        instance = Instance(runtime)
+        instance.deepen_stack(SHADOW_STACK_BYTES)
+        yield instance
+    finally:
+        runtime.close()

@@ -73,6 +73,11 @@ class Runtime:
         """Start the thread now, in a process that may start none later."""
         self.ticker  # noqa: B018
 
+    def close(self) -> None:
+        """End the thread of the ticker, if it was started; no call has a deadline any more."""
+        if "ticker" in self.__dict__:
+            self.ticker.close()
+
     @cached_property
     def bind(self) -> Bind:
         """The way to call an exported function."""

@@ -49,12 +49,16 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CampaignResult:
-    """Discoveries, those that fail first, then the simplest first; and what they took."""
+    """Discoveries, those that fail first, then the simplest first; and what they took.
+
+    Where it was ``stopped`` early, there may be more, and simpler inputs of these.
+    """
 
     discoveries: tuple[Discovery, ...]
     sample_endings: tuple[RunEnding, ...]
     inputs: int
     seconds: float
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,18 +91,21 @@ async def run_campaign(
     seed: int = 0,
     jobs: int = 1,
     progress: Callable[[], object] = lambda: None,
+    stop: asyncio.Event | None = None,
 ) -> CampaignResult:
     """Run generated inputs in the place of the template's, until the budget is used up.
 
-    ``progress`` is called after each input. The inputs are the same for a seed; a budget of seconds
-    ends them earlier or later.
+    ``progress`` is called after each input. ``stop`` ends the campaign at once: what runs is
+    cancelled, and what was discovered is returned as it is. The inputs are the same for a seed; a
+    budget of seconds ends them earlier or later.
     """
     search = Search(samples, literals_of(template.workflow), seed)
+    stop = stop or asyncio.Event()
     began = time.monotonic()
     async with Pool(size=jobs) as pool:
         runner = InProcessRunner(pool, asyncio.get_running_loop())
         try:
-            runs = _Runs(template, pool, runner)
+            runs = _Runs(template, pool, runner, stop)
             inputs = await _explore(search, runs, budget, began, progress)
             discoveries = [
                 await _simplest(
@@ -113,6 +120,7 @@ async def run_campaign(
         sample_endings=tuple(end for end, item in search.endings.items() if item.is_sample),
         inputs=inputs,
         seconds=time.monotonic() - began,
+        stopped=stop.is_set(),
     )
 
 
@@ -130,6 +138,8 @@ async def _explore(
         if not batch:
             break
         results = await runs.run([item.input for item in batch])
+        if results is None:
+            break
         for item, result in zip(batch, results, strict=True):
             ending = ending_of(result, item.input)
             search.observe(item, ending, features_of(result, ending))
@@ -145,6 +155,8 @@ async def _simplest(
     candidates = simpler(input)
     while batch := [item for item, _ in zip(candidates, range(_SHRINK_BATCH), strict=False)]:
         results = await runs.run(batch)
+        if results is None:
+            break
         pairs = zip(batch, results, strict=True)
         smaller = (item for item, result in pairs if ending_of(result, item) == ending)
         if (best := next(smaller, None)) is not None:
@@ -162,8 +174,21 @@ class _Runs:
     template: Case
     pool: Pool
     runner: InProcessRunner
+    stop: asyncio.Event
 
-    async def run(self, inputs: Sequence[Input]) -> list[Result]:
+    async def run(self, inputs: Sequence[Input]) -> list[Result] | None:
+        """Run inputs and return their results; None where the campaign is stopped meanwhile."""
+        work = asyncio.create_task(self._run(inputs))
+        stopping = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+            return None if stopping.done() else work.result()
+        finally:
+            work.cancel()
+            stopping.cancel()
+            await asyncio.gather(work, stopping, return_exceptions=True)
+
+    async def _run(self, inputs: Sequence[Input]) -> list[Result]:
         cases = [replace(self.template, input=input) for input in inputs]
         results = []
         async with aclosing(run_in_order(self.pool, self.runner, cases)) as outcomes:

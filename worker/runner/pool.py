@@ -104,7 +104,13 @@ class Pool:
         collector = Collector(run_id or str(uuid.uuid4()), sinks)
         encoded = None
         try:
-            request = await self._prepare(workflow, input, options, collector.run_id)
+            if compiles_long(workflow):
+                # Beside the other runs, which would wait for their events.
+                request = await loop.run_in_executor(
+                    self._compiler, prepare, workflow, input, options, collector.run_id
+                )
+            else:
+                request = prepare(workflow, input, options, collector.run_id)
         except PlanError as error:
             # Like any other failure of a workflow: callers look at the status, not at exceptions.
             collector.reject(workflow.name, error)
@@ -113,19 +119,6 @@ class Pool:
             async with _host_or_default(host, workflow, input, options) as performer:
                 await self._processes.execute(request, collector.receive, cancel, performer)
         return replace(collector.result(), workflow=workflow, input_text=encoded)
-
-    async def _prepare(
-        self,
-        workflow: Workflow,
-        input: Mapping[str, Any] | None,
-        options: Options,
-        run_id: str,
-    ) -> RunRequest:
-        """Compile a workflow; one that takes long keeps no other run from its events."""
-        if not compiles_long(workflow):
-            return prepare(workflow, input, options, run_id)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._compiler, prepare, workflow, input, options, run_id)
 
 
 @contextlib.asynccontextmanager

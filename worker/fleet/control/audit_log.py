@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from worker.fleet.control.store import tables
 from worker.fleet.control.unit_of_work import UnitOfWork
 
 MAX_LISTED = 1000
 _ACTIONS = tables.ACTIONS.c
+_NEWEST = select(tables.ACTIONS).order_by(_ACTIONS.at.desc(), _ACTIONS.id).limit(MAX_LISTED)
+_ON_SUBJECT = _NEWEST.where(_ACTIONS.subject == bindparam("subject"))
+_OF_PROJECT = _NEWEST.where(_ACTIONS.project == bindparam("project"))
 
 
 def record_action(
@@ -40,18 +43,16 @@ def record_action(
 
 def actions_on(connection: Connection, subject: str) -> list[dict[str, Any]]:
     """List what was done with an order or a workflow, in order."""
-    return _listed(connection, select(tables.ACTIONS).where(_ACTIONS.subject == subject))
+    return _listed(connection, _ON_SUBJECT, subject=subject)
 
 
 def list_actions(connection: Connection, project: str | None) -> list[dict[str, Any]]:
     """List what was done in a project, or in all, in order."""
-    query = select(tables.ACTIONS)
-    return _listed(
-        connection, query if project is None else query.where(_ACTIONS.project == project)
-    )
+    if project is None:
+        return _listed(connection, _NEWEST)
+    return _listed(connection, _OF_PROJECT, project=project)
 
 
-def _listed(connection: Connection, query: Any) -> list[dict[str, Any]]:
-    newest = query.order_by(_ACTIONS.at.desc(), _ACTIONS.id).limit(MAX_LISTED)
-    rows = [dict(row) for row in connection.execute(newest).mappings()]
+def _listed(connection: Connection, newest: Select[Any], **values: str) -> list[dict[str, Any]]:
+    rows = [dict(row) for row in connection.execute(newest, values).mappings()]
     return [{name: row[name] for name in row if name != "id"} for row in reversed(rows)]

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
-from worker.workflow.documents.mismatch import describe_mismatch
+from worker.workflow.documents.mismatch import fail_mismatch
 from worker.workflow.order_retry import OrderRetry
 
 Right = Literal["submit", "plan", "cancel", "retry", "read", "operate", "deploy"]
@@ -158,11 +158,12 @@ class Policy:
 
 
 def read_policy(file: Path) -> Policy:
-    """Read a policy from YAML or JSON. Raises :class:`UsageError` with file, path and reason."""
+    """Read a policy from YAML or JSON. Raises :class:`WorkerError` with place and reason."""
+    document = read_document(file, located=True)
     try:
-        parsed = msgspec.convert(read_document(file).root, _PolicyFile)
+        parsed = msgspec.convert(document.root, _PolicyFile)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{file}: {describe_mismatch(error, _PolicyFile)}") from error
+        fail_mismatch(document, error, _PolicyFile)
     # Half of a surrogate pair in a key is no error of validation.
     except UnicodeEncodeError as error:
         raise UsageError(f"{file}: {error}") from error

@@ -402,11 +402,14 @@ class ControlPlane:
             self.triggers_changed.send()
         if outgoing.ended:
             self.order_ended.send()
-        self.triggered.update(outgoing.triggered)
-        self.refused.update(refusal.kind for refusal in outgoing.refusals)
+        for kind, count in outgoing.triggered.items():
+            self.triggered[kind] += count
+        for refusal in outgoing.refusals:
+            self.refused[refusal.kind] += 1
         self._log_warnings(outgoing)
         self.measured.add(outgoing)
-        self.ended.update({status.value: count for status, count in outgoing.ended.items()})
+        for status, count in outgoing.ended.items():
+            self.ended[status.value] += count
         for alert in outgoing.alerts:
             self._alerts.add(alert, outgoing.delivered.get(alert.run_id, frozenset()))
 

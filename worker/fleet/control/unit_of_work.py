@@ -198,6 +198,10 @@ class UnitOfWork:
         )
         self.outgoing.messages.append(message)
 
+    def clear_retained(self, topic: str) -> None:
+        """Let the broker delete what it retains on a topic, after the commit."""
+        self.outgoing.messages.append(Message(topic=topic, payload=b"", retain=True))
+
     def reply(self, topic: str, correlation: bytes, content: Any) -> None:
         """Send a reply after the commit, with the correlation data of the message."""
         message = Message(topic=topic, payload=wire.encode(content), correlation=correlation)

@@ -25,6 +25,7 @@ client may publish to ``requests/+/{its user}`` alone, so the topic proves whose
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -36,6 +37,8 @@ ROOT = "worker"
 FROM_WORKERS = ("status", "claim", "start", "reports", "beat", "release", "fetch", "chunk")
 
 TO_ALL_PLANES = ("status", "claim", "beat")
+MAX_PATTERNS = 1_000
+"""How many topic filters are kept as patterns."""
 
 
 def is_name(text: str) -> bool:
@@ -48,13 +51,18 @@ def covers(filter: str, topic: str) -> bool:
     # A wildcard at the first level does not cover the broker's own topics.
     if topic.startswith("$") and not filter.startswith("$"):
         return False
-    pattern, levels = filter.split("/"), topic.split("/")
-    for index, level in enumerate(pattern):
+    return _pattern(filter).fullmatch(topic) is not None
+
+
+@functools.lru_cache(maxsize=MAX_PATTERNS)
+def _pattern(filter: str) -> re.Pattern[str]:
+    levels = list[str]()
+    for level in filter.split("/"):
         if level == "#":
-            return True
-        if index >= len(levels) or level not in ("+", levels[index]):
-            return False
-    return len(pattern) == len(levels)
+            # It covers the level above it too.
+            return re.compile("/".join(levels) + ("(/.*)?" if levels else ".*"), re.DOTALL)
+        levels.append("[^/]*" if level == "+" else re.escape(level))
+    return re.compile("/".join(levels))
 
 
 def overlap(first: str, second: str) -> bool:

@@ -624,7 +624,7 @@ class FleetWorker:
         self._send_reports()
 
     def _send_reports(self) -> None:
-        if not self.connected.is_set():
+        if self._sender.empty or not self.connected.is_set():
             return
         now = monotonic_s()
         if reports := self._sender.next(now):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Self
 
@@ -19,6 +18,8 @@ from worker.fleet.messaging.topics import covers
 _DELAYS_S = (0.0005, 0.001, 0.002, 0.005, 0.02)
 _REPEAT_DELAYS_S = (0.001, 0.5, 5.0, 15.0)
 _SHARE = "$share/"
+_Route = tuple[list[LocalBus], list[list[LocalBus]]]
+"""The receivers of a message, and the groups of which one member each receives it."""
 MAX_AWAITED_S = 20.0
 ACKNOWLEDGED_S = 10.0
 """How long a participant waits for the acknowledgement of a message."""
@@ -38,6 +39,8 @@ class SimulatedBroker(LocalBroker):
         super().__init__()
         self._chance = chance
         self._free_at: dict[tuple[str, str], float] = {}
+        # By topic, until a connection or a subscription changes.
+        self._routes: dict[str, _Route] = {}
         self.mute: Counter[str] = Counter()
         self.deaf: Counter[str] = Counter()
         self._awaited: dict[tuple[str, str], list[asyncio.Event]] = {}
@@ -100,26 +103,40 @@ class SimulatedBroker(LocalBroker):
         elif message.retain:
             self._retained.pop(message.topic, None)
         live = replace(message, retain=False) if message.retain else message
-        groups: dict[str, list[LocalBus]] = {}
-        for bus in list(self._connected):
-            for filter in _covering(tuple(bus.filters), message.topic):
-                if filter.startswith(_SHARE):
-                    groups.setdefault(filter, []).append(bus)
-                else:
-                    self.deliver(bus, live)
+        if (route := self._routes.get(message.topic)) is None:
+            route = self._routes[message.topic] = self._find_route(message.topic)
+        receivers, groups = route
+        for bus in receivers:
+            self.deliver(bus, live)
         # A broker may give the message to a member that does not answer any more.
-        for members in groups.values():
+        for members in groups:
             self.deliver(self._chance.choice(members), live)
 
+    def _find_route(self, topic: str) -> _Route:
+        receivers: list[LocalBus] = []
+        groups: dict[str, list[LocalBus]] = {}
+        for bus in self._connected:
+            for filter in bus.filters:
+                if covers(_unshared(filter), topic):
+                    members = groups.setdefault(filter, []) if _is_shared(filter) else receivers
+                    members.append(bus)
+        return receivers, list(groups.values())
 
-@functools.lru_cache(maxsize=10_000)
-def _covering(filters: tuple[str, ...], topic: str) -> tuple[str, ...]:
-    """Select the filters, shared ones too, that cover a topic."""
-    return tuple(filter for filter in filters if covers(_unshared(filter), topic))
+    def deliver_retained(self, bus: LocalBus, filters: Iterable[str]) -> None:
+        self._routes.clear()
+        super().deliver_retained(bus, filters)
+
+    def disconnect(self, bus: LocalBus) -> None:
+        self._routes.clear()
+        super().disconnect(bus)
+
+
+def _is_shared(filter: str) -> bool:
+    return filter.startswith(_SHARE)
 
 
 def _unshared(filter: str) -> str:
-    return filter.split("/", 2)[2] if filter.startswith(_SHARE) else filter
+    return filter.split("/", 2)[2] if _is_shared(filter) else filter
 
 
 def _arrive(bus: LocalBus, arrival: Arrival) -> None:

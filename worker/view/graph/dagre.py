@@ -105,9 +105,8 @@ def _in_thread(graphs: Sequence[DagreGraph]) -> list[str]:
 def _evaluate(graphs: Sequence[DagreGraph]) -> list[str]:
     from worker.engine.deep import deep_instance
 
-    instance = deep_instance()
     # A graph of thousands of steps would block the caller for minutes.
-    with instance.interrupt_after(_TIME_LIMIT_S):
+    with deep_instance() as instance, instance.interrupt_after(_TIME_LIMIT_S):
         _read(instance, (Path(__file__).parent / "vendor/dagre.js").read_text("utf-8"))
         return [_layout(instance, graph) for graph in graphs]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import inspect
 
 from worker.workflow.documents.data import KeyPath, did_you_mean, shorten
+from worker.workflow.documents.document import Document
 
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
@@ -26,6 +28,8 @@ _WORDS = {
 }
 _PART = re.compile(r"\[(\d+)\]|([^.\[\]]+|\[\.\.\.\])")
 _IS_MISSING = "the key is missing"
+# msgspec names no keys of mappings.
+_ANY_KEY = "[...]"
 
 
 def locate_mismatch(error: msgspec.ValidationError, kind: Any) -> tuple[KeyPath, str]:
@@ -47,18 +51,62 @@ def locate_mismatch(error: msgspec.ValidationError, kind: Any) -> tuple[KeyPath,
 
 def describe_mismatch(error: msgspec.ValidationError, kind: Any) -> str:
     """Return the place in the data and what is wrong there; ``kind`` is the type to convert to."""
-    path, text = locate_mismatch(error, kind)
-    if text == _IS_MISSING:
-        path, text = path[:-1], f"the key '{path[-1]}' is missing"
+    path, text = _with_missing_key(*locate_mismatch(error, kind))
     place = "".join(map(_part, path)).removeprefix(".")
     return f"{place}: {text}" if path else text
+
+
+def fail_mismatch(document: Document, error: msgspec.ValidationError, kind: Any) -> NoReturn:
+    """Raise a :class:`LoadError` with the line and column of what is wrong in a document."""
+    path, text = _with_missing_key(*locate_mismatch(error, kind))
+    document.fail(_named_keys(path, document.root, kind), text)
+
+
+def _with_missing_key(path: KeyPath, text: str) -> tuple[KeyPath, str]:
+    if text != _IS_MISSING:
+        return path, text
+    return path[:-1], f"the key '{path[-1]}' is missing"
+
+
+def _named_keys(path: KeyPath, root: Any, kind: Any) -> KeyPath:
+    """Return a path in which the keys of mappings that msgspec leaves out have their names."""
+    for depth, key in enumerate(path):
+        if key == _ANY_KEY:
+            before = path[:depth]
+            mapping = functools.reduce(lambda value, part: value[part], before, root)
+            # Alone in its mapping, the wrong value is wrong still, and a right one is not.
+            wrong = (
+                name
+                for name, value in mapping.items()
+                if not _is_valid(_with(root, before, {name: value}), kind)
+            )
+            path = (*before, next(wrong, key), *path[depth + 1 :])
+    return path
+
+
+def _with(root: Any, path: KeyPath, value: Any) -> Any:
+    """Return data in which the value under a path is another one."""
+    if not path:
+        return value
+    inner = _with(root[path[0]], path[1:], value)
+    if isinstance(root, Mapping):
+        return {**root, path[0]: inner}
+    return [inner if index == path[0] else item for index, item in enumerate(root)]
+
+
+def _is_valid(data: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _part(key: str | int) -> str:
     if isinstance(key, int):
         return f"[{key}]"
     # For any key of a mapping.
-    return key if key == "[...]" else f".{key}"
+    return key if key == _ANY_KEY else f".{key}"
 
 
 def _in_words(types: str) -> str:

@@ -71,9 +71,10 @@ class _Compiled:
         return [self._convert(row) for row in rows] if self.flags else rows
 
     def _convert(self, row: Row) -> Row:
-        return tuple(
-            bool(value) if index in self.flags else value for index, value in enumerate(row)
-        )
+        values = list(row)
+        for index in self.flags:
+            values[index] = bool(values[index])
+        return tuple(values)
 
 
 class Prepared:

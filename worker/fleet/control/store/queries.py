@@ -6,18 +6,38 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, func, or_, select
+from sqlalchemy import Connection, Select, Table, bindparam, func, or_, select
 
 from worker.core.events import DATACLIP_FIELDS, AnyEvent, decode_leniently
 from worker.core.execution import Execution, executions
 from worker.fleet.control.entities import RunPhase, RunRecord, WorkOrder
 from worker.fleet.control.placement import decode_words
 from worker.fleet.control.store import tables
+from worker.fleet.control.store.prepared import Prepared
 from worker.fleet.control.store.rows import order_of, run_of
 from worker.fleet.control.store.transaction import Transaction
 from worker.fleet.messaging.messages import EventQuery, OrderQuery, RunQuery
 
 _EVENTS, _RUNS, _ORDERS = tables.EVENTS.c, tables.RUNS.c, tables.ORDERS.c
+_OF_ORDER = Prepared(
+    select(tables.RUNS).where(_RUNS.order_id == bindparam("order")).order_by(_RUNS.number)
+)
+# Built once: that takes longer than to execute them.
+_EVENTS_ALONE = (
+    select(_EVENTS.type, _EVENTS.body)
+    .where(
+        _EVENTS.run_id == bindparam("run"),
+        _EVENTS.attempt == bindparam("attempt"),
+        _EVENTS.seq > bindparam("after"),
+    )
+    .order_by(_EVENTS.seq)
+    .limit(bindparam("limit"))
+)
+_EVENTS_WITH_CLIPS = _EVENTS_ALONE.add_columns(tables.DATACLIPS.c.text).outerjoin_from(
+    tables.EVENTS,
+    tables.DATACLIPS,
+    (tables.DATACLIPS.c.owner == _EVENTS.run_id) & (tables.DATACLIPS.c.id == _EVENTS.clip),
+)
 MAX_ALERTS = 200
 # A page of large dataclips must fit into one message.
 MAX_PAGE_BYTES = 8 * 1024 * 1024
@@ -85,8 +105,7 @@ def _matching(table: Table, query: OrderQuery, *, searched: Sequence[str]) -> Se
 
 
 def runs_of(connection: Connection, order_id: str) -> list[RunRecord]:
-    of_order = select(tables.RUNS).where(_RUNS.order_id == order_id).order_by(_RUNS.number)
-    return [run_of(tuple(row)) for row in connection.execute(of_order)]
+    return [run_of(row) for row in _OF_ORDER.rows(connection, {"order": order_id})]
 
 
 def events_of(connection: Connection, run: RunRecord, query: EventQuery) -> list[msgspec.Raw]:
@@ -94,20 +113,10 @@ def events_of(connection: Connection, run: RunRecord, query: EventQuery) -> list
 
     An empty result means that there are no further events.
     """
-    matching = (
-        select(tables.EVENTS, tables.DATACLIPS.c.text)
-        .outerjoin(
-            tables.DATACLIPS,
-            (tables.DATACLIPS.c.owner == _EVENTS.run_id) & (tables.DATACLIPS.c.id == _EVENTS.clip),
-        )
-        .where(_EVENTS.run_id == run.id, _EVENTS.attempt == run.attempt, _EVENTS.seq > query.after)
-        .order_by(_EVENTS.seq)
-        .limit(query.limit)
-    )
-    if not query.clips:
-        matching = matching.with_only_columns(_EVENTS.type, _EVENTS.body)
-    events = (_event(row._mapping) for row in connection.execute(matching))
-    return list(_page(MAX_PAGE_BYTES, events))
+    page = {"run": run.id, "attempt": run.attempt, "after": query.after, "limit": query.limit}
+    rows = connection.execute(_EVENTS_WITH_CLIPS if query.clips else _EVENTS_ALONE, page)
+    # One by one: all dataclips of a page may be much more than what fits.
+    return list(_page(MAX_PAGE_BYTES, (_event(*row) for row in rows)))
 
 
 def _page(limit_bytes: int, events: Iterable[msgspec.Raw]) -> Iterator[msgspec.Raw]:
@@ -119,11 +128,11 @@ def _page(limit_bytes: int, events: Iterable[msgspec.Raw]) -> Iterator[msgspec.R
         yield event
 
 
-def _event(row: Any) -> msgspec.Raw:
-    body, name = row["body"], DATACLIP_FIELDS.get(row["type"])
-    if name and row.get("text") is not None:
+def _event(type: str, body: str, clip: str | None = None) -> msgspec.Raw:
+    name = DATACLIP_FIELDS.get(type)
+    if name and clip is not None:
         # Spliced in as text: to parse and encode a large dataclip again would be slow.
-        body = f'{body[:-1]},"{name}":{row["text"]}}}'
+        body = f'{body[:-1]},"{name}":{clip}}}'
     return msgspec.Raw(body.encode())
 
 

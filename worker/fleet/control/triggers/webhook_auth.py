@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from worker.errors import UsageError
 from worker.workflow.documents.document import read_document
-from worker.workflow.documents.mismatch import describe_mismatch
+from worker.workflow.documents.mismatch import fail_mismatch
 
 Secret = Annotated[str, Meta(min_length=8, max_length=1000)]
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,100}$")]
@@ -101,12 +101,12 @@ def _equal(text: str, expected: str) -> bool:
 def read_webhook_auth(file: Path) -> dict[str, AuthMethod]:
     """Read methods of authentication by their names, from YAML or JSON.
 
-    Raises :class:`UsageError`, which quotes no secret.
+    Raises :class:`WorkerError`, which quotes no secret.
     """
+    document = read_document(file, located=True)
     try:
-        return msgspec.convert(read_document(file).root, dict[str, AuthMethod])
+        return msgspec.convert(document.root, dict[str, AuthMethod])
     except msgspec.ValidationError as error:
-        text = describe_mismatch(error, dict[str, AuthMethod])
-        raise UsageError(f"{file}: {text}") from error
+        fail_mismatch(document, error, dict[str, AuthMethod])
     except UnicodeEncodeError as error:
         raise UsageError(f"{file}: {error}") from error
