@@ -483,5 +483,5 @@ def test_a_long_value_is_cut_in_the_error(length: int, is_cut: bool) -> None:
 
 def test_a_deep_dataclip_without_the_other_fields_is_no_event() -> None:
     deep = "[" * 100_000 + "]" * 100_000
-    with pytest.raises(ValueError, match="not an event of a run: .* missing required field"):
+    with pytest.raises(ValueError, match=r"not an event of a run: .* missing required field"):
         decode_event(f'{{"type":"step:complete","output_dataclip":{deep}}}')
