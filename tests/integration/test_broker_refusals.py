@@ -104,6 +104,25 @@ async def test_a_request_that_the_access_list_denies_fails_at_once(broker: Broke
 
 
 @needs_mosquitto
+async def test_two_of_one_client_id_throw_each_other_out_less_and_less_often(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, enough = list[int](), asyncio.Event()
+
+    def pause_s(failed: int) -> float:
+        failures.append(failed)
+        if failed >= 4:
+            enough.set()
+        return 0.0
+
+    monkeypatch.setattr("worker.fleet.messaging.mqtt.backoff_s", pause_s)
+    address = parse_address(f"mqtt://alice:secret@127.0.0.1:{broker.port}")
+    async with MqttBus(address, id="same"), MqttBus(address, id="same"), asyncio.timeout(60):
+        await enough.wait()
+    assert sorted(set(failures))[:4] == [1, 2, 3, 4]
+
+
+@needs_mosquitto
 async def test_mqtt_goes_over_websockets(broker: Broker, websocket_port: int) -> None:
     url = f"ws://alice:secret@127.0.0.1:{websocket_port}"
     async with MqttBus(parse_address(url)) as bus:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.control_plane_harness import (
     ME,
     TOPICS,
@@ -11,6 +13,7 @@ from tests.support.control_plane_harness import (
     submission,
     to,
 )
+from worker.fleet.control import plane_metrics
 from worker.fleet.control.unit_of_work import Settings
 
 
@@ -138,3 +141,17 @@ def test_a_cleared_presence_is_ignored(harness: ControlPlaneHarness) -> None:
     published = harness.send(to(TOPICS.worker("north", "status"), b""))
     assert not published.refusals
     assert harness.dump() == before
+
+
+def test_the_projects_with_the_most_runs_have_figures_and_the_others_one_together(
+    harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plane_metrics, "MAX_SERIES", 2)
+    for project, count in (("c", 1), ("b", 2), ("a", 3), ("d", 1)):
+        for number in range(count):
+            harness.submit(f"{project}{number}", project=project)
+            harness.pass_time(1)
+    survey = harness.processor.survey(harness.now)
+    assert survey.runs == {"a,available": 3, "b,available": 2, "*,available": 2}
+    oldest = survey.oldest_us
+    assert oldest["*,available"] < oldest["b,available"] < oldest["a,available"]

@@ -44,6 +44,26 @@ RANGE = StepError(type="RangeError", message="too far", source="runtime")
 OTHER = StepError(type="AdaptorError", message="no", source="runtime", details={"code": 5})
 
 
+def test_a_scripted_error_with_details_is_an_adaptors_whatever_its_type() -> None:
+    error = StepError(type="RangeError", message="too far", details={"code": 5})
+    assert scripted_entry(error) == {
+        "source": "runtime", "name": "AdaptorError", "severity": "fail", "message": "too far",
+        "details": {"message": "too far", "code": 5},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type", "reason", "aborts"),
+    [
+        ("RangeError", "fail", False), ("SyntaxError", "crash", True), ("OomError", "kill", True),
+        ("KeyError", "exception", True),
+    ],
+)  # fmt: skip
+def test_the_type_of_an_error_decides_its_reason(type: str, reason: str, aborts: bool) -> None:
+    error = StepError(type=type, message="m")
+    assert (error.reason, error.aborts) == (reason, aborts)
+
+
 @pytest.mark.parametrize(
     ("convert", "error", "entry"),
     [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from worker.core.error_json import error_to_dict
 from worker.core.events import (
@@ -455,3 +456,32 @@ def test_numbers_are_those_that_every_reader_holds_exactly(
     for value in (least - 1, most + 1):
         with pytest.raises(ValueError, match=field):
             decode_event(json.dumps({**event, field: value}))
+
+
+# --- errors of the two directions -----------------------------------------------------------------
+
+
+def test_what_is_no_json_is_no_part_of_an_event() -> None:
+    event = RunLog(run_id="r", seq=0, timestamp=0, source="JOB", level="info", message="m")
+    with pytest.raises((NotImplementedError, TypeError)):
+        to_json(replace(event, message=object()))
+
+
+def test_what_is_no_error_of_a_step_is_an_error() -> None:
+    for fields in ({}, {"type": 1, "message": "m"}):
+        with pytest.raises(ValueError, match="not an error of a step: "):
+            error_from_dict(fields)
+
+
+@pytest.mark.parametrize(("length", "is_cut"), [(271, False), (272, True)])
+def test_a_long_value_is_cut_in_the_error(length: int, is_cut: bool) -> None:
+    with pytest.raises(ValueError, match="not an event of a run: unknown type") as caught:
+        from_fields({"type": "x" * length})
+    text = str(caught.value)
+    assert ("…" in text) is is_cut and text.endswith("at `$.type`")
+
+
+def test_a_deep_dataclip_without_the_other_fields_is_no_event() -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    with pytest.raises(ValueError, match=r"not an event of a run: .* missing required field"):
+        decode_event(f'{{"type":"step:complete","output_dataclip":{deep}}}')

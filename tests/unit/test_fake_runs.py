@@ -170,10 +170,18 @@ async def test_an_error_of_whoever_receives_one_event_is_raised() -> None:
 # --- the channel ----------------------------------------------------------------------------------
 
 
-class BusyChannel(socket.socket):
-    """A channel that is never ready when it is used first."""
+class FailingChannel(socket.socket):
+    """A channel that fails once, when ``fails`` is called."""
 
-    busy: set[str]
+    fails = ""
+    error: type[Exception] = BlockingIOError
+
+    @classmethod
+    def of(cls, run: FakeRun, fails: str, error: type[Exception]) -> None:
+        """Give a run this channel."""
+        channel = cls(fileno=run.zygote.forked.channel.detach())
+        channel.fails, channel.error = fails, error
+        run.zygote.forked = replace(run.zygote.forked, channel=channel)
 
     def recv(self, *arguments: Any) -> bytes:
         self._use("recv")
@@ -184,23 +192,48 @@ class BusyChannel(socket.socket):
         return super().send(*arguments)
 
     def _use(self, name: str) -> None:
-        if name in self.busy:
-            self.busy.remove(name)
-            raise BlockingIOError
+        if name == self.fails:
+            self.fails = ""
+            raise self.error
 
 
 @pytest.mark.parametrize("name", ["recv", "send"])
 async def test_a_channel_that_is_not_ready_is_waited_for(name: str) -> None:
     run = FakeRun()
-    channel = BusyChannel(fileno=run.zygote.forked.channel.detach())
-    channel.busy = {name}
-    run.zygote.forked = replace(run.zygote.forked, channel=channel)
+    FailingChannel.of(run, name, BlockingIOError)
     await read_request(run)
     run.zygote.send(run.frames.run_start())
     await run.until(lambda: run.events)
     run.zygote.end(ProcessExit(code=1, peak_bytes=0))
     complete = await finished(run)
     assert complete.error is not None and complete.error.type == "ProcessError"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("send", BrokenPipeError), ("send", ConnectionResetError), ("recv", ConnectionResetError)],
+)
+async def test_a_channel_that_breaks_before_the_first_event_has_the_run_given_back(
+    name: str, error: type[Exception]
+) -> None:
+    run = FakeRun()
+    FailingChannel.of(run, name, error)
+    if name == "recv":
+        await read_request(run)
+    run.zygote.end(ProcessExit(code=1, peak_bytes=0))
+    with pytest.raises(RequestUnreadError):
+        await asyncio.wait_for(run.task, 10)
+
+
+async def test_a_run_that_is_cancelled_watches_its_channel_no_more() -> None:
+    run = FakeRun()
+    await read_request(run)
+    descriptor = run.zygote.forked.channel.fileno()
+    run.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run.task
+    # Another run may get a channel with the same number.
+    assert asyncio.get_running_loop().remove_reader(descriptor) is False
 
 
 # --- limits ---------------------------------------------------------------------------------------

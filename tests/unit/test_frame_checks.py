@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from tests.support.child_frames import ChildFrames
 from tests.support.helpers import job, workflow
 from worker.core.event_stream import EventStream
+from worker.core.events import RunComplete
 from worker.core.outcome import StepError
 from worker.runner.prepare import Options, prepare
 from worker.sandbox.dataclip import generate_ids
 from worker.sandbox.limits import MIB, Limits
-from worker.sandbox.parent.frames import OVERHEAD_BYTES, RunFrames
+from worker.sandbox.parent.frames import LEVELS, OVERHEAD_BYTES, RunFrames, decode_frame
 from worker.sandbox.parent.host import TrafficExceeded
 from worker.sandbox.protocol import ProtocolError, RunRequest, encode_frame
 
@@ -60,6 +61,11 @@ def test_a_right_run_is_accepted_in_any_pieces() -> None:
         types = [frame.__struct_config__.tag for piece in pieces for frame, _ in frames.feed(piece)]
         assert types == [header["type"] for header, _ in whole()]
         assert frames.stream.completed
+
+
+def test_frames_come_with_their_bodies() -> None:
+    received = list(RunFrames(REQUEST).feed(encoded(whole())))
+    assert [body for _, body in received] == [body or "" for _, body in whole()]
 
 
 # --- a field that is wrong ------------------------------------------------------------------------
@@ -243,6 +249,30 @@ def test_the_longest_log_line_fits(character: str) -> None:
     assert len(accepted(b"".join(map(encode_frame, frames)))) == 3
 
 
+@pytest.mark.parametrize(("more", "is_refused"), [(0, False), (1, True)])
+def test_the_characters_of_a_log_are_counted(more: int, is_refused: bool) -> None:
+    limits = Limits(memory_mb=60, log_payload_mb=0.5, log_total_mb=0.001)
+    frames, child = RunFrames(request(limits)), ChildFrames(request(limits))
+    # The note of the text that was cut may be longer than the limit.
+    longest = int(0.001 * MIB) + 200
+    headers = [child.run_start(), child.step_start(), child.log("x" * (longest - 10))]
+    data = encoded([(header, None) for header in (*headers, child.log("x" * (10 + more)))])
+    if not is_refused:
+        assert len(list(frames.feed(data))) == 4
+        return
+    with pytest.raises(ProtocolError, match="too long a log"):
+        list(frames.feed(data))
+
+
+@pytest.mark.parametrize(
+    ("levels", "problem"), [(LEVELS - 1, "not a frame"), (LEVELS, "a header is nested too deeply")]
+)
+def test_a_header_may_be_nested_so_deeply_and_no_deeper(levels: int, problem: str) -> None:
+    head = b'{"type":"run:log","x":' + b"[" * levels + b"]" * levels + b"}"
+    with pytest.raises(ProtocolError, match=problem):
+        decode_frame(head)
+
+
 def test_log_lines_are_counted() -> None:
     child = ChildFrames(REQUEST)
     frames = [child.run_start(), child.step_start(), *(child.log() for _ in range(4))]
@@ -354,7 +384,8 @@ def test_a_step_that_has_ended_is_not_completed_again() -> None:
 
 def test_a_run_that_never_began_is_completed_without_a_step() -> None:
     (end,) = EventStream("r").complete(StepError(type="ZygoteError", message="m"), now_us=5)
-    assert (end.type, end.seq, end.duration) == ("run:complete", 0, 0)  # type: ignore[union-attr]
+    assert isinstance(end, RunComplete)
+    assert (end.seq, end.timestamp, end.duration, end.mem) == (0, 5, 0, 0)
 
 
 def test_one_step_runs_at_a_time() -> None:

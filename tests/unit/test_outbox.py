@@ -347,6 +347,21 @@ def test_events_after_a_gap_are_set_aside(outbox: Outbox) -> None:
     sender.close()
 
 
+def test_an_acknowledgement_of_nothing_new_is_no_gap(outbox: Outbox) -> None:
+    sender = sender_of(filled(outbox, event(0), event(1)))
+    sender.next(0.0)
+    assert sender.acknowledge(acks(1, -1)) == []
+    sender.rewind()
+    sender.next(0.1)
+    assert sender.acknowledge(acks(2, 0)) == []
+    sender.rewind()
+    sender.next(0.2)
+    assert sender.acknowledge(acks(3, 0)) == []
+    sender.rewind()
+    assert sent(sender.next(0.3)) == [("r", [event(1)])]
+    sender.close()
+
+
 def test_a_message_is_filled_up_to_its_limit(outbox: Outbox) -> None:
     one, two, three = (filled(outbox, event(0, 300), run_id=id) for id in ("a", "b", "c"))
     sender = sender_of(one, two, three)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.persistent import Counts, LinkedList, Queue, iterate
+from worker.core.persistent import Counts, LinkedList, Queue, in_order, iterate
 
 # ``None`` pops; a list pushes its items.
 OPERATIONS = st.lists(st.one_of(st.none(), st.lists(st.integers(), max_size=4)), max_size=40)
@@ -32,6 +32,13 @@ def test_a_queue_behaves_like_a_deque_and_old_versions_stay_as_they_were(
         assert list(queue) == list(model)
         assert bool(queue) == bool(model)
     assert all(list(version) == seen for version, seen in past)
+
+
+def test_a_list_is_iterated_newest_first_and_returned_oldest_first() -> None:
+    items: LinkedList[int] = (3, (2, (1, None)))
+    assert list(iterate(items)) == [3, 2, 1]
+    assert in_order(items) == (1, 2, 3)
+    assert in_order(None) == ()
 
 
 def test_popping_an_empty_queue_is_an_index_error() -> None:

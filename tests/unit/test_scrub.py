@@ -146,3 +146,12 @@ def test_a_credential_is_masked_but_for_its_hosts_and_users() -> None:
         "oauth": {"token": "***", "port": 8080}, "list": ["***", 1, {"pin": "***"}],
         "pin": "***", "retries": 3, "fast": True, "none": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "is_hidden"), [(1000, False), (1001, True)])
+def test_a_reply_with_too_many_tokens_hides_all_that_follows(count: int, is_hidden: bool) -> None:
+    body = json.dumps([{"access_token": f"t0k3n-{number:04}-x"} for number in range(count)])
+    scrubber = Scrubber(patterns=[PHONE]).with_secrets_of(reply(body.encode()))
+    assert scrubber.text("at t0k3n-0999-x") == ("***" if is_hidden else "at ***")
+    assert (scrubber.text("nothing") == "***") is is_hidden
+    assert (scrubber.with_secrets(["more"]).text("nothing") == "***") is is_hidden

@@ -153,6 +153,29 @@ async def test_a_message_like_one_that_was_sent_again_is_received(
         assert [each.payload for each in await source.receive(0)] == [b"alarm"]
 
 
+async def test_connections_that_do_not_last_are_made_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another fleet on the same topics takes the session over, again and again."""
+    failures: list[int] = []
+
+    def pause_s(failed: int) -> float:
+        failures.append(failed)
+        return 0.0
+
+    monkeypatch.setattr(mqtt_topic_source, "backoff_s", pause_s)
+    session = Session([])
+    monkeypatch.setattr("worker.fleet.messaging.mqtt_topic_source.BufferedClient", session.client)
+    log: Any = ConnectionLog()
+    async with MqttTopicSource(parse_address("mqtt://localhost"), id="t", log=log):
+        async with asyncio.timeout(30):
+            await log.connected.acquire()
+            for _ in range(4):
+                session.broken.set()
+                await log.connected.acquire()
+    assert failures == [1, 2, 3, 4]
+
+
 async def test_a_new_message_with_the_number_of_one_that_never_came_again_is_received(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,6 +6,7 @@ They keep the machine's states immutable at a cost that is linear in the length 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from math import isqrt
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -66,7 +67,7 @@ class Counts(Struct, frozen=True):
     @classmethod
     def of(cls, size: int) -> Counts:
         # Rows of sqrt(size): a longer or shorter row would make an update copy more.
-        width = max(1, int(size**0.5) + 1)
+        width = isqrt(size) + 1
         return cls(((0,) * width,) * (size // width + 1), width)
 
     def __getitem__(self, index: int) -> int:

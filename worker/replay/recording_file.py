@@ -157,7 +157,4 @@ class _LineReader:
 
 
 def _sequence_number(line: bytes) -> int | None:
-    try:
-        return msgspec.json.decode(line, type=_Sequenced).seq
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(str(error)) from error
+    return msgspec.json.decode(line, type=_Sequenced).seq

@@ -159,6 +159,7 @@ async def _run(command: str, body: bytes) -> None:
         # Only after a timeout or a cancellation: a hanging command must not outlive its limit.
         if process.returncode is None:
             process.kill()
+            await process.wait()
     if process.returncode:
         raise OSError(f"{program} ended with code {process.returncode}")
 

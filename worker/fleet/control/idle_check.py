@@ -33,7 +33,7 @@ _IS_ANY_DUE_OR_WAITING = Prepared(select(or_(_any(tables.QUEUES.c.project), *_DU
 
 
 def is_any_due(connection: Connection, now_us: int, *, has_claims: bool) -> bool:
-    """Return True where a lease, a deadline, a delay or a trigger is due, or claimed runs wait."""
+    """Look for leases, deadlines, delays and triggers that are due, and claimed runs that wait."""
     # While all workers are busy, waiting runs are the rule.
     due = _IS_ANY_DUE_OR_WAITING if has_claims else _IS_ANY_DUE
     return bool(due.value(connection, {"now": now_us}))

@@ -206,7 +206,7 @@ class MessageProcessor:
         return outgoing
 
     def _is_any_due(self, now_us: int) -> bool:
-        """Return True where rows are due, or states have to be published anew."""
+        """Look for rows that are due, and for states to publish anew."""
         if self._unsure_since_us is not None or self._leases_restart:
             return True
         # Where the database is away, the tick fails, and what follows from that is done there.

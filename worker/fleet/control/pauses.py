@@ -23,13 +23,13 @@ class Pauses:
     entries: frozenset[tuple[str, str]] = frozenset()
 
     def covers_project(self, project: str) -> bool:
-        """Return True where no run of a project is leased."""
+        """Check that no run of a project is leased."""
         return not self.entries.isdisjoint(
             {(project, WHOLE_PROJECT), (ALL_PROJECTS, WHOLE_PROJECT)}
         )
 
     def covers(self, project: str, workflow: str) -> bool:
-        """Return True where no run of a workflow of a project is leased."""
+        """Check that no run of a workflow of a project is leased."""
         return self.covers_project(project) or workflow in self.workflows(project)
 
     def workflows(self, project: str) -> list[str]:

@@ -27,7 +27,7 @@ class Offer:
     reported: bool = False
 
     def meets(self, needs: frozenset[str]) -> bool:
-        """Return True for a worker that may get a run with these needs."""
+        """Check that a worker may get a run with these needs."""
         missing = needs - self.words
         if self.reported:
             return not missing

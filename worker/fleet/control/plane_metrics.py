@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, desc, func, select
 
 from worker.fleet.control.entities import RunPhase
 from worker.fleet.control.store import tables
@@ -14,6 +14,10 @@ from worker.fleet.histogram import COUNTS, Histogram
 from worker.fleet.metrics import AnyMetric, Distribution, Metric
 
 SURVEY_INTERVAL_S = 5.0
+MAX_SERIES = 1_000
+"""How many projects and phases have figures of their own: those with the most runs."""
+# No project has this name.
+OTHERS = "*"
 """How often the queue and the workers are counted, as that costs a query over the whole queue."""
 _RUNS, _WORKERS = tables.RUNS.c, tables.WORKERS.c
 
@@ -37,12 +41,23 @@ class Survey:
 def take_survey(connection: Connection, now_us: int) -> Survey:
     """Count the runs that have not ended, and the workers online."""
     unfinished = [phase.value for phase in RunPhase if phase is not RunPhase.FINAL]
-    by_phase = (
-        select(_RUNS.project, _RUNS.phase, func.count().label("number"), func.min(_RUNS.age))
+    of_phase = (_RUNS.phase, func.count().label("number"), func.min(_RUNS.age))
+    by_project = (
+        select(_RUNS.project, *of_phase)
         .where(_RUNS.phase.in_(unfinished))
         .group_by(_RUNS.project, _RUNS.phase)
+        .order_by(desc("number"), _RUNS.project)
+        .limit(MAX_SERIES)
     )
-    rows = connection.execute(by_phase).all()
+    rows = [tuple(row) for row in connection.execute(by_project)]
+    if len(rows) == MAX_SERIES:
+        listed = sorted({f"{project},{phase}" for project, phase, *_ in rows})
+        others = (
+            select(*of_phase)
+            .where(_RUNS.phase.in_(unfinished), (_RUNS.project + "," + _RUNS.phase).not_in(listed))
+            .group_by(_RUNS.phase)
+        )
+        rows += [(OTHERS, *row) for row in connection.execute(others)]
     online = select(func.count(), func.coalesce(func.sum(_WORKERS.capacity), 0))
     workers, slots = connection.execute(online.where(_WORKERS.online)).one()
     undelivered = select(func.count()).where(tables.ALERTS.c.notified.is_(None))

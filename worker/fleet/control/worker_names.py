@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from worker.fleet.control.store.transaction import WorkerRow
 from worker.fleet.control.unit_of_work import MessageRefused, UnitOfWork
 from worker.fleet.messaging import messages as wire
 
 
 def holder(uow: UnitOfWork, known: WorkerRow | None, incarnation: str) -> WorkerRow | None:
-    """Return the worker that is ``known`` by a name, if another incarnation must not have it.
+    """Find the holder of a name that another incarnation wants; ``None`` if the name is free.
 
     A name is free again when its holder goes offline, or is silent for the length of a lease.
     """
@@ -31,7 +29,7 @@ def record_contact(uow: UnitOfWork, worker: str, incarnation: str) -> None:
     if (other := holder(uow, known, incarnation)) is not None:
         refuse_name(uow, worker, incarnation, other)
     if known is not None and known.incarnation == incarnation:
-        uow.transaction.put_worker(replace(known, heard=uow.now_us))
+        uow.transaction.record_contact(worker, incarnation, uow.now_us)
     uow.contacts[worker] = incarnation, uow.now_us
 
 

@@ -26,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from worker.fleet.messaging.address import Address
 from worker.fleet.messaging.buffered_client import BufferedClient
 from worker.fleet.messaging.end_tasks import end_tasks
-from worker.fleet.messaging.mqtt import KEEPALIVE_S, backoff_s
+from worker.fleet.messaging.mqtt import KEEPALIVE_S, STABLE_S, backoff_s
 from worker.fleet.messaging.packets import MAX_PACKET_BYTES
 from worker.fleet.messaging.topic_source import (
     MAX_UNACKNOWLEDGED,
@@ -36,6 +36,7 @@ from worker.fleet.messaging.topic_source import (
     identifier_of,
 )
 from worker.sinks.log import LeveledLogger
+from worker.util.machine_clock import monotonic_s
 
 SESSION_S = 7 * 86_400
 """How long the broker queues messages while no control plane is connected."""
@@ -138,14 +139,16 @@ class MqttTopicSource:
     async def _stay_connected(self) -> None:
         failures = 0
         while True:
+            began = monotonic_s()
             try:
                 async with self._new_client() as client:
-                    failures = 0
                     await self._serve(client)
+                # Made anew on purpose.
+                failures = 0
                 continue
             except (aiomqtt.MqttError, MqttConnectError, OSError) as error:
                 # Once: a broker that is away for an hour would else fill the log.
-                if failures == 0:
+                if failures == 0 or monotonic_s() - began > STABLE_S:
                     self._log.warning("topics.disconnected", error=str(error)[:200])
             finally:
                 self._client = None
@@ -156,7 +159,9 @@ class MqttTopicSource:
                 self._receipts.clear()
                 self._overflowed = False
                 self._has_room.clear()
-            failures += 1
+            # A connection that does not last counts as a failure: another fleet of the same topics
+            # on this broker would else make both reconnect without a pause.
+            failures = 1 if monotonic_s() - began > STABLE_S else failures + 1
             await asyncio.sleep(backoff_s(failures))
 
     def _new_client(self) -> BufferedClient:

@@ -66,7 +66,7 @@ class SimulatedStore(Store):
             from_driver.backup(to_driver)
 
     def has_stored_start(self, lease: wire.Lease) -> bool:
-        """Return whether the start of a run under this very lease is committed, outage or not."""
+        """Check that the start of a run under this very lease is committed, outage or not."""
         with super().read() as connection:
             return bool(_STARTED.value(connection, to_builtins(lease)))
 

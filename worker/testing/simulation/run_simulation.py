@@ -121,7 +121,7 @@ async def _simulate(simulation: Simulation, clock: VirtualClock, history: Histor
 
 
 def _memory_folder() -> Path | None:
-    """Return a folder in memory, where there is one: on a disk, files took a fifth of the time."""
+    """Choose a folder in memory if there is one: on a disk, files took a fifth of the time."""
     folder = Path("/dev/shm")  # noqa: S108 -- the files are in a private folder within
     return folder if os.access(folder, os.W_OK) else None
 

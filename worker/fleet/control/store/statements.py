@@ -94,6 +94,15 @@ UNNOTIFIED = Prepared(
     .limit(bindparam("most"))
 )
 WORKER = Prepared(select(tables.WORKERS).where(tables.WORKERS.c.name == bindparam("worker")))
+# Alone: the rest of a row that was read may be another control plane's to change.
+HEARD = Prepared(
+    update(tables.WORKERS)
+    .where(
+        tables.WORKERS.c.name == bindparam("worker"),
+        tables.WORKERS.c.incarnation == bindparam("holder"),
+    )
+    .values(heard=bindparam("time"))
+)
 OFFERS = Prepared(
     select(tables.WORKERS.c.name, tables.WORKERS.c.offers).where(
         tables.WORKERS.c.online | (tables.WORKERS.c.since > bindparam("time"))

@@ -455,6 +455,11 @@ class Transaction:
         row = {name: getattr(worker, name) for name in WorkerRow.__dataclass_fields__}
         self._put("workers", row)
 
+    def record_contact(self, worker: str, incarnation: str, now_us: int) -> None:
+        """Set the time at which an incarnation of a worker was heard of last."""
+        values = {"worker": worker, "holder": incarnation, "time": now_us}
+        sql.HEARD.change(self.connection, values)
+
     def _put(self, table: str, row: dict[str, Any]) -> None:
         sql.put(self._dialect, table, tuple(row)).change(self.connection, row)
 
