@@ -26,17 +26,21 @@ def command_fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     thread.start()
     local = worker.local_fleet()
     call = partial(asyncio.run_coroutine_threadsafe, loop=loop)
-    client: Client = call(local.__aenter__()).result(60)
-    monkeypatch.setattr(
-        BrokerConnection,
-        "request",
-        lambda self, request: call(_answer(request, client)).result(60),
-    )
-    yield
-    call(local.__aexit__(None, None, None)).result(60)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    try:
+        client: Client = call(local.__aenter__()).result(60)
+        monkeypatch.setattr(
+            BrokerConnection,
+            "request",
+            lambda self, request: call(_answer(request, client)).result(60),
+        )
+        try:
+            yield
+        finally:
+            call(local.__aexit__(None, None, None)).result(60)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def _answer(request: Callable[[Client], Awaitable[T]], client: Client) -> T:

@@ -156,9 +156,9 @@ def test_too_little_coverage_gives_exit_code_1(tmp_path: Path) -> None:
     done = command(str(file), "--fail-under", "90", "--coverage", str(tmp_path / "rules.json"))
     assert done.returncode == 1
     assert "missed: step a failed" in done.stdout and "is less than 90 %" in done.stderr
-    assert "earlier sessions" not in done.stderr
+    assert "earlier test runs" not in done.stderr
     again = command(str(file), "--coverage", str(tmp_path / "rules.json"))
-    assert "rules.json: with what earlier sessions covered" in again.stderr
+    assert "rules.json: with what earlier test runs covered" in again.stderr
 
 
 @pytest.mark.slow

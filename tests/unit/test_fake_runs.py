@@ -67,7 +67,8 @@ async def test_a_run_that_is_complete_leaves_its_process_to_exit_by_itself(
         run.zygote.channel.sendall(whole(run))
         assert (await finished(run)).reason == "success"
         assert not run.zygote.exited.done() and run.zygote.killed == []
-    first.zygote.exited.set_result(ProcessExit(code=0, peak_bytes=0))
+        if run is first:
+            run.zygote.exited.set_result(ProcessExit(code=0, peak_bytes=0))
     await second.until(lambda: second.zygote.killed)
     assert (first.zygote.killed, second.zygote.killed) == ([], ["0"])
     first.zygote.channel.close()
@@ -138,8 +139,11 @@ async def test_an_event_that_cancels_no_run_kills_none_when_the_run_is_over() ->
     await finished(run)
     cancel.set()
     run.zygote.exited.set_result(ProcessExit(code=0, peak_bytes=0))
-    # After the time in which a run would begin to watch it.
-    await asyncio.sleep(2 * run_process.WATCH_DELAY_S)
+    # Timers come in the order of their times: the run would watch the event before.
+    watched = asyncio.Event()
+    asyncio.get_running_loop().call_later(run_process.WATCH_DELAY_S, watched.set)
+    await watched.wait()
+    await asyncio.sleep(0)
     assert run.zygote.killed == []
     run.zygote.channel.close()
 

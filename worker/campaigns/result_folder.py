@@ -21,6 +21,7 @@ from worker.campaigns.replay_versions import ReplayedVersions, ReplayRow
 from worker.campaigns.result_sink import ResultSink
 from worker.errors import LoadError, cannot_write
 from worker.replay.recording import StoredRecording, name_of
+from worker.util.error_text import reason_of
 from worker.util.whole_files import write_whole
 from worker.version import VERSION
 
@@ -123,7 +124,7 @@ def _read_rows(file: Path) -> Iterator[ReplayRow | FlowsRow]:
             for number, line in enumerate(lines, 1):
                 yield _row(line, file, number)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = reason_of(error)
         raise LoadError(f"no results of a campaign: {reason}", file=str(file)) from error
 
 

@@ -13,6 +13,7 @@ from worker.cli.entry import EXIT_DEFECT, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_U
 from worker.cli.groups import LazyCommand, LazyGroup
 from worker.errors import WorkerError, name_in_message
 from worker.sinks.terminal_text import printable
+from worker.util.error_text import reason_of
 from worker.version import VERSION
 
 EXTRAS = {
@@ -199,7 +200,7 @@ def main() -> None:
         # A full disk, a missing permission: of the machine, and not of this program.
         where = f"{name_in_message(str(error.filename))}: " if error.filename else ""
         code = EXIT_USAGE if error.errno == errno.ENAMETOOLONG else EXIT_MACHINE
-        fail(f"{where}{error.strerror or error}", code)
+        fail(f"{where}{reason_of(error)}", code)
     except Exception as error:
         if os.environ.get("WORKER_DEBUG"):
             raise

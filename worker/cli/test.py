@@ -239,7 +239,7 @@ def _cover(
         counts_earlier = file.exists()
         coverages = save(file, coverages)
         if counts_earlier:
-            text = "with what earlier sessions covered; without the file, counting begins anew"
+            text = "with what earlier test runs covered; without the file, counting begins anew"
             print(f"{printable(str(file))}: {text}", file=sys.stderr)
     if draw is not None:
         _draw(draw, [group[0].case.workflow for group in by_workflow.values()], coverages)

@@ -16,6 +16,7 @@ from distributed.security import Security
 from worker.cluster.cluster_address import ClusterAddress
 from worker.cluster.environments import Environment, check_same, describe_process, describe_runner
 from worker.errors import WorkerError
+from worker.util.error_text import reason_of
 
 CONNECT_S = 5.0
 # A worker that is being started must have the time to connect.
@@ -117,7 +118,7 @@ def _first_cause(error: BaseException) -> str:
     """Return what failed first: the errors around it name objects of Dask."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return reason_of(error)
 
 
 @contextlib.asynccontextmanager

@@ -31,6 +31,7 @@ from worker.lightning.serializer import (
     encode_json,
 )
 from worker.sinks.log import LeveledLogger
+from worker.util.error_text import reason_of
 from worker.util.masking import hide_url_secrets
 from worker.util.nesting import SIZE_LIMIT_BYTES
 
@@ -164,7 +165,7 @@ class ChannelSocket:
                 except InvalidStatus as error:
                     self._check_status(error, was_connected)
                 except (OSError, TimeoutError, WebSocketException) as error:
-                    self._log.warning("lightning.disconnected", error=_text(error))
+                    self._log.warning("lightning.disconnected", error=reason_of(error))
                 tries += 1
                 await asyncio.sleep(min(tries * self.timings.reconnect_s, MAX_RECONNECT_S))
         finally:
@@ -467,7 +468,3 @@ class Channel:
         if self.joined.is_set():
             self.joined.clear()
             self._socket.send(self._join_ref, self.topic, "phx_leave")
-
-
-def _text(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

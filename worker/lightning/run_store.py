@@ -19,6 +19,7 @@ from msgspec import Struct
 from worker.errors import UsageError
 from worker.lightning.delivery import OutgoingEvent
 from worker.lightning.serializer import encode_json
+from worker.util.error_text import reason_of
 
 
 class _Head(Struct, frozen=True):
@@ -77,7 +78,7 @@ class RunFile:
             flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if head else os.O_APPEND)
             self._file = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
         except OSError as error:
-            self.error = error.strerror or str(error)
+            self.error = reason_of(error)
         if head is not None:
             self._write(head)
 
@@ -98,7 +99,7 @@ class RunFile:
                 data = data[self._file.write(data) :]
         except OSError as error:
             # A file with a gap would report events that did not follow each other.
-            self.error = error.strerror or str(error)
+            self.error = reason_of(error)
             self.discard()
 
     def close(self) -> None:

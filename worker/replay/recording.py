@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from worker.adaptors.http.exchange import Exchange
 from worker.core.events import AnyEvent, RunComplete
-from worker.errors import LoadError, UsageError
+from worker.errors import LoadError
 from worker.replay.recording_content import RecordingContent
 from worker.replay.recording_file import is_recording_file, parse_content, read_bytes, read_file
 from worker.replay.recording_folder import is_recording_folder, read_folder
@@ -88,7 +88,7 @@ def read_content(path: Path) -> RecordingContent:
             [str(entry) for entry in sorted(path.iterdir()) if is_recording(entry)][:5]
         )
         hint = f"name one of {inside}" if inside else "worker run --record FILE creates one"
-        raise UsageError(f"{path} contains no recording of its own ({hint})")
+        raise LoadError(f"{path} contains no recording of its own ({hint})")
     return read_folder(path)
 
 

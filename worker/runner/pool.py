@@ -48,8 +48,7 @@ class Pool:
         confinement.
         """
         self._processes = ProcessPool(size, isolation)
-        # One thread: workflows that take long wait for each other, and no other waits for them.
-        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
+        self._compiler = _new_compiler()
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -66,6 +65,8 @@ class Pool:
 
     async def __aexit__(self, *reason: Any) -> None:
         await self._processes.close()
+        self._compiler.shutdown(wait=False, cancel_futures=True)
+        self._compiler = _new_compiler()
         self._loop = None
 
     @property
@@ -104,13 +105,7 @@ class Pool:
         collector = Collector(run_id or str(uuid.uuid4()), sinks)
         encoded = None
         try:
-            if compiles_long(workflow):
-                # Beside the other runs, which would wait for their events.
-                request = await loop.run_in_executor(
-                    self._compiler, prepare, workflow, input, options, collector.run_id
-                )
-            else:
-                request = prepare(workflow, input, options, collector.run_id)
+            request = await self._prepare(workflow, input, options, collector.run_id)
         except PlanError as error:
             # Like any other failure of a workflow: callers look at the status, not at exceptions.
             collector.reject(workflow.name, error)
@@ -119,6 +114,20 @@ class Pool:
             async with _host_or_default(host, workflow, input, options) as performer:
                 await self._processes.execute(request, collector.receive, cancel, performer)
         return replace(collector.result(), workflow=workflow, input_text=encoded)
+
+    async def _prepare(
+        self, workflow: Workflow, input: Mapping[str, Any] | None, options: Options, run_id: str
+    ) -> RunRequest:
+        if not compiles_long(workflow):
+            return prepare(workflow, input, options, run_id)
+        # Beside the other runs, which would wait for their events.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._compiler, prepare, workflow, input, options, run_id)
+
+
+def _new_compiler() -> ThreadPoolExecutor:
+    # One thread: workflows that take long wait for each other, and no other waits for them.
+    return ThreadPoolExecutor(1, thread_name_prefix="compiler")
 
 
 @contextlib.asynccontextmanager

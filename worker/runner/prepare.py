@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,13 +128,7 @@ def prepare(
     # As on OpenFn, which keeps the settings of collections among the workflow's credentials.
     shared = {**workflow.credentials, **(collections.configuration if collections else {})}
     own_secrets = collections.secrets if collections else ()
-    of_workflow = collect_secrets([*secret_configurations(workflow, resolved), *own_secrets])
-    secrets = tuple(dict.fromkeys((*of_workflow, *collect_input_secrets(input))))
-    if len(secrets) > MAX_SECRETS:
-        raise PlanError(
-            f"more than {MAX_SECRETS:,} secrets in credentials and in the configuration of the "
-            "input, with the forms that they are masked in: keep data out of them"
-        )
+    secrets = _secrets_of([*secret_configurations(workflow, resolved), *own_secrets], input)
     chosen = choose_adaptors(workflow)
     metered = options.fuel or limits.fuel is not None
     bundles = tuple(sorted({(str(a.specifier), str(a.bundle)) for a in chosen.values()}))
@@ -162,6 +156,19 @@ def prepare(
         adaptors={written: str(adaptor.specifier) for written, adaptor in chosen.items()},
         realm=RealmContents(bundles, compiled.libraries, metered),
     )
+
+
+def _secrets_of(
+    credentials: Iterable[Mapping[str, Any]], input: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    collected = (*collect_secrets(credentials), *collect_input_secrets(input))
+    secrets = tuple(dict.fromkeys(collected))
+    if len(secrets) > MAX_SECRETS:
+        raise PlanError(
+            f"more than {MAX_SECRETS:,} secrets in credentials and in the configuration of the "
+            "input, with the forms that they are masked in: keep data out of them"
+        )
+    return secrets
 
 
 def _clock(options: Options, *, metered: bool) -> ClockKind:

@@ -135,7 +135,7 @@ def save(file: Path, coverages: Iterable[Coverage]) -> list[Coverage]:
     for name, coverage in sums.items():
         if name in before:
             sums[name] = merge(coverage, before[name])
-    # Workflows that this session did not run keep what earlier sessions counted.
+    # Workflows that this test run did not run keep what earlier test runs counted.
     fields = [_fields(coverage) for coverage in (before | sums).values()]
     write_whole(file, dumps({"version": 1, "workflows": fields}).encode())
     return list(sums.values())

@@ -1,4 +1,4 @@
-"""Attacks by services whose replies are cheap to send, and dear to read."""
+"""Attacks by services whose replies are cheap to send, and expensive to read."""
 
 from __future__ import annotations
 

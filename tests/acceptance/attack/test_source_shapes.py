@@ -149,6 +149,9 @@ async def test_a_long_source_is_compiled_beside_other_runs(
         await asyncio.sleep(0)
         others_go_on.set()
         assert (await running).status == "success"
+        [compiler] = [thread for thread in threading.enumerate() if "compiler" in thread.name]
+    await asyncio.to_thread(compiler.join, 10)
+    assert not compiler.is_alive()
 
 
 NAMES = {

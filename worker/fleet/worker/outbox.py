@@ -21,6 +21,7 @@ import msgspec
 from worker.errors import UsageError
 from worker.fleet.messaging import messages as wire
 from worker.util import invariant_checks
+from worker.util.error_text import reason_of
 from worker.util.invariant_checks import Invariant
 from worker.util.nesting import ENVELOPE_LEVELS, NESTING_LIMIT, nests_deeper
 from worker.util.private_files import make_private_folder, open_private
@@ -93,7 +94,7 @@ class RunOutbox:
         except OSError as error:
             # The events are in memory too, and are sent. Should this process end before, the run is
             # lost; what is in the file then is a beginning, which the next process reads as one.
-            self.write_error = error.strerror or str(error)
+            self.write_error = reason_of(error)
 
     @property
     def waiting(self) -> int:
@@ -260,7 +261,7 @@ def _create(path: Path, lease: wire.Lease) -> tuple[IO[bytes], str]:
         _write_all(file, wire.encode(lease) + b"\n")
     except OSError as error:
         _close(file)
-        return BytesIO(), error.strerror or str(error)
+        return BytesIO(), reason_of(error)
     return file, ""
 
 

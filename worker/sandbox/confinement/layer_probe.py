@@ -14,6 +14,7 @@ from worker.sandbox.confinement import system
 from worker.sandbox.confinement.bpf import program
 from worker.sandbox.confinement.call_rules import Profile
 from worker.sandbox.runner_user import VARIABLE, become, runner_user
+from worker.util.error_text import reason_of
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def _reason(apply: Callable[[], None]) -> str:
     try:
         apply()
     except OSError as error:
-        return error.strerror or str(error)
+        return reason_of(error)
     return ""
 
 

@@ -13,6 +13,7 @@ import uvicorn
 from worker.errors import MachineError
 from worker.fleet.client import Client
 from worker.fleet.http_connection import Connection
+from worker.util.error_text import reason_of
 from worker.util.listening import listen
 from worker.view.dashboard.app import application
 from worker.view.dashboard.hosts import AllowedHosts
@@ -26,7 +27,7 @@ def bind(host: str, port: int, *, remedy: str = "try --port 0") -> socket.socket
     try:
         return listen(host, port)
     except OSError as error:
-        reason = error.strerror or error
+        reason = reason_of(error)
         hint = remedy if error.errno == errno.EADDRINUSE else "try another address or port"
         text = f"cannot listen on {host}:{port}: {reason} ({hint})"
         raise MachineError(text) from error

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from msgspec import Struct, field
 
 from worker.errors import LoadError
+from worker.util.error_text import reason_of
 from worker.workflow.documents import json_reader
 from worker.workflow.documents.data import KeyPath, LineColumn, format_path
 from worker.workflow.documents.near_files import suggest_file
@@ -118,8 +119,7 @@ def read_text(file: Path, limit_bytes: int | None = None) -> str:
     except FileNotFoundError:
         raise LoadError(f"there is no such file{suggest_file(file)}", file=str(file)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LoadError(f"cannot be read: {reason}", file=str(file)) from None
+        raise LoadError(f"cannot be read: {reason_of(error)}", file=str(file)) from None
     if len(content) > limit_bytes:
         _fail_size(file, "larger than its size", limit_bytes)
     return _decode(content, str(file))

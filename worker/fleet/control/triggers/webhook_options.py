@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from worker.errors import MachineError, UsageError
 from worker.fleet.control.triggers.webhook_auth import AuthMethod
+from worker.util.error_text import reason_of
 from worker.util.listening import listen
 from worker.util.loopback import is_loopback
 
@@ -35,7 +36,7 @@ class WebhookOptions:
         try:
             return listen(self.host, self.port, backlog=1024)
         except OSError as error:
-            text = f"cannot listen on {self.host}:{self.port}: {error.strerror or error}"
+            text = f"cannot listen on {self.host}:{self.port}: {reason_of(error)}"
             raise MachineError(text) from error
 
 
