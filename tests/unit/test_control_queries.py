@@ -146,12 +146,23 @@ def test_a_cleared_presence_is_ignored(harness: ControlPlaneHarness) -> None:
 def test_the_projects_with_the_most_runs_have_figures_and_the_others_one_together(
     harness: ControlPlaneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plane_metrics, "MAX_SERIES", 2)
-    for project, count in (("c", 1), ("b", 2), ("a", 3), ("d", 1)):
+    """The first two have two phases each, one of them with less than what others have."""
+    monkeypatch.setattr(plane_metrics, "MAX_PROJECTS", 2)
+    harness.submit("a-later", project="a", not_before=harness.now + 10**9)
+    harness.submit("b-later", project="b", not_before=harness.now + 10**9)
+    for project, count in (("c", 2), ("b", 2), ("a", 3), ("d", 1)):
         for number in range(count):
             harness.submit(f"{project}{number}", project=project)
             harness.pass_time(1)
     survey = harness.processor.survey(harness.now)
-    assert survey.runs == {"a,available": 3, "b,available": 2, "*,available": 2}
+    assert survey.runs == {
+        "a,available": 3, "a,delayed": 1, "b,available": 2, "b,delayed": 1, "*,available": 3
+    }  # fmt: skip
+    assert survey.runs.keys() == survey.oldest_us.keys()
     oldest = survey.oldest_us
     assert oldest["*,available"] < oldest["b,available"] < oldest["a,available"]
+
+
+def test_all_projects_have_figures_where_these_are_few(harness: ControlPlaneHarness) -> None:
+    harness.submit("o")
+    assert list(harness.processor.survey(harness.now).runs) == ["default,available"]

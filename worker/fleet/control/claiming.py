@@ -93,7 +93,8 @@ class RunSelector:
         served: set[ProjectQueue] = set()
         for page in range(MAX_PAGES):
             # No run of the queues before can be leased, as they are paused or over their limits.
-            # Those that follow have their turn by and by: to look at all of them can take seconds.
+            # Those that follow have their turn in later batches: to look at all of them can take
+            # seconds.
             if page:
                 queues = self._transaction.queues(PAGE_SIZE, turn.after)
             selected += self._select_from(queues, demand - len(selected), served)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, desc, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from worker.fleet.control.entities import RunPhase
 from worker.fleet.control.store import tables
@@ -14,11 +15,11 @@ from worker.fleet.histogram import COUNTS, Histogram
 from worker.fleet.metrics import AnyMetric, Distribution, Metric
 
 SURVEY_INTERVAL_S = 5.0
-MAX_SERIES = 1_000
-"""How many projects and phases have figures of their own: those with the most runs."""
+"""How often the queue and the workers are counted, as that costs a query over the whole queue."""
+MAX_PROJECTS = 1_000
+"""How many projects have figures of their own: those with the most runs."""
 # No project has this name.
 OTHERS = "*"
-"""How often the queue and the workers are counted, as that costs a query over the whole queue."""
 _RUNS, _WORKERS = tables.RUNS.c, tables.WORKERS.c
 
 
@@ -38,33 +39,38 @@ class Survey:
     alerts: int = 0
 
 
+def _queued() -> Select[Any]:
+    """Select the number and the oldest of the runs by project and phase; of others without one."""
+    unfinished = _RUNS.phase.in_([phase.value for phase in RunPhase if phase is not RunPhase.FINAL])
+    largest = (
+        select(_RUNS.project)
+        .where(unfinished)
+        .group_by(_RUNS.project)
+        .order_by(func.count().desc(), _RUNS.project)
+        .limit(MAX_PROJECTS)
+        .subquery()
+    )
+    return (
+        select(largest.c.project, _RUNS.phase, func.count(), func.min(_RUNS.age))
+        .select_from(tables.RUNS.outerjoin(largest, largest.c.project == _RUNS.project))
+        .where(unfinished)
+        .group_by(largest.c.project, _RUNS.phase)
+    )
+
+
 def take_survey(connection: Connection, now_us: int) -> Survey:
     """Count the runs that have not ended, and the workers online."""
-    unfinished = [phase.value for phase in RunPhase if phase is not RunPhase.FINAL]
-    of_phase = (_RUNS.phase, func.count().label("number"), func.min(_RUNS.age))
-    by_project = (
-        select(_RUNS.project, *of_phase)
-        .where(_RUNS.phase.in_(unfinished))
-        .group_by(_RUNS.project, _RUNS.phase)
-        .order_by(desc("number"), _RUNS.project)
-        .limit(MAX_SERIES)
-    )
-    rows = [tuple(row) for row in connection.execute(by_project)]
-    if len(rows) == MAX_SERIES:
-        listed = sorted({f"{project},{phase}" for project, phase, *_ in rows})
-        others = (
-            select(*of_phase)
-            .where(_RUNS.phase.in_(unfinished), (_RUNS.project + "," + _RUNS.phase).not_in(listed))
-            .group_by(_RUNS.phase)
-        )
-        rows += [(OTHERS, *row) for row in connection.execute(others)]
+    queued = [
+        (f"{project or OTHERS},{phase}", number, oldest)
+        for project, phase, number, oldest in connection.execute(_queued())
+    ]
     online = select(func.count(), func.coalesce(func.sum(_WORKERS.capacity), 0))
     workers, slots = connection.execute(online.where(_WORKERS.online)).one()
     undelivered = select(func.count()).where(tables.ALERTS.c.notified.is_(None))
     return Survey(
         at_us=now_us,
-        runs={f"{project},{phase}": int(number) for project, phase, number, _ in rows},
-        oldest_us={f"{project},{phase}": int(oldest) for project, phase, _, oldest in rows},
+        runs={key: int(number) for key, number, _ in queued},
+        oldest_us={key: int(oldest) for key, _, oldest in queued},
         workers=int(workers),
         slots=int(slots),
         alerts=connection.execute(undelivered).scalar_one(),

@@ -29,6 +29,10 @@ class LocalBroker:
         bus.deliver(Connected())
         self.deliver_retained(bus, bus.filters)
 
+    def subscribe(self, bus: LocalBus, filter: str) -> None:
+        bus.filters.append(filter)
+        self.deliver_retained(bus, [filter])
+
     def deliver_retained(self, bus: LocalBus, filters: Iterable[str]) -> None:
         for message in self.retained_on(filters):
             bus.deliver(message)
@@ -103,8 +107,7 @@ class LocalBus:
         self._broker.route(message)
 
     def subscribe(self, filter: str) -> None:
-        self.filters.append(filter)
-        self._broker.deliver_retained(self, [filter])
+        self._broker.subscribe(self, filter)
 
     async def receive(self, wait_s: float | None = None) -> list[Arrival]:
         return await self._inbox.take(wait_s)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import re
 import socket
-import time
 from contextlib import suppress
 from typing import Any, Self
 
@@ -42,6 +42,7 @@ from worker.fleet.messaging.packets import (
     MIN_PACKET_BYTES,
     PACKET_ENVELOPE_BYTES,
 )
+from worker.util.machine_clock import monotonic_s
 
 # The number of unacknowledged messages with the highest measured throughput.
 MAX_IN_FLIGHT = 20
@@ -249,12 +250,12 @@ class MqttBus:
     async def _stay_connected(self) -> None:
         failures, connected_before = 0, False
         while True:
-            began = time.monotonic()
+            began = math.inf
             try:
                 async with self._connection() as client:
                     for filter in self._filters:
                         await self._subscribe_or_raise(client, filter)
-                    connected_before = True
+                    connected_before, began = True, monotonic_s()
                     await self._serve(client)
             except MqttConnectError as error:
                 reason = f"the broker {self._address} refuses the connection: {error}"
@@ -268,7 +269,7 @@ class MqttBus:
             self._drop_unsent()
             # A connection that does not last counts as a failure: another process of the same name
             # would else make both reconnect without a pause.
-            failures = 1 if time.monotonic() - began > STABLE_S else failures + 1
+            failures = failures_after(failures, monotonic_s() - began)
             await asyncio.sleep(backoff_s(failures))
 
     def _describe(self, error: Exception, connected_before: bool) -> str:
@@ -381,6 +382,14 @@ def _settle(confirmation: Confirmation | None, failure: Exception | None) -> Non
         confirmation.set_exception(failure)
     else:
         confirmation.set_result(None)
+
+
+def failures_after(failures: int, served_s: float) -> int:
+    """Count a failure; a connection that has served for a while begins the count anew.
+
+    The time to connect does not count: a broker that is mute takes as long as a stable one.
+    """
+    return 1 if served_s > STABLE_S else failures + 1
 
 
 def backoff_s(failures: int) -> float:

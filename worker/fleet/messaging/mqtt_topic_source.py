@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import socket
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -26,7 +27,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from worker.fleet.messaging.address import Address
 from worker.fleet.messaging.buffered_client import BufferedClient
 from worker.fleet.messaging.end_tasks import end_tasks
-from worker.fleet.messaging.mqtt import KEEPALIVE_S, STABLE_S, backoff_s
+from worker.fleet.messaging.mqtt import KEEPALIVE_S, backoff_s, failures_after
 from worker.fleet.messaging.packets import MAX_PACKET_BYTES
 from worker.fleet.messaging.topic_source import (
     MAX_UNACKNOWLEDGED,
@@ -139,16 +140,21 @@ class MqttTopicSource:
     async def _stay_connected(self) -> None:
         failures = 0
         while True:
-            began = monotonic_s()
+            began = math.inf
             try:
                 async with self._new_client() as client:
+                    await self._begin(client)
+                    began = monotonic_s()
                     await self._serve(client)
                 # Made anew on purpose.
                 failures = 0
                 continue
             except (aiomqtt.MqttError, MqttConnectError, OSError) as error:
+                # A connection that does not last counts as a failure: another fleet of the same
+                # topics on this broker would else make both reconnect without a pause.
+                failures = failures_after(failures, monotonic_s() - began)
                 # Once: a broker that is away for an hour would else fill the log.
-                if failures == 0 or monotonic_s() - began > STABLE_S:
+                if failures == 1:
                     self._log.warning("topics.disconnected", error=str(error)[:200])
             finally:
                 self._client = None
@@ -159,9 +165,6 @@ class MqttTopicSource:
                 self._receipts.clear()
                 self._overflowed = False
                 self._has_room.clear()
-            # A connection that does not last counts as a failure: another fleet of the same topics
-            # on this broker would else make both reconnect without a pause.
-            failures = 1 if monotonic_s() - began > STABLE_S else failures + 1
             await asyncio.sleep(backoff_s(failures))
 
     def _new_client(self) -> BufferedClient:
@@ -222,11 +225,13 @@ class MqttTopicSource:
             self._receipts[packet] = _Receipt(message.packet, message.qos, digest)
             self._inbox.put(message)
 
-    async def _serve(self, client: BufferedClient) -> None:
-        """Receive until the connection is lost, which is an error, or has to be made anew."""
+    async def _begin(self, client: BufferedClient) -> None:
         self._active, self._ended = {}, set()
         await self._update(client)
         self._log.info("topics.connected", subscriptions=len(self._active))
+
+    async def _serve(self, client: BufferedClient) -> None:
+        """Receive until the connection is lost, which is an error, or has to be made anew."""
         updates = asyncio.create_task(self._follow_changes(client))
         lost = asyncio.create_task(_until_lost(client))
         has_room = asyncio.create_task(self._has_room.wait())

@@ -270,7 +270,7 @@ class FleetWorker:
 
     @property
     def _away_deadline(self) -> float:
-        """The time after which it is in vain to wait for the broker."""
+        """The time after which waiting for the broker is of no use."""
         # A lease after the connection broke, the runs are lost for a control plane that is
         # connected; one that is not can wait as long for the next start of this worker.
         return math.inf if self.connected.is_set() else self._disconnected_at + self._lease_s

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Self
 
@@ -122,9 +122,13 @@ class SimulatedBroker(LocalBroker):
                     members.append(bus)
         return receivers, list(groups.values())
 
-    def deliver_retained(self, bus: LocalBus, filters: Iterable[str]) -> None:
+    def connect(self, bus: LocalBus) -> None:
         self._routes.clear()
-        super().deliver_retained(bus, filters)
+        super().connect(bus)
+
+    def subscribe(self, bus: LocalBus, filter: str) -> None:
+        self._routes.clear()
+        super().subscribe(bus, filter)
 
     def disconnect(self, bus: LocalBus) -> None:
         self._routes.clear()

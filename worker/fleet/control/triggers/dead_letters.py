@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from worker.fleet.control.store import tables
 from worker.fleet.control.store.deployments import LiveTrigger
@@ -44,10 +44,10 @@ def store_dead_letter(uow: UnitOfWork, letter: DeadLetter, token: str) -> None:
     trigger = letter.trigger
     id = _id_of(letter) if letter.packet else token
     if letter.packet and not letter.repeated:
-        # A broker uses numbers of packets again: an equal message had this one, long ago.
-        uow.transaction.connection.execute(
-            delete(tables.DEAD_LETTERS).where(tables.DEAD_LETTERS.c.id == id)
-        )
+        # A broker uses numbers of packets again: the letter of an equal message before, which was
+        # acknowledged, stays under another id.
+        older = update(tables.DEAD_LETTERS).where(tables.DEAD_LETTERS.c.id == id)
+        uow.transaction.connection.execute(older.values(id=token))
     uow.transaction.add(
         "dead_letters",
         {
