@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 _NEEDS = "a JSON Schema needs the extra fuzz: pip install 'workflow-worker[fuzz]'"
-_CONTAINS_ITSELF = "no input can be made from the schema: it contains itself, or nests too deep"
+_NO_INPUT = "no input can be made from the schema"
+_CONTAINS_ITSELF = f"{_NO_INPUT}: it contains itself, or nests too deep"
 _DEPTH_LIMIT = 8
 _ITEMS_LIMIT = 3
 # References multiply the parts of a schema: thirty lines can have more than memory has bytes.
@@ -38,9 +39,7 @@ def draw_samples(schema: Mapping[str, Any], count: int, seed: int) -> list[dict[
     try:
         import hypothesis
         import jsonschema
-        from hypothesis.errors import HypothesisException, Unsatisfiable
         from jsonschema_specifications import REGISTRY
-        from referencing.exceptions import Unresolvable
     except ImportError as error:
         raise UsageError(_NEEDS) from error
     samples: dict[str, dict[str, Any]] = {}
@@ -58,34 +57,44 @@ def draw_samples(schema: Mapping[str, Any], count: int, seed: int) -> list[dict[
     )
     # With a registry of its own: the default one fetches references, also `file:` ones.
     validator = jsonschema.Draft202012Validator(schema, registry=REGISTRY)
+    with _explained_errors():
+        validator.check_schema(schema)
+        strategies = _SchemaStrategies(schema)
+        if applies_itself(schema, strategies.part):
+            raise UsageError(_CONTAINS_ITSELF)
+        valid = strategies.strategy(schema).filter(
+            lambda value: isinstance(value, dict) and validator.is_valid(value)
+        )
+        hypothesis.seed(seed)(settings(hypothesis.given(valid)(collect)))()
+    return list(samples.values())
+
+
+@contextmanager
+def _explained_errors() -> Iterator[None]:
+    """Raise :class:`UsageError` for all that a schema may end with, also after ``TIME_LIMIT_S``."""
+    import jsonschema
+    from hypothesis.errors import HypothesisException, Unsatisfiable
+    from referencing.exceptions import Unresolvable
+
     try:
         with _time_limit(TIME_LIMIT_S):
-            validator.check_schema(schema)
-            strategies = _SchemaStrategies(schema)
-            if applies_itself(schema, strategies.part):
-                raise UsageError(_CONTAINS_ITSELF)
-            values = strategies.strategy(schema)
-            valid = values.filter(
-                lambda value: isinstance(value, dict) and validator.is_valid(value)
-            )
-            hypothesis.seed(seed)(settings(hypothesis.given(valid)(collect)))()
+            yield
     except Unsatisfiable as error:
-        raise UsageError("no input can be made from the schema: no object meets it") from error
+        raise UsageError(f"{_NO_INPUT}: no object meets it") from error
     except jsonschema.SchemaError as error:
-        raise UsageError(f"no input can be made from the schema: {error.message}") from error
+        raise UsageError(f"{_NO_INPUT}: {error.message}") from error
     except (HypothesisException, Unresolvable, OverflowError, re.error) as error:
-        raise UsageError(f"no input can be made from the schema: {error}") from error
+        raise UsageError(f"{_NO_INPUT}: {error}") from error
     except RecursionError as error:
         raise UsageError(_CONTAINS_ITSELF) from error
     except _OutOfTime as error:
-        text = f"no input can be made from the schema within {TIME_LIMIT_S:.0f} s"
+        text = f"{_NO_INPUT} within {TIME_LIMIT_S:.0f} s"
         raise UsageError(f"{text} (is there a slow pattern in it?)") from error
     except BaseException as error:
         # The library that looks up references, in Rust, makes a panic of a RecursionError.
         if type(error).__module__ != "pyo3_runtime":
             raise
         raise UsageError(_CONTAINS_ITSELF) from error
-    return list(samples.values())
 
 
 class _OutOfTime(BaseException):
@@ -150,7 +159,7 @@ class _SchemaStrategies:
             return {}
         self._parts += 1
         if self._parts > _PARTS_LIMIT:
-            raise UsageError("no input can be made from the schema: it has too many parts")
+            raise UsageError(f"{_NO_INPUT}: it has too many parts")
         parts = [self._resolve(schema["$ref"])] if "$ref" in schema else []
         parts += schema.get("allOf", [])
         own = {key: item for key, item in schema.items() if key not in ("$ref", "allOf")}
@@ -175,7 +184,7 @@ class _SchemaStrategies:
         for key in reference.removeprefix("#").strip("/").split("/"):
             name = key.replace("~1", "/").replace("~0", "~")
             if not isinstance(node, Mapping) or (name and name not in node):
-                raise UsageError(f"no input can be made from the schema: no {reference} in it")
+                raise UsageError(f"{_NO_INPUT}: no {reference} in it")
             node = node[name] if name else node
         return node
 
@@ -230,7 +239,7 @@ def _least(schema: Mapping[str, Any], keyword: str) -> int:
     least = int(schema.get(keyword, 0))
     if least > _LEAST_LIMITS[keyword]:
         limit = f"{keyword} is {least:,}, and the limit is {_LEAST_LIMITS[keyword]:,}"
-        raise UsageError(f"no input can be made from the schema: {limit}")
+        raise UsageError(f"{_NO_INPUT}: {limit}")
     return least
 
 

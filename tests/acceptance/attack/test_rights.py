@@ -24,7 +24,7 @@ from tests.support.control_plane_harness import (
     plan,
     to,
 )
-from worker.errors import UsageError
+from worker.errors import LoadError, UsageError
 from worker.fleet.control.inline_secrets import KEY_LOST, InlineSecrets, read_secret_keys
 from worker.fleet.control.policy import ClientRights, CredentialUse, Policy, read_policy
 from worker.fleet.control.store.store import Store
@@ -270,7 +270,7 @@ def test_a_policy_file_holds_all_of_it(tmp_path: Path) -> None:
     assert policy.rights_of("anybody").projects == frozenset({"open"})
     for wrong in ("clients: {a: {may: [fly]}}", "credentials: {prod: [{who: me}]}", "client: {}"):
         file.write_text(wrong)
-        with pytest.raises(UsageError, match=r"policy\.yaml: "):
+        with pytest.raises(LoadError, match=r"policy\.yaml:1:\d+: "):
             read_policy(file)
 
 

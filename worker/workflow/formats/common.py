@@ -204,11 +204,12 @@ def read_condition(node: Cursor) -> tuple[EdgeKind, str]:
         case str():
             word = node.text().strip()
             kind = _CONDITIONS.get(word, EdgeKind.EXPRESSION if word else EdgeKind.NEVER)
+            if kind is not EdgeKind.EXPRESSION:
+                return kind, ""
             # A name alone near one of the words is one: as JavaScript it crashes the run.
-            hint = did_you_mean(word, _CONDITIONS) if word.isidentifier() else ""
-            if kind is EdgeKind.EXPRESSION and hint:
+            if word.isidentifier() and (hint := did_you_mean(word, _CONDITIONS)):
                 node.warn(f"'{shorten(word)}' is none of the words for conditions{hint}")
-            return kind, word if kind is EdgeKind.EXPRESSION else ""
+            return kind, word
         case _:
             node.fail(f"expected a condition, found {describe(node.value)}")
 
