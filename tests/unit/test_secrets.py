@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from worker.util.masking import (
     hide_url_secrets,
     javascript_number,
 )
+from worker.util.spellings import MAX_PATTERN_UNITS
 
 # White space around a secret is no part of it.
 SECRETS = st.text(min_size=4, max_size=20).filter(lambda text: len(text.strip()) >= 4)
@@ -107,7 +109,7 @@ def values_of(value: Any) -> list[str]:
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(CONFIGURATIONS, max_size=3))
 def test_each_value_is_masked_or_all_is_hidden(configurations: list[dict[str, Any]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -336,6 +338,102 @@ def test_no_text_makes_masking_slow(secret: str) -> None:
     for text in ("\\" * 50_000, '\\"' * 25_000, "\n" * 50_000, "+/ " * 20_000):
         mask.text(text + "xxxx")
     assert time.process_time() - begin < 5
+
+
+# --- long secrets ---------------------------------------------------------------------------------
+
+LONG = '!%"\\/ é\n+?' * 20 + "end"
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        LONG,
+        json.dumps(LONG)[1:-1],
+        json.dumps(json.dumps(LONG))[3:-3],
+        quote(LONG, safe=""),
+        quote(quote(LONG)),
+        LONG.replace("\n", "\r\n"),
+        LONG.replace("\n", "").replace("\\", "/"),
+    ],
+)
+def test_a_long_secret_is_masked_in_every_spelling(spelled: str) -> None:
+    mask = Mask([LONG, LONG[:-3] + "END"])
+    assert mask.text(f"<{spelled}> and <{spelled}>") == f"<{MASK}> and <{MASK}>"
+    assert mask.text(f"<{spelled[:-1]}>") == f"<{spelled[:-1]}>"
+    assert json.loads(mask.json(json.dumps(["a", f"<{spelled}>"]))) == ["a", f"<{MASK}>"]
+
+
+def test_a_long_secret_is_masked_after_what_begins_like_it() -> None:
+    secret = '"' * 200 + "tail"
+    assert Mask([secret]).text(f'a """{secret} b') == f'a """{MASK} b'
+
+
+def test_a_long_secret_of_percent_signs_is_masked_where_each_may_be_an_escape() -> None:
+    secret = "%25" * 100 + "%"
+    assert Mask([secret]).text(f"<{secret}>, <{quote(secret)}>") == f"<{MASK}>, <{MASK}>"
+
+
+@pytest.mark.parametrize("count", [63, 64, 65])
+def test_a_secret_about_as_long_as_a_pattern_is_masked(count: int) -> None:
+    secret = '"' * count
+    assert Mask([secret]).text(f"<{secret}>, {secret[1:]}") == f"<{MASK}>, {secret[1:]}"
+
+
+def test_a_pattern_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries to hold up a worker with one credential: 20 kB of punctuation took six seconds."""
+    compiled: list[str] = []
+    compile = re.compile
+
+    def recorded(text: str) -> re.Pattern[str]:
+        compiled.append(text)
+        return compile(text)
+
+    monkeypatch.setattr(re, "compile", recorded)
+    secret = '"' * 20_000 + "x"
+    assert Mask([secret]).text(f"<{secret}>") == f"<{MASK}>"
+    assert max(map(len, compiled)) < 100 * MAX_PATTERN_UNITS
+
+
+def test_a_text_that_only_begins_like_a_long_secret_everywhere_is_hidden() -> None:
+    secret = '"' * 2000 + "x"
+    masked = Mask([secret]).text("a " + '"' * 5000 + " x")
+    assert masked.endswith(MASK) and len(masked) < 100
+    assert Mask([secret]).text("a " + '"' * 100 + " x") == "a " + '"' * 100 + " x"
+
+
+@pytest.mark.parametrize(
+    ("secret", "text"),
+    [
+        ("ab" + "\n" * 40 + "cd", "ab" + "\n" * 60 + "ce cd"),
+        ("ab" + "\n%0a" * 30 + "cd", "ab" + "%0a" * 60 + "ce cd"),
+        ('\\"' * 30 + "xxxx", '\\\\\\"' * 300 + " xxxx"),
+        ('"' * 40 + "xxxx", '\\"' * 60 + " xxxx"),
+    ],
+    ids=["line ends", "line ends or text", "backslashes", "quotes"],
+)
+def test_no_text_is_divided_among_the_characters_of_a_secret_in_every_way(
+    secret: str, text: str
+) -> None:
+    """Tries to hold up a worker for ever, with forty characters that each may take several."""
+    assert Mask([secret]).text(text) == text
+
+
+def test_a_secret_of_line_ends_masks_nothing() -> None:
+    assert Mask(["\n" * 8]).text("abc") == "abc"
+
+
+@pytest.mark.parametrize("secret", ["x\r\n\\\ry", "x\n\n\r\\ny", "x\r\n\t\\\nn", "x\n\r\\\n2y"])
+def test_line_ends_before_backslashes_are_masked(secret: str) -> None:
+    mask = Mask([secret])
+    assert mask.text(f"<{secret}>") == mask.text(f"<{json.dumps(secret)[1:-1]}>") == f"<{MASK}>"
+
+
+def test_a_backslash_before_a_line_end_of_windows_is_masked() -> None:
+    assert (
+        Mask(["x\\\ny"]).text(f"<{json.dumps('x' + chr(92) + chr(13) + chr(10) + 'y')}>")
+        == f'<"{MASK}">'
+    )
 
 
 def test_the_ids_and_lines_of_an_error_stay() -> None:

@@ -55,6 +55,7 @@ TESTS: Final[dict[str, tuple[str, ...]]] = {
         "tests/acceptance/attack/test_requests.py",
     ),
     "util/masking": (f"{_UNIT}secrets.py", "tests/acceptance/attack/test_masking.py"),
+    "util/spellings": (f"{_UNIT}secrets.py", "tests/acceptance/attack/test_masking.py"),
     "replay/recorder": (f"{_UNIT}recorder.py", f"{_UNIT}recording_format.py"),
     "replay/recording_lines": _RECORDING,
     "replay/recording_file": _RECORDING,

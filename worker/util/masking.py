@@ -8,11 +8,12 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice, starmap
 from typing import Any
 
 from worker.util.bounded_cache import cached_within
 from worker.util.json import dumps
+from worker.util.spellings import SecretSearch, longest_plain, search_for
 
 MASK = "***"
 # A shorter value protects nothing, and masking it would make ordinary words unreadable.
@@ -232,85 +233,7 @@ def _basic_auth(configuration: Mapping[str, Any], values: Iterable[str]) -> Iter
                 yield from (_base64(raw) for raw in _bytes(f"{user}:{value}"))
 
 
-# --- their spellings ------------------------------------------------------------------------------
-
-# No encoder changes these characters.
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
-# Backslashes are doubled together, so that a run of them is one unit.
-_UNITS = re.compile(r"[A-Za-z0-9_.-]+|\\+|.", re.DOTALL)
-# JSON in JSON doubles the backslashes of escapes: so many stand for one at a depth of six. Without
-# a bound, and without possessive repeats, a text of backslashes would be searched for hours.
-_NESTED = 64
-_OTHER_CHARACTERS = {
-    " ": r"\+",  # in forms
-    "+": "-",  # in base64url
-    "/": "_",
-    "\n": r"\r\n|\\{1,64}+r\\{1,64}+n|%0[dD]%0[aA]",  # in forms and on Windows
-}
-# A URL drops them.
-_DROPPED_CHARACTERS = "\t\n\r"
-
-
-def _pattern(secret: str) -> str:
-    return "".join(_unit_pattern(unit) for unit in _UNITS.findall(secret))
-
-
-def _unit_pattern(unit: str) -> str:
-    if _PLAIN.fullmatch(unit):
-        return re.escape(unit)
-    if unit[0] == "\\":
-        count = len(unit)
-        # The path of a URL has slashes instead.
-        return (
-            rf"(?:\\{{{count},{_NESTED * count}}}|(?:%(?:25){{0,2}}5[cC]){{{count}}}|/{{{count}}})"
-        )
-    return _character_pattern(unit)
-
-
-@functools.lru_cache(maxsize=1024)
-def _character_pattern(char: str) -> str:
-    """Return a pattern of all spellings of a character in JSON, URLs and forms."""
-    spellings = [rf"\\{{0,{_NESTED - 1}}}+{re.escape(char)}", _percent(char)]
-    if char in _OTHER_CHARACTERS:
-        spellings.append(_OTHER_CHARACTERS[char])
-    escapes = {json.dumps(char)[1:-1], f"\\u{ord(char):04x}"}
-    # As objects in a log line write control characters.
-    if not char.isprintable() and char <= "\x9f":
-        escapes.add(f"\\x{ord(char):02x}")
-    for escape in escapes - {char}:
-        codes = escape.split("\\")[1:]
-        spellings.append("".join(rf"\\{{1,{_NESTED}}}+(?i:{code})" for code in codes))
-    if "\ud800" <= char <= "\udfff":
-        # UTF-8 has no half of a pair: encoders write the sign of replacement.
-        spellings += [r"\?", "\ufffd", _percent("\ufffd")]
-    dropped = "?" if char in _DROPPED_CHARACTERS else ""
-    return f"(?:{'|'.join(spellings)}){dropped}"
-
-
-def _percent(char: str) -> str:
-    # An address in the query of another is encoded twice: %2525 is the percent sign then.
-    codes = char.encode("utf-8", "surrogatepass")
-    return "".join(f"%(?:25){{0,2}}(?i:{code:02x})" for code in codes)
-
-
 # --- the mask -------------------------------------------------------------------------------------
-
-
-class _SecretGroup:
-    """Secrets whose spellings all contain the same text, :attr:`core`."""
-
-    # A search for a text costs a hundredth of a search for a pattern, and nearly always fails. So
-    # that a pattern is compiled only where its core was seen.
-
-    def __init__(self, core: str) -> None:
-        self.core = core
-        self.secrets: list[str] = []
-
-    @functools.cached_property
-    def pattern(self) -> re.Pattern[str]:
-        # The pattern takes the first alternative that matches: the longest must be tried first.
-        longest_first = sorted(self.secrets, key=len, reverse=True)
-        return re.compile("|".join(map(_pattern, longest_first)))
 
 
 class Mask:
@@ -322,7 +245,7 @@ class Mask:
     def __init__(self, secrets: Iterable[str]) -> None:
         listed = tuple(dict.fromkeys(secrets))
         self.hides_all = len(listed) > MAX_SECRETS
-        self._groups = () if self.hides_all else _groups(listed)
+        self._searches = () if self.hides_all else _searches(listed)
         self._clean = ""
 
     @classmethod
@@ -334,7 +257,7 @@ class Mask:
 
     def text(self, text: str) -> str:
         """Return plain text with its secrets masked."""
-        return MASK if self.hides_all else _masked(text, self._groups)
+        return MASK if self.hides_all else _masked(text, self._searches)
 
     def json(self, text: str) -> str:
         """Mask secrets in JSON text; if it is nested too deeply to decode, mask it as a whole."""
@@ -343,28 +266,28 @@ class Mask:
         # The final state of a run is the output of its last step: it is not searched again.
         if text is self._clean:
             return text
-        groups = _groups_in(text, self._groups)
-        if not any(group.pattern.search(text) for group in groups):
+        searches = _present(text, self._searches)
+        if not any(map(any, (search.spans(text) for search in searches))):
             self._clean = text
             return text
         # Decoded first: to mask a secret such as null or 1234 in the text would break the JSON.
         try:
-            return dumps(_masked_value(json.loads(text), groups))
+            return dumps(_masked_value(json.loads(text), searches))
         except RecursionError:
             return dumps(MASK)
 
 
-def _groups_in(text: str, groups: Iterable[_SecretGroup]) -> list[_SecretGroup]:
-    return [group for group in groups if group.core in text]
+def _present(text: str, searches: Iterable[SecretSearch]) -> list[SecretSearch]:
+    return [search for search in searches if search.core in text]
 
 
-def _masked(text: str, groups: Iterable[_SecretGroup]) -> str:
-    present = _groups_in(text, groups)
+def _masked(text: str, searches: Iterable[SecretSearch]) -> str:
+    present = _present(text, searches)
     if not present:
         return text
     pieces, end = [], 0
     # Where secrets overlap, one mask hides all of them.
-    spans = [match.span() for group in present for match in group.pattern.finditer(text)]
+    spans = [span for search in present for span in search.spans(text)]
     for start, stop in sorted(spans):
         if start >= end:
             pieces += [text[end:start], MASK]
@@ -372,31 +295,33 @@ def _masked(text: str, groups: Iterable[_SecretGroup]) -> str:
     return "".join((*pieces, text[end:]))
 
 
-def _masked_value(value: Any, groups: Iterable[_SecretGroup]) -> Any:
+def _masked_value(value: Any, searches: Iterable[SecretSearch]) -> Any:
     if isinstance(value, str):
-        return _masked(value, groups)
+        return _masked(value, searches)
     if isinstance(value, dict):
-        return {_masked(key, groups): _masked_value(item, groups) for key, item in value.items()}
+        return {
+            _masked(key, searches): _masked_value(item, searches) for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [_masked_value(item, groups) for item in value]
+        return [_masked_value(item, searches) for item in value]
     if isinstance(value, int | float) and not isinstance(value, bool):
         # As a whole: the digits of a secret may stand within a time or a count by chance.
         spellings = (str(value), javascript_number(value))
-        return MASK if any(_masked(text, groups) == MASK for text in spellings) else value
+        return MASK if any(_masked(text, searches) == MASK for text in spellings) else value
     return value
 
 
 # Cached because a process has many runs with the same secrets. Few, as they stay in memory.
 @functools.lru_cache(maxsize=16)
-def _groups(secrets: tuple[str, ...]) -> tuple[_SecretGroup, ...]:
+def _searches(secrets: tuple[str, ...]) -> tuple[SecretSearch, ...]:
     """Group secrets by cores, of which there are fewer: a secret contains its parts' cores."""
-    groups: dict[str, _SecretGroup] = {}
+    groups: dict[str, list[str]] = {}
     for secret in sorted(filter(None, secrets), key=len):
         # A short core, such as the empty one of a secret that has no plain character, is in most
         # texts: with it, the patterns of all its group would be tried each time.
         long = (core for core in groups if len(core) >= MIN_SECRET_LENGTH)
         core = next((core for core in islice(long, _SHARED_CORES) if core in secret), None)
         if core is None:
-            core = max(_PLAIN.findall(secret), key=len, default="")
-        groups.setdefault(core, _SecretGroup(core)).secrets.append(secret)
-    return tuple(groups.values())
+            core = longest_plain(secret)
+        groups.setdefault(core, []).append(secret)
+    return tuple(chain.from_iterable(starmap(search_for, groups.items())))

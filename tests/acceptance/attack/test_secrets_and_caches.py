@@ -62,7 +62,7 @@ def test_a_mask_of_too_many_secrets_hides_all() -> None:
 def test_each_secret_is_compared_with_a_number_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masking, "_SHARED_CORES", 2)
     secrets = [f"{number:02}secret{number:02}" for number in range(20)]
-    assert len(masking._groups((*secrets, "x-00secret00-x", "x-09secret09-x"))) == 21
+    assert len(masking._searches((*secrets, "x-00secret00-x", "x-09secret09-x"))) == 21
     mask = Mask([*secrets, "x-09secret09-x"])
     assert mask.text(" ".join([*secrets, "x-09secret09-x"])) == " ".join([MASK] * 21)
 
